@@ -1,0 +1,49 @@
+# A handful of verbs. `make run` on a fresh machine: install, then the whole chain.
+PYTHON ?= python3.11
+ifeq (,$(shell command -v $(PYTHON)))
+PYTHON := python3
+endif
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup run test test-all lint types dag bench lock clean-runs
+
+help:  ## What the verbs do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## Make .venv from the pinned lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "synthct needs Python 3.11 (zarr 3.1.6 is the last for it), got $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: setup  ## The whole chain on the embedded cohort
+	synthct run --cluster local
+
+lint: setup  ## ruff: style and likely mistakes
+	ruff check .
+	ruff format --check .
+
+types: setup  ## mypy, strict
+	mypy
+
+test: lint types  ## Lint, types, tests (under 15 minutes on 2 cores)
+	pytest
+
+test-all: lint types  ## Also the tests that take minutes each
+	pytest -m ""
+
+dag: setup  ## Render dvc.yaml from tasks/table.py
+	python -m tasks dag
+
+bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks.md
+	python -m benchmarks
+
+lock: setup  ## Write requirements.lock anew from pyproject.toml
+	./infra/local/lock.sh

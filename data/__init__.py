@@ -1,0 +1,1 @@
+"""What a scan is and where it lies. No science, no orchestration."""

@@ -1,0 +1,69 @@
+"""What can go wrong, told the same way everywhere: the rule, where, what came, what to do."""
+
+from __future__ import annotations
+
+
+class Fault(Exception):
+    """A one-line error a user can act on.
+
+    Parameters
+    ----------
+    rule
+        What must hold, as a sentence without a full stop.
+    where
+        The file, key or address it was broken in.
+    got
+        What was found instead.
+    remedy
+        What the user can do about it.
+    code
+        Stable kebab-case name of the rule, for tables and tests.
+    """
+
+    def __init__(
+        self, rule: str, *, where: str = "", got: str = "", remedy: str = "", code: str = "fault"
+    ) -> None:
+        self.rule, self.where, self.got, self.remedy, self.code = rule, where, got, remedy, code
+        super().__init__(rule, where, got, remedy, code)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.rule}" if self.where else self.rule
+        if self.got:
+            text += f", got {self.got}"
+        if self.remedy:
+            text += f"; {self.remedy}"
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling between Dask workers.
+        return _rebuild, (type(self), self.rule, self.where, self.got, self.remedy, self.code)
+
+    def as_json(self) -> dict[str, str]:
+        """The fault as a row of ``excluded.json``."""
+        return {
+            "code": self.code,
+            "where": self.where,
+            "rule": self.rule,
+            "got": self.got,
+            "remedy": self.remedy,
+        }
+
+
+def _rebuild(kind: type[Fault], rule: str, where: str, got: str, remedy: str, code: str) -> Fault:
+    return kind(rule, where=where, got=got, remedy=remedy, code=code)
+
+
+class DataFault(Fault):
+    """The scan or the pair is unfit: a result, listed in ``excluded.json``; the chain goes on."""
+
+
+class UsageFault(Fault):
+    """The command line or ``params.yaml`` is wrong: nothing was started (exit code 2)."""
+
+
+class MachineFault(Fault):
+    """Disk, worker, port or storage failed: the stage stops and records nothing (exit code 1)."""
+
+
+class TooManyExcluded(Fault):
+    """More cases were excluded than ``max_excluded_fraction`` allows (exit code 1)."""

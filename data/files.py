@@ -1,0 +1,149 @@
+"""Files and folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+"""Written last into a stored array; its hash stands for the whole folder (see data/store.py)."""
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of a JSON value: sorted keys, two-space indent, a newline at the end."""
+    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Build a folder beside ``target`` and put it in place in one rename when the block succeeds.
+
+    A folder that was there before is replaced only then, never updated in place: an in-place
+    write through a linked output would corrupt the DVC cache.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for stale in target.parent.glob(f".{target.name}.*.building"):
+        if not _alive(stale):
+            shutil.rmtree(stale, ignore_errors=True)
+    prefix = f".{target.name}.{os.getpid()}."
+    building = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix, suffix=".building"))
+    try:
+        os.chmod(building, 0o755)
+        yield building
+        sync_tree(building)
+        put_in_place(building, target)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _alive(building: Path) -> bool:
+    pid = building.name.rsplit(".", 3)[-3]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+def put_in_place(built: Path, target: Path) -> None:
+    """Rename ``built`` to ``target``; an old folder steps aside first and is removed after."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}.0.building")
+    if target.exists() or target.is_symlink():
+        os.rename(target, aside)
+    os.rename(built, target)
+    if aside.is_symlink() or aside.is_file():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Ask the disk to keep every file of the folder before it becomes visible."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder; blocks are shared where the file system can (copy-on-write), never linked."""
+    shutil.copytree(source, target, copy_function=_copy_file, dirs_exist_ok=True)
+
+
+def _copy_file(source: str, target: str) -> str:
+    size = os.stat(source).st_size
+    try:
+        with open(source, "rb") as reader, open(target, "wb") as writer:
+            left = size
+            while left > 0:
+                copied = os.copy_file_range(reader.fileno(), writer.fileno(), left)
+                if copied == 0:
+                    break
+                left -= copied
+        if left == 0:
+            return target
+    except OSError as error:
+        if error.errno not in _NO_RANGE_COPY:
+            raise
+    return shutil.copyfile(source, target)
+
+
+_NO_RANGE_COPY = {18, 22, 38, 95}  # EXDEV, EINVAL, ENOSYS, EOPNOTSUPP: fall back to plain bytes
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 that names a file's or a folder's content, wherever it lies.
+
+    A stored array (a ``*.zarr`` folder) is named by its manifest, which holds a hash for each of
+    its files and is verified at every read, so hashing a cohort does not read every voxel.
+    """
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_dir():
+        raise FileNotFoundError(path)
+    digest = hashlib.sha256()
+    for relative, value in tree_hashes(path):
+        digest.update(f"{relative}\0{value}\n".encode())
+    return digest.hexdigest()
+
+
+def tree_hashes(folder: Path) -> Iterator[tuple[str, str]]:
+    """(relative path, sha256) of every file, sorted; a stored array counts as its manifest."""
+    for entry in sorted(folder.iterdir(), key=lambda path: path.name):
+        if entry.is_dir():
+            manifest = entry / MANIFEST
+            if entry.suffix == ".zarr" and manifest.is_file():
+                yield entry.name, file_sha256(manifest)
+            else:
+                for relative, value in tree_hashes(entry):
+                    yield f"{entry.name}/{relative}", value
+        else:
+            yield entry.name, file_sha256(entry)

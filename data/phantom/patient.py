@@ -1,0 +1,174 @@
+"""One digital patient: the scans of three days and the truth that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data.phantom.anatomy import Anatomy, build_anatomy
+from data.phantom.cbct import Imager, cbct_scan
+from data.phantom.cone_beam import covering
+from data.phantom.ct import planning_ct, true_ct
+from data.phantom.deformation import Deformation, draw_deformation
+from data.phantom.mr import draw_sequence, mr_scan
+from data.phantom.sampling import sample_labels
+from data.volume import Displacement, Grid, Modality, Triple, Volume
+
+Random = Callable[..., np.random.Generator]
+"""``random(name, ...)`` gives the generator of a named stream."""
+
+FIELD_MM: Mapping[str, Mapping[str, Triple]] = {
+    "head-neck": {"ct": (224, 252, 216), "mr": (208, 252, 216), "cbct": (175, 252, 216)},
+    "thorax": {"ct": (256, 288, 384), "mr": (240, 288, 384), "cbct": (176, 288, 384)},
+    "abdomen": {"ct": (256, 256, 368), "mr": (240, 256, 368), "cbct": (176, 256, 368)},
+}
+"""Box (z, y, x) around the isocentre that each scan shows [mm]."""
+
+VIEW_DIAMETER_MM: Mapping[str, float] = {"head-neck": 270.0, "thorax": 340.0, "abdomen": 340.0}
+"""Cylinder that the CBCT detector sees: the trunk's flanks are cut off."""
+
+MARGIN_MM = (60.0, 24.0, 24.0)
+"""The anatomy goes on beyond the CT by half of this on each side."""
+
+PROJECTED = 0.75
+"""The CBCT projects a body of voxels this much smaller than the ones it reconstructs."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How patients are scanned and how much they change; the sizes and the difficulty."""
+
+    voxels_mm: Mapping[str, Triple]
+    """Voxel size (z, y, x) of ``ct``, ``mr`` and ``cbct`` [mm]."""
+    anatomy_mm: float
+    """Voxel side of the raster the anatomy is drawn on [mm]."""
+    deformation_mm: tuple[float, float]
+    """Range of the mean non-rigid displacement inside the body [mm]."""
+    setup_shift_mm: float
+    setup_turn_deg: float
+    ct_noise_hu: float
+    mr_noise: float
+    mr_shading: float
+    views: int
+    scatter: float
+    photons_per_mm2: float
+
+
+@dataclass(frozen=True, eq=False)
+class SourceScan:
+    """An MR or CBCT with the truth on its own grid."""
+
+    scan: Volume
+    ct: Volume
+    labels: Volume
+    displacement: Displacement
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """All that is known of one digital patient."""
+
+    ct: Volume
+    sources: Mapping[str, SourceScan]
+
+
+def centred_grid(field_mm: Triple, voxel_mm: Triple) -> Grid:
+    """A grid whose middle is the isocentre."""
+    z, y, x = (
+        max(1, round(length / size)) for length, size in zip(field_mm, voxel_mm, strict=True)
+    )
+    dz, dy, dx = voxel_mm
+    origin = (-(z - 1) * dz / 2, -(y - 1) * dy / 2, -(x - 1) * dx / 2)
+    return Grid((z, y, x), (dz, dy, dx), origin)
+
+
+def raster_grid(region: str, anatomy_mm: float) -> Grid:
+    """The raster on which a region's anatomy is drawn."""
+    z, y, x = (
+        length + margin for length, margin in zip(FIELD_MM[region]["ct"], MARGIN_MM, strict=True)
+    )
+    return centred_grid((z, y, x), (anatomy_mm, anatomy_mm, anatomy_mm))
+
+
+def make_patient(region: str, protocol: Protocol, random: Random) -> Patient:
+    """Draw a patient, move it, and scan it on three days."""
+    anatomy = build_anatomy(region, raster_grid(region, protocol.anatomy_mm), random("anatomy"))
+    grids = {
+        scan: centred_grid(FIELD_MM[region][scan], voxel)
+        for scan, voxel in protocol.voxels_mm.items()
+    }
+    ct = planning_ct(anatomy, grids["ct"], random("ct"), noise_hu=protocol.ct_noise_hu)
+    sources = {}
+    for task, take in (("mr", _take_mr), ("cbct", _take_cbct)):
+        move = _draw_move(region, anatomy, protocol, random("deformation", task))
+        scan, attributes = take(region, anatomy, grids[task], move, protocol, random(task))
+        labels = sample_labels(anatomy.labels[task], anatomy.grid, grids[task], move)
+        sources[task] = SourceScan(
+            scan=scan,
+            ct=true_ct(anatomy, task, grids[task], move),
+            labels=Volume(labels, grids[task], Modality.LABELS),
+            displacement=move.displacement(grids[task]),
+            attributes=attributes,
+        )
+    return Patient(ct, sources)
+
+
+def _draw_move(
+    region: str, anatomy: Anatomy, protocol: Protocol, rng: np.random.Generator
+) -> Deformation:
+    step = max(1, round(8.0 / protocol.anatomy_mm))
+    coarse = Grid(
+        tuple(len(range(0, n, step)) for n in anatomy.grid.shape),  # type: ignore[arg-type]
+        (step * protocol.anatomy_mm,) * 3,
+        anatomy.grid.origin_mm,
+    )
+    return draw_deformation(
+        region,
+        rng,
+        grid=coarse,
+        body=anatomy.labels["ct"][::step, ::step, ::step] > 0,
+        mean_mm=float(rng.uniform(*protocol.deformation_mm)),
+        shift_mm=protocol.setup_shift_mm,
+        turn_deg=protocol.setup_turn_deg,
+    )
+
+
+def _take_mr(
+    region: str,
+    anatomy: Anatomy,
+    grid: Grid,
+    move: Deformation,
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> tuple[Volume, dict[str, Any]]:
+    sequence = draw_sequence(region, rng)
+    scan = mr_scan(
+        anatomy, grid, move, sequence, rng, noise=protocol.mr_noise, shading=protocol.mr_shading
+    )
+    return scan, sequence.attributes()
+
+
+def _take_cbct(
+    region: str,
+    anatomy: Anatomy,
+    grid: Grid,
+    move: Deformation,
+    protocol: Protocol,
+    rng: np.random.Generator,
+) -> tuple[Volume, dict[str, Any]]:
+    pixel_mm = grid.spacing_mm[2]
+    geometry = covering(
+        protocol.views,
+        diameter_mm=VIEW_DIAMETER_MM[region],
+        height_mm=grid.extent_mm[0],
+        pixel_mm=pixel_mm,
+    )
+    imager = Imager(
+        scatter=protocol.scatter, photons=protocol.photons_per_mm2 * pixel_mm * pixel_mm
+    )
+    scan = cbct_scan(anatomy, grid, move, geometry, imager, rng, projected_mm=PROJECTED * pixel_mm)
+    return scan, {"KVP": 120.0}

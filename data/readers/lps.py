@@ -1,0 +1,61 @@
+"""From a file's affine in (x, y, z) order to a :class:`Grid` in (z, y, x) order, LPS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.volume import Grid, Matrix, Triple
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+"""Turns right-anterior-superior into left-posterior-superior coordinates (and back)."""
+
+
+def grid_from_columns(
+    shape: Sequence[int], columns: NDArray[Any], origin: Sequence[float], where: str
+) -> Grid:
+    """The grid with shape (Z, Y, X) whose index steps along x, y, z are the columns [mm, LPS].
+
+    Columns that are not perpendicular (shear) raise: no grid of boxes has such an affine.
+    """
+    spacing = np.linalg.norm(columns, axis=0)
+    if not np.isfinite(columns).all() or spacing.min() <= 0:
+        raise DataFault(
+            "the steps between voxels are finite and not zero [mm]",
+            where=where,
+            got=str(np.round(columns, 6).tolist()),
+            remedy="check the header or export the scan again",
+            code="spacing-not-positive",
+        )
+    try:
+        return grid_xyz(shape, spacing, origin, columns / spacing)
+    except DataFault as fault:
+        raise DataFault(
+            fault.rule,
+            where=where,
+            got=fault.got,
+            remedy="export the scan on a grid with perpendicular axes",
+            code=fault.code,
+        ) from fault
+
+
+def grid_xyz(
+    shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float], direction: Any
+) -> Grid:
+    """A grid from shape (Z, Y, X) and spacing, origin, direction in (x, y, z) order."""
+    z, y, x = (int(size) for size in shape)
+    matrix = np.asarray(direction, dtype=float)[::-1, ::-1]
+    rows = tuple(_triple(row) for row in matrix)
+    turned: Matrix = (rows[0], rows[1], rows[2])
+    return Grid(
+        (z, y, x), _triple(np.asarray(spacing)[::-1]), _triple(np.asarray(origin)[::-1]), turned
+    )
+
+
+def _triple(values: Any) -> Triple:
+    first, second, third = (float(value) for value in values)
+    return first, second, third

@@ -1,0 +1,165 @@
+"""MetaImage with its voxels in the same file (``.mha``), read strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.readers.limits import checked_shape
+from data.readers.lps import grid_from_columns
+from data.readers.payload import damaged, inflate, read_bytes, voxels
+from data.volume import Displacement, Grid, Modality, Volume
+
+MAX_HEADER_BYTES = 1 << 16
+
+_KINDS = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
+    "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}  # fmt: skip
+_SYNONYMS = {
+    "Rotation": "TransformMatrix", "Orientation": "TransformMatrix", "Position": "Offset",
+    "Origin": "Offset", "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class MetaImageHeader:
+    """What the text before the voxels says."""
+
+    grid: Grid
+    dtype: np.dtype[Any]
+    channels: int
+    compressed_bytes: int | None
+    offset: int
+
+
+def read_metaimage(path: Path, modality: Modality) -> Volume:
+    """Read and check a MetaImage file with one value a voxel."""
+    data = read_bytes(path)
+    header = parse_header(data[:MAX_HEADER_BYTES], str(path))
+    if header.channels != 1:
+        raise _broken(str(path), f"{header.channels} values a voxel where a scan has one")
+    return Volume(_payload(data, header, str(path)), header.grid, modality)
+
+
+def read_metaimage_displacement(path: Path) -> Displacement:
+    """Read a vector image of ITK displacements (x, y, z) [mm]."""
+    data = read_bytes(path)
+    header = parse_header(data[:MAX_HEADER_BYTES], str(path))
+    if header.channels != 3:
+        raise _broken(str(path), f"{header.channels} values a voxel where a displacement has 3")
+    vectors = np.moveaxis(_payload(data, header, str(path)), -1, 0)[::-1]
+    return Displacement(np.ascontiguousarray(vectors, dtype=np.float32), header.grid)
+
+
+def read_metaimage_header(path: Path) -> MetaImageHeader:
+    """Read the header only."""
+    with path.open("rb") as file:
+        return parse_header(file.read(MAX_HEADER_BYTES), str(path))
+
+
+def parse_header(data: bytes, where: str) -> MetaImageHeader:
+    """Check every header field that voxels and geometry depend on."""
+    fields, offset = _fields(data, where)
+    if fields.get("ObjectType", "Image") != "Image" or fields.get("BinaryData", "True") != "True":
+        raise _broken(where, "no binary image")
+    if fields.get("HeaderSize", "0") != "0":
+        raise _broken(where, f"HeaderSize {fields['HeaderSize']}")
+    channels = int(_numbers(fields, "ElementNumberOfChannels", where, [1])[0])
+    kind = _KINDS.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
+    if kind is None or not 1 <= channels <= 3:
+        raise _broken(where, f"ElementType {fields.get('ElementType')} x {channels}")
+    big = fields.get("BinaryDataByteOrderMSB", "False") == "True"
+    dtype = np.dtype((">" if big else "<") + kind)
+    sizes = _numbers(fields, "DimSize", where)
+    if not (sizes == np.rint(sizes)).all() or [sizes.size] != _numbers(fields, "NDims", where):
+        raise _broken(where, f"NDims {fields.get('NDims')}, DimSize {fields.get('DimSize')}")
+    shape = checked_shape([int(size) for size in sizes[::-1]], dtype, where)
+    return MetaImageHeader(
+        _grid(fields, shape, where), dtype, channels, _compressed(fields, where), offset
+    )
+
+
+def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
+    fields: dict[str, str] = {}
+    position = 0
+    while "ElementDataFile" not in fields:
+        end = data.find(b"\n", position)
+        if end < 0:
+            raise _broken(where, "no ElementDataFile line")
+        name, equals, value = data[position:end].decode("latin-1").partition("=")
+        position = end + 1
+        name = _SYNONYMS.get(name.strip(), name.strip())
+        if not equals or name in fields:
+            raise _broken(where, f"line {name[:40]!r} {'twice' if equals else 'without ='}")
+        fields[name] = value.strip()
+    if fields["ElementDataFile"] != "LOCAL":
+        raise DataFault(
+            "a MetaImage holds its voxels itself (ElementDataFile = LOCAL)",
+            where=where,
+            got=fields["ElementDataFile"][:80],
+            remedy="save it as one .mha file",
+            code="external-data",
+        )
+    return fields, position
+
+
+def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
+    spacing = _numbers(fields, "ElementSpacing", where)
+    origin = _numbers(fields, "Offset", where, [0, 0, 0])
+    matrix = _numbers(fields, "TransformMatrix", where, np.eye(3).ravel().tolist())
+    if spacing.size != 3 or origin.size != 3 or matrix.size != 9 or spacing.min() <= 0:
+        raise _broken(where, "spacing, offset or matrix that is not three-dimensional")
+    # Row k of the file's matrix is the direction of index k: the transpose of ITK's.
+    directions = matrix.reshape(3, 3).T
+    if not np.allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-4):
+        raise _broken(where, "a TransformMatrix whose directions are not of unit length")
+    return grid_from_columns(shape, directions * spacing, origin.tolist(), where)
+
+
+def _compressed(fields: dict[str, str], where: str) -> int | None:
+    if fields.get("CompressedData", "False") != "True":
+        return None
+    return int(_numbers(fields, "CompressedDataSize", where, [0])[0])
+
+
+def _payload(data: bytes, header: MetaImageHeader, where: str) -> NDArray[Any]:
+    body = data[header.offset :]
+    shape = header.grid.shape if header.channels == 1 else (*header.grid.shape, header.channels)
+    if header.compressed_bytes is not None:
+        if header.compressed_bytes not in (0, len(body)):
+            raise damaged(where, f"{len(body)} bytes, {header.compressed_bytes} declared")
+        most = int(np.prod(shape)) * header.dtype.itemsize
+        body = inflate(body, where, most=most, gzip=False)
+    return voxels(body, shape, header.dtype, where)
+
+
+def _numbers(
+    fields: dict[str, str], name: str, where: str, default: list[float] | None = None
+) -> NDArray[np.float64]:
+    text = fields.get(name)
+    if text is None and default is not None:
+        return np.array(default, dtype=float)
+    try:
+        values = np.array([float(word) for word in (text or "").split()])
+    except ValueError:
+        values = np.array([])
+    if not values.size or not np.isfinite(values).all():
+        raise _broken(where, f"{name} = {text}")
+    return values
+
+
+def _broken(where: str, got: str) -> DataFault:
+    return DataFault(
+        "a MetaImage has a whole, consistent header",
+        where=where,
+        got=got,
+        remedy="copy or export the file again",
+        code="bad-header",
+    )

@@ -1,0 +1,198 @@
+"""NIfTI-1 single files (``.nii``, ``.nii.gz``), read strictly: RAS affine to LPS, no shear.
+
+Header layout: NIfTI-1.1 standard, ``nifti1.h``.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.readers.limits import MAX_BYTES, checked_shape
+from data.readers.lps import RAS_TO_LPS, grid_from_columns
+from data.readers.payload import inflate, read_bytes, rescaled, voxels
+from data.volume import Grid, Modality, Volume
+
+HEADER_BYTES = 348
+
+FORMS_AGREE_MM = 0.05
+"""Largest distance of a corner voxel between qform and sform that rounding explains."""
+
+SPACING_AGREES = 1e-3
+"""Largest relative difference of pixdim from the step lengths of the sform."""
+
+_KINDS = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
+    1024: "i8", 1280: "u8",
+}  # fmt: skip
+_MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiHeader:
+    """What the first 348 bytes say."""
+
+    grid: Grid
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    intercept: float
+
+
+def read_nifti(path: Path, modality: Modality) -> Volume:
+    """Read and check a NIfTI-1 file."""
+    data = read_bytes(path)
+    if data[:2] == b"\x1f\x8b":
+        start = read_nifti_header(path)  # the declared size bounds what is decompressed
+        most = start.offset + int(np.prod(start.grid.shape)) * start.dtype.itemsize
+        data = inflate(data, str(path), most=most)
+    header = parse_header(data, str(path))
+    pixels = voxels(memoryview(data)[header.offset :], header.grid.shape, header.dtype, str(path))
+    return Volume(rescaled(pixels, header.slope, header.intercept), header.grid, modality)
+
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Read the header only."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if start[:2] == b"\x1f\x8b":
+        start = _first_bytes(start, str(path))
+    return parse_header(start, str(path))
+
+
+def _first_bytes(compressed: bytes, where: str) -> bytes:
+    import zlib
+
+    try:
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, HEADER_BYTES)
+    except zlib.error as error:
+        raise _broken(where, f"a broken gzip stream ({error})") from error
+
+
+def parse_header(data: bytes, where: str) -> NiftiHeader:
+    """Check every header field that voxels and geometry depend on."""
+    if len(data) < HEADER_BYTES:
+        raise _broken(where, f"{len(data)} bytes")
+    order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
+    if order is None or data[344:348] != b"n+1\0":
+        raise _broken(where, "another magic (NIfTI-2 and .hdr/.img pairs are not read)")
+    dim = struct.unpack_from(order + "8h", data, 40)
+    datatype, bits = struct.unpack_from(order + "2h", data, 70)
+    pixdim = struct.unpack_from(order + "8f", data, 76)
+    offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
+    if datatype not in _KINDS or np.dtype(_KINDS[datatype]).itemsize * 8 != bits:
+        raise _broken(where, f"data type {datatype} of {bits} bits")
+    dtype = np.dtype(order + _KINDS[datatype])
+    shape = checked_shape(_shape(dim, where), dtype, where)
+    scale_mm = _MILLIMETRES.get(data[123] & 7)
+    if scale_mm is None:
+        raise _broken(where, f"unit of length {data[123] & 7}")
+    if not (offset >= HEADER_BYTES and offset.is_integer() and offset < MAX_BYTES):
+        raise _broken(where, f"voxels at byte {offset}")
+    columns, origin = _affine(data, order, pixdim, shape, where)
+    grid = grid_from_columns(shape, columns * scale_mm, (origin * scale_mm).tolist(), where)
+    slope, intercept = _scaling(slope, intercept, where)
+    return NiftiHeader(grid, dtype, int(offset), slope, intercept)
+
+
+def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
+    if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
+        raise _broken(where, f"dimensions {dim}")
+    if any(size != 1 for size in dim[4 : dim[0] + 1]):
+        raise DataFault(
+            "a scan has one value a voxel",
+            where=where,
+            got=f"{dim[0]} axes of {dim[1 : dim[0] + 1]}",
+            remedy="give one time point or component a file",
+            code="not-3d",
+        )
+    return tuple(reversed(dim[1 : min(dim[0], 3) + 1]))
+
+
+def _scaling(slope: float, intercept: float, where: str) -> tuple[float, float]:
+    if slope == 0:  # "no scaling" in the standard
+        return 1.0, 0.0
+    if not np.isfinite([slope, intercept]).all():
+        raise _broken(where, f"scaling {slope} x + {intercept}")
+    return slope, intercept
+
+
+def _affine(
+    data: bytes, order: str, pixdim: tuple[float, ...], shape: tuple[int, ...], where: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Columns and origin in LPS, in the header's unit of length."""
+    q_code, s_code = struct.unpack_from(order + "2h", data, 252)
+    if q_code <= 0 and s_code <= 0:
+        raise DataFault(
+            "a NIfTI file says how it lies in the patient (sform or qform)",
+            where=where,
+            got="neither",
+            remedy="export it again with an orientation, or give the DICOM series",
+            code="no-orientation",
+        )
+    qform = _qform(data, order, pixdim, where) if q_code > 0 else None
+    sform = _sform(data, order, pixdim, where) if s_code > 0 else None
+    if qform is not None and sform is not None:
+        _require_agreement(qform, sform, shape, where)
+    chosen = sform if sform is not None else qform
+    assert chosen is not None
+    return RAS_TO_LPS @ chosen[:, :3], RAS_TO_LPS @ chosen[:, 3]
+
+
+def _sform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> NDArray[Any]:
+    sform = np.array(struct.unpack_from(order + "12f", data, 280), dtype=float).reshape(3, 4)
+    steps = np.linalg.norm(sform[:, :3], axis=0)
+    if not np.allclose(steps, np.abs(pixdim[1:4]), rtol=SPACING_AGREES):
+        raise _broken(where, f"sform steps {steps.tolist()} beside pixdim {pixdim[1:4]}")
+    return sform
+
+
+def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> NDArray[Any]:
+    b, c, d, x, y, z = struct.unpack_from(order + "6f", data, 256)
+    rest = 1.0 - (b * b + c * c + d * d)
+    if not np.isfinite([b, c, d]).all() or rest < -1e-5 or pixdim[0] not in (-1.0, 0.0, 1.0):
+        raise _broken(where, f"quaternion ({b}, {c}, {d}), qfac {pixdim[0]}")
+    a = np.sqrt(max(rest, 0.0))
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    handed = -1.0 if pixdim[0] < 0 else 1.0
+    steps = np.array([pixdim[1], pixdim[2], pixdim[3] * handed])
+    return np.column_stack([rotation * steps, [x, y, z]])
+
+
+def _require_agreement(
+    qform: NDArray[Any], sform: NDArray[Any], shape: tuple[int, ...], where: str
+) -> None:
+    last = np.asarray(shape[::-1], dtype=float) - 1
+    corners = np.array(np.meshgrid(*[(0.0, end) for end in last])).reshape(3, -1)
+    apart = (qform - sform) @ np.vstack([corners, np.ones(corners.shape[1])])
+    worst_mm = float(np.linalg.norm(apart, axis=0).max())
+    if not worst_mm <= FORMS_AGREE_MM:
+        raise DataFault(
+            "qform and sform of a NIfTI file say the same place",
+            where=where,
+            got=f"corners {worst_mm:.3g} mm apart",
+            remedy="set both to the true affine, or give the DICOM series",
+            code="two-orientations",
+        )
+
+
+def _broken(where: str, got: str) -> DataFault:
+    return DataFault(
+        "a NIfTI file has a whole, consistent NIfTI-1 header",
+        where=where,
+        got=got,
+        remedy="copy or export the file again",
+        code="bad-header",
+    )

@@ -1,0 +1,186 @@
+"""From the slices of one series to a grid; each way not to form a volume has its fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.readers.limits import checked_shape
+from data.readers.lps import grid_xyz
+from data.readers.series import Series, Slice, broken_dicom, value
+from data.volume import Grid
+
+SAME_PLACE_MM = 1e-3
+"""Slices closer than this are at the same place."""
+
+STEP_TOLERANCE = 0.02
+"""Largest relative departure of a slice distance from the median that rounding explains."""
+
+STEP_TOLERANCE_MM = 0.02
+
+DRIFT_MM = 0.1
+"""Largest sideways drift of the slice corners over the stack; more is a tilted gantry."""
+
+ORIENTATION_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slices sorted along their normal, and the grid they form."""
+
+    slices: tuple[Slice, ...]
+    grid: Grid
+
+
+def stack(series: Series, where: str) -> Stack:
+    """Sort the slices by their position along the normal and check that they form a volume."""
+    slices = series.slices
+    if len(slices) < 2:
+        frames = int(slices[0].header.get("NumberOfFrames", 1) or 1)
+        code, got = ("multi-frame", f"one file of {frames} frames") if frames > 1 else (
+            "not-3d", "one slice")  # fmt: skip
+        raise DataFault(
+            "a scan is a series of at least two single-frame slices",
+            where=where,
+            got=got,
+            remedy="give the whole series, not a single image",
+            code=code,
+        )
+    _require_one(slices, where)
+    orientation = _orientation(slices, where)
+    row, column = orientation[:3], orientation[3:]
+    normal = np.cross(row, column)
+    corners = np.array([_floats(one, "ImagePositionPatient", 3) for one in slices])
+    along = corners @ normal
+    order = np.argsort(along, kind="stable")
+    slices = tuple(slices[number] for number in order)
+    corners, along = corners[order], along[order]
+    step_mm = _step(along, slices, where)
+    _require_upright(corners, along, normal, where)
+    grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
+    return Stack(slices, grid)
+
+
+def _require_one(slices: Sequence[Slice], where: str) -> None:
+    """Sizes, spacing and number format are the same in all slices."""
+    for keyword in ("Rows", "Columns", "PixelSpacing", "BitsAllocated", "PixelRepresentation",
+                    "Modality", "FrameOfReferenceUID"):  # fmt: skip
+        values: dict[str, str] = {}
+        for one in slices:
+            values.setdefault(str(one.header.get(keyword, "missing")), one.entry.name)
+        if len(values) > 1:
+            got = ", ".join(f"{text} ({name})" for text, name in list(values.items())[:2])
+            raise DataFault(
+                f"all slices of a series have the same {keyword}",
+                where=where,
+                got=got,
+                remedy="export one reconstruction a series",
+                code=f"mixed-{keyword.lower()}",
+            )
+
+
+def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
+    first = np.array(_floats(slices[0], "ImageOrientationPatient", 6))
+    for one in slices[1:]:
+        other = np.array(_floats(one, "ImageOrientationPatient", 6))
+        if np.abs(other - first).max() > ORIENTATION_TOLERANCE:
+            raise DataFault(
+                "all slices of a series have the same orientation",
+                where=where,
+                got=f"{np.round(first, 4).tolist()} and {np.round(other, 4).tolist()} "
+                f"({one.entry.name})",
+                remedy="remove localizers and other views from the folder",
+                code="mixed-orientation",
+            )
+    return first
+
+
+def _step(along: NDArray[np.float64], slices: Sequence[Slice], where: str) -> float:
+    gaps = np.diff(along)
+    if gaps.min() < SAME_PLACE_MM:
+        at = int(gaps.argmin())
+        raise DataFault(
+            "each slice of a series is at its own place",
+            where=where,
+            got=f"{slices[at].entry.name} and {slices[at + 1].entry.name} both at "
+            f"{along[at]:.2f} mm",
+            remedy="remove the repeated slice, or give one time point",
+            code="duplicate-slices",
+        )
+    median = float(np.median(gaps))
+    tolerance = max(STEP_TOLERANCE * median, STEP_TOLERANCE_MM)
+    wide = np.flatnonzero(np.abs(gaps - median) > tolerance)
+    if wide.size:
+        raise _uneven(gaps, wide, median, tolerance, along, where)
+    return float(along[-1] - along[0]) / gaps.size
+
+
+def _uneven(
+    gaps: NDArray[Any],
+    wide: NDArray[Any],
+    median: float,
+    tolerance: float,
+    along: NDArray[Any],
+    where: str,
+) -> DataFault:
+    ratios = gaps[wide] / median
+    whole = np.abs(ratios - np.rint(ratios)) * median <= tolerance * np.maximum(ratios, 1)
+    missing = int((np.rint(ratios) - 1).sum()) if (whole & (ratios > 1.5)).all() else 0
+    at = f"after {along[wide[0]]:.2f} mm"
+    if missing:
+        return DataFault(
+            "a series has every slice",
+            where=where,
+            got=f"{missing} missing, the first {at}",
+            remedy="send the series again",
+            code="missing-slices",
+        )
+    return DataFault(
+        "slices are evenly spaced",
+        where=where,
+        got=f"{gaps.min():.3f} to {gaps.max():.3f} mm, first change {at}",
+        remedy="export the series on an even grid",
+        code="uneven-spacing",
+    )
+
+
+def _require_upright(
+    corners: NDArray[Any], along: NDArray[Any], normal: NDArray[Any], where: str
+) -> None:
+    drift = corners - corners[0] - np.outer(along - along[0], normal)
+    worst_mm = float(np.linalg.norm(drift, axis=1).max())
+    if worst_mm > DRIFT_MM:
+        raise DataFault(
+            "slices are stacked along their normal",
+            where=where,
+            got=f"corners that drift sideways by {worst_mm:.2f} mm (tilted gantry)",
+            remedy="reformat the series without tilt",
+            code="gantry-tilt",
+        )
+
+
+def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, where: str) -> Grid:
+    first = slices[0]
+    y_mm, x_mm = _floats(first, "PixelSpacing", 2)
+    rows, columns = (int(value(first.header, name, first.entry)) for name in ("Rows", "Columns"))
+    shape = checked_shape([len(slices), rows, columns], np.dtype("i4"), where)
+    try:
+        return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
+    except DataFault as fault:
+        raise DataFault(fault.rule, where=where, got=fault.got, code=fault.code) from fault
+
+
+def _floats(one: Slice, keyword: str, count: int) -> list[float]:
+    found = value(one.header, keyword, one.entry)
+    try:
+        numbers = [float(number) for number in found]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise broken_dicom(one.entry, f"{keyword} {found}", "bad-tag")
+    return numbers

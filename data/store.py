@@ -1,0 +1,271 @@
+"""Arrays on disk or S3: zarr v3, sharded, checksummed, OME-Zarr 0.5; there whole or not at all.
+
+A stored volume is a folder ``NAME.zarr``: an OME-Zarr image group with one level ``0`` and
+``manifest.json``, written last, which holds the SHA-256 and the size of every other file. No
+manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from data.faults import MachineFault
+from data.files import MANIFEST, canonical_json, file_sha256, whole_folder, write_whole
+from data.volume import Displacement, Grid, Modality, Volume
+
+LEVEL = "0"
+"""Name of the full-resolution array inside the group."""
+
+CHUNK = (16, 64, 64)
+"""Voxels (Z, Y, X) decoded together: near a training patch, so that a read decodes little else."""
+
+_METADATA = "zarr.json"
+
+SHARD_VOXELS = 1 << 26
+"""Largest shard [voxels]; a scan of usual size is one file."""
+
+
+def write_volume(url: str | Path, volume: Volume) -> None:
+    """Store a volume at ``url`` (a path or an ``s3://`` URL ending in ``.zarr``), replacing it."""
+    array = volume.array.astype(np.uint8) if volume.array.dtype == np.bool_ else volume.array
+    _write(url, np.asarray(array), volume.grid, {"modality": str(volume.modality)})
+
+
+def read_volume(url: str | Path) -> Volume:
+    """Load and verify a stored volume; damage raises :class:`MachineFault` naming the file."""
+    array, grid, attributes = _read(url)
+    return Volume(array, grid, Modality(attributes["modality"]))
+
+
+def write_displacement(url: str | Path, displacement: Displacement) -> None:
+    """Store a displacement field (3, Z, Y, X) [mm]."""
+    _write(url, np.asarray(displacement.vectors), displacement.grid, {"modality": "DISPLACEMENT"})
+
+
+def read_displacement(url: str | Path) -> Displacement:
+    """Load and verify a displacement field."""
+    array, grid, _ = _read(url)
+    return Displacement(array, grid)
+
+
+def open_array(url: str | Path) -> zarr.Array[Any]:
+    """The stored array for patch reads: every chunk read is checked by its own checksum."""
+    target = str(url)
+    manifest = require_whole(target)
+    system, path = fsspec.url_to_fs(target)
+    for name, expected in manifest["files"].items():
+        # A missing shard would read as zeros, a short one fails only when its chunk is asked for.
+        file = f"{path.rstrip('/')}/{name}"
+        if not system.exists(file) or system.size(file) != expected["bytes"]:
+            raise _damaged(f"{target}/{name}", "another size or no file")
+    _checked_metadata(target, manifest)
+    group = zarr.open_group(target, mode="r")
+    return group[LEVEL]  # type: ignore[return-value]
+
+
+def read_grid(url: str | Path) -> Grid:
+    """Where a stored volume lies, without reading voxels."""
+    target = str(url)
+    return _grid_of(_checked_metadata(target, require_whole(target)))
+
+
+def require_whole(url: str | Path) -> dict[str, Any]:
+    """The manifest of the volume at ``url``; a folder without one is not a stored volume."""
+    system, path = fsspec.url_to_fs(str(url))
+    try:
+        text = system.cat_file(f"{path.rstrip('/')}/{MANIFEST}").decode()
+        manifest = json.loads(text)
+        _require_manifest(manifest)
+        if text != canonical_json(manifest):
+            raise ValueError("bytes that were not written here")
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise MachineFault(
+            "a stored volume has a manifest, written last",
+            where=f"{url}/{MANIFEST}",
+            got=f"{type(error).__name__}: {error}" if isinstance(error, ValueError) else "no file",
+            remedy="delete it and run the stage that writes it again",
+            code="store-incomplete",
+        ) from error
+    return dict(manifest)
+
+
+def _require_manifest(manifest: Any) -> None:
+    known = isinstance(manifest, dict) and manifest.get("format") == 1
+    files = manifest.get("files") if known else None
+    if not isinstance(files, dict) or not {_METADATA, f"{LEVEL}/{_METADATA}"} <= set(files):
+        raise ValueError("no list of files")
+    for name, entry in files.items():
+        if ".." in name.split("/") or name.startswith("/"):
+            raise ValueError(f"a file outside, {name!r}")
+        if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
+            raise ValueError(f"no hash and size of {name!r}")
+
+
+def _checked_metadata(target: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Our attributes of the group, after the hash of the file that holds them."""
+    system, path = fsspec.url_to_fs(target)
+    try:
+        data = system.cat_file(f"{path.rstrip('/')}/{_METADATA}")
+    except FileNotFoundError as error:
+        raise _damaged(f"{target}/{_METADATA}", "no file") from error
+    if hashlib.sha256(data).hexdigest() != manifest["files"][_METADATA]["sha256"]:
+        raise _damaged(f"{target}/{_METADATA}", "other bytes")
+    return dict(json.loads(data)["attributes"]["synthct"])
+
+
+def _damaged(where: str, got: str) -> MachineFault:
+    return MachineFault(
+        "every file of a stored volume has the hash that its manifest holds",
+        where=where,
+        got=got,
+        remedy="delete the volume and run the stage that writes it again",
+        code="store-damaged",
+    )
+
+
+def _write(url: str | Path, array: NDArray[Any], grid: Grid, attributes: dict[str, Any]) -> None:
+    target = str(url)
+    if "://" in target and not target.startswith("file://"):
+        with tempfile.TemporaryDirectory(prefix="synthct-store-") as temporary:
+            local = Path(temporary) / "volume.zarr"
+            _build(local, array, grid, attributes)
+            _upload(local, target)
+        return
+    with whole_folder(Path(target.removeprefix("file://"))) as folder:
+        _build(folder, array, grid, attributes)
+
+
+def _build(folder: Path, array: NDArray[Any], grid: Grid, attributes: dict[str, Any]) -> None:
+    lead = array.shape[: array.ndim - 3]
+    chunks = (*(1 for _ in lead), *CHUNK)
+    group = zarr.create_group(store=str(folder), zarr_format=3, overwrite=True)
+    group.attrs.update(_attributes(array, grid, attributes))
+    level = group.create_array(
+        name=LEVEL,
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=chunks,
+        shards=_shard_shape(array.shape, chunks),
+        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+    level[...] = array
+    write_whole(folder / MANIFEST, canonical_json(_manifest(folder)))
+
+
+def _shard_shape(shape: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole volume if it fits, else cut along z: rounded up to whole chunks."""
+    shard = [-(-size // chunk) * chunk for size, chunk in zip(shape, chunks, strict=True)]
+    z = len(shape) - 3
+    in_plane = int(np.prod(shard[z + 1 :]))
+    most = max(1, SHARD_VOXELS // (in_plane * chunks[z])) * chunks[z]
+    shard[z] = min(shard[z], most)
+    return (*(1 for _ in shape[:z]), *shard[z:])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "format": 1,
+        "files": {
+            path.relative_to(folder).as_posix(): {
+                "sha256": file_sha256(path),
+                "bytes": path.stat().st_size,
+            }
+            for path in files
+        },
+    }
+
+
+def _upload(local: Path, target: str) -> None:
+    system, path = fsspec.url_to_fs(target)
+    if system.exists(f"{path}/{MANIFEST}"):
+        system.rm_file(f"{path}/{MANIFEST}")
+    for file in sorted(local.rglob("*")):
+        if file.is_file() and file.name != MANIFEST:
+            system.put_file(str(file), f"{path}/{file.relative_to(local).as_posix()}")
+    system.pipe_file(f"{path}/{MANIFEST}", (local / MANIFEST).read_bytes())
+
+
+def _read(url: str | Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+    target = str(url).removeprefix("file://")
+    if "://" in target:
+        with tempfile.TemporaryDirectory(prefix="synthct-store-") as temporary:
+            local = Path(temporary) / "volume.zarr"
+            _download(target, local)
+            return _read_local(local, target)
+    return _read_local(Path(target), target)
+
+
+def _download(target: str, local: Path) -> None:
+    manifest = require_whole(target)
+    system, path = fsspec.url_to_fs(target)
+    for name in [*manifest["files"], MANIFEST]:
+        file = local / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        system.get_file(f"{path}/{name}", str(file))
+
+
+def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+    manifest = require_whole(folder)
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if not file.is_file() or file_sha256(file) != expected["sha256"]:
+            raise _damaged(f"{told}/{name}", "other bytes" if file.is_file() else "no file")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    if extra := sorted(found - set(manifest["files"]) - {MANIFEST}):
+        raise _damaged(f"{told}/{extra[0]}", "a file that the manifest does not list")
+    group = zarr.open_group(str(folder), mode="r")
+    attributes = dict(dict(group.attrs)["synthct"])  # type: ignore[arg-type]
+    array = np.asarray(group[LEVEL][...])  # type: ignore[index]
+    return array, _grid_of(attributes), attributes
+
+
+def _attributes(array: NDArray[Any], grid: Grid, extra: dict[str, Any]) -> dict[str, Any]:
+    axes: list[dict[str, str]] = [
+        {"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"
+    ]
+    scale, shift = list(grid.spacing_mm), list(grid.origin_mm)
+    if array.ndim == 4:
+        axes.insert(0, {"name": "c", "type": "channel"})
+        scale, shift = [1.0, *scale], [0.0, *shift]
+    transformations = [
+        {"type": "scale", "scale": scale},
+        {"type": "translation", "translation": shift},
+    ]
+    dataset = {"path": LEVEL, "coordinateTransformations": transformations}
+    return {
+        "ome": {
+            "version": "0.5",
+            "multiscales": [{"name": "", "axes": axes, "datasets": [dataset]}],
+        },
+        "synthct": {
+            "shape": list(grid.shape),
+            "spacing_mm": list(grid.spacing_mm),
+            "origin_mm": list(grid.origin_mm),
+            "direction": [list(row) for row in grid.direction],
+            **extra,
+        },
+    }
+
+
+def _grid_of(attributes: dict[str, Any]) -> Grid:
+    a, b, c = attributes["shape"]
+    rows = [tuple(float(v) for v in row) for row in attributes["direction"]]
+    return Grid(
+        (int(a), int(b), int(c)),
+        tuple(attributes["spacing_mm"]),
+        tuple(attributes["origin_mm"]),
+        (rows[0], rows[1], rows[2]),  # type: ignore[arg-type]
+    )

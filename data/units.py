@@ -1,0 +1,187 @@
+"""Results of single cases, folds and grid points, named by the hash of what made them.
+
+A unit is published in one rename, so a kill leaves it absent or whole. The store outlives the
+stages' outs (DVC removes those before a run) and is shared by all worktrees of a repository.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import fsspec
+
+from data.faults import UsageFault
+from data.files import content_hash, copy_tree, sync_tree, write_whole
+
+VARIABLE = "SYNTHCT_UNITS"
+"""URL of the store: a folder, ``file://`` or ``s3://``; unset: beside git's common directory."""
+
+_HASH = "content.sha256"
+_FILES = "files"
+
+
+class UnitStore(Protocol):
+    """Folders by key."""
+
+    def has(self, key: str) -> bool:
+        """Whether the unit is there, whole."""
+
+    def fetch(self, key: str, target: Path) -> bool:
+        """Copy the unit to ``target`` and check it; a damaged unit is dropped and gives False."""
+
+    def publish(self, key: str, folder: Path) -> None:
+        """Add the content of ``folder`` under ``key``; a unit that is already there stays."""
+
+    def keys(self) -> Iterator[str]:
+        """All keys."""
+
+    def remove(self, key: str) -> None:
+        """Forget a unit."""
+
+
+@dataclass(frozen=True)
+class LocalUnits:
+    """Units in a folder of this machine or of a shared file system."""
+
+    root: Path
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key[:2] / key
+
+    def has(self, key: str) -> bool:
+        """Whether the unit is there: published folders are always whole."""
+        return (self._folder(key) / _HASH).is_file()
+
+    def fetch(self, key: str, target: Path) -> bool:
+        """Copy and verify."""
+        if not self.has(key):
+            return False
+        source = self._folder(key)
+        copy_tree(source / _FILES, target)
+        if content_hash(target) == (source / _HASH).read_text():
+            return True
+        shutil.rmtree(target)
+        self.remove(key)
+        return False
+
+    def publish(self, key: str, folder: Path) -> None:
+        """Copy into a temporary sibling, sync, rename."""
+        if self.has(key):
+            return
+        target = self._folder(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=self.root, prefix=".building."))
+        try:
+            copy_tree(folder, building / _FILES)
+            write_whole(building / _HASH, content_hash(building / _FILES))
+            sync_tree(building)
+            os.chmod(building, 0o755)
+            os.rename(building, target)
+        except OSError:
+            shutil.rmtree(building, ignore_errors=True)
+            if not self.has(key):  # another worker was first: its unit has the same content
+                raise
+
+    def keys(self) -> Iterator[str]:
+        """All published keys."""
+        if self.root.is_dir():
+            for shelf in sorted(self.root.iterdir()):
+                if len(shelf.name) == 2:
+                    yield from sorted(unit.name for unit in shelf.iterdir())
+
+    def remove(self, key: str) -> None:
+        """Rename away, then delete, so that no half-deleted unit is ever found."""
+        with contextlib.suppress(FileNotFoundError):
+            doomed = Path(tempfile.mkdtemp(dir=self.root, prefix=".building."))
+            os.rename(self._folder(key), doomed / key)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class RemoteUnits:
+    """Units on an object store: files first, the content hash last."""
+
+    url: str
+
+    def _path(self, key: str) -> str:
+        return f"{self.url.rstrip('/')}/{key[:2]}/{key}"
+
+    def has(self, key: str) -> bool:
+        """Whether the hash, uploaded last, is there."""
+        system, path = fsspec.url_to_fs(self._path(key))
+        system.invalidate_cache()
+        return bool(system.exists(f"{path}/{_HASH}"))
+
+    def fetch(self, key: str, target: Path) -> bool:
+        """Download and verify."""
+        if not self.has(key):
+            return False
+        system, path = fsspec.url_to_fs(self._path(key))
+        expected = system.cat_file(f"{path}/{_HASH}").decode()
+        target.mkdir(parents=True, exist_ok=True)
+        for name in system.find(f"{path}/{_FILES}"):
+            local = target / name.split(f"/{key}/{_FILES}/", 1)[1]
+            local.parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(name, str(local))
+        if content_hash(target) == expected:
+            return True
+        shutil.rmtree(target)
+        self.remove(key)
+        return False
+
+    def publish(self, key: str, folder: Path) -> None:
+        """Upload the files, then the hash that makes them visible."""
+        if self.has(key):
+            return
+        system, path = fsspec.url_to_fs(self._path(key))
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                system.put_file(str(file), f"{path}/{_FILES}/{file.relative_to(folder).as_posix()}")
+        system.pipe_file(f"{path}/{_HASH}", content_hash(folder).encode())
+
+    def keys(self) -> Iterator[str]:
+        """All published keys."""
+        system, path = fsspec.url_to_fs(self.url)
+        for name in sorted(system.glob(f"{path.rstrip('/')}/*/*/{_HASH}")):
+            yield name.rsplit("/", 2)[1]
+
+    def remove(self, key: str) -> None:
+        """Hash first, so that no half-deleted unit is ever found."""
+        system, path = fsspec.url_to_fs(self._path(key))
+        with contextlib.suppress(FileNotFoundError):
+            system.rm_file(f"{path}/{_HASH}")
+            system.rm(path, recursive=True)
+
+
+def open_units(url: str | None = None) -> UnitStore:
+    """The store at ``url``, else at ``$SYNTHCT_UNITS``, else beside git's common directory."""
+    url = url or os.environ.get(VARIABLE) or str(default_root() / "units")
+    if url.startswith("s3://"):
+        return RemoteUnits(url)
+    if "://" in url and not url.startswith("file://"):
+        raise UsageFault(
+            "the unit store is a folder, file:// or s3:// URL", where=VARIABLE, got=url
+        )
+    root = Path(url.removeprefix("file://")).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    return LocalUnits(root)
+
+
+def default_root() -> Path:
+    """``.synthct`` beside git's common directory (so worktrees share it), else here."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    base = Path(found.stdout.strip()).parent if found.returncode == 0 else Path.cwd()
+    return base / ".synthct"

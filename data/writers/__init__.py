@@ -1,0 +1,55 @@
+"""The way back to files that other programs read; each appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from data.faults import UsageFault
+from data.itk import displacement_to_itk, to_itk
+from data.volume import Displacement, Volume
+
+SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
+"""File formats by suffix; ``.mha``, ``.nii.gz`` and ``.nrrd`` are written compressed."""
+
+
+def write_image(path: Path, volume: Volume) -> None:
+    """Write a volume in the format that the suffix names, replacing the file in one step.
+
+    Voxels are kept exactly; NIfTI-1 holds its affine in 32 bits, so positions there keep seven
+    digits, in the other formats sixteen.
+    """
+    _write(to_itk(volume), path)
+
+
+def write_displacement_image(path: Path, displacement: Displacement) -> None:
+    """Write a displacement as a vector image: ITK's order (x, y, z) [mm], LPS, float32."""
+    _write(sitk.Cast(displacement_to_itk(displacement), sitk.sitkVectorFloat32), path)
+
+
+def suffix_of(path: Path) -> str:
+    """The one of ``SUFFIXES`` that the file name ends in; another raises."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise UsageFault(
+        "an image file ends in " + ", ".join(SUFFIXES),
+        where=str(path),
+        remedy="give the output another suffix",
+        code="unknown-suffix",
+    )
+
+
+def _write(image: sitk.Image, path: Path) -> None:
+    suffix = suffix_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        # ITK picks the format from the name, so the temporary file keeps the suffix.
+        building = Path(folder) / f"image{suffix}"
+        sitk.WriteImage(image, str(building), suffix != ".nii")
+        with building.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(building, path)

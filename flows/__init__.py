@@ -1,0 +1,1 @@
+"""When and where: the Prefect flow, the cluster, the command line."""

@@ -1,0 +1,1 @@
+"""The commands of ``synthct``, by what they are about."""

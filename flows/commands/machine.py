@@ -1,0 +1,65 @@
+"""``doctor``: what this machine has and lacks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from data.faults import UsageFault
+from flows.commands.options import Json, examples
+from flows.exits import CLEAN, FAILED
+
+if TYPE_CHECKING:
+    from flows.doctor.finding import Finding
+
+
+@examples("synthct doctor", "synthct doctor --json")
+def doctor(as_json: Json = False) -> int:
+    """Say what this machine has and lacks.
+
+    Exit code 1 when something must be mended. Looks at Python, packages against
+    their pins, memory, disk, GPU, git, DVC, S3 credentials (whether
+    there are any, never which), write access, clock.
+    """
+    from flows.doctor.finding import healthy
+
+    findings = _examined()
+    if as_json:
+        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        _show(findings)
+    return CLEAN if healthy(findings) else FAILED
+
+
+def _examined() -> list[Finding]:
+    from pathlib import Path
+
+    from flows.doctor.hardware import look_at_hardware
+    from flows.doctor.packages import look_at_packages
+    from flows.doctor.storage import look_at_storage
+    from flows.project import find_root
+
+    try:
+        root = find_root()
+    except UsageFault:
+        root = None
+    return [
+        *look_at_packages(),
+        *look_at_hardware(root or Path.cwd()),
+        *look_at_storage(root),
+    ]
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"ok": "green", "lacks": "yellow", "fault": "bold red"}
+    table = Table("", "about", "found", "remedy", box=None, padding=(0, 1))
+    for each in findings:
+        mark = Text(str(each.status), style=styles[each.status])
+        table.add_row(mark, Text(each.about), Text(each.found), Text(each.remedy, style="dim"))
+    Console().print(table)

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+Command = TypeVar("Command", bound=Callable[..., int])
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Run in workspaces/NAME, made from presets/NAME.yaml at its first use. "
+        "Without it: the demo in the root.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
+
+
+def examples(*lines: str) -> Callable[[Command], Command]:
+    """Show example calls below a command's help."""
+
+    def attach(command: Command) -> Command:
+        command.examples = "\n".join(["Examples:", *(f"  {line}" for line in lines)])  # type: ignore[attr-defined]
+        return command
+
+    return attach

@@ -1,0 +1,177 @@
+"""``ingest``: scans into ``data/raw``, remembered by DVC."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from data.faults import MachineFault, UsageFault
+from flows.commands.options import Json, examples
+from flows.exits import CLEAN, EXCLUSIONS
+
+if TYPE_CHECKING:
+    from tasks.ingestion.intake import IntakePlan
+
+_REGIONS = ("head-neck", "thorax", "abdomen", "other")
+_REGIONS_TOLD = f"{', '.join(_REGIONS[:-1])} or {_REGIONS[-1]}"
+
+
+@examples(
+    "synthct ingest ~/scans --dataset sts --dry-run    show only, write nothing",
+    "synthct ingest ~/P1 ~/P2.zip --dataset sts --region thorax",
+    "synthct ingest ~/nifti --dataset trial --manifest scans.csv",
+)
+def ingest(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="SRC...", help="Folders (any nesting), zips of DICOM, image files."),
+    ],
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="Folder below data/raw.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the table, write nothing.")
+    ] = False,
+    region: Annotated[str, typer.Option(metavar="REGION", help=f"{_REGIONS_TOLD}.")] = "other",
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Columns path, patient, modality, region: what files hide."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Take in scans: de-identified copies, tracked by DVC.
+
+    They go to data/raw/NAME. Every scan is read once and checked; the table says what is new,
+    known already or refused, and why. Originals are not touched. Exit code 3 when a scan was
+    refused.
+    """
+    from flows.project import find_root
+    from tasks.ingestion.intake import plan_intake, take_in
+
+    raw = find_root() / "data" / "raw" / _checked_name(dataset)
+    _require_region(region)
+    with _bar("look") as progress:
+        plan = plan_intake(sources, dataset, raw, manifest, region=region, progress=progress)
+    if not as_json:
+        _show(plan)
+    added: tuple[str, ...] = ()
+    if not dry_run and plan.new:
+        with _bar("copy") as progress:
+            added = take_in(plan, progress).added
+        _track(raw)
+    refused = [row for row in plan.rows if row.status == "refused"]
+    if as_json:
+        typer.echo(json.dumps(_document(plan, added), indent=2))
+    else:
+        _tell(plan, added, dry_run, len(refused))
+    return EXCLUSIONS if refused else CLEAN
+
+
+def _checked_name(dataset: str) -> str:
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", dataset):
+        return dataset
+    raise UsageFault(
+        "a data set's name has lower-case letters, digits, - and _",
+        where="--dataset",
+        got=repr(dataset),
+        code="bad-dataset-name",
+    )
+
+
+def _require_region(region: str) -> None:
+    if region not in _REGIONS:
+        raise UsageFault(
+            f"a region is {_REGIONS_TOLD}",
+            where="--region",
+            got=repr(region),
+            code="unknown-region",
+        )
+
+
+def _track(raw: Path) -> None:
+    """Have DVC remember the data set: its ``.dvc`` file is what git holds of it."""
+    from flows.freshness import dvc_command
+    from flows.project import QUIET, find_root
+
+    done = subprocess.run(
+        dvc_command("--wait-for-lock", "add", "--quiet", str(raw)),
+        cwd=find_root(),
+        env={**os.environ, **QUIET},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise MachineFault(
+            "DVC can remember the data set",
+            where=str(raw),
+            got=" ".join(done.stderr.split()),
+            remedy=f"the copies are in place: dvc add {raw}",
+            code="dvc-add",
+        )
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total, name: bars.update(bar, completed=done, total=total)
+
+
+def _show(plan: IntakePlan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "patient", "scan", "region", "size", "spacing [mm]", "range", "status", "findings"
+    )
+    for row in plan.rows:
+        cells = (
+            row.patient,
+            row.scan,
+            row.region,
+            " x ".join(str(n) for n in row.size),
+            " x ".join(f"{v:.3g}" for v in row.spacing_mm),
+            f"{row.value_range[0]:g} to {row.value_range[1]:g}",
+            row.status,
+            "; ".join(finding.sentence for finding in row.findings),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+
+
+def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:
+    for note in plan.notes:
+        typer.echo(f"note: {note}", err=True)
+    for scan in plan.scans:
+        for finding in scan.row.findings if scan.row.status == "refused" else ():
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"refused: {scan.row.place}: {finding.sentence}{remedy}", err=True)
+    known = len(plan.rows) - len(plan.new) - refused
+    took = f"{len(plan.new)} would be taken in" if dry_run else f"{len(added)} taken in"
+    typer.echo(f"data/raw/{plan.dataset}: {took}, {known} known already, {refused} refused")
+
+
+def _document(plan: IntakePlan, added: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "dataset": plan.dataset,
+        "added": list(added),
+        "scans": [
+            {**asdict(row), "findings": [finding.as_json() for finding in row.findings]}
+            for row in plan.rows
+        ],
+        "notes": list(plan.notes),
+    }

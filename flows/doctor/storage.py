@@ -1,0 +1,108 @@
+"""Disk, git, DVC, object storage, and whether we may write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.units import default_root
+from flows.doctor.finding import Finding, fault, lacks, ok
+from flows.project import QUIET
+
+LEAST_FREE_GB = 5.0
+"""The demo with its DVC cache, unit store and server takes about two."""
+
+_GIB = 2**30
+
+
+def look_at_storage(root: Path | None) -> Iterator[Finding]:
+    """``root`` is the checkout, None outside one."""
+    git = shutil.which("git")
+    yield ok("git", _said([git, "--version"])) if git else fault("git", "absent", "install git")
+    yield _s3_credentials()
+    if root is None:
+        yield lacks("checkout", "not inside one", "cd to the repository for `run` and `ingest`")
+        yield _space(Path.cwd())
+        return
+    yield ok("checkout", str(root))
+    for folder in {root, default_root(), Path(tempfile.gettempdir())}:
+        yield _writable(folder)
+    yield _space(root)
+    yield _unfinished_dag(root)
+    yield from _dvc(root)
+
+
+def _space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / _GIB
+    if free >= LEAST_FREE_GB:
+        return ok("disk", f"{free:.0f} GiB free")
+    return fault("disk", f"{free:.1f} GiB free", f"the demo wants {LEAST_FREE_GB:g} GiB")
+
+
+def _writable(folder: Path) -> Finding:
+    about = f"write to {folder.name or folder}"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing):
+            return ok(about, "yes")
+    except OSError as error:
+        return fault(about, error.strerror or "no", f"give this user the right to write {existing}")
+
+
+def _unfinished_dag(root: Path) -> Finding:
+    from tasks.table import stale_dvc_file
+
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        stale = stale_dvc_file(Path())
+    finally:
+        os.chdir(before)
+    if stale:
+        return lacks("dvc.yaml", "older than the stages' table", "make dag (`run` does it too)")
+    return ok("dvc.yaml", "as the stages' table says")
+
+
+def _dvc(root: Path) -> Iterator[Finding]:
+    try:
+        import dvc  # noqa: F401
+    except ModuleNotFoundError:
+        yield fault("DVC", "absent", "pip install 'synthct[ops]'")
+        return
+    command = [sys.executable, "-P", "-m", "dvc"]
+    yield ok("DVC cache", _said([*command, "cache", "dir"], root))
+    remotes = [line.split()[0] for line in _said([*command, "remote", "list"], root).splitlines()]
+    if remotes:
+        yield ok("DVC remotes", ", ".join(remotes))
+    else:
+        yield lacks("DVC remotes", "none", "dvc remote add -d NAME URL, to share results")
+
+
+def _s3_credentials() -> Finding:
+    """Presence only; nothing of them is read or shown."""
+    home = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    if os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
+        return ok("S3 credentials", "in the environment")
+    if os.environ.get("AWS_ROLE_ARN") or os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+        return ok("S3 credentials", "a role")
+    if home.is_file():
+        return ok("S3 credentials", "in the credentials file")
+    return lacks("S3 credentials", "none", "only s3:// stores and remotes want them")
+
+
+def _said(command: list[str], folder: Path | None = None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **QUIET},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()

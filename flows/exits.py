@@ -1,0 +1,77 @@
+"""The one place that turns what went wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from data.faults import Fault, MachineFault, UsageFault
+
+CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
+"""Done; failed; wrong command line or params; done, but cases were excluded (and are listed)."""
+
+DEBUG = "SYNTHCT_DEBUG"
+"""Set to 1: errors come with their traceback."""
+
+_EXTRAS = {
+    "torch": "train", "monai": "train", "zarr": "train", "nibabel": "train", "s3fs": "train",
+    "prefect": "ops", "distributed": "ops", "dask": "ops", "dvc": "ops", "psutil": "ops",
+}  # fmt: skip
+
+
+def guarded(call: Callable[[], int]) -> int:
+    """Run a command; whatever stops it is told in one line on the standard error."""
+    if os.environ.get(DEBUG):
+        return call()
+    try:
+        return call()
+    except Fault as fault:
+        return _tell(str(fault), USAGE if isinstance(fault, UsageFault) else FAILED)
+    except KeyboardInterrupt:
+        return _tell("stopped; the same command goes on where it left off", FAILED)
+    except ModuleNotFoundError as error:
+        return _tell(str(_missing_module(error)), FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _tell(str(os_fault(error)), FAILED)
+    except Exception as error:  # noqa: BLE001 - a bug of ours is told in one line too
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return _tell(f"{text}; this is a bug: {DEBUG}=1 shows where", FAILED)
+
+
+def _tell(line: str, code: int) -> int:
+    sys.stderr.write(f"synthct: {line}\n")
+    return code
+
+
+def os_fault(error: OSError) -> MachineFault:
+    """A fault of the file system or the network, said like every other."""
+    where = str(error.filename or "")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return MachineFault(
+            "the disk has room for the results",
+            where=where,
+            got=error.strerror or "no space",
+            remedy="free space and run the same command again; finished units are kept",
+            code="disk-full",
+        )
+    return MachineFault(
+        "the machine does what is asked", where=where, got=error.strerror or str(error)
+    )
+
+
+def _missing_module(error: ModuleNotFoundError) -> MachineFault:
+    package = (error.name or "").split(".")[0]
+    extra = _EXTRAS.get(package)
+    return MachineFault(
+        "the packages that this command needs are installed",
+        got=f"no {package!r}",
+        remedy=f"pip install 'synthct[{extra}]'"
+        if extra
+        else "synthct doctor says what is missing",
+        code="package-missing",
+    )

@@ -1,0 +1,130 @@
+"""What one run of the chain is about: a checkout, a workspace in it, the stages to build."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.faults import UsageFault
+
+PRIVATE = ".synthct"
+"""Folder in the root for what is neither code nor result: the flow's records, the server."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage as the flow sees it.
+
+    Parameters
+    ----------
+    name
+        Name of the stage.
+    target
+        What DVC calls it.
+    out
+        The folder it writes, relative to the root.
+    summary
+        What it makes, for people.
+    """
+
+    name: str
+    target: str
+    out: Path
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Stages of one workspace, in the order in which they are built; paths relative to the root."""
+
+    root: Path
+    name: str
+    steps: tuple[Step, ...]
+    workspace: Path = Path()
+
+    def step(self, name: str) -> Step | None:
+        """The stage of that name, if it is among the stages to build."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def until(self, name: str | None) -> Project:
+        """The chain up to and including a stage (None: all of it)."""
+        if name is None:
+            return self
+        names = [step.name for step in self.steps]
+        if name not in names:
+            raise UsageFault(
+                f"no stage of this workspace is called {name!r}",
+                where="--until",
+                remedy=f"stages: {', '.join(names)}",
+                code="unknown-stage",
+            )
+        return replace(self, steps=self.steps[: names.index(name) + 1])
+
+    def environment(self) -> dict[str, str]:
+        """What every child is given: this Python first on the path, nobody told about it."""
+        return {
+            **os.environ,
+            **QUIET,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONPATH": str(self.root),
+        }
+
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+"""No tool may call home."""
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The checkout around ``start`` (default: the working directory)."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "params.yaml").is_file() and (folder / ".dvc").is_dir():
+            return folder
+    raise UsageFault(
+        "this command runs inside a checkout of the repository (params.yaml and .dvc)",
+        where=str(start),
+        remedy="cd into it",
+        code="no-checkout",
+    )
+
+
+def open_project(root: Path, workspace: Path) -> Project:
+    """The chain of a workspace (``.`` is the demo)."""
+    from tasks.params import layout_of, load_params
+    from tasks.table import active_stages
+
+    params = load_params(root / workspace / "params.yaml")
+    layout = layout_of(workspace, params)
+    steps = tuple(
+        Step(
+            name=stage.name,
+            target=stage.name if layout.is_root else f"{layout.dvc_file.as_posix()}:{stage.name}",
+            out=stage.outs(layout),
+            summary=stage.summary,
+        )
+        for stage in active_stages(params)
+    )
+    if params.cohort is None:
+        _require_scans(root, layout.raw)
+    return Project(root, "demo" if layout.is_root else workspace.name, steps, workspace)
+
+
+def _require_scans(root: Path, raw: Path) -> None:
+    if (root / raw).is_dir():
+        return
+    tracked = (root / raw).with_suffix(".dvc").is_file()
+    raise UsageFault(
+        "the scans of the data set are in place",
+        where=raw.as_posix(),
+        got="no such folder",
+        remedy=f"dvc pull {raw.as_posix()}.dvc"
+        if tracked
+        else f"synthct ingest SRC... --dataset {raw.name}",
+        code="scans-missing",
+    )

@@ -1,0 +1,116 @@
+"""One run of the chain: ask DVC, start what is needed, conduct, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.cluster import Cluster, check_kind, open_cluster
+from flows.freshness import to_build
+from flows.processes import environment
+from flows.project import PRIVATE, QUIET, Project
+from flows.screen import open_screen
+from flows.server import prefect_server
+from flows.stages import Built, Record
+from tasks import events, fanout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_KEPT_RECORDS = 50
+"""Runs whose events and output are kept; older ones go when a new run starts."""
+
+_SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""Prefect's own console lines would break the bars; everything is in its pages and our record."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where a run runs: never in ``params.yaml``, it would make results stale.
+
+    Parameters
+    ----------
+    cluster
+        ``here``, ``local`` or the address of a scheduler.
+    workers
+        Processes of a ``local`` cluster; None: one a core.
+    port
+        Port of the Prefect server on loopback; None: a free one.
+    """
+
+    cluster: str = "local"
+    workers: int | None = None
+    port: int | None = None
+
+
+def run_project(project: Project, means: Means, console: Console) -> list[Built]:
+    """Bring the project up to date; an empty list when it was, and then nothing was started."""
+    check_kind(means.cluster)
+    steps = to_build(project)
+    if not steps:
+        return []
+    work = dataclasses.replace(project, steps=steps)
+    record = new_record(project.root)
+    console.print(
+        f"to build: {', '.join(step.name for step in steps)}; record: {_told(record, project)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with _means(work, means, record) as (server, cluster):
+        _tell_where(console, server, cluster)
+        from flows.pipeline import conduct
+
+        variables = project.environment() | {events.VARIABLE: str(record.events)}
+        if cluster.scheduler:
+            variables[fanout.VARIABLE] = cluster.scheduler
+        with open_screen(console) as screen:
+            return conduct(work, record, variables, screen, server=server)
+
+
+@contextlib.contextmanager
+def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str, Cluster]]:
+    """Server and cluster, started side by side: each takes seconds."""
+    home = project.root / PRIVATE / "prefect"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment(QUIET | _SILENT))
+        clusters: list[Cluster] = []
+
+        def start_cluster() -> None:
+            variables = {events.VARIABLE: str(record.events)}
+            cluster = open_cluster(
+                means.cluster, workers=means.workers, root=project.root, variables=variables
+            )
+            clusters.append(stack.enter_context(cluster))
+            import flows.pipeline  # noqa: F401 - Prefect's import takes a second; the server starts meanwhile
+
+        server = stack.enter_context(prefect_server(home, port=means.port, meanwhile=start_cluster))
+        yield server, clusters[0]
+
+
+def new_record(root: Path) -> Record:
+    """A fresh folder for the events and the output of a run; very old ones are removed."""
+    runs = root / PRIVATE / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
+        shutil.rmtree(old, ignore_errors=True)
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder.mkdir()
+    (folder / "events.jsonl").touch()
+    return Record(folder)
+
+
+def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
+    pages = [f"runs {server.removesuffix('/api')}"]
+    pages += [f"workers {cluster.dashboard}"] if cluster.dashboard else []
+    console.print(f"watch: {', '.join(pages)}", highlight=False, soft_wrap=True)
+
+
+def _told(record: Record, project: Project) -> str:
+    return record.folder.relative_to(project.root).as_posix()

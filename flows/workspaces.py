@@ -1,0 +1,103 @@
+"""Workspaces: a folder a preset, with params, DAG, lock and outs of its own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.faults import UsageFault
+from data.files import write_whole
+
+PRESETS = Path("presets")
+WORKSPACES = Path("workspaces")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A workspace that is ready to run, and what should be said about it."""
+
+    workspace: Path
+    notes: tuple[str, ...] = ()
+
+
+def preset_names(root: Path) -> list[str]:
+    """All presets."""
+    return sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
+
+
+def open_workspace(root: Path, preset: str | None) -> Opened:
+    """The workspace of a preset, made at its first use; None is the demo in the root.
+
+    A preset is an overlay over the defaults of the params. From its first use on, what runs is
+    what ``workspaces/NAME/params.yaml`` says: that file is never overwritten.
+    """
+    if preset is None:
+        return Opened(Path())
+    if not _NAME.fullmatch(preset):
+        raise unknown_preset(root, preset)
+    workspace = WORKSPACES / preset
+    params_file = root / workspace / "params.yaml"
+    if not params_file.exists():
+        write_whole(params_file, _resolved(root, preset))
+        return Opened(workspace, (f"made {workspace} from {PRESETS / preset}.yaml",))
+    return Opened(workspace, tuple(_differences(root, preset, params_file)))
+
+
+def _resolved(root: Path, preset: str) -> str:
+    from tasks.params import parse_params, resolved
+
+    path = root / PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        raise unknown_preset(root, preset)
+    params = parse_params(path.read_text(), where=path.relative_to(root).as_posix())
+    head = (
+        f"# Made from presets/{preset}.yaml; from now on this file says what runs in this "
+        "workspace.\n# Edit it freely: it is never overwritten.\n"
+    )
+    return head + resolved(params)
+
+
+def unknown_preset(root: Path, preset: str) -> UsageFault:
+    """The fault of a name that no preset has."""
+    known = preset_names(root)
+    near = difflib.get_close_matches(preset, known, n=1)
+    return UsageFault(
+        f"no preset is called {preset!r}",
+        where=f"{PRESETS}/",
+        remedy=(f"did you mean {near[0]!r}? " if near else "")
+        + f"presets: {', '.join(known) or 'none'}",
+        code="unknown-preset",
+    )
+
+
+def _differences(root: Path, preset: str, params_file: Path) -> list[str]:
+    """One sentence when the preset would now give other params than the workspace has."""
+    if not (root / PRESETS / f"{preset}.yaml").is_file():
+        return [f"presets/{preset}.yaml is gone; {params_file.relative_to(root)} is used"]
+    here = _flat(yaml.safe_load(params_file.read_text()))
+    there = _flat(yaml.safe_load(_resolved(root, preset)))
+    keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+    if not keys:
+        return []
+    told = ", ".join(f"{key} ({here.get(key)!r}, preset {there.get(key)!r})" for key in keys[:3])
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return [
+        f"{params_file.relative_to(root)} is not what presets/{preset}.yaml gives now: "
+        f"{told}{more}; the workspace's file is used (remove {WORKSPACES / preset} to start over)"
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -1,0 +1,71 @@
+"""Parameters of the embedded cohort."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from tasks.section import Section
+
+Region = Literal["head-neck", "thorax", "abdomen"]
+VoxelMm = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Field(strict=False)]
+
+
+class VoxelSizes(Section):
+    """Voxel sizes (z, y, x) [mm] of one region's scans."""
+
+    ct: VoxelMm = (4.0, 4.0, 4.0)
+    mr: VoxelMm = (5.0, 4.0, 4.0)
+    cbct: VoxelMm = (4.0, 4.0, 4.0)
+
+
+HEAD_VOXELS = VoxelSizes(ct=(3.5, 3.0, 3.0), mr=(4.0, 2.7, 2.7), cbct=(3.5, 3.0, 3.0))
+
+
+class CohortParams(Section):
+    """How many digital patients there are, how they are scanned and how much they move."""
+
+    regions: Annotated[tuple[Region, ...], Field(strict=False, min_length=1)] = (
+        "head-neck", "thorax", "abdomen",
+    )  # fmt: skip
+    """Regions to draw patients of."""
+    patients_per_region: PositiveInt = 3
+    """Patients of each region; patient n is the same however many there are."""
+    voxels_mm: dict[Region, VoxelSizes] = Field(
+        default={"head-neck": HEAD_VOXELS, "thorax": VoxelSizes(), "abdomen": VoxelSizes()}
+    )
+    """Voxel sizes of each region; the field of view stays the same."""
+    anatomy_mm: PositiveFloat = 2.0
+    """Voxel side of the raster that the anatomy is drawn on [mm]; half a scan voxel or less."""
+    deformation_mm: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)] = (
+        3.5,
+        7.0,
+    )
+    """Range of the mean non-rigid displacement inside the body between two days [mm]."""
+    setup_shift_mm: NonNegativeFloat = 3.0
+    """Standard deviation of the set-up error along each axis [mm]."""
+    setup_turn_deg: NonNegativeFloat = 1.2
+    """Standard deviation of the set-up error about each axis [degrees]."""
+    ct_noise_hu: NonNegativeFloat = 12.0
+    """Standard deviation of the CT's noise [HU]."""
+    mr_noise: NonNegativeFloat = 0.025
+    """Noise of the MR as a fraction of its bright tissue."""
+    mr_shading: NonNegativeFloat = 0.15
+    """Spread of the MR coils' sensitivity (standard deviation of its logarithm)."""
+    cbct_views: PositiveInt = 60
+    """Projections of a CBCT over the full circle; detector pixels match its voxels."""
+    cbct_scatter: NonNegativeFloat = 0.09
+    """Scatter left in the projections, relative to the forward-scatter potential."""
+    cbct_photons_per_mm2: PositiveFloat = 2.0e4
+    """Detected quanta in the open beam per mm^2 at the isocentre."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        missing = sorted(set(self.regions) - set(self.voxels_mm))
+        if missing:
+            raise ValueError(f"voxels_mm names the voxels of every region, {missing[0]} is missing")
+        low, high = self.deformation_mm
+        if low > high:
+            raise ValueError(f"deformation_mm is (smallest, largest), got ({low}, {high})")
+        return self

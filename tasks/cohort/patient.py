@@ -1,0 +1,58 @@
+"""One patient of the cohort as files: DICOM series of three days and the truth beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data.phantom.patient import Patient, Protocol, SourceScan, make_patient
+from data.writers import write_displacement_image, write_image
+from data.writers.dicom import write_series
+from tasks.randomness import generator
+
+STUDY = {"ct": "planning", "mr": "MR simulation", "cbct": "treatment day"}
+DEVICE: dict[str, dict[str, Any]] = {
+    "ct": {"Manufacturer": "synthct digital", "ManufacturerModelName": "Digital CT", "KVP": 120.0},
+    "mr": {"Manufacturer": "synthct digital", "ManufacturerModelName": "Digital MR 1.5T"},
+    "cbct": {
+        "Manufacturer": "synthct digital",
+        "ManufacturerModelName": "Digital Cone-beam CT",
+    },
+}
+
+
+def write_patient(
+    *, out: Path, patient: str, region: str, seed: int, dataset: str, protocol: dict[str, Any]
+) -> None:
+    """Make one patient and write ``ct/ mr/ cbct/`` (DICOM) and ``truth/`` (MHA) into ``out``."""
+
+    def random(*names: str) -> Any:
+        return generator(seed, "cohort", patient, *names)
+
+    made = make_patient(region, Protocol(**protocol), random)
+    uid_seed = f"{dataset}/{seed}"
+    for scan, volume, extra in _scans(made):
+        write_series(
+            out / scan,
+            volume,
+            patient_id=patient,
+            study=STUDY[scan],
+            series_description=f"{region} {scan.upper()}",
+            attributes=DEVICE[scan] | extra,
+            uid_seed=uid_seed,
+        )
+    for task, source in made.sources.items():
+        _write_truth(out / "truth", task, source)
+
+
+def _scans(made: Patient) -> list[tuple[str, Any, dict[str, Any]]]:
+    sources = [
+        (task, source.scan, dict(source.attributes)) for task, source in made.sources.items()
+    ]
+    return [("ct", made.ct, {}), *sources]
+
+
+def _write_truth(folder: Path, task: str, source: SourceScan) -> None:
+    write_image(folder / f"{task}_ct.mha", source.ct)
+    write_image(folder / f"{task}_labels.mha", source.labels)
+    write_displacement_image(folder / f"{task}_displacement.mha", source.displacement)

@@ -1,0 +1,93 @@
+"""The cohort stage: digital patients to ``data/raw/DATASET``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data.files import canonical_json, content_hash, write_whole
+from data.phantom.tissues import label_table
+from tasks.cohort.params import CohortParams, Region
+from tasks.cohort.patient import write_patient
+from tasks.stage import StageContext, Unit, build_out, run_units
+
+STAGE = "cohort"
+PREFIX: dict[Region, str] = {"head-neck": "HN", "thorax": "TH", "abdomen": "AB"}
+MODALITY = {"ct": "CT", "mr": "MR", "cbct": "CBCT"}
+LICENCE = {
+    "name": "CC0-1.0",
+    "url": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "cite": "Digital patients made by synthct's cohort stage; no person was scanned.",
+    "non_commercial": False,
+}
+
+
+def run(context: StageContext, params: CohortParams) -> None:
+    """Digital patients with known truth were drawn, moved and scanned by CT, MR and CBCT."""
+    regions = {
+        f"{PREFIX[region]}-{number:02d}": region
+        for region in params.regions
+        for number in range(1, params.patients_per_region + 1)
+    }
+    with build_out(context, STAGE) as out:
+        units = [_unit(context, params, name, region) for name, region in regions.items()]
+        good = run_units(context, STAGE, out, units)
+        facts = {
+            "format": 1,
+            "dataset": context.layout.dataset,
+            "synthetic": True,
+            "licence": LICENCE,
+            "patients": {name: _entry(out, name, regions[name]) for name in good},
+        }
+        write_whole(out / "dataset.json", canonical_json(facts))
+        write_whole(out / "labels.json", canonical_json(label_table()))
+
+
+def _unit(context: StageContext, params: CohortParams, name: str, region: Region) -> Unit:
+    arguments = {
+        "patient": name,
+        "region": region,
+        "seed": context.seed,
+        "dataset": context.layout.dataset,
+        "protocol": _protocol(params, region),
+    }
+    return Unit(name, write_patient, arguments=arguments)
+
+
+def _protocol(params: CohortParams, region: Region) -> dict[str, Any]:
+    """The fields of ``data.phantom.patient.Protocol`` as plain JSON."""
+    voxels = params.voxels_mm[region].model_dump(mode="json")
+    return {
+        "voxels_mm": voxels,
+        "anatomy_mm": params.anatomy_mm,
+        "deformation_mm": list(params.deformation_mm),
+        "setup_shift_mm": params.setup_shift_mm,
+        "setup_turn_deg": params.setup_turn_deg,
+        "ct_noise_hu": params.ct_noise_hu,
+        "mr_noise": params.mr_noise,
+        "mr_shading": params.mr_shading,
+        "views": params.cbct_views,
+        "scatter": params.cbct_scatter,
+        "photons_per_mm2": params.cbct_photons_per_mm2,
+    }
+
+
+def _entry(out: Path, name: str, region: Region) -> dict[str, Any]:
+    return {
+        "region": region,
+        "scans": {
+            scan: {
+                "path": f"{name}/{scan}",
+                "format": "dicom",
+                "modality": modality,
+                "sha256": content_hash(out / name / scan),
+            }
+            for scan, modality in MODALITY.items()
+        },
+        "truth": {
+            task: {
+                what: f"{name}/truth/{task}_{what}.mha" for what in ("ct", "labels", "displacement")
+            }
+            for task in ("mr", "cbct")
+        },
+    }

@@ -1,0 +1,48 @@
+"""One line from CBCT numbers to HU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.naive import Fitted, Sums, TrainingImages, UnseenImages
+
+LOW_HU, HIGH_HU = -1024.0, 3071.0
+
+
+@BASELINES.register("linear")
+@dataclass(frozen=True)
+class Linear:
+    r"""Least squares :math:`\mathrm{HU} \approx a\,x + b` over the training patients' voxels.
+
+    ``x`` is the CBCT number as it was reconstructed, not the normalised one: a clinic calibrates
+    its scanner this way. Both sides are clipped to [-1024, 3071].
+    """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"cbct"})
+
+    def sums(self, images: TrainingImages) -> Sums:
+        """Moments of (x, HU): n, sum x, sum HU, sum x^2, sum x HU."""
+        x = _clipped(images.source[images.mask])
+        hu = _clipped(images.ct[images.mask])
+        return {"moments": np.array([x.size, x.sum(), hu.sum(), (x * x).sum(), (x * hu).sum()])}
+
+    def fit(self, sums: Sums) -> Fitted:
+        """Slope and intercept [HU]."""
+        n, x, hu, xx, xhu = sums["moments"]
+        spread = xx - x * x / n
+        slope = float((xhu - x * hu / n) / spread) if spread > 0 else 0.0
+        return {"slope": slope, "intercept_hu": float(hu / n - slope * x / n)}
+
+    def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
+        """The line at every voxel of the mask, clipped."""
+        x = _clipped(images.source[images.mask])
+        return images.filled(_clipped(fitted["slope"] * x + fitted["intercept_hu"]))
+
+
+def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.clip(values.astype(np.float64), LOW_HU, HIGH_HU)

@@ -1,0 +1,58 @@
+"""What the intensity of a voxel alone says about its HU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
+
+RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0)}
+"""Normalised intensities that the table covers, by scaling; beyond it its ends are used."""
+
+
+@BASELINES.register("lookup")
+@dataclass(frozen=True)
+class Lookup:
+    """Mean HU of the training patients per bin of the normalised source intensity.
+
+    Not forced to be monotone: on MR both air and cortical bone are dark. Bins that no training
+    voxel fell into are filled in between their neighbours.
+
+    Parameters
+    ----------
+    bins
+        Number of bins over the range of the scaling.
+    """
+
+    bins: int = 300
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
+
+    def sums(self, images: TrainingImages) -> Sums:
+        """Voxels and sum of HU per bin."""
+        index = self._index(images)
+        hu = images.ct[images.mask].astype(np.float64)
+        return {
+            "count": np.bincount(index, minlength=self.bins).astype(float),
+            "hu": np.bincount(index, weights=hu, minlength=self.bins),
+        }
+
+    def fit(self, sums: Sums) -> Fitted:
+        """The table [HU], one entry a bin."""
+        filled = np.flatnonzero(sums["count"])
+        means = sums["hu"][filled] / sums["count"][filled]
+        return {"hu": np.interp(np.arange(self.bins), filled, means).tolist()}
+
+    def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
+        """The table's entry at every voxel of the mask."""
+        return images.filled(np.asarray(fitted["hu"])[self._index(images)])
+
+    def _index(self, images: SourceImages) -> NDArray[np.int64]:
+        low, high = RANGES[images.scaling.kind]
+        position = (images.scaled().astype(np.float64) - low) / (high - low) * self.bins
+        return np.clip(position, 0, self.bins - 1).astype(np.int64)

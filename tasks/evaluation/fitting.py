@@ -1,0 +1,58 @@
+"""Fit the naive baselines: sums of each training patient once, their total for each fold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.files import write_whole
+from data.store import read_volume
+from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.naive import Baseline, Fitted, Sums, TrainingImages
+from tasks.prediction.description import SourceScaling
+
+SUMS = "sums.json"
+
+
+def baselines_for(task: str, names: Sequence[str]) -> dict[str, Baseline]:
+    """The named baselines that apply to the source modality."""
+    built = {name: BASELINES.build(name, {}, where="evaluation.baselines") for name in names}
+    return {name: baseline for name, baseline in built.items() if task in baseline.tasks}
+
+
+def sum_case(
+    *, out: Path, source: Path, mask: Path, ct: Path, task: str, scaling: str, baselines: list[str]
+) -> None:
+    """Unit: the statistics of one training patient, for every fold that trains on it."""
+    images = TrainingImages(
+        source=read_volume(source).array,
+        mask=read_volume(mask).array > 0,
+        scaling=SourceScaling.model_validate({"kind": scaling}),
+        ct=read_volume(ct).array,
+    )
+    sums = {
+        name: {key: value.tolist() for key, value in baseline.sums(images).items()}
+        for name, baseline in baselines_for(task, baselines).items()
+    }
+    write_whole(out / SUMS, json.dumps(sums, sort_keys=True) + "\n")
+
+
+def fit_fold(
+    folder: Path, cases: Sequence[str], task: str, baselines: Sequence[str]
+) -> dict[str, Fitted]:
+    """Each baseline fitted on the fold's training cases whose sums lie in ``folder``."""
+    read = [json.loads((folder / case / SUMS).read_text()) for case in sorted(cases)]
+    return {
+        name: baseline.fit(_total([sums[name] for sums in read]))
+        for name, baseline in baselines_for(task, baselines).items()
+        if read
+    }
+
+
+def _total(sums: Sequence[Mapping[str, Any]]) -> Sums:
+    # Added in the order of the cases' names, so the last bit does not hang on who came first.
+    return {key: np.sum([np.asarray(one[key], float) for one in sums], axis=0) for key in sums[0]}

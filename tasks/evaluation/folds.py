@@ -1,0 +1,92 @@
+"""Which network may be asked about which patient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault, MachineFault
+from tasks.prediction.description import ModelDescription
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One network and the cases it has, and has not, seen."""
+
+    task: str
+    number: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its folder in the training stage's out."""
+        return f"{self.task}_fold{self.number}"
+
+
+def read_folds(training: Path) -> list[Fold]:
+    """``folds.json`` of the training stage, checked: no patient is tested who was seen before."""
+    told = json.loads((training / "folds.json").read_text())
+    folds = [
+        Fold(task, number, *(tuple(entry[part]) for part in ("train", "validation", "test")))
+        for task, entries in sorted(told.items())
+        for number, entry in enumerate(entries)
+    ]
+    tested: dict[str, str] = {}
+    for fold in folds:
+        _check_unseen(fold, tested, training)
+    return folds
+
+
+def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
+    known = [*fold.train, *fold.validation]
+    if is_trained(training, fold):  # what the network itself says it saw
+        description = description_of(training, fold)
+        known += [*description.train_cases, *description.validation_cases]
+    seen = {_patient(case): "trained on" for case in known}
+    for case in fold.test:
+        before = seen.get(_patient(case)) or tested.get(case)
+        if before:
+            raise MachineFault(
+                "a patient is tested by one network, which has not seen that patient",
+                where=str(training / "folds.json"),
+                got=f"{case}, tested by {fold.name} and {before}",
+                remedy="run the training stage again",
+                code="test-case-seen",
+            )
+        tested[case] = f"tested by {fold.name}"
+
+
+def _patient(case: str) -> str:
+    return case.rsplit("_", 1)[0]
+
+
+def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, Any]]:
+    """Rows of ``excluded.json`` for the test cases of folds whose training was excluded."""
+    return [
+        DataFault(
+            "the fold that tests the case has a network",
+            where=fold.name,
+            got="no model.json",
+            remedy="see training/excluded.json",
+            code="no-network",
+        ).as_json()
+        | {"unit": case}
+        for fold in folds
+        if not is_trained(training, fold)
+        for case in fold.test
+    ]
+
+
+def is_trained(training: Path, fold: Fold) -> bool:
+    """Whether the fold's network is there."""
+    return (training / fold.name / "model.json").is_file()
+
+
+def description_of(training: Path, fold: Fold) -> ModelDescription:
+    """What the fold's network is."""
+    return ModelDescription.load(training / fold.name / "model.json")

@@ -1,0 +1,13 @@
+"""Image metrics, one file each: a new one is selectable in ``params.yaml`` by its name.
+
+What metrics share (``windows``) lies here too, so that DVC, which hashes the folder, sees it.
+"""
+
+from __future__ import annotations
+
+from tasks.evaluation.pair import Metric
+from tasks.registry import Registry
+
+METRICS: Registry[Metric] = Registry(
+    "metric", group="synthct.metrics", package="tasks.evaluation.metrics"
+)

@@ -1,0 +1,81 @@
+"""What a naive baseline is: sums over single patients, a fit from their total, a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.evaluation.profiles import OUTSIDE_HU
+from tasks.prediction.description import SourceScaling
+from tasks.prediction.normalise import scale_source
+
+Sums = Mapping[str, NDArray[np.float64]]
+"""Additive statistics by name: the sums of a fold are the sum over its training patients."""
+
+Fitted = Mapping[str, Any]
+"""Plain JSON: what a fold's training patients say."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImages:
+    """A source (Z, Y, X), its boolean mask and how the network would normalise it."""
+
+    source: NDArray[Any]
+    mask: NDArray[np.bool_]
+    scaling: SourceScaling
+
+    def scaled(self) -> NDArray[np.float32]:
+        """The source inside the mask (voxels,), normalised as for the network."""
+        return scale_source(self.source, self.mask, self.scaling)[self.mask]
+
+    def filled(self, inside_hu: NDArray[Any] | float) -> NDArray[np.float64]:
+        """An image with these values [HU] in the mask and ``OUTSIDE_HU`` around it."""
+        hu = np.full(self.source.shape, OUTSIDE_HU)
+        hu[self.mask] = inside_hu
+        return hu
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages(SourceImages):
+    """A training patient: ``ct`` [HU] was moved onto the source."""
+
+    ct: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenImages(SourceImages):
+    """A patient to predict: the only CT in sight is the one that no registration touched."""
+
+    unregistered_ct: NDArray[Any]
+
+
+class Baseline(Protocol):
+    """A method without learning; a frozen dataclass in ``tasks/evaluation/baselines``."""
+
+    tasks: ClassVar[frozenset[str]]
+    """Source modalities it applies to."""
+
+    def sums(self, images: TrainingImages) -> Sums:
+        """Statistics of one training patient; empty when there is nothing to fit."""
+
+    def fit(self, sums: Sums) -> Fitted:
+        """What it learns from the statistics of a fold's training patients."""
+
+    def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
+        """The synthetic CT [HU] (Z, Y, X) of an unseen patient."""
+
+
+class Unfitted:
+    """The half of a baseline that learns nothing."""
+
+    def sums(self, images: TrainingImages) -> Sums:
+        """Nothing to count."""
+        return {}
+
+    def fit(self, sums: Sums) -> Fitted:
+        """Nothing to fit."""
+        return {}

@@ -1,0 +1,65 @@
+"""Published intensity profiles: the range [HU] that PSNR and MS-SSIM clip to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data.faults import UsageFault
+
+OUTSIDE_HU = -1024.0
+"""Reference and prediction are set to this outside the mask before anything is measured."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An intensity range by name; scores under different profiles are different numbers.
+
+    Parameters
+    ----------
+    low_hu, high_hu
+        Values are clipped to [low, high] for PSNR and MS-SSIM (never for MAE and ME).
+    """
+
+    name: str
+    low_hu: float
+    high_hu: float
+
+    def __post_init__(self) -> None:
+        if not OUTSIDE_HU <= self.low_hu < self.high_hu:
+            raise ValueError(
+                f"a profile has {OUTSIDE_HU:g} <= low_hu < high_hu (what is outside the mask is "
+                f"clipped to low), got {self.low_hu:g}, {self.high_hu:g}"
+            )
+
+    @property
+    def width_hu(self) -> float:
+        """The data range R = high - low [HU]."""
+        return self.high_hu - self.low_hu
+
+    def as_json(self) -> dict[str, str | float]:
+        """What stands beside every score."""
+        return {"name": self.name, "low_hu": self.low_hu, "high_hu": self.high_hu}
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("synthrad2025_metrics", -1024.0, 3000.0),
+        Profile("synthrad2025_container", -1024.0, 3071.0),
+    )
+}
+"""The SynthRAD2025 metrics repository and its evaluation container differ in the upper end."""
+
+DEFAULT_PROFILE = "synthrad2025_container"
+
+
+def profile_called(name: str, *, where: str = "") -> Profile:
+    """The profile of that name."""
+    if name not in PROFILES:
+        raise UsageFault(
+            f"no intensity profile is called {name!r}",
+            where=where,
+            remedy=f"known: {', '.join(sorted(PROFILES))}",
+            code="unknown-profile",
+        )
+    return PROFILES[name]

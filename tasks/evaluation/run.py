@@ -1,0 +1,159 @@
+"""The evaluation stage: unseen patients only, beside naive baselines, against both references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.files import canonical_json, write_whole
+from data.tables import write_table
+from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.fitting import baselines_for, fit_fold, sum_case
+from tasks.evaluation.folds import (
+    Fold,
+    description_of,
+    is_trained,
+    read_folds,
+    without_network,
+)
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.params import EvaluationParams
+from tasks.evaluation.predict import SCT, predict_case
+from tasks.evaluation.profiles import profile_called
+from tasks.evaluation.score import SCORES, score_case
+from tasks.evaluation.summary import COLUMNS, long_rows, summarise
+from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+
+FITS = "fits"
+"""Sub-folder of the out with the sums that the baselines are fitted from."""
+
+PREDICTED = "predicted"
+"""Sub-folder with the predictions as units of their own; scoring repeats them beside its scores."""
+
+NOT_SCORING = {"baselines", "bootstrap_draws", "tta"}
+"""Params that scoring one case does not see: changing them must not score every case again."""
+
+
+def run(context: StageContext, params: EvaluationParams) -> None:
+    """Synthetic CTs of unseen patients are scored in the body mask beside naive baselines."""
+    profile = profile_called(params.profile)
+    training = context.artefact("training")
+    with build_out(context, "evaluation") as out:
+        every = read_folds(training)
+        folds = [fold for fold in every if is_trained(training, fold)]
+        fits = _fit(context, out / FITS, folds, params)
+        write_whole(out / "baselines.json", canonical_json(fits))
+        predicted = _predict(context, out / PREDICTED, folds, params)
+        units = [
+            unit
+            for fold in folds
+            for unit in _score_units(context, out, fold, fits[fold.name], params)
+            if unit.name in predicted
+        ]
+        excluded = [*_excluded(out, (FITS, PREDICTED)), *without_network(training, every)]
+        good = run_units(context, "evaluation", out, units, also_excluded=excluded)
+        documents = [json.loads((out / name / SCORES).read_text()) for name in good]
+        write_table(out / "scores.csv", COLUMNS, long_rows(documents))
+        summary = summarise(
+            documents, profile=profile.as_json(), seed=context.seed, draws=params.bootstrap_draws
+        )
+        write_whole(out / "summary.json", canonical_json(summary))
+
+
+def _excluded(out: Path, parts: Sequence[str]) -> list[Mapping[str, Any]]:
+    """What the parts of the stage set aside; a case that two of them name is listed once."""
+    rows = [row for part in parts for row in json.loads((out / part / EXCLUDED).read_text())]
+    return list({(row["unit"], row["code"]): row for row in rows}.values())
+
+
+def _fit(
+    context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
+) -> dict[str, dict[str, Any]]:
+    """Every fold's baselines, fitted on its training patients alone."""
+    names = list(params.baselines)
+    units: dict[str, Unit] = {}
+    for fold in folds:
+        scaling = description_of(context.artefact("training"), fold).source_scaling.kind
+        for case in fold.train:
+            units[case] = _sums_unit(context, case, fold.task, scaling, names)
+    good = set(run_units(context, f"evaluation/{FITS}", out, list(units.values())))
+    return {
+        fold.name: {
+            name: dict(fitted)
+            for name, fitted in fit_fold(
+                out, [case for case in fold.train if case in good], fold.task, names
+            ).items()
+        }
+        for fold in folds
+    }
+
+
+def _predict(
+    context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
+) -> set[str]:
+    """Every fold's test cases through its network; those that could be predicted."""
+    from tasks.networks import NETWORKS  # torch: seconds that reading the docstring must not cost
+
+    units = []
+    for fold in folds:
+        model = context.artefact("training") / fold.name
+        network = NETWORKS.module_of(
+            description_of(context.artefact("training"), fold).network["name"]
+        )
+        for case in fold.test:
+            folder = context.artefact("registration") / case
+            inputs = {name: folder / f"{name}.zarr" for name in ("source", "mask")}
+            inputs["model"] = model
+            units.append(Unit(case, predict_case, inputs, {"tta": params.tta}, (network,)))
+    return set(run_units(context, f"evaluation/{PREDICTED}", out, units))
+
+
+def _sums_unit(
+    context: StageContext, case: str, task: str, scaling: str, names: Sequence[str]
+) -> Unit:
+    folder = context.artefact("registration") / case
+    here = sorted(baselines_for(task, names))
+    return Unit(
+        name=case,
+        function=sum_case,
+        inputs={name: folder / f"{name}.zarr" for name in ("source", "mask", "ct")},
+        arguments={"task": task, "scaling": scaling, "baselines": here},
+        plugins=tuple(BASELINES.module_of(name) for name in here),
+    )
+
+
+def _score_units(
+    context: StageContext,
+    out: Path,
+    fold: Fold,
+    fits: Mapping[str, Any],
+    params: EvaluationParams,
+) -> list[Unit]:
+    plugins = (
+        *(METRICS.module_of(name) for name in params.metrics),
+        *(BASELINES.module_of(name) for name in fits),
+    )
+    arguments = {
+        "fold": fold.number,
+        "scaling": description_of(context.artefact("training"), fold).source_scaling.kind,
+        "fits": dict(fits),
+        "plan": params.model_dump(mode="json", exclude=NOT_SCORING),
+    }
+    return [
+        Unit(case, score_case, _inputs(context, out, case), arguments, plugins)
+        for case in fold.test
+    ]
+
+
+def _inputs(context: StageContext, out: Path, case: str) -> dict[str, Path]:
+    folder = context.artefact("registration") / case
+    volumes = ("source", "mask", "ct", "unregistered_ct", "truth_ct", "truth_labels")
+    inputs = {
+        name: folder / f"{name}.zarr" for name in volumes if (folder / f"{name}.zarr").exists()
+    }
+    labels = context.artefact("ingestion") / "labels.json"
+    if "truth_labels" in inputs and labels.is_file():
+        inputs["labels"] = labels
+    return {**inputs, "case": folder / "case.json", "sct": out / PREDICTED / case / SCT}

@@ -1,0 +1,102 @@
+"""Score one unseen case: the network's prediction and the naive methods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.files import canonical_json, copy_tree, write_whole
+from data.store import read_volume
+from tasks.evaluation.fitting import baselines_for
+from tasks.evaluation.naive import Fitted, UnseenImages
+from tasks.evaluation.scorer import MOVED, Arrays, Scorer
+from tasks.prediction.description import SourceScaling
+
+SCT, SCORES = "sct.zarr", "scores.json"
+
+IDENTITY = ("case", "patient", "task", "region", "synthetic", "verdict")
+"""What ``case.json`` says and ``scores.json`` repeats."""
+
+
+def score_case(
+    *,
+    out: Path,
+    sct: Path,
+    source: Path,
+    mask: Path,
+    ct: Path,
+    unregistered_ct: Path,
+    case: Path,
+    fold: int,
+    scaling: str,
+    fits: dict[str, Any],
+    plan: dict[str, Any],
+    truth_ct: Path | None = None,
+    truth_labels: Path | None = None,
+    labels: Path | None = None,
+) -> None:
+    """Unit: write ``scores.json``, and ``sct.zarr`` beside it as it came.
+
+    Parameters
+    ----------
+    source, mask, ct, unregistered_ct, case
+        The case's files of the registration stage.
+    sct
+        What the fold's network, which has never seen this patient, predicted.
+    scaling
+        How the network's source is normalised, and so that of the baselines.
+    fits
+        Baselines fitted on the fold's training patients, by name.
+    plan
+        The section ``evaluation`` of the params, without what only the summary needs.
+    truth_ct, truth_labels, labels
+        Digital patients: the CT and the anatomy on the source's day, and what the labels mean.
+    """
+    facts = json.loads(case.read_text())
+    scan, inside = read_volume(source), read_volume(mask).array > 0
+    images = UnseenImages(
+        scan.array,
+        inside,
+        SourceScaling.model_validate({"kind": scaling}),
+        read_volume(unregistered_ct).array,
+    )
+    methods: Arrays = {"model": read_volume(sct).array, **_naive(images, fits, facts["task"])}
+    copy_tree(sct, out / SCT)
+    doubt = why_not_scored(facts, plan)
+    scorer = Scorer(inside, scan.grid.spacing_mm, plan)
+    moved = read_volume(ct).array
+    if not doubt:
+        scorer.images("registered", moved, methods)
+    if truth_ct is not None:
+        truth = read_volume(truth_ct).array
+        methods[MOVED] = moved
+        scorer.images("truth", truth, methods)
+        if truth_labels is not None and labels is not None:
+            names = json.loads(labels.read_text())
+            scorer.structures(read_volume(truth_labels).array, names, truth, methods)
+    document = {
+        **{name: facts[name] for name in IDENTITY},
+        "fold": fold,
+        "not_scored_against_registered": doubt,
+        **scorer.as_json(),
+    }
+    write_whole(out / SCORES, canonical_json(document))
+
+
+def why_not_scored(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """Why the moved CT is no reference for this case; empty: it is one."""
+    verdict = facts["verdict"]
+    if verdict == "fail":
+        return "registration failed: the moved CT is no reference"
+    if verdict == "suspect" and not plan["score_suspect"]:
+        return "registration is suspect, and score_suspect is off"
+    return ""
+
+
+def _naive(images: UnseenImages, fits: Mapping[str, Fitted], task: str) -> Arrays:
+    return {
+        name: baseline.predict(images, fits[name])
+        for name, baseline in baselines_for(task, list(fits)).items()
+    }

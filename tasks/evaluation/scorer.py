@@ -1,0 +1,125 @@
+"""The scores of one case: every method against every reference, and how far references differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.pair import Mask, Measured, masked_pair
+from tasks.evaluation.profiles import profile_called
+from tasks.evaluation.structures import (
+    by_labels,
+    by_threshold,
+    compare_structures,
+    errors_within,
+)
+
+SCHEMA = "synthct-scores/1"
+
+CEILING, MOVED = "ceiling", "registered"
+"""Methods that are no rivals: the true CT under the same thresholds (no segmentation of an sCT can
+be better), and the moved CT scored against the truth (what a score against it cannot resolve)."""
+
+SEGMENTATION = "HU thresholds, not anatomy; the ceiling is the true CT under the same thresholds"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score of the case."""
+
+    method: str
+    reference: str
+    metric: str
+    value: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {**vars(self), "value": None if self.value is None else _digits(self.value)}
+
+
+class Scorer:
+    """Collects the rows and warnings of one case."""
+
+    def __init__(
+        self, inside: Mask, spacing_mm: tuple[float, float, float], plan: Mapping[str, Any]
+    ) -> None:
+        self.inside, self.spacing_mm, self.plan = inside, spacing_mm, plan
+        self.rows: list[Row] = []
+        self.warnings: list[str] = []
+        self.segmentation = ""
+
+    def images(self, reference: str, truth: NDArray[Any], methods: Arrays) -> None:
+        """Every image metric of every method against one reference."""
+        profile = profile_called(self.plan["profile"])
+        for method, hu in methods.items():
+            pair = masked_pair(truth, hu, self.inside, profile=profile, spacing_mm=self.spacing_mm)
+            for name in self.plan["metrics"]:
+                self._take(method, reference, METRICS.build(name, {})(pair))
+
+    def structures(
+        self,
+        labels: NDArray[Any],
+        names: Mapping[str, Mapping[str, str]],
+        truth: NDArray[Any],
+        methods: Arrays,
+    ) -> None:
+        """Overlap with the true structures and the error inside them, the ceiling beside."""
+        anatomy = by_labels(labels, self.inside, self.plan["structures"], names)
+        self.segmentation = SEGMENTATION
+        for method, hu in {**methods, CEILING: truth}.items():
+            overlap = compare_structures(
+                anatomy,
+                by_threshold(hu, self.inside, self.plan["structures"]),
+                spacing_mm=self.spacing_mm,
+                policy=self.plan["missing_structures"],
+                surfaces=self.plan["surface_distances"],
+                tolerance_mm=self.plan["surface_tolerance_mm"],
+            )
+            self._take(method, "truth", overlap)
+            if method != CEILING:
+                self._take(method, "truth", errors_within(truth, hu, anatomy))
+
+    def as_json(self) -> dict[str, Any]:
+        """The measured part of ``scores.json``."""
+        return {
+            "schema": SCHEMA,
+            "profile": profile_called(self.plan["profile"]).as_json(),
+            "voxels": int(self.inside.sum()),
+            "scores": [row.as_json() for row in self.rows],
+            "registration_bias": registration_bias(self.rows),
+            "segmentation": self.segmentation,
+            "warnings": self.warnings,
+        }
+
+    def _take(self, method: str, reference: str, measured: Measured) -> None:
+        self.rows += [Row(method, reference, *item) for item in measured.values.items()]
+        self.warnings += [f"{method} / {reference}: {text}" for text in measured.warnings]
+
+
+def registration_bias(rows: list[Row]) -> dict[str, Any]:
+    """How much kinder or harsher the moved CT is than the truth: score less score, per method.
+
+    ``reference_mae_hu`` is how far the moved CT itself lies from the truth. Empty unless the case
+    has both references.
+    """
+    truth = {(row.method, row.metric): row.value for row in rows if row.reference == "truth"}
+    bias: dict[str, dict[str, float]] = {}
+    for row in rows:
+        other = truth.get((row.method, row.metric))
+        if row.reference == "registered" and row.value is not None and other is not None:
+            bias.setdefault(row.metric, {})[row.method] = _digits(row.value - other)
+    floor = truth.get((MOVED, "mae_hu"))
+    if not bias or floor is None:
+        return {}
+    return {"reference_mae_hu": _digits(floor), "registered_less_truth": bias}
+
+
+def _digits(value: float) -> float:
+    """Nine digits: what is beyond hangs on the processor's order of adding."""
+    return float(f"{value:.9g}")

@@ -1,0 +1,161 @@
+"""From the scores of single cases to the table and the means: every mean says of how many."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.evaluation.intervals import paired_bootstrap, ratio_of_means
+from tasks.evaluation.significance import holm, wilcoxon_p
+from tasks.randomness import generator
+
+COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
+"""``scores.csv``: one number a line."""
+
+RATIOS = {"mr": ("constant", "lookup"), "cbct": ("constant", "lookup", "linear", "raw")}
+"""Baselines that the model's MAE is divided by."""
+
+DETAIL = ("mae_hu_", "me_hu_", "structure_")
+"""Metrics by band and structure: in ``scores.csv``, too many for the summary."""
+
+Document = Mapping[str, Any]
+"""``scores.json`` of one case."""
+
+Row = Mapping[str, Any]
+
+
+def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """Rows of ``scores.csv``: a score that is no number has no row."""
+    facts = ("case", "patient", "task", "region", "fold")
+    return [
+        {**{name: document[name] for name in facts}, **score}
+        for document in documents
+        for score in document["scores"]
+        if score["value"] is not None
+    ]
+
+
+def summarise(
+    documents: Sequence[Document], *, profile: Mapping[str, Any], seed: int, draws: int
+) -> dict[str, Any]:
+    """``summary.json``: means with their n by task, region and fold, ratios and bias."""
+    rows = long_rows(documents)
+    tasks = sorted({row["task"] for row in rows})
+    return {
+        "profile": dict(profile),
+        "cases": {t: len({r["case"] for r in rows if r["task"] == t}) for t in tasks},
+        "mean": {
+            task: {
+                "all": _means(r for r in rows if r["task"] == task),
+                **_grouped([r for r in rows if r["task"] == task], "region", ""),
+            }
+            for task in tasks
+        },
+        "fold": {
+            task: _grouped([r for r in rows if r["task"] == task], "fold", "fold") for task in tasks
+        },
+        "ratio": {task: _ratios(rows, task, seed, draws) for task in tasks},
+        "registration_bias": {
+            task: _bias([d for d in documents if d["task"] == task]) for task in tasks
+        },
+        "not_scored_against_registered": {
+            document["case"]: document["not_scored_against_registered"]
+            for document in documents
+            if document["not_scored_against_registered"]
+        },
+    }
+
+
+def _grouped(rows: Sequence[Row], column: str, prefix: str) -> dict[str, Any]:
+    names = sorted({row[column] for row in rows})
+    return {f"{prefix}{name}": _means(r for r in rows if r[column] == name) for name in names}
+
+
+def _means(rows: Iterable[Row]) -> dict[str, Any]:
+    """``{reference: {method: {metric: mean, "n": cases}}}``.
+
+    A metric that fewer cases have (a structure that few patients have) tells its own ``n_METRIC``.
+    """
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        if not row["metric"].startswith(DETAIL):
+            values[row["reference"], row["method"], row["metric"]].append(row["value"])
+    most: dict[tuple[str, str], int] = defaultdict(int)
+    for (reference, method, _), found in values.items():
+        most[reference, method] = max(most[reference, method], len(found))
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    for (reference, method, metric), found in sorted(values.items()):
+        entry = means.setdefault(reference, {}).setdefault(method, {"n": most[reference, method]})
+        entry[metric] = _rounded(float(np.mean(found)))
+        if len(found) < entry["n"]:
+            entry[f"n_{metric}"] = len(found)
+    return means
+
+
+def _ratios(rows: Sequence[Row], task: str, seed: int, draws: int) -> dict[str, Any]:
+    """Mean MAE of the model over that of each baseline, on the cases that have both.
+
+    ``{reference: {"model_over_BASELINE": {value, n, low, high, p_holm}}}``; interval and p (of a
+    paired difference, over all baselines of the reference) only where there are cases enough.
+    """
+    ratios: dict[str, dict[str, Any]] = {}
+    for reference in sorted({row["reference"] for row in rows if row["task"] == task}):
+        model = _mae(rows, task, reference, "model")
+        told: dict[str, dict[str, float]] = {}
+        p_values: dict[str, float] = {}
+        for baseline in RATIOS[task]:
+            naive = _mae(rows, task, reference, baseline)
+            shared = sorted(set(model) & set(naive))
+            if not shared or not any(naive[case] for case in shared):
+                continue
+            first, second = (np.array([of[case] for case in shared]) for of in (model, naive))
+            rng = generator(seed, "evaluation", task, reference, baseline)
+            name = f"model_over_{baseline}"
+            interval = paired_bootstrap(first, second, ratio_of_means, rng, draws=draws)
+            told[name] = interval.as_json()
+            p = wilcoxon_p(first, second)
+            if p is not None:
+                p_values[name] = p
+        for name, p in holm(p_values).items():
+            told[name]["p_holm"] = p
+        ratios[reference] = {
+            name: {key: _rounded(value) for key, value in entry.items()}
+            for name, entry in told.items()
+        }
+    return ratios
+
+
+def _mae(rows: Sequence[Row], task: str, reference: str, method: str) -> dict[str, float]:
+    wanted = (task, reference, method, "mae_hu")
+    return {
+        row["case"]: row["value"]
+        for row in rows
+        if (row["task"], row["reference"], row["method"], row["metric"]) == wanted
+    }
+
+
+def _bias(documents: Sequence[Document]) -> dict[str, Any]:
+    """Means over digital patients of (score against the moved CT) - (score against the truth)."""
+    known = [d["registration_bias"] for d in documents if d["registration_bias"]]
+    if not known:
+        return {}
+    values: dict[str, dict[str, list[float]]] = {}
+    for one in known:
+        for metric, methods in one["registered_less_truth"].items():
+            for method, value in methods.items():
+                values.setdefault(metric, {}).setdefault(method, []).append(value)
+    return {
+        "n": len(known),
+        "reference_mae_hu": _rounded(float(np.mean([one["reference_mae_hu"] for one in known]))),
+        "registered_less_truth": {
+            metric: {method: _rounded(float(np.mean(v))) for method, v in methods.items()}
+            for metric, methods in values.items()
+        },
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""From trained folds to a folder that runs without the pipeline, or to the reason why not."""

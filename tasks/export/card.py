@@ -1,0 +1,130 @@
+"""``card.json``: what a release is for, what it was made of and how well it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.export.parity import Parity
+from tasks.prediction.description import ModelDescription
+
+NOT_FOR_CLINICAL_USE = (
+    "Not for clinical use: not a medical device, not cleared by any authority, not validated "
+    "on the scanner, protocol and patients of whoever receives it."
+)
+
+REGISTRATION_CAVEAT = (
+    "Scores against the registered CT hold the registration's error as well as the model's: "
+    "SynthRAD2025's own CT moves by 53 to 60 HU (MAE) between two registration methods. Only "
+    "scores against `truth` (digital patients) are free of it."
+)
+
+UNCERTAINTY_CAVEAT = (
+    "The uncertainty map is the standard deviation over folds and flips: where the networks "
+    "disagree. It is not calibrated and does not show an error that all share."
+)
+
+
+def make_card(
+    task: str,
+    models: Sequence[ModelDescription],
+    parities: Sequence[Parity],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The card of one task's ensemble.
+
+    Parameters
+    ----------
+    models, parities
+        One per fold, in the same order.
+    facts
+        What the stage gathered: ``intended_use dataset cases gate scores methods provenance
+        formats``.
+    """
+    dataset = facts["dataset"]
+    return {
+        "format": 1,
+        "name": f"synthct {task} to synthetic CT",
+        "task": task,
+        "intended_use": facts["intended_use"],
+        "not_for_clinical_use": NOT_FOR_CLINICAL_USE,
+        "data": _data(dataset, facts["cases"]),
+        "licence": _licence(dataset),
+        "folds": [_fold(model, parity) for model, parity in zip(models, parities, strict=True)],
+        "regularizers": _distinct(model.regularizers for model in models),
+        "parity": Parity.worst(parities).as_json(),
+        "gate": facts["gate"],
+        "scores": facts["scores"],
+        "caveats": [*_cohort_caveats(facts), REGISTRATION_CAVEAT, UNCERTAINTY_CAVEAT],
+        "methods": facts["methods"],
+        "provenance": facts["provenance"],
+        "formats": facts["formats"],
+    }
+
+
+def _data(dataset: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts, never names: who the patients are stays in the pipeline."""
+    return {
+        "dataset": dataset.get("dataset", ""),
+        "synthetic": all(case.get("synthetic", False) for case in cases),
+        "patients": len({case["patient"] for case in cases}),
+        "cases": len(cases),
+        "regions": dict(sorted(Counter(case["region"] for case in cases).items())),
+        "registration_verdicts": dict(sorted(Counter(case["verdict"] for case in cases).items())),
+        "registration_methods": sorted({str(case["method"]) for case in cases}),
+    }
+
+
+def _licence(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's licence propagates to what was learned from them."""
+    licence = dict(dataset.get("licence") or {})
+    if not licence:
+        licence = {"name": "unknown", "url": "", "cite": "", "non_commercial": True}
+    obligation = (
+        "The training data forbid commercial use: so does this card for the weights."
+        if licence.get("non_commercial")
+        else "The training data's terms, attribution included, go with the weights."
+    )
+    return {"of_the_data": licence, "propagates": obligation}
+
+
+def _fold(model: ModelDescription, parity: Parity) -> dict[str, Any]:
+    return {
+        "fold": model.fold,
+        "network": model.network,
+        "train_cases": len(model.train_cases),
+        "validation_cases": len(model.validation_cases),
+        "test_cases": len(model.test_cases),
+        "validation_mae_hu": model.validation_mae_hu,
+        "parity": parity.as_json(),
+    }
+
+
+def _distinct(lists: Any) -> list[Any]:
+    found: list[Any] = []
+    for entry in (entry for entries in lists for entry in entries):
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def _cohort_caveats(facts: Mapping[str, Any]) -> list[str]:
+    cases = facts["cases"]
+    caveats = []
+    if any(case.get("synthetic", False) for case in cases):
+        caveats.append(
+            "Trained on digital patients: it shows that the chain works and says nothing about "
+            "real scans."
+        )
+    patients = len({case["patient"] for case in cases})
+    if patients < SMALL_COHORT:
+        caveats.append(
+            f"{patients} patients prove the path, not the accuracy: the scores' spread between "
+            "patients is not known from so few."
+        )
+    return caveats
+
+
+SMALL_COHORT = 20
+"""Patients below which the card says that the scores prove little."""

@@ -1,0 +1,106 @@
+"""Scores of unseen patients: summarised for the card, and held against a naive baseline."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.faults import Fault
+from tasks.export.params import GateParams
+
+Row = Mapping[str, str]
+"""A row of ``evaluation/scores.csv``."""
+
+
+def summarise(rows: Iterable[Row], task: str) -> list[dict[str, Any]]:
+    """Mean and SD over cases for each method, reference and metric, with the number of cases."""
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        if row["task"] == task and (value := _number(row)) is not None:
+            values[row["method"], row["reference"], row["metric"]].append(value)
+    return [
+        {
+            "method": method,
+            "reference": reference,
+            "metric": metric,
+            "n": len(found),
+            "mean": _rounded(float(np.mean(found))),
+            "sd": _rounded(float(np.std(found, ddof=1))) if len(found) > 1 else None,
+        }
+        for (method, reference, metric), found in sorted(values.items())
+    ]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Mean MAE [HU] of model and baseline over the cases that have both scores.
+
+    Unequal cases would not be comparable.
+    """
+
+    baseline: str
+    reference: str
+    max_ratio: float
+    cases: int
+    model_mae_hu: float
+    baseline_mae_hu: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the card."""
+        return {key: _rounded(v) if isinstance(v, float) else v for key, v in vars(self).items()}
+
+    def fault(self, task: str) -> Fault | None:
+        """Why the release is refused, if the model's MAE is beyond ``max_ratio`` x baseline's."""
+        if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
+            return None
+        return Fault(
+            f"the model's mean MAE is at most {self.max_ratio:g} times that of the "
+            f"{self.baseline} baseline on the same unseen cases ({self.reference} CT)",
+            where=task,
+            got=f"{self.model_mae_hu:.1f} HU against {self.baseline_mae_hu:.1f} HU on "
+            f"{self.cases} cases",
+            remedy="train longer or on more patients; export.gate.max_ratio says what is accepted",
+            code="gate-score",
+        )
+
+
+def hold_gate(rows: Sequence[Row], task: str, params: GateParams) -> Gate:
+    """Hold the model against the task's baseline; too few scored cases raise."""
+    baseline = params.baseline(task)
+    model, naive = (_mae(rows, task, m, params.reference) for m in ("model", baseline))
+    shared = sorted(set(model) & set(naive))
+    if len(shared) < params.min_cases:
+        raise Fault(
+            f"a release rests on at least {params.min_cases} unseen cases that are scored for the "
+            f"model and for the {baseline} baseline against the {params.reference} CT",
+            where=task,
+            got=f"{len(shared)} cases",
+            remedy="add patients, or set export.gate to what this cohort has",
+            code="gate-no-scores",
+        )
+    means = (float(np.mean([scores[case] for case in shared])) for scores in (model, naive))
+    return Gate(baseline, params.reference, params.max_ratio, len(shared), *means)
+
+
+def _mae(rows: Iterable[Row], task: str, method: str, reference: str) -> dict[str, float]:
+    wanted = (task, method, reference, "mae_hu")
+    return {
+        row["case"]: value
+        for row in rows
+        if (row["task"], row["method"], row["reference"], row["metric"]) == wanted
+        and (value := _number(row)) is not None
+    }
+
+
+def _number(row: Row) -> float | None:
+    value = float(row["value"]) if row["value"] else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

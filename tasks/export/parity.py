@@ -1,0 +1,88 @@
+"""Whether the exported graph answers what the trainer's network answers, on real windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import Fault
+from data.volume import Volume
+from tasks.export.params import ParityParams
+from tasks.prediction.description import ModelDescription
+from tasks.prediction.normalise import fit_source
+from tasks.prediction.sliding import Runner
+from tasks.prediction.windows import plan_windows
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest difference between two forms of one network over the compared windows."""
+
+    windows: int
+    max_difference: float
+    max_difference_hu: float
+
+    @classmethod
+    def worst(cls, parities: Sequence[Parity]) -> Parity:
+        """The largest differences of several comparisons, all their windows counted."""
+        return cls(
+            sum(parity.windows for parity in parities),
+            max(parity.max_difference for parity in parities),
+            max(parity.max_difference_hu for parity in parities),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For the card; two digits, so that it does not hang on the last bit of a CPU."""
+        return {
+            "windows": self.windows,
+            "max_difference": float(f"{self.max_difference:.1e}"),
+            "max_difference_hu": float(f"{self.max_difference_hu:.1e}"),
+        }
+
+
+def real_windows(
+    source: Volume, mask: Volume, model: ModelDescription, count: int
+) -> NDArray[np.float32]:
+    """``count`` inputs (B, C, Y, X) or (B, 1, Z, Y, X) spread evenly over the scan's body."""
+    windows = plan_windows(source.grid.shape, model, overlap=0.5)
+    needed = windows.needed(np.asarray(mask.array) > 0)
+    chosen = np.unique(np.linspace(0, len(needed) - 1, count).round().astype(int))
+    scale = fit_source(source.array, mask.array, model.source_scaling)
+    return scale(np.stack([windows.read(source.array, needed[number]) for number in chosen]))
+
+
+def compare(
+    network: Runner, graph: Runner, inputs: NDArray[np.float32], model: ModelDescription
+) -> Parity:
+    """Run both on the same windows: all at once, one alone, and one of another size."""
+    smaller = inputs[:1, ..., : model.divisor, : model.divisor]
+    differences = [
+        float(np.abs(network(given) - graph(given)).max())
+        for given in (inputs, inputs[:1], np.ascontiguousarray(smaller))
+    ]
+    half = (model.target_scaling.high_hu - model.target_scaling.low_hu) / 2
+    # NaN compares false with every limit: it must not pass as "not larger".
+    largest = float("inf") if np.isnan(differences).any() else max(differences)
+    return Parity(len(inputs), largest, largest * half)
+
+
+def check_parity(name: str, parities: Sequence[Parity], params: ParityParams) -> Fault | None:
+    """The fault of the worst comparison, if it is beyond the limits."""
+    worst = Parity.worst(parities)
+    if (
+        worst.max_difference <= params.max_difference
+        and worst.max_difference_hu <= params.max_difference_hu
+    ):
+        return None
+    return Fault(
+        f"the exported graph answers within {params.max_difference:g} (network units) and "
+        f"{params.max_difference_hu:g} HU of the trained network",
+        where=name,
+        got=f"{worst.max_difference:.2g}, {worst.max_difference_hu:.2g} HU",
+        remedy="export with another opset, or report the operator that differs",
+        code="parity",
+    )

@@ -1,0 +1,109 @@
+"""The export stage: one release folder per task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.faults import Fault
+from data.files import canonical_json, write_whole
+from data.tables import read_table
+from tasks.code import code_hash
+from tasks.events import emit
+from tasks.export.facts import gather_facts, used_cases
+from tasks.export.gate import Row, hold_gate
+from tasks.export.methods import methods_sentences
+from tasks.export.params import ExportParams
+from tasks.export.release import release_task
+from tasks.networks import NETWORKS
+from tasks.prediction.description import ModelDescription
+from tasks.prediction.release import MODEL, REFUSED
+from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+
+STAGE = "export"
+
+
+def run(context: StageContext, params: ExportParams) -> None:
+    """A task's folds leave as one ensemble when parity in ONNX Runtime and the score gate hold."""
+    folds = json.loads((context.artefact("training") / "folds.json").read_text())
+    scores = read_table(context.artefact("evaluation") / "scores.csv")
+    methods = methods_sentences(own_cohort=context.layout.own_cohort)
+    code = code_hash([__name__])
+    with build_out(context, STAGE) as out:
+        units = [
+            _unit(context, params, task, folds[task], scores, methods, code)
+            for task in sorted(folds)
+        ]
+        good = run_units(context, STAGE, out, units)
+        _list_refused(out, good)
+
+
+def _unit(
+    context: StageContext,
+    params: ExportParams,
+    task: str,
+    folds: Sequence[dict[str, Any]],
+    scores: Sequence[Row],
+    methods: dict[str, str],
+    code: str,
+) -> Unit:
+    training, registration = context.artefact("training"), context.artefact("registration")
+    present = [k for k in range(len(folds)) if (training / f"{task}_fold{k}" / MODEL).is_file()]
+    names = [f"{task}_fold{k}" for k in present]
+    inputs: dict[str, Path] = {}
+    for k in present:
+        inputs[f"fold{k}"] = training / f"{task}_fold{k}"
+        inputs[f"case{k}"] = registration / _unseen(folds[k])
+    cases = used_cases([folds[k] for k in present])
+    refusal, gate = _held(scores, task, params)
+    facts = gather_facts(context, params, task, names, cases, scores, methods, code)
+    return Unit(
+        name=task,
+        function=release_task,
+        inputs=inputs,
+        arguments={
+            "task": task,
+            "params": json.loads(params.model_dump_json()),
+            "facts": {**facts, "gate": gate},
+            "ingestion": _ingestion(context),
+            "refusal": None if refusal is None else refusal.as_json(),
+        },
+        plugins=tuple(sorted({_network_module(training / name) for name in names})),
+    )
+
+
+def _ingestion(context: StageContext) -> dict[str, Any]:
+    dataset = json.loads((context.artefact("ingestion") / "dataset.json").read_text())
+    return dict(dataset.get("ingestion", {}))
+
+
+def _held(
+    scores: Sequence[Row], task: str, params: ExportParams
+) -> tuple[Fault | None, dict[str, Any]]:
+    try:
+        gate = hold_gate(scores, task, params.gate)
+    except Fault as fault:
+        return fault, {}
+    return gate.fault(task), gate.as_json()
+
+
+def _unseen(fold: dict[str, Any]) -> str:
+    """A case that the fold's network was not trained on; parity holds on any scan."""
+    return str([*fold["test"], *fold["validation"], *fold["train"]][0])
+
+
+def _network_module(fold: Path) -> str:
+    return NETWORKS.module_of(str(ModelDescription.load(fold / MODEL).network["name"]))
+
+
+def _list_refused(out: Path, tasks: Sequence[str]) -> None:
+    """Add the refused releases to ``excluded.json``: they are a result, listed like the others."""
+    rows = json.loads((out / EXCLUDED).read_text())
+    for task in tasks:
+        if (out / task / REFUSED).is_file():
+            row = {"unit": task, **json.loads((out / task / REFUSED).read_text())}
+            rows.append(row)
+            emit("excluded", stage=STAGE, **row)
+    write_whole(out / EXCLUDED, canonical_json(rows))

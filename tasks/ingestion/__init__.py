@@ -1,0 +1,1 @@
+"""Raw scans to checked volumes: one patient, one unit."""

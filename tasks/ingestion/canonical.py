@@ -1,0 +1,113 @@
+"""The one orientation of all stored volumes: array axes along z (head), y (back), x (left)."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.itk import resample
+from data.volume import Grid, Modality, Triple, Volume
+
+UPRIGHT_MM = 0.05
+"""A grid counts as axes-aligned when no corner moves further than this by saying so."""
+
+OUTSIDE = {Modality.CT: -1024.0, Modality.CBCT: -1024.0}
+"""Value where a turned volume has no voxels; 0 for the other modalities."""
+
+
+def canonical(volume: Volume) -> tuple[Volume, bool]:
+    """The volume on an LPS axes-aligned grid, and whether it had to be resampled.
+
+    A grid whose directions are signed unit vectors (within ``UPRIGHT_MM`` at its corners) is only
+    flipped and transposed: voxels stay what they were. An oblique one is resampled (linear; masks
+    and labels nearest) onto the axes-aligned box around it, with its own spacings.
+    """
+    upright = reoriented(volume)
+    straight = straightened(upright.grid)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in straight.shape])).reshape(3, -1).T
+    moved_mm = np.linalg.norm(straight.points(corners) - upright.grid.points(corners), axis=1)
+    if moved_mm.max() <= UPRIGHT_MM:
+        return Volume(upright.array, straight, volume.modality), False
+    box = enclosing(upright.grid)
+    nearest = volume.modality in (Modality.MASK, Modality.LABELS)
+    outside = OUTSIDE.get(volume.modality, 0.0)
+    return resample(upright, box, outside=outside, nearest=nearest), True
+
+
+def stored_type(volume: Volume) -> Volume:
+    """CT and CBCT as int16 HU, MR as float32, masks and labels as the smallest unsigned type."""
+    array = volume.array
+    if volume.modality is Modality.MR:
+        return volume.with_array(array.astype(np.float32))
+    kind: type[np.integer[Any]] = np.int16
+    if volume.modality in (Modality.MASK, Modality.LABELS):
+        kind = np.uint8 if array.max() <= 255 else np.uint16
+    limits = np.iinfo(kind)
+    rounded = array if array.dtype.kind in "iub" else np.rint(array)
+    return volume.with_array(np.clip(rounded, limits.min, limits.max).astype(kind))
+
+
+def reoriented(volume: Volume) -> Volume:
+    """Axes permuted and flipped so that each points along its nearest world axis; no resampling."""
+    order, signs = nearest_axes(volume.grid)
+    array = flipped(volume.array, order, signs)
+    return Volume(np.ascontiguousarray(array), turned(volume.grid, order, signs), volume.modality)
+
+
+def nearest_axes(grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """For each world axis (z, y, x): the array axis nearest to it, and its sign along it."""
+    direction = np.asarray(grid.direction)
+    order = max(
+        permutations(range(3)), key=lambda p: sum(abs(direction[w, a]) for w, a in enumerate(p))
+    )
+    return order, tuple(1 if direction[w, a] > 0 else -1 for w, a in enumerate(order))
+
+
+def flipped(array: NDArray[Any], order: tuple[int, ...], signs: tuple[int, ...]) -> NDArray[Any]:
+    """The last three axes of an array permuted and flipped; leading axes stay."""
+    lead = array.ndim - 3
+    turned_array = array.transpose(*range(lead), *(lead + axis for axis in order))
+    steps = (slice(None),) * lead + tuple(slice(None, None, sign) for sign in signs)
+    return turned_array[steps]
+
+
+def turned(grid: Grid, order: tuple[int, ...], signs: tuple[int, ...]) -> Grid:
+    """The grid of :func:`flipped` voxels: every voxel keeps its place."""
+    direction = np.asarray(grid.direction)[:, order] * np.asarray(signs)
+    start = np.zeros(3)
+    for axis, sign in zip(order, signs, strict=True):
+        start[axis] = 0 if sign > 0 else grid.shape[axis] - 1
+    shape = tuple(grid.shape[axis] for axis in order)
+    spacing = tuple(grid.spacing_mm[axis] for axis in order)
+    rows = tuple(_triple(row) for row in direction)
+    return Grid(
+        (shape[0], shape[1], shape[2]),
+        _triple(spacing),
+        _triple(grid.points(start)),
+        (rows[0], rows[1], rows[2]),
+    )
+
+
+def straightened(grid: Grid) -> Grid:
+    """The grid with exactly axes-aligned directions and the same centre."""
+    half = np.asarray(grid.spacing_mm) * (np.asarray(grid.shape) - 1) / 2
+    if np.array_equal(np.asarray(grid.direction), np.eye(3)):
+        return grid
+    return Grid(grid.shape, grid.spacing_mm, _triple(np.asarray(grid.centre_mm) - half))
+
+
+def enclosing(grid: Grid) -> Grid:
+    """The smallest axes-aligned grid with the same spacings that covers all voxel centres."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T
+    points = grid.points(corners)
+    low, high = points.min(axis=0), points.max(axis=0)
+    shape = np.ceil((high - low) / np.asarray(grid.spacing_mm) - 1e-6).astype(int) + 1
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), grid.spacing_mm, _triple(low))
+
+
+def _triple(values: Any) -> Triple:
+    first, second, third = (float(value) for value in values)
+    return first, second, third

@@ -1,0 +1,119 @@
+"""``dataset.json``: the patients and scans of one raw data set."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from data.faults import MachineFault, UsageFault
+from data.files import canonical_json, write_whole
+from data.volume import Modality
+from tasks.section import Section
+
+DATASET_FILE = "dataset.json"
+LABELS_FILE = "labels.json"
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""Patients and scans become folder names."""
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        raise ValueError("a path below the data set's folder")
+    return path
+
+
+class Licence(Section):
+    """Under which terms the scans may be used."""
+
+    name: str = "not stated"
+    url: str = ""
+    cite: str = ""
+    non_commercial: bool = False
+
+
+class RawScan(Section):
+    """One scan of a patient."""
+
+    path: str
+    """Below the data set's folder."""
+    format: Literal["dicom", "nifti", "metaimage", "nrrd"]
+    modality: Modality = Field(strict=False)
+    sha256: str
+    """:func:`data.files.content_hash` of the path."""
+    origin: str = ""
+    """Keyed hash of what it was taken from, so that the same source is taken in once."""
+
+    _path = field_validator("path")(_below)
+
+
+class RawTruth(Section):
+    """What is known of a digital patient, on the grid of one source scan."""
+
+    ct: str
+    labels: str
+    displacement: str
+
+    _paths = field_validator("ct", "labels", "displacement")(_below)
+
+
+class RawPatient(Section):
+    """One patient."""
+
+    region: str
+    scans: dict[str, RawScan] = Field(default_factory=dict)
+    truth: dict[str, RawTruth] = Field(default_factory=dict)
+
+
+class RawDataset(Section):
+    """The whole of ``dataset.json``."""
+
+    format: Literal[1] = 1
+    dataset: str
+    synthetic: bool = False
+    licence: Licence = Licence()
+    patients: dict[str, RawPatient] = Field(default_factory=dict)
+
+    @field_validator("patients")
+    @classmethod
+    def _names(cls, patients: dict[str, RawPatient]) -> dict[str, RawPatient]:
+        for name in [*patients, *(scan for one in patients.values() for scan in one.scans)]:
+            if not re.match(NAME, name):
+                raise ValueError(f"{name!r} is not a name for a patient or scan")
+        return patients
+
+    def save(self, folder: Path) -> None:
+        """Write ``dataset.json``, whole or not at all."""
+        write_whole(folder / DATASET_FILE, canonical_json(json.loads(self.model_dump_json())))
+
+
+def load_dataset(folder: Path) -> RawDataset:
+    """Read and check the ``dataset.json`` of a raw data set."""
+    file = folder / DATASET_FILE
+    try:
+        text = file.read_text()
+    except FileNotFoundError as error:
+        raise UsageFault(
+            "a raw data set has a dataset.json",
+            where=str(folder),
+            got="no such file",
+            remedy="run `synthct ingest SRC... --dataset NAME`, or `dvc pull`",
+            code="dataset-missing",
+        ) from error
+    try:
+        return RawDataset.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MachineFault(
+            "dataset.json is what ingestion wrote",
+            where=str(file),
+            got=f"{key}: {first['msg']}",
+            remedy="take the scans in again",
+            code="dataset-invalid",
+        ) from error

@@ -1,0 +1,65 @@
+"""Slices, spacing and extent that a patient can have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data.volume import Volume
+from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.guards import GUARDS
+
+
+@GUARDS.register("size")
+@dataclass(frozen=True)
+class Size:
+    """Enough slices, voxels of a plausible size, a box that could hold a part of a person.
+
+    Parameters
+    ----------
+    min_slices
+        Fewest slices along each axis.
+    min_spacing_mm, max_spacing_mm
+        Voxel sizes outside of this are wrong units or a localizer.
+    min_extent_mm, max_extent_mm
+        In-plane extents outside of this are wrong units (a scan in cm is ten times too small).
+    """
+
+    min_slices: int = 5
+    min_spacing_mm: float = 0.1
+    max_spacing_mm: float = 12.0
+    min_extent_mm: float = 50.0
+    max_extent_mm: float = 1200.0
+    needs_mask: bool = False
+
+    def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
+        """Look at the grid only."""
+        grid, found = scan.grid, []
+        if min(grid.shape) < self.min_slices:
+            sentence = f"{min(grid.shape)} slices; at least {self.min_slices} are needed"
+            found.append(Finding("few-slices", Severity.REJECT, sentence, "give the whole series"))
+        spacing, extent = grid.spacing_mm, grid.extent_mm
+        told = f"voxels of {_xyz(spacing)} mm, box of {_xyz(extent)} mm"
+        small = min(spacing) < self.min_spacing_mm or min(extent[1:]) < self.min_extent_mm
+        if small:
+            found.append(
+                Finding(
+                    "too-small",
+                    Severity.QUARANTINE,
+                    f"{told}: too small for a patient (cm for mm?)",
+                    "check the unit of the spacing",
+                )
+            )
+        if max(spacing) > self.max_spacing_mm or max(extent) > 3 * self.max_extent_mm:
+            found.append(
+                Finding(
+                    "too-coarse",
+                    Severity.QUARANTINE,
+                    f"{told}: too coarse for treatment planning (um for mm, or a localizer?)",
+                    "check the unit of the spacing",
+                )
+            )
+        return scan, found
+
+
+def _xyz(lengths: tuple[float, float, float]) -> str:
+    return " x ".join(f"{length:.3g}" for length in reversed(lengths))

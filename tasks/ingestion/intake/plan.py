@@ -1,0 +1,279 @@
+"""The table before anything is written: what would be taken in, from where, as what."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from data.faults import DataFault, UsageFault
+from data.volume import Grid, Modality, Volume
+from tasks.ingestion.canonical import nearest_axes, reoriented, straightened
+from tasks.ingestion.check import guarded
+from tasks.ingestion.dataset import DATASET_FILE, Licence, RawDataset, load_dataset
+from tasks.ingestion.findings import Finding, Severity, worst
+from tasks.ingestion.intake.manifest import read_manifest
+from tasks.ingestion.intake.pseudonym import Pseudonyms, load_pseudonyms
+from tasks.ingestion.intake.search import Candidate, search
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.patient import CT
+
+NEW, KNOWN, REFUSED = "new", "known", "refused"
+"""Will be taken in; is there already; cannot be taken in."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+
+
+@dataclass(frozen=True)
+class IntakeRow:
+    """One scan: a row of the table, all plain values.
+
+    Parameters
+    ----------
+    patient
+        Pseudonym.
+    scan
+        Id in the data set: ``ct``, ``mr`` or ``cbct``.
+    size, spacing_mm
+        (x, y, z), as people say it.
+    orientation
+        Direction of growing column, row and slice index, e.g. ``LPS``; ``(oblique)`` when turned.
+    value_range
+        Lowest and highest value: HU for CT and CBCT.
+    status
+        ``new``, ``known`` or ``refused``.
+    place
+        Where it lies, for the person at the terminal: never stored.
+    """
+
+    patient: str
+    scan: str
+    modality: str
+    region: str
+    format: str
+    size: tuple[int, int, int] = (0, 0, 0)
+    spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    orientation: str = ""
+    value_range: tuple[float, float] = (0.0, 0.0)
+    findings: tuple[Finding, ...] = ()
+    status: str = NEW
+    place: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedScan:
+    """A row with what :func:`take_in` needs for it."""
+
+    row: IntakeRow
+    candidate: Candidate
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class IntakePlan:
+    """What would happen."""
+
+    dataset: str
+    folder: Path
+    licence: Licence | None
+    scans: tuple[PlannedScan, ...]
+    notes: tuple[str, ...]
+    """What was passed over, and patients that lack a scan: for the terminal, never stored."""
+    pseudonyms: Pseudonyms = field(repr=False)
+
+    @property
+    def rows(self) -> tuple[IntakeRow, ...]:
+        """The table, by patient and scan."""
+        return tuple(scan.row for scan in self.scans)
+
+    @property
+    def new(self) -> tuple[PlannedScan, ...]:
+        """What :func:`take_in` would write."""
+        return tuple(scan for scan in self.scans if scan.row.status == NEW)
+
+
+def plan_intake(
+    sources: Sequence[Path],
+    dataset: str,
+    raw: Path,
+    manifest: Path | None = None,
+    *,
+    region: str = "other",
+    licence: Licence | None = None,
+    progress: Progress | None = None,
+) -> IntakePlan:
+    """Look at the sources, read every scan once, and say what would be taken in; writes nothing.
+
+    Parameters
+    ----------
+    sources
+        Folders (any nesting), zips of DICOM, image files.
+    dataset
+        Name of the data set.
+    raw
+        Its folder, e.g. ``data/raw/NAME``.
+    manifest
+        CSV with the columns ``path, patient, modality, region`` that overrides names and folders.
+    region
+        Of every scan that the manifest does not name.
+    licence
+        Replaces the data set's licence.
+    """
+    names = load_pseudonyms()
+    known = load_dataset(raw) if (raw / DATASET_FILE).is_file() else RawDataset(dataset=dataset)
+    if known.synthetic:
+        raise UsageFault(
+            "real scans are not mixed with digital patients",
+            where=str(raw),
+            got=f"data set {known.dataset!r}",
+            remedy="give another --dataset",
+            code="dataset-synthetic",
+        )
+    found = search(sources, read_manifest(manifest) if manifest else {})
+    inspected = []
+    for number, candidate in enumerate(found.candidates):
+        inspected.append(_inspect(candidate, names, region))
+        if progress is not None:
+            progress(number + 1, len(found.candidates), candidate.place)
+    decided, notes = _decide(inspected, known)
+    notes = [*found.passed_over, *notes, *_incomplete(decided, known)]
+    decided.sort(key=lambda scan: (scan.row.patient, scan.row.scan, scan.row.place))
+    return IntakePlan(dataset, raw, licence, tuple(decided), tuple(notes), names)
+
+
+def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedScan:
+    row = IntakeRow(
+        patient=names.patient(candidate.identity),
+        scan=str(candidate.modality).lower(),
+        modality=str(candidate.modality),
+        region=candidate.region or region,
+        format=candidate.format,
+        place=candidate.place,
+    )
+    try:
+        volume = candidate.read()
+    except DataFault as fault:
+        finding = Finding(
+            fault.code, Severity.REJECT, f"{fault.rule}, got {fault.got}", fault.remedy
+        )
+        return PlannedScan(replace(row, status=REFUSED, findings=(finding,)), candidate)
+    looked, findings = guarded(volume, None, IngestionParams())
+    if candidate.guessed:
+        told = f"modality {candidate.modality} taken from the file name"
+        findings.append(Finding("modality-by-name", Severity.NOTE, told))
+    row = replace(
+        row,
+        size=volume.grid.shape[::-1],
+        spacing_mm=volume.grid.spacing_mm[::-1],
+        orientation=orientation(volume.grid),
+        value_range=(float(looked.array.min()), float(looked.array.max())),
+        findings=tuple(findings),
+        status=REFUSED if _contradicted(candidate, findings) else NEW,
+    )
+    return PlannedScan(row, candidate, names.hashed("scan", content_of(volume)))
+
+
+def _contradicted(candidate: Candidate, findings: Iterable[Finding]) -> bool:
+    """Unfit, or a modality that was only guessed and that the voxels deny."""
+    severity = worst(findings)
+    doubtful = any(one.code == "wrong-modality" for one in findings)
+    return severity is Severity.REJECT or (candidate.guessed and doubtful)
+
+
+def content_of(volume: Volume) -> str:
+    """Hash of voxels and place that is the same for one scan in any format and axis order."""
+    turned = reoriented(volume)
+    grid = np.round([*turned.grid.spacing_mm, *turned.grid.origin_mm], 2) + 0.0
+    digest = hashlib.sha256(f"{turned.grid.shape} {grid.tolist()}".encode())
+    for plane in turned.array:
+        digest.update(np.ascontiguousarray(plane, dtype=np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def orientation(grid: Grid) -> str:
+    """Letters of the directions in which column, row and slice index grow."""
+    order, signs = nearest_axes(grid)
+    letters = dict(
+        zip(order, (("IS", "AP", "RL")[w][s > 0] for w, s in enumerate(signs)), strict=True)
+    )
+    text = "".join(letters[axis] for axis in (2, 1, 0))
+    upright = reoriented(Volume(np.zeros(grid.shape, bool), grid, Modality.MASK)).grid
+    return text if upright.is_close(straightened(upright), 0.05) else f"{text} (oblique)"
+
+
+def _decide(
+    inspected: Sequence[PlannedScan], known: RawDataset
+) -> tuple[list[PlannedScan], list[str]]:
+    """One scan of each modality a patient: named in the manifest, DICOM, most slices."""
+    origins = {
+        scan.origin: (name, key)
+        for name, patient in known.patients.items()
+        for key, scan in patient.scans.items()
+    }
+    decided: list[PlannedScan] = []
+    notes: list[str] = []
+    chosen: dict[tuple[str, str], PlannedScan] = {}
+    for scan in sorted(inspected, key=_preference):
+        key = (scan.row.patient, scan.row.scan)
+        if scan.row.status == REFUSED:
+            decided.append(scan)
+        elif key in chosen:
+            notes.append(_second(scan, chosen[key]))
+        else:
+            chosen[key] = _held_against(scan, origins, known)
+            decided.append(chosen[key])
+    return decided, notes
+
+
+def _preference(scan: PlannedScan) -> tuple[bool, bool, int, str]:
+    listed = scan.candidate.listed
+    return (not listed, scan.candidate.format != "dicom", -scan.row.size[2], scan.row.place)
+
+
+def _second(scan: PlannedScan, first: PlannedScan) -> str:
+    same = "the same scan as" if scan.origin == first.origin else "another scan beside"
+    remedy = "" if scan.origin == first.origin else "; a manifest can choose it"
+    return (
+        f"{scan.row.place}: {same} {first.row.place} ({first.row.scan} of {first.row.patient}), "
+        f"passed over{remedy}"
+    )
+
+
+def _held_against(
+    scan: PlannedScan, origins: dict[str, tuple[str, str]], known: RawDataset
+) -> PlannedScan:
+    row = scan.row
+    there = origins.get(scan.origin)
+    if there == (row.patient, row.scan):
+        return replace(scan, row=replace(row, status=KNOWN))
+    if there is not None:
+        sentence = f"the same voxels are in the data set as {there[1]} of {there[0]}"
+        finding = Finding(
+            "same-scan-elsewhere", Severity.REJECT, sentence, "check the patient's id"
+        )
+    elif row.patient in known.patients and row.scan in known.patients[row.patient].scans:
+        sentence = f"{row.patient} has another {row.scan} in the data set"
+        finding = Finding(
+            "second-scan", Severity.REJECT, sentence, "take the patient out first, or keep that one"
+        )
+    else:
+        return scan
+    return replace(scan, row=replace(row, status=REFUSED, findings=(*row.findings, finding)))
+
+
+def _incomplete(decided: Sequence[PlannedScan], known: RawDataset) -> list[str]:
+    scans = {name: set(patient.scans) for name, patient in known.patients.items()}
+    for scan in decided:
+        if scan.row.status != REFUSED:
+            scans.setdefault(scan.row.patient, set()).add(scan.row.scan)
+    notes = []
+    for name, present in sorted(scans.items()):
+        if CT not in present:
+            notes.append(f"{name} has no CT: ingestion will exclude the patient")
+        elif present == {CT}:
+            notes.append(f"{name} has no MR or CBCT: ingestion will exclude the patient")
+    return notes

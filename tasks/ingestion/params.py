@@ -1,0 +1,50 @@
+"""What ingestion believes a scan should look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from data.volume import Modality
+from tasks.section import Section
+
+
+class BodyThresholds(Section):
+    """Fraction t of the intensity range above which a voxel counts as body, by modality."""
+
+    ct: float = Field(0.45, gt=0, lt=1)
+    mr: float = Field(0.12, gt=0, lt=1)
+    cbct: float = Field(0.4, gt=0, lt=1)
+
+    def of(self, modality: Modality) -> float:
+        """The threshold of a modality."""
+        return float(getattr(self, modality.value.lower()))
+
+
+class BodyParams(Section):
+    """The body outline: threshold, opening, large components, closing, holes filled in-plane."""
+
+    threshold: BodyThresholds = BodyThresholds()
+    by_region: dict[str, BodyThresholds] = Field(default_factory=dict)
+    """Other thresholds for a region, e.g. ``{head-neck: {mr: 0.3}}``."""
+    opening_mm: float = Field(4.0, ge=0)
+    """Radius of the ball that removes what is thin: couch plates, wires, noise."""
+    closing_mm: float = Field(6.0, ge=0)
+    """Radius of the ball that closes nostrils, skin folds and dark skin."""
+    keep_fraction: float = Field(0.2, gt=0, le=1)
+    """Components of at least this part of the largest one stay: legs and arms beside the trunk."""
+
+    def of(self, region: str) -> BodyThresholds:
+        """The thresholds of a region."""
+        return self.by_region.get(region, self.threshold)
+
+
+class IngestionParams(Section):
+    """Section ``ingestion`` of ``params.yaml``."""
+
+    body: BodyParams = BodyParams()
+    guards: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Options of single guards by name; every guard runs (see ``tasks/ingestion/guards``)."""
+    released: list[str] = Field(default_factory=list)
+    """Quarantined scans that a person has looked at and let pass, as ``PATIENT/SCAN``."""

@@ -1,0 +1,178 @@
+"""One patient: raw scans to checked, canonical volumes with body outlines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.faults import DataFault
+from data.files import canonical_json, write_whole
+from data.readers import read_scan_and_facts
+from data.readers.facts import ScanFacts
+from data.store import write_volume
+from data.volume import Modality, Volume
+from tasks.events import emit
+from tasks.ingestion.check import check_volume
+from tasks.ingestion.findings import Finding, Severity, worst
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.truth import store_truth
+
+CT = "ct"
+"""Id of the planning CT; every other scan of a patient is a source of a synthetic CT."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A scan that was read, and what was found."""
+
+    volume: Volume
+    mask: Volume
+    facts: ScanFacts
+    resampled: bool
+    findings: tuple[Finding, ...]
+
+
+def ingest_patient(
+    *,
+    out: Path,
+    patient: str,
+    region: str,
+    synthetic: bool,
+    modalities: Mapping[str, str],
+    truth: list[str],
+    params: Mapping[str, Any],
+    **paths: Path,
+) -> None:
+    """Check and store one patient.
+
+    Parameters
+    ----------
+    modalities
+        Modality by scan id (``{"ct": "CT", "mr": "MR"}``).
+    truth
+        Source scans whose truth is known.
+    params
+        ``IngestionParams`` as JSON.
+    paths
+        ``scan_ID`` for each scan; ``truth_ID_ct``, ``truth_ID_labels``, ``truth_ID_displacement``.
+    """
+    section = IngestionParams.model_validate_json(json.dumps(params))
+    scans: dict[str, Any] = {}
+    left_out: dict[str, Any] = {}
+    seen: dict[str, str] = {}
+    for name, modality in sorted(modalities.items()):
+        try:
+            checked = check_scan(paths[f"scan_{name}"], Modality(modality), region, section)
+            _require_fit(patient, name, checked, section)
+            _require_new(patient, name, checked.volume, seen)
+        except DataFault as fault:
+            left_out[name] = _without_folder(fault, patient, name, paths[f"scan_{name}"])
+            continue
+        write_volume(out / f"{name}.zarr", checked.volume)
+        write_volume(out / f"{name}_body.zarr", checked.mask)
+        scans[name] = scan_facts(checked)
+        emit("step", stage="ingestion", unit=f"{patient}/{name}", findings=len(checked.findings))
+    _require_pair(patient, scans, left_out)
+    for name in truth:
+        if name in scans:
+            store_truth(out, name, paths)
+    facts = {
+        "patient": patient, "region": region, "synthetic": synthetic, "scans": scans,
+        "left_out": left_out,
+    }  # fmt: skip
+    write_whole(out / "patient.json", canonical_json(facts))
+
+
+def check_scan(path: Path, modality: Modality, region: str, params: IngestionParams) -> Checked:
+    """Read one scan, turn it, run the guards, find the body."""
+    scan, facts = read_scan_and_facts(path, modality, require_finite=False)
+    found = check_volume(scan, region, params)
+    return Checked(found.volume, found.mask, facts, found.resampled, found.findings)
+
+
+def scan_facts(checked: Checked) -> dict[str, Any]:
+    """The entry of one scan in ``patient.json``."""
+    volume, original = checked.volume, checked.facts.grid
+    inside = volume.array[checked.mask.array > 0]
+    return {
+        "modality": str(volume.modality),
+        "shape": list(volume.grid.shape),
+        "spacing_mm": list(volume.grid.spacing_mm),
+        "value_range": [float(volume.array.min()), float(volume.array.max())],
+        "body_median": float(np.median(inside)) if inside.size else 0.0,
+        "body_cm3": round(inside.size * volume.grid.voxel_mm3 / 1000, 1),
+        "format": checked.facts.format,
+        "sequence": checked.facts.sequence,
+        "resampled": checked.resampled,
+        "original": {
+            "shape": list(original.shape),
+            "spacing_mm": list(original.spacing_mm),
+            "origin_mm": list(original.origin_mm),
+            "direction": [list(row) for row in original.direction],
+        },
+        "findings": [finding.as_json() for finding in checked.findings],
+    }
+
+
+def _require_fit(patient: str, name: str, checked: Checked, params: IngestionParams) -> None:
+    severity = worst(checked.findings)
+    released = f"{patient}/{name}" in params.released
+    if severity is Severity.REJECT or (severity is Severity.QUARANTINE and not released):
+        finding = next(one for one in checked.findings if one.severity is severity)
+        remedy = finding.remedy
+        if severity is Severity.QUARANTINE:
+            remedy += f"; if it is right, list {patient}/{name} in ingestion.released"
+        raise DataFault(
+            f"a scan passes the guards ({severity})",
+            where=f"{patient}/{name}",
+            got=finding.sentence,
+            remedy=remedy,
+            code=finding.code,
+        )
+
+
+def _require_new(patient: str, name: str, volume: Volume, seen: dict[str, str]) -> None:
+    digest = hashlib.sha256(volume.array.tobytes()).hexdigest()
+    if digest in seen:
+        raise DataFault(
+            "the scans of a patient are different images",
+            where=f"{patient}/{name}",
+            got=f"the same voxels as {seen[digest]}",
+            remedy="check which scan is which",
+            code="same-scan-twice",
+        )
+    seen[digest] = name
+
+
+def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str, Any]) -> None:
+    missing = []
+    if CT not in scans:
+        missing.append("CT")
+    if not set(scans) - {CT}:
+        missing.append("MR or CBCT")
+    if missing:
+        reasons = "; ".join(
+            f"{name}: {row['rule']}, got {row['got']}" for name, row in left_out.items()
+        )
+        raise DataFault(
+            "a patient has a CT and an MR or CBCT",
+            where=patient,
+            got=f"no {' and no '.join(missing)}" + (f" ({reasons})" if reasons else ""),
+            remedy="add the missing scan or take the patient out of the data set",
+            code="missing-modality",
+        )
+
+
+def _without_folder(fault: DataFault, patient: str, name: str, path: Path) -> dict[str, str]:
+    """The fault with the scan's name in place of the machine's path."""
+    address = f"{patient}/{name}"
+    return {
+        key: text.replace(str(path), address).replace(str(path.absolute()), address)
+        for key, text in fault.as_json().items()
+    }

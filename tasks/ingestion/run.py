@@ -1,0 +1,147 @@
+"""The stage ``ingestion``: raw data set to one folder of checked volumes a patient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault
+from data.files import canonical_json, content_hash, write_whole
+from data.tables import write_table
+from tasks.ingestion.dataset import LABELS_FILE, RawDataset, RawPatient, load_dataset
+from tasks.ingestion.guards import GUARDS
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.patient import ingest_patient
+from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+
+STAGE = "ingestion"
+
+QUALITY_COLUMNS = (
+    "patient", "scan", "modality", "region", "verdict", "size_zyx", "spacing_zyx_mm", "low",
+    "high", "body_median", "body_cm3", "resampled", "findings",
+)  # fmt: skip
+
+
+def run(context: StageContext, params: IngestionParams) -> None:
+    """Scans are checked, turned to axes-aligned LPS grids, outlined and stored with checksums."""
+    raw = context.layout.raw
+    dataset = load_dataset(raw)
+    units, refused = _units(raw, dataset, params)
+    with build_out(context, STAGE) as out:
+        patients = run_units(context, STAGE, out, units, also_excluded=refused)
+        facts = [json.loads((out / name / "patient.json").read_text()) for name in patients]
+        _list_left_out(out, facts)
+        write_table(out / "quality.csv", QUALITY_COLUMNS, quality_rows(facts))
+        write_whole(out / "dataset.json", canonical_json(_dataset_facts(dataset, patients, params)))
+        labels = raw / LABELS_FILE
+        text = labels.read_text() if labels.is_file() else "{}"
+        write_whole(out / LABELS_FILE, canonical_json(json.loads(text)))
+
+
+def _units(
+    raw: Path, dataset: RawDataset, params: IngestionParams
+) -> tuple[list[Unit], list[dict[str, Any]]]:
+    units, refused = [], []
+    for name, patient in sorted(dataset.patients.items()):
+        try:
+            _require_unchanged(raw, name, patient)
+            units.append(_unit(raw, name, patient, dataset.synthetic, params))
+        except DataFault as fault:
+            refused.append({"unit": name, **fault.as_json()})
+    return units, refused
+
+
+def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
+    for scan, entry in sorted(patient.scans.items()):
+        path = raw / entry.path
+        found = content_hash(path) if path.exists() else "nothing there"
+        if found != entry.sha256:
+            raise DataFault(
+                "a raw scan has the SHA-256 that dataset.json recorded at first sight",
+                where=f"{name}/{scan}",
+                got=found[:16],
+                remedy="run `dvc pull`, or take the scan in again",
+                code="raw-changed",
+            )
+
+
+def _unit(
+    raw: Path, name: str, patient: RawPatient, synthetic: bool, params: IngestionParams
+) -> Unit:
+    inputs = {f"scan_{scan}": raw / entry.path for scan, entry in patient.scans.items()}
+    for scan, truth in patient.truth.items():
+        for part in ("ct", "labels", "displacement"):
+            inputs[f"truth_{scan}_{part}"] = raw / getattr(truth, part)
+    own = {"released": [entry for entry in params.released if entry.startswith(f"{name}/")]}
+    return Unit(
+        name=name,
+        function=ingest_patient,
+        inputs=inputs,
+        arguments={
+            "patient": name,
+            "region": patient.region,
+            "synthetic": synthetic,
+            "modalities": {scan: str(entry.modality) for scan, entry in patient.scans.items()},
+            "truth": sorted(patient.truth),
+            "params": json.loads(params.model_copy(update=own).model_dump_json()),
+        },
+        plugins=tuple(sorted({GUARDS.module_of(guard) for guard in GUARDS.names()})),
+    )
+
+
+def _list_left_out(out: Path, facts: Sequence[Mapping[str, Any]]) -> None:
+    """Scans that were left out while their patient stayed join the excluded ones."""
+    rows = [
+        {"unit": f"{patient['patient']}/{scan}", **fault}
+        for patient in facts
+        for scan, fault in patient["left_out"].items()
+    ]
+    if rows:
+        excluded = json.loads((out / EXCLUDED).read_text())
+        write_whole(out / EXCLUDED, canonical_json([*excluded, *rows]))
+
+
+def quality_rows(facts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A row a scan, left-out scans included."""
+    for patient in facts:
+        common = {"patient": patient["patient"], "region": patient["region"]}
+        for scan, entry in sorted(patient["scans"].items()):
+            findings = entry["findings"]
+            severities = {finding["severity"] for finding in findings}
+            yield {
+                **common,
+                "scan": scan,
+                "modality": entry["modality"],
+                "verdict": "repaired" if "repair" in severities else "pass",
+                "size_zyx": " ".join(str(size) for size in entry["shape"]),
+                "spacing_zyx_mm": " ".join(f"{step:.4g}" for step in entry["spacing_mm"]),
+                "low": entry["value_range"][0],
+                "high": entry["value_range"][1],
+                "body_median": entry["body_median"],
+                "body_cm3": entry["body_cm3"],
+                "resampled": str(entry["resampled"]).lower(),
+                "findings": " ".join(f"{one['severity']}:{one['code']}" for one in findings),
+            }
+        for scan, fault in sorted(patient["left_out"].items()):
+            yield {**common, "scan": scan, "verdict": "left out", "findings": fault["code"]}
+
+
+def _dataset_facts(
+    dataset: RawDataset, patients: Sequence[str], params: IngestionParams
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "dataset": dataset.dataset,
+        "synthetic": dataset.synthetic,
+        "licence": json.loads(dataset.licence.model_dump_json()),
+        "ingestion": json.loads(params.model_copy(update={"released": []}).model_dump_json()),
+        "patients": {
+            name: {
+                "region": dataset.patients[name].region,
+                "scans": sorted(dataset.patients[name].scans),
+            }
+            for name in patients
+        },
+    }

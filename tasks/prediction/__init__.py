@@ -1,0 +1,1 @@
+"""From a prepared scan to HU with any network runner: numpy only, shared by every stage."""

@@ -1,0 +1,179 @@
+"""A release folder, opened safely: every byte checked, nothing unpickled, nothing executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data.faults import UsageFault
+from data.files import canonical_json, file_sha256, write_whole
+from tasks.ingestion.params import IngestionParams
+from tasks.prediction.description import ModelDescription
+from tasks.section import Section
+
+CHECKSUMS = "checksums.json"
+"""Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
+
+CARD = "card.json"
+MODEL = "model.json"
+REFUSED = "refused.json"
+
+_EXTERNAL_DATA = b"\n\x08location"
+"""How protobuf spells the key with which an ONNX tensor points to another file of the machine."""
+
+
+class Member(Section):
+    """One network of the ensemble: a fold."""
+
+    fold: int
+    onnx: str
+    """File with the graph and its weights."""
+    weights: str
+    """The same weights as safetensors."""
+    network: dict[str, Any]
+    """``{"name": ..., options...}`` of ``tasks/networks``, for who wants to train on."""
+    validation_mae_hu: float | None = None
+
+
+class ReleaseDescription(Section):
+    """``model.json`` of a release: what is done to a scan before and after the networks."""
+
+    format: Literal[1] = 1
+    task: Literal["mr", "cbct"]
+    members: list[Member]
+    preprocessing: ModelDescription
+    """Of the first fold, with case names left out: they stay in the pipeline."""
+    ingestion: IngestionParams = IngestionParams()
+    """How the training scans were checked and outlined; ``predict`` does the same."""
+
+    def as_text(self) -> str:
+        """Canonical JSON."""
+        return canonical_json(json.loads(self.model_dump_json()))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of which every file was checked."""
+
+    folder: Path
+    description: ReleaseDescription
+    card: dict[str, Any]
+    listed: dict[str, dict[str, Any]]
+    """What ``checksums.json`` says of each file."""
+
+    @property
+    def model(self) -> ModelDescription:
+        """Preprocessing and postprocessing."""
+        return self.description.preprocessing
+
+    def graphs(self) -> Iterator[bytes]:
+        """The ONNX files in the order of the members, one at a time, each checked once more.
+
+        What runs is what was checked: the bytes, not the file.
+        """
+        for member in self.description.members:
+            graph = _checked(self.folder / member.onnx, self.listed[member.onnx])
+            _check_self_contained(self.folder / member.onnx, graph)
+            yield graph
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``checksums.json`` over every other file of the folder."""
+    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+    listed = {p.name: {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
+    write_whole(folder / CHECKSUMS, canonical_json({"format": 1, "files": listed}))
+
+
+def open_release(folder: Path) -> Release:
+    """Check every file of a release folder and read what prediction needs of it.
+
+    A checksum inside the folder stops accidents (a bad disk, a broken copy), not a forger.
+    """
+    if (folder / REFUSED).is_file():
+        raise _refused_release(folder / REFUSED)
+    listed = _listed(folder)
+    _check_listing(folder, listed)
+    for name, entry in listed.items():
+        _checked(folder / name, entry)
+    try:
+        description = ReleaseDescription.model_validate_json(
+            _checked(folder / MODEL, listed[MODEL])
+        )
+        card = dict(json.loads(_checked(folder / CARD, listed[CARD])))
+        for member in description.members:
+            _ = listed[member.onnx], listed[member.weights]
+    except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        raise UsageFault(
+            "a release holds model.json, card.json and the graphs that model.json names",
+            where=str(folder),
+            got=" ".join(str(error).split())[:200],
+            remedy="export it again with a version of synthct that matches",
+            code="release-unreadable",
+        ) from error
+    return Release(folder, description, card, listed)
+
+
+def _refused_release(file: Path) -> UsageFault:
+    row = json.loads(file.read_text())
+    return UsageFault(
+        "only a released model predicts; the export refused this one because not: "
+        + str(row.get("rule", "")),
+        where=str(file),
+        got=str(row.get("got", "")),
+        remedy=str(row.get("remedy", "")),
+        code="release-refused",
+    )
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    try:
+        document = json.loads((folder / CHECKSUMS).read_text())
+        return {str(name): dict(entry) for name, entry in document["files"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageFault(
+            "a release folder has a checksums.json, written last",
+            where=str(folder / CHECKSUMS),
+            got=type(error).__name__,
+            remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
+            code="release-incomplete",
+        ) from error
+
+
+def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
+    present = {path.name for path in folder.iterdir()} - {CHECKSUMS}
+    for name in sorted(present ^ set(listed)):
+        raise UsageFault(
+            "a release folder holds the files that checksums.json lists, no more and no fewer",
+            where=str(folder / Path(name).name),
+            got="a file that is not listed" if name in present else "no such file",
+            remedy="copy the release again",
+            code="release-files-differ",
+        )
+
+
+def _checked(file: Path, entry: dict[str, Any]) -> bytes:
+    content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        raise UsageFault(
+            "every file of a release has the SHA-256 that checksums.json lists",
+            where=str(file),
+            got=f"other bytes ({len(content)} of {entry.get('bytes')})",
+            remedy="the release is damaged or was changed: copy it again from where it was made",
+            code="release-damaged",
+        )
+    return content
+
+
+def _check_self_contained(file: Path, graph: bytes) -> None:
+    if _EXTERNAL_DATA in graph:
+        raise UsageFault(
+            "an ONNX file of a release holds its weights itself",
+            where=str(file),
+            got="a reference to another file",
+            remedy="export it again; a graph that reads other files of the machine is not opened",
+            code="release-external-data",
+        )

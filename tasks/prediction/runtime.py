@@ -1,0 +1,61 @@
+"""Networks of a release in ONNX Runtime: all that prediction runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from data.faults import UsageFault
+from tasks.prediction.sliding import Runner
+
+DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""Where a graph may run, and ONNX Runtime's name for it."""
+
+
+def onnx_runner(graph: bytes, *, threads: int = 1, device: str = "cpu") -> Runner:
+    """A network from the bytes of its ONNX file.
+
+    Parameters
+    ----------
+    threads
+        Threads inside one operator; 0 is ONNX Runtime's choice (all cores).
+    device
+        ``cpu`` or ``cuda`` (needs the ``onnxruntime-gpu`` wheel in place of ``onnxruntime``).
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle threads would spin between operators and take the cores from other work.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(graph, options, providers=[provider_of(device)])
+    name = session.get_inputs()[0].name
+
+    def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(session.run(None, {name: inputs})[0])
+
+    return run
+
+
+def onnx_runners(
+    graphs: Iterable[bytes], *, threads: int = 1, device: str = "cpu"
+) -> tuple[Runner, ...]:
+    """The networks of an ensemble."""
+    return tuple(onnx_runner(graph, threads=threads, device=device) for graph in graphs)
+
+
+def provider_of(device: str) -> str:
+    """ONNX Runtime's provider for a device that this installation has."""
+    provider = DEVICES.get(device, "")
+    if provider not in onnxruntime.get_available_providers():
+        have = [name for name, p in DEVICES.items() if p in onnxruntime.get_available_providers()]
+        raise UsageFault(
+            "the device is one that the installed ONNX Runtime knows",
+            got=f"{device!r}, there is {', '.join(have)}",
+            remedy="for a GPU replace onnxruntime by onnxruntime-gpu of the same version",
+            code="device-unknown",
+        )
+    return provider

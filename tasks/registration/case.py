@@ -1,0 +1,127 @@
+"""One (patient, task) pair: the unit of the registration stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from data.files import canonical_json, write_whole
+from data.itk import resample
+from data.store import read_displacement, read_volume, write_displacement, write_volume
+from data.volume import Displacement, Grid, Modality
+from tasks.events import emit
+from tasks.registration.gate import GateParams
+from tasks.registration.geometry import displacement_on, working_grid
+from tasks.registration.measures import AIR_HU, as_ct
+from tasks.registration.preset import Preset
+from tasks.registration.register import Registered, register
+from tasks.registration.scan_pair import ScanPair
+from tasks.registration.true_error import mean_error_mm, rigid_part
+
+
+def register_case(
+    *,
+    out: Path,
+    fixed: Path,
+    fixed_body: Path,
+    moving: Path,
+    moving_body: Path,
+    case: str,
+    patient: str,
+    task: str,
+    region: str,
+    synthetic: bool,
+    method: str,
+    preset: Mapping[str, Any],
+    gate: Mapping[str, Any],
+    grid_spacing_mm: tuple[float, float, float],
+    margin_mm: float,
+    seed: int,
+    threads: int,
+    truth_ct: Path | None = None,
+    truth_labels: Path | None = None,
+    truth_displacement: Path | None = None,
+) -> None:
+    """Move the CT onto the source and write the case's folder.
+
+    ``preset`` is :class:`Preset` as JSON, ``gate`` :class:`GateParams` as JSON; the truth of a
+    digital patient lies on the source's grid.
+    """
+    pair = ScanPair(
+        fixed=read_volume(fixed),
+        moving=read_volume(moving),
+        fixed_body=read_volume(fixed_body),
+        moving_body=read_volume(moving_body),
+    )
+    a, b, c = grid_spacing_mm
+    grid = working_grid(pair.fixed_body, (a, b, c), margin_mm)
+    done = register(
+        pair,
+        grid,
+        Preset.from_json(preset),
+        GateParams.model_validate_json(json.dumps(dict(gate))),
+        seed=seed,
+        threads=threads,
+        tell=lambda step: emit("step", stage="registration", unit=case, step=step),
+    )
+    quality = dict(done.quality)
+    if truth_displacement is not None:
+        truth = displacement_on(read_displacement(truth_displacement), grid)
+        write_displacement(out / "truth_displacement.zarr", truth)
+        quality["truth"] = true_errors(done, truth)
+    _write_truth(out, grid, truth_ct, truth_labels)
+    _write_result(out, done)
+    identity = {
+        "case": case,
+        "patient": patient,
+        "task": task,
+        "region": region,
+        "synthetic": synthetic,
+        "method": method,
+        "verdict": done.judgement.verdict,
+    }
+    write_whole(out / "case.json", canonical_json(identity))
+    write_whole(out / "quality.json", canonical_json({"transform": "transform.tfm", **quality}))
+
+
+def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
+    """Mean errors inside the body against the known displacement [mm].
+
+    ``unregistered``: of no motion at all; ``best_rigid``: what remains of the truth after its
+    own best rigid fit; ``rigid``: of our rigid step; ``registered``: of what stands.
+    """
+    inside = np.asarray(done.body.array) > 0
+    still = Displacement(np.zeros_like(truth.vectors), truth.grid)
+    errors = {
+        "unregistered_mm": mean_error_mm(still, truth, inside),
+        "best_rigid_mm": mean_error_mm(rigid_part(truth, inside), truth, inside),
+        "registered_mm": mean_error_mm(done.moved.displacement, truth, inside),
+    }
+    if done.rigid is not None:
+        errors["rigid_mm"] = mean_error_mm(done.rigid, truth, inside)
+    return errors
+
+
+def _write_truth(out: Path, grid: Grid, ct: Path | None, labels: Path | None) -> None:
+    if ct is not None:
+        known = resample(read_volume(ct), grid, outside=AIR_HU)
+        write_volume(out / "truth_ct.zarr", as_ct(known))
+    if labels is not None:
+        write_volume(
+            out / "truth_labels.zarr", resample(read_volume(labels), grid, outside=0, nearest=True)
+        )
+
+
+def _write_result(out: Path, done: Registered) -> None:
+    seen = (np.asarray(done.body.array) > 0) & (np.asarray(done.moved.field.array) > 0)
+    write_volume(out / "source.zarr", done.source)
+    write_volume(out / "mask.zarr", done.body.with_array(seen.astype(np.uint8), Modality.MASK))
+    write_volume(out / "ct.zarr", as_ct(done.moved.scan))
+    write_volume(out / "unregistered_ct.zarr", as_ct(done.unregistered.scan))
+    write_displacement(out / "displacement.zarr", done.moved.displacement)
+    sitk.WriteTransform(done.transform, str(out / "transform.tfm"))

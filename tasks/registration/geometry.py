@@ -1,0 +1,110 @@
+"""Where things lie: the working grid, the body grown by a margin, a scan in another frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from data.faults import DataFault
+from data.itk import displacement_from_itk, displacement_to_itk, empty_like, resample
+from data.volume import Displacement, Grid, Triple, Volume
+
+FEWEST_VOXELS = 4
+"""Along each axis of the working grid: below it neither a pyramid nor a Jacobian means anything."""
+
+
+def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> Grid:
+    """The source's box at ``spacing_mm``, cropped to its body and a margin."""
+    grid = source_body.grid.with_spacing(spacing_mm)
+    inside = resample(source_body, grid, outside=0, nearest=True).array > 0
+    if not inside.any():
+        raise DataFault(
+            "the body mask holds at least one voxel of the working grid",
+            got="an empty mask",
+            remedy="check the mask and that it lies on the same scan",
+            code="mask-empty",
+        )
+    start, stop = [], []
+    for axis, (size, step) in enumerate(zip(grid.shape, spacing_mm, strict=True)):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero(inside.any(axis=others))
+        margin = int(np.ceil(margin_mm / step))
+        start.append(max(0, int(occupied[0]) - margin))
+        stop.append(min(size, int(occupied[-1]) + 1 + margin))
+    cropped = grid.crop((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    require_extent(cropped)
+    return cropped
+
+
+def require_extent(grid: Grid) -> None:
+    """Refuse a grid too thin to register on."""
+    if min(grid.shape) < FEWEST_VOXELS:
+        raise DataFault(
+            f"a registration has at least {FEWEST_VOXELS} voxels along each axis",
+            got=f"shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
+            remedy="give a thicker scan or a finer grid_spacing_mm",
+            code="extent-too-small",
+        )
+
+
+def grown(mask: NDArray[Any], spacing_mm: Triple, margin_mm: float) -> NDArray[np.uint8]:
+    """The mask grown by ``margin_mm`` in every direction [mm]."""
+    inside = np.asarray(mask) > 0
+    if margin_mm <= 0 or not inside.any():
+        return inside.astype(np.uint8)
+    distance = distance_transform_edt(~inside, sampling=spacing_mm)
+    return np.asarray(distance <= margin_mm).astype(np.uint8)
+
+
+def centre_of_mass_mm(mask: Volume) -> Triple:
+    """Centre (z, y, x) of a mask [mm]."""
+    inside = np.argwhere(np.asarray(mask.array) > 0)
+    z, y, x = mask.grid.points(inside.mean(axis=0))
+    return float(z), float(y), float(x)
+
+
+def in_fixed_frame(image: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
+    """The image carried by the inverse of ``rigid`` (fixed -> moving) without touching a voxel.
+
+    ``in_fixed_frame(image, rigid)`` at ``x`` is ``image`` at ``rigid(x)``: a rigid step is undone
+    in the header, so that nothing is interpolated twice.
+    """
+    back = rigid.GetInverse()
+    origin = np.asarray(back.TransformPoint((0.0, 0.0, 0.0)))
+    # Columns of the inverse's matrix: where the unit vectors go.
+    turn = np.stack([np.asarray(back.TransformPoint(tuple(e))) - origin for e in np.eye(3)], axis=1)
+    placed = sitk.Image(image)
+    placed.SetOrigin(back.TransformPoint(image.GetOrigin()))
+    direction = turn @ np.asarray(image.GetDirection()).reshape(3, 3)
+    placed.SetDirection(direction.ravel().tolist())
+    return placed
+
+
+def displacement_of(transform: sitk.Transform, grid: Grid) -> Displacement:
+    """The transform as a field on the grid [mm]."""
+    image = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        tuple(reversed(grid.shape)),
+        tuple(reversed(grid.origin_mm)),
+        tuple(reversed(grid.spacing_mm)),
+        np.asarray(grid.direction)[::-1, ::-1].ravel().tolist(),
+    )
+    return displacement_from_itk(image)
+
+
+def displacement_on(displacement: Displacement, grid: Grid) -> Displacement:
+    """A displacement sampled linearly on another grid; 0 outside its own."""
+    image = sitk.Resample(
+        displacement_to_itk(displacement),
+        empty_like(grid),
+        sitk.Transform(3, sitk.sitkIdentity),
+        sitk.sitkLinear,
+        0.0,
+        sitk.sitkVectorFloat64,
+    )
+    return displacement_from_itk(image)

@@ -1,0 +1,44 @@
+"""The ``registration`` section of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, field_validator
+
+from tasks.registration.gate import GateParams
+from tasks.registration.presets import PRESETS, preset_called, usual_preset
+from tasks.section import Section
+
+METHODS = ("elastix_mi",)
+"""Names that ``method`` may have."""
+
+
+class RegistrationParams(Section):
+    """How each CT is moved onto its MR or CBCT, and when to believe it."""
+
+    method: Literal["elastix_mi"] = "elastix_mi"
+    """Stock elastix: rigid, then B-spline, by mutual information."""
+    variant: Literal["published", "demo"] = "published"
+    """SynthRAD2025's presets, or the same with few iterations for tiny volumes."""
+    presets: dict[str, str] = Field(default_factory=dict)
+    """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to a preset's name."""
+    grid_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (3.0, 1.0, 1.0)
+    """Voxel size (z, y, x) of the working grid, on which training and scores run [mm]."""
+    margin_mm: float = Field(15.0, ge=0)
+    """Kept around the body when the working grid is cropped [mm]."""
+    gate: GateParams = GateParams()
+    """When a result is suspect or has failed."""
+
+    @field_validator("presets")
+    @classmethod
+    def _known(cls, presets: dict[str, str]) -> dict[str, str]:
+        for name in presets.values():
+            if name not in PRESETS:
+                raise ValueError(f"no registration preset is called {name!r}")
+        return presets
+
+    def preset_name(self, task: str, region: str) -> str:
+        """The preset of a case."""
+        usual = usual_preset(task, region, demo=self.variant == "demo")
+        return preset_called(self.presets.get(f"{task}_{region}", usual)).name

@@ -1,0 +1,70 @@
+"""The presets by name: SynthRAD2025's preprocessing, and short variants for the demo.
+
+The published figures are facts of the challenge's preprocessing (Thummerer et al., Med Phys 52
+(2025) e17981); no line of its code is used. ``rigidity`` needs a bone mask, see ``elastix.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from data.faults import UsageFault
+from tasks.registration.preset import BSplineStep, Preset, RigidStep
+
+_ABDOMEN_MR = BSplineStep(
+    bending_weight=50.0,
+    bins=60,
+    grid_mm=15.0,
+    pyramid="smoothing",
+    pyramid_factors=(8, 4, 1),
+    iterations=(2000, 2000, 1000),
+)
+_HEAD_NECK_MR = BSplineStep(bending_weight=50.0, rigidity_weight=2.0, grid_mm=15.0)
+_THORAX_MR = replace(_HEAD_NECK_MR, grid_mm=10.0)
+_CBCT = BSplineStep(
+    bending_weight=10.0, rigidity_weight=0.5, iterations=(500, 200, 100), erode_mask=True
+)
+
+_DEMO_RIGID = RigidStep(pyramid_factors=(4, 2, 1), iterations=(150, 100, 100), samples=2000)
+
+
+def _demo(name: str, step: BSplineStep) -> Preset:
+    return Preset(name=f"{name}_demo", bspline=step, rigid=_DEMO_RIGID)
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("mr_AB", _ABDOMEN_MR),
+        Preset("mr_HN", _HEAD_NECK_MR),
+        Preset("mr_TH", _THORAX_MR),
+        Preset("cbct_AB", _CBCT),
+        Preset("cbct_HN", _CBCT),
+        Preset("cbct_TH", _CBCT),
+    )
+}
+
+_REGIONS = {"head-neck": "HN", "thorax": "TH", "abdomen": "AB", "other": "AB"}
+"""Limbs and the rest (``other``) take the abdomen's weights."""
+
+
+def preset_called(name: str, *, where: str = "") -> Preset:
+    """The preset of that name."""
+    if name not in PRESETS:
+        spelled = {known.lower(): known for known in PRESETS}
+        near = difflib.get_close_matches(name.lower(), spelled, n=1)
+        raise UsageFault(
+            f"no registration preset is called {name!r}",
+            where=where,
+            remedy=f"did you mean {spelled[near[0]]!r}?"
+            if near
+            else f"known: {', '.join(PRESETS)}",
+            code="unknown-preset",
+        )
+    return PRESETS[name]
+
+
+def usual_preset(task: str, region: str, *, demo: bool = False) -> str:
+    """Name of the preset for a task (``mr``, ``cbct``) and a region."""
+    return f"{task}_{_REGIONS.get(region, 'AB')}{'_demo' if demo else ''}"

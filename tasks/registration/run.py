@@ -1,0 +1,102 @@
+"""The registration stage: one unit a case."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data.tables import write_table
+from tasks.randomness import derive_seed
+from tasks.registration.case import register_case
+from tasks.registration.params import RegistrationParams
+from tasks.registration.presets import preset_called
+from tasks.stage import StageContext, Unit, build_out, run_units
+
+STAGE = "registration"
+TASKS = ("mr", "cbct")
+"""Source modalities; a patient without one simply has no such case."""
+
+COLUMNS = (
+    "case", "patient", "task", "region", "method", "preset", "verdict", "step", "reason",
+    "information_before", "information_after", "edges_before", "edges_after", "dice_before",
+    "dice_after", "covered_after", "folding_percent", "sd_log_jacobian", "local_p95_mm",
+    "mean_mm", "max_mm", "sample_region_mm", "true_unregistered_mm", "true_best_rigid_mm",
+    "true_rigid_mm", "true_registered_mm",
+)  # fmt: skip
+
+
+def run(context: StageContext, params: RegistrationParams) -> None:
+    """Each CT was moved onto its MR or CBCT by elastix (rigid, then B-spline, Mattes mutual information); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
+    ingestion = context.artefact("ingestion")
+    units = list(_units(context, params, ingestion))
+    with build_out(context, STAGE) as out:
+        good = run_units(context, STAGE, out, units)
+        write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
+
+
+def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
+    for file in sorted(ingestion.glob("*/patient.json")):
+        facts = json.loads(file.read_text())
+        for task in TASKS:
+            if {task, "ct"} <= set(facts["scans"]):
+                yield _unit(context, params, file.parent, facts, task)
+
+
+def _unit(
+    context: StageContext,
+    params: RegistrationParams,
+    folder: Path,
+    facts: dict[str, Any],
+    task: str,
+) -> Unit:
+    patient, region = facts["patient"], facts["region"]
+    case = f"{patient}_{task}"
+    truth = folder / "truth" / task
+    inputs = {
+        "fixed": folder / f"{task}.zarr",
+        "fixed_body": folder / f"{task}_body.zarr",
+        "moving": folder / "ct.zarr",
+        "moving_body": folder / "ct_body.zarr",
+        "truth_ct": truth / "ct.zarr",
+        "truth_labels": truth / "labels.zarr",
+        "truth_displacement": truth / "displacement.zarr",
+    }
+    return Unit(
+        name=case,
+        function=register_case,
+        inputs={name: path for name, path in inputs.items() if path.is_dir()},
+        arguments={
+            "case": case,
+            "patient": patient,
+            "task": task,
+            "region": region,
+            "synthetic": bool(facts["synthetic"]),
+            "method": params.method,
+            "preset": asdict(preset_called(params.preset_name(task, region))),
+            "gate": params.gate.model_dump(),
+            "grid_spacing_mm": list(params.grid_spacing_mm),
+            "margin_mm": params.margin_mm,
+            "seed": derive_seed(context.seed, STAGE, case),
+            "threads": context.threads_per_unit,
+        },
+    )
+
+
+def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """A row of ``quality.csv`` for each case."""
+    for case in cases:
+        quality = json.loads((out / case / "quality.json").read_text())
+        before, after = quality["steps"]["identity"], quality["steps"][quality["step"]]
+        yield {
+            **json.loads((out / case / "case.json").read_text()),
+            **{name: quality[name] for name in ("preset", "step", "reason", "sample_region_mm")},
+            **{f"{name}_before": before[name] for name in ("information", "edges", "dice")},
+            **{f"{name}_after": after[name] for name in ("information", "edges", "dice")},
+            "covered_after": after["covered"],
+            "local_p95_mm": after["local_p95_mm"],
+            **after["deformation"],
+            **{f"true_{name}": value for name, value in quality.get("truth", {}).items()},
+        }

@@ -1,0 +1,75 @@
+"""A pair of scans that can be registered: checked once, then trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.faults import DataFault
+from data.volume import Grid, Modality, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPair:
+    """Fixed scan (MR or CBCT) and moving scan (CT) with their bodies; valid once constructed.
+
+    Parameters
+    ----------
+    fixed, moving
+        The scans.
+    fixed_body, moving_body
+        Masks (> 0 inside) on the grids of their scans.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_body: Volume
+    moving_body: Volume
+
+    def __post_init__(self) -> None:
+        _check("fixed", self.fixed, self.fixed_body)
+        _check("moving", self.moving, self.moving_body)
+
+
+def whole_field(scan: Volume) -> Volume:
+    """A mask that holds every voxel, for a scan that came without one."""
+    return Volume(np.ones(scan.grid.shape, np.uint8), scan.grid, Modality.MASK)
+
+
+def _check(role: str, scan: Volume, body: Volume) -> None:
+    if not same_place(scan.grid, body.grid):
+        raise DataFault(
+            f"the {role} mask lies on the voxels of the {role} scan",
+            got=f"{body.grid.shape} at {body.grid.origin_mm}, scan {scan.grid.shape} "
+            f"at {scan.grid.origin_mm} mm",
+            remedy="resample the mask to the scan",
+            code="mask-elsewhere",
+        )
+    if not np.isfinite(scan.array).all():
+        raise DataFault(
+            f"the {role} scan holds finite numbers",
+            got="NaN or infinity",
+            remedy="repair the export that wrote it",
+            code="scan-nan",
+        )
+    inside = scan.array[np.asarray(body.array) > 0]
+    if inside.size == 0:
+        raise DataFault(
+            f"the {role} body mask holds at least one voxel",
+            got="an empty mask",
+            remedy="check the mask and that it lies on the same scan",
+            code="mask-empty",
+        )
+    if inside.min() == inside.max():
+        raise DataFault(
+            f"the {role} scan varies inside the body",
+            got=f"{inside.min()} everywhere",
+            remedy="check that the scan holds an image",
+            code="scan-constant",
+        )
+
+
+def same_place(first: Grid, second: Grid) -> bool:
+    """Whether two grids agree within a tenth of a voxel (headers round)."""
+    return first.is_close(second, tolerance_mm=0.1 * min(first.spacing_mm))

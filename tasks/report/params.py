@@ -1,0 +1,28 @@
+"""What the report shows and how large it may become."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.section import Section
+
+
+class ReportParams(Section):
+    """Section ``report`` of ``params.yaml``."""
+
+    title: str = "Synthetic CT: what was made, and how far to trust it"
+    """First heading of the page."""
+    strips: Annotated[int, Field(ge=0)] = 50
+    """Cases shown with pictures, worst first; the others stand in the tables only."""
+    slices_per_case: Annotated[int, Field(ge=1, le=64)] = 7
+    """Axial slices under the slider of a case, evenly spaced, the worst one among them."""
+    registration_cases: Annotated[int, Field(ge=0)] = 50
+    """Cases shown before and after registration, least trusted first."""
+    picture_pixels: Annotated[int, Field(ge=32, le=1024)] = 256
+    """Longest side of an embedded picture [pixels]; larger slices are averaged down."""
+    picture_quality: Annotated[int, Field(ge=1, le=100)] = 80
+    """WebP quality of the embedded pictures; 80 keeps soft tissue within a few HU."""
+    error_window_hu: Annotated[float, Field(gt=0)] = 200.0
+    """The error maps' colours reach from minus to plus this value [HU]."""

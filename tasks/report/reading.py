@@ -1,0 +1,154 @@
+"""The artefacts of all stages as values: what is there, and what is not, without voxels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.layout import Layout
+from data.tables import read_table
+from tasks.stage import EXCLUDED, UNIT_KEYS
+
+STAGES = ("ingestion", "registration", "training", "evaluation", "export")
+"""The stages whose outs the report reads, in the order of the chain."""
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One line of ``evaluation/scores.csv``."""
+
+    case: str
+    patient: str
+    task: str
+    region: str
+    fold: str
+    method: str
+    reference: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything the chain said about itself.
+
+    Parameters
+    ----------
+    folders
+        Out of each stage that has run.
+    dataset, labels
+        ``ingestion/dataset.json`` and ``labels.json``.
+    patients, cases
+        ``patient.json`` by patient; ``case.json`` and ``quality.json`` by case.
+    scan_rows, registration_rows
+        The stages' ``quality.csv``.
+    folds
+        ``training/folds.json``.
+    models, histories
+        ``model.json`` and the rows of ``history.csv`` by ``TASK_foldK``.
+    scores, summary
+        All of ``evaluation/scores.csv``; ``summary.json``.
+    cards, refusals
+        ``export/TASK/card.json`` and ``refused.json`` by task.
+    excluded
+        Rows of every stage's ``excluded.json``, each with its ``stage``.
+    units
+        ``units.json`` by stage: key and content of each unit.
+    """
+
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    patients: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scan_rows: Sequence[Row] = ()
+    registration_rows: Sequence[Row] = ()
+    folds: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    histories: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    scores: Sequence[Score] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    excluded: Sequence[Mapping[str, str]] = ()
+    units: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+
+    def has(self, stage: str) -> bool:
+        """Whether the stage has left an out."""
+        return stage in self.folders
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the patients are digital (known truth), not people."""
+        told = self.dataset.get("synthetic")
+        if told is not None:
+            return bool(told)
+        return bool(self.patients) and all(p.get("synthetic") for p in self.patients.values())
+
+
+def read_chain(layout: Layout) -> Chain:
+    """Read the small files of every out; a stage that has not run is simply absent."""
+    folders = {name: layout.artefact(name) for name in STAGES if layout.artefact(name).is_dir()}
+    here = {name: folders.get(name, Path("absent") / name) for name in STAGES}
+    return Chain(
+        folders=folders,
+        dataset=_json(here["ingestion"] / "dataset.json"),
+        labels=_json(here["ingestion"] / "labels.json"),
+        patients=_each(here["ingestion"], "patient.json"),
+        cases=_cases(here["registration"]),
+        scan_rows=_table(here["ingestion"] / "quality.csv"),
+        registration_rows=_table(here["registration"] / "quality.csv"),
+        folds=_json(here["training"] / "folds.json"),
+        models=_each(here["training"], "model.json"),
+        histories=_histories(here["training"]),
+        scores=_scores(here["evaluation"] / "scores.csv"),
+        summary=_json(here["evaluation"] / "summary.json"),
+        cards=_each(here["export"], "card.json"),
+        refusals=_each(here["export"], "refused.json"),
+        excluded=_excluded(folders),
+        units={name: _json(folder / UNIT_KEYS) for name, folder in folders.items()},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    return read_table(path) if path.is_file() else []
+
+
+def _each(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    return {path.parent.name: _json(path) for path in sorted(folder.glob(f"*/{name}"))}
+
+
+def _cases(folder: Path) -> dict[str, dict[str, Any]]:
+    told = _each(folder, "case.json")
+    measured = _each(folder, "quality.json")
+    return {name: {**measured.get(name, {}), **case} for name, case in told.items()}
+
+
+def _histories(folder: Path) -> dict[str, list[dict[str, str]]]:
+    return {path.parent.name: read_table(path) for path in sorted(folder.glob("*/history.csv"))}
+
+
+def _scores(path: Path) -> list[Score]:
+    return [Score(**{**row, "value": float(row["value"])}) for row in map(_known, _table(path))]
+
+
+def _known(row: Row) -> dict[str, Any]:
+    return {name: row.get(name, "") for name in Score.__dataclass_fields__}
+
+
+def _excluded(folders: Mapping[str, Path]) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    for stage, folder in folders.items():
+        path = folder / EXCLUDED
+        listed = json.loads(path.read_text()) if path.is_file() else []
+        rows += [{"stage": stage, **{k: str(v) for k, v in row.items()}} for row in listed]
+    return rows

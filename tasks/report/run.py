@@ -1,0 +1,129 @@
+"""The stage: read every out, draw the pictures where the cases run, write one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from data.faults import MachineFault
+from data.files import write_whole
+from tasks.events import emit
+from tasks.report.overlays import OverlayOrder, draw_overlays
+from tasks.report.page import render
+from tasks.report.params import ReportParams
+from tasks.report.reading import Chain, read_chain
+from tasks.report.strips import StripOrder, draw_strip, worst_first
+from tasks.report.views.cohort import cohort
+from tasks.report.views.evaluation import evaluation
+from tasks.report.views.exclusions import exclusions
+from tasks.report.views.headline import headline
+from tasks.report.views.provenance import provenance
+from tasks.report.views.registration import least_trusted_first, registration
+from tasks.report.views.release import release
+from tasks.report.views.scores import case_errors
+from tasks.report.views.training import training
+from tasks.stage import StageContext, build_out
+
+STAGE = "report"
+PAGE = "index.html"
+
+_STRIP = ("source.zarr", "ct.zarr", "mask.zarr")
+_OVERLAY = (*_STRIP, "unregistered_ct.zarr", "displacement.zarr")
+
+
+class _Order(Protocol):
+    @property
+    def case(self) -> str: ...
+
+
+O = TypeVar("O", bound=_Order)  # noqa: E741 - a type variable
+R = TypeVar("R")
+
+
+def run(context: StageContext, params: ReportParams) -> None:
+    """The tables, pictures and hashes of all stages were gathered into one offline page."""
+    chain = read_chain(context.layout)
+    with build_out(context, STAGE) as out:
+        overlays = _drawn(context, draw_overlays, _overlay_orders(chain, params))
+        strips = _drawn(context, draw_strip, _strip_orders(chain, params))
+        page = render(
+            title=params.title,
+            headline=headline(chain),
+            cohort=cohort(chain),
+            registration=registration(chain, overlays),
+            training=training(chain),
+            evaluation=evaluation(chain, strips),
+            exclusions=exclusions(chain),
+            release=release(chain),
+            provenance=provenance(chain, context.layout),
+            error_window_hu=params.error_window_hu,
+        )
+        write_whole(out / PAGE, page)
+        emit("note", stage=STAGE, text=f"{PAGE}: {len(page) / 1e6:.1f} MB")
+
+
+def _overlay_orders(chain: Chain, params: ReportParams) -> list[OverlayOrder]:
+    if not chain.has("registration"):
+        return []
+    folder = chain.folders["registration"].absolute()
+    able = [c for c in least_trusted_first(chain) if _all_there(folder / c, _OVERLAY)]
+    return [
+        OverlayOrder(case, str(folder / case), params.picture_pixels, params.picture_quality)
+        for case in able[: params.registration_cases]
+    ]
+
+
+def _strip_orders(chain: Chain, params: ReportParams) -> list[StripOrder]:
+    if not (chain.has("registration") and chain.has("evaluation")):
+        return []
+    fixed = chain.folders["registration"].absolute()
+    scored = chain.folders["evaluation"].absolute()
+    able = [
+        case
+        for case in worst_first(list(case_errors(chain).items()))
+        if _all_there(fixed / case, _STRIP) and _all_there(scored / case, ("sct.zarr",))
+    ]
+    return [
+        StripOrder(
+            case=case,
+            registration=str(fixed / case),
+            evaluation=str(scored / case),
+            slices=params.slices_per_case,
+            pixels=params.picture_pixels,
+            quality=params.picture_quality,
+            error_window_hu=params.error_window_hu,
+        )
+        for case in able[: params.strips]
+    ]
+
+
+def _all_there(folder: Path, names: Sequence[str]) -> bool:
+    return all((folder / name).is_dir() for name in names)
+
+
+def _drawn(context: StageContext, draw: Callable[[O], R], orders: Sequence[O]) -> dict[str, R]:
+    """Every order's pictures by case, in the order asked for whatever finished first."""
+    found: dict[str, R] = {}
+    for order, outcome in context.fan_out(draw, orders, label=_label):
+        if outcome.error is not None:
+            raise _told(order.case, outcome.error)
+        found[order.case] = outcome.result()
+        emit("unit_done", stage=STAGE, unit=order.case, done=len(found), total=len(orders))
+    return {order.case: found[order.case] for order in orders}
+
+
+def _label(order: Any) -> str:
+    return f"{STAGE}/{order.case}"
+
+
+def _told(case: str, error: Exception) -> Exception:
+    if isinstance(error, MachineFault):
+        return error
+    return MachineFault(
+        "the pictures of a case can be drawn from the outs of the earlier stages",
+        where=f"{STAGE}/{case}",
+        got=f"{type(error).__name__}: {error}",
+        remedy="run the stages before again; their outs do not fit together",
+        code="picture-failed",
+    )

@@ -1,0 +1,100 @@
+"""Who was scanned and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.report.numbers import MODALITIES, without_folders
+from tasks.report.reading import Chain
+from tasks.report.table import Cell, Column, Table, from_rows
+
+TOLD_ABOVE = ("modality", "region", "findings")
+"""Columns of ``quality.csv`` that the table of patients tells already, or in words."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Facts of the data set, the patients and their scans."""
+
+    there: bool
+    facts: Sequence[tuple[str, str]]
+    patients: Table
+    scans: Table | None
+
+
+def cohort(chain: Chain) -> Cohort:
+    """The cohort as ingestion left it."""
+    scans = None
+    if chain.scan_rows:
+        rows = [{k: without_folders(v) for k, v in row.items()} for row in chain.scan_rows]
+        caption = "Every scan after ingestion, as measured from its voxels"
+        scans = from_rows(caption, rows, leave_out=TOLD_ABOVE)
+    return Cohort(chain.has("ingestion"), _facts(chain), _patients(chain), scans)
+
+
+def _facts(chain: Chain) -> list[tuple[str, str]]:
+    licence = chain.dataset.get("licence") or {}
+    facts = [
+        ("Data set", str(chain.dataset.get("dataset", "not named"))),
+        ("Patients", "digital, with known truth" if chain.synthetic else "real, pseudonymised"),
+        ("Licence", str(licence.get("name") or "not stated")),
+    ]
+    if licence.get("non_commercial"):
+        facts.append(("Use", "non-commercial only"))
+    if licence.get("url"):
+        facts.append(("Licence text", str(licence["url"])))
+    if licence.get("cite"):
+        facts.append(("Cite", str(licence["cite"])))
+    return facts
+
+
+def _patients(chain: Chain) -> Table:
+    scans = [name for name in MODALITIES if any(_scan(p, name) for p in chain.patients.values())]
+    columns = [Column("Patient"), Column("Region")]
+    columns += [Column(MODALITIES[name], "voxels (z, y, x) at mm") for name in scans]
+    columns += [Column("Findings")]
+    rows = [
+        [
+            Cell(name),
+            Cell(str(patient.get("region", "")), "name"),
+            *[Cell(_size(_scan(patient, scan)), "name") for scan in scans],
+            Cell(_findings(patient)),
+        ]
+        for name, patient in sorted(chain.patients.items())
+    ]
+    return Table("Patients and the size of their scans", columns, rows)
+
+
+def _scan(patient: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return (patient.get("scans") or {}).get(name) or {}
+
+
+def _size(scan: Mapping[str, Any]) -> str:
+    if not scan:
+        return "–"
+    voxels = " × ".join(str(n) for n in scan.get("shape", ()))
+    spacing = " × ".join(f"{float(s):.3g}" for s in scan.get("spacing_mm", ()))
+    return f"{voxels} at {spacing}"
+
+
+def _findings(patient: Mapping[str, Any]) -> str:
+    told: list[str] = []
+    for name in MODALITIES:
+        told += [f"{MODALITIES[name]}: {_spelled(f)}" for f in _listed(_scan(patient, name))]
+    for name, why in sorted((patient.get("left_out") or {}).items()):
+        told.append(f"{MODALITIES.get(name, name)} left out: {_spelled(why)}")
+    return without_folders("; ".join(told)) or "none"
+
+
+def _listed(scan: Mapping[str, Any]) -> Sequence[Any]:
+    found = scan.get("findings") or ()
+    return [found] if isinstance(found, str) else list(found)
+
+
+def _spelled(finding: Any) -> str:
+    if isinstance(finding, Mapping):
+        rule = ", got ".join(str(finding[key]) for key in ("rule", "got") if finding.get(key))
+        return str(finding.get("sentence") or rule or finding.get("code") or "")
+    return str(finding)

@@ -1,0 +1,152 @@
+"""How good the synthetic CT is, beside baselines, against each reference; worst case first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.report.charts import Dots, dot_chart
+from tasks.report.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from tasks.report.reading import Chain, Score
+from tasks.report.strips import Strip, worst_first
+from tasks.report.table import Table
+from tasks.report.views.score_tables import bias_table, part_tables, ratio_table, score_table
+from tasks.report.views.scores import (
+    MAE,
+    case_errors,
+    methods_of,
+    pick,
+    references_of,
+    regions_of,
+    tasks_of,
+)
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """A case's pictures with its own numbers."""
+
+    rank: int
+    case: str
+    task: str
+    region: str
+    fold: str
+    mae_hu: str
+    others: str
+    strip: Strip
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """One task: chart, tables, registration bias with its floor as a sentence."""
+
+    task: str
+    chart: str
+    legend: Sequence[tuple[str, int]]
+    table: Table
+    ratios: Table | None
+    bias: Table | None
+    floor: str
+    parts: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation section."""
+
+    there: bool
+    profile: str
+    not_scored: Sequence[tuple[str, str]]
+    tasks: Sequence[TaskScores]
+    cases: Sequence[ScoredCase]
+    not_shown: int
+
+
+def evaluation(chain: Chain, strips: Mapping[str, Strip]) -> Evaluation:
+    """Scores of all tasks, and the pictures that were drawn."""
+    errors = case_errors(chain)
+    order = worst_first(list(errors.items()))
+    return Evaluation(
+        there=chain.has("evaluation"),
+        profile=_profile(chain.summary.get("profile") or {}),
+        not_scored=sorted((chain.summary.get("not_scored_against_registered") or {}).items()),
+        tasks=[_task(chain, task) for task in tasks_of(chain.scores)],
+        cases=[
+            _case(chain, name, rank, errors[name], strips[name])
+            for rank, name in enumerate(order, start=1)
+            if name in strips
+        ],
+        not_shown=len(order) - len(strips),
+    )
+
+
+def _profile(profile: Mapping[str, Any]) -> str:
+    if not profile:
+        return ""
+    low, high = (fixed(float(profile[name]), 0) for name in ("low_hu", "high_hu"))
+    return f"{profile['name']}: PSNR and MS-SSIM over {low} to {high} HU, MAE and ME unclipped"
+
+
+def _task(chain: Chain, task: str) -> TaskScores:
+    scores = pick(chain.scores, task=task)
+    colours = {region: number for number, region in enumerate(regions_of(scores))}
+    return TaskScores(
+        task=TASKS.get(task, task),
+        chart=_chart(scores, task, colours),
+        legend=list(colours.items()),
+        table=score_table(scores, task),
+        ratios=ratio_table((chain.summary.get("ratio") or {}).get(task) or {}),
+        bias=bias_table(scores),
+        floor=_floor((chain.summary.get("registration_bias") or {}).get(task) or {}),
+        parts=part_tables(scores),
+    )
+
+
+def _floor(bias: Mapping[str, Any]) -> str:
+    if "reference_mae_hu" not in bias:
+        return ""
+    return (
+        f"The registered CT itself differs from the true CT by {short(bias['reference_mae_hu'])} "
+        f"HU (MAE, mean of {bias['n']} cases): no score against it is finer than that."
+    )
+
+
+def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> str:
+    reference = references_of(scores)[0]
+    lines = pick(scores, metric=MAE, reference=reference)
+    rows = [
+        Dots(
+            METHODS.get(method, method),
+            [(s.case, s.value, colours[s.region]) for s in pick(lines, method=method)],
+        )
+        for method in methods_of(lines)
+    ]
+    means = "; ".join(f"{r.name} {np.mean([v for _, v, _ in r.values]):.0f} HU" for r in rows)
+    label = f"MAE {REFERENCES.get(reference, reference)} [HU]"
+    alt = f"{TASKS.get(task, task)}, mean absolute error of each case by method; means: {means}"
+    return dot_chart(rows, x_label=label, alt=alt)
+
+
+def _case(chain: Chain, name: str, rank: int, mae_hu: float, strip: Strip) -> ScoredCase:
+    lines = [s for s in chain.scores if s.case == name]
+    first = lines[0]
+    reference = references_of(pick(lines, method="model", metric=MAE))[0]
+    lines = pick(lines, metric=MAE, reference=reference)
+    others = [
+        f"{METHODS.get(m, m)} {fixed(pick(lines, method=m)[0].value, 0)}"
+        for m in methods_of(lines)
+        if m != "model"
+    ]
+    return ScoredCase(
+        rank=rank,
+        case=name,
+        task=TASKS.get(first.task, first.task),
+        region=first.region,
+        fold=first.fold,
+        mae_hu=fixed(mae_hu, 1),
+        others=", ".join(others),
+        strip=strip,
+    )

@@ -1,0 +1,137 @@
+"""The first screen: what this is, the main scores, and what they can and cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.report.numbers import METHODS, REFERENCES, TASKS, digits_for, fixed, mean_sd
+from tasks.report.reading import Chain, Score
+from tasks.report.views.scores import MAE, best_baseline, pick, references_of, tasks_of, values
+
+FEW_PATIENTS = 5
+"""Below this many real patients a mean is an anecdote, and the page says so."""
+
+
+@dataclass(frozen=True)
+class MainScore:
+    """The number of one task: the model's MAE beside the best baseline's."""
+
+    task: str
+    text: str
+    against: str
+    patients: int
+    beside: str
+    beaten: bool
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Kind of cohort, the caveat to read first, further sentences, the main scores."""
+
+    kind: str
+    caveat: str
+    sentences: Sequence[str]
+    scores: Sequence[MainScore]
+
+
+def headline(chain: Chain) -> Headline:
+    """The first screen of the chain."""
+    scored = {score.patient for score in chain.scores}
+    return Headline(
+        kind=_kind(chain),
+        caveat=_caveat(chain, len(scored or chain.patients)),
+        sentences=_sentences(chain, len(scored)),
+        scores=[main for task in tasks_of(chain.scores) if (main := _main(chain, task))],
+    )
+
+
+def _kind(chain: Chain) -> str:
+    count = len(chain.patients)
+    regions = sorted({str(p.get("region", "")) for p in chain.patients.values()} - {""})
+    people = "digital" if chain.synthetic else "real"
+    name = chain.dataset.get("dataset", "")
+    text = f"{count} {people} {_plural('patient', count)}"
+    text += f" of the data set “{name}”" if name else ""
+    return text + (f" ({', '.join(regions)})" if regions else "")
+
+
+def _caveat(chain: Chain, patients: int) -> str:
+    if chain.synthetic:
+        return (
+            "Digital patients with a known truth: the scores show that the chain works and let "
+            "methods be compared on equal terms; they say nothing about accuracy in people."
+        )
+    if patients < FEW_PATIENTS:
+        verb = "proves" if patients == 1 else "prove"
+        return f"{patients} {_plural('patient', patients)} {verb} the path, not the accuracy."
+    return (
+        f"{patients} patients of one collection: the scores describe unseen patients like these, "
+        "scanned like these; nothing here was tested on scans from elsewhere."
+    )
+
+
+def _sentences(chain: Chain, scored: int) -> list[str]:
+    if not chain.scores:
+        return ["Nothing has been scored in this workspace yet."]
+    told = [
+        f"Every score is of a patient the network had not seen ({scored} "
+        f"{_plural('patient', scored)}, {_folds(chain)}), over the voxels of the body that "
+        "both scans cover."
+    ]
+    if "truth" in references_of(chain.scores):
+        told.append(
+            "The registered CT is what a clinic would score against; the true CT, which only "
+            "digital patients have, tells how much of a score is the registration’s own error."
+        )
+    else:
+        told.append(
+            "The reference is a CT moved onto the source scan: whatever misalignment is left in it "
+            "is part of every score and cannot be separated from the model’s error."
+        )
+    return told
+
+
+def _folds(chain: Chain) -> str:
+    count = max((len(folds) for folds in chain.folds.values()), default=0)
+    return f"{count} {_plural('fold', count)}" if count else "folds not recorded"
+
+
+def _main(chain: Chain, task: str) -> MainScore | None:
+    scores = pick(chain.scores, task=task, metric=MAE)
+    reference = references_of(scores)[0] if scores else ""
+    scores = pick(scores, reference=reference)
+    model = pick(scores, method="model")
+    if not model:
+        return None
+    digits = digits_for(values(model))
+    baseline = best_baseline(scores)
+    return MainScore(
+        task=TASKS.get(task, task),
+        text=mean_sd(values(model), digits),
+        against=REFERENCES.get(reference, reference),
+        patients=len({score.patient for score in model}),
+        beside=_beside(scores, baseline, digits),
+        beaten=baseline is None or _mean(scores, "model") < _mean(scores, baseline),
+    )
+
+
+def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
+    if baseline is None:
+        return "No baseline was scored."
+    mean, model = _mean(scores, baseline), _mean(scores, "model")
+    name = METHODS.get(baseline, baseline)
+    if model < mean:
+        share = f"the model’s error is {fixed(100 * model / mean, 0)} % of that"
+        return f"Best baseline, {name}: {fixed(mean, digits)} HU; {share}."
+    return f"The model does not beat the best baseline, {name}: {fixed(mean, digits)} HU."
+
+
+def _mean(scores: Sequence[Score], method: str) -> float:
+    return float(np.mean(values(pick(scores, method=method))))
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"

@@ -1,0 +1,106 @@
+"""What the page was made from: content, params, code and packages; no clock, no host."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from data.files import content_hash
+from data.layout import Layout
+from tasks.code import code_hash, source_root
+from tasks.report.reading import STAGES, Chain
+from tasks.report.table import Cell, Column, Table
+
+if TYPE_CHECKING:
+    # Not imported when run (torch alone costs seconds), but named here: the sentences and code
+    # hashes of these modules are read, so DVC must know that the page depends on them.
+    import tasks.cohort.run
+    import tasks.evaluation.run
+    import tasks.export.run
+    import tasks.ingestion.run
+    import tasks.registration.run
+    import tasks.training.run  # noqa: F401
+
+PACKAGES = (
+    "numpy", "scipy", "SimpleITK-SimpleElastix", "pydicom", "zarr", "torch", "monai",
+    "scikit-image", "onnx", "onnxruntime", "safetensors", "pydantic", "pillow",
+)  # fmt: skip
+"""Packages whose version can change a number or a picture."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Methods sentences and tables of hashes and versions; the params file as it is."""
+
+    methods: Sequence[tuple[str, str]]
+    stages: Table
+    units: Table | None
+    packages: Sequence[tuple[str, str]]
+    params: str
+
+
+def provenance(chain: Chain, layout: Layout) -> Provenance:
+    """Everything needed to name exactly what was shown."""
+    told = [*(["cohort"] if layout.own_cohort else []), *STAGES]
+    params_file = layout.params_file
+    return Provenance(
+        methods=[(stage, text) for stage in told if (text := methods_sentence(stage))],
+        stages=_stages(chain),
+        units=_units(chain),
+        packages=[(name, _version(name)) for name in PACKAGES],
+        params=params_file.read_text() if params_file.is_file() else "",
+    )
+
+
+def methods_sentence(stage: str) -> str:
+    """First line of the docstring of the stage's ``run``, read without importing its libraries."""
+    file = source_root() / "tasks" / stage / "run.py"
+    if not file.is_file():
+        return ""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "run":
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _stages(chain: Chain) -> Table:
+    columns = [Column("Stage"), Column("Content of its out", "SHA-256"),
+               Column("Code that it runs", "SHA-256")]  # fmt: skip
+    rows = [
+        [
+            Cell(stage),
+            Cell(content_hash(chain.folders[stage]) if chain.has(stage) else "not run", "hash"),
+            Cell(_code(stage), "hash"),
+        ]
+        for stage in STAGES
+    ]
+    return Table("Outs and code", columns, rows)
+
+
+def _code(stage: str) -> str:
+    file = source_root() / "tasks" / stage / "run.py"
+    return code_hash((f"tasks.{stage}.run",)) if file.is_file() else "absent"
+
+
+def _units(chain: Chain) -> Table | None:
+    """Patients, cases and folds by key: the hash of their inputs, params and code."""
+    rows = [
+        [Cell(stage), Cell(unit), Cell(told["key"], "hash"), Cell(told["content"], "hash")]
+        for stage, units in chain.units.items()
+        for unit, told in sorted(units.items())
+    ]
+    columns = [Column("Stage"), Column("Unit"), Column("Key: inputs, params, code", "SHA-256"),
+               Column("Content", "SHA-256")]  # fmt: skip
+    return (
+        Table("Every unit by what it was made from and what it is", columns, rows) if rows else None
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,88 @@
+"""What was released, or why it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data.files import canonical_json
+from tasks.report.numbers import TASKS, label_and_unit, without_folders
+from tasks.report.reading import Chain
+
+FIRST = (
+    "intended_use", "not_for_clinical_use", "data", "licence", "parity", "gate", "folds", "caveats",
+)  # fmt: skip
+"""Parts of the card that are shown at once, in this order; the whole card stands below."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """One task's card; ``refused`` when there is a reason instead of a model."""
+
+    task: str
+    refused: bool
+    parts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    whole: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """The release section."""
+
+    there: bool
+    models: Sequence[Released]
+
+
+def release(chain: Chain) -> Release:
+    """Cards and refusals of all tasks."""
+    refused = [_refused(task, told) for task, told in chain.refusals.items()]
+    cards = [_card(task, told) for task, told in chain.cards.items() if task not in chain.refusals]
+    ordered = sorted([*refused, *cards], key=lambda model: model.task, reverse=True)
+    return Release(chain.has("export"), ordered)
+
+
+def _card(task: str, card: Mapping[str, Any]) -> Released:
+    parts = [(label_and_unit(name)[0], _facts(card[name])) for name in FIRST if name in card]
+    return Released(TASKS.get(task, task), False, parts, _whole(card))
+
+
+def _refused(task: str, told: Mapping[str, Any]) -> Released:
+    parts = [("Why it was refused", _facts(told))]
+    return Released(TASKS.get(task, task), True, parts, _whole(told))
+
+
+def _whole(value: Mapping[str, Any]) -> str:
+    return without_folders(canonical_json(dict(value)))
+
+
+def _facts(value: Any) -> list[tuple[str, str]]:
+    return [(label, without_folders(text)) for label, text in _flat(value, ())]
+
+
+def _flat(value: Any, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _flat(value[key], (*above, str(key)))
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        for number, item in enumerate(value, start=1):
+            yield from _flat(item, (*above, str(number)))
+    else:
+        yield _fact(value, above)
+
+
+def _fact(value: Any, above: tuple[str, ...]) -> tuple[str, str]:
+    label, unit = label_and_unit(above[-1]) if above else ("", "")
+    before = " · ".join(label_and_unit(name)[0] for name in above[:-1])
+    text = _text(value)
+    return (f"{before} · {label}" if before else label, f"{text} {unit}" if unit else text)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value) or "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,67 @@
+"""Picking and averaging lines of ``scores.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tasks.report.numbers import METHODS
+from tasks.report.reading import Chain, Score
+
+MAE = "mae_hu"
+
+NO_BASELINES = {"model", "registered", "ceiling"}
+"""Methods that are no rivals of the model: itself, and references scored for comparison."""
+
+
+def pick(scores: Iterable[Score], **wanted: str) -> list[Score]:
+    """The lines whose fields have the wanted values."""
+    return [s for s in scores if all(getattr(s, name) == v for name, v in wanted.items())]
+
+
+def values(scores: Iterable[Score]) -> list[float]:
+    """Their values."""
+    return [score.value for score in scores]
+
+
+def tasks_of(scores: Iterable[Score]) -> list[str]:
+    """Tasks, MR first."""
+    return sorted({score.task for score in scores}, reverse=True)
+
+
+def regions_of(scores: Iterable[Score]) -> list[str]:
+    """Regions by name."""
+    return sorted({score.region for score in scores})
+
+
+def methods_of(scores: Iterable[Score]) -> list[str]:
+    """Methods in the order of :data:`METHODS`; unknown ones last, by name."""
+    order = list(METHODS)
+    found = {score.method for score in scores}
+    return sorted(found, key=lambda m: (order.index(m) if m in order else len(order), m))
+
+
+def references_of(scores: Iterable[Score]) -> list[str]:
+    """References: the registered CT first, as it is the one that every cohort has."""
+    found = {score.reference for score in scores}
+    return sorted(found, key=lambda name: (name != "registered", name))
+
+
+def case_errors(chain: Chain) -> dict[str, float]:
+    """The model's MAE [HU] of each case, against the registered CT where there is one."""
+    found: dict[str, float] = {}
+    for reference in reversed(references_of(chain.scores)):
+        lines = pick(chain.scores, method="model", metric=MAE, reference=reference)
+        found.update({score.case: score.value for score in lines})
+    return found
+
+
+def best_baseline(scores: Sequence[Score]) -> str | None:
+    """The method with the lowest mean among those that are not the model."""
+    others = [name for name in methods_of(scores) if name not in NO_BASELINES]
+    if not others:
+        return None
+    return min(others, key=lambda name: _mean(values(pick(scores, method=name))))
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)

@@ -1,0 +1,136 @@
+"""How each network learned, and on whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.report.charts import Line, line_chart
+from tasks.report.numbers import TASKS, label_and_unit, short
+from tasks.report.reading import Chain, Row
+from tasks.report.table import Cell, Column, Table
+
+RATE = ("learning_rate", "lr")
+TOTAL = ("loss", "total", "total_loss")
+NOT_A_LOSS = {"step", "epoch", *RATE}
+
+
+@dataclass(frozen=True)
+class TaskTraining:
+    """Curves of one task: (heading, SVG, names of the lines with their colour)."""
+
+    task: str
+    charts: Sequence[tuple[str, str]]
+    legend: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The curves by task, the models and the folds."""
+
+    there: bool
+    tasks: Sequence[TaskTraining]
+    models: Table | None
+    folds: Table | None
+
+
+def training(chain: Chain) -> Training:
+    """The training section."""
+    tasks = sorted({name.rpartition("_fold")[0] for name in chain.histories}, reverse=True)
+    return Training(
+        there=chain.has("training"),
+        tasks=[_task(chain, task) for task in tasks],
+        models=_models(chain.models) if chain.models else None,
+        folds=_folds(chain.folds) if chain.folds else None,
+    )
+
+
+def _task(chain: Chain, task: str) -> TaskTraining:
+    runs = {n: rows for n, rows in chain.histories.items() if n.rpartition("_fold")[0] == task}
+    legend = [(f"fold {name.rpartition('_fold')[2]}", i) for i, name in enumerate(sorted(runs))]
+    charts = []
+    for column in _shown(next(iter(runs.values()), ())):
+        label, unit = label_and_unit(column)
+        lines = [_line(runs[name], name, column, i) for i, name in enumerate(sorted(runs))]
+        axis = f"{label} [{unit}]" if unit else label
+        alt = f"{label} of the {TASKS.get(task, task)} networks over training steps; {_end(lines)}"
+        chart = line_chart(lines, x_label="training step", y_label=axis, alt=alt)
+        if chart:
+            charts.append((label, chart))
+    return TaskTraining(TASKS.get(task, task), charts, legend)
+
+
+def _shown(rows: Sequence[Row]) -> list[str]:
+    """The training loss, then what was measured on the validation patients."""
+    names = list(rows[0]) if rows else []
+    validation = [name for name in names if name.startswith("validation") or name == "val_mae_hu"]
+    terms = [name for name in names if name not in NOT_A_LOSS and name not in validation]
+    total = [name for name in terms if name in TOTAL]
+    return [*(total[:1] or terms[:1]), *validation[:1]]
+
+
+def _line(rows: Sequence[Row], name: str, column: str, colour: int) -> Line:
+    points = [(float(r["step"]), float(r[column])) for r in rows if r.get(column)]
+    return Line(f"{name}: {column}", points, colour)
+
+
+def _end(lines: Sequence[Line]) -> str:
+    last = [line.points[-1][1] for line in lines if line.points]
+    return f"last values {', '.join(short(value) for value in last)}" if last else "no values"
+
+
+def _models(models: Mapping[str, Mapping[str, Any]]) -> Table:
+    columns = [
+        Column("Model"), Column("Network"), Column("Regularizers"),
+        Column("Training cases", numeric=True), Column("Validation cases", numeric=True),
+        Column("Test cases", numeric=True), Column("Validation MAE", "HU", numeric=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(name),
+            Cell(_options(model.get("network") or {})),
+            Cell("; ".join(_options(r) for r in model.get("regularizers") or []) or "none"),
+            *[Cell(str(len(model.get(f"{part}_cases") or []))) for part in _PARTS],
+            Cell(_mae(model.get("validation_mae_hu"))),
+        ]
+        for name, model in sorted(models.items())
+    ]
+    return Table("The trained networks", columns, rows)
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def _mae(value: Any) -> str:
+    return "" if value is None else f"{float(value):.1f}"
+
+
+def _options(value: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{k} {_plain(v)}" for k, v in sorted(value.items()) if k != "name")
+    return f"{value.get('name', '')} ({rest})" if rest else str(value.get("name", ""))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(_plain(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def _folds(folds: Mapping[str, Any]) -> Table:
+    columns = [Column("Task"), Column("Fold", numeric=True), Column("Training"),
+               Column("Validation"), Column("Test")]  # fmt: skip
+    rows = [
+        [
+            Cell(TASKS.get(task, task)),
+            Cell(str(number)),
+            *[Cell(_who(fold, part)) for part in _PARTS],
+        ]
+        for task in sorted(folds, reverse=True)
+        for number, fold in enumerate(folds[task])
+    ]
+    return Table("Who was trained, validated and tested on; patients never cross", columns, rows)
+
+
+def _who(fold: Mapping[str, Any], part: str) -> str:
+    if part == "validation" and fold.get("held_out") == "slab":
+        return "upper slices of the training cases: too few patients to hold any back"
+    return ", ".join(sorted(fold.get(part) or [])) or "–"

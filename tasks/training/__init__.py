@@ -1,0 +1,1 @@
+"""One network per task and fold, with pluggable networks, losses and regularizers."""

@@ -1,0 +1,28 @@
+"""TensorBoard event files, for those who like to watch: outside every out, only when asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.training.loop import Watcher
+
+VARIABLE = "SYNTHCT_TENSORBOARD"
+"""Folder for event files, e.g. ``runs``; unset: none are written. Never a DVC dependency."""
+
+
+def board(unit: str) -> list[Watcher]:
+    """A watcher that writes the numbers of a run to ``$SYNTHCT_TENSORBOARD/UNIT``, or none."""
+    folder = os.environ.get(VARIABLE)
+    if not folder:
+        return []
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    writer = SummaryWriter(str(Path(folder) / unit))  # type: ignore[no-untyped-call]
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return [write]

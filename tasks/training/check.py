@@ -1,0 +1,79 @@
+"""What the params name must exist and fit together: every fault at once, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from data.faults import UsageFault
+from tasks.losses import LOSSES
+from tasks.networks import NETWORKS
+from tasks.registry import Registry
+from tasks.regularizers import REGULARIZERS
+from tasks.training.contracts import Network
+from tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
+from tasks.training.plugins import build
+from tasks.training.step import Regularizer, seams_of
+
+T = TypeVar("T")
+
+
+def check(params: TrainingParams, *, where: str = "params.yaml: training") -> None:
+    """Raise one :class:`UsageFault` that holds everything that is wrong."""
+    faults = list(_faults(params))
+    if faults:
+        raise UsageFault("; ".join(faults), where=where, code="training-params")
+
+
+def _faults(params: TrainingParams) -> Iterator[str]:
+    network = yield from _try(NETWORKS, params.network, "network")
+    for number, entry in enumerate(params.losses):
+        yield from _try(LOSSES, entry, f"losses[{number}]")
+    regularizers: list[tuple[str, WeightedPlugIn, Regularizer]] = []
+    for number, entry in enumerate(params.regularizers):
+        where = f"regularizers[{number}]"
+        regularizer = yield from _try(REGULARIZERS, entry, where)
+        if regularizer is not None:
+            regularizers.append((where, entry, regularizer))
+    yield from _clashes(regularizers)
+    if network is None:
+        return
+    yield from _patch_faults(params, network)
+    with torch.device("meta"):  # shapes and names alone: nothing is drawn
+        model = network.build()
+    for where, _, regularizer in regularizers:
+        yield from (f"{where}: {fault}" for fault in regularizer.faults(model))
+
+
+def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) -> Iterator[str]:
+    names = {entry.name for _, entry, _ in regularizers}
+    for where, entry, regularizer in regularizers:
+        if clash := sorted(regularizer.incompatible & names):
+            yield f"{where}: {entry.name!r} cannot be combined with {', '.join(clash)}"
+        if seams_of(type(regularizer)) == ("perturb",) and entry.weight > 1:
+            yield (
+                f"{where}: the weight of {entry.name!r} is a probability in [0, 1], "
+                f"got {entry.weight:g}"
+            )
+
+
+def _patch_faults(params: TrainingParams, network: Network) -> Iterator[str]:
+    axes = 2 if network.dimensions == "2.5d" else 3
+    for task in params.tasks:
+        size = params.recipe(task).patch_size
+        if len(size) != axes or any(length % network.divisor for length in size):
+            yield (
+                f"{task}.patch_size: {params.network.name!r} takes {axes} multiples of "
+                f"{network.divisor}, got {list(size)}"
+            )
+
+
+def _try(registry: Registry[T], entry: PlugIn, where: str) -> Generator[str, None, T | None]:
+    """Yield the entry's fault, return the plug-in if there is none."""
+    try:
+        return build(registry, entry, where)
+    except UsageFault as fault:
+        yield str(fault)
+        return None

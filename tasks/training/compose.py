@@ -1,0 +1,178 @@
+"""Losses and regularizers put together: each at its moments, in the order listed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from tasks.prediction.description import TargetScaling
+from tasks.training.contracts import Loss, Target
+from tasks.training.step import Memory, Regularizer, Step, frozen_statistics, seams_of
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One regularizer of a run, with what it remembers."""
+
+    label: str
+    weight: float
+    regularizer: Regularizer
+    memory: Memory = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One weighted loss of a run."""
+
+    label: str
+    weight: float
+    loss: Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The objective at one point: its value, and each term before its weight."""
+
+    value: Tensor
+    terms: Mapping[str, Tensor]
+    step: Step
+
+
+class Composition:
+    """The objective of a run and the moments of its regularizers.
+
+    Parameters
+    ----------
+    losses
+        Data terms; their weighted sum is the data part of the objective.
+    members
+        Regularizers in the order in which they act.
+    scaling
+        How network units turn into HU, for losses that speak of HU.
+    """
+
+    def __init__(
+        self, losses: Sequence[Term], members: Sequence[Member], scaling: TargetScaling
+    ) -> None:
+        self.losses, self.members, self.scaling = tuple(losses), tuple(members), scaling
+        self.strengths = {member.label: member.weight for member in members}
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the terms of the objective, in order: losses, then penalties."""
+        penalties = [m.label for m in self.members if "penalty" in seams_of(type(m.regularizer))]
+        return [term.label for term in self.losses] + penalties
+
+    def begin(self, step: Step) -> None:
+        """Let the regularizers fill their memories; once per run."""
+        for member, view in self._acting(step):
+            member.regularizer.begin(view)
+
+    def perturb(self, step: Step) -> Step:
+        """The step with the perturbed batch."""
+        for member, view in self._acting(step):
+            step = replace(step, batch=member.regularizer.perturb(replace(view, batch=step.batch)))
+        return step
+
+    def evaluate(self, step: Step, *, again: bool = False) -> Evaluated:
+        """Forward pass, losses and penalties; ``again``: running statistics stay as they are."""
+        acting = list(self._acting(step))
+        frozen = frozen_statistics(step.model) if again else contextlib.nullcontext()
+        with frozen, _hooked(step.model, acting) as features:
+            prediction = step.run(step.batch.source).to(step.batch.target.dtype)
+        step = replace(step, prediction=prediction)
+        target = Target(step.batch.target, step.batch.mask, step.batch.spacing_mm, self.scaling)
+        for member, view in acting:
+            view = replace(view, prediction=prediction, features=features[member.label])
+            target = member.regularizer.target(target, view)
+        terms: dict[str, Tensor] = {}
+        value = prediction.new_zeros(())
+        for term in self.losses:
+            terms[term.label] = term.loss(prediction, target)
+            value = value + term.weight * terms[term.label]
+        for member, view in acting:
+            view = replace(
+                view, prediction=prediction, features=features[member.label], value=value
+            )
+            penalty = member.regularizer.penalty(view)
+            if penalty is not None:
+                terms[member.label] = penalty
+                value = value + view.strength * penalty
+        return Evaluated(value, terms, step)
+
+    def gradient(self, step: Step) -> None:
+        """Let the regularizers change the gradients."""
+        for member, view in self._acting(step):
+            member.regularizer.gradient(view)
+
+    def project(self, step: Step) -> None:
+        """Let the regularizers change the weights."""
+        for member, view in self._acting(step):
+            member.regularizer.project(view)
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint must hold: memories and strengths."""
+        return {
+            "memories": [dict(member.memory) for member in self.members],
+            "strengths": dict(self.strengths),
+        }
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Back to what :meth:`state` gave."""
+        memories, strengths = state["memories"], state["strengths"]
+        assert isinstance(memories, list)
+        assert isinstance(strengths, dict)
+        for member, memory in zip(self.members, memories, strict=True):
+            member.memory.clear()
+            member.memory.update(memory)
+        self.strengths.update(strengths)
+
+    def _acting(self, step: Step) -> Iterator[tuple[Member, Step]]:
+        """Each regularizer with its view of the step; those of strength 0 are left out."""
+        for member in self.members:
+            strength = self.strengths[member.label] * member.regularizer.schedule(step.progress)
+            if strength != 0:
+                view = step.seen_by(member.label, strength, member.memory)
+                yield member, replace(view, strengths=self.strengths)
+
+
+@contextlib.contextmanager
+def _hooked(
+    model: nn.Module, acting: Sequence[tuple[Member, Step]]
+) -> Iterator[dict[str, dict[str, Tensor]]]:
+    """Collect and perturb the layers that were asked for; no hook stays on the model."""
+    features: dict[str, dict[str, Tensor]] = {member.label: {} for member, _ in acting}
+    with contextlib.ExitStack() as stack:
+        for member, view in acting:
+            for layer in member.regularizer.hides(model):
+                stack.enter_context(_perturbed(model, layer, member, view))
+            for layer in member.regularizer.collects(model):
+                stack.enter_context(_collected(model, layer, features[member.label]))
+        yield features
+
+
+@contextlib.contextmanager
+def _perturbed(model: nn.Module, layer: str, member: Member, view: Step) -> Iterator[None]:
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        return member.regularizer.hidden(layer, output, view)
+
+    handle = model.get_submodule(layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def _collected(model: nn.Module, layer: str, into: dict[str, Tensor]) -> Iterator[None]:
+    def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        into[layer] = output
+
+    handle = model.get_submodule(layer).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

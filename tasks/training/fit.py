@@ -1,0 +1,184 @@
+"""Train one network on one fold: the unit function of the training stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from data.faults import MachineFault
+from data.files import write_whole
+from data.tables import write_table
+from tasks.prediction.description import ModelDescription
+from tasks.randomness import derive_seed
+from tasks.training.board import board
+from tasks.training.cases import ARRAYS, Case, open_case
+from tasks.training.chunks import ChunkCache
+from tasks.training.contracts import Network
+from tasks.training.loop import Loop
+from tasks.training.params import Task, TrainingParams
+from tasks.training.patches import PatchSampler, PatchShape
+from tasks.training.plugins import build_composition, build_network
+from tasks.training.validation import Validation
+
+
+def fit(
+    *,
+    out: Path,
+    scratch: Path,
+    task: Task,
+    fold: int,
+    seed: int,
+    params: Mapping[str, Any],
+    split: Mapping[str, Any],
+    regions: Mapping[str, str],
+    **files: Path,
+) -> None:
+    """Train, and write ``weights.safetensors``, ``model.json`` and ``history.csv`` into ``out``.
+
+    Killed at any moment and called again with the same ``scratch`` it ends with the same bytes
+    (CPU, same number of threads).
+
+    Parameters
+    ----------
+    params
+        ``TrainingParams`` as JSON.
+    split
+        ``{"train", "validation", "test": [case...], "held_out": "patients" | "slab"}``.
+    regions
+        Region by case.
+    files
+        ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
+        validation cases.
+    """
+    recipe = TrainingParams.model_validate(params, strict=False)
+    unit = f"{task}_fold{fold}"
+    scaling = recipe.recipe(task).source_scaling
+    names = sorted({*split["train"], *split["validation"]})
+    cases = {
+        name: open_case(
+            name, regions[name], {kind: files[f"{name}/{kind}"] for kind in ARRAYS}, scaling
+        )
+        for name in names
+    }
+    network = build_network(recipe)
+    train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
+    with torch.random.fork_rng(devices=[]):
+        loop = _loop(recipe, task, unit, seed, network, train, held, scratch)
+        loop.run()
+    write_whole(out / "weights.safetensors", _weights(loop))
+    columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
+    write_table(out / "history.csv", columns, loop.progress.history)
+    _describe(recipe, task, fold, network, split, cases, loop).save(out / "model.json")
+
+
+def _loop(
+    params: TrainingParams,
+    task: Task,
+    unit: str,
+    seed: int,
+    network: Network,
+    train: Sequence[Case],
+    held: Sequence[Case],
+    scratch: Path,
+) -> Loop:
+    torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
+    shape = PatchShape(params.recipe(task).patch_size, network.slices)
+    cache = ChunkCache(int(params.max_ram_gb * 1e9))
+    sampler = PatchSampler(
+        train, cache, shape, params.target_scaling, params.batch,
+        derive_seed(seed, "training", unit), "patches", tuple(params.flips),
+    )  # fmt: skip
+    return Loop(
+        unit=unit,
+        params=params,
+        model=network.build(),
+        composition=build_composition(params),
+        sampler=sampler,
+        held_back=replace(sampler, cases=held, stream="validation", flips=()),
+        validation=Validation(
+            held, cache, shape, params.target_scaling, network.divisor, params.validation_slices
+        ),
+        seed=derive_seed(seed, "training", unit),
+        device=_device(params.device),
+        scratch=scratch,
+        watch=board(unit),
+    )
+
+
+def _parts(
+    cases: Mapping[str, Case], split: Mapping[str, Any], fraction: float, slices: int
+) -> tuple[list[Case], list[Case]]:
+    """Training and validation cases; with ``slab`` the same ones, cut apart along z."""
+    train = [cases[name] for name in split["train"]]
+    if split["held_out"] == "patients":
+        return train, [cases[name] for name in split["validation"]]
+    cut = [_cut(case, fraction, slices // 2) for case in train]
+    return [lower for lower, _ in cut], [upper for _, upper in cut]
+
+
+def _cut(case: Case, fraction: float, context: int) -> tuple[Case, Case]:
+    """Below and above: no slice that enters training, as context either, lies in the slab."""
+    bodied = np.flatnonzero(case.body.any(axis=1))
+    first = int(bodied[min(bodied.size - 1, int(bodied.size * (1 - fraction)))])
+    lower, upper = case.body.copy(), case.body.copy()
+    lower[max(1, first - context) :] = 0
+    upper[:first] = 0
+    return replace(case, body=lower), replace(case, body=upper)
+
+
+def _weights(loop: Loop) -> bytes:
+    return save({name: tensor.contiguous().cpu() for name, tensor in sorted(loop.best.items())})
+
+
+def _describe(
+    params: TrainingParams,
+    task: Task,
+    fold: int,
+    network: Network,
+    split: Mapping[str, Any],
+    cases: Mapping[str, Case],
+    loop: Loop,
+) -> ModelDescription:
+    recipe = params.recipe(task)
+    return ModelDescription(
+        task=task,
+        fold=fold,
+        network=params.network.model_dump(mode="json"),
+        dimensions=network.dimensions,
+        slices=network.slices,
+        patch_size=recipe.patch_size,
+        divisor=network.divisor,
+        spacing_mm=next(iter(cases.values())).spacing_mm,
+        source_scaling=recipe.source_scaling,
+        target_scaling=params.target_scaling,
+        regularizers=[entry.model_dump(mode="json") for entry in params.regularizers],
+        regions=sorted({cases[name].region for name in split["train"]}),
+        train_cases=list(split["train"]),
+        validation_cases=list(split["validation"]),
+        test_cases=list(split["test"]),
+        validation_mae_hu=round(loop.progress.best_mae_hu, 3),
+    )
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise MachineFault(
+            "device cuda needs a CUDA device",
+            where="params.yaml: training.device",
+            got="none on this machine",
+            remedy="set device: auto or cpu",
+            code="no-cuda",
+        )
+    # Repeatable kernels; cuBLAS reads its setting when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device("cuda")

@@ -1,0 +1,104 @@
+"""Folds over patients: stratified by region, the same from the same seed, nobody on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tasks.randomness import derive_seed
+
+HeldOut = Literal["patients", "slab"]
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What folds need to know of a registered pair."""
+
+    case: str
+    patient: str
+    region: str
+    verdict: str = "pass"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Cases by what they are for.
+
+    ``held_out`` says what validation means: ``patients`` (of whom no slice is trained on) or
+    ``slab`` (the upper slices of the training cases, because too few patients were there: it
+    chooses among checkpoints, it measures nothing about unseen patients).
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    held_out: HeldOut
+
+    def as_json(self) -> dict[str, Any]:
+        """An entry of ``folds.json``."""
+        return {
+            "train": list(self.train),
+            "validation": list(self.validation),
+            "test": list(self.test),
+            "held_out": self.held_out,
+        }
+
+
+def make_folds(
+    cases: Sequence[CaseFacts],
+    *,
+    count: int,
+    seed: int,
+    validation_fraction: float,
+    smallest_training: int,
+) -> list[Fold]:
+    """Cut the patients of one task into ``count`` folds (fewer where patients are fewer).
+
+    Each fold's test patients are in no other fold's test; sizes and regions differ by one
+    patient at most. Needs two patients.
+    """
+    regions = {fact.patient: fact.region for fact in sorted(cases, key=lambda f: f.case)}
+    if len(regions) < 2:
+        raise ValueError(f"folds need two patients, got {len(regions)}")
+    ordered = _dealt(regions, seed)
+    count = min(count, len(ordered))
+    folds = []
+    for number in range(count):
+        test = ordered[number::count]
+        rest = [patient for patient in ordered if patient not in test]
+        validation = _validation(rest, regions, validation_fraction, smallest_training)
+        train = [patient for patient in rest if patient not in validation]
+        folds.append(
+            Fold(
+                train=_cases_of(train, cases),
+                validation=_cases_of(validation or train, cases),
+                test=_cases_of(test, cases),
+                held_out="patients" if validation else "slab",
+            )
+        )
+    return folds
+
+
+def _dealt(regions: Mapping[str, str], seed: int) -> list[str]:
+    """Patients region after region, shuffled inside each: every n-th of them is a fair hand."""
+    return sorted(regions, key=lambda p: (regions[p], derive_seed(seed, "folds", p), p))
+
+
+def _validation(
+    rest: Sequence[str], regions: Mapping[str, str], fraction: float, smallest: int
+) -> list[str]:
+    """Patients held back, from the regions with most patients first; none if too few are left."""
+    wanted = max(1, round(fraction * len(rest)))
+    if len(rest) - wanted < smallest:
+        return []
+    left = list(rest)
+    for _ in range(wanted):
+        sizes = {region: sum(regions[p] == region for p in left) for region in regions.values()}
+        fullest = max(sorted(sizes), key=lambda region: sizes[region])
+        left.remove(next(p for p in reversed(left) if regions[p] == fullest))
+    return [patient for patient in rest if patient not in left]
+
+
+def _cases_of(patients: Sequence[str], cases: Sequence[CaseFacts]) -> tuple[str, ...]:
+    return tuple(sorted(fact.case for fact in cases if fact.patient in patients))

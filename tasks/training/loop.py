@@ -1,0 +1,268 @@
+"""The training loop: steps, validations, checkpoints; resumed bit for bit after a kill."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from data.faults import DataFault
+from tasks.events import emit
+from tasks.randomness import derive_seed
+from tasks.training.checkpoint import load_checkpoint, save_checkpoint
+from tasks.training.compose import Composition, Evaluated
+from tasks.training.contracts import Batch
+from tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from tasks.training.params import TrainingParams
+from tasks.training.patches import PatchSampler, ahead
+from tasks.training.step import Step
+from tasks.training.validation import Validation
+
+EVENT_PERIOD_S = 1.0
+"""Least time between two ``step`` events."""
+
+
+class Watcher(Protocol):
+    """Told about the run as it goes; what it does must not change the run."""
+
+    def __call__(self, step: int, numbers: dict[str, float]) -> None:
+        """Take numbers by name after step ``step`` (from 1)."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come: everything a checkpoint holds besides weights."""
+
+    step: int = 0
+    """Steps done."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Terms summed since the last row of the history."""
+    summed: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_mae_hu: float = math.inf
+    best_step: int = 0
+
+
+class Loop:
+    """One run of one network.
+
+    Parameters
+    ----------
+    unit
+        Name of the run in events and random streams.
+    device
+        Where the network is.
+    scratch
+        Folder of the checkpoint; it survives a kill.
+    watch
+        Told the numbers of every ``history_every`` steps.
+    """
+
+    def __init__(
+        self,
+        *,
+        unit: str,
+        params: TrainingParams,
+        model: nn.Module,
+        composition: Composition,
+        sampler: PatchSampler,
+        held_back: PatchSampler,
+        validation: Validation,
+        seed: int,
+        device: torch.device,
+        scratch: Path,
+        watch: Sequence[Watcher] = (),
+    ) -> None:
+        self.unit, self.params, self.seed, self.device = unit, params, seed, device
+        self.model = model.to(device).train()
+        if sampler.shape.flat:  # a sixth faster on a CPU, more on a GPU; the sums are the same kind
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.composition, self.sampler, self.held_back = composition, sampler, held_back
+        self.validation, self.scratch, self.watch = validation, scratch, tuple(watch)
+        self.optimizer = make_optimizer(self.model, params.optimizer)
+        decay = params.optimizer.ema_decay
+        self.average = MovingAverage(self.model, decay) if decay else None
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        voxels = sum(int(case.body.sum()) for case in sampler.cases)
+        seen = params.batch * math.prod(sampler.shape.size)
+        self.steps_per_epoch = max(1, round(voxels / seen))
+
+    def run(self) -> None:
+        """Train to the end, from the checkpoint if there is one."""
+        self._resume()
+        first, started, told = self.progress.step, time.monotonic(), 0.0
+        steps = range(first, self.params.steps)
+        for number, batch in zip(steps, ahead(self.sampler.batch, steps), strict=True):
+            terms = self._step(number, self._moved(batch))
+            self.progress.step = number + 1
+            row = self._record(terms)
+            now = time.monotonic()
+            if now - told >= EVENT_PERIOD_S or number + 1 == self.params.steps:
+                rate = (number + 1 - first) / (now - started)
+                self._tell(terms, rate)
+                told = now
+            if row:
+                for watcher in self.watch:
+                    watcher(number + 1, row)
+            if (number + 1) % self.params.checkpoint_every == 0:
+                save_checkpoint(self.scratch, self._state())
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and kept: the moving average where there is one."""
+        return self.average.model if self.average else self.model
+
+    def forward(self, model: nn.Module, source: Tensor) -> Tensor:
+        """The network at the run's precision."""
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"
+        ):
+            out: Tensor = model(source.to(self.device))
+        return out
+
+    def _step(self, number: int, batch: Batch) -> dict[str, float]:
+        step = self._begin(number, batch)
+        step = self.composition.perturb(step)
+        evaluated = self.composition.evaluate(step)
+        self._require_finite(evaluated, batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(number, self.params.steps, self.params.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+        evaluated.value.backward()  # type: ignore[no-untyped-call]
+        step = evaluated.step
+        self.composition.gradient(replace(step, objective=lambda: self._again(step)))
+        if self.params.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.optimizer.clip_norm)
+        self.optimizer.step()
+        self.composition.project(step)
+        if self.average:
+            self.average.update(self.model, number)
+        values = {label: float(term.detach()) for label, term in evaluated.terms.items()}
+        return {"objective": float(evaluated.value.detach()), **values}
+
+    def _begin(self, number: int, batch: Batch) -> Step:
+        seed = derive_seed(self.seed, self.unit, "step", str(number))
+        step = Step(
+            batch=batch,
+            model=self.model,
+            number=number,
+            total=self.params.steps,
+            epoch=number // self.steps_per_epoch,
+            seed=seed,
+            run=self._seeded_run(seed),
+            objective=_nothing_yet,
+            validation=lambda: self._moved(self.held_back.batch(number)),
+        )
+        if number == 0:
+            self.composition.begin(step)
+        return step
+
+    def _seeded_run(self, seed: int) -> Callable[[Tensor], Tensor]:
+        """The forward pass; layers that draw numbers draw the same ones in every pass of a step."""
+
+        def run(source: Tensor) -> Tensor:
+            torch.manual_seed(seed)
+            return self.forward(self.model, source)
+
+        return run
+
+    def _again(self, step: Step) -> Tensor:
+        return self.composition.evaluate(step, again=True).value
+
+    def _require_finite(self, evaluated: Evaluated, batch: Batch) -> None:
+        if torch.isfinite(evaluated.value):
+            return
+        bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
+        raise DataFault(
+            "the training loss stays finite",
+            where=f"{self.unit} at step {self.progress.step + 1}",
+            got=f"{', '.join(bad) or 'their sum'} not finite on cases "
+            f"{', '.join(sorted(set(batch.cases)))}",
+            remedy="look at those scans, or lower learning_rate or the weights of the terms",
+            code="loss-not-finite",
+        )
+
+    def _record(self, terms: dict[str, float]) -> dict[str, float]:
+        """Sum up; at the end of an interval a row of the history, which comes back."""
+        done = self.progress
+        for label, value in terms.items():
+            done.sums[label] = done.sums.get(label, 0.0) + value
+        done.summed += 1
+        last = done.step == self.params.steps
+        validate = last or done.step % self.params.validation_every == 0
+        if not (validate or done.step % self.params.history_every == 0):
+            return {}
+        row = {label: total / done.summed for label, total in done.sums.items()}
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        if validate:
+            row["validation_mae_hu"] = self._validate()
+        done.history.append({"step": done.step, **row})
+        done.sums, done.summed = {}, 0
+        return row
+
+    def _validate(self) -> float:
+        mae_hu = self.validation.mae_hu(self.judged, self.forward)
+        if mae_hu < self.progress.best_mae_hu or not self.best:
+            self.progress.best_mae_hu, self.progress.best_step = mae_hu, self.progress.step
+            self.best = copy.deepcopy(self.judged.state_dict())
+        return mae_hu
+
+    def _tell(self, terms: dict[str, float], rate: float) -> None:
+        best = self.progress.best_mae_hu
+        emit(
+            "step",
+            stage="training",
+            unit=self.unit,
+            step=self.progress.step,
+            total=self.params.steps,
+            epoch=self.progress.step // self.steps_per_epoch,
+            terms=terms,
+            patches_per_s=round(rate * self.params.batch, 2),
+            eta_s=round((self.params.steps - self.progress.step) / rate, 1),
+            best_validation_mae_hu=best if math.isfinite(best) else None,
+        )
+
+    def _moved(self, batch: Batch) -> Batch:
+        if self.device.type == "cpu":
+            return batch
+        return replace(
+            batch,
+            source=batch.source.to(self.device),
+            target=batch.target.to(self.device),
+            mask=batch.mask.to(self.device),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "composition": self.composition.state(),
+            "best": self.best,
+            "progress": vars(self.progress),
+        }
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.scratch)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.composition.restore(state["composition"])
+        self.best = state["best"]
+        self.progress = Progress(**state["progress"])
+        emit("note", stage="training", text=f"{self.unit}: resumed at step {self.progress.step}")
+
+
+def _nothing_yet() -> Tensor:
+    raise RuntimeError("the objective can be evaluated again once the backward pass is done")

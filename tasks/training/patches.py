@@ -1,0 +1,176 @@
+"""Random patches around voxels of the body, drawn anew for every step from (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from tasks.prediction.description import TargetScaling
+from tasks.prediction.normalise import scale_target
+from tasks.randomness import generator
+from tasks.training.cases import Case
+from tasks.training.chunks import ChunkCache
+from tasks.training.contracts import Batch
+
+T = TypeVar("T")
+
+AXES = {"y": -2, "x": -1}
+
+
+@dataclass(frozen=True)
+class PatchShape:
+    """What is cut from a scan for one sample.
+
+    Parameters
+    ----------
+    size
+        (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels].
+    slices
+        Neighbouring slices that enter as channels; 1 for 3-D.
+    """
+
+    size: tuple[int, ...]
+    slices: int
+
+    @property
+    def flat(self) -> bool:
+        """Whether slices are channels."""
+        return len(self.size) == 2
+
+    @property
+    def box(self) -> tuple[int, int, int]:
+        """Voxels read (Z, Y, X), context slices included."""
+        z, y, x = (self.slices, *self.size) if self.flat else self.size
+        return z, y, x
+
+    def sample(
+        self, source: NDArray[Any], target: NDArray[Any], mask: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Network input and the target's part of a box, with their channel axis."""
+        if not self.flat:
+            return source[None], target[None], mask[None]
+        middle = slice(self.slices // 2, self.slices // 2 + 1)
+        return source, target[middle], mask[middle]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSampler:
+    """Batches of patches; batch *k* is a function of (seed, k) alone, so a resume needs no state.
+
+    A sample is a case (uniform), a voxel of its body (uniform) as the patch's middle, moved
+    inwards where the patch would leave the scan, and flips.
+
+    Parameters
+    ----------
+    cases
+        All on voxels of one size.
+    cache
+        Where the voxels come from.
+    stream
+        Name of the random stream.
+    flips
+        Array axes flipped with probability one half: ``y``, ``x``.
+    """
+
+    cases: Sequence[Case]
+    cache: ChunkCache
+    shape: PatchShape
+    scaling: TargetScaling
+    size: int
+    seed: int
+    stream: str
+    flips: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        spacings = {case.spacing_mm for case in self.cases}
+        if len(spacings) > 1:
+            raise DataFault(
+                "all training cases have one voxel size (z, y, x) [mm]",
+                got=", ".join(map(str, sorted(spacings))),
+                remedy="register all cases with the same grid_spacing_mm",
+                code="spacing-differs",
+            )
+        for case in self.cases:
+            if not case.body.any():
+                raise DataFault(
+                    "every training case has body to learn from",
+                    where=case.name,
+                    got="an empty mask",
+                    code="mask-empty",
+                )
+
+    def batch(self, number: int) -> Batch:
+        """Batch ``number`` on the CPU."""
+        rng = generator(self.seed, self.stream, str(number))
+        drawn = [self._sample(rng) for _ in range(self.size)]
+        sources, targets, masks = (
+            torch.from_numpy(np.stack(parts))
+            for parts in zip(*(arrays for _, _, arrays in drawn), strict=True)
+        )
+        return Batch(
+            source=sources,
+            target=targets,
+            mask=masks,
+            spacing_mm=self.cases[0].spacing_mm,
+            regions=tuple(case.region for case, _, _ in drawn),
+            cases=tuple(case.name for case, _, _ in drawn),
+            starts=tuple(start for _, start, _ in drawn),
+        )
+
+    def _sample(
+        self, rng: np.random.Generator
+    ) -> tuple[Case, tuple[int, int, int], tuple[NDArray[np.float32], ...]]:
+        case = self.cases[int(rng.integers(len(self.cases)))]
+        start = self._start(case, self._middle(case, rng))
+        source, ct, mask = case.read(self.cache, start, self.shape.box)
+        parts = (source, scale_target(ct, self.scaling), mask.astype(np.float32))
+        axes = tuple(AXES[name] for name in self.flips if rng.random() < 0.5)
+        turned = tuple(np.flip(part, axes) for part in self.shape.sample(*parts))
+        return case, start, turned
+
+    def _middle(self, case: Case, rng: np.random.Generator) -> tuple[int, int, int]:
+        """A voxel of the body, each with the same probability."""
+        rows = np.cumsum(case.body.ravel())
+        drawn = int(rng.integers(rows[-1]))
+        row = int(np.searchsorted(rows, drawn, side="right"))
+        z, y = divmod(row, case.body.shape[1])
+        within = drawn - (int(rows[row - 1]) if row else 0)
+        line = self.cache.read(
+            f"{case.name}/mask", case.arrays["mask"], (z, y, 0), (z + 1, y + 1, case.shape[2])
+        )
+        return z, y, int(np.flatnonzero(line[0, 0])[within])
+
+    def _start(self, case: Case, middle: tuple[int, int, int]) -> tuple[int, int, int]:
+        """First voxel of the box around ``middle``: inside the scan along axes that are cut."""
+        box, first = self.shape.box, []
+        for axis, (at, size, length) in enumerate(zip(middle, box, case.shape, strict=True)):
+            if axis == 0 and self.shape.flat:
+                first.append(at - size // 2)
+            elif size >= length:
+                first.append(-((size - length) // 2))
+            else:
+                first.append(min(max(at - size // 2, 0), length - size))
+        return first[0], first[1], first[2]
+
+
+def ahead(make: Callable[[int], T], numbers: range, depth: int = 2) -> Iterator[T]:
+    """``make(n)`` for each number in order, made on a thread up to ``depth`` before it is asked."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches") as pool:
+        waiting: list[Future[T]] = []
+        try:
+            for number in numbers:
+                waiting.append(pool.submit(make, number))
+                if len(waiting) > depth:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,37 @@
+"""A stage must not outlive the flow that started it: killed parents leave no orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+VARIABLE = "SYNTHCT_PARENT_PID"
+"""Process id of what keeps this stage for the flow; unset: it was started by hand."""
+
+_PERIOD_S = 1.0
+
+
+def die_with_parent() -> None:
+    """Kill this process group within about a second of the flow's death, SIGKILL included."""
+    pid = os.environ.get(VARIABLE, "")
+    if pid.isdigit():
+        started = _start_ticks(int(pid))
+        threading.Thread(target=_watch, args=(int(pid), started), daemon=True).start()
+
+
+def _watch(pid: int, started: str) -> None:
+    while started and _start_ticks(pid) == started:
+        time.sleep(_PERIOD_S)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _start_ticks(pid: int) -> str:
+    """When the process started, so that a recycled pid is not taken for the flow; "" if gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

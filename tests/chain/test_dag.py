@@ -1,0 +1,44 @@
+"""The rendered DAG is the table's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from tasks.params import layout_of, load_params
+from tasks.table import STAGES, render
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_dvc_yaml_is_not_what_the_table_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "dvc.yaml").read_text() == render(Path()), "run `make dag`"
+
+
+def test_a_stage_reads_an_out_that_no_earlier_stage_writes(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    params = load_params(Path("params.yaml"))
+    layout = layout_of(Path(), params)
+    written = set()
+    for stage in STAGES:
+        reads = [layout.raw if name == "raw" else layout.artefact(name) for name in stage.reads]
+        assert set(reads) <= written, stage.name
+        written.add(stage.outs(layout))
+
+
+def test_every_stage_depends_on_its_own_code_and_not_on_the_orchestrator(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    stages = yaml.safe_load(render(Path()))["stages"]
+    for name, entry in stages.items():
+        assert f"tasks/{name}/run.py" in entry["deps"]
+        assert not [dep for dep in entry["deps"] if dep.startswith("flows")]
+        assert all((ROOT / dep).exists() for dep in entry["deps"] if dep.startswith("tasks"))
+
+
+def test_each_stage_says_its_methods_in_one_sentence():
+    for stage in STAGES:
+        sentence = stage.methods_sentence()
+        assert sentence.endswith("."), stage.name
+        assert len(sentence) > 30, stage.name

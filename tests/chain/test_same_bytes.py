@@ -1,0 +1,34 @@
+"""`dvc repro`, the flow and `python -m tasks STAGE` one by one leave the same bytes."""
+
+from __future__ import annotations
+
+from tasks.table import STAGES
+
+
+def test_the_flow_leaves_other_bytes_than_dvc_repro(reproduced, make_clone):
+    flow = make_clone("flow")
+    told = flow.run("synthct", "run", "--cluster", "local", check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert flow.outs() == reproduced.outs()
+    assert (flow.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()
+
+
+def test_stages_by_hand_leave_other_bytes_than_dvc_repro(reproduced, make_clone):
+    bare = make_clone("bare")
+    for stage in STAGES:
+        bare.run("python", "-m", "tasks", stage.name)
+    assert bare.outs() == reproduced.outs()
+    bare.run("dvc", "commit", "-f")
+    assert (bare.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()
+
+
+def test_a_second_repro_does_work_again(reproduced):
+    told = reproduced.run("dvc", "repro").stdout
+    assert "Running stage" not in told
+    assert "up to date" in told
+
+
+def test_the_dvc_file_disagrees_with_the_table(reproduced):
+    before = (reproduced.root / "dvc.yaml").read_text()
+    reproduced.run("python", "-m", "tasks", "dag")
+    assert (reproduced.root / "dvc.yaml").read_text() == before

@@ -1,0 +1,81 @@
+import os
+import socket
+
+import psutil
+import pytest
+
+from data.faults import MachineFault, UsageFault
+from flows.cluster import check_kind, open_cluster
+
+
+def facts(_):
+    import flows
+
+    return os.getpid(), flows.__file__, os.environ["OMP_NUM_THREADS"], os.environ["SYNTHCT_EVENTS"]
+
+
+@pytest.fixture(scope="module")
+def local(request):
+    root = request.config.rootpath
+    with open_cluster(
+        "local", workers=2, root=root, variables={"SYNTHCT_EVENTS": "/ev"}
+    ) as cluster:
+        yield cluster
+
+
+def test_workers_and_scheduler_listen_on_loopback_only(local):
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {
+        each.laddr.ip
+        for process in family
+        for each in process.net_connections(kind="inet")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    assert local.scheduler.startswith("tcp://127.0.0.1:")
+    assert local.dashboard.startswith("http://127.0.0.1:")
+
+
+def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, request):
+    from tasks.fanout import OnDask
+
+    found = [out.result() for _, out in OnDask(local.scheduler)(facts, [1], label=str)]
+    pid, code, threads, events = found[0]
+    assert pid != os.getpid()
+    assert code == str(request.config.rootpath / "flows" / "__init__.py")
+    assert (threads, events) == ("1", "/ev")
+
+
+def test_here_starts_nothing(tmp_path):
+    before = psutil.Process().children()
+    with open_cluster("here", workers=None, root=tmp_path, variables={}) as cluster:
+        assert cluster.scheduler is None
+        assert psutil.Process().children() == before
+
+
+@pytest.mark.parametrize("kind", ["tcp://10.0.0.5:8786", "tls://scheduler.example:8786"])
+def test_address_of_a_scheduler_is_taken(kind):
+    assert check_kind(kind) == kind
+
+
+@pytest.mark.parametrize("kind", ["gpu", "slurm", "http://x:1", "tcp://x", ""])
+def test_cluster_that_is_not_built_is_refused(kind):
+    with pytest.raises(UsageFault, match="tcp://HOST:PORT"):
+        check_kind(kind)
+
+
+def test_slip_of_the_pen_is_met_with_the_nearest_name():
+    with pytest.raises(UsageFault, match="did you mean 'local'"):
+        check_kind("locla")
+
+
+def test_scheduler_that_is_not_there_is_a_one_line_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.cluster.PATIENCE", "0.2s")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+        with (
+            pytest.raises(MachineFault, match=address),
+            open_cluster(address, workers=None, root=tmp_path, variables={}),
+        ):
+            pass

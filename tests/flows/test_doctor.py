@@ -1,0 +1,60 @@
+import pytest
+from packaging.requirements import Requirement
+
+from flows.doctor.finding import Status, fault, healthy, lacks, ok
+from flows.doctor.hardware import clock
+from flows.doctor.packages import itk_wheel, pins, requirements
+
+NOON_S = 1_800_000_000.0
+
+
+def test_stock_simpleitk_beside_the_elastix_wheel_is_a_fault_with_the_way_out():
+    both = {"simpleitk": "2.5.7", "simpleitk-simpleelastix": "3.0.0a1.post183"}
+    found = itk_wheel(both)
+    assert found.status is Status.FAULT
+    assert "pip uninstall -y SimpleITK" in found.remedy
+
+
+def test_wheel_with_elastix_alone_is_ok():
+    found = itk_wheel({"simpleitk-simpleelastix": "3.0.0a1.post183"})
+    assert (found.status, found.remedy) == (Status.OK, "")
+
+
+@pytest.mark.parametrize(
+    ("installed", "extra", "status"),
+    [
+        ({"prefect": "3.8.8", "sqlalchemy": "2.0.1"}, "ops", Status.OK),
+        ({"prefect": "3.8.8", "sqlalchemy": "2.1.0"}, "ops", Status.FAULT),
+        ({"prefect": "3.8.8"}, "ops", Status.LACKS),
+        ({"prefect": "3.8.8"}, "", Status.FAULT),
+    ],
+)
+def test_package_at_an_unproven_version_is_worse_than_an_absent_one(installed, extra, status):
+    wanted = [Requirement("prefect==3.8.8"), Requirement("SQLAlchemy<2.1")]
+    assert pins(extra, "the flow", wanted, installed).status is status
+
+
+def test_extras_are_told_apart():
+    base, train, ops = ({r.name for r in requirements(extra)} for extra in ("", "train", "ops"))
+    assert "numpy" in base
+    assert "torch" in train
+    assert "prefect" in ops
+    assert not base & train
+    assert not train & ops
+
+
+@pytest.mark.parametrize(
+    ("now_s", "commit_s", "file_s", "status"),
+    [
+        (NOON_S, NOON_S - 60, NOON_S, Status.OK),
+        (NOON_S, NOON_S + 3600, NOON_S, Status.FAULT),
+        (NOON_S, 0.0, NOON_S - 600, Status.FAULT),
+    ],
+)
+def test_clock_that_is_off_is_noticed(now_s, commit_s, file_s, status):
+    assert clock(now_s, commit_s, file_s).status is status
+
+
+def test_what_is_only_lacking_does_not_fail_the_machine():
+    assert healthy([ok("a", "x"), lacks("b", "x", "y")])
+    assert not healthy([ok("a", "x"), fault("b", "x", "y")])

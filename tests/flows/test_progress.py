@@ -1,0 +1,99 @@
+import json
+
+import pytest
+
+from flows.progress import EventTail, StageProgress, told
+from flows.stages import how_built, last_words
+
+
+def test_line_that_is_still_being_written_waits(tmp_path):
+    path = tmp_path / "events.jsonl"
+    tail = EventTail(path)
+    assert list(tail.new()) == []
+    path.write_bytes(b'{"kind": "note"}\n{"kind": "un')
+    assert [event["kind"] for event in tail.new()] == ["note"]
+    assert list(tail.new()) == []
+    with path.open("ab") as file:
+        file.write(b'it_done"}\nnot json\n{"kind": "step"}\n')
+    assert [event["kind"] for event in tail.new()] == ["unit_done", "step"]
+
+
+def test_reused_units_do_not_make_the_time_left_look_short(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("flows.progress.time.monotonic", lambda: now[0])
+    progress = StageProgress()
+    progress.take({"kind": "units_planned", "total": 10, "reused": 6})
+    assert (progress.done, progress.percent, progress.left_s) == (6, 60.0, None)
+    now[0] = 130.0
+    progress.take({"kind": "unit_done", "unit": "a", "done": 7, "excluded": True})
+    assert progress.left_s == pytest.approx(90.0)  # 30 s for one unit, three are left
+    assert progress.excluded == 1
+
+
+def test_long_unit_counts_by_its_steps(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("flows.progress.time.monotonic", lambda: now[0] + 1)
+    progress = StageProgress()
+    progress.take({"kind": "units_planned", "total": 2, "reused": 0})
+    now[0] = 10.0
+    step = {"kind": "step", "unit": "mr_fold0", "step": 100, "total": 400, "mae_hu": 61.25}
+    progress.take(step | {"terms": {"l1": 0.1}, "best": None})
+    assert progress.percent == 12.5
+    assert progress.left_s == pytest.approx(70.0)
+    assert progress.text == "mr_fold0 step 100/400 mae_hu 61.25"
+    progress.take({"kind": "unit_done", "unit": "mr_fold0", "done": 1})
+    assert progress.percent == 50.0
+
+
+def test_event_of_a_stranger_does_not_stop_the_run():
+    assert told({"kind": "unit_done", "stage": "x"}) == ""
+    assert told({"kind": "note", "stage": "x", "text": "hello"}) == "x: hello"
+
+
+@pytest.mark.parametrize(
+    ("said", "how"),
+    [
+        ("Running stage 'one':\n> python", "ran"),
+        ("Stage 'one' is cached - skipping run, checking out outputs", "restored"),
+        ("Stage 'one' didn't change, skipping\nData and pipelines are up to date.", "current"),
+    ],
+)
+def test_what_dvc_did_is_not_taken_for_work(said, how):
+    assert how_built(said.splitlines()) == how
+
+
+def test_stage_is_quoted_rather_than_dvc():
+    lines = [
+        "Running stage 'one':", "> python -m tasks one", "excluded HN-01: too short",
+        "a.mha: a volume has three axes, got 2", "",
+        "ERROR: failed to reproduce 'one': failed to run: python, exited with 1",
+    ]  # fmt: skip
+    assert last_words(lines) == "a.mha: a volume has three axes, got 2"
+
+
+def test_dvc_is_quoted_when_the_stage_is_not_to_blame():
+    absent = ["ERROR: failed to reproduce 'one': missing data 'source': in.txt"]
+    assert last_words(absent) == "missing data 'source': in.txt"
+    tracked = [
+        "Running stage 'one':", "> python -m tasks one",
+        "ERROR: failed to reproduce 'one':  output 'out' is already tracked by SCM (e.g. Git).",
+        "    You can remove it from Git, then add to DVC.",
+    ]  # fmt: skip
+    assert last_words(tracked) == "output 'out' is already tracked by SCM (e.g. Git)."
+    assert last_words(["ERROR: unexpected error - boom"]) == "ERROR: unexpected error - boom"
+
+
+def test_stage_that_was_killed_has_the_last_line_there_is():
+    assert last_words([]) == "it said nothing"
+    assert last_words(["Running stage 'one':", "> python"]) == "> python"
+
+
+def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):
+    from tasks import events
+
+    path = tmp_path / "events.jsonl"
+    monkeypatch.setenv(events.VARIABLE, str(path))
+    events.emit("note", stage="x", text="hello")
+    (event,) = EventTail(path).new()
+    assert told(event) == "x: hello"
+    assert json.loads(path.read_text()) == event

@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from data.faults import UsageFault
+from flows.project import find_root, open_project
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "params.yaml").write_text("dataset: demo\ncohort: {}\n")
+    workspace = tmp_path / "workspaces" / "sts"
+    workspace.mkdir(parents=True)
+    (workspace / "params.yaml").write_text("dataset: sts\n")
+    return tmp_path
+
+
+def test_demo_and_workspace_never_share_an_out_or_a_target(root):
+    (root / "data" / "raw" / "sts").mkdir(parents=True)
+    demo, sts = open_project(root, Path()), open_project(root, Path("workspaces/sts"))
+    assert (demo.name, sts.name) == ("demo", "sts")
+    assert demo.steps[0].target == "cohort"
+    assert sts.steps[0].target == "workspaces/sts/dvc.yaml:ingestion"  # real scans: no cohort
+    assert not {step.out for step in demo.steps} & {step.out for step in sts.steps}
+    assert not {step.target for step in demo.steps} & {step.target for step in sts.steps}
+
+
+def test_missing_scans_are_said_before_anything_starts(root):
+    with pytest.raises(UsageFault, match=r"synthct ingest SRC... --dataset sts"):
+        open_project(root, Path("workspaces/sts"))
+    (root / "data" / "raw").mkdir(parents=True)
+    (root / "data" / "raw" / "sts.dvc").touch()
+    with pytest.raises(UsageFault, match=r"dvc pull data/raw/sts.dvc"):
+        open_project(root, Path("workspaces/sts"))
+
+
+def test_chain_up_to_a_stage_holds_it_and_all_before_it(root):
+    demo = open_project(root, Path())
+    names = [step.name for step in demo.until("registration").steps]
+    assert names == ["cohort", "ingestion", "registration"]
+    assert demo.until(None) is demo
+    with pytest.raises(UsageFault, match="stages: cohort, ingestion"):
+        demo.until("trainig")
+
+
+def test_checkout_is_found_from_any_folder_in_it(root):
+    assert find_root(root / "workspaces" / "sts") == root
+
+
+def test_folder_outside_a_checkout_is_a_usage_fault(tmp_path):
+    with pytest.raises(UsageFault, match="cd into it"):
+        find_root(tmp_path)
+
+
+def test_no_child_calls_home_and_all_use_this_python(root):
+    told = open_project(root, Path()).environment()
+    assert told["DVC_NO_ANALYTICS"] == told["DO_NOT_TRACK"] == "1"
+    assert told["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert (Path(told["PATH"].split(os.pathsep)[0]) / "python").exists()
+    assert told["PYTHONPATH"] == str(root)

@@ -1,0 +1,82 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.project import Project, Step
+from flows.stages import Built
+from flows.summary import as_json, exclusions, score_rows, show
+
+SCORES = """case,patient,task,region,fold,method,reference,metric,value
+A_mr,A,mr,thorax,0,model,registered,mae_hu,40
+B_mr,B,mr,thorax,1,model,registered,mae_hu,60
+A_mr,A,mr,thorax,0,model,registered,psnr_db,30
+B_mr,B,mr,thorax,1,model,registered,psnr_db,
+A_mr,A,mr,thorax,0,lookup,registered,mae_hu,100
+A_mr,A,mr,thorax,0,model,truth,mae_hu,35
+A_mr,A,mr,thorax,0,model,registered,dice_bone,0.9
+A_cbct,A,cbct,thorax,0,raw,registered,mae_hu,150
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    names = ("ingestion", "evaluation", "report")
+    project = Project(tmp_path, "demo", tuple(Step(n, n, Path("artefacts") / n) for n in names))
+    for step in project.steps:
+        (tmp_path / step.out).mkdir(parents=True)
+        (tmp_path / step.out / "excluded.json").write_text("[]")
+    return project
+
+
+@pytest.fixture
+def scored(project):
+    (project.root / "artefacts/evaluation/scores.csv").write_text(SCORES)
+    (project.root / "artefacts/report/index.html").write_text("<html>")
+    row = {"unit": "C_mr", "rule": "a scan has one series", "got": "2", "where": "", "remedy": ""}
+    (project.root / "artefacts/ingestion/excluded.json").write_text(json.dumps([row]))
+    return project
+
+
+def test_means_are_over_cases_and_never_mix_task_reference_or_method(scored):
+    rows = score_rows(scored)
+    assert [(r["task"], r["reference"], r["method"], r["cases"]) for r in rows] == [
+        ("cbct", "registered", "raw", 1),
+        ("mr", "registered", "model", 2),
+        ("mr", "registered", "lookup", 1),
+        ("mr", "truth", "model", 1),
+    ]
+    assert rows[1]["mae_hu"] == 50.0
+    assert rows[1]["psnr_db"] == 30.0  # the empty value is no score, and no zero
+    assert "dice_bone" not in rows[1]
+
+
+def test_excluded_cases_are_listed_with_the_stage_that_set_them_aside(scored):
+    assert [(row["stage"], row["unit"]) for row in exclusions(scored)] == [("ingestion", "C_mr")]
+
+
+def test_person_is_told_scores_exclusions_times_and_where_the_report_is(scored):
+    console = Console(record=True, width=100, file=io.StringIO())
+    show(console, scored, [Built("ingestion", "ran", 65.0)], 70.0)
+    text = console.export_text()
+    for told in (
+        "MAE [HU]", "PSNR [dB]", "50.0",
+        "excluded by ingestion: C_mr: a scan has one series, got 2",
+        "1 min 10 s in all: ingestion 1 min 05 s", "report: artefacts/report/index.html",
+    ):  # fmt: skip
+        assert told in text
+
+
+def test_machine_is_told_the_same_as_plain_json(scored):
+    document = json.loads(json.dumps(as_json(scored, [Built("report", "restored", 1.5)], 2.0)))
+    assert document["stages"] == [{"name": "report", "how": "restored", "seconds": 1.5}]
+    assert document["report"] == "artefacts/report/index.html"
+    assert len(document["scores"]) == 4
+    assert document["excluded"][0]["unit"] == "C_mr"
+
+
+def test_chain_that_was_not_scored_yet_has_no_table(project):
+    assert score_rows(project) == []
+    assert as_json(project, [], 0.0)["report"] is None

@@ -1,0 +1,17 @@
+"""Run the toy chain in a process that a test can kill: ROOT CLUSTER."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from flows.project import Project, Step
+from flows.running import Means, run_project
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    names = ("one", "two", "three")
+    steps = tuple(Step(name, name, Path("out") / name, f"makes {name}") for name in names)
+    run_project(
+        Project(root, "toy", steps), Means(sys.argv[2], workers=1), Console(file=sys.stdout)
+    )

@@ -1,0 +1,94 @@
+"""Ways to look good: each leaves some score alone and is caught by another, named one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.pair import masked_pair
+from tasks.evaluation.params import EvaluationParams
+from tasks.evaluation.structures import by_threshold, compare_structures
+
+SPACING_MM = (3.0, 1.0, 1.0)
+RULES = EvaluationParams().model_dump(mode="json")["structures"]
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """A trunk with a spine of five vertebrae, two lungs and fat; CT [HU] and body mask."""
+    z, y, x = np.meshgrid(np.arange(40), np.arange(72), np.arange(80), indexing="ij")
+    body = ((y - 36) / 32) ** 2 + ((x - 40) / 36) ** 2 < 1
+    hu = np.where(body, -100.0, -1000.0)
+    hu[((y - 36) / 26) ** 2 + ((x - 40) / 30) ** 2 < 1] = 50
+    for side in (26, 54):
+        hu[((y - 32) / 14) ** 2 + ((x - side) / 9) ** 2 < 1] = -800
+    spine = (abs(y - 54) < 6) & (abs(x - 40) < 7) & (z % 8 < 6)
+    hu[spine] = 500
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal(hu.shape), 1) * 60
+    return np.where(body, hu + noise, -1000), body
+
+
+@pytest.fixture(scope="module")
+def honest(patient):
+    """A good model: unbiased texture, edges where they belong."""
+    hu, body = patient
+    noise = gaussian_filter(np.random.default_rng(1).standard_normal(hu.shape), 1) * 150
+    return np.where(body, hu + noise, -1000)
+
+
+def scores(hu, prediction, body):
+    pair = masked_pair(hu, prediction, body, spacing_mm=SPACING_MM)
+    found = {}
+    for name in METRICS.names():
+        found |= METRICS.build(name, {})(pair).values
+    truth, seen = by_threshold(hu, body, RULES), by_threshold(prediction, body, RULES)
+    return found | dict(compare_structures(truth, seen, spacing_mm=SPACING_MM).values)
+
+
+def test_one_erased_vertebra_hides_from_mae_but_not_from_the_bone_band(patient, honest):
+    hu, body = patient
+    erased = honest.copy()
+    erased[16:24][hu[16:24] > 300] = 50
+    before, after = scores(hu, honest, body), scores(hu, erased, body)
+    assert after["mae_hu"] < 1.15 * before["mae_hu"]
+    assert after["mae_hu_bone"] > 2 * before["mae_hu_bone"]
+    assert after["me_hu_bone"] < -60
+    assert after["dice_bone"] < before["dice_bone"] - 0.05
+
+
+def test_a_blurred_sct_keeps_its_mean_but_loses_bone(patient, honest):
+    hu, body = patient
+    width = (0.5, 1.6, 1.6)
+    share = gaussian_filter(body.astype(float), width)
+    blurred = gaussian_filter(np.where(body, honest, 0), width) / np.maximum(share, 1e-3)
+    before, after = scores(hu, honest, body), scores(hu, blurred, body)
+    assert after["me_hu"] == pytest.approx(before["me_hu"], abs=5)
+    assert after["me_hu_bone"] < -80
+    assert after["mae_hu_bone"] > 1.5 * before["mae_hu_bone"]
+    assert after["dice_bone"] < before["dice_bone"] - 0.05
+
+
+def test_bones_clipped_at_200_hu_keep_their_dice_but_not_their_hu(patient, honest):
+    hu, body = patient
+    clipped = np.minimum(honest, 200)
+    before, after = scores(hu, honest, body), scores(hu, clipped, body)
+    assert after["dice_bone"] == pytest.approx(before["dice_bone"], abs=0.02)
+    assert after["me_hu_bone"] < -200
+
+
+def test_a_shift_by_3_mm_is_seen_by_every_kind_of_score(patient, honest):
+    hu, body = patient
+    shifted = np.where(body, np.roll(honest, 3, axis=2), -1000)
+    before, after = scores(hu, honest, body), scores(hu, shifted, body)
+    assert after["mae_hu"] > 1.5 * before["mae_hu"]
+    assert after["ms_ssim"] < before["ms_ssim"]
+    assert after["dice_lung"] < before["dice_lung"]
+    assert after["hd95_mm_lung"] >= 3
+
+
+def test_scoring_outside_the_body_too_flatters_and_the_mask_takes_that_away(patient, honest):
+    hu, body = patient
+    everywhere = scores(hu, honest, np.ones_like(body))["mae_hu"]
+    assert everywhere < 0.75 * scores(hu, honest, body)["mae_hu"]

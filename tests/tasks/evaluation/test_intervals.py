@@ -1,0 +1,53 @@
+"""Intervals over patients: paired, reproducible, honest about few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.evaluation.intervals import (
+    Interval,
+    difference_of_means,
+    paired_bootstrap,
+    ratio_of_means,
+)
+
+
+def scores(n, seed=0, gain=0.5):
+    rng = np.random.default_rng(seed)
+    hard = rng.uniform(50, 150, n)
+    return gain * hard + rng.normal(0, 1, n), hard
+
+
+def test_a_ratio_is_of_means_and_the_same_seed_gives_the_same_interval():
+    model, naive = scores(20)
+    first = paired_bootstrap(model, naive, ratio_of_means, np.random.default_rng(1))
+    again = paired_bootstrap(model, naive, ratio_of_means, np.random.default_rng(1))
+    assert first == again
+    assert first.value == pytest.approx(model.mean() / naive.mean())
+    assert first.low < first.value < first.high
+
+
+def test_pairing_takes_out_how_hard_a_patient_is():
+    model, naive = scores(30, gain=1.0)
+    paired = paired_bootstrap(model, naive, difference_of_means, np.random.default_rng(1))
+    shuffled = np.random.default_rng(2).permutation(naive)
+    broken = paired_bootstrap(model, shuffled, difference_of_means, np.random.default_rng(1))
+    assert paired.high - paired.low < 0.1 * (broken.high - broken.low)
+
+
+def test_the_interval_holds_the_true_difference_about_as_often_as_it_says():
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        first, second = rng.normal(3, 1, 40), rng.normal(0, 1, 40)
+        found = paired_bootstrap(first, second, difference_of_means, rng, draws=400)
+        held += found.low <= 3 <= found.high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_four_patients_get_a_value_but_no_interval():
+    model, naive = scores(4)
+    found = paired_bootstrap(model, naive, ratio_of_means, np.random.default_rng(1))
+    assert found == Interval(found.value, 4)
+    assert found.as_json() == {"value": found.value, "n": 4}

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from data.files import content_hash
+from data.layout import Layout
+from data.units import open_units
+from tasks import fanout
+from tasks.code import code_files
+from tasks.export import run as stage
+from tasks.export.methods import methods_sentences
+from tasks.export.params import ExportParams, GateParams
+from tasks.prediction.release import open_release
+from tasks.stage import StageContext
+
+STAGES = ["ingestion", "registration", "training", "evaluation", "export"]
+
+
+@pytest.fixture
+def context(artefacts, monkeypatch):
+    monkeypatch.setattr(Layout, "artefact", lambda self, name: artefacts / name)
+    monkeypatch.setattr(stage, "methods_sentences", lambda own_cohort: {"training": "Trained."})
+    return StageContext(
+        layout=Layout(artefacts.parent), seed=1, units=open_units(), fan_out=fanout.here
+    )
+
+
+def test_the_stage_releases_what_passed_and_repeats_its_bytes(context, artefacts):
+    stage.run(context, ExportParams())
+    opened = open_release(artefacts / "export" / "mr")
+    assert opened.card["scores"]
+    assert opened.card["provenance"]["inputs"]["training"]["mr_fold0"]["unit_key"] == "abc"
+    assert json.loads((artefacts / "export" / "excluded.json").read_text()) == []
+    before = content_hash(artefacts / "export")
+    stage.run(context, ExportParams())
+    assert content_hash(artefacts / "export") == before
+    stage.run(context, ExportParams(gate=GateParams(max_ratio=0.5)))  # a stricter gate takes back
+    assert [path.name for path in (artefacts / "export/mr").iterdir()] == ["refused.json"]
+
+
+def test_a_model_worse_than_the_look_up_is_refused_and_listed(context, artefacts, rescore):
+    rescore(model_hu=130.0, lookup_hu=100.0)
+    stage.run(context, ExportParams())
+    assert [path.name for path in (artefacts / "export/mr").iterdir()] == ["refused.json"]
+    (row,) = json.loads((artefacts / "export/excluded.json").read_text())
+    assert (row["unit"], row["code"]) == ("mr", "gate-score")
+    assert "130.0 HU against 100.0 HU" in row["got"]
+    assert row["remedy"]
+
+
+def test_the_card_tells_what_each_stage_did_in_its_own_words():
+    told = methods_sentences(own_cohort=True)
+    assert list(told) == ["cohort", *STAGES]
+    assert list(methods_sentences(own_cohort=False)) == STAGES
+    assert all(len(sentence) > 20 and sentence.endswith(".") for sentence in told.values())
+
+
+def test_the_code_behind_a_sentence_is_code_of_the_export():
+    files = {file.as_posix() for file in code_files("tasks.export.run")}
+    assert {f"tasks/{name}/run.py" for name in ["cohort", *STAGES]} <= files

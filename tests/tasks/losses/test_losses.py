@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks.losses import LOSSES
+from tasks.prediction.description import TargetScaling
+from tasks.training.contracts import Target
+
+
+def target(value, weight):
+    return Target(value, weight, (3.0, 1.0, 1.0), TargetScaling(low_hu=-1000.0, high_hu=1000.0))
+
+
+@pytest.fixture(params=LOSSES.names())
+def loss(request):
+    return LOSSES.build(request.param, {})
+
+
+@pytest.fixture
+def pair():
+    rng = torch.Generator().manual_seed(0)
+    return [torch.rand((2, 1, 8, 8), generator=rng, dtype=torch.float64) for _ in range(3)]
+
+
+def test_is_zero_when_the_prediction_is_right(loss, pair):
+    value, _, weight = pair
+    assert loss(value, target(value, weight)) == 0
+
+
+def test_is_positive_and_finite_when_it_is_wrong(loss, pair):
+    prediction, value, weight = pair
+    assert 0 < loss(prediction, target(value, weight)) < float("inf")
+
+
+def test_never_looks_outside_the_body(loss, pair):
+    prediction, value, weight = pair
+    weight[..., 4:] = 0
+    elsewhere = prediction.clone()
+    elsewhere[..., 4:] += 100
+    told = target(value, weight)
+    torch.testing.assert_close(loss(prediction, told), loss(elsewhere, told))
+
+
+def test_the_same_batch_twice_costs_the_same(loss, pair):
+    prediction, value, weight = pair
+    twice = [torch.cat([x, x]) for x in pair]
+    torch.testing.assert_close(
+        loss(prediction, target(value, weight)), loss(twice[0], target(*twice[1:]))
+    )
+
+
+def test_a_batch_without_body_costs_nothing(loss, pair):
+    prediction, value, weight = pair
+    assert loss(prediction, target(value, torch.zeros_like(weight))) == 0
+
+
+def test_its_gradient_is_its_derivative(loss, pair):
+    prediction, value, weight = pair
+    told = target(value, weight)
+    assert torch.autograd.gradcheck(lambda p: loss(p, told), prediction.requires_grad_())
+
+
+def test_l1_times_half_the_range_is_the_mean_absolute_error_in_hu():
+    prediction, value = torch.tensor([[0.1, -0.3, 0.9]]), torch.tensor([[0.0, 0.0, 0.0]])
+    weight = torch.tensor([[1.0, 1.0, 0.0]])
+    # Two voxels count: 0.1 and 0.3 units of 1000 HU each.
+    error_hu = LOSSES.build("l1", {})(prediction, target(value, weight)) * 1000
+    assert error_hu.item() == pytest.approx(200, rel=1e-6)
+
+
+def test_huber_is_quadratic_below_delta_and_absolute_above():
+    prediction, value = torch.tensor([[0.05]]), torch.tensor([[0.0]])
+    one = torch.ones(1, 1)
+    huber = LOSSES.build("huber", {"delta_hu": 100.0})  # 0.1 units
+    assert huber(prediction, target(value, one)).item() == pytest.approx(0.05**2 / 0.2)
+    assert huber(10 * prediction, target(value, one)).item() == pytest.approx(0.5 - 0.05)
+
+
+def test_huber_needs_a_positive_delta():
+    with pytest.raises(Exception, match="delta_hu must be positive"):
+        LOSSES.build("huber", {"delta_hu": 0.0})

@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import pytest
+
+from tasks.registration.gate import GateParams, judge
+from tasks.registration.jacobian import DeformationQuality
+from tasks.registration.measures import StepMeasures
+
+STILL = DeformationQuality(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+POOR = StepMeasures(1.05, 0.10, 0.85, 1.0, 0.0, STILL)
+BETTER = replace(POOR, information=1.10, edges=0.15, dice=0.92)
+BEST = replace(BETTER, information=1.15, edges=0.20, dice=0.95, local_p95_mm=8.0)
+GATE = GateParams()
+
+
+def verdict(rigid=BETTER, deformable=BEST, failures=None, identity=POOR):
+    steps = {"identity": identity, "rigid": rigid, "deformable": deformable}
+    return judge({k: v for k, v in steps.items() if v is not None}, failures or {}, GATE)
+
+
+def test_steps_that_improve_pass_without_a_word():
+    assert (found := verdict()).verdict == "pass"
+    assert (found.step, found.reason) == ("deformable", "")
+
+
+def folded(percent):
+    return replace(BEST, deformation=replace(STILL, folding_percent=percent))
+
+
+@pytest.mark.parametrize(
+    ("deformable", "words"),
+    [
+        (replace(BEST, edges=0.10), "edge agreement fell"),
+        (replace(BEST, edges=0.149, information=1.05), "mutual information fell"),
+        (replace(BEST, dice=0.85), "overlap fell"),
+        (replace(BEST, covered=0.80), "leaves the field"),
+        (replace(BEST, local_p95_mm=200.0), "beyond the rigid step"),
+        (folded(5.0), "folds"),
+    ],
+)
+def test_a_deformable_step_that_made_it_worse_falls_back_to_rigid_and_says_why(deformable, words):
+    found = verdict(deformable=deformable)
+    assert (found.step, found.verdict) == ("rigid", "suspect")
+    assert words in found.reason
+
+
+def test_a_step_that_crashed_is_told_in_the_reason():
+    found = verdict(deformable=None, failures={"deformable": "too few samples"})
+    assert (found.step, found.verdict) == ("rigid", "suspect")
+    assert "too few samples" in found.reason
+
+
+def test_never_a_silent_identity():
+    found = verdict(rigid=replace(BETTER, edges=0.01), deformable=None)
+    assert (found.step, found.verdict) == ("identity", "fail")
+    assert "rigid step rejected" in found.reason
+
+
+def test_a_bad_rigid_step_may_be_mended_by_the_deformable_one_but_stays_suspect():
+    found = verdict(rigid=replace(BETTER, edges=0.05))
+    assert (found.step, found.verdict) == ("deformable", "suspect")
+
+
+def test_a_little_folding_is_suspect():
+    found = verdict(deformable=folded(0.5))
+    assert (found.step, found.verdict) == ("deformable", "suspect")
+
+
+def test_roughness_is_suspect():
+    rough = replace(BEST, deformation=replace(STILL, sd_log_jacobian=0.9))
+    assert verdict(deformable=rough).verdict == "suspect"
+
+
+@pytest.mark.parametrize(("dice", "expected"), [(0.75, "suspect"), (0.4, "fail")])
+def test_bodies_that_hardly_overlap_are_not_believed(dice, expected):
+    low = replace(POOR, dice=dice)
+    assert verdict(replace(BETTER, dice=dice), replace(BEST, dice=dice), identity=low).verdict == (
+        expected
+    )

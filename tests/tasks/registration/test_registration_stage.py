@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.files import canonical_json, write_whole
+from data.layout import Layout
+from data.store import write_volume
+from data.tables import read_table
+from data.units import open_units
+from tasks.fanout import here
+from tasks.params import parse_params
+from tasks.registration import presets
+from tasks.registration.params import RegistrationParams
+from tasks.registration.run import COLUMNS, run
+from tasks.stage import StageContext
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    short = replace(
+        quick,
+        name="quick",
+        bspline=replace(quick.bspline, iterations=(10, 10, 10)),
+        rigid=replace(quick.rigid, iterations=(30, 20, 10)),
+    )
+    monkeypatch.setitem(presets.PRESETS, "quick", short)
+    return StageContext(Layout(), seed=1, units=open_units(), fan_out=here)
+
+
+@pytest.fixture
+def params():
+    names = {f"{task}_other": "quick" for task in ("mr", "cbct")}
+    return RegistrationParams(presets=names, grid_spacing_mm=(5.0, 4.0, 4.0))
+
+
+def take_in(make, context, patient, tasks=("mr",), seed=0):
+    folder = context.artefact("ingestion") / patient
+    for task in tasks:
+        make(seed, mean_mm=3.0).write(folder, task)
+    facts = {
+        "patient": patient,
+        "region": "other",
+        "synthetic": True,
+        "scans": {scan: {} for scan in ("ct", *tasks)},
+    }
+    write_whole(folder / "patient.json", canonical_json(facts))
+
+
+def units_of(context):
+    return json.loads((context.artefact("registration") / "units.json").read_text())
+
+
+def test_a_new_patient_costs_one_registration_not_all(make, context, params):
+    take_in(make, context, "XX-01")
+    run(context, params)
+    before = units_of(context)
+    take_in(make, context, "XX-02", seed=1)
+    run(context, params)
+    after = units_of(context)
+    assert set(after) == {"XX-01_mr", "XX-02_mr"}
+    assert after["XX-01_mr"] == before["XX-01_mr"]
+
+
+def test_every_case_has_a_row_and_a_patient_without_a_ct_has_none(make, context, params):
+    take_in(make, context, "XX-01", ("mr", "cbct"))
+    take_in(make, context, "XX-02")
+    facts = context.artefact("ingestion") / "XX-02" / "patient.json"
+    write_whole(facts, facts.read_text().replace('"ct"', '"ct2"'))
+    run(context, params)
+    rows = read_table(context.artefact("registration") / "quality.csv")
+    assert [row["case"] for row in rows] == ["XX-01_cbct", "XX-01_mr"] or [
+        row["case"] for row in rows
+    ] == ["XX-01_mr", "XX-01_cbct"]
+    assert set(rows[0]) == set(COLUMNS)
+    assert all(row["verdict"] in {"pass", "suspect", "fail"} for row in rows)
+    for name in COLUMNS:
+        if name != "reason":
+            assert rows[0][name] != "", name
+
+
+def test_an_unfit_pair_is_listed_and_the_others_go_on(make, context, params):
+    take_in(make, context, "XX-01")
+    take_in(make, context, "XX-02", seed=1)
+    known = make()
+    flat = known.fixed.with_array(np.full(known.fixed.grid.shape, 5, np.float32))
+    write_volume(context.artefact("ingestion") / "XX-02" / "mr.zarr", flat)
+    run(context, params)
+    out = context.artefact("registration")
+    excluded = json.loads((out / "excluded.json").read_text())
+    assert [(row["unit"], row["code"]) for row in excluded] == [("XX-02_mr", "scan-constant")]
+    assert [row["case"] for row in read_table(out / "quality.csv")] == ["XX-01_mr"]
+
+
+def test_the_methods_sentence_is_a_sentence():
+    sentence = run.__doc__.splitlines()[0]
+    assert "elastix" in sentence
+    assert sentence.endswith(".")
+
+
+def test_params_name_their_faults():
+    with pytest.raises(Exception, match="mr_ABC"):
+        parse_params("dataset: demo\nregistration: {presets: {mr_abdomen: mr_ABC}}", where="p")
+    with pytest.raises(Exception, match="grid_spacing_mm"):
+        parse_params("dataset: demo\nregistration: {grid_spacing_mm: [3, -1, 1]}", where="p")
+
+
+def test_the_preset_of_a_case_follows_region_variant_and_exceptions():
+    usual = RegistrationParams()
+    assert usual.preset_name("mr", "head-neck") == "mr_HN"
+    assert usual.grid_spacing_mm == (3.0, 1.0, 1.0)
+    demo = RegistrationParams(variant="demo", presets={"mr_abdomen": "mr_TH"})
+    assert demo.preset_name("cbct", "thorax") == "cbct_TH_demo"
+    assert demo.preset_name("mr", "abdomen") == "mr_TH"

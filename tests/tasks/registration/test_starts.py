@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from data.volume import Grid
+from tasks.registration.scan_pair import ScanPair
+from tasks.registration.starts import best_start
+
+
+def carried(volume, shift_mm):
+    origin = tuple(np.add(volume.grid.origin_mm, shift_mm))
+    return type(volume)(
+        volume.array, Grid(volume.grid.shape, volume.grid.spacing_mm, origin), volume.modality
+    )
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (80.0, -150.0, 40.0)])
+def test_a_scanner_frame_far_away_is_found(make, shift):
+    known = make(mean_mm=0.0, shift_mm=(0.0, 0.0, 0.0))
+    pair = ScanPair(
+        known.fixed,
+        carried(known.moving, shift),
+        known.fixed_body,
+        carried(known.moving_body, shift),
+    )
+    np.testing.assert_allclose(best_start(pair), shift, atol=4.0)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tasks.losses import LOSSES
+from tasks.prediction.description import TargetScaling
+from tasks.regularizers import REGULARIZERS
+from tasks.training.compose import Composition, Member, Term
+from tasks.training.contracts import Batch
+from tasks.training.step import Step
+
+
+@dataclass
+class Problem:
+    """A small network in float64, a batch, and the harness around one regularizer."""
+
+    model: nn.Module
+    batch: Batch
+    composition: Composition
+
+    @property
+    def member(self) -> Member:
+        return self.composition.members[0]
+
+    def step(self, number: int = 0, batch: Batch | None = None, seed: int = 5) -> Step:
+        return Step(
+            batch=batch or self.batch,
+            model=self.model,
+            number=number,
+            total=10,
+            epoch=0,
+            seed=seed,
+            run=self.model,
+            objective=lambda: torch.zeros(()),
+            validation=lambda: self.batch,
+        )
+
+    def objective(self, step: Step | None = None) -> Tensor:
+        return self.composition.evaluate(step or self.step()).value
+
+    def one_step(self, number: int = 0) -> None:
+        """Perturb, evaluate, backward, change the gradient."""
+        step = self.composition.perturb(self.step(number))
+        evaluated = self.composition.evaluate(step)
+        self.model.zero_grad()
+        evaluated.value.backward()
+        again = lambda: self.composition.evaluate(step, again=True).value  # noqa: E731
+        self.composition.gradient(replace(evaluated.step, objective=again))
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(1)
+    layers = (nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh(), nn.Conv2d(3, 1, 1))
+    return nn.Sequential(*layers).double()
+
+
+def small_batch(count: int = 2, side: int = 6) -> Batch:
+    rng = torch.Generator().manual_seed(2)
+    draw = lambda channels: torch.randn(  # noqa: E731
+        (count, channels, side, side), generator=rng, dtype=torch.float64
+    )
+    source, target = draw(2), draw(1)
+    return Batch(
+        source, target, torch.ones_like(target), (3.0, 1.0, 1.0), ("thorax",) * count,
+        ("a",) * count, ((0, 0, 0),) * count,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def problem() -> Callable[..., Problem]:
+    """Make a problem around one regularizer."""
+
+    def make(name: str, weight: float = 1.0, model: nn.Module | None = None, **options) -> Problem:
+        member = Member(name, weight, REGULARIZERS.build(name, options))
+        losses = [Term("l1", 1.0, LOSSES.build("l1", {}))]
+        return Problem(
+            model or small_network(),
+            small_batch(),
+            Composition(losses, [member], TargetScaling()),
+        )
+
+    return make

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from tasks.training.params import OptimizerParams
+
+
+def rates(total, **options):
+    return [learning_rate(step, total, OptimizerParams(**options)) for step in range(total)]
+
+
+def test_the_default_is_the_recipe():
+    (group,) = make_optimizer(nn.Linear(2, 2), OptimizerParams()).param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.9, 0.999), 1e-3)
+    steps = (0, 24_999, 25_000, 50_000)
+    assert [learning_rate(s, 100_000, OptimizerParams()) for s in steps] == [
+        1e-3, 1e-3, 5e-4, 2.5e-4,
+    ]  # fmt: skip
+
+
+def test_cosine_starts_at_the_top_and_ends_near_zero():
+    curve = rates(100, learning_rate=1.0, schedule="cosine")
+    assert curve[0] == 1.0
+    assert curve[50] == pytest.approx(0.5)
+    assert 0 < curve[-1] < 0.001
+    assert curve == sorted(curve, reverse=True)
+
+
+def test_one_cycle_rises_then_falls():
+    curve = rates(100, learning_rate=1.0, schedule="one_cycle", warm_up=0.2)
+    assert curve[0] == pytest.approx(1 / 21)
+    assert max(curve) == curve[20] == 1.0
+    assert curve[-1] < 0.001
+
+
+def test_the_moving_average_forgets_its_start_and_copies_running_statistics():
+    model = nn.BatchNorm1d(1)
+    average = MovingAverage(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        model.running_mean.fill_(7.0)
+    average.update(model, step=0)  # decay (1 + 0) / (10 + 0) = 0.1: 0.1 * 1 + 0.9 * 3
+    assert average.model.weight.item() == pytest.approx(2.8)
+    assert average.model.running_mean.item() == 7.0
+    average.update(model, step=1000)  # decay 0.5
+    assert average.model.weight.item() == pytest.approx(2.9)
+    assert not any(p.requires_grad for p in average.model.parameters())
