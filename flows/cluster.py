@@ -103,7 +103,7 @@ def _local(workers: int | None, root: Path, variables: Mapping[str, str]) -> Ite
             processes=True,
             host=_LOOPBACK,
             dashboard_address=f"{_LOOPBACK}:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # a unit that fails is told once, by its stage,
         )
         try:
             yield Cluster(cluster.scheduler_address, cluster.dashboard_link)

@@ -129,6 +129,10 @@ def plan_windows(shape: tuple[int, int, int], model: ModelDescription, overlap: 
         1 if flat and axis == 0 else _fit(length, size, model.divisor)
         for axis, (length, size) in enumerate(zip(shape, patch, strict=True))
     ]
+    if all(size in (1, model.divisor) for size in sizes):
+        # One voxel at the deepest level cannot be normalised by its instance.
+        axis = max(range(3), key=lambda number: patch[number])
+        sizes[axis] = min(patch[axis], 2 * model.divisor)
     z, y, x = (
         axis_windows(length, size, overlap) for length, size in zip(shape, sizes, strict=True)
     )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
 
 from data.itk import resample, to_itk
-from data.volume import Grid, Modality, Volume
+from data.volume import Grid, Modality, Triple, Volume
 from tasks.randomness import derive_seed
 from tasks.registration.elastix import Images, StepFailed, run_bspline, run_rigid
 from tasks.registration.geometry import grown, in_fixed_frame
 from tasks.registration.intensities import prepared
 from tasks.registration.preset import BSplineStep, Preset
 from tasks.registration.scan_pair import ScanPair
-from tasks.registration.starts import best_start, shift_transform
+from tasks.registration.starts import Overview, ranked_starts, shift_transform
 
 BONE_HU = 200.0
 """CT numbers above it are stiff in the rigidity penalty [HU]."""
@@ -56,25 +56,23 @@ def align(
     One seed gives the same bytes at the same thread count. A step that fails is reported in
     ``failures``; the next one starts from what there is.
     """
-    images = _images(pair, grid, preset)
-    region_mm = sample_region_mm(preset.bspline, grid)
+    job = _Job(pair, _images(pair, grid, preset), grid, preset, seed, threads)
+    view = Overview.of(pair)
+    starts = ranked_starts(view)
     failures: dict[str, str] = {}
     tell("rigid")
     rigid: sitk.Euler3DTransform | None = None
     try:
-        rigid = _rigid(pair, images, grid, preset, derive_seed(seed, "rigid"), threads)
+        rigid = _rigid(job, view, starts)
     except StepFailed as fault:
         failures["rigid"] = str(fault)
     tell("deformable")
     deformable: sitk.CompositeTransform | None = None
-    if rigid is not None:
-        try:
-            deformable = _deformable(
-                pair, images, rigid, preset, region_mm, derive_seed(seed, "bspline"), threads
-            )
-        except StepFailed as fault:
-            failures["deformable"] = str(fault)
-    return Steps(rigid, deformable, failures, region_mm)
+    try:
+        deformable = _deformable(job, _shifted(starts[0]) if rigid is None else rigid)
+    except StepFailed as fault:
+        failures["deformable"] = str(fault)
+    return Steps(rigid, deformable, failures, job.sample_region_mm)
 
 
 def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
@@ -82,48 +80,79 @@ def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
     return min(step.sample_region_mm, EXTENT_SHARE * min(grid.extent_mm))
 
 
-def _rigid(
-    pair: ScanPair, images: Images, grid: Grid, preset: Preset, seed: int, threads: int
-) -> sitk.Euler3DTransform:
-    start = shift_transform(best_start(pair))
-    placed = replace(
-        images,
-        moving=in_fixed_frame(images.moving, start),
-        moving_mask=in_fixed_frame(images.moving_mask, start),
+@dataclass(frozen=True, eq=False)
+class _Job:
+    pair: ScanPair
+    images: Images
+    grid: Grid
+    preset: Preset
+    seed: int
+    threads: int
+
+    @property
+    def sample_region_mm(self) -> float:
+        return sample_region_mm(self.preset.bspline, self.grid)
+
+    def placed(self, transform: sitk.Transform) -> Images:
+        """The images with the moving one carried back by ``transform``."""
+        return replace(
+            self.images,
+            moving=in_fixed_frame(self.images.moving, transform),
+            moving_mask=in_fixed_frame(self.images.moving_mask, transform),
+        )
+
+
+def _rigid(job: _Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
+    """From the first start that ends better than it began; another start has another seed."""
+    fault = StepFailed(
+        "the rigid step raises the mutual information over its start",
+        got=f"less from each of {len(starts)} starts",
+        remedy="check that both scans show the same part of the patient",
+        code="rigid-worse",
     )
+    for number, start in enumerate(starts):
+        try:
+            found = _rigid_from(job, start, derive_seed(job.seed, "rigid", str(number)))
+        except StepFailed as error:
+            fault = error
+            continue
+        if view.information(found) > view.information(shift_transform(start)):
+            return found
+    raise fault
+
+
+def _rigid_from(job: _Job, start: Triple, seed: int) -> sitk.Euler3DTransform:
+    shift = shift_transform(start)
     transform = run_rigid(
-        placed, preset.rigid, centre_mm=grid.centre_mm, seed=seed, threads=threads
+        job.placed(shift),
+        job.preset.rigid,
+        centre_mm=job.grid.centre_mm,
+        seed=seed,
+        threads=job.threads,
     )
-    shifted = np.add(transform.GetTranslation(), start.GetOffset())
-    transform.SetTranslation(shifted.tolist())
+    total = np.add(transform.GetTranslation(), shift.GetOffset())
+    transform.SetTranslation(total.tolist())
     return transform
 
 
-def _deformable(
-    pair: ScanPair,
-    images: Images,
-    rigid: sitk.Euler3DTransform,
-    preset: Preset,
-    region_mm: float,
-    seed: int,
-    threads: int,
-) -> sitk.CompositeTransform:
+def _shifted(start: Triple) -> sitk.Euler3DTransform:
+    transform = sitk.Euler3DTransform()
+    transform.SetTranslation(shift_transform(start).GetOffset())
+    return transform
+
+
+def _deformable(job: _Job, rigid: sitk.Euler3DTransform) -> sitk.CompositeTransform:
     """The B-spline on the fixed side of the rigid transform: x -> rigid(x + spline(x))."""
-    placed = replace(
-        images,
-        moving=in_fixed_frame(images.moving, rigid),
-        moving_mask=in_fixed_frame(images.moving_mask, rigid),
-    )
     stiff = None
-    if preset.bspline.rigidity_weight > 0 and pair.moving.modality == Modality.CT:
-        stiff = in_fixed_frame(to_itk(_bone(pair)), rigid)
+    if job.preset.bspline.rigidity_weight > 0 and job.pair.moving.modality is Modality.CT:
+        stiff = in_fixed_frame(to_itk(_bone(job.pair)), rigid)
     spline = run_bspline(
-        placed,
-        preset.bspline,
-        sample_region_mm=region_mm,
+        job.placed(rigid),
+        job.preset.bspline,
+        sample_region_mm=job.sample_region_mm,
         stiff=stiff,
-        seed=seed,
-        threads=threads,
+        seed=derive_seed(job.seed, "bspline"),
+        threads=job.threads,
     )
     # ITK applies the transform that was added last first.
     return sitk.CompositeTransform([rigid, spline])

@@ -73,7 +73,8 @@ def determinant(u: Tensor, spacing_mm: Spacing) -> Tensor:
     one = torch.eye(3, dtype=u.dtype, device=u.device).view(3, 1, 3, 1, 1, 1)
     columns = [slope + unit for slope, unit in zip(gradient(u, spacing_mm), one, strict=True)]
     area: Tensor = torch.linalg.cross(columns[1], columns[2], dim=1)
-    return (columns[0] * area).sum(dim=1)
+    volume: Tensor = (columns[0] * area).sum(dim=1)
+    return volume
 
 
 def second(u: Tensor, first_axis: int, second_axis: int, spacing_mm: Spacing) -> Tensor:

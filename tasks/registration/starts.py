@@ -1,8 +1,9 @@
-"""Where the rigid step begins: the best of a few plain shifts."""
+"""Where the rigid step begins: a few plain shifts, the most informative first."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+
 import SimpleITK as sitk
 
 from data.itk import resample
@@ -12,52 +13,62 @@ from tasks.registration.scan_pair import ScanPair
 from tasks.registration.similarity import normalised_mutual_information, overlap_dice
 
 COARSE_MM = 8.0
-"""Voxel size at which the starts are compared [mm]."""
+"""Voxel size at which starts are compared [mm]."""
 
 FEWEST_SHARED = 0.1
-"""A start under which the bodies share less than this (Dice) is not a start."""
+"""Bodies that share less than this (Dice) tell nothing about each other."""
 
 
-def best_start(pair: ScanPair) -> Triple:
-    """Shift (z, y, x) [mm] from fixed to moving points to start from.
+@dataclass(frozen=True, eq=False)
+class Overview:
+    """A pair seen coarsely, to compare transforms quickly."""
+
+    pair: ScanPair
+    fixed: Volume
+    body: Volume
+
+    @classmethod
+    def of(cls, pair: ScanPair) -> Overview:
+        """The pair on voxels of at least ``COARSE_MM``."""
+        grid = _coarse(pair.fixed.grid)
+        return cls(
+            pair,
+            resample(pair.fixed, grid, outside=float(pair.fixed.array.min())),
+            resample(pair.fixed_body, grid, outside=0, nearest=True),
+        )
+
+    def information(self, transform: sitk.Transform) -> float:
+        """Normalised mutual information inside the fixed body; 0 where the bodies do not meet."""
+        moving, grid = self.pair.moving, self.fixed.grid
+        there = resample(self.pair.moving_body, grid, transform=transform, outside=0, nearest=True)
+        if overlap_dice(there.array, self.body.array) < FEWEST_SHARED:
+            return 0.0
+        moved = resample(moving, grid, transform=transform, outside=float(moving.array.min()))
+        return normalised_mutual_information(
+            self.fixed.array, moved.array, self.body.array, bins=16
+        )
+
+
+def ranked_starts(view: Overview) -> list[Triple]:
+    """Shifts (z, y, x) [mm] from fixed to moving points, the most informative first.
 
     Candidates are the scanner's frame as it is, the bodies' centres of mass and the middles of
-    the boxes; the one with the highest normalised mutual information inside the fixed body wins.
-    The frame as it is comes first: a tie keeps it.
+    the boxes. The frame as it is wins a tie.
     """
-    grid = _coarse(pair.fixed.grid)
-    fixed = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
-    body = resample(pair.fixed_body, grid, outside=0, nearest=True)
-    if not np.any(body.array):  # a body thinner than the coarse voxels
-        return 0.0, 0.0, 0.0
-    candidates = _candidates(pair)
-    scores = [_score(pair, shift, fixed, body) for shift in candidates]
-    return candidates[int(np.argmax(scores))]
-
-
-def _candidates(pair: ScanPair) -> list[Triple]:
+    pair = view.pair
     masses = centre_of_mass_mm(pair.fixed_body), centre_of_mass_mm(pair.moving_body)
     middles = pair.fixed.grid.centre_mm, pair.moving.grid.centre_mm
-    return [(0.0, 0.0, 0.0), *(_between(*points) for points in (masses, middles))]
-
-
-def _between(first: Triple, second: Triple) -> Triple:
-    return second[0] - first[0], second[1] - first[1], second[2] - first[2]
-
-
-def _score(pair: ScanPair, shift: Triple, fixed: Volume, body: Volume) -> float:
-    transform = shift_transform(shift)
-    there = resample(pair.moving_body, fixed.grid, transform=transform, outside=0, nearest=True)
-    if overlap_dice(there.array, body.array) < FEWEST_SHARED:
-        return 0.0
-    outside = float(pair.moving.array.min())
-    moved = resample(pair.moving, fixed.grid, transform=transform, outside=outside)
-    return normalised_mutual_information(fixed.array, moved.array, body.array, bins=16)
+    shifts = [(0.0, 0.0, 0.0), *(_between(*points) for points in (masses, middles))]
+    return sorted(shifts, key=lambda shift: -view.information(shift_transform(shift)))
 
 
 def shift_transform(shift: Triple) -> sitk.TranslationTransform:
     """The translation by ``shift`` (z, y, x) [mm]."""
     return sitk.TranslationTransform(3, tuple(reversed(shift)))
+
+
+def _between(first: Triple, second: Triple) -> Triple:
+    return second[0] - first[0], second[1] - first[1], second[2] - first[2]
 
 
 def _coarse(grid: Grid) -> Grid:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tasks.registration.derivatives import Spacing, edges
 from tasks.regularizers import REGULARIZERS
+from tasks.regularizers.total_variation import rounded_root
 from tasks.training.step import Regularizer
 
 
@@ -49,8 +50,6 @@ class AnisotropicTotalVariation(Regularizer):
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:
         """Penalise ``u`` (B, 3, Z, Y, X) [mm]; a scalar [1]."""
-        rounded = [
-            torch.sqrt(edges(u, axis, spacing_mm) ** 2 + self.epsilon**2).mean() - self.epsilon
-            for axis in range(3)
-        ]
-        return 3 * torch.stack(rounded).sum()
+        squares = (edges(u, axis, spacing_mm).square() for axis in range(3))
+        means = [rounded_root(squared, self.epsilon).mean() for squared in squares]
+        return 3 * torch.stack(means).sum()

@@ -30,12 +30,13 @@ class GeneralizedGaussian(Regularizer):
     .. math:: \sum_l \sum_i \left(\frac{|w_{l,i}|}{\alpha_l}\right)^{\nu_l}, \qquad
               p(w) = \frac{\nu}{2\alpha\,\Gamma(1/\nu)}\, e^{-(|w|/\alpha)^\nu}
 
-    up to a constant, in nats. Shape :math:`\nu` (2: Gaussian, 1: Laplace, below: sharper peak,
-    longer tails) and scale :math:`\alpha` are fitted to the layer's weights by the paper's
-    moment ratio :math:`\langle w^2\rangle / \langle|w|\rangle^2 = \Gamma(1/\nu)\Gamma(3/\nu) /
-    \Gamma(2/\nu)^2` and refitted each time it has acted. Small weights are pushed on towards
-    zero, large ones left alone; the weights take fewer bits. Within 1 % of the scale the corner
-    at zero is rounded. Independent of the batch.
+    up to a constant, in nats. Shape :math:`\nu`: 2 is Gaussian, 1 Laplace, below sharper in its
+    peak and longer in its tails, as trained weights are. Small weights are pushed on towards
+    zero, large ones left alone; the weights take fewer bits. The scale :math:`\alpha` gives the
+    law the standard deviation of the layer's first weights and stays, so that the prior is
+    proper; a fitted shape follows from :math:`\langle w^2\rangle / \langle|w|\rangle^2 =
+    \Gamma(1/\nu)\Gamma(3/\nu) / \Gamma(2/\nu)^2`, the paper's fit. Within 1 % of the scale the
+    corner at zero is rounded. Independent of the batch.
 
     ``deepshape`` adds the paper's step after training: at the last step the weights of a layer
     are moved, in their order, onto the quantiles of a sharper law. The paper fits one law to a
@@ -44,12 +45,14 @@ class GeneralizedGaussian(Regularizer):
 
     For synthetic CT: small models for clinics, and a prior for few patients.
 
-    Acts at ``penalty``; fits and reshapes at ``project``.
+    Acts at ``penalty``; reshapes at ``project``.
 
     Parameters
     ----------
     shape
-        :math:`\nu` for all layers; none: fitted, between 0.1 and 3.
+        :math:`\nu` for all layers. None: fitted to each layer's first weights, between 0.1 and
+        3; for training that goes on, since fresh weights are uniform or Gaussian, not peaked
+        (the paper starts from peaked ones).
     deepshape
         Whether to reshape the weights after the last step.
     sharpening
@@ -65,7 +68,7 @@ class GeneralizedGaussian(Regularizer):
     Priors for Optimized LLMs, arXiv:2506.00486 (2025).
     """
 
-    shape: float | None = None
+    shape: float | None = 0.8
     deepshape: bool = False
     sharpening: float = 0.8
     every: int = 1
@@ -102,9 +105,7 @@ class GeneralizedGaussian(Regularizer):
         return self.every * torch.stack(costs).sum()
 
     def project(self, step: Step) -> None:
-        """Fit again; after the last step reshape the weights, if asked."""
-        if (step.number + 1) % self.every == 0:
-            self.begin(step)
+        """After the last step reshape the weights, if asked."""
         if self.deepshape and step.number == step.total - 1:
             for _, module in filtered(step.model, self.layers):
                 weight = module.weight

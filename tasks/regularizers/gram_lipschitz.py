@@ -35,7 +35,7 @@ class GramLipschitz(Regularizer):
     For synthetic CT: a bound on how far noise or a bias field of the source can move HU; the
     product over the layers of a chain bounds the network.
 
-    Acts at ``penalty``.
+    Acts at ``penalty``. The strength in the authors' code is 0.1.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class GramLipschitz(Regularizer):
     oversampling
         *p*: the grid has :math:`2p\lfloor k/2\rfloor` frequencies an axis; at least 2.
     threshold
-        :math:`\tau`: bounds below it cost nothing.
+        :math:`\tau`: bounds below it cost nothing; 1 as in the authors' code.
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -59,7 +59,7 @@ class GramLipschitz(Regularizer):
 
     iterations: int = 5
     oversampling: int = 4
-    threshold: float = 0.0
+    threshold: float = 1.0
     every: int = 1
     layers: tuple[str, ...] = ()
 

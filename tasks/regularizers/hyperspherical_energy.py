@@ -32,7 +32,7 @@ class HypersphericalEnergy(Regularizer):
     For synthetic CT: the same anatomy is learned by fewer redundant filters, which matters
     when patients are few.
 
-    Acts at ``penalty``. The paper's strength is about 1 on the hidden layers.
+    Acts at ``penalty``. The strength in the authors' code is 1, and 10 on the last layer.
 
     Parameters
     ----------

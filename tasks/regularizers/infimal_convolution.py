@@ -86,7 +86,7 @@ class InfimalConvolution(Regularizer):
                 max_iter=self.iterations,
                 max_eval=2 * self.iterations,
                 tolerance_grad=SOLVED,
-                tolerance_change=0.0,
+                tolerance_change=torch.finfo(u.dtype).eps,
                 line_search_fn="strong_wolfe",
             )
 
@@ -129,6 +129,6 @@ class InfimalConvolution(Regularizer):
 def _cosines(n: int, like: Tensor) -> Tensor:
     """Orthonormal cosine waves on ``n`` points, one a row."""
     at = torch.arange(n).to(like)
-    waves = torch.cos(torch.pi / n * at[:, None] * (at + 0.5)) * (2 / n) ** 0.5
+    waves: Tensor = torch.cos(torch.pi / n * at[:, None] * (at + 0.5)) * (2 / n) ** 0.5
     waves[0] /= 2**0.5
     return waves

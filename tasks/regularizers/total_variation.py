@@ -53,5 +53,9 @@ class TotalVariation(Regularizer):
         squared = along_z**2 + along_y**2 + along_x**2
         if self.coupled:
             squared = squared.sum(dim=1, keepdim=True)
-        length = torch.sqrt(squared + self.epsilon**2) - self.epsilon
-        return length.sum(dim=1).mean()
+        return rounded_root(squared, self.epsilon).sum(dim=1).mean()
+
+
+def rounded_root(squared: Tensor, epsilon: float) -> Tensor:
+    r""":math:`\sqrt{s + \varepsilon^2} - \varepsilon`, written so that small s lose no digits."""
+    return squared / (torch.sqrt(squared + epsilon**2) + epsilon)

@@ -68,6 +68,11 @@ def _patch_faults(params: TrainingParams, network: Network) -> Iterator[str]:
                 f"{task}.patch_size: {params.network.name!r} takes {axes} multiples of "
                 f"{network.divisor}, got {list(size)}"
             )
+        elif all(length == network.divisor for length in size):
+            yield (
+                f"{task}.patch_size: one axis is at least {2 * network.divisor}: the deepest "
+                f"level needs more than one voxel to normalise over, got {list(size)}"
+            )
 
 
 def _try(registry: Registry[T], entry: PlugIn, where: str) -> Generator[str, None, T | None]:

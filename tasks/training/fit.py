@@ -58,7 +58,6 @@ def fit(
         validation cases.
     """
     recipe = TrainingParams.model_validate(params, strict=False)
-    unit = f"{task}_fold{fold}"
     scaling = recipe.recipe(task).source_scaling
     names = sorted({*split["train"], *split["validation"]})
     cases = {
@@ -68,33 +67,40 @@ def fit(
         for name in names
     }
     network = build_network(recipe)
+    description = _describe(recipe, task, fold, network, split, cases)
     train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
     with torch.random.fork_rng(devices=[]):
-        loop = _loop(recipe, task, unit, seed, network, train, held, scratch)
+        loop = _loop(recipe, description, seed, network, train, held, scratch)
         loop.run()
     write_whole(out / "weights.safetensors", _weights(loop))
     columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
     write_table(out / "history.csv", columns, loop.progress.history)
-    _describe(recipe, task, fold, network, split, cases, loop).save(out / "model.json")
+    mae_hu = round(loop.progress.best_mae_hu, 3)
+    description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / "model.json")
 
 
 def _loop(
     params: TrainingParams,
-    task: Task,
-    unit: str,
+    description: ModelDescription,
     seed: int,
     network: Network,
     train: Sequence[Case],
     held: Sequence[Case],
     scratch: Path,
 ) -> Loop:
+    unit = f"{description.task}_fold{description.fold}"
     torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
-    shape = PatchShape(params.recipe(task).patch_size, network.slices)
     cache = ChunkCache(int(params.max_ram_gb * 1e9))
     sampler = PatchSampler(
-        train, cache, shape, params.target_scaling, params.batch,
-        derive_seed(seed, "training", unit), "patches", tuple(params.flips),
-    )  # fmt: skip
+        cases=train,
+        cache=cache,
+        shape=PatchShape(description.patch_size, description.slices),
+        scaling=description.target_scaling,
+        size=params.batch,
+        seed=derive_seed(seed, "training", unit),
+        stream="patches",
+        flips=params.flips,
+    )
     return Loop(
         unit=unit,
         params=params,
@@ -102,9 +108,7 @@ def _loop(
         composition=build_composition(params),
         sampler=sampler,
         held_back=replace(sampler, cases=held, stream="validation", flips=()),
-        validation=Validation(
-            held, cache, shape, params.target_scaling, network.divisor, params.validation_slices
-        ),
+        validation=Validation(held, cache, description, params.validation_slices),
         seed=derive_seed(seed, "training", unit),
         device=_device(params.device),
         scratch=scratch,
@@ -144,8 +148,8 @@ def _describe(
     network: Network,
     split: Mapping[str, Any],
     cases: Mapping[str, Case],
-    loop: Loop,
 ) -> ModelDescription:
+    """What the network will be; how well it does is filled in at the end."""
     recipe = params.recipe(task)
     return ModelDescription(
         task=task,
@@ -163,7 +167,6 @@ def _describe(
         train_cases=list(split["train"]),
         validation_cases=list(split["validation"]),
         test_cases=list(split["test"]),
-        validation_mae_hu=round(loop.progress.best_mae_hu, 3),
     )
 
 

@@ -1,4 +1,4 @@
-"""Mean absolute error on held-back slices, in HU, as evaluation defines it."""
+"""Mean absolute error on held-back slices, in HU, through the windows that prediction uses."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tasks.prediction.description import TargetScaling
+from tasks.prediction.description import ModelDescription
 from tasks.prediction.normalise import unscale_target
+from tasks.prediction.windows import Windows, plan_windows
 from tasks.training.cases import Case
 from tasks.training.chunks import ChunkCache
-from tasks.training.patches import PatchShape
+
+Run = Callable[[nn.Module, Tensor], Tensor]
+"""Evaluates a model on its device, at the run's precision."""
+
+OVERLAP = 0.5
+"""Of neighbouring windows, as prediction's default: statistics of an instance norm depend on what
+a window shows, so whole planes would be judged differently from what is released."""
+
+WINDOWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Held-back slices, run through the network as whole planes.
+    """Held-back slices of some cases.
 
     Parameters
     ----------
     cases
         Their ``body`` counts the voxels that are looked at: rows of zeros are left out.
+    description
+        The network to be: its windows and its scaling.
     most
         Slices of each case, evenly spread over those with body; None: all of them.
-    divisor
-        Planes are padded to multiples of this, by repeating edge voxels.
     """
 
     cases: Sequence[Case]
     cache: ChunkCache
-    shape: PatchShape
-    scaling: TargetScaling
-    divisor: int
+    description: ModelDescription
     most: int | None = None
 
-    def mae_hu(self, model: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]) -> float:
+    def mae_hu(self, model: nn.Module, run: Run) -> float:
         """Mean over the cases of ``sum |prediction - CT| mask / sum mask`` [HU], CT not clipped.
 
-        ``run`` evaluates the model (on its device, at its precision). The model's mode is as
-        before afterwards.
+        The model's mode is as before afterwards.
         """
         training = model.training
         model.eval()
@@ -52,24 +58,49 @@ class Validation:
         finally:
             model.train(training)
 
-    def _case(
-        self, case: Case, model: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]
-    ) -> float:
-        total, voxels = 0.0, 0
-        for start, size in self._boxes(case):
-            source, ct, mask = self.shape.sample(*case.read(self.cache, start, size))
-            inputs = torch.from_numpy(np.ascontiguousarray(source))[None]
-            predicted = run(model, inputs)[0].float().cpu().numpy()
-            error = np.abs(unscale_target(predicted, self.scaling) - ct.astype(np.float32))
-            total += float(error[mask].sum(dtype=np.float64))
-            voxels += int(mask.sum())
-        return total / max(1, voxels)
-
-    def _boxes(self, case: Case) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
-        y, x = (-(-length // self.divisor) * self.divisor for length in case.shape[1:])
+    def _case(self, case: Case, model: nn.Module, run: Run) -> float:
         slices = _spread(np.flatnonzero(case.body.any(axis=1)), self.most)
-        deep = self.shape.box[0]
-        return [((int(z) - deep // 2, 0, 0), (deep, y, x)) for z in slices]
+        planes = {int(z): self._plane(case, int(z)) for z in slices}
+        wanted = np.zeros(case.shape, bool)
+        for z, (_, mask) in planes.items():
+            wanted[z] = mask
+        predicted = self._predicted(case, wanted, model, run)
+        total = 0.0
+        for z, (ct, mask) in planes.items():
+            hu = unscale_target(predicted[z], self.description.target_scaling)
+            total += float(np.abs(hu - ct)[mask].sum(dtype=np.float64))
+        return total / max(1, int(np.count_nonzero(wanted)))
+
+    def _plane(self, case: Case, z: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        _, ct, mask = case.read(self.cache, (z, 0, 0), (1, *case.shape[1:]))
+        return ct[0].astype(np.float32), mask[0]
+
+    def _predicted(
+        self, case: Case, wanted: NDArray[np.bool_], model: nn.Module, run: Run
+    ) -> NDArray[np.float32]:
+        """Blended output in network units, where any voxel is wanted."""
+        windows = plan_windows(case.shape, self.description, OVERLAP)
+        mean = np.zeros(case.shape, np.float32)
+        needed = windows.needed(wanted)
+        shape = tuple(axis.size for axis in windows.axes)
+        for first in range(0, len(needed), WINDOWS_AT_ONCE):
+            these = needed[first : first + WINDOWS_AT_ONCE]
+            inputs = np.stack([self._input(case, windows, window) for window in these])
+            outputs = run(model, torch.from_numpy(inputs)).float().cpu().numpy()
+            for window, output in zip(these, outputs.reshape(len(these), *shape), strict=True):
+                place, part = windows.place(window)
+                mean[place] += windows.weight(window)[part] * output[part]
+        return mean
+
+    def _input(
+        self, case: Case, windows: Windows, window: tuple[int, int, int]
+    ) -> NDArray[np.float32]:
+        z, y, x = (axis.starts[at] for axis, at in zip(windows.axes, window, strict=True))
+        deep, high, wide = (axis.size for axis in windows.axes)
+        if windows.flat:
+            z, deep = z - windows.slices // 2, windows.slices
+        source, _, _ = case.read(self.cache, (z, y, x), (deep, high, wide))
+        return source if windows.flat else source[None]
 
 
 def _spread(slices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from tasks.table import STAGES
 
 def test_the_flow_leaves_other_bytes_than_dvc_repro(reproduced, make_clone):
     flow = make_clone("flow")
-    told = flow.run("synthct", "run", "--cluster", "local", check=False)
+    told = flow.run("python", "-m", "flows", "run", "--cluster", "local", check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert flow.outs() == reproduced.outs()
     assert (flow.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
 from tasks.prediction.windows import axis_windows, plan_windows, take
 
 
@@ -59,3 +60,13 @@ def test_channels_are_the_neighbours_with_the_own_slice_in_the_middle(model, sli
         channels = windows.read(array, (z, 0, 0))[:, 0, 0]
         expected = np.clip(np.arange(z - slices // 2, z + slices // 2 + 1), 0, 5)
         np.testing.assert_array_equal(channels, expected)
+
+
+def test_a_scan_smaller_than_one_deepest_voxel_cannot_be_normalised():
+    model = ModelDescription(
+        task="mr", fold=0, network={"name": "any"}, slices=1, patch_size=(8, 16), divisor=4,
+        spacing_mm=(1.0, 1.0, 1.0), source_scaling=SourceScaling(), target_scaling=TargetScaling(),
+    )  # fmt: skip
+    windows = plan_windows((3, 4, 3), model, overlap=0.5)
+    (first, *_) = windows.needed(np.ones((3, 4, 3), bool))
+    assert windows.read(np.zeros((3, 4, 3), np.float32), first).shape == (1, 4, 8)

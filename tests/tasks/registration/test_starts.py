@@ -3,7 +3,7 @@ import pytest
 
 from data.volume import Grid
 from tasks.registration.scan_pair import ScanPair
-from tasks.registration.starts import best_start
+from tasks.registration.starts import Overview, ranked_starts, shift_transform
 
 
 def carried(volume, shift_mm):
@@ -22,4 +22,12 @@ def test_a_scanner_frame_far_away_is_found(make, shift):
         known.fixed_body,
         carried(known.moving_body, shift),
     )
-    np.testing.assert_allclose(best_start(pair), shift, atol=4.0)
+    np.testing.assert_allclose(ranked_starts(Overview.of(pair))[0], shift, atol=4.0)
+
+
+def test_bodies_that_do_not_meet_tell_nothing(make):
+    known = make(mean_mm=0.0, shift_mm=(0.0, 0.0, 0.0))
+    pair = ScanPair(known.fixed, known.moving, known.fixed_body, known.moving_body)
+    view = Overview.of(pair)
+    assert view.information(shift_transform((0.0, 0.0, 500.0))) == 0.0
+    assert view.information(shift_transform((0.0, 0.0, 0.0))) > 1.0

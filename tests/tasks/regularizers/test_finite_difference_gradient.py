@@ -69,48 +69,48 @@ class Diagonal(nn.Module):
     def __init__(self):
         super().__init__()
         rng = torch.Generator().manual_seed(3)
-        self.x = torch.randn((12, 30), generator=rng, dtype=torch.float64)
-        self.truth = torch.zeros(30, dtype=torch.float64)
-        self.truth[:3] = 1.0
+        self.x = torch.randn((25, 50), generator=rng, dtype=torch.float64)
+        self.y = self.x[:, :3].sum(dim=1)
         self.u, self.v = (
-            nn.Parameter(torch.full((30,), 0.4, dtype=torch.float64)) for _ in range(2)
+            nn.Parameter(torch.full((50,), 0.3, dtype=torch.float64)) for _ in range(2)
         )
 
-    def weights(self):
-        return self.u**2 - self.v**2
-
     def loss(self):
-        return (self.x @ (self.weights() - self.truth)).square().mean() / 4
+        return (self.x @ (self.u**2 - self.v**2) - self.y).square().mean() / 4
 
 
-def distance_to_sparse_truth(problem, weight, scheme="forward"):
-    small, model = problem("finite_difference_gradient", scheme=scheme, ascent=0.05), Diagonal()
+def effective_scale(problem, weight, scheme="forward"):
+    """Mean of u v where training ends.
+
+    Gradient flow keeps u v at the scale of the first weights, which sets the implicit bias: the
+    smaller it is, the nearer is the solution to the sparsest one (the rich regime).
+    """
+    small, model = problem("finite_difference_gradient", scheme=scheme, ascent=0.5), Diagonal()
     step = replace(small.step(), model=model, objective=model.loss, strength=weight)
-    for _ in range(400):
+    for _ in range(500):
         model.zero_grad()
         model.loss().backward()
         if weight:
             small.member.regularizer.gradient(step)
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter -= 0.05 * parameter.grad
-    assert model.loss().item() < 1e-3  # all interpolate: only the bias differs
-    return float((model.weights() - model.truth).detach().norm())
+                parameter -= 0.02 * parameter.grad
+    assert model.loss().item() < 5e-3  # both fit: only the bias differs
+    return float((model.u * model.v).detach().mean())
 
 
-def sparser_than_plain(problem):
-    return distance_to_sparse_truth(problem, 0.05) < 0.9 * distance_to_sparse_truth(problem, 0.0)
+def is_richer_than_plain(problem):
+    return effective_scale(problem, 0.5) < 0.95 * effective_scale(problem, 0.0)
 
 
-def test_a_diagonal_network_is_biased_to_the_sparse_solution(problem):
-    """The paper's claim: gradient regularization prefers the rich regime, forward above all."""
-    assert sparser_than_plain(problem)
-    forward, backward = (
-        distance_to_sparse_truth(problem, 0.05, scheme) for scheme in ("forward", "backward")
-    )
-    assert forward < backward
+def test_a_diagonal_network_moves_to_the_rich_regime(problem):
+    """The paper's claim, and that the forward difference does it more strongly."""
+    assert is_richer_than_plain(problem)
+    schemes = ("forward", "centred", "backward")
+    scales = [effective_scale(problem, 0.5, scheme) for scheme in schemes]
+    assert scales == sorted(scales)
 
 
 def test_without_the_extra_gradient_the_property_fails(problem, monkeypatch):
     monkeypatch.setattr(FiniteDifferenceGradient, "gradient", Regularizer.gradient)
-    assert not sparser_than_plain(problem)
+    assert not is_richer_than_plain(problem)

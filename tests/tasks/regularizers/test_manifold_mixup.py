@@ -58,7 +58,7 @@ def test_only_one_of_the_layers_is_mixed_at_a_step(problem):
 
 def test_the_default_is_a_layer_that_no_skip_passes_by(problem):
     regularizer = problem("manifold_mixup").member.regularizer
-    unet = NETWORKS.build("unet_plus_plus", {"slices": 1, "width": 4}).build()
+    unet = NETWORKS.build("unet_plus_plus", {"slices": 1, "width": 4, "norm": "group"}).build()
     (layer,) = regularizer.hides(unet)
     seen = {}
     handle = unet.get_submodule(layer).register_forward_hook(
@@ -106,7 +106,7 @@ def has_flatter_features(problem):
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         source, target, tissue = two_tissues()
         batch = replace(small.batch, source=source, target=target, mask=torch.ones_like(target))
-        for number in range(400):
+        for number in range(200):
             step = small.composition.perturb(small.step(number, batch, seed=number))
             optimizer.zero_grad()
             small.objective(step).backward()
@@ -117,7 +117,7 @@ def has_flatter_features(problem):
         within = (feature - means[tissue]).norm(dim=1).mean()
         return (within / (means[0] - means[1]).norm()).item()
 
-    return spread(1.0) < 0.7 * spread(0.0)
+    return spread(0.5) < 0.85 * spread(0.0)
 
 
 def test_features_vary_in_fewer_directions_within_a_tissue(problem):

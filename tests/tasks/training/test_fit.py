@@ -172,9 +172,9 @@ def test_it_learns_and_keeps_the_best_weights(order):
     assert description.validation_mae_hu == pytest.approx(min(maes), rel=1e-4)
 
 
-def test_the_runner_predicts_what_validation_measured(order):
-    """Sliding window, scaling and weights of prediction give the error that training wrote."""
-    arguments = order(steps=4, validation_slices=None, mr={"patch_size": [64, 64]})
+def test_prediction_reaches_exactly_what_validation_measured(order):
+    """Windows, scaling and weights of prediction give the error that training wrote."""
+    arguments = order(steps=4, validation_slices=None, mr={"patch_size": [32, 64]})
     fit(**arguments)
     out = arguments["out"]
     description = ModelDescription.load(out / "model.json")
@@ -182,8 +182,8 @@ def test_the_runner_predicts_what_validation_measured(order):
     hu = predict_hu(torch_runner(out), source, mask, description)
     inside = mask.array > 0
     mae_hu = np.abs(hu[inside].astype(float) - ct.array[inside]).mean()
-    # Planes are padded differently at their edges, and prediction rounds to whole HU.
-    assert mae_hu == pytest.approx(description.validation_mae_hu, rel=0.02)
+    # Prediction rounds to whole HU.
+    assert mae_hu == pytest.approx(description.validation_mae_hu, abs=0.05)
 
 
 def test_the_description_says_what_was_trained_on(order):

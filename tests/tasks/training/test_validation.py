@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.prediction.description import TargetScaling
+from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
 from tasks.training.chunks import ChunkCache
-from tasks.training.patches import PatchShape
 from tasks.training.validation import Validation
 
 SCALING = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
@@ -30,7 +29,11 @@ class Constant(nn.Module):
 
 
 def validation(*cases, **more):
-    return Validation(cases, ChunkCache(1 << 30), PatchShape((32, 32), 3), SCALING, 16, **more)
+    description = ModelDescription(
+        task="mr", fold=0, network={"name": "any"}, slices=3, patch_size=(32, 32), divisor=16,
+        spacing_mm=(3.0, 2.0, 2.0), source_scaling=SourceScaling(), target_scaling=SCALING,
+    )  # fmt: skip
+    return Validation(cases, ChunkCache(1 << 30), description, **more)
 
 
 def direct(model, x):
@@ -46,7 +49,7 @@ def test_it_is_the_masked_mean_absolute_error_in_hu_without_clipping(case):
         np.abs(ct - 100.0)[inside].mean(), rel=1e-5
     )
     assert model.training
-    assert set(model.seen) == {(1, 3, 48, 48)}  # 40 x 44 padded to multiples of 16
+    assert {shape[1:] for shape in model.seen} == {(3, 32, 32)}
 
 
 def test_each_case_counts_the_same_however_large(case):
@@ -69,4 +72,5 @@ def test_only_the_slices_that_were_held_back_are_looked_at(case):
 def test_a_few_slices_are_spread_over_the_body(case):
     model = Constant(0.0)
     validation(case(), most=3).mae_hu(model, direct)
-    assert len(model.seen) == 3
+    # 40 x 44 takes two overlapping windows of 32 along each axis, on each of three slices.
+    assert sum(shape[0] for shape in model.seen) == 3 * 4
