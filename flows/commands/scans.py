@@ -28,7 +28,7 @@ _REGIONS_TOLD = f"{', '.join(_REGIONS[:-1])} or {_REGIONS[-1]}"
 @examples(
     "synthct ingest ~/scans --dataset sts --dry-run    show only, write nothing",
     "synthct ingest ~/P1 ~/P2.zip --dataset sts --region thorax",
-    "synthct ingest ~/nifti --dataset trial --manifest scans.csv",
+    "synthct ingest ~/nifti --dataset trial --manifest scans.csv --licence 'CC BY 4.0'",
 )
 def ingest(
     sources: Annotated[
@@ -46,6 +46,16 @@ def ingest(
             metavar="CSV", help="Columns path, patient, modality, region: what files hide."
         ),
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Licence of the scans; it travels to the model card."),
+    ] = None,
+    cite: Annotated[
+        str, typer.Option(metavar="TEXT", help="What users of the scans must cite.")
+    ] = "",
+    non_commercial: Annotated[
+        bool, typer.Option("--non-commercial", help="The licence forbids commercial use.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Take in scans: de-identified copies, tracked by DVC.
@@ -55,16 +65,27 @@ def ingest(
     refused.
     """
     from flows.project import find_root
+    from tasks.ingestion.dataset import Licence
     from tasks.ingestion.intake import plan_intake, take_in
 
     raw = find_root() / "data" / "raw" / _checked_name(dataset)
     _require_region(region)
+    if licence is None and (cite or non_commercial):
+        raise UsageFault(
+            "a citation or a restriction belongs to a licence",
+            where="--cite, --non-commercial",
+            remedy="name it with --licence",
+            code="licence-missing",
+        )
+    terms = licence and Licence(name=licence, cite=cite, non_commercial=non_commercial)
     with _bar("look") as progress:
-        plan = plan_intake(sources, dataset, raw, manifest, region=region, progress=progress)
+        plan = plan_intake(
+            sources, dataset, raw, manifest, region=region, licence=terms or None, progress=progress
+        )
     if not as_json:
         _show(plan)
     added: tuple[str, ...] = ()
-    if not dry_run and plan.new:
+    if not dry_run and (plan.new or terms):
         with _bar("copy") as progress:
             added = take_in(plan, progress).added
         _track(raw)
@@ -135,9 +156,12 @@ def _show(plan: IntakePlan) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "patient", "scan", "region", "size", "spacing [mm]", "range", "status", "findings"
-    )
+    table = Table()
+    for heading in (
+        "patient", "scan", "region", "size", r"spacing \[mm]", "axes", "range", "status",
+    ):  # fmt: skip
+        table.add_column(heading, no_wrap=True)
+    table.add_column("findings")
     for row in plan.rows:
         cells = (
             row.patient,
@@ -145,12 +169,16 @@ def _show(plan: IntakePlan) -> None:
             row.region,
             " x ".join(str(n) for n in row.size),
             " x ".join(f"{v:.3g}" for v in row.spacing_mm),
+            row.orientation,
             f"{row.value_range[0]:g} to {row.value_range[1]:g}",
             row.status,
             "; ".join(finding.sentence for finding in row.findings),
         )
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
+        console = Console(width=max(console.width, 160))
+    console.print(table)
 
 
 def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:

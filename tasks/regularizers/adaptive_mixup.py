@@ -14,8 +14,11 @@ from tasks.regularizers.mixing import Mixture, draw_partners
 from tasks.training.contracts import Batch
 from tasks.training.step import Regularizer, Step
 
-WIDE = (0.0, 2.0, 0.0)
-"""First logits of (below, width, above): shares in [0.11, 0.89] of the way."""
+FIRST = (1.0, 1.0, 0.0)
+"""First logits of (below, width, above): shares in [0.42, 0.84].
+
+The sample itself stays the larger part: a policy that starts between two mirror images (0.3 of
+one and 0.7 of the other, or the reverse) would have to choose first."""
 
 
 @REGULARIZERS.register("adaptive_mixup")
@@ -58,7 +61,7 @@ class AdaptiveMixup(Regularizer):
     arXiv:1809.02499.
     """
 
-    learning_rate: float = 0.1
+    learning_rate: float = 0.3
     every: int = 2
 
     paper: ClassVar[int | None] = 130
@@ -108,10 +111,10 @@ def share_of(policy: Tensor, distances: Tensor, place: Tensor) -> Tensor:
 
 
 def _remembered(step: Step) -> tuple[Tensor, Tensor]:
-    """Copies of policy (3, 3) and discriminator (5,); at first wide, and without opinion."""
+    """Copies of policy (3, 3) and discriminator (5,); at first broad, and without opinion."""
     like = step.batch.source
     first = like.new_zeros((3, 3))
-    first[:, 0] = torch.tensor(WIDE)
+    first[:, 0] = torch.tensor(FIRST)
     policy, judge = step.memory.get("policy", first), step.memory.get("judge", like.new_zeros(5))
     return policy.detach().clone().to(like), judge.detach().clone().to(like)
 

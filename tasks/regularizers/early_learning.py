@@ -27,11 +27,11 @@ class EarlyLearning(Regularizer):
     .. math:: t(x) = f_{\bar\theta}(x), \qquad
               \bar\theta \leftarrow b\,\bar\theta + (1 - b)\,\theta,
 
-    the weight averaging of the paper's extended method. The mean starts with the weights
-    after the first step and is a plain average at first, :math:`b_k = \min(\text{memory},
-    k/(k + 1))`, so that the untrained network soon stops counting. It lies in the checkpoint: one more copy of the
-    weights, and one more pass without gradient. The mean is over the body. Unit: network units
-    squared.
+    the weight averaging of the paper's extended method. The mean starts with the weights after
+    the first step and is a plain average at first, :math:`b_k = \min(\text{memory}, k/(k+1))`,
+    so that the untrained network soon stops counting. It lies in the checkpoint: one more copy
+    of the weights, and one more pass without gradient. The mean is over the body. Unit: network
+    units squared.
 
     For synthetic CT: bones that the CT shows millimetres beside where the source has them are
     targets which contradict each other from case to case.
@@ -49,7 +49,7 @@ class EarlyLearning(Regularizer):
     Memorization of Noisy Labels, NeurIPS 2020, arXiv:2007.00151.
     """
 
-    memory: float = 0.99
+    memory: float = 0.995
 
     paper: ClassVar[int | None] = 60
 

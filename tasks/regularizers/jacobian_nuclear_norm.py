@@ -84,7 +84,8 @@ class JacobianNuclearNorm(Regularizer):
             return None
         ((layer, feature),) = step.features.items()
         moved, predicted = self._moved(step, layer, feature)
-        total = (moved - feature).square().sum() + (predicted - step.prediction).square().sum()
+        hidden = (moved - feature).to(step.prediction.dtype)
+        total = hidden.square().sum() + (predicted - step.prediction).square().sum()
         voxels = step.prediction[:, :1].numel()
         return self.every * total / (2 * voxels * self.noise**2)
 

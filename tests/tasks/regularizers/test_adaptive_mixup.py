@@ -83,7 +83,7 @@ def avoids_contradictions(problem):
         mixed = small.composition.perturb(small.step(number, batch, seed=number)).batch
         conflict = (mixed.source.abs() - mixed.target).abs().mean().item()
         moved = ((mixed.source - where).abs() > 0.02).double().mean().item()
-        (first if number < 60 else last).append((conflict, moved))
+        (first if number < 20 else last).append((conflict, moved))
     (before, _), (after, moved) = (
         torch.tensor(part[-60:], dtype=torch.float64).mean(dim=0).tolist()
         for part in (first, last)

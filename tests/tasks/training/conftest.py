@@ -11,7 +11,7 @@ from tasks.training.cases import ARRAYS, open_case
 SHAPE = (12, 40, 44)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stored():
     """Write a digital pair: blobs of four tissues."""
 

@@ -76,6 +76,11 @@ def test_layers_probabilities_and_patches_are_checked_against_the_network():
     assert "regularizers[1]: no layer is called 'heat'; did you mean 'head'" in told
 
 
+def test_a_patch_that_shrinks_to_one_voxel_is_told():
+    with pytest.raises(UsageFault, match=r"mr.patch_size: one axis is at least 64"):
+        check(params(mr={"patch_size": [32, 32]}))
+
+
 def test_two_that_cannot_be_combined_are_told(monkeypatch):
     @dataclass(frozen=True)
     class Jealous(Regularizer):

@@ -41,17 +41,27 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+NAMES = ("a_mr", "b_mr", "c_mr")
+
+
+@pytest.fixture(scope="module")
+def pairs(stored, tmp_path_factory):
+    """Three stored pairs; of another three the second has a hole in its source."""
+    folder, files = tmp_path_factory.mktemp("pairs"), {}
+    for broken in (False, True):
+        for seed, name in enumerate(NAMES):
+            facts = {"seed": seed, "broken": broken and name == "b_mr"}
+            for kind, path in stored(folder / str(broken), name, **facts).items():
+                files[broken, f"{name}/{kind}"] = path
+    return files
+
+
 @pytest.fixture
-def order(stored, tmp_path):
+def order(pairs, tmp_path):
     """Arguments of ``fit`` for two training pairs and one to validate on."""
 
     def make(label="one", *, held_out="patients", broken=False, **changes):
-        names = ("a_mr", "b_mr", "c_mr")
-        files = {}
-        for seed, name in enumerate(names):
-            facts = {"seed": seed, "broken": broken and name == "b_mr"}
-            for kind, path in stored(tmp_path / "pairs", name, **facts).items():
-                files[f"{name}/{kind}"] = path
+        files = {name: path for (hole, name), path in pairs.items() if hole == broken}
         out, scratch = tmp_path / label / "out", tmp_path / label / "scratch"
         out.mkdir(parents=True)
         scratch.mkdir()
@@ -64,7 +74,7 @@ def order(stored, tmp_path):
         return {
             "out": out, "scratch": scratch, "task": "mr", "fold": 0, "seed": 1,
             "params": params.model_dump(mode="json"), "split": split,
-            "regions": dict.fromkeys(names, "thorax"), **files,
+            "regions": dict.fromkeys(NAMES, "thorax"), **files,
         }  # fmt: skip
 
     return make

@@ -19,7 +19,7 @@ TINY = {
     "tasks": ["mr"],
     "folds": 2,
     "network": {"name": "unet_plus_plus", "slices": 1, "width": 4},
-    "mr": {"patch_size": [32, 32]},
+    "mr": {"patch_size": [32, 64]},
     "steps": 1, "batch": 2, "validation_slices": 1,
 }  # fmt: skip
 

@@ -1,0 +1,57 @@
+"""Coarser grids of an image, and displacements carried from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.contracts import Level
+from tasks.registration.warping import look_up
+
+FEWEST_VOXELS = 8
+"""An axis is not made shorter than this: neither penalties nor windows mean anything there."""
+
+
+def levels(shape: Sequence[int], spacing_mm: Spacing, factors: Sequence[float]) -> list[Level]:
+    """The grid of each factor, in the order given.
+
+    A level's voxels are blocks of whole voxels, as near as can be to cubes of ``factor`` times
+    the smallest spacing: thick slices are not averaged before thin pixels have caught up.
+    """
+    return [_level(shape, spacing_mm, factor) for factor in factors]
+
+
+def _level(shape: Sequence[int], spacing_mm: Spacing, factor: float) -> Level:
+    side = factor * min(spacing_mm)
+    blocks = [
+        min(max(1, round(side / h)), max(1, n // FEWEST_VOXELS))
+        for n, h in zip(shape, spacing_mm, strict=True)
+    ]
+    count = [n // k for n, k in zip(shape, blocks, strict=True)]
+    step = [h * k for h, k in zip(spacing_mm, blocks, strict=True)]
+    first = [h * (k - 1) / 2 for h, k in zip(spacing_mm, blocks, strict=True)]
+    return Level(
+        (count[0], count[1], count[2]),
+        (step[0], step[1], step[2]),
+        (first[0], first[1], first[2]),
+        factor,
+    )
+
+
+def coarsened(image: Tensor, level: Level) -> Tensor:
+    """Block means of an image (1, C, Z, Y, X) of the finest grid on the level's grid."""
+    blocks = [n // m for n, m in zip(image.shape[2:], level.shape, strict=True)]
+    return functional.avg_pool3d(image, blocks, stride=blocks)
+
+
+def carried(u: Tensor, old: Level, new: Level) -> Tensor:
+    """A displacement (1, 3, Z, Y, X) [mm] of one level, linearly on the grid of another."""
+    axes = []
+    for a in range(3):
+        at = torch.arange(new.shape[a], dtype=u.dtype, device=u.device) * new.spacing_mm[a]
+        axes.append((at + new.offset_mm[a] - old.offset_mm[a]) / old.spacing_mm[a])
+    return look_up(u, torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])

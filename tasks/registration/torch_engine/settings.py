@@ -1,0 +1,90 @@
+"""The names and numbers of one registration by the torch engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data.faults import UsageFault
+from tasks.regularizers import REGULARIZERS
+from tasks.training.step import Regularizer, seams_of
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """One regularizer at the ``displacement`` seam and its weight in the objective.
+
+    Parameters
+    ----------
+    name, weight, options
+        As in ``params.yaml``; the similarity has weight 1.
+    """
+
+    name: str
+    weight: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Regularizer:
+        """The regularizer; one that cannot act here is a usage fault."""
+        built = REGULARIZERS.build(self.name, self.options)
+        if "displacement" not in seams_of(type(built)):
+            raise UsageFault(
+                f"regularizer {self.name!r} acts on a displacement",
+                got=", ".join(seams_of(type(built))),
+                code="not-a-displacement-penalty",
+            )
+        if getattr(built, "needs_inverse", False):
+            raise UsageFault(
+                f"regularizer {self.name!r} compares two displacements",
+                got="a registration in one direction",
+                remedy="leave it out",
+                code="needs-inverse",
+            )
+        return built
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, how space may deform, what that costs, and how it is searched.
+
+    Parameters
+    ----------
+    similarity, similarity_options
+        Name and parameters in ``tasks.similarities``.
+    deformation, deformation_options
+        Name and parameters in ``tasks.deformations``.
+    penalties
+        Regularizers of the displacement; their sum is added to the similarity's cost.
+    factors
+        Coarseness of each level relative to the smallest voxel side, coarse first.
+    iterations
+        Steps of Adam at each level.
+    step_mm
+        Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+    """
+
+    similarity: str = "mind"
+    similarity_options: Mapping[str, Any] = field(default_factory=dict)
+    deformation: str = "bspline"
+    deformation_options: Mapping[str, Any] = field(default_factory=dict)
+    penalties: tuple[Penalty, ...] = (Penalty("bending", 1.0),)
+    factors: tuple[float, ...] = (4.0, 2.0, 1.0)
+    iterations: tuple[int, ...] = (60, 60, 40)
+    step_mm: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) < 1:
+            raise UsageFault(
+                "factors holds one number of at least 1 for each level",
+                got=str(self.factors),
+                code="torch-levels",
+            )
+        if len(self.iterations) != len(self.factors) or min(self.iterations) < 1:
+            raise UsageFault(
+                f"iterations holds one positive number for each of {len(self.factors)} levels",
+                got=str(self.iterations),
+                code="torch-levels",
+            )
+        if self.step_mm <= 0:
+            raise UsageFault("step_mm is positive", got=str(self.step_mm), code="torch-step")
