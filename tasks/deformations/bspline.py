@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tasks.deformations import DEFORMATIONS
 from tasks.registration.torch_engine.contracts import Level
+from tasks.registration.torch_engine.separable import separable
 
 
 @DEFORMATIONS.register("bspline")
@@ -37,18 +39,15 @@ class BSpline:
         if self.grid_mm <= 0:
             raise ValueError(f"grid_mm must be positive [mm], got {self.grid_mm}")
 
-    def start(self, u: Tensor, level: Level) -> Tensor:
-        """Least-squares control points of ``u`` (1, 3, Z, Y, X) [mm]."""
-        # Fitted in double precision: control points that reach few voxels are ill-determined.
-        bases = (basis.double() for basis in self._bases(u, level))
-        inverses = [torch.linalg.pinv(basis, rtol=1e-6) for basis in bases]
-        return _product(u.double(), inverses).to(u)
+    def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Least-squares control points of ``u`` (1, 3, Z, Y, X) [mm], and their spline."""
+        bases = self._bases(level)
+        # Control points that reach few voxels are ill-determined: fitted in double precision.
+        inverses = [torch.linalg.pinv(basis, rtol=1e-6).to(u.device) for basis in bases]
+        bases = [basis.to(u) for basis in bases]
+        return separable(u.double(), inverses).to(u), lambda points: separable(points, bases)
 
-    def displacement(self, parameters: Tensor, level: Level) -> Tensor:
-        """The spline on the level's grid, (1, 3, Z, Y, X) [mm]."""
-        return _product(parameters, self._bases(parameters, level))
-
-    def _bases(self, like: Tensor, level: Level) -> list[Tensor]:
+    def _bases(self, level: Level) -> list[Tensor]:
         """For each axis, the weight of each control point at each voxel (voxels, points)."""
         apart = self.grid_mm * level.factor
         bases = []
@@ -58,13 +57,5 @@ class BSpline:
             far = (at[:, None] - torch.arange(-1, points - 1)).abs()
             near = 2 / 3 - far**2 + far**3 / 2
             outer = (2 - far).clamp(min=0) ** 3 / 6
-            bases.append(torch.where(far < 1, near, outer).to(like))
+            bases.append(torch.where(far < 1, near, outer))
         return bases
-
-
-def _product(values: Tensor, matrices: list[Tensor]) -> Tensor:
-    """One matrix (to, from) along each spatial axis of (B, C, Z, Y, X)."""
-    along_z, along_y, along_x = matrices
-    planes = along_y @ (values @ along_x.T)
-    deep: Tensor = along_z @ planes.flatten(3)
-    return deep.unflatten(3, planes.shape[3:])

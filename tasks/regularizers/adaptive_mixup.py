@@ -24,7 +24,7 @@ one and 0.7 of the other, or the reverse) would have to choose first."""
 @REGULARIZERS.register("adaptive_mixup")
 @dataclass(frozen=True)
 class AdaptiveMixup(Regularizer):
-    r"""Mixup whose shares come from a learned interval, :math:`\lambda = \alpha + \Delta\,\epsilon`.
+    r"""Mixup with shares from a learned interval, :math:`\lambda = \alpha + \Delta\,\epsilon`.
 
     With :math:`\epsilon \sim U(0, 1)` and a policy
     :math:`(\alpha, \Delta, 1 - \alpha - \Delta) = \mathrm{softmax}(W s_{ij})` that sees how far
@@ -126,7 +126,7 @@ def _distances(batch: Batch, partner: Tensor) -> Tensor:
 
 
 def _look(source: Tensor) -> Tensor:
-    """What the discriminator sees: 1, mean, mean of squares, of fourth powers, roughness; (B, 5)."""
+    """What the discriminator sees: 1, means of the powers 1, 2 and 4, and roughness; (B, 5)."""
     flat = source.flatten(1)
     rough = source.diff(dim=-1).flatten(1)
     jumps = rough.square().mean(dim=1) if rough.shape[1] else flat.new_zeros(flat.shape[0])

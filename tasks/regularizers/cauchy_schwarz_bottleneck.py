@@ -21,7 +21,7 @@ TINY = 1e-8
 @REGULARIZERS.register("cauchy_schwarz_bottleneck")
 @dataclass(frozen=True)
 class CauchySchwarzBottleneck(Regularizer):
-    r"""Prediction and compression without distributions, :math:`D_{CS}(y; \hat y | x) + \beta I_{CS}(x; t)`.
+    r"""Prediction plus compression, :math:`D_{CS}(y; \hat y | x) + \beta I_{CS}(x; t)`.
 
     Over *N* voxels with source values *x* (slices as components), features *t*, target *y* and
     prediction :math:`\hat y`, with Gaussian Gram matrices *K* of *x*, *Q* of *t*, *L* of *y*,

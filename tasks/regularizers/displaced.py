@@ -34,4 +34,6 @@ def gradient_at(
 
 def length_of(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean length of all tensors taken as one vector; a scalar."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+    lengths = torch.stack([torch.linalg.vector_norm(t) for t in tensors])
+    length: Tensor = torch.linalg.vector_norm(lengths)
+    return length

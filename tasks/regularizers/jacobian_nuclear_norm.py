@@ -17,7 +17,7 @@ from tasks.training.step import Regularizer, Step, missing_layers
 @REGULARIZERS.register("jacobian_nuclear_norm")
 @dataclass(frozen=True)
 class JacobianNuclearNorm(Regularizer):
-    r"""Low-rank Jacobian by noise: :math:`\tfrac12(\|J_g\|_F^2 + \|J_h\|_F^2)` for :math:`f = g \circ h`.
+    r"""Half the squared norms :math:`\|J_g\|_F^2 + \|J_h\|_F^2` for :math:`f = g \circ h`.
 
     The least value of this mean over all ways of writing *f* as a composition is the nuclear
     norm :math:`\|J_f\|_*` (sum of singular values), so penalising it penalises the rank, without

@@ -91,7 +91,7 @@ class ManifoldMixup(Regularizer):
         return self.layers or (INPUT, *before_head(model))
 
     def _drawn(self, step: Step) -> tuple[str, Mixture]:
-        """This step's layer and mixture: the same at every moment of the step."""
+        """Layer and mixture of the step: the same at each of its moments."""
         rng = step.rng
         candidates = self._candidates(step.model)
         layer = candidates[int(torch.randint(len(candidates), (), generator=rng))]

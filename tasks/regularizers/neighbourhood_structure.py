@@ -87,9 +87,7 @@ class NeighbourhoodStructure(Regularizer):
         wanted = places.rows(cell_patches(step.batch.target, grid, self.detail))
         if len(wanted) < 3:
             return step.prediction.new_zeros(())
-        x, a = (
-            neighbourhoods(rows, self.temperature) for rows in (wanted, places.rows(feature))
-        )
+        x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, places.rows(feature)))
         walk_x, walk_a, value = x, a, divergence_of_rows(x, a)
         for level in range(2, self.levels + 1):
             walk_x, walk_a = walk_x @ x, walk_a @ a

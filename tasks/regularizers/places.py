@@ -44,6 +44,6 @@ def on_grid(values: Tensor, grid: Sequence[int]) -> Tensor:
     """Means of (B, C, [Z,] Y, X) over the cells of a coarser grid; (B, C, *grid)."""
     if tuple(values.shape[2:]) == tuple(grid):
         return values
-    pool = functional.adaptive_avg_pool3d if len(grid) == 3 else functional.adaptive_avg_pool2d
-    pooled: Tensor = pool(values, list(grid))
-    return pooled
+    if len(grid) == 3:
+        return functional.adaptive_avg_pool3d(values, (grid[0], grid[1], grid[2]))
+    return functional.adaptive_avg_pool2d(values, (grid[0], grid[1]))

@@ -16,13 +16,13 @@ from tasks.training.step import Regularizer, Step
 @REGULARIZERS.register("surrogate_sharpness")
 @dataclass(frozen=True)
 class SurrogateSharpness(Regularizer):
-    r"""Length of the mean output's gradient, :math:`\|\nabla_\theta h\|`, :math:`h=\overline{f_\theta(x)}`.
+    r"""Length of the gradient, :math:`\|\nabla_\theta h\|`, of the mean output *h*.
 
-    To first order, times :math:`\rho` it is the most by which weights within a ball of radius
-    :math:`\rho` can raise the mean prediction over the body. It is the *output's* sharpness, not
-    the loss's (``gradient_norm``, ``finite_difference_gradient``): it is not zero where the loss
-    is, and the paper bounds the sharpness on unseen data by that on the data seen. Its gradient
-    is the Hessian of *h* times the unit vector *n* along its gradient, here
+    To first order, the length times :math:`\rho` is the most by which weights within a ball of
+    radius :math:`\rho` can raise the mean prediction over the body. It is the *output's*
+    sharpness, not the loss's (``gradient_norm``, ``finite_difference_gradient``): it is not zero
+    where the loss is, and the paper bounds the sharpness on unseen data by that on the data
+    seen. Its gradient is the Hessian of *h* times the unit vector *n* along its gradient, here
 
     .. math:: \frac{\nabla h(\theta + r\,n) - \nabla h(\theta)}{r}
 
@@ -86,9 +86,7 @@ class SurrogateSharpness(Regularizer):
         def height() -> Tensor:
             return _mean_output(step, step.forward(step.batch.source))
 
-        here = torch.autograd.grad(
-            height(), parameters, allow_unused=True, materialize_grads=True
-        )
+        here = torch.autograd.grad(height(), parameters, allow_unused=True, materialize_grads=True)
         length = length_of(here)
         if length == 0:
             return

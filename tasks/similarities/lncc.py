@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.separable import separable
 from tasks.similarities import SIMILARITIES
 
 
@@ -47,12 +48,10 @@ class LNCC:
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
         """Between features (1, C, Z, Y, X) of variance 1; a scalar in [0, 1]."""
-        radii = [max(1, round(self.window_mm / step / 2)) for step in spacing_mm]
+        boxes = self._boxes(weight, spacing_mm)
 
         def local(values: Tensor) -> Tensor:
-            return functional.avg_pool3d(
-                values, [2 * r + 1 for r in radii], 1, radii, count_include_pad=True
-            )
+            return separable(values, boxes)
 
         inside = local(weight).clamp(min=1e-6)
         a, b = local(weight * fixed) / inside, local(weight * moved) / inside
@@ -61,3 +60,12 @@ class LNCC:
         covariance = local(weight * fixed * moved) / inside - a * b
         alike = (covariance**2 / (variance_a * variance_b)).mean(dim=1, keepdim=True)
         return 1 - (weight * alike).sum() / weight.sum().clamp(min=1e-6)
+
+    def _boxes(self, like: Tensor, spacing_mm: Spacing) -> list[Tensor]:
+        """For each axis, which voxels lie in the window of which (voxels, voxels)."""
+        boxes = []
+        for n, step in zip(like.shape[2:], spacing_mm, strict=True):
+            radius = max(1, round(self.window_mm / step / 2))
+            at = torch.arange(n, device=like.device)
+            boxes.append(((at[:, None] - at).abs() <= radius).to(like) / (2 * radius + 1))
+        return boxes

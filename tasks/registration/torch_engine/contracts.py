@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,10 +51,9 @@ class Similarity(Protocol):
 class Deformation(Protocol):
     """A family of displacements u (1, 3, Z, Y, X) [mm], components along the array axes."""
 
-    def start(self, u: Tensor, level: Level) -> Tensor:
-        """Parameters whose displacement on the level's grid is nearest to ``u``."""
-        ...
+    def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Parameters to start from, and the displacement on the level's grid that any have.
 
-    def displacement(self, parameters: Tensor, level: Level) -> Tensor:
-        """The displacement of the parameters on the level's grid, differentiable."""
+        Those returned give ``u``, or what the family has nearest to it.
+        """
         ...

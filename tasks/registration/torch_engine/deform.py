@@ -19,6 +19,9 @@ from tasks.registration.torch_engine.pyramid import carried, coarsened, levels
 from tasks.registration.torch_engine.settings import Settings
 from tasks.similarities import SIMILARITIES
 
+FEWEST_VOXELS = 4
+"""Along each axis: with fewer there is nothing to bend."""
+
 TAILS_PERCENT = 0.5
 """Darkest and brightest share of the masked voxels that is clipped."""
 
@@ -58,6 +61,13 @@ class Pair:
                 got=f"shapes {self.fixed.grid.shape} and {self.moving.grid.shape}",
                 remedy="resample the moving scan onto the fixed one",
                 code="grids-differ",
+            )
+        if min(self.fixed.grid.shape) < FEWEST_VOXELS:
+            raise DataFault(
+                f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
+                got=f"shape {self.fixed.grid.shape}",
+                remedy="give a thicker scan or a finer grid_spacing_mm",
+                code="extent-too-small",
             )
         for image, mask, name in (
             (self.fixed, self.fixed_mask, "fixed"),

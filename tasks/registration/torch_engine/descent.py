@@ -70,8 +70,8 @@ def descend(
     step_mm: float,
 ) -> tuple[Tensor, list[float]]:
     """The displacement after ``iterations`` steps from ``u``, and the objective at each step."""
-    level = scene.level
-    parameters = deformation.start(u, level).detach().requires_grad_()
+    start, displacement = deformation.around(u.detach(), scene.level)
+    parameters = start.requires_grad_()
     search = torch.optim.Adam([parameters], lr=step_mm)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(
         search, T_max=iterations, eta_min=LAST_STEP * step_mm
@@ -79,9 +79,9 @@ def descend(
     course: list[float] = []
     for _ in range(iterations):
         search.zero_grad()
-        value = objective(deformation.displacement(parameters, level), scene)
+        value = objective(displacement(parameters), scene)
         value.backward()  # type: ignore[no-untyped-call]
         course.append(value.item())
         search.step()
         fall.step()
-    return deformation.displacement(parameters.detach(), level), course
+    return displacement(parameters.detach()), course

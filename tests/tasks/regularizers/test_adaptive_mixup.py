@@ -75,9 +75,7 @@ def avoids_contradictions(problem):
     """
     small = problem("adaptive_mixup", model=Valley(), learning_rate=0.3, every=1)
     where = torch.tensor([-1.0, 0.0, 1.0, -1.0, 1.0, 0.0], dtype=torch.float64).view(-1, 1, 1, 1)
-    batch = replace(
-        small.batch, source=where, target=where.abs(), mask=torch.ones_like(where)
-    )
+    batch = replace(small.batch, source=where, target=where.abs(), mask=torch.ones_like(where))
     first, last = [], []
     for number in range(300):
         mixed = small.composition.perturb(small.step(number, batch, seed=number)).batch
@@ -85,8 +83,7 @@ def avoids_contradictions(problem):
         moved = ((mixed.source - where).abs() > 0.02).double().mean().item()
         (first if number < 20 else last).append((conflict, moved))
     (before, _), (after, moved) = (
-        torch.tensor(part[-60:], dtype=torch.float64).mean(dim=0).tolist()
-        for part in (first, last)
+        torch.tensor(part[-60:], dtype=torch.float64).mean(dim=0).tolist() for part in (first, last)
     )
     return after < 0.7 * before and moved > 0.25
 

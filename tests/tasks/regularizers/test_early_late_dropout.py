@@ -72,9 +72,7 @@ def trained(problem, weight, **options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Identity(), nn.Conv2d(40, 1, 1, bias=False)).double()
     nn.init.zeros_(model[1].weight)
-    small = problem(
-        "early_late_dropout", weight=weight, model=model, layers=("0",), **options
-    )
+    small = problem("early_late_dropout", weight=weight, model=model, layers=("0",), **options)
     rng = torch.Generator().manual_seed(4)
     draw = lambda *shape: torch.randn(shape, generator=rng, dtype=torch.float64)  # noqa: E731
     source, unseen = draw(30, 40, 1, 1), draw(500, 40, 1, 1)

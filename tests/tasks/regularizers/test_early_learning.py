@@ -8,6 +8,7 @@ from torch import nn
 
 from data.faults import UsageFault
 from tasks.regularizers.early_learning import EarlyLearning
+from tasks.training.checkpoint import load_checkpoint, save_checkpoint
 from tasks.training.step import Regularizer
 
 
@@ -74,6 +75,20 @@ def test_with_a_mean_the_gradient_is_still_the_derivative(problem):
     (slope,) = torch.autograd.grad(at(5.0), [small.model.weight])
     measured = (at(5.0 + 1e-6) - at(5.0 - 1e-6)).item() / 2e-6
     assert slope.item() == pytest.approx(measured, rel=1e-6)
+
+
+def test_the_mean_survives_a_checkpoint(problem, tmp_path):
+    small, resumed = remembered(problem), problem("early_learning", model=scaling(5.0))
+    save_checkpoint(tmp_path, small.composition.state())
+    resumed.composition.restore(load_checkpoint(tmp_path))
+    batch = replace(small.batch, source=small.batch.target)
+    for each in (small, resumed):
+        each.composition.project(each.step(2))
+    assert small.objective(small.step(3, batch)) == resumed.objective(resumed.step(3, batch))
+    assert (
+        small.objective(small.step(3, batch))
+        > small.composition.evaluate(small.step(3, batch)).terms["l1"]
+    )
 
 
 def test_a_memory_of_one_is_refused(problem):

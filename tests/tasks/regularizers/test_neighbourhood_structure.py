@@ -96,7 +96,9 @@ def shared_neighbours(problem, weight):
         optimizer.step()
     source, target = scene(2)
     with torch.no_grad():
-        near = [torch.cdist(v.flatten(2)[0].T, v.flatten(2)[0].T) for v in (target, model[:2](source))]
+        near = [
+            torch.cdist(v.flatten(2)[0].T, v.flatten(2)[0].T) for v in (target, model[:2](source))
+        ]
     nearest = [n.argsort(dim=1)[:, 1:11] for n in near]
     shared = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(*nearest, strict=True)]
     return sum(shared) / (10 * len(shared))

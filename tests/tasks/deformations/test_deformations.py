@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from data.faults import UsageFault
+from tasks.deformations import DEFORMATIONS
+from tasks.registration.torch_engine.contracts import Level
+
+LEVEL = Level((6, 9, 11), (3.0, 2.0, 1.0), (1.5, 0.0, 0.5), 2.0)
+
+
+def positions(level=LEVEL):
+    axes = [
+        offset + step * torch.arange(n, dtype=torch.float64)
+        for n, step, offset in zip(level.shape, level.spacing_mm, level.offset_mm, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+@pytest.fixture
+def affine():
+    matrix = torch.tensor([[0.1, 0.2, -0.3], [0.05, -0.2, 0.1], [0.2, 0.0, 0.3]]).double()
+    shift = torch.tensor([1.0, -2.0, 3.0]).double().view(3, 1, 1, 1)
+    return (torch.einsum("ij,jzyx->izyx", matrix, positions()) + shift)[None]
+
+
+@pytest.mark.parametrize("name", DEFORMATIONS.names())
+def test_an_affine_start_is_within_reach(name, affine):
+    start, displacement = DEFORMATIONS.build(name, {}).around(affine, LEVEL)
+    torch.testing.assert_close(displacement(start), affine, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DEFORMATIONS.names())
+def test_the_displacement_follows_its_parameters(name, affine):
+    start, displacement = DEFORMATIONS.build(name, {}).around(affine, LEVEL)
+    start = start.requires_grad_()
+    assert torch.autograd.gradcheck(displacement, [start], fast_mode=True)
+    (slope,) = torch.autograd.grad(displacement(start).sum(), [start])
+    assert (slope > 0).all()  # no parameter is out of play
+
+
+def test_every_parameter_moved_alike_moves_every_voxel_alike(affine):
+    for name in DEFORMATIONS.names():
+        start, displacement = DEFORMATIONS.build(name, {}).around(affine, LEVEL)
+        torch.testing.assert_close(displacement(start + 0.7), affine + 0.7, rtol=0, atol=1e-6)
+
+
+def test_the_spline_agrees_with_itk():
+    model = DEFORMATIONS.build("bspline", {"grid_mm": 3.0})
+    start, displacement = model.around(torch.zeros((1, 3, *LEVEL.shape)).double(), LEVEL)
+    rng = torch.Generator().manual_seed(0)
+    points = torch.randn(start.shape, generator=rng, dtype=torch.float64)
+    spline = sitk.BSplineTransform(3, 3)
+    mesh = [n - 3 for n in points.shape[:1:-1]]
+    spline.SetTransformDomainOrigin((0.0, 0.0, 0.0))
+    spline.SetTransformDomainPhysicalDimensions([6.0 * n for n in mesh])
+    spline.SetTransformDomainMeshSize(mesh)
+    spline.SetParameters(points[0].flip(0).flatten().tolist())  # ITK's components are x, y, z
+    where = positions().flatten(1).T.flip(1).tolist()
+    moved = np.array([spline.TransformPoint(p) for p in where]) - np.array(where)
+    found = displacement(points)[0].flatten(1).T.flip(1)
+    np.testing.assert_allclose(found, moved, atol=1e-12)
+
+
+def test_a_halved_factor_halves_the_distance_of_control_points():
+    model = DEFORMATIONS.build("bspline", {"grid_mm": 2.0})
+    u = torch.zeros((1, 3, 6, 9, 11))
+    count = lambda factor: model.around(u, Level(*vars_of(LEVEL), factor))[0].shape[2]  # noqa: E731
+    assert count(4.0) == 16.5 // 8 + 4
+    assert count(2.0) == 16.5 // 4 + 4
+
+
+def vars_of(level):
+    return level.shape, level.spacing_mm, level.offset_mm
+
+
+def test_a_dense_correction_spreads_as_a_gaussian():
+    model = DEFORMATIONS.build("dense", {"smoothing_mm": 1.5})
+    u = torch.zeros((1, 3, *LEVEL.shape)).double()
+    start, displacement = model.around(u, LEVEL)
+    start[0, 1, 3, 4, 5] = 1.0
+    found = displacement(start)[0, 1]
+    # sigma = 1.5 mm x factor 2 = 3 mm: one voxel along z, one and a half along y, three along x.
+    centre = found[3, 4, 5]
+    assert found[4, 4, 5] / centre == pytest.approx(np.exp(-1 / 2), rel=0.2)
+    assert found[3, 4, 8] / centre == pytest.approx(np.exp(-1 / 2), rel=0.2)
+    assert displacement(torch.zeros_like(start)).abs().max() == 0
+
+
+def test_without_smoothing_every_voxel_is_by_itself():
+    model = DEFORMATIONS.build("dense", {"smoothing_mm": 0.0})
+    u = torch.zeros((1, 3, *LEVEL.shape))
+    start, displacement = model.around(u, LEVEL)
+    start[0, 1, 3, 4, 5] = 1.0
+    assert torch.equal(displacement(start), start)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("bspline", {"grid_mm": 0.0}), ("dense", {"smoothing_mm": -1.0})]
+)
+def test_impossible_options_are_refused(name, options):
+    with pytest.raises(UsageFault, match="must be"):
+        DEFORMATIONS.build(name, options)
