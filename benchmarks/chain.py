@@ -43,7 +43,7 @@ def measure() -> str:
             "|---|---|---|",
             f"| run when all is current | {second['wall_s']:.1f} s | 15 s |",
             f"| peak memory, all processes (sum of PSS) | {first['peak_gib']:.2f} GiB | 6 GB |",
-            f"| dispatch of a unit ({UNITS} without work, 2 workers) | {dispatch_ms:.1f} ms | 20 ms |",
+            f"| dispatch, {UNITS} units without work, 2 workers | {dispatch_ms:.1f} ms | 20 ms |",
         ]
     )
 

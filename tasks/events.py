@@ -15,8 +15,10 @@ def emit(kind: str, **fields: Any) -> None:
     """Append one event. A full disk or a lost folder must not stop the science: it is dropped.
 
     Kinds: ``stage_started`` (stage), ``units_planned`` (stage, total, reused),
-    ``unit_done`` (stage, unit, seconds, reused, excluded, done, total, eta_s),
-    ``step`` (stage, unit, step and total for progress within the unit, and any numbers), ``note`` (stage, text), ``stage_done`` (stage).
+    ``unit_done`` (stage, unit, seconds, reused, excluded, done, total, eta_s), ``unit_failed``
+    (stage, unit, error), ``excluded`` (stage, unit, code, where, rule, got, remedy),
+    ``step`` (stage, unit, step and total for progress within the unit, and any numbers),
+    ``note`` (stage, text), ``stage_done`` (stage).
     """
     path = os.environ.get(VARIABLE)
     if not path:

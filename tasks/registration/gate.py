@@ -28,6 +28,12 @@ class GateParams(Section):
     """95th percentile of the displacement beyond the rigid step that is believable [mm]."""
     max_similarity_loss: float = Field(0.05, ge=0, le=1)
     """Share of the edge agreement that a step may lose before it is thrown away [1]."""
+    min_information_gain: float = Field(0.05, ge=0)
+    """Share by which (normalised mutual information - 1) must grow in a deformable step that moves
+    tissue by more than ``still_mm``; one that gains less is thrown away [1]."""
+    still_mm: float = Field(3.0, ge=0)
+    """95th percentile of the displacement beyond the rigid step that needs no gain to be believed
+    [mm]."""
     max_dice_loss: float = Field(0.03, ge=0, le=1)
     """Overlap of the bodies that a step may lose before it is thrown away [1]."""
     max_covered_loss: float = Field(0.1, ge=0, le=1)
@@ -86,6 +92,10 @@ def _rejection(
         return f"edge agreement fell from {before.edges:.4f} to {now.edges:.4f}"
     if now.information < before.information and now.edges < before.edges:
         return f"mutual information fell from {before.information:.4f} to {now.information:.4f}"
+    if now.local_p95_mm > gate.still_mm and now.information - 1 < (before.information - 1) * (
+        1 + gate.min_information_gain
+    ):
+        return f"moves by {now.local_p95_mm:.0f} mm and gains no mutual information"
     if now.dice < before.dice - gate.max_dice_loss:
         return f"the bodies' overlap fell from {before.dice:.3f} to {now.dice:.3f}"
     if now.covered < before.covered - gate.max_covered_loss:

@@ -33,12 +33,12 @@ class Registered:
         The moving scan under it.
     unregistered
         The moving scan as it came.
+    rigid
+        Displacement of the rigid step; ``None`` when it failed.
     judgement
         Step, verdict, reason.
-    measured
-        Figures of each step that ran.
     quality
-        The same as plain JSON.
+        Verdict and the figures of each step as plain JSON.
     """
 
     grid: Grid
@@ -49,7 +49,6 @@ class Registered:
     unregistered: Moved
     rigid: Displacement | None
     judgement: Judgement
-    measured: Mapping[StepName, StepMeasures]
     quality: Mapping[str, Any]
 
 
@@ -93,7 +92,6 @@ def register(
         unregistered=moved["identity"],
         rigid=rigid,
         judgement=judgement,
-        measured=measured,
         quality=_quality(preset, steps, judgement, measured),
     )
 

@@ -57,7 +57,7 @@ def fit(
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
     """
-    recipe = TrainingParams.model_validate(params, strict=False)
+    recipe = TrainingParams.model_validate(params, strict=False).of_task(task)
     scaling = recipe.recipe(task).source_scaling
     names = sorted({*split["train"], *split["validation"]})
     cases = {

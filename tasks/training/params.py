@@ -40,6 +40,8 @@ class SourceRecipe(Section):
     """Training patch and sliding window (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
     source_scaling: SourceScaling = SourceScaling()
     """How intensities become the network's input."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps of this source's networks. Null: ``training.steps``."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -147,6 +149,10 @@ class TrainingParams(Section):
         if not self.losses or not any(loss.weight > 0 for loss in self.losses):
             raise ValueError("losses must hold at least one of weight above 0")
         return self
+
+    def of_task(self, task: Task) -> TrainingParams:
+        """The same params with what is particular to this source filled in."""
+        return self.model_copy(update={"steps": self.recipe(task).steps or self.steps})
 
     def recipe(self, task: Task) -> SourceRecipe:
         """What is particular to this source."""

@@ -88,12 +88,16 @@ def _unit(
             "task": task,
             "fold": number,
             "seed": context.seed,
-            "params": params.model_dump(mode="json", exclude=UNUSED_BY_A_UNIT),
+            "params": params.model_dump(mode="json", exclude=_unused(task)),
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in cases if fact.case in read},
         },
         plugins=plugin_modules(params),
     )
+
+
+def _unused(task: Task) -> set[str]:
+    return UNUSED_BY_A_UNIT | ({"mr", "cbct"} - {task})
 
 
 def _tell(task: Task, made: Sequence[Fold], params: TrainingParams) -> None:

@@ -23,7 +23,8 @@ def shapes(tmp_path, monkeypatch):
     )
     (package / "square.py").write_text(
         "from dataclasses import dataclass\nfrom toy_shapes import SHAPES\n"
-        "@SHAPES.register('square')\n@dataclass(frozen=True)\nclass Square:\n    side: float = 1.0\n"
+        "@SHAPES.register('square')\n@dataclass(frozen=True)\n"
+        "class Square:\n    side: float = 1.0\n"
         "    def __post_init__(self):\n"
         "        if self.side <= 0: raise ValueError(f'side must be positive, got {self.side}')\n"
     )
@@ -75,7 +76,8 @@ def test_a_member_that_can_change_is_refused():
 
 def test_a_strangers_entry_point_is_found(shapes, tmp_path, monkeypatch):
     (tmp_path / "strangers_shape.py").write_text(
-        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Circle:\n    r: float = 1.0\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\nclass Circle:\n    r: float = 1.0\n"
     )
     point = EntryPoint("circle", "strangers_shape:Circle", "toy.shapes")
     monkeypatch.setattr(

@@ -36,7 +36,7 @@ class Deformed:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two volumes on one grid, where to look in each, and how stiff the moving one is.
+    """Two volumes on one grid, where to look in each, and how stiff the tissue is.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Pair:
     fixed_mask, moving_mask
         Where to look (Z, Y, X), not 0.
     stiffness
-        Relative stiffness (Z, Y, X) of the fixed grid for penalties that know tissues.
+        Relative stiffness (Z, Y, X) on their grid, 1 for soft tissue, for penalties that use it.
     """
 
     fixed: Volume

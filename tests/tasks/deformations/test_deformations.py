@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -66,13 +68,9 @@ def test_the_spline_agrees_with_itk():
 def test_a_halved_factor_halves_the_distance_of_control_points():
     model = DEFORMATIONS.build("bspline", {"grid_mm": 2.0})
     u = torch.zeros((1, 3, 6, 9, 11))
-    count = lambda factor: model.around(u, Level(*vars_of(LEVEL), factor))[0].shape[2]  # noqa: E731
+    count = lambda factor: model.around(u, replace(LEVEL, factor=factor))[0].shape[2]  # noqa: E731
     assert count(4.0) == 16.5 // 8 + 4
     assert count(2.0) == 16.5 // 4 + 4
-
-
-def vars_of(level):
-    return level.shape, level.spacing_mm, level.offset_mm
 
 
 def test_a_dense_correction_spreads_as_a_gaussian():

@@ -32,6 +32,7 @@ def folded(percent):
     [
         (replace(BEST, edges=0.10), "edge agreement fell"),
         (replace(BEST, edges=0.149, information=1.05), "mutual information fell"),
+        (replace(BEST, information=1.101, edges=0.149), "gains no mutual information"),
         (replace(BEST, dice=0.85), "overlap fell"),
         (replace(BEST, covered=0.80), "leaves the field"),
         (replace(BEST, local_p95_mm=200.0), "beyond the rigid step"),
@@ -42,6 +43,12 @@ def test_a_deformable_step_that_made_it_worse_falls_back_to_rigid_and_says_why(d
     found = verdict(deformable=deformable)
     assert (found.step, found.verdict) == ("rigid", "suspect")
     assert words in found.reason
+
+
+def test_a_pair_that_was_aligned_already_is_not_flagged_for_staying_so():
+    still = replace(BETTER, information=1.1001, local_p95_mm=0.8)
+    found = verdict(deformable=still)
+    assert (found.step, found.verdict) == ("deformable", "pass")
 
 
 def test_a_step_that_crashed_is_told_in_the_reason():

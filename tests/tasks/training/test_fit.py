@@ -206,6 +206,12 @@ def test_the_description_says_what_was_trained_on(order):
     assert told.spacing_mm == (3.0, 2.0, 2.0)
 
 
+def test_a_source_can_have_its_own_number_of_steps(order):
+    arguments = order(steps=6, mr={"patch_size": [32, 32], "steps": 2})
+    fit(**arguments)
+    assert [row["step"] for row in read_table(arguments["out"] / "history.csv")] == ["2"]
+
+
 def test_a_slab_that_validates_is_never_seen_in_training(order, monkeypatch):
     seen = {}
 

@@ -91,9 +91,10 @@ def test_a_second_run_trains_nothing_and_a_changed_step_count_trains_all(workspa
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     stage.run(context, params())
     stage.run(context, params())
+    stage.run(context, params(cbct={"patch_size": [64, 64]}))  # of another source
     stage.run(context, params(steps=2))
     planned = [(e["total"], e["reused"]) for e in events(tmp_path, "units_planned")]
-    assert planned == [(2, 0), (2, 2), (2, 0)]
+    assert planned == [(2, 0), (2, 2), (2, 2), (2, 0)]
 
 
 def test_a_source_without_pairs_is_listed_and_the_others_are_trained(workspace):

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from data.faults import DataFault, UsageFault
@@ -107,8 +108,6 @@ def test_every_displacement_penalty_works_in_the_engine_and_lowers_itself(name):
 
 
 def _value(name, options, vectors):
-    import torch
-
     field = torch.from_numpy(np.array(vectors))[None].double()
     return REGULARIZERS.build(name, options).displacement(field, SPACING).item()
 

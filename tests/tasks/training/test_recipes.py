@@ -1,0 +1,13 @@
+"""What differs between sources stands in its recipe, and only there."""
+
+from __future__ import annotations
+
+from tasks.training.params import TrainingParams
+
+
+def test_one_sources_number_of_steps_is_used_for_the_other():
+    params = TrainingParams.model_validate_json(
+        '{"steps": 500, "mr": {"patch_size": [64, 64], "steps": 1000}}'
+    )
+    assert params.of_task("mr").steps == 1000
+    assert params.of_task("cbct").steps == 500
