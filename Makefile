@@ -34,10 +34,10 @@ types: setup  ## mypy, strict
 	mypy
 
 test: lint types  ## Lint, types, tests (under 15 minutes on 2 cores)
-	pytest
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup
 
 test-all: lint types  ## Also the tests that take minutes each
-	pytest -m ""
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup -m ""
 
 dag: setup  ## Render dvc.yaml from tasks/table.py
 	python -m tasks dag

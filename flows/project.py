@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Project:
     name: str
     steps: tuple[Step, ...]
     workspace: Path = Path()
+    check: Callable[[tuple[Step, ...]], None] = lambda steps: None
+    """Told what will be built before anything is started; raises :class:`UsageFault`."""
 
     def step(self, name: str) -> Step | None:
         """The stage of that name, if it is among the stages to build."""
@@ -112,7 +115,16 @@ def open_project(root: Path, workspace: Path) -> Project:
     )
     if params.cohort is None:
         _require_scans(root, layout.raw)
-    return Project(root, "demo" if layout.is_root else workspace.name, steps, workspace)
+
+    def check(planned: tuple[Step, ...]) -> None:
+        if any(step.name == "training" for step in planned):
+            from tasks.training.check import check as check_training
+
+            # Names and layers must be right before an hour of registration, not after.
+            check_training(params.training, where=f"{workspace / 'params.yaml'}: training")
+
+    name = "demo" if layout.is_root else workspace.name
+    return Project(root, name, steps, workspace, check)
 
 
 def _require_scans(root: Path, raw: Path) -> None:

@@ -56,6 +56,7 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
     steps = to_build(project)
     if not steps:
         return []
+    project.check(steps)
     work = dataclasses.replace(project, steps=steps)
     record = new_record(project.root)
     console.print(

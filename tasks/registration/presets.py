@@ -47,6 +47,8 @@ weight 50 the mean error was two thirds larger, at 6000 on a grid of 24 mm elast
 _DEMO_HEAD_NECK = replace(_DEMO, pyramid_factors=(2, 2, 1))
 """A factor of 3 is wider than the skull's wall."""
 
+_DEMO_HEAD_NECK_MR = replace(_DEMO_HEAD_NECK, bins=32, iterations=(300, 300, 300))
+
 _DEMO_BELLY = replace(_DEMO, pyramid="smoothing", pyramid_factors=(2, 1, 1))
 """Organs hardly differ on a cone-beam CT: every voxel counts, at every level."""
 
@@ -59,6 +61,7 @@ def _demo(
     *,
     flatten_mm: float = 0.0,
     ct_window_hu: tuple[float, float] = (-1000.0, 1500.0),
+    mask_margin_mm: float = 8.0,
 ) -> Preset:
     return Preset(
         f"{name}_demo",
@@ -66,7 +69,7 @@ def _demo(
         rigid=_DEMO_RIGID,
         ct_window_hu=ct_window_hu,
         flatten_mm=flatten_mm,
-        mask_margin_mm=8.0,
+        mask_margin_mm=mask_margin_mm,
     )
 
 
@@ -80,7 +83,13 @@ PRESETS: dict[str, Preset] = {
         Preset("cbct_HN", _CBCT),
         Preset("cbct_TH", _CBCT),
         _demo("mr_AB", _DEMO),
-        _demo("mr_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),
+        _demo(
+            "mr_HN",
+            _DEMO_HEAD_NECK_MR,
+            flatten_mm=30.0,
+            ct_window_hu=_SOFT_TISSUE_HU,
+            mask_margin_mm=12.0,
+        ),
         _demo("mr_TH", _DEMO),
         _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=_SOFT_TISSUE_HU),
         _demo("cbct_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),

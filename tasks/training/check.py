@@ -19,6 +19,9 @@ from tasks.training.step import Regularizer, seams_of
 
 T = TypeVar("T")
 
+_NOT_IN_TRAINING = {"displacement", "image"}
+"""Seams at which registration and reconstruction act."""
+
 
 def check(params: TrainingParams, *, where: str = "params.yaml: training") -> None:
     """Raise one :class:`UsageFault` that holds everything that is wrong."""
@@ -52,7 +55,13 @@ def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) ->
     for where, entry, regularizer in regularizers:
         if clash := sorted(regularizer.incompatible & names):
             yield f"{where}: {entry.name!r} cannot be combined with {', '.join(clash)}"
-        if seams_of(type(regularizer)) == ("perturb",) and entry.weight > 1:
+        seams = set(seams_of(type(regularizer)))
+        if seams and seams <= _NOT_IN_TRAINING:
+            yield (
+                f"{where}: {entry.name!r} acts on {' and '.join(sorted(seams))}, not in training; "
+                "it would silently do nothing here"
+            )
+        if "perturb" in seams and "penalty" not in seams and entry.weight > 1:
             yield (
                 f"{where}: the weight of {entry.name!r} is a probability in [0, 1], "
                 f"got {entry.weight:g}"

@@ -146,3 +146,14 @@ def test_a_strangers_regularizer_comes_through_its_entry_point(tmp_path, monkeyp
     fresh._known.update(REGULARIZERS._known)
     assert fresh.build("shy", {"depth": 4}).depth == 4
     assert fresh.module_of("shy") == "stranger"
+
+
+def test_a_penalty_on_displacements_silently_does_nothing_in_training():
+    with pytest.raises(UsageFault, match=r"regularizers\[0\]: 'bending' acts on displacement"):
+        check(params(regularizers=[{"name": "bending"}]))
+
+
+def test_a_scheduled_perturbation_is_given_a_probability_above_1():
+    wrong = params(regularizers=[{"name": "early_late_dropout", "weight": 1.5}])
+    with pytest.raises(UsageFault, match=r"probability in \[0, 1\], got 1.5"):
+        check(wrong)
