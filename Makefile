@@ -33,11 +33,18 @@ lint: setup  ## ruff: style and likely mistakes
 types: setup  ## mypy, strict
 	mypy
 
+# Two processes, one a core: the chain's clones and the flow's server in one, the rooms in the other.
+define pytest
+	@mkdir -p .synthct; OMP_NUM_THREADS=1 pytest $(1) tests/chain tests/flows > .synthct/test-chain.log 2>&1 & chain=$$!; \
+	OMP_NUM_THREADS=1 pytest $(1) --ignore=tests/chain --ignore=tests/flows; rooms=$$?; \
+	wait $$chain; chain=$$?; cat .synthct/test-chain.log; exit $$((rooms > chain ? rooms : chain))
+endef
+
 test: lint types  ## Lint, types, tests (under 15 minutes on 2 cores)
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup
+	$(call pytest,)
 
 test-all: lint types  ## Also the tests that take minutes each
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadgroup -m ""
+	$(call pytest,-m "")
 
 dag: setup  ## Render dvc.yaml from tasks/table.py
 	python -m tasks dag

@@ -23,14 +23,6 @@ def skip_or_fail(need: str, reason: str) -> None:
     pytest.skip(reason)
 
 
-def pytest_collection_modifyitems(items):
-    """Two processes share the tests: the flow's share one server, the chain's one clone."""
-    for item in items:
-        place = item.path.relative_to(ROOT / "tests").parts
-        group = place[0] if place[0] in ("chain", "flows") else "/".join(place)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real scans."""

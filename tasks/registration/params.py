@@ -20,7 +20,7 @@ class RegistrationParams(Section):
     method: Literal["elastix_mi"] = "elastix_mi"
     """Stock elastix: rigid, then B-spline, by mutual information."""
     variant: Literal["published", "demo"] = "published"
-    """SynthRAD2025's presets, or the same with few iterations for tiny volumes."""
+    """SynthRAD2025's presets, or others tuned for the tiny volumes of the digital patients."""
     presets: dict[str, str] = Field(default_factory=dict)
     """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to a preset's name."""
     grid_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (3.0, 1.0, 1.0)
