@@ -217,9 +217,11 @@ def _climb(land: _Landscape, standing: Affine, start: Pose) -> tuple[Pose, float
     """The best pose near ``start`` by Powell's search, and its information."""
     # First steps of 8 mm; ends at half a millimetre, far below what counts as another pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
-    found = minimize(
-        lambda pose: -land.information(pose, standing), start, method="Powell", options=options
-    )
+
+    def loss(pose: Any) -> float:
+        return -land.information(pose, standing)
+
+    found = minimize(loss, start.ravel(), method="Powell", options=options)
     return np.asarray(found.x), -float(found.fun)
 
 
