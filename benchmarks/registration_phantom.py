@@ -102,9 +102,9 @@ class Patient:
         return mean_error_mm(displacement_of(transform, self.grid), self.truth, self.inside)
 
 
-def patient(region: str, source: str, seed: int) -> Patient:
+def patient(region: str, source: str, seed: int, voxel_mm: float | None = None) -> Patient:
     """Draw one; the same seed gives both sources the same CT."""
-    size = VOXEL_MM[region]
+    size = voxel_mm or VOXEL_MM[region]
     protocol = Protocol(
         voxels_mm=dict.fromkeys(("ct", "mr", "cbct"), (size, size, size)),
         anatomy_mm=size / 2,
