@@ -28,6 +28,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from data.faults import DataFault
 from data.files import canonical_json, write_whole
 from data.itk import displacement_from_itk, displacement_to_itk, resample
 from data.phantom.patient import Protocol, make_patient
@@ -140,12 +141,8 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
     case = patient(region, source, seed)
     still = np.zeros_like(case.truth.vectors)
     inside = case.inside
-    begun = time.perf_counter()
-    steps = align(
-        case.pair, case.grid, case.preset, METHODS.build("elastix_mi", {}), seed=seed,
-        tell=lambda step: None,
-    )  # fmt: skip
-    both_s = time.perf_counter() - begun
+    nothing = METHODS.build("mi", {"factors": [8], "iterations": [1]})  # the rigid step is wanted
+    steps = align(case.pair, case.grid, case.preset, nothing, seed=seed, tell=lambda step: None)
     if steps.rigid is None:
         return {"failure": steps.failures["rigid"]}
     job = Job.of(case.pair, case.grid, case.preset, seed=seed, threads=1)
@@ -158,7 +155,11 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
     for label in methods:
         name, options = METHOD_OPTIONS[label]
         begun = time.perf_counter()
-        found = METHODS.build(name, options).deformable(job, steps.rigid)
+        try:
+            found = METHODS.build(name, options).deformable(job, steps.rigid)
+        except DataFault as fault:  # what stands then is the rigid step
+            rows[label] = {"failure": str(fault), "error_mm": case.error_mm(steps.rigid)}
+            continue
         seconds = time.perf_counter() - begun
         now = measured_of(case, found, displacement_of(steps.rigid, case.grid))
         rows[label] = {
@@ -179,7 +180,6 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
         "start_mm": mean_error_mm(_field(still, case), case.truth, inside),
         "rigid_mm": case.error_mm(steps.rigid),
         "best_rigid_mm": mean_error_mm(rigid_part(case.truth, inside), case.truth, inside),
-        "align_s": both_s,
         "rivals": asdict(rivals),
         "base": {name: asdict(values) for name, values in measured.items()},
         "methods": rows,
@@ -248,10 +248,12 @@ def judged(value: dict[str, Any]) -> dict[str, Any]:
     """The piece with the verdict of today's gate on every row, and the error of what stands."""
     errors = {"identity": value["start_mm"], "rigid": value["rigid_mm"]}
     for row in value["methods"].values():
-        steps = {**value["base"], "deformable": row["measures"]}
+        steps = dict(value["base"])
+        if "measures" in row:
+            steps["deformable"] = row["measures"]
         found = judge(
             {name: _measures(figures) for name, figures in steps.items()},
-            {},
+            {"deformable": row["failure"]} if "failure" in row else {},
             GateParams(),
             Rivals(**value["rivals"]),
         )
@@ -338,17 +340,21 @@ def _summary(made: Made, methods: Sequence[str]) -> str:
         )
         verdicts = [row["verdict"] for row in mine]
         counts = " / ".join(str(verdicts.count(word)) for word in ("pass", "suspect", "fail"))
+        crashed = sum("failure" in row for row in mine)
+        counts += f" ({crashed} gave up)" if crashed else ""
         error = _ratio(mine, peer, "error_mm")
         lines.append(
             f"| {label} | {error} | {worse} of {len(both)} | {gated} of {len(both)} | {counts} "
-            f"| {_ratio(mine, peer, 'seconds')} |"
+            f"| {_ratio(*_timed(mine, peer), 'seconds')} |"
         )
     return "\n".join(lines)
 
 
 def _witnesses(made: Made) -> str:
     """Which of the gate's figures knows the true error: rank correlation over all rows."""
-    rows = [row for value in made.values() for row in value["methods"].values()]
+    rows = [
+        row for value in made.values() for row in value["methods"].values() if "measures" in row
+    ]
     if len(rows) < 8:
         return ""
     figures = {
@@ -379,7 +385,18 @@ def _correlation(name: str, pairs: Sequence[tuple[float, float]]) -> str:
     return f"| {name} | {value} | {len(pairs)} |"
 
 
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _timed(mine: Rows, peer: Rows) -> tuple[Rows, Rows]:
+    """The patients on which neither gave up."""
+    kept = [pair for pair in zip(mine, peer, strict=True) if all("seconds" in row for row in pair)]
+    return [first for first, _ in kept], [second for _, second in kept]
+
+
 def _ratio(mine: Sequence[Mapping[str, Any]], peer: Sequence[Mapping[str, Any]], key: str) -> str:
+    if not mine:
+        return "-"
     return f"{np.mean([r[key] for r in mine]) / np.mean([r[key] for r in peer]):.2f}"
 
 
