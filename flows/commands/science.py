@@ -320,7 +320,7 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
                 "an option is NAME=VALUE, the value in YAML",
                 where="--option",
                 got=entry,
-                remedy="for example factors=[4,2,1]",
+                remedy="for example voxels_mm=[8,4,2]",
                 code="bad-option",
             )
     if network is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,51 +19,78 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineMethod:
-    """The torch engine with one similarity; a parameter that is not given is the engine's own.
+    """The torch engine with one similarity, in millimetres of the finest level.
+
+    Whatever the scan's own voxels, the same tissue is compared on voxels of the same size; a
+    level finer than the scan is the scan itself. So time and memory hardly grow with a scan that
+    was sampled more finely.
 
     Parameters
     ----------
     similarity
         Parameters of the similarity.
     deformation
-        Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
+        Name of a deformation model and its parameters; those in mm hold at the finest level.
     penalties
-        Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
-    factors, iterations, step_mm
+        Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``; empty: the bending
+        energy that suits the similarity.
+    voxels_mm
+        Side of the voxels of each level, coarse first [mm].
+    iterations
+        Steps of Adam at each level.
+    step_mm
+        Step at the finest level [mm]; larger at a coarser one by as much as its voxels.
+    start, max_seconds, max_memory_gb
         As in :class:`~tasks.registration.torch_engine.settings.Settings`.
     """
 
     compares: ClassVar[str]
     """Name of the similarity in ``tasks.similarities``."""
+    bending: ClassVar[float]
+    """Usual weight of the bending energy [mm^2]."""
 
     similarity: Mapping[str, Any] = field(default_factory=dict)
-    deformation: Mapping[str, Any] | None = None
-    penalties: Sequence[Mapping[str, Any]] | None = None
-    factors: Sequence[float] | None = None
-    iterations: Sequence[int] | None = None
-    step_mm: float | None = None
+    deformation: Mapping[str, Any] = field(
+        default_factory=lambda: {"name": "bspline", "grid_mm": 24.0}
+    )
+    penalties: Sequence[Mapping[str, Any]] = ()
+    voxels_mm: Sequence[float] = (8.0, 4.0)
+    iterations: Sequence[int] = (50, 30)
+    step_mm: float = 1.0
+    start: str = "none"
+    max_seconds: float = 0.0
+    max_memory_gb: float = 6.0
 
-    def settings(self) -> Settings:
-        """All settings of the engine; a wrong one is a usage fault."""
-        from tasks.registration.torch_engine.settings import Settings
+    def __post_init__(self) -> None:
+        sides = list(self.voxels_mm)
+        if not sides or min(sides) <= 0 or sides != sorted(sides, reverse=True):
+            raise ValueError(f"voxels_mm holds positive sides, coarse first, got {sides}")
 
-        given: dict[str, Any] = {}
-        if self.deformation is not None:
-            name, options = _named("deformation", self.deformation)
-            given |= {"deformation": name, "deformation_options": options}
-        if self.penalties is not None:
-            given["penalties"] = tuple(_penalty(entry) for entry in self.penalties)
-        if self.factors is not None:
-            given["factors"] = tuple(float(factor) for factor in self.factors)
-        if self.iterations is not None:
-            given["iterations"] = tuple(int(count) for count in self.iterations)
-        if self.step_mm is not None:
-            given["step_mm"] = float(self.step_mm)
-        return dataclasses.replace(
-            Settings(),
+    def settings(self, voxel_mm: float = 1.0) -> Settings:
+        """The engine's own settings for a grid of smallest side ``voxel_mm``.
+
+        A wrong name or number is a usage fault.
+        """
+        from tasks.registration.torch_engine.settings import Penalty, Settings
+
+        factors = tuple(max(1.0, side / voxel_mm) for side in self.voxels_mm)
+        name, options = _named("deformation", self.deformation)
+        usual = (Penalty("bending", self.bending),)
+        return Settings(
             similarity=self.compares,
             similarity_options=self.similarity_options(),
-            **given,
+            deformation=name,
+            deformation_options={
+                key: value / factors[-1] if key.endswith("_mm") else value
+                for key, value in options.items()
+            },
+            penalties=tuple(_penalty(entry) for entry in self.penalties) or usual,
+            factors=factors,
+            iterations=tuple(self.iterations),
+            step_mm=self.step_mm / factors[-1],
+            start=self.start,
+            max_seconds=self.max_seconds,
+            max_memory_gb=self.max_memory_gb,
         )
 
     def similarity_options(self) -> Mapping[str, Any]:
@@ -73,15 +101,18 @@ class EngineMethod:
         """X -> rigid(x + u(x)), u by the engine on the working grid."""
         from tasks.registration.torch_engine.step import engine_step
 
-        return engine_step(job, rigid, self.settings())
+        return engine_step(job, rigid, self.settings(min(job.grid.spacing_mm)))
 
     def plugins(self) -> tuple[str, ...]:
         """Modules of the similarity, the deformation and the penalties."""
         return self.settings().plugins()
 
     def facts(self) -> dict[str, Any]:
-        """The settings that it runs with."""
-        return self.settings().as_json()
+        """Its parameters as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.penalties:
+            plain["penalties"] = [{"name": "bending", "weight": self.bending}]
+        return {"compares": self.compares, **plain}
 
 
 def _penalty(entry: Mapping[str, Any]) -> Penalty:

@@ -25,8 +25,10 @@ class Impact(EngineMethod):
 
     network: str | None = None
     compares: ClassVar[str] = "impact"
+    bending: ClassVar[float] = 500.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.network or not Path(self.network).is_file():
             raise UsageFault(
                 "method 'impact' compares features of a TorchScript network",
@@ -45,5 +47,5 @@ class Impact(EngineMethod):
         from tasks.registration.feature_network import network_hash
 
         facts = super().facts()
-        facts["similarity_options"].pop("network")
+        facts.pop("network")
         return {**facts, "network_sha256": network_hash(Path(str(self.network)))}
