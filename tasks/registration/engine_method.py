@@ -22,8 +22,8 @@ class EngineMethod:
     """The torch engine with one similarity, in millimetres of the finest level.
 
     Whatever the scan's own voxels, the same tissue is compared on voxels of the same size; a
-    level finer than the scan is the scan itself. So time and memory hardly grow with a scan that
-    was sampled more finely.
+    level finer than the scan is the scan itself. The search works on as many voxels however finely
+    a scan was sampled; only reading it and writing the result grow.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ FEATURE_CHANNELS = {"mi": 1, "ncc": 1, "lncc": 6, "mind": 12, "impact": 32}
 """Maps a similarity keeps of each image: what it needs in memory follows from them."""
 
 COPIES, OTHER_MAPS = 4, 40
-"""Of each map in a step and its derivative, and maps of displacement and penalties (measured)."""
+"""Of each map in a step and its derivative, and maps of displacement and penalties (estimated)."""
 
 
 @dataclass(frozen=True, eq=False)
