@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, scans, science
+from flows.commands import chain, machine, scans, science, study
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -54,6 +54,7 @@ for function in (
     science.predict,
     science.evaluate,
     science.regularizers,
+    study.study,
     chain.report,
     machine.doctor,
 ):

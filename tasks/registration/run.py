@@ -31,13 +31,14 @@ COLUMNS = (
 def run(context: StageContext, params: RegistrationParams) -> None:
     """Each CT was moved onto its MR or CBCT by elastix (rigid, then B-spline, Mattes mutual information); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
-    units = list(_units(context, params, ingestion))
+    units = list(units_of(context, params, ingestion))
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
 
 
-def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
+def units_of(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
+    """A unit for each source scan of each patient who has a CT."""
     for file in sorted(ingestion.glob("*/patient.json")):
         facts = json.loads(file.read_text())
         for task in TASKS:
