@@ -55,12 +55,11 @@ def frames_of(one: Slice) -> list[Slice]:
     shared = _values((header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0])
     common = Dataset()
     common.update({element.tag: element for element in header if element.VR != "SQ"})
-    common.file_meta = getattr(header, "file_meta", None)
     slices = []
     for number, group in enumerate(groups):
         own = Dataset()
         own.update(common)
-        own.file_meta = common.file_meta
+        own.file_meta = header.file_meta
         for keyword, value in {**shared, **_values(group)}.items():
             setattr(own, keyword, value)
         slices.append(replace(one, header=own, frame=number))

@@ -157,10 +157,8 @@ def _attributes(folder: Path) -> dict[str, Any]:
 def _multiscale(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     ome = attributes.get("ome", attributes)
     found = ome.get("multiscales") if isinstance(ome, Mapping) else None
-    usable = isinstance(found, list) and found and isinstance(found[0], Mapping)
-    if not usable or not found[0].get("datasets"):
-        return None
-    return dict(found[0])
+    first = found[0] if isinstance(found, list) and found else None
+    return dict(first) if isinstance(first, Mapping) and first.get("datasets") else None
 
 
 def _array(folder: Path, name: str) -> Any:

@@ -28,7 +28,7 @@ def raw_voxels(path: Path, offset: int, shape: Sequence[int], dtype: np.dtype[An
             raise _wrong_size(str(path), found, expected)
         array = empty(shape, dtype)
         file.seek(offset)
-        if file.readinto(memoryview(array).cast("B")) != expected:
+        if file.readinto(array.reshape(-1).view(np.uint8).data) != expected:
             raise _wrong_size(str(path), found, expected)
     return native(array)
 
@@ -50,7 +50,7 @@ def inflated_voxels(
     """
     expected = math.prod(shape) * dtype.itemsize
     array = empty(shape, dtype)
-    target = memoryview(array).cast("B")
+    target = array.reshape(-1).view(np.uint8).data
     done = -skip
     with path.open("rb") as file:
         file.seek(offset)

@@ -59,13 +59,13 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
         return {"system": f"{type(error).__name__}: {error}"}
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
-    fault = DataFault(
+    too_large = DataFault(
         "a scan fits into the memory of its reader",
         got="more",
         remedy="crop or resample it, or raise SYNTHCT_READER_MIB",
         code="too-large",
     )
-    return {"fault": {"kind": "DataFault", **fault.as_json()}}
+    return {"fault": {"kind": "DataFault", **too_large.as_json()}}
 
 
 def _peak_bytes() -> int:

@@ -59,7 +59,7 @@ def limit_files(reads: Iterable[str], writes: Iterable[str]) -> bool:
     for path in writes:
         _allow(libc, rules, path, every & ~_EXECUTE)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    done = libc.syscall(_RESTRICT, rules, 0) == 0
+    done = bool(libc.syscall(_RESTRICT, rules, 0) == 0)
     os.close(rules)
     return done
 
@@ -69,7 +69,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
-    if not os.path.isdir(path):
+    if not Path(path).is_dir():
         rights &= _READ_FILE | _WRITE_FILE | _TRUNCATE
     rule = struct.pack("=Qi", rights, handle)
     libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, rule, 0)

@@ -48,7 +48,7 @@ def handle_of(array: NDArray[Any]) -> int:
     if handle is not None and array.flags.c_contiguous and _size(handle) == array.nbytes:
         return handle
     handle = _block(array.nbytes)
-    view = memoryview(np.ascontiguousarray(array)).cast("B")
+    view = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     while view:
         view = view[os.write(handle, view) :]
     return handle
