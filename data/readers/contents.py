@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from data.faults import DataFault, Fault
 from data.readers.dose import describe_dose
-from data.readers.entries import Entry, entries
+from data.readers.entries import Entry, entries, walk
 from data.readers.facts import grid_from_json, grid_json, sequence_facts
 from data.readers.faults_only import faults_only
 from data.readers.formats import GRIDS, format_by_name
@@ -117,7 +117,12 @@ def contents(source: Path) -> list[Found]:
     zarrs = [folder for folder in _folders(source) if is_ome_zarr(folder)]
     rows = [_image(one, one.relative_to(source).as_posix(), "ome-zarr") for one in zarrs]
     plain: list[Entry] = []
-    for entry in entries(source) if source.is_dir() else [_single(source)]:
+    files, refused = walk(source) if source.is_dir() else ([_single(source)], [])
+    rows += [
+        Found(BROKEN, path, path.relative_to(source).as_posix(), fault=fault)
+        for path, fault in refused
+    ]
+    for entry in files:
         assert entry.path is not None
         if any(entry.path.is_relative_to(folder) for folder in zarrs):
             continue
