@@ -20,8 +20,8 @@ from data.readers.metaimage import (
 )
 from data.readers.nifti import read_nifti, read_nifti_header
 from data.readers.nrrd import read_nrrd, read_nrrd_header
-from data.readers.series import is_dicom
-from data.readers.slices import stack
+from data.readers.series import Series, is_dicom
+from data.readers.slices import Stack, stack
 from data.volume import Displacement, Grid, Modality, Volume
 
 _RAW = {"nifti": read_nifti, "metaimage": read_metaimage, "nrrd": read_nrrd}
@@ -90,8 +90,7 @@ def _read(path: Path, modality: Modality | None) -> tuple[Volume, ScanFacts]:
     if kind == "dicom":
         series = one_series(path)
         volume = read_series(series, str(path), modality)
-        facts = sequence_facts(series.first)
-        return volume, ScanFacts(kind, volume.modality, volume.grid, 1, facts)
+        return volume, _facts(kind, series, volume.modality, stack(series, str(path)))
     if modality is None:
         raise UsageFault(
             "a scan that is not DICOM does not say its modality",
@@ -116,8 +115,13 @@ def describe(path: Path) -> ScanFacts:
         if kind != "dicom":
             return ScanFacts(kind, None, _GRIDS[kind](path))
         series = one_series(path)
-        grid = stack(series, str(path)).grid
-        return ScanFacts(kind, series.modality, grid, 1, sequence_facts(series.first))
+        return _facts(kind, series, series.modality, stack(series, str(path)))
+
+
+def _facts(kind: str, series: Series, modality: Modality | None, pile: Stack) -> ScanFacts:
+    frame = str(series.first.get("FrameOfReferenceUID") or "")
+    facts = sequence_facts(series.first)
+    return ScanFacts(kind, modality, pile.grid, 1, facts, frame, pile.remarks)
 
 
 def _require_finite(volume: Volume, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from data.readers.remarks import Remark
 from data.volume import Grid, Modality
 
 _NUMBERS = {
@@ -38,6 +39,10 @@ class ScanFacts:
         Size, spacing and orientation.
     sequence
         Series facts with their units in the names, e.g. ``repetition_time_ms``.
+    frame
+        FrameOfReferenceUID: scans with the same one share coordinates; empty: not said.
+    remarks
+        What the reader mended or noticed.
     """
 
     format: str
@@ -45,6 +50,8 @@ class ScanFacts:
     grid: Grid
     number_of_series: int = 1
     sequence: dict[str, Any] = field(default_factory=dict)
+    frame: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 def sequence_facts(header: Dataset) -> dict[str, Any]:

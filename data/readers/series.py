@@ -27,7 +27,8 @@ GEOMETRY_TAGS = [
 HEADER_TAGS = [
     *GEOMETRY_TAGS,
     "ImageType", "Manufacturer", "ManufacturerModelName", "PatientID", "PatientName",
-    "SeriesDescription", "BodyPartExamined", "SliceThickness", "GantryDetectorTilt", "KVP",
+    "SeriesDescription", "InstanceNumber", "BodyPartExamined", "SliceThickness",
+    "GantryDetectorTilt", "KVP",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
     "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTrainLength",
     "ConvolutionKernel", "ReconstructionDiameter", "PatientPosition",
