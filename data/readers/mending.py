@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.readers.remarks import Remark
-from data.readers.series import Slice
+from data.readers.slice import Slice
 
 SAME_PLACE_MM = 1e-3
 """Slices closer than this are at the same place."""
@@ -51,7 +51,8 @@ def without_repeats(
 
 
 def _is_copy(number: int, other: int, slices: Sequence[Slice], along: NDArray[np.float64]) -> bool:
-    if abs(along[number] - along[other]) >= SAME_PLACE_MM:
+    one_file = slices[number].entry.name == slices[other].entry.name  # frames of it are no copies
+    if one_file or abs(along[number] - along[other]) >= SAME_PLACE_MM:
         return False
     return _content(slices[number]) == _content(slices[other])
 
