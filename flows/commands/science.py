@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data.faults import UsageFault
 from flows.commands.options import Json, examples
 from flows.exits import CLEAN, FAILED
 
@@ -31,6 +33,8 @@ _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it
 @examples(
     "synthct register --fixed MR_FOLDER --moving CT_FOLDER --out moved",
     "synthct register --fixed mr.nii.gz --fixed-modality mr --moving CT --out moved",
+    "synthct register --fixed CBCT --moving CT --method mind --out moved",
+    "synthct register --fixed MR --moving CT --method impact --network features.pt --out moved",
 )
 def register(
     fixed: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT: the grid stays.")],
@@ -44,7 +48,25 @@ def register(
     ] = None,
     fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="How.")] = "elastix_mi",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Deformable step: elastix_mi (stock elastix), or the torch engine by the "
+            "similarity mi, ncc, lncc, mind or impact.",
+        ),
+    ] = "elastix_mi",
+    network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TorchScript network of --method impact.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Parameter of the method, the value in YAML, e.g. "
+            "'deformation={name: dense, smoothing_mm: 3}'. Repeatable.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Default: the published one for modality and region."),
@@ -77,6 +99,7 @@ def register(
             fixed_modality=_modality(fixed_modality),
             moving_modality=_modality(moving_modality),
             method=method,
+            method_options=_options(option or (), network),
             preset=preset,
             region=region,
             out=out,
@@ -267,3 +290,27 @@ def _modality(kind: Kind | None) -> Modality | None:
     from data.volume import Modality
 
     return Modality(kind.value.upper()) if kind else None
+
+
+def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
+    """``NAME=VALUE`` with a value in YAML, as the method's parameters."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for entry in given:
+        name, equals, text = entry.partition("=")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals = ""
+        if not (name and equals):
+            raise UsageFault(
+                "an option is NAME=VALUE, the value in YAML",
+                where="--option",
+                got=entry,
+                remedy="for example factors=[4,2,1]",
+                code="bad-option",
+            )
+    if network is not None:
+        options["network"] = str(network)
+    return options
