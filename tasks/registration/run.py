@@ -37,6 +37,11 @@ def run(context: StageContext, params: RegistrationParams) -> None:
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
 
 
+def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
+    """The units of all cases under these params: evaluation's floor aligns the same pairs anew."""
+    return list(_units(context, params, context.artefact("ingestion")))
+
+
 def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
     for file in sorted(ingestion.glob("*/patient.json")):
         facts = json.loads(file.read_text())
