@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, scans, science, study
+from flows.commands import chain, machine, scans, science, scores, study
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -52,7 +52,7 @@ for function in (
     scans.ingest,
     science.register,
     science.predict,
-    science.evaluate,
+    scores.evaluate,
     science.regularizers,
     study.study,
     chain.report,

@@ -1,4 +1,4 @@
-"""``register``, ``predict``, ``evaluate``, ``regularizers``: single files and the catalogue."""
+"""``register``, ``predict``, ``regularizers``: single files and the catalogue."""
 
 from __future__ import annotations
 
@@ -168,74 +168,6 @@ def predict(
         for note in document.get("notes", ()):
             typer.echo(f"note: {note}", err=True)
     return CLEAN
-
-
-@examples(
-    "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha",
-    "synthct evaluate --prediction sct.mha --reference ct.mha --json -",
-)
-def evaluate(
-    prediction: Annotated[Path, typer.Option(metavar="SCAN", help="Synthetic CT [HU].")],
-    reference: Annotated[Path, typer.Option(metavar="SCAN", help="True CT [HU].")],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Where to look (> 0); none: everywhere.")
-    ] = None,
-    segmentations: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="With prediction/NAME.* and reference/NAME.* masks."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM.")
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the document; - prints it."),
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring other grids onto the reference's.")
-    ] = False,
-) -> int:
-    """Score a synthetic CT against a CT.
-
-    MAE and ME (HU), PSNR (dB), MS-SSIM, HU bands, and overlap of structures where masks are given.
-    """
-    from rich.console import Console
-
-    from tasks.evaluation.files import evaluate_files
-    from tasks.evaluation.profiles import DEFAULT_PROFILE
-
-    printed = json_file == Path("-")
-    with Console(stderr=True).status("evaluate"):
-        document = evaluate_files(
-            prediction,
-            reference,
-            mask,
-            segmentations,
-            profile or DEFAULT_PROFILE,
-            None if printed else json_file,
-            resample=resample,
-        )
-    if printed:
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        _show_scores(document)
-    return CLEAN
-
-
-def _show_scores(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    profile = document["profile"]
-    table = Table(title=f"{document['voxels']} voxels, profile {profile['name']}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    structures = document.get("structures", {}).get("scores", {})
-    for name, value in {**document["scores"], **structures}.items():
-        table.add_row(name, "none" if value is None else f"{value:.4g}")
-    Console().print(table)
-    for warning in document["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")

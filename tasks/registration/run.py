@@ -32,14 +32,18 @@ COLUMNS = (
 def run(context: StageContext, params: RegistrationParams) -> None:
     """Each CT was moved onto its MR or CBCT, rigidly and then deformably (elastix, or the torch engine with the similarity that each case names); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
-    units = list(units_of(context, params, ingestion))
+    units = list(_units(context, params, ingestion))
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
 
 
-def units_of(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
-    """A unit for each source scan of each patient who has a CT."""
+def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
+    """The units of all cases under these params: evaluation's floor aligns the same pairs anew."""
+    return list(_units(context, params, context.artefact("ingestion")))
+
+
+def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
     for file in sorted(ingestion.glob("*/patient.json")):
         facts = json.loads(file.read_text())
         for task in TASKS:

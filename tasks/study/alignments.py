@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.faults import UsageFault
 from tasks.registration.params import METHODS, RegistrationParams
-from tasks.registration.run import units_of
+from tasks.registration.run import case_units
 from tasks.stage import StageContext, run_units
 
 OWN = {"truth": "truth_ct.zarr", "registered": "ct.zarr"}
@@ -55,11 +55,7 @@ def _by_method(
     context: StageContext, out: Path, method: str, task: str, registration: RegistrationParams
 ) -> dict[str, Path]:
     wanted = registration.model_copy(update={"method": method})
-    units = [
-        unit
-        for unit in units_of(context, wanted, context.artefact("ingestion"))
-        if unit.name.endswith(f"_{task}")
-    ]
+    units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{task}")]
     folder = out / "aligned" / method
     good = run_units(context, f"study/aligned/{method}", folder, units)
     return {case: folder / case / OWN["registered"] for case in good}
