@@ -34,6 +34,9 @@ SLAB_BYTES = 64 << 20
 ROOM_BYTES = 150 << 20
 """Of the networks' windows and the libraries, besides what is loaded already."""
 
+GRAPH_RATIO = 2.6
+"""Memory of a loaded network over the size of its file: the weights and their packed copies."""
+
 MAX_BATCH = 8
 """More windows at once are not faster on any processor that was measured."""
 
@@ -44,19 +47,22 @@ def slab_of(grid: Grid) -> int:
     return max(1, SLAB_BYTES // (16 * y * x))
 
 
-def needed_bytes(scan: Grid, model: ModelDescription) -> int:
-    """Estimated peak above what the process holds now."""
+def needed_bytes(scan: Grid, model: ModelDescription, graphs_bytes: int = 0) -> int:
+    """Estimated peak above what the process holds now; ``graphs_bytes``: of all ONNX files."""
     voxels = math.prod(scan.shape)
     finer = np.prod(np.asarray(scan.spacing_mm) / np.asarray(model.spacing_mm))
     working = int(voxels * float(finer)) * WORKING_BYTES
-    return max(voxels * CHECK_BYTES, voxels * KEPT_BYTES + working) + SLAB_BYTES + ROOM_BYTES
+    networks = int(graphs_bytes * GRAPH_RATIO) + ROOM_BYTES
+    return max(voxels * CHECK_BYTES, voxels * KEPT_BYTES + working + networks) + SLAB_BYTES
 
 
-def require_room(scan: Grid, model: ModelDescription, max_ram_gb: float | None) -> int:
+def require_room(
+    scan: Grid, model: ModelDescription, max_ram_gb: float | None, graphs_bytes: int = 0
+) -> int:
     """The cap [bytes]; a scan that will not fit under it raises before anything is computed."""
     free = available_bytes() + resident_bytes()
     cap = free if max_ram_gb is None else min(free, int(max_ram_gb * GB))
-    needed = resident_bytes() + needed_bytes(scan, model)
+    needed = resident_bytes() + needed_bytes(scan, model, graphs_bytes)
     if needed > cap:
         asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
         raise MachineFault(

@@ -136,7 +136,8 @@ def _predict(
 ) -> dict[str, Any]:
     step("read the scan")
     grid = describe(input).grid
-    cap = require_room(grid, release.model, means.max_ram_gb)
+    graphs = release.graphs_bytes(int8=means.int8)
+    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     outputs.check_room(grid)
     reference, structures = _beside(outputs, input, grid)
     step("find the body")

@@ -79,6 +79,11 @@ class Release:
         """Preprocessing and postprocessing."""
         return self.description.preprocessing
 
+    def graphs_bytes(self, *, int8: bool = False) -> int:
+        """Size of all graphs together, as listed."""
+        names = [(m.int8 if int8 else None) or m.onnx for m in self.description.members]
+        return sum(int(self.listed[name].get("bytes", 0)) for name in names)
+
     def graphs(self, *, int8: bool = False) -> Iterator[bytes]:
         """The ONNX files in the order of the members, one at a time, each checked once more.
 
