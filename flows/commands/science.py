@@ -1,4 +1,4 @@
-"""``register``, ``predict``, ``regularizers``: single files and the catalogue."""
+"""``register``, ``regularizers``: a pair of scans, and the catalogue."""
 
 from __future__ import annotations
 
@@ -113,61 +113,6 @@ def register(
         reason = f" ({quality['reason']})" if quality.get("reason") else ""
         typer.echo(f"{quality.get('verdict', 'done')}{reason}: {out}")
     return FAILED if quality.get("verdict") == "fail" else CLEAN
-
-
-@examples(
-    "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
-    "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
-)
-def predict(
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Release folder of `export`.")],
-    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT.")],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help=".mha, .nii.gz or .nrrd; no suffix: DICOM series.")
-    ],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); outlined where not given.")
-    ] = None,
-    dicom_reference: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Take patient, study and frame of reference from it."),
-    ] = None,
-    uncertainty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Standard deviation over the folds [HU].")
-    ] = None,
-    modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    tta: Annotated[bool, typer.Option(help="Also mirror: three times the work.")] = True,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Make a synthetic CT of one scan.
-
-    In HU, on the scan's own grid. Not for clinical use.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from tasks.prediction.predict import predict_file
-
-    with Progress(console=Console(stderr=True)) as bars:
-        bar = bars.add_task("predict", total=None)
-        document = predict_file(
-            model,
-            input,
-            out,
-            mask=mask,
-            dicom_reference=dicom_reference,
-            uncertainty=uncertainty,
-            modality=_modality(modality),
-            tta=tta,
-            threads=threads,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
-    typer.echo(json.dumps(document, indent=2) if as_json else f"{out}: synthetic CT [HU]")
-    if not as_json:
-        for note in document.get("notes", ()):
-            typer.echo(f"note: {note}", err=True)
-    return CLEAN
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")
