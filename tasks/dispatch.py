@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from data.faults import MachineFault
 from tasks import events
-from tasks.fanout import GPU_UNITS, Landed, Outcome, attempt, scheduler_gone
+from tasks.fanout import GPU_UNITS, Landed, Outcome, attempt, scheduler_gone, unpacked
 from tasks.patience import Pace, Patience
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Dispatch(Generic[T, R]):
 
     def outcomes(self, items: Sequence[T]) -> Iterator[tuple[T, Outcome[R]]]:
         """Submit all; yield each once."""
-        self.client.subscribe_topic(self.topic, lambda event: events.append(event[1]))
+        self.client.subscribe_topic(self.topic, self._heard)
         on_gpu = bool(os.environ.get(GPU_UNITS))
         try:
             for number, item in enumerate(items):
@@ -71,10 +71,17 @@ class Dispatch(Generic[T, R]):
             while self.flying or self.waiting or self.suspects:
                 self._launch_due()
                 with contextlib.suppress(queue.Empty):
-                    yield from self._judge(self.landed.get(timeout=_TICK_S))
+                    yield from self._judge(*self.landed.get(timeout=_TICK_S))
                 self._look()
         finally:
             self.client.cancel([future for future, _ in self.flying.values()])
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        """A worker's message: an event line, or the outcome of a unit."""
+        if isinstance(event[1], str):
+            events.append(event[1])
+        else:
+            self.landed.put(event[1])
 
     def _launch(self, each: _Try[T]) -> None:
         each.count += 1
@@ -82,12 +89,12 @@ class Dispatch(Generic[T, R]):
         key = f"{each.name}-{each.number}-{each.count}-{self.topic}"
         others = self._others(each.avoid)
         future = self.client.submit(
-            attempt, self.function, each.item, self.topic, key=key, pure=False,
+            attempt, self.function, each.item, self.topic, key, key=key, pure=False,
             resources={"GPU": 1} if each.gpu else None,
             workers=others or None, allow_other_workers=bool(others),
         )  # fmt: skip
         self.flying[key] = future, each
-        future.add_done_callback(self.landed.put)
+        future.add_done_callback(lambda done: self.landed.put((done.key, None)))
 
     def _others(self, avoid: str) -> list[str]:
         if not avoid:
@@ -100,19 +107,25 @@ class Dispatch(Generic[T, R]):
         if self.suspects and not self.flying and not self.waiting:
             self._launch(self.suspects.popleft())
 
-    def _judge(self, future: Any) -> Iterator[tuple[T, Outcome[R]]]:
-        _, each = self.flying.pop(future.key)
-        if future.status == "finished":
-            landed: Landed = future.result()
+    def _judge(self, key: str, landed: bytes | None) -> Iterator[tuple[T, Outcome[R]]]:
+        """A unit told its outcome (``landed``), or Dask says that its task has ended."""
+        if key not in self.flying:
+            return  # told before
+        future, each = self.flying[key]
+        if landed is None and future.status == "finished":
+            return  # its message is on the way
+        del self.flying[key]
+        if landed is not None:
             future.release()
-            self.pace.finished(landed.seconds)
-            yield from self._settle(each, landed)
+            told = unpacked(landed)
+            self.pace.finished(told.seconds)
+            yield from self._settle(each, told)
         elif future.status == "error":
             error = future.exception()
             future.release()
             yield from self._died(each, error)
         else:  # the scheduler went away, and all futures with it
-            raise scheduler_gone(self.client.scheduler.address, "the connection was lost")
+            raise scheduler_gone(self.address, "the connection was lost")
 
     def _settle(self, each: _Try[T], landed: Landed) -> Iterator[tuple[T, Outcome[R]]]:
         error = landed.error

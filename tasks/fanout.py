@@ -166,9 +166,14 @@ class Landed:
     worker: str
 
 
-def attempt(function: Callable[[Any], Any], item: Any, topic: str) -> Landed:
-    """Run one item on a worker; its events travel with Dask where the file is out of reach."""
+def attempt(function: Callable[[Any], Any], item: Any, topic: str, key: str) -> None:
+    """Run one item on a worker and tell the outcome, and its events where the file is far away.
+
+    The outcome is small and travels as a message, ahead of Dask's own word that the task is done:
+    a value that stayed in the worker's memory would be lost with a neighbour that kills it.
+    """
     from distributed import get_worker
+    from distributed.protocol.pickle import dumps
 
     worker = get_worker()
     far = (
@@ -183,7 +188,15 @@ def attempt(function: Callable[[Any], Any], item: Any, topic: str) -> Landed:
             value = function(item)
         except Exception as raised:  # noqa: BLE001 - an item's error is a value here, not a stop
             error = raised
-    return Landed(value, error, time.monotonic() - started_s, worker.address)
+    landed = Landed(value, error, time.monotonic() - started_s, worker.address)
+    worker.log_event(topic, (key, dumps(landed)))
+
+
+def unpacked(landed: bytes) -> Landed:
+    """What :func:`attempt` told; Dask's own messages are pickled the same way."""
+    from distributed.protocol.pickle import loads
+
+    return loads(landed)  # type: ignore[no-any-return]
 
 
 def from_environment() -> Fanout:
