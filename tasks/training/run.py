@@ -93,6 +93,7 @@ def _unit(
             "regions": {fact.case: fact.region for fact in cases if fact.case in read},
         },
         plugins=plugin_modules(params),
+        gpu=params.device != "cpu",
     )
 
 

@@ -57,7 +57,7 @@ def test_every_command_explains_itself_with_an_example(name, capsys):
         (["ingest", "a", "--dataset", "Bad Name"], "lower-case"),
         (["ingest", "a", "--dataset", "x", "--region", "knee"], "head-neck"),
         (["regularizers", "cutuot"], "did you mean 'cutout'?"),
-        (["run", "--cluster", "slurm"], "tcp://HOST:PORT"),
+        (["run", "--cluster", "slrum"], "did you mean 'slurm'?"),
         (["run", "--preset", "no-such"], "no preset is called 'no-such'"),
         (["run", "--until", "trainig"], "stages: "),
     ],
