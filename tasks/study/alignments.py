@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.faults import UsageFault
-from tasks.registration.params import METHODS, RegistrationParams
+from tasks.registration.methods import METHODS
+from tasks.registration.params import RegistrationParams
 from tasks.registration.run import case_units
 from tasks.stage import StageContext, run_units
 
@@ -16,13 +17,13 @@ OWN = {"truth": "truth_ct.zarr", "registered": "ct.zarr"}
 
 def check_alignments(names: Iterable[str]) -> None:
     """Raise unless every name is an alignment we can make."""
-    unknown = sorted({*names} - {*OWN, *METHODS})
+    unknown = sorted({*names} - {*OWN, *METHODS.names()})
     if unknown:
         raise UsageFault(
             "an alignment is `truth`, `registered` or a registration method",
             where="params.yaml: study",
             got=", ".join(unknown),
-            remedy=f"methods: {', '.join(METHODS)}",
+            remedy=f"methods: {', '.join(METHODS.names())}",
             code="unknown-alignment",
         )
 
@@ -54,7 +55,9 @@ def align(
 def _by_method(
     context: StageContext, out: Path, method: str, task: str, registration: RegistrationParams
 ) -> dict[str, Path]:
-    wanted = registration.model_copy(update={"method": method})
+    own = method == registration.method
+    options = registration.method_options if own else {}
+    wanted = registration.model_copy(update={"method": method, "method_options": options})
     units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{task}")]
     folder = out / "aligned" / method
     good = run_units(context, f"study/aligned/{method}", folder, units)
