@@ -85,7 +85,7 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
     similarity = SIMILARITIES.build(settings.similarity, settings.similarity_options)
     deformation = DEFORMATIONS.build(settings.deformation, settings.deformation_options)
     penalties = [(p.weight, p.build()) for p in settings.penalties]
-    objective = Objective(penalties)
+    objective = Objective(penalties, settings.penalty_stride)
     grid = pair.fixed.grid
     ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
     u = torch.zeros((1, 3, *ladder[0].shape), device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 
 from tasks.registration.torch_engine.contracts import Comparison, Deformation, Level
-from tasks.registration.warping import displaced_index, inside, look_up
+from tasks.registration.torch_engine.pyramid import FEWEST_VOXELS
+from tasks.registration.torch_engine.sampler import Sampler
 from tasks.training.step import Regularizer
+
+LOOK_AGAIN = 8
+"""Steps after which it is asked again which voxels of the moving image's mask are in view."""
 
 LAST_STEP = 0.1
 """Step at the end of a level, as a share of its first step."""
@@ -38,24 +43,55 @@ class Scene:
     moving_mask: Tensor
     tissue: Tensor | None = None
 
+    @functools.cached_property
+    def sampler(self) -> Sampler:
+        """Looks values up at displaced points of the level's grid."""
+        return Sampler.of(self.level, self.fixed_mask)
+
+    def where_to_look(self, u: Tensor) -> Tensor:
+        """Weight (1, 1, Z, Y, X): inside the fixed mask and, displaced, inside the moving one.
+
+        A constant to the search: to look elsewhere is no way to look better.
+        """
+        with torch.no_grad():
+            seen = self.sampler(self.moving_mask, u) * self.sampler.inside(u)
+            return self.fixed_mask * seen
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Cost of the similarity plus the weighted penalties."""
+    """Cost of the similarity plus the weighted penalties.
+
+    Parameters
+    ----------
+    penalties
+        Weights and regularizers.
+    stride
+        Penalties see every so-manieth voxel of the displacement, which is smoother than an image.
+    """
 
     penalties: Sequence[tuple[float, Regularizer]]
+    stride: int = 1
 
-    def __call__(self, u: Tensor, scene: Scene) -> Tensor:
-        """Value of a displacement (1, 3, Z, Y, X) [mm]; a scalar."""
-        spacing = scene.level.spacing_mm
-        index = displaced_index(u, spacing)
-        moved = look_up(scene.comparison.moving, index)
-        with torch.no_grad():  # where to look is not a way to look better
-            seen = look_up(scene.moving_mask, index) * inside(index, scene.level.shape)[:, None]
-        total = scene.comparison.cost(moved, scene.fixed_mask * seen)
+    def __call__(self, u: Tensor, scene: Scene, weight: Tensor) -> Tensor:
+        """Value of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
+        moved = scene.sampler(scene.comparison.moving, u)
+        return scene.comparison.cost(moved, weight) + self._penalty(u, scene)
+
+    def _penalty(self, u: Tensor, scene: Scene) -> Tensor:
+        every = [min(self.stride, max(1, n // FEWEST_VOXELS)) for n in scene.level.shape]
+        z, y, x = (h * step for h, step in zip(scene.level.spacing_mm, every, strict=True))
+        u, tissue = _every(u, every), scene.tissue
+        tissue = None if tissue is None else _every(tissue, every)
+        total = u.new_zeros(())
         for weight, penalty in self.penalties:
-            total = total + weight * penalty.displacement(u, spacing, scene.tissue)
+            total = total + weight * penalty.displacement(u, (z, y, x), tissue)
         return total
+
+
+def _every(values: Tensor, steps: Sequence[int]) -> Tensor:
+    z, y, x = steps
+    return values[..., ::z, ::y, ::x]
 
 
 def descend(
@@ -75,9 +111,13 @@ def descend(
         search, T_max=iterations, eta_min=LAST_STEP * step_mm
     )
     course: list[float] = []
-    for _ in range(iterations):
+    weight = scene.fixed_mask
+    for number in range(iterations):
         search.zero_grad()
-        value = objective(displacement(parameters), scene)
+        now = displacement(parameters)
+        if number % LOOK_AGAIN == 0:
+            weight = scene.where_to_look(now.detach())
+        value = objective(now, scene, weight)
         value.backward()  # type: ignore[no-untyped-call]
         course.append(value.item())
         search.step()

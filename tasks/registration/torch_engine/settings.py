@@ -65,6 +65,8 @@ class Settings:
         Steps of Adam at each level.
     step_mm
         Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+    penalty_stride
+        Penalties see every so-manieth voxel of the displacement along each axis.
     """
 
     similarity: str = "mind"
@@ -75,6 +77,7 @@ class Settings:
     factors: tuple[float, ...] = (4.0, 2.0, 1.0)
     iterations: tuple[int, ...] = (60, 60, 40)
     step_mm: float = 0.5
+    penalty_stride: int = 2
 
     def __post_init__(self) -> None:
         if not self.factors or min(self.factors) < 1:
@@ -88,6 +91,10 @@ class Settings:
                 f"iterations holds one positive number for each of {len(self.factors)} levels",
                 got=str(self.iterations),
                 code="torch-levels",
+            )
+        if self.penalty_stride < 1:
+            raise UsageFault(
+                "penalty_stride is at least 1", got=str(self.penalty_stride), code="torch-stride"
             )
         if self.step_mm <= 0:
             raise UsageFault("step_mm is positive", got=str(self.step_mm), code="torch-step")
