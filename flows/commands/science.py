@@ -27,6 +27,9 @@ class Kind(StrEnum):
     CBCT = "cbct"
 
 
+SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
+"""Of the time of a registration: what the forecast begins with."""
+
 _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it."
 
 
@@ -35,6 +38,7 @@ _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it
     "synthct register --fixed mr.nii.gz --fixed-modality mr --moving CT --out moved",
     "synthct register --fixed CBCT --moving CT --method mind --out moved",
     "synthct register --fixed MR --moving CT --method impact --network features.pt --out moved",
+    "synthct register --fixed MR --moving CT --initial couch.tfm --initial skin.tfm --out moved",
 )
 def register(
     fixed: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT: the grid stays.")],
@@ -48,6 +52,14 @@ def register(
     ] = None,
     fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
+    initial: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rigid ITK transform (fixed to moving points) to begin with. Repeatable: the "
+            "most informative is taken.",
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -82,15 +94,14 @@ def register(
 ) -> int:
     """Move a CT onto an MR or CBCT.
 
-    Exit code 1 when the quality gate says that it failed. Writes moved.mha,
-    displacement.mha (fixed to moving, mm, LPS), the ITK transform, and quality.json with the
-    figures and the verdict of the gate.
+    Writes moved.mha, displacement.mha (fixed to moving, mm, LPS), the ITK transform, quality.json
+    with the figures and the verdict of the gate, and before_after.png. Exit code 1 when the gate
+    says fail: what stands then is the best earlier step. Suspect: look at the picture.
     """
-    from rich.console import Console
-
+    from flows.forecast import step_bar
     from tasks.registration.pair import register_files
 
-    with Console(stderr=True).status("read") as status:
+    with step_bar(SHARES) as tell:
         quality = register_files(
             fixed,
             moving,
@@ -98,6 +109,7 @@ def register(
             moving_mask=moving_mask,
             fixed_modality=_modality(fixed_modality),
             moving_modality=_modality(moving_modality),
+            initial=initial or (),
             method=method,
             method_options=_options(option or (), network),
             preset=preset,
@@ -105,14 +117,14 @@ def register(
             out=out,
             seed=seed,
             threads=threads,
-            progress=lambda step: status.update(step),
+            progress=tell,
         )
     if as_json:
         typer.echo(json.dumps(quality, indent=2))
     else:
-        reason = f" ({quality['reason']})" if quality.get("reason") else ""
-        typer.echo(f"{quality.get('verdict', 'done')}{reason}: {out}")
-    return FAILED if quality.get("verdict") == "fail" else CLEAN
+        reason = f" ({quality['reason']})" if quality["reason"] else ""
+        typer.echo(f"{quality['verdict']}, {quality['step']} step{reason}: {out}")
+    return FAILED if quality["verdict"] == "fail" else CLEAN
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")

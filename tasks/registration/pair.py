@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data.writers import write_displacement_image, write_image
 from tasks.ingestion.body import body_mask
 from tasks.ingestion.params import BodyParams
 from tasks.registration.gate import GateParams
+from tasks.registration.initial import most_informative, read_initial
 from tasks.registration.measures import as_ct
 from tasks.registration.methods import METHODS
 from tasks.registration.presets import preset_called, usual_preset
@@ -21,6 +23,11 @@ from tasks.registration.register import Registered, register
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.transform_file import write_transform
 from tasks.threads import limit_threads
+
+STEPS = ("read", "rigid", "deformable", "gate", "write")
+"""What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""
+
+PICTURE = "before_after.png"
 
 _QUALITY = "quality.json"
 """A folder that holds one is an earlier registration and may be replaced."""
@@ -34,6 +41,7 @@ def register_files(
     moving_mask: Path | None = None,
     fixed_modality: Modality | None = None,
     moving_modality: Modality | None = None,
+    initial: Sequence[Path] = (),
     method: str = "elastix_mi",
     method_options: Mapping[str, Any] | None = None,
     preset: str | None = None,
@@ -47,8 +55,8 @@ def register_files(
     """Register two files and write a folder of results on the grid of ``fixed``.
 
     Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``quality.json``, which
-    is also returned, and the ITK transform that it names, the same mapping: ``transform.tfm``, or
-    ``transform.h5`` for a dense field.
+    is also returned, the ITK transform that it names, the same mapping: ``transform.tfm``, or
+    ``transform.h5`` for a dense field, and ``before_after.png`` where matplotlib is installed.
 
     Parameters
     ----------
@@ -58,6 +66,10 @@ def register_files(
         Bodies (> 0) on the voxels of their scans; found by threshold where not given.
     fixed_modality, moving_modality
         What a scan that is not DICOM measures.
+    initial
+        Rigid ITK transforms (fixed -> moving points) to begin with; of several, the one under
+        which the scans know most of each other. Without any, the scanner's frame and a few shifts
+        are tried.
     method, method_options
         Name in ``tasks.registration.methods`` and its parameters.
     preset
@@ -67,11 +79,12 @@ def register_files(
     seed, threads
         The same pair of numbers gives the same bytes.
     progress
-        Told each step's name as it starts: read, rigid, deformable, gate, write.
+        Told each of :data:`STEPS` as it starts.
     """
     tell = progress or (lambda step: None)
     chosen = METHODS.build(method, method_options or {}, where="--method")
     chosen.plugins()  # names and parameters are checked before any file is read
+    begins = [read_initial(path) for path in initial]
     _check_out(out)
     wanted = preset_called(preset, where="--preset") if preset else None
     tell("read")
@@ -82,6 +95,7 @@ def register_files(
         moving_mask,
         region,
     )
+    start = most_informative(pair, begins) if begins else None
     tuned = wanted or preset_called(usual_preset(_task(pair.fixed), region))
     with limit_threads(threads):
         done = register(
@@ -90,12 +104,18 @@ def register_files(
             tuned,
             gate or GateParams(),
             chosen,
+            initial=None if start is None else start[1],
             seed=seed,
             threads=threads,
             tell=tell,
         )
     tell("write")
-    facts = {"method": method, "method_facts": chosen.facts(), "seed": seed}
+    facts = {
+        "method": method,
+        "method_facts": chosen.facts(),
+        "seed": seed,
+        "initial": None if start is None else start[0],
+    }
     return _write(out, done, facts)
 
 
@@ -141,6 +161,19 @@ def _write(out: Path, done: Registered, facts: Mapping[str, Any]) -> dict[str, A
         write_image(folder / "moved.mha", as_ct(moved) if moved.modality is Modality.CT else moved)
         write_displacement_image(folder / "displacement.mha", done.moved.displacement)
         name = write_transform(folder, done.transform)
-        quality = {**done.quality, "transform": name, **facts}
+        picture = _picture(done)
+        if picture:
+            write_whole(folder / PICTURE, picture)
+        quality = {**done.quality, "transform": name, "picture": bool(picture), **facts}
         write_whole(folder / _QUALITY, canonical_json(quality))
     return quality
+
+
+def _picture(done: Registered) -> bytes:
+    """The PNG, or nothing on a machine that has only what ``predict`` needs."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return b""
+    from tasks.registration.picture import before_after_png
+
+    verdict = done.judgement
+    return before_after_png(done, title=f"{verdict.step}: {verdict.verdict}")
