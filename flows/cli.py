@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, scans, science, scores
+from flows.commands import chain, machine, prediction, scans, science, scores, study
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -51,9 +51,12 @@ for function in (
     chain.stage,
     scans.ingest,
     science.register,
-    science.predict,
+    prediction.predict,
+    prediction.sign,
+    prediction.verify,
     scores.evaluate,
     science.regularizers,
+    study.study,
     chain.report,
     machine.doctor,
 ):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cluster import Cluster, check_kind, open_cluster
+from flows.clusters.watch import watched
 from flows.freshness import to_build
 from flows.processes import environment
 from flows.project import PRIVATE, QUIET, Project
@@ -38,9 +39,9 @@ class Means:
     Parameters
     ----------
     cluster
-        ``here``, ``local`` or the address of a scheduler.
+        ``here``, ``local``, ``gpu``, ``slurm``, ``kubernetes`` or the address of a scheduler.
     workers
-        Processes of a ``local`` cluster; None: one a core.
+        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
     port
         Port of the Prefect server on loopback; None: a free one.
     """
@@ -71,7 +72,9 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         variables = project.environment() | {events.VARIABLE: str(record.events)}
         if cluster.scheduler:
             variables[fanout.VARIABLE] = cluster.scheduler
-        with open_screen(console) as screen:
+        if cluster.gpus:
+            variables[fanout.GPU_UNITS] = "1"
+        with open_screen(console) as screen, watched(cluster, record.folder):
             return conduct(work, record, variables, screen, server=server)
 
 

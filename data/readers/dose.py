@@ -1,85 +1,111 @@
-"""Dose distributions: DICOM RTDOSE, or an image whose values are Gy."""
+"""RTDOSE as a volume in gray (DICOM PS3.3 A.18, C.8.8.3)."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from data.faults import DataFault
-from data.readers import read_scan
-from data.readers.faults_only import faults_only
-from data.volume import Grid, Matrix, Modality, Volume
-
-IMAGES = (".nii", ".nii.gz", ".mha", ".nrrd")
-
-
-def read_dose(path: Path) -> Volume:
-    """Dose [Gy] (Z, Y, X) of an RTDOSE file or of an image (NIfTI, MHA, NRRD) in Gy.
-
-    RTDOSE in relative units, or with frames that are not evenly spaced, is a fault.
-    """
-    if path.name.lower().endswith(IMAGES):
-        volume = read_scan(path, Modality.DOSE)
-        return volume.with_array(volume.array.astype(np.float64))
-    with faults_only(str(path)):
-        return _rtdose(path)
+from data.readers.limits import checked_shape
+from data.readers.lps import grid_xyz
+from data.readers.pixels import frame_pixels
+from data.readers.process.memory import empty
+from data.readers.series import Series
+from data.readers.slice import Slice, broken_dicom, value
+from data.readers.slices import STEP_TOLERANCE, floats
+from data.volume import Grid, Modality, Volume
 
 
-def _rtdose(path: Path) -> Volume:
-    if not path.is_file():
-        raise DataFault("the dose exists", where=str(path), got="no file", code="no-file")
-    try:
-        told = pydicom.dcmread(path)
-    except InvalidDicomError:
-        raise _not_a_dose(path, path.suffix or "no suffix") from None
-    if told.get("Modality") != "RTDOSE":
-        raise _not_a_dose(path, f"DICOM {told.get('Modality', 'without a modality')}")
-    if told.get("DoseUnits") != "GY":
-        raise DataFault(
-            "a dose is in Gy",
-            where=str(path),
-            got=f"DoseUnits {told.get('DoseUnits', 'absent')}",
-            remedy="export the dose in absolute units",
-            code="dose-relative",
-        )
-    frames = np.asarray(told.pixel_array, dtype=np.float64)
-    array = frames.reshape(-1, *frames.shape[-2:]) * float(told.DoseGridScaling)
-    return Volume(array, _grid(told, array.shape, path), Modality.DOSE)
-
-
-def _grid(told: Dataset, shape: tuple[int, ...], path: Path) -> Grid:
-    offsets = np.asarray(told.get("GridFrameOffsetVector", [0.0] * shape[0]), dtype=float)
+def describe_dose(series: Series) -> Grid:
+    """Where the dose lies."""
+    one = _only(series)
+    header, entry = one.header, one.entry
+    row, column = np.split(np.array(floats(one, "ImageOrientationPatient", 6)), 2)
+    normal = np.cross(row, column)
+    corner = np.array(floats(one, "ImagePositionPatient", 3))
+    y_mm, x_mm = floats(one, "PixelSpacing", 2)
+    frames = int(header.get("NumberOfFrames") or 1)
+    rows, columns = (int(value(header, name, entry)) for name in ("Rows", "Columns"))
+    shape = checked_shape([frames, rows, columns], np.dtype("f4"), str(entry.path or entry.name))
+    offsets = _offsets(one, frames, corner, normal)
     steps = np.diff(offsets)
-    if len(offsets) != shape[0] or (
-        len(steps) and (np.ptp(steps) > 1e-3 or np.abs(steps[0]) < 1e-6)
-    ):
+    step_mm = float(np.mean(steps))
+    if step_mm < 0:
+        normal, step_mm = -normal, -step_mm
+    if np.abs(np.abs(steps) - step_mm).max() > max(STEP_TOLERANCE * step_mm, 1e-3):
         raise DataFault(
-            "the frames of a dose are evenly spaced",
-            where=str(path),
-            got=f"GridFrameOffsetVector {offsets[:4].tolist()} ... for {shape[0]} frames",
-            remedy="export the dose on a regular grid",
-            code="dose-uneven",
+            "the planes of a dose are evenly spaced",
+            where=str(entry.path or entry.name),
+            got=f"{np.abs(steps).min():.3f} to {np.abs(steps).max():.3f} mm",
+            remedy="export the dose on an even grid",
+            code="uneven-spacing",
         )
-    step = float(steps[0]) if len(steps) else 1.0
-    row, column = np.reshape(np.asarray(told.ImageOrientationPatient, float), (2, 3))
-    normal = np.cross(row, column) * np.sign(step)
-    # DICOM gives (x, y, z); `row` is the direction in which the column index, array axis 2, grows.
-    axes = np.stack([normal, column, row], axis=1)[::-1]
-    x, y, z = (float(v) for v in told.ImagePositionPatient)
-    down, right = (float(v) for v in told.PixelSpacing)
-    matrix: Matrix = tuple(tuple(float(v) for v in line) for line in axes)  # type: ignore[assignment]
-    return Grid((shape[0], shape[1], shape[2]), (abs(step), down, right), (z, y, x), matrix)
+    start = corner + np.cross(row, column) * offsets[0]
+    return grid_xyz(shape, (x_mm, y_mm, step_mm), start, np.column_stack([row, column, normal]))
 
 
-def _not_a_dose(path: Path, got: str) -> DataFault:
-    return DataFault(
-        "a dose is a DICOM RTDOSE file, or .nii, .nii.gz, .mha or .nrrd in Gy",
-        where=str(path),
-        got=got,
-        remedy="export it as one of these",
-        code="not-a-dose",
+def read_dose(series: Series, modality: Modality | None = None) -> Volume:
+    """The dose [Gy], float32: stored number x DoseGridScaling."""
+    one = _only(series)
+    grid = describe_dose(series)
+    if modality not in (None, Modality.DOSE):
+        raise DataFault(
+            "the scan has the modality it was given as",
+            where=str(one.entry.path or one.entry.name),
+            got=f"DOSE where {modality} was expected",
+            remedy="check which file is which",
+            code="wrong-modality",
+        )
+    units = str(value(one.header, "DoseUnits", one.entry)).upper()
+    if units != "GY":
+        raise broken_dicom(one.entry, f"DoseUnits {units} where GY is needed", "bad-tag")
+    scaling = float(value(one.header, "DoseGridScaling", one.entry))
+    if not (np.isfinite(scaling) and scaling > 0):
+        raise broken_dicom(one.entry, f"DoseGridScaling {scaling}", "bad-tag")
+    array: NDArray[Any] = empty(grid.shape, np.float32)
+    for number, plane in enumerate(frame_pixels([_at(one, k) for k in range(grid.shape[0])])):
+        array[number] = plane * scaling
+    return Volume(array, grid, Modality.DOSE)
+
+
+def _at(one: Slice, frame: int) -> Slice:
+    return Slice(one.entry, one.header, one.offset, frame)
+
+
+def _only(series: Series) -> Slice:
+    if len(series.slices) == 1:
+        return series.slices[0]
+    raise DataFault(
+        "a dose is one file",
+        where=series.title,
+        got=f"{len(series.slices)} files",
+        remedy="give the file of the plan's sum",
+        code="several-series",
     )
+
+
+def _offsets(
+    one: Slice, frames: int, corner: NDArray[Any], normal: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Distances of the planes from the first corner along the normal [mm].
+
+    The vector holds offsets that start at 0, or (where it does not) z coordinates of the patient,
+    which the standard allows for unturned images only.
+    """
+    given = _vector(one.header, frames, one)
+    if given[0] == 0:
+        return given
+    if abs(abs(normal[2]) - 1) > 1e-4 or abs(given[0] - corner[2]) > 1e-2:
+        raise broken_dicom(one.entry, f"GridFrameOffsetVector from {given[0]}", "bad-tag")
+    return np.asarray((given - given[0]) * np.sign(normal[2]))
+
+
+def _vector(header: Dataset, frames: int, one: Slice) -> NDArray[np.float64]:
+    given = np.array([float(step) for step in value(header, "GridFrameOffsetVector", one.entry)])
+    if given.size != frames or not np.isfinite(given).all() or given.size < 2:
+        got = f"{given.size} frame offsets for {frames} frames"
+        raise broken_dicom(one.entry, got, "bad-tag")
+    return given

@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import grid_xyz
-from data.readers.series import Series, Slice, broken_dicom, value
+from data.readers.mending import (
+    SAME_PLACE_MM,
+    mixed_rescale,
+    perpendicular,
+    shuffled,
+    without_repeats,
+)
+from data.readers.remarks import Remark
+from data.readers.series import Series
+from data.readers.slice import Slice, broken_dicom, value
 from data.volume import Grid
-
-SAME_PLACE_MM = 1e-3
-"""Slices closer than this are at the same place."""
 
 STEP_TOLERANCE = 0.02
 """Largest relative departure of a slice distance from the median that rounding explains."""
@@ -35,6 +41,7 @@ class Stack:
 
     slices: tuple[Slice, ...]
     grid: Grid
+    remarks: tuple[Remark, ...] = ()
 
 
 def stack(series: Series, where: str) -> Stack:
@@ -52,18 +59,16 @@ def stack(series: Series, where: str) -> Stack:
             code=code,
         )
     _require_one(slices, where)
-    orientation = _orientation(slices, where)
-    row, column = orientation[:3], orientation[3:]
+    row, column, mended = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
-    corners = np.array([_floats(one, "ImagePositionPatient", 3) for one in slices])
+    corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
     along = corners @ normal
-    order = np.argsort(along, kind="stable")
-    slices = tuple(slices[number] for number in order)
-    corners, along = corners[order], along[order]
+    kept, repeated = without_repeats(slices, along)
+    slices, corners, along = tuple(slices[number] for number in kept), corners[kept], along[kept]
     step_mm = _step(along, slices, where)
     _require_upright(corners, along, normal, where)
     grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
-    return Stack(slices, grid)
+    return Stack(slices, grid, (*mended, *repeated, *shuffled(slices), *mixed_rescale(slices)))
 
 
 def _require_one(slices: Sequence[Slice], where: str) -> None:
@@ -85,9 +90,9 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
 
 
 def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
-    first = np.array(_floats(slices[0], "ImageOrientationPatient", 6))
+    first = np.array(floats(slices[0], "ImageOrientationPatient", 6))
     for one in slices[1:]:
-        other = np.array(_floats(one, "ImageOrientationPatient", 6))
+        other = np.array(floats(one, "ImageOrientationPatient", 6))
         if np.abs(other - first).max() > ORIENTATION_TOLERANCE:
             raise DataFault(
                 "all slices of a series have the same orientation",
@@ -166,16 +171,21 @@ def _require_upright(
 
 def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, where: str) -> Grid:
     first = slices[0]
-    y_mm, x_mm = _floats(first, "PixelSpacing", 2)
+    y_mm, x_mm = floats(first, "PixelSpacing", 2)
     rows, columns = (int(value(first.header, name, first.entry)) for name in ("Rows", "Columns"))
-    shape = checked_shape([len(slices), rows, columns], np.dtype("i4"), where)
+    shape = checked_shape([len(slices), rows, columns], _stored_type(first), where)
     try:
         return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
     except DataFault as fault:
         raise DataFault(fault.rule, where=where, got=fault.got, code=fault.code) from fault
 
 
-def _floats(one: Slice, keyword: str, count: int) -> list[float]:
+def _stored_type(first: Slice) -> np.dtype[Any]:
+    return np.dtype({8: "u1", 32: "i4"}.get(int(first.header.get("BitsAllocated") or 16), "i2"))
+
+
+def floats(one: Slice, keyword: str, count: int) -> list[float]:
+    """``count`` finite numbers of an element that must be there."""
     found = value(one.header, keyword, one.entry)
     try:
         numbers = [float(number) for number in found]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @examples(
     "synthct run                                  the demo",
     "synthct run --preset sts --until training    your scans, up to the models",
-    "synthct run --cluster tcp://10.0.0.5:8786    on a Dask cluster of yours",
+    "synthct run --cluster gpu                    a worker a GPU of this machine",
+    "synthct run --cluster tls://10.0.0.5:8786    on a Dask cluster of yours",
 )
 def run(
     preset: Preset = None,
@@ -37,12 +38,13 @@ def run(
         typer.Option(
             metavar="KIND",
             help="Where the cases run: `here` (in the stage's own process), `local` (workers on "
-            "this machine), or tcp://HOST:PORT, tls://HOST:PORT of a Dask scheduler. Never changes "
-            "a result.",
+            "this machine), `gpu` (one a GPU and the cores left over), `slurm` or `kubernetes` "
+            "(jobs, pods: infra/KIND/cluster.yaml), or tcp://HOST:PORT, tls://HOST:PORT of a Dask "
+            "scheduler. Never changes a result.",
         ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers of --cluster local (default: one a core).")
+        int | None, typer.Option(min=1, help="Workers of local or gpu (default: one a core).")
     ] = None,
     port: Annotated[
         int | None,

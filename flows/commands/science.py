@@ -1,15 +1,17 @@
-"""``register``, ``predict``, ``regularizers``: single files and the catalogue."""
+"""``register``, ``regularizers``: a pair of scans, and the catalogue."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data.faults import UsageFault
 from flows.commands.options import Json, examples
 from flows.exits import CLEAN, FAILED
 
@@ -31,6 +33,8 @@ _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it
 @examples(
     "synthct register --fixed MR_FOLDER --moving CT_FOLDER --out moved",
     "synthct register --fixed mr.nii.gz --fixed-modality mr --moving CT --out moved",
+    "synthct register --fixed CBCT --moving CT --method mind --out moved",
+    "synthct register --fixed MR --moving CT --method impact --network features.pt --out moved",
 )
 def register(
     fixed: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT: the grid stays.")],
@@ -44,7 +48,25 @@ def register(
     ] = None,
     fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="How.")] = "elastix_mi",
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Deformable step: elastix_mi (stock elastix), or the torch engine by the "
+            "similarity mi, ncc, lncc, mind or impact.",
+        ),
+    ] = "elastix_mi",
+    network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TorchScript network of --method impact.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Parameter of the method, the value in YAML, e.g. "
+            "'deformation={name: dense, smoothing_mm: 3}'. Repeatable.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Default: the published one for modality and region."),
@@ -77,6 +99,7 @@ def register(
             fixed_modality=_modality(fixed_modality),
             moving_modality=_modality(moving_modality),
             method=method,
+            method_options=_options(option or (), network),
             preset=preset,
             region=region,
             out=out,
@@ -90,61 +113,6 @@ def register(
         reason = f" ({quality['reason']})" if quality.get("reason") else ""
         typer.echo(f"{quality.get('verdict', 'done')}{reason}: {out}")
     return FAILED if quality.get("verdict") == "fail" else CLEAN
-
-
-@examples(
-    "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
-    "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
-)
-def predict(
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Release folder of `export`.")],
-    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT.")],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help=".mha, .nii.gz or .nrrd; no suffix: DICOM series.")
-    ],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); outlined where not given.")
-    ] = None,
-    dicom_reference: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Take patient, study and frame of reference from it."),
-    ] = None,
-    uncertainty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Standard deviation over the folds [HU].")
-    ] = None,
-    modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    tta: Annotated[bool, typer.Option(help="Also mirror: three times the work.")] = True,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Make a synthetic CT of one scan.
-
-    In HU, on the scan's own grid. Not for clinical use.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from tasks.prediction.predict import predict_file
-
-    with Progress(console=Console(stderr=True)) as bars:
-        bar = bars.add_task("predict", total=None)
-        document = predict_file(
-            model,
-            input,
-            out,
-            mask=mask,
-            dicom_reference=dicom_reference,
-            uncertainty=uncertainty,
-            modality=_modality(modality),
-            tta=tta,
-            threads=threads,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
-    typer.echo(json.dumps(document, indent=2) if as_json else f"{out}: synthetic CT [HU]")
-    if not as_json:
-        for note in document.get("notes", ()):
-            typer.echo(f"note: {note}", err=True)
-    return CLEAN
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")
@@ -199,3 +167,27 @@ def _modality(kind: Kind | None) -> Modality | None:
     from data.volume import Modality
 
     return Modality(kind.value.upper()) if kind else None
+
+
+def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
+    """``NAME=VALUE`` with a value in YAML, as the method's parameters."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for entry in given:
+        name, equals, text = entry.partition("=")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals = ""
+        if not (name and equals):
+            raise UsageFault(
+                "an option is NAME=VALUE, the value in YAML",
+                where="--option",
+                got=entry,
+                remedy="for example factors=[4,2,1]",
+                code="bad-option",
+            )
+    if network is not None:
+        options["network"] = str(network)
+    return options

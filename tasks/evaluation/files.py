@@ -12,7 +12,6 @@ import numpy as np
 from data.faults import UsageFault
 from data.files import canonical_json, content_hash, write_whole
 from data.readers import read_scan
-from data.readers.dose import read_dose
 from data.volume import Modality, Volume
 from tasks.evaluation.completeness import completeness
 from tasks.evaluation.consistency import source_consistency
@@ -212,7 +211,7 @@ def _add_dose(document: dict[str, Any], given: Extras, target: Target, inside: M
     if given.dose_prediction is None or given.dose_reference is None:
         return
     known, found = (
-        target.fits(read_dose(path), path).array.astype(np.float64)
+        target.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
         for path in (given.dose_reference, given.dose_prediction)
     )
     spacing_mm = target.grid.spacing_mm

@@ -29,6 +29,8 @@ def onnx_runner(graph: bytes, *, threads: int = 1, device: str = "cpu") -> Runne
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # A plan of all activations is kept for each size of window that comes: memory for nothing.
+    options.enable_mem_pattern = False
     # Idle threads would spin between operators and take the cores from other work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(graph, options, providers=[provider_of(device)])

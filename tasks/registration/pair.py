@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-import SimpleITK as sitk
 
 from data.faults import UsageFault
 from data.files import canonical_json, whole_folder, write_whole
@@ -17,14 +15,15 @@ from tasks.ingestion.body import body_mask
 from tasks.ingestion.params import BodyParams
 from tasks.registration.gate import GateParams
 from tasks.registration.measures import as_ct
-from tasks.registration.params import METHODS
+from tasks.registration.methods import METHODS
 from tasks.registration.presets import preset_called, usual_preset
 from tasks.registration.register import Registered, register
 from tasks.registration.scan_pair import ScanPair
+from tasks.registration.transform_file import write_transform
 from tasks.threads import limit_threads
 
-TRANSFORM = "transform.tfm"
 _QUALITY = "quality.json"
+"""A folder that holds one is an earlier registration and may be replaced."""
 
 
 def register_files(
@@ -36,6 +35,7 @@ def register_files(
     fixed_modality: Modality | None = None,
     moving_modality: Modality | None = None,
     method: str = "elastix_mi",
+    method_options: Mapping[str, Any] | None = None,
     preset: str | None = None,
     region: str = "other",
     out: Path,
@@ -46,8 +46,9 @@ def register_files(
 ) -> dict[str, Any]:
     """Register two files and write a folder of results on the grid of ``fixed``.
 
-    Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``transform.tfm``
-    (ITK, the same mapping) and ``quality.json``, which is also returned.
+    Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``quality.json``, which
+    is also returned, and the ITK transform that it names, the same mapping: ``transform.tfm``, or
+    ``transform.h5`` for a dense field.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def register_files(
         Bodies (> 0) on the voxels of their scans; found by threshold where not given.
     fixed_modality, moving_modality
         What a scan that is not DICOM measures.
+    method, method_options
+        Name in ``tasks.registration.methods`` and its parameters.
     preset
         Name of a preset; by default the published one for modality and region.
     out
@@ -67,7 +70,9 @@ def register_files(
         Told each step's name as it starts: read, rigid, deformable, gate, write.
     """
     tell = progress or (lambda step: None)
-    _check_request(method, out)
+    chosen = METHODS.build(method, method_options or {}, where="--method")
+    chosen.plugins()  # names and parameters are checked before any file is read
+    _check_out(out)
     wanted = preset_called(preset, where="--preset") if preset else None
     tell("read")
     pair = _read_pair(
@@ -77,30 +82,25 @@ def register_files(
         moving_mask,
         region,
     )
-    chosen = wanted or preset_called(usual_preset(_task(pair.fixed), region))
+    tuned = wanted or preset_called(usual_preset(_task(pair.fixed), region))
     with limit_threads(threads):
         done = register(
             pair,
             pair.fixed.grid,
-            chosen,
+            tuned,
             gate or GateParams(),
+            chosen,
             seed=seed,
             threads=threads,
             tell=tell,
         )
     tell("write")
-    return _write(out, done, method, seed)
+    facts = {"method": method, "method_facts": chosen.facts(), "seed": seed}
+    return _write(out, done, facts)
 
 
-def _check_request(method: str, out: Path) -> None:
-    if method not in METHODS:
-        raise UsageFault(
-            f"no registration method is called {method!r}",
-            where="--method",
-            remedy=f"known: {', '.join(METHODS)}",
-            code="unknown-method",
-        )
-    if out.exists() and not (out / TRANSFORM).is_file() and (out.is_file() or any(out.iterdir())):
+def _check_out(out: Path) -> None:
+    if out.exists() and not (out / _QUALITY).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageFault(
             "the out folder is new, empty or holds an earlier registration",
             where=str(out),
@@ -135,17 +135,12 @@ def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
     return body_mask(scan, BodyParams(), region)
 
 
-def _write(out: Path, done: Registered, method: str, seed: int) -> dict[str, Any]:
-    quality = {
-        **done.quality,
-        "transform": TRANSFORM,
-        "method": method,
-        "seed": seed,
-    }
+def _write(out: Path, done: Registered, facts: Mapping[str, Any]) -> dict[str, Any]:
     moved = done.moved.scan
     with whole_folder(out) as folder:
         write_image(folder / "moved.mha", as_ct(moved) if moved.modality is Modality.CT else moved)
         write_displacement_image(folder / "displacement.mha", done.moved.displacement)
-        sitk.WriteTransform(done.transform, str(folder / TRANSFORM))
+        name = write_transform(folder, done.transform)
+        quality = {**done.quality, "transform": name, **facts}
         write_whole(folder / _QUALITY, canonical_json(quality))
     return quality

@@ -12,9 +12,11 @@ from data.faults import DataFault
 from data.itk import resample
 from data.volume import Displacement, Grid, Volume
 from tasks.registration.align import Steps, Tell, align
+from tasks.registration.elastix import sample_region_mm
 from tasks.registration.gate import GateParams, Judgement, StepName, judge
 from tasks.registration.geometry import require_extent
 from tasks.registration.measures import Moved, StepMeasures, measure, move
+from tasks.registration.methods import Method
 from tasks.registration.preset import Preset
 from tasks.registration.scan_pair import ScanPair
 
@@ -57,6 +59,7 @@ def register(
     grid: Grid,
     preset: Preset,
     gate: GateParams,
+    method: Method,
     *,
     seed: int,
     threads: int = 1,
@@ -66,7 +69,7 @@ def register(
     require_extent(grid)
     source = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
-    steps = align(pair, grid, preset, seed=seed, threads=threads, tell=tell)
+    steps = align(pair, grid, preset, method, seed=seed, threads=threads, tell=tell)
     tell("gate")
     transforms = _transforms(steps)
     moved = {name: move(pair, grid, transform) for name, transform in transforms.items()}
@@ -92,7 +95,7 @@ def register(
         unregistered=moved["identity"],
         rigid=rigid,
         judgement=judgement,
-        quality=_quality(preset, steps, judgement, measured),
+        quality=_quality(preset, grid, steps, judgement, measured),
     )
 
 
@@ -107,6 +110,7 @@ def _transforms(steps: Steps) -> dict[StepName, sitk.Transform]:
 
 def _quality(
     preset: Preset,
+    grid: Grid,
     steps: Steps,
     judgement: Judgement,
     measured: Mapping[StepName, StepMeasures],
@@ -114,7 +118,7 @@ def _quality(
     return {
         **asdict(judgement),
         "preset": preset.name,
-        "sample_region_mm": steps.sample_region_mm,
+        "sample_region_mm": sample_region_mm(preset.bspline, grid),
         "sample_region_asked_mm": preset.bspline.sample_region_mm,
         "steps": {name: asdict(values) for name, values in measured.items()},
         "failures": dict(steps.failures),

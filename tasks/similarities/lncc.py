@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.contracts import Featured
 from tasks.registration.torch_engine.separable import separable
 from tasks.similarities import SIMILARITIES
 
 
 @SIMILARITIES.register("lncc")
 @dataclass(frozen=True)
-class LNCC:
+class LNCC(Featured):
     r"""One minus the mean squared local correlation, :math:`1 - \overline{c^2 / (v_f v_m)}`.
 
     Covariance *c* and variances *v* are over a box around each voxel, of the voxels that count.

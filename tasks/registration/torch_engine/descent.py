@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.registration.torch_engine.contracts import Deformation, Level, Similarity
+from tasks.registration.torch_engine.contracts import Comparison, Deformation, Level
 from tasks.registration.warping import displaced_index, inside, look_up
 from tasks.training.step import Regularizer
 
@@ -24,8 +24,8 @@ class Scene:
     ----------
     level
         Its grid.
-    fixed, moving
-        Features (1, C, Z, Y, X).
+    comparison
+        The two images, ready to be compared.
     fixed_mask, moving_mask
         Where to look in each image (1, 1, Z, Y, X), in [0, 1].
     tissue
@@ -33,8 +33,7 @@ class Scene:
     """
 
     level: Level
-    fixed: Tensor
-    moving: Tensor
+    comparison: Comparison
     fixed_mask: Tensor
     moving_mask: Tensor
     tissue: Tensor | None = None
@@ -44,17 +43,16 @@ class Scene:
 class Objective:
     """Cost of the similarity plus the weighted penalties."""
 
-    similarity: Similarity
     penalties: Sequence[tuple[float, Regularizer]]
 
     def __call__(self, u: Tensor, scene: Scene) -> Tensor:
         """Value of a displacement (1, 3, Z, Y, X) [mm]; a scalar."""
         spacing = scene.level.spacing_mm
         index = displaced_index(u, spacing)
-        moved = look_up(scene.moving, index)
+        moved = look_up(scene.comparison.moving, index)
         with torch.no_grad():  # where to look is not a way to look better
             seen = look_up(scene.moving_mask, index) * inside(index, scene.level.shape)[:, None]
-        total = self.similarity.cost(scene.fixed, moved, scene.fixed_mask * seen, spacing)
+        total = scene.comparison.cost(moved, scene.fixed_mask * seen)
         for weight, penalty in self.penalties:
             total = total + weight * penalty.displacement(u, spacing, scene.tissue)
         return total

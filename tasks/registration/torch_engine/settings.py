@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data.faults import UsageFault
+from tasks.deformations import DEFORMATIONS
 from tasks.regularizers import REGULARIZERS
+from tasks.similarities import SIMILARITIES
 from tasks.training.step import Regularizer, seams_of
 
 
@@ -88,3 +91,21 @@ class Settings:
             )
         if self.step_mm <= 0:
             raise UsageFault("step_mm is positive", got=str(self.step_mm), code="torch-step")
+
+    def plugins(self) -> tuple[str, ...]:
+        """Dotted modules of all that is named; a wrong name or parameter is a usage fault."""
+        SIMILARITIES.build(self.similarity, self.similarity_options)
+        DEFORMATIONS.build(self.deformation, self.deformation_options)
+        for penalty in self.penalties:
+            penalty.build()
+        modules = {
+            SIMILARITIES.module_of(self.similarity),
+            DEFORMATIONS.module_of(self.deformation),
+        }
+        modules |= {REGULARIZERS.module_of(penalty.name) for penalty in self.penalties}
+        return tuple(sorted(modules))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of them as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

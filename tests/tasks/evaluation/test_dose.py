@@ -9,7 +9,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from data.faults import DataFault
-from data.readers.dose import read_dose
+from data.readers import read_scan
+from data.volume import Modality
 from tasks.evaluation.dose.beams import path_length_mm, range_errors_mm, seen_from
 from tasks.evaluation.dose.compare import (
     conformity,
@@ -155,6 +156,7 @@ def rtdose(path, *, units="GY", offsets=(0.0, 3.0, 6.0), modality="RTDOSE"):
     told.SOPClassUID, told.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
     told.Modality, told.DoseUnits, told.DoseGridScaling = modality, units, "0.001"
     told.ImagePositionPatient, told.ImageOrientationPatient = [10, 20, 30], [1, 0, 0, 0, 1, 0]
+    told.SeriesInstanceUID = generate_uid()
     told.PixelSpacing, told.GridFrameOffsetVector = [2.0, 1.5], list(offsets)
     told.NumberOfFrames, told.Rows, told.Columns = 3, 4, 5
     told.SamplesPerPixel, told.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -166,7 +168,7 @@ def rtdose(path, *, units="GY", offsets=(0.0, 3.0, 6.0), modality="RTDOSE"):
 
 
 def test_an_rtdose_file_is_read_in_gy_where_it_lies(tmp_path):
-    found = read_dose(rtdose(tmp_path / "dose.dcm"))
+    found = read_scan(rtdose(tmp_path / "dose.dcm"), Modality.DOSE)
     assert found.array.shape == (3, 4, 5)
     assert found.array[1, 2, 3] == pytest.approx(20 + 10 + 3)
     assert found.grid.spacing_mm == (3.0, 2.0, 1.5)
@@ -175,11 +177,11 @@ def test_an_rtdose_file_is_read_in_gy_where_it_lies(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"units": "RELATIVE"}, "dose-relative"), ({"offsets": (0.0, 3.0, 7.0)}, "dose-uneven"),
-     ({"modality": "CT"}, "not-a-dose")],
+    [({"units": "RELATIVE"}, "bad-tag"), ({"offsets": (0.0, 3.0, 7.0)}, "uneven-spacing"),
+     ({"modality": "CT"}, "wrong-modality")],
 )  # fmt: skip
 def test_a_dose_that_is_relative_uneven_or_none_is_named(tmp_path, changes, code):
     path = rtdose(tmp_path / "dose.dcm", **changes)
     with pytest.raises(DataFault) as caught:
-        read_dose(path)
+        read_scan(path, Modality.DOSE)
     assert (caught.value.code, caught.value.where) == (code, str(path))

@@ -93,7 +93,7 @@ def test_a_folder_of_something_else_is_never_replaced(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "elastixmi"}, "unknown-method"),
+        ({"method": "elastixmi"}, "unknown-registration-method"),
         ({"preset": "mr_AA"}, "unknown-preset"),
         ({"moving_modality": None}, "modality-unknown"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from data.faults import UsageFault
 from data.volume import Grid
-from tasks.registration.align import EXTENT_SHARE, sample_region_mm
+from tasks.registration.elastix import EXTENT_SHARE, sample_region_mm
 from tasks.registration.parameter_maps import bspline_map, rigid_map
 from tasks.registration.preset import BSplineStep, Preset, RigidStep
 from tasks.registration.presets import PRESETS, preset_called, usual_preset
