@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import DataFault, MachineFault
-from data.files import content_hash
+from data.files import MANIFEST, file_sha256
 from tasks.prediction.description import ModelDescription
 
 
@@ -89,7 +89,7 @@ def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
 
 def _contents(folder: Path) -> list[str]:
     names = [name for name in ("source.zarr", "ct.zarr") if (folder / name).is_dir()]
-    return [content_hash(folder / name) for name in names]
+    return [file_sha256(folder / name / MANIFEST) for name in names]
 
 
 def _patient(case: str) -> str:

@@ -26,7 +26,7 @@ class BoneRange:
         Share of the voxels that are looked at [%].
     """
 
-    least: float = 0.75
+    least: float = 0.8
     top_percent: float = 0.5
 
     def __call__(self, evidence: Evidence) -> Finding:
