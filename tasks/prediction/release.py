@@ -41,6 +41,10 @@ class Member(Section):
     """The same weights as safetensors."""
     int8: str | None = None
     """The graph with 8-bit weights and activations, where the export made one."""
+    torch_export: str | None = None
+    """``torch.export`` program."""
+    torchscript: str | None = None
+    """TorchScript."""
     network: dict[str, Any]
     """``{"name": ..., options...}`` of ``tasks/networks``, for who wants to train on."""
     validation_mae_hu: float | None = None
