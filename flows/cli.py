@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, scans, science
+from flows.commands import chain, machine, scans, science, serve
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -55,6 +55,7 @@ for function in (
     science.evaluate,
     science.regularizers,
     chain.report,
+    serve.serve,
     machine.doctor,
 ):
     commands.command(

@@ -12,7 +12,8 @@ from flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
-    "run", "stage", "ingest", "register", "predict", "evaluate", "regularizers", "report", "doctor",
+    "run", "stage", "ingest", "register", "predict", "evaluate", "regularizers", "report", "serve",
+    "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "numpy", "yaml")
 
