@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, prediction, scans, science, scores, study
+from flows.commands import chain, machine, prediction, scans, science, scores, serve, study
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -58,6 +58,7 @@ for function in (
     science.regularizers,
     study.study,
     chain.report,
+    serve.serve,
     machine.doctor,
 ):
     commands.command(

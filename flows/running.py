@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import time
@@ -24,6 +25,9 @@ from tasks import events, fanout
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+RUNS = "SYNTHCT_RUNS"
+"""Folder of the runs' records; unset: ``.synthct/runs`` of the checkout."""
 
 _KEPT_RECORDS = 50
 """Runs whose events and output are kept; older ones go when a new run starts."""
@@ -100,7 +104,7 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
 
 def new_record(root: Path) -> Record:
     """A fresh folder for the events and the output of a run; very old ones are removed."""
-    runs = root / PRIVATE / "runs"
+    runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
     runs.mkdir(parents=True, exist_ok=True)
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
         shutil.rmtree(old, ignore_errors=True)
@@ -117,4 +121,5 @@ def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
 
 
 def _told(record: Record, project: Project) -> str:
-    return record.folder.relative_to(project.root).as_posix()
+    inside = record.folder.is_relative_to(project.root)
+    return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

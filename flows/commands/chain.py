@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.faults import UsageFault
+from data.files import canonical_json, write_whole
 from flows.commands.options import Json, Preset, examples
 from flows.exits import CLEAN, EXCLUSIONS
 
@@ -53,6 +54,10 @@ def run(
         ),
     ] = None,
     as_json: Json = False,
+    summary_file: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON."),
+    ] = None,
 ) -> int:
     """Bring the whole chain up to date.
 
@@ -73,6 +78,8 @@ def run(
     refresh_dag(project, told)
     built = run_project(project, Means(cluster, workers, port), told)
     seconds = time.monotonic() - started
+    if summary_file:
+        write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
     if as_json:
         typer.echo(json.dumps(summary.as_json(project, built, seconds), indent=2))
     else:

@@ -13,7 +13,7 @@ from flows.exits import guarded
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
     "run", "stage", "ingest", "register", "predict", "sign", "verify", "evaluate",
-    "regularizers", "report", "doctor",
+    "regularizers", "study", "report", "serve", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "numpy", "yaml")
 
