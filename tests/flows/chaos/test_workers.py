@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -124,14 +125,19 @@ def dask(port: int):
     try:
         yield address, scheduler
     finally:
-        family = (
-            psutil.Process(workers.pid).children(recursive=True) if workers.poll() is None else []
-        )
+        family = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(workers.pid).children(recursive=True)
         for process in (*family, workers, scheduler):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         workers.wait()
         scheduler.wait()
+
+
+def one_more(process, store, before):
+    """Whether a unit was finished since, or the stage has ended."""
+    return process.poll() is not None or len(list(store.keys())) > before
 
 
 @pytest.mark.slow
@@ -149,9 +155,8 @@ def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, u
                 command, cwd=tmp_path, env=environment | {"SYNTHCT_SCHEDULER": address},
                 stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
-            until(
-                lambda: process.poll() is not None or len(list(store.keys())) > before, 60, "unit"
-            )
+            finished = partial(one_more, process, store, before)
+            until(finished, 60, "a finished unit")
             scheduler.kill()
             told = process.communicate(timeout=60)[0]
             assert process.returncode in (0, 1)
