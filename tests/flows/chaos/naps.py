@@ -1,4 +1,4 @@
-"""Units that take a while and say when they start; also run as a stage: ROOT COUNT."""
+"""Units that take a while and say when they start."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def stage(root: Path, fan_out: object, count: int, store: Path | None = None) ->
         return run_units(context, "toy", out, units)
 
 
-if __name__ == "__main__":
+def main(root: str, count: str) -> None:
+    """A stage in a process of its own: one line and exit code 1 where the machine fails."""
     from data.faults import Fault
     from tasks.fanout import from_environment
 
     try:
-        stage(Path(sys.argv[1]), from_environment(), int(sys.argv[2]))
+        stage(Path(root), from_environment(), int(count))
     except Fault as fault:
         print(f"{fault.code}: {fault}", flush=True)
         sys.exit(1)

@@ -146,7 +146,8 @@ def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, u
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "SYNTHCT_UNITS": str(tmp_path / "units"),
     }  # fmt: skip
-    command = [sys.executable, str(ROOT / "tests/flows/chaos/naps.py"), str(tmp_path), str(COUNT)]
+    script = "import sys; from tests.flows.chaos.naps import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", script, str(tmp_path), str(COUNT)]
     store = LocalUnits(tmp_path / "units")
     for number in range(10):
         with dask(39200 + number) as (address, scheduler):
