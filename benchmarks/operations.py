@@ -20,7 +20,7 @@ WORK_S = 0.2
 """Processor time of a unit in the weak scaling."""
 
 SIMULATED_UNITS, SIMULATED_WORKERS = 10_000, 64
-MEAN_S = 2.0
+MEAN_S = 0.5
 """Sleep of a simulated unit: a real one takes minutes to hours, which only eases the scheduler."""
 
 
@@ -65,8 +65,8 @@ def measure() -> str:
         (8, 500, MEAN_S),
         (32, 2000, MEAN_S),
         (SIMULATED_WORKERS, SIMULATED_UNITS, MEAN_S),
-        (SIMULATED_WORKERS, 4000, 0.2),
-        (SIMULATED_WORKERS, 4000, 0.05),
+        (SIMULATED_WORKERS, 4000, 0.1),
+        (SIMULATED_WORKERS, 4000, 0.02),
     ):
         wall = asyncio.run(_simulated(workers, units, mean_s))
         ideal = units * mean_s / workers

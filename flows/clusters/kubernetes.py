@@ -11,7 +11,7 @@ from typing import Any
 
 from data.faults import MachineFault
 from flows.clusters.settings import Kubernetes, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
 from tasks import fanout
 
 _CERTIFICATES = "/run/secrets/synthct-tls"
@@ -43,7 +43,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
             cluster.scheduler_address,
             cluster.dashboard_link,
             gpus=settings.gpus > 0,
-            look=lambda: facts_of(cluster.scheduler_info["workers"]),
+            look=lambda: look_at(cluster),
         )
     finally:
         cluster.close(timeout=30)

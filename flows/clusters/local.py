@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
 from flows.processes import environment
 
 _LOST_AFTER = "10s"
@@ -41,7 +41,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             yield Cluster(
                 cluster.scheduler_address,
                 cluster.dashboard_link,
-                look=lambda: facts_of(cluster.scheduler_info["workers"]),
+                look=lambda: look_at(cluster),
             )
         finally:
             cluster.close(timeout=5)

@@ -11,7 +11,7 @@ from typing import Any
 
 from data.faults import MachineFault
 from flows.clusters.settings import Slurm, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
 from tasks import fanout
 
 
@@ -49,7 +49,7 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
                 cluster.scheduler_address,
                 cluster.dashboard_link,
                 gpus=settings.gpus > 0,
-                look=lambda: facts_of(cluster.scheduler_info["workers"]),
+                look=lambda: look_at(cluster),
             )
         finally:
             cluster.close(timeout=30)

@@ -47,6 +47,11 @@ class Cluster:
     look: Callable[[], list[dict[str, Any]]] = field(default=list)
 
 
+def look_at(cluster: Any) -> list[dict[str, Any]]:
+    """Facts of a cluster that we started; its own copy of them lacks what heartbeats tell."""
+    return facts_of(cluster.sync(cluster.scheduler_comm.identity)["workers"])
+
+
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What Dask's scheduler knows of its workers, as plain numbers in bytes and shares."""
     return [
@@ -64,5 +69,5 @@ def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "executing": int(each.get("metrics", {}).get("executing", 0)),
             "ready": int(each.get("metrics", {}).get("ready", 0)),
         }
-        for address, each in sorted(workers.items())
+        for address, each in sorted(workers.items(), key=lambda item: str(item[1].get("name")))
     ]
