@@ -15,7 +15,7 @@ from data.faults import MachineFault
 from flows.processes import Kept
 from flows.project import PRIVATE, QUIET, find_root
 from flows.running import RUNS
-from flows.serve.worktree import keep_lock, override, worktree
+from flows.serve.worktree import keep_lock, override, restore, worktree
 
 ROOT = "SYNTHCT_SERVED_ROOT"
 """The checkout that is served; unset: the one around the working directory."""
@@ -91,6 +91,7 @@ def _apply(place: Path, preset: str | None, overrides: dict[str, Any]) -> None:
     from flows.workspaces import open_workspace
 
     opened = open_workspace(place, preset)
+    restore(place, opened.workspace)
     override(place / opened.workspace / "params.yaml", overrides)
 
 

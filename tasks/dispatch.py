@@ -158,6 +158,8 @@ class Dispatch(Generic[T, R]):
         self.looked_s = now_s
         if self.client.status != "running":
             raise scheduler_gone(self.address, f"the client is {self.client.status}")
+        if not self.client.scheduler_info()["workers"]:
+            events.emit("note", stage="", text="no worker is there; waiting for one")
         where = {key: worker for worker, keys in self.client.processing().items() for key in keys}
         mine = where.keys() & self.flying.keys()
         for key, seconds in self.pace.stragglers(mine, now_s):

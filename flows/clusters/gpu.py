@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault
-from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
 from flows.processes import environment
 
 
@@ -62,7 +62,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 cluster.scheduler_address,
                 cluster.dashboard_link,
                 gpus=True,
-                look=lambda: facts_of(cluster.scheduler_info["workers"]),
+                look=lambda: look_at(cluster),
             )
         finally:
             cluster.close(timeout=5)

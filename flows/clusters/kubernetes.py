@@ -11,7 +11,7 @@ from typing import Any
 
 from data.faults import MachineFault
 from flows.clusters.settings import Kubernetes, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
 from tasks import fanout
 
 _CERTIFICATES = "/run/secrets/synthct-tls"
@@ -37,16 +37,10 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
         security=fanout.security("tls://"),
         shutdown_on_close=True,
     )
-    try:
-        cluster.adapt(minimum=settings.minimum, maximum=settings.maximum)
-        yield Cluster(
-            cluster.scheduler_address,
-            cluster.dashboard_link,
-            gpus=settings.gpus > 0,
-            look=lambda: facts_of(cluster.scheduler_info["workers"]),
-        )
-    finally:
-        cluster.close(timeout=30)
+    with adapted(
+        cluster, minimum=settings.minimum, maximum=settings.maximum, gpus=settings.gpus > 0
+    ) as started:
+        yield started
 
 
 def cluster_spec(settings: Kubernetes, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:

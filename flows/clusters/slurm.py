@@ -11,7 +11,7 @@ from typing import Any
 
 from data.faults import MachineFault
 from flows.clusters.settings import Slurm, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, facts_of
+from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
 from tasks import fanout
 
 
@@ -43,16 +43,10 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
 
     with dask.config.set(ONE_AT_A_TIME):
         cluster = SLURMCluster(**job(settings, root, variables))
-        try:
-            cluster.adapt(minimum=settings.minimum, maximum=settings.maximum, interval="5s")
-            yield Cluster(
-                cluster.scheduler_address,
-                cluster.dashboard_link,
-                gpus=settings.gpus > 0,
-                look=lambda: facts_of(cluster.scheduler_info["workers"]),
-            )
-        finally:
-            cluster.close(timeout=30)
+        with adapted(
+            cluster, minimum=settings.minimum, maximum=settings.maximum, gpus=settings.gpus > 0
+        ) as started:
+            yield started
 
 
 def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,26 @@ class Cluster:
     look: Callable[[], list[dict[str, Any]]] = field(default=list)
 
 
+def look_at(cluster: Any) -> list[dict[str, Any]]:
+    """Facts of a cluster that we started; its own copy of them lacks what heartbeats tell."""
+    return facts_of(cluster.sync(cluster.scheduler_comm.identity)["workers"])
+
+
+@contextlib.contextmanager
+def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
+    """As many workers as there is work for, within bounds; the cluster ends with the block."""
+    try:
+        cluster.adapt(minimum=minimum, maximum=maximum)
+        yield Cluster(
+            cluster.scheduler_address,
+            cluster.dashboard_link,
+            gpus=gpus,
+            look=lambda: look_at(cluster),
+        )
+    finally:
+        cluster.close(timeout=30)
+
+
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What Dask's scheduler knows of its workers, as plain numbers in bytes and shares."""
     return [
@@ -64,5 +85,5 @@ def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             "executing": int(each.get("metrics", {}).get("executing", 0)),
             "ready": int(each.get("metrics", {}).get("ready", 0)),
         }
-        for address, each in sorted(workers.items())
+        for address, each in sorted(workers.items(), key=lambda item: str(item[1].get("name")))
     ]

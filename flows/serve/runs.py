@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Answer:
 def ask(api: str) -> Answer:
     """One look at the server: never raises for a server that is gone."""
     try:
-        with httpx.Client(base_url=api, timeout=_TIMEOUT_S) as client:
+        with httpx.Client(base_url=api, timeout=_TIMEOUT_S, auth=_password()) as client:
             names = {each["id"]: each["name"] for each in _post(client, "deployments")}
             past = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
             newest = _post(client, "flow_runs", flow_runs=past, sort="START_TIME_DESC")
@@ -84,6 +85,12 @@ def ask(api: str) -> Answer:
         due=tuple(_due(planned, names)),
         late=sum(each.get("state_name") == "Late" for each in planned),
     )
+
+
+def _password() -> tuple[str, str] | None:
+    """What Prefect's own client sends to a server that asks for a password."""
+    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return (user, password) if colon else None
 
 
 def _post(client: httpx.Client, what: str, **body: Any) -> list[dict[str, Any]]:

@@ -67,6 +67,16 @@ def _share_cache(root: Path, place: Path) -> None:
         _run(dvc_command("checkout", "--allow-missing", *names), place)
 
 
+def restore(place: Path, workspace: Path) -> None:
+    """Lay the outs that the workspace's lock names, as far as the cache has them.
+
+    DVC's ``repro`` would not: an out that persists is made again where it is absent.
+    """
+    if (place / workspace / "dvc.lock").is_file():
+        target = (workspace / "dvc.yaml").as_posix()
+        _run(dvc_command("checkout", "--allow-missing", target), place)
+
+
 def override(params_file: Path, values: Mapping[str, Any]) -> None:
     """Set dotted keys in the worktree's params; an unknown key is a fault before anything runs."""
     if not values:

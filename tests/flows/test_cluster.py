@@ -46,6 +46,12 @@ def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, reque
     assert (threads, events) == ("1", "/ev")
 
 
+def test_memory_of_a_worker_is_shown_as_zero(local, until):
+    until(lambda: all(each["memory_bytes"] > 1e7 for each in local.look()), 10, "heartbeats")
+    assert [each["name"] for each in local.look()] == ["0", "1"]
+    assert {each["threads"] for each in local.look()} == {1}
+
+
 def test_here_starts_nothing(tmp_path):
     before = psutil.Process().children()
     with open_cluster("here", workers=None, root=tmp_path, variables={}) as cluster:

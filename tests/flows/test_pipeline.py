@@ -111,8 +111,12 @@ def test_run_cancelled_in_prefect_stops_the_stage_and_all_it_started(
     assert newest_run(server)["state"]["type"] == "CANCELLED"
 
 
+FIVE_TIMES = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 5))]
+
+
+@pytest.mark.parametrize("again", FIVE_TIMES)
 def test_killed_flow_leaves_no_process_and_the_same_command_finishes(
-    toy, start_flow, conduct, until, family
+    again, toy, start_flow, conduct, until, family
 ):
     (toy.root / "wait-two").touch()
     flow = start_flow(toy, "local")
