@@ -54,9 +54,10 @@ class GateParams(Section):
     rigid step before a case is suspect [1]."""
     fail_rival_gain: float = Field(0.50, ge=0)
     """Share from which it has failed [1]."""
-    min_over_chance: float = Field(0.05, ge=0)
+    min_over_chance: float = Field(0.10, ge=0)
     """Share by which (normalised mutual information - 1) of the rigid step must exceed that of the
-    best far pose as it is; one that does not has failed: no pose stands out [1]."""
+    best far pose as it is: below, no pose stands out and a case is suspect; below 0 it has failed
+    [1]."""
     register_back: bool = False
     """Also register the other way round, at the price of a second registration."""
     max_round_trip_mm: float = Field(10.0, gt=0)
@@ -115,8 +116,8 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
 def _rivalry(rivals: Rivals, gate: GateParams) -> tuple[list[str], bool]:
     """What other poses say against the rigid step, and whether that is fatal."""
     words = []
-    chance = (rivals.standing - 1) < (rivals.chance - 1) * (1 + gate.min_over_chance)
-    if chance:
+    over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1
+    if over_chance < gate.min_over_chance:
         words.append(
             f"no pose stands out: mutual information {rivals.standing:.4f}, "
             f"{rivals.chance:.4f} at a far pose by chance"
@@ -127,7 +128,7 @@ def _rivalry(rivals: Rivals, gate: GateParams) -> tuple[list[str], bool]:
             f"a pose {rivals.distance_mm:.0f} mm away explains the pair better: "
             f"mutual information {rivals.best:.4f} against {rivals.standing:.4f}"
         )
-    return words, chance or rivals.gain > gate.fail_rival_gain
+    return words, over_chance < 0 or rivals.gain > gate.fail_rival_gain
 
 
 def _rejection(

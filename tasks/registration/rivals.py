@@ -8,7 +8,7 @@ points, by a search that shares nothing with the engine that is judged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.optimize import minimize
 
+from data.itk import from_itk, resample, to_itk
 from data.volume import Grid, Volume
 from tasks.registration.geometry import grown
 from tasks.registration.scan_pair import ScanPair
@@ -172,28 +173,33 @@ def find_rivals(
 
 
 def _landscape(pair: ScanPair, standing: Affine, seed: int) -> _Landscape:
-    fixed, moving = _blurred(pair.fixed), _blurred(pair.moving)
-    body = grown(pair.fixed_body.array, pair.fixed.grid.spacing_mm, MARGIN_MM)
-    where = np.argwhere(body > 0)
+    fixed, moving = _coarse(pair.fixed), _coarse(pair.moving)
+    body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
+    there = resample(pair.moving_body, moving.grid, outside=0, nearest=True)
+    where = np.argwhere(grown(body.array, fixed.grid.spacing_mm, MARGIN_MM) > 0)
     rng = np.random.default_rng(seed)
     drawn = where[np.sort(rng.choice(len(where), min(POINTS, len(where)), replace=False))]
-    values = fixed[tuple(drawn.T)]
-    points = pair.fixed.grid.points(drawn)
+    values = fixed.array[tuple(drawn.T)]
+    points = fixed.grid.points(drawn)
+    inside = moving.array[np.asarray(there.array) > 0]
     land = _Landscape(
         points=points,
         centre=points.mean(axis=0),
         values=np.digitize(values, _levels(values)),
-        moving=moving,
-        grid=pair.moving.grid,
-        levels=_levels(moving[np.asarray(pair.moving_body.array) > 0]),
+        moving=np.asarray(moving.array),
+        grid=moving.grid,
+        levels=_levels(inside if inside.size else moving.array),
     )
-    fewest = FEWEST_SHARED * float(land.seen(points, standing).mean())
-    return _Landscape(**{**land.__dict__, "fewest": fewest})
+    return replace(land, fewest=FEWEST_SHARED * float(land.seen(points, standing).mean()))
 
 
-def _blurred(scan: Volume) -> NDArray[np.float32]:
-    sigma = [BLUR_MM / step for step in scan.grid.spacing_mm]
-    return np.asarray(gaussian_filter(scan.array.astype(np.float32), sigma))
+def _coarse(scan: Volume) -> Volume:
+    """Blurred by ``BLUR_MM`` on voxels of about that size, which the blur makes enough of."""
+    factors = [max(1, int(BLUR_MM // step)) for step in scan.grid.spacing_mm]
+    image = sitk.BinShrink(to_itk(scan.with_array(scan.array.astype(np.float32))), factors[::-1])
+    small = from_itk(image, scan.modality)
+    sigma = [BLUR_MM / step for step in small.grid.spacing_mm]
+    return small.with_array(gaussian_filter(small.array, sigma))
 
 
 def _levels(values: NDArray[np.float32]) -> NDArray[np.float64]:
