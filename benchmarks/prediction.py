@@ -124,7 +124,8 @@ def _growth() -> str:
             "",
             "Equal to 1 HU it is not everywhere, see the last columns: where windows disagree, the "
             "floors of the two Gaussian weights differ (MONAI's on the product of the axes, "
-            "ours on each axis); that this is the whole cause is not proven. The weights are untrained. "
+            "ours on each axis); that this is the whole cause is not proven. The weights are "
+            "untrained. "
             "Time against slices was taken once, on a busy machine: it does not prove a line.",
             "",
             "No GPU was at hand: figures on a GPU were not measured.",
