@@ -54,6 +54,7 @@ for function in (
     prediction.predict,
     prediction.sign,
     prediction.verify,
+    prediction.watch,
     scores.evaluate,
     science.regularizers,
     study.study,

@@ -45,7 +45,7 @@ class Means:
     batch
         Windows that enter a network together; None: as many as the memory allows, at most 8.
     threads
-        Threads of the networks; 0 is all cores. The thread count can change the last HU.
+        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
     device
         ``cpu`` or ``cuda`` (onnxruntime-gpu).
     max_ram_gb
