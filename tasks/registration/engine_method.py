@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tasks.registration.torch_engine.settings import Penalty, Settings
 
 
+GRID_MM = 24.0
+"""Distance of the control points at factor 1, where no deformation is given [mm]."""
+
+
 @dataclass(frozen=True)
 class EngineMethod:
     """The torch engine with one similarity; a parameter that is not given is the engine's own.
@@ -34,6 +38,9 @@ class EngineMethod:
 
     compares: ClassVar[str]
     """Name of the similarity in ``tasks.similarities``."""
+    bending: ClassVar[float]
+    """Weight of the bending penalty where no penalties are given: each similarity has a scale of
+    its own. With a tenth of it digital patients folded, with ten times they hardly moved."""
 
     similarity: Mapping[str, Any] = field(default_factory=dict)
     deformation: Mapping[str, Any] | None = None
@@ -44,9 +51,13 @@ class EngineMethod:
 
     def settings(self) -> Settings:
         """All settings of the engine; a wrong one is a usage fault."""
-        from tasks.registration.torch_engine.settings import Settings
+        from tasks.registration.torch_engine.settings import Penalty, Settings
 
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {
+            "deformation": "bspline",
+            "deformation_options": {"grid_mm": GRID_MM},
+            "penalties": (Penalty("bending", self.bending),),
+        }
         if self.deformation is not None:
             name, options = _named("deformation", self.deformation)
             given |= {"deformation": name, "deformation_options": options}

@@ -61,8 +61,8 @@ def _unit(
     patient, region = facts["patient"], facts["region"]
     case = f"{patient}_{task}"
     truth = folder / "truth" / task
-    options = dict(params.method_options)
-    method = METHODS.build(params.method, options, where="params.yaml: registration.method_options")
+    name, options = params.method_of(task, region)
+    method = METHODS.build(name, options, where="params.yaml: registration.method_options")
     network = options.pop("network", None)
     inputs = {
         "fixed": folder / f"{task}.zarr",
@@ -85,7 +85,7 @@ def _unit(
             "task": task,
             "region": region,
             "synthetic": bool(facts["synthetic"]),
-            "method": params.method,
+            "method": name,
             "method_options": options,
             "preset": asdict(preset_called(params.preset_name(task, region))),
             "gate": params.gate.model_dump(),
@@ -94,7 +94,7 @@ def _unit(
             "seed": derive_seed(context.seed, STAGE, case),
             "threads": context.threads_per_unit,
         },
-        plugins=(METHODS.module_of(params.method), *method.plugins()),
+        plugins=(METHODS.module_of(name), *method.plugins()),
     )
 
 

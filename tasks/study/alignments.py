@@ -57,7 +57,9 @@ def _by_method(
 ) -> dict[str, Path]:
     own = method == registration.method
     options = registration.method_options if own else {}
-    wanted = registration.model_copy(update={"method": method, "method_options": options})
+    wanted = registration.model_copy(
+        update={"method": method, "method_options": options, "methods": {}}
+    )
     units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{task}")]
     folder = out / "aligned" / method
     good = run_units(context, f"study/aligned/{method}", folder, units)

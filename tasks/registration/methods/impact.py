@@ -25,6 +25,7 @@ class Impact(EngineMethod):
 
     network: str | None = None
     compares: ClassVar[str] = "impact"
+    bending: ClassVar[float] = 300.0
 
     def __post_init__(self) -> None:
         if not self.network or not Path(self.network).is_file():

@@ -15,3 +15,4 @@ class LocalCorrelation(EngineMethod):
     """Local correlation: scans of one modality, or shaded ones, or contrast that flips."""
 
     compares: ClassVar[str] = "lncc"
+    bending: ClassVar[float] = 1000.0

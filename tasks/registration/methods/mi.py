@@ -15,3 +15,4 @@ class MutualInformation(EngineMethod):
     """Mutual information of the intensities: any two modalities."""
 
     compares: ClassVar[str] = "mi"
+    bending: ClassVar[float] = 3000.0

@@ -15,3 +15,4 @@ class SelfSimilarity(EngineMethod):
     """Self-similarity descriptors: any two modalities, CBCT with CT, and large motion."""
 
     compares: ClassVar[str] = "mind"
+    bending: ClassVar[float] = 300.0
