@@ -41,7 +41,7 @@ def test_an_image_that_training_never_saw_is_remarked(domain, model, harm):
     if harm == "other contrast":
         array[body] = 100 + 300 * (array[body] / 380) ** 12
     elif harm == "noisy":
-        array = array + np.random.default_rng(1).normal(0, 150, array.shape).astype(np.float32)
+        array = array + np.random.default_rng(1).normal(0, 25, array.shape).astype(np.float32)
     elif harm == "blurred":
         array[body] = array[body].mean() + 0.5 * np.random.default_rng(2).normal(size=body.sum())
     else:
