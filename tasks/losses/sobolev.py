@@ -56,7 +56,8 @@ class Sobolev:
         spectrum = torch.fft.fftn(error, dim=axes, norm="ortho")
         power = spectrum.real.square() + spectrum.imag.square()
         weighted = power * (1 + self.length_mm**2 * squares) ** self.order
-        return weighted.sum() / target.weight.sum().clamp(min=1)
+        loss: Tensor = weighted.sum() / target.weight.sum().clamp(min=1)
+        return loss
 
 
 def _squares(shape: Sequence[int], spacing_mm: Sequence[float], like: Tensor) -> Tensor:

@@ -105,4 +105,5 @@ class MambaBlock(nn.Module):
             enter, leave = (part.transpose(1, 2)[:, None] for part in (enter, leave))
             decay = torch.exp(step * -self.log_decay.exp()[None, :, :, None])
             states = linear_recurrence(decay, step * enter * x[:, :, None])
-            return (states * leave).sum(dim=2) + self.skip[:, None] * x
+            out: Tensor = (states * leave).sum(dim=2) + self.skip[:, None] * x
+        return out
