@@ -136,7 +136,7 @@ class Loop:
         evaluated = self.composition.evaluate(step)
         self._require_finite(evaluated, batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(number, self.params.steps, self.params.optimizer)
+            group["lr"] = step.learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         evaluated.value.backward()  # type: ignore[no-untyped-call]
         step = evaluated.step
@@ -162,6 +162,7 @@ class Loop:
             run=self._seeded_run(seed),
             objective=_nothing_yet,
             validation=lambda: self._moved(self.held_back.batch(number)),
+            learning_rate=learning_rate(number, self.params.steps, self.params.optimizer),
         )
         if number == 0:
             self.composition.begin(step)
