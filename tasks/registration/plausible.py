@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from data.faults import DataFault
-from data.volume import Modality, Triple, Volume
+from data.volume import Modality, Volume
 from tasks.registration.scan_pair import ScanPair
 
 SIZES_MM = (10.0, 3000.0)
 """Longest side of a scan of a person."""
 
 LARGEST_RATIO = 6.0
-"""Of two bodies' sides, when it holds along every axis: a crop is smaller, but not that much."""
+"""Of two scans' sides, when it holds along every axis: a crop is smaller, but not that much."""
 
 FAT_HU = -30.0
 """Every CT of a person holds voxels below this (fat, air) ..."""
@@ -53,12 +55,12 @@ def _require_millimetres(role: str, scan: Volume) -> None:
 
 
 def _require_same_units(pair: ScanPair) -> None:
-    first, second = sides_mm(pair.fixed_body), sides_mm(pair.moving_body)
+    first, second = (sorted(scan.grid.extent_mm) for scan in (pair.fixed, pair.moving))
     ratios = np.divide(first, second)
     if (ratios > LARGEST_RATIO).all() or (ratios < 1 / LARGEST_RATIO).all():
         raise DataFault(
             "both scans are in millimetres",
-            got=f"bodies of {_words(first)} (fixed) and {_words(second)} (moving)",
+            got=f"{_words(first)} (fixed) and {_words(second)} (moving)",
             remedy="one of them is in other units (cm, m): correct its spacing",
             code="units",
         )
@@ -81,17 +83,5 @@ def _inside(scan: Volume, body: Volume) -> NDArray[np.float64]:
     return np.asarray(scan.array[np.asarray(body.array) > 0], dtype=np.float64)
 
 
-def sides_mm(mask: Volume) -> Triple:
-    """Sides of the box around a mask along its array axes, the shortest first [mm]."""
-    inside = np.asarray(mask.array) > 0
-    sides = []
-    for axis, step in enumerate(mask.grid.spacing_mm):
-        others = tuple(other for other in range(3) if other != axis)
-        occupied = np.flatnonzero(inside.any(axis=others))
-        sides.append((int(occupied[-1] - occupied[0]) + 1) * step)
-    short, middle, long = sorted(sides)
-    return short, middle, long
-
-
-def _words(sides: Triple) -> str:
+def _words(sides: Sequence[float]) -> str:
     return " x ".join(f"{side:.3g}" for side in sides) + " mm"

@@ -55,7 +55,8 @@ def request(files, **changes):
 def test_the_folder_holds_what_the_command_promises(result):
     out, quality, steps = result
     assert {path.name for path in out.iterdir()} == {
-        "moved.mha", "displacement.mha", "transform.tfm", "quality.json", "before_after.png",
+        "moved.mha", "displacement.mha", "transform.tfm", "quality.json",
+        "before_after.png",
     }  # fmt: skip
     assert json.loads((out / "quality.json").read_text()) == json.loads(json.dumps(quality))
     assert (out / quality["transform"]).is_file()

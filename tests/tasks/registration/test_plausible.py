@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.faults import DataFault
-from data.volume import Grid, Modality, Volume
-from tasks.registration.plausible import require_plausible, sides_mm
+from data.volume import Grid, Volume
+from tasks.registration.plausible import require_plausible
 from tasks.registration.scan_pair import ScanPair
 
 
@@ -64,13 +64,6 @@ def test_a_ct_without_hounsfield_units_is_refused(known, values):
 def test_the_fault_does_not_fall_on_an_mr(known):
     fixed = known.fixed.with_array(known.fixed.array + 5000.0)
     require_plausible(pair_of(known, fixed=fixed))
-
-
-def test_sides_are_those_of_the_mask_in_mm():
-    array = np.zeros((6, 8, 9), np.uint8)
-    array[1:3, 2:7, 4:8] = 1
-    mask = Volume(array, Grid((6, 8, 9), (5.0, 2.0, 1.0)), Modality.MASK)
-    assert sides_mm(mask) == (4.0, 10.0, 10.0)
 
 
 def test_a_fault_is_one_line_with_a_remedy(known):
