@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from data.readers.remarks import Remark
 from data.volume import Grid, Modality
 
 _NUMBERS = {
@@ -45,6 +46,10 @@ class ScanFacts:
         Size, spacing and orientation.
     sequence
         Series facts with their units in the names, e.g. ``repetition_time_ms``.
+    frame
+        FrameOfReferenceUID: scans with the same one share coordinates; empty: not said.
+    remarks
+        What the reader mended or noticed.
     """
 
     format: str
@@ -52,6 +57,8 @@ class ScanFacts:
     grid: Grid
     number_of_series: int = 1
     sequence: dict[str, Any] = field(default_factory=dict)
+    frame: str = ""
+    remarks: tuple[Remark, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All plain values."""
@@ -61,6 +68,8 @@ class ScanFacts:
             "grid": grid_json(self.grid),
             "number_of_series": self.number_of_series,
             "sequence": self.sequence,
+            "frame": self.frame,
+            "remarks": [vars(remark) for remark in self.remarks],
         }
 
     @classmethod
@@ -68,7 +77,9 @@ class ScanFacts:
         """The facts that :meth:`as_json` gave."""
         modality = Modality(row["modality"]) if row["modality"] else None
         grid = grid_from_json(row["grid"])
-        return cls(row["format"], modality, grid, row["number_of_series"], dict(row["sequence"]))
+        remarks = tuple(Remark(**one) for one in row["remarks"])
+        counted, facts = row["number_of_series"], dict(row["sequence"])
+        return cls(row["format"], modality, grid, counted, facts, row["frame"], remarks)
 
 
 def grid_json(grid: Grid) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from data.readers.facts import ScanFacts, grid_json, sequence_facts
 from data.readers.faults_only import faults_only
 from data.readers.formats import GRIDS, RAW, format_of
 from data.readers.metaimage import read_metaimage_displacement
-from data.readers.slices import stack
+from data.readers.series import Series
+from data.readers.slices import Stack, stack
 from data.readers.structures import find_structures, outlines
 from data.volume import Modality, Volume
 
@@ -40,9 +41,7 @@ def facts(path: str, series: str) -> dict[str, Any]:
         found = one_series(source, series)
         if found.modality is Modality.DOSE:
             return ScanFacts(kind, Modality.DOSE, describe_dose(found)).as_json()
-        grid = stack(found, path).grid
-        facts = sequence_facts(found.first)
-        return ScanFacts(kind, found.modality, grid, 1, facts).as_json()
+        return _series_facts(found, stack(found, path), found.modality).as_json()
 
 
 def found(path: str) -> list[dict[str, Any]]:
@@ -84,8 +83,13 @@ def _read_dicom(path: Path, modality: Modality | None, uid: str) -> tuple[Volume
         volume = read_dose(series, modality)
         return volume, ScanFacts("dicom", Modality.DOSE, volume.grid)
     volume = read_series(series, str(path), modality)
+    return volume, _series_facts(series, stack(series, str(path)), volume.modality)
+
+
+def _series_facts(series: Series, pile: Stack, modality: Modality | None) -> ScanFacts:
+    frame = str(series.first.get("FrameOfReferenceUID") or "")
     facts = sequence_facts(series.first)
-    return volume, ScanFacts("dicom", volume.modality, volume.grid, 1, facts)
+    return ScanFacts("dicom", modality, pile.grid, 1, facts, frame, pile.remarks)
 
 
 def _require_finite(volume: Volume, path: Path) -> None:

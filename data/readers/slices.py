@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import grid_xyz
+from data.readers.mending import (
+    SAME_PLACE_MM,
+    mixed_rescale,
+    perpendicular,
+    shuffled,
+    without_repeats,
+)
+from data.readers.remarks import Remark
 from data.readers.series import Series
 from data.readers.slice import Slice, broken_dicom, value
 from data.volume import Grid
-
-SAME_PLACE_MM = 1e-3
-"""Slices closer than this are at the same place."""
 
 STEP_TOLERANCE = 0.02
 """Largest relative departure of a slice distance from the median that rounding explains."""
@@ -40,6 +45,7 @@ class Stack:
 
     slices: tuple[Slice, ...]
     grid: Grid
+    remarks: tuple[Remark, ...] = ()
 
 
 def stack(series: Series, where: str) -> Stack:
@@ -58,19 +64,17 @@ def stack(series: Series, where: str) -> Stack:
         )
     _require_one(slices, where)
     _require_no_odd_rescale(slices, where)
-    orientation = _orientation(slices, where)
-    row, column = orientation[:3], orientation[3:]
+    row, column, mended = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
     corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
     along = corners @ normal
-    order = np.argsort(along, kind="stable")
-    slices = tuple(slices[number] for number in order)
-    corners, along = corners[order], along[order]
+    kept, repeated = without_repeats(slices, along)
+    slices, corners, along = tuple(slices[number] for number in kept), corners[kept], along[kept]
     step_mm = _step(along, slices, where)
     _require_upright(corners, along, normal, where)
     _require_line(corners, slices, where)
     grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
-    return Stack(slices, grid)
+    return Stack(slices, grid, (*mended, *repeated, *shuffled(slices), *mixed_rescale(slices)))
 
 
 _SAME = (

@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.evaluation.intervals import paired_bootstrap, ratio_of_means
 from tasks.evaluation.significance import holm, wilcoxon_p
+from tasks.evaluation.standings import standings
 from tasks.randomness import generator
 
 COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
@@ -58,6 +59,7 @@ def summarise(
             task: _grouped([r for r in rows if r["task"] == task], "fold", "fold") for task in tasks
         },
         "ratio": {task: _ratios(rows, task, seed, draws) for task in tasks},
+        "ranking": {task: standings(rows, task, seed) for task in tasks},
         "registration_bias": {
             task: _bias([d for d in documents if d["task"] == task]) for task in tasks
         },

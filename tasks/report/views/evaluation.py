@@ -115,8 +115,9 @@ def _floor(bias: Mapping[str, Any]) -> str:
 
 
 def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> str:
-    reference = references_of(scores)[0]
-    lines = pick(scores, metric=MAE, reference=reference)
+    lines = pick(scores, metric=MAE)
+    reference = references_of(lines)[0]
+    lines = pick(lines, reference=reference)
     rows = [
         Dots(
             METHODS.get(method, method),
