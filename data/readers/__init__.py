@@ -59,6 +59,7 @@ def read_scan_and_facts(
     answer = call(
         inside.scan,
         reads=[path],
+        preload=_libraries(path),
         path=str(path),
         modality=str(modality) if modality else None,
         series=series,
@@ -70,7 +71,10 @@ def read_scan_and_facts(
 
 def describe(path: Path, *, series: str = "") -> ScanFacts:
     """Format, modality, grid and sequence facts, without decoding voxels."""
-    return ScanFacts.from_json(call(inside.facts, reads=[path], path=str(path), series=series))
+    answer = call(
+        inside.facts, reads=[path], preload=_libraries(path), path=str(path), series=series
+    )
+    return ScanFacts.from_json(answer)
 
 
 def find(source: Path) -> list[Found]:
@@ -97,3 +101,8 @@ def read_displacement_image(path: Path) -> Displacement:
     """Read a displacement that :func:`data.writers.write_displacement_image` wrote (``.mha``)."""
     answer = call(inside.displacement, reads=[path], path=str(path))
     return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
+
+
+def _libraries(path: Path) -> tuple[str, ...]:
+    """What the format needs beside what a reader's process has from its start."""
+    return ("zarr",) if any((path / name).exists() for name in ("zarr.json", ".zattrs")) else ()

@@ -17,6 +17,9 @@ from data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
 
+CLEAR_AXIS = 0.8
+"""Cosine from which on an oblique axis clearly lies along one of the patient's."""
+
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
@@ -118,7 +121,24 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
     directions = matrix.reshape(3, 3).T
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-4):
         raise _broken(where, "a TransformMatrix whose directions are not of unit length")
+    _require_letters(fields.get("AnatomicalOrientation", ""), directions, where)
     return grid_from_columns(shape, directions * spacing, origin.tolist(), where)
+
+
+_FROM = ("RL", "AP", "IS")
+"""Where an axis that grows along +x, -x, +y, -y, +z, -z (LPS) comes from: MetaIO's letters."""
+
+
+def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None:
+    """The orientation in letters, which ITK writes beside the matrix, says the same as it."""
+    if len(letters) != 3 or not set(letters) <= set("".join(_FROM)):
+        return  # "???" and the like: not said
+    axes = np.abs(directions).argmax(axis=0)
+    if np.abs(directions).max(axis=0).min() < CLEAR_AXIS:
+        return
+    told = "".join(_FROM[w][int(directions[w, k] < 0)] for k, w in enumerate(axes))
+    if told != letters:
+        raise _broken(where, f"AnatomicalOrientation {letters} beside a matrix that says {told}")
 
 
 def _compressed(fields: dict[str, str], where: str) -> int | None:

@@ -18,10 +18,8 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from data.faults import DataFault
+from data.readers.pixel_element import native_start, require_whole_fragments
 from data.readers.slice import Slice, broken_dicom, value
-
-_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
 
 def stored_pixels(one: Slice) -> NDArray[Any]:
@@ -69,13 +67,7 @@ def _native(frames: Sequence[Slice], *, implicit: bool) -> Iterator[NDArray[Any]
     expected = each * int(header.get("NumberOfFrames") or 1)
     kind = "i" if int(header.get("PixelRepresentation") or 0) else "u"
     with entry.open() as file:
-        file.seek(frames[0].offset)
-        element = file.read(8 if implicit else 12)
-        if element[:4] != _PIXEL_DATA:
-            raise broken_dicom(entry, "no pixels")
-        declared, start = int.from_bytes(element[-4:], "little"), file.tell()
-        if declared not in (expected, expected + expected % 2):
-            raise broken_dicom(entry, f"{declared} bytes of pixels where {expected} are declared")
+        start = native_start(file, frames[0], expected, implicit=implicit)
         for one in frames:
             file.seek(start + one.frame * each)
             data = file.read(each)
@@ -92,7 +84,8 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
     if "PixelData" not in dataset:
         raise broken_dicom(one.entry, "no pixels")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        _require_whole_fragments(dataset.PixelData, int(dataset.get("NumberOfFrames") or 1), one)
+        with one.entry.open() as file:
+            require_whole_fragments(file, one, int(dataset.get("NumberOfFrames") or 1))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -106,23 +99,6 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
         raise
     except Exception as error:
         raise broken_dicom(one.entry, f"pixels that do not decode ({error})") from error
-
-
-def _require_whole_fragments(data: bytes, frames: int, one: Slice) -> None:
-    """Items of the encapsulated pixels follow each other without gaps (DICOM PS3.5 A.4)."""
-    position, fragments = 0, -1  # the first item is the offset table
-    while position < len(data):
-        tag, length = data[position : position + 4], data[position + 4 : position + 8]
-        if tag == _END and position + 8 >= len(data):
-            break
-        size = int.from_bytes(length, "little")
-        if tag != _ITEM or position + 8 + size > len(data):
-            got = f"a fragment of {size} bytes at byte {position} of {len(data)}"
-            raise broken_dicom(one.entry, got)
-        position += 8 + size
-        fragments += 1
-    if fragments < frames:
-        raise broken_dicom(one.entry, f"{fragments} fragments for {frames} frames")
 
 
 def whole_dataset(one: Slice) -> Dataset:

@@ -5,16 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    RTDoseStorage,
+)
 
 from data.faults import DataFault
 from data.readers.cone_beam import CONE_BEAM, modality_of
 from data.readers.entries import Entry
 from data.readers.frames import frames_of
+from data.readers.pixel_element import PIXEL_DATA
 from data.readers.slice import Slice, broken_dicom
 from data.volume import Modality
 
@@ -47,6 +57,11 @@ READ_TAGS = [
     "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits",
 ]  # fmt: skip
 """What is read of a header; everything else is skipped unread."""
+
+IMAGES = frozenset(
+    {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
+)
+"""Classes of objects that always hold pixels."""
 
 DICOM_SUFFIXES = (".dcm", ".ima")
 
@@ -168,9 +183,35 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
             raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
     if not header.get("SeriesInstanceUID") and not _is_directory(header):
         raise broken_dicom(entry, "no SeriesInstanceUID", "missing-tag")
+    if _is_image(header):
+        _require_pixels(entry, file, header, offset)
     return Slice(entry, header, offset)
 
 
-def _is_directory(header: Dataset) -> bool:
+def _is_image(header: Dataset) -> bool:
+    sop_class = str(header.get("SOPClassUID") or _meta(header, "MediaStorageSOPClassUID") or "")
+    return sop_class in IMAGES if sop_class else modality_of(header) is not None
+
+
+def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) -> None:
+    """The header of an image ends where its pixels start: one that was cut off has none.
+
+    Without this a first or last slice whose header is cut could be taken for something else and
+    the scan would come in one slice short.
+    """
+    deflated = _meta(header, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if not deflated:
+        file.seek(offset)
+    big = _meta(header, "TransferSyntaxUID") == ExplicitVRBigEndian
+    tag = b"\x7f\xe0\x00\x10" if big else PIXEL_DATA
+    if "Rows" not in header or not (deflated or file.read(4) == tag):
+        raise broken_dicom(entry, "an image whose header ends before its pixels")
+
+
+def _meta(header: Dataset, keyword: str) -> Any:
     meta = getattr(header, "file_meta", None)
-    return meta is not None and meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    return meta.get(keyword) if meta is not None else None
+
+
+def _is_directory(header: Dataset) -> bool:
+    return bool(_meta(header, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)

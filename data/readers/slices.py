@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ STEP_TOLERANCE_MM = 0.02
 DRIFT_MM = 0.1
 """Largest sideways drift of the slice corners over the stack; more is a tilted gantry."""
 
+ALONE_MM = 1e-3
+"""Smallest step of a single slice out of the line of all others that is not rounding."""
+
 ORIENTATION_TOLERANCE = 1e-4
 
 
@@ -59,6 +63,7 @@ def stack(series: Series, where: str) -> Stack:
             code=code,
         )
     _require_one(slices, where)
+    _require_no_odd_rescale(slices, where)
     row, column, mended = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
     corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
@@ -67,26 +72,58 @@ def stack(series: Series, where: str) -> Stack:
     slices, corners, along = tuple(slices[number] for number in kept), corners[kept], along[kept]
     step_mm = _step(along, slices, where)
     _require_upright(corners, along, normal, where)
+    _require_line(corners, slices, where)
     grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
     return Stack(slices, grid, (*mended, *repeated, *shuffled(slices), *mixed_rescale(slices)))
 
 
+_SAME = (
+    "Rows", "Columns", "PixelSpacing", "BitsAllocated", "PixelRepresentation", "Modality",
+    "FrameOfReferenceUID", "StudyInstanceUID", "PatientID", "PatientPosition",
+)  # fmt: skip
+"""What all slices of a series have in common."""
+
+_IDENTIFYING = ("PatientID", "StudyInstanceUID")
+"""Told only as different, never by value."""
+
+
 def _require_one(slices: Sequence[Slice], where: str) -> None:
-    """Sizes, spacing and number format are the same in all slices."""
-    for keyword in ("Rows", "Columns", "PixelSpacing", "BitsAllocated", "PixelRepresentation",
-                    "Modality", "FrameOfReferenceUID"):  # fmt: skip
+    """Sizes, spacing, number format and patient are the same in all slices."""
+    for keyword in _SAME:
         values: dict[str, str] = {}
         for one in slices:
             values.setdefault(str(one.header.get(keyword, "missing")), one.entry.name)
         if len(values) > 1:
-            got = ", ".join(f"{text} ({name})" for text, name in list(values.items())[:2])
+            hidden = keyword in _IDENTIFYING
+            shown = [f"{'one' if hidden else text} ({name})" for text, name in values.items()]
             raise DataFault(
                 f"all slices of a series have the same {keyword}",
                 where=where,
-                got=got,
-                remedy="export one reconstruction a series",
+                got=", another ".join(shown[:2]) if hidden else ", ".join(shown[:2]),
+                remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
+
+
+def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
+    """A rescale may change from slice to slice (MR, PET); one slice alone with another was hurt."""
+    lines = [
+        (str(one.header.get("RescaleSlope")), str(one.header.get("RescaleIntercept")))
+        for one in slices
+    ]
+    usual, count = Counter(lines).most_common(1)[0]
+    if len(lines) < 4 or count != len(lines) - 1:
+        return
+    odd = next(number for number, line in enumerate(lines) if line != usual)
+    if "None" in lines[odd]:
+        return  # told when the pixels are read: a CT without a rescale is no CT
+    raise DataFault(
+        "one slice alone does not have another rescale than all others",
+        where=where,
+        got=f"slope and intercept {lines[odd]} ({slices[odd].entry.name}), others {usual}",
+        remedy="send the series again",
+        code="mixed-rescale",
+    )
 
 
 def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
@@ -166,6 +203,31 @@ def _require_upright(
             got=f"corners that drift sideways by {worst_mm:.2f} mm (tilted gantry)",
             remedy="reformat the series without tilt",
             code="gantry-tilt",
+        )
+
+
+def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) -> None:
+    """No single slice steps out of a line on which all others lie exactly.
+
+    A scanner rounds all positions or none: one that is off alone was changed afterwards.
+    """
+    if len(slices) < 5:
+        return
+    number = np.arange(len(slices))
+    off = np.zeros(len(slices))
+    for component in corners.T:
+        # Theil-Sen: the line that a single wrong point does not move.
+        slope = np.median(np.diff(component))
+        start = np.median(component - slope * number)
+        off = np.maximum(off, np.abs(component - slope * number - start))
+    worst = int(off.argmax())
+    if off[worst] > ALONE_MM and off[worst] > 10 * float(np.sort(off)[-2]):
+        raise DataFault(
+            "the slices of a series lie on one line",
+            where=where,
+            got=f"{slices[worst].entry.name} alone {off[worst]:.3f} mm off it",
+            remedy="send the series again",
+            code="slice-out-of-line",
         )
 
 

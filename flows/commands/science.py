@@ -1,15 +1,17 @@
-"""``register``, ``predict``, ``evaluate``, ``regularizers``: single files and the catalogue."""
+"""``register``, ``regularizers``: a pair of scans, and the catalogue."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data.faults import UsageFault
 from flows.commands.options import Json, examples
 from flows.exits import CLEAN, FAILED
 
@@ -25,12 +27,18 @@ class Kind(StrEnum):
     CBCT = "cbct"
 
 
+SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
+"""Of the time of a registration: what the forecast begins with."""
+
 _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it."
 
 
 @examples(
     "synthct register --fixed MR_FOLDER --moving CT_FOLDER --out moved",
     "synthct register --fixed mr.nii.gz --fixed-modality mr --moving CT --out moved",
+    "synthct register --fixed CBCT --moving CT --method mind --out moved",
+    "synthct register --fixed MR --moving CT --method impact --network features.pt --out moved",
+    "synthct register --fixed MR --moving CT --initial couch.tfm --initial skin.tfm --out moved",
 )
 def register(
     fixed: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT: the grid stays.")],
@@ -44,7 +52,33 @@ def register(
     ] = None,
     fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="How.")] = "elastix_mi",
+    initial: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rigid ITK transform (fixed to moving points) to begin with. Repeatable: the "
+            "most informative is taken.",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Deformable step: elastix_mi (stock elastix), or the torch engine by the "
+            "similarity mi, ncc, lncc, mind or impact.",
+        ),
+    ] = "elastix_mi",
+    network: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TorchScript network of --method impact.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Parameter of the method, the value in YAML, e.g. "
+            "'deformation={name: dense, smoothing_mm: 3}'. Repeatable.",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Default: the published one for modality and region."),
@@ -60,15 +94,14 @@ def register(
 ) -> int:
     """Move a CT onto an MR or CBCT.
 
-    Exit code 1 when the quality gate says that it failed. Writes moved.mha,
-    displacement.mha (fixed to moving, mm, LPS), the ITK transform, and quality.json with the
-    figures and the verdict of the gate.
+    Writes moved.mha, displacement.mha (fixed to moving, mm, LPS), the ITK transform, quality.json
+    with the figures and the verdict of the gate, and before_after.png. Exit code 1 when the gate
+    says fail: what stands then is the best earlier step. Suspect: look at the picture.
     """
-    from rich.console import Console
-
+    from flows.forecast import step_bar
     from tasks.registration.pair import register_files
 
-    with Console(stderr=True).status("read") as status:
+    with step_bar(SHARES) as tell:
         quality = register_files(
             fixed,
             moving,
@@ -76,143 +109,22 @@ def register(
             moving_mask=moving_mask,
             fixed_modality=_modality(fixed_modality),
             moving_modality=_modality(moving_modality),
+            initial=initial or (),
             method=method,
+            method_options=_options(option or (), network),
             preset=preset,
             region=region,
             out=out,
             seed=seed,
             threads=threads,
-            progress=lambda step: status.update(step),
+            progress=tell,
         )
     if as_json:
         typer.echo(json.dumps(quality, indent=2))
     else:
-        reason = f" ({quality['reason']})" if quality.get("reason") else ""
-        typer.echo(f"{quality.get('verdict', 'done')}{reason}: {out}")
-    return FAILED if quality.get("verdict") == "fail" else CLEAN
-
-
-@examples(
-    "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
-    "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
-)
-def predict(
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Release folder of `export`.")],
-    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT.")],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help=".mha, .nii.gz or .nrrd; no suffix: DICOM series.")
-    ],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); outlined where not given.")
-    ] = None,
-    dicom_reference: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Take patient, study and frame of reference from it."),
-    ] = None,
-    uncertainty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Standard deviation over the folds [HU].")
-    ] = None,
-    modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    tta: Annotated[bool, typer.Option(help="Also mirror: three times the work.")] = True,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Make a synthetic CT of one scan.
-
-    In HU, on the scan's own grid. Not for clinical use.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from tasks.prediction.predict import predict_file
-
-    with Progress(console=Console(stderr=True)) as bars:
-        bar = bars.add_task("predict", total=None)
-        document = predict_file(
-            model,
-            input,
-            out,
-            mask=mask,
-            dicom_reference=dicom_reference,
-            uncertainty=uncertainty,
-            modality=_modality(modality),
-            tta=tta,
-            threads=threads,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
-    typer.echo(json.dumps(document, indent=2) if as_json else f"{out}: synthetic CT [HU]")
-    if not as_json:
-        for note in document.get("notes", ()):
-            typer.echo(f"note: {note}", err=True)
-    return CLEAN
-
-
-@examples(
-    "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha",
-    "synthct evaluate --prediction sct.mha --reference ct.mha --json -",
-)
-def evaluate(
-    prediction: Annotated[Path, typer.Option(metavar="SCAN", help="Synthetic CT [HU].")],
-    reference: Annotated[Path, typer.Option(metavar="SCAN", help="True CT [HU].")],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Where to look (> 0); none: everywhere.")
-    ] = None,
-    segmentations: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="With prediction/NAME.* and reference/NAME.* masks."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM.")
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the document; - prints it."),
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring other grids onto the reference's.")
-    ] = False,
-) -> int:
-    """Score a synthetic CT against a CT.
-
-    MAE and ME (HU), PSNR (dB), MS-SSIM, HU bands, and overlap of structures where masks are given.
-    """
-    from rich.console import Console
-
-    from tasks.evaluation.files import evaluate_files
-    from tasks.evaluation.profiles import DEFAULT_PROFILE
-
-    printed = json_file == Path("-")
-    with Console(stderr=True).status("evaluate"):
-        document = evaluate_files(
-            prediction,
-            reference,
-            mask,
-            segmentations,
-            profile or DEFAULT_PROFILE,
-            None if printed else json_file,
-            resample=resample,
-        )
-    if printed:
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        _show_scores(document)
-    return CLEAN
-
-
-def _show_scores(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    profile = document["profile"]
-    table = Table(title=f"{document['voxels']} voxels, profile {profile['name']}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    structures = document.get("structures", {}).get("scores", {})
-    for name, value in {**document["scores"], **structures}.items():
-        table.add_row(name, "none" if value is None else f"{value:.4g}")
-    Console().print(table)
-    for warning in document["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        reason = f" ({quality['reason']})" if quality["reason"] else ""
+        typer.echo(f"{quality['verdict']}, {quality['step']} step{reason}: {out}")
+    return FAILED if quality["verdict"] == "fail" else CLEAN
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")
@@ -267,3 +179,27 @@ def _modality(kind: Kind | None) -> Modality | None:
     from data.volume import Modality
 
     return Modality(kind.value.upper()) if kind else None
+
+
+def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
+    """``NAME=VALUE`` with a value in YAML, as the method's parameters."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for entry in given:
+        name, equals, text = entry.partition("=")
+        try:
+            options[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals = ""
+        if not (name and equals):
+            raise UsageFault(
+                "an option is NAME=VALUE, the value in YAML",
+                where="--option",
+                got=entry,
+                remedy="for example factors=[4,2,1]",
+                code="bad-option",
+            )
+    if network is not None:
+        options["network"] = str(network)
+    return options

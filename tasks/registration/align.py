@@ -1,28 +1,22 @@
-"""Rigid, then B-spline: every step's transform from fixed to moving points."""
+"""Rigid, then deformable: every step's transform from fixed to moving points."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
-from data.itk import resample, to_itk
-from data.volume import Grid, Modality, Triple, Volume
+from data.faults import DataFault
+from data.volume import Grid, Triple
 from tasks.randomness import derive_seed
-from tasks.registration.elastix import Images, StepFailed, run_bspline, run_rigid
-from tasks.registration.geometry import grown, in_fixed_frame
-from tasks.registration.intensities import prepared
-from tasks.registration.preset import BSplineStep, Preset
+from tasks.registration.elastix import StepFailed, run_rigid
+from tasks.registration.job import Job
+from tasks.registration.methods import Method
+from tasks.registration.preset import Preset
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.starts import Overview, ranked_starts, shift_transform
-
-BONE_HU = 200.0
-"""CT numbers above it are stiff in the rigidity penalty [HU]."""
-
-EXTENT_SHARE = 0.8
-"""Largest share of the smallest extent that the sample region may have (elastix raises at 1)."""
 
 Tell = Callable[[str], None]
 """Told the name of each step as it starts."""
@@ -38,25 +32,29 @@ class Steps:
         ``None`` when the step failed.
     failures
         Step name to what went wrong.
-    sample_region_mm
-        Side of the sample region that was used [mm]; 0: the whole body.
     """
 
     rigid: sitk.Euler3DTransform | None
     deformable: sitk.CompositeTransform | None
     failures: dict[str, str]
-    sample_region_mm: float
 
 
 def align(
-    pair: ScanPair, grid: Grid, preset: Preset, *, seed: int, threads: int = 1, tell: Tell
+    pair: ScanPair,
+    grid: Grid,
+    preset: Preset,
+    method: Method,
+    *,
+    seed: int,
+    threads: int = 1,
+    tell: Tell,
 ) -> Steps:
     """Register ``pair.moving`` to ``pair.fixed`` on the working grid.
 
     One seed gives the same bytes at the same thread count. A step that fails is reported in
     ``failures``; the next one starts from what there is.
     """
-    job = _Job(pair, _images(pair, grid, preset), grid, preset, seed, threads)
+    job = Job.of(pair, grid, preset, seed=seed, threads=threads)
     view = Overview.of(pair)
     starts = ranked_starts(view)
     failures: dict[str, str] = {}
@@ -69,40 +67,13 @@ def align(
     tell("deformable")
     deformable: sitk.CompositeTransform | None = None
     try:
-        deformable = _deformable(job, _shifted(starts[0]) if rigid is None else rigid)
-    except StepFailed as fault:
+        deformable = method.deformable(job, _shifted(starts[0]) if rigid is None else rigid)
+    except DataFault as fault:
         failures["deformable"] = str(fault)
-    return Steps(rigid, deformable, failures, job.sample_region_mm)
+    return Steps(rigid, deformable, failures)
 
 
-def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
-    """The preset's sample region, at most 0.8 of the smallest extent [mm]."""
-    return min(step.sample_region_mm, EXTENT_SHARE * min(grid.extent_mm))
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    pair: ScanPair
-    images: Images
-    grid: Grid
-    preset: Preset
-    seed: int
-    threads: int
-
-    @property
-    def sample_region_mm(self) -> float:
-        return sample_region_mm(self.preset.bspline, self.grid)
-
-    def placed(self, transform: sitk.Transform) -> Images:
-        """The images with the moving one carried back by ``transform``."""
-        return replace(
-            self.images,
-            moving=in_fixed_frame(self.images.moving, transform),
-            moving_mask=in_fixed_frame(self.images.moving_mask, transform),
-        )
-
-
-def _rigid(job: _Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
+def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
     """From the first start that ends better than it began; another start has another seed."""
     fault = StepFailed(
         "the rigid step raises the mutual information over its start",
@@ -121,7 +92,7 @@ def _rigid(job: _Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DT
     raise fault
 
 
-def _rigid_from(job: _Job, start: Triple, seed: int) -> sitk.Euler3DTransform:
+def _rigid_from(job: Job, start: Triple, seed: int) -> sitk.Euler3DTransform:
     shift = shift_transform(start)
     transform = run_rigid(
         job.placed(shift),
@@ -139,41 +110,3 @@ def _shifted(start: Triple) -> sitk.Euler3DTransform:
     transform = sitk.Euler3DTransform()
     transform.SetTranslation(shift_transform(start).GetOffset())
     return transform
-
-
-def _deformable(job: _Job, rigid: sitk.Euler3DTransform) -> sitk.CompositeTransform:
-    """The B-spline on the fixed side of the rigid transform: x -> rigid(x + spline(x))."""
-    stiff = None
-    if job.preset.bspline.rigidity_weight > 0 and job.pair.moving.modality is Modality.CT:
-        stiff = in_fixed_frame(to_itk(_bone(job.pair)), rigid)
-    spline = run_bspline(
-        job.placed(rigid),
-        job.preset.bspline,
-        sample_region_mm=job.sample_region_mm,
-        stiff=stiff,
-        seed=derive_seed(job.seed, "bspline"),
-        threads=job.threads,
-    )
-    # ITK applies the transform that was added last first.
-    return sitk.CompositeTransform([rigid, spline])
-
-
-def _bone(pair: ScanPair) -> Volume:
-    bone = (pair.moving.array > BONE_HU) & (pair.moving_body.array > 0)
-    return pair.moving.with_array(bone.astype(np.float32), Modality.MASK)
-
-
-def _images(pair: ScanPair, grid: Grid, preset: Preset) -> Images:
-    fixed = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
-    body = resample(pair.fixed_body, grid, outside=0, nearest=True)
-    return Images(
-        fixed=to_itk(prepared(fixed, body.array, preset)),
-        moving=to_itk(prepared(pair.moving, pair.moving_body.array, preset)),
-        fixed_mask=_grown(body, preset),
-        moving_mask=_grown(pair.moving_body, preset),
-    )
-
-
-def _grown(body: Volume, preset: Preset) -> sitk.Image:
-    mask = grown(body.array, body.grid.spacing_mm, preset.mask_margin_mm)
-    return to_itk(body.with_array(mask))

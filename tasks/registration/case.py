@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from data.files import canonical_json, write_whole
 from data.itk import resample
@@ -18,9 +17,11 @@ from tasks.events import emit
 from tasks.registration.gate import GateParams
 from tasks.registration.geometry import displacement_on, working_grid
 from tasks.registration.measures import AIR_HU, as_ct
+from tasks.registration.methods import METHODS
 from tasks.registration.preset import Preset
 from tasks.registration.register import Registered, register
 from tasks.registration.scan_pair import ScanPair
+from tasks.registration.transform_file import write_transform
 from tasks.registration.true_error import mean_error_mm, rigid_part
 
 
@@ -43,15 +44,20 @@ def register_case(
     margin_mm: float,
     seed: int,
     threads: int,
+    method_options: Mapping[str, Any] | None = None,
+    network: Path | None = None,
     truth_ct: Path | None = None,
     truth_labels: Path | None = None,
     truth_displacement: Path | None = None,
 ) -> None:
     """Move the CT onto the source and write the case's folder.
 
-    ``preset`` is :class:`Preset` as JSON, ``gate`` :class:`GateParams` as JSON; the truth of a
-    digital patient lies on the source's grid.
+    ``preset`` is :class:`Preset` as JSON, ``gate`` :class:`GateParams` as JSON; ``network`` is
+    the feature network of a method that compares by one; the truth of a digital patient lies on
+    the source's grid.
     """
+    options = dict(method_options or {}) | ({} if network is None else {"network": str(network)})
+    chosen = METHODS.build(method, options)
     pair = ScanPair(
         fixed=read_volume(fixed),
         moving=read_volume(moving),
@@ -65,17 +71,18 @@ def register_case(
         grid,
         Preset.from_json(preset),
         GateParams.model_validate_json(json.dumps(dict(gate))),
+        chosen,
         seed=seed,
         threads=threads,
         tell=lambda step: emit("step", stage="registration", unit=case, step=step),
     )
-    quality = dict(done.quality)
+    quality = {**done.quality, "method": method, "method_facts": chosen.facts()}
     if truth_displacement is not None:
         truth = displacement_on(read_displacement(truth_displacement), grid)
         write_displacement(out / "truth_displacement.zarr", truth)
         quality["truth"] = true_errors(done, truth)
     _write_truth(out, grid, truth_ct, truth_labels)
-    _write_result(out, done)
+    quality["transform"] = _write_result(out, done)
     identity = {
         "case": case,
         "patient": patient,
@@ -86,7 +93,7 @@ def register_case(
         "verdict": done.judgement.verdict,
     }
     write_whole(out / "case.json", canonical_json(identity))
-    write_whole(out / "quality.json", canonical_json({"transform": "transform.tfm", **quality}))
+    write_whole(out / "quality.json", canonical_json(quality))
 
 
 def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
@@ -117,11 +124,12 @@ def _write_truth(out: Path, grid: Grid, ct: Path | None, labels: Path | None) ->
         )
 
 
-def _write_result(out: Path, done: Registered) -> None:
+def _write_result(out: Path, done: Registered) -> str:
+    """Write volumes, field and transform; the transform's file name."""
     seen = (np.asarray(done.body.array) > 0) & (np.asarray(done.moved.field.array) > 0)
     write_volume(out / "source.zarr", done.source)
     write_volume(out / "mask.zarr", done.body.with_array(seen.astype(np.uint8), Modality.MASK))
     write_volume(out / "ct.zarr", as_ct(done.moved.scan))
     write_volume(out / "unregistered_ct.zarr", as_ct(done.unregistered.scan))
     write_displacement(out / "displacement.zarr", done.moved.displacement)
-    sitk.WriteTransform(done.transform, str(out / "transform.tfm"))
+    return write_transform(out, done.transform)

@@ -7,13 +7,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from data.faults import DataFault
+from data.volume import Grid
+from tasks.registration.job import Images
 from tasks.registration.parameter_maps import ParameterMap, bspline_map, rigid_map
 from tasks.registration.preset import BSplineStep, RigidStep
 
@@ -21,22 +22,15 @@ Found = Mapping[str, Sequence[str]]
 """elastix's transform parameter map."""
 
 
+EXTENT_SHARE = 0.8
+"""Largest share of the smallest extent that the sample region may have (elastix raises at 1)."""
+
 FARTHEST_MM = 500.0
 """A control point that moved further has diverged [mm]."""
 
 
 class StepFailed(DataFault):
     """elastix gave up on this pair; an earlier step may still stand."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """What one elastix run sees, in ITK's hands: float32 images and uint8 masks."""
-
-    fixed: sitk.Image
-    moving: sitk.Image
-    fixed_mask: sitk.Image
-    moving_mask: sitk.Image
 
 
 def run_rigid(
@@ -87,6 +81,11 @@ def run_bspline(
     transform.SetFixedParameters([number for key in keys for number in _numbers(found[key])])
     transform.SetParameters(parameters)
     return transform
+
+
+def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
+    """The preset's sample region, at most 0.8 of the smallest extent [mm]."""
+    return min(step.sample_region_mm, EXTENT_SHARE * min(grid.extent_mm))
 
 
 def _execute(images: Images, parameters: ParameterMap, threads: int) -> Found:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.registration.measures import StepMeasures
+from tasks.registration.rivals import Rivals
 from tasks.section import Section
 
 StepName = Literal["identity", "rigid", "deformable"]
@@ -42,6 +43,26 @@ class GateParams(Section):
     """Dice of the two bodies in the shared field below which a case is suspect [1]."""
     fail_dice: float = Field(0.60, ge=0, le=1)
     """Dice below which a case has failed [1]."""
+    max_bone_strain: float = Field(0.15, gt=0)
+    """Mean strain of bone above which a case is suspect [1]: bone does not bend."""
+    rival_starts: int = Field(5, ge=0, le=12)
+    """Far starts from which another pose is looked for; 0: never."""
+    rival_near_mm: float = Field(15.0, gt=0)
+    """A pose further away than this (mean in the body) is another one [mm]."""
+    max_rival_gain: float = Field(0.10, ge=0)
+    """Share by which (normalised mutual information - 1) of another pose may exceed that of the
+    rigid step before a case is suspect [1]."""
+    fail_rival_gain: float = Field(0.50, ge=0)
+    """Share from which it has failed [1]."""
+    min_over_chance: float = Field(0.10, ge=0)
+    """Share by which (normalised mutual information - 1) of the rigid step must exceed that of the
+    best far pose as it is: below, no pose stands out and a case is suspect; below 0 it has failed
+    [1]."""
+    register_back: bool = False
+    """Also register the other way round, at the price of a second registration."""
+    max_round_trip_mm: float = Field(10.0, gt=0)
+    """95th percentile of the way between a point and where it ends after there and back, above
+    which a case is suspect [mm]."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +75,15 @@ class Judgement:
 
 
 def judge(
-    measured: Mapping[StepName, StepMeasures], failures: Mapping[str, str], gate: GateParams
+    measured: Mapping[StepName, StepMeasures],
+    failures: Mapping[str, str],
+    gate: GateParams,
+    rivals: Rivals | None = None,
 ) -> Judgement:
     """Choose the last step that did not make things worse and say how good it is.
 
-    ``measured`` holds ``identity`` and each step that ran; ``failures`` those that did not.
+    ``measured`` holds ``identity`` and each step that ran; ``failures`` those that did not;
+    ``rivals`` what other starts found.
     """
     kept: StepName = "identity"
     doubts: list[str] = []
@@ -72,9 +97,38 @@ def judge(
     if kept == "identity":
         return Judgement(kept, "fail", "; ".join(doubts))
     doubts += _doubts(measured[kept], gate)
-    if measured[kept].dice < gate.fail_dice:
+    failed = measured[kept].dice < gate.fail_dice
+    if rivals is not None:
+        words, hopeless = _rivalry(rivals, gate)
+        doubts += words
+        failed = failed or hopeless
+    if failed:
         return Judgement(kept, "fail", "; ".join(doubts))
     return Judgement(kept, "suspect" if doubts else "pass", "; ".join(doubts))
+
+
+def doubted(judgement: Judgement, doubt: str) -> Judgement:
+    """The judgement with one more doubt: a pass becomes suspect."""
+    verdict = "suspect" if judgement.verdict == "pass" else judgement.verdict
+    return Judgement(judgement.step, verdict, "; ".join(filter(None, (judgement.reason, doubt))))
+
+
+def _rivalry(rivals: Rivals, gate: GateParams) -> tuple[list[str], bool]:
+    """What other poses say against the rigid step, and whether that is fatal."""
+    words = []
+    over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1
+    if over_chance < gate.min_over_chance:
+        words.append(
+            f"no pose stands out: mutual information {rivals.standing:.4f}, "
+            f"{rivals.chance:.4f} at a far pose by chance"
+        )
+    better = rivals.gain > gate.max_rival_gain
+    if better:
+        words.append(
+            f"a pose {rivals.distance_mm:.0f} mm away explains the pair better: "
+            f"mutual information {rivals.best:.4f} against {rivals.standing:.4f}"
+        )
+    return words, over_chance < 0 or rivals.gain > gate.fail_rival_gain
 
 
 def _rejection(
@@ -115,4 +169,6 @@ def _doubts(now: StepMeasures, gate: GateParams) -> list[str]:
         found.append(f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}")
     if now.dice < gate.min_dice:
         found.append(f"the bodies overlap by a Dice of {now.dice:.2f}")
+    if now.bone.strain > gate.max_bone_strain:
+        found.append(f"bone is strained by {now.bone.strain:.0%} on average")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,27 +24,52 @@ def jacobian_determinant(displacement: Displacement) -> NDArray[np.float64]:
     Central differences inside, one-sided at the faces, divided by the spacing: exact for every
     affine map whatever the spacing. An oblique grid is handled by the chain rule.
     """
+    return _by_slabs(displacement, lambda gradient: np.asarray(np.linalg.det(gradient)))
+
+
+def strain(displacement: Displacement) -> NDArray[np.float64]:
+    r"""Size of the Green strain :math:`\|(F^T F - I)/2\|_F`, :math:`F = I + \nabla u` [1].
+
+    (Z, Y, X); 0 for every rigid motion, however large; a stretch by 1 % along one axis gives 0.01.
+
+    References
+    ----------
+    Holzapfel, Nonlinear Solid Mechanics (2000), section 2.5.
+    """
+    return _by_slabs(displacement, _green)
+
+
+def _green(gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    green = (np.einsum("...ki,...kj->...ij", gradient, gradient) - np.eye(3)) / 2
+    return np.asarray(np.sqrt((green**2).sum(axis=(-2, -1))))
+
+
+def _by_slabs(
+    displacement: Displacement, measure: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """``measure`` of the deformation gradient (..., 3, 3), a few slices at a time."""
     grid = displacement.grid
     if min(grid.shape) < 2:
         raise ValueError(f"a Jacobian needs two voxels along each axis, got {grid.shape}")
-    determinant = np.empty(grid.shape)
+    values = np.empty(grid.shape)
     for start in range(0, grid.shape[0], SLAB):
         stop = min(start + SLAB, grid.shape[0])
         # A neighbour on each side makes the slab's own slices central differences.
         low, high = max(0, start - 1), min(stop + 1, grid.shape[0])
-        slab = _determinant(displacement.vectors[:, low:high].astype(np.float64), grid)
-        determinant[start:stop] = slab[start - low : stop - low]
-    return determinant
+        slab = measure(_gradient(displacement.vectors[:, low:high].astype(np.float64), grid))
+        values[start:stop] = slab[start - low : stop - low]
+    return values
 
 
-def _determinant(u: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+def _gradient(u: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """Deformation gradient I + grad u, (Z, Y, X, 3, 3)."""
     along_axes = np.stack(
         [np.gradient(u, step, axis=axis + 1) for axis, step in enumerate(grid.spacing_mm)]
     )
     # d/dx_j = sum_a direction[j, a] d/d(axis a): the axes may be oblique to the patient.
     gradient = np.einsum("ja,aizyx->zyxij", np.asarray(grid.direction), along_axes)
     gradient += np.eye(3)
-    return np.asarray(np.linalg.det(gradient))
+    return np.asarray(gradient)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
 
 from data.itk import resample
 from data.volume import Displacement, Grid, Modality, Volume
+from tasks.registration.bone import BoneMotion, bone_motion
 from tasks.registration.geometry import displacement_of
 from tasks.registration.jacobian import DeformationQuality, deformation_quality
 from tasks.registration.scan_pair import ScanPair, whole_field
@@ -32,9 +33,9 @@ class StepMeasures:
     Parameters
     ----------
     information
-        Normalised mutual information (what the engine optimises) [1].
+        Normalised mutual information, the witness of methods that optimise something else [1].
     edges
-        Gradient agreement (what it does not) [1].
+        Gradient agreement, which no method optimises: the witness of all [1].
     dice
         Of the source's body and the moved CT's body, where both scans see [1].
     covered
@@ -43,6 +44,8 @@ class StepMeasures:
         95th percentile of the displacement beyond the rigid step [mm].
     deformation
         Folding, roughness, size.
+    bone
+        How the CT's bone is strained and moved.
     """
 
     information: float
@@ -51,6 +54,7 @@ class StepMeasures:
     covered: float
     local_p95_mm: float
     deformation: DeformationQuality
+    bone: BoneMotion = field(default_factory=BoneMotion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,7 @@ def measure(
         covered=float((inside & seen).sum() / inside.sum()),
         local_p95_mm=local,
         deformation=deformation_quality(moved.displacement, inside),
+        bone=bone_motion(source, moved.scan, inside, moved.displacement, rigid),
     )
 
 

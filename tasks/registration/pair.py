@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import SimpleITK as sitk
 
 from data.faults import UsageFault
 from data.files import canonical_json, whole_folder, write_whole
@@ -16,15 +15,22 @@ from data.writers import write_displacement_image, write_image
 from tasks.ingestion.body import body_mask
 from tasks.ingestion.params import BodyParams
 from tasks.registration.gate import GateParams
+from tasks.registration.initial import most_informative, read_initial
 from tasks.registration.measures import as_ct
-from tasks.registration.params import METHODS
+from tasks.registration.methods import METHODS
 from tasks.registration.presets import preset_called, usual_preset
 from tasks.registration.register import Registered, register
 from tasks.registration.scan_pair import ScanPair
+from tasks.registration.transform_file import write_transform
 from tasks.threads import limit_threads
 
-TRANSFORM = "transform.tfm"
+STEPS = ("read", "rigid", "deformable", "gate", "write")
+"""What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""
+
+PICTURE = "before_after.png"
+
 _QUALITY = "quality.json"
+"""A folder that holds one is an earlier registration and may be replaced."""
 
 
 def register_files(
@@ -35,7 +41,9 @@ def register_files(
     moving_mask: Path | None = None,
     fixed_modality: Modality | None = None,
     moving_modality: Modality | None = None,
+    initial: Sequence[Path] = (),
     method: str = "elastix_mi",
+    method_options: Mapping[str, Any] | None = None,
     preset: str | None = None,
     region: str = "other",
     out: Path,
@@ -46,8 +54,9 @@ def register_files(
 ) -> dict[str, Any]:
     """Register two files and write a folder of results on the grid of ``fixed``.
 
-    Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``transform.tfm``
-    (ITK, the same mapping) and ``quality.json``, which is also returned.
+    Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``quality.json``, which
+    is also returned, the ITK transform that it names, the same mapping: ``transform.tfm``, or
+    ``transform.h5`` for a dense field, and ``before_after.png`` where matplotlib is installed.
 
     Parameters
     ----------
@@ -57,6 +66,12 @@ def register_files(
         Bodies (> 0) on the voxels of their scans; found by threshold where not given.
     fixed_modality, moving_modality
         What a scan that is not DICOM measures.
+    initial
+        Rigid ITK transforms (fixed -> moving points) to begin with; of several, the one under
+        which the scans know most of each other. Without any, the scanner's frame and a few shifts
+        are tried.
+    method, method_options
+        Name in ``tasks.registration.methods`` and its parameters.
     preset
         Name of a preset; by default the published one for modality and region.
     out
@@ -64,10 +79,13 @@ def register_files(
     seed, threads
         The same pair of numbers gives the same bytes.
     progress
-        Told each step's name as it starts: read, rigid, deformable, gate, write.
+        Told each of :data:`STEPS` as it starts.
     """
     tell = progress or (lambda step: None)
-    _check_request(method, out)
+    chosen = METHODS.build(method, method_options or {}, where="--method")
+    chosen.plugins()  # names and parameters are checked before any file is read
+    begins = [read_initial(path) for path in initial]
+    _check_out(out)
     wanted = preset_called(preset, where="--preset") if preset else None
     tell("read")
     pair = _read_pair(
@@ -77,30 +95,32 @@ def register_files(
         moving_mask,
         region,
     )
-    chosen = wanted or preset_called(usual_preset(_task(pair.fixed), region))
+    start = most_informative(pair, begins) if begins else None
+    tuned = wanted or preset_called(usual_preset(_task(pair.fixed), region))
     with limit_threads(threads):
         done = register(
             pair,
             pair.fixed.grid,
-            chosen,
+            tuned,
             gate or GateParams(),
+            chosen,
+            initial=None if start is None else start[1],
             seed=seed,
             threads=threads,
             tell=tell,
         )
     tell("write")
-    return _write(out, done, method, seed)
+    facts = {
+        "method": method,
+        "method_facts": chosen.facts(),
+        "seed": seed,
+        "initial": None if start is None else start[0],
+    }
+    return _write(out, done, facts)
 
 
-def _check_request(method: str, out: Path) -> None:
-    if method not in METHODS:
-        raise UsageFault(
-            f"no registration method is called {method!r}",
-            where="--method",
-            remedy=f"known: {', '.join(METHODS)}",
-            code="unknown-method",
-        )
-    if out.exists() and not (out / TRANSFORM).is_file() and (out.is_file() or any(out.iterdir())):
+def _check_out(out: Path) -> None:
+    if out.exists() and not (out / _QUALITY).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageFault(
             "the out folder is new, empty or holds an earlier registration",
             where=str(out),
@@ -135,17 +155,25 @@ def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
     return body_mask(scan, BodyParams(), region)
 
 
-def _write(out: Path, done: Registered, method: str, seed: int) -> dict[str, Any]:
-    quality = {
-        **done.quality,
-        "transform": TRANSFORM,
-        "method": method,
-        "seed": seed,
-    }
+def _write(out: Path, done: Registered, facts: Mapping[str, Any]) -> dict[str, Any]:
     moved = done.moved.scan
     with whole_folder(out) as folder:
         write_image(folder / "moved.mha", as_ct(moved) if moved.modality is Modality.CT else moved)
         write_displacement_image(folder / "displacement.mha", done.moved.displacement)
-        sitk.WriteTransform(done.transform, str(folder / TRANSFORM))
+        name = write_transform(folder, done.transform)
+        picture = _picture(done)
+        if picture:
+            write_whole(folder / PICTURE, picture)
+        quality = {**done.quality, "transform": name, "picture": bool(picture), **facts}
         write_whole(folder / _QUALITY, canonical_json(quality))
     return quality
+
+
+def _picture(done: Registered) -> bytes:
+    """The PNG, or nothing on a machine that has only what ``predict`` needs."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return b""
+    from tasks.registration.picture import before_after_png
+
+    verdict = done.judgement
+    return before_after_png(done, title=f"{verdict.step}: {verdict.verdict}")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
 from tasks.registration.gate import GateParams
+from tasks.registration.methods import METHODS
 from tasks.registration.presets import PRESETS, preset_called, usual_preset
 from tasks.section import Section
-
-METHODS = ("elastix_mi",)
-"""Names that ``method`` may have."""
 
 
 class RegistrationParams(Section):
     """How each CT is moved onto its MR or CBCT, and when to believe it."""
 
-    method: Literal["elastix_mi"] = "elastix_mi"
-    """Stock elastix: rigid, then B-spline, by mutual information."""
+    method: str = "elastix_mi"
+    """Deformable step, after the rigid one: stock elastix (``elastix_mi``) or the torch engine
+    with the similarity ``mi``, ``ncc``, ``lncc``, ``mind`` or ``impact``."""
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters, by name; a TorchScript file ``network`` for ``impact``."""
+    methods: dict[str, str] = Field(default_factory=dict)
+    """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to another method, with its own defaults."""
     variant: Literal["published", "demo"] = "published"
     """SynthRAD2025's presets, or others tuned for the tiny volumes of the digital patients."""
     presets: dict[str, str] = Field(default_factory=dict)
@@ -30,6 +34,20 @@ class RegistrationParams(Section):
     gate: GateParams = GateParams()
     """When a result is suspect or has failed."""
 
+    @field_validator("method")
+    @classmethod
+    def _registered(cls, method: str) -> str:
+        if method not in METHODS.names():
+            near = difflib.get_close_matches(method, METHODS.names(), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS.names())}"
+            raise ValueError(f"no registration method is called {method!r}; {hint}")
+        return method
+
+    @field_validator("methods")
+    @classmethod
+    def _all_registered(cls, methods: dict[str, str]) -> dict[str, str]:
+        return {place: cls._registered(method) for place, method in methods.items()}
+
     @field_validator("presets")
     @classmethod
     def _known(cls, presets: dict[str, str]) -> dict[str, str]:
@@ -37,6 +55,11 @@ class RegistrationParams(Section):
             if name not in PRESETS:
                 raise ValueError(f"no registration preset is called {name!r}")
         return presets
+
+    def method_of(self, task: str, region: str) -> tuple[str, dict[str, Any]]:
+        """Name and options of the method of a case."""
+        named = self.methods.get(f"{task}_{region}", self.method)
+        return named, dict(self.method_options) if named == self.method else {}
 
     def preset_name(self, task: str, region: str) -> str:
         """The preset of a case."""

@@ -12,10 +12,16 @@ from data.faults import DataFault
 from data.itk import resample
 from data.volume import Displacement, Grid, Volume
 from tasks.registration.align import Steps, Tell, align
-from tasks.registration.gate import GateParams, Judgement, StepName, judge
+from tasks.registration.elastix import sample_region_mm
+from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge
 from tasks.registration.geometry import require_extent
+from tasks.registration.initial import after, placed
+from tasks.registration.inverse import RoundTrip, register_back
 from tasks.registration.measures import Moved, StepMeasures, measure, move
+from tasks.registration.methods import Method
+from tasks.registration.plausible import require_plausible
 from tasks.registration.preset import Preset
+from tasks.registration.rivals import Rivals, find_rivals
 from tasks.registration.scan_pair import ScanPair
 
 
@@ -57,32 +63,44 @@ def register(
     grid: Grid,
     preset: Preset,
     gate: GateParams,
+    method: Method,
     *,
+    initial: sitk.Transform | None = None,
     seed: int,
     threads: int = 1,
     tell: Tell,
 ) -> Registered:
-    """Align the pair on the working grid, measure every step and let the gate choose."""
+    """Align the pair on the working grid, measure every step and let the gate choose.
+
+    ``initial`` is a rigid transform from fixed to moving points to begin with: "unregistered" then
+    means as it places the scan.
+    """
+    require_plausible(pair)
     require_extent(grid)
     source = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
-    steps = align(pair, grid, preset, seed=seed, threads=threads, tell=tell)
+    start = placed(pair, initial)
+    steps = align(start, grid, preset, method, seed=seed, threads=threads, tell=tell)
     tell("gate")
     transforms = _transforms(steps)
-    moved = {name: move(pair, grid, transform) for name, transform in transforms.items()}
+    moved = {name: move(start, grid, transform) for name, transform in transforms.items()}
     rigid = moved["rigid"].displacement if "rigid" in moved else None
     measured = {
         name: measure(source, body, result, rigid if name == "deformable" else None)
         for name, result in moved.items()
     }
-    judgement = judge(measured, steps.failures, gate)
-    if measured[judgement.step].dice == 0.0:
-        raise DataFault(
-            "the two scans show a common part of the patient",
-            got=f"no overlap of the bodies after every step ({judgement.reason})",
-            remedy="check that both scans are of the same patient and region",
-            code="no-overlap",
-        )
+    rivals = _rivals(start, steps, gate, seed)
+    judgement = judge(measured, steps.failures, gate, rivals)
+    _require_overlap(measured[judgement.step], judgement)
+    back = None
+    if gate.register_back:
+        tell("back")
+        there = transforms[judgement.step]
+        back = register_back(start, grid, there, preset, method, seed=seed, threads=threads)
+        judgement = _after_round_trip(judgement, back, gate)
+    if initial is not None:
+        transforms = {name: after(initial, found) for name, found in transforms.items()}
+        moved = {name: move(pair, grid, found) for name, found in transforms.items()}
     return Registered(
         grid=grid,
         source=source,
@@ -90,10 +108,41 @@ def register(
         transform=transforms[judgement.step],
         moved=moved[judgement.step],
         unregistered=moved["identity"],
-        rigid=rigid,
+        rigid=moved["rigid"].displacement if "rigid" in moved else None,
         judgement=judgement,
-        quality=_quality(preset, steps, judgement, measured),
+        quality=_quality(preset, grid, steps, judgement, measured)
+        | {"rivals": _plain(rivals), "round_trip": _plain(back)},
     )
+
+
+def _plain(found: Rivals | RoundTrip | None) -> dict[str, float] | None:
+    return None if found is None else asdict(found)
+
+
+def _rivals(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> Rivals | None:
+    if steps.rigid is None or gate.rival_starts == 0:
+        return None
+    return find_rivals(
+        pair, steps.rigid, starts=gate.rival_starts, near_mm=gate.rival_near_mm, seed=seed
+    )
+
+
+def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GateParams) -> Judgement:
+    if back is None:
+        return doubted(judgement, "the registration the other way round failed")
+    if back.p95_mm > gate.max_round_trip_mm:
+        return doubted(judgement, f"there and back ends {back.p95_mm:.0f} mm from home (p95)")
+    return judgement
+
+
+def _require_overlap(stands: StepMeasures, judgement: Judgement) -> None:
+    if stands.dice == 0.0:
+        raise DataFault(
+            "the two scans show a common part of the patient",
+            got=f"no overlap of the bodies after every step ({judgement.reason})",
+            remedy="check that both scans are of the same patient and region",
+            code="no-overlap",
+        )
 
 
 def _transforms(steps: Steps) -> dict[StepName, sitk.Transform]:
@@ -107,6 +156,7 @@ def _transforms(steps: Steps) -> dict[StepName, sitk.Transform]:
 
 def _quality(
     preset: Preset,
+    grid: Grid,
     steps: Steps,
     judgement: Judgement,
     measured: Mapping[StepName, StepMeasures],
@@ -114,7 +164,7 @@ def _quality(
     return {
         **asdict(judgement),
         "preset": preset.name,
-        "sample_region_mm": steps.sample_region_mm,
+        "sample_region_mm": sample_region_mm(preset.bspline, grid),
         "sample_region_asked_mm": preset.bspline.sample_region_mm,
         "steps": {name: asdict(values) for name, values in measured.items()},
         "failures": dict(steps.failures),

@@ -11,6 +11,7 @@ from typing import Any
 from data.tables import write_table
 from tasks.randomness import derive_seed
 from tasks.registration.case import register_case
+from tasks.registration.methods import METHODS
 from tasks.registration.params import RegistrationParams
 from tasks.registration.presets import preset_called
 from tasks.stage import StageContext, Unit, build_out, run_units
@@ -29,12 +30,17 @@ COLUMNS = (
 
 
 def run(context: StageContext, params: RegistrationParams) -> None:
-    """Each CT was moved onto its MR or CBCT by elastix (rigid, then B-spline, Mattes mutual information); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
+    """Each CT was moved onto its MR or CBCT, rigidly and then deformably (elastix, or the torch engine with the similarity that each case names); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
     units = list(_units(context, params, ingestion))
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
+
+
+def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
+    """The units of all cases under these params: evaluation's floor aligns the same pairs anew."""
+    return list(_units(context, params, context.artefact("ingestion")))
 
 
 def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
@@ -55,6 +61,9 @@ def _unit(
     patient, region = facts["patient"], facts["region"]
     case = f"{patient}_{task}"
     truth = folder / "truth" / task
+    name, options = params.method_of(task, region)
+    method = METHODS.build(name, options, where="params.yaml: registration.method_options")
+    network = options.pop("network", None)
     inputs = {
         "fixed": folder / f"{task}.zarr",
         "fixed_body": folder / f"{task}_body.zarr",
@@ -64,17 +73,20 @@ def _unit(
         "truth_labels": truth / "labels.zarr",
         "truth_displacement": truth / "displacement.zarr",
     }
+    if network is not None:
+        inputs["network"] = Path(network)
     return Unit(
         name=case,
         function=register_case,
-        inputs={name: path for name, path in inputs.items() if path.is_dir()},
+        inputs={name: path for name, path in inputs.items() if path.exists()},
         arguments={
             "case": case,
             "patient": patient,
             "task": task,
             "region": region,
             "synthetic": bool(facts["synthetic"]),
-            "method": params.method,
+            "method": name,
+            "method_options": options,
             "preset": asdict(preset_called(params.preset_name(task, region))),
             "gate": params.gate.model_dump(),
             "grid_spacing_mm": list(params.grid_spacing_mm),
@@ -82,6 +94,7 @@ def _unit(
             "seed": derive_seed(context.seed, STAGE, case),
             "threads": context.threads_per_unit,
         },
+        plugins=(METHODS.module_of(name), *method.plugins()),
     )
 
 

@@ -31,10 +31,10 @@ def normalised_mutual_information(
     inside = np.asarray(mask) > 0
     joint, _, _ = np.histogram2d(_clipped(first[inside]), _clipped(second[inside]), bins=bins)
     probability = joint / joint.sum()
-    together = _entropy(probability.ravel())
+    together = entropy(probability.ravel())
     if together == 0.0:
         return 1.0  # two constants tell nothing about each other
-    apart = _entropy(probability.sum(axis=0)) + _entropy(probability.sum(axis=1))
+    apart = entropy(probability.sum(axis=0)) + entropy(probability.sum(axis=1))
     return float(apart / together)
 
 
@@ -91,6 +91,7 @@ def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.clip(exact, low, high)
 
 
-def _entropy(probability: NDArray[np.float64]) -> float:
+def entropy(probability: NDArray[np.float64]) -> float:
+    r""":math:`-\sum p \ln p`; cells of probability 0 add nothing [nat]."""
     positive = probability[probability > 0]
     return float(-(positive * np.log(positive)).sum())

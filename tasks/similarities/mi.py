@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.contracts import Featured
 from tasks.similarities import SIMILARITIES
 
 
 @SIMILARITIES.register("mi")
 @dataclass(frozen=True)
-class MI:
+class MI(Featured):
     r"""Minus the mutual information [nat], :math:`-\sum_{ij} p_{ij} \log (p_{ij} / p_i p_j)`.
 
     The joint histogram is filled through cubic B-spline windows, hence differentiable. For any

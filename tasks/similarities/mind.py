@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.contracts import Featured
 from tasks.similarities import SIMILARITIES
 
 NEIGHBOURS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
@@ -26,7 +27,7 @@ VARIANCE_LIMITS = (0.001, 1000.0)
 
 @SIMILARITIES.register("mind")
 @dataclass(frozen=True)
-class Mind:
+class Mind(Featured):
     r"""Mean squared difference of the descriptors MIND-SSC, twelve channels a voxel,
 
     .. math:: \exp(-(D_c - \min_c D_c) / V), \qquad D_c = \text{box mean of } (I_a - I_b)^2

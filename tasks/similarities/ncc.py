@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from tasks.registration.derivatives import Spacing
+from tasks.registration.torch_engine.contracts import Featured
 from tasks.similarities import SIMILARITIES
 
 
 @SIMILARITIES.register("ncc")
 @dataclass(frozen=True)
-class NCC:
+class NCC(Featured):
     r"""One minus the weighted correlation, :math:`1 - \mathrm{cov}(f, m) / \sigma_f \sigma_m`.
 
     0 for one linear function of the other with positive slope, 1 for unrelated images, 2 for

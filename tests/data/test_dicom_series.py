@@ -125,10 +125,37 @@ def test_one_slice_that_differs_is_found(series, keyword, value, code):
 
 
 def test_rescale_is_applied_slice_by_slice(series, oblique):
-    edit(series[4], RescaleIntercept="-1000", RescaleSlope="2")
     expected = oblique.array.astype(int)
-    expected[4] = (expected[4] + 1024) * 2 - 1000
+    for number in (4, 5, 9):
+        edit(series[number], RescaleIntercept="-1000", RescaleSlope="2")
+        expected[number] = (expected[number] + 1024) * 2 - 1000
     assert np.array_equal(read_scan(series[0].parent).array, expected)
+
+
+def test_one_slice_alone_with_another_rescale_was_hurt(series):
+    edit(series[4], RescaleIntercept="-1000")
+    refused(series[0].parent, "mixed-rescale")
+
+
+def test_one_slice_alone_out_of_line_was_hurt(series):
+    position = [float(v) for v in pydicom.dcmread(series[4]).ImagePositionPatient]
+    position[0] += 0.03
+    edit(series[4], ImagePositionPatient=position)
+    refused(series[0].parent, "slice-out-of-line")
+
+
+def test_a_slice_of_another_patient_is_found_and_not_named(series):
+    edit(series[4], PatientID="SECRET")
+    assert "SECRET" not in str(refused(series[0].parent, "mixed-patientid"))
+
+
+@pytest.mark.parametrize("number", [0, 4, 11])
+def test_a_slice_whose_header_is_cut_does_not_vanish(series, number):
+    whole = series[number].read_bytes()
+    for length in range(300, whole.index(b"\xe0\x7f\x10\x00"), 25):
+        series[number].write_bytes(whole[:length])
+        with pytest.raises(DataFault):
+            read_scan(series[0].parent)
 
 
 def test_a_truncated_slice_is_named(series):

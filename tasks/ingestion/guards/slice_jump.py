@@ -24,6 +24,9 @@ TISSUE_HU = -500.0
 LARGE = 0.5
 """Slices with less tissue than this part of the fullest are ends of a head or limb."""
 
+ALIKE = 0.5
+"""Correlation of bright voxels of two slices of one scan; of body and background it is near 0."""
+
 
 @GUARDS.register("slice_jump")
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ class SliceJump:
         if lit.mean() < 0.02:
             return ""
         low, high = sorted(float(np.median(one[lit])) for one in (here, there))
-        if low <= 0 or high / low <= self.ratio:
+        if low <= 0 or high / low <= self.ratio or not _alike(here[lit], there[lit]):
             return ""
         return f"the typical bright value changes by a factor of {high / low:.1f}"
+
+
+def _alike(here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
+    """The same anatomy under another scale; where the body begins it is not."""
+    if not (np.ptp(here) > 0 and np.ptp(there) > 0):
+        return False
+    return float(np.corrcoef(here, there)[0, 1]) >= ALIKE

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from tasks.registration.derivatives import Spacing
@@ -33,19 +34,56 @@ class Level:
     factor: float
 
 
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two images of one level, ready to be compared again and again as one deforms.
+
+    Parameters
+    ----------
+    moving
+        What is looked up at displaced points (1, C, Z, Y, X).
+    cost
+        A scalar, lower is more alike, from what was looked up (1, C, Z, Y, X) and from where to
+        look, a weight (1, 1, Z, Y, X).
+    """
+
+    moving: Tensor
+    cost: Callable[[Tensor, Tensor], Tensor]
+
+
 class Similarity(Protocol):
-    """How unlike two images are. Lower is more alike."""
+    """How unlike two images are."""
+
+    def compare(
+        self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
+    ) -> Comparison:
+        """Prepare two images (1, 1, Z, Y, X) on one grid; whatever is drawn comes from ``rng``."""
+        ...
+
+
+class Featured:
+    """A similarity that compares features, computed once a level.
+
+    The moving image's features are interpolated, not recomputed, as it deforms.
+    """
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
-        """What is compared, (1, C, Z, Y, X) of an image (1, 1, Z, Y, X); once per level.
-
-        The moving image's features are interpolated, not recomputed, as it deforms.
-        """
-        ...
+        """What is compared, (1, C, Z, Y, X), of an image (1, 1, Z, Y, X)."""
+        raise NotImplementedError
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
         """A scalar from two sets of features, ``weight`` (1, 1, Z, Y, X) saying where to look."""
-        ...
+        raise NotImplementedError
+
+    def compare(
+        self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
+    ) -> Comparison:
+        """The features of both images."""
+        seen = self.features(fixed, spacing_mm)
+        return Comparison(
+            self.features(moving, spacing_mm),
+            lambda moved, weight: self.cost(seen, moved, weight, spacing_mm),
+        )
 
 
 class Deformation(Protocol):

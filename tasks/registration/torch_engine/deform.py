@@ -76,15 +76,16 @@ class Pair:
             _check(image, mask, name)
 
 
-def deform(pair: Pair, settings: Settings, *, device: str = "cpu") -> Deformed:
+def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu") -> Deformed:
     """Deform ``pair.moving`` onto ``pair.fixed``: u maps fixed points to moving points [mm].
 
-    One CPU and thread count gives the same bytes; nothing is drawn at random.
+    One seed gives the same bytes on one CPU and thread count.
     """
+    rng = torch.Generator().manual_seed(seed)
     similarity = SIMILARITIES.build(settings.similarity, settings.similarity_options)
     deformation = DEFORMATIONS.build(settings.deformation, settings.deformation_options)
     penalties = [(p.weight, p.build()) for p in settings.penalties]
-    objective = Objective(similarity, penalties)
+    objective = Objective(penalties, settings.penalty_stride)
     grid = pair.fixed.grid
     ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
     u = torch.zeros((1, 3, *ladder[0].shape), device=device)
@@ -93,7 +94,7 @@ def deform(pair: Pair, settings: Settings, *, device: str = "cpu") -> Deformed:
     for level, iterations in zip(ladder, settings.iterations, strict=True):
         u, course = descend(
             objective,
-            _scene(pair, level, similarity, device),
+            _scene(pair, level, similarity, rng, device),
             deformation,
             carried(u, before, level),
             iterations=iterations,
@@ -105,19 +106,22 @@ def deform(pair: Pair, settings: Settings, *, device: str = "cpu") -> Deformed:
     return Deformed(_in_patient_axes(carried(u, before, finest), pair), tuple(courses))
 
 
-def _scene(pair: Pair, level: Level, similarity: Similarity, device: str) -> Scene:
+def _scene(
+    pair: Pair, level: Level, similarity: Similarity, rng: torch.Generator, device: str
+) -> Scene:
     def on_level(values: NDArray[Any]) -> Tensor:
         whole = torch.from_numpy(np.array(values, dtype=np.float32))[None, None].to(device)
         return coarsened(whole, level)
 
     fixed, moving = (
-        similarity.features(on_level(_standardised(image, mask)), level.spacing_mm)
+        on_level(_standardised(image, mask))
         for image, mask in ((pair.fixed, pair.fixed_mask), (pair.moving, pair.moving_mask))
     )
+    with torch.no_grad():
+        comparison = similarity.compare(fixed, moving, level.spacing_mm, rng)
     return Scene(
         level,
-        fixed,
-        moving,
+        comparison,
         on_level(np.asarray(pair.fixed_mask) > 0),
         on_level(np.asarray(pair.moving_mask) > 0),
         None if pair.stiffness is None else on_level(pair.stiffness),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tasks.registration.torch_engine.contracts import Deformation, Level, Similarity
-from tasks.registration.warping import displaced_index, inside, look_up
+from tasks.registration.torch_engine.contracts import Comparison, Deformation, Level
+from tasks.registration.torch_engine.pyramid import FEWEST_VOXELS
+from tasks.registration.torch_engine.sampler import Sampler
 from tasks.training.step import Regularizer
+
+LOOK_AGAIN = 8
+"""Steps after which it is asked again which voxels of the moving image's mask are in view."""
 
 LAST_STEP = 0.1
 """Step at the end of a level, as a share of its first step."""
@@ -24,8 +29,8 @@ class Scene:
     ----------
     level
         Its grid.
-    fixed, moving
-        Features (1, C, Z, Y, X).
+    comparison
+        The two images, ready to be compared.
     fixed_mask, moving_mask
         Where to look in each image (1, 1, Z, Y, X), in [0, 1].
     tissue
@@ -33,31 +38,60 @@ class Scene:
     """
 
     level: Level
-    fixed: Tensor
-    moving: Tensor
+    comparison: Comparison
     fixed_mask: Tensor
     moving_mask: Tensor
     tissue: Tensor | None = None
 
+    @functools.cached_property
+    def sampler(self) -> Sampler:
+        """Looks values up at displaced points of the level's grid."""
+        return Sampler.of(self.level, self.fixed_mask)
+
+    def where_to_look(self, u: Tensor) -> Tensor:
+        """Weight (1, 1, Z, Y, X): inside the fixed mask and, displaced, inside the moving one.
+
+        A constant to the search: to look elsewhere is no way to look better.
+        """
+        with torch.no_grad():
+            seen = self.sampler(self.moving_mask, u) * self.sampler.inside(u)
+            return self.fixed_mask * seen
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Cost of the similarity plus the weighted penalties."""
+    """Cost of the similarity plus the weighted penalties.
 
-    similarity: Similarity
+    Parameters
+    ----------
+    penalties
+        Weights and regularizers.
+    stride
+        Penalties see every so-manieth voxel of the displacement, which is smoother than an image.
+    """
+
     penalties: Sequence[tuple[float, Regularizer]]
+    stride: int = 1
 
-    def __call__(self, u: Tensor, scene: Scene) -> Tensor:
-        """Value of a displacement (1, 3, Z, Y, X) [mm]; a scalar."""
-        spacing = scene.level.spacing_mm
-        index = displaced_index(u, spacing)
-        moved = look_up(scene.moving, index)
-        with torch.no_grad():  # where to look is not a way to look better
-            seen = look_up(scene.moving_mask, index) * inside(index, scene.level.shape)[:, None]
-        total = self.similarity.cost(scene.fixed, moved, scene.fixed_mask * seen, spacing)
+    def __call__(self, u: Tensor, scene: Scene, weight: Tensor) -> Tensor:
+        """Value of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
+        moved = scene.sampler(scene.comparison.moving, u)
+        return scene.comparison.cost(moved, weight) + self._penalty(u, scene)
+
+    def _penalty(self, u: Tensor, scene: Scene) -> Tensor:
+        every = [min(self.stride, max(1, n // FEWEST_VOXELS)) for n in scene.level.shape]
+        z, y, x = (h * step for h, step in zip(scene.level.spacing_mm, every, strict=True))
+        u, tissue = _every(u, every), scene.tissue
+        tissue = None if tissue is None else _every(tissue, every)
+        total = u.new_zeros(())
         for weight, penalty in self.penalties:
-            total = total + weight * penalty.displacement(u, spacing, scene.tissue)
+            total = total + weight * penalty.displacement(u, (z, y, x), tissue)
         return total
+
+
+def _every(values: Tensor, steps: Sequence[int]) -> Tensor:
+    z, y, x = steps
+    return values[..., ::z, ::y, ::x]
 
 
 def descend(
@@ -77,9 +111,13 @@ def descend(
         search, T_max=iterations, eta_min=LAST_STEP * step_mm
     )
     course: list[float] = []
-    for _ in range(iterations):
+    weight = scene.fixed_mask
+    for number in range(iterations):
         search.zero_grad()
-        value = objective(displacement(parameters), scene)
+        now = displacement(parameters)
+        if number % LOOK_AGAIN == 0:
+            weight = scene.where_to_look(now.detach())
+        value = objective(now, scene, weight)
         value.backward()  # type: ignore[no-untyped-call]
         course.append(value.item())
         search.step()

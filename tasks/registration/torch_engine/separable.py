@@ -1,9 +1,10 @@
-"""Filters and splines as one small matrix along each axis."""
+"""Filters and splines, one axis after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -13,3 +14,33 @@ def separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     planes = along_y @ (values @ along_x.T)
     deep: Tensor = along_z @ planes.flatten(3)
     return deep.view(*deep.shape[:3], *planes.shape[3:])
+
+
+def box_means(values: Tensor, radii: Sequence[int]) -> Tensor:
+    """Sums of ``values`` (B, C, Z, Y, X) over boxes of 2r+1 voxels, over the box's full size.
+
+    Voxels beyond the border count as 0, which makes the filter its own transpose. Sums of 1, 2,
+    4, ... neighbours are put together: the cost grows with the box's logarithm.
+    """
+    for axis, radius in enumerate(radii, start=2):
+        values = _windows(values, axis, radius) / (2 * radius + 1)
+    return values
+
+
+def _windows(values: Tensor, axis: int, radius: int) -> Tensor:
+    count, width = values.shape[axis], 2 * radius + 1
+    border = list(values.shape)
+    border[axis] = radius
+    zeros = values.new_zeros(border)
+    sums, length = torch.cat([zeros, values, zeros], dim=axis), 1
+    total, taken = None, 0
+    while True:
+        if width & length:
+            part = sums.narrow(axis, taken, count)
+            total = part if total is None else total + part
+            taken += length
+        if taken == width:
+            return total if total is not None else values
+        left = sums.shape[axis] - length
+        sums = sums.narrow(axis, 0, left) + sums.narrow(axis, length, left)
+        length *= 2

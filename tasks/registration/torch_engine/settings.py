@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data.faults import UsageFault
+from tasks.deformations import DEFORMATIONS
 from tasks.regularizers import REGULARIZERS
+from tasks.similarities import SIMILARITIES
 from tasks.training.step import Regularizer, seams_of
 
 
@@ -62,6 +65,8 @@ class Settings:
         Steps of Adam at each level.
     step_mm
         Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+    penalty_stride
+        Penalties see every so-manieth voxel of the displacement along each axis.
     """
 
     similarity: str = "mind"
@@ -72,6 +77,7 @@ class Settings:
     factors: tuple[float, ...] = (4.0, 2.0, 1.0)
     iterations: tuple[int, ...] = (60, 60, 40)
     step_mm: float = 0.5
+    penalty_stride: int = 2
 
     def __post_init__(self) -> None:
         if not self.factors or min(self.factors) < 1:
@@ -86,5 +92,27 @@ class Settings:
                 got=str(self.iterations),
                 code="torch-levels",
             )
+        if self.penalty_stride < 1:
+            raise UsageFault(
+                "penalty_stride is at least 1", got=str(self.penalty_stride), code="torch-stride"
+            )
         if self.step_mm <= 0:
             raise UsageFault("step_mm is positive", got=str(self.step_mm), code="torch-step")
+
+    def plugins(self) -> tuple[str, ...]:
+        """Dotted modules of all that is named; a wrong name or parameter is a usage fault."""
+        SIMILARITIES.build(self.similarity, self.similarity_options)
+        DEFORMATIONS.build(self.deformation, self.deformation_options)
+        for penalty in self.penalties:
+            penalty.build()
+        modules = {
+            SIMILARITIES.module_of(self.similarity),
+            DEFORMATIONS.module_of(self.deformation),
+        }
+        modules |= {REGULARIZERS.module_of(penalty.name) for penalty in self.penalties}
+        return tuple(sorted(modules))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of them as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

@@ -8,6 +8,7 @@ from tasks.registration import align as module
 from tasks.registration.align import align
 from tasks.registration.elastix import StepFailed
 from tasks.registration.geometry import working_grid
+from tasks.registration.methods import METHODS
 from tasks.registration.scan_pair import ScanPair
 
 
@@ -24,7 +25,7 @@ def short(quick):
 def run(pair, preset, told=None):
     grid = working_grid(pair.fixed_body, (5.0, 4.0, 4.0), 12.0)
     told = [] if told is None else told
-    return align(pair, grid, preset, seed=1, tell=told.append)
+    return align(pair, grid, preset, METHODS.build("elastix_mi", {}), seed=1, tell=told.append)
 
 
 def test_a_rigid_step_that_made_it_worse_is_not_built_upon(pair, short, monkeypatch):

@@ -56,6 +56,7 @@ def test_the_folder_holds_what_the_command_promises(result):
     out, quality, steps = result
     assert {path.name for path in out.iterdir()} == {
         "moved.mha", "displacement.mha", "transform.tfm", "quality.json",
+        "before_after.png",
     }  # fmt: skip
     assert json.loads((out / "quality.json").read_text()) == json.loads(json.dumps(quality))
     assert (out / quality["transform"]).is_file()
@@ -93,7 +94,7 @@ def test_a_folder_of_something_else_is_never_replaced(files, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "elastixmi"}, "unknown-method"),
+        ({"method": "elastixmi"}, "unknown-registration-method"),
         ({"preset": "mr_AA"}, "unknown-preset"),
         ({"moving_modality": None}, "modality-unknown"),
     ],

@@ -9,9 +9,25 @@ from tasks.similarities import SIMILARITIES
 SPACING = (3.0, 2.0, 2.0)
 
 
+class Neighbours(torch.nn.Module):
+    """A network without weights: an image and its slopes, at any precision."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        slopes = [torch.roll(x, 1, dims=[axis]) - x for axis in (2, 3, 4)]
+        return [x, torch.cat(slopes, dim=1)]
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "neighbours.pt"
+    torch.jit.save(torch.jit.script(Neighbours()), str(path))
+    return path
+
+
 @pytest.fixture(params=SIMILARITIES.names())
-def similarity(request):
-    return SIMILARITIES.build(request.param, {})
+def similarity(request, network):
+    options = {"network": str(network)} if request.param == "impact" else {}
+    return SIMILARITIES.build(request.param, options)
 
 
 def texture(seed=0, shape=(8, 10, 12)):
@@ -21,41 +37,42 @@ def texture(seed=0, shape=(8, 10, 12)):
     return (image - image.mean()) / image.std()
 
 
-def cost(similarity, fixed, moved, weight=None):
-    a, b = (similarity.features(image, SPACING) for image in (fixed, moved))
-    weight = torch.ones_like(fixed) if weight is None else weight
-    return similarity.cost(a, b, weight, SPACING)
+def compared(similarity, fixed, moving):
+    return similarity.compare(fixed, moving, SPACING, torch.Generator().manual_seed(0))
 
 
 def test_an_image_is_most_like_itself_and_less_so_the_further_it_slides(similarity):
     image = texture()
-    found = [cost(similarity, image, image.roll(k, dims=4)).item() for k in (0, 1, 2)]
+    comparison = compared(similarity, image, image)
+    found = [
+        comparison.cost(comparison.moving.roll(k, dims=4), torch.ones_like(image)).item()
+        for k in (0, 1, 2)
+    ]
     assert found == sorted(found)
     assert found[0] < found[1] - 1e-3
 
 
 def test_the_gradient_is_the_derivative(similarity):
-    fixed, moved = (similarity.features(texture(seed, (4, 5, 4)), SPACING) for seed in (0, 1))
-    moved = (0.05 + 0.9 * moved).requires_grad_()  # off the corners where a gradient jumps
+    comparison = compared(similarity, *(texture(seed, (4, 5, 4)) for seed in (0, 1)))
+    moved = (0.05 + 0.9 * comparison.moving).requires_grad_()  # off corners of the gradient
     weight = torch.rand((1, 1, 4, 5, 4), generator=torch.Generator().manual_seed(2)).double()
-    assert torch.autograd.gradcheck(
-        lambda m: similarity.cost(fixed, m, weight, SPACING), [moved], fast_mode=True
-    )
+    assert torch.autograd.gradcheck(lambda m: comparison.cost(m, weight), [moved], fast_mode=True)
 
 
 def test_what_is_not_looked_at_does_not_count(similarity):
-    fixed, moved = (similarity.features(texture(seed), SPACING) for seed in (0, 1))
+    comparison = compared(similarity, texture(0), texture(1))
     weight = torch.ones_like(texture())
     weight[..., 6:] = 0
-    spoiled = moved.clone()
+    spoiled = comparison.moving.clone()
     spoiled[..., 6:] = 0.3
-    expected = similarity.cost(fixed, moved, weight, SPACING)
-    torch.testing.assert_close(similarity.cost(fixed, spoiled, weight, SPACING), expected)
+    expected = comparison.cost(comparison.moving, weight)
+    torch.testing.assert_close(comparison.cost(spoiled, weight), expected)
 
 
 def test_nothing_to_look_at_or_nothing_to_see_stays_finite(similarity):
-    for moved, weight in [
+    for moving, weight in [
         (texture(1), torch.zeros_like(texture())),
         (torch.ones_like(texture()), torch.ones_like(texture())),
     ]:
-        assert torch.isfinite(cost(similarity, texture(), moved, weight))
+        comparison = compared(similarity, texture(), moving)
+        assert torch.isfinite(comparison.cost(comparison.moving, weight))

@@ -1,0 +1,117 @@
+"""What the methods of the torch engine share: which settings they have and how they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import SimpleITK as sitk
+
+from data.faults import UsageFault
+from tasks.registration.job import Job
+
+if TYPE_CHECKING:
+    from tasks.registration.torch_engine.settings import Penalty, Settings
+
+
+GRID_MM = 24.0
+"""Distance of the control points at factor 1, where no deformation is given [mm]."""
+
+
+@dataclass(frozen=True)
+class EngineMethod:
+    """The torch engine with one similarity; a parameter that is not given is the engine's own.
+
+    Parameters
+    ----------
+    similarity
+        Parameters of the similarity.
+    deformation
+        Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
+    penalties
+        Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
+    factors, iterations, step_mm
+        As in :class:`~tasks.registration.torch_engine.settings.Settings`.
+    """
+
+    compares: ClassVar[str]
+    """Name of the similarity in ``tasks.similarities``."""
+    bending: ClassVar[float]
+    """Weight of the bending penalty where no penalties are given: each similarity has a scale of
+    its own. With a tenth of it digital patients folded, with ten times they hardly moved."""
+
+    similarity: Mapping[str, Any] = field(default_factory=dict)
+    deformation: Mapping[str, Any] | None = None
+    penalties: Sequence[Mapping[str, Any]] | None = None
+    factors: Sequence[float] | None = None
+    iterations: Sequence[int] | None = None
+    step_mm: float | None = None
+
+    def settings(self) -> Settings:
+        """All settings of the engine; a wrong one is a usage fault."""
+        from tasks.registration.torch_engine.settings import Penalty, Settings
+
+        given: dict[str, Any] = {
+            "deformation": "bspline",
+            "deformation_options": {"grid_mm": GRID_MM},
+            "penalties": (Penalty("bending", self.bending),),
+        }
+        if self.deformation is not None:
+            name, options = _named("deformation", self.deformation)
+            given |= {"deformation": name, "deformation_options": options}
+        if self.penalties is not None:
+            given["penalties"] = tuple(_penalty(entry) for entry in self.penalties)
+        if self.factors is not None:
+            given["factors"] = tuple(float(factor) for factor in self.factors)
+        if self.iterations is not None:
+            given["iterations"] = tuple(int(count) for count in self.iterations)
+        if self.step_mm is not None:
+            given["step_mm"] = float(self.step_mm)
+        return dataclasses.replace(
+            Settings(),
+            similarity=self.compares,
+            similarity_options=self.similarity_options(),
+            **given,
+        )
+
+    def similarity_options(self) -> Mapping[str, Any]:
+        """Parameters of the similarity."""
+        return dict(self.similarity)
+
+    def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
+        """X -> rigid(x + u(x)), u by the engine on the working grid."""
+        from tasks.registration.torch_engine.step import engine_step
+
+        return engine_step(job, rigid, self.settings())
+
+    def plugins(self) -> tuple[str, ...]:
+        """Modules of the similarity, the deformation and the penalties."""
+        return self.settings().plugins()
+
+    def facts(self) -> dict[str, Any]:
+        """The settings that it runs with."""
+        return self.settings().as_json()
+
+
+def _penalty(entry: Mapping[str, Any]) -> Penalty:
+    from tasks.registration.torch_engine.settings import Penalty
+
+    name, options = _named("penalties", entry)
+    weight = options.pop("weight", None)
+    if not isinstance(weight, int | float) or weight < 0:
+        raise UsageFault(
+            f"penalty {name!r} has a weight of at least 0", got=str(weight), code="penalty-weight"
+        )
+    return Penalty(name, float(weight), options)
+
+
+def _named(what: str, entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    options = dict(entry)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageFault(
+            f"each entry of {what} has a name", got=str(dict(entry)), code="plugin-unnamed"
+        )
+    return name, options

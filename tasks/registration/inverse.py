@@ -1,0 +1,95 @@
+"""Register the other way round: how far a point that goes there and back ends from home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from data.volume import Grid
+from tasks.randomness import derive_seed, generator
+from tasks.registration.align import align
+from tasks.registration.geometry import working_grid
+from tasks.registration.methods import Method
+from tasks.registration.preset import Preset
+from tasks.registration.scan_pair import ScanPair
+
+POINTS = 4000
+"""Of the fixed body, sent there and back."""
+
+MARGIN_MM = 15.0
+"""Kept around the moving body on the grid of the way back [mm]."""
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Where points of the fixed body end that go there and back, less where they started.
+
+    Parameters
+    ----------
+    mean_mm, p95_mm
+        Of the length [mm].
+    """
+
+    mean_mm: float
+    p95_mm: float
+
+
+def register_back(
+    pair: ScanPair,
+    grid: Grid,
+    there: sitk.Transform,
+    preset: Preset,
+    method: Method,
+    *,
+    seed: int,
+    threads: int,
+) -> RoundTrip | None:
+    r"""Inverse consistency :math:`|T_{back}(T(x)) - x|` of ``there``, by a second registration.
+
+    The second one has the scans' roles exchanged, starts from nothing and knows nothing of the
+    first; it costs as much. ``None`` where it fails or no point lands in the moving scan.
+
+    References
+    ----------
+    Christensen & Johnson, IEEE TMI 20 (2001) 568-582.
+    """
+    swapped = ScanPair(pair.moving, pair.fixed, pair.moving_body, pair.fixed_body)
+    back_grid = working_grid(pair.moving_body, grid.spacing_mm, MARGIN_MM)
+    steps = align(
+        swapped,
+        back_grid,
+        preset,
+        method,
+        seed=derive_seed(seed, "back"),
+        threads=threads,
+        tell=lambda step: None,
+    )
+    back = steps.deformable or steps.rigid
+    return None if back is None else round_trip(pair, there, back, seed=seed)
+
+
+def round_trip(
+    pair: ScanPair, there: sitk.Transform, back: sitk.Transform, *, seed: int
+) -> RoundTrip | None:
+    """How far points of the fixed body are from home after ``there`` and ``back``."""
+    where = np.argwhere(np.asarray(pair.fixed_body.array) > 0)
+    rng = generator(seed, "round-trip")
+    drawn = where[rng.choice(len(where), min(POINTS, len(where)), replace=False)]
+    points = pair.fixed.grid.points(drawn)
+    reached = carried(there, points)
+    index = pair.moving.grid.index(reached)
+    seen = ((index >= 0) & (index <= np.array(pair.moving.grid.shape) - 1)).all(axis=1)
+    if not seen.any():
+        return None
+    home = carried(back, reached[seen]) - points[seen]
+    length = np.linalg.norm(home, axis=1)
+    return RoundTrip(float(length.mean()), float(np.percentile(length, 95)))
+
+
+def carried(transform: sitk.Transform, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, 3) in (z, y, x) order under a transform [mm]."""
+    moved = [transform.TransformPoint(tuple(map(float, point[::-1]))) for point in points_mm]
+    return np.array(moved)[:, ::-1]

@@ -1,0 +1,44 @@
+"""Stock elastix: a cubic B-spline by Mattes mutual information, as the preset says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import SimpleITK as sitk
+
+from data.itk import to_itk
+from tasks.randomness import derive_seed
+from tasks.registration.elastix import run_bspline, sample_region_mm
+from tasks.registration.geometry import in_fixed_frame
+from tasks.registration.job import Job
+from tasks.registration.methods import METHODS
+
+
+@METHODS.register("elastix_mi")
+@dataclass(frozen=True)
+class ElastixMI:
+    """The reference: SynthRAD2025's elastix presets, guards included."""
+
+    def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
+        """The B-spline on the fixed side of the rigid transform: x -> rigid(x + spline(x))."""
+        step = job.preset.bspline
+        bone = job.bone() if step.rigidity_weight > 0 else None
+        spline = run_bspline(
+            job.placed(rigid),
+            step,
+            sample_region_mm=sample_region_mm(step, job.grid),
+            stiff=None if bone is None else in_fixed_frame(to_itk(bone), rigid),
+            seed=derive_seed(job.seed, "bspline"),
+            threads=job.threads,
+        )
+        # ITK applies the transform that was added last first.
+        return sitk.CompositeTransform([rigid, spline])
+
+    def plugins(self) -> tuple[str, ...]:
+        """None besides itself."""
+        return ()
+
+    def facts(self) -> dict[str, Any]:
+        """None: the preset says all."""
+        return {}

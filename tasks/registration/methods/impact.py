@@ -1,0 +1,50 @@
+"""Torch engine, features of a pretrained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from data.faults import UsageFault
+from tasks.registration.engine_method import EngineMethod
+from tasks.registration.methods import METHODS
+
+
+@METHODS.register("impact")
+@dataclass(frozen=True)
+class Impact(EngineMethod):
+    """Features of any TorchScript network: any two modalities it was trained on.
+
+    Parameters
+    ----------
+    network
+        TorchScript file; its content is part of what a result depends on.
+    """
+
+    network: str | None = None
+    compares: ClassVar[str] = "impact"
+    bending: ClassVar[float] = 300.0
+
+    def __post_init__(self) -> None:
+        if not self.network or not Path(self.network).is_file():
+            raise UsageFault(
+                "method 'impact' compares features of a TorchScript network",
+                where="network",
+                got=f"no file {self.network!r}" if self.network else "none",
+                remedy="name a file, or use method 'mind', which needs none",
+                code="impact-network",
+            )
+
+    def similarity_options(self) -> Mapping[str, Any]:
+        """Those given, and the network."""
+        return {**self.similarity, "network": self.network}
+
+    def facts(self) -> dict[str, Any]:
+        """The settings, with the hash of the network in place of its path."""
+        from tasks.registration.feature_network import network_hash
+
+        facts = super().facts()
+        facts["similarity_options"].pop("network")
+        return {**facts, "network_sha256": network_hash(Path(str(self.network)))}

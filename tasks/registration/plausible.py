@@ -1,0 +1,87 @@
+"""What no registration should be tried on: other units, other kinds of image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.volume import Modality, Volume
+from tasks.registration.scan_pair import ScanPair
+
+SIZES_MM = (10.0, 3000.0)
+"""Longest side of a scan of a person."""
+
+LARGEST_RATIO = 6.0
+"""Of two scans' sides, when it holds along every axis: a crop is smaller, but not that much."""
+
+FAT_HU = -30.0
+"""Every CT of a person holds voxels below this (fat, air) ..."""
+
+BODY_HU = (-950.0, 700.0)
+"""... and the median of its body lies in here (lung to dense bone)."""
+
+
+def require_plausible(pair: ScanPair) -> None:
+    """Refuse scans in other units than mm, and a CT without Hounsfield units.
+
+    Raises
+    ------
+    DataFault
+        ``units`` or ``not-hounsfield``.
+    """
+    for role, scan, body in (
+        ("fixed", pair.fixed, pair.fixed_body),
+        ("moving", pair.moving, pair.moving_body),
+    ):
+        _require_millimetres(role, scan)
+        if scan.modality is Modality.CT:
+            _require_hounsfield(role, scan, body)
+    _require_same_units(pair)
+
+
+def _require_millimetres(role: str, scan: Volume) -> None:
+    longest = max(scan.grid.extent_mm)
+    if not SIZES_MM[0] <= longest <= SIZES_MM[1]:
+        raise DataFault(
+            f"the {role} scan is in millimetres and of a person: "
+            f"{SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
+            got=f"{longest:g} mm",
+            remedy="a scan in metres or micrometres says so nowhere: correct its spacing",
+            code="units",
+        )
+
+
+def _require_same_units(pair: ScanPair) -> None:
+    first, second = (sorted(scan.grid.extent_mm) for scan in (pair.fixed, pair.moving))
+    ratios = np.divide(first, second)
+    if (ratios > LARGEST_RATIO).all() or (ratios < 1 / LARGEST_RATIO).all():
+        raise DataFault(
+            "both scans are in millimetres",
+            got=f"{_words(first)} (fixed) and {_words(second)} (moving)",
+            remedy="one of them is in other units (cm, m): correct its spacing",
+            code="units",
+        )
+
+
+def _require_hounsfield(role: str, scan: Volume, body: Volume) -> None:
+    lowest = float(scan.array.min())
+    middle = float(np.median(_inside(scan, body)))
+    if lowest > FAT_HU or not BODY_HU[0] <= middle <= BODY_HU[1]:
+        raise DataFault(
+            f"the {role} CT is in Hounsfield units: fat or air below {FAT_HU:g} HU, "
+            f"median of the body within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
+            got=f"lowest {lowest:g}, median {middle:g}",
+            remedy="check that it is a CT (not an MR), and its rescale intercept",
+            code="not-hounsfield",
+        )
+
+
+def _inside(scan: Volume, body: Volume) -> NDArray[np.float64]:
+    return np.asarray(scan.array[np.asarray(body.array) > 0], dtype=np.float64)
+
+
+def _words(sides: Sequence[float]) -> str:
+    return " x ".join(f"{side:.3g}" for side in sides) + " mm"

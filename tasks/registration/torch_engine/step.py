@@ -1,0 +1,58 @@
+"""The deformable step of a registration by the torch engine, behind ITK's transforms."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+from data.faults import DataFault
+from data.itk import displacement_to_itk, from_itk, resample, to_itk
+from data.volume import Displacement, Modality
+from tasks.randomness import derive_seed
+from tasks.registration.geometry import in_fixed_frame
+from tasks.registration.job import Images, Job
+from tasks.registration.torch_engine.deform import Pair, deform
+from tasks.registration.torch_engine.settings import Settings
+
+BONE_STIFFNESS = 10.0
+"""Of bone, where soft tissue is 1."""
+
+
+def engine_step(job: Job, rigid: sitk.Transform, settings: Settings) -> sitk.CompositeTransform:
+    """X -> rigid(x + u(x)), u by the engine on the working grid."""
+    seed = derive_seed(job.seed, "engine")
+    found = deform(_pair(job, rigid), settings, seed=seed).displacement
+    _require_finite(found)
+    field = sitk.DisplacementFieldTransform(displacement_to_itk(found))
+    # ITK applies the transform that was added last first.
+    return sitk.CompositeTransform([rigid, field])
+
+
+def _pair(job: Job, rigid: sitk.Transform) -> Pair:
+    images: Images = job.placed(rigid)
+    fixed = from_itk(images.fixed, job.pair.fixed.modality)
+    moving = from_itk(images.moving, job.pair.moving.modality)
+    mask = from_itk(images.moving_mask, Modality.MASK)
+    bone = job.bone()
+    stiffness = None
+    if bone is not None:
+        placed = from_itk(in_fixed_frame(to_itk(bone), rigid), Modality.MASK)
+        share = resample(placed, job.grid, outside=0).array
+        stiffness = 1 + (BONE_STIFFNESS - 1) * share
+    return Pair(
+        fixed,
+        resample(moving, job.grid, outside=float(moving.array.min())),
+        from_itk(images.fixed_mask, Modality.MASK).array,
+        resample(mask, job.grid, outside=0, nearest=True).array,
+        stiffness,
+    )
+
+
+def _require_finite(found: Displacement) -> None:
+    if not np.isfinite(found.vectors).all():
+        raise DataFault(
+            "the torch engine returns a finite displacement",
+            got="NaN or infinity",
+            remedy="lower step_mm, or raise a penalty's weight",
+            code="engine-diverged",
+        )
