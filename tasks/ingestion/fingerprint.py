@@ -113,8 +113,6 @@ def _cells(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """Averages over a regular division of the box, whatever its size."""
     steps = [size / cells for size, cells in zip(array.shape, SHAPE, strict=True)]
     smooth = ndimage.uniform_filter(array, [max(1, round(step)) for step in steps], mode="nearest")
-    at = [
-        (np.arange(cells) + 0.5) * step - 0.5 for cells, step in zip(SHAPE, steps, strict=True)
-    ]
+    at = [(np.arange(cells) + 0.5) * step - 0.5 for cells, step in zip(SHAPE, steps, strict=True)]
     grid = np.stack(np.meshgrid(*at, indexing="ij"))
     return np.asarray(ndimage.map_coordinates(smooth, grid, order=1, mode="nearest"))

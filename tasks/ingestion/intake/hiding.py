@@ -1,5 +1,7 @@
-"""Nothing that may name a person reaches a table, a log or a document: names of files and folders,
-texts of headers, UIDs."""
+"""Nothing that may name a person reaches a table, a log or a document.
+
+Names of files and folders, texts of headers and UIDs are taken out of every sentence.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from data.readers import Found
 
 _UID = re.compile(r"\b\d+(?:\.\d+){3,}\b")
 
-_WORDS = """ct mr mri cbct scan scans image images series study dicom nifti data deep mask masks dose
-axial head neck body chest abdomen pelvis thorax t1 t2 the and file files slice slices"""
+_WORDS = """ct mr mri cbct scan scans image images series study dicom nifti data deep mask masks
+dose axial head neck body chest abdomen pelvis thorax t1 t2 the and file files slice slices"""
 _ORDINARY = frozenset(_WORDS.split())
 """Words that name nobody: sentences of findings are made of them."""
 

@@ -80,11 +80,14 @@ class Candidate:
         return self.found.path / os.path.commonpath(parents)
 
     @property
+    def birth_date(self) -> str:
+        """As the header says it; empty where it does not."""
+        return str(self.found.header.get("PatientBirthDate", "")).strip()
+
+    @property
     def person(self) -> str:
         """Name and birth date as one text; empty where either is missing."""
-        name, born = (
-            str(self.found.header.get(key, "")) for key in ("PatientName", "PatientBirthDate")
-        )
+        name, born = str(self.found.header.get("PatientName", "")), self.birth_date
         words = sorted(word for word in re.split(r"[\s^=,]+", name.casefold()) if word)
         return f"{' '.join(words)} {born}" if words and born else ""
 
