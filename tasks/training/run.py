@@ -78,8 +78,7 @@ def _unit(
     params: TrainingParams,
 ) -> Unit:
     read = sorted({*fold.train, *fold.validation})
-    doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
-    weights = dict.fromkeys(sorted(doubted), params.suspect_weight)
+    weights = drawing_weights(fold, cases, params)
     return Unit(
         name=f"{task}_fold{number}",
         function=fit,
@@ -98,6 +97,14 @@ def _unit(
         plugins=plugin_modules(params),
         gpu=params.device != "cpu",
     )
+
+
+def drawing_weights(
+    fold: Fold, cases: Sequence[CaseFacts], params: TrainingParams
+) -> dict[str, float]:
+    """Suspect training cases and how often they are drawn relative to the others."""
+    doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
+    return dict.fromkeys(sorted(doubted), params.suspect_weight)
 
 
 def unused_by_a_unit(task: Task) -> set[str]:
