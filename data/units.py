@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import fsspec
 
 from data.faults import UsageFault
 from data.files import content_hash, copy_tree, sync_tree, write_whole
+from data.outage import survive
 
 VARIABLE = "SYNTHCT_UNITS"
 """URL of the store: a folder, ``file://`` or ``s3://``; unset: beside git's common directory."""
@@ -42,6 +44,9 @@ class UnitStore(Protocol):
 
     def keys(self) -> Iterator[str]:
         """All keys."""
+
+    def age_s(self, key: str) -> float:
+        """Seconds since the unit was published."""
 
     def remove(self, key: str) -> None:
         """Forget a unit."""
@@ -97,6 +102,13 @@ class LocalUnits:
                 if len(shelf.name) == 2:
                     yield from sorted(unit.name for unit in shelf.iterdir())
 
+    def age_s(self, key: str) -> float:
+        """Since it was renamed into place, as the file system tells it; gone: 0."""
+        try:
+            return time.time() - (self._folder(key) / _HASH).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def remove(self, key: str) -> None:
         """Rename away, then delete, so that no half-deleted unit is ever found."""
         with contextlib.suppress(FileNotFoundError):
@@ -107,7 +119,10 @@ class LocalUnits:
 
 @dataclass(frozen=True)
 class RemoteUnits:
-    """Units on an object store: files first, the content hash last."""
+    """Units on an object store: files first, the content hash last.
+
+    Outages of minutes are waited for (``data/outage.py``); a refusal is a fault at once.
+    """
 
     url: str
 
@@ -116,31 +131,47 @@ class RemoteUnits:
 
     def has(self, key: str) -> bool:
         """Whether the hash, uploaded last, is there."""
+        return survive(lambda: self._has(key), where=self._path(key))
+
+    def _has(self, key: str) -> bool:
         system, path = fsspec.url_to_fs(self._path(key))
         system.invalidate_cache()
-        return bool(system.exists(f"{path}/{_HASH}"))
+        try:
+            system.info(f"{path}/{_HASH}")  # exists() would call a server error "absent"
+        except FileNotFoundError:
+            return False
+        return True
 
     def fetch(self, key: str, target: Path) -> bool:
-        """Download and verify."""
+        """Download and verify; what an outage cut short is downloaded again."""
         if not self.has(key):
             return False
-        system, path = fsspec.url_to_fs(self._path(key))
-        expected = system.cat_file(f"{path}/{_HASH}").decode()
-        target.mkdir(parents=True, exist_ok=True)
-        for name in system.find(f"{path}/{_FILES}"):
-            local = target / name.split(f"/{key}/{_FILES}/", 1)[1]
-            local.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(name, str(local))
+        expected = survive(lambda: self._download(key, target), where=self._path(key))
         if content_hash(target) == expected:
             return True
         shutil.rmtree(target)
         self.remove(key)
         return False
 
+    def _download(self, key: str, target: Path) -> str:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        system, path = fsspec.url_to_fs(self._path(key))
+        expected: str = system.cat_file(f"{path}/{_HASH}").decode()
+        for name, entry in system.find(f"{path}/{_FILES}", detail=True).items():
+            local = target / name.split(f"/{key}/{_FILES}/", 1)[1]
+            local.parent.mkdir(parents=True, exist_ok=True)
+            system.get_file(name, str(local))
+            if local.stat().st_size != entry["size"]:
+                raise ConnectionError(f"{name}: {local.stat().st_size} of {entry['size']} bytes")
+        return expected
+
     def publish(self, key: str, folder: Path) -> None:
         """Upload the files, then the hash that makes them visible."""
-        if self.has(key):
-            return
+        if not self.has(key):
+            survive(lambda: self._upload(key, folder), where=self._path(key))
+
+    def _upload(self, key: str, folder: Path) -> None:
         system, path = fsspec.url_to_fs(self._path(key))
         for file in sorted(folder.rglob("*")):
             if file.is_file():
@@ -149,12 +180,25 @@ class RemoteUnits:
 
     def keys(self) -> Iterator[str]:
         """All published keys."""
+        yield from survive(self._keys, where=self.url)
+
+    def _keys(self) -> list[str]:
         system, path = fsspec.url_to_fs(self.url)
-        for name in sorted(system.glob(f"{path.rstrip('/')}/*/*/{_HASH}")):
-            yield name.rsplit("/", 2)[1]
+        system.invalidate_cache()
+        found = system.glob(f"{path.rstrip('/')}/*/*/{_HASH}")
+        return [name.rsplit("/", 2)[1] for name in sorted(found)]
+
+    def age_s(self, key: str) -> float:
+        """Since its hash was uploaded, by the store's own clock."""
+        system, path = fsspec.url_to_fs(self._path(key))
+        made = survive(lambda: system.modified(f"{path}/{_HASH}"), where=self._path(key))
+        return time.time() - float(made.timestamp())
 
     def remove(self, key: str) -> None:
         """Hash first, so that no half-deleted unit is ever found."""
+        survive(lambda: self._remove(key), where=self._path(key))
+
+    def _remove(self, key: str) -> None:
         system, path = fsspec.url_to_fs(self._path(key))
         with contextlib.suppress(FileNotFoundError):
             system.rm_file(f"{path}/{_HASH}")

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.commands import chain, machine, scans, science
+from flows.commands import chain, machine, prediction, scans, science, scores, serve, study
 from flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -51,10 +51,15 @@ for function in (
     chain.stage,
     scans.ingest,
     science.register,
-    science.predict,
-    science.evaluate,
+    prediction.predict,
+    prediction.sign,
+    prediction.verify,
+    prediction.watch,
+    scores.evaluate,
     science.regularizers,
+    study.study,
     chain.report,
+    serve.serve,
     machine.doctor,
 ):
     commands.command(

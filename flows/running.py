@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cluster import Cluster, check_kind, open_cluster
+from flows.clusters.watch import watched
 from flows.freshness import to_build
 from flows.processes import environment
-from flows.project import PRIVATE, QUIET, Project
+from flows.project import PRIVATE, QUIET, STEADY, Project
 from flows.screen import open_screen
 from flows.server import prefect_server
 from flows.stages import Built, Record
@@ -23,6 +25,9 @@ from tasks import events, fanout
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+RUNS = "SYNTHCT_RUNS"
+"""Folder of the runs' records; unset: ``.synthct/runs`` of the checkout."""
 
 _KEPT_RECORDS = 50
 """Runs whose events and output are kept; older ones go when a new run starts."""
@@ -38,9 +43,9 @@ class Means:
     Parameters
     ----------
     cluster
-        ``here``, ``local`` or the address of a scheduler.
+        ``here``, ``local``, ``gpu``, ``slurm``, ``kubernetes`` or the address of a scheduler.
     workers
-        Processes of a ``local`` cluster; None: one a core.
+        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
     port
         Port of the Prefect server on loopback; None: a free one.
     """
@@ -71,7 +76,9 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         variables = project.environment() | {events.VARIABLE: str(record.events)}
         if cluster.scheduler:
             variables[fanout.VARIABLE] = cluster.scheduler
-        with open_screen(console) as screen:
+        if cluster.gpus:
+            variables[fanout.GPU_UNITS] = "1"
+        with open_screen(console) as screen, watched(cluster, record.folder):
             return conduct(work, record, variables, screen, server=server)
 
 
@@ -80,7 +87,7 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
     """Server and cluster, started side by side: each takes seconds."""
     home = project.root / PRIVATE / "prefect"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(environment(QUIET | _SILENT))
+        stack.enter_context(environment(QUIET | STEADY | _SILENT))
         clusters: list[Cluster] = []
 
         def start_cluster() -> None:
@@ -97,7 +104,7 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
 
 def new_record(root: Path) -> Record:
     """A fresh folder for the events and the output of a run; very old ones are removed."""
-    runs = root / PRIVATE / "runs"
+    runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
     runs.mkdir(parents=True, exist_ok=True)
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
         shutil.rmtree(old, ignore_errors=True)
@@ -114,4 +121,5 @@ def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
 
 
 def _told(record: Record, project: Project) -> str:
-    return record.folder.relative_to(project.root).as_posix()
+    inside = record.folder.is_relative_to(project.root)
+    return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

@@ -19,6 +19,9 @@ from flows.processes import Kept, environment
 VARIABLE = "PREFECT_API_URL"
 """A server that the user runs already; set: no other is started."""
 
+SERVING = "serving.url"
+"""In the checkout's private folder while ``synthct serve`` is up: the address of its API."""
+
 PATIENCE_S = 90.0
 """A first start makes the database: 10 s on two idle cores."""
 
@@ -40,7 +43,11 @@ _UNUSED_SERVICES = (
 
 @contextlib.contextmanager
 def prefect_server(
-    home: Path, *, port: int | None = None, meanwhile: Callable[[], None] = lambda: None
+    home: Path,
+    *,
+    port: int | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+    schedules: bool = False,
 ) -> Iterator[str]:
     """Address of a healthy Prefect API for the block; what else must start may do so meanwhile.
 
@@ -52,23 +59,41 @@ def prefect_server(
         Port on loopback; None: a free one.
     meanwhile
         Called while the server starts.
+    schedules
+        Whether it also schedules runs and acts on automations (``synthct serve``).
     """
     if given := os.environ.get(VARIABLE):
         meanwhile()
         _require_answer(given)
         yield given
         return
-    with _own_server(home, port, meanwhile) as url:
+    if port is None and not schedules and (serving := _served(home.parent)):
+        meanwhile()
+        with environment({VARIABLE: serving}):
+            yield serving
+        return
+    with _own_server(home, port, meanwhile, schedules) as url:
         yield url
 
 
+def _served(private: Path) -> str | None:
+    """The server of a ``synthct serve`` in this checkout, if it answers."""
+    try:
+        url = (private / SERVING).read_text().strip()
+    except FileNotFoundError:
+        return None
+    return url if _answers(url) else None
+
+
 @contextlib.contextmanager
-def _own_server(home: Path, port: int | None, meanwhile: Callable[[], None]) -> Iterator[str]:
+def _own_server(
+    home: Path, port: int | None, meanwhile: Callable[[], None], schedules: bool
+) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
     chosen = _free_port() if port is None else _require_free(port)
     url = f"http://{_HOST}:{chosen}/api"
     # Ours too: the Prefect client reads them when it is first imported, and children inherit them.
-    with environment(_settings(home, url)), contextlib.ExitStack() as stack:
+    with environment(_settings(home, url, schedules)), contextlib.ExitStack() as stack:
         with _starting(home), (home / "server.log").open("wb") as log:
             server = stack.enter_context(
                 Kept(_command(chosen), folder=home, environment=os.environ, output=log)
@@ -86,7 +111,8 @@ def _command(port: int) -> list[str]:
     return [sys.executable, "-P", "-m", "uvicorn", *application, *listen, *quiet]
 
 
-def _settings(home: Path, url: str) -> dict[str, str]:
+def _settings(home: Path, url: str, schedules: bool) -> dict[str, str]:
+    off = () if schedules else _UNUSED_SERVICES
     return {
         "PREFECT_HOME": str(home),
         VARIABLE: url,
@@ -95,7 +121,9 @@ def _settings(home: Path, url: str) -> dict[str, str]:
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _UNUSED_SERVICES},
+        # A run that was silent for three of them is crashed by an automation.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in off},
     }
 
 

@@ -15,6 +15,8 @@ from flows.progress import Event, EventTail
 from flows.project import Project, Step
 
 _TICK_S = 0.2
+_BUSY_WAIT_S = 1.0
+_BUSY_PATIENCE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,13 @@ def build_stage(
     built: Built | None = None
     started = time.monotonic()
     try:
-        with Kept(command, folder=project.root, environment=environment) as child:
-            lines = _follow(child, step, record, listeners)
-            code = child.wait()
+        while True:
+            with Kept(command, folder=project.root, environment=environment) as child:
+                lines = _follow(child, step, record, listeners)
+                code = child.wait()
+            if code == 0 or not busy(lines) or time.monotonic() - started > _BUSY_PATIENCE_S:
+                break
+            time.sleep(_BUSY_WAIT_S)
         if code != 0:
             raise stage_failed(step, lines, record.output(step))
         built = Built(step.name, how_built(lines), round(time.monotonic() - started, 1))
@@ -124,6 +130,14 @@ def _pass_on(tail: EventTail, step: Step, listeners: list[Listener]) -> None:
             listener.event(step, event)
     for listener in listeners:
         listener.tick(step)
+
+
+def busy(lines: Iterable[str]) -> bool:
+    """Whether another DVC of this checkout holds the stage's files: it waits for its own lock only.
+
+    ``--wait-for-lock`` does not cover the lock of single files, which is refused at once.
+    """
+    return any(line.startswith(_DVC_FAULT) and "being blocked by" in line for line in lines)
 
 
 def how_built(lines: Iterable[str]) -> str:

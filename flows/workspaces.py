@@ -32,9 +32,10 @@ def preset_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
 
 
-def open_workspace(root: Path, preset: str | None) -> Opened:
+def open_workspace(root: Path, preset: str | None, *, file: Path | None = None) -> Opened:
     """The workspace of a preset, made at its first use; None is the demo in the root.
 
+    ``file`` is a preset that lies elsewhere than ``presets/NAME.yaml``.
     A preset is an overlay over the defaults of the params. From its first use on, what runs is
     what ``workspaces/NAME/params.yaml`` says: that file is never overwritten.
     """
@@ -44,21 +45,22 @@ def open_workspace(root: Path, preset: str | None) -> Opened:
         raise unknown_preset(root, preset)
     workspace = WORKSPACES / preset
     params_file = root / workspace / "params.yaml"
+    source = file or root / PRESETS / f"{preset}.yaml"
+    told = source.name if file else f"{PRESETS / preset}.yaml"
     if not params_file.exists():
-        write_whole(params_file, _resolved(root, preset))
-        return Opened(workspace, (f"made {workspace} from {PRESETS / preset}.yaml",))
-    return Opened(workspace, tuple(_differences(root, preset, params_file)))
+        if not source.is_file():
+            raise unknown_preset(root, preset)
+        write_whole(params_file, _resolved(source, told))
+        return Opened(workspace, (f"made {workspace} from {told}",))
+    return Opened(workspace, tuple(_differences(root, preset, params_file, source, told)))
 
 
-def _resolved(root: Path, preset: str) -> str:
+def _resolved(source: Path, told: str) -> str:
     from tasks.params import parse_params, resolved
 
-    path = root / PRESETS / f"{preset}.yaml"
-    if not path.is_file():
-        raise unknown_preset(root, preset)
-    params = parse_params(path.read_text(), where=path.relative_to(root).as_posix())
+    params = parse_params(source.read_text(), where=told)
     head = (
-        f"# Made from presets/{preset}.yaml; from now on this file says what runs in this "
+        f"# Made from {told}; from now on this file says what runs in this "
         "workspace.\n# Edit it freely: it is never overwritten.\n"
     )
     return head + resolved(params)
@@ -77,19 +79,19 @@ def unknown_preset(root: Path, preset: str) -> UsageFault:
     )
 
 
-def _differences(root: Path, preset: str, params_file: Path) -> list[str]:
+def _differences(root: Path, preset: str, params_file: Path, source: Path, told: str) -> list[str]:
     """One sentence when the preset would now give other params than the workspace has."""
-    if not (root / PRESETS / f"{preset}.yaml").is_file():
-        return [f"presets/{preset}.yaml is gone; {params_file.relative_to(root)} is used"]
+    if not source.is_file():
+        return [f"{told} is gone; {params_file.relative_to(root)} is used"]
     here = _flat(yaml.safe_load(params_file.read_text()))
-    there = _flat(yaml.safe_load(_resolved(root, preset)))
+    there = _flat(yaml.safe_load(_resolved(source, told)))
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     if not keys:
         return []
     told = ", ".join(f"{key} ({here.get(key)!r}, preset {there.get(key)!r})" for key in keys[:3])
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return [
-        f"{params_file.relative_to(root)} is not what presets/{preset}.yaml gives now: "
+        f"{params_file.relative_to(root)} is not what {told} gives now: "
         f"{told}{more}; the workspace's file is used (remove {WORKSPACES / preset} to start over)"
     ]
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "SYNTHCT_EVENTS"
 """Path of the file; unset: events are dropped. Never a DVC dependency, never in an out."""
+
+_elsewhere: list[Callable[[str], None]] = []
+"""Where lines go on a machine that cannot see the file: the innermost :func:`diverted` block."""
 
 
 def emit(kind: str, **fields: Any) -> None:
@@ -16,14 +22,24 @@ def emit(kind: str, **fields: Any) -> None:
 
     Kinds: ``stage_started`` (stage), ``units_planned`` (stage, total, reused),
     ``unit_done`` (stage, unit, seconds, reused, excluded, done, total, eta_s), ``unit_failed``
-    (stage, unit, error), ``excluded`` (stage, unit, code, where, rule, got, remedy),
+    (stage, unit, error), ``unit_retried`` (stage, unit, error, wait_s), ``set_aside`` (stage, unit:
+    its workers died, it is tried alone after the others), ``straggler`` (stage, unit, seconds,
+    median_s, worker), ``excluded`` (stage, unit, code, where, rule, got, remedy),
     ``step`` (stage, unit, step and total for progress within the unit, and any numbers),
     ``note`` (stage, text), ``stage_done`` (stage).
     """
+    line = json.dumps({"kind": kind, "time_s": round(time.time(), 3), **fields}) + "\n"
+    if _elsewhere:
+        _elsewhere[-1](line)
+    else:
+        append(line)
+
+
+def append(line: str) -> None:
+    """Add one whole line to the event file of this process."""
     path = os.environ.get(VARIABLE)
     if not path:
         return
-    line = json.dumps({"kind": kind, "time_s": round(time.time(), 3), **fields}) + "\n"
     try:
         # One write of one line in append mode: lines of several workers never interleave.
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -33,3 +49,19 @@ def emit(kind: str, **fields: Any) -> None:
             os.close(handle)
     except OSError:
         return
+
+
+def reachable() -> bool:
+    """Whether this process can append to the run's event file (a worker far away cannot)."""
+    path = os.environ.get(VARIABLE)
+    return bool(path) and Path(str(path)).exists()
+
+
+@contextlib.contextmanager
+def diverted(take: Callable[[str], None]) -> Iterator[None]:
+    """Hand the lines of this process to ``take`` for the block instead of the file."""
+    _elsewhere.append(take)
+    try:
+        yield
+    finally:
+        _elsewhere.remove(take)

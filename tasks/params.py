@@ -20,6 +20,7 @@ from tasks.ingestion.params import IngestionParams
 from tasks.registration.params import RegistrationParams
 from tasks.report.params import ReportParams
 from tasks.section import Section
+from tasks.study.params import StudyParams
 from tasks.training.params import TrainingParams
 
 
@@ -48,6 +49,9 @@ class Params(Section):
     evaluation: EvaluationParams = EvaluationParams()
     export: ExportParams = ExportParams()
     report: ReportParams = ReportParams()
+    study: StudyParams | None = None
+    """A comparison of regularizers; null: none. Where it stands the workspace ends with it: no
+    model is trained for release."""
 
 
 def load_params(path: Path) -> Params:

@@ -51,6 +51,8 @@ class Unit:
         Plain JSON values, by parameter name; they enter the key.
     plugins
         Dotted modules of the plug-ins that the arguments name; their code enters the key.
+    gpu
+        Whether it wants a GPU of its own where the cluster has some; never part of the key.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Unit:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    gpu: bool = False
 
     def key(self, threads: int) -> str:
         """SHA-256 of everything the result depends on: inputs, arguments, code, threads."""
@@ -100,6 +103,7 @@ class Order:
     arguments: Mapping[str, Any]
     threads: int
     units: UnitStore
+    gpu: bool = False
 
 
 @contextlib.contextmanager
@@ -226,6 +230,7 @@ def _order(context: StageContext, stage: str, unit: Unit, key: str) -> Order:
         arguments=dict(unit.arguments),
         threads=context.threads_per_unit,
         units=context.units,
+        gpu=unit.gpu,
     )
 
 

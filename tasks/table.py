@@ -34,6 +34,8 @@ class Stage:
         Stages whose outs it reads; ``raw`` stands for the data set's folder.
     metrics
         Files of its out that DVC shows as metrics.
+    also_params
+        Params sections of other stages that it reads.
     tells_all_params
         Whether it prints the params of every stage, and so is stale when any of them changes.
     """
@@ -42,6 +44,7 @@ class Stage:
     summary: str
     reads: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    also_params: tuple[str, ...] = ()
     tells_all_params: bool = False
 
     @property
@@ -85,7 +88,17 @@ STAGES: tuple[Stage, ...] = (
         ("ingestion", "registration", "training", "evaluation", "export"),
         tells_all_params=True,
     ),
+    Stage(
+        "study",
+        "regularizers compared on the same pairs",
+        ("ingestion", "registration"),
+        also_params=("registration", "training"),
+    ),
 )
+
+
+NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
+"""Stages that make and judge one model for release."""
 
 
 def stage_called(name: str) -> Stage:
@@ -101,8 +114,13 @@ def stage_called(name: str) -> Stage:
 
 
 def active_stages(params: Params) -> tuple[Stage, ...]:
-    """The stages of a workspace: ``cohort`` only where digital patients are asked for."""
-    return tuple(s for s in STAGES if s.name != "cohort" or params.cohort is not None)
+    """The stages of a workspace: ``cohort`` only where digital patients are asked for.
+
+    A workspace with a ``study`` section is a study: pairs are made for it, and no release.
+    """
+    absent = set() if params.cohort is not None else {"cohort"}
+    absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
+    return tuple(stage for stage in STAGES if stage.name not in absent)
 
 
 def render(workspace: Path) -> str:
@@ -130,7 +148,8 @@ def _entry(stage: Stage, layout: Layout) -> dict[str, Any]:
     if not layout.is_root:
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
     entry["deps"] = [path.as_posix() for path in stage.deps(layout)]
-    sections = [s.name for s in STAGES] if stage.tells_all_params else [stage.name]
+    chain = [s.name for s in STAGES if s.name != "study"]
+    sections = chain if stage.tells_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
     entry["params"] = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
     # persist: DVC leaves the old out in place, so the stage can adopt its finished units back

@@ -61,6 +61,13 @@ def spelled(event: dict[str, Any]) -> str:
         return f"{stage}: {event['done']}/{event['total']} {event['unit']} ({what}){left}"
     if kind == "unit_failed":
         return f"{stage}: {event['unit']} failed: {event['error']}"
+    if kind == "unit_retried":
+        return f"{stage}: {event['unit']} again in {event['wait_s']:.0f} s: {event['error']}"
+    if kind == "set_aside":
+        return f"{stage}: {event['unit']} set aside, its workers died; tried alone at the end"
+    if kind == "straggler":
+        slow = f"{event['seconds']:.0f} s so far, others took {event['median_s']:.0f} s"
+        return f"{stage}: {event['unit']} is slow: {slow} ({event['worker']})"
     if kind == "note":
         return f"{stage}: {event['text']}"
     return ""

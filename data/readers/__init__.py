@@ -1,134 +1,108 @@
-"""Scans from files, read strictly: DICOM folders and zips, NIfTI, MetaImage, NRRD."""
+"""Scans from files, read strictly and in a process of their own (``data/readers/process``).
+
+DICOM folders and zips (CT, MR, cone-beam CT, RTDOSE, RTSTRUCT; classic and enhanced multi-frame),
+NIfTI, MetaImage, NRRD, OME-Zarr 0.4 and 0.5. A hostile or damaged file raises a
+:class:`~data.faults.DataFault` here; it cannot take memory, time or other files from the caller.
+"""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from data.faults import DataFault, UsageFault
-from data.readers.dicom import one_series, read_series
-from data.readers.entries import entries
-from data.readers.facts import ScanFacts, sequence_facts
-from data.readers.faults_only import faults_only
-from data.readers.metaimage import (
-    read_metaimage,
-    read_metaimage_displacement,
-    read_metaimage_header,
-)
-from data.readers.nifti import read_nifti, read_nifti_header
-from data.readers.nrrd import read_nrrd, read_nrrd_header
-from data.readers.series import is_dicom
-from data.readers.slices import stack
+from data.readers import inside
+from data.readers.contents import Found, Outlines
+from data.readers.facts import ScanFacts, grid_from_json
+from data.readers.formats import format_of
+from data.readers.process import call
+from data.readers.rasterise import mask_of
 from data.volume import Displacement, Grid, Modality, Volume
 
-_RAW = {"nifti": read_nifti, "metaimage": read_metaimage, "nrrd": read_nrrd}
-_GRIDS: dict[str, Callable[[Path], Grid]] = {
-    "nifti": lambda path: read_nifti_header(path).grid,
-    "metaimage": lambda path: read_metaimage_header(path).grid,
-    "nrrd": lambda path: read_nrrd_header(path).grid,
-}
-
-
-def format_of(path: Path) -> str:
-    """``dicom``, ``nifti``, ``metaimage`` or ``nrrd``, by name and, for DICOM, by content."""
-    name = path.name.lower()
-    if path.is_dir():
-        return "dicom"
-    if not path.is_file():
-        raise DataFault("the scan exists", where=str(path), got="no file", code="no-file")
-    if name.endswith((".nii", ".nii.gz")):
-        return "nifti"
-    if name.endswith(".nrrd"):
-        return "nrrd"
-    if name.endswith(".mha"):
-        return "metaimage"
-    if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
-        return "dicom"
-    raise DataFault(
-        "a scan is a DICOM folder or zip, .nii, .nii.gz, .mha or attached .nrrd",
-        where=str(path),
-        got=path.suffix or "no suffix",
-        remedy="convert it to one of these",
-        code="unknown-format",
-    )
+__all__ = [
+    "Found", "Outlines", "ScanFacts", "describe", "find", "format_of", "read_displacement_image",
+    "read_mask", "read_scan", "read_scan_and_facts", "read_structures",
+]  # fmt: skip
 
 
 def read_scan(
-    path: Path, modality: Modality | None = None, *, require_finite: bool = True
+    path: Path,
+    modality: Modality | None = None,
+    *,
+    series: str = "",
+    require_finite: bool = True,
 ) -> Volume:
     """Read a scan of any format; what is damaged, ambiguous or incomplete raises a fault.
 
     Parameters
     ----------
     path
-        DICOM folder or zip of one series, ``.nii``, ``.nii.gz``, ``.mha`` or ``.nrrd``.
+        DICOM folder or zip, ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` or ``.nrrd`` that holds its
+        voxels, OME-Zarr folder.
     modality
         What the voxels measure. DICOM says it itself (a disagreement raises); the other formats
         do not, so for them it must be given.
+    series
+        SeriesInstanceUID, where a DICOM source holds several.
     require_finite
         Raise when a voxel is NaN or infinite; ingestion reads them and says what it did.
     """
-    return read_scan_and_facts(path, modality, require_finite=require_finite)[0]
+    return read_scan_and_facts(path, modality, series=series, require_finite=require_finite)[0]
 
 
 def read_scan_and_facts(
-    path: Path, modality: Modality | None = None, *, require_finite: bool = True
+    path: Path,
+    modality: Modality | None = None,
+    *,
+    series: str = "",
+    require_finite: bool = True,
 ) -> tuple[Volume, ScanFacts]:
     """:func:`read_scan` and :func:`describe` in one pass over the files."""
-    with faults_only(str(path)):
-        volume, facts = _read(path, modality)
-    if require_finite:
-        _require_finite(volume, path)
-    return volume, facts
+    answer = call(
+        inside.scan,
+        reads=[path],
+        preload=_libraries(path),
+        path=str(path),
+        modality=str(modality) if modality else None,
+        series=series,
+        require_finite=require_finite,
+    )
+    facts = ScanFacts.from_json(answer["facts"])
+    return Volume(answer["array"], facts.grid, Modality(answer["modality"])), facts
 
 
-def _read(path: Path, modality: Modality | None) -> tuple[Volume, ScanFacts]:
-    kind = format_of(path)
-    if kind == "dicom":
-        series = one_series(path)
-        volume = read_series(series, str(path), modality)
-        facts = sequence_facts(series.first)
-        return volume, ScanFacts(kind, volume.modality, volume.grid, 1, facts)
-    if modality is None:
-        raise UsageFault(
-            "a scan that is not DICOM does not say its modality",
-            where=str(path),
-            remedy="give the modality: CT, MR or CBCT",
-            code="modality-unknown",
-        )
-    volume = _RAW[kind](path, modality)
-    return volume, ScanFacts(kind, None, volume.grid)
+def describe(path: Path, *, series: str = "") -> ScanFacts:
+    """Format, modality, grid and sequence facts, without decoding voxels."""
+    answer = call(
+        inside.facts, reads=[path], preload=_libraries(path), path=str(path), series=series
+    )
+    return ScanFacts.from_json(answer)
+
+
+def find(source: Path) -> list[Found]:
+    """Everything that lies in a source: scans, structure sets, doses, and what cannot be read.
+
+    Folders are walked at any depth, zips in them too; no voxel is decoded. One row is a DICOM
+    series, an image file or an OME-Zarr folder; a damaged file is a row with its fault, so one
+    bad file never hides the others.
+    """
+    return [Found.from_json(row) for row in call(inside.found, reads=[source], path=str(source))]
+
+
+def read_structures(path: Path) -> Outlines:
+    """The contours of an RTSTRUCT file (or of the one in a folder or zip) by structure name."""
+    return Outlines.from_json(call(inside.structures, reads=[path], path=str(path)))
+
+
+def read_mask(path: Path, structure: str, grid: Grid) -> Volume:
+    """One structure of an RTSTRUCT file as a mask on ``grid`` (that of the outlined series)."""
+    return mask_of(read_structures(path), structure, grid)
 
 
 def read_displacement_image(path: Path) -> Displacement:
     """Read a displacement that :func:`data.writers.write_displacement_image` wrote (``.mha``)."""
-    with faults_only(str(path)):
-        return read_metaimage_displacement(path)
+    answer = call(inside.displacement, reads=[path], path=str(path))
+    return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
 
 
-def describe(path: Path) -> ScanFacts:
-    """Format, modality, grid and sequence facts, without decoding voxels."""
-    with faults_only(str(path)):
-        kind = format_of(path)
-        if kind != "dicom":
-            return ScanFacts(kind, None, _GRIDS[kind](path))
-        series = one_series(path)
-        grid = stack(series, str(path)).grid
-        return ScanFacts(kind, series.modality, grid, 1, sequence_facts(series.first))
-
-
-def _require_finite(volume: Volume, path: Path) -> None:
-    if volume.array.dtype.kind != "f":
-        return
-    wrong = int(volume.array.size - np.isfinite(volume.array).sum())
-    if wrong:
-        raise DataFault(
-            "every voxel is a finite number",
-            where=str(path),
-            got=f"{wrong} voxels NaN or infinite",
-            remedy="replace them with air (CT) or 0 (MR)",
-            code="not-finite",
-        )
+def _libraries(path: Path) -> tuple[str, ...]:
+    """What the format needs beside what a reader's process has from its start."""
+    return ("zarr",) if any((path / name).exists() for name in ("zarr.json", ".zattrs")) else ()

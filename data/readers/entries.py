@@ -31,32 +31,45 @@ class Entry:
 
 def entries(source: Path) -> list[Entry]:
     """All files below a folder (any nesting), in a zip, or the one file, sorted by name."""
+    found, refused = walk(source)
+    if refused:
+        raise refused[0][1]
+    return found
+
+
+def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataFault]]]:
+    """:func:`entries`, and the links that lead outside with their faults."""
     if source.is_dir():
         return _folder(source)
     if not source.is_file():
         raise DataFault("the scan exists", where=str(source), got="no file", code="no-file")
     if zipfile.is_zipfile(source):
-        return _zip(source)
-    return [Entry(source.name, lambda: source.open("rb"), source)]
+        return _zip(source), []
+    return [Entry(source.name, lambda: source.open("rb"), source)], []
 
 
-def _folder(root: Path) -> list[Entry]:
+def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataFault]]]:
     inside = root.resolve()
-    found = []
+    found: list[Entry] = []
+    refused: list[tuple[Path, DataFault]] = []
     for path in sorted(root.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise DataFault(
-                "links in a source lead to files inside it",
-                where=str(path),
-                got="a link that leads outside",
-                remedy="copy the file into the folder or name its own folder as a source",
-                code="link-outside",
-            )
-        if path.is_file():
+            refused.append((path, _link(path)))
+        elif path.is_file():
             found.append(Entry(path.relative_to(root).as_posix(), _opener(path), path))
-        if len(found) > MAX_ENTRIES:
+        if len(found) + len(refused) > MAX_ENTRIES:
             raise _hostile(root, f"more than {MAX_ENTRIES} files", "too-many-files")
-    return found
+    return found, refused
+
+
+def _link(path: Path) -> DataFault:
+    return DataFault(
+        "links in a source lead to files inside it",
+        where=str(path),
+        got="a link that leads outside",
+        remedy="copy the file into the folder or name its own folder as a source",
+        code="link-outside",
+    )
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:

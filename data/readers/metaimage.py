@@ -1,4 +1,4 @@
-"""MetaImage with its voxels in the same file (``.mha``), read strictly."""
+"""MetaImage with its voxels in the same file (``.mha``, or ``.mhd`` with LOCAL), read strictly."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import grid_from_columns
-from data.readers.payload import damaged, inflate, read_bytes, voxels
+from data.readers.payload import damaged, inflated_voxels, raw_voxels
 from data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
+
+CLEAR_AXIS = 0.8
+"""Cosine from which on an oblique axis clearly lies along one of the patient's."""
 
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -41,20 +44,18 @@ class MetaImageHeader:
 
 def read_metaimage(path: Path, modality: Modality) -> Volume:
     """Read and check a MetaImage file with one value a voxel."""
-    data = read_bytes(path)
-    header = parse_header(data[:MAX_HEADER_BYTES], str(path))
+    header = read_metaimage_header(path)
     if header.channels != 1:
         raise _broken(str(path), f"{header.channels} values a voxel where a scan has one")
-    return Volume(_payload(data, header, str(path)), header.grid, modality)
+    return Volume(_payload(path, header), header.grid, modality)
 
 
 def read_metaimage_displacement(path: Path) -> Displacement:
     """Read a vector image of ITK displacements (x, y, z) [mm]."""
-    data = read_bytes(path)
-    header = parse_header(data[:MAX_HEADER_BYTES], str(path))
+    header = read_metaimage_header(path)
     if header.channels != 3:
         raise _broken(str(path), f"{header.channels} values a voxel where a displacement has 3")
-    vectors = np.moveaxis(_payload(data, header, str(path)), -1, 0)[::-1]
+    vectors = np.moveaxis(_payload(path, header), -1, 0)[::-1]
     return Displacement(np.ascontiguousarray(vectors, dtype=np.float32), header.grid)
 
 
@@ -120,7 +121,24 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
     directions = matrix.reshape(3, 3).T
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-4):
         raise _broken(where, "a TransformMatrix whose directions are not of unit length")
+    _require_letters(fields.get("AnatomicalOrientation", ""), directions, where)
     return grid_from_columns(shape, directions * spacing, origin.tolist(), where)
+
+
+_FROM = ("RL", "AP", "IS")
+"""Where an axis that grows along +x, -x, +y, -y, +z, -z (LPS) comes from: MetaIO's letters."""
+
+
+def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None:
+    """The orientation in letters, which ITK writes beside the matrix, says the same as it."""
+    if len(letters) != 3 or not set(letters) <= set("".join(_FROM)):
+        return  # "???" and the like: not said
+    axes = np.abs(directions).argmax(axis=0)
+    if np.abs(directions).max(axis=0).min() < CLEAR_AXIS:
+        return
+    told = "".join(_FROM[w][int(directions[w, k] < 0)] for k, w in enumerate(axes))
+    if told != letters:
+        raise _broken(where, f"AnatomicalOrientation {letters} beside a matrix that says {told}")
 
 
 def _compressed(fields: dict[str, str], where: str) -> int | None:
@@ -129,15 +147,14 @@ def _compressed(fields: dict[str, str], where: str) -> int | None:
     return int(_numbers(fields, "CompressedDataSize", where, [0])[0])
 
 
-def _payload(data: bytes, header: MetaImageHeader, where: str) -> NDArray[Any]:
-    body = data[header.offset :]
+def _payload(path: Path, header: MetaImageHeader) -> NDArray[Any]:
     shape = header.grid.shape if header.channels == 1 else (*header.grid.shape, header.channels)
-    if header.compressed_bytes is not None:
-        if header.compressed_bytes not in (0, len(body)):
-            raise damaged(where, f"{len(body)} bytes, {header.compressed_bytes} declared")
-        most = int(np.prod(shape)) * header.dtype.itemsize
-        body = inflate(body, where, most=most, gzip=False)
-    return voxels(body, shape, header.dtype, where)
+    if header.compressed_bytes is None:
+        return raw_voxels(path, header.offset, shape, header.dtype)
+    found = path.stat().st_size - header.offset
+    if header.compressed_bytes not in (0, found):
+        raise damaged(str(path), f"{found} bytes, {header.compressed_bytes} declared")
+    return inflated_voxels(path, header.offset, shape, header.dtype, gzip=False)
 
 
 def _numbers(

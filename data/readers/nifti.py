@@ -6,6 +6,7 @@ Header layout: NIfTI-1.1 standard, ``nifti1.h``.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import MAX_BYTES, checked_shape
 from data.readers.lps import RAS_TO_LPS, grid_from_columns
-from data.readers.payload import inflate, read_bytes, rescaled, voxels
+from data.readers.payload import inflated_voxels, raw_voxels, rescaled
 from data.volume import Grid, Modality, Volume
 
 HEADER_BYTES = 348
@@ -47,28 +48,30 @@ class NiftiHeader:
 
 def read_nifti(path: Path, modality: Modality) -> Volume:
     """Read and check a NIfTI-1 file."""
-    data = read_bytes(path)
-    if data[:2] == b"\x1f\x8b":
-        start = read_nifti_header(path)  # the declared size bounds what is decompressed
-        most = start.offset + int(np.prod(start.grid.shape)) * start.dtype.itemsize
-        data = inflate(data, str(path), most=most)
-    header = parse_header(data, str(path))
-    pixels = voxels(memoryview(data)[header.offset :], header.grid.shape, header.dtype, str(path))
+    header, compressed = _header(path)
+    shape, dtype = header.grid.shape, header.dtype
+    if compressed:
+        pixels = inflated_voxels(path, 0, shape, dtype, gzip=True, skip=header.offset)
+    else:
+        pixels = raw_voxels(path, header.offset, shape, dtype)
     return Volume(rescaled(pixels, header.slope, header.intercept), header.grid, modality)
 
 
 def read_nifti_header(path: Path) -> NiftiHeader:
     """Read the header only."""
+    return _header(path)[0]
+
+
+def _header(path: Path) -> tuple[NiftiHeader, bool]:
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    if start[:2] == b"\x1f\x8b":
-        start = _first_bytes(start, str(path))
-    return parse_header(start, str(path))
+    compressed = start[:2] == b"\x1f\x8b"
+    return parse_header(
+        _first_bytes(start, str(path)) if compressed else start, str(path)
+    ), compressed
 
 
 def _first_bytes(compressed: bytes, where: str) -> bytes:
-    import zlib
-
     try:
         return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, HEADER_BYTES)
     except zlib.error as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import RAS_TO_LPS, grid_from_columns
-from data.readers.payload import inflate, read_bytes, voxels
+from data.readers.payload import inflated_voxels, raw_voxels
 from data.volume import Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
@@ -53,13 +53,13 @@ class NrrdHeader:
 
 def read_nrrd(path: Path, modality: Modality) -> Volume:
     """Read and check an attached NRRD file."""
-    data = read_bytes(path)
-    header = parse_header(data[:MAX_HEADER_BYTES], str(path))
-    body = data[header.offset :]
+    header = read_nrrd_header(path)
+    shape, dtype = header.grid.shape, header.dtype
     if header.gzip:
-        most = int(np.prod(header.grid.shape)) * header.dtype.itemsize
-        body = inflate(body, str(path), most=most)
-    return Volume(voxels(body, header.grid.shape, header.dtype, str(path)), header.grid, modality)
+        array = inflated_voxels(path, header.offset, shape, dtype, gzip=True)
+    else:
+        array = raw_voxels(path, header.offset, shape, dtype)
+    return Volume(array, header.grid, modality)
 
 
 def read_nrrd_header(path: Path) -> NrrdHeader:

@@ -3,76 +3,97 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.faults import DataFault
-from data.readers.limits import MAX_BYTES
+from data.readers.process.memory import empty
 
-_STEP = 1 << 20
+_STEP = 1 << 18
 _GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
 
 
-def inflate(data: bytes, where: str, *, most: int = MAX_BYTES, gzip: bool = True) -> bytes:
-    """Decompress one whole gzip (CRC-32) or zlib (Adler-32) stream of up to ``most`` bytes.
+def raw_voxels(path: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The bytes from ``offset`` to the end of the file; exactly as many as declared."""
+    expected = math.prod(shape) * dtype.itemsize
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno()).st_size - offset
+        if found != expected:
+            raise _wrong_size(str(path), found, expected)
+        array = empty(shape, dtype)
+        file.seek(offset)
+        if file.readinto(array.reshape(-1).view(np.uint8).data) != expected:
+            raise _wrong_size(str(path), found, expected)
+    return native(array)
 
-    The stream must end, with the right checksum, where the data end: a truncated file, a flipped
-    bit and a bomb each raise instead of giving wrong voxels.
+
+def inflated_voxels(
+    path: Path,
+    offset: int,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    *,
+    gzip: bool,
+    skip: int = 0,
+) -> NDArray[Any]:
+    """The voxels of a compressed stream that starts at ``offset`` and ends with the file.
+
+    The first ``skip`` decompressed bytes (a header inside the stream) are left out. The stream
+    must give exactly the declared bytes and end, with the right checksum, where the file ends: a
+    cut, a flipped bit and a bomb each raise instead of giving wrong voxels.
     """
-    out = bytearray()
-    view = memoryview(data)
+    expected = math.prod(shape) * dtype.itemsize
+    array = empty(shape, dtype)
+    target = array.reshape(-1).view(np.uint8).data
+    done = -skip
+    with path.open("rb") as file:
+        file.seek(offset)
+        for piece in inflate(file, str(path), most=skip + expected, gzip=gzip):
+            start = max(0, -done)
+            part = piece[start:]
+            target[max(done, 0) : max(done, 0) + len(part)] = part
+            done += len(piece)
+    if done != expected:
+        raise _wrong_size(str(path), done, expected)
+    return native(array)
+
+
+def inflate(file: BinaryIO, where: str, *, most: int, gzip: bool = True) -> Iterator[bytes]:
+    """Pieces of a whole gzip (CRC-32, members in a row) or zlib (Adler-32) stream."""
+    stream, given, left = zlib.decompressobj(_GZIP if gzip else _ZLIB), 0, b""
     try:
         while True:
-            stream = zlib.decompressobj(_GZIP if gzip else _ZLIB)
-            view = _one_stream(stream, view, out, most, where)
-            if not gzip or not len(view):
-                break
+            piece = left or file.read(_STEP)
+            if stream.eof:
+                if not piece:
+                    return
+                if not gzip:
+                    raise damaged(where, "bytes after the end of the compressed stream")
+                stream = zlib.decompressobj(_GZIP)
+            elif not piece:
+                raise damaged(where, "a compressed stream that ends early")
+            out = stream.decompress(piece, min(_STEP * 4, max(1, most + 1 - given)))
+            left = stream.unused_data if stream.eof else stream.unconsumed_tail
+            given += len(out)
+            if given > most:
+                raise damaged(where, f"more than {most} bytes", code="too-much-data")
+            yield out
     except zlib.error as error:
         raise damaged(where, f"a broken compressed stream ({error})") from error
-    if len(view):
-        raise damaged(where, f"{len(view)} bytes after the end of the compressed stream")
-    return bytes(out)
 
 
-def _one_stream(stream: Any, view: memoryview, out: bytearray, most: int, where: str) -> memoryview:
-    while not stream.eof:
-        if not len(view):
-            raise damaged(where, "a compressed stream that ends early")
-        piece, view = view[:_STEP], view[_STEP:]
-        while len(piece) and not stream.eof:
-            out += stream.decompress(piece, max(1, most + 1 - len(out)))
-            if len(out) > most:
-                raise damaged(where, f"more than {most} bytes", code="too-much-data")
-            piece = memoryview(stream.unconsumed_tail)
-    left = len(stream.unused_data)
-    return memoryview(bytes(stream.unused_data) + bytes(view)) if left else view
-
-
-def voxels(
-    data: bytes | memoryview, shape: Sequence[int], dtype: np.dtype[Any], where: str
-) -> NDArray[Any]:
-    """The bytes as an array of native byte order; they must be exactly as many as declared."""
-    expected = math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
-        raise damaged(where, f"{len(data)} bytes of voxels where the header declares {expected}")
-    array = np.frombuffer(data, dtype=dtype).reshape(tuple(shape))
-    return np.asarray(array, dtype=dtype.newbyteorder("="))
-
-
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; a missing or endless file raises."""
-    try:
-        size = path.stat().st_size
-        if size > 2 * MAX_BYTES:
-            raise damaged(str(path), f"{size} bytes on disk", code="too-large")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataFault("the file exists", where=str(path), code="no-file") from error
+def native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in this machine's byte order, turned in place."""
+    if array.dtype.isnative:
+        return array
+    array.byteswap(inplace=True)
+    return array.view(array.dtype.newbyteorder("="))
 
 
 def damaged(where: str, got: str, *, code: str = "damaged") -> DataFault:
@@ -86,27 +107,30 @@ def damaged(where: str, got: str, *, code: str = "damaged") -> DataFault:
     )
 
 
+def _wrong_size(where: str, found: int, expected: int) -> DataFault:
+    return damaged(where, f"{found} bytes of voxels where the header declares {expected}")
+
+
 def rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
     """``slope * pixels + intercept``; whole numbers stay whole, in the smallest type."""
     if slope == 1 and intercept == 0:
         return pixels
     exact = pixels.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
     if not exact or abs(slope) > 1 << 15 or abs(intercept) > 1 << 30:
-        return (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
+        values = empty(pixels.shape, np.float32)
+        for plane, out in zip(pixels, values, strict=True):
+            out[...] = plane.astype(np.float64) * slope + intercept
+        return values
     a, b = int(slope), int(intercept)
     ends = sorted(a * int(end) + b for end in (pixels.min(), pixels.max()))
-    kind = _kind_for(min(*ends, a, b), max(*ends, a, b))
+    kind = kind_for(min(*ends, a, b), max(*ends, a, b))
     # Whole-number arithmetic wraps around, so it is exact wherever the result fits the type.
     return np.asarray(pixels.astype(kind) * kind(a) + kind(b))
 
 
-def _kind_for(low: int, high: int) -> type[np.signedinteger[Any]]:
+def kind_for(low: int, high: int) -> type[np.signedinteger[Any]]:
+    """The smallest signed type that holds both, at least 16 bits."""
     for kind in (np.int16, np.int32):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return kind
     return np.int64
-
-
-def smallest(values: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers as int16 where they fit, else int32, else int64."""
-    return values.astype(_kind_for(int(values.min()), int(values.max())), copy=False)

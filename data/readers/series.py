@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +9,26 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    RTDoseStorage,
+)
 
 from data.faults import DataFault
+from data.readers.cone_beam import CONE_BEAM, modality_of
 from data.readers.entries import Entry
+from data.readers.frames import frames_of
+from data.readers.pixel_element import PIXEL_DATA
+from data.readers.slice import Slice, broken_dicom
 from data.volume import Modality
+
+__all__ = ["CONE_BEAM", "Broken", "Series", "Slice", "find_series", "modality_of", "read_slices"]
 
 GEOMETRY_TAGS = [
     "SOPClassUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
@@ -27,31 +41,29 @@ GEOMETRY_TAGS = [
 HEADER_TAGS = [
     *GEOMETRY_TAGS,
     "ImageType", "Manufacturer", "ManufacturerModelName", "PatientID", "PatientName",
-    "SeriesDescription", "BodyPartExamined", "SliceThickness", "GantryDetectorTilt", "KVP",
+    "PatientBirthDate", "StudyDate", "SeriesNumber", "AcquisitionNumber", "InstanceNumber",
+    "SeriesDescription", "BodyPartExamined", "SliceThickness", "SpacingBetweenSlices",
+    "GantryDetectorTilt", "KVP", "DistanceSourceToDetector", "DistanceSourceToPatient",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
-    "ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTrainLength",
-    "ConvolutionKernel", "ReconstructionDiameter", "PatientPosition",
+    "ImagingFrequency", "PixelBandwidth", "NumberOfAverages", "ScanningSequence",
+    "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTrainLength",
+    "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "ConvolutionKernel",
+    "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
 ]  # fmt: skip
-"""What is read of a header; the rest is asked of the first slice only."""
+"""What rows and facts may tell of a header."""
+
+READ_TAGS = [
+    *HEADER_TAGS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits",
+]  # fmt: skip
+"""What is read of a header; everything else is skipped unread."""
+
+IMAGES = frozenset(
+    {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
+)
+"""Classes of objects that always hold pixels."""
 
 DICOM_SUFFIXES = (".dcm", ".ima")
-
-CONE_BEAM = re.compile(
-    r"\bOBI\b|on-?board imag|cone[- ]?beam|\bXVI\b|\bCBCT\b|\bhalcyon|\btruebeam|\bvitalbeam"
-    r"|\bprobeam|\bethos\b|\bhypersight",
-    re.IGNORECASE,
-)
-"""Model names of imagers on treatment machines: DICOM gives cone-beam CT the modality CT."""
-
-
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """One file of a series: where it is and its header (without pixels)."""
-
-    entry: Entry
-    header: Dataset
-    offset: int = 0
-    """Where the pixel element starts in the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +80,7 @@ class Series:
 
     @property
     def modality(self) -> Modality | None:
-        """CT, CBCT or MR; None for anything else (PET, structure sets, plans, ...)."""
+        """CT, CBCT, MR or DOSE; None for anything else (PET, structure sets, plans, ...)."""
         return modality_of(self.first)
 
     @property
@@ -83,21 +95,36 @@ class Series:
         return f"{self.first.get('Modality', '?')} {about!r} ({len(self.slices)} files)"
 
 
-def modality_of(header: Dataset) -> Modality | None:
-    """The modality, with cone-beam CT told from CT by the manufacturer's model name."""
-    name = str(header.get("Modality", "")).upper()
-    if name == "MR":
-        return Modality.MR
-    if name != "CT":
-        return None
-    model = f"{header.get('ManufacturerModelName', '')} {header.get('Manufacturer', '')}"
-    return Modality.CBCT if CONE_BEAM.search(model) else Modality.CT
-
-
 def find_series(files: Sequence[Entry]) -> list[Series]:
     """Every DICOM series among the files, by first file name; other files are skipped."""
-    slices = (read_slice(entry) for entry in files)
-    return group_series([one for one in slices if one is not None])
+    slices, broken = read_slices(files)
+    if broken:
+        raise broken[0].fault
+    return group_series(slices)
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """A DICOM file that cannot be read, and why."""
+
+    entry: Entry
+    fault: DataFault
+
+
+def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
+    """The slices of all DICOM files, the frames of multi-frame ones each by itself; and the rest.
+
+    Files that are no DICOM are left out; those that cannot be read are told.
+    """
+    slices: list[Slice] = []
+    broken: list[Broken] = []
+    for entry in files:
+        try:
+            one = read_slice(entry)
+            slices += [] if one is None else frames_of(one)
+        except DataFault as fault:
+            broken.append(Broken(entry, fault))
+    return slices, broken
 
 
 def group_series(slices: Sequence[Slice]) -> list[Series]:
@@ -145,7 +172,7 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
         try:
             file.seek(0)
             header = pydicom.dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=list(HEADER_TAGS)
+                file, stop_before_pixels=True, force=True, specific_tags=list(READ_TAGS)
             )
             offset = file.tell()
             for keyword in GEOMETRY_TAGS:  # values are parsed at first use: here, guarded
@@ -156,28 +183,35 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
             raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
     if not header.get("SeriesInstanceUID") and not _is_directory(header):
         raise broken_dicom(entry, "no SeriesInstanceUID", "missing-tag")
+    if _is_image(header):
+        _require_pixels(entry, file, header, offset)
     return Slice(entry, header, offset)
 
 
-def _is_directory(header: Dataset) -> bool:
+def _is_image(header: Dataset) -> bool:
+    sop_class = str(header.get("SOPClassUID") or _meta(header, "MediaStorageSOPClassUID") or "")
+    return sop_class in IMAGES if sop_class else modality_of(header) is not None
+
+
+def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) -> None:
+    """The header of an image ends where its pixels start: one that was cut off has none.
+
+    Without this a first or last slice whose header is cut could be taken for something else and
+    the scan would come in one slice short.
+    """
+    deflated = _meta(header, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if not deflated:
+        file.seek(offset)
+    big = _meta(header, "TransferSyntaxUID") == ExplicitVRBigEndian
+    tag = b"\x7f\xe0\x00\x10" if big else PIXEL_DATA
+    if "Rows" not in header or not (deflated or file.read(4) == tag):
+        raise broken_dicom(entry, "an image whose header ends before its pixels")
+
+
+def _meta(header: Dataset, keyword: str) -> Any:
     meta = getattr(header, "file_meta", None)
-    return meta is not None and meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    return meta.get(keyword) if meta is not None else None
 
 
-def value(header: Dataset, keyword: str, entry: Entry) -> Any:
-    """A value that must be there and not empty."""
-    found = header.get(keyword)
-    if found is None or found == "":
-        raise broken_dicom(entry, f"no {keyword}", "missing-tag")
-    return found
-
-
-def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataFault:
-    """The fault of a file that is not whole DICOM."""
-    return DataFault(
-        "a DICOM file is whole and has the values its image needs",
-        where=str(entry.path or entry.name),
-        got=got,
-        remedy="send the series again from its source",
-        code=code,
-    )
+def _is_directory(header: Dataset) -> bool:
+    return bool(_meta(header, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import grid_xyz
-from data.readers.series import Series, Slice, broken_dicom, value
+from data.readers.mending import (
+    SAME_PLACE_MM,
+    mixed_rescale,
+    perpendicular,
+    shuffled,
+    without_repeats,
+)
+from data.readers.remarks import Remark
+from data.readers.series import Series
+from data.readers.slice import Slice, broken_dicom, value
 from data.volume import Grid
-
-SAME_PLACE_MM = 1e-3
-"""Slices closer than this are at the same place."""
 
 STEP_TOLERANCE = 0.02
 """Largest relative departure of a slice distance from the median that rounding explains."""
@@ -25,6 +32,9 @@ STEP_TOLERANCE_MM = 0.02
 
 DRIFT_MM = 0.1
 """Largest sideways drift of the slice corners over the stack; more is a tilted gantry."""
+
+ALONE_MM = 1e-3
+"""Smallest step of a single slice out of the line of all others that is not rounding."""
 
 ORIENTATION_TOLERANCE = 1e-4
 
@@ -35,6 +45,7 @@ class Stack:
 
     slices: tuple[Slice, ...]
     grid: Grid
+    remarks: tuple[Remark, ...] = ()
 
 
 def stack(series: Series, where: str) -> Stack:
@@ -52,42 +63,73 @@ def stack(series: Series, where: str) -> Stack:
             code=code,
         )
     _require_one(slices, where)
-    orientation = _orientation(slices, where)
-    row, column = orientation[:3], orientation[3:]
+    _require_no_odd_rescale(slices, where)
+    row, column, mended = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
-    corners = np.array([_floats(one, "ImagePositionPatient", 3) for one in slices])
+    corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
     along = corners @ normal
-    order = np.argsort(along, kind="stable")
-    slices = tuple(slices[number] for number in order)
-    corners, along = corners[order], along[order]
+    kept, repeated = without_repeats(slices, along)
+    slices, corners, along = tuple(slices[number] for number in kept), corners[kept], along[kept]
     step_mm = _step(along, slices, where)
     _require_upright(corners, along, normal, where)
+    _require_line(corners, slices, where)
     grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
-    return Stack(slices, grid)
+    return Stack(slices, grid, (*mended, *repeated, *shuffled(slices), *mixed_rescale(slices)))
+
+
+_SAME = (
+    "Rows", "Columns", "PixelSpacing", "BitsAllocated", "PixelRepresentation", "Modality",
+    "FrameOfReferenceUID", "StudyInstanceUID", "PatientID", "PatientPosition",
+)  # fmt: skip
+"""What all slices of a series have in common."""
+
+_IDENTIFYING = ("PatientID", "StudyInstanceUID")
+"""Told only as different, never by value."""
 
 
 def _require_one(slices: Sequence[Slice], where: str) -> None:
-    """Sizes, spacing and number format are the same in all slices."""
-    for keyword in ("Rows", "Columns", "PixelSpacing", "BitsAllocated", "PixelRepresentation",
-                    "Modality", "FrameOfReferenceUID"):  # fmt: skip
+    """Sizes, spacing, number format and patient are the same in all slices."""
+    for keyword in _SAME:
         values: dict[str, str] = {}
         for one in slices:
             values.setdefault(str(one.header.get(keyword, "missing")), one.entry.name)
         if len(values) > 1:
-            got = ", ".join(f"{text} ({name})" for text, name in list(values.items())[:2])
+            hidden = keyword in _IDENTIFYING
+            shown = [f"{'one' if hidden else text} ({name})" for text, name in values.items()]
             raise DataFault(
                 f"all slices of a series have the same {keyword}",
                 where=where,
-                got=got,
-                remedy="export one reconstruction a series",
+                got=", another ".join(shown[:2]) if hidden else ", ".join(shown[:2]),
+                remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
 
 
+def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
+    """A rescale may change from slice to slice (MR, PET); one slice alone with another was hurt."""
+    lines = [
+        (str(one.header.get("RescaleSlope")), str(one.header.get("RescaleIntercept")))
+        for one in slices
+    ]
+    usual, count = Counter(lines).most_common(1)[0]
+    if len(lines) < 4 or count != len(lines) - 1:
+        return
+    odd = next(number for number, line in enumerate(lines) if line != usual)
+    if "None" in lines[odd]:
+        return  # told when the pixels are read: a CT without a rescale is no CT
+    raise DataFault(
+        "one slice alone does not have another rescale than all others",
+        where=where,
+        got=f"slope and intercept {lines[odd]} ({slices[odd].entry.name}), others {usual}",
+        remedy="send the series again",
+        code="mixed-rescale",
+    )
+
+
 def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
-    first = np.array(_floats(slices[0], "ImageOrientationPatient", 6))
+    first = np.array(floats(slices[0], "ImageOrientationPatient", 6))
     for one in slices[1:]:
-        other = np.array(_floats(one, "ImageOrientationPatient", 6))
+        other = np.array(floats(one, "ImageOrientationPatient", 6))
         if np.abs(other - first).max() > ORIENTATION_TOLERANCE:
             raise DataFault(
                 "all slices of a series have the same orientation",
@@ -164,18 +206,48 @@ def _require_upright(
         )
 
 
+def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) -> None:
+    """No single slice steps out of a line on which all others lie exactly.
+
+    A scanner rounds all positions or none: one that is off alone was changed afterwards.
+    """
+    if len(slices) < 5:
+        return
+    number = np.arange(len(slices))
+    off = np.zeros(len(slices))
+    for component in corners.T:
+        # Theil-Sen: the line that a single wrong point does not move.
+        slope = np.median(np.diff(component))
+        start = np.median(component - slope * number)
+        off = np.maximum(off, np.abs(component - slope * number - start))
+    worst = int(off.argmax())
+    if off[worst] > ALONE_MM and off[worst] > 10 * float(np.sort(off)[-2]):
+        raise DataFault(
+            "the slices of a series lie on one line",
+            where=where,
+            got=f"{slices[worst].entry.name} alone {off[worst]:.3f} mm off it",
+            remedy="send the series again",
+            code="slice-out-of-line",
+        )
+
+
 def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, where: str) -> Grid:
     first = slices[0]
-    y_mm, x_mm = _floats(first, "PixelSpacing", 2)
+    y_mm, x_mm = floats(first, "PixelSpacing", 2)
     rows, columns = (int(value(first.header, name, first.entry)) for name in ("Rows", "Columns"))
-    shape = checked_shape([len(slices), rows, columns], np.dtype("i4"), where)
+    shape = checked_shape([len(slices), rows, columns], _stored_type(first), where)
     try:
         return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
     except DataFault as fault:
         raise DataFault(fault.rule, where=where, got=fault.got, code=fault.code) from fault
 
 
-def _floats(one: Slice, keyword: str, count: int) -> list[float]:
+def _stored_type(first: Slice) -> np.dtype[Any]:
+    return np.dtype({8: "u1", 32: "i4"}.get(int(first.header.get("BitsAllocated") or 16), "i2"))
+
+
+def floats(one: Slice, keyword: str, count: int) -> list[float]:
+    """``count`` finite numbers of an element that must be there."""
     found = value(one.header, keyword, one.entry)
     try:
         numbers = [float(number) for number in found]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from data.faults import UsageFault
+from data.faults import MachineFault, UsageFault
 from data.itk import displacement_to_itk, to_itk
 from data.volume import Displacement, Volume
 
@@ -49,7 +50,38 @@ def _write(image: sitk.Image, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         # ITK picks the format from the name, so the temporary file keeps the suffix.
         building = Path(folder) / f"image{suffix}"
-        sitk.WriteImage(image, str(building), suffix != ".nii")
+        try:
+            sitk.WriteImage(image, str(building), suffix != ".nii")
+        except RuntimeError as error:  # ITK's word for a full disk
+            raise _unwritten(path, " ".join(str(error).split())[-120:]) from error
+        _require_whole(building, image, path)
         with building.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(building, path)
+
+
+def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
+    """ITK's NIfTI writer cuts a file short on a full disk and says nothing: count the bytes."""
+    if suffix_of(file) not in (".nii", ".nii.gz"):
+        return
+    voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
+    expected = voxels * image.GetSizeOfPixelComponent()
+    found = 0
+    try:
+        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                found += len(block)
+    except (EOFError, OSError) as error:
+        raise _unwritten(path, f"a broken file ({error})") from error
+    if found < expected:
+        raise _unwritten(path, f"{found} of {expected} bytes")
+
+
+def _unwritten(path: Path, got: str) -> MachineFault:
+    return MachineFault(
+        "an image file is written whole",
+        where=str(path),
+        got=got,
+        remedy="free disk space and run the same command again",
+        code="disk-full",
+    )

@@ -6,7 +6,7 @@ Every byte follows from the arguments: UIDs derive from a seed and the content, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def write_series(
     study: str,
     series_description: str,
     attributes: Mapping[str, Any] | None = None,
+    attributes_of_slice: Callable[[int], Mapping[str, Any]] | None = None,
     uid_seed: str,
 ) -> list[Path]:
     """Write one file a slice into ``folder`` (replacing it), lowest slice normal first.
@@ -78,6 +79,8 @@ def write_series(
         Tells apart the series of one study.
     attributes
         DICOM keywords set last in every slice, e.g. ``{"RepetitionTime": 500.0}``.
+    attributes_of_slice
+        From the slice's index in ``volume`` to keywords of that slice alone.
     uid_seed
         All UIDs derive from it; use one for all series of a data set.
     """
@@ -88,10 +91,15 @@ def write_series(
     names = [f"{number:04d}.dcm" for number in range(volume.grid.shape[0])]
     with whole_folder(folder) as building:
         for number, (index, name) in enumerate(zip(_order(volume.grid), names, strict=True)):
-            _slice(common, volume.grid, stored, index, number).save_as(
-                building / name, enforce_file_format=True
-            )
+            dataset = _slice(common, volume.grid, stored, index, number)
+            for keyword, value in (attributes_of_slice or _no_attributes)(index).items():
+                setattr(dataset, keyword, _spelled(value))
+            dataset.save_as(building / name, enforce_file_format=True)
     return [folder / name for name in names]
+
+
+def _no_attributes(_index: int) -> Mapping[str, Any]:
+    return {}
 
 
 def _to_pixels(volume: Volume) -> StoredPixels:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.faults import UsageFault
+from data.files import canonical_json, write_whole
 from flows.commands.options import Json, Preset, examples
 from flows.exits import CLEAN, EXCLUSIONS
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @examples(
     "synthct run                                  the demo",
     "synthct run --preset sts --until training    your scans, up to the models",
-    "synthct run --cluster tcp://10.0.0.5:8786    on a Dask cluster of yours",
+    "synthct run --cluster gpu                    a worker a GPU of this machine",
+    "synthct run --cluster tls://10.0.0.5:8786    on a Dask cluster of yours",
 )
 def run(
     preset: Preset = None,
@@ -37,12 +39,13 @@ def run(
         typer.Option(
             metavar="KIND",
             help="Where the cases run: `here` (in the stage's own process), `local` (workers on "
-            "this machine), or tcp://HOST:PORT, tls://HOST:PORT of a Dask scheduler. Never changes "
-            "a result.",
+            "this machine), `gpu` (one a GPU and the cores left over), `slurm` or `kubernetes` "
+            "(jobs, pods: infra/KIND/cluster.yaml), or tcp://HOST:PORT, tls://HOST:PORT of a Dask "
+            "scheduler. Never changes a result.",
         ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers of --cluster local (default: one a core).")
+        int | None, typer.Option(min=1, help="Workers of local or gpu (default: one a core).")
     ] = None,
     port: Annotated[
         int | None,
@@ -51,6 +54,10 @@ def run(
         ),
     ] = None,
     as_json: Json = False,
+    summary_file: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON."),
+    ] = None,
 ) -> int:
     """Bring the whole chain up to date.
 
@@ -71,6 +78,8 @@ def run(
     refresh_dag(project, told)
     built = run_project(project, Means(cluster, workers, port), told)
     seconds = time.monotonic() - started
+    if summary_file:
+        write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
     if as_json:
         typer.echo(json.dumps(summary.as_json(project, built, seconds), indent=2))
     else:

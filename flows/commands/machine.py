@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,22 @@ if TYPE_CHECKING:
     from flows.doctor.finding import Finding
 
 
-@examples("synthct doctor", "synthct doctor --json")
-def doctor(as_json: Json = False) -> int:
+@examples(
+    "synthct doctor",
+    "synthct doctor --json",
+    "synthct doctor --prune-units      remove finished units that no lock names",
+)
+def doctor(
+    as_json: Json = False,
+    prune_units: Annotated[
+        bool,
+        typer.Option(
+            "--prune-units",
+            help="Remove finished units that no lock of any branch, tag or worktree names.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+) -> int:
     """Say what this machine has and lacks.
 
     Exit code 1 when something must be mended. Looks at Python, packages against
@@ -25,12 +39,31 @@ def doctor(as_json: Json = False) -> int:
     """
     from flows.doctor.finding import healthy
 
+    if prune_units:
+        return _prune(yes)
     findings = _examined()
     if as_json:
         typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         _show(findings)
     return CLEAN if healthy(findings) else FAILED
+
+
+def _prune(yes: bool) -> int:
+    from data.units import open_units
+    from flows.project import find_root
+    from flows.pruning import LEAST_AGE_S, doomed, prune
+
+    units = open_units()
+    found = doomed(find_root(), units)
+    days = LEAST_AGE_S / 86_400
+    typer.echo(
+        f"{found.kept} units stay (named by a lock, or younger than {days:g} day), "
+        f"{len(found.keys)} can go"
+    )
+    if found.keys and (yes or typer.confirm("Remove them?")):
+        typer.echo(f"removed {prune(units, found.keys)}")
+    return CLEAN
 
 
 def _examined() -> list[Finding]:

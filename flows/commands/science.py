@@ -1,4 +1,4 @@
-"""``register``, ``predict``, ``evaluate``, ``regularizers``: single files and the catalogue."""
+"""``register``, ``regularizers``: a pair of scans, and the catalogue."""
 
 from __future__ import annotations
 
@@ -127,129 +127,6 @@ def register(
     return FAILED if quality["verdict"] == "fail" else CLEAN
 
 
-@examples(
-    "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
-    "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
-)
-def predict(
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Release folder of `export`.")],
-    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT.")],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help=".mha, .nii.gz or .nrrd; no suffix: DICOM series.")
-    ],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); outlined where not given.")
-    ] = None,
-    dicom_reference: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Take patient, study and frame of reference from it."),
-    ] = None,
-    uncertainty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Standard deviation over the folds [HU].")
-    ] = None,
-    modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    tta: Annotated[bool, typer.Option(help="Also mirror: three times the work.")] = True,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    as_json: Json = False,
-) -> int:
-    """Make a synthetic CT of one scan.
-
-    In HU, on the scan's own grid. Not for clinical use.
-    """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from tasks.prediction.predict import predict_file
-
-    with Progress(console=Console(stderr=True)) as bars:
-        bar = bars.add_task("predict", total=None)
-        document = predict_file(
-            model,
-            input,
-            out,
-            mask=mask,
-            dicom_reference=dicom_reference,
-            uncertainty=uncertainty,
-            modality=_modality(modality),
-            tta=tta,
-            threads=threads,
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
-        )
-    typer.echo(json.dumps(document, indent=2) if as_json else f"{out}: synthetic CT [HU]")
-    if not as_json:
-        for note in document.get("notes", ()):
-            typer.echo(f"note: {note}", err=True)
-    return CLEAN
-
-
-@examples(
-    "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha",
-    "synthct evaluate --prediction sct.mha --reference ct.mha --json -",
-)
-def evaluate(
-    prediction: Annotated[Path, typer.Option(metavar="SCAN", help="Synthetic CT [HU].")],
-    reference: Annotated[Path, typer.Option(metavar="SCAN", help="True CT [HU].")],
-    mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Where to look (> 0); none: everywhere.")
-    ] = None,
-    segmentations: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="With prediction/NAME.* and reference/NAME.* masks."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM.")
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the document; - prints it."),
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring other grids onto the reference's.")
-    ] = False,
-) -> int:
-    """Score a synthetic CT against a CT.
-
-    MAE and ME (HU), PSNR (dB), MS-SSIM, HU bands, and overlap of structures where masks are given.
-    """
-    from rich.console import Console
-
-    from tasks.evaluation.files import evaluate_files
-    from tasks.evaluation.profiles import DEFAULT_PROFILE
-
-    printed = json_file == Path("-")
-    with Console(stderr=True).status("evaluate"):
-        document = evaluate_files(
-            prediction,
-            reference,
-            mask,
-            segmentations,
-            profile or DEFAULT_PROFILE,
-            None if printed else json_file,
-            resample=resample,
-        )
-    if printed:
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        _show_scores(document)
-    return CLEAN
-
-
-def _show_scores(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    profile = document["profile"]
-    table = Table(title=f"{document['voxels']} voxels, profile {profile['name']}")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    structures = document.get("structures", {}).get("scores", {})
-    for name, value in {**document["scores"], **structures}.items():
-        table.add_row(name, "none" if value is None else f"{value:.4g}")
-    Console().print(table)
-    for warning in document["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
-
-
 @examples("synthct regularizers", "synthct regularizers cutout")
 def regularizers(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry in full.")] = None,
@@ -320,7 +197,7 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
                 "an option is NAME=VALUE, the value in YAML",
                 where="--option",
                 got=entry,
-                remedy="for example voxels_mm=[8,4,2]",
+                remedy="for example factors=[4,2,1]",
                 code="bad-option",
             )
     if network is not None:

@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.units import default_root
+from data.faults import Fault
+from data.outage import survive
+from data.units import VARIABLE, default_root
 from flows.doctor.finding import Finding, fault, lacks, ok
 from flows.project import QUIET
 
@@ -25,6 +27,7 @@ def look_at_storage(root: Path | None) -> Iterator[Finding]:
     git = shutil.which("git")
     yield ok("git", _said([git, "--version"])) if git else fault("git", "absent", "install git")
     yield _s3_credentials()
+    yield from _s3_access()
     if root is None:
         yield lacks("checkout", "not inside one", "cd to the repository for `run` and `ingest`")
         yield _space(Path.cwd())
@@ -93,6 +96,25 @@ def _s3_credentials() -> Finding:
     if home.is_file():
         return ok("S3 credentials", "in the credentials file")
     return lacks("S3 credentials", "none", "only s3:// stores and remotes want them")
+
+
+def _s3_access() -> Iterator[Finding]:
+    """Whether the unit store on S3 lets us in; asked only where there is one."""
+    url = os.environ.get(VARIABLE, "")
+    if not url.startswith("s3://"):
+        return
+    about = f"unit store {url}"
+    try:
+        import fsspec
+
+        system, path = fsspec.url_to_fs(url)
+        survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
+    except Fault as failed:
+        yield fault(about, failed.got, failed.remedy)
+    except FileNotFoundError:
+        yield fault(about, "no such bucket", "make the bucket, or correct SYNTHCT_UNITS")
+    else:
+        yield ok(about, "answers")
 
 
 def _said(command: list[str], folder: Path | None = None) -> str:

@@ -9,7 +9,7 @@ trap 'rm -rf "$fresh"' EXIT
 constraints=()
 [ -f requirements.lock ] && constraints=(-c requirements.lock)
 "$fresh/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" \
-    'setuptools>=77' '.[train,ops,dev]'
+    'setuptools>=77' '.[train,ops,sign,dose,slurm,dev]'
 {
     echo "# Written by \`make lock\` from pyproject.toml; reasons for the pins: docs/decisions/0004-pins.md"
     "$fresh/venv/bin/python" -m pip freeze --all --exclude synthct --exclude pip | sed -E 's/\+[a-z0-9.]+$//'

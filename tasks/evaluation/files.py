@@ -2,49 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data.faults import DataFault
+from data.faults import UsageFault
 from data.files import canonical_json, content_hash, write_whole
-from data.itk import resample as resampled
 from data.readers import read_scan
-from data.volume import Grid, Modality, Volume
+from data.volume import Modality, Volume
+from tasks.evaluation.completeness import completeness
+from tasks.evaluation.consistency import source_consistency
+from tasks.evaluation.document import SCHEMA
+from tasks.evaluation.dose.compare import CRITERIA, conformity, dvh_figures, gamma_pass_percent
+from tasks.evaluation.evidence import Evidence, examine
+from tasks.evaluation.inputs import Target, require_hu
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import Mask, Measured, masked_pair
-from tasks.evaluation.profiles import DEFAULT_PROFILE, OUTSIDE_HU, profile_called
-from tasks.evaluation.structures import Policy, compare_structures
+from tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
+from tasks.evaluation.segmentations import has_side, read_side
+from tasks.evaluation.structures import Policy, compare_structures, errors_within, volumes
 
-SCHEMA = "synthct-evaluation/1"
-"""Version of the document: fields are added without changing it, never renamed or removed.
+METRIC_NAMES = (
+    "mae_hu", "me_hu", "psnr_db", "ms_ssim", "ssim_2023", "hu_bands", "dose_surrogates",
+)  # fmt: skip
 
-``schema``; ``prediction``, ``reference``, ``mask`` (name and sha256 of each file); ``profile``
-(name, low_hu, high_hu); ``grid`` (shape, spacing_mm of the reference); ``resampled`` (whether the
-prediction was); ``voxels`` (in the mask); ``scores`` (metric -> number or null); ``structures``
-(policy, scores) when segmentations were given; ``warnings``.
-"""
+CHECK_NAMES = (
+    "identity", "offset", "detail", "bone_range", "lost_structure", "copied", "mask_cover",
+    "mask_air",
+)  # fmt: skip
 
-METRIC_NAMES = ("mae_hu", "me_hu", "psnr_db", "ms_ssim", "ssim_2023", "hu_bands")
 
-LEAST_SPREAD_HU = 20.0
-"""Inside a body HU differ by more than this; images scaled to [0, 1] or z-scores do not."""
+@dataclass(frozen=True)
+class Extras:
+    """What may be given besides prediction, reference and mask.
+
+    Parameters
+    ----------
+    segmentations
+        Folder with the sides ``prediction``, ``reference`` and perhaps ``source``: a folder of
+        masks each, or a label map each with ``labels.json``.
+    source, source_task
+        The MR or CBCT that the prediction was made from, and which of ``mr``, ``cbct`` it is.
+    dose_prediction, dose_reference
+        RTDOSE files, or images in Gy, planned on each CT.
+    target, prescription_gy
+        Structure of the reference side and dose for Paddick's conformity.
+    curves
+        ``{"electron_density": nodes, "stopping_power": nodes}`` of the clinic.
+    policy
+        What the HD95 of a structure is that the prediction lacks.
+    tolerance_mm
+        Surface Dice and completeness count surface within this distance.
+    """
+
+    segmentations: Path | None = None
+    source: Path | None = None
+    source_task: str = "mr"
+    dose_prediction: Path | None = None
+    dose_reference: Path | None = None
+    target: str = ""
+    prescription_gy: float = 0.0
+    curves: dict[str, Any] | None = None
+    policy: Policy = "penalised"
+    tolerance_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        if (self.dose_prediction is None) != (self.dose_reference is None):
+            raise UsageFault(
+                "two doses are compared: one planned on the prediction, one on the reference",
+                remedy="give both --dose-prediction and --dose-reference",
+                code="dose-alone",
+            )
+        if bool(self.target) != (self.prescription_gy > 0):
+            raise UsageFault(
+                "conformity needs a target structure and its prescription",
+                remedy="give both --target and --prescription-gy",
+                code="target-alone",
+            )
 
 
 def evaluate_files(
     prediction: Path,
     reference: Path,
     mask: Path | None = None,
-    segmentations: Path | None = None,
+    extras: Extras | None = None,
     profile: str = DEFAULT_PROFILE,
     json_file: Path | None = None,
     *,
     resample: bool = False,
-    policy: Policy = "penalised",
     metrics: Sequence[str] = METRIC_NAMES,
+    checks: Sequence[str] = CHECK_NAMES,
 ) -> dict[str, Any]:
     """Compare a synthetic CT with a reference CT inside a mask; the document, also as a file.
 
@@ -54,25 +104,26 @@ def evaluate_files(
         CT scans [HU] of any readable format.
     mask
         Voxels > 0 count; none: all voxels.
-    segmentations
-        Folder with ``prediction/NAME.*`` and ``reference/NAME.*``, one binary mask a structure.
+    extras
+        What else is there: structures, the source, doses.
     json_file
-        Where to write the document, whole or not at all.
+        Where to write the document (``tasks/evaluation/document.py``), whole or not at all.
     resample
-        Bring prediction and masks onto the reference's grid (linear, nearest) when they lie on
-        another; without it another grid is a fault, because resampling changes every score.
-    policy
-        What the HD95 of a structure is that the prediction lacks.
+        Bring what lies on another grid onto the reference's (linear, masks nearest); without it
+        another grid is a fault, because resampling changes every score.
     """
-    chosen = profile_called(profile, where="profile")
+    chosen, given = profile_called(profile, where="profile"), extras or Extras()
     truth = read_scan(reference, Modality.CT)
-    sct, moved = _on_grid(read_scan(prediction, Modality.CT), truth.grid, prediction, resample)
-    inside = _inside(mask, truth.grid, resample)
+    target = Target(truth.grid, resample)
+    raw = read_scan(prediction, Modality.CT)
+    sct = target.fits(raw, prediction)
+    inside = target.body(mask)
     for path, volume in ((prediction, sct), (reference, truth)):
         require_hu(volume.array[inside], path)
     spacing_mm = truth.grid.spacing_mm
     pair = masked_pair(truth.array, sct.array, inside, profile=chosen, spacing_mm=spacing_mm)
-    measured = [METRICS.build(name, {}, where="metrics")(pair) for name in metrics]
+    measured = _merged(METRICS.build(m, _options(m, given), where="metrics")(pair) for m in metrics)
+    findings = examine(Evidence(pair, truth.array.astype(np.float64)), checks)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "prediction": _identity(prediction),
@@ -80,98 +131,139 @@ def evaluate_files(
         "mask": _identity(mask) if mask else None,
         "profile": chosen.as_json(),
         "grid": {"shape": list(truth.grid.shape), "spacing_mm": list(spacing_mm)},
-        "resampled": moved,
+        "resampled": target.moves(raw),
         "voxels": int(inside.sum()),
-        "scores": {name: value for one in measured for name, value in one.values.items()},
-        "warnings": [text for one in measured for text in one.warnings],
+        "scores": dict(measured.values),
+        "checks": [finding.as_json() for finding in findings],
+        "warnings": [*measured.warnings, *_turned(truth)],
     }
-    if segmentations is not None:
-        found = _structures(segmentations, truth.grid, inside, policy, resample)
-        document["structures"] = {"policy": policy, "scores": dict(found.values)}
-        document["warnings"] += found.warnings
+    _add_anatomy(document, given, target, inside, truth, sct)
+    _add_source(document, given, target, inside, sct)
+    _add_dose(document, given, target, inside)
     if json_file is not None:
         write_whole(json_file, canonical_json(document))
     return document
 
 
-def require_hu(values: NDArray[Any], path: Path) -> None:
-    """Raise unless the values inside the mask can be HU of a body: spread out, and fat below 0."""
-    low, high = float(values.min()), float(values.max())
-    if high - low > LEAST_SPREAD_HU and low < 0:
+def _options(metric: str, given: Extras) -> dict[str, Any]:
+    return dict(given.curves or {}) if metric == "dose_surrogates" else {}
+
+
+def _add_anatomy(
+    document: dict[str, Any],
+    given: Extras,
+    target: Target,
+    inside: Mask,
+    truth: Volume,
+    sct: Volume,
+) -> None:
+    """``structures``: overlap, surfaces, volumes, HU errors, completeness by class."""
+    if given.segmentations is None:
         return
-    raise DataFault(
-        "a CT is in Hounsfield units: inside the body it has values below 0 and a spread of more "
-        f"than {LEAST_SPREAD_HU:g}",
-        where=str(path),
-        got=f"{low:g} to {high:g} inside the mask",
-        remedy="apply the rescale slope and intercept, or undo the network's normalisation",
-        code="not-hu",
+    known = read_side(given.segmentations, "reference", target, inside)
+    found = read_side(given.segmentations, "prediction", target, inside)
+    spacing_mm = target.grid.spacing_mm
+    near = {"spacing_mm": spacing_mm, "tolerance_mm": given.tolerance_mm}
+    told = _merged(
+        (
+            compare_structures(known, found, policy=given.policy, **near),  # type: ignore[arg-type]
+            volumes(known, found, spacing_mm=spacing_mm),
+            errors_within(truth.array, sct.array, known),
+            completeness(known, found, **near),  # type: ignore[arg-type]
+        )
     )
-
-
-def _on_grid(volume: Volume, grid: Grid, path: Path, resample: bool) -> tuple[Volume, bool]:
-    if volume.grid.is_close(grid):
-        return volume, False
-    if not resample:
-        raise DataFault(
-            "prediction, reference and masks lie on one grid",
-            where=str(path),
-            got=f"{_told(volume.grid)}, the reference {_told(grid)}",
-            remedy="give --resample, which changes the scores, or export it on that grid",
-            code="grid-mismatch",
-        )
-    nearest = volume.modality is Modality.MASK
-    outside = 0.0 if nearest else OUTSIDE_HU
-    return resampled(volume, grid, outside=outside, nearest=nearest), True
-
-
-def _told(grid: Grid) -> str:
-    spacing = " x ".join(f"{v:g}" for v in grid.spacing_mm)
-    origin = ", ".join(f"{v:g}" for v in grid.origin_mm)
-    return f"{grid.shape} of {spacing} mm from ({origin})"
-
-
-def _inside(path: Path | None, grid: Grid, resample: bool) -> Mask:
-    if path is None:
-        return np.ones(grid.shape, bool)
-    inside = _mask(path, grid, resample)
-    if not inside.any():
-        raise DataFault(
-            "the mask holds at least one voxel of the reference",
-            where=str(path),
-            got="an empty mask",
-            remedy="check that the mask belongs to this scan",
-            code="mask-empty",
-        )
-    return inside
-
-
-def _structures(folder: Path, grid: Grid, inside: Mask, policy: Policy, resample: bool) -> Measured:
-    sides = {
-        side: _masks(folder / side, grid, inside, resample) for side in ("reference", "prediction")
+    document["structures"] = {
+        "policy": given.policy,
+        "tolerance_mm": given.tolerance_mm,
+        "scores": dict(told.values),
     }
-    return compare_structures(
-        sides["reference"], sides["prediction"], spacing_mm=grid.spacing_mm, policy=policy
+    document["warnings"] += told.warnings
+
+
+def _add_source(
+    document: dict[str, Any], given: Extras, target: Target, inside: Mask, sct: Volume
+) -> None:
+    """``source``: does the synthetic CT show its own source's anatomy? Needs no CT."""
+    values: dict[str, float | None] = {}
+    if given.source is not None:
+        scan = target.fits(
+            read_scan(given.source, Modality(given.source_task.upper())), given.source
+        )
+        told = source_consistency(
+            scan.array, sct.array, inside, task=given.source_task, spacing_mm=target.grid.spacing_mm
+        )
+        values |= told.values
+    folder = given.segmentations
+    if folder is not None and has_side(folder, "source"):
+        own = read_side(folder, "source", target, inside)
+        found = read_side(folder, "prediction", target, inside)
+        told = compare_structures(
+            own, found, spacing_mm=target.grid.spacing_mm, policy=given.policy,
+            tolerance_mm=given.tolerance_mm,
+        )  # fmt: skip
+        values |= {f"source_{name}": value for name, value in told.values.items()}
+    if values:
+        document["source"] = {"scores": values}
+
+
+def _add_dose(document: dict[str, Any], given: Extras, target: Target, inside: Mask) -> None:
+    """``dose``: gamma, dose-volume figures of the reference's structures, conformity."""
+    if given.dose_prediction is None or given.dose_reference is None:
+        return
+    known, found = (
+        target.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
+        for path in (given.dose_reference, given.dose_prediction)
     )
+    spacing_mm = target.grid.spacing_mm
+    told: dict[str, Any] = {
+        "prediction": _identity(given.dose_prediction),
+        "reference": _identity(given.dose_reference),
+        "gamma_pass_percent": {
+            f"{percent:g}%/{distance:g}mm": gamma_pass_percent(
+                np.where(inside, known, 0.0), np.where(inside, found, 0.0), spacing_mm,
+                dose_percent=percent, distance_mm=distance,
+            )
+            for percent, distance in CRITERIA
+        },
+    }  # fmt: skip
+    if given.segmentations is not None:
+        structures = read_side(given.segmentations, "reference", target, inside)
+        sides = {"reference": known, "prediction": found}
+        told["dvh"] = {side: dvh_figures(dose, structures) for side, dose in sides.items()}
+        if given.target:
+            told["conformity"] = _conformity(sides, structures, given)
+    document["dose"] = told
 
 
-def _masks(folder: Path, grid: Grid, inside: Mask, resample: bool) -> Mapping[str, Mask]:
-    if not folder.is_dir():
-        raise DataFault(
-            "segmentations are a folder with prediction/NAME.* and reference/NAME.*",
-            where=str(folder),
-            got="no folder",
-            code="segmentations-missing",
+def _conformity(
+    sides: dict[str, Any], structures: dict[str, Mask], given: Extras
+) -> dict[str, float | None]:
+    if given.target not in structures:
+        raise UsageFault(
+            f"no structure of the reference is called {given.target!r}",
+            where="--target",
+            remedy=f"there are: {', '.join(sorted(structures))}",
+            code="unknown-structure",
         )
-    return {
-        path.name.split(".")[0]: _mask(path, grid, resample) & inside
-        for path in sorted(folder.iterdir())
-    }
+    target = structures[given.target]
+    return {side: conformity(dose, target, given.prescription_gy) for side, dose in sides.items()}
 
 
-def _mask(path: Path, grid: Grid, resample: bool) -> Mask:
-    volume, _ = _on_grid(read_scan(path, Modality.MASK), grid, path, resample)
-    return np.asarray(volume.array > 0)
+def _turned(truth: Volume) -> list[str]:
+    """Beams are named for a patient whose array axes are the body's."""
+    off = np.abs(np.asarray(truth.grid.direction) - np.eye(3)).max()
+    if off < 0.1:
+        return []
+    return ["dose_surrogates: the grid is turned against the patient; beam angles are the array's"]
+
+
+def _merged(parts: Iterable[Measured]) -> Measured:
+    values: dict[str, float | None] = {}
+    warnings: list[str] = []
+    for part in parts:
+        values |= part.values
+        warnings += part.warnings
+    return Measured(values, tuple(warnings))
 
 
 def _identity(path: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from data.files import write_whole
+from data.files import canonical_json, write_whole
 from data.store import read_volume
 from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.naive import Baseline, Fitted, Sums, TrainingImages
+from tasks.evaluation.uncertainty.likeness import features
 from tasks.prediction.description import SourceScaling
 
-SUMS = "sums.json"
+SUMS, FEATURES = "sums.json", "features.json"
 
 
 def baselines_for(task: str, names: Sequence[str]) -> dict[str, Baseline]:
@@ -28,8 +29,9 @@ def sum_case(
     *, out: Path, source: Path, mask: Path, ct: Path, task: str, scaling: str, baselines: list[str]
 ) -> None:
     """Unit: the statistics of one training patient, for every fold that trains on it."""
+    scan = read_volume(source)
     images = TrainingImages(
-        source=read_volume(source).array,
+        source=scan.array,
         mask=read_volume(mask).array > 0,
         scaling=SourceScaling.model_validate({"kind": scaling}),
         ct=read_volume(ct).array,
@@ -39,6 +41,7 @@ def sum_case(
         for name, baseline in baselines_for(task, baselines).items()
     }
     write_whole(out / SUMS, json.dumps(sums, sort_keys=True) + "\n")
+    write_whole(out / FEATURES, canonical_json(features(images, scan.grid.spacing_mm)))
 
 
 def fit_fold(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import DataFault, MachineFault
+from data.files import MANIFEST, file_sha256
 from tasks.prediction.description import ModelDescription
 
 
@@ -59,6 +60,36 @@ def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
                 code="test-case-seen",
             )
         tested[case] = f"tested by {fold.name}"
+
+
+def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
+    """Raise when a tested scan, under whatever name, is one that its network was trained on.
+
+    Patients are told apart by their pseudonym; a scan that came in twice has two. The stored
+    content (source, or moved CT) of a test case must differ from every training case's.
+    """
+    hashes = {
+        case: _contents(registration / case)
+        for fold in folds
+        for case in (*fold.train, *fold.validation, *fold.test)
+    }
+    for fold in folds:
+        seen = {value: case for case in (*fold.train, *fold.validation) for value in hashes[case]}
+        for case in fold.test:
+            twins = sorted({seen[value] for value in hashes[case] if value in seen})
+            if twins:
+                raise MachineFault(
+                    "a tested scan is none that its network was trained on, under any name",
+                    where=f"{fold.name}/{case}",
+                    got=f"the same voxels as {', '.join(twins)}",
+                    remedy="take the scan in once, under one pseudonym, and run again",
+                    code="test-scan-seen",
+                )
+
+
+def _contents(folder: Path) -> list[str]:
+    names = [name for name in ("source.zarr", "ct.zarr") if (folder / name).is_dir()]
+    return [file_sha256(folder / name / MANIFEST) for name in names]
 
 
 def _patient(case: str) -> str:

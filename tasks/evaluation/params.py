@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -58,17 +58,49 @@ def default_structures() -> dict[str, StructureRule]:
     }
 
 
+class FloorEntry(Section):
+    """Another way to align the same pair."""
+
+    name: str
+    """What it is called in tables."""
+    seed: int = 0
+    """Added to the chain's seed; 0 with the chain's own method would change nothing."""
+    registration: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the section ``registration`` that differ from the chain's (``{method: lncc}``);
+    not those of the working grid."""
+
+
 class EvaluationParams(Section):
     """How synthetic CTs of unseen patients are scored."""
 
     profile: Literal["synthrad2025_container", "synthrad2025_metrics"] = "synthrad2025_container"
     """Intensity range of PSNR and MS-SSIM."""
-    metrics: tuple[str, ...] = ("mae_hu", "me_hu", "psnr_db", "ms_ssim", "hu_bands")
+    metrics: tuple[str, ...] = (
+        "mae_hu", "me_hu", "psnr_db", "ms_ssim", "hu_bands", "dose_surrogates",
+    )  # fmt: skip
     """Members of ``tasks/evaluation/metrics``."""
+    metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Metric to its parameters, e.g. the clinic's ``stopping_power`` curve."""
+    checks: tuple[str, ...] = (
+        "identity", "offset", "detail", "bone_range", "lost_structure", "copied", "mask_cover",
+        "mask_air",
+    )  # fmt: skip
+    """Members of ``tasks/evaluation/checks``, asked about the model's output."""
+    check_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Check to its limits."""
+    source_consistency: bool = True
+    """Also ask whether each method's output shows the anatomy of the source scan itself."""
     baselines: tuple[str, ...] = ("constant", "lookup", "linear", "unregistered", "raw")
     """Members of ``tasks/evaluation/baselines``, each where its source modality fits."""
     tta: bool = False
-    """Also predict flipped in y and x and take the mean: three times the work."""
+    """Also predict flipped in y and x: their mean is scored, their spread is the uncertainty."""
+    coverage: float = Field(0.9, gt=0, lt=1)
+    """Nominal coverage of the conformal intervals."""
+    guarantee: Literal["mean", "risk_control"] = "mean"
+    """Whether intervals aim at the nominal coverage or stay above it (wider, for many patients)."""
+    floor: tuple[FloorEntry, ...] = ()
+    """Other alignments of the reference, each costing one registration a case: how far the
+    reference itself moves between them is printed beside every MAE. Empty: not measured."""
     score_suspect: bool = True
     """Score against a moved CT that registration's gate calls suspect (failed ones never are)."""
     structures: dict[str, StructureRule] = Field(default_factory=default_structures)

@@ -9,19 +9,23 @@ import numpy as np
 from data.store import read_volume, write_volume
 from data.volume import Modality, Volume
 from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import predict_hu
+from tasks.prediction.sliding import predict as predict_scan
 
-SCT = "sct.zarr"
+SCT, SD = "sct.zarr", "sd.zarr"
 
 
 def predict_case(*, out: Path, source: Path, mask: Path, model: Path, tta: bool) -> None:
-    """Unit: write ``sct.zarr`` on the source's grid [HU].
+    """Unit: write ``sct.zarr`` on the source's grid [HU]; with ``tta`` also ``sd.zarr``.
 
+    ``sd.zarr`` is the standard deviation over the flips [HU], float32 as a CT: what the network
+    is unsure of in the one way that an unseen patient allows (other folds have seen it).
     A unit of its own, so that another metric or threshold does not predict anything again.
     """
     from tasks.training.runner import torch_runner  # the report asks this stage for a sentence only
 
     scan, body = read_volume(source), read_volume(mask)
     description = ModelDescription.load(model / "model.json")
-    hu = predict_hu(torch_runner(model), scan, body, description, tta=tta)
-    write_volume(out / SCT, Volume(hu.astype(np.int16), scan.grid, Modality.CT))
+    found = predict_scan(torch_runner(model), scan, body, description, tta=tta, uncertainty=tta)
+    write_volume(out / SCT, Volume(found.hu.astype(np.int16), scan.grid, Modality.CT))
+    if found.sd_hu is not None:
+        write_volume(out / SD, Volume(found.sd_hu, scan.grid, Modality.CT))

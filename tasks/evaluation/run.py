@@ -10,9 +10,11 @@ from typing import Any
 from data.files import canonical_json, write_whole
 from data.tables import write_table
 from tasks.evaluation.baselines import BASELINES
+from tasks.evaluation.checks import CHECKS
 from tasks.evaluation.fitting import baselines_for, fit_fold, sum_case
 from tasks.evaluation.folds import (
     Fold,
+    check_scans_unseen,
     description_of,
     is_trained,
     read_folds,
@@ -20,10 +22,12 @@ from tasks.evaluation.folds import (
 )
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.predict import SCT, predict_case
+from tasks.evaluation.predict import SCT, SD, predict_case
 from tasks.evaluation.profiles import profile_called
+from tasks.evaluation.realign import measure_floor
 from tasks.evaluation.score import SCORES, score_case
-from tasks.evaluation.summary import COLUMNS, long_rows, summarise
+from tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
+from tasks.evaluation.trust import trust
 from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 FITS = "fits"
@@ -32,7 +36,7 @@ FITS = "fits"
 PREDICTED = "predicted"
 """Sub-folder with the predictions as units of their own; scoring repeats them beside its scores."""
 
-NOT_SCORING = {"baselines", "bootstrap_draws", "tta"}
+NOT_SCORING = {"baselines", "bootstrap_draws", "tta", "coverage", "guarantee", "floor"}
 """Params that scoring one case does not see: changing them must not score every case again."""
 
 
@@ -42,6 +46,7 @@ def run(context: StageContext, params: EvaluationParams) -> None:
     training = context.artefact("training")
     with build_out(context, "evaluation") as out:
         every = read_folds(training)
+        check_scans_unseen(context.artefact("registration"), every)
         folds = [fold for fold in every if is_trained(training, fold)]
         fits = _fit(context, out / FITS, folds, params)
         write_whole(out / "baselines.json", canonical_json(fits))
@@ -55,11 +60,16 @@ def run(context: StageContext, params: EvaluationParams) -> None:
         excluded = [*_excluded(out, (FITS, PREDICTED)), *without_network(training, every)]
         good = run_units(context, "evaluation", out, units, also_excluded=excluded)
         documents = [json.loads((out / name / SCORES).read_text()) for name in good]
-        write_table(out / "scores.csv", COLUMNS, long_rows(documents))
+        floor = measure_floor(context, out, good, params.floor)
+        write_table(
+            out / "scores.csv", COLUMNS, [*long_rows(documents), *floor_rows(documents, floor)]
+        )
         summary = summarise(
             documents, profile=profile.as_json(), seed=context.seed, draws=params.bootstrap_draws
         )
         write_whole(out / "summary.json", canonical_json(summary))
+        beside = trust(documents, out, out / FITS, folds, params, context.seed, floor)
+        write_whole(out / "trust.json", canonical_json(beside))
 
 
 def _excluded(out: Path, parts: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -133,6 +143,7 @@ def _score_units(
 ) -> list[Unit]:
     plugins = (
         *(METRICS.module_of(name) for name in params.metrics),
+        *(CHECKS.module_of(name) for name in params.checks),
         *(BASELINES.module_of(name) for name in fits),
     )
     arguments = {
@@ -156,4 +167,6 @@ def _inputs(context: StageContext, out: Path, case: str) -> dict[str, Path]:
     labels = context.artefact("ingestion") / "labels.json"
     if "truth_labels" in inputs and labels.is_file():
         inputs["labels"] = labels
+    if (spread := out / PREDICTED / case / SD).exists():
+        inputs["sd"] = spread
     return {**inputs, "case": folder / "case.json", "sct": out / PREDICTED / case / SCT}

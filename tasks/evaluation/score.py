@@ -12,9 +12,14 @@ from data.store import read_volume
 from tasks.evaluation.fitting import baselines_for
 from tasks.evaluation.naive import Fitted, UnseenImages
 from tasks.evaluation.scorer import MOVED, Arrays, Scorer
+from tasks.evaluation.uncertainty.facts import error_facts
+from tasks.evaluation.uncertainty.likeness import features
 from tasks.prediction.description import SourceScaling
 
-SCT, SCORES = "sct.zarr", "scores.json"
+SCT, SCORES, ERRORS = "sct.zarr", "scores.json", "errors.json"
+
+NO_RIVALS_FOR_SOURCE = ("constant",)
+"""Methods that show no anatomy at all."""
 
 IDENTITY = ("case", "patient", "task", "region", "synthetic", "verdict")
 """What ``case.json`` says and ``scores.json`` repeats."""
@@ -33,11 +38,12 @@ def score_case(
     scaling: str,
     fits: dict[str, Any],
     plan: dict[str, Any],
+    sd: Path | None = None,
     truth_ct: Path | None = None,
     truth_labels: Path | None = None,
     labels: Path | None = None,
 ) -> None:
-    """Unit: write ``scores.json``, and ``sct.zarr`` beside it as it came.
+    """Unit: write ``scores.json`` and ``errors.json``, and ``sct.zarr`` beside them as it came.
 
     Parameters
     ----------
@@ -51,6 +57,8 @@ def score_case(
         Baselines fitted on the fold's training patients, by name.
     plan
         The section ``evaluation`` of the params, without what only the summary needs.
+    sd
+        Standard deviation over the flips [HU], where they were asked for.
     truth_ct, truth_labels, labels
         Digital patients: the CT and the anatomy on the source's day, and what the labels mean.
     """
@@ -62,27 +70,40 @@ def score_case(
         SourceScaling.model_validate({"kind": scaling}),
         read_volume(unregistered_ct).array,
     )
-    methods: Arrays = {"model": read_volume(sct).array, **_naive(images, fits, facts["task"])}
+    output, task = read_volume(sct).array, facts["task"]
+    methods: Arrays = {"model": output, **_naive(images, fits, task)}
     copy_tree(sct, out / SCT)
+    if sd is not None:
+        copy_tree(sd, out / "sd.zarr")
     doubt = why_not_scored(facts, plan)
     scorer = Scorer(inside, scan.grid.spacing_mm, plan)
     moved = read_volume(ct).array
+    references: Arrays = {} if doubt else {"registered": moved}
     if not doubt:
         scorer.images("registered", moved, methods)
+    if plan["source_consistency"]:
+        asked = {n: hu for n, hu in methods.items() if n not in NO_RIVALS_FOR_SOURCE}
+        scorer.source(scan.array, task, {**asked, MOVED: moved})
     if truth_ct is not None:
-        truth = read_volume(truth_ct).array
+        truth = references["truth"] = read_volume(truth_ct).array
         methods[MOVED] = moved
         scorer.images("truth", truth, methods)
         if truth_labels is not None and labels is not None:
             names = json.loads(labels.read_text())
             scorer.structures(read_volume(truth_labels).array, names, truth, methods)
+    for reference in list(references.values())[:1]:  # the moved CT, as in a clinic, or the truth
+        scorer.checks(reference, output)
     document = {
         **{name: facts[name] for name in IDENTITY},
         "fold": fold,
         "not_scored_against_registered": doubt,
+        "features": features(images, scan.grid.spacing_mm),
         **scorer.as_json(),
     }
     write_whole(out / SCORES, canonical_json(document))
+    spread = None if sd is None else read_volume(sd).array
+    errors = {name: error_facts(hu, output, inside, spread) for name, hu in references.items()}
+    write_whole(out / ERRORS, canonical_json(errors))
 
 
 def why_not_scored(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from tasks.evaluation.consistency import source_consistency
+from tasks.evaluation.evidence import Evidence, Finding, examine
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import Mask, Measured, masked_pair
 from tasks.evaluation.profiles import profile_called
@@ -53,6 +56,7 @@ class Scorer:
         self.rows: list[Row] = []
         self.warnings: list[str] = []
         self.segmentation = ""
+        self.findings: list[Finding] = []
 
     def images(self, reference: str, truth: NDArray[Any], methods: Arrays) -> None:
         """Every image metric of every method against one reference."""
@@ -60,7 +64,23 @@ class Scorer:
         for method, hu in methods.items():
             pair = masked_pair(truth, hu, self.inside, profile=profile, spacing_mm=self.spacing_mm)
             for name in self.plan["metrics"]:
-                self._take(method, reference, METRICS.build(name, {})(pair))
+                options = self.plan["metric_options"].get(name, {})
+                self._take(method, reference, METRICS.build(name, options)(pair))
+
+    def checks(self, truth: NDArray[Any], hu: NDArray[Any]) -> None:
+        """Whether the scores of one output against one reference can be believed."""
+        profile = profile_called(self.plan["profile"])
+        pair = masked_pair(truth, hu, self.inside, profile=profile, spacing_mm=self.spacing_mm)
+        evidence = Evidence(pair, truth.astype(np.float64))
+        self.findings = examine(evidence, self.plan["checks"], self.plan["check_options"])
+
+    def source(self, source: NDArray[Any], task: str, methods: Arrays) -> None:
+        """Whether each output shows the anatomy of the source scan: no CT is asked."""
+        for method, hu in methods.items():
+            found = source_consistency(
+                source, hu, self.inside, task=task, spacing_mm=self.spacing_mm
+            )
+            self._take(method, "source", found)
 
     def structures(
         self,
@@ -92,6 +112,7 @@ class Scorer:
             "profile": profile_called(self.plan["profile"]).as_json(),
             "voxels": int(self.inside.sum()),
             "scores": [row.as_json() for row in self.rows],
+            "checks": [finding.as_json() for finding in self.findings],
             "registration_bias": registration_bias(self.rows),
             "segmentation": self.segmentation,
             "warnings": self.warnings,

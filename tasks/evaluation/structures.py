@@ -101,6 +101,24 @@ def errors_within(
     return Measured(values)
 
 
+def volumes(
+    reference: Mapping[str, Mask], prediction: Mapping[str, Mask], *, spacing_mm: Triple
+) -> Measured:
+    """``volume_ml_NAME`` of the reference and ``volume_change_percent_NAME`` of the prediction.
+
+    A structure that the prediction lacks has changed by -100 %.
+    """
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    values: dict[str, float | None] = {}
+    for name, truth in reference.items():
+        size = int(np.count_nonzero(truth))
+        if size:
+            found = int(np.count_nonzero(prediction[name])) if name in prediction else 0
+            values[f"volume_ml_{name}"] = size * voxel_ml
+            values[f"volume_change_percent_{name}"] = 100.0 * (found - size) / size
+    return Measured(values)
+
+
 def _surface_scores(
     name: str, truth: Mask, found: Mask, spacing_mm: Triple, policy: Policy, tolerance_mm: float
 ) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.evaluation.intervals import paired_bootstrap, ratio_of_means
 from tasks.evaluation.significance import holm, wilcoxon_p
+from tasks.evaluation.standings import standings
 from tasks.randomness import generator
 
 COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
@@ -38,6 +39,19 @@ def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
     ]
 
 
+def floor_rows(
+    documents: Sequence[Document], floor: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of ``scores.csv`` for the registration floor: beside every MAE of the same case."""
+    facts = ("case", "patient", "task", "region", "fold")
+    kind = {"method": "registered", "reference": "registered", "metric": "floor_mae_hu"}
+    return [
+        {**{name: document[name] for name in facts}, **kind, "value": told["floor_mae_hu"]}
+        for document in documents
+        if (told := floor.get(document["case"])) and told["floor_mae_hu"] is not None
+    ]
+
+
 def summarise(
     documents: Sequence[Document], *, profile: Mapping[str, Any], seed: int, draws: int
 ) -> dict[str, Any]:
@@ -58,6 +72,7 @@ def summarise(
             task: _grouped([r for r in rows if r["task"] == task], "fold", "fold") for task in tasks
         },
         "ratio": {task: _ratios(rows, task, seed, draws) for task in tasks},
+        "ranking": {task: standings(rows, task, seed) for task in tasks},
         "registration_bias": {
             task: _bias([d for d in documents if d["task"] == task]) for task in tasks
         },

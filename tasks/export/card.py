@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.export.calibration import calibration
+from tasks.export.fold import ExportedFold
 from tasks.export.parity import Parity
-from tasks.prediction.description import ModelDescription
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "
@@ -22,45 +23,55 @@ REGISTRATION_CAVEAT = (
 
 UNCERTAINTY_CAVEAT = (
     "The uncertainty map is the standard deviation over folds and flips: where the networks "
-    "disagree. It is not calibrated and does not show an error that all share."
+    "disagree. It does not show an error that all share; `uncertainty` says how the part of it "
+    "that could be measured relates to the error."
+)
+
+CHECKSUM_CAVEAT = (
+    "Checksums in this folder stop accidents, not a forger, who writes new ones: check the "
+    "signature (`synthct verify --public-key`) where it matters who made the release."
 )
 
 
 def make_card(
-    task: str,
-    models: Sequence[ModelDescription],
-    parities: Sequence[Parity],
-    facts: Mapping[str, Any],
+    task: str, folds: Sequence[ExportedFold], facts: Mapping[str, Any], *, cleared_for: str = ""
 ) -> dict[str, Any]:
     """The card of one task's ensemble.
 
     Parameters
     ----------
-    models, parities
-        One per fold, in the same order.
+    folds
+        The networks as they were written, with what was measured on them.
     facts
         What the stage gathered: ``intended_use dataset cases gate scores methods provenance
         formats``.
+    cleared_for
+        Who cleared it for clinical use, and for what; empty: it says that nobody did.
     """
     dataset = facts["dataset"]
+    parities = [parity for fold in folds for parity in fold.parities.values()]
     return {
         "format": 1,
         "name": f"synthct {task} to synthetic CT",
         "task": task,
         "intended_use": facts["intended_use"],
-        "not_for_clinical_use": NOT_FOR_CLINICAL_USE,
+        "not_for_clinical_use": "" if cleared_for else NOT_FOR_CLINICAL_USE,
+        "cleared_for": cleared_for,
         "data": _data(dataset, facts["cases"]),
         "licence": _licence(dataset),
-        "folds": [_fold(model, parity) for model, parity in zip(models, parities, strict=True)],
-        "regularizers": _distinct(model.regularizers for model in models),
+        "folds": [_fold(fold) for fold in folds],
+        "regularizers": _distinct(fold.model.regularizers for fold in folds),
         "parity": Parity.worst(parities).as_json(),
+        "uncertainty": calibration([fold.spread for fold in folds if fold.spread is not None]),
         "gate": facts["gate"],
         "scores": facts["scores"],
-        "caveats": [*_cohort_caveats(facts), REGISTRATION_CAVEAT, UNCERTAINTY_CAVEAT],
+        "caveats": [
+            *_cohort_caveats(facts), REGISTRATION_CAVEAT, UNCERTAINTY_CAVEAT, CHECKSUM_CAVEAT,
+        ],
         "methods": facts["methods"],
         "provenance": facts["provenance"],
         "formats": facts["formats"],
-    }
+    }  # fmt: skip
 
 
 def _data(dataset: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -89,16 +100,20 @@ def _licence(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {"of_the_data": licence, "propagates": obligation}
 
 
-def _fold(model: ModelDescription, parity: Parity) -> dict[str, Any]:
-    return {
+def _fold(fold: ExportedFold) -> dict[str, Any]:
+    model = fold.model
+    told: dict[str, Any] = {
         "fold": model.fold,
         "network": model.network,
         "train_cases": len(model.train_cases),
         "validation_cases": len(model.validation_cases),
         "test_cases": len(model.test_cases),
         "validation_mae_hu": model.validation_mae_hu,
-        "parity": parity.as_json(),
+        "parity": {form: parity.as_json() for form, parity in sorted(fold.parities.items())},
     }
+    if fold.int8 is not None:
+        told["int8"] = {**fold.int8.as_json(), "released": fold.member.int8 is not None}
+    return told
 
 
 def _distinct(lists: Any) -> list[Any]:

@@ -56,6 +56,8 @@ def _inputs(
 ) -> dict[str, Any]:
     """Content and unit key of each fold; the unit's key is the hash of its inputs, params, code.
 
+    ``unit_keys_sha256`` names, stage by stage, the inputs, params and code of every unit behind
+    the release: what ``dvc.lock`` pins, without the lock itself, which names this very folder.
     Cases are hashed together: their names stay in the pipeline.
     """
     training = context.artefact("training")
@@ -67,9 +69,19 @@ def _inputs(
         }
         for name in fold_names
     }
+    stages = {
+        stage: content_hash(context.artefact(stage) / UNIT_KEYS)
+        for stage in ("ingestion", "registration", "training", "evaluation")
+        if (context.artefact(stage) / UNIT_KEYS).is_file()
+    }
     registration = sorted(content_hash(context.artefact("registration") / case) for case in cases)
     scores = content_hash(context.artefact("evaluation") / "scores.csv")
-    return {"training": folds, "registration": registration, "evaluation_scores_sha256": scores}
+    return {
+        "training": folds,
+        "registration": registration,
+        "evaluation_scores_sha256": scores,
+        "unit_keys_sha256": stages,
+    }
 
 
 def _case_facts(file: Path) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def export_graph(network: torch.nn.Module, model: ModelDescription, opset: int) 
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network,
-            (_example(model),),
+            (example_input(model),),
             dynamo=True,
-            dynamic_shapes=(_free_sizes(model),),
+            dynamic_shapes=(free_sizes(model),),
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=opset,
@@ -43,13 +43,15 @@ def export_graph(network: torch.nn.Module, model: ModelDescription, opset: int) 
     return bytes(strip(program.model_proto).SerializeToString(deterministic=True))
 
 
-def _example(model: ModelDescription) -> torch.Tensor:
+def example_input(model: ModelDescription) -> torch.Tensor:
+    """Zeros of a size that no tracer takes for a constant."""
     channels = model.slices if model.dimensions == "2.5d" else 1
     sizes = [max(2 * model.divisor, size) for size in model.patch_size]
     return torch.zeros(_EXAMPLE_BATCH, channels, *sizes)
 
 
-def _free_sizes(model: ModelDescription) -> dict[int, Any]:
+def free_sizes(model: ModelDescription) -> dict[int, Any]:
+    """Axes of the input that may have any size (multiples of ``divisor``) for the exporters."""
     names = ("y", "x") if model.dimensions == "2.5d" else ("z", "y", "x")
     free: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, name in enumerate(names, start=2):

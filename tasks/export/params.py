@@ -42,11 +42,38 @@ class ParityParams(Section):
     """Largest difference in HU."""
 
 
+class FormatParams(Section):
+    """Forms beside ONNX and safetensors, which every release holds. Each takes time for each fold.
+
+    All are held to the same parity, but for ``int8``, whose cost is measured and limited.
+    """
+
+    torch_export: bool = False
+    """``foldK.pt2``: a ``torch.export`` program, for who builds on PyTorch."""
+    torchscript: bool = False
+    """``foldK.ts``: TorchScript by tracing, for C++ and older PyTorch."""
+    int8: Literal["none", "dynamic", "static"] = "none"
+    """``foldK.int8.onnx``: 8-bit weights; activations scaled when they are met (``dynamic``) or
+    once, on windows of training cases (``static``)."""
+    calibration_windows: int = Field(32, ge=1)
+    """Windows of training cases that ``static`` reads the activations' ranges from."""
+    max_int8_cost_hu: float = Field(10.0, gt=0)
+    """Largest rise of the mean absolute error [HU] on unseen windows that 8 bits may cost; the
+    8-bit graph is left out of the release otherwise."""
+
+
 class ExportParams(Section):
     """The ``export`` section of ``params.yaml``."""
 
     gate: GateParams = GateParams()
     parity: ParityParams = ParityParams()
+    formats: FormatParams = FormatParams()
+    domain_cases: int = Field(40, ge=1)
+    """Training cases whose appearance is summed up, so that ``predict`` can say when a scan is
+    unlike them."""
+    cleared_for: str = ""
+    """Who cleared this model for clinical use, and for what. Empty: the release, its card and
+    every series made with it say "not for clinical use"."""
     opset: int = Field(18, ge=18, le=23)
     """ONNX operator set; 18 is what every ONNX Runtime since 1.14 reads."""
     intended_use: str = (

@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.faults import Fault
-from data.volume import Volume
 from tasks.export.params import ParityParams
 from tasks.prediction.description import ModelDescription
-from tasks.prediction.normalise import fit_source
 from tasks.prediction.sliding import Runner
-from tasks.prediction.windows import plan_windows
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,6 @@ class Parity:
         }
 
 
-def real_windows(
-    source: Volume, mask: Volume, model: ModelDescription, count: int
-) -> NDArray[np.float32]:
-    """``count`` inputs (B, C, Y, X) or (B, 1, Z, Y, X) spread evenly over the scan's body."""
-    windows = plan_windows(source.grid.shape, model, overlap=0.5)
-    needed = windows.needed(np.asarray(mask.array) > 0)
-    chosen = np.unique(np.linspace(0, len(needed) - 1, count).round().astype(int))
-    scale = fit_source(source.array, mask.array, model.source_scaling)
-    return scale(np.stack([windows.read(source.array, needed[number]) for number in chosen]))
-
-
 def compare(
     network: Runner, graph: Runner, inputs: NDArray[np.float32], model: ModelDescription
 ) -> Parity:
@@ -72,7 +58,7 @@ def compare(
 
 
 def check_parity(name: str, parities: Sequence[Parity], params: ParityParams) -> Fault | None:
-    """The fault of the worst comparison, if it is beyond the limits."""
+    """The fault of the worst comparison, if it is beyond the limits; ``name``: task and format."""
     worst = Parity.worst(parities)
     if (
         worst.max_difference <= params.max_difference
@@ -80,7 +66,7 @@ def check_parity(name: str, parities: Sequence[Parity], params: ParityParams) ->
     ):
         return None
     return Fault(
-        f"the exported graph answers within {params.max_difference:g} (network units) and "
+        f"every exported form answers within {params.max_difference:g} (network units) and "
         f"{params.max_difference_hu:g} HU of the trained network",
         where=name,
         got=f"{worst.max_difference:.2g}, {worst.max_difference_hu:.2g} HU",

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from data.faults import DataFault, Fault
 from data.files import canonical_json, write_whole
 from data.store import read_volume
+from tasks.export.bundle import write_bundle
 from tasks.export.card import make_card
-from tasks.export.graph import export_graph
+from tasks.export.fold import ExportedFold, export_fold
+from tasks.export.page import PAGE, render_card
 from tasks.export.params import ExportParams
-from tasks.export.parity import Parity, check_parity, compare, real_windows
+from tasks.export.parity import check_parity
 from tasks.ingestion.params import IngestionParams
 from tasks.prediction.description import ModelDescription
+from tasks.prediction.domain import Domain, fingerprint
 from tasks.prediction.release import (
     CARD,
+    DOMAIN,
     MODEL,
     REFUSED,
-    Member,
     ReleaseDescription,
     write_checksums,
 )
-from tasks.prediction.runtime import onnx_runner
-from tasks.training.runner import WEIGHTS, load_network, torch_runner
 
 
 def release_task(
@@ -57,66 +56,68 @@ def release_task(
         The gate's fault, if it refused: then no graph is made.
     folders
         ``foldK``: the training's folder of that fold; ``caseK``: a registered case that this
-        fold's network has not seen, for parity.
+        fold's network has not seen, for parity; ``seenN``: training cases, whose appearance is
+        summed up for ``predict``'s warning.
     """
     settings = ExportParams.model_validate(dict(params))
     if refusal is not None:
         write_whole(out / REFUSED, canonical_json(dict(refusal)))
         return
     names = sorted(name for name in folders if name.startswith("fold"))
+    seen = [folders[name] for name in sorted(folders) if name.startswith("seen")]
     models = [ModelDescription.load(folders[name] / MODEL) for name in names]
     fault = _disagreement(task, models)
-    parities: list[Parity] = []
+    folds: list[ExportedFold] = []
     if fault is None:
-        for name, model in zip(names, models, strict=True):
-            case = folders[name.replace("fold", "case")]
-            parities.append(_export_fold(out, name, folders[name], case, model, settings))
-        fault = check_parity(task, parities, settings.parity)
+        for name in names:
+            unseen = folders[name.replace("fold", "case")]
+            folds.append(export_fold(out, name, folders[name], unseen, seen, settings))
+        fault = _parity_fault(task, folds, settings)
     if fault is not None:
         _refuse(out, fault)
         return
-    _describe(out, names, models, IngestionParams.model_validate_json(json.dumps(ingestion)))
-    card = make_card(task, models, parities, facts)
+    description = _description(folds, IngestionParams.model_validate_json(json.dumps(ingestion)))
+    domain = _domain(seen, description.preprocessing)
+    write_whole(out / MODEL, description.as_text())
+    write_whole(out / DOMAIN, canonical_json(json.loads(domain.model_dump_json())))
+    card = make_card(task, folds, facts, cleared_for=settings.cleared_for)
     write_whole(out / CARD, canonical_json(card))
+    write_whole(out / PAGE, render_card(card))
+    write_bundle(out, description, card)
     write_checksums(out)
 
 
-def _export_fold(
-    out: Path, name: str, fold: Path, case: Path, model: ModelDescription, params: ExportParams
-) -> Parity:
-    graph = export_graph(load_network(fold), model, params.opset)
-    inputs = real_windows(
-        read_volume(case / "source.zarr"),
-        read_volume(case / "mask.zarr"),
-        model,
-        params.parity.windows,
-    )
-    runner = onnx_runner(graph, threads=torch.get_num_threads())
-    write_whole(out / f"{name}.onnx", graph)
-    shutil.copyfile(fold / WEIGHTS, out / f"{name}.safetensors")
-    return compare(torch_runner(fold), runner, inputs, model)
-
-
-def _describe(
-    out: Path, names: list[str], models: list[ModelDescription], ingestion: IngestionParams
-) -> None:
-    members = [
-        Member(
-            fold=model.fold,
-            onnx=f"{name}.onnx",
-            weights=f"{name}.safetensors",
-            network=model.network,
-            validation_mae_hu=model.validation_mae_hu,
+def _parity_fault(task: str, folds: Sequence[ExportedFold], params: ExportParams) -> Fault | None:
+    """Of the first form that answers otherwise than the trainer's network."""
+    for form in folds[0].parities if folds else ():
+        fault = check_parity(
+            f"{task}, {form}", [fold.parities[form] for fold in folds], params.parity
         )
-        for name, model in zip(names, models, strict=True)
-    ]
-    description = ReleaseDescription(
-        task=models[0].task,
-        members=members,
-        preprocessing=_without_cases(models[0]),
+        if fault is not None:
+            return fault
+    return None
+
+
+def _description(folds: Sequence[ExportedFold], ingestion: IngestionParams) -> ReleaseDescription:
+    return ReleaseDescription(
+        task=folds[0].model.task,
+        members=[fold.member for fold in folds],
+        preprocessing=_without_cases(folds[0].model),
         ingestion=ingestion,
     )
-    write_whole(out / MODEL, description.as_text())
+
+
+def _domain(seen: Sequence[Path], model: ModelDescription) -> Domain:
+    return Domain.of(
+        [
+            fingerprint(
+                read_volume(case / "source.zarr"),
+                read_volume(case / "mask.zarr"),
+                model.source_scaling,
+            )
+            for case in seen
+        ]
+    )
 
 
 def _without_cases(model: ModelDescription) -> ModelDescription:
@@ -125,8 +126,8 @@ def _without_cases(model: ModelDescription) -> ModelDescription:
 
 
 _SHARED = (
-    "dimensions", "slices", "patch_size", "divisor", "spacing_mm", "source_scaling",
-    "target_scaling", "outside_hu",
+    "dimensions", "slices", "patch_size", "divisor", "spacing_mm", "margin_mm", "source_scaling",
+    "target_scaling", "flips", "outside_hu",
 )  # fmt: skip
 """What the folds of one ensemble must agree on: a scan is prepared once for all of them."""
 
@@ -155,6 +156,6 @@ def _disagreement(task: str, models: list[ModelDescription]) -> Fault | None:
 
 
 def _refuse(out: Path, fault: Fault) -> None:
-    for file in out.iterdir():
-        file.unlink()
+    for path in out.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_whole(out / REFUSED, canonical_json(fault.as_json()))

@@ -57,6 +57,8 @@ def _unit(
         inputs[f"fold{k}"] = training / f"{task}_fold{k}"
         inputs[f"case{k}"] = registration / _unseen(folds[k])
     cases = used_cases([folds[k] for k in present])
+    for number, case in enumerate(_trained_on([folds[k] for k in present], params.domain_cases)):
+        inputs[f"seen{number:03d}"] = registration / case
     refusal, gate = _held(scores, task, params)
     facts = gather_facts(context, params, task, names, cases, scores, methods, code)
     return Unit(
@@ -72,6 +74,13 @@ def _unit(
         },
         plugins=tuple(sorted({_network_module(training / name) for name in names})),
     )
+
+
+def _trained_on(folds: Sequence[dict[str, Any]], most: int) -> list[str]:
+    """Cases that trained any fold: all, or ``most`` of them evenly by name."""
+    names = used_cases([{"train": fold["train"]} for fold in folds])
+    step = max(1, -(-len(names) // most))
+    return names[::step]
 
 
 def _ingestion(context: StageContext) -> dict[str, Any]:

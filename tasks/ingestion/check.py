@@ -10,9 +10,13 @@ import numpy as np
 from data.volume import Grid, Volume
 from tasks.ingestion.body import body_mask
 from tasks.ingestion.canonical import canonical, stored_type
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
 from tasks.ingestion.params import IngestionParams
+
+OBLIQUE = Code(
+    "oblique", Severity.REPAIR, "an oblique acquisition was resampled onto an axes-aligned grid"
+)
 
 Outline = Callable[[Volume], Volume]
 """From an upright scan to its body mask."""
@@ -69,4 +73,4 @@ def oblique(grid: Grid) -> Finding:
     cosines = np.abs(np.asarray(grid.direction)).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
     sentence = f"oblique by up to {degrees:.1f} degrees: resampled onto an axes-aligned grid"
-    return Finding("oblique", Severity.REPAIR, sentence)
+    return OBLIQUE.found(sentence)

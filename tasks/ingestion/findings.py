@@ -35,6 +35,32 @@ class Finding:
         return asdict(self) | {"severity": str(self.severity)}
 
 
+@dataclass(frozen=True)
+class Code:
+    """A kind of finding, kept beside the check that makes it; the documentation lists them all.
+
+    Parameters
+    ----------
+    name
+        Stable kebab-case code.
+    severity
+        What follows, unless the finding says otherwise.
+    meaning
+        What is wrong, for the table of findings.
+    remedy
+        What a person can do about it.
+    """
+
+    name: str
+    severity: Severity
+    meaning: str
+    remedy: str = ""
+
+    def found(self, sentence: str, severity: Severity | None = None) -> Finding:
+        """The finding of this kind with what was seen."""
+        return Finding(self.name, severity or self.severity, sentence, self.remedy)
+
+
 def worst(findings: Iterable[Finding]) -> Severity | None:
     """The worst severity; None without findings."""
     present = {finding.severity for finding in findings}

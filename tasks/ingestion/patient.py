@@ -20,6 +20,7 @@ from data.volume import Modality, Volume
 from tasks.events import emit
 from tasks.ingestion.check import check_volume
 from tasks.ingestion.findings import Finding, Severity, worst
+from tasks.ingestion.header import header_findings
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.truth import store_truth
 
@@ -93,7 +94,8 @@ def check_scan(path: Path, modality: Modality, region: str, params: IngestionPar
     """Read one scan, turn it, run the guards, find the body."""
     scan, facts = read_scan_and_facts(path, modality, require_finite=False)
     found = check_volume(scan, region, params)
-    return Checked(found.volume, found.mask, facts, found.resampled, found.findings)
+    findings = (*header_findings(facts), *found.findings)
+    return Checked(found.volume, found.mask, facts, found.resampled, findings)
 
 
 def scan_facts(checked: Checked) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class UNetPlusPlus:
     stem_stride
         Down-sampling of the first convolution: 2 as published, 1 for small scans, whose details
         would be lost at half size (four times the work at the same width and parameters).
+    skip_input
+        Show the input slices to the last node as well: the published network sees full size only
+        through its stem's half-size features, and a scan of few voxels has its edges there. A few
+        parameters, hardly any time.
     norm
         ``batch``, ``instance`` or ``group``.
     activation
@@ -63,6 +67,7 @@ class UNetPlusPlus:
     norm: Norm = "batch"
     activation: Activation = "relu"
     stem_stride: int = 2
+    skip_input: bool = False
 
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
@@ -109,8 +114,10 @@ class UNetPlusPlusModule(nn.Module):
                     conv_norm_act(sizes[level, column], sizes[level, column], norm, activation),
                 )
         finest = max(8, width // 4)
+        self.skip_input = options.skip_input
+        inputs = sizes[0, LEVELS] + (options.slices if options.skip_input else 0)
         self.full_size = nn.Sequential(
-            conv_norm_act(sizes[0, LEVELS], finest, norm, activation),
+            conv_norm_act(inputs, finest, norm, activation),
             conv_norm_act(finest, finest, norm, activation),
         )
         self.head = nn.Conv2d(finest, 1, 3, padding=1)
@@ -125,6 +132,8 @@ class UNetPlusPlusModule(nn.Module):
                 parts += [grid[level, before] for before in range(column)]
                 grid[level, column] = self.nodes[_name(level, column)](torch.cat(parts, dim=1))
         finest = grid[0, LEVELS] if self.stem_stride == 1 else _double(grid[0, LEVELS])
+        if self.skip_input:
+            finest = torch.cat([finest, x], dim=1)
         out: Tensor = torch.tanh(self.head(self.full_size(finest)))
         return out
 

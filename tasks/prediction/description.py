@@ -48,6 +48,8 @@ class ModelDescription(Section):
     """Margin around the body that the networks saw (registration's ``margin_mm``)."""
     source_scaling: SourceScaling
     target_scaling: TargetScaling
+    flips: tuple[Literal["y", "x"], ...] = ("y", "x")
+    """In-plane axes that were flipped in training: those that test-time augmentation may flip."""
     outside_hu: int = -1024
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)

@@ -3,73 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
-from data.faults import DataFault, UsageFault
+from data.faults import DataFault
 from data.files import content_hash
-from data.readers import format_of, read_scan
+from data.readers import describe, format_of, read_scan
 from data.volume import Modality, Volume
-from data.writers import suffix_of, write_image
-from tasks.prediction.prepare import Prepared, on_grid, prepare
+from tasks.prediction.domain import fingerprint, told
+from tasks.prediction.memory import choose_batch, held, require_room
+from tasks.prediction.outputs import Outputs, write_results
+from tasks.prediction.prepare import Prepared, prepare
+from tasks.prediction.reference import Reference, check_same_place, read_reference
 from tasks.prediction.release import CHECKSUMS, Release, open_release
 from tasks.prediction.runtime import onnx_runners, provider_of
-from tasks.prediction.series import check_same_place, reference_header, write_sct
-from tasks.prediction.sliding import Prediction, Progress, predict
+from tasks.prediction.series import NOT_FOR_CLINICAL_USE
+from tasks.prediction.signing import check_signature
+from tasks.prediction.sliding import Prediction, Progress, flips_of, predict
+from tasks.prediction.structures import find_structures, require_structures
+from tasks.prediction.windows import plan_windows
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
 """What a model of each task was trained on."""
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Where the result goes; checked before anything is computed."""
+class Means:
+    """How the networks are run: the result is the same to about one HU.
 
-    out: Path
-    uncertainty: Path | None = None
-    dicom_reference: Path | None = None
+    Parameters
+    ----------
+    tta
+        Also flip the axes that training flipped; the mean of all is taken.
+    overlap
+        Least overlap of neighbouring windows, as a fraction of the window.
+    batch
+        Windows that enter a network together; None: as many as the memory allows, at most 8.
+    threads
+        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
+    device
+        ``cpu`` or ``cuda`` (onnxruntime-gpu).
+    max_ram_gb
+        Memory that the process may take [GB]; None: what the machine has left.
+    int8
+        Run the release's 8-bit graphs; the card says what they cost.
+    """
 
-    @property
-    def is_series(self) -> bool:
-        """A name without a suffix is the folder of a DICOM series."""
-        return self.out.suffix == ""
-
-    def check(self, *, untouched: Iterable[Path | None]) -> None:
-        """Raise where the names cannot be written as asked, or are those of an input."""
-        written = [path.resolve() for path in (self.out, self.uncertainty) if path is not None]
-        named = written + [path.resolve() for path in untouched if path is not None]
-        if any(named.count(path) > 1 for path in written):
-            raise UsageFault(
-                "inputs and outputs are different files",
-                where=str(self.out),
-                got="one name twice",
-                remedy="name other outputs",
-                code="output-is-input",
-            )
-        if not self.is_series:
-            suffix_of(self.out)
-        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UsageFault(
-                "the folder of the new series does not exist yet or is empty",
-                where=str(self.out),
-                got="a folder with files",
-                remedy="name a new folder, or a file ending in .mha or .nii.gz",
-                code="out-not-empty",
-            )
-        if self.uncertainty is not None:
-            suffix_of(self.uncertainty)
-        if self.dicom_reference is not None and not self.is_series:
-            raise UsageFault(
-                "a DICOM reference goes with a DICOM series",
-                where=str(self.out),
-                got="an image file",
-                remedy="name an output folder, or leave out --dicom-reference",
-                code="reference-without-series",
-            )
+    tta: bool = True
+    overlap: float = 0.5
+    batch: int | None = None
+    threads: int = 0
+    device: str = "cpu"
+    max_ram_gb: float | None = None
+    int8: bool = False
 
 
 def predict_file(
@@ -79,14 +70,13 @@ def predict_file(
     *,
     mask: Path | None = None,
     dicom_reference: Path | None = None,
+    structures: Path | None = None,
     uncertainty: Path | None = None,
     modality: Modality | None = None,
-    tta: bool = True,
-    overlap: float = 0.5,
-    batch: int = 4,
-    threads: int = 0,
-    device: str = "cpu",
+    means: Means | None = None,
+    public_key: Path | None = None,
     progress: Progress | None = None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Predict one scan with a release folder; the output is there whole or not at all.
 
@@ -103,51 +93,144 @@ def predict_file(
         Body mask image in the scan's frame; without it the body is outlined as in ingestion.
     dicom_reference
         DICOM whose Patient and Study Modules and frame of reference the new series takes over:
-        by design nothing but this argument brings a patient's identity into the output.
+        by design nothing but this argument brings a patient's identity into the output. An
+        RTSTRUCT in the same folder is carried over with its contours.
+    structures
+        RTSTRUCT to carry over (file, folder or zip), drawn in the reference's frame.
     uncertainty
         Image file for the standard deviation over folds and flips [HU].
     modality
         What a file that does not say it holds; by default what the model was trained on.
-    tta
-        Also flip Y and X: three times the work.
-    threads
-        Threads of the networks; 0 is all cores. The thread count can change the last HU.
+    public_key
+        Ed25519 key (PEM) that must have signed the release.
+    step
+        Told the name of each step as it begins.
 
     Returns
     -------
     dict
-        ``out task networks flips voxels_in_body notes not_for_clinical_use``; no patient data.
+        ``out task release networks flips voxels_in_body notes unlike_training structures
+        not_for_clinical_use``; no patient data.
     """
-    outputs = Outputs(out, uncertainty, dicom_reference)
-    outputs.check(untouched=(input, mask, dicom_reference))
-    provider_of(device)
+    means = means or Means()
+    outputs = Outputs(out, uncertainty, dicom_reference, structures)
+    outputs.check(untouched=(input, mask, dicom_reference, structures))
+    provider_of(means.device)
+    step("check the release")
+    if public_key is not None:
+        check_signature(model, public_key)
     release = open_release(model)
-    scan = _read(input, release, modality)
-    if dicom_reference is not None:
-        check_same_place(dicom_reference, input, scan.grid)
-    given = None if mask is None else read_scan(mask, Modality.MASK)
-    prepared = prepare(scan, given, release.model, release.description.ingestion)
-    prediction = predict(
-        onnx_runners(release.graphs(), threads=threads, device=device),
-        prepared.source,
-        prepared.mask,
-        release.model,
-        tta=tta,
-        overlap=overlap,
-        batch=batch,
-        uncertainty=uncertainty is not None,
-        progress=progress,
+    with held(means.max_ram_gb):
+        return _predict(release, input, mask, modality, outputs, means, progress, step)
+
+
+def _predict(
+    release: Release,
+    input: Path,
+    mask: Path | None,
+    modality: Modality | None,
+    outputs: Outputs,
+    means: Means,
+    progress: Progress | None,
+    step: Callable[[str], None],
+) -> dict[str, Any]:
+    step("read the scan")
+    grid = describe(input).grid
+    graphs = release.graphs_bytes(int8=means.int8)
+    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
+    outputs.check_room(grid)
+    reference, structures = _beside(outputs, input, grid)
+    step("find the body")
+    prepared = _prepared(input, mask, release, modality)
+    step("run the networks")
+    runners = onnx_runners(
+        release.graphs(int8=means.int8), threads=means.threads, device=means.device
     )
-    _write(outputs, prepared, prediction, release, _seed(input, model))
+    prediction = _run(runners, prepared, release, means, cap, outputs, progress)
+    unlike = _unlike(prepared, release)
+    step("write the result")
+    write_results(
+        outputs,
+        prepared,
+        prediction,
+        outside_hu=release.model.outside_hu,
+        derivation=_derivation(release),
+        caution=_caution(release),
+        reference=reference,
+        structures=structures,
+        uid_seed=_seed(input, release.folder),
+    )
+    warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
-        "out": str(out),
+        "out": str(outputs.out),
         "task": release.description.task,
-        "networks": len(release.description.members),
-        "flips": 3 if tta else 1,
+        "release": _release_id(release.folder),
+        "networks": len(runners),
+        "flips": len(flips_of(release.model, tta=means.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
-        "notes": list(prepared.notes),
+        "notes": [*prepared.notes, *warned],
+        "unlike_training": unlike,
+        "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
+
+
+def _beside(outputs: Outputs, scan: Path, grid: Any) -> tuple[Reference | None, list[Dataset]]:
+    """The reference and the contours that go with it."""
+    if outputs.dicom_reference is None:
+        return None, []
+    reference = read_reference(outputs.dicom_reference)
+    check_same_place(reference, outputs.dicom_reference, scan, grid)
+    if outputs.structures is not None:
+        return reference, require_structures(outputs.structures, reference)
+    return reference, find_structures([outputs.dicom_reference], reference)
+
+
+def _prepared(
+    path: Path, mask: Path | None, release: Release, modality: Modality | None
+) -> Prepared:
+    """A function of its own: the scan as it was read is forgotten when it returns."""
+    scan = _read(path, release, modality)
+    given = None if mask is None else read_scan(mask, Modality.MASK)
+    return prepare(scan, given, release.model, release.description.ingestion)
+
+
+def _run(
+    runners: Any,
+    prepared: Prepared,
+    release: Release,
+    means: Means,
+    cap: int,
+    outputs: Outputs,
+    progress: Progress | None,
+) -> Prediction:
+    model, wanted = release.model, outputs.uncertainty is not None
+    batch = means.batch
+    if batch is None:
+        windows = plan_windows(prepared.source.grid.shape, model, means.overlap)
+        sizes = tuple(axis.size for axis in windows.axes)
+        shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
+        still = prepared.source.array.size * (6 if wanted else 2)
+        still += prepared.body.array.size * (4 if wanted else 2)
+        batch = choose_batch(runners[0], shape, cap, still)
+    return predict(
+        runners,
+        prepared.source,
+        prepared.mask,
+        model,
+        tta=means.tta,
+        overlap=means.overlap,
+        batch=batch,
+        uncertainty=wanted,
+        progress=progress,
+    )
+
+
+def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]:
+    if release.domain is None:
+        return {}
+    seen = fingerprint(prepared.source, prepared.mask, release.model.source_scaling)
+    return release.domain.unlike(seen)
 
 
 def _read(path: Path, release: Release, modality: Modality | None) -> Volume:
@@ -167,35 +250,17 @@ def _read(path: Path, release: Release, modality: Modality | None) -> Volume:
     return scan
 
 
-def _write(
-    outputs: Outputs, prepared: Prepared, prediction: Prediction, release: Release, seed: str
-) -> None:
-    """The uncertainty first: when the synthetic CT is there, everything is."""
-    if outputs.uncertainty is not None and prediction.sd_hu is not None:
-        spread = on_grid(prediction.sd_hu, prepared.mask, prepared.body, 0.0)
-        write_image(outputs.uncertainty, prepared.body.with_array(spread, Modality.CT))
-    outside = float(release.model.outside_hu)
-    hu = np.rint(on_grid(prediction.hu, prepared.mask, prepared.body, outside)).astype(np.int16)
-    volume = prepared.body.with_array(hu, Modality.CT)
-    if not outputs.is_series:
-        write_image(outputs.out, volume)
-        return
-    reference = outputs.dicom_reference
-    write_sct(
-        outputs.out,
-        volume,
-        derivation=_derivation(release),
-        reference=None if reference is None else reference_header(reference),
-        uid_seed=seed,
-    )
+def _caution(release: Release) -> str:
+    """Said unless the release's card leaves it empty on purpose; a card without it is old."""
+    return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
 
 
 def _derivation(release: Release) -> str:
     task, count = release.description.task, len(release.description.members)
     return (
         f"Synthetic CT from {SOURCES[task]} by synthct, mean of {count} networks, release "
-        f"{_release_id(release.folder)}. Not for clinical use."
-    )
+        f"{_release_id(release.folder)}. {_caution(release)}"
+    ).strip()
 
 
 def _release_id(folder: Path) -> str:

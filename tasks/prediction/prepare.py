@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.faults import DataFault
-from data.itk import resample
 from data.volume import Modality, Volume
 from tasks.ingestion.check import Outline, check_volume
 from tasks.ingestion.findings import Finding, Severity
 from tasks.ingestion.params import IngestionParams
 from tasks.prediction.description import ModelDescription
+from tasks.prediction.slabs import resample_slabs
 from tasks.registration.geometry import working_grid
 
 COARSE_RATIO = 2.0
@@ -60,9 +58,9 @@ def prepare(
     told = [finding.sentence for finding in checked.findings]
     return Prepared(
         # The same value outside as in registration, whose sources training saw.
-        source=resample(checked.volume, grid, outside=float(checked.volume.array.min())),
-        mask=resample(body, grid, outside=0, nearest=True),
-        body=resample(body, scan.grid, outside=0, nearest=True),
+        source=resample_slabs(checked.volume, grid, outside=float(checked.volume.array.min())),
+        mask=resample_slabs(body, grid, outside=0, nearest=True),
+        body=resample_slabs(body, scan.grid, outside=0, nearest=True),
         notes=(*told, *_coarse(body, model)),
     )
 
@@ -73,7 +71,7 @@ def _given(mask: Volume | None) -> Outline | None:
     binary = _binary(mask)
 
     def outline(upright: Volume) -> Volume:
-        body = resample(binary, upright.grid, outside=0, nearest=True)
+        body = resample_slabs(binary, upright.grid, outside=0, nearest=True)
         if not np.any(body.array):
             raise DataFault(
                 "the body mask holds at least one voxel of the scan",
@@ -96,30 +94,6 @@ def _stop_where_unfit(findings: tuple[Finding, ...]) -> None:
                 remedy=finding.remedy,
                 code=finding.code,
             )
-
-
-def on_grid(
-    values: NDArray[Any], mask: Volume, body: Volume, outside: float
-) -> NDArray[np.float32]:
-    """Values on the mask's grid, inside the mask, as float32 on the body's grid.
-
-    Linear, normalised by the mask (``resample(m v) / resample(m)``): at the skin a voxel is the
-    mean of its neighbours inside the body alone, not of body and air.
-    """
-    inside = mask.array > 0
-    weighted = np.where(inside, values, 0).astype(np.float32)
-    total = resample(mask.with_array(weighted, Modality.CT), body.grid, outside=0.0)
-    weight = resample(
-        mask.with_array(inside.astype(np.float32), Modality.CT), body.grid, outside=0.0
-    )
-    filled = np.full(body.grid.shape, outside, np.float32)
-    known = (body.array > 0) & (weight.array > LEAST_WEIGHT)
-    filled[known] = total.array[known] / weight.array[known]
-    return filled
-
-
-LEAST_WEIGHT = 1e-3
-"""Part of a voxel that must lie in the predicted body for it to get a value."""
 
 
 def _binary(mask: Volume) -> Volume:

@@ -13,13 +13,18 @@ from data.faults import UsageFault
 from data.files import canonical_json, file_sha256, write_whole
 from tasks.ingestion.params import IngestionParams
 from tasks.prediction.description import ModelDescription
+from tasks.prediction.domain import Domain
 from tasks.section import Section
 
 CHECKSUMS = "checksums.json"
 """Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
 
+SIGNATURE = "signature.json"
+"""Not listed: it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
+
 CARD = "card.json"
 MODEL = "model.json"
+DOMAIN = "domain.json"
 REFUSED = "refused.json"
 
 _EXTERNAL_DATA = b"\n\x08location"
@@ -34,6 +39,12 @@ class Member(Section):
     """File with the graph and its weights."""
     weights: str
     """The same weights as safetensors."""
+    int8: str | None = None
+    """The graph with 8-bit weights and activations, where the export made one."""
+    torch_export: str | None = None
+    """``torch.export`` program."""
+    torchscript: str | None = None
+    """TorchScript."""
     network: dict[str, Any]
     """``{"name": ..., options...}`` of ``tasks/networks``, for who wants to train on."""
     validation_mae_hu: float | None = None
@@ -64,34 +75,60 @@ class Release:
     card: dict[str, Any]
     listed: dict[str, dict[str, Any]]
     """What ``checksums.json`` says of each file."""
+    domain: Domain | None = None
+    """What the training scans looked like; a release of an older version does not say it."""
 
     @property
     def model(self) -> ModelDescription:
         """Preprocessing and postprocessing."""
         return self.description.preprocessing
 
-    def graphs(self) -> Iterator[bytes]:
+    def graphs_bytes(self, *, int8: bool = False) -> int:
+        """Size of all graphs together, as listed."""
+        names = [(m.int8 if int8 else None) or m.onnx for m in self.description.members]
+        return sum(int(self.listed[name].get("bytes", 0)) for name in names)
+
+    def graphs(self, *, int8: bool = False) -> Iterator[bytes]:
         """The ONNX files in the order of the members, one at a time, each checked once more.
 
         What runs is what was checked: the bytes, not the file.
         """
         for member in self.description.members:
-            graph = _checked(self.folder / member.onnx, self.listed[member.onnx])
-            _check_self_contained(self.folder / member.onnx, graph)
+            name = member.int8 if int8 else member.onnx
+            if name is None:
+                raise UsageFault(
+                    "8-bit networks are in the release that they are asked of",
+                    where=str(self.folder),
+                    got="none",
+                    remedy="leave out --int8, or export with export.formats.int8 set",
+                    code="no-int8",
+                )
+            graph = _checked(self.folder / name, self.listed[name])
+            _check_self_contained(self.folder / name, graph)
             yield graph
 
 
 def write_checksums(folder: Path) -> None:
     """Write ``checksums.json`` over every other file of the folder."""
-    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
-    listed = {p.name: {"sha256": file_sha256(p), "bytes": p.stat().st_size} for p in files}
+    files = {name: folder / name for name in sorted(_present(folder))}
+    listed = {
+        name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for name, path in files.items()
+    }
     write_whole(folder / CHECKSUMS, canonical_json({"format": 1, "files": listed}))
+
+
+def _present(folder: Path) -> set[str]:
+    """Names of all files below the folder, but for the listing and its signature."""
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    return found - {CHECKSUMS, SIGNATURE}
 
 
 def open_release(folder: Path) -> Release:
     """Check every file of a release folder and read what prediction needs of it.
 
-    A checksum inside the folder stops accidents (a bad disk, a broken copy), not a forger.
+    A checksum inside the folder stops accidents (a bad disk, a broken copy), not a forger, who
+    would write new checksums: that takes a signature (``tasks/prediction/signing.py``).
     """
     if (folder / REFUSED).is_file():
         raise _refused_release(folder / REFUSED)
@@ -105,7 +142,10 @@ def open_release(folder: Path) -> Release:
         )
         card = dict(json.loads(_checked(folder / CARD, listed[CARD])))
         for member in description.members:
-            _ = listed[member.onnx], listed[member.weights]
+            _ = listed[member.onnx], listed[member.weights], listed[member.int8 or member.onnx]
+        domain = None
+        if DOMAIN in listed:
+            domain = Domain.model_validate_json(_checked(folder / DOMAIN, listed[DOMAIN]))
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise UsageFault(
             "a release holds model.json, card.json and the graphs that model.json names",
@@ -114,7 +154,7 @@ def open_release(folder: Path) -> Release:
             remedy="export it again with a version of synthct that matches",
             code="release-unreadable",
         ) from error
-    return Release(folder, description, card, listed)
+    return Release(folder, description, card, listed, domain)
 
 
 def _refused_release(file: Path) -> UsageFault:
@@ -144,11 +184,11 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
-    present = {path.name for path in folder.iterdir()} - {CHECKSUMS}
+    present = _present(folder)
     for name in sorted(present ^ set(listed)):
         raise UsageFault(
             "a release folder holds the files that checksums.json lists, no more and no fewer",
-            where=str(folder / Path(name).name),
+            where=f"{folder}/{name}",
             got="a file that is not listed" if name in present else "no such file",
             remedy="copy the release again",
             code="release-files-differ",

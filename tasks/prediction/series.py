@@ -2,73 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 
-from data.faults import UsageFault
-from data.readers import describe, format_of
-from data.readers.dicom import one_series
-from data.readers.entries import Entry
-from data.volume import Grid, Volume
+from data.volume import Volume
 from data.writers.dicom import write_series
+from tasks.prediction.reference import Reference, overlong_values
 
-PATIENT = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientBirthTime",
-    "PatientSex", "OtherPatientIDs",
-)  # fmt: skip
-"""Patient Module (DICOM PS3.3 C.7.1.1): what identifies the patient."""
+NOT_FOR_CLINICAL_USE = "Not for clinical use."
 
-STUDY = (
-    "StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID",
-    "AccessionNumber", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight",
-)  # fmt: skip
-"""General Study and Patient Study Modules (C.7.2.1, C.7.2.2)."""
+_DATES = ("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "ContentDate",
+          "ContentTime")  # fmt: skip
 
-FRAME = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition")
-"""Frame of Reference Module (C.7.4.1), and how the patient lay."""
+SOURCE_IMAGE = ("121322", "Source image for image processing operation")
+"""Purpose of reference (DICOM PS3.16, CID 7202)."""
 
-SERIES_DESCRIPTION = "synthetic CT (not for clinical use)"
-
-
-def reference_header(path: Path) -> Dataset:
-    """Header of the series whose patient, study and frame of reference are to be taken over."""
-    series = one_series(path)
-    entry: Entry = series.slices[0].entry
-    with entry.open() as file:
-        return pydicom.dcmread(file, stop_before_pixels=True, force=True)
-
-
-def check_same_place(reference: Path, scan: Path, grid: Grid) -> None:
-    """The reference must share the scan's frame and its box must hold the scan's centre.
-
-    Its frame of reference is taken over: a reference of another patient or another day would
-    file the synthetic CT where it is not.
-    """
-    there = describe(reference).grid
-    index = there.index(np.asarray(grid.centre_mm))
-    if np.any(index < -0.5) or np.any(index > np.asarray(there.shape) - 0.5):
-        raise _elsewhere(reference, f"centres {_mm(there.centre_mm)} and {_mm(grid.centre_mm)} mm")
-    if format_of(scan) == "dicom":
-        frames = {str(reference_header(path).get(FRAME[0], "")) for path in (reference, scan)}
-        if len(frames - {""}) > 1:
-            raise _elsewhere(reference, "another FrameOfReferenceUID than the scan's")
-
-
-def _elsewhere(reference: Path, got: str) -> UsageFault:
-    return UsageFault(
-        "the DICOM reference lies where the scan lies: its frame of reference is taken over",
-        where=str(reference),
-        got=got,
-        remedy="give the series that the scan was made from",
-        code="reference-elsewhere",
-    )
+PROCESSING = ("109102", "Processing Equipment")
+"""Purpose of reference of the contributing equipment (CID 7005)."""
 
 
 def write_sct(
@@ -76,62 +29,95 @@ def write_sct(
     volume: Volume,
     *,
     derivation: str,
-    reference: Dataset | None,
+    caution: str,
+    reference: Reference | None,
     uid_seed: str,
 ) -> list[Path]:
-    """Write ``folder`` whole; without a reference the patient is nameless and the frame is new."""
-    attributes = {**series_attributes(derivation), **taken_over(reference)}
-    with _overlong_values():
+    """Write ``folder`` whole; without a reference the patient is nameless and the frame is new.
+
+    Parameters
+    ----------
+    derivation
+        How it was made, for ``DerivationDescription``.
+    caution
+        ``Not for clinical use.``, or empty when the release says otherwise.
+    reference
+        Whose patient, study and frame are taken over, and whose slices are named as the source
+        where they lie on the same grid.
+    """
+    attributes = {
+        **series_attributes(derivation, caution),
+        **({} if reference is None else {**_days(reference), **reference.taken_over()}),
+    }
+    same_grid = reference is not None and reference.grid.is_close(volume.grid, 1e-2)
+    if reference is not None and same_grid:
+        attributes["ReferencedSeriesSequence"] = [_series_item(reference)]
+    title = "synthetic CT" + (" (not for clinical use)" if caution else "")
+    with overlong_values():
         return write_series(
             folder,
             volume,
             patient_id="SYNTHCT",
             study="synthct",
-            series_description=SERIES_DESCRIPTION,
+            series_description=title,
             attributes=attributes,
+            attributes_of_slice=_sources(reference) if reference and same_grid else None,
             uid_seed=uid_seed,
         )
 
 
-def series_attributes(derivation: str) -> dict[str, Any]:
+def series_attributes(derivation: str, caution: str) -> dict[str, Any]:
     """What says that these voxels were computed and not measured."""
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [_code(*PROCESSING)]
+    equipment.Manufacturer = "synthct"
+    equipment.ManufacturerModelName = "synthct predict"
+    equipment.ContributionDescription = derivation[:1024]
     return {
         "ImageType": ["DERIVED", "SECONDARY", "AXIAL"],
         "DerivationDescription": derivation[:1024],
         "Manufacturer": "synthct",
         "ManufacturerModelName": "synthct predict",
-        "ImageComments": "Computed by a neural network. Not for clinical use.",
+        "ImageComments": f"Computed by a neural network. {caution}".strip(),
         "BurnedInAnnotation": "NO",
         "Laterality": "",
+        "ContributingEquipmentSequence": [equipment],
     }
 
 
-def taken_over(reference: Dataset | None) -> Mapping[str, Any]:
-    """Values of the reference's Patient, Study and Frame of Reference Modules, as text."""
-    if reference is None:
-        return {}
-    with _overlong_values():
-        return {
-            keyword: _plain(reference.get(keyword))
-            for keyword in (*PATIENT, *STUDY, *FRAME)
-            if keyword in reference
-        }
+def _days(reference: Reference) -> Mapping[str, Any]:
+    """The day of the source: a planning system sorts by it, and a result holds no clock."""
+    header = reference.header
+    day = header.get("AcquisitionDate") or header.get("SeriesDate") or header.get("StudyDate")
+    time = header.get("AcquisitionTime") or header.get("SeriesTime") or header.get("StudyTime")
+    values = {"Date": str(day or ""), "Time": str(time or "")}
+    return {keyword: values[keyword[-4:]] for keyword in _DATES if values[keyword[-4:]]}
 
 
-@contextlib.contextmanager
-def _overlong_values() -> Iterator[None]:
-    """Hospitals file longer study IDs than the standard allows; they are taken over as they are."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The value length", category=UserWarning)
-        yield
+def _series_item(reference: Reference) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = str(reference.header.SeriesInstanceUID)
+    item.ReferencedInstanceSequence = [_instance(*pair) for pair in reference.instances]
+    return item
 
 
-def _plain(value: Any) -> Any:
-    """Text, so that it is written in this file's character set and not in the reference's."""
-    if value is None:
-        return ""
-    return str(value) if not isinstance(value, list | tuple) else [str(part) for part in value]
+def _sources(reference: Reference) -> Callable[[int], Mapping[str, Any]]:
+    def of_slice(index: int) -> Mapping[str, Any]:
+        source = _instance(*reference.instances[index])
+        source.PurposeOfReferenceCodeSequence = [_code(*SOURCE_IMAGE)]
+        source.SpatialLocationsPreserved = "YES"
+        return {"SourceImageSequence": [source]}
+
+    return of_slice
 
 
-def _mm(point: tuple[float, float, float]) -> str:
-    return "(" + ", ".join(f"{value:.0f}" for value in point) + ")"
+def _instance(sop_class: str, sop_instance: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item

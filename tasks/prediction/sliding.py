@@ -21,8 +21,15 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 Progress = Callable[[int, int], None]
 """Called with (windows done, windows in all)."""
 
-FLIPS: tuple[tuple[int, ...], ...] = ((), (-2,), (-1,))
-"""Test-time augmentation: as it is, Y turned, X turned; the mean is taken after turning back."""
+_AXES = {"y": (-2,), "x": (-1,)}
+
+
+def flips_of(model: ModelDescription, *, tta: bool) -> tuple[tuple[int, ...], ...]:
+    """Axes that are turned for each vote: none, then one each that was flipped in training.
+
+    A network that never saw a patient upside down answers anything to one.
+    """
+    return ((), *(_AXES[axis] for axis in model.flips)) if tta else ((),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +91,7 @@ def predict(
     source, mask
         The scan and its body mask, on one grid, at the model's spacing.
     tta
-        Also flip Y and X (three evaluations a network).
+        Also flip the axes that training flipped (up to three evaluations a network).
     overlap
         Least overlap of neighbouring windows, as a fraction of the window, in [0, 1).
     batch
@@ -93,9 +100,7 @@ def predict(
         Also give the standard deviation over networks and flips.
     """
     _check(source, mask, overlap, batch)
-    voters = _Voters(
-        tuple(run) if isinstance(run, Sequence) else (run,), FLIPS if tta else FLIPS[:1]
-    )
+    voters = _Voters(tuple(run) if isinstance(run, Sequence) else (run,), flips_of(model, tta=tta))
     inside = np.asarray(mask.array) > 0
     scale = fit_source(source.array, inside, model.source_scaling)
     windows = plan_windows(source.grid.shape, model, overlap)

@@ -121,23 +121,13 @@ def take(array: NDArray[Any], start: tuple[int, ...], size: tuple[int, ...]) -> 
 def plan_windows(shape: tuple[int, int, int], model: ModelDescription, overlap: float) -> Windows:
     """Windows of the model's patch size over a scan (Z, Y, X).
 
-    Along an axis shorter than the patch the window shrinks to the next multiple of ``divisor``.
+    Along an axis shorter than the patch the window sticks out as training's patches do: what a
+    network normalises over its instance hangs on how much of a window is repeated edge, and
+    smaller windows than those it learned from doubled the error of scans below the patch size.
     """
     flat = model.dimensions == "2.5d"
-    patch = (1, *model.patch_size) if flat else model.patch_size
-    sizes = [
-        1 if flat and axis == 0 else _fit(length, size, model.divisor)
-        for axis, (length, size) in enumerate(zip(shape, patch, strict=True))
-    ]
-    if all(size in (1, model.divisor) for size in sizes):
-        # One voxel at the deepest level cannot be normalised by its instance.
-        axis = max(range(3), key=lambda number: patch[number])
-        sizes[axis] = min(patch[axis], 2 * model.divisor)
+    sizes = (1, *model.patch_size) if flat else model.patch_size
     z, y, x = (
         axis_windows(length, size, overlap) for length, size in zip(shape, sizes, strict=True)
     )
     return Windows((z, y, x), model.slices, flat)
-
-
-def _fit(length: int, size: int, divisor: int) -> int:
-    return min(size, -(-length // divisor) * divisor)

@@ -21,6 +21,8 @@ class RegistrationParams(Section):
     with the similarity ``mi``, ``ncc``, ``lncc``, ``mind`` or ``impact``."""
     method_options: dict[str, Any] = Field(default_factory=dict)
     """Its parameters, by name; a TorchScript file ``network`` for ``impact``."""
+    methods: dict[str, str] = Field(default_factory=dict)
+    """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to another method, with its own defaults."""
     variant: Literal["published", "demo"] = "published"
     """SynthRAD2025's presets, or others tuned for the tiny volumes of the digital patients."""
     presets: dict[str, str] = Field(default_factory=dict)
@@ -41,6 +43,11 @@ class RegistrationParams(Section):
             raise ValueError(f"no registration method is called {method!r}; {hint}")
         return method
 
+    @field_validator("methods")
+    @classmethod
+    def _all_registered(cls, methods: dict[str, str]) -> dict[str, str]:
+        return {place: cls._registered(method) for place, method in methods.items()}
+
     @field_validator("presets")
     @classmethod
     def _known(cls, presets: dict[str, str]) -> dict[str, str]:
@@ -48,6 +55,11 @@ class RegistrationParams(Section):
             if name not in PRESETS:
                 raise ValueError(f"no registration preset is called {name!r}")
         return presets
+
+    def method_of(self, task: str, region: str) -> tuple[str, dict[str, Any]]:
+        """Name and options of the method of a case."""
+        named = self.methods.get(f"{task}_{region}", self.method)
+        return named, dict(self.method_options) if named == self.method else {}
 
     def preset_name(self, task: str, region: str) -> str:
         """The preset of a case."""

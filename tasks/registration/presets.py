@@ -52,6 +52,10 @@ _DEMO_HEAD_NECK_MR = replace(_DEMO_HEAD_NECK, bins=32, iterations=(300, 300, 300
 _DEMO_BELLY = replace(_DEMO, pyramid="smoothing", pyramid_factors=(2, 1, 1))
 """Organs hardly differ on a cone-beam CT: every voxel counts, at every level."""
 
+_TINY_RIGID = RigidStep(pyramid_factors=(4, 2, 1), iterations=(50, 40, 30), samples=1000)
+_TINY = replace(_DEMO, iterations=(40, 30, 20), samples=1500)
+"""For the chain's own tests: a tenth of the demo's time, on digital patients of 8 mm."""
+
 _SOFT_TISSUE_HU = (-200.0, 250.0)
 
 
@@ -94,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=_SOFT_TISSUE_HU),
         _demo("cbct_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),
         _demo("cbct_TH", _DEMO, flatten_mm=30.0),
+        Preset("tiny", _TINY, rigid=_TINY_RIGID, mask_margin_mm=8.0),
     )
 }
 

@@ -40,6 +40,11 @@ def run(context: StageContext, params: RegistrationParams) -> None:
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
 
 
+def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
+    """The units of all cases under these params: evaluation's floor aligns the same pairs anew."""
+    return list(_units(context, params, context.artefact("ingestion")))
+
+
 def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
     for file in sorted(ingestion.glob("*/patient.json")):
         facts = json.loads(file.read_text())
@@ -58,8 +63,8 @@ def _unit(
     patient, region = facts["patient"], facts["region"]
     case = f"{patient}_{task}"
     truth = folder / "truth" / task
-    options = dict(params.method_options)
-    method = METHODS.build(params.method, options, where="params.yaml: registration.method_options")
+    name, options = params.method_of(task, region)
+    method = METHODS.build(name, options, where="params.yaml: registration.method_options")
     network = options.pop("network", None)
     inputs = {
         "fixed": folder / f"{task}.zarr",
@@ -82,7 +87,7 @@ def _unit(
             "task": task,
             "region": region,
             "synthetic": bool(facts["synthetic"]),
-            "method": params.method,
+            "method": name,
             "method_options": options,
             "preset": asdict(preset_called(params.preset_name(task, region))),
             "gate": params.gate.model_dump(),
@@ -91,7 +96,7 @@ def _unit(
             "seed": derive_seed(context.seed, STAGE, case),
             "threads": context.threads_per_unit,
         },
-        plugins=(METHODS.module_of(params.method), *method.plugins()),
+        plugins=(METHODS.module_of(name), *method.plugins()),
     )
 
 

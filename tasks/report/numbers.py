@@ -15,7 +15,8 @@ UNITS = {
 
 TASKS = {"mr": "MR → CT", "cbct": "CBCT → CT"}
 MODALITIES = {"ct": "CT", "mr": "MR", "cbct": "CBCT"}
-REFERENCES = {"registered": "against the registered CT", "truth": "against the true CT"}
+REFERENCES = {"registered": "against the registered CT", "truth": "against the true CT",
+              "source": "against the source scan"}  # fmt: skip
 METHODS = {
     "model": "model",
     "linear": "linear calibration",

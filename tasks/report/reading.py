@@ -53,6 +53,10 @@ class Chain:
         ``model.json`` and the rows of ``history.csv`` by ``TASK_foldK``.
     scores, summary
         All of ``evaluation/scores.csv``; ``summary.json``.
+    trust
+        ``evaluation/trust.json``.
+    study
+        ``matrix`` and ``bias``: the tables of a study's out, where there is one.
     cards, refusals
         ``export/TASK/card.json`` and ``refused.json`` by task.
     excluded
@@ -73,6 +77,8 @@ class Chain:
     histories: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     scores: Sequence[Score] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     excluded: Sequence[Mapping[str, str]] = ()
@@ -108,6 +114,8 @@ def read_chain(layout: Layout) -> Chain:
         histories=_histories(here["training"]),
         scores=_scores(here["evaluation"] / "scores.csv"),
         summary=_json(here["evaluation"] / "summary.json"),
+        trust=_json(here["evaluation"] / "trust.json"),
+        study={n: _table(layout.artefact("study") / f"{n}.csv") for n in ("matrix", "bias")},
         cards=_each(here["export"], "card.json"),
         refusals=_each(here["export"], "refused.json"),
         excluded=_excluded(folders),

@@ -14,6 +14,7 @@ from tasks.report.page import render
 from tasks.report.params import ReportParams
 from tasks.report.reading import Chain, read_chain
 from tasks.report.strips import StripOrder, draw_strip, worst_first
+from tasks.report.views.bias import bias
 from tasks.report.views.cohort import cohort
 from tasks.report.views.evaluation import evaluation
 from tasks.report.views.exclusions import exclusions
@@ -23,6 +24,7 @@ from tasks.report.views.registration import least_trusted_first, registration
 from tasks.report.views.release import release
 from tasks.report.views.scores import case_errors
 from tasks.report.views.training import training
+from tasks.report.views.trust import trust
 from tasks.stage import StageContext, build_out
 
 STAGE = "report"
@@ -54,6 +56,8 @@ def run(context: StageContext, params: ReportParams) -> None:
             registration=registration(chain, overlays),
             training=training(chain),
             evaluation=evaluation(chain, strips),
+            trust=trust(chain),
+            bias=bias(chain),
             exclusions=exclusions(chain),
             release=release(chain),
             provenance=provenance(chain, context.layout),

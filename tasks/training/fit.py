@@ -167,6 +167,7 @@ def _describe(
         spacing_mm=next(iter(cases.values())).spacing_mm,
         source_scaling=recipe.source_scaling,
         target_scaling=params.target_scaling,
+        flips=params.flips,
         regularizers=[entry.model_dump(mode="json") for entry in params.regularizers],
         regions=sorted({cases[name].region for name in split["train"]}),
         train_cases=list(split["train"]),

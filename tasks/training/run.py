@@ -35,7 +35,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
     folds: dict[str, list[dict[str, Any]]] = {}
     unfit: list[dict[str, str]] = []
     for task in params.tasks:
-        cases = _usable(registered, task, params)
+        cases = usable_cases(registered, task, params)
         if len({fact.patient for fact in cases}) < 2:
             unfit.append(_too_few(task, cases))
             continue
@@ -57,7 +57,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
         run_units(context, STAGE, out, units, also_excluded=unfit)
 
 
-def _usable(registered: Path, task: Task, params: TrainingParams) -> list[CaseFacts]:
+def usable_cases(registered: Path, task: Task, params: TrainingParams) -> list[CaseFacts]:
     """Registered pairs of the task that the gate let pass (suspect ones if the params say so)."""
     verdicts = {"pass", "suspect"} if params.use_suspect else {"pass"}
     facts = []
@@ -78,8 +78,7 @@ def _unit(
     params: TrainingParams,
 ) -> Unit:
     read = sorted({*fold.train, *fold.validation})
-    doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
-    weights = dict.fromkeys(sorted(doubted), params.suspect_weight)
+    weights = drawing_weights(fold, cases, params)
     return Unit(
         name=f"{task}_fold{number}",
         function=fit,
@@ -90,16 +89,26 @@ def _unit(
             "task": task,
             "fold": number,
             "seed": context.seed,
-            "params": params.model_dump(mode="json", exclude=_unused(task)),
+            "params": params.model_dump(mode="json", exclude=unused_by_a_unit(task)),
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in cases if fact.case in read},
             **({"weights": weights} if weights else {}),
         },
         plugins=plugin_modules(params),
+        gpu=params.device != "cpu",
     )
 
 
-def _unused(task: Task) -> set[str]:
+def drawing_weights(
+    fold: Fold, cases: Sequence[CaseFacts], params: TrainingParams
+) -> dict[str, float]:
+    """Suspect training cases and how often they are drawn relative to the others."""
+    doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
+    return dict.fromkeys(sorted(doubted), params.suspect_weight)
+
+
+def unused_by_a_unit(task: Task) -> set[str]:
+    """Keys of the params that change nothing in a network of this task."""
     return UNUSED_BY_A_UNIT | ({"mr", "cbct"} - {task})
 
 

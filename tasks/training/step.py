@@ -46,6 +46,8 @@ class Step:
         Of this regularizer: its name in the history, weight times schedule, and its tensors.
     strengths
         Weight of every regularizer by label. A learned schedule may change its numbers.
+    learning_rate
+        Of the optimizer in this step, for regularizers that train something of their own.
     """
 
     batch: Batch
@@ -64,6 +66,7 @@ class Step:
     strength: float = 1.0
     memory: Memory = field(default_factory=dict)
     strengths: dict[str, float] = field(default_factory=dict)
+    learning_rate: float = 1e-3
 
     @property
     def progress(self) -> float:

@@ -59,9 +59,12 @@ def test_a_new_patient_after_clone_and_pull_costs_more_than_one_patient(reproduc
         assert keys.items() <= units_of(fresh, stage).items()
 
 
-def test_a_kill_in_registration_loses_finished_cases(make_clone, reproduced):
-    killed = make_clone("killed")
-    killed.run("dvc", "repro", "ingestion")
+def test_a_kill_in_registration_loses_finished_cases(reproduced, copy_of):
+    killed = copy_of(reproduced, "killed")
+    shutil.rmtree(killed.root / ".dvc" / "cache")
+    shutil.rmtree(killed.root / "data/artefacts/registration")
+    for key in units_of(reproduced, "registration").values():
+        shutil.rmtree(killed.units / key[:2] / key)
     process = subprocess.Popen(
         ["dvc", "repro", "registration"], cwd=killed.root, env=killed.environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

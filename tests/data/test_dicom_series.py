@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from data.faults import DataFault
-from data.readers import read_scan
+from data.readers import read_scan, read_scan_and_facts
 from data.volume import Modality, Volume
 
 
@@ -60,8 +60,36 @@ def test_a_missing_slice_is_found(series):
 
 
 def test_a_repeated_slice_is_found(series):
-    shutil.copy(series[5], series[5].with_name("again.dcm"))
+    data = bytearray(series[5].read_bytes())
+    data[-1] ^= 1  # a second image of the same place, not a copy
+    series[5].with_name("again.dcm").write_bytes(data)
     assert "again.dcm" in refused(series[0].parent, "duplicate-slices")
+
+
+def test_an_exact_copy_of_a_slice_is_dropped_and_it_is_said(series, oblique):
+    shutil.copy(series[5], series[5].with_name("again.dcm"))
+    volume, facts = read_scan_and_facts(series[0].parent)
+    assert volume.grid.is_close(oblique.grid, 1e-3)
+    assert [(remark.code, remark.repaired) for remark in facts.remarks] == [
+        ("repeated-slices", True)
+    ]
+
+
+def test_rounded_direction_cosines_are_made_perpendicular(series, oblique):
+    for file in series:
+        edit(file, ImageOrientationPatient=[
+            f"{v:.3f}" for v in pydicom.dcmread(file).ImageOrientationPatient])  # fmt: skip
+    volume, facts = read_scan_and_facts(series[0].parent)
+    assert "direction-rounded" in [remark.code for remark in facts.remarks]
+    assert np.abs(np.asarray(volume.grid.direction) - oblique.grid.direction).max() < 1e-3
+
+
+def test_shuffled_instance_numbers_do_not_shuffle_the_volume(series, oblique):
+    for number, file in enumerate(series):
+        edit(file, InstanceNumber=str((number * 7) % len(series) + 1))
+    volume, facts = read_scan_and_facts(series[0].parent)
+    assert volume.grid.is_close(oblique.grid, 1e-3)
+    assert [remark.code for remark in facts.remarks] == ["shuffled-slices"]
 
 
 def test_uneven_spacing_is_found(series, oblique):
@@ -97,10 +125,37 @@ def test_one_slice_that_differs_is_found(series, keyword, value, code):
 
 
 def test_rescale_is_applied_slice_by_slice(series, oblique):
-    edit(series[4], RescaleIntercept="-1000", RescaleSlope="2")
     expected = oblique.array.astype(int)
-    expected[4] = (expected[4] + 1024) * 2 - 1000
+    for number in (4, 5, 9):
+        edit(series[number], RescaleIntercept="-1000", RescaleSlope="2")
+        expected[number] = (expected[number] + 1024) * 2 - 1000
     assert np.array_equal(read_scan(series[0].parent).array, expected)
+
+
+def test_one_slice_alone_with_another_rescale_was_hurt(series):
+    edit(series[4], RescaleIntercept="-1000")
+    refused(series[0].parent, "mixed-rescale")
+
+
+def test_one_slice_alone_out_of_line_was_hurt(series):
+    position = [float(v) for v in pydicom.dcmread(series[4]).ImagePositionPatient]
+    position[0] += 0.03
+    edit(series[4], ImagePositionPatient=position)
+    refused(series[0].parent, "slice-out-of-line")
+
+
+def test_a_slice_of_another_patient_is_found_and_not_named(series):
+    edit(series[4], PatientID="SECRET")
+    assert "SECRET" not in str(refused(series[0].parent, "mixed-patientid"))
+
+
+@pytest.mark.parametrize("number", [0, 4, 11])
+def test_a_slice_whose_header_is_cut_does_not_vanish(series, number):
+    whole = series[number].read_bytes()
+    for length in range(300, whole.index(b"\xe0\x7f\x10\x00"), 25):
+        series[number].write_bytes(whole[:length])
+        with pytest.raises(DataFault):
+            read_scan(series[0].parent)
 
 
 def test_a_truncated_slice_is_named(series):

@@ -26,7 +26,7 @@ STAGES = {"one": "in.txt", "two": "out/one/result.txt", "three": "out/two/result
 
 def _dvc(root, *arguments):
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
-    environment = {**os.environ, **QUIET}
+    environment = {**os.environ, **QUIET, "SYNTHCT_EVENTS": os.devnull}
     subprocess.run(command, cwd=root, check=True, capture_output=True, env=environment)
 
 
@@ -53,8 +53,28 @@ def toy(_toy_template, tmp_path):
     """Project of three stages that each append their name to the text they read."""
     root = tmp_path / "toy"
     shutil.copytree(_toy_template, root)
-    steps = tuple(Step(name, name, Path("out") / name, f"makes {name}") for name in STAGES)
-    return Project(root, "toy", steps)
+    return Project(root, "toy", _steps())
+
+
+def _steps():
+    return tuple(Step(name, name, Path("out") / name, f"makes {name}") for name in STAGES)
+
+
+@pytest.fixture(scope="session")
+def _built_template(_toy_template, tmp_path_factory):
+    """The toy chain after one plain `dvc repro`: tests of a second run start here."""
+    root = tmp_path_factory.mktemp("built") / "toy"
+    shutil.copytree(_toy_template, root)
+    _dvc(root, "repro")
+    return root
+
+
+@pytest.fixture
+def built_toy(_built_template, tmp_path):
+    """As ``toy``, with all three stages up to date."""
+    root = tmp_path / "built"
+    shutil.copytree(_built_template, root)
+    return Project(root, "toy", _steps())
 
 
 @pytest.fixture(scope="session")

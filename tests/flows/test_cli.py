@@ -12,7 +12,8 @@ from flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
-    "run", "stage", "ingest", "register", "predict", "evaluate", "regularizers", "report", "doctor",
+    "run", "stage", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
+    "regularizers", "study", "report", "serve", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "numpy", "yaml")
 
@@ -56,7 +57,7 @@ def test_every_command_explains_itself_with_an_example(name, capsys):
         (["ingest", "a", "--dataset", "Bad Name"], "lower-case"),
         (["ingest", "a", "--dataset", "x", "--region", "knee"], "head-neck"),
         (["regularizers", "cutuot"], "did you mean 'cutout'?"),
-        (["run", "--cluster", "slurm"], "tcp://HOST:PORT"),
+        (["run", "--cluster", "slrum"], "did you mean 'slurm'?"),
         (["run", "--preset", "no-such"], "no preset is called 'no-such'"),
         (["run", "--until", "trainig"], "stages: "),
     ],

@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from data.faults import MachineFault, UsageFault
-from flows.cluster import check_kind, open_cluster
+from flows.cluster import KINDS, check_kind, open_cluster
 
 
 def facts(_):
@@ -46,6 +46,12 @@ def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, reque
     assert (threads, events) == ("1", "/ev")
 
 
+def test_memory_of_a_worker_is_shown_as_zero(local, until):
+    until(lambda: all(each["memory_bytes"] > 1e7 for each in local.look()), 10, "heartbeats")
+    assert [each["name"] for each in local.look()] == ["0", "1"]
+    assert {each["threads"] for each in local.look()} == {1}
+
+
 def test_here_starts_nothing(tmp_path):
     before = psutil.Process().children()
     with open_cluster("here", workers=None, root=tmp_path, variables={}) as cluster:
@@ -53,12 +59,12 @@ def test_here_starts_nothing(tmp_path):
         assert psutil.Process().children() == before
 
 
-@pytest.mark.parametrize("kind", ["tcp://10.0.0.5:8786", "tls://scheduler.example:8786"])
-def test_address_of_a_scheduler_is_taken(kind):
+@pytest.mark.parametrize("kind", [*KINDS, "tcp://10.0.0.5:8786", "tls://scheduler.example:8786"])
+def test_every_kind_and_the_address_of_a_scheduler_are_taken(kind):
     assert check_kind(kind) == kind
 
 
-@pytest.mark.parametrize("kind", ["gpu", "slurm", "http://x:1", "tcp://x", ""])
+@pytest.mark.parametrize("kind", ["pbs", "http://x:1", "tcp://x", ""])
 def test_cluster_that_is_not_built_is_refused(kind):
     with pytest.raises(UsageFault, match="tcp://HOST:PORT"):
         check_kind(kind)
@@ -70,7 +76,7 @@ def test_slip_of_the_pen_is_met_with_the_nearest_name():
 
 
 def test_scheduler_that_is_not_there_is_a_one_line_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.cluster.PATIENCE", "0.2s")
+    monkeypatch.setattr("flows.clusters.address.PATIENCE", "0.2s")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"

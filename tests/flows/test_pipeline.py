@@ -50,11 +50,10 @@ def test_person_at_the_server_sees_progress_and_words_of_each_stage(toy, conduct
     assert any(line["message"].startswith("one: ran in ") for line in logs)
 
 
-def test_nothing_is_started_when_all_is_current(toy, conduct, monkeypatch):
-    conduct(toy)
+def test_nothing_is_started_when_all_is_current(built_toy, conduct, monkeypatch):
     monkeypatch.setattr("flows.running.prefect_server", lambda *_, **__: pytest.fail("started"))
     monkeypatch.setattr("flows.running.open_cluster", lambda *_, **__: pytest.fail("started"))
-    built, shown = conduct(toy)
+    built, shown = conduct(built_toy)
     assert (built, shown) == ([], "")
 
 
@@ -64,22 +63,20 @@ def test_run_up_to_a_stage_leaves_the_later_ones_alone(toy, conduct):
     assert not (toy.root / "out" / "three").exists()
 
 
-def test_what_does_not_change_a_stage_does_not_rerun_it(toy, conduct):
-    conduct(toy)
-    (toy.root / "in.txt").write_text("scan ")  # the stage strips it: the same out bytes
-    built, _ = conduct(toy)
+def test_what_does_not_change_a_stage_does_not_rerun_it(built_toy, conduct):
+    (built_toy.root / "in.txt").write_text("scan ")  # the stage strips it: the same out bytes
+    built, _ = conduct(built_toy)
     assert [(each.name, each.how) for each in built] == [
         ("one", "ran"), ("two", "current"), ("three", "current"),
     ]  # fmt: skip
 
 
-def test_out_that_dvc_has_in_its_cache_is_restored_not_made_again(toy, conduct):
-    conduct(toy)
-    (toy.root / "out" / "two" / "result.txt").unlink()
-    (toy.root / "poison-two").touch()
-    built, _ = conduct(toy)
+def test_out_that_dvc_has_in_its_cache_is_restored_not_made_again(built_toy, conduct):
+    (built_toy.root / "out" / "two" / "result.txt").unlink()
+    (built_toy.root / "poison-two").touch()
+    built, _ = conduct(built_toy)
     assert [(each.name, each.how) for each in built] == [("two", "restored"), ("three", "current")]
-    assert result(toy, "two") == "scan one two\n"
+    assert result(built_toy, "two") == "scan one two\n"
 
 
 def test_poisoned_stage_fails_the_run_and_is_named_with_its_own_words(toy, conduct, server):
@@ -114,8 +111,12 @@ def test_run_cancelled_in_prefect_stops_the_stage_and_all_it_started(
     assert newest_run(server)["state"]["type"] == "CANCELLED"
 
 
+FIVE_TIMES = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 5))]
+
+
+@pytest.mark.parametrize("again", FIVE_TIMES)
 def test_killed_flow_leaves_no_process_and_the_same_command_finishes(
-    toy, start_flow, conduct, until, family
+    again, toy, start_flow, conduct, until, family
 ):
     (toy.root / "wait-two").touch()
     flow = start_flow(toy, "local")

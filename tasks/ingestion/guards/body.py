@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.volume import Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+NO_BODY = Code(
+    "no-body",
+    Severity.REJECT,
+    "no body was found in the image",
+    "check the scan or set ingestion.body.threshold",
+)
+FILLS_BOX = Code("body-fills-box", Severity.NOTE, "the body fills the whole image (a tight crop)")
 
 
 @GUARDS.register("body")
@@ -34,9 +42,8 @@ class Body:
         volume_cm3 = voxels * mask.grid.voxel_mm3 / 1000
         if volume_cm3 < self.least_cm3:
             sentence = f"the body outline holds {volume_cm3:.0f} cm3"
-            remedy = "check the scan or set ingestion.body.threshold"
-            return scan, [Finding("no-body", Severity.REJECT, sentence, remedy)]
+            return scan, [NO_BODY.found(sentence)]
         if voxels > self.most * mask.array.size:
             sentence = f"the body fills {voxels / mask.array.size:.1%} of the image"
-            return scan, [Finding("body-fills-box", Severity.NOTE, sentence)]
+            return scan, [FILLS_BOX.found(sentence)]
         return scan, []

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.volume import Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+CONSTANT = Code("constant", Severity.REJECT, "every voxel has the same value", "export it again")
+EMPTY = Code("empty-slices", Severity.NOTE, "some slices hold a single value")
 
 
 @GUARDS.register("constant")
@@ -23,9 +26,9 @@ class Constant:
         low, high = scan.array.min(axis=(1, 2)), scan.array.max(axis=(1, 2))
         if low.min() == high.max():
             sentence = f"every voxel is {low.min()}"
-            return scan, [Finding("constant", Severity.REJECT, sentence, "export it again")]
+            return scan, [CONSTANT.found(sentence)]
         empty = int(np.count_nonzero(low == high))
         if empty:
             sentence = f"{empty} of {low.size} slices hold a single value"
-            return scan, [Finding("empty-slices", Severity.NOTE, sentence)]
+            return scan, [EMPTY.found(sentence)]
         return scan, []

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.volume import Modality, Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+NOT_FINITE = Code(
+    "not-finite",
+    Severity.REJECT,
+    "voxels are NaN or infinite: a few become air (CT, CBCT) or 0 (MR), many make the scan unfit",
+    "export it again",
+)
 
 
 @GUARDS.register("finite")
@@ -37,6 +44,6 @@ class Finite:
         mended = scan.with_array(np.where(wrong, np.asarray(value, scan.array.dtype), scan.array))
         if count > self.most * scan.array.size:
             sentence = f"{count} voxels ({count / scan.array.size:.1%}) are NaN or infinite"
-            return mended, [Finding("not-finite", Severity.REJECT, sentence, "export it again")]
+            return mended, [NOT_FINITE.found(sentence)]
         sentence = f"{count} NaN or infinite voxels were set to {value:g}"
-        return mended, [Finding("not-finite", Severity.REPAIR, sentence)]
+        return mended, [NOT_FINITE.found(sentence, Severity.REPAIR)]

@@ -1,13 +1,15 @@
-"""Hounsfield units that are none: shifted, scaled twice, inverted."""
+"""Hounsfield units that are none: shifted, scaled, wrapped, inverted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.volume import Modality, Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
 
 SHIFT_HU = 1024
@@ -15,6 +17,30 @@ SHIFT_HU = 1024
 
 FILL_HU = -1300.0
 """Lower values were not measured (see the guard ``padding``)."""
+
+OFFSET = Code(
+    "hu-offset",
+    Severity.REJECT,
+    "air lies about 1024 HU too high: the rescale intercept was left out",
+    "apply the rescale intercept of -1024",
+)
+TWICE = Code(
+    "rescale-twice",
+    Severity.REJECT,
+    "air lies about 1024 HU too low: the rescale was applied twice",
+    "apply the rescale only once",
+)
+INVERTED = Code(
+    "inverted", Severity.REJECT, "air is bright and tissue is dark", "export it without inversion"
+)
+NO_UNIT = Code(
+    "not-hounsfield",
+    Severity.REJECT,
+    "the values span far less or far more than HU do (normalised, or wrapped at 16 bits)",
+    "export it in HU as signed integers",
+)
+NO_AIR = Code("no-air", Severity.NOTE, "hardly any air in view: HU could not be checked by it")
+AIR_OFF = Code("air-off", Severity.NOTE, "air lies away from -1000 HU", "check the calibration")
 
 
 @GUARDS.register("hounsfield")
@@ -25,59 +51,68 @@ class Hounsfield:
     Parameters
     ----------
     air_tolerance_hu
-        Departure of the darkest two percent from -1000 HU that a CT may have.
+        Departure of the darkest voxels from -1000 HU that a CT may have unsaid.
+    narrowest_hu, widest_hu
+        Span between the darkest and brightest half percent that a body can have.
     """
 
     air_tolerance_hu: float = 150.0
+    narrowest_hu: float = 100.0
+    widest_hu: float = 16000.0
     needs_mask: bool = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare the dark end of the histogram with air, the centre with the rim."""
         if scan.modality not in (Modality.CT, Modality.CBCT):
             return scan, []
-        values = scan.array[::2, ::2, ::2]
-        dark, bright = (float(v) for v in np.percentile(values, (1, 99.5)))
-        rim = np.median(np.concatenate([values[:, 0].ravel(), values[:, -1].ravel()]))
+        values = np.asarray(scan.array[::2, ::2, ::2])
+        if values.min() == values.max():
+            return scan, []  # the guard ``constant`` says so
+        found = self._unit(values) or self._shift(values) or _turned_over(values)
+        return scan, [found] if found else self._air(scan)
+
+    def _unit(self, values: NDArray[Any]) -> Finding | None:
+        low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+        if self.narrowest_hu <= high - low <= self.widest_hu:
+            return None
+        return NO_UNIT.found(f"the middle 99 % of the voxels lie between {low:.4g} and {high:.4g}")
+
+    def _shift(self, values: NDArray[Any]) -> Finding | None:
+        dark, bright = (float(v) for v in np.percentile(_measured(values), (1, 99.5)))
         if dark > -200 and bright > 800 and abs(dark + 1000 - SHIFT_HU) <= 60:
-            return scan, [
-                _unfit(
-                    "hu-offset",
-                    f"the darkest voxels are {dark:.0f} HU where air is -1000",
-                    "apply the rescale intercept of -1024",
-                )
-            ]
+            return OFFSET.found(f"the darkest voxels are {dark:.0f} HU where air is -1000")
         # Fill values stand alone below air; a scan shifted down has lung and skin in between.
         between = float(np.mean((values > -1900) & (values < -1150)))
-        if dark < -1700 and between > 0.002 and bright < 800:
-            sentence = f"air lies at {dark:.0f} HU and nothing is dense (99.5 %: {bright:.0f} HU)"
-            return scan, [_unfit("rescale-twice", sentence, "apply the rescale only once")]
-        centre = float(np.median(_middle(values)))
-        if rim > 500 and centre < rim - 500:
-            sentence = f"the rim ({rim:.0f} HU) is brighter than the centre ({centre:.0f} HU)"
-            return scan, [_unfit("inverted", sentence, "export it without inversion")]
-        return scan, self._air(scan)
+        low = float(np.percentile(values, 1))
+        if low < -1700 and between > 0.002 and bright < 800:
+            sentence = f"air lies at {low:.0f} HU and nothing is dense (99.5 %: {bright:.0f} HU)"
+            return TWICE.found(sentence)
+        return None
 
     def _air(self, scan: Volume) -> list[Finding]:
         measured = scan.array[scan.array > FILL_HU]
         dark = float(np.percentile(measured, 1)) if measured.size else FILL_HU
         if dark > -500:
-            sentence = (
-                f"hardly any air in view (1st percentile {dark:.0f} HU), HU not checked by it"
-            )
-            return [Finding("no-air", Severity.NOTE, sentence)]
+            return [NO_AIR.found(f"hardly any air in view (1st percentile {dark:.0f} HU)")]
         air = measured[measured < -700]
         peak = float(np.median(air)) if air.size else dark
         if scan.modality is Modality.CT and abs(min(peak, dark) + 1000) > self.air_tolerance_hu:
-            sentence = f"air lies at about {peak:.0f} HU"
-            return [Finding("air-off", Severity.NOTE, sentence, "check the calibration")]
+            return [AIR_OFF.found(f"air lies at about {peak:.0f} HU")]
         return []
 
 
-def _unfit(code: str, sentence: str, remedy: str) -> Finding:
-    return Finding(code, Severity.REJECT, sentence, remedy)
+def _measured(values: NDArray[Any]) -> NDArray[Any]:
+    """Without the one lowest value where it fills what the scanner did not reconstruct."""
+    low = values.min()
+    fill = values == low
+    return values[~fill] if 0.01 < fill.mean() < 0.9 else values.ravel()
 
 
-def _middle(values: np.ndarray) -> np.ndarray:
-    return values[
-        tuple(slice(size // 4, max(3 * size // 4, size // 4 + 1)) for size in values.shape)
-    ]
+def _turned_over(values: NDArray[Any]) -> Finding | None:
+    rim = float(np.median(np.concatenate([values[:, 0].ravel(), values[:, -1].ravel()])))
+    middle = tuple(slice(size // 4, max(3 * size // 4, size // 4 + 1)) for size in values.shape)
+    centre = float(np.median(values[middle]))
+    if rim > 500 and centre < rim - 500:
+        sentence = f"the rim ({rim:.0f} HU) is brighter than the centre ({centre:.0f} HU)"
+        return INVERTED.found(sentence)
+    return None

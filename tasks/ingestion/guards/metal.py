@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.volume import Modality, Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+METAL = Code("metal", Severity.NOTE, "metal: streaks make the HU around it unreliable")
 
 
 @GUARDS.register("metal")
@@ -34,4 +36,4 @@ class Metal:
         if volume_cm3 < self.least_cm3:
             return scan, []
         sentence = f"{volume_cm3:.2f} cm3 above {self.above_hu:.0f} HU (metal)"
-        return scan, [Finding("metal", Severity.NOTE, sentence)]
+        return scan, [METAL.found(sentence)]

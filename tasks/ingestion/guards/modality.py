@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.volume import Modality, Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+WRONG = Code(
+    "wrong-modality",
+    Severity.QUARANTINE,
+    "the voxels contradict the modality: CT has air at -1000, MR has no negative air",
+    "check which scan is which",
+)
 
 
 @GUARDS.register("modality")
@@ -21,11 +28,10 @@ class WrongModality:
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Look at the dark end of the histogram."""
         dark, low = (float(v) for v in np.percentile(scan.array[::2, ::2, ::2], (1, 5)))
-        remedy = "check which scan is which"
         if scan.modality is Modality.MR and -1100 < dark < -900:
             sentence = f"an MR whose darkest voxels are {dark:.0f}, like air in CT"
-            return scan, [Finding("wrong-modality", Severity.QUARANTINE, sentence, remedy)]
+            return scan, [WRONG.found(sentence)]
         if scan.modality is not Modality.MR and dark >= 0 and low < 20:
             sentence = f"a {scan.modality} without negative values, like an MR"
-            return scan, [Finding("wrong-modality", Severity.QUARANTINE, sentence, remedy)]
+            return scan, [WRONG.found(sentence)]
         return scan, []

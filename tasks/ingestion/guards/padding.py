@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.volume import Modality, Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+PADDING = Code("padding", Severity.REPAIR, "fill values far below air became air")
 
 
 @GUARDS.register("padding")
@@ -42,5 +44,5 @@ class Padding:
             f"{count} voxels ({count / scan.array.size:.2%}, lowest {lowest:.0f} HU) "
             f"were fill values and became {self.air_hu} HU"
         )
-        finding = Finding("padding", Severity.REPAIR, sentence)
+        finding = PADDING.found(sentence)
         return scan.with_array(np.where(below, air, scan.array)), [finding]

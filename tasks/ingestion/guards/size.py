@@ -5,8 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.volume import Volume
-from tasks.ingestion.findings import Finding, Severity
+from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
+
+FEW = Code("few-slices", Severity.REJECT, "too few slices for a volume", "give the whole series")
+SMALL = Code(
+    "too-small",
+    Severity.QUARANTINE,
+    "the box could not hold a part of a patient (cm for mm?)",
+    "check the unit of the spacing",
+)
+COARSE = Code(
+    "too-coarse",
+    Severity.QUARANTINE,
+    "voxels or box are too large for a patient (um for mm, or a localizer?)",
+    "check the unit of the spacing",
+)
 
 
 @GUARDS.register("size")
@@ -22,6 +36,8 @@ class Size:
         Voxel sizes outside of this are wrong units or a localizer.
     min_extent_mm, max_extent_mm
         In-plane extents outside of this are wrong units (a scan in cm is ten times too small).
+    max_length_mm
+        Longest side: a whole body.
     """
 
     min_slices: int = 5
@@ -29,6 +45,7 @@ class Size:
     max_spacing_mm: float = 12.0
     min_extent_mm: float = 50.0
     max_extent_mm: float = 1200.0
+    max_length_mm: float = 2500.0
     needs_mask: bool = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
@@ -36,27 +53,16 @@ class Size:
         grid, found = scan.grid, []
         if min(grid.shape) < self.min_slices:
             sentence = f"{min(grid.shape)} slices; at least {self.min_slices} are needed"
-            found.append(Finding("few-slices", Severity.REJECT, sentence, "give the whole series"))
+            found.append(FEW.found(sentence))
         spacing, extent = grid.spacing_mm, grid.extent_mm
         told = f"voxels of {_xyz(spacing)} mm, box of {_xyz(extent)} mm"
         small = min(spacing) < self.min_spacing_mm or min(extent[1:]) < self.min_extent_mm
         if small:
+            found.append(SMALL.found(f"{told}: too small for a patient (cm for mm?)"))
+        wide = sorted(extent)[1] > self.max_extent_mm or max(extent) > self.max_length_mm
+        if max(spacing) > self.max_spacing_mm or wide:
             found.append(
-                Finding(
-                    "too-small",
-                    Severity.QUARANTINE,
-                    f"{told}: too small for a patient (cm for mm?)",
-                    "check the unit of the spacing",
-                )
-            )
-        if max(spacing) > self.max_spacing_mm or max(extent) > 3 * self.max_extent_mm:
-            found.append(
-                Finding(
-                    "too-coarse",
-                    Severity.QUARANTINE,
-                    f"{told}: too coarse for treatment planning (um for mm, or a localizer?)",
-                    "check the unit of the spacing",
-                )
+                COARSE.found(f"{told}: too coarse for planning (um for mm, or a localizer?)")
             )
         return scan, found
 

@@ -25,10 +25,9 @@ class Impact(EngineMethod):
 
     network: str | None = None
     compares: ClassVar[str] = "impact"
-    bending: ClassVar[float] = 500.0
+    bending: ClassVar[float] = 300.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.network or not Path(self.network).is_file():
             raise UsageFault(
                 "method 'impact' compares features of a TorchScript network",
@@ -47,5 +46,5 @@ class Impact(EngineMethod):
         from tasks.registration.feature_network import network_hash
 
         facts = super().facts()
-        facts.pop("network")
+        facts["similarity_options"].pop("network")
         return {**facts, "network_sha256": network_hash(Path(str(self.network)))}

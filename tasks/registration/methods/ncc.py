@@ -15,4 +15,4 @@ class Correlation(EngineMethod):
     """Correlation of the whole images: scans of one modality."""
 
     compares: ClassVar[str] = "ncc"
-    bending: ClassVar[float] = 500.0
+    bending: ClassVar[float] = 1000.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data.faults import UsageFault
@@ -126,3 +127,8 @@ class Settings:
         }
         modules |= {REGULARIZERS.module_of(penalty.name) for penalty in self.penalties}
         return tuple(sorted(modules))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of them as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

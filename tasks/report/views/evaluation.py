@@ -114,9 +114,17 @@ def _floor(bias: Mapping[str, Any]) -> str:
     )
 
 
+def _moves(chain: Chain, case: str) -> list[str]:
+    """How far the case's reference moves between alignments, where that was measured."""
+    told = (chain.trust.get("floor") or {}).get(case) or {}
+    floor = told.get("floor_mae_hu")
+    return [] if floor is None else [f"reference between alignments {fixed(floor, 0)}"]
+
+
 def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> str:
-    reference = references_of(scores)[0]
-    lines = pick(scores, metric=MAE, reference=reference)
+    lines = pick(scores, metric=MAE)
+    reference = references_of(lines)[0]
+    lines = pick(lines, reference=reference)
     rows = [
         Dots(
             METHODS.get(method, method),
@@ -147,6 +155,6 @@ def _case(chain: Chain, name: str, rank: int, mae_hu: float, strip: Strip) -> Sc
         region=first.region,
         fold=first.fold,
         mae_hu=fixed(mae_hu, 1),
-        others=", ".join(others),
+        others=", ".join([*others, *_moves(chain, name)]),
         strip=strip,
     )

@@ -101,6 +101,8 @@ PARTS = {
     "dice_": ("Dice of structures", 2),
     "surface_dice_": ("Surface Dice of structures", 2),
     "hd95_mm_": ("95th centile Hausdorff distance of structures [mm]", 1),
+    "surrogate_": ("Dose surrogates: path length, proton range, radiograph; no dose [mm]", 2),
+    "source_": ("Agreement with the source scan itself, without any CT", 2),
     "structure_mae_hu_": ("MAE inside structures [HU]", 0),
     "structure_me_hu_": ("ME inside structures [HU]", 0),
     "mae_hu_": ("MAE by HU band of the reference [HU]", 0),
@@ -133,7 +135,7 @@ def _part_table(lines: Sequence[Score], prefix: str, caption: str, digits: int) 
     return Table(f"{caption}; – where no patient has it", columns, rows)
 
 
-SHORT = {"registered": "registered CT", "truth": "true CT"}
+SHORT = {"registered": "registered CT", "truth": "true CT", "source": "source scan"}
 """References as a cell names them."""
 
 

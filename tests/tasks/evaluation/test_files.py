@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from data.faults import DataFault, Fault, UsageFault
-from tasks.evaluation.files import evaluate_files
+from data.files import canonical_json
+from tasks.evaluation.document import json_schema
+from tasks.evaluation.files import Extras, evaluate_files
 
 SHAPE = (12, 30, 28)
 
@@ -85,13 +89,66 @@ def test_segmentations_are_compared_by_name_and_a_missing_one_costs(files, array
     save(folder / "reference" / "bone.nii.gz", bone.astype(np.uint8))
     save(folder / "reference" / "fat.nii.gz", fat.astype(np.uint8))
     save(folder / "prediction" / "bone.mha", np.roll(bone, 1, axis=1).astype(np.uint8))
-    scores = evaluate_files(**files, segmentations=folder)["structures"]["scores"]
+    scores = evaluate_files(**files, extras=Extras(folder))["structures"]["scores"]
     assert 0.8 < scores["dice_bone"] < 1
     assert scores["hd95_mm_bone"] == pytest.approx(1.5)
     assert scores["dice_fat"] == 0
     assert scores["hd95_mm_fat"] == pytest.approx(np.linalg.norm(np.array(SHAPE) * [3, 1.5, 1.5]))
-    published = evaluate_files(**files, segmentations=folder, policy="as_published")
+    published = evaluate_files(**files, extras=Extras(folder, policy="as_published"))
     assert published["structures"]["scores"]["hd95_mm_fat"] is None
+
+
+def test_everything_that_applies_is_in_a_document_that_its_schema_accepts(files, arrays, tmp_path):
+    reference, prediction, mask = arrays
+    folder = tmp_path / "seg"
+    labels = (reference == 800) + 2 * ((reference == -100) & (mask > 0))
+    for side in ("reference", "prediction", "source"):
+        save(folder / f"{side}.nii.gz", labels.astype(np.uint8))
+    (folder / "labels.json").write_text('{"1": "femur", "2": {"name": "fat"}}')
+    gy = np.where(mask, 50 + reference / 100, 0).astype(np.float32)
+    extras = Extras(
+        segmentations=folder,
+        source=save(
+            tmp_path / "mr.mha", (1000 - np.clip(prediction, -900, 900)).astype(np.float32)
+        ),
+        dose_prediction=save(tmp_path / "d1.mha", gy * np.float32(1.01)),
+        dose_reference=save(tmp_path / "d2.mha", gy),
+        target="femur",
+        prescription_gy=55.0,
+    )
+    told = evaluate_files(**files, extras=extras)
+    jsonschema.validate(json.loads(canonical_json(told)), json_schema())
+    assert {"structures", "source", "dose"} < set(told)
+    assert told["structures"]["scores"]["completeness_bone"] == 1
+    assert told["structures"]["scores"]["structure_mae_hu_femur"] == pytest.approx(
+        np.abs(prediction - reference)[reference == 800].mean()
+    )
+    assert told["source"]["scores"]["source_dice_femur"] == 1
+    assert told["source"]["scores"]["source_offset_mm"] == 0
+    assert told["dose"]["gamma_pass_percent"] == {"2%/2mm": 100, "3%/3mm": 100}
+    means = [told["dose"]["dvh"][side]["femur"]["mean_gy"] for side in ("prediction", "reference")]
+    assert means[0] == pytest.approx(1.01 * means[1], rel=1e-6)
+    assert told["dose"]["conformity"]["reference"] == 1
+    assert not any(found["suspect"] for found in told["checks"] if found["check"] != "mask_air")
+
+
+def test_the_schema_in_the_docs_is_the_one_that_is_written():
+    docs = Path(__file__).resolve().parents[3] / "docs" / "evaluation.schema.json"
+    assert docs.read_text() == canonical_json(json_schema())
+
+
+def test_one_dose_alone_or_a_target_without_prescription_is_a_usage_fault(files):
+    for wrong in ({"dose_reference": files["mask"]}, {"target": "femur"}):
+        with pytest.raises(UsageFault):
+            Extras(**wrong)
+
+
+def test_curves_of_the_clinic_change_the_surrogates(files):
+    usual = evaluate_files(**files)["scores"]
+    flat = {"electron_density": ((-1000.0, 0.5), (3000.0, 0.5))}
+    other = evaluate_files(**files, extras=Extras(curves=flat))["scores"]
+    assert other["surrogate_wepl_mae_mm"] == pytest.approx(0)
+    assert other["surrogate_range_mae_mm"] == usual["surrogate_range_mae_mm"] > 0
 
 
 def fault(files, **changes):
@@ -155,7 +212,7 @@ def test_a_missing_reference_or_folder_is_named(files, tmp_path):
     absent = tmp_path / "absent.nii.gz"
     assert str(absent) in str(fault(files, reference=absent))
     assert str(tmp_path / "nowhere" / "reference") in str(
-        fault(files, segmentations=tmp_path / "nowhere")
+        fault(files, extras=Extras(tmp_path / "nowhere"))
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from tasks.evaluation.checks import CHECKS
+from tasks.evaluation.evidence import Evidence, examine
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import masked_pair
 from tasks.evaluation.params import EvaluationParams
@@ -45,6 +49,74 @@ def scores(hu, prediction, body):
         found |= METRICS.build(name, {})(pair).values
     truth, seen = by_threshold(hu, body, RULES), by_threshold(prediction, body, RULES)
     return found | dict(compare_structures(truth, seen, spacing_mm=SPACING_MM).values)
+
+
+def suspects(hu, prediction, body):
+    """Names of the checks that do not believe the prediction."""
+    pair = masked_pair(hu, prediction, body, spacing_mm=SPACING_MM)
+    return {f.check for f in examine(Evidence(pair, hu), CHECKS.names()) if f.suspect}
+
+
+def erased(honest, hu):
+    gone = honest.copy()
+    gone[16:24][hu[16:24] > 300] = 50
+    return gone
+
+
+def another_patient(hu):
+    """Wider lungs elsewhere, the spine to one side: the same tissues in about the same amounts."""
+    return np.where(hu > -900, np.roll(np.roll(hu, 9, axis=2)[:, ::-1], 4, axis=1), -1000)
+
+
+FRAUDS = {
+    "blurred": ("detail", lambda hu, honest: gaussian_filter(hu, (0.7, 1.8, 1.8))),
+    "CT of another patient": ("identity", lambda hu, honest: another_patient(hu)),
+    "one vertebra erased": ("lost_structure", lambda hu, honest: erased(honest, hu)),
+    "shifted 3 mm": ("offset", lambda hu, honest: np.roll(honest, 3, axis=2)),
+    "bones clipped": ("bone_range", lambda hu, honest: np.minimum(honest, 150)),
+    "learned by heart": ("copied", lambda hu, honest: np.where(hu > -200, hu, honest)),
+}
+
+
+@pytest.mark.parametrize("fraud", FRAUDS)
+def test_every_fraud_on_the_image_is_caught_by_its_named_check(patient, honest, fraud):
+    hu, body = patient
+    check, commit = FRAUDS[fraud]
+    assert check in suspects(hu, np.where(body, commit(hu, honest), -1000), body)
+
+
+def test_an_honest_model_is_suspected_of_nothing(patient, honest):
+    hu, body = patient
+    assert suspects(hu, honest, body) == set()
+
+
+def test_scoring_only_the_easy_slices_is_caught_by_the_cover_of_the_mask(patient, honest):
+    hu, body = patient
+    easy = body.copy()
+    easy[:14] = False
+    assert suspects(hu, honest, easy) == {"mask_cover"}
+
+
+def test_scoring_outside_the_body_is_caught_by_the_air_in_the_mask(patient, honest):
+    hu, body = patient
+    assert "mask_air" in suspects(hu, honest, np.ones_like(body))
+
+
+@pytest.mark.parametrize("name", CHECKS.names())
+def test_every_check_survives_a_pair_without_anatomy(name):
+    flat = np.full((6, 9, 9), -1000.0)
+    found = CHECKS.build(name, {})(Evidence(masked_pair(flat, flat + 1), flat))
+    assert found.check == name
+    assert found.value is None or np.isfinite(found.value)
+    assert found.told
+
+
+def test_the_table_of_frauds_in_the_docs_names_checks_that_exist():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text()
+    for check in CHECKS.names():
+        assert f"`{check}`" in page, check
+    for code in ("test-case-seen", "test-scan-seen"):
+        assert f"`{code}`" in page, code
 
 
 def test_one_erased_vertebra_hides_from_mae_but_not_from_the_bone_band(patient, honest):

@@ -180,7 +180,7 @@ def test_a_second_run_predicts_nothing_and_leaves_the_same_bytes(
     out = workspace / "artefacts" / "evaluation"
     run(context, QUICK)
     first = content_hash(out)
-    monkeypatch.setattr("tasks.evaluation.predict.predict_hu", None)
+    monkeypatch.setattr("tasks.evaluation.predict.predict_scan", None)
     run(context, QUICK)
     assert content_hash(out) == first
 
@@ -188,7 +188,7 @@ def test_a_second_run_predicts_nothing_and_leaves_the_same_bytes(
 def test_another_metric_or_interval_predicts_nothing_again(workspace, context_of, monkeypatch):
     context = context_of(workspace)
     run(context, QUICK)
-    monkeypatch.setattr("tasks.evaluation.predict.predict_hu", None)
+    monkeypatch.setattr("tasks.evaluation.predict.predict_scan", None)
     run(context, EvaluationParams(metrics=("me_hu",)))
     monkeypatch.setattr("tasks.evaluation.score.Scorer", None)
     run(context, EvaluationParams(metrics=("me_hu",), bootstrap_draws=100))
@@ -232,6 +232,37 @@ def test_a_network_that_says_it_saw_the_patient_is_not_believed_blind(workspace)
         read_folds(training)
 
 
+def test_a_training_scan_under_another_name_is_never_tested(workspace, context_of):
+    registration = workspace / "artefacts" / "registration"
+    for name in ("source.zarr", "mask.zarr"):  # HN-01 came in twice, once called TH-01's name
+        shutil.rmtree(registration / "HN-02_mr" / name)
+        shutil.copytree(registration / "HN-01_mr" / name, registration / "HN-02_mr" / name)
+    with pytest.raises(MachineFault) as caught:
+        run(context_of(workspace), QUICK)
+    assert caught.value.code == "test-scan-seen"
+    assert "HN-02_mr" in str(caught.value)
+
+
+def test_what_stands_beside_the_scores_names_cases_and_checks(evaluated, table):
+    told = json.loads((evaluated / "trust.json").read_text())
+    assert {row["case"] for row in told["suspects"]}  # untrained networks are not believed
+    assert set(told["unlike"]) == {path.parent.name for path in evaluated.glob("*/scores.json")}
+    assert told["floor"] == {}
+    assert told["uncertainty"]["mr"]["registered"]["coverage"] == {}  # four patients are too few
+    checks = json.loads((evaluated / "HN-01_mr" / "scores.json").read_text())["checks"]
+    assert [found["check"] for found in checks] == list(PARAMS.checks)
+    offsets = values(table, method="registered", reference="source", metric="source_offset_mm")
+    assert set(offsets.values()) == {1.5}  # the moved CT lies one row beside its source
+    assert values(table, method="model", metric="surrogate_range_p95_mm", reference="truth")
+
+
+def test_methods_are_ranked_on_the_cases_they_share(summary):
+    told = summary["ranking"]["mr"]["truth"]
+    assert told["n"] == 4
+    assert set(told["corrected"]) == {"model", "constant", "lookup", "unregistered"}
+    assert sum(told["first_share"].values()) == pytest.approx(1)
+
+
 def test_cases_of_a_fold_without_network_are_listed_not_lost(workspace, context_of):
     shutil.rmtree(workspace / "artefacts" / "training" / "mr_fold1")
     run(context_of(workspace), QUICK)
@@ -258,6 +289,11 @@ def test_a_patient_whose_scan_is_blank_is_excluded_and_the_others_are_scored(wor
 
 def test_flips_at_test_time_change_the_prediction(workspace, context_of, evaluated):
     run(context_of(workspace), QUICK.model_copy(update={"tta": True}))
+    spread = read_volume(workspace / "artefacts" / "evaluation" / "HN-01_mr" / "sd.zarr").array
+    assert spread.max() > 1
+    told = json.loads((workspace / "artefacts/evaluation/trust.json").read_text())
+    calibration = told["uncertainty"]["mr"]["truth"]["calibration"]
+    assert [level for level, _ in calibration["observed"]] == [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
     folder = workspace / "artefacts" / "evaluation" / "HN-01_mr" / "sct.zarr"
     other = read_volume(evaluated / "HN-01_mr" / "sct.zarr").array
     assert (read_volume(folder).array != other).any()

@@ -84,6 +84,8 @@ def write_case(folder, seed: int) -> None:
     array = random.normal(100, 20, grid.shape).astype(np.float32)
     write_volume(folder / "source.zarr", Volume(array, grid, Modality.MR))
     write_volume(folder / "mask.zarr", Volume(inside, grid, Modality.MASK))
+    ct = np.where(inside > 0, 40 + 2 * (array - 100), -1000).astype(np.int16)
+    write_volume(folder / "ct.zarr", Volume(ct, grid, Modality.CT))
     name = folder.name
     case = {
         "case": name, "patient": name.split("_")[0], "task": "mr", "region": "thorax",
@@ -184,6 +186,8 @@ def make_release(out, artefacts, *, folds, params=None, refusal=None):
     for fold in folds:
         folders[f"fold{fold}"] = artefacts / "training" / f"mr_fold{fold}"
         folders[f"case{fold}"] = artefacts / "registration" / "P3_mr"
+    for number, case in enumerate(("P1_mr", "P2_mr")):
+        folders[f"seen{number:03d}"] = artefacts / "registration" / case
     settings = json.loads(ExportParams(**(params or {})).model_dump_json())
     release_task(
         out=out,

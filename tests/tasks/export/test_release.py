@@ -11,8 +11,9 @@ from data.faults import DataFault
 from data.files import content_hash
 from data.store import read_volume
 from tasks.export.params import ParityParams
-from tasks.export.parity import Parity, check_parity, compare, real_windows
+from tasks.export.parity import Parity, check_parity, compare
 from tasks.export.release import release_task
+from tasks.export.windows import case_windows
 from tasks.prediction.release import open_release
 from tasks.prediction.runtime import onnx_runners
 from tasks.prediction.sliding import predict_hu
@@ -21,8 +22,9 @@ from tasks.training.runner import torch_runner
 
 def test_a_release_holds_what_predict_needs_and_its_checksums_hold(released):
     folder = released
-    assert {path.name for path in folder.iterdir()} == {
-        "card.json", "checksums.json", "model.json",
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
+        "card.json", "card.html", "checksums.json", "domain.json", "model.json",
+        "configs/metadata.json", "docs/README.md",
         "fold0.onnx", "fold0.safetensors", "fold1.onnx", "fold1.safetensors",
     }  # fmt: skip
     assert [member.fold for member in open_release(folder).description.members] == [0, 1]
@@ -46,7 +48,7 @@ def test_releasing_again_gives_the_same_bytes(release_of, released):
 
 
 def test_case_and_patient_names_stay_in_the_pipeline(released):
-    for file in released.iterdir():
+    for file in (path for path in released.rglob("*") if path.is_file()):
         for name in (b"P1_mr", b"P2_mr", b"P3_mr", b'"P1"'):
             assert name not in file.read_bytes(), file.name
 
@@ -60,7 +62,9 @@ def test_the_card_says_what_it_was_made_of(released):
     assert any("registration" in caveat for caveat in card["caveats"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
     assert [fold["validation_mae_hu"] for fold in card["folds"]] == [90.0, 91.0]
-    assert all(fold["parity"]["max_difference"] < 1e-4 for fold in card["folds"])
+    for fold in card["folds"]:
+        assert set(fold["parity"]) == {"onnx", "safetensors"}
+        assert all(parity["max_difference"] < 1e-4 for parity in fold["parity"].values())
     assert card["regularizers"] == [{"name": "cutout", "weight": 1.0}]
 
 
@@ -103,9 +107,7 @@ def test_no_trained_fold_is_a_fault_of_the_data(tmp_path, facts):
 def test_a_difference_in_any_window_is_found(artefacts, describe):
     model = describe()
     case = artefacts / "registration" / "P3_mr"
-    inputs = real_windows(
-        read_volume(case / "source.zarr"), read_volume(case / "mask.zarr"), model, 4
-    )
+    inputs = case_windows(case, model, 4).inputs
     network = torch_runner(artefacts / "training/mr_fold0")
 
     def off(given):

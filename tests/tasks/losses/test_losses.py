@@ -17,10 +17,10 @@ def loss(request):
     return LOSSES.build(request.param, {})
 
 
-@pytest.fixture
-def pair():
+@pytest.fixture(params=[(2, 1, 8, 8), (2, 1, 3, 6, 5)], ids=["plane", "volume"])
+def pair(request):
     rng = torch.Generator().manual_seed(0)
-    return [torch.rand((2, 1, 8, 8), generator=rng, dtype=torch.float64) for _ in range(3)]
+    return [torch.rand(request.param, generator=rng, dtype=torch.float64) for _ in range(3)]
 
 
 def test_is_zero_when_the_prediction_is_right(loss, pair):

@@ -19,8 +19,9 @@ from data.writers.dicom import write_series
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.patient import check_scan
 from tasks.prediction.normalise import scale_source, unscale_target
-from tasks.prediction.predict import predict_file
-from tasks.prediction.prepare import on_grid, prepare
+from tasks.prediction.predict import Means, predict_file
+from tasks.prediction.prepare import prepare
+from tasks.prediction.slabs import on_grid
 from tasks.registration.geometry import working_grid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,7 +132,11 @@ def test_the_uncertainty_map_is_the_spread_of_the_folds(
     release, scan_file, patient, model, tmp_path
 ):
     predict_file(
-        release, scan_file, tmp_path / "sct.mha", uncertainty=tmp_path / "sd.mha", tta=False
+        release,
+        scan_file,
+        tmp_path / "sct.mha",
+        uncertainty=tmp_path / "sd.mha",
+        means=Means(tta=False),
     )
     got = read_scan(tmp_path / "sd.mha", Modality.CT)
     body = prepare(patient, None, model).body.array > 0
@@ -217,7 +222,9 @@ def test_a_real_mr_goes_from_dicom_to_dicom_at_its_own_geometry(
 ):
     scan = shared_data / "sts_mr_ct" / "STS_002" / "MR_T1_dicom"
     folder = make_release(tmp_path / "release", model, (0.3,))
-    result = predict_file(folder, scan, tmp_path / "sct", dicom_reference=scan, tta=False)
+    result = predict_file(
+        folder, scan, tmp_path / "sct", dicom_reference=scan, means=Means(tta=False)
+    )
     got = read_scan(tmp_path / "sct")
     assert got.modality is Modality.CT
     assert got.grid.is_close(read_scan(scan).grid)

@@ -39,10 +39,10 @@ def test_edge_voxels_are_repeated_outside_the_scan():
     np.testing.assert_array_equal(got[0], got[1])
 
 
-def test_a_window_shrinks_to_the_next_multiple_of_the_divisor_on_a_small_scan(model):
+def test_a_scan_smaller_than_the_patch_is_seen_as_training_saw_it(model):
     windows = plan_windows((6, 21, 100), model, 0.5)
-    assert [axis.size for axis in windows.axes] == [1, 24, 32]
-    assert windows.axes[1].starts == (-1,)
+    assert [axis.size for axis in windows.axes] == [1, 32, 32]
+    assert windows.axes[1].starts == (-5,)  # as a training patch around the middle starts
 
 
 def test_3d_windows_are_boxes_with_one_channel(model):
@@ -69,4 +69,4 @@ def test_a_scan_smaller_than_one_deepest_voxel_cannot_be_normalised():
     )  # fmt: skip
     windows = plan_windows((3, 4, 3), model, overlap=0.5)
     (first, *_) = windows.needed(np.ones((3, 4, 3), bool))
-    assert windows.read(np.zeros((3, 4, 3), np.float32), first).shape == (1, 4, 8)
+    assert windows.read(np.zeros((3, 4, 3), np.float32), first).shape == (1, 8, 16)

@@ -15,7 +15,7 @@ from tasks.registration.methods import METHODS
 from tasks.registration.pair import register_files
 from tasks.registration.params import RegistrationParams
 
-QUICK = {"voxels_mm": [8, 5], "iterations": [12, 6]}
+QUICK = {"factors": [2, 1], "iterations": [12, 6]}
 
 
 class Slopes(torch.nn.Module):
@@ -55,7 +55,7 @@ def test_every_engine_method_registers_a_case_and_its_files_agree(engine_case, k
 
 
 def test_the_network_is_named_by_its_content_not_by_its_path(stored, arguments, network, tmp_path):
-    options = {"voxels_mm": [8], "iterations": [2]}
+    options = {"factors": [2], "iterations": [2]}
     preset = arguments()["preset"]
     preset["rigid"]["iterations"] = [10, 10, 10]
     changes = {"method": "impact", "method_options": options, "preset": preset}
@@ -70,10 +70,9 @@ def test_the_network_is_named_by_its_content_not_by_its_path(stored, arguments, 
     [
         ("impact", {}, "use method 'mind'"),
         ("impact", {"network": "nowhere.pt"}, "nowhere.pt"),
-        ("mind", {"voxel_mm": [1]}, "did you mean 'voxels_mm'"),
-        ("mind", {"voxels_mm": [4, 8]}, "coarse first"),
-        ("mind", {"iterations": [5]}, "one positive number for each"),
+        ("mind", {"factor": [1]}, "did you mean 'factors'"),
         ("mind", {"similarity": {"radios": 1}}, "did you mean 'radius'"),
+        ("mind", {"start": "concave"}, "start is one of"),
         ("mind", {"deformation": {"grid_mm": 3}}, "has a name"),
         ("mind", {"penalties": [{"name": "bending"}]}, "weight of at least 0"),
         ("mind", {"penalties": [{"name": "bendin", "weight": 1}]}, "did you mean 'bending'"),

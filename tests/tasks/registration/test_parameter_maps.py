@@ -79,9 +79,9 @@ def test_a_limb_takes_the_abdomens_weights():
     assert usual_preset("mr", "other") == "mr_AB"
     assert usual_preset("cbct", "head-neck", demo=True) == "cbct_HN_demo"
     assert {usual_preset(t, r, demo=d) for t in ("mr", "cbct")
-            for r in ("head-neck", "thorax", "abdomen", "other") for d in (False, True)} == set(
-        PRESETS
-    )  # fmt: skip
+            for r in ("head-neck", "thorax", "abdomen", "other") for d in (False, True)} == {
+        name for name in PRESETS if name != "tiny"  # for tests of the chain alone
+    }  # fmt: skip
 
 
 def test_a_misspelt_preset_names_the_nearest():

@@ -17,8 +17,8 @@ from tasks.registration.initial import after, read_initial
 from tasks.registration.methods import METHODS
 from tasks.registration.pair import register_files
 
-DENSE = {"deformation": {"name": "dense"}, "voxels_mm": [8], "iterations": [8]}
-SPLINE = {"voxels_mm": [8], "iterations": [8]}
+DENSE = {"deformation": {"name": "dense"}, "factors": [2], "iterations": [8]}
+SPLINE = {"factors": [2], "iterations": [8]}
 CASES = [("elastix_mi", {}), ("mind", DENSE)] + [
     (name, SPLINE) for name in METHODS.names() if name not in ("elastix_mi", "impact")
 ]

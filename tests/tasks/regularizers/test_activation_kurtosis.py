@@ -81,6 +81,7 @@ def survives_four_bits(problem):
     return four_bit_error(problem, 0.1) < 0.5 * four_bit_error(problem, 0.0)
 
 
+@pytest.mark.claim
 def test_features_survive_four_bits(problem):
     """The paper's claim: without outlier channels, few bits do."""
     assert survives_four_bits(problem)

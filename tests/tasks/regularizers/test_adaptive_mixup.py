@@ -88,6 +88,7 @@ def avoids_contradictions(problem):
     return after < 0.7 * before and moved > 0.25
 
 
+@pytest.mark.claim
 def test_the_policy_learns_to_avoid_mixtures_that_contradict_the_data(problem):
     """The paper's claim: the learned policy keeps clear of manifold intrusion, and still mixes."""
     assert avoids_contradictions(problem)

@@ -105,6 +105,7 @@ def forgets_the_nuisance(problem):
     return known < 0.6 * plainly_known and error < 0.1
 
 
+@pytest.mark.claim
 def test_what_does_not_predict_is_forgotten(problem):
     """The paper's claim: a minimal sufficient representation."""
     assert forgets_the_nuisance(problem)

@@ -84,6 +84,7 @@ def keeps_bone_apart(problem):
     return likeness_of_bone(problem, 0.5) < likeness_of_bone(problem, 0.0) - 0.3
 
 
+@pytest.mark.claim
 def test_rare_bone_does_not_collapse_into_soft_tissue(problem):
     """The paper's claim: minority features are kept from collapsing into the majority's."""
     assert keeps_bone_apart(problem)

@@ -44,6 +44,7 @@ def test_impossible_squares_are_refused(problem, options):
         problem("cutout", **options)
 
 
+@pytest.mark.claim
 def test_a_model_learns_to_use_the_surroundings(problem):
     """The paper's claim: less reliance on single features, more on the context.
 

@@ -98,6 +98,7 @@ def late_dropout_generalises(problem):
     return late < 0.7 * plain
 
 
+@pytest.mark.claim
 def test_late_dropout_helps_a_model_that_overfits(problem):
     """The paper's claim for overfitting models: learn first, regularize afterwards."""
     assert late_dropout_generalises(problem)

@@ -127,6 +127,7 @@ def fits_fewer_wrong_targets(problem):
     return error_on_wrong_targets(problem, 3.0) < 0.8 * error_on_wrong_targets(problem, 0.0)
 
 
+@pytest.mark.claim
 def test_fewer_wrong_targets_are_memorised_than_by_plain_training(problem):
     """The paper's claim: the progress of early learning is kept against the wrong targets."""
     assert fits_fewer_wrong_targets(problem)

@@ -103,6 +103,7 @@ def is_richer_than_plain(problem):
     return effective_scale(problem, 0.5) < 0.95 * effective_scale(problem, 0.0)
 
 
+@pytest.mark.claim
 def test_a_diagonal_network_moves_to_the_rich_regime(problem):
     """The paper's claim, and that the forward difference does it more strongly."""
     assert is_richer_than_plain(problem)

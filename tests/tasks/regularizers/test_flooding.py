@@ -69,6 +69,7 @@ def floats_in_a_flat_place(problem):
     return x**2 + y**2 < 8
 
 
+@pytest.mark.claim
 def test_the_floating_loss_finds_flatter_places(problem):
     """The paper's claim: flooding is gradient regularization in disguise."""
     assert floats_in_a_flat_place(problem)

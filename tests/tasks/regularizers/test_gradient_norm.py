@@ -106,6 +106,7 @@ def sharpness_reached(problem, method, weight):
     return float((theta.detach() ** 2).sum())
 
 
+@pytest.mark.claim
 @pytest.mark.parametrize("method", ["exact", "finite_difference"])
 def test_full_batch_descent_ends_in_a_flatter_minimum(problem, method):
     """The paper's claim: the explicit penalty does what the noise of small batches would do."""

@@ -136,6 +136,7 @@ def finds_the_strength(problem):
     return gap < 0.1 * first_gap
 
 
+@pytest.mark.claim
 def test_the_strength_is_found_while_the_weights_are_still_moving(problem):
     """The paper's claim: strengths can be updated before the weights have converged."""
     assert finds_the_strength(problem)

@@ -98,6 +98,7 @@ def soft_thresholded(values):
     return values == pytest.approx([2.5, 0.5, 0.0], abs=0.12)
 
 
+@pytest.mark.claim
 def test_the_minimiser_is_that_of_the_nuclear_norm(problem):
     """The paper's theorem: both penalties have one minimiser; singular values soft-thresholded."""
     assert soft_thresholded(singular_values_reached(problem, 0.5))

@@ -120,6 +120,7 @@ def has_flatter_features(problem):
     return spread(0.5) < 0.85 * spread(0.0)
 
 
+@pytest.mark.claim
 def test_features_vary_in_fewer_directions_within_a_tissue(problem):
     """The paper's claim: representations are flattened, fewer directions of variance."""
     assert has_flatter_features(problem)

@@ -98,6 +98,7 @@ def is_more_linear_between_samples(problem):
     return mixed < 0.75 * plain
 
 
+@pytest.mark.claim
 def test_the_network_is_more_linear_between_samples(problem):
     """The paper's claim: mixup demands local linearity off the data manifold."""
     assert is_more_linear_between_samples(problem)

@@ -108,6 +108,7 @@ def preserves_the_geometry(problem):
     return shared_neighbours(problem, 1.0) > shared_neighbours(problem, 0.0) + 0.1
 
 
+@pytest.mark.claim
 def test_neighbours_in_the_ct_are_neighbours_in_the_features(problem):
     """The paper's claim: the neighbourhood geometry is preserved, with few pairs."""
     assert preserves_the_geometry(problem)

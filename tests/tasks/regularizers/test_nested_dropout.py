@@ -73,6 +73,7 @@ def is_ordered(problem):
     return part_explained_by_the_first_quarter(problem, 1.0) > 0.85
 
 
+@pytest.mark.claim
 def test_features_come_out_ordered_by_importance(problem):
     """The paper's claim: the first features carry most of what matters."""
     assert is_ordered(problem)

@@ -55,6 +55,7 @@ def trained_lengths(problem, weight):
     return small.model[0].weight.detach().flatten(1).norm(dim=1)
 
 
+@pytest.mark.claim
 def test_long_and_short_filters_are_steered_to_length_one(problem):
     """The paper's claim: the weight matrix is smoothly steered towards the oblique manifold."""
     assert (trained_lengths(problem, 1.0) - 1).abs().max() < 0.1

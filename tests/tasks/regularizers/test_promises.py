@@ -94,6 +94,9 @@ def test_the_same_batch_twice_has_the_same_objective(name, problem):
         source=torch.cat([batch.source] * 2),
         target=torch.cat([batch.target] * 2),
         mask=torch.cat([batch.mask] * 2),
+        regions=batch.regions * 2,
+        cases=batch.cases * 2,
+        starts=batch.starts * 2,
     )
     once, twice = small.objective(), small.objective(small.step(batch=doubled))
     torch.testing.assert_close(once, twice)

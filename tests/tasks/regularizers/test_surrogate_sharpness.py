@@ -96,6 +96,7 @@ def is_flatter_on_unseen(problem):
     return rise_on_unseen(problem, 0.5) < 0.9 * rise_on_unseen(problem, 0.0)
 
 
+@pytest.mark.claim
 def test_less_sharpness_where_trained_is_less_sharpness_on_unseen_data(problem):
     """The paper's theorem: the generalised sharpness is bounded by the empirical one."""
     assert is_flatter_on_unseen(problem)

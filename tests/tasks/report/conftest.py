@@ -187,13 +187,61 @@ class Tree:
             write_whole(out / case / "scores.json", canonical_json({"case": case}))
             rows += self.scores(case)
         write_whole(out / "summary.json", canonical_json(self.summary()))
+        write_whole(out / "trust.json", canonical_json(self.trust()))
+        self.study()
         columns = ("case", "patient", "task", "region", "fold", "method", "reference", "metric")
         write_table(out / "scores.csv", (*columns, "value"), rows)
+
+    def study(self) -> None:
+        out = self.folder("study")
+        cells = {("elastix_mi", "elastix_mi"): 67.0, ("elastix_mi", "impact"): 68.3,
+                 ("impact", "elastix_mi"): 72.5, ("impact", "impact"): 63.6}  # fmt: skip
+        rows = [
+            {"trained_on": own, "scored_on": scorer, "cases": 3, "mean": mean}
+            for (own, scorer), mean in cells.items()
+        ]
+        write_table(out / "matrix.csv", list(rows[0]), rows)
+        bias = {"scored_on": "impact", "other": "elastix_mi", "difference": -4.7}
+        bias |= {"low": -6.1, "high": -3.2}
+        write_table(out / "bias.csv", list(bias), [bias])
+
+    def trust(self) -> dict:
+        """As ``tasks/evaluation/trust.py`` writes it: one suspect case, one unlike scan."""
+        covered = {"nominal": 0.9, "value": 0.81, "n": 6, "low": 0.75, "high": 0.86,
+                   "holds": False, "half_width": 113.0}  # fmt: skip
+        few = covered | {"n": 3, "low": None, "high": None, "holds": None}
+        suspect = {"case": self.cases()[0], "check": "lost_structure", "value": 3.21, "limit": 0.5}
+        suspect |= {"unit": "ml", "suspect": True, "told": "largest piece of bone with none near"}
+        like = {"distance": 0.8, "limit": 2.0, "unlike": False, "because": "q1"}
+        unlike = dict.fromkeys(self.cases(), like)
+        unlike[self.cases()[1]] = like | {"distance": 9.1, "unlike": True, "because": "noise"}
+        floor = {"pairs": {"chain | again": {"mae_hu": 21.0, "me_hu": 0.1}}}
+        floor |= {"floor_mae_hu": 21.0, "worst_mae_hu": 21.0}
+        mr = {"nominal": 0.9, "guarantee": "mean", "coverage": {"all": covered, "bone": few}}
+        mr |= {"by_region": {"thorax": {"all": few}, "abdomen": {}}}
+        mr["calibration"] = {"observed": [[0.5, 0.3], [0.9, 0.6]], "factor": [[0.9, 4.0]]}
+        mr |= {"retention": [[0.5, 20.0, 5.0], [1.0, 50.0, 50.0]], "retention_gain": 0.4}
+        nothing = {"nominal": 0.9, "guarantee": "mean", "coverage": {}, "by_region": {}}
+        return {
+            "schema": "synthct-trust/1",
+            "suspects": [suspect],
+            "unlike": unlike,
+            "floor": {self.cases()[0]: floor},
+            "uncertainty": {"mr": {"registered": mr}, "cbct": {"registered": nothing}},
+        }
 
     def summary(self) -> dict:
         told = {"value": 0.52, "n": 3, "low": 0.41, "high": 0.63}
         profile = {"name": "synthrad2025_container", "low_hu": -1024.0, "high_hu": 3071.0}
         summary = {"profile": profile, "ratio": {"mr": {"registered": {"model_over_lookup": told}}}}
+        ranks = {
+            "n": 3,
+            "metrics": ["mae_hu", "ms_ssim"],
+            "corrected": {"model": 1.0, "lookup": 2.0},
+        }
+        ranks |= {"as_published": {"model": 1.5, "lookup": 1.5}}
+        ranks |= {"first_share": {"model": 1.0, "lookup": 0.0}}
+        summary["ranking"] = {"mr": {"registered": ranks}}
         if self.synthetic:
             summary["registration_bias"] = {"mr": {"n": 3, "reference_mae_hu": 21.4}}
         return summary

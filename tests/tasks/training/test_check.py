@@ -38,7 +38,7 @@ def test_the_defaults_are_the_published_recipe():
 def test_every_fault_is_told_at_once_with_its_place():
     wrong = params(
         network={"name": "unet_plus_plus", "norm": "layer", "widht": 8},
-        losses=[{"name": "l2"}],
+        losses=[{"name": "hubert"}],
         regularizers=[
             {"name": "cutuot", "weight": 0.5},
             {"name": "cutout", "weight": 1.5, "size_mm": "big"},
@@ -51,7 +51,7 @@ def test_every_fault_is_told_at_once_with_its_place():
     for part in (
         "did you mean 'width'?",
         "norm: Input should be 'batch', 'instance' or 'group', got 'layer'",
-        "losses[0]: no loss is called 'l2'; known: huber, l1",
+        "losses[0]: no loss is called 'hubert'; did you mean 'huber'?",
         "regularizers[0]: no regularizer is called 'cutuot'; did you mean 'cutout'?",
         "size_mm: Input should be a valid number, got 'big'",
         "did you mean 'every'?",

@@ -125,6 +125,7 @@ def check_weights_take_fewer_bits(problem):
     assert fit < 0.01  # the variance of what is fitted is about 3.2
 
 
+@pytest.mark.claim
 def test_the_prior_makes_weights_peaked_and_cheap_at_hardly_any_loss(problem, fails_without):
     """The paper's claim: fewer bits a weight, a smaller shape, the same fit."""
     check_weights_take_fewer_bits(problem)

@@ -97,6 +97,7 @@ def check_bound_is_tight_from_above(problem):
     assert bounds[-1] < 1.05 * truth
 
 
+@pytest.mark.claim
 def test_the_bound_is_above_the_norm_and_tighter_with_more_iterations(problem, fails_without):
     """The paper's claim."""
     check_bound_is_tight_from_above(problem)
@@ -111,6 +112,7 @@ def check_norms_come_down_to_the_threshold(problem, descend):
     assert 0.6 < norm_on_images(module) <= 1.03
 
 
+@pytest.mark.claim
 def test_training_brings_the_layers_norm_below_the_threshold(problem, descend, fails_without):
     check_norms_come_down_to_the_threshold(problem, descend)
     fails_without("gram_lipschitz", check_norms_come_down_to_the_threshold, problem, descend)

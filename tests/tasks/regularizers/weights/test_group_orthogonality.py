@@ -67,6 +67,7 @@ def check_groups_are_orthonormal(problem, descend):
     assert gram[:4, 4:].abs().max().item() > 2 * within
 
 
+@pytest.mark.claim
 def test_filters_of_a_group_become_orthonormal(problem, descend, fails_without):
     """The paper's claim: less redundancy inside groups, while groups stay free of each other."""
     check_groups_are_orthonormal(problem, descend)

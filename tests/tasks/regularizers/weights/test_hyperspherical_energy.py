@@ -93,6 +93,7 @@ def check_thomson(problem, descend):
     assert cosines.tolist() == pytest.approx([-0.5] * 6, abs=0.01)
 
 
+@pytest.mark.claim
 def test_filters_spread_as_electrons_on_a_sphere(problem, descend, fails_without):
     """The paper's claim, on Thomson's problem, whose answer is known."""
     check_thomson(problem, descend)

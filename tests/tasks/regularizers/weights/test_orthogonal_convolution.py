@@ -98,6 +98,7 @@ def check_convolutions_become_isometric(problem, descend, stride, outputs):
     assert values.max().item() == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.claim
 @pytest.mark.parametrize(("stride", "outputs"), [(1, 1), (1, 4), (2, 3)])
 def test_every_image_keeps_its_length(problem, descend, fails_without, stride, outputs):
     """The paper's claim: penalised convolutions are isometric, or their adjoints are."""

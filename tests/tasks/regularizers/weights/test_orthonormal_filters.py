@@ -103,6 +103,7 @@ def check_errors_arrive_at_full_size(problem, descend):
     assert 0.8 < sizes[0] / sizes[-1] < 1.25
 
 
+@pytest.mark.claim
 def test_errors_no_longer_vanish_on_their_way_to_the_first_layer(problem, descend, fails_without):
     """The paper's claim: orthonormal filters pass the backward error at its length."""
     sizes = errors(problem("orthonormal_filters", model=chain()))

@@ -105,6 +105,7 @@ def check_largest_singular_values_go_to_one(problem, descend):
     assert norm.weight.abs().max().item() == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.claim
 def test_training_holds_the_largest_singular_values_at_one(problem, descend, fails_without):
     """The paper's claim, for layers that start too large and too small."""
     check_largest_singular_values_go_to_one(problem, descend)

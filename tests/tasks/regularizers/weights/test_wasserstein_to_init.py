@@ -71,6 +71,7 @@ def check_scale_stays_while_weights_move(problem, descend):
     assert (moved - start).abs().max().item() > 2 * gap.item()
 
 
+@pytest.mark.claim
 def test_weights_move_while_their_distribution_stays(problem, descend, fails_without):
     """The paper's claim: less restrictive than holding the weights themselves."""
     check_scale_stays_while_weights_move(problem, descend)

@@ -1,0 +1,216 @@
+"""Operations: dispatch, no-op, weak scaling, and where a large cluster bends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from flows.cluster import open_cluster
+from tasks.fanout import OnDask
+
+UNITS = 1000
+WORK_S = 0.2
+"""Processor time of a unit in the weak scaling."""
+
+SIMULATED_UNITS, SIMULATED_WORKERS = 10_000, 64
+MEAN_S = 0.5
+"""Sleep of a simulated unit: a real one takes minutes to hours, which only eases the scheduler."""
+
+
+def measure() -> str:
+    """Each figure beside what it is held to, or a peer in the same run."""
+    root = Path.cwd()
+    dispatch = _dispatch(root)
+    one, two = _weak(root, 1), _weak(root, 2)
+    noop_s, dvc_s = _noop()
+    lines = [
+        "## Overheads",
+        "",
+        "| what | measured | held to |",
+        "|---|---|---|",
+        f"| dispatch, {UNITS} no-work units, 2 workers: ours | {dispatch['ours']:.2f} ms | 20 ms |",
+        f"| the same, Dask's own `map` + `gather` | {dispatch['dask']:.2f} ms | |",
+        f"| ours / Dask's own | {dispatch['ours'] / dispatch['dask']:.2f} | |",
+        f"| run when all is current: `synthct run` | {noop_s:.1f} s | 15 s |",
+        f"| the same, plain `dvc status` | {dvc_s:.1f} s | |",
+        "",
+        "## Weak scaling",
+        "",
+        f"{WORK_S:g} s of processor time a unit, 20 units a worker, `--cluster local`.",
+        "",
+        "| workers | wall [s] | efficiency | held to |",
+        "|---|---|---|---|",
+        f"| 1 | {one:.2f} | 1.00 | |",
+        f"| 2 | {two:.2f} | {one / two:.2f} | 0.90 |",
+        "",
+        f"`sum over cores` check: two plain processes without Dask reach {_two_processes():.2f}.",
+        "",
+        "## A large cluster, simulated",
+        "",
+        f"The real scheduler and up to {SIMULATED_WORKERS} real workers of one thread in one "
+        "process, each declaring a GPU; units sleep a quarter to seven quarters of the mean. The "
+        "workers share the scheduler's core, so this is a lower bound.",
+        "",
+        "| workers | units | mean unit [s] | wall [s] | ideal [s] | busy share | units/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for workers, units, mean_s in (
+        (8, 500, MEAN_S),
+        (32, 2000, MEAN_S),
+        (SIMULATED_WORKERS, SIMULATED_UNITS, MEAN_S),
+        (SIMULATED_WORKERS, 4000, 0.1),
+        (SIMULATED_WORKERS, 4000, 0.02),
+    ):
+        wall = asyncio.run(_simulated(workers, units, mean_s))
+        ideal = units * mean_s / workers
+        lines.append(
+            f"| {workers} | {units} | {mean_s:g} | {wall:.1f} | {ideal:.1f} | {ideal / wall:.2f} "
+            f"| {units / wall:.0f} |"
+        )
+    lines += ["", "GPU figures were not measured: no GPU was at hand."]
+    return "\n".join(lines)
+
+
+def _nothing(number: int) -> int:
+    return number
+
+
+def _spin(_: int) -> None:
+    end_s = time.process_time() + WORK_S
+    while time.process_time() < end_s:
+        pass
+
+
+def _dispatch(root: Path) -> dict[str, float]:
+    from distributed import Client
+
+    with open_cluster("local", workers=2, root=root, variables={}) as cluster:
+        ours = OnDask(str(cluster.scheduler))
+        list(ours(_nothing, range(20), label=str))
+        found: dict[str, list[float]] = {"ours": [], "dask": []}
+        with Client(cluster.scheduler, set_as_default=False) as client:
+            client.gather(client.map(_nothing, range(20), pure=False))
+            for _ in range(3):
+                began_s = time.monotonic()
+                if sum(1 for _ in ours(_nothing, range(UNITS), label=str)) != UNITS:
+                    raise RuntimeError("units were lost")
+                found["ours"].append(time.monotonic() - began_s)
+                began_s = time.monotonic()
+                client.gather(client.map(_nothing, range(UNITS), pure=False))
+                found["dask"].append(time.monotonic() - began_s)
+    return {name: statistics.median(each) / UNITS * 1000 for name, each in found.items()}
+
+
+def _weak(root: Path, workers: int) -> float:
+    with open_cluster("local", workers=workers, root=root, variables={}) as cluster:
+        fan_out = OnDask(str(cluster.scheduler))
+        list(fan_out(_nothing, range(4 * workers), label=str))
+        times = []
+        for _ in range(3):
+            began_s = time.monotonic()
+            list(fan_out(_spin, range(20 * workers), label=str))
+            times.append(time.monotonic() - began_s)
+    return min(times)
+
+
+def _two_processes() -> float:
+    """Weak scaling of the machine itself: the limit of what workers can reach."""
+    script = "from benchmarks.operations import _spin\nfor n in range(20): _spin(n)\n"
+
+    def wall(count: int) -> float:
+        began_s = time.monotonic()
+        running = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(count)]
+        for process in running:
+            process.wait()
+        return time.monotonic() - began_s
+
+    return min(wall(1) for _ in range(2)) / min(wall(2) for _ in range(2))
+
+
+def _noop() -> tuple[float, float]:
+    """(`synthct run`, `dvc status`) in a clone whose lock is as good as current: nothing starts."""
+    with tempfile.TemporaryDirectory(prefix="synthct-bench-") as temporary:
+        root = _toy(Path(temporary))
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        script = (
+            "import io, sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
+            "from flows.project import Project, Step\n"
+            "from flows.running import Means, run_project\n"
+            "steps = tuple(Step(f's{n}', f's{n}', Path(f's{n}.out')) for n in range(7))\n"
+            "built = run_project(Project(Path(sys.argv[1]), 'toy', steps), Means('local'),"
+            " Console(file=io.StringIO()))\nsys.exit(bool(built))\n"
+        )
+        ours = _timed([sys.executable, "-c", script, str(root)], root, environment)
+        dvc = _timed([sys.executable, "-P", "-m", "dvc", "status"], root, environment)
+    return ours, dvc
+
+
+def _toy(root: Path) -> Path:
+    """Seven stages with as many files of code as ours have, all current."""
+    quiet = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    dvc = [sys.executable, "-P", "-m", "dvc"]
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([*dvc, "init", "-q"], cwd=root, check=True, env=quiet)
+    for room in ("tasks", "data"):
+        shutil.copytree(
+            room, root / room, ignore=shutil.ignore_patterns("raw", "artefacts", "__py*")
+        )
+    code = "".join(f"    - {file.relative_to(root)}\n" for file in sorted(root.rglob("*.py")))
+    stages = "".join(
+        f"  s{n}:\n    cmd: echo {n} > s{n}.out\n    deps:\n{code}    outs: [s{n}.out]\n"
+        for n in range(7)
+    )
+    (root / "dvc.yaml").write_text(f"stages:\n{stages}")
+    subprocess.run([*dvc, "repro", "-q"], cwd=root, check=True, env=quiet)
+    return root
+
+
+def _timed(command: list[str], root: Path, environment: dict[str, str]) -> float:
+    times = []
+    for _ in range(3):
+        began_s = time.monotonic()
+        subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.monotonic() - began_s)
+    return statistics.median(times)
+
+
+async def _sleep(number: int, mean_s: float) -> int:
+    await asyncio.sleep(mean_s * (0.25 + 1.5 * (number * 7919 % 1000) / 999))
+    return number
+
+
+async def _simulated(workers: int, units: int, mean_s: float) -> float:
+    """Wall time of the units over so many workers that each run one at a time."""
+    import dask
+    from distributed import Client, Scheduler, Worker
+
+    settings = {
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.worker.memory.target": False, "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False, "distributed.worker.memory.terminate": False,
+        "distributed.admin.low-level-log-length": 0,
+    }  # fmt: skip
+    with dask.config.set(settings):
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+            started = [
+                Worker(scheduler.address, nthreads=1, resources={"GPU": 1}, dashboard=False)
+                for _ in range(workers)
+            ]
+            await asyncio.gather(*started)
+            async with Client(scheduler.address, asynchronous=True, set_as_default=False) as client:
+                began_s = time.monotonic()
+                futures = [
+                    client.submit(_sleep, n, mean_s, resources={"GPU": 1}, pure=False)
+                    for n in range(units)
+                ]
+                await client.gather(futures)
+                wall_s = time.monotonic() - began_s
+            await asyncio.gather(*(worker.close() for worker in started))
+    return wall_s

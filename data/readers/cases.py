@@ -1,0 +1,64 @@
+"""Case folders as the SynthRAD challenges publish them: one patient a folder, scans by name.
+
+``ct.mha`` with ``mr.mha`` or ``cbct.mha`` and ``mask.mha`` (or ``.nii.gz``; Thummerer et al.,
+Med. Phys. 50 (2023) 4664; SynthRAD2025 keeps the layout). Here the layout says the modality, not
+a file name alone: a lone ``cbct.mha`` outside such a folder is not believed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
+_SOURCES = ("mr", "cbct")
+_REGIONS = {"HN": "head-neck", "TH": "thorax", "AB": "abdomen", "B": "other", "P": "other"}
+_NAME = re.compile(r"[12](HN|TH|AB|B|P)[A-Z]\w*")
+
+
+@dataclass(frozen=True)
+class CaseFolder:
+    """One case: where it is, what it is called, and its files.
+
+    Parameters
+    ----------
+    region
+        From a SynthRAD case name (``1HNA001``: task, region, centre, number); None otherwise.
+    scans
+        ``ct`` with ``mr`` or ``cbct``, or both.
+    mask
+        The body mask that was published with it.
+    """
+
+    folder: Path
+    name: str
+    region: str | None
+    scans: Mapping[str, Path]
+    mask: Path | None
+
+
+def case_folders(source: Path) -> list[CaseFolder]:
+    """The case folders at or below a source, sorted by path. Only names are looked at."""
+    if not source.is_dir():
+        return []
+    folders = [source, *sorted(path for path in source.rglob("*") if path.is_dir())]
+    return [case for folder in folders if (case := _case(folder)) is not None]
+
+
+def _case(folder: Path) -> CaseFolder | None:
+    scans = {name: path for name in ("ct", *_SOURCES) if (path := _file(folder, name))}
+    if "ct" not in scans or not scans.keys() & set(_SOURCES):
+        return None
+    match = _NAME.fullmatch(folder.name)
+    region = _REGIONS[match.group(1)] if match else None
+    return CaseFolder(folder, folder.name, region, scans, _file(folder, "mask"))
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    for suffix in _SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    return None

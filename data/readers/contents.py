@@ -1,0 +1,263 @@
+"""A source as rows: each series, image file, structure set, and each file that cannot be read."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from data.faults import DataFault, Fault
+from data.readers.dose import describe_dose
+from data.readers.entries import Entry, entries, walk
+from data.readers.facts import grid_from_json, grid_json, sequence_facts
+from data.readers.faults_only import faults_only
+from data.readers.formats import GRIDS, format_by_name
+from data.readers.ome_zarr import is_ome_zarr
+from data.readers.process.pool import fault_from_json
+from data.readers.series import HEADER_TAGS, Series, group_series, read_slices
+from data.readers.slices import stack
+from data.volume import Grid, Modality, Volume
+
+SCAN, STRUCTURES, DOSE, LOCALIZER, OTHER, BROKEN = (
+    "scan", "structures", "dose", "localizer", "other", "broken",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One thing that lies in a source.
+
+    Parameters
+    ----------
+    kind
+        ``scan``, ``structures``, ``dose``, ``localizer``, ``other`` (DICOM that holds no image of
+        these) or ``broken`` (a file that is damaged).
+    path
+        What to give to ``read_scan``: the folder or zip of a series, or the file.
+    place
+        Where it lies below the source: for people, may hold their names.
+    modality
+        None where the format does not say.
+    series, study, frame
+        UIDs of a DICOM series.
+    files
+        Its files, named below ``path``.
+    header
+        Text of the elements in ``HEADER_TAGS`` of the first slice, those that identify the
+        patient among them: never store or log it.
+    sequence
+        Facts of the acquisition (:func:`data.readers.facts.sequence_facts`).
+    grid
+        None where ``fault`` says why it forms no volume.
+    damaged_beside
+        A damaged file in the same folder: it may have been a slice of this series.
+    """
+
+    kind: str
+    path: Path
+    place: str
+    format: str = "dicom"
+    modality: Modality | None = None
+    series: str = ""
+    study: str = ""
+    frame: str = ""
+    files: tuple[str, ...] = ()
+    header: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    sequence: Mapping[str, Any] = field(default_factory=dict)
+    grid: Grid | None = None
+    fault: Fault | None = None
+    damaged_beside: str = ""
+
+    def read(self, modality: Modality | None = None) -> Volume:
+        """Its voxels; ``modality`` where the format does not say it, or to call a CT a CBCT."""
+        from data.readers import read_scan
+
+        wanted = modality or (None if self.format == "dicom" else self.modality)
+        return read_scan(self.path, wanted, series=self.series, require_finite=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """All plain values."""
+        fault = self.fault
+        return {
+            **vars(self),
+            "path": str(self.path),
+            "modality": str(self.modality) if self.modality else None,
+            "files": list(self.files),
+            "header": dict(self.header),
+            "sequence": dict(self.sequence),
+            "grid": grid_json(self.grid) if self.grid else None,
+            "fault": {"kind": type(fault).__name__, **fault.as_json()} if fault else None,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Found:
+        """The row that :meth:`as_json` gave."""
+        return cls(
+            **{
+                **row,
+                "path": Path(row["path"]),
+                "modality": Modality(row["modality"]) if row["modality"] else None,
+                "files": tuple(row["files"]),
+                "grid": grid_from_json(row["grid"]) if row["grid"] else None,
+                "fault": fault_from_json(row["fault"], row["place"]) if row["fault"] else None,
+            }
+        )
+
+
+def contents(source: Path) -> list[Found]:
+    """Every row of a source, in the order of its file names."""
+    if not source.exists():
+        raise DataFault("the source exists", where=str(source), got="nothing", code="no-file")
+    if is_ome_zarr(source):
+        return [_image(source, source.name, "ome-zarr")]
+    zarrs = [folder for folder in _folders(source) if is_ome_zarr(folder)]
+    rows = [_image(one, one.relative_to(source).as_posix(), "ome-zarr") for one in zarrs]
+    plain: list[Entry] = []
+    files, refused = walk(source) if source.is_dir() else ([_single(source)], [])
+    rows += [
+        Found(BROKEN, path, path.relative_to(source).as_posix(), fault=fault)
+        for path, fault in refused
+    ]
+    for entry in files:
+        assert entry.path is not None
+        if any(entry.path.is_relative_to(folder) for folder in zarrs):
+            continue
+        if kind := format_by_name(entry.name):
+            rows.append(_image(entry.path, entry.name, kind))
+        elif zipfile.is_zipfile(entry.path):
+            rows += _zip(entry)
+        else:
+            plain.append(entry)
+    return [*rows, *_dicom(source, plain, "")]
+
+
+def _folders(source: Path) -> Iterator[Path]:
+    if source.is_dir():
+        yield from (path for path in sorted(source.rglob("*")) if path.is_dir())
+
+
+def _single(source: Path) -> Entry:
+    return Entry(source.name, lambda: source.open("rb"), source)
+
+
+def _zip(entry: Entry) -> list[Found]:
+    assert entry.path is not None
+    try:
+        with faults_only(str(entry.path)):
+            return _dicom(entry.path, entries(entry.path), f"{entry.name}/")
+    except DataFault as fault:
+        return [Found(BROKEN, entry.path, entry.name, fault=fault)]
+
+
+def _image(path: Path, place: str, kind: str) -> Found:
+    grid, fault = None, None
+    try:
+        with faults_only(str(path)):
+            grid = GRIDS[kind](path)
+    except DataFault as caught:
+        fault = caught
+    return Found(SCAN, path, place, kind, files=(path.name,), grid=grid, fault=fault)
+
+
+def _dicom(source: Path, files: Sequence[Entry], before: str) -> list[Found]:
+    slices, broken = read_slices(files)
+    rows = [
+        Found(BROKEN, one.entry.path or source, before + one.entry.name, fault=one.fault)
+        for one in broken
+    ]
+    beside = {one.entry.name.rpartition("/")[0]: one.entry.name for one in broken}
+    for series in group_series(slices):
+        rows.append(_series(source, series, before, beside))
+    return rows
+
+
+def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]) -> Found:
+    kind, grid, fault = _kind(series), None, None
+    try:
+        with faults_only(str(source)):
+            if kind == SCAN:
+                grid = stack(series, str(source)).grid
+            elif kind == DOSE:
+                grid = describe_dose(series)
+    except DataFault as caught:
+        fault = caught
+    header = series.first
+    folders = {one.entry.name.rpartition("/")[0] for one in series.slices}
+    return Found(
+        kind,
+        # A lone file is given by itself: its folder may hold other series' files.
+        source,
+        (before + series.folder).rstrip("/") or source.name,
+        modality=series.modality,
+        series=series.uid,
+        study=str(header.get("StudyInstanceUID", "")),
+        frame=str(header.get("FrameOfReferenceUID", "")),
+        files=tuple(dict.fromkeys(one.entry.name for one in series.slices)),
+        header=_texts(header),
+        sequence=sequence_facts(header),
+        grid=grid,
+        fault=fault,
+        damaged_beside=next((beside[one] for one in sorted(folders) if one in beside), ""),
+    )
+
+
+def _kind(series: Series) -> str:
+    header = series.first
+    if series.modality is Modality.DOSE:
+        return DOSE
+    if str(header.get("Modality", "")).upper() == "RTSTRUCT":
+        return STRUCTURES
+    if series.modality is None or "Rows" not in header:
+        return OTHER
+    types = header.get("ImageType") or []
+    return LOCALIZER if "LOCALIZER" in [str(part).upper() for part in types] else SCAN
+
+
+def _texts(header: Dataset) -> dict[str, Any]:
+    texts: dict[str, Any] = {}
+    for keyword in HEADER_TAGS:
+        value = header.get(keyword)
+        if value is None:
+            continue
+        single = isinstance(value, str) or not hasattr(value, "__iter__")
+        texts[keyword] = str(value) if single else [str(part) for part in value]
+    return texts
+
+
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """A structure set: closed planar contours by structure name.
+
+    Parameters
+    ----------
+    contours
+        For each structure its polygons: float64 (n, 3) points, (z, y, x) [mm, LPS].
+    frame, series
+        FrameOfReferenceUID, and SeriesInstanceUID of the images that were outlined, where said.
+    skipped
+        Names of structures without closed planar contours (points, open lines).
+    """
+
+    contours: Mapping[str, Sequence[Any]] = field(repr=False)
+    frame: str = ""
+    series: str = ""
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Structures that can become masks."""
+        return tuple(self.contours)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Outlines:
+        """From what the readers' process gave: all points in one array, cut by lengths."""
+        contours: dict[str, list[Any]] = {}
+        start = 0
+        for name, count in row["lengths"]:
+            contours.setdefault(name, []).append(row["points"][start : start + count])
+            start += count
+        return cls(contours, row["frame"], row["series"], tuple(row["skipped"]))

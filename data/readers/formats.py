@@ -1,0 +1,66 @@
+"""Which format a source has, and the reader of each that is a file of voxels."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from data.faults import DataFault
+from data.readers.entries import entries
+from data.readers.metaimage import read_metaimage, read_metaimage_header
+from data.readers.nifti import read_nifti, read_nifti_header
+from data.readers.nrrd import read_nrrd, read_nrrd_header
+from data.readers.ome_zarr import is_ome_zarr, read_ome_zarr, read_ome_zarr_grid
+from data.readers.series import is_dicom
+from data.volume import Grid, Modality, Volume
+
+RAW: dict[str, Callable[[Path, Modality], Volume]] = {
+    "nifti": read_nifti,
+    "metaimage": read_metaimage,
+    "nrrd": read_nrrd,
+    "ome-zarr": read_ome_zarr,
+}
+"""Voxels of the formats that do not say their modality."""
+
+GRIDS: dict[str, Callable[[Path], Grid]] = {
+    "nifti": lambda path: read_nifti_header(path).grid,
+    "metaimage": lambda path: read_metaimage_header(path).grid,
+    "nrrd": lambda path: read_nrrd_header(path).grid,
+    "ome-zarr": read_ome_zarr_grid,
+}
+"""Their geometry, without voxels."""
+
+IMAGE_SUFFIXES = {
+    ".nii": "nifti", ".nii.gz": "nifti", ".mha": "metaimage", ".mhd": "metaimage",
+    ".nrrd": "nrrd", ".nhdr": "nrrd",
+}  # fmt: skip
+"""``.mhd`` and ``.nhdr`` are read where they hold their voxels; what they name is never opened."""
+
+
+def format_of(path: Path) -> str:
+    """``dicom``, ``nifti``, ``metaimage``, ``nrrd`` or ``ome-zarr``.
+
+    By name, and by content for DICOM and OME-Zarr.
+    """
+    if path.is_dir():
+        return "ome-zarr" if is_ome_zarr(path) else "dicom"
+    if not path.is_file():
+        raise DataFault("the scan exists", where=str(path), got="no file", code="no-file")
+    if kind := format_by_name(path.name):
+        return kind
+    if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
+        return "dicom"
+    raise DataFault(
+        "a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
+        where=str(path),
+        got=path.suffix or "no suffix",
+        remedy="convert it to one of these",
+        code="unknown-format",
+    )
+
+
+def format_by_name(name: str) -> str | None:
+    """The image format that a file name ends in; None for DICOM and everything else."""
+    lowered = name.lower()
+    return next((kind for end, kind in IMAGE_SUFFIXES.items() if lowered.endswith(end)), None)

@@ -1,0 +1,200 @@
+"""OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3) images, the finest level of the first multiscale.
+
+Metadata: https://ngff.openmicroscopy.org/0.4/ and /0.5/. The format has no orientation before
+RFC-4; where neither RFC-4 axes nor our own attributes say it, the axes z, y, x are taken as
+growing to the head, the back and the left (LPS), as ITK's writers mean it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.faults import DataFault, MachineFault
+from data.files import MANIFEST, file_sha256
+from data.readers.entries import entries
+from data.readers.facts import grid_from_json
+from data.readers.limits import checked_shape
+from data.readers.process.memory import empty
+from data.volume import Grid, Modality, Volume
+
+MAX_METADATA_BYTES = 1 << 24
+
+_MILLIMETRES = {
+    "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6, "centimeter": 10.0,
+    "decimeter": 100.0, "meter": 1000.0, None: 1.0,
+}  # fmt: skip
+_GROWING = {
+    "z": {"inferior-to-superior": 1, "superior-to-inferior": -1},
+    "y": {"anterior-to-posterior": 1, "posterior-to-anterior": -1},
+    "x": {"right-to-left": 1, "left-to-right": -1},
+}
+"""RFC-4 anatomical orientations along which our (z, y, x) axes grow or shrink."""
+
+
+def is_ome_zarr(folder: Path) -> bool:
+    """Whether a folder is the group of an OME-Zarr image."""
+    try:
+        return folder.is_dir() and _multiscale(_attributes(folder)) is not None
+    except (DataFault, OSError):
+        return folder.suffix == ".zarr"
+
+
+def read_ome_zarr_grid(folder: Path) -> Grid:
+    """Where the image lies."""
+    return _opened(folder)[1]
+
+
+def read_ome_zarr(folder: Path, modality: Modality) -> Volume:
+    """Read and check an OME-Zarr image with one value a voxel."""
+    _require_unchanged(folder)
+    array, grid, lead = _opened(folder)
+    if array.nchunks_initialized < array.nchunks and modality in (Modality.CT, Modality.CBCT):
+        # zarr leaves out chunks that hold its fill value, 0; in HU that is water, never air.
+        raise _broken(
+            folder,
+            f"{array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks are not there",
+            "missing-chunk",
+        )
+    values = empty(grid.shape, array.dtype)
+    step = max(1, int(array.chunks[lead]))
+    for low in range(0, grid.shape[0], step):
+        # Slab by slab: a second whole copy would double the memory.
+        values[low : low + step] = np.asarray(array[(0,) * lead + (slice(low, low + step),)])
+    return Volume(values.astype(values.dtype.newbyteorder("="), copy=False), grid, modality)
+
+
+def _opened(folder: Path) -> tuple[Any, Grid, int]:
+    """The array, its grid, and how many leading axes of one element it has."""
+    entries(folder)  # links that lead outside raise
+    attributes = _attributes(folder)
+    multiscale = _multiscale(attributes)
+    if multiscale is None:
+        raise _broken(folder, "no multiscales", "bad-header")
+    axes = list(multiscale.get("axes") or [])
+    names = [axis.get("name") for axis in axes]
+    dataset = multiscale["datasets"][0]
+    array = _array(folder, str(dataset["path"]))
+    lead = len(names) - 3
+    if names[-3:] != ["z", "y", "x"] or array.ndim != len(names) or lead < 0:
+        raise _broken(folder, f"axes {names} of a {array.ndim}-dimensional array", "not-3d")
+    if any(size != 1 for size in array.shape[:lead]):
+        raise _broken(folder, f"{array.shape[:lead]} channels or time points", "not-3d")
+    shape = checked_shape(array.shape[lead:], array.dtype, str(folder))
+    if array.dtype.kind not in "biuf":
+        raise _broken(folder, f"voxels of {array.dtype}", "bad-header")
+    return array, _grid(folder, attributes, multiscale, dataset, axes[-3:], shape), lead
+
+
+def _grid(
+    folder: Path,
+    attributes: Mapping[str, Any],
+    multiscale: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    axes: list[Any],
+    shape: tuple[int, ...],
+) -> Grid:
+    own = attributes.get("synthct")
+    if isinstance(own, Mapping) and list(own.get("shape", [])) == list(shape):
+        return grid_from_json(own)
+    scale, shift = np.ones(3), np.zeros(3)
+    for transformations in (dataset, multiscale):
+        for one in transformations.get("coordinateTransformations") or []:
+            numbers = np.array(one.get(one.get("type"), []), dtype=float)[-3:]
+            if one.get("type") not in ("scale", "translation") or numbers.size != 3:
+                raise _broken(folder, f"a transformation {str(one)[:60]}", "bad-header")
+            if one["type"] == "scale":
+                scale, shift = scale * numbers, shift * numbers
+            else:
+                shift = shift + numbers
+    units = np.array([_millimetres(folder, axis) for axis in axes])
+    signs = np.array([_growing(folder, axis) for axis in axes], dtype=float)
+    rows = [tuple(float(v) for v in row) for row in np.diag(signs)]
+    spacing = tuple(float(v) for v in scale * units)
+    # The translation is along the axis as it grows; the grid's origin is a point in the patient.
+    origin = tuple(float(v) for v in shift * units * signs)
+    return Grid((shape[0], shape[1], shape[2]), spacing, origin, tuple(rows))  # type: ignore[arg-type]
+
+
+def _millimetres(folder: Path, axis: Mapping[str, Any]) -> float:
+    unit = axis.get("unit")
+    if unit not in _MILLIMETRES:
+        raise _broken(folder, f"the unit {str(unit)[:30]!r} of length", "bad-header")
+    return _MILLIMETRES[unit]
+
+
+def _growing(folder: Path, axis: Mapping[str, Any]) -> int:
+    said = axis.get("orientation", axis.get("anatomicalOrientation"))
+    if said is None:
+        return 1
+    value = said.get("value") if isinstance(said, Mapping) else said
+    known = _GROWING[str(axis["name"])]
+    if value not in known:
+        raise _broken(folder, f"axis {axis['name']} that grows {str(value)[:40]!r}", "bad-header")
+    return known[str(value)]
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    for name in ("zarr.json", ".zattrs"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        if file.stat().st_size > MAX_METADATA_BYTES:
+            raise _broken(folder, f"{name} of {file.stat().st_size} bytes", "too-large")
+        try:
+            found = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise _broken(folder, f"{name} that is no JSON", "bad-header") from error
+        attributes = found.get("attributes") if name == "zarr.json" else found
+        return dict(attributes) if isinstance(attributes, Mapping) else {}
+    return {}
+
+
+def _multiscale(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    ome = attributes.get("ome", attributes)
+    found = ome.get("multiscales") if isinstance(ome, Mapping) else None
+    first = found[0] if isinstance(found, list) and found else None
+    return dict(first) if isinstance(first, Mapping) and first.get("datasets") else None
+
+
+def _array(folder: Path, name: str) -> Any:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise _broken(folder, f"an array at {name[:60]!r}", "path-traversal")
+    try:
+        import zarr
+    except ImportError as error:
+        raise MachineFault(
+            "OME-Zarr is read with zarr",
+            where=str(folder),
+            remedy="pip install 'synthct[train]'",
+            code="no-zarr",
+        ) from error
+    return zarr.open_array(store=str(folder / name), mode="r")
+
+
+def _require_unchanged(folder: Path) -> None:
+    """A volume that this project stored has the hashes of its manifest."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return
+    files = json.loads(manifest.read_bytes()).get("files", {})
+    for name, entry in files.items():
+        file = folder / name
+        if ".." in Path(name).parts or not file.is_file():
+            raise _broken(folder, f"no file {name[:60]!r}", "damaged")
+        if file_sha256(file) != entry["sha256"]:
+            raise _broken(folder, f"other bytes in {name[:60]!r}", "damaged")
+
+
+def _broken(folder: Path, got: str, code: str) -> DataFault:
+    return DataFault(
+        "an OME-Zarr image is whole and describes one scan",
+        where=str(folder),
+        got=got,
+        remedy="copy it again, or convert it to .mha",
+        code=code,
+    )

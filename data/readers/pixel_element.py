@@ -1,0 +1,77 @@
+"""The pixel element of a DICOM file as bytes: whole, and the last thing in it (PS3.5 A.4, 7.1)."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from data.readers.slice import Slice, broken_dicom
+
+PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_UNDEFINED = 0xFFFFFFFF
+_AFTER = (b"\xfa\xff\xfa\xff", b"\xfc\xff\xfc\xff")
+"""What may follow pixels: digital signatures, trailing padding."""
+
+
+def native_start(file: BinaryIO, one: Slice, expected: int, *, implicit: bool) -> int:
+    """Position of the first pixel; as many bytes as declared, and nothing strange after them.
+
+    Bytes that were lost or added anywhere before shift the pixels or leave a rest: both raise.
+    """
+    file.seek(one.offset)
+    element = file.read(8 if implicit else 12)
+    if element[:4] != PIXEL_DATA:
+        raise broken_dicom(one.entry, "no pixels")
+    declared, start = int.from_bytes(element[-4:], "little"), file.tell()
+    if declared not in (expected, expected + expected % 2):
+        raise broken_dicom(one.entry, f"{declared} bytes of pixels where {expected} are declared")
+    if (size := _size(file)) < start + expected:
+        got = f"{size - start} bytes of pixels where {expected} are declared"
+        raise broken_dicom(one.entry, got)
+    _require_end(file, start + declared, one, implicit=implicit)
+    return start
+
+
+def require_whole_fragments(file: BinaryIO, one: Slice, frames: int) -> None:
+    """Items of encapsulated pixels follow each other up to their delimiter, then the file ends."""
+    file.seek(one.offset)
+    element = file.read(12)
+    if element[:4] != PIXEL_DATA or int.from_bytes(element[-4:], "little") != _UNDEFINED:
+        raise broken_dicom(one.entry, "no encapsulated pixels")
+    size, fragments = _size(file), -1  # the first item is the offset table
+    while True:
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == _END and len(head) == 8 and length == 0:
+            break
+        if head[:4] != _ITEM or file.tell() + length > size:
+            got = f"a fragment of {length} bytes at byte {file.tell() - 8} of {size}"
+            raise broken_dicom(one.entry, got)
+        file.seek(length, os.SEEK_CUR)
+        fragments += 1
+    if fragments < frames:
+        raise broken_dicom(one.entry, f"{fragments} fragments for {frames} frames")
+    _require_end(file, file.tell(), one, implicit=False)
+
+
+def _require_end(file: BinaryIO, position: int, one: Slice, *, implicit: bool) -> None:
+    size = _size(file)
+    while position < size:
+        file.seek(position)
+        head = file.read(8)
+        long = not implicit and head[4:6] in (b"OB", b"OW", b"SQ", b"UN")
+        if long:
+            length = int.from_bytes(file.read(4), "little")
+        else:
+            length = int.from_bytes(head[4:8] if implicit else head[6:8], "little")
+        if head[:4] not in _AFTER or file.tell() + length > size:
+            raise broken_dicom(one.entry, f"{size - position} bytes after its pixels")
+        position = file.tell() + length
+
+
+def _size(file: BinaryIO) -> int:
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size

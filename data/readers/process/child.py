@@ -1,0 +1,80 @@
+"""The reader's side: a warm process that forks once a request; the fork answers and ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault, Fault
+from data.readers.process import confine, memory, wire
+
+
+def main(handle: int) -> None:
+    """Serve requests until the other side closes the channel."""
+    channel = socket.socket(fileno=handle)
+    memory.share()
+    for name in ("data.readers.inside", "pydicom.pixels", "gdcm"):
+        importlib.import_module(name)
+    wire.send(channel, {"ready": True})
+    while True:
+        try:
+            request = wire.receive(channel)
+        except (EOFError, OSError):
+            return
+        for name in (request["module"], *request["preload"]):
+            importlib.import_module(name)  # ours, imported once: the fork inherits them
+        child = os.fork()
+        if child == 0:
+            _answer(channel, request)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        wire.send(channel, {"ended": code})
+
+
+def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
+    try:
+        confine.limit_files(request["reads"], request["writes"])
+        confine.limit_resources(request["cpu_s"])
+        answer = _result(request)
+        answer["peak_bytes"] = _peak_bytes()
+        wire.send(channel, answer)
+    except BaseException:  # noqa: BLE001 the fork must end here, whatever happens
+        os._exit(70)
+    os._exit(0)
+
+
+def _result(request: dict[str, Any]) -> dict[str, Any]:
+    function = getattr(importlib.import_module(request["module"]), request["function"])
+    try:
+        return {"result": function(**request["arguments"])}
+    except Fault as fault:
+        return {"fault": {"kind": type(fault).__name__, **fault.as_json()}}
+    except MemoryError:
+        pass
+    except OSError as error:
+        return {"system": f"{type(error).__name__}: {error}"}
+    except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
+        return {"error": f"{type(error).__name__}: {error}"}
+    too_large = DataFault(
+        "a scan fits into the memory of its reader",
+        got="more",
+        remedy="crop or resample it, or raise SYNTHCT_READER_MIB",
+        code="too-large",
+    )
+    return {"fault": {"kind": "DataFault", **too_large.as_json()}}
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process (VmHWM)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,243 @@
+"""The caller's side: warm reader processes, one for each thread that asks at the same time."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from data import faults
+from data.faults import DataFault, Fault, MachineFault
+from data.readers.process import memory, wire
+
+CPU_S = 8.0
+"""Processor seconds that any request may take."""
+
+BYTES_A_CPU_S = 2 << 20
+"""How many bytes of source buy one more processor second: slow decoders reach 5 MB/s."""
+
+WALL_FACTOR = 10.0
+"""How much longer than its processor time a request may last on a busy machine."""
+
+START_S = 120.0
+"""Patience with a new process that imports its libraries."""
+
+_KINDS = {"DataFault", "UsageFault", "MachineFault"}
+
+_idle: list[_Reader] = []
+_lock = threading.Lock()
+last_peak_bytes = 0
+"""Largest resident memory of the latest request's process: for tests and benchmarks."""
+
+
+def call(
+    function: Callable[..., Any],
+    *,
+    reads: Iterable[Path],
+    writes: Iterable[Path] = (),
+    preload: Iterable[str] = (),
+    **arguments: Any,
+) -> Any:
+    """``function(**arguments)`` in a capped process that can open nothing but what is named.
+
+    Parameters
+    ----------
+    function
+        A function at the top of one of our modules. It takes JSON values and returns JSON values
+        in which numpy arrays may stand; the faults that it raises are raised here.
+    reads
+        Sources: files or folders that it may read.
+    writes
+        Folders below which it may write.
+    preload
+        Libraries that it needs and that are slow to import: imported once, before the fork.
+
+    Raises
+    ------
+    DataFault
+        What the function raised, and ``reader-stopped`` when its process died or took too long:
+        a file that brings down its parser brings down nothing else.
+    MachineFault
+        The process cannot be started, or a source cannot be read (permissions, disk).
+    """
+    if memory.inside_reader():
+        return function(**arguments)
+    sources = [Path(path).absolute() for path in reads]
+    request = {
+        "module": function.__module__,
+        "function": function.__qualname__,
+        "arguments": arguments,
+        "preload": list(preload),
+        # Links are followed here: a source may be a link, what lies below it may not lead out.
+        "reads": [str(path.resolve()) for path in sources] + [str(path) for path in sources],
+        "writes": [str(Path(path).absolute()) for path in writes],
+        "cpu_s": CPU_S + sum(_bytes(path) for path in sources) / BYTES_A_CPU_S,
+    }
+    where = str(sources[0]) if sources else function.__qualname__
+    answer = _asked(request, where)
+    return _unpacked(answer, where)
+
+
+def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
+    """The answer; a process that dies is asked once more in a fresh one before it is believed."""
+    ended = 0
+    for _attempt in range(2):
+        reader = _take()
+        try:
+            answer, ended = reader.ask(request)
+        except (TimeoutError, EOFError, OSError, ValueError) as error:
+            reader.stop()
+            if isinstance(error, TimeoutError):
+                raise _stopped(where, "takes too long") from error
+            continue
+        _give_back(reader)
+        if answer is not None:
+            return answer
+        if ended == -signal.SIGXCPU:
+            raise _stopped(where, "takes too long")
+    raise _stopped(where, f"brings its reader down ({ended})")
+
+
+def _unpacked(answer: dict[str, Any], where: str) -> Any:
+    global last_peak_bytes
+    last_peak_bytes = int(answer.get("peak_bytes", 0))
+    if "result" in answer:
+        return answer["result"]
+    if "fault" in answer:
+        raise fault_from_json(answer["fault"], where)
+    if "system" in answer:
+        raise MachineFault(
+            "a source can be read",
+            where=where,
+            got=answer["system"],
+            remedy="check its permissions and the disk",
+            code="cannot-read",
+        )
+    raise DataFault(
+        "a scan can be read",
+        where=where,
+        got=answer["error"],
+        remedy="copy or export it again",
+        code="unreadable",
+    )
+
+
+def fault_from_json(row: dict[str, str], where: str) -> Fault:
+    """The fault that ``Fault.as_json`` (with its ``kind``) describes."""
+    kind = getattr(faults, row["kind"]) if row.get("kind") in _KINDS else DataFault
+    fault: Fault = kind(
+        row["rule"],
+        where=row["where"] or where,
+        got=row["got"],
+        remedy=row["remedy"],
+        code=row["code"],
+    )
+    return fault
+
+
+def _stopped(where: str, got: str) -> DataFault:
+    return DataFault(
+        "a scan can be read",
+        where=where,
+        got=f"a file that {got}",
+        remedy="copy or export it again",
+        code="reader-stopped",
+    )
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else 0
+
+
+class _Reader:
+    """One warm process and the channel to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        root = Path(__file__).resolve().parents[3]
+        environment = {
+            name: os.environ[name]
+            for name in ("PATH", "LD_LIBRARY_PATH", "SYNTHCT_READER_MIB", "LANG")
+            if name in os.environ
+        }
+        search = [str(root), *(path for path in sys.path if path)]
+        threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "ITK")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "data.readers.process.child", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**environment, **threads, "PYTHONPATH": os.pathsep.join(search)},
+            process_group=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # Decoders print what they read: it may name a patient.
+            stderr=None if os.environ.get("SYNTHCT_DEBUG") else subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.channel = ours
+        ours.settimeout(START_S)
+        try:
+            wire.receive(ours)
+        except (EOFError, OSError) as error:
+            self.stop()
+            raise MachineFault(
+                "a reader's process can be started",
+                got=f"exit code {self.process.returncode}",
+                remedy="set SYNTHCT_DEBUG=1 to see why",
+                code="no-reader",
+            ) from error
+
+    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
+        """The answer (None: it died without one) and the exit code of the process that gave it."""
+        self.channel.settimeout(request["cpu_s"] * WALL_FACTOR)
+        wire.send(self.channel, request)
+        answer = None
+        while "ended" not in (message := wire.receive(self.channel)):
+            answer = message
+        return answer, int(message["ended"])
+
+    def stop(self) -> None:
+        """End the process and whatever it forked."""
+        self.channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _take() -> _Reader:
+    with _lock:
+        if _idle:
+            return _idle.pop()
+    return _Reader()
+
+
+def _give_back(reader: _Reader) -> None:
+    with _lock:
+        _idle.append(reader)
+
+
+def _stop_all() -> None:
+    while _idle:
+        _idle.pop().stop()
+
+
+def _forget_all() -> None:
+    """In a fork: the processes belong to the parent."""
+    global _lock
+    _lock = threading.Lock()
+    for reader in _idle:
+        reader.channel.close()
+    _idle.clear()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,110 @@
+"""A certificate authority of one's own for ``tls://`` schedulers.
+
+    python -m flows.clusters.authority DIR
+
+writes ``ca.pem``, ``ca.key`` (keep it away from the nodes) and, for scheduler, workers and clients
+alike, ``node.pem`` and ``node.key``. Give every machine the last three files minus ``ca.key``, and
+set ``SYNTHCT_TLS=DIR``. Whoever holds ``node.key`` may run code on the cluster: that is the point.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.faults import UsageFault
+from data.files import write_whole
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate, Name
+
+VALID_DAYS = 365
+"""Of the nodes' certificate; the authority's lasts ten times as long."""
+
+
+def make_authority(folder: Path) -> None:
+    """Write the four files; an authority that is there is never replaced."""
+    if (folder / "ca.key").exists():
+        raise UsageFault(
+            "an authority is made once",
+            where=str(folder),
+            got="ca.key is there already",
+            remedy="choose another folder, then give the new files to all machines",
+            code="authority-exists",
+        )
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority, node = (
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+    )
+    root = _certificate(authority, authority, "synthct authority", None, 10 * VALID_DAYS)
+    leaf = _certificate(node, authority, "synthct node", root.subject, VALID_DAYS)
+    for name, key in (("ca.key", authority), ("node.key", node)):
+        _write_secret(folder / name, _key_pem(key))
+    for name, certificate in (("ca.pem", root), ("node.pem", leaf)):
+        write_whole(folder / name, _pem(certificate))
+
+
+def _certificate(
+    key: EllipticCurvePrivateKey,
+    signer: EllipticCurvePrivateKey,
+    name: str,
+    issuer: Name | None,
+    days: int,
+) -> Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import NameOID
+
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))  # clocks of nodes differ a little
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .sign(signer, hashes.SHA384())
+    )
+
+
+def _pem(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """For the owner's eyes only, from its first byte."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+
+
+if __name__ == "__main__":
+    from flows.exits import guarded
+
+    def _main() -> int:
+        make_authority(Path(sys.argv[1] if len(sys.argv) > 1 else ".synthct/tls"))
+        return 0
+
+    sys.exit(guarded(_main))

@@ -1,0 +1,90 @@
+"""One worker process a GPU and, for the stages that want none, one for each core left over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data.faults import MachineFault
+from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
+from flows.processes import environment
+
+
+def devices() -> list[str]:
+    """The GPUs this process may use: ``$CUDA_VISIBLE_DEVICES``, else all that the driver lists."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [each.strip() for each in allowed.split(",") if each.strip() not in ("", "-1")]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False).stdout
+    lines = [line for line in listed.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number, _ in enumerate(lines)]
+
+
+@contextlib.contextmanager
+def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """Workers on this machine; each sees one GPU, or none, and declares what it has.
+
+    A unit that wants a GPU asks for the resource, so two never share one; units of other stages
+    run on all workers. dask-cuda would do the same, but forces another version of Dask.
+    """
+    import dask
+    from distributed import Scheduler, SpecCluster
+
+    found = devices()
+    if not found:
+        raise MachineFault(
+            "--cluster gpu finds a GPU",
+            got="none in CUDA_VISIBLE_DEVICES or nvidia-smi",
+            remedy="--cluster local runs on the cores",
+            code="no-gpu",
+        )
+    cores = len(os.sched_getaffinity(0))
+    others = max(0, cores - len(found)) if workers is None else max(0, workers - len(found))
+    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root)}
+    with environment(inherited), dask.config.set(ONE_AT_A_TIME):
+        cluster = SpecCluster(
+            workers=worker_specs(found, others),
+            scheduler={
+                "cls": Scheduler,
+                "options": {"host": LOOPBACK, "port": 0, "dashboard_address": f"{LOOPBACK}:0"},
+            },
+        )
+        try:
+            yield Cluster(
+                cluster.scheduler_address,
+                cluster.dashboard_link,
+                gpus=True,
+                look=lambda: look_at(cluster),
+            )
+        finally:
+            cluster.close(timeout=5)
+
+
+def worker_specs(found: list[str], others: int) -> dict[str, Any]:
+    """One nanny a GPU with ``CUDA_VISIBLE_DEVICES`` and the resource, then nannies without one."""
+    from distributed import Nanny
+
+    return {
+        f"gpu-{device}": {"cls": Nanny, "options": _options(device, {"GPU": 1.0})}
+        for device in found
+    } | {f"cpu-{number}": {"cls": Nanny, "options": _options("", {})} for number in range(others)}
+
+
+def _options(device: str, resources: dict[str, float]) -> dict[str, Any]:
+    return {
+        "host": LOOPBACK,
+        "nthreads": 1,
+        "resources": resources,
+        # Before the process starts: CUDA reads it once, at its first import.
+        "env": {"CUDA_VISIBLE_DEVICES": device},
+        "config": {"distributed.nanny.pre-spawn-environ.CUDA_VISIBLE_DEVICES": device},
+        "memory_limit": "auto",
+    }

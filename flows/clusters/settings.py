@@ -1,0 +1,99 @@
+"""What a site must say once about its cluster: a YAML file, never ``params.yaml``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.faults import UsageFault
+
+VARIABLE = "SYNTHCT_CLUSTER_FILE"
+"""Path of the YAML file; unset: ``infra/KIND/cluster.yaml`` of the checkout."""
+
+
+class Settings(BaseModel):
+    """Base of a kind's settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Slurm(Settings):
+    """``infra/slurm/cluster.yaml``: one job is one worker process.
+
+    Everything is what `sbatch` calls so too.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    walltime: str = Field(default="04:00:00", pattern=r"(\d+-)?\d{1,3}:\d{2}:\d{2}")
+    cores: int = Field(default=4, ge=1)
+    memory_gib: float = Field(default=16.0, gt=0)
+    gpus: int = Field(default=0, ge=0, le=1)
+    """GPUs a worker: none or one; a worker with one declares the resource ``GPU``."""
+    minimum: int = Field(default=0, ge=0)
+    maximum: int = Field(default=8, ge=1)
+    """Jobs: as many as there is work for, within these."""
+    interface: str | None = None
+    """Network that reaches the nodes, e.g. ``ib0``."""
+    prologue: tuple[str, ...] = Field(default=(), strict=False)
+    """Shell lines before the worker starts, e.g. ``module load cuda``."""
+    directives: tuple[str, ...] = Field(default=(), strict=False)
+    """More ``#SBATCH`` lines, without the ``#SBATCH``."""
+
+
+class Kubernetes(Settings):
+    """``infra/kubernetes/cluster.yaml``: a DaskCluster of the Dask operator."""
+
+    namespace: str = "synthct"
+    image: str
+    cores: int = Field(default=4, ge=1)
+    memory_gib: float = Field(default=16.0, gt=0)
+    gpus: int = Field(default=0, ge=0, le=1)
+    minimum: int = Field(default=0, ge=0)
+    maximum: int = Field(default=8, ge=1)
+    claim: str = "synthct-work"
+    """Volume claim, read-write-many, that holds the checkout; mounted where it lies here."""
+    tls_secret: str = "synthct-tls"
+    s3_secret: str | None = None
+    """Secret whose keys become the environment of the workers (AWS_ACCESS_KEY_ID and so on)."""
+    user: int = Field(default=10001, ge=1)
+    """Numeric user of the workers; never root."""
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
+    """The settings of one kind of cluster; all faults at once."""
+    path = Path(os.environ.get(VARIABLE) or root / "infra" / name / "cluster.yaml")
+    if not path.is_file():
+        raise UsageFault(
+            f"--cluster {name} finds a file that describes the cluster",
+            where=str(path),
+            got="no such file",
+            remedy=f"copy infra/{name}/cluster.yaml and set {VARIABLE}",
+            code="no-cluster-file",
+        )
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text()) or {})
+    except (ValidationError, yaml.YAMLError) as error:
+        raise UsageFault(
+            "the description of the cluster is valid",
+            where=str(path),
+            got=_told(error),
+            remedy="docs/operations.md lists the keys",
+            code="bad-cluster-file",
+        ) from error
+
+
+def _told(error: ValidationError | yaml.YAMLError) -> str:
+    if isinstance(error, yaml.YAMLError):
+        return " ".join(str(error).split())
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+        for fault in error.errors()
+    )

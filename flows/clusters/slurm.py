@@ -1,0 +1,85 @@
+"""Workers as Slurm jobs, as many as there is work for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from data.faults import MachineFault
+from flows.clusters.settings import Slurm, read_settings
+from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
+from tasks import fanout
+
+
+@contextlib.contextmanager
+def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """A scheduler here, its workers in jobs, every connection under the site's own certificates.
+
+    The checkout and the unit store lie on a file system that the nodes share, or the store on S3.
+    """
+    settings = read_settings(Slurm, root, "slurm")
+    if shutil.which("sbatch") is None:
+        raise MachineFault(
+            "--cluster slurm runs where jobs can be submitted",
+            got="no sbatch",
+            remedy="run it on a login node, or use --cluster local",
+            code="no-slurm",
+        )
+    import dask
+
+    try:
+        from dask_jobqueue.slurm import SLURMCluster
+    except ModuleNotFoundError as error:
+        raise MachineFault(
+            "--cluster slurm has dask-jobqueue",
+            got="not installed",
+            remedy="pip install 'synthct[slurm]'",
+            code="package-missing",
+        ) from error
+
+    with dask.config.set(ONE_AT_A_TIME):
+        cluster = SLURMCluster(**job(settings, root, variables))
+        with adapted(
+            cluster, minimum=settings.minimum, maximum=settings.maximum, gpus=settings.gpus > 0
+        ) as started:
+            yield started
+
+
+def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of dask-jobqueue's ``SLURMCluster``: one single-threaded worker a job."""
+    inherited = {
+        **SINGLE_THREADED,
+        **variables,
+        "PYTHONPATH": str(root),
+        fanout.TLS: os.environ.get(fanout.TLS, str(root / ".synthct" / "tls")),
+    }
+    exports = [f"export {name}={_quoted(value)}" for name, value in sorted(inherited.items())]
+    gpu = ["--gpus-per-task=1"] if settings.gpus else []
+    return {
+        "queue": settings.partition,
+        "account": settings.account,
+        "walltime": settings.walltime,
+        "cores": 1,  # Dask threads; a unit's own threads are a parameter
+        "processes": 1,
+        "job_cpu": settings.cores,
+        "memory": f"{settings.memory_gib}GiB",
+        "interface": settings.interface,
+        "job_script_prologue": [*settings.prologue, *exports, f"cd {_quoted(str(root))}"],
+        "job_extra_directives": [*gpu, *settings.directives],
+        "worker_extra_args": ["--resources", "GPU=1"] if settings.gpus else [],
+        "local_directory": None,
+        "log_directory": str(root / ".synthct" / "slurm"),
+        "protocol": "tls",
+        "security": fanout.security("tls://"),
+        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
+    }
+
+
+def _quoted(value: str) -> str:
+    import shlex
+
+    return shlex.quote(value)

@@ -1,0 +1,1 @@
+"""``synthct serve``: scheduled runs, their pages and their metrics, on loopback."""

@@ -1,0 +1,89 @@
+"""A word to a webhook (Slack, Teams, Mattermost, ntfy: all take ``text``) when a run has ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from data.faults import UsageFault
+from flows.screen import spelled_s
+from flows.serve.runs import ENDED, Run
+
+VARIABLE = "SYNTHCT_WEBHOOK_FILE"
+"""File with the webhook's URL: it is a secret, so it stands in no command line or variable."""
+
+_TIMEOUT_S = 10.0
+_TRIES = 5
+
+
+def webhook() -> str | None:
+    """The URL, if one is configured."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        return None
+    try:
+        url = Path(path).read_text().strip()
+    except OSError as error:
+        raise UsageFault(
+            "the file with the webhook's URL can be read",
+            where=f"{VARIABLE}={path}",
+            got=error.strerror or "error",
+            code="no-webhook",
+        ) from error
+    if not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        raise UsageFault(
+            "a webhook is an https:// URL", where=path, got="another", code="bad-webhook"
+        )
+    return url
+
+
+@dataclass
+class Notifier:
+    """Tells each ended run once.
+
+    Parameters
+    ----------
+    url
+        The webhook, or None: nobody is told.
+    since_s
+        Runs that ended before are old news.
+    """
+
+    url: str | None
+    since_s: float = field(default_factory=time.time)
+    _told: dict[str, str] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
+
+    def take(self, runs: Iterable[Run]) -> Iterator[str]:
+        """Tell what is new; yields a line for the log where the webhook did not take it."""
+        for run in runs:
+            new = run.state in ENDED and (run.end_s or 0.0) >= self.since_s
+            if not new or self._told.get(run.id) == run.state or self.url is None:
+                continue
+            try:
+                httpx.post(self.url, json=message(run), timeout=_TIMEOUT_S).raise_for_status()
+            except httpx.HTTPError as error:
+                self._failures[run.id] = self._failures.get(run.id, 0) + 1
+                if self._failures[run.id] < _TRIES:
+                    continue  # told at the next look
+                yield f"webhook did not take {run.name}: {type(error).__name__}"
+            self._told[run.id] = run.state
+
+
+def message(run: Run) -> dict[str, str | float]:
+    """What is sent: pseudonyms and numbers only, as everything that leaves ingestion."""
+    text = (
+        f"synthct {run.workspace}: {run.state.lower()} after {spelled_s(run.seconds)} ({run.name})"
+    )
+    return {
+        "text": text + (f": {run.message[:200]}" if run.message else ""),
+        "workspace": run.workspace,
+        "state": run.state.lower(),
+        "run": run.name,
+        "seconds": round(run.seconds, 1),
+    }

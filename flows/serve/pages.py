@@ -1,0 +1,88 @@
+"""The small HTTP server behind the status page, its JSON and the exporter; loopback only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from data.faults import MachineFault
+
+HOST = "127.0.0.1"
+
+_NAMES = {"127.0.0.1", "localhost", "[::1]"}
+"""A page of the web that made its name point here is turned away."""
+
+Page = Callable[[], tuple[str, bytes]]
+"""Content type and body."""
+
+
+@contextlib.contextmanager
+def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
+    """Serve the pages for the block; their address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "synthct"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            """Answer with a page that is known."""
+            host = self.headers.get("Host", "").rsplit(":", 1)[0]
+            page = found.get(self.path.split("?")[0])
+            if host not in _NAMES:
+                self._send(HTTPStatus.FORBIDDEN, "text/plain", b"loopback only\n")
+            elif page is None:
+                self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page\n")
+            else:
+                try:
+                    kind, body = page()
+                except Exception as error:  # noqa: BLE001 - one page must not end the server
+                    told = f"{type(error).__name__}: {error}\n".encode()
+                    self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", told)
+                else:
+                    self._send(HTTPStatus.OK, kind, body)
+
+        def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header(
+                "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"
+            )
+            self.end_headers()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silence: Prometheus asks every few seconds."""
+
+    try:
+        server = ThreadingHTTPServer((HOST, port), Handler)
+    except OSError as error:
+        raise MachineFault(
+            "the port of the status page is free",
+            where=f"{HOST}:{port}",
+            got=error.strerror or "in use",
+            remedy="choose another --port, or leave it out",
+            code="port-in-use",
+        ) from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def as_json(value: Any) -> tuple[str, bytes]:
+    """A JSON page."""
+    return "application/json", json.dumps(value, indent=2).encode()

@@ -1,0 +1,81 @@
+"""Prometheus, where Debian's package is installed, with our rules, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import yaml
+
+from data.files import canonical_json, write_whole
+from flows.processes import Kept
+from flows.serve.facts import Facts
+
+RULES = Path("infra") / "monitoring" / "alerts.yaml"
+_HOST = "127.0.0.1"
+_RETENTION = "30d"
+
+
+class Prometheus:
+    """A process that scrapes the exporter and the Dask schedulers of runs that are on."""
+
+    def __init__(self, root: Path, folder: Path, exporter: str) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "prometheus.yaml", configuration(root, folder, exporter))
+        write_whole(folder / "dask.json", "[]\n")
+        with socket.socket() as probe:
+            probe.bind((_HOST, 0))
+            self.address = f"http://{_HOST}:{probe.getsockname()[1]}"
+        self._log = (folder / "prometheus.log").open("wb")
+        self.process = Kept(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--storage.tsdb.retention.time={_RETENTION}",
+                f"--web.listen-address={self.address.removeprefix('http://')}",
+            ],
+            folder=folder,
+            environment=os.environ,
+            output=self._log,
+        )
+
+    def follow(self, facts: Facts) -> None:
+        """Point it at the dashboards of the clusters that are there now."""
+        found = [record.cluster.get("dashboard") for record in facts.records]
+        targets = sorted({str(url).split("/")[2] for url in found if url})
+        text = canonical_json([{"targets": targets}] if targets else [])
+        if (self._folder / "dask.json").read_text() != text:
+            write_whole(self._folder / "dask.json", text)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.stop()
+        self._log.close()
+
+
+def installed() -> bool:
+    """Whether there is one to start."""
+    return shutil.which("prometheus") is not None
+
+
+def configuration(root: Path, folder: Path, exporter: str) -> str:
+    """``prometheus.yaml`` for this machine; ``infra/monitoring`` has the one for a site."""
+    jobs = [
+        {
+            "job_name": "synthct",
+            "static_configs": [{"targets": [exporter.removeprefix("http://")]}],
+        },
+        {"job_name": "dask", "file_sd_configs": [{"files": [str(folder / "dask.json")]}]},
+    ]
+    return yaml.safe_dump(
+        {
+            "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+            "rule_files": [str(root / RULES)],
+            "scrape_configs": jobs,
+        },
+        sort_keys=False,
+    )

@@ -1,0 +1,163 @@
+"""What the event files and the tables of a checkout tell, for the page and the metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from data.tables import read_table
+from flows.clusters.watch import FILE as CLUSTER_FILE
+from flows.progress import Event, EventTail, StageProgress
+from flows.project import PRIVATE
+
+_FRESH_S = 30.0
+"""An older picture of a cluster is of one that is gone."""
+
+_KEPT_RUNS = 20
+
+
+@dataclass
+class Record:
+    """One run as its events tell it; fed as they come, so a long run is not read twice."""
+
+    folder: Path
+    stage: str = ""
+    stage_s: dict[str, float] = field(default_factory=dict)
+    progress: StageProgress = field(default_factory=StageProgress)
+    steps: dict[str, Event] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    last_s: float = 0.0
+    _started_s: dict[str, float] = field(default_factory=dict)
+    _tail: EventTail | None = None
+
+    def read(self) -> None:
+        """Take in what is new."""
+        self._tail = self._tail or EventTail(self.folder / "events.jsonl")
+        for event in self._tail.new():
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        kind, stage = event.get("kind"), str(event.get("stage", ""))
+        self.last_s = float(event.get("time_s", self.last_s))
+        self.counts[str(kind)] += 1
+        if kind == "stage_started":
+            self.stage, self.progress = stage, StageProgress()
+            self._started_s[stage] = self.last_s
+        elif kind == "stage_done" and stage in self._started_s:
+            self.stage_s[stage] = self.last_s - self._started_s[stage]
+        elif kind == "step" and isinstance(event.get("terms"), dict):
+            self.steps[str(event.get("unit", ""))] = event
+        self.progress.take(event)
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        """The workers, if there are any now."""
+        try:
+            told = json.loads((self.folder / CLUSTER_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return told if time.time() - told.get("time_s", 0.0) < _FRESH_S else {}
+
+
+@dataclass
+class Records:
+    """The newest runs of one checkout."""
+
+    root: Path
+    known: dict[str, Record] = field(default_factory=dict)
+
+    def read(self) -> list[Record]:
+        """Newest first."""
+        folder = self.root / PRIVATE / "runs"
+        names = sorted((p.name for p in folder.iterdir()), reverse=True) if folder.is_dir() else []
+        names = names[:_KEPT_RUNS]
+        self.known = {name: self.known.get(name) or Record(folder / name) for name in names}
+        for record in self.known.values():
+            record.read()
+        return list(self.known.values())
+
+
+@dataclass(frozen=True)
+class Model:
+    """Tables of a workspace's newest results."""
+
+    workspace: str
+    scores: dict[tuple[str, str, str, str], float]
+    """Mean over cases by (task, method, reference, metric)."""
+    verdicts: dict[tuple[str, str], int]
+    """Registered cases by (task, verdict)."""
+    intensities: dict[str, tuple[float, float, float]]
+    """(smallest, median, largest) body median by modality."""
+    made_s: float
+    """When the newest table was written."""
+
+
+def models(root: Path) -> Iterator[Model]:
+    """Of the root, of every workspace, and of the newest scheduled run of each."""
+    folders = {"demo": root / "data" / "artefacts"}
+    for place in sorted((root / "workspaces").glob("*/artefacts")):
+        folders[place.parent.name] = place
+    for place in sorted((root / PRIVATE / "scheduled").glob("*")):
+        if _newest(place) >= _newest(folders.get(place.name)):
+            folders[place.name] = place
+    for name, folder in sorted(folders.items()):
+        if _newest(folder):
+            yield _model(name, folder)
+
+
+def _tables(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    names = ("ingestion/quality.csv", "registration/quality.csv", "evaluation/scores.csv")
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _newest(folder: Path | None) -> float:
+    return max((path.stat().st_mtime for path in _tables(folder)), default=0.0)
+
+
+def _model(name: str, folder: Path) -> Model:
+    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    for row in _rows(folder / "evaluation" / "scores.csv"):
+        number = _number(row.get("value"))
+        if number is not None:
+            key = row["task"], row["method"], row["reference"], row["metric"]
+            values[key].append(number)
+    verdicts = Counter(
+        (row.get("task", ""), row.get("verdict", ""))
+        for row in _rows(folder / "registration" / "quality.csv")
+    )
+    medians: dict[str, list[float]] = defaultdict(list)
+    for row in _rows(folder / "ingestion" / "quality.csv"):
+        number = _number(row.get("body_median"))
+        if number is not None:
+            medians[row.get("modality", "")].append(number)
+    return Model(
+        name,
+        {key: fmean(each) for key, each in values.items()},
+        dict(verdicts),
+        {key: (min(each), median(each), max(each)) for key, each in medians.items()},
+        _newest(folder),
+    )
+
+
+def _rows(path: Path) -> Iterable[dict[str, str]]:
+    try:
+        return read_table(path)
+    except (OSError, ValueError):
+        return []
+
+
+def _number(told: str | None) -> float | None:
+    try:
+        number = float(told or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

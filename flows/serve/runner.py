@@ -1,0 +1,61 @@
+"""``python -m flows.serve.runner``: starts what the Prefect server has scheduled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.faults import UsageFault
+from flows.project import find_root
+
+FILE = "prefect.yaml"
+"""The deployments: ``prefect deploy`` reads the same file for work pools."""
+
+_QUERY_S = 2.0
+
+
+def deployments(root: Path) -> list[dict[str, Any]]:
+    """The entries of ``prefect.yaml``."""
+    document = yaml.safe_load((root / FILE).read_text())
+    found = document.get("deployments") or []
+    if not found:
+        raise UsageFault("prefect.yaml names a deployment", where=FILE, code="no-deployments")
+    return list(found)
+
+
+def main() -> None:
+    """Register the deployments and run what is due until told to stop."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.deployments.runner import (  # type: ignore[attr-defined]
+        EntrypointType,
+    )
+    from prefect.runner import Runner
+
+    from flows.schedule import ROOT, scheduled
+
+    runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
+    for entry in deployments(Path(os.environ.get(ROOT) or find_root())):
+        deployment: Any = scheduled.to_deployment(
+            name=entry["name"],
+            description=entry.get("description"),
+            schedules=[
+                CronSchedule(cron=each["cron"], timezone=each.get("timezone", "UTC"))
+                for each in entry.get("schedules", [])
+                if each.get("active", True)
+            ],
+            parameters=entry.get("parameters") or {},
+            tags=entry.get("tags") or [],
+            concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        runner.add_deployment(deployment)
+    asyncio.run(runner.start())
+
+
+if __name__ == "__main__":
+    main()

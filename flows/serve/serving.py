@@ -1,0 +1,214 @@
+"""One process that keeps server, runner, exporter, pages and Prometheus up until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from data.faults import UsageFault
+from data.files import write_whole
+from data.units import LocalUnits, open_units
+from flows.processes import Kept, environment
+from flows.project import PRIVATE, QUIET
+from flows.schedule import ROOT
+from flows.serve import metrics, prometheus
+from flows.serve.automations import ensure_automations
+from flows.serve.facts import Facts, Observer
+from flows.serve.notify import Notifier, webhook
+from flows.serve.page import status_page
+from flows.serve.pages import Page, as_json, pages
+from flows.serve.runner import deployments
+from flows.server import SERVING, prefect_server
+from tasks.code import source_root
+
+_LOOK_EVERY_S = 5.0
+_AGAIN_AFTER_S = 5.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports; None: a free one."""
+
+    page: int = 4280
+    prefect: int | None = None
+
+
+def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = None) -> None:
+    """Serve the schedules of ``prefect.yaml`` until a signal, or for so many seconds."""
+    folder = root / PRIVATE / "serve"
+    folder.mkdir(parents=True, exist_ok=True)
+    named = [entry["name"] for entry in deployments(root)]
+    notifier = Notifier(webhook())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_alone(folder))
+        # The code that serves is the code that conducts; each run then has its worktree's own.
+        code = {"PYTHONPATH": str(source_root()), "PYTHONSAFEPATH": "1"}
+        stack.enter_context(environment({**QUIET, **code, ROOT: str(root)}))
+        home = root / PRIVATE / "prefect"
+        api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))
+        ensure_automations()
+        units = open_units()
+        observer = Observer(root, api, units.root if isinstance(units, LocalUnits) else root)
+        links: list[tuple[str, str]] = [("runs (Prefect)", api.removesuffix("/api"))]
+        page = stack.enter_context(pages(ports.page, _pages(observer, root, api, links)))
+        scraper = _start_prometheus(root, folder, page, stack)
+        if scraper:
+            links.append(("metrics (Prometheus)", scraper.address))
+        runner = stack.enter_context(_runner(folder))
+        stack.enter_context(_announced(root, api))
+        say(f"status page: {page}")
+        for name, url in links:
+            say(f"{name}: {url}")
+        say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C ends all of it")
+        _until_told(runner, scraper, observer, notifier, say, stop_after_s)
+
+
+def _pages(
+    observer: Observer, root: Path, api: str, links: list[tuple[str, str]]
+) -> dict[str, Page]:
+    more = [("numbers (JSON)", "/status.json"), ("exporter", "/metrics")]
+
+    def html() -> tuple[str, bytes]:
+        facts = observer.look()
+        told = status_page(facts, checkout=root.name, api=api, links=[*links, *more])
+        return "text/html", told.encode()
+
+    return {
+        "/": html,
+        "/status.json": lambda: as_json(_plain(observer.look())),
+        "/metrics": lambda: ("text/plain; version=0.0.4", metrics.exposition(observer.look())),
+        "/healthz": lambda: ("text/plain", b"ok\n"),
+    }
+
+
+def _plain(facts: Facts) -> dict[str, object]:
+    active = facts.active
+    return {
+        "time_s": facts.taken_s,
+        "prefect_up": facts.answer.up,
+        "runs": [vars(run) for run in facts.answer.runs],
+        "next": [vars(due) for due in facts.answer.due],
+        "late": facts.answer.late,
+        "active": {"stage": active.stage, "percent": active.progress.percent} if active else None,
+    }
+
+
+def _start_prometheus(
+    root: Path, folder: Path, page: str, stack: contextlib.ExitStack
+) -> prometheus.Prometheus | None:
+    if not prometheus.installed():
+        return None
+    started = prometheus.Prometheus(root, folder / "prometheus", page)
+    stack.callback(started.stop)
+    return started
+
+
+@dataclass
+class _Runner:
+    """The child that starts due runs; started again when it ends."""
+
+    folder: Path
+    log: IO[bytes]
+    process: Kept | None = None
+    again_s: float = 0.0
+
+    def keep_up(self, say: Say) -> None:
+        """Start it unless it runs."""
+        if self.process is not None and self.process.ended() is None:
+            return
+        if self.process is not None:
+            if not self.again_s:
+                say(f"the runner ended ({self.process.ended()}); it is started again")
+                self.again_s = time.monotonic() + _AGAIN_AFTER_S
+            if time.monotonic() < self.again_s:
+                return
+            self.process.stop()
+        self.again_s = 0.0
+        command = [sys.executable, "-m", "flows.serve.runner"]
+        self.process = Kept(command, folder=self.folder, environment=os.environ, output=self.log)
+
+
+@contextlib.contextmanager
+def _runner(folder: Path) -> Iterator[_Runner]:
+    with (folder / "runner.log").open("ab") as log:
+        # Prefect imports from the working directory first: none of our rooms lie there.
+        runner = _Runner(folder, log)
+        try:
+            yield runner
+        finally:
+            if runner.process is not None:
+                runner.process.stop()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One server a checkout: two would both start what is due."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageFault(
+                "one `synthct serve` runs in a checkout",
+                where=str(folder),
+                got="another one",
+                remedy="stop it first; its status page says what it does",
+                code="serving-already",
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _announced(root: Path, api: str) -> Iterator[None]:
+    """``synthct run`` in this checkout tells the same server, so its runs are on the page."""
+    file = root / PRIVATE / SERVING
+    write_whole(file, api)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+class _Stop(Exception):
+    pass
+
+
+def _until_told(
+    runner: _Runner,
+    scraper: prometheus.Prometheus | None,
+    observer: Observer,
+    notifier: Notifier,
+    say: Say,
+    stop_after_s: float | None,
+) -> None:
+    def stop(_number: int, _frame: object) -> None:
+        raise _Stop
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    end_s = time.monotonic() + (stop_after_s if stop_after_s is not None else float("inf"))
+    looked_s = 0.0
+    try:
+        while time.monotonic() < end_s:
+            runner.keep_up(say)
+            if time.monotonic() - looked_s > _LOOK_EVERY_S:
+                looked_s = time.monotonic()
+                facts = observer.look()
+                for line in notifier.take(facts.answer.runs):
+                    say(line)
+                if scraper:
+                    scraper.follow(facts)
+            time.sleep(0.5)
+    except _Stop:
+        say("stopping: runs that are on are ended; the next start goes on where they stopped")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,14 @@
+"""Named checks against scores that look better than the synthetic CT is, one file each.
+
+A check measures one thing on a prediction, its reference and the mask, and says whether the
+value can be believed. None of them changes a score; all of them stand beside it.
+"""
+
+from __future__ import annotations
+
+from tasks.evaluation.evidence import Check
+from tasks.registry import Registry
+
+CHECKS: Registry[Check] = Registry(
+    "check", group="synthct.checks", package="tasks.evaluation.checks"
+)

@@ -1,0 +1,129 @@
+"""Whether a synthetic CT shows the anatomy of its own source: needs no CT at all.
+
+A model that learned from misaligned pairs draws the CT's anatomy where the source has none, and
+a score against an equally misaligned CT rewards it. These measures ask the source instead.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from tasks.evaluation.overlap import dice
+from tasks.evaluation.pair import Floats, Mask, Measured
+
+AIR_HU = -300.0
+"""Below it a voxel gives neither MR signal nor CBCT attenuation."""
+
+DARK_BONE_HU = 400.0
+"""Bone at least this dense is dark on MR (its T2 is below 1 ms), bright on CBCT."""
+
+LEAST_VOID = 1e-3
+"""Share of the mask that must be void for its place to mean anything."""
+
+START = (0, 0, 0)
+
+REACH = 2
+"""Offsets of up to this many voxels are tried along each axis."""
+
+EDGE_SHARE = 0.5
+"""Edge strength, as a share of the mean gradient, below which an edge hardly counts."""
+
+
+def source_consistency(
+    source: NDArray[Any], sct: NDArray[Any], mask: Mask, *, task: str,
+    spacing_mm: tuple[float, float, float],
+) -> Measured:  # fmt: skip
+    """``source_edges``, ``source_offset_mm`` and ``source_void_dice`` of one synthetic CT.
+
+    Parameters
+    ----------
+    source, sct
+        MR or CBCT [a.u., HU] and synthetic CT [HU] on one grid (Z, Y, X).
+    task
+        ``mr`` or ``cbct``: what is dark on it.
+    """
+    edges, offset_mm = edge_agreement(source, sct, mask, spacing_mm)
+    return Measured(
+        {
+            "source_edges": edges,
+            "source_offset_mm": offset_mm,
+            "source_void_dice": void_dice(source, sct, mask, task),
+        }
+    )
+
+
+def edge_agreement(
+    source: NDArray[Any], sct: NDArray[Any], mask: Mask, spacing_mm: tuple[float, float, float]
+) -> tuple[float | None, float | None]:
+    r"""Mean :math:`(n_s \cdot n_p)^2` of the edge directions, and where it is largest [mm].
+
+    :math:`n = \nabla I / \sqrt{|\nabla I|^2 + \varepsilon^2}` after a Gaussian of one voxel: the
+    contrast between modalities does not matter, the direction of edges does. The offset is the
+    length of the whole-voxel shift (within two voxels an axis) with the best agreement: 0 for a
+    synthetic CT that lies on its source.
+
+    References
+    ----------
+    Haber & Modersitzki, MICCAI (2006) 726-733.
+    """
+    if min(source.shape) < 2 * REACH + 3:
+        return None, None
+    first = _directions(source, mask, spacing_mm)
+    second = _directions(sct, mask, spacing_mm)
+    best, at = -1.0, START
+    here = _agreement(first, second, mask, at)
+    for _ in range(2):
+        for axis, step in product(range(3), range(-REACH, REACH + 1)):
+            tried = _with(at, axis, step)
+            value = here if tried == START else _agreement(first, second, mask, tried)
+            if value is not None and value > best + 1e-12:
+                best, at = value, tried
+    length = float(np.linalg.norm(np.asarray(at) * np.asarray(spacing_mm)))
+    return here, None if here is None else length
+
+
+def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, task: str) -> float | None:
+    """Dice of what is void in the synthetic CT and the equally many darkest voxels of the source.
+
+    Void is air and lung, on MR also dense bone. As both have one size there is no threshold on
+    the source's arbitrary unit. Dark fluid keeps it below 1; compare it between methods on the
+    same source. None where less than 0.1 % of the mask is void.
+    """
+    void = mask & (sct < AIR_HU)
+    if task == "mr":
+        void |= mask & (sct > DARK_BONE_HU)
+    count = int(np.count_nonzero(void))
+    values = source[mask].astype(np.float64)
+    if count < max(1, LEAST_VOID * values.size):
+        return None
+    limit = np.partition(values, count - 1)[count - 1]
+    return dice(mask & (source <= limit), void)
+
+
+def _directions(image: NDArray[Any], mask: Mask, spacing_mm: tuple[float, float, float]) -> Floats:
+    smooth = gaussian_filter(np.where(mask, image, image[mask].mean()).astype(np.float64), 1.0)
+    slopes = np.stack(list(np.gradient(smooth, *spacing_mm)))
+    strength = np.sqrt((slopes**2).sum(axis=0))
+    floor = max(EDGE_SHARE * float(strength[mask].mean()), 1e-12)
+    return np.asarray(slopes / np.sqrt(strength**2 + floor**2))
+
+
+def _with(at: tuple[int, int, int], axis: int, step: int) -> tuple[int, int, int]:
+    z, y, x = (step if number == axis else old for number, old in enumerate(at))
+    return z, y, x
+
+
+def _agreement(first: Floats, second: Floats, mask: Mask, at: tuple[int, int, int]) -> float | None:
+    """Agreement of ``first[x]`` with ``second[x + at]`` where both lie in the mask."""
+    here = tuple(slice(max(0, -d), min(n, n - d)) for d, n in zip(at, mask.shape, strict=True))
+    there = tuple(slice(s.start + d, s.stop + d) for s, d in zip(here, at, strict=True))
+    both = mask[here] & mask[there]
+    if not both.any():
+        return None
+    inner = (first[(slice(None), *here)] * second[(slice(None), *there)]).sum(axis=0)
+    return float((inner[both] ** 2).mean())

@@ -1,0 +1,92 @@
+"""The document that ``synthct evaluate`` writes, as a versioned JSON schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCHEMA = "synthct-evaluation/1"
+"""Version of the document: fields are added without changing it, never renamed or removed."""
+
+_FILE = {
+    "type": "object",
+    "description": "A file or folder by name and content; never where it lies.",
+    "properties": {
+        "name": {"type": "string"},
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+    "required": ["name", "sha256"],
+    "additionalProperties": False,
+}
+_SCORES = {
+    "type": "object",
+    "description": "Metric to number; null where there is no number. The unit ends the name.",
+    "additionalProperties": {"type": ["number", "null"]},
+}
+_PER_SIDE = {
+    "type": "object",
+    "properties": {side: {"type": "object"} for side in ("prediction", "reference")},
+}
+
+
+def _object(description: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "description": description, "properties": properties}
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema (JSON Schema 2020-12); ``docs/evaluation.schema.json`` holds the same."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Scores of one synthetic CT against one reference CT",
+        "type": "object",
+        "required": [
+            "schema", "prediction", "reference", "mask", "profile", "grid", "resampled", "voxels",
+            "scores", "checks", "warnings",
+        ],
+        "properties": {
+            "schema": {"const": SCHEMA},
+            "prediction": _FILE,
+            "reference": _FILE,
+            "mask": {"anyOf": [_FILE, {"type": "null"}]},
+            "profile": _object(
+                "Intensity range of PSNR and MS-SSIM [HU].",
+                name={"type": "string"}, low_hu={"type": "number"}, high_hu={"type": "number"},
+            ),
+            "grid": _object(
+                "Grid of the reference, (z, y, x).",
+                shape={"type": "array", "items": {"type": "integer"}},
+                spacing_mm={"type": "array", "items": {"type": "number"}},
+            ),
+            "resampled": {"type": "boolean", "description": "Whether the prediction was."},
+            "voxels": {"type": "integer", "minimum": 1, "description": "Voxels in the mask."},
+            "scores": _SCORES,
+            "checks": {"type": "array", "items": _check()},
+            "structures": _object(
+                "Where segmentations were given.",
+                policy={"enum": ["as_published", "penalised"]},
+                tolerance_mm={"type": "number"}, scores=_SCORES,
+            ),
+            "source": _object(
+                "Where the source or its segmentations were given: agreement with the source.",
+                scores=_SCORES,
+            ),
+            "dose": _object(
+                "Where doses were given.",
+                prediction=_FILE, reference=_FILE,
+                gamma_pass_percent=_SCORES, dvh=_PER_SIDE,
+                conformity={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+            ),
+            "warnings": {"type": "array", "items": {"type": "string"}},
+        },
+    }  # fmt: skip
+
+
+def _check() -> dict[str, Any]:
+    properties = {
+        "check": {"type": "string"},
+        "value": {"type": ["number", "null"]},
+        "limit": {"type": "number"},
+        "unit": {"type": "string"},
+        "suspect": {"type": "boolean"},
+        "told": {"type": "string"},
+    }
+    return {"type": "object", "properties": properties, "required": sorted(properties)}

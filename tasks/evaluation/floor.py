@@ -1,0 +1,78 @@
+"""The registration floor: how far the reference itself moves between alignments [HU].
+
+No score against a registered CT is finer than the difference between two defensible alignments of
+that CT. Here the same pair is registered again, by other methods or with other seeds, and the
+moved CTs are compared as if one of them were a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.files import canonical_json, write_whole
+from data.store import read_volume
+
+FLOOR = "floor.json"
+
+CHAIN = "chain"
+"""Name of the alignment that the chain trains and scores on."""
+
+
+def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **moved: Path) -> None:
+    """Unit: write ``floor.json`` of one case.
+
+    Parameters
+    ----------
+    ct, mask
+        The chain's moved CT and where scores look.
+    names, moved
+        Names of the other alignments; ``moved_0``, ``moved_1``, ... are their moved CTs.
+    """
+    first = read_volume(ct)
+    inside = read_volume(mask).array > 0
+    images = {CHAIN: first.array}
+    for number, name in enumerate(names):
+        other = read_volume(moved[f"moved_{number}"])
+        if not other.grid.is_close(first.grid):
+            raise DataFault(
+                "all alignments of a case lie on one working grid",
+                where=f"evaluation.floor, {name}",
+                got=f"{other.grid.shape}, the chain {first.grid.shape}",
+                remedy="leave grid_spacing_mm and margin_mm as in the section registration",
+                code="grid-mismatch",
+            )
+        images[name] = other.array
+    write_whole(out / FLOOR, canonical_json(floor_of(images, inside)))
+
+
+def floor_of(images: Mapping[str, NDArray[Any]], inside: NDArray[np.bool_]) -> dict[str, Any]:
+    """Pairwise MAE and ME [HU] of the moved CTs, and the mean over pairs with the chain's.
+
+    ``{"pairs": {"a | b": {mae_hu, me_hu}}, "floor_mae_hu": ..., "worst_mae_hu": ...}``.
+    """
+    pairs: dict[str, dict[str, float]] = {}
+    for first, second in combinations(images, 2):
+        error = images[second][inside].astype(np.float64) - images[first][inside]
+        pairs[f"{first} | {second}"] = {
+            "mae_hu": float(f"{np.abs(error).mean():.6g}"),
+            "me_hu": float(f"{error.mean():.6g}"),
+        }
+    own = [told["mae_hu"] for name, told in pairs.items() if name.startswith(f"{CHAIN} | ")]
+    return {
+        "pairs": pairs,
+        "floor_mae_hu": float(f"{np.mean(own):.6g}") if own else None,
+        "worst_mae_hu": max(own, default=None),
+    }
+
+
+def mean_floor(told: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over cases."""
+    known = [one["floor_mae_hu"] for one in told if one.get("floor_mae_hu") is not None]
+    return float(f"{np.mean(known):.6g}") if known else None

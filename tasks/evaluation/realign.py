@@ -1,0 +1,84 @@
+"""The evaluation stage's own registrations: other alignments of the test cases, for the floor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.faults import UsageFault
+from tasks.evaluation.floor import FLOOR, compare_alignments
+from tasks.evaluation.params import FloorEntry
+from tasks.stage import StageContext, Unit, run_units
+
+ALIGNED = "floor"
+"""Sub-folder of the out with a folder of registrations for each entry."""
+
+
+def measure_floor(
+    context: StageContext, out: Path, cases: Sequence[str], entries: Sequence[FloorEntry]
+) -> dict[str, Any]:
+    """Register the cases anew for each entry; ``{case: floor.json}`` of those that could be."""
+    if not entries:
+        return {}
+    _check(entries)
+    for entry in entries:
+        place = f"{ALIGNED}/{entry.name}"
+        units = _registrations(context, entry, cases)
+        run_units(_patient(context), f"evaluation/{place}", out / place, units)
+    units = [unit for case in cases if (unit := _comparison(context, out / ALIGNED, case, entries))]
+    place = f"{ALIGNED}/compared"
+    good = run_units(_patient(context), f"evaluation/{place}", out / place, units)
+    return {case: json.loads((out / place / case / FLOOR).read_text()) for case in good}
+
+
+def _check(entries: Sequence[FloorEntry]) -> None:
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names) or "compared" in names:
+        raise UsageFault(
+            "the entries of evaluation.floor have names of their own, not 'compared'",
+            where="evaluation.floor",
+            got=", ".join(names),
+            code="floor-names",
+        )
+
+
+def _patient(context: StageContext) -> StageContext:
+    """A case whose other registration fails has no floor; that stops nothing."""
+    return dataclasses.replace(context, max_excluded_fraction=1.0)
+
+
+def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str]) -> list[Unit]:
+    from tasks.params import load_params
+    from tasks.registration.params import RegistrationParams
+    from tasks.registration.run import case_units
+
+    seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
+    # The chain's own section is the base: were it to change, registration's out, which this stage
+    # reads, would change with it, so DVC needs no second dependency.
+    own = load_params(context.layout.params_file).registration.model_dump(mode="json")
+    try:
+        params = RegistrationParams.model_validate_json(json.dumps({**own, **entry.registration}))
+    except ValueError as error:
+        raise UsageFault(
+            f"the alignment {entry.name!r} is a valid section registration",
+            where="evaluation.floor",
+            got=str(error),
+            code="floor-params",
+        ) from error
+    return [unit for unit in case_units(seeded, params) if unit.name in set(cases)]
+
+
+def _comparison(
+    context: StageContext, folder: Path, case: str, entries: Sequence[FloorEntry]
+) -> Unit | None:
+    chain = context.artefact("registration") / case
+    found = [entry.name for entry in entries if (folder / entry.name / case / "ct.zarr").is_dir()]
+    if not found:
+        return None
+    inputs = {"ct": chain / "ct.zarr", "mask": chain / "mask.zarr"}
+    for number, name in enumerate(found):
+        inputs[f"moved_{number}"] = folder / name / case / "ct.zarr"
+    return Unit(case, compare_alignments, inputs, {"names": found})

@@ -1,0 +1,155 @@
+"""How far the scores can be trusted: checks, coverage, calibration, unlike scans, floor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.evaluation.fitting import FEATURES
+from tasks.evaluation.folds import Fold
+from tasks.evaluation.params import EvaluationParams
+from tasks.evaluation.score import ERRORS
+from tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
+from tasks.evaluation.uncertainty.coverage import held_out_coverage
+from tasks.evaluation.uncertainty.histogram import ErrorCounts
+from tasks.evaluation.uncertainty.likeness import unlikeness
+from tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
+from tasks.randomness import generator
+
+SCHEMA = "synthct-trust/1"
+
+Document = Mapping[str, Any]
+
+
+def trust(
+    documents: Sequence[Document],
+    out: Path,
+    fits: Path,
+    folds: Sequence[Fold],
+    params: EvaluationParams,
+    seed: int,
+    floor: Mapping[str, Any],
+) -> dict[str, Any]:
+    """``trust.json``: what stands beside the scores.
+
+    Parameters
+    ----------
+    documents
+        ``scores.json`` of every scored case; ``out`` holds their ``errors.json``.
+    fits
+        Folder with the features of every training case.
+    floor
+        Case to how far its reference moves between alignments.
+    """
+    tasks = sorted({document["task"] for document in documents})
+    return {
+        "schema": SCHEMA,
+        "suspects": _suspects(documents),
+        "unlike": _unlike(documents, fits, folds),
+        "floor": dict(floor),
+        "uncertainty": {
+            task: _uncertainty([d for d in documents if d["task"] == task], out, params, seed)
+            for task in tasks
+        },
+    }
+
+
+def _suspects(documents: Sequence[Document]) -> list[dict[str, Any]]:
+    return [
+        {"case": document["case"], **found}
+        for document in documents
+        for found in document["checks"]
+        if found["suspect"]
+    ]
+
+
+def _unlike(documents: Sequence[Document], fits: Path, folds: Sequence[Fold]) -> dict[str, Any]:
+    """Case to its distance from the scans that its own network learned from."""
+    told: dict[str, Any] = {}
+    training = {
+        case: [fits / name / FEATURES for name in fold.train]
+        for fold in folds
+        for case in fold.test
+    }
+    for document in documents:
+        files = [file for file in training[document["case"]] if file.is_file()]
+        known = [json.loads(file.read_text()) for file in files]
+        told[document["case"]] = unlikeness(document["features"], known)
+    return told
+
+
+def _uncertainty(
+    documents: Sequence[Document], out: Path, params: EvaluationParams, seed: int
+) -> dict[str, Any]:
+    """By reference: coverage of intervals held out by patient, calibration and retention."""
+    facts = {d["case"]: json.loads((out / d["case"] / ERRORS).read_text()) for d in documents}
+    references = sorted({name for told in facts.values() for name in told})
+    return {
+        reference: _against(
+            [d for d in documents if reference in facts[d["case"]]],
+            {case: told[reference] for case, told in facts.items() if reference in told},
+            params,
+            seed,
+        )
+        for reference in references
+    }
+
+
+def _against(
+    documents: Sequence[Document],
+    facts: Mapping[str, Any],
+    params: EvaluationParams,
+    seed: int,
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"nominal": params.coverage, "guarantee": params.guarantee}
+    told["coverage"] = _coverage(documents, facts, "absolute", params, seed)
+    told["by_region"] = {
+        region: _coverage([d for d in documents if d["region"] == region], facts, "absolute",
+                          params, seed)
+        for region in sorted({d["region"] for d in documents})
+    }  # fmt: skip
+    scaled = [ErrorCounts.from_json(f["scaled"]) for f in facts.values() if "scaled" in f]
+    if scaled:
+        told["scaled_coverage"] = _coverage(documents, facts, "scaled", params, seed)
+        told["calibration"] = {
+            "observed": _rounded(observed_levels(scaled)),
+            "factor": _rounded(recalibrated(scaled)),
+        }
+        curves = np.array([f["retention"] for f in facts.values() if "retention" in f])
+        told["retention"] = _rounded(curves.mean(axis=0).tolist())
+        gains = [f["retention_gain"] for f in facts.values() if f.get("retention_gain") is not None]
+        told["retention_gain"] = float(f"{np.mean(gains):.6g}") if gains else None
+    return told
+
+
+def _coverage(
+    documents: Sequence[Document],
+    facts: Mapping[str, Any],
+    kind: str,
+    params: EvaluationParams,
+    seed: int,
+) -> dict[str, Any]:
+    patients: dict[str, list[ErrorCounts]] = {}
+    for document in documents:
+        told = facts[document["case"]]
+        if kind in told:
+            patients.setdefault(document["patient"], []).append(ErrorCounts.from_json(told[kind]))
+    if len(patients) < LEAST_PATIENTS:
+        return {}
+    rng = generator(seed, "evaluation", "coverage", kind)
+    found = held_out_coverage(patients, params.coverage, rng, guarantee=params.guarantee)
+    return {
+        name: {
+            key: float(f"{value:.6g}") if isinstance(value, float) else value
+            for key, value in one.as_json().items()
+        }
+        for name, one in found.items()
+    }
+
+
+def _rounded(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [[float(f"{value:.6g}") for value in point] for point in points]

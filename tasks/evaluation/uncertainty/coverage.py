@@ -1,0 +1,115 @@
+"""Do intervals hold what they promise? Coverage over patients, with its own interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.evaluation.intervals import LEAST_CASES
+from tasks.evaluation.uncertainty.conformal import (
+    ALL,
+    Guarantee,
+    HalfWidths,
+    calibrate,
+    covered_share,
+)
+from tasks.evaluation.uncertainty.histogram import ErrorCounts
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Observed coverage over ``n`` patients beside the nominal one.
+
+    Parameters
+    ----------
+    low, high
+        95 % bootstrap interval over patients; none for fewer than five.
+    holds
+        Whether the nominal coverage lies in it; none where there is no interval.
+    half_width
+        Mean half-width [HU, or factor of sigma]; none where a fold had too few patients.
+    """
+
+    nominal: float
+    value: float
+    n: int
+    low: float | None
+    high: float | None
+    holds: bool | None
+    half_width: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return dict(vars(self))
+
+
+def coverage_of(
+    shares: Sequence[float], nominal: float, half_width: float | None, rng: np.random.Generator,
+    *, draws: int = 2000,
+) -> Coverage:  # fmt: skip
+    """Mean coverage of patients with its percentile bootstrap interval."""
+    values = np.asarray(shares, float)
+    mean, n = float(values.mean()), len(values)
+    wide = half_width if half_width is not None and np.isfinite(half_width) else None
+    if n < LEAST_CASES:
+        return Coverage(nominal, mean, n, None, None, None, wide)
+    low, high = _interval(values, rng, draws)
+    return Coverage(nominal, mean, n, low, high, low <= nominal <= high, wide)
+
+
+def split_coverage(
+    calibration: Sequence[ErrorCounts],
+    test: Sequence[ErrorCounts],
+    nominal: float,
+    rng: np.random.Generator,
+    *,
+    guarantee: Guarantee = "mean",
+) -> dict[str, Coverage]:
+    """Calibrate on some patients, count on others: coverage by band and over ``all``."""
+    widths = calibrate(calibration, nominal, guarantee=guarantee)
+    return _gathered([(covered_share(patient, widths), widths) for patient in test], nominal, rng)
+
+
+def held_out_coverage(
+    patients: Mapping[str, Sequence[ErrorCounts]],
+    nominal: float,
+    rng: np.random.Generator,
+    *,
+    guarantee: Guarantee = "mean",
+) -> dict[str, Coverage]:
+    """Each patient's cases against half-widths from all *other* patients; by band and ``all``.
+
+    With few patients this uses each of them for both without ever judging one by itself.
+    """
+    told = []
+    for name, own in patients.items():
+        others = [case for other, cases in patients.items() if other != name for case in cases]
+        if not others:
+            return {}
+        widths = calibrate(others, nominal, guarantee=guarantee)
+        told += [(covered_share(case, widths), widths) for case in own]
+    return _gathered(told, nominal, rng)
+
+
+def _gathered(
+    told: Sequence[tuple[Mapping[str, float], HalfWidths]], nominal: float, rng: np.random.Generator
+) -> dict[str, Coverage]:
+    names = sorted({name for shares, _ in told for name in shares}, key=lambda n: (n != ALL, n))
+    found = {}
+    for name in names:
+        pairs = [(s[name], w.get(name, w[ALL])) for s, w in told if name in s]
+        width = float(np.mean([w for _, w in pairs]))
+        found[name] = coverage_of([share for share, _ in pairs], nominal, width, rng)
+    return found
+
+
+def _interval(
+    values: NDArray[np.float64], rng: np.random.Generator, draws: int
+) -> tuple[float, float]:
+    drawn = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,138 @@
+"""One fold in every form that was asked for, each read back and held against the trainer's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from data.files import write_whole
+from tasks.export.calibration import Spread, spread_of
+from tasks.export.graph import export_graph
+from tasks.export.int8 import Int8Cost, int8_cost, quantise
+from tasks.export.params import ExportParams
+from tasks.export.parity import Parity, compare
+from tasks.export.programs import (
+    export_program,
+    module_runner,
+    program_runner,
+    script_runner,
+    trace_script,
+)
+from tasks.export.windows import case_windows
+from tasks.networks import NETWORKS
+from tasks.prediction.description import ModelDescription
+from tasks.prediction.release import Member
+from tasks.prediction.runtime import onnx_runner
+from tasks.prediction.sliding import Runner
+from tasks.training.params import PlugIn
+from tasks.training.plugins import build
+from tasks.training.runner import WEIGHTS, load_network, torch_runner
+
+
+@dataclass(frozen=True)
+class ExportedFold:
+    """A fold that was written, and what was measured on it."""
+
+    model: ModelDescription
+    member: Member
+    parities: dict[str, Parity]
+    """By form: ``onnx``, ``safetensors``, ``torch_export``, ``torchscript``."""
+    spread: Spread | None = None
+    int8: Int8Cost | None = None
+
+
+def export_fold(
+    out: Path,
+    name: str,
+    fold: Path,
+    unseen: Path,
+    seen: Sequence[Path],
+    params: ExportParams,
+) -> ExportedFold:
+    """Write ``name``'s files into ``out`` and compare each with the network of ``fold``.
+
+    Parameters
+    ----------
+    unseen, seen
+        Registered cases: one that this network was not trained on, and training cases.
+    """
+    model = ModelDescription.load(fold / "model.json")
+    trained = torch_runner(fold)
+    windows = case_windows(unseen, model, params.parity.windows)
+    forms = _write_forms(out, name, fold, model, params)
+    parities = {
+        form: compare(trained, run, windows.inputs, model) for form, (_, run) in forms.items()
+    }
+    files = {form: file for form, (file, _) in forms.items()}
+    int8, cost = None, None
+    if params.formats.int8 != "none":
+        int8, cost = _write_int8(out, name, forms["onnx"][1], windows, seen, model, params)
+    member = Member(
+        fold=model.fold,
+        onnx=files["onnx"],
+        weights=files["safetensors"],
+        torch_export=files.get("torch_export"),
+        torchscript=files.get("torchscript"),
+        int8=int8,
+        network=model.network,
+        validation_mae_hu=model.validation_mae_hu,
+    )
+    return ExportedFold(model, member, parities, spread_of(trained, windows, model), cost)
+
+
+def _write_forms(
+    out: Path, name: str, fold: Path, model: ModelDescription, params: ExportParams
+) -> Mapping[str, tuple[str, Runner]]:
+    """File name and runner of each form; the runner is made of the bytes that were written."""
+    network = load_network(fold)
+    graph = export_graph(network, model, params.opset)
+    write_whole(out / f"{name}.onnx", graph)
+    shutil.copyfile(fold / WEIGHTS, out / f"{name}.safetensors")
+    forms = {
+        "onnx": (f"{name}.onnx", onnx_runner(graph, threads=torch.get_num_threads())),
+        "safetensors": (f"{name}.safetensors", _rebuilt(out / f"{name}.safetensors", model)),
+    }
+    if params.formats.torch_export:
+        program = export_program(network, model)
+        write_whole(out / f"{name}.pt2", program)
+        forms["torch_export"] = (f"{name}.pt2", program_runner(program))
+    if params.formats.torchscript:
+        script = trace_script(network, model)
+        write_whole(out / f"{name}.ts", script)
+        forms["torchscript"] = (f"{name}.ts", script_runner(script))
+    return forms
+
+
+def _rebuilt(weights: Path, model: ModelDescription) -> Runner:
+    """The network as somebody else would build it: from the description and the weights alone."""
+    network = build(NETWORKS, PlugIn(**model.network), weights.name).build()
+    network.load_state_dict(load_file(weights))
+    return module_runner(network)
+
+
+def _write_int8(
+    out: Path,
+    name: str,
+    exact: Runner,
+    windows: Any,
+    seen: Sequence[Path],
+    model: ModelDescription,
+    params: ExportParams,
+) -> tuple[str | None, Int8Cost]:
+    """The 8-bit graph's name, or None where it costs too much, and its cost."""
+    cases = seen[: max(1, params.formats.calibration_windows // 4)]
+    each = -(-params.formats.calibration_windows // max(1, len(cases)))
+    inputs = [window for case in cases for window in case_windows(case, model, each).inputs]
+    graph = quantise((out / f"{name}.onnx").read_bytes(), params.formats.int8, inputs)
+    run = onnx_runner(graph, threads=torch.get_num_threads())
+    cost = int8_cost(exact, run, windows, model)
+    if cost.cost_hu > params.formats.max_int8_cost_hu:
+        return None, cost
+    write_whole(out / f"{name}.int8.onnx", graph)
+    return f"{name}.int8.onnx", cost

@@ -1,0 +1,119 @@
+"""Slices that do not lie where they say: shuffled, exchanged, foreign, repeated."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data.volume import Modality, Volume
+from tasks.ingestion.findings import Code, Finding, Severity
+from tasks.ingestion.guards import GUARDS
+
+_REMEDY = "send the series again from its source"
+SHUFFLED = Code(
+    "slices-shuffled",
+    Severity.QUARANTINE,
+    "neighbouring slices look no more alike than distant ones: positions belong to other images",
+    _REMEDY,
+)
+MISPLACED = Code(
+    "slice-misplaced",
+    Severity.QUARANTINE,
+    "single slices fit better at another place, or into another scan",
+    _REMEDY,
+)
+REPEATED = Code(
+    "slice-content-repeated",
+    Severity.QUARANTINE,
+    "neighbouring slices hold exactly the same voxels",
+    _REMEDY,
+)
+
+COARSE_MM = 4.0
+"""In-plane detail below this is averaged away, and noise with it."""
+
+
+@GUARDS.register("slice_order")
+@dataclass(frozen=True)
+class SliceOrder:
+    r"""Anatomy changes steadily: a slice resembles its neighbours more than what lies behind them.
+
+    With :math:`d(a, b)` the mean absolute difference of two slices (smoothed to 4 mm), in a sound
+    scan :math:`d(k, k \pm 1) < d(k-1, k+1)`, and exchanging two neighbours makes the steps larger.
+
+    Parameters
+    ----------
+    foreign
+        Ratio of the steps to a slice to the step over it, from which the slice is foreign.
+    exchanged
+        Ratio of the steps as they are to the steps with two neighbours exchanged.
+    shuffled
+        Ratio of the median step to the step between slices taken at random.
+    least
+        Steps below this part of the image's contrast prove nothing.
+    varied
+        Slices taken at random must differ by this part of the contrast: those of a test object
+        that is the same in every slice do not, whatever their order.
+    """
+
+    foreign: float = 1.25
+    exchanged: float = 1.1
+    shuffled: float = 0.8
+    least: float = 0.01
+    varied: float = 0.04
+    needs_mask: bool = False
+
+    def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
+        """Compare every slice with its neighbours along the first axis."""
+        repeated = _repeated(scan.array)
+        if repeated:
+            sentence = f"{repeated} slices hold the same voxels as the one before"
+            return scan, [REPEATED.found(sentence)]
+        planes = coarse_planes(scan)
+        contrast = float(np.diff(np.percentile(planes, (1, 99)))[0])
+        if len(planes) < 5 or contrast == 0:
+            return scan, []
+        return scan, self._judged(planes, contrast)
+
+    def _judged(self, planes: NDArray[np.float32], contrast: float) -> list[Finding]:
+        near = _apart(planes, 1)
+        far = np.maximum(_apart(planes, 2), self.least * contrast)
+        turns = np.random.default_rng(len(planes)).permutation(len(planes))
+        anywhere = float(_apart(planes[turns], 1).mean())
+        ratio = float(np.median(near)) / max(anywhere, self.varied * contrast)
+        if ratio > self.shuffled:
+            return [SHUFFLED.found(f"neighbours differ {ratio:.0%} as much as any two slices")]
+        foreign = np.minimum(near[:-1], near[1:]) / far > self.foreign
+        exchanged = (near[:-2] + near[2:]) / (far[:-1] + far[1:]) > self.exchanged
+        if not foreign.any() and not exchanged.any():
+            return []
+        at = int(np.flatnonzero(foreign)[0] if foreign.any() else np.flatnonzero(exchanged)[0]) + 2
+        count = int(foreign.sum()) or int(exchanged.sum())
+        return [MISPLACED.found(f"{count} slices, the first number {at}, fit their place badly")]
+
+
+def coarse_planes(scan: Volume) -> NDArray[np.float32]:
+    """Slices averaged in-plane to about 4 mm; CT and CBCT between air and dense bone."""
+    steps = [max(1, round(COARSE_MM / step)) for step in scan.grid.spacing_mm[1:]]
+    values = scan.array.astype(np.float32)
+    if scan.modality is not Modality.MR:
+        values = np.clip(values, -1000, 1000)
+    smooth = ndimage.uniform_filter(values, (0, *steps))
+    return np.asarray(smooth[:, :: steps[0], :: steps[1]])
+
+
+def _apart(planes: NDArray[np.float32], step: int) -> NDArray[np.float64]:
+    difference = np.abs(planes[step:] - planes[:-step])
+    return np.asarray(difference.mean(axis=(1, 2)), dtype=np.float64)
+
+
+def _repeated(array: NDArray[np.generic]) -> int:
+    count = 0
+    for before, after in itertools.pairwise(array):
+        if np.array_equal(before, after) and after.min() != after.max():
+            count += 1
+    return count

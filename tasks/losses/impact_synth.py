@@ -1,0 +1,149 @@
+"""IMPACT-Synth: prediction and CT look alike to a frozen feature network."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tasks.losses import LOSSES
+from tasks.losses.body import inside, weighted_mean
+from tasks.losses.self_similarity import self_similarity
+from tasks.training.contracts import Target
+
+Features = Callable[[Tensor], list[Tensor]]
+
+
+@LOSSES.register("impact_synth")
+@dataclass(frozen=True)
+class ImpactSynth:
+    r"""Mean absolute difference of features, :math:`\sum_l a_l\, \overline{|\phi_l(p) -
+    \phi_l(t)|}`.
+
+    :math:`\phi` is frozen: any TorchScript network ``forward(x) -> [map, ...]`` or, as the
+    registration's feature networks, ``forward(x, layers, statistics, direction)``; without one,
+    self-similarity descriptors. Network units enter shifted to [0, 1] as ``input_range`` says.
+    A network for planes sees every slice of a volume; one for volumes sees a 2.5-D prediction
+    as a volume of one slice. The mean is over the body, on the grid of each map. The published
+    recipe adds it to the mean absolute error: list ``l1`` beside it. Unit: the features'.
+
+    Parameters
+    ----------
+    network
+        TorchScript file; empty: self-similarity descriptors, which need none.
+    sha256
+        Of that file. It is run only when it is this one, and belongs to what a unit is known by.
+    dimensions
+        2 or 3: what the network looks at; 0 for the prediction's own.
+    channels
+        Copies of the image as input channels (3 for networks of photographs).
+    layer_weights
+        :math:`a_l` of the maps in their order; maps beyond them are not used.
+    input_range
+        Values that -1 and 1 network units become.
+
+    References
+    ----------
+    Boussot, Hémon, Nunes & Dillenseger, Why Registration Quality Matters: Enhancing sCT
+    Synthesis with IMPACT-Based Registration, arXiv:2510.21358.
+    """  # noqa: D205
+
+    network: str = ""
+    sha256: str = ""
+    dimensions: Literal[0, 2, 3] = 0
+    channels: int = 1
+    layer_weights: tuple[float, ...] = (1.0,)
+    input_range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1, got {self.channels}")
+        low, high = self.input_range
+        if not low < high:
+            raise ValueError(f"input_range must be low < high, got {list(self.input_range)}")
+        weights = self.layer_weights
+        if not weights or min(weights) < 0 or not sum(weights) > 0 or math.isinf(sum(weights)):
+            raise ValueError(f"layer_weights must be >= 0, one above 0, got {list(weights)}")
+        if not self.network:
+            if self.channels > 1 or len(weights) > 1:
+                raise ValueError("without a network there is one channel and one layer")
+            return
+        got = _hash(self.network)
+        if got != self.sha256:
+            raise ValueError(f"sha256 of {self.network} must be that of the file, {got}")
+
+    def __call__(self, prediction: Tensor, target: Target) -> Tensor:
+        """Compare (B, 1, [Z,] Y, X) with ``target.value``; a scalar [units of the features]."""
+        phi = _features(self.network, self.sha256, len(self.layer_weights), str(prediction.device))
+        said = phi(self._input(inside(prediction, target)))
+        with torch.no_grad():
+            true = phi(self._input(target.value))
+            weight = self._turned(target.weight)
+        if len(said) < len(self.layer_weights):
+            raise ValueError(
+                f"{self.network or 'self-similarity'} gives {len(said)} maps, "
+                f"layer_weights names {len(self.layer_weights)}"
+            )
+        total = prediction.new_zeros(())
+        for p, t, a in zip(said, true, self.layer_weights, strict=False):
+            apart = (p - t).abs().mean(dim=1, keepdim=True)
+            at = weight
+            if at.shape[2:] != apart.shape[2:]:
+                at = functional.interpolate(weight, size=apart.shape[2:], mode="nearest")
+            total = total + a * weighted_mean(apart.to(prediction.dtype), at)
+        return total
+
+    def _input(self, image: Tensor) -> Tensor:
+        low, high = self.input_range
+        scaled = low + (image + 1) / 2 * (high - low)
+        turned = self._turned(scaled)
+        return turned.repeat(1, self.channels, *(1 for _ in turned.shape[2:]))
+
+    def _turned(self, image: Tensor) -> Tensor:
+        """As what the network looks at: planes of a volume, or a plane as a volume of one."""
+        dims = image.ndim - 2
+        if self.dimensions == 2 and dims == 3:
+            return image.transpose(1, 2).flatten(0, 1)[:, None]
+        if self.dimensions == 3 and dims == 2:
+            return image[:, :, None]
+        return image
+
+
+@functools.lru_cache(maxsize=4)
+def _features(network: str, sha256: str, layers: int, device: str) -> Features:
+    if not network:
+        return self_similarity
+    if _hash(network) != sha256:
+        raise ValueError(f"{network} has changed since the params were checked")
+    module = torch.jit.load(network, map_location=device).eval()  # type: ignore[no-untyped-call]
+    for weight in module.parameters():
+        weight.requires_grad_(False)
+    arguments = len(module.forward.schema.arguments) - 1
+
+    def features(image: Tensor) -> list[Tensor]:
+        given: tuple[object, ...] = (image,)
+        if arguments == 4:  # how many layers, [min, max, mean, sd] of the image, direction
+            numbers = image.detach().flatten()
+            facts = [numbers.min(), numbers.max(), numbers.mean(), numbers.std()]
+            given = (image, layers, torch.stack(facts), 0)
+        maps = module(*given)
+        return list(maps) if isinstance(maps, list | tuple) else [maps]
+
+    return features
+
+
+def _hash(network: str) -> str:
+    try:
+        return hashlib.sha256(Path(network).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(
+            f"network must be a readable TorchScript file, got {network!r} ({error.strerror})"
+        ) from error

@@ -1,0 +1,109 @@
+"""The selective state-space scan of Mamba in plain torch: no compiled extension, exportable."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LONGEST = 20
+"""Doublings of an exported scan: sequences of up to 2^20 tokens, 1024 x 1024 voxels."""
+
+CONVOLUTION = 4
+"""Tokens that the causal convolution ahead of the scan sees."""
+
+STEPS = (0.001, 0.1)
+"""Range of the first step sizes, log-uniform."""
+
+
+def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
+    r"""Solve :math:`h_l = a_l\,h_{l-1} + b_l`, :math:`h_{-1} = 0`, along the last axis.
+
+    By doubling: after round *k* each place holds the recurrence over its last :math:`2^k`
+    tokens, so that :math:`\lceil\log_2 L\rceil` rounds of whole tensors do for a loop of *L*.
+    ``decay`` *a* and ``inputs`` *b* have one shape (..., L); so has the result.
+    """
+    length = inputs.shape[-1]
+    # An exported graph has a free length: rounds beyond it add zeros.
+    rounds = LONGEST if torch.compiler.is_exporting() else max(1, int(length) - 1).bit_length()
+    for number in range(rounds):
+        shift = 1 << number
+        inputs = inputs + decay * _later(inputs, shift)
+        if number + 1 < rounds:
+            decay = decay * _later(decay, shift)
+    return inputs
+
+
+def _later(values: Tensor, shift: int) -> Tensor:
+    """``values`` moved ``shift`` tokens to the right, zeros before them."""
+    return functional.pad(values, (shift, 0))[..., : values.shape[-1]]
+
+
+def _exact(x: Tensor) -> Tensor:
+    """At least float32, whatever the precision of the pass."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class MambaBlock(nn.Module):
+    r"""A residual selective state-space layer over tokens.
+
+    .. math:: h_l = e^{\Delta_l A} h_{l-1} + \Delta_l B_l x_l, \qquad y_l = C_l h_l + D x_l
+
+    per channel, with *N* states; step :math:`\Delta_l`, input :math:`B_l` and output
+    :math:`C_l` are linear in the token, which lets the layer choose what it carries along.
+    Ahead of it a causal depthwise convolution and SiLU, after it a gate.
+
+    Parameters
+    ----------
+    channels
+        Of the tokens.
+    states
+        *N*, numbers remembered for each channel.
+    expansion
+        Inner channels as a multiple of ``channels``.
+
+    References
+    ----------
+    Gu & Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, arXiv:2312.00752.
+    """
+
+    def __init__(self, channels: int, states: int, expansion: int) -> None:
+        super().__init__()
+        self.inner, self.states = channels * expansion, states
+        self.rank = max(1, channels // 16)
+        self.norm = nn.LayerNorm(channels)
+        self.enter = nn.Linear(channels, 2 * self.inner, bias=False)
+        self.mix = nn.Conv1d(self.inner, self.inner, CONVOLUTION, groups=self.inner)
+        self.choose = nn.Linear(self.inner, self.rank + 2 * states, bias=False)
+        self.step = nn.Linear(self.rank, self.inner)
+        decays = torch.arange(1, states + 1, dtype=torch.float32).repeat(self.inner, 1)
+        self.log_decay = nn.Parameter(decays.log())
+        self.skip = nn.Parameter(torch.ones(self.inner))
+        self.leave = nn.Linear(self.inner, channels, bias=False)
+        low, high = (math.log(size) for size in STEPS)
+        first = torch.exp(low + torch.rand(self.inner) * (high - low))
+        with torch.no_grad():
+            self.step.bias.copy_(first + torch.log(-torch.expm1(-first)))  # softplus undone
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L, channels), the same shape back."""
+        x, gate = self.enter(self.norm(tokens)).chunk(2, dim=-1)
+        x = functional.pad(x.transpose(1, 2), (CONVOLUTION - 1, 0))
+        x = functional.silu(self.mix(x))
+        y = self._scan(_exact(x)).to(gate.dtype).transpose(1, 2) * functional.silu(gate)
+        out: Tensor = tokens + self.leave(y)
+        return out
+
+    def _scan(self, x: Tensor) -> Tensor:
+        """(B, inner, L) of at least float32: decays of many tokens need the digits."""
+        with torch.autocast(x.device.type, enabled=False):
+            chosen = self.choose(x.transpose(1, 2))
+            step, enter, leave = chosen.split([self.rank, self.states, self.states], dim=-1)
+            step = functional.softplus(self.step(step)).transpose(1, 2)[:, :, None]
+            enter, leave = (part.transpose(1, 2)[:, None] for part in (enter, leave))
+            decay = torch.exp(step * -self.log_decay.exp()[None, :, :, None])
+            states = linear_recurrence(decay, step * enter * x[:, :, None])
+            out: Tensor = (states * leave).sum(dim=2) + self.skip[:, None] * x
+        return out

@@ -1,0 +1,182 @@
+"""Predict what arrives, each scan once: one child process a scan, faults told, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault, MachineFault, UsageFault
+from data.files import canonical_json, file_sha256, write_whole
+from tasks import watch
+from tasks.prediction.inbox import Arrival, Inbox
+from tasks.prediction.outbox import REPORT, Outbox, folder_name
+from tasks.prediction.release import CHECKSUMS
+
+MOST_CRASHES = 2
+"""A scan over which the worker died this often is set aside: it would be a loop."""
+
+ANSWER = "answer.json"
+_KINDS = {"data": DataFault, "machine": MachineFault, "usage": UsageFault}
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is done to every scan.
+
+    Parameters
+    ----------
+    model
+        Release folder.
+    form
+        ``mha``, ``nii.gz``, ``nrrd``, or ``dicom``.
+    identified
+        For DICOM in and out: take patient, study and frame of reference from each scan itself.
+    keep_names
+        Name results after the senders' entries, which may identify patients.
+    uncertainty
+        Also write the spread over folds and flips.
+    means
+        :class:`tasks.prediction.predict.Means` as JSON.
+    public_key
+        Key that must have signed the release.
+    """
+
+    model: Path
+    form: str = "mha"
+    identified: bool = False
+    keep_names: bool = False
+    uncertainty: bool = False
+    means: dict[str, Any] = field(default_factory=dict)
+    public_key: Path | None = None
+
+    def key(self, arrival: Arrival) -> str:
+        """Of the scan's bytes, the release and the orders: another release predicts anew."""
+        listing = self.model / CHECKSUMS
+        if not listing.is_file():
+            raise UsageFault(
+                "a release folder has a checksums.json, written last",
+                where=str(self.model),
+                got="none",
+                remedy="give the folder that the export stage wrote, whole",
+                code="release-incomplete",
+            )
+        parts = [arrival.content, file_sha256(listing), self.form, self.identified]
+        text = json.dumps([*parts, self.uncertainty, self.means], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one arrival: ``done``, ``quarantined``, ``busy`` or ``crashed``."""
+
+    key: str
+    status: str
+    told: str = ""
+
+
+def waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> list[tuple[str, Arrival]]:
+    """Keys and arrivals that have no result yet; two entries of the same bytes are one scan."""
+    found: dict[str, Arrival] = {}
+    for arrival in inbox.arrivals():
+        key = orders.key(arrival)
+        if key not in found and not outbox.settled(key):
+            found[key] = arrival
+    return list(found.items())
+
+
+def predict_arrival(
+    key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, orders: Orders
+) -> Result:
+    """Predict one scan and publish it, or say why not.
+
+    Raises
+    ------
+    MachineFault, UsageFault
+        What would hit every scan (no disk, a damaged release): nothing is recorded.
+    """
+    with outbox.claim(key) as handle:
+        if handle is None or outbox.settled(key):
+            return Result(key, "busy" if handle is None else "done")
+        name = folder_name(key, arrival.name if orders.keep_names else None)
+        try:
+            with outbox.publish(name) as building:
+                document = _in_child(key, arrival, inbox, orders, building, handle)
+                report = {"scan": key[:16], "status": "done", **document}
+                write_whole(building / REPORT, canonical_json(report))
+            return Result(key, "done", "; ".join(document["notes"]))
+        except DataFault as fault:
+            outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
+            return Result(key, "quarantined", str(fault))
+        except _Died as death:
+            return _crashed(key, name, outbox, death)
+
+
+def predict_waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> Iterator[Result]:
+    """Everything that waits now, one after the other."""
+    for key, arrival in waiting(inbox, outbox, orders):
+        yield predict_arrival(key, arrival, inbox, outbox, orders)
+
+
+class _Died(Exception):
+    """The worker ended without an answer."""
+
+
+def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
+    if outbox.crashes(key, one_more=True) < MOST_CRASHES:
+        return Result(key, "crashed", f"{death}; it is tried once more")
+    fault = DataFault(
+        f"a scan does not kill its prediction {MOST_CRASHES} times",
+        where=key[:16],
+        got=str(death),
+        remedy="predict it alone with `synthct predict`, with more memory",
+        code="worker-died",
+    )
+    outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
+    return Result(key, "quarantined", str(fault))
+
+
+def _in_child(
+    key: str, arrival: Arrival, inbox: Inbox, orders: Orders, building: Path, handle: int
+) -> dict[str, Any]:
+    """Run the prediction in a process of its own, which dies with this one."""
+    with tempfile.TemporaryDirectory(prefix="synthct-inbox-") as temporary:
+        folder = Path(temporary)
+        scan = inbox.fetch(arrival, folder)
+        order = {
+            "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
+            "form": orders.form, "identified": orders.identified, "means": orders.means,
+            "uncertainty": orders.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
+            "public_key": str(orders.public_key.absolute()) if orders.public_key else None,
+        }  # fmt: skip
+        write_whole(folder / "order.json", canonical_json(order))
+        child = subprocess.run(
+            [sys.executable, "-m", "tasks.prediction.worker", str(folder / "order.json")],
+            env={**os.environ, watch.VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=True, pass_fds=(handle,), check=False,
+        )  # fmt: skip
+        if not (folder / ANSWER).is_file():
+            raise _Died(_last_words(child))
+        answer = json.loads((folder / ANSWER).read_text())
+    if answer["kind"] == "done":
+        return dict(answer["document"])
+    fault = answer["fault"]
+    raise _KINDS[answer["kind"]](
+        fault["rule"], where=fault["where"], got=fault["got"], remedy=fault["remedy"],
+        code=fault["code"],
+    )  # fmt: skip
+
+
+def _last_words(child: subprocess.CompletedProcess[bytes]) -> str:
+    if child.returncode < 0:
+        return f"the worker was killed by signal {-child.returncode}"
+    lines = child.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+    return f"the worker ended with {child.returncode}: {lines[-1][:200]}"

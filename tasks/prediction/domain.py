@@ -1,0 +1,130 @@
+"""Whether a scan looks like those a model was trained on: told before anyone trusts the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.volume import Volume
+from tasks.prediction.description import SourceScaling
+from tasks.prediction.normalise import fit_source
+from tasks.section import Section
+
+QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+
+LIMIT = 0.5
+"""How far beyond the trained range, in widths of that range, a feature may lie unsaid."""
+
+_LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0}
+"""Narrowest range of a feature: a few training cases do not show how much patients vary."""
+
+
+class Range(Section):
+    """What the training cases had of one feature."""
+
+    low: float
+    high: float
+
+
+class Domain(Section):
+    """``domain.json`` of a release: ranges over training cases, never a single case's values."""
+
+    cases: int
+    features: dict[str, Range]
+
+    @classmethod
+    def of(cls, cases: Sequence[Mapping[str, float]]) -> Domain:
+        """Ranges over the fingerprints of training cases (at least one)."""
+        features = {
+            name: Range(
+                low=_rounded(min(case[name] for case in cases)),
+                high=_rounded(max(case[name] for case in cases)),
+            )
+            for name in sorted(cases[0])
+        }
+        return cls(cases=len(cases), features=features)
+
+    def unlike(self, fingerprint: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """Features beyond the trained range by more than half its width, worst first."""
+        found = {}
+        for name, trained in self.features.items():
+            value = fingerprint[name]
+            width = max(trained.high - trained.low, _LEAST_WIDTH[name.split(":")[0]])
+            beyond = max(trained.low - value, value - trained.high, 0.0) / width
+            if beyond > LIMIT:
+                found[name] = {
+                    "value": _rounded(value), "low": trained.low, "high": trained.high,
+                    "beyond": _rounded(beyond),
+                }  # fmt: skip
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]["beyond"]))
+
+
+def fingerprint(source: Volume, mask: Volume, scaling: SourceScaling) -> dict[str, float]:
+    """What a network sees of a scan, in seven numbers and three.
+
+    ``intensity:qNN``: quantiles inside the body, in network units. ``edges``: mean in-plane
+    gradient per voxel. ``noise``: median absolute second difference along x, over 0.6745 sqrt 6:
+    the standard deviation of white noise. ``section_cm2``: mean cross-section of the body.
+
+    Parameters
+    ----------
+    source, mask
+        Scan and body mask on the working grid (Z, Y, X).
+    """
+    inside = np.asarray(mask.array) > 0
+    scale = fit_source(source.array, inside, scaling)
+    values = scale(np.asarray(source.array)[inside])
+    quantiles = np.quantile(values, QUANTILES)
+    features = {
+        f"intensity:q{round(100 * q):02d}": float(value)
+        for q, value in zip(QUANTILES, quantiles, strict=True)
+    }
+    edges, noise = _texture(source, inside, scale)
+    present = inside.any(axis=(1, 2))
+    area_mm2 = source.grid.spacing_mm[1] * source.grid.spacing_mm[2]
+    section = float(inside.sum()) / max(1, int(present.sum())) * area_mm2 / 100
+    return {**features, "edges": edges, "noise": noise, "section_cm2": section}
+
+
+def _texture(source: Volume, inside: NDArray[np.bool_], scale: Any) -> tuple[float, float]:
+    """Slice by slice: nothing of the scan's size is made."""
+    slopes, seconds = [], []
+    for plane, body in zip(source.array, inside, strict=True):
+        if not body.any():
+            continue
+        values = scale(np.asarray(plane))
+        both = body[:, 1:] & body[:, :-1]
+        slopes.append(np.abs(np.diff(values, axis=1))[both].astype(np.float32))
+        three = both[:, 1:] & both[:, :-1]
+        seconds.append(np.abs(np.diff(values, 2, axis=1))[three].astype(np.float32))
+    slope, second = np.concatenate(slopes), np.concatenate(seconds)
+    if not slope.size or not second.size:
+        return 0.0, 0.0
+    return float(slope.mean()), float(np.median(second)) / (0.6745 * 6**0.5)
+
+
+def told(unlike: Mapping[str, Mapping[str, float]], cases: int) -> str:
+    """One sentence for people."""
+    parts = [
+        f"{_WORDS.get(name.split(':')[0], name)}{' ' + name.split(':')[1] if ':' in name else ''} "
+        f"{entry['value']:g} (training {entry['low']:g} to {entry['high']:g})"
+        for name, entry in list(unlike.items())[:3]
+    ]
+    more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+    return (
+        f"the scan is unlike the {cases} that the model was trained on: {', '.join(parts)}{more}; "
+        "the model may be wrong without showing it"
+    )
+
+
+_WORDS = {
+    "intensity": "normalised intensity", "edges": "edge strength", "noise": "noise",
+    "section_cm2": "body cross-section [cm2]",
+}  # fmt: skip
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,161 @@
+"""How much memory a prediction takes, asked before it starts and held while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import MachineFault
+from data.volume import Grid
+from tasks.prediction.description import ModelDescription
+
+GB = 10**9
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+CHECK_BYTES = 27
+"""Peak per voxel of the scan while it is checked and outlined (measured, 2 to 4 of it the scan)."""
+
+KEPT_BYTES = 8
+"""Per voxel of the scan afterwards: outline, result and the map of the uncertainty."""
+
+WORKING_BYTES = 11
+"""Per voxel of the working grid: source, mask, HU and spread."""
+
+SLAB_BYTES = 64 << 20
+"""What one resampling step may take; it sets how many slices are resampled at once."""
+
+ROOM_BYTES = 150 << 20
+"""Of the networks' windows and the libraries, besides what is loaded already."""
+
+GRAPH_RATIO = 2.6
+"""Memory of a loaded network over the size of its file: the weights and their packed copies."""
+
+MAX_BATCH = 8
+"""Windows at once, or one for each core if there are more: further ones only take memory."""
+
+
+def slab_of(grid: Grid) -> int:
+    """Slices (Z) of the grid that are resampled at once: 16 bytes a voxel within a slab."""
+    _, y, x = grid.shape
+    return max(1, SLAB_BYTES // (16 * y * x))
+
+
+def needed_bytes(scan: Grid, model: ModelDescription, graphs_bytes: int = 0) -> int:
+    """Estimated peak above what the process holds now; ``graphs_bytes``: of all ONNX files."""
+    voxels = math.prod(scan.shape)
+    finer = np.prod(np.asarray(scan.spacing_mm) / np.asarray(model.spacing_mm))
+    working = int(voxels * float(finer)) * WORKING_BYTES
+    networks = int(graphs_bytes * GRAPH_RATIO) + ROOM_BYTES
+    return max(voxels * CHECK_BYTES, voxels * KEPT_BYTES + working + networks) + SLAB_BYTES
+
+
+def require_room(
+    scan: Grid, model: ModelDescription, max_ram_gb: float | None, graphs_bytes: int = 0
+) -> int:
+    """The cap [bytes]; a scan that will not fit under it raises before anything is computed."""
+    free = available_bytes() + resident_bytes()
+    cap = free if max_ram_gb is None else min(free, int(max_ram_gb * GB))
+    needed = resident_bytes() + needed_bytes(scan, model, graphs_bytes)
+    if needed > cap:
+        asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
+        raise MachineFault(
+            "a prediction fits into the memory that it is given",
+            where=f"scan of {' x '.join(str(size) for size in reversed(scan.shape))} voxels",
+            got=f"about {needed / GB:.1f} GB needed, {cap / GB:.1f} GB allowed ({asked})",
+            remedy="allow more, or cut the scan into parts along its axis",
+            code="memory-cap",
+        )
+    return cap
+
+
+def choose_batch(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    window: tuple[int, ...],
+    cap_bytes: int,
+    held_bytes: int,
+) -> int:
+    """Windows that enter the network together: as many as fit after one was tried, 1 to 8.
+
+    Parameters
+    ----------
+    window
+        Shape (C, Y, X) or (1, Z, Y, X) of one window.
+    held_bytes
+        What else will still be taken.
+    """
+    before = resident_bytes()
+    run(np.zeros((1, *window), np.float32))
+    one = max(resident_bytes() - before, 4 * math.prod(window))
+    room = cap_bytes - resident_bytes() - held_bytes
+    return int(np.clip(room // one, 1, max(MAX_BATCH, len(os.sched_getaffinity(0)))))
+
+
+@contextlib.contextmanager
+def held(max_ram_gb: float | None) -> Iterator[None]:
+    """Within the block no allocation beyond the cap succeeds; it becomes a fault, not a crash."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    data = _status("VmData")
+    if max_ram_gb is not None and data:
+        growth = max(0, int(max_ram_gb * GB) - resident_bytes())
+        resource.setrlimit(resource.RLIMIT_DATA, (data + growth, hard))
+    try:
+        yield
+    except MemoryError as error:
+        raise _too_little(max_ram_gb) from error
+    except RuntimeError as error:
+        if "alloc" in str(error).lower():  # the words of ITK, ONNX Runtime and the C++ library
+            raise _too_little(max_ram_gb) from error
+        raise
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _too_little(max_ram_gb: float | None) -> MachineFault:
+    allowed = "the machine's" if max_ram_gb is None else f"{max_ram_gb:g} GB"
+    return MachineFault(
+        "a prediction fits into the memory that it is given",
+        got=f"more than {allowed} memory",
+        remedy="allow more (--max-ram), or cut the scan into parts along its axis",
+        code="memory-cap",
+    )
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; 0 where the system does not say."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def available_bytes() -> int:
+    """What can still be taken: the machine's, or less in a container with a limit."""
+    free = [_meminfo()]
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            free.append(int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text()))
+    return max(0, min(free))
+
+
+def _meminfo() -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62

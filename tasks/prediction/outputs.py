@@ -1,0 +1,138 @@
+"""What a prediction writes: names and room checked first, each result whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from data.faults import MachineFault, UsageFault
+from data.files import whole_folder
+from data.volume import Grid, Modality, Volume
+from data.writers import suffix_of, write_image
+from tasks.prediction.prepare import Prepared
+from tasks.prediction.reference import Reference
+from tasks.prediction.series import write_sct
+from tasks.prediction.slabs import on_grid
+from tasks.prediction.sliding import Prediction
+from tasks.prediction.structures import write_structures
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the result goes; checked before anything is computed."""
+
+    out: Path
+    uncertainty: Path | None = None
+    dicom_reference: Path | None = None
+    structures: Path | None = None
+
+    @property
+    def is_series(self) -> bool:
+        """A name without a suffix is the folder of a DICOM series."""
+        return self.out.suffix == ""
+
+    def check(self, *, untouched: Iterable[Path | None]) -> None:
+        """Raise where the names cannot be written as asked, or are those of an input."""
+        written = [path.resolve() for path in (self.out, self.uncertainty) if path is not None]
+        named = written + [path.resolve() for path in untouched if path is not None]
+        if any(named.count(path) > 1 for path in written):
+            raise UsageFault(
+                "inputs and outputs are different files",
+                where=str(self.out),
+                got="one name twice",
+                remedy="name other outputs",
+                code="output-is-input",
+            )
+        if not self.is_series:
+            suffix_of(self.out)
+        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise UsageFault(
+                "the folder of the new series does not exist yet or is empty",
+                where=str(self.out),
+                got="a folder with files",
+                remedy="name a new folder, or a file ending in .mha or .nii.gz",
+                code="out-not-empty",
+            )
+        if self.uncertainty is not None:
+            suffix_of(self.uncertainty)
+        self._check_reference()
+
+    def _check_reference(self) -> None:
+        if self.dicom_reference is not None and not self.is_series:
+            raise UsageFault(
+                "a DICOM reference goes with a DICOM series",
+                where=str(self.out),
+                got="an image file",
+                remedy="name an output folder, or leave out --dicom-reference",
+                code="reference-without-series",
+            )
+        if self.structures is not None and self.dicom_reference is None:
+            raise UsageFault(
+                "contours are carried over to a series that is filed beside its source",
+                where=str(self.structures),
+                got="no --dicom-reference",
+                remedy="name the series that the contours belong to with --dicom-reference",
+                code="structures-without-reference",
+            )
+
+    def check_room(self, grid: Grid) -> None:
+        """Raise where the disk cannot hold the uncompressed results."""
+        voxels = int(np.prod(grid.shape))
+        asked = {self.out: 2 * voxels + 4096 * grid.shape[0]}
+        if self.uncertainty is not None:
+            asked[self.uncertainty] = 4 * voxels
+        for path, count in asked.items():
+            folder = next(p for p in path.absolute().parents if p.exists())
+            free = shutil.disk_usage(folder).free
+            if free < count:
+                raise MachineFault(
+                    "the disk has room for the results",
+                    where=str(path),
+                    got=f"{free >> 20} MiB free, {count >> 20} MiB asked",
+                    remedy="free space or name another disk",
+                    code="disk-full",
+                )
+
+
+def write_results(
+    outputs: Outputs,
+    prepared: Prepared,
+    prediction: Prediction,
+    *,
+    outside_hu: int,
+    derivation: str,
+    caution: str,
+    reference: Reference | None,
+    structures: list[Dataset],
+    uid_seed: str,
+) -> None:
+    """The uncertainty first: when the synthetic CT is there, everything is."""
+    mask, body = prepared.mask, prepared.body
+    if outputs.uncertainty is not None and prediction.sd_hu is not None:
+        spread = on_grid(prediction.sd_hu, mask, body, 0.0)
+        write_image(outputs.uncertainty, body.with_array(spread, Modality.CT))
+        del spread
+    hu = on_grid(prediction.hu, mask, body, outside_hu, np.int16)
+    volume = Volume(hu, body.grid, Modality.CT)
+    if not outputs.is_series:
+        write_image(outputs.out, volume)
+        return
+    with whole_folder(outputs.out) as building:
+        # write_series puts its folder in place in one rename: beside the other, then into it.
+        files = write_sct(
+            building / "series",
+            volume,
+            derivation=derivation,
+            caution=caution,
+            reference=reference,
+            uid_seed=uid_seed,
+        )
+        moved = [file.rename(building / file.name) for file in files]
+        (building / "series").rmdir()
+        if reference is not None:
+            write_structures(building, structures, moved, reference)

@@ -1,0 +1,155 @@
+"""An ed25519 signature over ``checksums.json``: stops a forger, who can write checksums too."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.faults import MachineFault, UsageFault
+from data.files import canonical_json, whole_folder, write_whole
+from tasks.prediction.release import CHECKSUMS, SIGNATURE, open_release
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+
+def new_key(private: Path) -> Path:
+    """Make a key pair: ``private`` (PEM, readable by its owner alone) and ``private`` + ``.pub``.
+
+    Raises
+    ------
+    UsageFault
+        When a file is there already: an overwritten key is lost.
+    """
+    crypto = _crypto()
+    public = private.with_name(private.name + ".pub")
+    for path in (private, public):
+        if path.exists():
+            raise UsageFault(
+                "a new key has a new name",
+                where=str(path),
+                got="a file",
+                remedy="name another file",
+                code="key-exists",
+            )
+    key = crypto["ed25519"].Ed25519PrivateKey.generate()
+    form = crypto["serialization"]
+    secret = key.private_bytes(
+        form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
+    )  # fmt: skip
+    private.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret)
+    spelled = key.public_key().public_bytes(
+        form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+    )
+    write_whole(public, spelled)
+    return public
+
+
+def sign_release(folder: Path, private: Path, out: Path) -> None:
+    """Write a signed copy of a release to ``out``; the pipeline's own folder is never changed."""
+    open_release(folder)
+    key = _private(private)
+    listing = (folder / CHECKSUMS).read_bytes()
+    form = _crypto()["serialization"]
+    public = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
+    document = {
+        "format": 1,
+        "algorithm": "ed25519",
+        "signed": CHECKSUMS,
+        "public_key": base64.b64encode(public).decode(),
+        "signature": base64.b64encode(key.sign(listing)).decode(),
+    }
+    if out.exists():
+        raise UsageFault(
+            "the signed release is a new folder", where=str(out), got="a file or folder",
+            remedy="name another folder", code="out-not-empty",
+        )  # fmt: skip
+    with whole_folder(out) as building:
+        shutil.copytree(folder, building, dirs_exist_ok=True)
+        write_whole(building / SIGNATURE, canonical_json(document))
+
+
+def check_signature(folder: Path, public: Path) -> None:
+    """Raise unless the holder of the key's private half signed this very ``checksums.json``.
+
+    The key comes from ``public``, never from the folder: a forger would put in his own.
+    """
+    crypto = _crypto()
+    key = _public(public)
+    try:
+        document: dict[str, Any] = json.loads((folder / SIGNATURE).read_text())
+        signature = base64.b64decode(document["signature"], validate=True)
+        key.verify(signature, (folder / CHECKSUMS).read_bytes())
+    except FileNotFoundError as error:
+        raise _refused(folder, "no signature") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(folder, f"an unreadable signature ({type(error).__name__})") from error
+    except crypto["exceptions"].InvalidSignature as error:
+        raise _refused(folder, "a signature by another key or of other contents") from error
+
+
+def _refused(folder: Path, got: str) -> UsageFault:
+    return UsageFault(
+        "the release is signed by the key that was given",
+        where=str(folder / SIGNATURE),
+        got=got,
+        remedy="get the release, or the right public key, from whoever made it",
+        code="signature-invalid",
+    )
+
+
+def _private(path: Path) -> Ed25519PrivateKey:
+    return _key(path, "load_pem_private_key", "Ed25519PrivateKey", password=None)  # type: ignore[no-any-return]
+
+
+def _public(path: Path) -> Ed25519PublicKey:
+    return _key(path, "load_pem_public_key", "Ed25519PublicKey")  # type: ignore[no-any-return]
+
+
+def _key(path: Path, loader: str, kind: str, **options: Any) -> Any:
+    crypto = _crypto()
+    try:
+        key = getattr(crypto["serialization"], loader)(path.read_bytes(), **options)
+    except (ValueError, TypeError, crypto["exceptions"].UnsupportedAlgorithm) as error:
+        raise _wrong_key(path, "no PEM key of that kind") from error
+    except FileNotFoundError as error:
+        raise _wrong_key(path, "no file") from error
+    if not isinstance(key, getattr(crypto["ed25519"], kind)):
+        raise _wrong_key(path, type(key).__name__)
+    return key
+
+
+def _wrong_key(path: Path, got: str) -> UsageFault:
+    return UsageFault(
+        "a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
+        where=str(path),
+        got=got,
+        remedy="`synthct sign --new-key FILE` makes a pair",
+        code="wrong-key",
+    )
+
+
+def _crypto() -> dict[str, Any]:
+    """The package is asked for only by who signs or verifies."""
+    try:
+        from cryptography import exceptions
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ModuleNotFoundError as error:
+        raise MachineFault(
+            "signatures need the package cryptography",
+            got="not installed",
+            remedy="pip install 'synthct[sign]'",
+            code="package-missing",
+        ) from error
+    return {"exceptions": exceptions, "serialization": serialization, "ed25519": ed25519}

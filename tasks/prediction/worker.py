@@ -1,0 +1,66 @@
+"""``python -m tasks.prediction.worker ORDER.json``: one prediction of a batch, a process each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault, Fault, UsageFault
+from data.files import canonical_json, write_whole
+from data.readers import format_of
+from tasks.prediction.predict import Means, predict_file
+from tasks.watch import die_with_parent
+
+
+def main(order_file: Path) -> int:
+    """Predict and write the answer; whatever is no fault of ours ends the process without one."""
+    die_with_parent()
+    order = json.loads(order_file.read_text())
+    try:
+        answer: dict[str, Any] = {"kind": "done", "document": _predict(order)}
+    except Fault as fault:
+        answer = {"kind": _kind(fault), "fault": _anonymous(fault, order)}
+    except OSError as error:
+        told = Fault("the machine does what is asked", got=str(error.strerror or error))
+        answer = {"kind": "machine", "fault": told.as_json()}
+    write_whole(Path(order["answer"]), canonical_json(answer))
+    return 0
+
+
+def _predict(order: dict[str, Any]) -> dict[str, Any]:
+    scan, out = Path(order["scan"]), Path(order["out"])
+    series = order["form"] == "dicom"
+    target = out / ("sct" if series else f"sct.{order['form']}")
+    itself = series and order["identified"] and format_of(scan) == "dicom"
+    document = predict_file(
+        Path(order["model"]),
+        scan,
+        target,
+        dicom_reference=scan if itself else None,
+        uncertainty=out / "uncertainty.mha" if order["uncertainty"] else None,
+        means=Means(**order["means"]),
+        public_key=Path(order["public_key"]) if order["public_key"] else None,
+    )
+    return {**document, "out": target.name}
+
+
+def _kind(fault: Fault) -> str:
+    if isinstance(fault, DataFault) or fault.code == "memory-cap":  # this scan's, not the machine's
+        return "data"
+    return "usage" if isinstance(fault, UsageFault) else "machine"
+
+
+def _anonymous(fault: Fault, order: dict[str, Any]) -> dict[str, Any]:
+    """The fault with the scan's key in place of paths, which may hold a name."""
+    told = fault.as_json()
+    scan = order["scan"]
+    return {
+        name: text.replace(scan, order["key"]) if isinstance(text, str) else text
+        for name, text in told.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

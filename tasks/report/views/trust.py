@@ -1,0 +1,254 @@
+"""How far the scores can be trusted: checks, unlike scans, floor, coverage, ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.report.charts import Line, line_chart
+from tasks.report.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from tasks.report.reading import Chain
+from tasks.report.table import Cell, Column, Table
+
+
+@dataclass(frozen=True)
+class TaskTrust:
+    """Intervals of one task: sentences, tables, and (heading, SVG) charts."""
+
+    task: str
+    sentences: Sequence[str]
+    tables: Sequence[Table]
+    charts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The section; ``there`` when the evaluation stage told it."""
+
+    there: bool
+    sentences: Sequence[str]
+    suspects: Table | None
+    unlike: Table | None
+    floor: Table | None
+    tasks: Sequence[TaskTrust]
+    rankings: Sequence[Table]
+
+
+def trust(chain: Chain) -> Trust:
+    """What stands beside the scores."""
+    told = chain.trust
+    uncertainty = told.get("uncertainty") or {}
+    suspects = told.get("suspects") or []
+    return Trust(
+        there=bool(told),
+        sentences=_sentences(told),
+        suspects=_suspects(suspects) if suspects else None,
+        unlike=_unlike(told.get("unlike") or {}),
+        floor=_floor(told.get("floor") or {}),
+        tasks=[_task(task, uncertainty[task]) for task in sorted(uncertainty, reverse=True)],
+        rankings=_rankings(chain.summary.get("ranking") or {}),
+    )
+
+
+def _sentences(told: Mapping[str, Any]) -> list[str]:
+    if not told:
+        return []
+    cases = {row["case"] for row in told["suspects"]}
+    judged = [case for case, found in told["unlike"].items() if found["unlike"] is not None]
+    odd = [case for case in judged if told["unlike"][case]["unlike"]]
+    first = (
+        f"Checks for scores that look better than the image is were asked about every case; "
+        f"{len(cases) or 'no'} of {len(told['unlike'])} cases "
+        f"{'is' if len(cases) == 1 else 'are'} suspect."
+    )
+    second = (
+        f"{len(odd) or 'No'} of {len(judged)} scans {'is' if len(odd) == 1 else 'are'} unlike the "
+        "scans that their own network learned from."
+        if judged
+        else "Too few training scans to say whether a scan is unlike them."
+    )
+    floor = [f["floor_mae_hu"] for f in told["floor"].values() if f["floor_mae_hu"] is not None]
+    third = (
+        f"The reference itself moves by {short(sum(floor) / len(floor))} HU (MAE, n = "
+        f"{len(floor)}) between alignments: no score against it is finer than that."
+        if floor
+        else "The registration floor was not measured (evaluation.floor lists no alignments)."
+    )
+    return [first, second, third]
+
+
+def _suspects(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = [
+        Column("Case"), Column("Check"), Column("Found", numeric=True),
+        Column("Limit", numeric=True), Column("What it looks at"),
+    ]  # fmt: skip
+    cells = [
+        [
+            Cell(row["case"]),
+            Cell(row["check"].replace("_", " "), "suspect"),
+            Cell(_with_unit(row["value"], row["unit"])),
+            Cell(_with_unit(row["limit"], row["unit"])),
+            Cell(row["told"], "long"),
+        ]
+        for row in rows
+    ]
+    return Table("Suspect cases, by the check that does not believe them", columns, cells)
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    return f"{fixed(value, 2)} {unit}".strip()
+
+
+def _unlike(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    odd = {case: told for case, told in found.items() if told["unlike"]}
+    if not odd:
+        return None
+    columns = [
+        Column("Case"), Column("Distance", numeric=True), Column("Limit", numeric=True),
+        Column("Set apart by"),
+    ]  # fmt: skip
+    rows = [
+        [Cell(case), Cell(fixed(t["distance"], 2)), Cell(fixed(t["limit"], 2)), Cell(t["because"])]
+        for case, t in sorted(odd.items())
+    ]
+    return Table("Scans unlike those that their network learned from", columns, rows)
+
+
+def _floor(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    pairs = sorted({pair for told in found.values() for pair in told["pairs"]})
+    if not pairs:
+        return None
+    columns = [Column("Case")] + [Column(pair, "HU", numeric=True) for pair in pairs]
+    rows = [
+        [
+            Cell(case),
+            *[Cell(fixed(t["pairs"][p]["mae_hu"], 1) if p in t["pairs"] else "–") for p in pairs],
+        ]
+        for case, t in sorted(found.items())
+    ]
+    return Table("Registration floor: MAE between references under two alignments", columns, rows)
+
+
+def _task(task: str, by_reference: Mapping[str, Any]) -> TaskTrust:
+    name = TASKS.get(task, task)
+    sentences: list[str] = []
+    tables: list[Table] = []
+    charts: list[tuple[str, str]] = []
+    for reference, told in by_reference.items():
+        against = REFERENCES.get(reference, reference)
+        if told.get("coverage"):
+            sentences.append(_holds(told, against))
+            tables.append(_coverage(told, against))
+        else:
+            sentences.append(
+                f"Too few patients to judge intervals {against}: five with a reference are needed."
+            )
+        if told.get("calibration"):
+            charts += _charts(told, f"{name}, {against}")
+    return TaskTrust(name, sentences, tables, charts)
+
+
+def _holds(told: Mapping[str, Any], against: str) -> str:
+    found = told["coverage"]["all"]
+    nominal, seen = (fixed(100 * v, 1) for v in (told["nominal"], found["value"]))
+    if found["holds"] is None:
+        return f"Intervals of nominal {nominal} % hold {seen} % of the voxels {against}."
+    low, high = (fixed(100 * found[end], 1) for end in ("low", "high"))
+    verdict = (
+        "the nominal value lies in it"
+        if found["holds"]
+        else "the nominal value lies outside: do not rely on these intervals here"
+    )
+    return (
+        f"Intervals of nominal {nominal} %, each patient judged by the others, hold {seen} % of "
+        f"the voxels {against} (95 % interval over {found['n']} cases {low} to {high} %): "
+        f"{verdict}."
+    )
+
+
+def _coverage(told: Mapping[str, Any], against: str) -> Table:
+    columns = [
+        Column("Where"), Column("n", numeric=True), Column("Half-width", "HU", numeric=True),
+        Column("Covered", "%", numeric=True), Column("95 % interval", "%", numeric=True),
+        Column("Nominal inside"),
+    ]  # fmt: skip
+    groups = [("", told["coverage"])]
+    groups += [(f"{region}: ", found) for region, found in told["by_region"].items() if found]
+    rows = [
+        [Cell(f"{prefix}{'all voxels' if where == 'all' else where}"), *_covered(found)]
+        for prefix, group in groups
+        for where, found in group.items()
+    ]
+    caption = (
+        f"Conformal intervals {against} by HU band of the prediction, nominal "
+        f"{fixed(100 * told['nominal'], 0)} %"
+    )
+    return Table(caption, columns, rows)
+
+
+def _covered(found: Mapping[str, Any]) -> list[Cell]:
+    known = found["low"] is not None
+    ends = f"{fixed(100 * found['low'], 1)} to {fixed(100 * found['high'], 1)}" if known else "–"
+    kinds = {True: Cell("yes", "pass"), False: Cell("no", "fail"), None: Cell("–")}
+    width = found["half_width"]
+    return [
+        Cell(str(found["n"])),
+        Cell("–" if width is None else fixed(width, 0)),
+        Cell(fixed(100 * found["value"], 1)),
+        Cell(ends),
+        kinds[found["holds"]],
+    ]
+
+
+def _charts(told: Mapping[str, Any], about: str) -> list[tuple[str, str]]:
+    observed = [(100 * p, 100 * seen) for p, seen in told["calibration"]["observed"]]
+    ideal = [(p, p) for p, _ in observed]
+    first = line_chart(
+        [Line("as the flips say", observed, 0), Line("honest", ideal, 7)],
+        x_label="nominal coverage [%]", y_label="observed coverage [%]",
+        alt=f"{about}: observed over nominal coverage of the spread of flips",
+    )  # fmt: skip
+    kept = [(100 * share, mae) for share, mae, _ in told["retention"]]
+    best = [(100 * share, mae) for share, _, mae in told["retention"]]
+    second = line_chart(
+        [Line("by uncertainty", kept, 0), Line("ideal", best, 7)],
+        x_label="voxels kept, most certain first [%]", y_label="MAE of the kept [HU]",
+        alt=f"{about}: error of the voxels that are kept",
+    )  # fmt: skip
+    return [
+        (f"{about}: coverage of the spread over flips (blue) beside an honest one (grey)", first),
+        (f"{about}: error of what is kept, by uncertainty (blue) and at best (grey)", second),
+    ]
+
+
+def _rankings(found: Mapping[str, Any]) -> list[Table]:
+    tables = []
+    for task in sorted(found, reverse=True):
+        for reference, told in found[task].items():
+            columns = [
+                Column("Method"), Column("Mean rank, corrected", numeric=True),
+                Column("as published", numeric=True),
+                Column("First in", "% of draws", numeric=True),
+            ]  # fmt: skip
+            rows = [
+                [
+                    Cell(METHODS.get(method, method)),
+                    Cell(fixed(place, 2)),
+                    Cell(fixed(told["as_published"][method], 2)),
+                    Cell(fixed(100 * told["first_share"][method], 0)),
+                ]
+                for method, place in sorted(told["corrected"].items(), key=lambda item: item[1])
+            ]
+            caption = (
+                f"{TASKS.get(task, task)}, ranking {REFERENCES.get(reference, reference)} over "
+                f"{', '.join(_spelled(m) for m in told['metrics'])} (n = {told['n']})"
+            )
+            tables.append(Table(caption, columns, rows))
+    return tables
+
+
+def _spelled(metric: str) -> str:
+    return {"mae_hu": "MAE", "psnr_db": "PSNR", "ms_ssim": "MS-SSIM", "dice": "Dice"}[metric]

@@ -1,0 +1,66 @@
+"""The CT of each case under each alignment that the study trains or scores on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from data.faults import UsageFault
+from tasks.registration.methods import METHODS
+from tasks.registration.params import RegistrationParams
+from tasks.registration.run import case_units
+from tasks.stage import StageContext, run_units
+
+OWN = {"truth": "truth_ct.zarr", "registered": "ct.zarr"}
+"""Alignments that the registration stage has left, and their files."""
+
+
+def check_alignments(names: Iterable[str]) -> None:
+    """Raise unless every name is an alignment we can make."""
+    unknown = sorted({*names} - {*OWN, *METHODS.names()})
+    if unknown:
+        raise UsageFault(
+            "an alignment is `truth`, `registered` or a registration method",
+            where="params.yaml: study",
+            got=", ".join(unknown),
+            remedy=f"methods: {', '.join(METHODS.names())}",
+            code="unknown-alignment",
+        )
+
+
+def align(
+    context: StageContext,
+    out: Path,
+    names: Iterable[str],
+    task: str,
+    registration: RegistrationParams,
+) -> dict[str, dict[str, Path]]:
+    """``{alignment: {case: stored CT}}``; cases that a method cannot do are missing there.
+
+    Methods other than the workspace's own are run here, into ``out/aligned/METHOD/CASE``, on the
+    same working grid, so that only the CT differs.
+    """
+    registered = context.artefact("registration")
+    found: dict[str, dict[str, Path]] = {}
+    for name in sorted({*names}):
+        if name in OWN:
+            cases = {file.parent.name: file.parent for file in registered.glob("*/case.json")}
+            stored = {case: folder / OWN[name] for case, folder in cases.items()}
+        else:
+            stored = _by_method(context, out, name, task, registration)
+        found[name] = {case: path for case, path in stored.items() if path.is_dir()}
+    return found
+
+
+def _by_method(
+    context: StageContext, out: Path, method: str, task: str, registration: RegistrationParams
+) -> dict[str, Path]:
+    own = method == registration.method
+    options = registration.method_options if own else {}
+    wanted = registration.model_copy(
+        update={"method": method, "method_options": options, "methods": {}}
+    )
+    units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{task}")]
+    folder = out / "aligned" / method
+    good = run_units(context, f"study/aligned/{method}", folder, units)
+    return {case: folder / case / OWN["registered"] for case in good}

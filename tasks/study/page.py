@@ -1,0 +1,101 @@
+"""The study as one offline page that a radiotherapy physicist understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.report.page import FOLDER
+from tasks.study.effects import Effect, least_possible_p
+from tasks.study.figure import forest, scatter
+from tasks.study.matrix import Bias, Cell
+from tasks.study.params import StudyParams
+
+UNITS = {"mae_hu": "HU", "me_hu": "HU", "psnr_db": "dB"}
+"""Units of the metrics that have one."""
+
+NAMES = {"mae_hu": "MAE", "psnr_db": "PSNR", "ms_ssim": "MS-SSIM"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the page tells."""
+
+    summary: Mapping[str, Any]
+    effects: Sequence[Effect]
+    prices: Mapping[str, float]
+    cells: Sequence[Cell]
+    biases: Sequence[Bias]
+    params: StudyParams
+
+
+def page(findings: Findings) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    summary = findings.summary
+    unit = UNITS.get(summary["metric"], "")
+    return environment.get_template("study.html.j2").render(
+        style=Markup((FOLDER / "report.css").read_text()),
+        summary=summary,
+        unit=unit,
+        metric=NAMES.get(summary["metric"], summary["metric"]),
+        sections=[_section(findings, pairs.name, unit) for pairs in findings.params.pairs],
+        pairs={pairs.name: pairs for pairs in findings.params.pairs},
+        prices=findings.prices,
+        matrix=_matrix(findings.cells),
+        references=list(findings.params.score_on),
+        biases=findings.biases,
+        verdict=verdict,
+    )
+
+
+def _section(findings: Findings, pairs: str, unit: str) -> dict[str, Any]:
+    rows = sorted(
+        (effect for effect in findings.effects if effect.pairs == pairs),
+        key=lambda effect: effect.difference,
+    )
+    cases = min((row.cases for row in rows), default=0)
+    least = least_possible_p(cases, len(rows)) if rows else 1.0
+    significance = findings.params.significance
+    metric = NAMES.get(findings.summary["metric"], findings.summary["metric"])
+    return {
+        "name": pairs,
+        "rows": rows,
+        "cases": cases,
+        "least_p": least,
+        "underpowered": least >= significance,
+        "forest": Markup(
+            forest(rows, unit=unit, alt=f"{metric} difference of every arm on {pairs} pairs")
+        ),
+        "scatter": Markup(
+            scatter(rows, findings.prices, unit=unit, alt=f"Effect against cost, {pairs} pairs")
+        ),
+    }
+
+
+def verdict(effect: Effect, summary: Mapping[str, Any], higher_is_better: bool) -> str:
+    """What the row says in words: only a corrected test may call a difference real."""
+    if effect.adjusted_p is None:
+        return "too few patients to test"
+    if effect.adjusted_p >= summary["significance"]:
+        return "no difference shown"
+    return "better" if (effect.difference > 0) == higher_is_better else "worse"
+
+
+def _matrix(cells: Sequence[Cell]) -> dict[str, dict[str, Cell]]:
+    table: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        table.setdefault(cell.trained_on, {})[cell.scored_on] = cell
+    return table

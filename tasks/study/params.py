@@ -1,0 +1,98 @@
+"""The ``study`` section of ``params.yaml``: what is compared with what, on which pairs."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.section import Section
+from tasks.training.params import PlugIn, Task, WeightedPlugIn
+
+CONTROL = "none"
+"""The arm that every other one is compared with: the recipe of ``training`` as it stands."""
+
+_NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+
+
+class Arm(Section):
+    """One way to train: the workspace's ``training`` section with something added."""
+
+    name: str = Field(pattern=_NAME)
+    """How tables call it."""
+    regularizers: tuple[WeightedPlugIn, ...] = ()
+    """Added behind those of ``training.regularizers``."""
+    weights: tuple[float, ...] = ()
+    """Strengths to try for the last regularizer; validation patients choose one for each fold.
+    Empty: its own ``weight`` stands."""
+    network: PlugIn | None = None
+    """Instead of ``training.network``: networks and norms are axes too."""
+    losses: tuple[WeightedPlugIn, ...] | None = None
+    """Instead of ``training.losses``."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.weights and not self.regularizers:
+            raise ValueError("weights are tried for the last regularizer, and there is none")
+        if any(not weight > 0 for weight in self.weights):
+            raise ValueError("weights to try are above 0 (the control is 0 already)")
+        if len(set(self.weights)) < len(self.weights):
+            raise ValueError("each weight to try stands once")
+        return self
+
+
+class Pairs(Section):
+    """Which CT the networks are trained towards."""
+
+    name: str = Field(pattern=_NAME)
+    """How tables call it."""
+    alignment: str = Field("truth", pattern=_NAME)
+    """``truth`` (digital patients: the CT of the source's own day), ``registered`` (as the
+    registration stage left it) or the name of a registration method."""
+    misregistration_mm: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Mean length inside the body of a smooth random displacement that the CT of every training
+    and validation case is moved by [mm]. Test cases are never touched."""
+
+
+class StudyParams(Section):
+    """A grid of units: arm x weight x pairs x fold x seed, each trained once and kept."""
+
+    task: Task = "mr"
+    """Source modality."""
+    arms: tuple[Arm, ...] = Field(min_length=1)
+    """What is compared with the control, which is there by itself."""
+    pairs: tuple[Pairs, ...] = (Pairs(name="clean"),)
+    """What is trained on, one set of pairs after the other."""
+    score_on: tuple[str, ...] = ("truth",)
+    """References of the test cases: ``truth``, ``registered`` or registration methods. The first
+    is the one that effects are measured on."""
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """Repetitions: first weights and patches differ, folds do not."""
+    metrics: tuple[str, ...] = ("mae_hu", "psnr_db", "ms_ssim")
+    """Image metrics of every test case; the first is the one that is tested."""
+    choose_by: Literal["validation"] = "validation"
+    """Strengths are chosen on validation patients; nothing else is offered."""
+    draws: int = Field(2000, ge=100)
+    """Bootstrap samples of patients."""
+    significance: float = Field(0.05, gt=0, lt=1)
+    """Family-wise error that Holm's correction keeps."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, names in (
+            ("arms", [CONTROL, *(arm.name for arm in self.arms)]),
+            ("pairs", [each.name for each in self.pairs]),
+            ("score_on", list(self.score_on)),
+            ("seeds", list(map(str, self.seeds))),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what}: {', '.join(twice)} stands twice ({CONTROL!r} is ours)")
+        if not self.score_on or not self.metrics or not self.pairs:
+            raise ValueError("pairs, score_on and metrics name at least one each")
+        return self
+
+    @property
+    def alignments(self) -> tuple[str, ...]:
+        """Every alignment that is trained or scored on, sorted."""
+        return tuple(sorted({*self.score_on, *(each.alignment for each in self.pairs)}))

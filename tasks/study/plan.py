@@ -1,0 +1,159 @@
+"""From the study's params to its units: which trials there are and what each reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.evaluation.metrics import METRICS
+from tasks.randomness import derive_seed
+from tasks.stage import Unit
+from tasks.study.choose import Job
+from tasks.study.misalign import misalign
+from tasks.study.params import CONTROL, Arm, Pairs, StudyParams
+from tasks.study.price import price
+from tasks.study.trial import trial
+from tasks.training.folds import CaseFacts, Fold
+from tasks.training.params import TrainingParams
+from tasks.training.plugins import plugin_modules
+from tasks.training.run import drawing_weights, unused_by_a_unit
+
+Aligned = Mapping[str, Mapping[str, Path]]
+"""``{alignment or pairs: {case: stored CT}}``."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all trials share.
+
+    Parameters
+    ----------
+    registered
+        The registration stage's out: sources and masks.
+    targets
+        What each set of pairs is trained on: ``{pairs: {case: stored CT}}``.
+    references
+        What test cases are scored against: ``{reference: {case: stored CT}}``.
+    """
+
+    registered: Path
+    cases: Sequence[CaseFacts]
+    folds: Sequence[Fold]
+    targets: Aligned
+    references: Aligned
+    seed: int
+
+
+def arms_of(params: StudyParams) -> list[Arm]:
+    """The control first, then the arms."""
+    return [Arm(name=CONTROL), *params.arms]
+
+
+def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> TrainingParams:
+    """The workspace's training params as the arm changes them."""
+    added = list(arm.regularizers)
+    if weight is not None:
+        added[-1] = added[-1].model_copy(update={"weight": weight})
+    changes: dict[str, Any] = {"regularizers": (*training.regularizers, *added)}
+    changes |= {"network": arm.network} if arm.network else {}
+    changes |= {"losses": arm.losses} if arm.losses else {}
+    return training.model_copy(update=changes)
+
+
+def jobs(params: StudyParams, folds: int) -> Iterator[Job]:
+    """The whole grid."""
+    for pairs in params.pairs:
+        for arm in arms_of(params):
+            for weight in arm.weights or (None,):
+                for fold in range(folds):
+                    for seed in params.seeds:
+                        yield Job(arm.name, pairs.name, weight, fold, seed)
+
+
+def misaligned_units(ground: Ground, pairs: Pairs, aligned: Mapping[str, Path]) -> Iterator[Unit]:
+    """A unit a case, the same displacement for the same case and amount."""
+    for fact in ground.cases:
+        if fact.case in aligned:
+            yield Unit(
+                name=fact.case,
+                function=misalign,
+                inputs={
+                    "ct": aligned[fact.case],
+                    "mask": ground.registered / fact.case / "mask.zarr",
+                },
+                arguments={
+                    "mean_mm": pairs.misregistration_mm,
+                    "seed": ground.seed,
+                    "case": fact.case,
+                },
+            )
+
+
+def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, job: Job) -> Unit:
+    """One trial."""
+    fold, chosen = ground.folds[job.fold], _recipe_of(params, training, job)
+    scored = [case for case in fold.test if _scorable(ground, case)]
+    inputs = {**_learned(ground, fold, job.pairs)}
+    for case in scored:
+        folder = ground.registered / case
+        inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
+        inputs |= {f"{case}/{name}": stored[case] for name, stored in ground.references.items()}
+    arguments = {
+        **_shared(ground, params, chosen, fold, scored),
+        "fold": job.fold,
+        "seed": derive_seed(ground.seed, "study", str(job.seed)),
+        "references": list(ground.references),
+        "metrics": list(params.metrics),
+    }
+    if weights := drawing_weights(fold, ground.cases, training):
+        arguments["weights"] = weights
+    metrics = tuple(METRICS.module_of(name) for name in params.metrics)
+    return Unit(job.name, trial, inputs, arguments, (*plugin_modules(chosen), *metrics))
+
+
+def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, arm: Arm) -> Unit:
+    """The arithmetic of one arm, on the first fold of the first pairs."""
+    job = Job(arm.name, params.pairs[0].name, (arm.weights or (None,))[0], 0, params.seeds[0])
+    chosen = _recipe_of(params, training, job)
+    arguments = {
+        **_shared(ground, params, chosen, ground.folds[0], ground.folds[0].test),
+        "seed": derive_seed(ground.seed, "study", str(job.seed)),
+    }
+    inputs = _learned(ground, ground.folds[0], job.pairs)
+    return Unit(arm.name, price, inputs, arguments, plugin_modules(chosen))
+
+
+def _recipe_of(params: StudyParams, training: TrainingParams, job: Job) -> TrainingParams:
+    arm = next(arm for arm in arms_of(params) if arm.name == job.arm)
+    return recipe(training, arm, job.weight)
+
+
+def _shared(
+    ground: Ground,
+    params: StudyParams,
+    training: TrainingParams,
+    fold: Fold,
+    test: Sequence[str],
+) -> dict[str, Any]:
+    seen = {*fold.train, *fold.validation}
+    return {
+        "task": params.task,
+        "params": training.model_dump(mode="json", exclude=unused_by_a_unit(params.task)),
+        "split": {**fold.as_json(), "test": list(test)},
+        "regions": {fact.case: fact.region for fact in ground.cases if fact.case in seen},
+    }
+
+
+def _learned(ground: Ground, fold: Fold, pairs: str) -> dict[str, Path]:
+    inputs: dict[str, Path] = {}
+    for case in sorted({*fold.train, *fold.validation}):
+        folder = ground.registered / case
+        inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
+        inputs[f"{case}/ct"] = ground.targets[pairs][case]
+    return inputs
+
+
+def _scorable(ground: Ground, case: str) -> bool:
+    return all(case in stored for stored in ground.references.values())

@@ -1,0 +1,63 @@
+"""What a way of training costs in arithmetic: exact, and the same on every machine.
+
+Seconds depend on the machine and may not stand in an out; they are in the benchmark of prices.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from data.files import canonical_json, write_whole
+from tasks.training.fit import fit
+from tasks.training.params import Task
+
+PRICE = "price.json"
+
+SHORT, LONG = 4, 12
+"""Steps of two runs: their difference holds no start, validation or end."""
+
+
+def price(
+    *,
+    out: Path,
+    scratch: Path,
+    task: Task,
+    seed: int,
+    params: Mapping[str, Any],
+    split: Mapping[str, Any],
+    regions: Mapping[str, str],
+    **files: Path,
+) -> None:
+    """Unit: write ``price.json``, the multiply-adds of convolutions and matrix products a step.
+
+    Forward and backward passes of everything that a step runs are counted, extra passes of a
+    regularizer too; element-wise work is not, so a penalty on weights alone looks free here.
+    """
+    counts = {}
+    for steps in (SHORT, LONG):
+        run = {**params, "steps": steps, "validation_every": LONG, "checkpoint_every": LONG + 1}
+        run |= {name: {**run[name], "steps": None} for name in ("mr", "cbct") if name in run}
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            inside = Path(folder)
+            (inside / "scratch").mkdir()
+            with FlopCounterMode(display=False) as counter:
+                fit(
+                    out=inside,
+                    scratch=inside / "scratch",
+                    task=task,
+                    fold=0,
+                    seed=seed,
+                    params=run,
+                    split=split,
+                    regions=regions,
+                    weights=None,
+                    **files,
+                )
+            counts[steps] = counter.get_total_flops()
+    per_step = (counts[LONG] - counts[SHORT]) / (LONG - SHORT)
+    write_whole(out / PRICE, canonical_json({"flops_per_step": per_step}))

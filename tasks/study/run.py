@@ -1,0 +1,203 @@
+"""The study stage: regularizers compared on the same pairs, folds, seeds and steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data.faults import DataFault, UsageFault
+from data.files import canonical_json, write_whole
+from data.tables import write_table
+from tasks.params import Params, load_params
+from tasks.stage import EXCLUDED, StageContext, build_out, run_units
+from tasks.study.alignments import OWN, align, check_alignments
+from tasks.study.choose import Job, Trial, chosen
+from tasks.study.effects import effects
+from tasks.study.matrix import biases, matrix
+from tasks.study.page import Findings, page
+from tasks.study.params import StudyParams
+from tasks.study.plan import (
+    Ground,
+    arms_of,
+    jobs,
+    misaligned_units,
+    price_unit,
+    recipe,
+    trial_unit,
+)
+from tasks.study.price import PRICE
+from tasks.study.trial import TRIAL
+from tasks.training.check import check as check_training
+from tasks.training.folds import make_folds
+from tasks.training.run import usable_cases
+
+STAGE = "study"
+
+HIGHER_IS_BETTER = {"psnr_db", "ms_ssim", "ssim_2023"}
+"""Metrics that grow as images get better."""
+
+
+def run(context: StageContext, params: StudyParams) -> None:
+    """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals and Holm-corrected Wilcoxon tests."""  # noqa: E501
+    whole = load_params(context.layout.params_file)
+    check(whole, params)
+    with build_out(context, STAGE) as out:
+        ground = _ground(context, out, whole, params)
+        grid = list(jobs(params, len(ground.folds)))
+        units = [trial_unit(ground, params, whole.training, job) for job in grid]
+        good = set(run_units(context, f"{STAGE}/trials", out / "trials", units))
+        prices = _prices(context, out, ground, whole, params)
+        trials = [_trial(out / "trials" / job.name, job) for job in grid if job.name in good]
+        _write(context, out, params, chosen(trials), trials, prices, ground)
+        write_whole(out / EXCLUDED, canonical_json(_excluded(out)))
+
+
+def check(whole: Params, params: StudyParams) -> None:
+    """Every fault of every arm at once, before any work."""
+    check_alignments(params.alignments)
+    faults: list[str] = []
+    for arm in arms_of(params):
+        try:
+            check_training(recipe(whole.training, arm, None), where=f"study arm {arm.name}")
+        except UsageFault as fault:
+            faults.append(str(fault))
+    if faults:
+        raise UsageFault("; ".join(faults), where="params.yaml: study", code="study-params")
+
+
+def _ground(context: StageContext, out: Path, whole: Params, params: StudyParams) -> Ground:
+    registered = context.artefact("registration")
+    references = align(context, out, params.alignments, params.task, whole.registration)
+    needed = {each.alignment for each in params.pairs}
+    cases = [
+        fact
+        for fact in usable_cases(registered, params.task, whole.training)
+        if all(fact.case in references[name] for name in needed)
+    ]
+    if len({fact.patient for fact in cases}) < 2:
+        raise DataFault(
+            "a study needs pairs of at least two patients under every alignment it trains on",
+            where=f"study: {', '.join(sorted(needed))}",
+            got=f"{len(cases)} of {params.task}",
+            remedy="`truth` is there for digital patients alone; look at registration/quality.csv",
+            code="too-few-patients",
+        )
+    folds = make_folds(
+        cases,
+        count=whole.training.folds,
+        seed=context.seed,
+        validation_fraction=whole.training.validation_fraction,
+        smallest_training=whole.training.smallest_training,
+    )
+    scored = {name: references[name] for name in params.score_on}
+    ground = Ground(registered, cases, folds, {}, scored, context.seed)
+    targets = {
+        each.name: _targets(context, out, params, each.name, references[each.alignment], ground)
+        for each in params.pairs
+    }
+    return Ground(registered, cases, folds, targets, scored, context.seed)
+
+
+def _targets(
+    context: StageContext,
+    out: Path,
+    params: StudyParams,
+    name: str,
+    aligned: dict[str, Path],
+    ground: Ground,
+) -> dict[str, Path]:
+    """What the networks of these pairs learn from: as aligned, or moved on purpose."""
+    pairs = next(each for each in params.pairs if each.name == name)
+    if pairs.misregistration_mm == 0:
+        return aligned
+    folder = out / "misaligned" / name
+    units = list(misaligned_units(ground, pairs, aligned))
+    good = run_units(context, f"{STAGE}/misaligned/{name}", folder, units)
+    return {case: folder / case / OWN["registered"] for case in good}
+
+
+def _prices(
+    context: StageContext, out: Path, ground: Ground, whole: Params, params: StudyParams
+) -> dict[str, float]:
+    """Arithmetic of each arm's step over the control's."""
+    arms = arms_of(params)
+    units = [price_unit(ground, params, whole.training, arm) for arm in arms]
+    good = run_units(context, f"{STAGE}/prices", out / "prices", units)
+    flops = {
+        name: json.loads((out / "prices" / name / PRICE).read_text())["flops_per_step"]
+        for name in good
+    }
+    control = flops.get(arms[0].name)
+    return {name: value / control for name, value in flops.items()} if control else {}
+
+
+def _excluded(out: Path) -> list[dict[str, Any]]:
+    """What every part of the stage set aside, each named by its part."""
+    return [
+        {**row, "unit": f"{file.parent.relative_to(out).as_posix()}/{row['unit']}"}
+        for file in sorted(out.rglob(EXCLUDED))
+        for row in json.loads(file.read_text())
+    ]
+
+
+def _trial(folder: Path, job: Job) -> Trial:
+    document = json.loads((folder / TRIAL).read_text())
+    return Trial(job, document["validation_mae_hu"], tuple(document["scores"]))
+
+
+def _write(
+    context: StageContext,
+    out: Path,
+    params: StudyParams,
+    kept: Sequence[Trial],
+    trials: Sequence[Trial],
+    prices: dict[str, float],
+    ground: Ground,
+) -> None:
+    metric, reference = params.metrics[0], params.score_on[0]
+    found = effects(
+        kept,
+        reference=reference,
+        metric=metric,
+        lower_is_better=metric not in HIGHER_IS_BETTER,
+        seed=context.seed,
+        draws=params.draws,
+    )
+    cells, behind = matrix(kept, references=params.score_on, metric=metric)
+    alignment_of = {
+        each.name: each.alignment if each.misregistration_mm == 0 else "" for each in params.pairs
+    }
+    tilted = biases(behind, alignment_of=alignment_of, seed=context.seed, draws=params.draws)
+    rows = [{**asdict(e), "flops_ratio": prices.get(e.arm)} for e in found]
+    for name, table in (
+        ("effects.csv", rows),
+        ("matrix.csv", [asdict(cell) for cell in cells]),
+        ("bias.csv", [asdict(bias) for bias in tilted]),
+        ("trials.csv", list(_trial_rows(trials, kept))),
+    ):
+        if table:
+            write_table(out / name, list(table[0]), table)
+    summary = {
+        "metric": metric, "reference": reference, "task": params.task,
+        "patients": len({fact.patient for fact in ground.cases}), "folds": len(ground.folds),
+        "seeds": len(params.seeds), "significance": params.significance,
+        "arms": [arm.name for arm in params.arms], "pairs": [p.name for p in params.pairs],
+    }  # fmt: skip
+    write_whole(out / "summary.json", canonical_json(summary))
+    write_whole(out / "index.html", page(Findings(summary, found, prices, cells, tilted, params)))
+
+
+def _trial_rows(trials: Sequence[Trial], kept: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    names = {trial.job.name for trial in kept}
+    for trial in trials:
+        job = trial.job
+        for score in trial.scores:
+            yield {
+                **asdict(job),
+                "chosen": int(job.name in names),
+                "validation_mae_hu": trial.validation_mae_hu,
+                **score,
+            }

@@ -1,0 +1,99 @@
+"""One trial: a network trained on one fold of one set of pairs, its test cases scored."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.files import canonical_json, write_whole
+from data.store import read_volume
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.pair import masked_pair
+from tasks.prediction.description import ModelDescription
+from tasks.prediction.sliding import predict_hu
+from tasks.training.fit import fit
+from tasks.training.params import Task
+from tasks.training.runner import torch_runner
+
+TRIAL, HISTORY = "trial.json", "history.csv"
+
+
+def trial(
+    *,
+    out: Path,
+    scratch: Path,
+    task: Task,
+    fold: int,
+    seed: int,
+    params: Mapping[str, Any],
+    split: Mapping[str, Any],
+    regions: Mapping[str, str],
+    references: Sequence[str],
+    metrics: Sequence[str],
+    weights: Mapping[str, float] | None = None,
+    **files: Path,
+) -> None:
+    """Unit: train, score, and write ``trial.json`` and ``history.csv``; the weights are not kept.
+
+    Parameters
+    ----------
+    params
+        ``TrainingParams`` as JSON.
+    split
+        ``{"train", "validation", "test": [case...], "held_out": ...}``.
+    references
+        What test cases are scored against, by name.
+    metrics
+        Registered image metrics.
+    weights
+        How often a training case is drawn relative to the others, where that is not 1.
+    files
+        ``CASE/source``, ``CASE/mask``, and ``CASE/ct`` of training and validation cases or
+        ``CASE/REFERENCE`` of test cases: stored volumes.
+    """
+    seen = {*split["train"], *split["validation"]}
+    learned = {name: path for name, path in files.items() if name.split("/")[0] in seen}
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        model = Path(folder)
+        fit(
+            out=model,
+            scratch=scratch,
+            task=task,
+            fold=fold,
+            seed=seed,
+            params=params,
+            split=split,
+            regions=regions,
+            weights=weights,
+            **learned,
+        )
+        description = ModelDescription.load(model / "model.json")
+        scores = [
+            score
+            for case in split["test"]
+            for score in _scores(case, model, description, references, metrics, files)
+        ]
+        write_whole(out / HISTORY, (model / HISTORY).read_bytes())
+    document = {"validation_mae_hu": description.validation_mae_hu, "scores": scores}
+    write_whole(out / TRIAL, canonical_json(document))
+
+
+def _scores(
+    case: str,
+    model: Path,
+    description: ModelDescription,
+    references: Sequence[str],
+    metrics: Sequence[str],
+    files: Mapping[str, Path],
+) -> Iterator[dict[str, Any]]:
+    source, mask = read_volume(files[f"{case}/source"]), read_volume(files[f"{case}/mask"])
+    hu = predict_hu(torch_runner(model), source, mask, description)
+    for reference in references:
+        ct = read_volume(files[f"{case}/{reference}"]).array
+        pair = masked_pair(ct, hu, mask.array, spacing_mm=source.grid.spacing_mm)
+        for metric in metrics:
+            for name, value in METRICS.build(metric, {})(pair).values.items():
+                row = {"case": case, "reference": reference, "metric": name}
+                yield {**row, "value": None if value is None else float(f"{value:.9g}")}

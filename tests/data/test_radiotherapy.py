@@ -1,0 +1,194 @@
+"""RTSTRUCT contours become masks and RTDOSE a volume in gray, both where they were planned."""
+
+from __future__ import annotations
+
+import matplotlib.path
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from data.faults import DataFault, UsageFault
+from data.readers import describe, find, read_mask, read_scan, read_structures
+from data.readers.rasterise import inside_polygon
+from data.volume import Grid, Modality
+
+
+def saved(path, dataset, sop_class):
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def structure_set(path, structures):
+    """``{name: [points (n, 3) in (x, y, z) mm, ...]}``."""
+    dataset = Dataset()
+    dataset.Modality = "RTSTRUCT"
+    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(structures.items()):
+        roi = Dataset()
+        roi.ROINumber, roi.ROIName = number, name
+        dataset.StructureSetROISequence.append(roi)
+        outline = Dataset()
+        outline.ReferencedROINumber, outline.ContourSequence = number, []
+        for points in contours:
+            contour = Dataset()
+            contour.ContourGeometricType = "CLOSED_PLANAR"
+            contour.NumberOfContourPoints = len(points)
+            contour.ContourData = [f"{value:.4f}" for value in np.ravel(points)]
+            outline.ContourSequence.append(contour)
+        dataset.ROIContourSequence.append(outline)
+    return saved(path, dataset, "1.2.840.10008.5.1.4.1.1.481.3")
+
+
+def square(low, high, z):
+    return [(low, low, z), (high, low, z), (high, high, z), (low, high, z)]
+
+
+GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
+
+
+def test_a_square_of_nine_millimetres_is_eighty_one_voxels(tmp_path):
+    path = structure_set(tmp_path / "RS.dcm", {"box": [square(2.5, 11.5, 4.0)]})
+    mask = read_mask(path, "box", GRID)
+    assert mask.modality is Modality.MASK
+    assert mask.array.sum() == 81
+    assert mask.array[2, 3:12, 3:12].all()
+
+
+def test_an_inner_contour_is_a_hole(tmp_path):
+    contours = [square(2.5, 11.5, 4.0), square(5.5, 8.5, 4.0)]
+    mask = read_mask(structure_set(tmp_path / "RS.dcm", {"ring": contours}), "ring", GRID)
+    assert mask.array.sum() == 81 - 9
+    assert mask.array[2, 7, 7] == 0
+
+
+def test_contours_on_every_second_slice_leave_no_empty_slice(tmp_path):
+    contours = [square(2.5, 5.5, z) for z in (0.0, 4.0, 8.0)]
+    mask = read_mask(structure_set(tmp_path / "RS.dcm", {"a": contours}), "a", GRID)
+    assert mask.array.sum(axis=(1, 2)).tolist() == [9] * 5
+
+
+def test_two_contours_between_slices_do_not_cancel_each_other(tmp_path):
+    contours = [square(2.5, 5.5, z) for z in (3.4, 4.2, 5.0)]
+    mask = read_mask(structure_set(tmp_path / "RS.dcm", {"a": contours}), "a", GRID)
+    assert mask.array.sum(axis=(1, 2)).tolist()[2] == 9
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_polygons_agree_with_matplotlib(seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(-3, 43, (rng.integers(3, 12), 2))
+    ours = inside_polygon(corners, 40, 40)
+    if seed % 2:  # matplotlib fills by winding, which is even-odd for simple polygons only
+        turns = np.sort(rng.uniform(0, 2 * np.pi, 9))
+        corners = 20 + np.c_[np.sin(turns), np.cos(turns)] * rng.uniform(5, 25, (9, 1))
+        ours = inside_polygon(corners, 40, 40)
+        centres = np.stack(np.mgrid[:40, :40], -1).reshape(-1, 2)
+        theirs = matplotlib.path.Path(corners).contains_points(centres).reshape(40, 40)
+        assert np.array_equal(ours, theirs)
+    else:
+        assert np.array_equal(ours, inside_polygon(corners[::-1], 40, 40))
+
+
+def test_structures_that_are_not_there_are_named(tmp_path):
+    path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 4.0)], "points": []})
+    outlines = read_structures(path)
+    assert (outlines.names, outlines.skipped) == (("a",), ("points",))
+    with pytest.raises(UsageFault, match="give one of a"):
+        read_mask(path, "b", GRID)
+
+
+def test_contours_of_another_scan_are_refused(tmp_path):
+    path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 400.0)]})
+    with pytest.raises(DataFault, match="lies in the scan"):
+        read_mask(path, "a", GRID)
+
+
+def test_contours_that_lean_out_of_the_slices_are_refused(tmp_path):
+    leaning = [(1.5, 1.5, 2.0), (9.5, 1.5, 4.0), (9.5, 9.5, 4.0)]
+    path = structure_set(tmp_path / "RS.dcm", {"a": [leaning]})
+    with pytest.raises(DataFault, match="spans"):
+        read_mask(path, "a", GRID)
+
+
+def test_the_tumour_of_a_real_structure_set_is_the_published_mask(shared_data):
+    folder = shared_data / "sts_mr_ct" / "STS_001"
+    grid = describe(folder / "CT_dicom").grid
+    outlines = read_structures(folder / "CT_rtstruct")
+    published = read_scan(folder / "CT_GTV.nii.gz", Modality.MASK)
+    name = next(name for name in outlines.names if "gtv" in name.lower())
+    mask = read_mask(folder / "CT_rtstruct", name, grid)
+    assert mask.grid.is_close(published.grid, 1e-2)
+    both = (mask.array > 0) & (published.array > 0)
+    dice = 2 * both.sum() / ((mask.array > 0).sum() + (published.array > 0).sum())
+    assert dice > 0.9
+
+
+def dose_file(path, values, *, direction=(1, 0, 0, 0, 1, 0), step=2.5, **changes):
+    dataset = Dataset()
+    dataset.Modality = "RTDOSE"
+    frames, dataset.Rows, dataset.Columns = values.shape
+    dataset.NumberOfFrames = frames
+    dataset.ImagePositionPatient = [-10.0, 20.0, 30.0]
+    dataset.ImageOrientationPatient = list(direction)
+    dataset.PixelSpacing = [1.5, 2.0]
+    dataset.GridFrameOffsetVector = [step * number for number in range(frames)]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 32
+    dataset.HighBit, dataset.PixelRepresentation = 31, 0
+    dataset.DoseUnits, dataset.DoseType, dataset.DoseGridScaling = "GY", "PHYSICAL", "1e-5"
+    dataset.PixelData = values.astype("<u4").tobytes()
+    dataset["PixelData"].VR = "OW"
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    return saved(path, dataset, "1.2.840.10008.5.1.4.1.1.481.2")
+
+
+STORED = np.random.default_rng(4).integers(0, 7_000_000, (4, 5, 6))
+
+
+def test_a_dose_is_in_gray_where_simpleitk_puts_it(tmp_path):
+    path = dose_file(tmp_path / "RD.dcm", STORED)
+    dose = read_scan(path)
+    assert dose.modality is Modality.DOSE
+    assert dose.unit == "Gy"
+    assert np.allclose(dose.array, STORED * 1e-5, rtol=1e-6)
+    image = sitk.ReadImage(str(path))
+    assert dose.grid.origin_mm == tuple(reversed(image.GetOrigin()))
+    assert dose.grid.spacing_mm == (2.5, 1.5, 2.0)
+    assert describe(path).grid == dose.grid
+    assert find(tmp_path)[0].kind == "dose"
+
+
+def test_offsets_may_be_the_patients_z(tmp_path):
+    offsets = [30.0, 32.5, 35.0, 37.5]
+    path = dose_file(tmp_path / "RD.dcm", STORED, GridFrameOffsetVector=offsets)
+    assert read_scan(path).grid.origin_mm[0] == 30.0
+
+
+def test_a_dose_stored_downwards_lies_where_its_offsets_say(tmp_path):
+    dose = read_scan(dose_file(tmp_path / "RD.dcm", STORED, step=-2.5))
+    assert np.allclose(dose.grid.points(np.array([3, 0, 0])), (22.5, 20.0, -10.0))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("DoseUnits", "RELATIVE"), ("DoseGridScaling", "0"), ("GridFrameOffsetVector", [0.0, 2.5]),
+     ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5)],
+)  # fmt: skip
+def test_a_dose_that_does_not_say_what_it_is_is_refused(tmp_path, keyword, value):
+    with pytest.raises(DataFault):
+        read_scan(dose_file(tmp_path / "RD.dcm", STORED, **{keyword: value}))
+
+
+def test_a_dose_is_not_taken_for_a_ct(tmp_path):
+    with pytest.raises(DataFault, match="DOSE where CT"):
+        read_scan(dose_file(tmp_path / "RD.dcm", STORED), Modality.CT)

@@ -1,0 +1,170 @@
+"""Workers, schedulers and units die at random: the same bytes, nothing done twice without need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.faults import MachineFault
+from data.layout import Layout
+from data.units import LocalUnits
+from flows.cluster import open_cluster
+from tasks.fanout import OnDask
+from tasks.stage import StageContext, Unit, run_units
+from tests.flows.chaos.conftest import COUNT, outs, started
+from tests.flows.chaos.naps import stage
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Killer(threading.Thread):
+    """Kills a worker of this process's cluster at random moments, so many times."""
+
+    def __init__(self, times: int, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.left, self.done, self.random = times, 0, random.Random(seed)
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        while self.left and not self.stop.wait(self.random.uniform(0.3, 1.2)):
+            workers = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if "spawn_main" in " ".join(process.cmdline())
+            ]
+            if workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self.random.choice(workers).kill()
+                    self.left -= 1
+                    self.done += 1
+
+
+def pid_of(_):
+    return os.getpid()
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_workers_change_bytes_or_make_units_run_for_nothing(
+    kills, tmp_path, undisturbed, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    variables = {"PYTHONPATH": str(ROOT)}
+    with open_cluster("local", workers=2, root=ROOT, variables=variables) as cluster:
+        list(OnDask(cluster.scheduler)(pid_of, [1, 2], label=str))  # both are up
+        killer = Killer(kills, seed=kills)
+        rounds = 0
+        killer.start()
+        while killer.left or not rounds:  # short units: as many stages as the kills last
+            root = tmp_path / f"round{rounds}"
+            root.mkdir()
+            good = stage(root, OnDask(cluster.scheduler), COUNT)
+            assert len(good) == COUNT
+            assert outs(root) == undisturbed
+            rounds += 1
+        killer.stop.set()
+        killer.join()
+    runs = sum(len(started(tmp_path / f"round{number}")) for number in range(rounds))
+    assert killer.done == kills
+    assert runs - rounds * COUNT <= kills + 1, "more units ran again than workers were lost"
+
+
+def die(*, out: Path, name: str, log: str) -> None:
+    if name == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(log, "a") as file:
+        file.write(f"{name}\n")
+    (out / "a.txt").write_text(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("time_number", range(5))
+def test_a_poison_unit_sinks_the_others_or_the_minute(time_number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = str(tmp_path / "started.log")
+    names = [*(f"u{number}" for number in range(12)), "poison"]
+    random.Random(time_number).shuffle(names)
+    units = [Unit(name, die, arguments={"name": name, "log": log}) for name in names]
+    with open_cluster("local", workers=2, root=ROOT, variables={}) as cluster:
+        (tmp_path / "units").mkdir()
+        where = OnDask(cluster.scheduler)
+        context = StageContext(Layout(), 1, LocalUnits(tmp_path / "units"), where)
+        began_s = time.monotonic()
+        with pytest.raises(MachineFault, match="toy/poison") as told:
+            run_units(context, "toy", tmp_path / "out", units)
+        assert time.monotonic() - began_s < 60
+        assert told.value.code == "poison-unit"
+    assert sorted(started(tmp_path)) == sorted(name for name in names if name != "poison")
+
+
+@contextlib.contextmanager
+def dask(port: int):
+    """A scheduler and two workers, as a person starts them."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    base = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    scheduler = subprocess.Popen(
+        [*base, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet
+    )
+    workers = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
+         "--nworkers", "2", "--host", "127.0.0.1", "--no-dashboard", "--death-timeout", "60"],
+        **quiet,
+    )  # fmt: skip
+    try:
+        yield address, scheduler
+    finally:
+        family = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(workers.pid).children(recursive=True)
+        for process in (*family, workers, scheduler):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        workers.wait()
+        scheduler.wait()
+
+
+def one_more(process, store, before):
+    """Whether a unit was finished since, or the stage has ended."""
+    return process.poll() is not None or len(list(store.keys())) > before
+
+
+@pytest.mark.slow
+def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, undisturbed, until):
+    """Ten times in a row: a typed fault, and the same command goes on where it stopped."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "SYNTHCT_UNITS": str(tmp_path / "units"),
+    }  # fmt: skip
+    script = "import sys; from tests.flows.chaos.naps import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", script, str(tmp_path), str(COUNT)]
+    store = LocalUnits(tmp_path / "units")
+    for number in range(10):
+        with dask(39200 + number) as (address, scheduler):
+            before = len(list(store.keys()))
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env=environment | {"SYNTHCT_SCHEDULER": address},
+                stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            finished = partial(one_more, process, store, before)
+            until(finished, 60, "a finished unit")
+            scheduler.kill()
+            told = process.communicate(timeout=60)[0]
+            assert process.returncode in (0, 1)
+            assert process.returncode == 0 or told.startswith("scheduler-not-up: "), told
+    with dask(39299) as (address, _):
+        subprocess.run(command, env=environment | {"SYNTHCT_SCHEDULER": address}, check=True)
+    assert outs(tmp_path) == undisturbed
+    assert len(started(tmp_path)) <= COUNT + 10 * 3, (
+        "two in flight and one just finished, each time"
+    )

@@ -1,0 +1,134 @@
+"""Scheduled runs, for real: what starts, where its code lies, how it is stopped, who is told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+
+import httpx
+import psutil
+import pytest
+
+from data.faults import UsageFault
+from flows.serve.serving import Ports, serve
+
+
+def told(site, identity, until):
+    """What the run's own process said of itself; log lines arrive after a while."""
+    lines = until(
+        lambda: [each for each in site.words(identity) if each.startswith('{"cwd"')], 20, "words"
+    )
+    return json.loads(lines[0])
+
+
+def ended(site, identity, until, seconds=90):
+    """Type of the state that a run came to."""
+    last = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    until(lambda: site.state(identity) in last, seconds, f"the end of {site.run(identity)}")
+    return site.state(identity)
+
+
+def waiting(site, until):
+    """Process of a run that waits."""
+    marks = site.root / "marks"
+    mark = until(lambda: next(iter(marks.glob("waiting-*")), None), 90, "a run that waits")
+    pid = int(mark.name.split("-")[1])
+    mark.unlink()
+    return psutil.Process(pid)
+
+
+def test_a_run_uses_the_persons_checkout_or_code_from_elsewhere(site, until):
+    (site.root / "params.yaml").write_text("dataset: demo\nseed: 99\n")  # not committed
+    identity = site.start(workers=2, overrides={"training.folds": 5})
+    assert ended(site, identity, until) == "COMPLETED", site.words(identity)
+    said = told(site, identity, until)
+    assert said["cwd"].startswith(str(site.root / ".synthct/worktrees/demo."))
+    assert said["code"] == f"{said['cwd']}/flows/__init__.py"
+    assert said["arguments"][:5] == ["run", "--cluster", "here", "--workers", "2"]
+    assert said["api"] == site.api
+    assert said["runs"] == str(site.root / ".synthct/runs")
+    assert "seed: 1\n" in said["params"], "what is committed runs, not what lies about"
+    assert "folds: 5" in said["params"]
+    assert list((site.root / ".synthct/worktrees").iterdir()) == []
+    git = ["git", "show", "--stat", "--format=%s", "scheduled/demo"]
+    kept = subprocess.run(git, cwd=site.root, capture_output=True, text=True, check=True).stdout
+    assert kept.startswith("Scheduled run")
+    assert "dvc.lock" in kept
+    assert (site.root / "params.yaml").read_text() == "dataset: demo\nseed: 99\n"
+
+
+def test_a_failed_run_is_not_told_to_the_chat_or_told_twice(site, until):
+    identity = site.start(until="fail")
+    assert ended(site, identity, until) == "FAILED"
+    until(lambda: any("three axes" in line for line in site.words(identity)), 20, "words")
+    name = site.run(identity)["name"]
+    until(lambda: [each for each in site.heard if each["run"] == name], 30, "a word to the chat")
+    time.sleep(6)  # one more look
+    (word,) = [each for each in site.heard if each["run"] == name]
+    assert word["state"] == "failed"
+    assert word["text"].startswith("synthct demo: failed after")
+
+
+def test_a_second_run_starts_beside_the_first_and_cancelling_leaves_a_process(site, until):
+    first = site.start(until="wait")
+    stage = waiting(site, until)
+    keeper = stage.parent()
+    second = site.start()
+    assert ended(site, second, until) == "CANCELLED"
+    assert site.state(first) == "RUNNING"
+    site.ask(f"/flow_runs/{first}/set_state", state={"type": "CANCELLING"}, force=True)
+    assert ended(site, first, until) == "CANCELLED"
+    until(lambda: not stage.is_running() and not keeper.is_running(), 10, "the end of the stage")
+
+
+def test_a_run_whose_process_was_killed_stays_running(site, until):
+    identity = site.start(until="wait")
+    stage = waiting(site, until)
+    engine = next(each for each in stage.parents() if "prefect" in " ".join(each.cmdline()))
+    engine.kill()
+    assert ended(site, identity, until, 120) == "CRASHED"
+    until(lambda: not stage.is_running(), 10, "the end of the stage")
+
+
+def test_the_page_says_nothing_or_believes_a_foreign_name(site):
+    page = httpx.get(site.page)
+    assert page.status_code == 200
+    for word in ("nightly", "demo", "completed", "failed", "crashed", "cancelled"):
+        assert word in page.text
+    assert "<script" not in page.text
+    assert httpx.get(f"{site.page}/status.json").json()["prefect_up"] is True
+    assert httpx.get(site.page, headers={"Host": "evil.example"}).status_code == 403
+    assert httpx.get(f"{site.page}/etc/passwd").status_code == 404
+
+
+def test_two_serve_one_checkout(site):
+    with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
+        serve(site.root, Ports(page=1), print)
+
+
+def test_starts_in_a_row_leave_more_than_one_automation(site):
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.serve.automations import SILENT, ensure_automations
+
+    with temporary_settings({PREFECT_API_URL: site.api}):
+        ensure_automations()
+        ensure_automations()
+    (mine,) = [each for each in site.ask("/automations/filter") if each["name"] == SILENT]
+    assert mine["enabled"]
+    assert mine["trigger"]["within"] == 90.0
+
+
+def test_something_outlives_a_serve_that_was_stopped(site, until):
+    """Last: it ends the shared site."""
+    site.start(until="wait")
+    stage = waiting(site, until)
+    family = psutil.Process(site.process.pid).children(recursive=True)
+    assert stage in family
+    site.process.send_signal(signal.SIGTERM)
+    assert site.process.wait(30) == 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    assert not (site.root / ".synthct/serving.url").exists()

@@ -1,0 +1,117 @@
+"""Pruning units: what any lock names stays, and where that cannot be told nothing goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from data.faults import UsageFault
+from data.units import LocalUnits
+from flows.pruning import doomed, named_units, prune
+
+DAY_S = 86_400.0
+
+
+def md5(text):
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Repository:
+    def __init__(self, root):
+        self.root = root
+        self.units = LocalUnits(root / "units")
+        self.units.root.mkdir(parents=True)
+        (root / ".dvc").mkdir()
+        (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+        (root / ".gitignore").write_text("units\nmade\nother\ndata\n/.dvc/cache\n/.dvc/tmp\n")
+        self.git("init", "-q", "-b", "main")
+
+    def git(self, *arguments):
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=self.root, check=True)
+
+    def unit(self, letter, age_s=2 * DAY_S):
+        """A finished unit; its key."""
+        key = letter * 64
+        made = self.root / "made" / letter
+        made.mkdir(parents=True)
+        (made / "result.txt").write_text(letter)
+        self.units.publish(key, made)
+        then = time.time() - age_s
+        os.utime(self.units.root / key[:2] / key / "content.sha256", (then, then))
+        return key
+
+    def cached(self, text, suffix=""):
+        """An object of the DVC cache; its hash."""
+        name = md5(text)
+        path = self.root / ".dvc" / "cache" / "files" / "md5" / name[:2] / f"{name[2:]}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return name + suffix
+
+    def lock(self, *keys, place="units.json"):
+        """Text of a lock whose out was made of these units."""
+        manifest = json.dumps({str(n): {"key": key, "content": "x"} for n, key in enumerate(keys)})
+        listing = json.dumps([{"md5": self.cached(manifest), "relpath": place}])
+        outs = [{"path": "out", "hash": "md5", "md5": self.cached(listing, ".dir")}]
+        return yaml.safe_dump({"schema": "2.0", "stages": {"a": {"outs": outs}}})
+
+    def commit(self, text, path="dvc.lock"):
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-qm", "results")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    (tmp_path / "r").mkdir()
+    return Repository(tmp_path / "r")
+
+
+def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
+    names = "abcdefg"
+    here, branch, tag, tree, workspace, out, nobody = (repository.unit(each) for each in names)
+    repository.commit(repository.lock(here))
+    repository.git("checkout", "-qb", "other-branch")
+    repository.commit(repository.lock(branch, place="predicted/units.json"))
+    repository.git("checkout", "-qb", "short-lived", "main")
+    repository.commit(repository.lock(tag))
+    repository.git("tag", "v1")
+    repository.git("checkout", "-q", "main")
+    repository.git("branch", "-qD", "short-lived")
+    repository.git("worktree", "add", "-q", "--detach", "other")
+    (repository.root / "other" / "dvc.lock").write_text(repository.lock(tree))  # not committed
+    (repository.root / "workspaces" / "sts").mkdir(parents=True)
+    (repository.root / "workspaces/sts/dvc.lock").write_text(repository.lock(workspace))
+    manifest = repository.root / "data/artefacts/training/units.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"x": {"key": out, "content": "x"}}))
+    found = doomed(repository.root, repository.units)
+    assert found.keys == (nobody,)
+    assert found.kept == 6
+    assert prune(repository.units, found.keys) == 1
+    assert set(repository.units.keys()) == {here, branch, tag, tree, workspace, out}
+
+
+def test_a_unit_of_a_run_that_is_on_is_removed(repository):
+    young, old = repository.unit("a", age_s=60.0), repository.unit("b")
+    repository.commit(repository.lock())
+    assert doomed(repository.root, repository.units).keys == (old,)
+    assert young not in named_units(repository.root)
+
+
+def test_what_a_lock_names_is_guessed_when_its_manifest_is_not_here(repository):
+    key = repository.unit("a")
+    repository.commit(repository.lock(key))
+    for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
+        file.unlink()
+    with pytest.raises(UsageFault, match="nothing was removed"):
+        doomed(repository.root, repository.units)
+    assert list(repository.units.keys()) == [key]

@@ -1,0 +1,55 @@
+"""The image's recipe and its one script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+IMAGES = Path(__file__).resolve().parents[2] / "infra" / "images"
+
+
+def test_hadolint_finds_a_fault():
+    tool = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [str(tool), "--config", str(IMAGES / ".hadolint.yaml"), str(IMAGES / "Dockerfile")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_runs_as_root_or_calls_home():
+    text = (IMAGES / "Dockerfile").read_text()
+    assert text.rindex("USER 10001:10001") > text.rindex("RUN ")
+    for quiet in ("DO_NOT_TRACK=1", "DVC_NO_ANALYTICS=1", "ANALYTICS_ENABLED=false"):
+        assert quiet in text
+
+
+def test_a_secret_does_not_reach_the_command_or_stays_a_path(tmp_path):
+    (tmp_path / "password").write_text("s3cret with = and spaces\n")
+    (tmp_path / "hook").write_text("https://chat.example/hook")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PREFECT_API_AUTH_STRING_FILE": str(tmp_path / "password"),
+        "SYNTHCT_WEBHOOK_FILE": str(tmp_path / "hook"),
+    }
+    done = subprocess.run(
+        [str(IMAGES / "with-secrets"), "env"],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert "PREFECT_API_AUTH_STRING=s3cret with = and spaces" in lines
+    assert not [line for line in lines if line.startswith("PREFECT_API_AUTH_STRING_FILE")]
+    assert f"SYNTHCT_WEBHOOK_FILE={tmp_path / 'hook'}" in lines
+
+
+def test_a_secret_that_cannot_be_read_starts_the_command_without_it(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "SECRET_FILE": str(tmp_path / "absent")}
+    done = subprocess.run(
+        [str(IMAGES / "with-secrets"), "echo", "started"],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "started" not in done.stdout
+    assert "cannot read" in done.stderr

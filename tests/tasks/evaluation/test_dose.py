@@ -1,0 +1,187 @@
+"""Dose surrogates by hand, beams from every side, gamma and dose-volume figures on known doses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from data.faults import DataFault
+from data.readers import read_scan
+from data.volume import Modality
+from tasks.evaluation.dose.beams import path_length_mm, range_errors_mm, seen_from
+from tasks.evaluation.dose.compare import (
+    conformity,
+    dose_at_volume_gy,
+    dvh_figures,
+    gamma_pass_percent,
+)
+from tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
+from tasks.evaluation.dose.radiograph import radiograph_mm
+from tasks.evaluation.metrics import METRICS
+from tasks.evaluation.pair import masked_pair
+
+SPACING_MM = (3.0, 2.0, 1.0)
+
+
+def water(shape=(4, 20, 30)):
+    return np.zeros(shape)
+
+
+def surrogates(reference, prediction, mask=None, **options):
+    pair = masked_pair(reference, prediction, mask, spacing_mm=SPACING_MM)
+    return METRICS.build("dose_surrogates", options)(pair).values
+
+
+@pytest.mark.parametrize("curve", [ELECTRON_DENSITY, STOPPING_POWER])
+def test_water_is_one_air_nothing_and_denser_never_stops_less(curve):
+    hu = np.arange(-1100, 3200)
+    values = curve(hu)
+    assert curve(np.array([-1000.0])) == pytest.approx(0.001)
+    assert curve(np.array([0.0])) == pytest.approx(1.0, abs=0.01)
+    assert (np.diff(values) >= 0).all()
+    assert curve(np.array([1000.0])) < 1.6  # bone stops less than its HU say
+
+
+def test_a_curve_that_falls_is_refused():
+    with pytest.raises(ValueError, match="do not fall"):
+        HuCurve("mine", ((0.0, 1.0), (100.0, 0.9)))
+
+
+def test_ten_more_mm_of_water_in_front_are_ten_mm_of_path_and_of_range():
+    mask = np.zeros((4, 20, 30), bool)
+    mask[:, 2:18, :] = True
+    air = np.full(mask.shape, -1000.0)
+    reference = np.where(mask, 0.0, air)
+    dense = reference.copy()
+    dense[:, 2:7] = 1000.0  # 10 mm of bone: 1.513 times water for photons, 1.52 for protons
+    found = surrogates(reference, dense, mask, gantry_deg=(0.0,))
+    extra = 10 * 0.513
+    depths = np.minimum(np.arange(1, 17) * 2.0, 10.0) * 0.513
+    assert found["surrogate_wepl_me_mm"] == pytest.approx(depths.mean(), abs=0.01)
+    assert found["surrogate_wepl_p95_mm"] == pytest.approx(extra, abs=0.01)
+    # The proton aimed at the middle stops early by what the bone took, in water.
+    assert found["surrogate_range_me_mm"] == pytest.approx(
+        -10 * (1.52 - 1.00455) / 1.00455, rel=0.02
+    )
+    assert found["surrogate_drr_mae_mm"] == pytest.approx(10.0)
+
+
+def test_an_identical_image_has_no_error_from_any_side():
+    rng = np.random.default_rng(0)
+    hu = rng.normal(0, 200, (4, 20, 30))
+    found = surrogates(hu, hu, gantry_deg=(0.0, 33.0, 90.0, 215.0, 270.0))
+    assert found == {name: pytest.approx(0, abs=1e-9) for name in found}
+
+
+@pytest.mark.parametrize(
+    ("gantry_deg", "edge"),
+    [(0.0, (slice(None), 0)), (180.0, (slice(None), -1)),
+     (90.0, (slice(None), slice(None), -1)), (270.0, (slice(None), slice(None), 0))],
+)  # fmt: skip
+def test_each_beam_enters_on_its_own_side(gantry_deg, edge):
+    marked = np.zeros((2, 5, 7))
+    marked[edge] = 1
+    view = seen_from(marked, SPACING_MM, gantry_deg)
+    assert (view.values[:, 0] == 1).all()
+    assert view.values[:, 1:].sum() == 0
+    assert view.step_mm == (2.0 if gantry_deg in (0.0, 180.0) else 1.0)
+
+
+def test_an_oblique_beam_crosses_a_cylinder_of_30_mm_in_30_mm():
+    z, y, x = np.meshgrid(np.arange(3), np.arange(40), np.arange(60), indexing="ij")
+    ball = ((y - 19.5) * 2) ** 2 + (x - 29.5) ** 2 < 15**2
+    density = np.where(ball, 1.0, 0.0) + 0 * z
+    for angle in (10.0, 44.0, 89.5, 130.0):
+        turned = path_length_mm(seen_from(density, SPACING_MM, angle)).max()
+        assert turned == pytest.approx(30, abs=2.5), angle
+
+
+def test_a_proton_that_leaves_the_patient_is_left_out_not_averaged():
+    mask = seen_from(np.ones((1, 10, 2)), SPACING_MM, 0.0)
+    known = seen_from(np.ones((1, 10, 2)), SPACING_MM, 0.0)
+    air = np.ones((1, 10, 2))
+    air[:, :, 1] = 0.0
+    found = range_errors_mm(known, seen_from(air, SPACING_MM, 0.0), mask)
+    assert found.tolist() == [0.0]
+
+
+def test_a_radiograph_counts_water_in_mm():
+    assert radiograph_mm(water(), SPACING_MM, 0.0)[0, 0] == pytest.approx(40.0)
+    assert radiograph_mm(water() - 1000, SPACING_MM, 0.0).max() == 0
+    assert radiograph_mm(water() + 500, SPACING_MM, 90.0)[0, 0] == pytest.approx(45.0)
+
+
+def dose(shift_mm=0.0, scale=1.0):
+    z, y, x = np.meshgrid(*[np.arange(n) * 2.0 for n in (10, 24, 24)], indexing="ij")
+    return 60 * scale * np.exp(-((z - 9) ** 2 + (y - 23) ** 2 + (x - 23 - shift_mm) ** 2) / 400)
+
+
+def gamma(first, second, percent=2.0, distance=2.0):
+    return gamma_pass_percent(first, second, (2.0,) * 3, dose_percent=percent, distance_mm=distance)
+
+
+def test_gamma_forgives_what_is_within_its_criteria_and_nothing_else():
+    assert gamma(dose(), dose()) == 100
+    assert gamma(dose(), dose(scale=1.015)) == 100
+    flat = np.full((4, 6, 6), 60.0)  # no gradient: distance forgives nothing
+    assert gamma(flat, flat * 1.019) == 100
+    assert gamma(flat, flat * 1.021) == 0
+    assert gamma(flat, flat * 1.021, 3.0, 3.0) == 100
+    assert gamma(dose(), dose(shift_mm=6)) < gamma(dose(), dose(shift_mm=6), 3.0, 3.0) < 80
+
+
+def test_dose_volume_figures_by_hand():
+    gy = np.arange(1, 101, dtype=float).reshape(1, 10, 10)
+    everything = np.ones(gy.shape, bool)
+    assert dose_at_volume_gy(gy, 50) == 50.5
+    told = dvh_figures(gy, {"all": everything, "none": ~everything})
+    assert set(told) == {"all"}
+    assert told["all"]["mean_gy"] == 50.5
+    assert told["all"]["d2_gy"] > 98 > 3 > told["all"]["d98_gy"]
+    target = gy > 80  # 20 voxels; 41 are covered by 60 Gy
+    assert conformity(gy, target, 60.0) == pytest.approx(20 * 20 / (20 * 41))
+    assert conformity(gy, target, 999.0) is None
+
+
+def rtdose(path, *, units="GY", offsets=(0.0, 3.0, 6.0), modality="RTDOSE"):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.2"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    told = pydicom.Dataset()
+    told.file_meta = meta
+    told.SOPClassUID, told.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
+    told.Modality, told.DoseUnits, told.DoseGridScaling = modality, units, "0.001"
+    told.ImagePositionPatient, told.ImageOrientationPatient = [10, 20, 30], [1, 0, 0, 0, 1, 0]
+    told.SeriesInstanceUID = generate_uid()
+    told.PixelSpacing, told.GridFrameOffsetVector = [2.0, 1.5], list(offsets)
+    told.NumberOfFrames, told.Rows, told.Columns = 3, 4, 5
+    told.SamplesPerPixel, told.PhotometricInterpretation = 1, "MONOCHROME2"
+    told.BitsAllocated = told.BitsStored = 32
+    told.HighBit, told.PixelRepresentation = 31, 0
+    told.PixelData = (np.arange(60, dtype=np.uint32) * 1000).tobytes()
+    told.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_an_rtdose_file_is_read_in_gy_where_it_lies(tmp_path):
+    found = read_scan(rtdose(tmp_path / "dose.dcm"), Modality.DOSE)
+    assert found.array.shape == (3, 4, 5)
+    assert found.array[1, 2, 3] == pytest.approx(20 + 10 + 3)
+    assert found.grid.spacing_mm == (3.0, 2.0, 1.5)
+    assert found.grid.points(np.array([1, 2, 3])).tolist() == [33.0, 24.0, 14.5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"units": "RELATIVE"}, "bad-tag"), ({"offsets": (0.0, 3.0, 7.0)}, "uneven-spacing"),
+     ({"modality": "CT"}, "wrong-modality")],
+)  # fmt: skip
+def test_a_dose_that_is_relative_uneven_or_none_is_named(tmp_path, changes, code):
+    path = rtdose(tmp_path / "dose.dcm", **changes)
+    with pytest.raises(DataFault) as caught:
+        read_scan(path, Modality.DOSE)
+    assert (caught.value.code, caught.value.where) == (code, str(path))

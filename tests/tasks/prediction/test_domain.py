@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.volume import Modality
+from tasks.prediction.description import SourceScaling
+from tasks.prediction.domain import Domain, fingerprint, told
+from tasks.prediction.prepare import prepare
+from tests.tasks.prediction.conftest import small_patient
+
+ZSCORE = SourceScaling()
+
+
+def seen(volume, model):
+    prepared = prepare(volume, None, model)
+    return fingerprint(prepared.source, prepared.mask, model.source_scaling)
+
+
+@pytest.fixture
+def domain(model):
+    base = small_patient()
+    rng = np.random.default_rng(0)
+    cases = [
+        base.with_array((base.array * gain + rng.normal(0, 2, base.grid.shape)).astype(np.float32))
+        for gain in (0.7, 1.0, 1.4)
+    ]
+    return Domain.of([seen(case, model) for case in cases])
+
+
+def test_a_patient_like_those_of_training_is_not_remarked_whatever_the_scanners_gain(domain, model):
+    base = small_patient()
+    assert domain.unlike(seen(base.with_array(base.array * np.float32(3.3)), model)) == {}
+
+
+@pytest.mark.parametrize("harm", ["other contrast", "noisy", "blurred", "metal"])
+def test_an_image_that_training_never_saw_is_remarked(domain, model, harm):
+    base = small_patient()
+    body = base.array > 100
+    array = base.array.copy()
+    if harm == "other contrast":
+        array[body] = 100 + 300 * (array[body] / 380) ** 12
+    elif harm == "noisy":
+        array = array + np.random.default_rng(1).normal(0, 25, array.shape).astype(np.float32)
+    elif harm == "blurred":
+        array[body] = array[body].mean() + 0.5 * np.random.default_rng(2).normal(size=body.sum())
+    else:
+        array[5:7, 20:24, 15:22] = 9000
+    unlike = domain.unlike(seen(base.with_array(array.astype(np.float32)), model))
+    assert unlike
+    assert "unlike the 3" in told(unlike, domain.cases)
+
+
+def test_quantiles_noise_and_section_have_their_closed_form(scan):
+    source, mask = scan
+    noise = np.random.default_rng(3).normal(0, 1, source.grid.shape)
+    white = source.with_array((50 + 7 * noise).astype(np.float32))
+    got = fingerprint(white, mask, ZSCORE)
+    assert got["intensity:q50"] == pytest.approx(0, abs=0.05)
+    assert got["intensity:q98"] == pytest.approx(2.054, abs=0.15)
+    assert got["noise"] == pytest.approx(1, abs=0.05)  # white noise of one standard deviation
+    assert got["edges"] == pytest.approx(2 / np.pi**0.5, abs=0.05)  # mean |difference| of two
+    area_mm2 = 43 * 33 * 1.0 * 1.0
+    assert got["section_cm2"] == pytest.approx(area_mm2 / 100)
+
+
+def test_the_ranges_hold_every_case_and_name_none(domain):
+    text = domain.model_dump_json()
+    assert domain.cases == 3
+    assert all(each.low <= each.high for each in domain.features.values())
+    assert "P1" not in text
+
+
+def test_how_far_beyond_is_counted_in_widths_of_the_trained_range():
+    domain = Domain.of([{"intensity:q50": 0.0}, {"intensity:q50": 1.0}])
+    assert domain.unlike({"intensity:q50": 1.4}) == {}
+    assert domain.unlike({"intensity:q50": -2.0})["intensity:q50"]["beyond"] == 2.0
+
+
+def test_modality_of_the_scan_is_not_part_of_the_fingerprint(scan):
+    source, mask = scan
+    as_cbct = source.with_array(source.array, Modality.CBCT)
+    assert fingerprint(as_cbct, mask, ZSCORE) == fingerprint(source, mask, ZSCORE)

@@ -1,0 +1,86 @@
+"""What speaks against a score stands on the page in words, not in a file beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from data.files import canonical_json, write_whole
+from tasks.report.matrix_chart import matrix_chart
+from tasks.report.params import ReportParams
+from tasks.report.reading import read_chain
+from tasks.report.run import run
+from tasks.report.views.bias import bias
+from tasks.report.views.trust import trust
+
+
+@pytest.fixture
+def section(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition('id="trust"')[2]))
+
+
+def test_suspect_cases_unlike_scans_and_the_floor_are_told(section):
+    assert "1 of 6 cases is suspect" in section
+    assert "lost structure" in section
+    assert "3.21 ml" in section
+    assert "1 of 6 scans is unlike" in section
+    assert "noise" in section
+    assert "The reference itself moves by 21 HU" in section
+
+
+def test_the_floor_stands_beside_the_main_number_and_the_case(page):
+    assert "Between alignments the reference itself moves by 21 HU." in page
+    assert page.count("reference between alignments 21 HU") == 1
+
+
+def test_intervals_that_do_not_hold_are_not_to_be_relied_on(section):
+    assert "hold 81.0 % of the voxels against the registered CT" in section
+    assert "the nominal value lies outside: do not rely on these intervals here" in section
+    assert "Too few patients to judge intervals" in section  # the CBCT task
+
+
+def test_intervals_that_hold_say_so_and_few_cases_have_no_verdict(tree):
+    path = tree.folder("evaluation") / "trust.json"
+    told = json.loads(path.read_text())
+    told["uncertainty"]["mr"]["registered"]["coverage"]["all"] |= {"high": 0.93, "holds": True}
+    write_whole(path, canonical_json(told))
+    sentences = trust(read_chain(tree.layout)).tasks[0].sentences
+    assert "the nominal value lies in it" in sentences[0]
+
+
+def test_the_published_ranking_stands_beside_the_corrected_one(section):
+    assert "Mean rank, corrected" in section
+    assert "wrong way round" in section
+
+
+def test_the_bias_matrix_is_drawn_where_there_is_a_study(tree, page):
+    assert "A model looks best under the alignment it learned from" in page
+    found = bias(read_chain(tree.layout))
+    assert found.sentences == [
+        "Under impact, the model trained on it differs from the one trained on elastix_mi by "
+        "−4.7 HU (95 % interval −6.1 to −3.2): the reference is kinder to its own."
+    ]
+    (tree.folder("study") / "matrix.csv").unlink()
+    (tree.folder("study") / "bias.csv").unlink()
+    run(tree.context(), ReportParams(strips=0, registration_cases=0))
+    assert "Registration bias between alignments" not in tree.page()
+
+
+def test_the_least_of_each_column_of_a_matrix_is_bold_and_a_missing_cell_is_a_dash():
+    cells = {("a", "x"): 10.0, ("b", "x"): 20.0, ("b", "y"): 5.0}
+    drawn = matrix_chart(
+        cells, ["a", "b"], ["x", "y"], row_label="rows", column_label="columns", alt="<alt>"
+    )
+    bold = re.findall(r'class="strong"[^>]*>([^<]+)<', drawn)
+    assert bold == ["x", "y", "a", "10", "b", "5"]
+    assert "–" in drawn
+    assert "&lt;alt&gt;" in drawn
+    assert matrix_chart({}, [], [], row_label="", column_label="", alt="") == ""
+
+
+def test_an_evaluation_without_these_facts_claims_nothing(tree):
+    (tree.folder("evaluation") / "trust.json").unlink()
+    run(tree.context(), ReportParams(strips=0, registration_cases=0))
+    assert "suspect." not in tree.page().partition('id="trust"')[2].partition("</section>")[0]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+
+import html5lib
+import pytest
+
+from data.faults import UsageFault
+from data.tables import read_table
+from tasks.params import load_params
+from tasks.study.run import run
+
+
+def rows(out, name):
+    return read_table(out / f"{name}.csv")
+
+
+def studied(context):
+    run(context, load_params(context.layout.params_file).study)
+    return context.artefact("study")
+
+
+@pytest.fixture(scope="module")
+def done(study_workspace):
+    """A whole study and its tables' folder, moved out of the way of the others."""
+    context = study_workspace()
+    kept = context.layout.workspace.parent / "done"
+    studied(context).rename(kept)
+    return kept
+
+
+def test_every_arm_meets_the_control_on_the_same_unseen_patients(done):
+    out = done
+    effects = rows(out, "effects")
+    assert {(row["pairs"], row["arm"]) for row in effects} == {
+        (pairs, arm) for pairs in ("clean", "off-4mm", "moved") for arm in ("cutout", "norm_loss")
+    }
+    assert {row["cases"] for row in effects} == {"4"}
+    for row in effects:
+        gain = float(row["mean"]) - float(row["control"])
+        assert float(row["difference"]) == pytest.approx(gain, abs=2e-3)
+
+
+def test_both_strengths_are_trained_and_one_of_each_fold_counts(done):
+    out = done
+    trials = [row for row in rows(out, "trials") if row["arm"] == "norm_loss"]
+    assert {row["weight"] for row in trials} == {"0.01", "0.1"}
+    kept = {(row["pairs"], row["fold"]): row["weight"] for row in trials if row["chosen"] == "1"}
+    assert len(kept) == 3 * 2
+
+
+def test_the_matrix_holds_every_training_and_every_ruler(done):
+    out = done
+    cells = {(row["trained_on"], row["scored_on"]) for row in rows(out, "matrix")}
+    assert cells == {(p, r) for p in ("clean", "off-4mm", "moved") for r in ("truth", "registered")}
+    assert {row["scored_on"] for row in rows(out, "bias")} == {"truth", "registered"}
+
+
+def test_arithmetic_of_a_penalty_without_an_extra_pass_is_that_of_none(done):
+    out = done
+    ratios = {row["arm"]: float(row["flops_ratio"]) for row in rows(out, "effects")}
+    assert ratios["cutout"] == pytest.approx(1.0)
+    assert ratios["norm_loss"] == pytest.approx(1.0)
+
+
+def test_the_page_is_valid_says_underpowered_and_calls_nothing_from_outside(done):
+    out = done
+    text = (out / "index.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert text.count("Underpowered") == 3  # four patients can show nothing
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_one_more_arm_trains_that_arm_alone(done, study_workspace):
+    before = json.loads((done / "trials" / "units.json").read_text())
+    arms = [
+        {"name": "cutout", "regularizers": [{"name": "cutout", "weight": 1.0}]},
+        {"name": "flood", "regularizers": [{"name": "flooding", "level": 0.01}]},
+    ]
+    out = studied(study_workspace(arms=arms))
+    after = json.loads((out / "trials" / "units.json").read_text())
+    kept = {name: unit for name, unit in after.items() if "flood" not in name}
+    assert kept == {name: unit for name, unit in before.items() if "norm_loss" not in name}
+    assert sum("flood" in name for name in after) == 3 * 2
+
+
+def test_every_fault_of_every_arm_is_told_before_any_work(study_workspace):
+    arms = [
+        {"name": "a", "regularizers": [{"name": "cutuot", "weight": 1.0}]},
+        {"name": "b", "network": {"name": "unet_plus_plus", "norm": "bach"}},
+    ]
+    context = study_workspace(arms=arms)
+    with pytest.raises(UsageFault, match=r"study arm a.*did you mean 'cutout'.*study arm b.*norm"):
+        studied(context)
+    assert not context.artefact("study").exists()
+
+
+def test_an_alignment_that_nobody_can_make_is_a_usage_fault(study_workspace):
+    with pytest.raises(UsageFault, match="elastix_im"):
+        studied(study_workspace(score_on=["elastix_im"]))
