@@ -32,7 +32,7 @@ class EngineMethod:
         Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
     penalties
         Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
-    factors, iterations, step_mm
+    factors, iterations, step_mm, start, max_seconds, max_memory_gb
         As in :class:`~tasks.registration.torch_engine.settings.Settings`.
     """
 
@@ -48,6 +48,9 @@ class EngineMethod:
     factors: Sequence[float] | None = None
     iterations: Sequence[int] | None = None
     step_mm: float | None = None
+    start: str | None = None
+    max_seconds: float | None = None
+    max_memory_gb: float | None = None
 
     def settings(self) -> Settings:
         """All settings of the engine; a wrong one is a usage fault."""
@@ -67,8 +70,11 @@ class EngineMethod:
             given["factors"] = tuple(float(factor) for factor in self.factors)
         if self.iterations is not None:
             given["iterations"] = tuple(int(count) for count in self.iterations)
-        if self.step_mm is not None:
-            given["step_mm"] = float(self.step_mm)
+        for name in ("step_mm", "max_seconds", "max_memory_gb"):
+            if (value := getattr(self, name)) is not None:
+                given[name] = float(value)
+        if self.start is not None:
+            given["start"] = self.start
         return dataclasses.replace(
             Settings(),
             similarity=self.compares,

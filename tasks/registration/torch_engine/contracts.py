@@ -92,6 +92,7 @@ class Deformation(Protocol):
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Parameters to start from, and the displacement on the level's grid that any have.
 
-        Those returned give ``u``, or what the family has nearest to it.
+        Those returned give ``u``, or what the family has nearest to it. Parameters are of the
+        size of millimetres, for one step of the search must suit all.
         """
         ...

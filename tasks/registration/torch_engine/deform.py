@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +15,27 @@ from torch import Tensor
 from data.faults import DataFault
 from data.volume import Displacement, Volume
 from tasks.deformations import DEFORMATIONS
+from tasks.registration.derivatives import Spacing
 from tasks.registration.torch_engine.contracts import Level, Similarity
-from tasks.registration.torch_engine.descent import Objective, Scene, descend
+from tasks.registration.torch_engine.convex import ConvexStart
+from tasks.registration.torch_engine.descent import Objective, Scene, descend, needs_inverse
 from tasks.registration.torch_engine.pyramid import carried, coarsened, levels
 from tasks.registration.torch_engine.settings import Settings
 from tasks.similarities import SIMILARITIES
+from tasks.similarities.mind import Mind
 
 FEWEST_VOXELS = 4
 """Along each axis: with fewer there is nothing to bend."""
 
 TAILS_PERCENT = 0.5
 """Darkest and brightest share of the masked voxels that is clipped."""
+
+
+FEATURE_CHANNELS = {"mi": 1, "ncc": 1, "lncc": 6, "mind": 12, "impact": 32}
+"""Maps a similarity keeps of each image: what it needs in memory follows from them."""
+
+COPIES, OTHER_MAPS = 4, 40
+"""Of each map in a step and its derivative, and maps of displacement and penalties (estimated)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,53 +91,111 @@ class Pair:
 def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu") -> Deformed:
     """Deform ``pair.moving`` onto ``pair.fixed``: u maps fixed points to moving points [mm].
 
-    One seed gives the same bytes on one CPU and thread count.
+    With a penalty that compares two displacements, the way back is searched together with the
+    way there. One seed gives the same bytes on one CPU and thread count.
     """
+    started = time.monotonic()
     rng = torch.Generator().manual_seed(seed)
     similarity = SIMILARITIES.build(settings.similarity, settings.similarity_options)
     deformation = DEFORMATIONS.build(settings.deformation, settings.deformation_options)
-    penalties = [(p.weight, p.build()) for p in settings.penalties]
-    objective = Objective(penalties, settings.penalty_stride)
-    grid = pair.fixed.grid
-    ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
-    u = torch.zeros((1, 3, *ladder[0].shape), device=device)
-    before = ladder[0]
+    objective = Objective(
+        [(p.weight, p.build()) for p in settings.penalties], settings.penalty_stride
+    )
+    both = any(needs_inverse(penalty) for _, penalty in objective.penalties)
+    seen = _Seen.of(pair, device)
+    before, ways = _start(seen, settings, both)
     courses: list[tuple[float, ...]] = []
-    for level, iterations in zip(ladder, settings.iterations, strict=True):
-        u, course = descend(
+    for level, iterations in _affordable(pair, settings, both):
+        ways, course = descend(
             objective,
-            _scene(pair, level, similarity, rng, device),
+            seen.scenes(level, similarity, rng, both),
             deformation,
-            carried(u, before, level),
+            [carried(u, before, level) for u in ways],
             iterations=iterations,
             step_mm=settings.step_mm * level.factor,
+            until=started + settings.max_seconds if settings.max_seconds else math.inf,
         )
         before = level
         courses.append(tuple(course))
-    (finest,) = levels(grid.shape, grid.spacing_mm, [1.0])
-    return Deformed(_in_patient_axes(carried(u, before, finest), pair), tuple(courses))
+    finest = seen.level(1.0)
+    return Deformed(_in_patient_axes(carried(ways[0], before, finest), pair), tuple(courses))
 
 
-def _scene(
-    pair: Pair, level: Level, similarity: Similarity, rng: torch.Generator, device: str
-) -> Scene:
-    def on_level(values: NDArray[Any]) -> Tensor:
-        whole = torch.from_numpy(np.array(values, dtype=np.float32))[None, None].to(device)
-        return coarsened(whole, level)
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Both scans as the engine sees them, on the device (1, 1, Z, Y, X)."""
 
-    fixed, moving = (
-        on_level(_standardised(image, mask))
-        for image, mask in ((pair.fixed, pair.fixed_mask), (pair.moving, pair.moving_mask))
-    )
-    with torch.no_grad():
-        comparison = similarity.compare(fixed, moving, level.spacing_mm, rng)
-    return Scene(
-        level,
-        comparison,
-        on_level(np.asarray(pair.fixed_mask) > 0),
-        on_level(np.asarray(pair.moving_mask) > 0),
-        None if pair.stiffness is None else on_level(pair.stiffness),
-    )
+    shape: tuple[int, int, int]
+    spacing_mm: Spacing
+    images: tuple[Tensor, Tensor]
+    masks: tuple[Tensor, Tensor]
+    tissue: Tensor | None
+
+    @classmethod
+    def of(cls, pair: Pair, device: str) -> _Seen:
+        def moved(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.array(values, dtype=np.float32))[None, None].to(device)
+
+        return cls(
+            pair.fixed.grid.shape,
+            pair.fixed.grid.spacing_mm,
+            (
+                moved(_standardised(pair.fixed, pair.fixed_mask)),
+                moved(_standardised(pair.moving, pair.moving_mask)),
+            ),
+            (moved(np.asarray(pair.fixed_mask) > 0), moved(np.asarray(pair.moving_mask) > 0)),
+            None if pair.stiffness is None else moved(pair.stiffness),
+        )
+
+    def level(self, factor: float) -> Level:
+        return levels(self.shape, self.spacing_mm, [factor])[0]
+
+    def scenes(
+        self, level: Level, similarity: Similarity, rng: torch.Generator, both: bool
+    ) -> list[Scene]:
+        """The way there and, for ``both``, the way back."""
+        fixed, moving = (coarsened(image, level) for image in self.images)
+        masks = [coarsened(mask, level) for mask in self.masks]
+        # Tissue is known where the moving scan lies, near enough to where the fixed one does.
+        tissue = None if self.tissue is None else coarsened(self.tissue, level)
+        with torch.no_grad():
+            there = similarity.compare(fixed, moving, level.spacing_mm, rng)
+            scenes = [Scene(level, there, masks[0], masks[1], tissue)]
+            if both:
+                back = similarity.compare(moving, fixed, level.spacing_mm, rng)
+                scenes.append(Scene(level, back, masks[1], masks[0], tissue))
+        return scenes
+
+
+def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Tensor]]:
+    """Where the first level begins: no displacement, or the discrete search's."""
+    if settings.start == "convex":
+        search = ConvexStart()
+        fine, level = search.levels(seen.shape, seen.spacing_mm)
+        features = [
+            search.on(Mind().features(coarsened(image, fine), fine.spacing_mm), fine, level)
+            for image in seen.images
+        ]
+        masks = [coarsened(mask, level) for mask in seen.masks]
+        there, back = search(features[0], features[1], (masks[0], masks[1]), level)
+    else:
+        level = seen.level(settings.factors[0])
+        there = back = torch.zeros((1, 3, *level.shape), device=seen.images[0].device)
+    return level, [there, back] if both else [there]
+
+
+def _affordable(pair: Pair, settings: Settings, both: bool) -> list[tuple[Level, int]]:
+    """Levels whose tensors fit into memory, with their iterations; the coarsest always."""
+    grid = pair.fixed.grid
+    ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
+    channels = FEATURE_CHANNELS.get(settings.similarity, FEATURE_CHANNELS["impact"])
+    bytes_a_voxel = 4 * (2 if both else 1) * (channels * COPIES + OTHER_MAPS)
+    kept = [
+        (level, count)
+        for level, count in zip(ladder, settings.iterations, strict=True)
+        if math.prod(level.shape) * bytes_a_voxel <= settings.max_memory_gb * 1e9
+    ]
+    return kept or [(ladder[0], settings.iterations[0])]
 
 
 def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:

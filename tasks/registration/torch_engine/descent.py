@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
+from tasks.registration.derivatives import Spacing
 from tasks.registration.torch_engine.contracts import Comparison, Deformation, Level
 from tasks.registration.torch_engine.pyramid import FEWEST_VOXELS
 from tasks.registration.torch_engine.sampler import Sampler
@@ -58,9 +62,24 @@ class Scene:
             return self.fixed_mask * seen
 
 
+class TwoWay(Protocol):
+    """A penalty on a displacement and the one back."""
+
+    def displacement(
+        self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None, inverse: Tensor | None
+    ) -> Tensor:
+        """Both (B, 3, Z, Y, X) [mm]; a scalar."""
+        ...
+
+
+def needs_inverse(penalty: Regularizer) -> bool:
+    """Whether the penalty compares a displacement with the one back."""
+    return bool(getattr(penalty, "needs_inverse", False))
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Cost of the similarity plus the weighted penalties.
+    """Cost of the similarity plus the weighted penalties, summed over the ways.
 
     Parameters
     ----------
@@ -73,19 +92,31 @@ class Objective:
     penalties: Sequence[tuple[float, Regularizer]]
     stride: int = 1
 
-    def __call__(self, u: Tensor, scene: Scene, weight: Tensor) -> Tensor:
-        """Value of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
-        moved = scene.sampler(scene.comparison.moving, u)
-        return scene.comparison.cost(moved, weight) + self._penalty(u, scene)
+    def __call__(
+        self, ways: Sequence[Tensor], scenes: Sequence[Scene], weights: Sequence[Tensor]
+    ) -> Tensor:
+        """Value of one displacement (1, 3, Z, Y, X) [mm], or of that there and that back.
 
-    def _penalty(self, u: Tensor, scene: Scene) -> Tensor:
+        Each looks at its scene where its weight says; a scalar.
+        """
+        total = ways[0].new_zeros(())
+        for u, back, scene, weight in zip(ways, reversed(ways), scenes, weights, strict=True):
+            moved = scene.sampler(scene.comparison.moving, u)
+            total = total + scene.comparison.cost(moved, weight) + self._penalty(u, back, scene)
+        return total
+
+    def _penalty(self, u: Tensor, back: Tensor, scene: Scene) -> Tensor:
         every = [min(self.stride, max(1, n // FEWEST_VOXELS)) for n in scene.level.shape]
         z, y, x = (h * step for h, step in zip(scene.level.spacing_mm, every, strict=True))
-        u, tissue = _every(u, every), scene.tissue
-        tissue = None if tissue is None else _every(tissue, every)
+        tissue = None if scene.tissue is None else _every(scene.tissue, every)
+        u, back = _every(u, every), _every(back, every)
         total = u.new_zeros(())
         for weight, penalty in self.penalties:
-            total = total + weight * penalty.displacement(u, (z, y, x), tissue)
+            if needs_inverse(penalty):
+                value = cast(TwoWay, penalty).displacement(u, (z, y, x), tissue, back)
+            else:
+                value = penalty.displacement(u, (z, y, x), tissue)
+            total = total + weight * value
         return total
 
 
@@ -96,30 +127,42 @@ def _every(values: Tensor, steps: Sequence[int]) -> Tensor:
 
 def descend(
     objective: Objective,
-    scene: Scene,
+    scenes: Sequence[Scene],
     deformation: Deformation,
-    u: Tensor,
+    ways: Sequence[Tensor],
     *,
     iterations: int,
     step_mm: float,
-) -> tuple[Tensor, list[float]]:
-    """The displacement after ``iterations`` steps from ``u``, and the objective at each step."""
-    start, displacement = deformation.around(u.detach(), scene.level)
-    parameters = start.requires_grad_()
-    search = torch.optim.Adam([parameters], lr=step_mm)
+    until: float = math.inf,
+) -> tuple[list[Tensor], list[float]]:
+    """The displacements after ``iterations`` steps from ``ways``, and the objective at each step.
+
+    One scene and displacement, or two: there and back. No step begins once ``time.monotonic()``
+    has passed ``until``.
+    """
+    starts = [
+        deformation.around(u.detach(), scene.level) for u, scene in zip(ways, scenes, strict=True)
+    ]
+    parameters = [start.requires_grad_() for start, _ in starts]
+    models = [model for _, model in starts]
+    search = torch.optim.Adam(parameters, lr=step_mm)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(
         search, T_max=iterations, eta_min=LAST_STEP * step_mm
     )
     course: list[float] = []
-    weight = scene.fixed_mask
+    weights = [scene.fixed_mask for scene in scenes]
     for number in range(iterations):
+        if time.monotonic() > until:
+            break
         search.zero_grad()
-        now = displacement(parameters)
+        now = [model(values) for model, values in zip(models, parameters, strict=True)]
         if number % LOOK_AGAIN == 0:
-            weight = scene.where_to_look(now.detach())
-        value = objective(now, scene, weight)
+            weights = [s.where_to_look(u.detach()) for s, u in zip(scenes, now, strict=True)]
+        value = objective(now, scenes, weights)
         value.backward()  # type: ignore[no-untyped-call]
         course.append(value.item())
         search.step()
         fall.step()
-    return displacement(parameters.detach()), course
+    return [
+        model(values.detach()) for model, values in zip(models, parameters, strict=True)
+    ], course

@@ -37,9 +37,10 @@ class Sampler:
 
     def __call__(self, values: Tensor, u: Tensor) -> Tensor:
         """Trilinear ``values`` (1, C, Z, Y, X) at ``x + u(x)``, u (1, 3, Z, Y, X) [mm]."""
-        return functional.grid_sample(
+        found: Tensor = functional.grid_sample(
             values, self._at(u), mode="bilinear", padding_mode="border", align_corners=True
         )
+        return found
 
     def inside(self, u: Tensor) -> Tensor:
         """1 where ``x + u(x)`` lies within the voxel centres, else 0: (1, 1, Z, Y, X)."""

@@ -13,6 +13,8 @@ from tasks.regularizers import REGULARIZERS
 from tasks.similarities import SIMILARITIES
 from tasks.training.step import Regularizer, seams_of
 
+STARTS = ("none", "convex")
+
 
 @dataclass(frozen=True)
 class Penalty:
@@ -29,20 +31,13 @@ class Penalty:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> Regularizer:
-        """The regularizer; one that cannot act here is a usage fault."""
+        """The regularizer; one that does not act on displacements is a usage fault."""
         built = REGULARIZERS.build(self.name, self.options)
         if "displacement" not in seams_of(type(built)):
             raise UsageFault(
                 f"regularizer {self.name!r} acts on a displacement",
                 got=", ".join(seams_of(type(built))),
                 code="not-a-displacement-penalty",
-            )
-        if getattr(built, "needs_inverse", False):
-            raise UsageFault(
-                f"regularizer {self.name!r} compares two displacements",
-                got="a registration in one direction",
-                remedy="leave it out",
-                code="needs-inverse",
             )
         return built
 
@@ -65,6 +60,14 @@ class Settings:
         Steps of Adam at each level.
     step_mm
         Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+    start
+        ``none``, or ``convex``: a discrete search first, for motion beyond the capture range of a
+        gradient (:mod:`~tasks.registration.torch_engine.convex`).
+    max_seconds
+        Steps are no longer begun after so long [s]; 0: no limit. A result that met the limit
+        depends on the machine.
+    max_memory_gb
+        Levels whose tensors would need more are left out [GB].
     penalty_stride
         Penalties see every so-manieth voxel of the displacement along each axis.
     """
@@ -78,6 +81,9 @@ class Settings:
     iterations: tuple[int, ...] = (60, 60, 40)
     step_mm: float = 0.5
     penalty_stride: int = 2
+    start: str = "none"
+    max_seconds: float = 0.0
+    max_memory_gb: float = 6.0
 
     def __post_init__(self) -> None:
         if not self.factors or min(self.factors) < 1:
@@ -91,6 +97,16 @@ class Settings:
                 f"iterations holds one positive number for each of {len(self.factors)} levels",
                 got=str(self.iterations),
                 code="torch-levels",
+            )
+        if self.start not in STARTS:
+            raise UsageFault(
+                f"start is one of {', '.join(STARTS)}", got=self.start, code="torch-start"
+            )
+        if self.max_seconds < 0 or self.max_memory_gb <= 0:
+            raise UsageFault(
+                "max_seconds is at least 0 and max_memory_gb positive",
+                got=f"{self.max_seconds} s, {self.max_memory_gb} GB",
+                code="torch-limits",
             )
         if self.penalty_stride < 1:
             raise UsageFault(

@@ -46,7 +46,7 @@ def error_mm(found, truth):
     return np.linalg.norm(found - truth, axis=0)[inner].mean()
 
 
-@pytest.mark.parametrize("deformation", ["bspline", "dense"])
+@pytest.mark.parametrize("deformation", ["bspline", "dense", "velocity"])
 @pytest.mark.parametrize(
     ("similarity", "contrast", "left"),
     [
@@ -64,9 +64,10 @@ def test_a_known_displacement_is_found(similarity, contrast, left, deformation):
     assert deformation_quality(found, np.ones(SHAPE)).folding_percent == 0
 
 
-def test_the_same_pair_gives_the_same_bytes():
+@pytest.mark.parametrize("start", ["none", "convex"])
+def test_the_same_pair_gives_the_same_bytes(start):
     pair, _ = textured()
-    settings = replace(QUICK, similarity="mi", iterations=(5, 5))
+    settings = replace(QUICK, similarity="mi", iterations=(5, 5), start=start)
     first, second = (deform(pair, settings).displacement.vectors for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
@@ -110,6 +111,68 @@ def test_every_displacement_penalty_works_in_the_engine_and_lowers_itself(name):
 def _value(name, options, vectors):
     field = torch.from_numpy(np.array(vectors))[None].double()
     return REGULARIZERS.build(name, options).displacement(field, SPACING).item()
+
+
+@pytest.mark.parametrize("deformation", ["affine", "rigid"])
+def test_a_motion_of_the_whole_is_found(deformation):
+    pair, _ = textured()
+    shifted = np.roll(pair.moving.array, (1, -2), axis=(0, 1))  # by (3, -4, 0) mm
+    moved = replace(pair, fixed=pair.moving.with_array(shifted))
+    settings = replace(QUICK, similarity="ncc", deformation=deformation, penalties=())
+    found = deform(moved, settings).displacement.vectors
+    middle = found[:, 7, 10, 12]
+    np.testing.assert_allclose(middle, (-3, 4, 0), atol=0.4)
+
+
+def test_motion_beyond_the_reach_of_a_gradient_is_found_by_the_discrete_start():
+    """The texture repeats within the shift: descent alone ends in the nearest wrong place."""
+    rng = np.random.default_rng(0)
+    shape = (20, 24, 24)
+    moving = gaussian_filter(rng.normal(size=shape), 0.9).astype(np.float32)
+    fixed = np.roll(moving, (4, -4, 4), axis=(0, 1, 2))
+    grid = Grid(shape, (2.0, 2.0, 2.0))
+    pair = Pair(
+        Volume(fixed, grid, Modality.MR), Volume(moving, grid, Modality.CT),
+        np.ones(shape), np.ones(shape),
+    )  # fmt: skip
+    truth = np.array([-8.0, 8.0, -8.0])[:, None, None, None] * np.ones((3, *shape))
+    inner = (slice(None), slice(6, -6), slice(6, -6), slice(6, -6))
+    left = {}
+    for start in ("none", "convex"):
+        settings = replace(QUICK, factors=(1.0,), iterations=(20,), similarity="ncc", start=start)
+        found = deform(pair, settings).displacement.vectors
+        left[start] = error_mm_in(found, truth, inner)
+    assert left["convex"] < 1.0 < left["none"]
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"), [("inverse_consistency", 0.02), ("gradient_inverse_consistency", 1.0)]
+)
+def test_the_way_back_is_searched_with_the_way_there(name, weight):
+    """Two registrations that know of each other disagree less than two that do not."""
+    pair, u = textured()
+    settings = replace(QUICK, similarity="ncc", penalty_stride=1)
+    tied = replace(settings, penalties=(Penalty("bending", 1.0), Penalty(name, weight)))
+    there = deform(pair, tied).displacement.vectors
+    assert error_mm(there, u) < 0.4 * error_mm(0 * u, u)
+    swapped = replace(
+        pair, fixed=pair.moving.with_array(pair.moving.array, Modality.MR), moving=pair.fixed
+    )
+    free = [deform(p, settings).displacement.vectors for p in (pair, swapped)]
+    both = [deform(p, tied).displacement.vectors for p in (pair, swapped)]
+    assert _there_and_back(*both) < _there_and_back(*free)
+
+
+def _there_and_back(there, back):
+    u, v = (torch.from_numpy(np.array(field))[None].double() for field in (there, back))
+    return REGULARIZERS.build("inverse_consistency", {}).displacement(u, SPACING, None, v).item()
+
+
+def test_too_little_memory_leaves_out_the_finest_level_and_too_little_time_ends_early():
+    pair, _ = textured()
+    settings = replace(QUICK, similarity="ncc")
+    assert len(deform(pair, replace(settings, max_memory_gb=1e-6)).courses) == 1
+    assert sum(map(len, deform(pair, replace(settings, max_seconds=1e-9)).courses)) == 0
 
 
 def test_stiff_voxels_keep_their_shape():
@@ -168,7 +231,8 @@ def test_unfit_scans_are_told_by_their_fault():
         ({"similarity": "minds"}, "did you mean 'mind'"),
         ({"deformation": "spline"}, "did you mean 'bspline'"),
         ({"penalties": (Penalty("norm_loss", 1.0),)}, "acts on a displacement"),
-        ({"penalties": (Penalty("inverse_consistency", 1.0),)}, "compares two displacements"),
+        ({"start": "concave"}, "start is one of"),
+        ({"max_memory_gb": 0.0}, "max_memory_gb positive"),
     ],
 )
 def test_impossible_settings_are_told_before_any_work(changes, rule):
