@@ -248,7 +248,8 @@ def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, 
     manifest = require_whole(folder)
     for name, expected in manifest["files"].items():
         file = folder / name
-        if not file.is_file() or file_sha256(file) != expected["sha256"]:
+        same = file.is_file() and file.stat().st_size == expected["bytes"]
+        if not same or file_sha256(file) != expected["sha256"]:
             raise _damaged(f"{told}/{name}", "other bytes" if file.is_file() else "no file")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     if extra := sorted(found - set(manifest["files"]) - {MANIFEST}):
