@@ -180,6 +180,7 @@ def _build(folder: Path, array: NDArray[Any], grid: Grid, attributes: dict[str, 
         compressors=[ZstdCodec(level=3), Crc32cCodec()],
         fill_value=0,
         config={"write_empty_chunks": True},
+        dimension_names=["c", "z", "y", "x"][-array.ndim :],  # OME-Zarr 0.5 asks for them
     )
     level[...] = array
     write_whole(folder / MANIFEST, canonical_json(_manifest(folder)))
