@@ -120,6 +120,27 @@ def test_a_header_line_given_twice_is_refused(scan, suffix):
     refused(path, "bad-header")
 
 
+@pytest.mark.parametrize("line", [b"TransformMatrix", b"Offset", b"BinaryDataByteOrderMSB"])
+def test_a_misspelt_header_field_does_not_fall_back_to_its_default(scan, line):
+    path = scan(".mha")
+    hurt = bytearray(line)
+    hurt[3] ^= 2
+    path.write_bytes(path.read_bytes().replace(line, bytes(hurt), 1))
+    refused(path, "bad-header")
+
+
+def test_a_misspelt_origin_of_an_nrrd_is_not_zero(scan):
+    path = scan(".nrrd")
+    path.write_bytes(path.read_bytes().replace(b"space origin", b"space orifin", 1))
+    refused(path, "bad-header")
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_refused(scan):
+    path = scan(".mha")
+    path.write_bytes(path.read_bytes().replace(b"CompressedData = True", b"CompressedData = Trve"))
+    refused(path, "bad-header")
+
+
 def test_absurd_dimensions_are_refused_before_memory_is_taken(scan):
     path = scan(".mha")
     path.write_bytes(path.read_bytes().replace(b"DimSize = 10 8 6", b"DimSize = 9999 9999 9999"))
