@@ -17,7 +17,7 @@ from flows.cluster import Cluster, check_kind, open_cluster
 from flows.clusters.watch import watched
 from flows.freshness import to_build
 from flows.processes import environment
-from flows.project import PRIVATE, QUIET, Project
+from flows.project import PRIVATE, QUIET, STEADY, Project
 from flows.screen import open_screen
 from flows.server import prefect_server
 from flows.stages import Built, Record
@@ -87,7 +87,7 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
     """Server and cluster, started side by side: each takes seconds."""
     home = project.root / PRIVATE / "prefect"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(environment(QUIET | _SILENT))
+        stack.enter_context(environment(QUIET | STEADY | _SILENT))
         clusters: list[Cluster] = []
 
         def start_cluster() -> None:

@@ -19,6 +19,8 @@ from flows.commands.options import Json, examples
 from flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tasks.ingestion.intake import IntakePlan
 
 _REGIONS = ("head-neck", "thorax", "abdomen", "other")
@@ -56,13 +58,23 @@ def ingest(
     non_commercial: Annotated[
         bool, typer.Option("--non-commercial", help="The licence forbids commercial use.")
     ] = False,
+    deface: Annotated[
+        bool, typer.Option("--deface", help="Remove faces from the copies of head-neck scans.")
+    ] = False,
+    places: Annotated[
+        bool,
+        typer.Option(
+            "--places", help="Show the files behind each scan: their names may name patients."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Take in scans: de-identified copies, tracked by DVC.
 
     They go to data/raw/NAME. Every scan is read once and checked; the table says what is new,
-    known already or refused, and why. Originals are not touched. Exit code 3 when a scan was
-    refused.
+    known already or refused, and why, and which scans pair up. A manifest overrides patients,
+    modalities, regions and the choice between scans. Names of files and folders are shown on
+    request only (--places). Originals are not touched. Exit code 3 when a scan was refused.
     """
     from flows.project import find_root
     from tasks.ingestion.dataset import Licence
@@ -80,10 +92,20 @@ def ingest(
     terms = licence and Licence(name=licence, cite=cite, non_commercial=non_commercial)
     with _bar("look") as progress:
         plan = plan_intake(
-            sources, dataset, raw, manifest, region=region, licence=terms or None, progress=progress
+            sources,
+            dataset,
+            raw,
+            manifest,
+            region=region,
+            licence=terms or None,
+            deface=deface,
+            progress=progress,
         )
     if not as_json:
         _show(plan)
+    if places:
+        for label, place in plan.places.items():
+            typer.echo(f"{label}: {place}", err=True)
     added: tuple[str, ...] = ()
     if not dry_run and (plan.new or terms):
         with _bar("copy") as progress:
@@ -158,12 +180,13 @@ def _show(plan: IntakePlan) -> None:
 
     table = Table()
     for heading in (
-        "patient", "scan", "region", "size", r"spacing \[mm]", "axes", "range", "status",
+        "source", "patient", "scan", "region", "size", r"spacing \[mm]", "axes", "range", "status",
     ):  # fmt: skip
         table.add_column(heading, no_wrap=True)
     table.add_column("findings")
     for row in plan.rows:
         cells = (
+            row.place,
             row.patient,
             row.scan,
             row.region,
@@ -179,6 +202,22 @@ def _show(plan: IntakePlan) -> None:
     if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
         console = Console(width=max(console.width, 160))
     console.print(table)
+    console.print(_pairs(plan))
+
+
+def _pairs(plan: IntakePlan) -> Table:
+    """A row a patient: its scans, and the cases they make."""
+    from rich.table import Table
+
+    from tasks.ingestion.intake.plan import REFUSED
+
+    table = Table("patient", "scans", "cases")
+    for patient in sorted({row.patient for row in plan.rows}):
+        scans = [row.scan for row in plan.rows if row.patient == patient and row.status != REFUSED]
+        sources = [scan for scan in scans if scan != "ct"] if "ct" in scans else []
+        cases = ", ".join(f"{patient}_{scan} (to its ct)" for scan in sources)
+        table.add_row(patient, ", ".join(scans) or "none", cases or "none: no pair")
+    return table
 
 
 def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:

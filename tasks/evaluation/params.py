@@ -66,8 +66,8 @@ class FloorEntry(Section):
     seed: int = 0
     """Added to the chain's seed; 0 with the chain's own method would change nothing."""
     registration: dict[str, Any] = Field(default_factory=dict)
-    """Keys of the section ``registration`` that differ (``{method: lncc}``); the working grid's
-    keys must be those of the chain."""
+    """Keys of the section ``registration`` that differ from the chain's (``{method: lncc}``);
+    not those of the working grid."""
 
 
 class EvaluationParams(Section):

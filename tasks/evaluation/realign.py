@@ -51,11 +51,23 @@ def _patient(context: StageContext) -> StageContext:
 
 
 def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str]) -> list[Unit]:
+    from tasks.params import load_params
     from tasks.registration.params import RegistrationParams
     from tasks.registration.run import case_units
 
     seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
-    params = RegistrationParams.model_validate_json(json.dumps(entry.registration))
+    # The chain's own section is the base: were it to change, registration's out, which this stage
+    # reads, would change with it, so DVC needs no second dependency.
+    own = load_params(context.layout.params_file).registration.model_dump(mode="json")
+    try:
+        params = RegistrationParams.model_validate_json(json.dumps({**own, **entry.registration}))
+    except ValueError as error:
+        raise UsageFault(
+            f"the alignment {entry.name!r} is a valid section registration",
+            where="evaluation.floor",
+            got=str(error),
+            code="floor-params",
+        ) from error
     return [unit for unit in case_units(seeded, params) if unit.name in set(cases)]
 
 

@@ -26,7 +26,7 @@ from tasks.evaluation.predict import SCT, SD, predict_case
 from tasks.evaluation.profiles import profile_called
 from tasks.evaluation.realign import measure_floor
 from tasks.evaluation.score import SCORES, score_case
-from tasks.evaluation.summary import COLUMNS, long_rows, summarise
+from tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
 from tasks.evaluation.trust import trust
 from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
@@ -60,12 +60,14 @@ def run(context: StageContext, params: EvaluationParams) -> None:
         excluded = [*_excluded(out, (FITS, PREDICTED)), *without_network(training, every)]
         good = run_units(context, "evaluation", out, units, also_excluded=excluded)
         documents = [json.loads((out / name / SCORES).read_text()) for name in good]
-        write_table(out / "scores.csv", COLUMNS, long_rows(documents))
+        floor = measure_floor(context, out, good, params.floor)
+        write_table(
+            out / "scores.csv", COLUMNS, [*long_rows(documents), *floor_rows(documents, floor)]
+        )
         summary = summarise(
             documents, profile=profile.as_json(), seed=context.seed, draws=params.bootstrap_draws
         )
         write_whole(out / "summary.json", canonical_json(summary))
-        floor = measure_floor(context, out, good, params.floor)
         beside = trust(documents, out, out / FITS, folds, params, context.seed, floor)
         write_whole(out / "trust.json", canonical_json(beside))
 

@@ -39,6 +39,19 @@ def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
     ]
 
 
+def floor_rows(
+    documents: Sequence[Document], floor: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of ``scores.csv`` for the registration floor: beside every MAE of the same case."""
+    facts = ("case", "patient", "task", "region", "fold")
+    kind = {"method": "registered", "reference": "registered", "metric": "floor_mae_hu"}
+    return [
+        {**{name: document[name] for name in facts}, **kind, "value": told["floor_mae_hu"]}
+        for document in documents
+        if (told := floor.get(document["case"])) and told["floor_mae_hu"] is not None
+    ]
+
+
 def summarise(
     documents: Sequence[Document], *, profile: Mapping[str, Any], seed: int, draws: int
 ) -> dict[str, Any]:

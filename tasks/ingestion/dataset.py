@@ -48,6 +48,10 @@ class RawScan(Section):
     """:func:`data.files.content_hash` of the path."""
     origin: str = ""
     """Keyed hash of what it was taken from, so that the same source is taken in once."""
+    person: str = ""
+    """Keyed hash of name and birth date, so that one person under two numbers is noticed."""
+    born: str = ""
+    """Keyed hash of patient and birth date, so that two persons under one number are noticed."""
 
     _path = field_validator("path")(_below)
 

@@ -1,95 +1,142 @@
 """De-identified copies: nothing is removed from the original, a few facts are taken from it.
 
-A whitelist (geometry, pixels, rescale, acquisition facts, maker and model) instead of a blacklist:
-what is not listed here, known or unknown, private or not, cannot come through. Follows the intent
-of DICOM PS3.15 Annex E; dates are left out rather than shifted.
+A whitelist (geometry, pixels, rescale, acquisition facts in known terms) instead of a blacklist:
+what is not listed, known or unknown, private or not, cannot come through. This gives what the
+basic profile of DICOM PS3.15 Annex E asks for, with its options *modified dates* (shifted by the
+same number of days for all scans of a patient) and, when asked, *clean recognizable visual
+features* (see ``tasks/ingestion/deface.py``). UIDs are replaced by keyed hashes, so that
+references still hold.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from data.files import whole_folder
-from data.readers.dicom import stored_pixels, whole_dataset
-from data.readers.series import CONE_BEAM, Series, Slice
+from data.readers.cone_beam import CONE_BEAM
+from data.readers.dicom import one_series, read_series
+from data.readers.pixels import frame_pixels
+from data.readers.slice import Slice
 from data.readers.slices import stack
 from data.volume import Modality, Volume
 from data.writers import write_image
 from data.writers.dicom import CBCT_MODEL, IMPLEMENTATION_UID
+from tasks.ingestion.deface import defaced
 from tasks.ingestion.intake.pseudonym import Pseudonyms
+from tasks.ingestion.intake.vocabulary import NUMBERS, WORDS, allowed
 
-METHOD = "synthct whitelist: geometry, pixels and acquisition facts only"
+METHOD = "synthct: whitelist of geometry, pixels and acquisition facts"
 
-NUMBERS = (
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "RepetitionTime", "EchoTime",
-    "InversionTime", "FlipAngle", "MagneticFieldStrength", "EchoTrainLength", "KVP",
-    "GantryDetectorTilt", "ReconstructionDiameter",
-)  # fmt: skip
-"""Numeric elements that are copied."""
+BASIC, MODIFIED_DATES, NO_FACE = (
+    ("113100", "Basic Application Confidentiality Profile"),
+    ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
+    ("113102", "Clean Recognizable Visual Features Option"),
+)
+"""Codes of DICOM PS3.16, CID 7050."""
 
-WORDS = (
-    "Manufacturer", "ManufacturerModelName", "ScanningSequence", "SequenceVariant",
-    "MRAcquisitionType", "ConvolutionKernel", "BodyPartExamined", "PatientPosition",
-)  # fmt: skip
-"""Texts that are copied, unless they hold a word of an identifying element."""
-
-_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-
-_PLAIN = re.compile(r"[A-Za-z0-9 ._/\\+-]{1,64}")
+DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 
 
 def copy_series(
-    series: Series, folder: Path, patient: str, modality: Modality, names: Pseudonyms
-) -> None:
-    """Write the series as ``0000.dcm`` ... in slice order, with the pseudonym as patient."""
-    slices = stack(series, patient).slices
-    with whole_folder(folder) as building:
-        for number, one in enumerate(slices):
-            clean = clean_slice(one, patient, modality, names)
+    *, path: str, series: str, folder: str, patient: str, modality: str, key: str, deface: bool
+) -> int:
+    """Write a series as ``0000.dcm`` ... in slice order, with the pseudonym as patient.
+
+    Runs in the readers' process: the foreign files are parsed there. Gives the number of files.
+    """
+    names, kind = Pseudonyms(key.encode()), Modality(modality)
+    found = one_series(Path(path), series)
+    slices = stack(found, path).slices
+    planes: Sequence[NDArray[Any]] = list(frame_pixels(slices))
+    if deface:
+        planes = _without_face(planes, slices, read_series(found, path, kind))
+    with whole_folder(Path(folder)) as building:
+        for number, (one, pixels) in enumerate(zip(slices, planes, strict=True)):
+            clean = clean_slice(one, patient, kind, names)
+            if deface:
+                _sign(clean, NO_FACE)
+            _put_pixels(clean, pixels)
             clean.InstanceNumber = number + 1
+            clean.file_meta = _file_meta(clean)
             clean.save_as(building / f"{number:04d}.dcm", enforce_file_format=True)
+    return len(slices)
 
 
 def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms) -> Dataset:
     """A new data set that holds the whitelisted facts of one slice and nothing else."""
-    source = whole_dataset(one)
+    source, dated = one.header, _identity(one)
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
-    clean.SOPClassUID = source.SOPClassUID
-    clean.Modality = str(source.Modality).upper()
+    is_mr = modality is Modality.MR
+    clean.SOPClassUID = MRImageStorage if is_mr else CTImageStorage
+    clean.Modality = "MR" if is_mr else "CT"
     clean.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
     clean.PatientName = clean.PatientID = patient
     clean.PatientBirthDate = clean.PatientSex = ""
     clean.PatientIdentityRemoved, clean.DeidentificationMethod = "YES", METHOD
-    for keyword in ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+    clean.LongitudinalTemporalInformationModified = "MODIFIED"
+    for keyword in ("StudyTime", "AccessionNumber", "ReferringPhysicianName",
                     "StudyID", "SeriesNumber", "PositionReferenceIndicator"):  # fmt: skip
         setattr(clean, keyword, None)
-    for keyword in _UIDS:
+    for keyword in DATES:
+        setattr(clean, keyword, shifted(str(dated.get(keyword) or ""), names.days(patient)))
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if source.get(keyword):
             setattr(clean, keyword, names.uid(str(source.get(keyword))))
+    instance = str(dated.get("SOPInstanceUID") or f"{source.SeriesInstanceUID} {one.entry.name}")
+    clean.SOPInstanceUID = names.uid(f"{instance} {one.frame}" if one.frame else instance)
+    _sign(clean, BASIC)
+    _sign(clean, MODIFIED_DATES)
     _copy_numbers(source, clean)
-    _copy_words(source, clean, identifying_words(source))
+    _copy_words(source, clean)
     if modality is Modality.CBCT and not CONE_BEAM.search(clean.get("ManufacturerModelName", "")):
         clean.ManufacturerModelName = CBCT_MODEL
-    _copy_pixels(one, clean)
-    clean.file_meta = _file_meta(clean)
     return clean
 
 
-def copy_volume(volume: Volume, path: Path) -> None:
+def shifted(day: str, days: int) -> str:
+    """A DICOM date some days earlier; empty where there is none or it is no date."""
+    try:
+        there = date(int(day[:4]), int(day[4:6]), int(day[6:8])) - timedelta(days=days)
+    except (ValueError, OverflowError):
+        return ""
+    return there.strftime("%Y%m%d")
+
+
+def copy_volume(volume: Volume, path: Path, *, deface: bool = False) -> None:
     """Voxels and geometry only, as a new file; header texts of the source stay behind."""
-    write_image(path, volume)
+    write_image(path, defaced(volume) if deface else volume)
+
+
+def _identity(one: Slice) -> Dataset:
+    """Instance and dates, which the readers do not ask for."""
+    with warnings.catch_warnings(), one.entry.open() as file:
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(
+            file, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID", *DATES]
+        )
+
+
+def _sign(clean: Dataset, code: tuple[str, str]) -> None:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[0], "DCM", code[1]
+    clean.DeidentificationMethodCodeSequence = [
+        *clean.get("DeidentificationMethodCodeSequence", []), item,
+    ]  # fmt: skip
 
 
 def _copy_numbers(source: Dataset, clean: Dataset) -> None:
-    for keyword in NUMBERS:
+    for keyword, (low, high) in NUMBERS.items():
         found = source.get(keyword)
         if found is None or found == "":
             continue
@@ -98,46 +145,37 @@ def _copy_numbers(source: Dataset, clean: Dataset) -> None:
             numbers = [float(part) for part in ([found] if single else found)]
         except (TypeError, ValueError):
             continue
-        if np.isfinite(numbers).all():
+        if np.isfinite(numbers).all() and low <= min(numbers) and max(numbers) <= high:
             setattr(clean, keyword, found)
 
 
-def _copy_words(source: Dataset, clean: Dataset, forbidden: frozenset[str]) -> None:
+def _copy_words(source: Dataset, clean: Dataset) -> None:
     for keyword in WORDS:
         found = source.get(keyword)
         parts = [found] if isinstance(found, str) else list(found or [])
-        texts = [str(part) for part in parts if str(part)]
-        if texts and all(_harmless(text, forbidden) for text in texts):
+        texts = [allowed(keyword, str(part)) for part in parts]
+        if texts and all(texts):
             setattr(clean, keyword, texts if len(texts) > 1 else texts[0])
 
 
-def _harmless(text: str, forbidden: frozenset[str]) -> bool:
-    lowered = text.lower()
-    return bool(_PLAIN.fullmatch(text)) and not any(word in lowered for word in forbidden)
+def _without_face(
+    planes: Sequence[NDArray[Any]], slices: Sequence[Slice], volume: Volume
+) -> list[NDArray[Any]]:
+    """Stored pixels in which what :func:`defaced` changed has its new value."""
+    clean = defaced(volume)
+    mended = []
+    for number, (pixels, one) in enumerate(zip(planes, slices, strict=True)):
+        slope = float(one.header.get("RescaleSlope") or 1)
+        intercept = float(one.header.get("RescaleIntercept") or 0)
+        stored = np.rint((clean.array[number].astype(float) - intercept) / slope)
+        limits = np.iinfo(pixels.dtype)
+        stored = np.clip(stored, limits.min, limits.max).astype(pixels.dtype)
+        changed = clean.array[number] != volume.array[number]
+        mended.append(np.where(changed, stored, pixels))
+    return mended
 
 
-def identifying_words(source: Dataset) -> frozenset[str]:
-    """Words of three letters or more in the elements that name people and places."""
-    words: set[str] = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # values longer than their VR allows
-        for element in source.iterall():
-            if element.VR == "PN" or element.keyword in _IDENTIFYING:
-                parts = re.split(r"[^\w]+", str(element.value or "").lower())
-                words |= {part for part in parts if len(part) > 2}
-    return frozenset(words - _COMMON)
-
-
-_IDENTIFYING = frozenset(
-    {"PatientID", "OtherPatientIDs", "IssuerOfPatientID", "AccessionNumber", "InstitutionName",
-     "StationName", "InstitutionAddress", "InstitutionalDepartmentName", "DeviceSerialNumber",
-     "PatientAddress", "PatientTelephoneNumbers", "PatientBirthDate"}
-)  # fmt: skip
-_COMMON = frozenset({"medical", "systems", "healthcare", "radiology", "oncology"})
-
-
-def _copy_pixels(one: Slice, clean: Dataset) -> None:
-    pixels = stored_pixels(one)
+def _put_pixels(clean: Dataset, pixels: NDArray[Any]) -> None:
     clean.SamplesPerPixel, clean.PhotometricInterpretation = 1, "MONOCHROME2"
     clean.Rows, clean.Columns = pixels.shape
     bits = pixels.dtype.itemsize * 8

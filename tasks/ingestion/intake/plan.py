@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,15 +14,33 @@ from data.volume import Grid, Modality, Volume
 from tasks.ingestion.canonical import nearest_axes, reoriented, straightened
 from tasks.ingestion.check import guarded
 from tasks.ingestion.dataset import DATASET_FILE, Licence, RawDataset, load_dataset
-from tasks.ingestion.findings import Finding, Severity, worst
+from tasks.ingestion.findings import Code, Finding, Severity, worst
+from tasks.ingestion.header import header_findings
+from tasks.ingestion.intake.hiding import hidden
+from tasks.ingestion.intake.look import BURNED_IN_SAID, beside_body
 from tasks.ingestion.intake.manifest import read_manifest
+from tasks.ingestion.intake.persons import persons_apart
 from tasks.ingestion.intake.pseudonym import Pseudonyms, load_pseudonyms
-from tasks.ingestion.intake.search import Candidate, search
+from tasks.ingestion.intake.search import Candidate, Passed, listed_places, search
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.patient import CT
 
 NEW, KNOWN, REFUSED = "new", "known", "refused"
 """Will be taken in; is there already; cannot be taken in."""
+
+BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality was taken from the file name")
+ELSEWHERE = Code(
+    "same-scan-elsewhere",
+    Severity.REJECT,
+    "the same voxels are in the data set under another patient or scan",
+    "check the patient's id",
+)
+SECOND = Code(
+    "second-scan",
+    Severity.REJECT,
+    "the data set has another scan of this kind of the patient",
+    "take the patient out first, or keep that one",
+)
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -47,7 +65,7 @@ class IntakeRow:
     status
         ``new``, ``known`` or ``refused``.
     place
-        Where it lies, for the person at the terminal: never stored.
+        ``source 1, scan 3``: names of files and folders may name people and stay out.
     """
 
     patient: str
@@ -71,6 +89,8 @@ class PlannedScan:
     row: IntakeRow
     candidate: Candidate
     origin: str = ""
+    person: str = ""
+    born: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +102,10 @@ class IntakePlan:
     licence: Licence | None
     scans: tuple[PlannedScan, ...]
     notes: tuple[str, ...]
-    """What was passed over, and patients that lack a scan: for the terminal, never stored."""
+    """What was passed over, and patients that lack a scan."""
+    places: Mapping[str, str] = field(repr=False)
+    """Where each ``place`` is: for the person at the terminal, who asks; never stored."""
+    deface: bool
     pseudonyms: Pseudonyms = field(repr=False)
 
     @property
@@ -104,6 +127,7 @@ def plan_intake(
     *,
     region: str = "other",
     licence: Licence | None = None,
+    deface: bool = False,
     progress: Progress | None = None,
 ) -> IntakePlan:
     """Look at the sources, read every scan once, and say what would be taken in; writes nothing.
@@ -122,6 +146,8 @@ def plan_intake(
         Of every scan that the manifest does not name.
     licence
         Replaces the data set's licence.
+    deface
+        Remove the faces of heads from the copies.
     """
     names = load_pseudonyms()
     known = load_dataset(raw) if (raw / DATASET_FILE).is_file() else RawDataset(dataset=dataset)
@@ -138,11 +164,16 @@ def plan_intake(
     for number, candidate in enumerate(found.candidates):
         inspected.append(_inspect(candidate, names, region))
         if progress is not None:
-            progress(number + 1, len(found.candidates), candidate.place)
-    decided, notes = _decide(inspected, known)
-    notes = [*found.passed_over, *notes, *_incomplete(decided, known)]
+            progress(number + 1, len(found.candidates), candidate.label)
+    decided, notes = _decide(persons_apart(inspected, names, known), known)
+    notes = [*_passed(found.passed_over), *notes, *_incomplete(decided, known)]
     decided.sort(key=lambda scan: (scan.row.patient, scan.row.scan, scan.row.place))
-    return IntakePlan(dataset, raw, licence, tuple(decided), tuple(notes), names)
+    places = dict(listed_places(found))
+    return IntakePlan(dataset, raw, licence, tuple(decided), tuple(notes), places, deface, names)
+
+
+def _passed(passed: Sequence[Passed]) -> list[str]:
+    return [f"{one.label}: {one.reason}" for one in passed]
 
 
 def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedScan:
@@ -152,19 +183,20 @@ def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedSca
         modality=str(candidate.modality),
         region=candidate.region or region,
         format=candidate.format,
-        place=candidate.place,
+        place=candidate.label,
     )
     try:
-        volume = candidate.read()
+        volume, facts = candidate.read()
     except DataFault as fault:
-        finding = Finding(
-            fault.code, Severity.REJECT, f"{fault.rule}, got {fault.got}", fault.remedy
-        )
+        told = hidden(f"{fault.rule}, got {fault.got}", candidate.secrets)
+        finding = Finding(fault.code, Severity.REJECT, told, fault.remedy)
         return PlannedScan(replace(row, status=REFUSED, findings=(finding,)), candidate)
     looked, findings = guarded(volume, None, IngestionParams())
+    findings = [*header_findings(facts), *findings, *beside_body(looked, row.region)]
+    if str(candidate.found.header.get("BurnedInAnnotation", "")).upper() == "YES":
+        findings.append(BURNED_IN_SAID.found("the header says that text is burned in"))
     if candidate.guessed:
-        told = f"modality {candidate.modality} taken from the file name"
-        findings.append(Finding("modality-by-name", Severity.NOTE, told))
+        findings.append(BY_NAME.found(f"modality {candidate.modality} taken from the file name"))
     row = replace(
         row,
         size=volume.grid.shape[::-1],
@@ -180,8 +212,10 @@ def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedSca
 def _contradicted(candidate: Candidate, findings: Iterable[Finding]) -> bool:
     """Unfit, or a modality that was only guessed and that the voxels deny."""
     severity = worst(findings)
-    doubtful = any(one.code == "wrong-modality" for one in findings)
-    return severity is Severity.REJECT or (candidate.guessed and doubtful)
+    told = {one.code for one in findings}
+    if told & {"burned-in-text", BURNED_IN_SAID.name} and not candidate.listed:
+        return True  # before anything is stored; a manifest that names the scan overrides it
+    return severity is Severity.REJECT or (candidate.guessed and "wrong-modality" in told)
 
 
 def content_of(volume: Volume) -> str:
@@ -252,14 +286,10 @@ def _held_against(
         return replace(scan, row=replace(row, status=KNOWN))
     if there is not None:
         sentence = f"the same voxels are in the data set as {there[1]} of {there[0]}"
-        finding = Finding(
-            "same-scan-elsewhere", Severity.REJECT, sentence, "check the patient's id"
-        )
+        finding = ELSEWHERE.found(sentence)
     elif row.patient in known.patients and row.scan in known.patients[row.patient].scans:
         sentence = f"{row.patient} has another {row.scan} in the data set"
-        finding = Finding(
-            "second-scan", Severity.REJECT, sentence, "take the patient out first, or keep that one"
-        )
+        finding = SECOND.found(sentence)
     else:
         return scan
     return replace(scan, row=replace(row, status=REFUSED, findings=(*row.findings, finding)))

@@ -20,6 +20,8 @@ VARIABLE = "SYNTHCT_PSEUDONYM_KEY"
 
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
+MOST_DAYS = 3650
+"""Dates move by up to ten years."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Pseudonyms:
     def uid(self, original: str) -> str:
         """A UID under the ``2.25`` root; equal originals give equal UIDs, so references hold."""
         return f"2.25.{int(self.hashed('uid', original)[:32], 16)}"
+
+    def days(self, patient: str) -> int:
+        """How many days earlier the patient's dates are told: the same for all of them."""
+        return 1 + int(self.hashed("days", patient)[:8], 16) % MOST_DAYS
 
 
 def load_pseudonyms() -> Pseudonyms:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from data.faults import DataFault, UsageFault
-from data.readers import format_of, read_scan
-from data.readers.dicom import read_series
-from data.readers.entries import Entry, entries
-from data.readers.faults_only import faults_only
-from data.readers.series import Series, Slice, group_series, image_series, read_slice
+from data.faults import DataFault, Fault, UsageFault
+from data.readers import Found, ScanFacts, find, read_scan_and_facts
+from data.readers.cases import CaseFolder, case_folders
 from data.volume import Modality, Volume
+from tasks.ingestion.intake.hiding import hidden, secrets_of
 from tasks.ingestion.intake.manifest import ManifestRow
-
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".nrrd")
 
 _MASK_WORDS = frozenset(
     {"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "gtv", "ctv",
      "ptv", "roi", "body", "landmarks"}
 )  # fmt: skip
 _MR_WORDS = frozenset({"mr", "mri", "mrt", "t1", "t2", "t1w", "t2w", "flair"})
+
+_REGIONS = {
+    "head-neck": ("HEAD", "NECK", "HEADNECK", "BRAIN", "SKULL", "CSPINE"),
+    "thorax": ("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "TSPINE"),
+    "abdomen": ("ABDOMEN", "ABDOMENPELVIS", "LIVER", "PANCREAS", "KIDNEY"),
+}
+"""Regions by BodyPartExamined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,48 +36,85 @@ class Candidate:
 
     Parameters
     ----------
-    place
-        Where it is, for the person who gave the source; never stored.
+    found
+        Where it is and what its header says.
+    label
+        ``source 1, scan 3``: what may be shown and stored.
     identity
         Whose it is, as the source says it; only its keyed hash is stored.
     modality
-        From the header, the manifest or the file name (then ``guessed``); None: unknown.
-    series
-        The slices, for DICOM.
-    path
-        The file, for the other formats.
-    damaged_beside
-        A damaged file in the folder of the slices: it may be one of them, so the series is refused.
+        From the header, the manifest, the case folder or the file name (then ``guessed``).
     listed
         Named by the manifest: chosen before other scans of its patient and modality.
     """
 
-    place: str
+    found: Found
+    label: str
     identity: str
-    format: str
-    modality: Modality | None
+    modality: Modality
     guessed: bool = False
     region: str = ""
-    series: Series | None = None
-    path: Path | None = None
-    damaged_beside: str = ""
     listed: bool = False
 
-    def read(self) -> Volume:
+    @property
+    def place(self) -> str:
+        """Where it is, for the person at the terminal; never stored."""
+        return f"{self.found.path.name}: {self.found.place}"
+
+    @property
+    def format(self) -> str:
+        """Format of the file or series."""
+        return self.found.format
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Texts that no message may repeat."""
+        return secrets_of(self.found)
+
+    @property
+    def folder(self) -> Path:
+        """The smallest folder that holds all files of a series; the zip or file otherwise."""
+        if not self.found.path.is_dir() or self.format != "dicom":
+            return self.found.path
+        parents = [PurePosixPath(name).parent for name in self.found.files]
+        return self.found.path / os.path.commonpath(parents)
+
+    @property
+    def birth_date(self) -> str:
+        """As the header says it; empty where it does not."""
+        return str(self.found.header.get("PatientBirthDate", "")).strip()
+
+    @property
+    def person(self) -> str:
+        """Name and birth date as one text; empty where either is missing."""
+        name, born = str(self.found.header.get("PatientName", "")), self.birth_date
+        words = sorted(word for word in re.split(r"[\s^=,]+", name.casefold()) if word)
+        return f"{' '.join(words)} {born}" if words and born else ""
+
+    def read(self) -> tuple[Volume, ScanFacts]:
         """The voxels; raises a fault when they are unfit."""
-        if self.damaged_beside:
+        if self.found.damaged_beside:
             raise DataFault(
                 "the files beside a series are whole: a damaged one may be a slice of it",
                 where=self.place,
-                got=self.damaged_beside,
+                got="a damaged file in its folder",
                 remedy="send the series again, or remove the file if it is no part of it",
                 code="damaged-beside",
             )
-        if self.series is not None:
-            with faults_only(self.place):
-                return read_series(self.series, self.place, self.modality)
-        assert self.path is not None
-        return read_scan(self.path, self.modality, require_finite=False)
+        if self.found.fault is not None:
+            raise self.found.fault
+        return read_scan_and_facts(
+            self.folder, self.modality, series=self.found.series, require_finite=False
+        )
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Something that is not taken in, and why: ``label`` may be shown, ``place`` only at will."""
+
+    label: str
+    reason: str
+    place: str
 
 
 @dataclass
@@ -81,151 +122,128 @@ class Search:
     """Everything found, and what was passed over with the reason."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)
+    passed_over: list[Passed] = field(default_factory=list)
 
 
 def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Search:
     """Walk the sources (and the manifest's paths) and tell scans from everything else."""
-    found = Search()
-    seen: set[Path] = set()
+    result = Search()
+    seen: set[tuple[Any, ...]] = set()
     listed = [row.path for row in manifest.values()]
-    for source in [*sources, *(path for path in listed if not _covered(path, sources))]:
+    every = [*sources, *(path for path in listed if not _covered(path, sources))]
+    for number, source in enumerate(every, 1):
         if not source.exists():
             raise UsageFault(
                 "every source exists", where=str(source), remedy="check the path", code="no-source"
             )
-        _search_one(source, manifest, found, seen)
-    return found
+        rows = [row for row in find(source) if _is_new(row, seen)]
+        _sort(rows, source, f"source {number}", manifest, result)
+    return result
 
 
 def _covered(path: Path, sources: Sequence[Path]) -> bool:
     return any(path.resolve().is_relative_to(source.resolve()) for source in sources)
 
 
-def _search_one(
-    source: Path, manifest: Mapping[Path, ManifestRow], found: Search, seen: set[Path]
-) -> None:
-    files = []
-    for entry in entries(source) if source.is_dir() else [_plain(source)]:
-        assert entry.path is not None
-        resolved = entry.path.resolve()
-        if resolved not in seen:
-            seen.add(resolved)
-            files.append(entry)
-    images = [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
-    zips = [entry for entry in files if entry.name.lower().endswith(".zip") and _is_zip(entry)]
-    rest = [entry for entry in files if entry not in images and entry not in zips]
-    series = list(_series(source, rest, manifest, found))
-    for packed in zips:
-        assert packed.path is not None
-        series += _series(packed.path, entries(packed.path), manifest, found)
-    found.candidates += series
-    for image in images:
-        _image(source, image, series, manifest, found)
+def _is_new(row: Found, seen: set[tuple[Any, ...]]) -> bool:
+    first = (row.path / row.files[0]).resolve() if row.files and row.path.is_dir() else row.path
+    key = (first.resolve(), row.series, row.place if row.kind == "broken" else "")
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
 
 
-def _plain(source: Path) -> Entry:
-    return Entry(source.name, lambda: source.open("rb"), source)
-
-
-def _is_zip(entry: Entry) -> bool:
-    return entry.path is not None and zipfile.is_zipfile(entry.path)
-
-
-def _series(
+def _sort(
+    rows: Sequence[Found],
     source: Path,
-    files: Sequence[Entry],
+    name: str,
     manifest: Mapping[Path, ManifestRow],
-    found: Search,
-) -> Iterator[Candidate]:
-    slices, broken = _slices(files, found)
-    every = group_series(slices)
-    images = image_series(every)
-    for series in every:
-        where = f"{source.name}/{series.folder}".rstrip("/")
-        if series not in images:
-            kind, count = series.first.get("Modality", "?"), len(series.slices)
-            found.passed_over.append(f"{where}: {kind} ({count} files) is not taken in yet")
-        elif "LOCALIZER" in [str(part) for part in (series.first.get("ImageType") or [])]:
-            found.passed_over.append(f"{where}: a localizer")
+    result: Search,
+) -> None:
+    cases = {path.resolve(): case for case in case_folders(source) for path in case.scans.values()}
+    series = [row for row in rows if row.kind == "scan" and row.format == "dicom"]
+    for number, row in enumerate(rows, 1):
+        label = f"{name}, {'file' if row.kind == 'broken' else 'scan'} {number}"
+        outcome = _judge(row, label, series, manifest, cases)
+        if isinstance(outcome, Candidate):
+            result.candidates.append(outcome)
         else:
-            said = _said(series.slices[0].entry.path or source, manifest)
-            yield _from_series(series, where, said, broken)
+            result.passed_over.append(Passed(label, outcome, row.place))
 
 
-def _from_series(
-    series: Series, where: str, said: ManifestRow, broken: Mapping[str, str]
-) -> Candidate:
-    beside = [broken[folder] for folder in _folders(series) if folder in broken]
+def _judge(
+    row: Found,
+    label: str,
+    series: Sequence[Found],
+    manifest: Mapping[Path, ManifestRow],
+    cases: Mapping[Path, CaseFolder],
+) -> Candidate | str:
+    """A candidate, or why it is none."""
+    if row.kind != "scan":
+        return _why_not(row)
+    if row.format == "dicom":
+        return _from_series(row, label, _said(_first_file(row), manifest))
+    return _from_file(row, label, series, _said(row.path, manifest), cases.get(row.path.resolve()))
+
+
+def _why_not(row: Found) -> str:
+    if row.kind == "broken":
+        fault: Fault | None = row.fault
+        return hidden(f"{fault.rule}, got {fault.got}" if fault else "damaged", secrets_of(row))
+    if row.kind == "localizer":
+        return "a localizer"
+    kind = str(row.header.get("Modality", "")) if row.kind == "other" else row.kind
+    kind = {"structures": "RTSTRUCT", "dose": "RTDOSE"}.get(kind, kind)
+    kind = kind if re.fullmatch(r"[A-Z]{1,9}", kind) else "a file"
+    return f"{kind} ({len(row.files)} files) is not taken in yet"
+
+
+def _first_file(row: Found) -> Path:
+    return row.path / row.files[0] if row.path.is_dir() and row.files else row.path
+
+
+def _from_series(row: Found, label: str, said: ManifestRow) -> Candidate | str:
+    modality = said.modality or row.modality
+    if modality is None:
+        return "neither CT nor MR"
+    part = str(row.header.get("BodyPartExamined", "")).upper()
+    by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
     return Candidate(
-        place=where,
-        identity=said.patient or dicom_identity(series),
-        format="dicom",
-        modality=said.modality or series.modality,
-        region=said.region,
-        series=series,
-        damaged_beside=beside[0] if beside else "",
+        row,
+        label,
+        said.patient or dicom_identity(row),
+        modality,
+        region=said.region or by_part,
         listed=said.listed,
     )
 
 
-def _folders(series: Series) -> list[str]:
-    return sorted({one.entry.name.rpartition("/")[0] for one in series.slices})
-
-
-def _slices(files: Sequence[Entry], found: Search) -> tuple[list[Slice], dict[str, str]]:
-    """The DICOM files, and a damaged file's name by the folder in which there is one."""
-    slices: list[Slice] = []
-    broken: dict[str, str] = {}
-    for entry in files:
-        try:
-            one = read_slice(entry)
-        except DataFault as fault:
-            found.passed_over.append(str(fault))
-            broken[entry.name.rpartition("/")[0]] = entry.name.rpartition("/")[2]
-            continue
-        if one is not None:
-            slices.append(one)
-    return slices, broken
-
-
-def dicom_identity(series: Series) -> str:
+def dicom_identity(row: Found) -> str:
     """Patient ID, else name, else study: whatever says whose scan it is."""
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID"):
-        text = str(series.first.get(keyword) or "").strip()
+        text = str(row.header.get(keyword) or "").strip()
         if text:
             return text
-    return series.uid
+    return row.series
 
 
-def _image(
-    source: Path,
-    entry: Entry,
-    series: Sequence[Candidate],
-    manifest: Mapping[Path, ManifestRow],
-    found: Search,
-) -> None:
-    assert entry.path is not None
-    said = _said(entry.path, manifest)
+def _from_file(
+    row: Found, label: str, series: Sequence[Found], said: ManifestRow, case: CaseFolder | None
+) -> Candidate | str:
     modality, reason = said.modality, ""
+    if modality is None and case is not None:
+        names = {path.resolve(): name for name, path in case.scans.items()}
+        modality = Modality(names[row.path.resolve()].upper())
     if modality is None:
-        modality, reason = modality_by_name(entry.path.name)
-    place = f"{source.name}/{entry.name}" if source.is_dir() else entry.name
+        modality, reason = modality_by_name(row.path.name)
     if modality is None:
-        found.passed_over.append(f"{place}: {reason}")
-        return
-    found.candidates.append(
-        Candidate(
-            place=place,
-            identity=said.patient or _folder_identity(entry, series),
-            format=format_of(entry.path),
-            modality=modality,
-            guessed=said.modality is None,
-            region=said.region,
-            path=entry.path,
-            listed=said.listed,
-        )
-    )
+        return reason
+    region = said.region or (case.region if case else "") or ""
+    identity = said.patient or _folder_identity(row, series)
+    guessed = said.modality is None
+    return Candidate(replace(row, modality=modality), label, identity, modality, guessed, region,
+                     said.listed)  # fmt: skip
 
 
 def modality_by_name(name: str) -> tuple[Modality | None, str]:
@@ -242,16 +260,13 @@ def modality_by_name(name: str) -> tuple[Modality | None, str]:
     return None, "the modality is not known: name it in a manifest (--manifest)"
 
 
-def _folder_identity(entry: Entry, series: Sequence[Candidate]) -> str:
+def _folder_identity(row: Found, series: Sequence[Found]) -> str:
     """The one DICOM patient below the file's folder, else the folder's own name."""
-    assert entry.path is not None
-    folder = entry.path.resolve().parent
+    folder = row.path.resolve().parent
     near = {
-        one.identity
+        dicom_identity(one)
         for one in series
-        if one.series is not None
-        and (path := one.series.slices[0].entry.path) is not None
-        and path.resolve().is_relative_to(folder)
+        if one.path.is_dir() and _first_file(one).resolve().is_relative_to(folder)
     }
     return near.pop() if len(near) == 1 else folder.name
 
@@ -262,3 +277,11 @@ def _said(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
         if place in manifest:
             return manifest[place]
     return ManifestRow(path)
+
+
+def listed_places(found: Search) -> Iterator[tuple[str, str]]:
+    """(label, place) of everything: for the person at the terminal."""
+    for candidate in found.candidates:
+        yield candidate.label, candidate.place
+    for passed in found.passed_over:
+        yield passed.label, passed.place

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data.files import content_hash
 from data.readers import format_of
+from data.readers.process import call
 from tasks.ingestion.dataset import DATASET_FILE, RawDataset, RawPatient, RawScan, load_dataset
 from tasks.ingestion.intake.deidentify import copy_series, copy_volume
 from tasks.ingestion.intake.plan import IntakePlan, PlannedScan, Progress
@@ -61,19 +62,26 @@ def _current(plan: IntakePlan) -> RawDataset:
 
 def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
     row, candidate = scan.row, scan.candidate
-    assert candidate.modality is not None
-    if candidate.series is not None:
+    deface = plan.deface and row.region == "head-neck"
+    if candidate.format == "dicom":
         relative = f"{row.patient}/{row.scan}"
-        copy_series(
-            candidate.series,
-            plan.folder / relative,
-            row.patient,
-            candidate.modality,
-            plan.pseudonyms,
+        folder = plan.folder / relative
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        call(
+            copy_series,
+            reads=[candidate.folder],
+            writes=[folder.parent],
+            path=str(candidate.folder),
+            series=candidate.found.series,
+            folder=str(folder.absolute()),
+            patient=row.patient,
+            modality=str(candidate.modality),
+            key=plan.pseudonyms.key.decode(),
+            deface=deface,
         )
     else:
         relative = f"{row.patient}/{row.scan}.mha"
-        copy_volume(candidate.read(), plan.folder / relative)
+        copy_volume(candidate.read()[0], plan.folder / relative, deface=deface)
     path = plan.folder / relative
     return RawScan(
         path=relative,
@@ -81,6 +89,8 @@ def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
         modality=candidate.modality,
         sha256=content_hash(path),
         origin=scan.origin,
+        person=scan.person,
+        born=scan.born,
     )
 
 

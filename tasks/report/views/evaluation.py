@@ -114,6 +114,13 @@ def _floor(bias: Mapping[str, Any]) -> str:
     )
 
 
+def _moves(chain: Chain, case: str) -> list[str]:
+    """How far the case's reference moves between alignments, where that was measured."""
+    told = (chain.trust.get("floor") or {}).get(case) or {}
+    floor = told.get("floor_mae_hu")
+    return [] if floor is None else [f"reference between alignments {fixed(floor, 0)}"]
+
+
 def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> str:
     lines = pick(scores, metric=MAE)
     reference = references_of(lines)[0]
@@ -148,6 +155,6 @@ def _case(chain: Chain, name: str, rank: int, mae_hu: float, strip: Strip) -> Sc
         region=first.region,
         fold=first.fold,
         mae_hu=fixed(mae_hu, 1),
-        others=", ".join(others),
+        others=", ".join([*others, *_moves(chain, name)]),
         strip=strip,
     )

@@ -113,7 +113,7 @@ def _main(chain: Chain, task: str) -> MainScore | None:
         text=mean_sd(values(model), digits),
         against=REFERENCES.get(reference, reference),
         patients=len({score.patient for score in model}),
-        beside=_beside(scores, baseline, digits),
+        beside=_beside(scores, baseline, digits) + _floor(chain, task),
         beaten=baseline is None or _mean(scores, "model") < _mean(scores, baseline),
     )
 
@@ -127,6 +127,18 @@ def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
         share = f"the model’s error is {fixed(100 * model / mean, 0)} % of that"
         return f"Best baseline, {name}: {fixed(mean, digits)} HU; {share}."
     return f"The model does not beat the best baseline, {name}: {fixed(mean, digits)} HU."
+
+
+def _floor(chain: Chain, task: str) -> str:
+    """How far the reference itself moves, where that was measured: beside the main number."""
+    told = (chain.trust.get("floor") or {}).items()
+    known = [f["floor_mae_hu"] for case, f in told if case.rsplit("_", 1)[-1] == task]
+    known = [value for value in known if value is not None]
+    if not known:
+        return ""
+    return (
+        f" Between alignments the reference itself moves by {fixed(float(np.mean(known)), 0)} HU."
+    )
 
 
 def _mean(scores: Sequence[Score], method: str) -> float:

@@ -70,8 +70,8 @@ def _sentences(told: Mapping[str, Any]) -> list[str]:
     )
     floor = [f["floor_mae_hu"] for f in told["floor"].values() if f["floor_mae_hu"] is not None]
     third = (
-        f"The reference itself moves by {short(sum(floor) / len(floor))} HU (MAE, mean of "
-        f"{len(floor)} cases) between alignments: no score against it is finer than that."
+        f"The reference itself moves by {short(sum(floor) / len(floor))} HU (MAE, n = "
+        f"{len(floor)}) between alignments: no score against it is finer than that."
         if floor
         else "The registration floor was not measured (evaluation.floor lists no alignments)."
     )

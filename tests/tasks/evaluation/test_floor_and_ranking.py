@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from data.faults import UsageFault
+from data.files import canonical_json, write_whole
+from data.layout import Layout
+from data.store import write_volume
+from data.units import LocalUnits
+from data.volume import Grid, Modality, Volume
 from tasks.evaluation.floor import floor_of, mean_floor
+from tasks.evaluation.params import FloorEntry
 from tasks.evaluation.ranking import higher_is_better, rank, rank_stability
+from tasks.evaluation.realign import measure_floor
+from tasks.evaluation.summary import floor_rows
+from tasks.fanout import here
+from tasks.params import load_params
+from tasks.registration.params import RegistrationParams
+from tasks.stage import StageContext
 
 
 def test_the_floor_is_the_distance_of_the_references_inside_the_mask():
@@ -21,6 +37,74 @@ def test_the_floor_is_the_distance_of_the_references_inside_the_mask():
     assert (told["floor_mae_hu"], told["worst_mae_hu"]) == (22.5, 30.0)
     assert mean_floor([told, {"floor_mae_hu": 7.5}, {}]) == 15.0
     assert mean_floor([]) is None
+
+
+def take_in(context):
+    """One textured patient as ingestion leaves it: an MR, and a CT a few mm beside it."""
+    rng = np.random.default_rng(0)
+    shape, grid = (20, 36, 36), Grid((20, 36, 36), (6.0, 5.0, 5.0))
+    texture = gaussian_filter(rng.normal(size=shape), 1.6)
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    body = y**2 / 0.6 + x**2 / 0.7 + z**8 / 0.8 < 1
+    ct = np.where(body, np.clip(texture / texture.std() * 90, -150, 1200), -1000)
+    mr = np.where(body, 300 - np.abs(ct - 40), 0) + rng.normal(size=shape)
+    folder = context.artefact("ingestion") / "XX-01"
+    for name, array, kind in (
+        ("mr", mr.astype(np.float32), Modality.MR),
+        ("mr_body", body.astype(np.uint8), Modality.MASK),
+        ("ct", np.roll(ct, 1, axis=2).astype(np.int16), Modality.CT),
+        ("ct_body", np.roll(body, 1, axis=2).astype(np.uint8), Modality.MASK),
+    ):
+        write_volume(folder / f"{name}.zarr", Volume(array, grid, kind))
+    facts = {"patient": "XX-01", "region": "other", "synthetic": False}
+    write_whole(folder / "patient.json", canonical_json(facts | {"scans": {"ct": {}, "mr": {}}}))
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch):
+    """A workspace whose chain has registered its one case, quickly."""
+    from tasks.registration import presets, run
+
+    usual = presets.preset_called(RegistrationParams().preset_name("mr", "other"))
+    short = dataclasses.replace(
+        usual,
+        name="short",
+        bspline=dataclasses.replace(usual.bspline, iterations=(8, 8, 8), samples=800),
+        rigid=dataclasses.replace(usual.rigid, iterations=(20,) * len(usual.rigid.iterations)),
+    )
+    monkeypatch.setitem(presets.PRESETS, "short", short)
+    section = "{presets: {mr_other: short}, grid_spacing_mm: [6.0, 5.0, 5.0]}"
+    told = f"seed: 1\ndataset: x\nregistration: {section}\n"
+    write_whole(tmp_path / "params.yaml", told)
+    (tmp_path / "store").mkdir()
+    context = StageContext(
+        Layout(tmp_path), seed=1, units=LocalUnits(tmp_path / "store"), fan_out=here
+    )
+    take_in(context)
+    run.run(context, load_params(tmp_path / "params.yaml").registration)
+    return context
+
+
+def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, tmp_path):
+    entries = (FloorEntry(name="same"), FloorEntry(name="again", seed=5))
+    told = measure_floor(registered, tmp_path / "out", ["XX-01_mr"], entries)["XX-01_mr"]
+    assert told["pairs"]["chain | same"]["mae_hu"] == 0
+    assert told["pairs"]["chain | again"]["mae_hu"] > 1
+    assert told["worst_mae_hu"] == told["pairs"]["chain | again"]["mae_hu"]
+    row = {"case": "XX-01_mr", "patient": "XX-01", "task": "mr", "region": "other", "fold": 0}
+    assert floor_rows([row], {"XX-01_mr": told})[0]["value"] == told["floor_mae_hu"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "code"),
+    [([{"name": "a"}, {"name": "a"}], "floor-names"), ([{"name": "compared"}], "floor-names"),
+     ([{"name": "a", "registration": {"method": "by hand"}}], "floor-params")],
+)  # fmt: skip
+def test_alignments_that_cannot_be_are_told_before_any_work(registered, tmp_path, entries, code):
+    wrong = [FloorEntry(**entry) for entry in entries]
+    with pytest.raises(UsageFault) as caught:
+        measure_floor(registered, tmp_path / "out", ["XX-01_mr"], wrong)
+    assert caught.value.code == code
 
 
 SCORES = {

@@ -30,6 +30,11 @@ def test_suspect_cases_unlike_scans_and_the_floor_are_told(section):
     assert "The reference itself moves by 21 HU" in section
 
 
+def test_the_floor_stands_beside_the_main_number_and_the_case(page):
+    assert "Between alignments the reference itself moves by 21 HU." in page
+    assert page.count("reference between alignments 21 HU") == 1
+
+
 def test_intervals_that_do_not_hold_are_not_to_be_relied_on(section):
     assert "hold 81.0 % of the voxels against the registered CT" in section
     assert "the nominal value lies outside: do not rely on these intervals here" in section

@@ -1,0 +1,61 @@
+"""Faces made unrecognizable: optional, for heads whose images leave the clinic.
+
+The skin of the front half of the head is what a surface rendering shows. It is replaced, to a
+depth, by air, and the new surface is jagged at random heights, so that the old one cannot be
+guessed from it. The treated volume differs there from the patient: never plan dose on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data.volume import Modality, Volume
+from tasks.ingestion.body import AIR_HU, body_mask
+from tasks.ingestion.canonical import nearest_axes, reoriented
+from tasks.ingestion.params import BodyParams
+
+DEPTH_MM = 25.0
+"""Nose, lips and eyelids are less than this above the bone."""
+
+JAG_MM = 8.0
+"""The removed depth varies by this from place to place."""
+
+FRONT = 0.45
+"""Part of the head's depth (front to back) that counts as face."""
+
+
+def defaced(volume: Volume) -> Volume:
+    """The scan of a head with the front of its surface removed.
+
+    Works in any orientation: the front is where the patient's anterior side is. The removal
+    depends on the shape alone, so two scans of one patient lose the same side.
+    """
+    upright = reoriented(volume)
+    body = body_mask(upright, BodyParams(), "head-neck").array > 0
+    face = face_of(body, upright.grid.spacing_mm)
+    order, signs = nearest_axes(volume.grid)
+    back = tuple(int(axis) for axis in np.argsort(order))
+    steps = tuple(slice(None, None, sign) for sign in signs)
+    there = face[steps].transpose(back)
+    air = 0.0 if volume.modality is Modality.MR else AIR_HU
+    return volume.with_array(np.where(there, np.asarray(air, volume.array.dtype), volume.array))
+
+
+def face_of(body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Voxels (Z, Y, X; y to the back) in front of the new surface, air before the skin included."""
+    depth, rows, columns = body.shape
+    height_mm = np.arange(rows) * spacing_mm[1]
+    present = body.any(axis=1)
+    skin = np.where(present, body.argmax(axis=1) * spacing_mm[1], np.inf)
+    last = np.where(present, (rows - body[:, ::-1].argmax(axis=1)) * spacing_mm[1], -np.inf)
+    rng = np.random.default_rng(depth * 100_003 + rows * 1009 + columns)
+    jag = ndimage.gaussian_filter(rng.normal(size=(depth, columns)), 1.5)
+    jag = JAG_MM * jag / max(float(jag.std()), 1e-9)
+    front, rear = float(skin.min(initial=np.inf)), float(last.max(initial=-np.inf))
+    if not np.isfinite([front, rear]).all():
+        return np.zeros_like(body)
+    limit = front + FRONT * (rear - front)
+    cut = np.minimum(skin + np.clip(DEPTH_MM + jag, DEPTH_MM / 2, 2 * DEPTH_MM), limit)
+    return np.asarray(height_mm[None, :, None] < np.where(present, cut, 0.0)[:, None, :])

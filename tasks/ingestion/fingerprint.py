@@ -1,0 +1,120 @@
+"""Near-duplicates: the same scan saved, resampled, cropped or windowed anew, under another name.
+
+Two steps. A fingerprint of three thousand bytes finds scans that may be the same among thousands;
+the detail of the two images, brought over each other, decides.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data.itk import resample
+from data.volume import Volume
+from tasks.ingestion.body import body_threshold
+from tasks.ingestion.canonical import reoriented
+from tasks.ingestion.params import BodyThresholds
+
+SHAPE = (12, 16, 16)
+"""Cells (z, y, x) over the body's box."""
+
+ALIKE = 0.75
+"""Correlation of fingerprints from which the images themselves are compared."""
+
+SAME = 0.9
+"""Correlation of detail from which two scans are the same image."""
+
+CELL_MM, DETAIL_MM = 4.0, 8.0
+"""Noise below the first is averaged away; what is broader than the second is no detail."""
+
+OVERLAP = 0.5
+"""Part of the body's box that the other scan must cover for a comparison."""
+
+_TAILS = (0.01, 0.99)
+
+
+def fingerprint(volume: Volume) -> str:
+    """Mean values of the cells of the body's box, less what all bodies have in common, as text."""
+    upright, box = _body(volume)
+    low, high = np.percentile(upright.array, (1, 99))
+    cells = _cells(np.clip(upright.array, low, high)[box])
+    detail = cells - ndimage.gaussian_filter(cells, 2.0)
+    scale = float(np.abs(detail).max()) or 1.0
+    return base64.b64encode(np.rint(detail / scale * 127).astype(np.int8).tobytes()).decode()
+
+
+def likeness(one: str, other: str) -> float:
+    """Correlation of two fingerprints, -1 to 1."""
+    a, b = (_vector(text) for text in (one, other))
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else 0.0
+
+
+def same_image(one: Volume, other: Volume) -> float:
+    """Correlation of the detail of two scans where both lie, -1 to 1.
+
+    Copies keep their coordinates, however they were sampled; scans of different people that
+    happen to overlap have other details.
+    """
+    upright, box = _body(one)
+    steps = [max(1, round(CELL_MM / step)) for step in upright.grid.spacing_mm]
+    smooth = ndimage.uniform_filter(upright.array, steps)
+    start = tuple(part.start or 0 for part in box)
+    stop = tuple(part.stop or size for part, size in zip(box, smooth.shape, strict=True))
+    part = Volume(smooth, upright.grid, upright.modality).crop(start, stop)  # type: ignore[arg-type]
+    there = _body(other)[0]
+    low = float(there.array.min())
+    beside = resample(there, part.grid, outside=low - 1.0).array
+    known = beside >= low
+    if known.mean() < OVERLAP or not known.any():
+        return 0.0
+    beside = ndimage.uniform_filter(np.where(known, beside, low), steps)
+    a, b = (_detail(array, part.grid.spacing_mm)[known] for array in (part.array, beside))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
+
+
+def _detail(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
+    low, high = np.percentile(array, (1, 99))
+    clipped = np.clip(array, low, high)
+    smooth = ndimage.gaussian_filter(clipped, [DETAIL_MM / step for step in spacing_mm])
+    return np.asarray(clipped - smooth)
+
+
+def _body(volume: Volume) -> tuple[Volume, tuple[slice, ...]]:
+    """The scan upright, as float32, and the box of its body."""
+    upright = reoriented(volume)
+    array = np.nan_to_num(upright.array.astype(np.float32))
+    upright = upright.with_array(array)
+    threshold = body_threshold(upright, BodyThresholds().of(upright.modality))
+    smooth = ndimage.uniform_filter(array, [max(1, round(6 / s)) for s in upright.grid.spacing_mm])
+    return upright, _box(smooth > threshold)
+
+
+def _vector(text: str) -> NDArray[np.float64]:
+    values = np.frombuffer(base64.b64decode(text), np.int8).astype(np.float64)
+    return np.asarray(values - values.mean())
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Where all but the outermost percent of the body lies, along each axis."""
+    slices = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        mass = np.cumsum(inside.sum(axis=others, dtype=np.float64))
+        if mass[-1] == 0:
+            return (slice(None),) * 3
+        first, last = np.searchsorted(mass / mass[-1], _TAILS)
+        slices.append(slice(int(first), int(last) + 1))
+    return tuple(slices)
+
+
+def _cells(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Averages over a regular division of the box, whatever its size."""
+    steps = [size / cells for size, cells in zip(array.shape, SHAPE, strict=True)]
+    smooth = ndimage.uniform_filter(array, [max(1, round(step)) for step in steps], mode="nearest")
+    at = [(np.arange(cells) + 0.5) * step - 0.5 for cells, step in zip(SHAPE, steps, strict=True)]
+    grid = np.stack(np.meshgrid(*at, indexing="ij"))
+    return np.asarray(ndimage.map_coordinates(smooth, grid, order=1, mode="nearest"))
