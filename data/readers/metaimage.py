@@ -26,16 +26,11 @@ _KINDS = {
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }  # fmt: skip
-_FIELDS = (
-    "ObjectType", "NDims", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData",
-    "CompressedDataSize", "TransformMatrix", "Offset", "CenterOfRotation", "ElementSpacing",
-    "ElementSize", "DimSize", "AnatomicalOrientation", "ElementType", "ElementDataFile",
-    "ElementNumberOfChannels", "HeaderSize", "ObjectSubType", "Comment", "Name", "ID", "ParentID",
-    "Color", "Modality", "SequenceID", "ElementMin", "ElementMax", "DistanceUnits",
-    "CompressionLevel", "AcquisitionDate", "ElementToIntensityFunctionSlope",
-    "ElementToIntensityFunctionOffset",
+_MATTERS = (
+    "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "TransformMatrix", "Offset",
+    "AnatomicalOrientation", "ElementNumberOfChannels", "HeaderSize",
 )  # fmt: skip
-"""MetaIO's own fields; programs may add others, but not ones that look like these."""
+"""Fields that change the voxels or their place and have a default."""
 
 _SYNONYMS = {
     "Rotation": "TransformMatrix", "Orientation": "TransformMatrix", "Position": "Offset",
@@ -80,7 +75,7 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
 def parse_header(data: bytes, where: str) -> MetaImageHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _FIELDS):
+    if hurt := near_miss(fields, _MATTERS):
         raise _broken(where, f"a field {hurt[:40]!r}")
     if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
         raise _broken(where, "no binary image")

@@ -34,15 +34,8 @@ _KINDS = {
     "f4": ("float",),
     "f8": ("double",),
 }
-_FIELDS = (
-    "type", "dimension", "sizes", "space", "space directions", "space origin", "space units",
-    "space dimension", "kinds", "endian", "encoding", "data file", "datafile", "line skip",
-    "lineskip", "byte skip", "byteskip", "measurement frame", "content", "number", "min", "max",
-    "block size", "blocksize", "sample units", "sampleunits", "old min", "oldmin", "old max",
-    "oldmax", "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs",
-    "centers", "centerings", "labels", "units",
-)  # fmt: skip
-"""All fields of the format."""
+_MATTERS = ("space origin", "line skip", "byte skip", "data file", "datafile")
+"""Fields that change the voxels or their place and may be absent."""
 
 _LPS = np.eye(3)
 _SPACES = {
@@ -82,7 +75,7 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
 def parse_header(data: bytes, where: str) -> NrrdHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _FIELDS):
+    if hurt := near_miss(fields, _MATTERS):
         raise _broken(where, f"a field {hurt[:40]!r}")
     kind = next((k for k, names in _KINDS.items() if fields.get("type") in names), None)
     encoding = fields.get("encoding")

@@ -129,6 +129,13 @@ def test_a_misspelt_header_field_does_not_fall_back_to_its_default(scan, line):
     refused(path, "bad-header")
 
 
+def test_a_field_that_a_program_added_is_no_misspelt_one(scan):
+    path = scan(".mha")
+    extra = b"PatientID = x\nSeriesDescription = y\nOffsetTable = 1 2\nNDims"
+    path.write_bytes(path.read_bytes().replace(b"NDims", extra, 1))
+    assert read_scan(path, Modality.CT).grid.is_close(GRID)
+
+
 def test_a_misspelt_origin_of_an_nrrd_is_not_zero(scan):
     path = scan(".nrrd")
     path.write_bytes(path.read_bytes().replace(b"space origin", b"space orifin", 1))
