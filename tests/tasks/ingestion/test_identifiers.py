@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks._identifiers import files_below, leaks, plant, random_body
+from data.layout import Layout
+from data.units import open_units
+from tasks.fanout import here
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.run import run as ingestion
+from tasks.stage import StageContext
 
 KEY = "a key of more than sixteen characters"
 PARAMS = "dataset: planted\ncohort: null\nmax_excluded_fraction: 1.0\n"
@@ -42,14 +48,28 @@ def ingest(tmp_path, root, *sources):
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path, monkeypatch):
     root = tmp_path / "root"
     (root / ".dvc").mkdir(parents=True)
     (root / ".dvc" / "config").write_text(
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
     )
     (root / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("SYNTHCT_UNITS", str(tmp_path / "units"))
+    monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events.jsonl"))
     return root
+
+
+def stage(checkout, capfd):
+    """The stage ingestion on what was taken in; everything that it says."""
+    context = StageContext(
+        Layout(dataset="planted"), 1, open_units(), here, max_excluded_fraction=1.0
+    )
+    ingestion(context, IngestionParams())
+    assert (checkout / "data/artefacts/ingestion/quality.csv").is_file()
+    told = capfd.readouterr()
+    return (told.out + told.err).encode()
 
 
 def all_that_was_written(tmp_path, said):
@@ -60,13 +80,12 @@ def all_that_was_written(tmp_path, said):
     yield from files_below(*(folder for folder in folders if folder.is_dir()))
 
 
-def test_no_planted_identifier_leaves_ingestion(tmp_path, checkout):
+def test_no_planted_identifier_leaves_ingestion(tmp_path, checkout, capfd):
     secrets = plant(tmp_path / "pacs", *random_body(1), 1)
     assert len(set(secrets)) >= 300
     said = ingest(tmp_path, checkout, tmp_path / "pacs")
     assert b"4 taken in" in said
-    said += run(tmp_path, checkout, sys.executable, "-m", "tasks", "ingestion")
-    assert (checkout / "data/artefacts/ingestion/quality.csv").is_file()
+    said += stage(checkout, capfd)
     assert list(leaks(secrets, all_that_was_written(tmp_path, said))) == []
 
 
@@ -80,10 +99,12 @@ def test_the_search_would_find_a_leak(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(50))
-def test_no_planted_identifier_leaves_ingestion_in_fifty_data_sets(tmp_path, checkout, number):
+def test_no_planted_identifier_leaves_ingestion_in_fifty_data_sets(
+    tmp_path, checkout, capfd, number
+):
     secrets = plant(tmp_path / "pacs", *random_body(number), number)
     said = ingest(tmp_path, checkout, tmp_path / "pacs")
-    said += run(tmp_path, checkout, sys.executable, "-m", "tasks", "ingestion")
+    said += stage(checkout, capfd)
     assert list(leaks(secrets, all_that_was_written(tmp_path, said))) == []
 
 
