@@ -10,8 +10,9 @@ from data.faults import MachineFault
 
 T = TypeVar("T")
 
-PATIENCE_S = 600.0
-"""An outage that is survived; s3fs alone gives up after about 40 s."""
+PATIENCE_S = 900.0
+"""How long a store may stay away [s]: outages of ten minutes are survived, with room for the
+waiting between two attempts. s3fs alone gives up after about 40 s."""
 
 _LONGEST_WAIT_S = 30.0
 
@@ -40,29 +41,37 @@ def survive(call: Callable[[], T], *, where: str, patience_s: float | None = Non
     while True:
         try:
             return call()
-        except FileNotFoundError:
-            raise
-        except PermissionError as error:
-            raise MachineFault(
-                "the object store lets us in",
-                where=where,
-                got=" ".join(str(error).split()) or "403",
-                remedy="credentials, the bucket's policy, or the clock: synthct doctor",
-                code="storage-denied",
-            ) from error
         except Exception as error:
-            if not _passes(error):
-                raise
+            raise_refusal(error, where=where)
             if time.monotonic() + wait_s > deadline_s:
-                raise MachineFault(
-                    "the object store answers",
-                    where=where,
-                    got=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-                    remedy="finished units are kept; run the same command again when it is back",
-                    code="storage-away",
-                ) from error
+                raise away(error, where=where) from error
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def raise_refusal(error: Exception, *, where: str) -> None:
+    """Raise what waiting does not help against; return where the error may pass by itself."""
+    if isinstance(error, PermissionError):
+        raise MachineFault(
+            "the object store lets us in",
+            where=where,
+            got=" ".join(str(error).split()) or "403",
+            remedy="credentials, the bucket's policy, or the clock: synthct doctor",
+            code="storage-denied",
+        ) from error
+    if isinstance(error, FileNotFoundError) or not _passes(error):
+        raise error
+
+
+def away(error: Exception, *, where: str) -> MachineFault:
+    """The fault of a store that stayed away too long."""
+    return MachineFault(
+        "the object store answers",
+        where=where,
+        got=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+        remedy="what is finished is kept; run the same command again when it is back",
+        code="storage-away",
+    )
 
 
 def _passes(error: Exception) -> bool:

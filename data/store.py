@@ -7,13 +7,11 @@ manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from data.faults import MachineFault
 from data.files import MANIFEST, canonical_json, file_sha256, whole_folder, write_whole
+from data.objects import SAME_ANSWER, Objects
 from data.volume import Displacement, Grid, Modality, Volume
 
 LEVEL = "0"
@@ -60,43 +59,66 @@ def read_displacement(url: str | Path) -> Displacement:
 
 def open_array(url: str | Path) -> zarr.Array[Any]:
     """The stored array for patch reads: every chunk read is checked by its own checksum."""
-    target = str(url)
-    manifest = require_whole(target)
-    system, path = fsspec.url_to_fs(target)
+    files = Objects(str(url))
+    manifest = _manifest_of(files)
     for name, expected in manifest["files"].items():
         # A missing shard would read as zeros, a short one fails only when its chunk is asked for.
-        file = f"{path.rstrip('/')}/{name}"
-        if not system.exists(file) or system.size(file) != expected["bytes"]:
-            raise _damaged(f"{target}/{name}", "another size or no file")
-    _checked_metadata(target, manifest)
-    group = zarr.open_group(target, mode="r")
+        if (found := files.size(name)) != expected["bytes"]:
+            raise _damaged(f"{url}/{name}", "no file" if found is None else "another size")
+    _attributes_of(files, manifest)
+    group = zarr.open_group(_zarr_store(str(url)), mode="r")
     return group[LEVEL]  # type: ignore[return-value]
+
+
+def _zarr_store(url: str) -> Any:
+    if not url.startswith("s3://"):
+        return url
+    from data.patient_store import PatientStore
+
+    return PatientStore.at(url)
 
 
 def read_grid(url: str | Path) -> Grid:
     """Where a stored volume lies, without reading voxels."""
-    target = str(url)
-    return _grid_of(_checked_metadata(target, require_whole(target)))
+    files = Objects(str(url))
+    return _grid_of(_attributes_of(files, _manifest_of(files)))
 
 
 def require_whole(url: str | Path) -> dict[str, Any]:
     """The manifest of the volume at ``url``; a folder without one is not a stored volume."""
-    system, path = fsspec.url_to_fs(str(url))
-    try:
-        text = system.cat_file(f"{path.rstrip('/')}/{MANIFEST}").decode()
-        manifest = json.loads(text)
-        _require_manifest(manifest)
-        if text != canonical_json(manifest):
-            raise ValueError("bytes that were not written here")
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise MachineFault(
-            "a stored volume has a manifest, written last",
-            where=f"{url}/{MANIFEST}",
-            got=f"{type(error).__name__}: {error}" if isinstance(error, ValueError) else "no file",
-            remedy="delete it and run the stage that writes it again",
-            code="store-incomplete",
-        ) from error
+    return _manifest_of(Objects(str(url)))
+
+
+def _manifest_of(files: Objects) -> dict[str, Any]:
+    asked = 1
+    while True:
+        try:
+            return _parsed_manifest(files.read(MANIFEST))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _incomplete(files, "no file (404)") from error
+        except ValueError as error:
+            if not files.remote or asked >= SAME_ANSWER:
+                raise _incomplete(files, f"{type(error).__name__}: {error}") from error
+            asked += 1  # an answer that ended early is asked for again
+
+
+def _parsed_manifest(data: bytes) -> dict[str, Any]:
+    text = data.decode()
+    manifest = json.loads(text)
+    _require_manifest(manifest)
+    if text != canonical_json(manifest):
+        raise ValueError("bytes that were not written here")
     return dict(manifest)
+
+
+def _incomplete(files: Objects, got: str) -> MachineFault:
+    return MachineFault(
+        "a stored volume has a manifest, written last",
+        where=f"{files.url}/{MANIFEST}",
+        got=got,
+        remedy="check bucket and key; else delete it and run the stage that writes it again",
+        code="store-incomplete",
+    )
 
 
 def _require_manifest(manifest: Any) -> None:
@@ -111,15 +133,14 @@ def _require_manifest(manifest: Any) -> None:
             raise ValueError(f"no hash and size of {name!r}")
 
 
-def _checked_metadata(target: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def _attributes_of(files: Objects, manifest: dict[str, Any]) -> dict[str, Any]:
     """Our attributes of the group, after the hash of the file that holds them."""
-    system, path = fsspec.url_to_fs(target)
     try:
-        data = system.cat_file(f"{path.rstrip('/')}/{_METADATA}")
+        data = files.check(_METADATA, manifest["files"][_METADATA]["sha256"])
     except FileNotFoundError as error:
-        raise _damaged(f"{target}/{_METADATA}", "no file") from error
-    if hashlib.sha256(data).hexdigest() != manifest["files"][_METADATA]["sha256"]:
-        raise _damaged(f"{target}/{_METADATA}", "other bytes")
+        raise _damaged(f"{files.url}/{_METADATA}", "no file") from error
+    if data is None:
+        raise _damaged(f"{files.url}/{_METADATA}", "other bytes")
     return dict(json.loads(data)["attributes"]["synthct"])
 
 
@@ -189,13 +210,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _upload(local: Path, target: str) -> None:
-    system, path = fsspec.url_to_fs(target)
-    if system.exists(f"{path}/{MANIFEST}"):
-        system.rm_file(f"{path}/{MANIFEST}")
-    for file in sorted(local.rglob("*")):
-        if file.is_file() and file.name != MANIFEST:
-            system.put_file(str(file), f"{path}/{file.relative_to(local).as_posix()}")
-    system.pipe_file(f"{path}/{MANIFEST}", (local / MANIFEST).read_bytes())
+    """Shards first, manifest last: at no moment are a manifest and shards of two volumes there."""
+    files = Objects(target)
+    files.remove(MANIFEST)
+    names = [path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()]
+    for name in sorted(set(names) - {MANIFEST}):
+        files.store(name, local / name)
+    files.store(MANIFEST, local / MANIFEST)
+    for stale in set(files.names()) - set(names):
+        files.remove(stale)
 
 
 def _read(url: str | Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
@@ -209,12 +232,16 @@ def _read(url: str | Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
 
 
 def _download(target: str, local: Path) -> None:
-    manifest = require_whole(target)
-    system, path = fsspec.url_to_fs(target)
-    for name in [*manifest["files"], MANIFEST]:
-        file = local / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        system.get_file(f"{path}/{name}", str(file))
+    files = Objects(target)
+    manifest = _manifest_of(files)
+    for name, expected in manifest["files"].items():
+        try:
+            whole = files.fetch(name, local / name, expected["sha256"])
+        except FileNotFoundError as error:
+            raise _damaged(f"{target}/{name}", "no file") from error
+        if not whole:
+            raise _damaged(f"{target}/{name}", "other bytes")
+    write_whole(local / MANIFEST, canonical_json(manifest))
 
 
 def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:

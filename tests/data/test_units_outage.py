@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
-import threading
 import time
 
 import pytest
@@ -13,76 +9,9 @@ import pytest
 from data import outage
 from data.faults import MachineFault
 from data.units import RemoteUnits
+from tests.data.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
-
-_ANSWERS = {
-    "503": b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-}
-
-
-class Proxy:
-    """Forwards to the server; the next ``faulty`` requests go wrong in one way."""
-
-    def __init__(self, port: int) -> None:
-        self.upstream, self.kind, self.faulty, self.spoilt = port, "", 0, 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def misbehave(self, kind: str, times: int) -> None:
-        self.kind, self.faulty = kind, times
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._socket.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            first = client.recv(65536)
-            if self.faulty > 0 and first:
-                self.faulty -= 1
-                self.spoilt += 1
-                if self._spoil(client, first):
-                    return
-            self._forward(client, first)
-
-    def _spoil(self, client: socket.socket, first: bytes) -> bool:
-        if self.kind in _ANSWERS:
-            client.sendall(_ANSWERS[self.kind])
-        elif self.kind == "reset":
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif self.kind == "slow":
-            time.sleep(1.5)
-            return False
-        elif self.kind == "short":
-            self._forward(client, first, most=300)
-        return True
-
-    def _forward(self, client: socket.socket, first: bytes, most: int | None = None) -> None:
-        with socket.create_connection(("127.0.0.1", self.upstream)) as server:
-            # One request a connection, so that each request meets the proxy's mood.
-            server.sendall(first.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
-            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
-            sent = 0
-            while block := server.recv(65536):
-                block = block if most is None else block[: most - sent]
-                sent += len(block)
-                client.sendall(block)
-                if most is not None and sent >= most:
-                    return
-
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while block := source.recv(65536):
-                target.sendall(block)
 
 
 @pytest.fixture
