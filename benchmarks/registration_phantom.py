@@ -28,6 +28,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from data.faults import DataFault
 from data.files import canonical_json, write_whole
 from data.itk import displacement_from_itk, displacement_to_itk, resample
 from data.phantom.patient import Protocol, make_patient
@@ -37,15 +38,17 @@ from tasks.ingestion.params import BodyParams
 from tasks.randomness import generator
 from tasks.registration import measures
 from tasks.registration.align import align
-from tasks.registration.gate import GateParams, StepName, judge
+from tasks.registration.bone import BoneMotion
+from tasks.registration.gate import GateParams, judge
 from tasks.registration.geometry import displacement_of, displacement_on, working_grid
 from tasks.registration.inverse import register_back
+from tasks.registration.jacobian import DeformationQuality
 from tasks.registration.job import Job
 from tasks.registration.measures import StepMeasures
 from tasks.registration.methods import METHODS
 from tasks.registration.preset import Preset
 from tasks.registration.presets import preset_called, usual_preset
-from tasks.registration.rivals import find_rivals
+from tasks.registration.rivals import Rivals, find_rivals
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.true_error import mean_error_mm, rigid_part
 
@@ -100,9 +103,9 @@ class Patient:
         return mean_error_mm(displacement_of(transform, self.grid), self.truth, self.inside)
 
 
-def patient(region: str, source: str, seed: int) -> Patient:
+def patient(region: str, source: str, seed: int, voxel_mm: float | None = None) -> Patient:
     """Draw one; the same seed gives both sources the same CT."""
-    size = VOXEL_MM[region]
+    size = voxel_mm or VOXEL_MM[region]
     protocol = Protocol(
         voxels_mm=dict.fromkeys(("ct", "mr", "cbct"), (size, size, size)),
         anatomy_mm=size / 2,
@@ -138,12 +141,8 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
     case = patient(region, source, seed)
     still = np.zeros_like(case.truth.vectors)
     inside = case.inside
-    begun = time.perf_counter()
-    steps = align(
-        case.pair, case.grid, case.preset, METHODS.build("elastix_mi", {}), seed=seed,
-        tell=lambda step: None,
-    )  # fmt: skip
-    both_s = time.perf_counter() - begun
+    nothing = METHODS.build("mi", {"factors": [8], "iterations": [1]})  # the rigid step is wanted
+    steps = align(case.pair, case.grid, case.preset, nothing, seed=seed, tell=lambda step: None)
     if steps.rigid is None:
         return {"failure": steps.failures["rigid"]}
     job = Job.of(case.pair, case.grid, case.preset, seed=seed, threads=1)
@@ -156,19 +155,15 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
     for label in methods:
         name, options = METHOD_OPTIONS[label]
         begun = time.perf_counter()
-        found = METHODS.build(name, options).deformable(job, steps.rigid)
+        try:
+            found = METHODS.build(name, options).deformable(job, steps.rigid)
+        except DataFault as fault:  # what stands then is the rigid step
+            rows[label] = {"failure": str(fault), "error_mm": case.error_mm(steps.rigid)}
+            continue
         seconds = time.perf_counter() - begun
         now = measured_of(case, found, displacement_of(steps.rigid, case.grid))
-        order: dict[StepName, StepMeasures] = {**measured, "deformable": now}  # type: ignore[dict-item]
-        judged = judge(order, {}, GateParams(), rivals)
-        error = case.error_mm(found)
-        stands = {"deformable": error, "rigid": case.error_mm(steps.rigid)}
         rows[label] = {
-            "error_mm": error,
-            "gated_mm": stands.get(
-                judged.step, mean_error_mm(_field(still, case), case.truth, inside)
-            ),
-            "verdict": judged.verdict,
+            "error_mm": case.error_mm(found),
             "seconds": seconds,
             "measures": asdict(now),
         }
@@ -185,8 +180,8 @@ def piece(region: str, source: str, seed: int, methods: Sequence[str]) -> dict[s
         "start_mm": mean_error_mm(_field(still, case), case.truth, inside),
         "rigid_mm": case.error_mm(steps.rigid),
         "best_rigid_mm": mean_error_mm(rigid_part(case.truth, inside), case.truth, inside),
-        "align_s": both_s,
         "rivals": asdict(rivals),
+        "base": {name: asdict(values) for name, values in measured.items()},
         "methods": rows,
     }
 
@@ -249,6 +244,32 @@ def _load(seed: int, region: str, source: str) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
+def judged(value: dict[str, Any]) -> dict[str, Any]:
+    """The piece with the verdict of today's gate on every row, and the error of what stands."""
+    errors = {"identity": value["start_mm"], "rigid": value["rigid_mm"]}
+    for row in value["methods"].values():
+        steps = dict(value["base"])
+        if "measures" in row:
+            steps["deformable"] = row["measures"]
+        found = judge(
+            {name: _measures(figures) for name, figures in steps.items()},
+            {"deformable": row["failure"]} if "failure" in row else {},
+            GateParams(),
+            Rivals(**value["rivals"]),
+        )
+        row["verdict"] = found.verdict
+        row["gated_mm"] = errors.get(found.step, row["error_mm"])
+    return value
+
+
+def _measures(figures: Mapping[str, Any]) -> StepMeasures:
+    parts = {
+        "deformation": DeformationQuality(**figures["deformation"]),
+        "bone": BoneMotion(**figures["bone"]),
+    }
+    return StepMeasures(**{**figures, **parts})
+
+
 def _missing(seed: int, region: str, source: str, methods: Sequence[str]) -> list[str]:
     there = _load(seed, region, source)
     if "failure" in there:
@@ -259,7 +280,7 @@ def _missing(seed: int, region: str, source: str, methods: Sequence[str]) -> lis
 def page(seeds: int, methods: Sequence[str]) -> str:
     """The tables as markdown, of the pieces that there are."""
     found = {entry: _load(*entry) for entry in pieces(seeds)}
-    made = {entry: value for entry, value in found.items() if "methods" in value}
+    made = {entry: judged(value) for entry, value in found.items() if "methods" in value}
     failed = sum("failure" in value for value in found.values())
     parts = [
         f"{len(made)} of {len(found)} patients ({seeds} seeds x {len(REGIONS)} regions x "
@@ -319,17 +340,21 @@ def _summary(made: Made, methods: Sequence[str]) -> str:
         )
         verdicts = [row["verdict"] for row in mine]
         counts = " / ".join(str(verdicts.count(word)) for word in ("pass", "suspect", "fail"))
+        crashed = sum("failure" in row for row in mine)
+        counts += f" ({crashed} gave up)" if crashed else ""
         error = _ratio(mine, peer, "error_mm")
         lines.append(
             f"| {label} | {error} | {worse} of {len(both)} | {gated} of {len(both)} | {counts} "
-            f"| {_ratio(mine, peer, 'seconds')} |"
+            f"| {_ratio(*_timed(mine, peer), 'seconds')} |"
         )
     return "\n".join(lines)
 
 
 def _witnesses(made: Made) -> str:
     """Which of the gate's figures knows the true error: rank correlation over all rows."""
-    rows = [row for value in made.values() for row in value["methods"].values()]
+    rows = [
+        row for value in made.values() for row in value["methods"].values() if "measures" in row
+    ]
     if len(rows) < 8:
         return ""
     figures = {
@@ -360,7 +385,18 @@ def _correlation(name: str, pairs: Sequence[tuple[float, float]]) -> str:
     return f"| {name} | {value} | {len(pairs)} |"
 
 
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _timed(mine: Rows, peer: Rows) -> tuple[Rows, Rows]:
+    """The patients on which neither gave up."""
+    kept = [pair for pair in zip(mine, peer, strict=True) if all("seconds" in row for row in pair)]
+    return [first for first, _ in kept], [second for _, second in kept]
+
+
 def _ratio(mine: Sequence[Mapping[str, Any]], peer: Sequence[Mapping[str, Any]], key: str) -> str:
+    if not mine:
+        return "-"
     return f"{np.mean([r[key] for r in mine]) / np.mean([r[key] for r in peer]):.2f}"
 
 

@@ -79,7 +79,7 @@ def step_bar(shares: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
             forecast.begin(step)
             bars.update(bar, description=step)
 
-        thread = threading.Thread(target=refresh, daemon=True)
+        thread = threading.Thread(target=refresh, daemon=True, name="forecast")
         thread.start()
         try:
             yield tell

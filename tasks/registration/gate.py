@@ -23,8 +23,11 @@ class GateParams(Section):
     """Voxels with det J <= 0 inside the body above which a case is suspect [%]."""
     reject_folding_percent: float = Field(2.0, ge=0, le=100)
     """Folding above which the deformable step is thrown away [%]."""
-    max_sd_log_jacobian: float = Field(0.5, gt=0)
-    """Roughness of the deformation above which a case is suspect [1]."""
+    max_sd_log_jacobian: float = Field(0.3, gt=0)
+    """Roughness of the deformation above which a case is suspect [1]. Of all figures it knows the
+    true error of digital patients best (docs/registration.md)."""
+    reject_sd_log_jacobian: float = Field(0.5, gt=0)
+    """Roughness above which the deformable step is thrown away [1]."""
     max_local_mm: float = Field(60.0, gt=0)
     """95th percentile of the displacement beyond the rigid step that is believable [mm]."""
     max_similarity_loss: float = Field(0.05, ge=0, le=1)
@@ -43,8 +46,10 @@ class GateParams(Section):
     """Dice of the two bodies in the shared field below which a case is suspect [1]."""
     fail_dice: float = Field(0.60, ge=0, le=1)
     """Dice below which a case has failed [1]."""
-    max_bone_strain: float = Field(0.15, gt=0)
+    max_bone_strain: float = Field(0.18, gt=0)
     """Mean strain of bone above which a case is suspect [1]: bone does not bend."""
+    reject_bone_strain: float = Field(0.25, gt=0)
+    """Mean strain of bone above which the deformable step is thrown away [1]."""
     rival_starts: int = Field(5, ge=0, le=12)
     """Far starts from which another pose is looked for; 0: never."""
     rival_near_mm: float = Field(15.0, gt=0)
@@ -156,6 +161,10 @@ def _rejection(
         return f"{before.covered - now.covered:.0%} of the body leaves the field of the moving scan"
     if now.deformation.folding_percent > gate.reject_folding_percent:
         return f"{now.deformation.folding_percent:.2f} % of the body folds"
+    if now.deformation.sd_log_jacobian > gate.reject_sd_log_jacobian:
+        return f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}"
+    if now.bone.strain > gate.reject_bone_strain:
+        return f"bone is strained by {now.bone.strain:.0%} on average"
     if now.local_p95_mm > gate.max_local_mm:
         return f"moves by {now.local_p95_mm:.0f} mm beyond the rigid step"
     return ""

@@ -14,6 +14,7 @@ from tasks.registration.case import register_case
 from tasks.registration.methods import METHODS
 from tasks.registration.params import RegistrationParams
 from tasks.registration.presets import preset_called
+from tasks.registration.rivals import Rivals
 from tasks.stage import StageContext, Unit, build_out, run_units
 
 STAGE = "registration"
@@ -24,8 +25,9 @@ COLUMNS = (
     "case", "patient", "task", "region", "method", "preset", "verdict", "step", "reason",
     "information_before", "information_after", "edges_before", "edges_after", "dice_before",
     "dice_after", "covered_after", "folding_percent", "sd_log_jacobian", "local_p95_mm",
-    "mean_mm", "max_mm", "sample_region_mm", "true_unregistered_mm", "true_best_rigid_mm",
-    "true_rigid_mm", "true_registered_mm",
+    "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "rival_gain", "rival_distance_mm",
+    "starts_returned", "starts_spread_mm", "round_trip_p95_mm", "sample_region_mm",
+    "true_unregistered_mm", "true_best_rigid_mm", "true_rigid_mm", "true_registered_mm",
 )  # fmt: skip
 
 
@@ -111,5 +113,22 @@ def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
             "covered_after": after["covered"],
             "local_p95_mm": after["local_p95_mm"],
             **after["deformation"],
+            "bone_strain": after["bone"]["strain"],
+            "bone_local_p95_mm": after["bone"]["local_p95_mm"],
+            **_rivals(quality["rivals"]),
+            "round_trip_p95_mm": (quality["round_trip"] or {}).get("p95_mm"),
             **{f"true_{name}": value for name, value in quality.get("truth", {}).items()},
         }
+
+
+def _rivals(found: dict[str, float] | None) -> dict[str, float]:
+    """What other starts found, as columns; nothing where none were tried."""
+    if found is None:
+        return {}
+    rivals = Rivals(**found)
+    return {
+        "rival_gain": rivals.gain,
+        "rival_distance_mm": rivals.distance_mm,
+        "starts_returned": rivals.returned,
+        "starts_spread_mm": rivals.spread_mm,
+    }

@@ -18,7 +18,7 @@ from tasks.study.trial import trial
 from tasks.training.folds import CaseFacts, Fold
 from tasks.training.params import TrainingParams
 from tasks.training.plugins import plugin_modules
-from tasks.training.run import unused_by_a_unit
+from tasks.training.run import drawing_weights, unused_by_a_unit
 
 Aligned = Mapping[str, Mapping[str, Path]]
 """``{alignment or pairs: {case: stored CT}}``."""
@@ -107,6 +107,8 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
         "references": list(ground.references),
         "metrics": list(params.metrics),
     }
+    if weights := drawing_weights(fold, ground.cases, training):
+        arguments["weights"] = weights
     metrics = tuple(METRICS.module_of(name) for name in params.metrics)
     return Unit(job.name, trial, inputs, arguments, (*plugin_modules(chosen), *metrics))
 

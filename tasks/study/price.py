@@ -55,6 +55,7 @@ def price(
                     params=run,
                     split=split,
                     regions=regions,
+                    weights=None,
                     **files,
                 )
             counts[steps] = counter.get_total_flops()

@@ -32,6 +32,7 @@ def trial(
     regions: Mapping[str, str],
     references: Sequence[str],
     metrics: Sequence[str],
+    weights: Mapping[str, float] | None = None,
     **files: Path,
 ) -> None:
     """Unit: train, score, and write ``trial.json`` and ``history.csv``; the weights are not kept.
@@ -46,6 +47,8 @@ def trial(
         What test cases are scored against, by name.
     metrics
         Registered image metrics.
+    weights
+        How often a training case is drawn relative to the others, where that is not 1.
     files
         ``CASE/source``, ``CASE/mask``, and ``CASE/ct`` of training and validation cases or
         ``CASE/REFERENCE`` of test cases: stored volumes.
@@ -63,6 +66,7 @@ def trial(
             params=params,
             split=split,
             regions=regions,
+            weights=weights,
             **learned,
         )
         description = ModelDescription.load(model / "model.json")

@@ -38,6 +38,7 @@ def fit(
     params: Mapping[str, Any],
     split: Mapping[str, Any],
     regions: Mapping[str, str],
+    weights: Mapping[str, float] | None = None,
     **files: Path,
 ) -> None:
     """Train, and write ``weights.safetensors``, ``model.json`` and ``history.csv`` into ``out``.
@@ -53,6 +54,8 @@ def fit(
         ``{"train", "validation", "test": [case...], "held_out": "patients" | "slab"}``.
     regions
         Region by case.
+    weights
+        How often a training case is drawn relative to the others, where that is not 1.
     files
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
@@ -70,7 +73,7 @@ def fit(
     description = _describe(recipe, task, fold, network, split, cases)
     train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
     with torch.random.fork_rng(devices=[]):
-        loop = _loop(recipe, description, seed, network, train, held, scratch)
+        loop = _loop(recipe, description, seed, network, train, held, scratch, weights or {})
         loop.run()
     write_whole(out / "weights.safetensors", _weights(loop))
     columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
@@ -87,6 +90,7 @@ def _loop(
     train: Sequence[Case],
     held: Sequence[Case],
     scratch: Path,
+    weights: Mapping[str, float],
 ) -> Loop:
     unit = f"{description.task}_fold{description.fold}"
     torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
@@ -100,6 +104,7 @@ def _loop(
         seed=derive_seed(seed, "training", unit),
         stream="patches",
         flips=params.flips,
+        weights=weights,
     )
     return Loop(
         unit=unit,

@@ -103,6 +103,9 @@ class TrainingParams(Section):
     """Fewest training patients that holding back whole patients may leave."""
     use_suspect: bool = False
     """Also train and score on pairs whose registration the gate found suspect."""
+    suspect_weight: float = Field(0.25, gt=0, le=1)
+    """How often a suspect pair is drawn relative to one that passed, where ``use_suspect`` lets it
+    in."""
 
     network: PlugIn = PlugIn(name="unet_plus_plus")
     """Architecture and its options (``slices``, ``width``, ``norm``, ``activation``)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class PatchShape:
 class PatchSampler:
     """Batches of patches; batch *k* is a function of (seed, k) alone, so a resume needs no state.
 
-    A sample is a case (uniform), a voxel of its body (uniform) as the patch's middle, moved
+    A sample is a case (by its weight), a voxel of its body (uniform) as the patch's middle, moved
     inwards where the patch would leave the scan, and flips.
 
     Parameters
@@ -77,6 +77,8 @@ class PatchSampler:
         Name of the random stream.
     flips
         Array axes flipped with probability one half: ``y``, ``x``.
+    weights
+        Case to how often it is drawn relative to the others; 1 where it is not named.
     """
 
     cases: Sequence[Case]
@@ -87,6 +89,7 @@ class PatchSampler:
     seed: int
     stream: str
     flips: Sequence[str] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         spacings = {case.spacing_mm for case in self.cases}
@@ -127,13 +130,19 @@ class PatchSampler:
     def _sample(
         self, rng: np.random.Generator
     ) -> tuple[Case, tuple[int, int, int], tuple[NDArray[np.float32], ...]]:
-        case = self.cases[int(rng.integers(len(self.cases)))]
+        case = self._case(rng)
         start = self._start(case, self._middle(case, rng))
         source, ct, mask = case.read(self.cache, start, self.shape.box)
         parts = (source, scale_target(ct, self.scaling), mask.astype(np.float32))
         axes = tuple(AXES[name] for name in self.flips if rng.random() < 0.5)
         turned = tuple(np.flip(part, axes) for part in self.shape.sample(*parts))
         return case, start, turned
+
+    def _case(self, rng: np.random.Generator) -> Case:
+        weights = [self.weights.get(case.name, 1.0) for case in self.cases]
+        if len(set(weights)) == 1:
+            return self.cases[int(rng.integers(len(self.cases)))]
+        return self.cases[int(rng.choice(len(self.cases), p=np.divide(weights, sum(weights))))]
 
     def _middle(self, case: Case, rng: np.random.Generator) -> tuple[int, int, int]:
         """A voxel of the body, each with the same probability."""

@@ -19,7 +19,7 @@ from tasks.training.plugins import plugin_modules
 
 STAGE = "training"
 
-UNUSED_BY_A_UNIT = {"tasks", "folds", "use_suspect", "smallest_training"}
+UNUSED_BY_A_UNIT = {"tasks", "folds", "use_suspect", "suspect_weight", "smallest_training"}
 """Params that decide which units there are; changing them retrains no unit that stays."""
 
 
@@ -78,6 +78,7 @@ def _unit(
     params: TrainingParams,
 ) -> Unit:
     read = sorted({*fold.train, *fold.validation})
+    weights = drawing_weights(fold, cases, params)
     return Unit(
         name=f"{task}_fold{number}",
         function=fit,
@@ -91,10 +92,19 @@ def _unit(
             "params": params.model_dump(mode="json", exclude=unused_by_a_unit(task)),
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in cases if fact.case in read},
+            **({"weights": weights} if weights else {}),
         },
         plugins=plugin_modules(params),
         gpu=params.device != "cpu",
     )
+
+
+def drawing_weights(
+    fold: Fold, cases: Sequence[CaseFacts], params: TrainingParams
+) -> dict[str, float]:
+    """Suspect training cases and how often they are drawn relative to the others."""
+    doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
+    return dict.fromkeys(sorted(doubted), params.suspect_weight)
 
 
 def unused_by_a_unit(task: Task) -> set[str]:

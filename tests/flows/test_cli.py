@@ -122,3 +122,24 @@ def test_doctor_never_shows_credentials(capsys, monkeypatch):
     assert "very-secret" not in shown
     about = {each["about"]: each for each in json.loads(shown)}
     assert about["S3 credentials"]["found"] == "in the environment"
+
+
+def test_register_tells_verdict_and_files_and_ends_by_the_exit_codes(tmp_path, capsys, monkeypatch):
+    """The command around the registration: what is passed on, printed and returned."""
+    import tasks.registration.pair as pair
+
+    asked = {}
+
+    def done(fixed, moving, **options):
+        asked.update(options)
+        options["progress"]("read")
+        return {"verdict": options["preset"], "step": "rigid", "reason": "because"}
+
+    monkeypatch.setattr(pair, "register_files", done)
+    line = ["register", "--fixed", "a.mha", "--moving", "b.mha", "--out", str(tmp_path)]
+    line += ["--initial", "one.tfm", "--initial", "two.tfm"]
+    assert command_line([*line, "--preset", "suspect"]) == 0
+    assert capsys.readouterr().out.startswith("suspect, rigid step (because)")
+    assert command_line([*line, "--preset", "fail", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+    assert asked["initial"] == [Path("one.tfm"), Path("two.tfm")]

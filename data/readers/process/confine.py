@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
-MEMORY_MIB = 1350
+MEMORY_MIB = 1250
 """What a request may take beyond the process as it starts [MiB]; ``$SYNTHCT_READER_MIB``."""
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446

@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks._identifiers import files_below, leaks, plant, random_body
+from data.layout import Layout
+from data.units import open_units
+from tasks.fanout import here
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.run import run as ingestion
+from tasks.stage import StageContext
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "a key of more than sixteen characters"
@@ -44,7 +50,7 @@ def ingest(tmp_path, root, *sources):
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path, monkeypatch):
     root = tmp_path / "root"
     for room in ("data", "tasks", "flows"):  # a stage runs the code of the checkout it stands in
         unwanted = shutil.ignore_patterns("raw", "artefacts", "__pycache__")
@@ -54,7 +60,21 @@ def checkout(tmp_path):
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
     )
     (root / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("SYNTHCT_UNITS", str(tmp_path / "units"))
+    monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events.jsonl"))
     return root
+
+
+def stage(checkout, capfd):
+    """The stage ingestion on what was taken in; everything that it says."""
+    context = StageContext(
+        Layout(dataset="planted"), 1, open_units(), here, max_excluded_fraction=1.0
+    )
+    ingestion(context, IngestionParams())
+    assert (checkout / "data/artefacts/ingestion/quality.csv").is_file()
+    told = capfd.readouterr()
+    return (told.out + told.err).encode()
 
 
 def all_that_was_written(tmp_path, said):
@@ -65,13 +85,12 @@ def all_that_was_written(tmp_path, said):
     yield from files_below(*(folder for folder in folders if folder.is_dir()))
 
 
-def test_no_planted_identifier_leaves_ingestion(tmp_path, checkout):
+def test_no_planted_identifier_leaves_ingestion(tmp_path, checkout, capfd):
     secrets = plant(tmp_path / "pacs", *random_body(1), 1)
     assert len(set(secrets)) >= 300
     said = ingest(tmp_path, checkout, tmp_path / "pacs")
     assert b"4 taken in" in said
-    said += run(tmp_path, checkout, sys.executable, "-m", "tasks", "ingestion")
-    assert (checkout / "data/artefacts/ingestion/quality.csv").is_file()
+    said += stage(checkout, capfd)
     assert list(leaks(secrets, all_that_was_written(tmp_path, said))) == []
 
 
@@ -85,10 +104,12 @@ def test_the_search_would_find_a_leak(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(50))
-def test_no_planted_identifier_leaves_ingestion_in_fifty_data_sets(tmp_path, checkout, number):
+def test_no_planted_identifier_leaves_ingestion_in_fifty_data_sets(
+    tmp_path, checkout, capfd, number
+):
     secrets = plant(tmp_path / "pacs", *random_body(number), number)
     said = ingest(tmp_path, checkout, tmp_path / "pacs")
-    said += run(tmp_path, checkout, sys.executable, "-m", "tasks", "ingestion")
+    said += stage(checkout, capfd)
     assert list(leaks(secrets, all_that_was_written(tmp_path, said))) == []
 
 

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.registration.gate import GateParams, judge
+from tasks.registration.bone import BoneMotion
+from tasks.registration.gate import GateParams, Judgement, doubted, judge
 from tasks.registration.jacobian import DeformationQuality
 from tasks.registration.measures import StepMeasures
 
@@ -37,6 +38,8 @@ def folded(percent):
         (replace(BEST, covered=0.80), "leaves the field"),
         (replace(BEST, local_p95_mm=200.0), "beyond the rigid step"),
         (folded(5.0), "folds"),
+        (replace(BEST, deformation=replace(STILL, sd_log_jacobian=0.9)), "rough"),
+        (replace(BEST, bone=BoneMotion(900, 0.3, 4.0)), "bone is strained by 30%"),
     ],
 )
 def test_a_deformable_step_that_made_it_worse_falls_back_to_rigid_and_says_why(deformable, words):
@@ -74,7 +77,7 @@ def test_a_little_folding_is_suspect():
 
 
 def test_roughness_is_suspect():
-    rough = replace(BEST, deformation=replace(STILL, sd_log_jacobian=0.9))
+    rough = replace(BEST, deformation=replace(STILL, sd_log_jacobian=0.4))
     assert verdict(deformable=rough).verdict == "suspect"
 
 
@@ -84,3 +87,16 @@ def test_bodies_that_hardly_overlap_are_not_believed(dice, expected):
     assert verdict(replace(BETTER, dice=dice), replace(BEST, dice=dice), identity=low).verdict == (
         expected
     )
+
+
+def test_bone_that_bends_is_suspect():
+    bent = replace(BEST, bone=BoneMotion(900, 0.2, 4.0))
+    found = verdict(deformable=bent)
+    assert (found.step, found.verdict) == ("deformable", "suspect")
+    assert "bone" in found.reason
+
+
+@pytest.mark.parametrize(("before", "after"), [("pass", "suspect"), ("fail", "fail")])
+def test_a_late_doubt_never_makes_a_verdict_better(before, after):
+    found = doubted(Judgement("rigid", before, "first"), "second")
+    assert (found.verdict, found.reason) == (after, "first; second")

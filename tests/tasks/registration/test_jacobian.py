@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.volume import Displacement, Grid
-from tasks.registration.jacobian import SLAB, deformation_quality, jacobian_determinant
+from tasks.registration.jacobian import (
+    SLAB,
+    deformation_quality,
+    jacobian_determinant,
+    strain,
+)
 
 SPACING = (3.0, 1.0, 0.5)
 
@@ -86,3 +91,14 @@ def test_lengths_are_millimetres_inside_the_mask_only():
 def test_an_empty_mask_is_an_error_not_a_nan():
     with pytest.raises(ValueError, match="mask"):
         deformation_quality(affine_field(np.eye(3)), np.zeros((5, 6, 7)))
+
+
+def test_a_rigid_motion_strains_nothing_however_far():
+    c, s = np.cos(1.2), np.sin(1.2)
+    matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(strain(affine_field(matrix)), 0.0, atol=1e-5)
+
+
+def test_a_stretch_strains_by_its_hand_value():
+    """F = diag(1, 1, 1.1): (1.1^2 - 1) / 2."""
+    np.testing.assert_allclose(strain(affine_field(np.diag([1.0, 1.0, 1.1]))), 0.105, atol=1e-5)

@@ -77,7 +77,7 @@ def test_every_case_has_a_row_and_a_patient_without_a_ct_has_none(make, context,
     assert set(rows[0]) == set(COLUMNS)
     assert all(row["verdict"] in {"pass", "suspect", "fail"} for row in rows)
     for name in COLUMNS:
-        if name != "reason":
+        if name not in ("reason", "round_trip_p95_mm"):  # there and back is off by default
             assert rows[0][name] != "", name
 
 

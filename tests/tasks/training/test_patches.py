@@ -197,3 +197,18 @@ def test_batches_made_ahead_come_in_order_and_their_faults_come_through():
     got = []
     with pytest.raises(DataFault, match="never two"):
         got.extend(ahead(make, range(5)))
+
+
+def test_a_suspect_pair_is_drawn_as_rarely_as_its_weight_says(case):
+    pairs = case("a"), case("b", seed=1)
+    draw = sampler(*pairs, batch=8, weights={"b": 0.25})
+    drawn = [name for number in range(50) for name in draw.batch(number).cases]
+    # Of 400 draws a fifth is 80, with a standard deviation of 8.
+    assert 48 < drawn.count("b") < 112
+
+
+def test_equal_weights_leave_every_batch_as_it_was(case):
+    pairs = case("a"), case("b", seed=1)
+    plain, weighted = sampler(*pairs), sampler(*pairs, weights={"a": 0.5, "b": 0.5})
+    assert plain.batch(3).cases == weighted.batch(3).cases
+    assert torch.equal(plain.batch(3).source, weighted.batch(3).source)

@@ -112,3 +112,16 @@ def test_wrong_params_stop_before_anything_is_written(workspace):
     with pytest.raises(UsageFault, match="no regularizer is called"):
         stage.run(context, params(regularizers=[{"name": "nothing"}]))
     assert not context.artefact("training").exists()
+
+
+def test_another_weight_of_suspect_pairs_retrains_only_the_folds_that_learn_from_one(
+    workspace, tmp_path
+):
+    context = workspace({"a_mr": "pass", "b_mr": "pass", "c_mr": "suspect"})
+    stage.run(context, params(use_suspect=True))
+    stage.run(context, params(use_suspect=True, suspect_weight=0.5))
+    folds = trained(context)[2]["mr"]
+    without = sum("c_mr" not in fold["train"] for fold in folds)
+    planned = [(e["total"], e["reused"]) for e in events(tmp_path, "units_planned")]
+    assert without == 1
+    assert planned == [(2, 0), (2, without)]

@@ -1,0 +1,101 @@
+"""Run the code of docs/registration.md, make its pictures, and put the benchmark's table into it.
+
+    python docs/make_registration.py [--seeds 10]
+
+The table is of the pieces that ``python -m benchmarks.registration_phantom`` has made; nothing is
+measured here. The picture of real scans needs them (``$SYNTHCT_SHARED_DATA``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+PAGE = ROOT / "docs" / "registration.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TABLE = re.compile(r"(<!-- benchmark -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
+
+
+def run_page(**changes: Any) -> dict[str, Any]:
+    """Run the page's blocks one after another; ``changes`` overrule its capital names."""
+    names: dict[str, Any] = {}
+    for number, block in enumerate(BLOCK.findall(PAGE.read_text())):
+        for name, value in changes.items():
+            block = re.sub(rf"^{name} = .*$", f"{name} = {value!r}", block, flags=re.MULTILINE)
+        block = block.replace("PosixPath(", "Path(")
+        exec(compile(block, f"{PAGE.name} block {number}", "exec"), names)
+    return names
+
+
+def sts_png(folder: Path) -> bytes:
+    """The CT's bone on the MR of STS_001, as delivered and after stock elastix' rigid step."""
+    import numpy as np
+    import SimpleITK as sitk
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from data.itk import resample
+    from data.readers import read_scan
+    from tasks.ingestion.body import body_mask
+    from tasks.ingestion.params import BodyParams
+    from tasks.registration.align import align
+    from tasks.registration.methods import METHODS
+    from tasks.registration.picture import png
+    from tasks.registration.preset import BSplineStep
+    from tasks.registration.presets import preset_called
+    from tasks.registration.scan_pair import ScanPair
+
+    mr, ct = read_scan(folder / "MR_T1_dicom"), read_scan(folder / "CT_dicom")
+    pair = ScanPair(mr, ct, *(body_mask(scan, BodyParams(), "other") for scan in (mr, ct)))
+    preset = preset_called("mr_AB")
+    short = BSplineStep(bending_weight=50.0, iterations=(1, 1, 1))  # only the rigid step is shown
+    steps = align(
+        pair, mr.grid, replace(preset, bspline=short), METHODS.build("elastix_mi", {}), seed=0,
+        tell=lambda step: None,
+    )  # fmt: skip
+    figure = Figure(figsize=(11, 5.2), facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02)
+    slices = (22, 32, 40, 46)
+    axes = figure.subplots(2, len(slices))
+    top = float(np.percentile(mr.array, 99))
+    for row, (name, found) in enumerate(
+        (("as delivered", sitk.Euler3DTransform()), ("after our rigid step", steps.rigid))
+    ):
+        bone = resample(ct, mr.grid, transform=found, outside=-1024).array
+        for panel, z in zip(axes[row], slices, strict=True):
+            panel.imshow(mr.array[z], cmap="gray", vmax=top)
+            panel.contour(bone[z], [200.0], colors="#e5484d", linewidths=1.2)
+            panel.set(xticks=[], yticks=[])
+        axes[row][0].set_ylabel(name)
+    return png(figure)
+
+
+def main() -> int:
+    """All of the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    seeds = parser.parse_args().seeds
+    os.chdir(ROOT)
+    run_page()
+    scans = Path(os.environ.get("SYNTHCT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if (scans / "sts_mr_ct").is_dir():
+        picture = sts_png(scans / "sts_mr_ct" / "STS_001")
+        (ROOT / "docs/pictures/registration_sts_001.png").write_bytes(picture)
+    from benchmarks.registration_phantom import METHOD_OPTIONS, page
+
+    table = page(seeds, list(METHOD_OPTIONS))
+    PAGE.write_text(TABLE.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
