@@ -77,9 +77,13 @@ def refusals_table() -> str:
 
 
 def figures() -> str:
-    """The benchmark page of the guards, without its heading."""
-    page = PAGE.parent / "benchmarks" / "ingestion_guards.md"
-    return page.read_text().split("\n", 2)[2].strip() if page.is_file() else "Not measured yet."
+    """The benchmark pages of ingestion's guards, without their headings."""
+    parts = []
+    for name in ("ingestion_guards", "ingestion_identifiers"):
+        page = PAGE.parent / "benchmarks" / f"{name}.md"
+        if page.is_file():
+            parts.append(page.read_text().split("\n", 2)[2].strip())
+    return "\n\n".join(parts) or "Not measured yet."
 
 
 def rendered(text: str) -> str:
