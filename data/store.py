@@ -180,6 +180,7 @@ def _build(folder: Path, array: NDArray[Any], grid: Grid, attributes: dict[str, 
         compressors=[ZstdCodec(level=3), Crc32cCodec()],
         fill_value=0,
         config={"write_empty_chunks": True},
+        dimension_names=["c", "z", "y", "x"][-array.ndim :],  # OME-Zarr 0.5 asks for them
     )
     level[...] = array
     write_whole(folder / MANIFEST, canonical_json(_manifest(folder)))
@@ -248,7 +249,8 @@ def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, 
     manifest = require_whole(folder)
     for name, expected in manifest["files"].items():
         file = folder / name
-        if not file.is_file() or file_sha256(file) != expected["sha256"]:
+        same = file.is_file() and file.stat().st_size == expected["bytes"]
+        if not same or file_sha256(file) != expected["sha256"]:
             raise _damaged(f"{told}/{name}", "other bytes" if file.is_file() else "no file")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     if extra := sorted(found - set(manifest["files"]) - {MANIFEST}):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
 from data.faults import DataFault, Fault
 from data.readers.dose import describe_dose
@@ -223,7 +224,7 @@ def _texts(header: Dataset) -> dict[str, Any]:
         value = header.get(keyword)
         if value is None:
             continue
-        single = isinstance(value, str) or not hasattr(value, "__iter__")
+        single = isinstance(value, str | PersonName) or not hasattr(value, "__iter__")
         texts[keyword] = str(value) if single else [str(part) for part in value]
     return texts
 

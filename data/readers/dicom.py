@@ -16,7 +16,7 @@ from data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
 from data.readers.process.memory import empty
 from data.readers.series import Series, find_series, image_series
 from data.readers.slice import Slice, broken_dicom
-from data.readers.slices import stack
+from data.readers.slices import Stack, stack
 from data.volume import Modality, Volume
 
 __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
@@ -41,14 +41,17 @@ def one_series(source: Path, uid: str = "") -> Series:
     )
 
 
-def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:
+def read_series(
+    series: Series, where: str, modality: Modality | None = None, pile: Stack | None = None
+) -> Volume:
     """Sort, check and decode the slices of a series.
 
     ``modality`` says what is expected: CBCT for a CT whose model name is not known as a cone-beam
-    imager is believed, any other disagreement raises.
+    imager is believed, any other disagreement raises. ``pile`` is the series as :func:`stack`
+    gave it, where that was asked before.
     """
     kind = _agreed(series.modality, modality, where)
-    pile = stack(series, where)
+    pile = pile or stack(series, where)
     lines = [_rescale(one, kind) for one in pile.slices]
     return Volume(_values(pile.slices, lines, pile.grid.shape), pile.grid, kind)
 

@@ -82,8 +82,9 @@ def _read_dicom(path: Path, modality: Modality | None, uid: str) -> tuple[Volume
     if series.modality is Modality.DOSE:
         volume = read_dose(series, modality)
         return volume, ScanFacts("dicom", Modality.DOSE, volume.grid)
-    volume = read_series(series, str(path), modality)
-    return volume, _series_facts(series, stack(series, str(path)), volume.modality)
+    pile = stack(series, str(path))
+    volume = read_series(series, str(path), modality, pile)
+    return volume, _series_facts(series, pile, volume.modality)
 
 
 def _series_facts(series: Series, pile: Stack, modality: Modality | None) -> ScanFacts:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import grid_from_columns
+from data.readers.near_miss import near_miss
 from data.readers.payload import damaged, inflated_voxels, raw_voxels
 from data.volume import Displacement, Grid, Modality, Volume
 
@@ -25,6 +26,12 @@ _KINDS = {
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }  # fmt: skip
+_MATTERS = (
+    "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "TransformMatrix", "Offset",
+    "AnatomicalOrientation", "ElementNumberOfChannels", "HeaderSize",
+)  # fmt: skip
+"""Fields that change the voxels or their place and have a default."""
+
 _SYNONYMS = {
     "Rotation": "TransformMatrix", "Orientation": "TransformMatrix", "Position": "Offset",
     "Origin": "Offset", "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
@@ -68,7 +75,9 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
 def parse_header(data: bytes, where: str) -> MetaImageHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if fields.get("ObjectType", "Image") != "Image" or fields.get("BinaryData", "True") != "True":
+    if hurt := near_miss(fields, _MATTERS):
+        raise _broken(where, f"a field {hurt[:40]!r}")
+    if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
         raise _broken(where, "no binary image")
     if fields.get("HeaderSize", "0") != "0":
         raise _broken(where, f"HeaderSize {fields['HeaderSize']}")
@@ -76,7 +85,7 @@ def parse_header(data: bytes, where: str) -> MetaImageHeader:
     kind = _KINDS.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
     if kind is None or not 1 <= channels <= 3:
         raise _broken(where, f"ElementType {fields.get('ElementType')} x {channels}")
-    big = fields.get("BinaryDataByteOrderMSB", "False") == "True"
+    big = _flag(fields, "BinaryDataByteOrderMSB", False, where)
     dtype = np.dtype((">" if big else "<") + kind)
     sizes = _numbers(fields, "DimSize", where)
     if not (sizes == np.rint(sizes)).all() or [sizes.size] != _numbers(fields, "NDims", where):
@@ -142,9 +151,16 @@ def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None
 
 
 def _compressed(fields: dict[str, str], where: str) -> int | None:
-    if fields.get("CompressedData", "False") != "True":
+    if not _flag(fields, "CompressedData", False, where):
         return None
     return int(_numbers(fields, "CompressedDataSize", where, [0])[0])
+
+
+def _flag(fields: dict[str, str], name: str, default: bool, where: str) -> bool:
+    value = fields.get(name, str(default)).lower()
+    if value not in ("true", "false", "1", "0"):
+        raise _broken(where, f"{name} = {value[:40]}")
+    return value in ("true", "1")
 
 
 def _payload(path: Path, header: MetaImageHeader) -> NDArray[Any]:

@@ -14,19 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data import exact_affine
+from data.exact_affine import HEADER_BYTES, MOST_BYTES
 from data.faults import DataFault
 from data.readers.limits import MAX_BYTES, checked_shape
 from data.readers.lps import RAS_TO_LPS, grid_from_columns
 from data.readers.payload import inflated_voxels, raw_voxels, rescaled
 from data.volume import Grid, Modality, Volume
 
-HEADER_BYTES = 348
-
 FORMS_AGREE_MM = 0.05
 """Largest distance of a corner voxel between qform and sform that rounding explains."""
 
 SPACING_AGREES = 1e-3
 """Largest relative difference of pixdim from the step lengths of the sform."""
+
+ROUNDED = 1e-6
+"""Relative difference that rounding to 32 bits explains, with room for unit conversion."""
 
 _KINDS = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
@@ -73,7 +76,7 @@ def _header(path: Path) -> tuple[NiftiHeader, bool]:
 
 def _first_bytes(compressed: bytes, where: str) -> bytes:
     try:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, HEADER_BYTES)
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_BYTES)
     except zlib.error as error:
         raise _broken(where, f"a broken gzip stream ({error})") from error
 
@@ -99,7 +102,8 @@ def parse_header(data: bytes, where: str) -> NiftiHeader:
     if not (offset >= HEADER_BYTES and offset.is_integer() and offset < MAX_BYTES):
         raise _broken(where, f"voxels at byte {offset}")
     columns, origin = _affine(data, order, pixdim, shape, where)
-    grid = grid_from_columns(shape, columns * scale_mm, (origin * scale_mm).tolist(), where)
+    columns, origin = _exact(data, order, columns * scale_mm, origin * scale_mm, where)
+    grid = grid_from_columns(shape, columns, origin.tolist(), where)
     slope, intercept = _scaling(slope, intercept, where)
     return NiftiHeader(grid, dtype, int(offset), slope, intercept)
 
@@ -146,6 +150,23 @@ def _affine(
     chosen = sform if sform is not None else qform
     assert chosen is not None
     return RAS_TO_LPS @ chosen[:, :3], RAS_TO_LPS @ chosen[:, 3]
+
+
+def _exact(
+    data: bytes, order: str, columns: NDArray[Any], origin: NDArray[Any], where: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The affine of our own extension, which must round to the one in the header."""
+    try:
+        rows = exact_affine.found(data, order)
+    except ValueError as error:
+        raise _broken(where, f"an exact affine that cannot be read ({error})") from error
+    if rows is None:
+        return columns, origin
+    exact = np.array(rows)
+    rounded = np.column_stack([columns, origin])
+    if not np.allclose(exact, rounded, rtol=ROUNDED, atol=ROUNDED * np.abs(exact).max()):
+        raise _broken(where, "an exact affine beside another one in the header")
+    return exact[:, :3], exact[:, 3]
 
 
 def _sform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data.faults import DataFault
 from data.readers.limits import checked_shape
 from data.readers.lps import RAS_TO_LPS, grid_from_columns
+from data.readers.near_miss import near_miss
 from data.readers.payload import inflated_voxels, raw_voxels
 from data.volume import Grid, Modality, Volume
 
@@ -33,6 +34,9 @@ _KINDS = {
     "f4": ("float",),
     "f8": ("double",),
 }
+_MATTERS = ("space origin", "line skip", "byte skip", "data file", "datafile")
+"""Fields that change the voxels or their place and may be absent."""
+
 _LPS = np.eye(3)
 _SPACES = {
     "left-posterior-superior": _LPS, "lps": _LPS,
@@ -71,6 +75,8 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
 def parse_header(data: bytes, where: str) -> NrrdHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
+    if hurt := near_miss(fields, _MATTERS):
+        raise _broken(where, f"a field {hurt[:40]!r}")
     kind = next((k for k, names in _KINDS.items() if fields.get("type") in names), None)
     encoding = fields.get("encoding")
     if kind is None or encoding not in ("raw", "gzip", "gz"):

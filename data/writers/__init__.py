@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import SimpleITK as sitk
 from data.faults import MachineFault, UsageFault
 from data.itk import displacement_to_itk, to_itk
 from data.volume import Displacement, Volume
+from data.writers.nifti import add_exact_affine
 
 SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 """File formats by suffix; ``.mha``, ``.nii.gz`` and ``.nrrd`` are written compressed."""
@@ -20,8 +20,8 @@ SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 def write_image(path: Path, volume: Volume) -> None:
     """Write a volume in the format that the suffix names, replacing the file in one step.
 
-    Voxels are kept exactly; NIfTI-1 holds its affine in 32 bits, so positions there keep seven
-    digits, in the other formats sixteen.
+    Voxels and places are kept exactly: NIfTI-1 holds its affine in 32 bits, so the exact one
+    stands beside it (:mod:`data.exact_affine`).
     """
     _write(to_itk(volume), path)
 
@@ -50,11 +50,15 @@ def _write(image: sitk.Image, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         # ITK picks the format from the name, so the temporary file keeps the suffix.
         building = Path(folder) / f"image{suffix}"
+        nifti = suffix in (".nii", ".nii.gz")
+        plain = Path(folder) / "plain.nii" if nifti else building
         try:
-            sitk.WriteImage(image, str(building), suffix != ".nii")
-        except RuntimeError as error:  # ITK's word for a full disk
+            sitk.WriteImage(image, str(plain), not nifti)
+            if nifti:
+                _require_whole(plain, image, path)
+                add_exact_affine(plain, image, building)
+        except (RuntimeError, OSError) as error:  # RuntimeError: ITK's word for a full disk
             raise _unwritten(path, " ".join(str(error).split())[-120:]) from error
-        _require_whole(building, image, path)
         with building.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(building, path)
@@ -62,17 +66,8 @@ def _write(image: sitk.Image, path: Path) -> None:
 
 def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
     """ITK's NIfTI writer cuts a file short on a full disk and says nothing: count the bytes."""
-    if suffix_of(file) not in (".nii", ".nii.gz"):
-        return
     voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
-    expected = voxels * image.GetSizeOfPixelComponent()
-    found = 0
-    try:
-        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                found += len(block)
-    except (EOFError, OSError) as error:
-        raise _unwritten(path, f"a broken file ({error})") from error
+    expected, found = voxels * image.GetSizeOfPixelComponent(), file.stat().st_size
     if found < expected:
         raise _unwritten(path, f"{found} of {expected} bytes")
 

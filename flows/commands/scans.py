@@ -195,7 +195,7 @@ def _show(plan: IntakePlan) -> None:
             row.orientation,
             f"{row.value_range[0]:g} to {row.value_range[1]:g}",
             row.status,
-            "; ".join(finding.sentence for finding in row.findings),
+            "; ".join(f"{one.severity}: {one.sentence}" for one in row.findings),
         )
         table.add_row(*(Text(cell) for cell in cells))
     console = Console()

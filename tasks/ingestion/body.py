@@ -27,7 +27,7 @@ def body_mask(volume: Volume, params: BodyParams, region: str) -> Volume:
     inside = volume.array > threshold
     spacing = volume.grid.spacing_mm
     opened = _opened(inside, _radius(params.opening_mm, spacing))
-    body = _large(opened, params.keep_fraction)
+    body = large_parts(opened, params.keep_fraction)
     closed = _closed(body, _radius(params.closing_mm, spacing))
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
     return volume.with_array(filled.astype(np.uint8), Modality.MASK)
@@ -65,7 +65,8 @@ def _unpadded(array: NDArray[np.uint8], radius: tuple[int, int, int]) -> NDArray
     return np.asarray(array[inner] > 0)
 
 
-def _large(mask: NDArray[np.bool_], keep_fraction: float) -> NDArray[np.bool_]:
+def large_parts(mask: NDArray[np.bool_], keep_fraction: float) -> NDArray[np.bool_]:
+    """Connected components of at least ``keep_fraction`` of the largest one."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask

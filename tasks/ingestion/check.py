@@ -10,6 +10,7 @@ import numpy as np
 from data.volume import Grid, Volume
 from tasks.ingestion.body import body_mask
 from tasks.ingestion.canonical import canonical, stored_type
+from tasks.ingestion.couch import COUCH, without_couch
 from tasks.ingestion.findings import Code, Finding, Severity
 from tasks.ingestion.guards import GUARDS
 from tasks.ingestion.params import IngestionParams
@@ -49,8 +50,14 @@ def check_volume(
     scan, early = guarded(scan, None, params)
     turned, resampled = canonical(scan)
     turned = stored_type(turned)
-    mask = outline(turned) if outline else body_mask(turned, params.body, region)
+    mask, couch_mm = (
+        (outline(turned), 0.0)
+        if outline
+        else without_couch(body_mask(turned, params.body, region), params.body)
+    )
     turned, late = guarded(turned, mask, params)
+    if couch_mm:
+        late.append(COUCH.found(f"a couch of {couch_mm:.0f} mm was cut off the body outline"))
     tilt = [oblique(scan.grid)] if resampled else []
     return CheckedVolume(turned, mask, (*early, *late, *tilt), resampled)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from data.itk import resample
 from data.volume import Volume
 from tasks.ingestion.body import body_threshold
 from tasks.ingestion.canonical import reoriented
@@ -23,16 +24,14 @@ SHAPE = (12, 16, 16)
 ALIKE = 0.75
 """Correlation of fingerprints from which the images themselves are compared."""
 
-SAME = 0.5
-"""Correlation of detail from which two scans are the same image: copies have 0.6 and more, other
-patients or other days less than 0.4."""
+SAME = 0.9
+"""Correlation of detail from which two scans are the same image."""
 
-CELL_MM = 4.0
-DETAIL_MM = 8.0
-"""Detail is what a Gaussian of this width removes from the image in cells of ``CELL_MM``."""
+CELL_MM, DETAIL_MM = 4.0, 8.0
+"""Noise below the first is averaged away; what is broader than the second is no detail."""
 
 OVERLAP = 0.5
-"""Part of the smaller body that must lie over the other for a comparison."""
+"""Part of the body's box that the other scan must cover for a comparison."""
 
 _TAILS = (0.01, 0.99)
 
@@ -55,30 +54,33 @@ def likeness(one: str, other: str) -> float:
 
 
 def same_image(one: Volume, other: Volume) -> float:
-    """Correlation of the detail of two scans at the shift that fits best, -1 to 1."""
-    a, b = _detail(one), _detail(other)
-    shape = [x + y for x, y in zip(a.shape, b.shape, strict=True)]
-    product = np.fft.rfftn(a, shape) * np.conj(np.fft.rfftn(b, shape))
-    fit = np.fft.irfftn(product, shape)
-    at = np.unravel_index(int(fit.argmax()), fit.shape)
-    shift = [int(k) - n if k > n // 2 else int(k) for k, n in zip(at, shape, strict=True)]
-    here = tuple(slice(max(0, s), min(x, y + s)) for s, x, y in
-                 zip(shift, a.shape, b.shape, strict=True))  # fmt: skip
-    there = tuple(slice(part.start - s, part.stop - s) for part, s in
-                  zip(here, shift, strict=True))  # fmt: skip
-    if a[here].size < OVERLAP * min(a.size, b.size):
+    """Correlation of the detail of two scans where both lie, -1 to 1.
+
+    Copies keep their coordinates, however they were sampled; scans of different people that
+    happen to overlap have other details.
+    """
+    upright, box = _body(one)
+    steps = [max(1, round(CELL_MM / step)) for step in upright.grid.spacing_mm]
+    smooth = ndimage.uniform_filter(upright.array, steps)
+    start = tuple(part.start or 0 for part in box)
+    stop = tuple(part.stop or size for part, size in zip(box, smooth.shape, strict=True))
+    part = Volume(smooth, upright.grid, upright.modality).crop(start, stop)  # type: ignore[arg-type]
+    there = _body(other)[0]
+    low = float(there.array.min())
+    beside = resample(there, part.grid, outside=low - 1.0).array
+    known = beside >= low
+    if known.mean() < OVERLAP or not known.any():
         return 0.0
-    return float(np.corrcoef(a[here].ravel(), b[there].ravel())[0, 1])
+    beside = ndimage.uniform_filter(np.where(known, beside, low), steps)
+    a, b = (_detail(array, part.grid.spacing_mm)[known] for array in (part.array, beside))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
-def _detail(volume: Volume) -> NDArray[np.float32]:
-    upright, box = _body(volume)
-    part = upright.array[box]
-    low, high = np.percentile(part, (1, 99))
-    factors = [step / CELL_MM for step in upright.grid.spacing_mm]
-    smooth = ndimage.gaussian_filter(np.clip(part, low, high), [0.5 / f for f in factors])
-    cells = ndimage.zoom(smooth, factors, order=1)
-    return np.asarray(cells - ndimage.gaussian_filter(cells, DETAIL_MM / CELL_MM))
+def _detail(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
+    low, high = np.percentile(array, (1, 99))
+    clipped = np.clip(array, low, high)
+    smooth = ndimage.gaussian_filter(clipped, [DETAIL_MM / step for step in spacing_mm])
+    return np.asarray(clipped - smooth)
 
 
 def _body(volume: Volume) -> tuple[Volume, tuple[slice, ...]]:

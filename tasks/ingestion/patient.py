@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from data.volume import Modality, Volume
 from tasks.events import emit
 from tasks.ingestion.check import check_volume
 from tasks.ingestion.findings import Finding, Severity, worst
+from tasks.ingestion.fingerprint import fingerprint
 from tasks.ingestion.header import header_findings
+from tasks.ingestion.pairs import pair_findings
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.truth import store_truth
 
@@ -67,14 +69,17 @@ def ingest_patient(
     scans: dict[str, Any] = {}
     left_out: dict[str, Any] = {}
     seen: dict[str, str] = {}
-    for name, modality in sorted(modalities.items()):
+    planning: Checked | None = None
+    for name, modality in sorted(modalities.items(), key=lambda item: (item[0] != CT, item[0])):
         try:
             checked = check_scan(paths[f"scan_{name}"], Modality(modality), region, section)
+            checked = beside(planning, checked)
             _require_fit(patient, name, checked, section)
             _require_new(patient, name, checked.volume, seen)
         except DataFault as fault:
             left_out[name] = _without_folder(fault, patient, name, paths[f"scan_{name}"])
             continue
+        planning = checked if name == CT else planning
         write_volume(out / f"{name}.zarr", checked.volume)
         write_volume(out / f"{name}_body.zarr", checked.mask)
         scans[name] = scan_facts(checked)
@@ -98,6 +103,16 @@ def check_scan(path: Path, modality: Modality, region: str, params: IngestionPar
     return Checked(found.volume, found.mask, facts, found.resampled, findings)
 
 
+def beside(ct: Checked | None, source: Checked) -> Checked:
+    """The source with what it and its patient's CT say about each other."""
+    if ct is None or worst(source.findings) is Severity.REJECT:
+        return source
+    found = pair_findings(
+        (source.volume, source.mask), (ct.volume, ct.mask), (source.facts.frame, ct.facts.frame)
+    )
+    return replace(source, findings=(*source.findings, *found))
+
+
 def scan_facts(checked: Checked) -> dict[str, Any]:
     """The entry of one scan in ``patient.json``."""
     volume, original = checked.volume, checked.facts.grid
@@ -119,6 +134,7 @@ def scan_facts(checked: Checked) -> dict[str, Any]:
             "direction": [list(row) for row in original.direction],
         },
         "findings": [finding.as_json() for finding in checked.findings],
+        "fingerprint": fingerprint(volume),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tasks.ingestion.dataset import LABELS_FILE, RawDataset, RawPatient, load_da
 from tasks.ingestion.guards import GUARDS
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.patient import ingest_patient
+from tasks.ingestion.twins import twins
 from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 STAGE = "ingestion"
@@ -32,6 +34,10 @@ def run(context: StageContext, params: IngestionParams) -> None:
     with build_out(context, STAGE) as out:
         patients = run_units(context, STAGE, out, units, also_excluded=refused)
         facts = [json.loads((out / name / "patient.json").read_text()) for name in patients]
+        doubled = twins(out, facts, params.released)
+        patients = [name for name in patients if name not in doubled]
+        facts = [one for one in facts if one["patient"] not in doubled]
+        _leave_out(out, doubled)
         _list_left_out(out, facts)
         write_table(out / "quality.csv", QUALITY_COLUMNS, quality_rows(facts))
         write_whole(out / "dataset.json", canonical_json(_dataset_facts(dataset, patients, params)))
@@ -89,6 +95,16 @@ def _unit(
         },
         plugins=tuple(sorted({GUARDS.module_of(guard) for guard in GUARDS.names()})),
     )
+
+
+def _leave_out(out: Path, doubled: Mapping[str, DataFault]) -> None:
+    """Patients whose image another one has leave the out and join the excluded ones."""
+    for name in doubled:
+        shutil.rmtree(out / name)
+    if doubled:
+        rows = [{"unit": name, **fault.as_json()} for name, fault in sorted(doubled.items())]
+        excluded = json.loads((out / EXCLUDED).read_text())
+        write_whole(out / EXCLUDED, canonical_json([*excluded, *rows]))
 
 
 def _list_left_out(out: Path, facts: Sequence[Mapping[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from data.faults import UsageFault
 from tasks.randomness import derive_seed
 
 HeldOut = Literal["patients", "slab"]
@@ -77,7 +78,31 @@ def make_folds(
                 held_out="patients" if validation else "slab",
             )
         )
+    for fold in folds:
+        require_apart(fold, cases)
     return folds
+
+
+def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
+    """Refuse a split in which a patient stands on two sides (``slab`` shares patients by name).
+
+    Scores of patients that were trained on say nothing about others.
+    """
+    patient_of = {fact.case: fact.patient for fact in cases}
+    train, validation, test = (
+        {patient_of[case] for case in side} for side in (fold.train, fold.validation, fold.test)
+    )
+    shared = train & test | validation & test
+    if fold.held_out == "patients":
+        shared |= train & validation
+    if shared:
+        raise UsageFault(
+            "a patient is in one of training, validation and test",
+            where=sorted(shared)[0],
+            got="the same patient in two of them",
+            remedy="keep all cases of a patient together",
+            code="patient-in-two-splits",
+        )
 
 
 def _dealt(regions: Mapping[str, str], seed: int) -> list[str]:

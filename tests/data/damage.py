@@ -7,6 +7,7 @@ Kinds: ``cut`` (the file ends early), ``length`` (bytes too many or too few in t
 from __future__ import annotations
 
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ def voxels_start(data: bytes, name: str) -> int:
         return data.index(b"LOCAL\n") + 6
     if name.startswith("NRRD"):
         return data.index(b"\n\n") + 2
-    return 10 if "gzip" in name else 352
+    return 10 if "gzip" in name else int(struct.unpack_from("<f", data, 108)[0])
 
 
 def outcome(source: Source, path: Path) -> str:

@@ -120,6 +120,34 @@ def test_a_header_line_given_twice_is_refused(scan, suffix):
     refused(path, "bad-header")
 
 
+@pytest.mark.parametrize("line", [b"TransformMatrix", b"Offset", b"BinaryDataByteOrderMSB"])
+def test_a_misspelt_header_field_does_not_fall_back_to_its_default(scan, line):
+    path = scan(".mha")
+    hurt = bytearray(line)
+    hurt[3] ^= 2
+    path.write_bytes(path.read_bytes().replace(line, bytes(hurt), 1))
+    refused(path, "bad-header")
+
+
+def test_a_field_that_a_program_added_is_no_misspelt_one(scan):
+    path = scan(".mha")
+    extra = b"PatientID = x\nSeriesDescription = y\nOffsetTable = 1 2\nNDims"
+    path.write_bytes(path.read_bytes().replace(b"NDims", extra, 1))
+    assert read_scan(path, Modality.CT).grid.is_close(GRID)
+
+
+def test_a_misspelt_origin_of_an_nrrd_is_not_zero(scan):
+    path = scan(".nrrd")
+    path.write_bytes(path.read_bytes().replace(b"space origin", b"space orifin", 1))
+    refused(path, "bad-header")
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_refused(scan):
+    path = scan(".mha")
+    path.write_bytes(path.read_bytes().replace(b"CompressedData = True", b"CompressedData = Trve"))
+    refused(path, "bad-header")
+
+
 def test_absurd_dimensions_are_refused_before_memory_is_taken(scan):
     path = scan(".mha")
     path.write_bytes(path.read_bytes().replace(b"DimSize = 10 8 6", b"DimSize = 9999 9999 9999"))
@@ -148,6 +176,7 @@ def test_a_zlib_bomb_is_refused_after_its_declared_size(scan):
 def test_sheared_nifti_is_refused(scan):
     path = scan(".nii")
     data = bytearray(path.read_bytes())
+    data[348] = 0  # no exact affine
     struct.pack_into("<h", data, 252, 0)  # no qform
     struct.pack_into("<f", data, 280 + 4, 0.5)  # x moves with the row
     struct.pack_into("<f", data, 80 + 4, float(np.hypot(1.0, 0.5)))  # pixdim follows

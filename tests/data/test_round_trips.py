@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from data.faults import DataFault
 from data.readers import describe, read_displacement_image, read_scan
 from data.volume import Displacement, Grid, Modality, Volume
 from data.writers import SUFFIXES, write_displacement_image, write_image
@@ -53,9 +54,34 @@ def test_files_keep_every_voxel_and_its_place(tmp_path, suffix, volume):
     back = read_scan(path, Modality.CT)
     assert back.array.dtype == np.int16
     assert np.array_equal(back.array, volume.array)
-    # NIfTI-1 holds its affine in 32 bits: seven digits of up to 900 mm.
-    tolerance = 2e-4 if ".nii" in suffix else 1e-6
-    assert np.abs(back.grid.affine - volume.grid.affine).max() < tolerance
+    assert np.abs(back.grid.affine - volume.grid.affine).max() < 1e-6
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_other_programs_read_our_nifti_in_its_32_bits(tmp_path, suffix, oblique):
+    import nibabel
+    import SimpleITK as sitk
+
+    from data.itk import grid_of
+
+    path = tmp_path / f"scan{suffix}"
+    write_image(path, oblique)
+    image = nibabel.load(path)
+    assert np.array_equal(np.asarray(image.dataobj).T, oblique.array)
+    theirs = sitk.ReadImage(str(path))
+    assert np.array_equal(sitk.GetArrayFromImage(theirs), oblique.array)
+    assert np.abs(grid_of(theirs).affine - oblique.grid.affine).max() < 1e-4
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"-55.5", b"-55.6"), (b"[[", b"{[")])
+def test_an_exact_affine_that_contradicts_the_header_is_refused(tmp_path, oblique, old, new):
+    path = tmp_path / "scan.nii"
+    write_image(path, oblique)
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    with pytest.raises(DataFault, match="exact affine"):
+        read_scan(path, Modality.CT)
 
 
 @settings(

@@ -8,6 +8,7 @@ import shutil
 import fsspec
 import numpy as np
 import pytest
+import zarr
 
 from data.faults import MachineFault
 from data.files import content_hash
@@ -76,6 +77,27 @@ def test_other_programs_see_an_ome_zarr_image(stored, oblique):
     assert attributes["version"] == "0.5"
     assert scale == list(oblique.grid.spacing_mm)
     assert [axis["name"] for axis in attributes["multiscales"][0]["axes"]] == ["z", "y", "x"]
+
+
+@pytest.mark.parametrize("kind", ["volume", "displacement"])
+def test_what_is_stored_is_valid_ome_zarr_and_opens_in_its_reader(tmp_path, oblique, kind):
+    models = pytest.importorskip("ome_zarr_models.v05", reason="pip install ome-zarr-models")
+    ome_zarr = pytest.importorskip("ome_zarr.reader", reason="pip install ome-zarr")
+    path, lead = tmp_path / "v.zarr", 0 if kind == "volume" else 1
+    if kind == "volume":
+        write_volume(path, oblique)
+        stored = oblique.array
+    else:
+        stored = np.random.default_rng(0).normal(size=(3, *oblique.grid.shape)).astype(np.float32)
+        write_displacement(path, Displacement(stored, oblique.grid))
+    image = models.Image.from_zarr(zarr.open_group(str(path), mode="r"))
+    assert image.ome_attributes.version == "0.5"
+    from ome_zarr.io import parse_url
+
+    (node,) = ome_zarr.Reader(parse_url(str(path)))()
+    assert np.array_equal(np.asarray(node.data[0]), stored)
+    scale = node.metadata["coordinateTransformations"][0][0]["scale"]
+    assert scale == [1.0] * lead + list(oblique.grid.spacing_mm)
 
 
 def test_every_flip_truncation_and_deletion_is_found_and_named(stored, tmp_path):

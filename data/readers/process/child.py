@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -40,7 +41,8 @@ def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
         confine.limit_files(request["reads"], request["writes"])
         confine.limit_resources(request["cpu_s"])
         answer = _result(request)
-        answer["peak_bytes"] = _peak_bytes()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        answer["peak_bytes"], answer["cpu_s"] = _peak_bytes(), used.ru_utime + used.ru_stime
         wire.send(channel, answer)
     except BaseException:  # noqa: BLE001 the fork must end here, whatever happens
         os._exit(70)

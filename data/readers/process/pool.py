@@ -34,8 +34,8 @@ _KINDS = {"DataFault", "UsageFault", "MachineFault"}
 
 _idle: list[_Reader] = []
 _lock = threading.Lock()
-last_peak_bytes = 0
-"""Largest resident memory of the latest request's process: for tests and benchmarks."""
+last_peak_bytes, last_cpu_s = 0, 0.0
+"""Largest resident memory and processor time of the latest request: for tests and benchmarks."""
 
 
 def call(
@@ -107,8 +107,8 @@ def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _unpacked(answer: dict[str, Any], where: str) -> Any:
-    global last_peak_bytes
-    last_peak_bytes = int(answer.get("peak_bytes", 0))
+    global last_peak_bytes, last_cpu_s
+    last_peak_bytes, last_cpu_s = int(answer.get("peak_bytes", 0)), float(answer.get("cpu_s", 0))
     if "result" in answer:
         return answer["result"]
     if "fault" in answer:

@@ -37,6 +37,10 @@ COARSE_MM = 4.0
 """In-plane detail below this is averaged away, and noise with it."""
 
 
+NOISY = 2.5
+"""Slices that differ by less than this times their own roughness are one image with noise."""
+
+
 @GUARDS.register("slice_order")
 @dataclass(frozen=True)
 class SliceOrder:
@@ -84,7 +88,9 @@ class SliceOrder:
         far = np.maximum(_apart(planes, 2), self.least * contrast)
         turns = np.random.default_rng(len(planes)).permutation(len(planes))
         anywhere = float(_apart(planes[turns], 1).mean())
-        ratio = float(np.median(near)) / max(anywhere, self.varied * contrast)
+        # What varies within a slice from one voxel to the next is noise and edges.
+        rough = float(np.abs(planes - ndimage.uniform_filter(planes, (0, 3, 3))).mean())
+        ratio = float(np.median(near)) / max(anywhere, self.varied * contrast, NOISY * rough)
         if ratio > self.shuffled:
             return [SHUFFLED.found(f"neighbours differ {ratio:.0%} as much as any two slices")]
         foreign = np.minimum(near[:-1], near[1:]) / far > self.foreign

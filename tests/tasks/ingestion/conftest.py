@@ -58,6 +58,24 @@ def mr(trunk) -> Volume:
     return Volume(np.rint(values).astype(np.float32), GRID, Modality.MR)
 
 
+def _moved(volume: Volume) -> Volume:
+    """Another person: organs elsewhere, two slices fewer."""
+    array = np.ascontiguousarray(np.roll(volume.array, (-4, 5), axis=(1, 2))[:14])
+    return Volume(array, volume.crop((0, 0, 0), (14, *SHAPE[1:])).grid, volume.modality)
+
+
+@pytest.fixture(scope="session")
+def other_ct(ct) -> Volume:
+    """CT of a second patient."""
+    return _moved(ct)
+
+
+@pytest.fixture(scope="session")
+def other_mr(mr) -> Volume:
+    """MR of a second patient."""
+    return _moved(mr)
+
+
 @pytest.fixture
 def make_raw(tmp_path, ct, mr) -> Callable[..., Path]:
     """``make_raw({"A": {"ct": volume, "mr": volume}})``: data/raw/demo below ``tmp_path``."""

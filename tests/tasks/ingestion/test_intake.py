@@ -34,7 +34,7 @@ def _key(monkeypatch):
 
 
 @pytest.fixture
-def source(tmp_path, ct, mr):
+def source(tmp_path, ct, mr, other_ct, other_mr):
     """Two patients as a hospital sends them: nested, mixed."""
 
     def send(patient, scans):
@@ -44,7 +44,7 @@ def source(tmp_path, ct, mr):
         return tmp_path / "pacs" / patient
 
     send("DOE123", {"ct": ct, "mr": mr})
-    send("ROE456", {"ct": ct.crop((0,) * 3, (14, 48, 56)), "mr": mr.crop((0,) * 3, (14, 48, 56))})
+    send("ROE456", {"ct": other_ct, "mr": other_mr})
     return tmp_path / "pacs"
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.training.folds import CaseFacts, make_folds
+from data.faults import UsageFault
+from tasks.training.folds import CaseFacts, Fold, make_folds, require_apart
 
 REGIONS = ("abdomen", "head-neck", "thorax")
 
@@ -93,3 +94,15 @@ def test_held_back_patients_leave_enough_to_train_on():
 def test_one_patient_cannot_be_folded():
     with pytest.raises(ValueError, match="two patients"):
         folds([CaseFacts("a_mr", "a", "thorax")])
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [(("A_mr", "B_mr"), ("C_mr",), ("A_cbct",)), (("A_mr",), ("B_mr",), ("B_cbct",)),
+     (("A_mr",), ("A_cbct",), ("B_mr",))],
+)  # fmt: skip
+def test_a_patient_in_two_splits_is_refused(train, validation, test):
+    names = sorted({*train, *validation, *test})
+    cases = [CaseFacts(case, case[0], "thorax") for case in names]
+    with pytest.raises(UsageFault, match="one of training, validation and test"):
+        require_apart(Fold(train, validation, test, "patients"), cases)

@@ -1,0 +1,164 @@
+"""Ingestion: reading, storing and streaming scans, each beside a peer in the same run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from data.readers import read_scan
+from data.readers.process import pool
+from data.store import open_array, read_volume, write_volume
+from data.volume import Grid, Modality, Volume
+from data.writers import write_image
+from data.writers.dicom import write_series
+
+REPEATS = 5
+SLICES = 200
+PATCH = (32, 64, 64)
+PATCHES = 200
+SCANS = 500
+MEMORY_LIMIT_MB = 1500
+
+
+def body_ct(slices: int, side: int = 512) -> Volume:
+    """Air, a cylinder of water with noise, bone in it: it compresses about as a CT does."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] - side / 2
+    radius = np.hypot(y, x) / side
+    plane = np.where(radius < 0.4, 40, -1000) + 900 * (np.abs(radius - 0.2) < 0.02)
+    noise = rng.normal(0, 12, (slices, side, side)) * (radius < 0.4)
+    return Volume(
+        (plane + noise).astype(np.int16), Grid((slices, side, side), (2.0, 0.9, 0.9)), Modality.CT
+    )
+
+
+def measure() -> str:
+    """All sections, as markdown."""
+    with tempfile.TemporaryDirectory(prefix="synthct-bench-") as place:
+        folder, scan = Path(place), body_ct(SLICES)
+        sections = [
+            _series(folder, scan), _write(folder, scan), _patches(folder, scan), _stream(folder),
+        ]  # fmt: skip
+    return "\n\n".join(sections)
+
+
+def _series(folder: Path, scan: Volume) -> str:
+    path = folder / "series"
+    write_series(path, scan, patient_id="A", study="1", series_description="s", uid_seed="b")
+    read_scan(path)  # warms the reader's process and the disk's cache
+    cpu_s: list[float] = []
+
+    def ours() -> None:
+        before = time.process_time()
+        read_scan(path)
+        cpu_s.append(pool.last_cpu_s + time.process_time() - before)
+
+    def plain() -> None:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path)))
+        reader.Execute()
+
+    wall = _least(ours, plain)
+    processor = min(cpu_s) / _least_cpu(plain)
+    return (
+        f"## A series of {SLICES} slices of 512 x 512\n\n"
+        "Read and checked (every header compared with the others, geometry, byte counts) in a warm"
+        " reader process, beside SimpleITK's plain series reader.\n\n"
+        "| | ours [s] | SimpleITK [s] | ratio | held to |\n|---|---|---|---|---|\n"
+        f"| wall, least of {REPEATS} | {wall[0]:.2f} | {wall[1]:.2f} |"
+        f" {wall[0] / wall[1]:.2f} | 2 |\n"
+        f"| processor, least of {REPEATS} | {min(cpu_s):.2f} | {min(cpu_s) / processor:.2f} |"
+        f" {processor:.2f} | 2 |"
+    )
+
+
+def _write(folder: Path, scan: Volume) -> str:
+    def plain() -> None:
+        with (folder / "plain.npy").open("wb") as file:
+            np.save(file, scan.array)
+            file.flush()
+            os.fsync(file.fileno())
+
+    wall = _least(lambda: write_volume(folder / "ct.zarr", scan), plain)
+    stored = sum(file.stat().st_size for file in (folder / "ct.zarr").rglob("*") if file.is_file())
+    return (
+        "## Writing it to the store\n\n"
+        f"Compressed to {stored / scan.array.nbytes:.0%} of {scan.array.nbytes >> 20} MiB, a"
+        " checksum on each chunk, SHA-256 of each file, fsync; beside `numpy.save` and fsync.\n\n"
+        "| ours [s] | numpy.save + fsync [s] | ratio |\n|---|---|---|\n"
+        f"| {wall[0]:.2f} | {wall[1]:.2f} | {wall[0] / wall[1]:.1f} |"
+    )
+
+
+def _patches(folder: Path, scan: Volume) -> str:
+    stored = open_array(folder / "ct.zarr")
+    np.save(folder / "raw.npy", scan.array)
+    raw = np.load(folder / "raw.npy", mmap_mode="r")
+    rng = np.random.default_rng(1)
+    room = [size - part + 1 for size, part in zip(scan.grid.shape, PATCH, strict=True)]
+    starts = [tuple(int(rng.integers(most)) for most in room) for _ in range(PATCHES)]
+
+    def through(array: object) -> None:
+        for start in starts:
+            window = tuple(slice(a, a + n) for a, n in zip(start, PATCH, strict=True))
+            np.array(array[window])  # type: ignore[index]
+
+    wall = _least(lambda: through(stored), lambda: through(raw))
+    assert np.array_equal(read_volume(folder / "ct.zarr").array, scan.array)
+    return (
+        f"## Random patches of {' x '.join(map(str, PATCH))}\n\n"
+        "Decompressed and their checksums verified, beside a raw memory map in the disk's cache."
+        "\n\n"
+        "| ours [ms a patch] | memory map [ms a patch] | ratio |\n|---|---|---|\n"
+        f"| {wall[0] / PATCHES * 1e3:.2f} | {wall[1] / PATCHES * 1e3:.2f} |"
+        f" {wall[0] / wall[1]:.0f} |"
+    )
+
+
+def _stream(folder: Path) -> str:
+    path = folder / "one.mha"
+    write_image(path, body_ct(64, 256))
+    resident, peaks = [], []
+    for _ in range(SCANS):
+        read_scan(path, Modality.CT)
+        peaks.append(pool.last_peak_bytes)
+        resident.append(_resident_bytes())
+    mb = 1e-6
+    most = max(a + b for a, b in zip(resident, peaks, strict=True)) * mb
+    return (
+        f"## {SCANS} scans in a row\n\n"
+        "Caller and reader together, largest at any scan; and how much the caller grew from the"
+        f" 50th to the {SCANS}th.\n\n"
+        "| largest [MB] | held to [MB] | growth of the caller [MB] |\n|---|---|---|\n"
+        f"| {most:.0f} | {MEMORY_LIMIT_MB} | {(resident[-1] - resident[49]) * mb:+.1f} |"
+    )
+
+
+def _least(*actions: Callable[[], None]) -> list[float]:
+    """Least wall time of each action [s]; they take turns, so that all meet the same machine."""
+    times: list[list[float]] = [[] for _ in actions]
+    for _ in range(REPEATS):
+        for action, found in zip(actions, times, strict=True):
+            start = time.perf_counter()
+            action()
+            found.append(time.perf_counter() - start)
+    return [min(found) for found in times]
+
+
+def _least_cpu(action: Callable[[], None]) -> float:
+    found = []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        action()
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

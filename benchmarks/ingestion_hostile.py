@@ -1,0 +1,72 @@
+"""Ingestion: files made to harm their reader"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from data.faults import DataFault
+from data.readers import read_scan
+from data.readers.process import pool
+from data.volume import Modality
+from tests.data.hostile import BUILDERS
+from tests.data.hostile.base import CANARY
+
+MEMORY_LIMIT_MB = 1500
+
+
+def measure() -> str:
+    """The table, as markdown."""
+    refused: Counter[str] = Counter()
+    codes: dict[str, Counter[str]] = {}
+    peak_bytes, slowest_s, leaks, changes = 0, 0.0, 0, 0
+    for name, build in BUILDERS.items():
+        kind = name.partition(":")[0]
+        with tempfile.TemporaryDirectory(prefix="synthct-bench-") as place:
+            source = Path(place) / "source"
+            source.mkdir()
+            (source.parent / "canary.raw").write_bytes((CANARY * 200).encode())
+            path = build(source)
+            before, started = _tree(source.parent), time.monotonic()
+            try:
+                read_scan(path, Modality.CT)
+            except DataFault as fault:
+                refused[kind] += 1
+                codes.setdefault(kind, Counter())[fault.code] += 1
+                leaks += CANARY in str(fault)
+            slowest_s = max(slowest_s, time.monotonic() - started)
+            peak_bytes = max(peak_bytes, pool.last_peak_bytes)
+            changes += _tree(source.parent) != before
+    kinds = Counter(name.partition(":")[0] for name in BUILDERS)
+    rows = "\n".join(
+        f"| {kind} | {count} | {refused[kind]} | {_told(codes[kind])} |"
+        for kind, count in sorted(kinds.items())
+    )
+    return (
+        "External data files, path traversal, links and devices, gzip, zip, deflate and chunk bombs,"
+        " absurd sizes, sequences twenty thousand deep, lengths of 4 GB, decoders that are lied to."
+        " Each is read in a process of its own, capped in memory and processor time, that the"
+        " kernel lets open nothing but the source.\n\n"
+        "| kind | files | refused | as |\n|---|---|---|---|\n"
+        f"{rows}\n\n"
+        f"In all {sum(refused.values())} of {len(BUILDERS)} refused. Largest memory of a reader"
+        f" {peak_bytes / 1e6:.0f} MB (held to {MEMORY_LIMIT_MB}); slowest answer {slowest_s:.1f} s;"
+        f" {leaks} answers told of the file outside, {changes} changed a file."
+    )
+
+
+def _told(found: Counter[str]) -> str:
+    return ", ".join(f"{code} {count}" for code, count in found.most_common())
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): str(path.readlink())
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }

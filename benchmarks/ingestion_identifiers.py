@@ -1,0 +1,91 @@
+"""Ingestion: planted identifiers searched for in all that it writes and says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks._identifiers import files_below, leaks, plant, random_body
+from data.layout import Layout
+from data.units import open_units
+from tasks.fanout import here
+from tasks.ingestion.params import IngestionParams
+from tasks.ingestion.run import run
+from tasks.stage import StageContext
+
+DATA_SETS = 50
+CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One data set: what was planted, how much was searched, what was found."""
+
+    secrets: int
+    files: int
+    size: int
+    leaks: tuple[str, ...]
+
+
+def search(number: int) -> Searched:
+    """Plant a data set, take it in by the command, run the stage, look everywhere."""
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as undo:
+        base = Path(temporary)
+        root = base / "root"
+        (root / ".dvc").mkdir(parents=True)
+        (root / ".dvc" / "config").write_text(CONFIG)
+        (root / "params.yaml").write_text("dataset: planted\ncohort: null\n")
+        secrets = plant(base / "pacs", *random_body(number), number)
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("SYNTHCT")},
+            "SYNTHCT_PSEUDONYM_KEY": "a key of more than sixteen characters",
+            "PYTHONPATH": str(Path.cwd()),
+        }
+        said = b""
+        for more in ((), ("--json",)):
+            call = [sys.executable, "-m", "flows", "ingest", str(base / "pacs"), "--dataset",
+                    "planted", *more]  # fmt: skip
+            done = subprocess.run(call, cwd=root, env=environment, capture_output=True)
+            if done.returncode not in (0, 3):
+                raise RuntimeError(done.stderr.decode()[-2000:])
+            said += done.stdout + done.stderr
+        undo.enter_context(contextlib.chdir(root))
+        units, events = os.environ.get("SYNTHCT_UNITS"), os.environ.get("SYNTHCT_EVENTS")
+        os.environ |= {"SYNTHCT_UNITS": str(base / "units"), "SYNTHCT_EVENTS": str(base / "events")}
+        undo.callback(_restore, {"SYNTHCT_UNITS": units, "SYNTHCT_EVENTS": events})
+        context = StageContext(Layout(dataset="planted"), 1, open_units(), here,
+                               max_excluded_fraction=1.0)  # fmt: skip
+        run(context, IngestionParams())
+        blobs = [("said", said), ("events", (base / "events").read_bytes())]
+        blobs += [*files_below(root, base / "units")]
+        size = sum(len(blob) for _, blob in blobs)
+        return Searched(len(set(secrets)), len(blobs), size, tuple(leaks(secrets, blobs)))
+
+
+def _restore(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def measure() -> str:
+    """Count over fifty data sets."""
+    found = [search(number) for number in range(DATA_SETS)]
+    leaked = [one for searched in found for one in searched.leaks]
+    least = min(searched.secrets for searched in found)
+    text = (
+        f"{sum(one.secrets for one in found)} identifiers (at least {least} in each of {DATA_SETS} "
+        f"data sets: texts of {len(found)} hospitals in every kind of element, private blocks, "
+        "sequences, overlays, preambles, UIDs, dates, names of files and folders, headers of image "
+        f"files), searched for in {sum(one.files for one in found)} files and streams "
+        f"({sum(one.size for one in found) / 1e6:.0f} MB): copies, tables, JSON, events, units, "
+        f"artefacts. **{len(leaked)} found.**"
+    )
+    return "\n".join([text, *(f"* {one}" for one in leaked)])

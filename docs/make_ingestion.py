@@ -1,0 +1,97 @@
+"""``python -m docs.make_ingestion``: the tables of ``docs/ingestion.md`` from the code itself."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import tasks.ingestion
+from data.files import write_whole
+from tasks.ingestion.findings import Code, Severity
+
+PAGE = Path(__file__).with_name("ingestion.md")
+ROOT = PAGE.parent.parent
+FOLDERS = ("data/readers", "tasks/ingestion")
+BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def codes() -> list[Code]:
+    """Every kind of finding, from the modules of ingestion, worst first."""
+    found: dict[str, Code] = {}
+    for module in pkgutil.walk_packages(tasks.ingestion.__path__, "tasks.ingestion."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, Code):
+                found[value.name] = value
+    order = list(Severity)
+    return sorted(found.values(), key=lambda code: (order.index(code.severity), code.name))
+
+
+def refusals() -> dict[str, tuple[str, str]]:
+    """Code, rule and remedy of every fault that readers and ingestion raise, from their source."""
+    found: dict[str, tuple[str, str]] = {}
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for code, rule, remedy in _faults(ast.parse(path.read_text())):
+                found.setdefault(code, (rule, remedy))
+    return dict(sorted(found.items()))
+
+
+def _faults(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        words = {word.arg: _text(word.value) for word in node.keywords}
+        if name.endswith("Fault") and words.get("code"):
+            yield words["code"], _text(node.args[0]) if node.args else "", words.get("remedy", "")
+
+
+def _text(node: ast.AST) -> str:
+    """A literal as text; what is filled in shows as ``…``."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
+    return ""
+
+
+def findings_table() -> str:
+    """The findings of guards, header, pairs, intake and data set."""
+    rows = [f"| `{one.name}` | {one.severity} | {one.meaning} | {one.remedy} |" for one in codes()]
+    return "\n".join(
+        ["| code | follows | what is wrong | what to do |", "|---|---|---|---|", *rows]
+    )
+
+
+def refusals_table() -> str:
+    """What is refused on reading or planning, as a rule that was broken."""
+    rows = [f"| `{code}` | {rule} | {remedy} |" for code, (rule, remedy) in refusals().items()]
+    return "\n".join(["| code | the rule that was broken | what to do |", "|---|---|---|", *rows])
+
+
+def figures() -> str:
+    """The benchmark pages of ingestion's guards, without their headings."""
+    parts = []
+    for name in ("ingestion_guards", "ingestion_identifiers"):
+        page = PAGE.parent / "benchmarks" / f"{name}.md"
+        if page.is_file():
+            parts.append(page.read_text().split("\n", 2)[2].strip())
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def rendered(text: str) -> str:
+    """The page with its blocks made anew."""
+    blocks = {"findings": findings_table, "refusals": refusals_table, "figures": figures}
+    return BLOCK.sub(lambda m: f"{m[1]}\n{blocks[m[2]]()}\n\n{m[3]}", text)
+
+
+if __name__ == "__main__":
+    write_whole(PAGE, rendered(PAGE.read_text()))
+    sys.stdout.write(f"{PAGE.name}: {len(codes())} findings, {len(refusals())} refusals\n")

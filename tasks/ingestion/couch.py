@@ -1,0 +1,71 @@
+"""A treatment couch that the body outline took for a part of the body."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.volume import Volume
+from tasks.ingestion.body import large_parts
+from tasks.ingestion.findings import Code, Severity
+from tasks.ingestion.params import BodyParams
+
+COUCH = Code(
+    "couch-in-body",
+    Severity.REPAIR,
+    "the couch was outlined as body and was cut off behind the back",
+)
+
+THICKEST_MM = 60.0
+"""Couch tops are thinner than this; trunks, legs and heads are thicker."""
+
+ALWAYS = 0.9
+"""A couch is there in this part of the slices, at the same place."""
+
+WIDEST = 0.2
+"""The couch stands out beside the back by at least this part of the outline's width."""
+
+
+def without_couch(mask: Volume, params: BodyParams) -> tuple[Volume, float]:
+    """The body mask cut off above a couch, and the couch's thickness [mm], 0 without one."""
+    y_mm = mask.grid.spacing_mm[1]
+    top, bottom = couch_rows(mask.array > 0, y_mm)
+    if top is None:
+        return mask, 0.0
+    body = mask.array > 0
+    body[:, top:] = False
+    body = large_parts(body, params.keep_fraction)
+    return mask.with_array(body.astype(np.uint8)), (bottom - top) * y_mm
+
+
+def couch_rows(body: NDArray[np.bool_], y_mm: float) -> tuple[int | None, int]:
+    """First row of a couch and the row behind it (Z, Y, X; y to the back); None: no couch.
+
+    Beside the back a couch is a plate: its lower face is flat, its thickness the same, its place
+    the same in all slices. Arms on the couch have a flat lower side too, but not an upper one.
+    """
+    present = body.any(axis=(1, 2))
+    if not present.any():
+        return None, 0
+    steady = body[present].mean(axis=0) >= ALWAYS
+    rows = np.flatnonzero(steady.any(axis=1))
+    if rows.size == 0:
+        return None, 0
+    last, depth = int(rows[-1]), steady.shape[0]
+    bottom = depth - 1 - steady[::-1].argmax(axis=0)
+    gap_above = np.array(
+        [_run(steady[: b + 1, x]) for x, b in enumerate(bottom)]
+    )  # height of the lowest piece of each column, voxels
+    wing = steady.any(axis=0) & (bottom >= last - 1) & (gap_above * y_mm <= THICKEST_MM)
+    if wing.sum() < max(3, WIDEST * steady.sum(axis=1).max()):
+        return None, 0
+    thick = gap_above[wing]
+    if np.ptp(np.percentile(thick, (10, 90))) > 1:
+        return None, 0
+    return last + 1 - int(np.ceil(np.median(thick))), last + 1
+
+
+def _run(column: NDArray[np.bool_]) -> int:
+    """Length of the run of True at the end of a column."""
+    gaps = np.flatnonzero(~column)
+    return int(column.size - 1 - gaps[-1]) if gaps.size else int(column.size)

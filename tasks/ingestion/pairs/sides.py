@@ -1,0 +1,146 @@
+"""Left and right, head and feet exchanged in one of two scans of a patient.
+
+No header shows it: voxels in the wrong order under a right header. But the CT, registered rigidly
+to the source, fits better as its mirror image than as itself, because organs are not symmetric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from data.itk import to_itk
+from data.volume import Grid, Modality, Volume
+from tasks.ingestion.findings import Code, Finding, Severity
+
+_REMEDY = "look at both scans; export the wrong one again, or release the pair if it is right"
+LEFT_RIGHT = Code(
+    "flipped-left-right",
+    Severity.QUARANTINE,
+    "the mirrored CT fits the source much better: left and right are exchanged in one of them",
+    _REMEDY,
+)
+HEAD_FEET = Code(
+    "flipped-head-feet",
+    Severity.QUARANTINE,
+    "the CT upside down fits the source much better: the slices of one of them are reversed",
+    _REMEDY,
+)
+
+CELL_MM = 8.0
+"""Both scans are compared in cells of this side."""
+
+BETTER = 1.3
+"""Ratio of mutual information from which the mirrored CT is the right one."""
+
+LEAST = 0.12
+"""Mutual information [nats] below which no fit is believed."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Mutual information [nats] of source and CT after rigid registration.
+
+    Parameters
+    ----------
+    straight, mirrored, reversed_
+        Of the CT as it is, with left and right exchanged, with head and feet exchanged.
+    """
+
+    straight: float
+    mirrored: float
+    reversed_: float
+
+
+def fits(source: Volume, body: Volume, ct: Volume) -> Fits:
+    """Register the CT and its mirror images to the source, coarsely."""
+    fixed, mask = _coarse(source), _coarse(body)
+    moving = _coarse(ct)
+    turned = (_turned(moving, 2), _turned(moving, 0))
+    return Fits(*(_fit(fixed, mask, one) for one in (moving, *turned)))
+
+
+def side_findings(found: Fits) -> list[Finding]:
+    """Whether a mirror image fits better than the CT as it is."""
+    best = max(found.mirrored, found.reversed_)
+    if best < LEAST or best < BETTER * found.straight:
+        return []
+    code = LEFT_RIGHT if found.mirrored >= found.reversed_ else HEAD_FEET
+    sentence = f"mutual information {best:.2f} turned over, {found.straight:.2f} as it is"
+    return [code.found(sentence)]
+
+
+def _coarse(volume: Volume) -> Volume:
+    """The volume in cells of about ``CELL_MM``, averaged; CT and CBCT between air and bone."""
+    array = volume.array.astype(np.float32)
+    if volume.modality in (Modality.CT, Modality.CBCT):
+        array = np.clip(array, -1000, 1000)
+    every = [max(1, round(CELL_MM / step)) for step in volume.grid.spacing_mm]
+    shape = [size // step for size, step in zip(array.shape, every, strict=True)]
+    for axis, (size, step) in enumerate(zip(shape, every, strict=True)):
+        cut = np.take(array, range(size * step), axis=axis)
+        cut = np.moveaxis(cut, axis, 0).reshape(size, step, *np.delete(cut.shape, axis))
+        array = np.moveaxis(cut.mean(axis=1), 0, axis)
+    spacing = [step * count for step, count in zip(volume.grid.spacing_mm, every, strict=True)]
+    first = volume.grid.points((np.asarray(every) - 1) / 2)
+    grid = Grid(array.shape, tuple(spacing), tuple(float(v) for v in first))  # type: ignore[arg-type]
+    return Volume(np.ascontiguousarray(array), grid, volume.modality)
+
+
+def _turned(volume: Volume, axis: int) -> Volume:
+    return volume.with_array(np.ascontiguousarray(np.flip(volume.array, axis)))
+
+
+def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
+    """Mutual information [nats] from the better start: as placed, or middle over middle.
+
+    The information counts by the part of the body over which the moving image lies: over a small
+    overlap anything fits.
+    """
+    a, b = to_itk(fixed), to_itk(moving)
+    inside = sitk.Cast(to_itk(mask) > 0.5, sitk.sitkUInt8)
+    body = fixed.grid.points(np.argwhere(mask.array > 0.5))
+    middle = body.mean(axis=0)[::-1]
+    as_placed = sitk.Euler3DTransform()
+    as_placed.SetCenter([float(v) for v in middle])
+    over_each_other = sitk.CenteredTransformInitializer(
+        a, b, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+    )
+    starts = (as_placed, sitk.Euler3DTransform(over_each_other))
+    return max(
+        _registered(a, b, inside, start) * _covered(body, start, moving.grid) for start in starts
+    )
+
+
+def _covered(body_mm: NDArray[np.float64], transform: sitk.Euler3DTransform, grid: Grid) -> float:
+    """Part of the points (z, y, x) that the transform brings into the grid."""
+    matrix = np.asarray(transform.GetMatrix()).reshape(3, 3)
+    centre = np.asarray(transform.GetCenter())
+    moved = (body_mm[:, ::-1] - centre) @ matrix.T + centre + transform.GetTranslation()
+    index = grid.index(moved[:, ::-1])
+    inside = (index > -0.5) & (index < np.asarray(grid.shape) - 0.5)
+    return float(inside.all(axis=1).mean())
+
+
+def _registered(
+    fixed: sitk.Image, moving: sitk.Image, inside: sitk.Image, transform: sitk.Transform
+) -> float:
+    """Mutual information [nats] after the rigid registration that changes ``transform``."""
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(24)
+    method.SetMetricFixedMask(inside)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.2, 40, relaxationFactor=0.6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([1.0, 0.0])
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError:  # too little overlap for a histogram
+        return 0.0
+    return -float(method.GetMetricValue())
