@@ -23,7 +23,7 @@ from tasks.training.plugins import build_composition, build_network
 from tasks.training.step import seams_of
 
 TWO_PASS = {
-    "finite_difference_gradient", "flooding", "surrogate_sharpness", "nested_co_teaching",
+    "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
     "gradient_norm", "early_learning", "jacobian_nuclear_norm",
 }  # fmt: skip
 """By construction: another forward pass, most of them another backward pass too."""
