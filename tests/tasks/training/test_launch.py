@@ -58,6 +58,7 @@ def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order,
     assert "b_mr" in caught.value.got
 
 
+@pytest.mark.slow
 def test_what_needs_whole_batches_is_not_divided_silently(order, monkeypatch):
     arguments = order(regularizers=[{"name": "gradient_norm", "weight": 0.01}])
     monkeypatch.setenv(VARIABLE, "2")
