@@ -21,11 +21,11 @@ from tasks.training.board import board
 from tasks.training.cases import ARRAYS, Case, open_case
 from tasks.training.chunks import ChunkCache
 from tasks.training.contracts import Network
-from tasks.training.loop import ALONE, Loop
+from tasks.training.loop import Loop
 from tasks.training.params import Task, TrainingParams
 from tasks.training.patches import PatchSampler, PatchShape
 from tasks.training.plugins import build_composition, build_network
-from tasks.training.team import Team
+from tasks.training.team import Team, present
 from tasks.training.validation import Validation
 
 
@@ -47,7 +47,7 @@ def fit(
 
     ``remarks.json`` is written too where the run was not quite what the params say. Killed at any
     moment and called again with the same ``scratch`` it ends with the same bytes (CPU, same
-    number of threads).
+    number of threads). In a team of processes the first one writes.
 
     Parameters
     ----------
@@ -65,28 +65,7 @@ def fit(
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
     """
-    fit_as(
-        ALONE, out=out, scratch=scratch, task=task, fold=fold, seed=seed, params=params,
-        split=split, regions=regions, weights=weights, start=start, **files,
-    )  # fmt: skip
-
-
-def fit_as(
-    team: Team,
-    *,
-    out: Path,
-    scratch: Path,
-    task: Task,
-    fold: int,
-    seed: int,
-    params: Mapping[str, Any],
-    split: Mapping[str, Any],
-    regions: Mapping[str, str],
-    weights: Mapping[str, float] | None = None,
-    start: Path | None = None,
-    **files: Path,
-) -> None:
-    """The same as one of the processes that share a run; the first one writes."""
+    team = present()
     recipe = TrainingParams.model_validate(params, strict=False).of_task(task)
     scaling = recipe.recipe(task).source_scaling
     names = sorted({*split["train"], *split["validation"]})

@@ -23,9 +23,8 @@ from data.faults import Fault, MachineFault
 from data.files import canonical_json, write_whole
 from tasks.events import VARIABLE as EVENTS
 from tasks.threads import apply_limits
-from tasks.training.fit import fit, fit_as
-from tasks.training.params import Task
-from tasks.training.team import Team, join
+from tasks.training.fit import fit
+from tasks.training.team import join
 
 VARIABLE = "SYNTHCT_TRAINING_PROCESSES"
 """Processes that train one network together, each on a GPU of its own where there are as many.
@@ -35,37 +34,19 @@ two processes make the network that one makes, to rounding."""
 FAULT, POLL_S = "fault.json", 0.05
 
 
-def train(
-    *,
-    out: Path,
-    scratch: Path,
-    task: Task,
-    fold: int,
-    seed: int,
-    params: Mapping[str, Any],
-    split: Mapping[str, Any],
-    regions: Mapping[str, str],
-    weights: Mapping[str, float] | None = None,
-    **files: Path,
-) -> None:
+def train(*, scratch: Path, **order: Any) -> None:
     """Unit: :func:`tasks.training.fit.fit`, in as many processes as the environment says.
 
-    A child that fails stops the others; its fault is raised here.
+    Takes what ``fit`` takes. A child that fails stops the others; its fault is raised here.
     """
-    values: dict[str, Any] = {
-        "task": task,
-        "fold": fold,
-        "seed": seed,
-        "params": params,
-        "split": split,
-    }
-    values |= {"regions": regions, "weights": weights}
-    paths = {"out": out, "scratch": scratch, **files}
-    count = _processes(str(params["device"]))
+    order["scratch"] = scratch
+    count = _processes(str(order["params"]["device"]))
     if count == 0:
-        fit(**values, **paths)  # type: ignore[arg-type]
-    else:
-        _in_children(count, values, paths)
+        fit(**order)
+        return
+    paths = {name: value for name, value in order.items() if isinstance(value, Path)}
+    values = {name: value for name, value in order.items() if name not in paths}
+    _in_children(count, values, paths)
 
 
 def _processes(device: str) -> int:
@@ -145,13 +126,13 @@ def main(order_file: Path) -> int:
     """Train as one of the team that the order names; a fault goes into a file beside it."""
     order = json.loads(order_file.read_text())
     apply_limits(order["threads"])
-    values, paths = order["values"], {name: Path(path) for name, path in order["paths"].items()}
-    team = Team()
+    values: dict[str, Any] = order["values"]
+    paths: dict[str, Any] = {name: Path(path) for name, path in order["paths"].items()}
     try:
         if order["count"] > 1:
             device = "cuda" if _on_gpu(values["params"]["device"]) else "cpu"
-            team = join(order["rank"], order["count"], Path(order["meeting"]), device)
-        fit_as(team, **values, **paths)  # type: ignore[arg-type]
+            join(order["rank"], order["count"], Path(order["meeting"]), device)
+        fit(**values, **paths)
     except Fault as fault:
         return _tell(fault, order_file)
     except Exception as error:  # noqa: BLE001 - the parent tells it

@@ -78,6 +78,14 @@ def weight_of(part: Batch, whole: Batch) -> float:
     return len(part.source) / len(whole.source)
 
 
+def present() -> Team:
+    """The team that this process has joined, or itself alone."""
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return Team()
+    return Team(group.get_rank(), group.get_world_size())
+
+
 def join(rank: int, size: int, meeting: Path, device: str) -> Team:
     """Enter the team whose processes meet at a file; loopback only."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
