@@ -261,7 +261,8 @@ def execute(order: Order) -> dict[str, Any]:
                 out.mkdir()
                 write_whole(out / _FAULT, canonical_json(fault.as_json()))
         order.units.publish(order.key, out)
-    shutil.rmtree(scratch, ignore_errors=True)
+    if not excluded:  # what an excluded unit left behind (a checkpoint) helps to find out why
+        shutil.rmtree(scratch, ignore_errors=True)
     return {
         "seconds": round(time.monotonic() - started, 2),
         "reused": False,

@@ -52,8 +52,9 @@ class ImpactSynth:
 
     References
     ----------
-    Boussot, Hémon, Nunes & Dillenseger, Why Registration Quality Matters: Enhancing sCT
-    Synthesis with IMPACT-Based Registration, arXiv:2510.21358.
+    Why Registration Quality Matters: Enhancing sCT Synthesis with IMPACT-Based Registration
+    (paper 49 of the catalogue); after Boussot, Hémon, Nunes, Dowling, Rouzé, Lafond, Barateau &
+    Dillenseger, IMPACT, arXiv:2503.24121.
     """  # noqa: D205
 
     network: str = ""

@@ -34,8 +34,8 @@ class MultipleContrast:
 
     References
     ----------
-    GLFC: Unified Global-Local Feature and Contrast Learning with Mamba-Enhanced UNet for
-    Synthetic CT Generation from CBCT, arXiv:2501.02992.
+    Zhou, Wu, Zhao, Chen, Zhang & Wang, GLFC: Unified Global-Local Feature and Contrast Learning
+    with Mamba-Enhanced UNet for Synthetic CT Generation from CBCT, arXiv:2501.02992.
     """  # noqa: D400
 
     windows_hu: tuple[tuple[float, float], ...] = ((-160.0, 240.0), (240.0, 3071.0))

@@ -46,8 +46,9 @@ class StructureCompleteness:
 
     References
     ----------
-    Are Pixel-Wise Metrics Reliable for Sparse-View Computed Tomography Reconstruction? (CARE),
-    arXiv:2506.02093; skeletons after Shit et al., clDice, CVPR 2021.
+    Lin, Li, Zhuang, Chen, Cai, Ding, Yuille & Zhou, Are Pixel-Wise Metrics Reliable for
+    Sparse-View Computed Tomography Reconstruction? (CARE), arXiv:2506.02093; skeletons
+    after Shit et al., clDice, CVPR 2021.
     """
 
     windows_hu: tuple[tuple[float, float], ...] = ((200.0, 4000.0), (-950.0, -400.0))

@@ -14,26 +14,27 @@ from tasks.networks.blocks import initialise, require_options, two_convs
 from tasks.networks.layers import Activation, Norm
 from tasks.networks.selective_scan import MambaBlock
 
-LEVELS = 5
-"""Resolutions of the U-Net."""
-
 
 @NETWORKS.register("me_unet")
 @dataclass(frozen=True)
 class MEUNet:
-    """2.5-D U-Net with Mamba blocks in its skip connections and a tanh output.
+    """2.5-D U-Net of high resolution with Mamba blocks in its skip connections, tanh output.
 
     Convolutions see the neighbourhood; what a skip connection carries to the decoder is first
     read as a sequence of voxels by selective state-space scans, row after row, so that each
     voxel knows all before it, at a cost that is linear in their number. With ``both_ways`` a
-    second block reads backwards. The scans are plain torch (``selective_scan``).
+    second block reads backwards. An adaptation: the paper reads in four directions at once, and
+    a slice alone. The scans are plain torch (``selective_scan``). As in the paper only two
+    down-samplings are between the finest and the coarsest of ``levels`` = 3 resolutions.
 
     Parameters
     ----------
     slices
         Neighbouring slices that enter as channels; odd.
     width
-        Channels of the finest level, a multiple of 8; they double down to 16 times that.
+        Channels of the finest level, a multiple of 8; they double from level to level.
+    levels
+        Resolutions.
     norm
         ``batch``, ``instance`` or ``group``.
     activation
@@ -43,24 +44,25 @@ class MEUNet:
     expansion
         Channels of a scan as a multiple of those of the skip connection.
     finest
-        First level whose skip connection is scanned, 0 to 3; at full size a scan holds
-        ``expansion * states`` numbers for each voxel and channel.
+        First level whose skip connection is scanned; 0 is the finest. A scan holds
+        ``expansion * states`` numbers for each voxel and channel while it runs.
     both_ways
         Also read backwards.
 
     References
     ----------
-    GLFC: Unified Global-Local Feature and Contrast Learning with Mamba-Enhanced UNet for
-    Synthetic CT Generation from CBCT, arXiv:2501.02992.
+    Zhou, Wu, Zhao, Chen, Zhang & Wang, GLFC: Unified Global-Local Feature and Contrast Learning
+    with Mamba-Enhanced UNet for Synthetic CT Generation from CBCT, arXiv:2501.02992.
     """
 
     slices: int = 5
     width: int = 32
+    levels: int = 3
     norm: Norm = "instance"
     activation: Activation = "leaky_relu"
     states: int = 8
     expansion: int = 1
-    finest: int = 1
+    finest: int = 0
     both_ways: bool = False
 
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
@@ -72,13 +74,15 @@ class MEUNet:
         for name in ("states", "expansion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.finest < LEVELS - 1:
-            raise ValueError(f"finest must be in [0, {LEVELS - 2}], got {self.finest}")
+        if self.levels < 2:
+            raise ValueError(f"levels must be at least 2, got {self.levels}")
+        if not 0 <= self.finest < self.levels - 1:
+            raise ValueError(f"finest must be in [0, {self.levels - 2}], got {self.finest}")
 
     @property
     def divisor(self) -> int:
         """Y and X must be multiples of this."""
-        return 1 << (LEVELS - 1)
+        return 1 << (self.levels - 1)
 
     def build(self) -> nn.Module:
         """A module (B, slices, Y, X) -> (B, 1, Y, X), Y and X multiples of ``divisor``."""
@@ -110,7 +114,7 @@ class MEUNetModule(nn.Module):
     def __init__(self, options: MEUNet) -> None:
         super().__init__()
         kind = options.norm, options.activation
-        sizes = [options.width << level for level in range(LEVELS)]
+        sizes = [options.width << level for level in range(options.levels)]
         self.down, self.skips = nn.ModuleList(), nn.ModuleList()
         self.rise, self.up = nn.ModuleList(), nn.ModuleList()
         for level, size in enumerate(sizes):
@@ -119,7 +123,7 @@ class MEUNetModule(nn.Module):
         for level, size in enumerate(sizes[:-1]):
             scanned = level >= options.finest
             self.skips.append(Scanned(options, size) if scanned else nn.Identity())
-        for level in range(LEVELS - 2, -1, -1):
+        for level in range(options.levels - 2, -1, -1):
             self.rise.append(nn.ConvTranspose2d(sizes[level + 1], sizes[level], 2, stride=2))
             self.up.append(two_convs(2, 2 * sizes[level], sizes[level], sizes[level], *kind))
         self.head = nn.Conv2d(options.width, 1, 3, padding=1)

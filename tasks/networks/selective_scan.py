@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 LONGEST = 20
 """Doublings of an exported scan: sequences of up to 2^20 tokens, 1024 x 1024 voxels."""
@@ -91,8 +92,13 @@ class MambaBlock(nn.Module):
         """(B, L, channels), the same shape back."""
         x, gate = self.enter(self.norm(tokens)).chunk(2, dim=-1)
         x = functional.pad(x.transpose(1, 2), (CONVOLUTION - 1, 0))
-        x = functional.silu(self.mix(x))
-        y = self._scan(_exact(x)).to(gate.dtype).transpose(1, 2) * functional.silu(gate)
+        x = _exact(functional.silu(self.mix(x)))
+        if self.training and torch.is_grad_enabled():
+            # The doublings would be kept for the backward pass, twice log2(L) of them.
+            scanned = checkpoint(self._scan, x, use_reentrant=False, preserve_rng_state=False)
+        else:
+            scanned = self._scan(x)
+        y = scanned.to(gate.dtype).transpose(1, 2) * functional.silu(gate)
         out: Tensor = tokens + self.leave(y)
         return out
 

@@ -76,6 +76,7 @@ class NestedCoTeaching(NestedDropout):
 
     paper: ClassVar[int | None] = 217
     incompatible: ClassVar[frozenset[str]] = frozenset({"nested_dropout", "jacobian_nuclear_norm"})
+    whole_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from data.faults import UsageFault
 from tasks.losses import LOSSES
@@ -46,8 +47,17 @@ def _faults(params: TrainingParams) -> Iterator[str]:
     yield from _patch_faults(params, network)
     with torch.device("meta"):  # shapes and names alone: nothing is drawn
         model = network.build()
-    for where, _, regularizer in regularizers:
-        yield from (f"{where}: {fault}" for fault in regularizer.faults(model))
+    for where, entry, regularizer in regularizers:
+        faults = regularizer.faults(model)
+        yield from (f"{where}: {fault}" for fault in faults)
+        hooked = params.compile and not faults and _hooks(regularizer, model)
+        if hooked:
+            yield f"{where}: {entry.name!r} acts inside the network, which compile: true closes"
+
+
+def _hooks(regularizer: Regularizer, model: nn.Module) -> bool:
+    """Whether it reads or perturbs layers."""
+    return bool(regularizer.collects(model) or regularizer.hides(model))
 
 
 def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) -> Iterator[str]:

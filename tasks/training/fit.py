@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from data.faults import MachineFault
-from data.files import write_whole
+from data.files import canonical_json, write_whole
 from data.tables import write_table
 from tasks.prediction.description import ModelDescription
 from tasks.randomness import derive_seed
@@ -25,6 +25,7 @@ from tasks.training.loop import Loop
 from tasks.training.params import Task, TrainingParams
 from tasks.training.patches import PatchSampler, PatchShape
 from tasks.training.plugins import build_composition, build_network
+from tasks.training.team import Team, present
 from tasks.training.validation import Validation
 
 
@@ -39,12 +40,14 @@ def fit(
     split: Mapping[str, Any],
     regions: Mapping[str, str],
     weights: Mapping[str, float] | None = None,
+    start: Path | None = None,
     **files: Path,
 ) -> None:
     """Train, and write ``weights.safetensors``, ``model.json`` and ``history.csv`` into ``out``.
 
-    Killed at any moment and called again with the same ``scratch`` it ends with the same bytes
-    (CPU, same number of threads).
+    ``remarks.json`` is written too where the run was not quite what the params say. Killed at any
+    moment and called again with the same ``scratch`` it ends with the same bytes (CPU, same
+    number of threads). In a team of processes the first one writes.
 
     Parameters
     ----------
@@ -56,10 +59,13 @@ def fit(
         Region by case.
     weights
         How often a training case is drawn relative to the others, where that is not 1.
+    start
+        Weights to go on from; they are kept where no later ones validate better.
     files
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
     """
+    team = present()
     recipe = TrainingParams.model_validate(params, strict=False).of_task(task)
     scaling = recipe.recipe(task).source_scaling
     names = sorted({*split["train"], *split["validation"]})
@@ -73,8 +79,14 @@ def fit(
     description = _describe(recipe, task, fold, network, split, cases)
     train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
     with torch.random.fork_rng(devices=[]):
-        loop = _loop(recipe, description, seed, network, train, held, scratch, weights or {})
+        loop = _loop(
+            recipe, description, seed, network, train, held, scratch, weights or {}, start, team
+        )
         loop.run()
+    if not team.leads:
+        return
+    if loop.progress.remarks:
+        write_whole(out / "remarks.json", canonical_json(loop.progress.remarks))
     write_whole(out / "weights.safetensors", _weights(loop))
     columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
     write_table(out / "history.csv", columns, loop.progress.history)
@@ -91,6 +103,8 @@ def _loop(
     held: Sequence[Case],
     scratch: Path,
     weights: Mapping[str, float],
+    start: Path | None,
+    team: Team,
 ) -> Loop:
     unit = f"{description.task}_fold{description.fold}"
     torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
@@ -106,10 +120,13 @@ def _loop(
         flips=params.flips,
         weights=weights,
     )
+    model = network.build()
+    if start is not None:
+        model.load_state_dict(load_file(start))
     return Loop(
         unit=unit,
         params=params,
-        model=network.build(),
+        model=model,
         composition=build_composition(params),
         sampler=sampler,
         held_back=replace(sampler, cases=held, stream="validation", flips=()),
@@ -117,7 +134,9 @@ def _loop(
         seed=derive_seed(seed, "training", unit),
         device=_device(params.device),
         scratch=scratch,
-        watch=board(unit),
+        watch=board(unit) if team.leads else [],
+        team=team,
+        judge_first=start is not None,
     )
 
 

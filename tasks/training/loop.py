@@ -6,23 +6,25 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from data.faults import DataFault
 from tasks.events import emit
 from tasks.randomness import derive_seed
 from tasks.training.checkpoint import load_checkpoint, save_checkpoint
-from tasks.training.compose import Composition, Evaluated
+from tasks.training.compose import Composition
 from tasks.training.contracts import Batch
+from tasks.training.descent import Descent
 from tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
 from tasks.training.params import TrainingParams
 from tasks.training.patches import PatchSampler, ahead
+from tasks.training.progress import Progress
 from tasks.training.step import Step
+from tasks.training.team import Team, on
 from tasks.training.validation import Validation
 
 EVENT_PERIOD_S = 1.0
@@ -36,18 +38,7 @@ class Watcher(Protocol):
         """Take numbers by name after step ``step`` (from 1)."""
 
 
-@dataclass
-class Progress:
-    """How far a run has come: everything a checkpoint holds besides weights."""
-
-    step: int = 0
-    """Steps done."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Terms summed since the last row of the history."""
-    summed: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_mae_hu: float = math.inf
-    best_step: int = 0
+ALONE = Team()
 
 
 class Loop:
@@ -63,6 +54,10 @@ class Loop:
         Folder of the checkpoint; it survives a kill.
     watch
         Told the numbers of every ``history_every`` steps.
+    team
+        The processes that share the run.
+    judge_first
+        Also validate the weights that the run starts with.
     """
 
     def __init__(
@@ -79,6 +74,8 @@ class Loop:
         device: torch.device,
         scratch: Path,
         watch: Sequence[Watcher] = (),
+        team: Team = ALONE,
+        judge_first: bool = False,
     ) -> None:
         self.unit, self.params, self.seed, self.device = unit, params, seed, device
         self.model = model.to(device).train()
@@ -88,6 +85,7 @@ class Loop:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.composition, self.sampler, self.held_back = composition, sampler, held_back
         self.validation, self.scratch, self.watch = validation, scratch, tuple(watch)
+        self.compiled = torch.compile(self.model) if params.compile else self.model
         self.optimizer = make_optimizer(self.model, params.optimizer)
         decay = params.optimizer.ema_decay
         self.average = MovingAverage(self.model, decay) if decay else None
@@ -96,25 +94,35 @@ class Loop:
         voxels = sum(int(case.body.sum()) for case in sampler.cases)
         seen = params.batch * math.prod(sampler.shape.size)
         self.steps_per_epoch = max(1, round(voxels / seen))
+        self.team, self.judge_first = team, judge_first
+        self.descent = Descent(
+            unit, self.model, composition, self.optimizer, device, team, self.progress
+        )
+        if team.size > 1:
+            self.descent.check_team(params.batch)
 
     def run(self) -> None:
         """Train to the end, from the checkpoint if there is one."""
         self._resume()
+        if self.judge_first and self.team.leads and not self.best:
+            self._validate()
         first, started, told = self.progress.step, time.monotonic(), 0.0
         steps = range(first, self.params.steps)
         for number, batch in zip(steps, ahead(self.sampler.batch, steps), strict=True):
-            terms = self._step(number, self._moved(batch))
+            terms = self._step(number, on(batch, self.device))
             self.progress.step = number + 1
             row = self._record(terms)
             now = time.monotonic()
-            if now - told >= EVENT_PERIOD_S or number + 1 == self.params.steps:
+            if self.team.leads and (
+                now - told >= EVENT_PERIOD_S or number + 1 == self.params.steps
+            ):
                 rate = (number + 1 - first) / (now - started)
                 self._tell(terms, rate)
                 told = now
             if row:
                 for watcher in self.watch:
                     watcher(number + 1, row)
-            if (number + 1) % self.params.checkpoint_every == 0:
+            if self.team.leads and (number + 1) % self.params.checkpoint_every == 0:
                 save_checkpoint(self.scratch, self._state())
 
     @property
@@ -127,19 +135,16 @@ class Loop:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"
         ):
-            out: Tensor = model(source.to(self.device))
+            run = self.compiled if model is self.model else model
+            out: Tensor = run(source.to(self.device))
         return out
 
     def _step(self, number: int, batch: Batch) -> dict[str, float]:
         step = self._begin(number, batch)
         step = self.composition.perturb(step)
-        evaluated = self.composition.evaluate(step)
-        self._require_finite(evaluated, batch)
         for group in self.optimizer.param_groups:
             group["lr"] = step.learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
-        evaluated.value.backward()  # type: ignore[no-untyped-call]
-        step = evaluated.step
+        values, step = self.descent.gradients(step)
         self.composition.gradient(replace(step, objective=lambda: self._again(step)))
         if self.params.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.params.optimizer.clip_norm)
@@ -147,8 +152,7 @@ class Loop:
         self.composition.project(step)
         if self.average:
             self.average.update(self.model, number)
-        values = {label: float(term.detach()) for label, term in evaluated.terms.items()}
-        return {"objective": float(evaluated.value.detach()), **values}
+        return values
 
     def _begin(self, number: int, batch: Batch) -> Step:
         seed = derive_seed(self.seed, self.unit, "step", str(number))
@@ -161,7 +165,7 @@ class Loop:
             seed=seed,
             run=self._seeded_run(seed),
             objective=_nothing_yet,
-            validation=lambda: self._moved(self.held_back.batch(number)),
+            validation=lambda: on(self.held_back.batch(number), self.device),
             learning_rate=learning_rate(number, self.params.steps, self.params.optimizer),
         )
         if number == 0:
@@ -180,19 +184,6 @@ class Loop:
     def _again(self, step: Step) -> Tensor:
         return self.composition.evaluate(step, again=True).value
 
-    def _require_finite(self, evaluated: Evaluated, batch: Batch) -> None:
-        if torch.isfinite(evaluated.value):
-            return
-        bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
-        raise DataFault(
-            "the training loss stays finite",
-            where=f"{self.unit} at step {self.progress.step + 1}",
-            got=f"{', '.join(bad) or 'their sum'} not finite on cases "
-            f"{', '.join(sorted(set(batch.cases)))}",
-            remedy="look at those scans, or lower learning_rate or the weights of the terms",
-            code="loss-not-finite",
-        )
-
     def _record(self, terms: dict[str, float]) -> dict[str, float]:
         """Sum up; at the end of an interval a row of the history, which comes back."""
         done = self.progress
@@ -205,7 +196,7 @@ class Loop:
             return {}
         row = {label: total / done.summed for label, total in done.sums.items()}
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        if validate:
+        if validate and self.team.leads:
             row["validation_mae_hu"] = self._validate()
         done.history.append({"step": done.step, **row})
         done.sums, done.summed = {}, 0
@@ -233,16 +224,6 @@ class Loop:
             best_validation_mae_hu=best if math.isfinite(best) else None,
         )
 
-    def _moved(self, batch: Batch) -> Batch:
-        if self.device.type == "cpu":
-            return batch
-        return replace(
-            batch,
-            source=batch.source.to(self.device),
-            target=batch.target.to(self.device),
-            mask=batch.mask.to(self.device),
-        )
-
     def _state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
@@ -263,7 +244,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.composition.restore(state["composition"])
         self.best = state["best"]
-        self.progress = Progress(**state["progress"])
+        vars(self.progress).update(state["progress"])
         emit("note", stage="training", text=f"{self.unit}: resumed at step {self.progress.step}")
 
 

@@ -31,7 +31,7 @@ def learning_rate(step: int, total: int, params: OptimizerParams) -> float:
     [0.8, 0.8, 0.4, 0.2]
     """
     if params.schedule == "halving":
-        return params.learning_rate * 0.5 ** (step // params.halve_every)
+        return params.learning_rate * params.halving ** (step // params.halve_every)
     rising = params.warm_up * total if params.schedule == "one_cycle" else 0.0
     if step < rising:
         return params.learning_rate * (step + 1) / (rising + 1)

@@ -10,6 +10,7 @@ from tasks.prediction.description import SourceScaling, TargetScaling
 from tasks.section import Section
 
 Task = Literal["mr", "cbct"]
+Region = Literal["head-neck", "thorax", "abdomen", "other"]
 
 
 class PlugIn(Section):
@@ -80,12 +81,25 @@ class OptimizerParams(Section):
     up over the first ``warm_up`` of the run, then cosine to 0."""
     halve_every: int = Field(25_000, ge=1)
     """Steps between two halvings."""
+    halving: float = Field(0.5, gt=0, le=1)
+    """What the learning rate is multiplied by each time."""
     warm_up: float = Field(0.3, ge=0, lt=1)
     """Rising part of ``one_cycle``, as a fraction of the run."""
     clip_norm: float | None = Field(None, gt=0)
     """Largest length of the gradient; longer ones are scaled down. Null: no clipping."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
     """Validate and keep an exponential moving average of the weights. Null: the weights."""
+
+
+class FineTuneParams(Section):
+    """Training goes on with the cases of one region, from the weights of all regions."""
+
+    region: Region
+    """Whose networks these are: patients of other regions are no longer validated nor tested."""
+    steps: int = Field(20_000, ge=1)
+    """Optimizer steps after the joint training."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """At its highest; the schedule is the optimizer's, anew."""
 
 
 class TrainingParams(Section):
@@ -125,12 +139,18 @@ class TrainingParams(Section):
     """Optimizer steps of each network."""
     batch: int = Field(32, ge=1)
     """Patches per step."""
+    fine_tune: FineTuneParams | None = None
+    """Go on with one region. The joint networks are the same units with or without it: several
+    workspaces, one a region, share them. Null: one network for all regions."""
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
     """In-plane axes along which patches are flipped with probability one half."""
     optimizer: OptimizerParams = OptimizerParams()
     """Optimizer and its schedule."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass; weights and losses are always float32."""
+    compile: bool = False
+    """``torch.compile``: a minute or so up front, then faster steps; not with regularizers that
+    read or perturb layers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA where there is one."""
 
@@ -156,6 +176,19 @@ class TrainingParams(Section):
     def of_task(self, task: Task) -> TrainingParams:
         """The same params with what is particular to this source filled in."""
         return self.model_copy(update={"steps": self.recipe(task).steps or self.steps})
+
+    def tuning(self) -> TrainingParams:
+        """The params of the steps that fine-tune."""
+        assert self.fine_tune is not None
+        rate = {"learning_rate": self.fine_tune.learning_rate}
+        return self.model_copy(
+            update={
+                "steps": self.fine_tune.steps,
+                "optimizer": self.optimizer.model_copy(update=rate),
+                "mr": self.mr.model_copy(update={"steps": None}),
+                "cbct": self.cbct.model_copy(update={"steps": None}),
+            }
+        )
 
     def recipe(self, task: Task) -> SourceRecipe:
         """What is particular to this source."""

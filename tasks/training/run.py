@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from tasks.events import emit
 from tasks.stage import StageContext, Unit, build_out, run_units
 from tasks.training.cases import ARRAYS
 from tasks.training.check import check
-from tasks.training.fit import fit
 from tasks.training.folds import CaseFacts, Fold, make_folds
+from tasks.training.launch import train
 from tasks.training.params import Task, TrainingParams
 from tasks.training.plugins import plugin_modules
 
-STAGE = "training"
+STAGE, JOINT, WEIGHTS = "training", "joint", "weights.safetensors"
 
-UNUSED_BY_A_UNIT = {"tasks", "folds", "use_suspect", "suspect_weight", "smallest_training"}
+UNUSED_BY_A_UNIT = {
+    "tasks", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
+}  # fmt: skip
 """Params that decide which units there are; changing them retrains no unit that stays."""
 
 
@@ -27,11 +30,12 @@ def run(context: StageContext, params: TrainingParams) -> None:
     """Networks were trained to predict CT from each source in cross-validation over patients.
 
     Writes ``TASK_foldK/`` (``weights.safetensors``, ``model.json``, ``history.csv``) and
-    ``folds.json``.
+    ``folds.json``; with ``fine_tune`` those are the networks of one region, and those of all
+    regions that they went on from are in ``joint/``.
     """
     check(params)
     registered = context.artefact("registration")
-    units: list[Unit] = []
+    plans: list[Plan] = []
     folds: dict[str, list[dict[str, Any]]] = {}
     unfit: list[dict[str, str]] = []
     for task in params.tasks:
@@ -46,15 +50,59 @@ def run(context: StageContext, params: TrainingParams) -> None:
             validation_fraction=params.validation_fraction,
             smallest_training=params.smallest_training,
         )
-        folds[task] = [fold.as_json() for fold in made]
         _tell(task, made, params)
-        units += [
-            _unit(context, registered, task, number, fold, cases, params)
-            for number, fold in enumerate(made)
-        ]
+        plans += [Plan(task, number, fold, cases) for number, fold in enumerate(made)]
+    joint = [_unit(context, registered, plan, params) for plan in plans]
     with build_out(context, STAGE) as out:
+        units = joint
+        if params.fine_tune is not None:
+            (out / JOINT).mkdir()
+            good = run_units(context, STAGE, out / JOINT, joint)
+            plans, missing = _of_region(plans, params.fine_tune.region)
+            unfit += missing
+            units = [
+                _unit(context, registered, plan, params.tuning(), out / JOINT / plan.name)
+                for plan in plans
+                if plan.name in good
+            ]
+        for plan in plans:
+            folds.setdefault(plan.task, []).append(plan.fold.as_json())
         write_whole(out / "folds.json", canonical_json(folds))
         run_units(context, STAGE, out, units, also_excluded=unfit)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One network to train."""
+
+    task: Task
+    number: int
+    fold: Fold
+    cases: Sequence[CaseFacts]
+
+    @property
+    def name(self) -> str:
+        """Of its unit."""
+        return f"{self.task}_fold{self.number}"
+
+
+def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dict[str, str]]]:
+    """The same folds with the cases of one region, and those that have none to learn from."""
+    kept, unfit = [], []
+    for plan in plans:
+        there = {fact.case for fact in plan.cases if fact.region == region}
+        train, validation, test = (
+            tuple(case for case in cases if case in there)
+            for cases in (plan.fold.train, plan.fold.validation, plan.fold.test)
+        )
+        held_out = plan.fold.held_out if validation else "slab"
+        if held_out == "slab":
+            validation = train
+        if train:
+            kept.append(replace(plan, fold=Fold(train, validation, test, held_out)))
+        else:
+            unfit.append(_none_of(region, plan.name))
+    return kept, unfit
 
 
 def usable_cases(registered: Path, task: Task, params: TrainingParams) -> list[CaseFacts]:
@@ -71,27 +119,29 @@ def usable_cases(registered: Path, task: Task, params: TrainingParams) -> list[C
 def _unit(
     context: StageContext,
     registered: Path,
-    task: Task,
-    number: int,
-    fold: Fold,
-    cases: Sequence[CaseFacts],
+    plan: Plan,
     params: TrainingParams,
+    start: Path | None = None,
 ) -> Unit:
+    task, fold = plan.task, plan.fold
     read = sorted({*fold.train, *fold.validation})
-    weights = drawing_weights(fold, cases, params)
+    weights = drawing_weights(fold, plan.cases, params)
+    inputs = {
+        f"{case}/{kind}": registered / case / f"{kind}.zarr" for case in read for kind in ARRAYS
+    }
+    if start is not None:
+        inputs["start"] = start / WEIGHTS
     return Unit(
-        name=f"{task}_fold{number}",
-        function=fit,
-        inputs={
-            f"{case}/{kind}": registered / case / f"{kind}.zarr" for case in read for kind in ARRAYS
-        },
+        name=plan.name,
+        function=train,
+        inputs=inputs,
         arguments={
             "task": task,
-            "fold": number,
+            "fold": plan.number,
             "seed": context.seed,
             "params": params.model_dump(mode="json", exclude=unused_by_a_unit(task)),
             "split": fold.as_json(),
-            "regions": {fact.case: fact.region for fact in cases if fact.case in read},
+            "regions": {fact.case: fact.region for fact in plan.cases if fact.case in read},
             **({"weights": weights} if weights else {}),
         },
         plugins=plugin_modules(params),
@@ -129,4 +179,15 @@ def _too_few(task: Task, cases: Sequence[CaseFacts]) -> dict[str, str]:
         "rule": "training needs registered pairs of at least two patients",
         "got": f"{len({fact.patient for fact in cases})} patients",
         "remedy": "add patients, look at registration's quality.csv, or take the task out",
+    }
+
+
+def _none_of(region: str, unit: str) -> dict[str, str]:
+    return {
+        "unit": unit,
+        "code": "region-absent",
+        "where": f"training.fine_tune.region: {region}",
+        "rule": "fine-tuning needs training patients of its region in every fold",
+        "got": "none",
+        "remedy": "add patients of this region, or train fewer folds",
     }

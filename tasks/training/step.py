@@ -105,6 +105,8 @@ class Regularizer:
     """Row of the catalogue of papers it comes from."""
     incompatible: ClassVar[frozenset[str]] = frozenset()
     """Names of regularizers it cannot be combined with."""
+    whole_batch: ClassVar[bool] = False
+    """Whether it must see all samples of a batch at once, so that no batch may be divided."""
 
     def faults(self, model: nn.Module) -> list[str]:
         """What keeps it from working with this network; empty when nothing does."""
@@ -181,6 +183,14 @@ def seams_of(cls: type[Regularizer]) -> tuple[str, ...]:
         for seam, moments in _SEAMS.items()
         if any(getattr(cls, moment) is not getattr(Regularizer, moment) for moment in moments)
     )
+
+
+def splits(cls: type[Regularizer]) -> bool:
+    """Whether a batch may be evaluated part by part under it.
+
+    What changes gradients evaluates the objective of the whole batch again.
+    """
+    return not cls.whole_batch and "gradient" not in seams_of(cls)
 
 
 def missing_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:

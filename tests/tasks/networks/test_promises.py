@@ -18,7 +18,7 @@ from tasks.prediction.runtime import onnx_runner
 SMALL = {
     "unet_plus_plus": {"slices": 3, "width": 4},
     "unet_3d": {"width": 8, "levels": 3},
-    "me_unet": {"slices": 3, "width": 8},
+    "me_unet": {"slices": 3, "width": 8, "levels": 2},
 }
 """Options that make a network small; a stranger's default stands for itself."""
 

@@ -157,3 +157,38 @@ def test_a_scheduled_perturbation_is_given_a_probability_above_1():
     wrong = params(regularizers=[{"name": "early_late_dropout", "weight": 1.5}])
     with pytest.raises(UsageFault, match=r"probability in \[0, 1\], got 1.5"):
         check(wrong)
+
+
+def test_compiling_what_a_regularizer_must_look_into_is_told():
+    wrong = params(compile=True, regularizers=[{"name": "nested_dropout", "weight": 0.5}])
+    with pytest.raises(UsageFault, match="'nested_dropout' acts inside the network, which compile"):
+        check(wrong)
+    check(params(compile=True, regularizers=[{"name": "norm_loss"}]))
+
+
+def test_faults_of_every_kind_are_told_in_one_go():
+    """Names, layers, probabilities, clashes and patches: none hides another."""
+    wrong = params(
+        network={"name": "unet_plus_plus", "width": 8},
+        losses=[{"name": "ssimm"}, {"name": "sobolev", "order": 9.0}],
+        regularizers=[
+            {"name": "nested_dropout", "weight": 1.5},
+            {"name": "nested_co_teaching", "weight": 0.5},
+            {"name": "norm_loss", "layers": ["heat"]},
+            {"name": "spiral_tapp"},
+        ],
+        mr={"patch_size": [48, 64]},
+    )
+    with pytest.raises(UsageFault) as caught:
+        check(wrong)
+    told = str(caught.value)
+    for part in (
+        "losses[0]: no loss is called 'ssimm'; did you mean 'ssim'?",
+        "order must be in [-4, 4], got 9.0",
+        "the weight of 'nested_dropout' is a probability",
+        "'nested_co_teaching' cannot be combined with nested_dropout",
+        "no layer is called 'heat'; did you mean 'head'",
+        "no regularizer is called 'spiral_tapp'; did you mean 'spiral_tap'?",
+        "mr.patch_size: 'unet_plus_plus' takes 2 multiples of 32, got [48, 64]",
+    ):
+        assert part in told

@@ -21,64 +21,11 @@ from tasks.regularizers import REGULARIZERS
 from tasks.training import loop as loop_module
 from tasks.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from tasks.training.fit import fit
-from tasks.training.params import TrainingParams
 from tasks.training.runner import torch_runner
 from tasks.training.step import seams_of
 
 ROOT = Path(__file__).resolve().parents[3]
-TINY = {
-    "network": {"name": "unet_plus_plus", "slices": 3, "width": 4},
-    "mr": {"patch_size": [32, 32]},
-    "steps": 6, "batch": 2, "validation_every": 3, "validation_slices": 3,
-    "history_every": 2, "checkpoint_every": 2,
-}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-NAMES = ("a_mr", "b_mr", "c_mr")
-
-
-@pytest.fixture(scope="module")
-def pairs(stored, tmp_path_factory):
-    """Three stored pairs; of another three the second has a hole in its source."""
-    folder, files = tmp_path_factory.mktemp("pairs"), {}
-    for broken in (False, True):
-        for seed, name in enumerate(NAMES):
-            facts = {"seed": seed, "broken": broken and name == "b_mr"}
-            for kind, path in stored(folder / str(broken), name, **facts).items():
-                files[broken, f"{name}/{kind}"] = path
-    return files
-
-
-@pytest.fixture
-def order(pairs, tmp_path):
-    """Arguments of ``fit`` for two training pairs and one to validate on."""
-
-    def make(label="one", *, held_out="patients", broken=False, **changes):
-        files = {name: path for (hole, name), path in pairs.items() if hole == broken}
-        out, scratch = tmp_path / label / "out", tmp_path / label / "scratch"
-        out.mkdir(parents=True)
-        scratch.mkdir()
-        slab = held_out == "slab"
-        split = {
-            "train": ["a_mr", "b_mr"], "validation": ["a_mr", "b_mr"] if slab else ["c_mr"],
-            "test": [], "held_out": held_out,
-        }  # fmt: skip
-        params = TrainingParams.model_validate_json(json.dumps({**TINY, **changes}))
-        return {
-            "out": out, "scratch": scratch, "task": "mr", "fold": 0, "seed": 1,
-            "params": params.model_dump(mode="json"), "split": split,
-            "regions": dict.fromkeys(NAMES, "thorax"), **files,
-        }  # fmt: skip
-
-    return make
+TINY_NETWORK = {"name": "unet_plus_plus", "slices": 3, "width": 4}
 
 
 def written(arguments):
@@ -176,7 +123,7 @@ def test_every_regularizer_survives_checkpoint_and_resume(order, monkeypatch, na
 def test_it_learns_and_keeps_the_best_weights(order):
     arguments = order(
         steps=60, batch=4, validation_every=15,
-        network={**TINY["network"], "width": 8, "norm": "instance"},
+        network={**TINY_NETWORK, "width": 8, "norm": "instance"},
         mr={"patch_size": [64, 64]}, optimizer={"learning_rate": 0.01, "schedule": "one_cycle"},
     )  # fmt: skip
     fit(**arguments)
@@ -279,7 +226,7 @@ def test_the_callers_random_stream_is_left_alone(order):
 
 def test_bfloat16_and_instance_norm_train_too(order):
     arguments = order(
-        precision="bfloat16", network={**TINY["network"], "norm": "instance"},
+        precision="bfloat16", network={**TINY_NETWORK, "norm": "instance"},
         mr={"patch_size": [64, 64]},
     )  # fmt: skip
     fit(**arguments)

@@ -4,15 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from data.faults import UsageFault
-from data.layout import Layout
-from data.units import LocalUnits
-from tasks.events import VARIABLE
-from tasks.fanout import here
 from tasks.prediction.description import ModelDescription
-from tasks.stage import StageContext
 from tasks.training import run as stage
+from tasks.training.checkpoint import load_checkpoint
+from tasks.training.fit import fit
 from tasks.training.params import TrainingParams
 
 TINY = {
@@ -28,39 +26,13 @@ def params(**changes):
     return TrainingParams.model_validate_json(json.dumps({**TINY, **changes}))
 
 
-@pytest.fixture
-def workspace(stored, tmp_path, monkeypatch):
-    """A workspace whose registration wrote some pairs, given as ``{case: verdict}``."""
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "events.jsonl"))
-
-    def make(verdicts):
-        layout = Layout(tmp_path / "workspace")
-        registered = layout.artefact("registration")
-        for seed, (case, verdict) in enumerate(verdicts.items()):
-            patient, task = case.rsplit("_", 1)
-            stored(registered, case, seed=seed)
-            facts = {"case": case, "patient": patient, "task": task, "region": "thorax",
-                     "synthetic": True, "method": "elastix_mi", "verdict": verdict}  # fmt: skip
-            (registered / case / "case.json").write_text(json.dumps(facts))
-        units = LocalUnits(tmp_path / "units")
-        units.root.mkdir(exist_ok=True)
-        return StageContext(layout, seed=1, units=units, fan_out=here)
-
-    return make
-
-
-def events(tmp_path, kind):
-    lines = (tmp_path / "events.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["kind"] == kind]
-
-
 def trained(context):
     out = context.artefact("training")
     folders = sorted(path.name for path in out.iterdir() if path.is_dir())
     return out, folders, json.loads((out / "folds.json").read_text())
 
 
-def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, tmp_path):
+def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, events):
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     stage.run(context, params(folds=5))
     out, folders, folds = trained(context)
@@ -70,7 +42,7 @@ def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, tmp_
         model = ModelDescription.load(out / f"mr_fold{number}" / "model.json")
         assert model.test_cases == fold["test"]
         assert fold["held_out"] == "slab"
-    told = " ".join(event["text"] for event in events(tmp_path, "note"))
+    told = " ".join(event["text"] for event in events("note"))
     assert "2 folds, one patient each" in told
     assert "validated on slices of training cases" in told
 
@@ -87,13 +59,13 @@ def _cases(folds):
     return {case for fold in folds["mr"] for side in ("train", "test") for case in fold[side]}
 
 
-def test_a_second_run_trains_nothing_and_a_changed_step_count_trains_all(workspace, tmp_path):
+def test_a_second_run_trains_nothing_and_a_changed_step_count_trains_all(workspace, events):
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     stage.run(context, params())
     stage.run(context, params())
     stage.run(context, params(cbct={"patch_size": [64, 64]}))  # of another source
     stage.run(context, params(steps=2))
-    planned = [(e["total"], e["reused"]) for e in events(tmp_path, "units_planned")]
+    planned = [(e["total"], e["reused"]) for e in events("units_planned")]
     assert planned == [(2, 0), (2, 2), (2, 2), (2, 0)]
 
 
@@ -115,13 +87,39 @@ def test_wrong_params_stop_before_anything_is_written(workspace):
 
 
 def test_another_weight_of_suspect_pairs_retrains_only_the_folds_that_learn_from_one(
-    workspace, tmp_path
+    workspace, events
 ):
     context = workspace({"a_mr": "pass", "b_mr": "pass", "c_mr": "suspect"})
     stage.run(context, params(use_suspect=True))
     stage.run(context, params(use_suspect=True, suspect_weight=0.5))
     folds = trained(context)[2]["mr"]
     without = sum("c_mr" not in fold["train"] for fold in folds)
-    planned = [(e["total"], e["reused"]) for e in events(tmp_path, "units_planned")]
+    planned = [(e["total"], e["reused"]) for e in events("units_planned")]
     assert without == 1
     assert planned == [(2, 0), (2, without)]
+
+
+def test_the_last_good_checkpoint_of_a_run_that_broke_is_kept(
+    stored, workspace, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tasks.stage.default_root", lambda: tmp_path / "root")
+    pairs = dict.fromkeys(("a_mr", "b_mr", "c_mr", "d_mr"), "pass")
+    context = replace(workspace(pairs), max_excluded_fraction=1.0)
+    stored(context.artefact("registration"), "b_mr", broken=True)
+    steps = {"steps": 40, "checkpoint_every": 1, "batch": 1, "folds": 4}
+    stage.run(context, params(**steps))
+    rows = json.loads((context.artefact("training") / "excluded.json").read_text())
+    assert {row["code"] for row in rows} == {"loss-not-finite"}
+    assert all("b_mr" in row["got"] and "checkpoint is kept" in row["remedy"] for row in rows)
+    kept = [load_checkpoint(path.parent) for path in (tmp_path / "root").rglob("checkpoint.pt")]
+    assert all(torch.isfinite(w).all() for state in kept for w in state["model"].values())
+    assert kept
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_as_the_plain_one(order):
+    plain, compiled = order("plain", steps=2), order("compiled", steps=2, compile=True)
+    for arguments in (plain, compiled):
+        fit(**arguments)
+    told = [ModelDescription.load(a["out"] / "model.json") for a in (plain, compiled)]
+    assert told[1].validation_mae_hu == pytest.approx(told[0].validation_mae_hu, rel=1e-3)

@@ -1,0 +1,220 @@
+"""What each regularizer costs: time and memory of a training step, none = 1.00."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tasks.params import load_params
+from tasks.regularizers import REGULARIZERS
+from tasks.training.contracts import Batch
+from tasks.training.loop import Loop
+from tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
+from tasks.training.plugins import build_composition, build_network
+from tasks.training.step import seams_of
+
+TWO_PASS = {
+    "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
+    "gradient_norm", "early_learning", "jacobian_nuclear_norm",
+}  # fmt: skip
+"""By construction: another forward pass, most of them another backward pass too."""
+
+ON_WEIGHTS = {
+    "spectral", "wasserstein_to_init", "norm_loss", "group_orthogonality", "hyperspherical_energy",
+    "orthogonal_convolution", "orthonormal_filters", "gram_lipschitz", "generalized_gaussian",
+}  # fmt: skip
+TARGETS = {"one pass": 1.3, "two passes": 2.3, "weights": 1.15, "strengths": math.inf}
+
+EVERY = (1, 2, 5, 10, 20, 50)
+"""Periods tried for a penalty on weights until it meets its target."""
+
+ROUNDS = 3
+
+
+class Peak(TorchDispatchMode):
+    """Most bytes of CPU tensors alive at once among those that were made inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self._seen: weakref.WeakSet = weakref.WeakSet()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage) -> None:
+        if storage in self._seen:
+            return
+        self._seen.add(storage)
+        size = storage.nbytes()
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+        weakref.finalize(storage, self._forget, size)
+
+    def _forget(self, size: int) -> None:
+        self.bytes -= size
+
+
+def demo() -> TrainingParams:
+    """The recipe of the demo."""
+    return load_params(Path("params.yaml")).training
+
+
+def batches(params: TrainingParams, count: int) -> list[Batch]:
+    """Patches of a smooth body with noise: the arithmetic does not depend on what they show."""
+    network = build_network(params)
+    rng = torch.Generator().manual_seed(0)
+    shape = params.mr.patch_size
+    made = []
+    for _ in range(count):
+        source = torch.randn((params.batch, network.slices, *shape), generator=rng)
+        target = torch.tanh(torch.randn((params.batch, 1, *shape), generator=rng))
+        names = ("a",) * params.batch
+        starts = ((0, 0, 0),) * params.batch
+        made.append(Batch(source, target, torch.ones_like(target), (4.0, 4.0, 4.0), names, names,
+                          starts))  # fmt: skip
+    return made
+
+
+class Arm:
+    """A run with one regularizer, stepped by hand."""
+
+    def __init__(self, params: TrainingParams, entries: tuple[WeightedPlugIn, ...]) -> None:
+        params = params.model_copy(update={"regularizers": entries, "steps": 10**6})
+        torch.manual_seed(0)
+        self.batches = batches(params, 4)
+        case = SimpleNamespace(body=np.ones(1))
+        shape = SimpleNamespace(flat=len(params.mr.patch_size) == 2, size=params.mr.patch_size)
+        sampler = SimpleNamespace(
+            shape=shape, cases=[case], batch=lambda n: self.batches[n % len(self.batches)]
+        )
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.loop = Loop(
+            unit="price", params=params, model=build_network(params).build(),
+            composition=build_composition(params), sampler=sampler, held_back=sampler,
+            validation=None, seed=0, device=device, scratch=Path(), watch=(),
+        )  # fmt: skip
+        self.number = 0
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.loop._step(self.number, self.batches[self.number % len(self.batches)])
+            self.number += 1
+        if self.loop.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, count: int) -> float:
+        """Of one step: of this process on a CPU, so that a busy machine does not matter much."""
+        clock = time.perf_counter if self.loop.device.type == "cuda" else time.process_time
+        started = clock()
+        self.steps(count)
+        return (clock() - started) / count
+
+    def peak_bytes(self, count: int) -> int:
+        """Of what the steps make, on top of weights and optimizer."""
+        if self.loop.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self.steps(count)
+            return torch.cuda.max_memory_allocated() - before
+        with Peak() as peak:
+            self.steps(count)
+        return peak.peak
+
+
+def kind_of(name: str) -> str:
+    """Which target applies."""
+    if name == "hoag":
+        return "strengths"
+    if name in ON_WEIGHTS:
+        return "weights"
+    return "two passes" if name in TWO_PASS else "one pass"
+
+
+def entries_of(name: str, **options: object) -> tuple[WeightedPlugIn, ...]:
+    """The regularizer as params; HOAG needs one whose strength it learns."""
+    perturbs = "perturb" in seams_of(REGULARIZERS.get(name))
+    entry = WeightedPlugIn(name=name, weight=0.5 if perturbs else 1e-4, **options)
+    return (WeightedPlugIn(name="norm_loss", weight=1e-4), entry) if name == "hoag" else (entry,)
+
+
+def names() -> list[str]:
+    """Those that act in training."""
+    return [
+        name
+        for name, cls in REGULARIZERS.items()
+        if not set(seams_of(cls)) <= {"displacement", "image"}
+    ]
+
+
+def compared(params: TrainingParams, name: str, **options: object) -> tuple[float, float]:
+    """(time, memory) of a step, each a ratio to none measured in turns with it."""
+    every = int(getattr(REGULARIZERS.build(name, options), "every", 1))
+    count = max(4, every)
+    none, arm = Arm(params, ()), Arm(params, entries_of(name, **options))
+    for each in (none, arm):
+        each.steps(2)
+    seconds = [(none.seconds(4), arm.seconds(count)) for _ in range(ROUNDS)]
+    time_ratio = min(s for _, s in seconds) / min(s for s, _ in seconds)
+    arm.number = -(-arm.number // every) * every  # a step at which it acts
+    return time_ratio, arm.peak_bytes(1) / none.peak_bytes(1)
+
+
+def rows(params: TrainingParams) -> Iterator[str]:
+    """One row a regularizer; penalties on weights at the first period that meets their target."""
+    for name in names():
+        kind = kind_of(name)
+        target = TARGETS[kind]
+        fields = REGULARIZERS.get(name).__dataclass_fields__
+        tried: list[dict[str, object]] = [{}]
+        if "every" in fields and kind != "strengths":
+            default = fields["every"].default
+            tried += [{"every": k} for k in EVERY if k > default]
+        first = None
+        for options in tried:
+            price, memory = compared(params, name, **options)
+            first = price if first is None else first
+            if price <= target:
+                break
+        at = f"every {options['every']}" if options else "as it is"
+        met = "no target" if math.isinf(target) else ("yes" if price <= target else "NO")
+        limit = "" if math.isinf(target) else f"{target:g}"
+        paper = REGULARIZERS.get(name).paper
+        print(f"{name}: {first:.2f}, {price:.2f} {at}", flush=True)
+        yield (
+            f"| `{name}` | {paper or ''} | {kind} | {first:.2f} | {at} | {price:.2f} "
+            f"| {memory:.2f} | {limit} | {met} |"
+        )
+
+
+def measure() -> str:
+    """The table."""
+    torch.set_num_threads(1)
+    params = demo()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
+    network = PlugIn.model_validate(params.network.model_dump()).model_dump()
+    head = (
+        f"Steps of the demo's network {network}, batch {params.batch}, patches "
+        f"{list(params.mr.patch_size)}, {params.precision}, on {device}. Time is that of the "
+        f"process, the least of {ROUNDS} rounds in turns with none; memory is the peak of what a "
+        "step makes, at a step at which the regularizer acts. A penalty beyond its target with "
+        "its defaults is measured again at longer periods `every` (it then acts so many times as "
+        "strongly); the price is the mean over a period. No GPU was to be had: figures at full "
+        "width on one are not here.\n\n"
+        "| regularizer | paper | kind | time, defaults | setting | time | memory | target | met |\n"
+        "|---|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows(params))

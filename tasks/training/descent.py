@@ -1,0 +1,117 @@
+"""Gradients of the objective on one batch, however it must be divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from data.faults import DataFault, MachineFault
+from tasks.training.compose import Composition, Evaluated
+from tasks.training.contracts import Batch
+from tasks.training.progress import Progress
+from tasks.training.step import Step, splits
+from tasks.training.team import Team, split, unsplit, weight_of
+
+
+@dataclass(eq=False)
+class Descent:
+    """The backward pass of a run.
+
+    A batch that does not fit the device is cut in two, and again, and the gradients of its
+    parts are added up; the same sum runs over the processes of a team. A part counts by its
+    share of the body, so that means over the body stay what they are.
+    """
+
+    unit: str
+    model: nn.Module
+    composition: Composition
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    team: Team
+    progress: Progress
+
+    def gradients(self, step: Step) -> tuple[dict[str, float], Step]:
+        """Gradients of the objective; what does not fit the device is cut into smaller parts."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._backward(step)
+            except torch.OutOfMemoryError:
+                self._halve(len(step.batch.source))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _backward(self, step: Step) -> tuple[dict[str, float], Step]:
+        """Gradients summed over this process's parts, and over the processes."""
+        values: dict[str, float] = {}
+        parts = split(self.team.part_of(step.batch), self.progress.pieces)
+        whole = len(parts) == self.team.size == 1
+        for part in parts:
+            evaluated = self.composition.evaluate(replace(step, batch=part))
+            self._require_finite(evaluated, part)
+            share = 1.0 if whole else weight_of(part, step.batch)
+            (evaluated.value if whole else evaluated.value * share).backward()  # type: ignore[no-untyped-call]
+            for label, term in {"objective": evaluated.value, **evaluated.terms}.items():
+                values[label] = values.get(label, 0.0) + share * float(term.detach())
+        self.team.sum_gradients(self.model)
+        return self.team.summed(values, self.device), evaluated.step if whole else step
+
+    def _halve(self, samples: int) -> None:
+        """Cut batches into twice as many parts from here on, and say so."""
+        fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
+        own = -(-samples // self.team.size)
+        if fixed or self.progress.pieces >= own:
+            need = f"{' and '.join(fixed)} need whole batches" if fixed else "one patch too large"
+            raise MachineFault(
+                "a training step fits the device's memory",
+                where=f"{self.unit} at step {self.progress.step + 1}",
+                got=f"out of memory; {need}",
+                remedy="lower training.batch or patch_size, or take a larger device",
+                code="out-of-memory",
+            )
+        self.progress.pieces = min(own, 2 * self.progress.pieces)
+        size = -(-own // self.progress.pieces)
+        kept = [text for text in self.progress.remarks if not text.startswith("out of memory")]
+        self.progress.remarks[:] = kept
+        seen = "; batch norms see these parts alone" if unsplit(self.model) else ""
+        self.progress.remark(
+            self.unit,
+            f"out of memory at step {self.progress.step + 1}: gradients are accumulated over "
+            f"parts of at most {size} patches from here on{seen}",
+        )
+
+    def check_team(self, samples: int) -> None:
+        """What several processes cannot do is told before the first step."""
+        fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
+        if fixed or samples < self.team.size:
+            raise MachineFault(
+                "a batch can be divided among the processes that train one network",
+                where=self.unit,
+                got=f"{', '.join(fixed)} need whole batches"
+                if fixed
+                else f"{samples} patches for {self.team.size} processes",
+                remedy="train with one process",
+                code="cannot-divide",
+            )
+        if unsplit(self.model):
+            self.progress.remark(
+                self.unit,
+                f"batch norms see the parts of {self.team.size} processes alone: the result is "
+                "not that of one process; choose instance or group norm",
+            )
+
+    def _require_finite(self, evaluated: Evaluated, batch: Batch) -> None:
+        if torch.isfinite(evaluated.value):
+            return
+        bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
+        raise DataFault(
+            "the training loss stays finite",
+            where=f"{self.unit} at step {self.progress.step + 1}",
+            got=f"{', '.join(bad) or 'their sum'} not finite on cases "
+            f"{', '.join(sorted(set(batch.cases)))}",
+            remedy="look at those scans, or lower learning_rate or the weights of the terms; the "
+            "last good checkpoint is kept beside the unit store",
+            code="loss-not-finite",
+        )

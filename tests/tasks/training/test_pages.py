@@ -1,0 +1,46 @@
+"""What the pages on training show is valid, and they leave nobody out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks.losses import LOSSES
+from tasks.networks import NETWORKS
+from tasks.params import parse_params
+from tasks.regularizers import REGULARIZERS
+from tasks.training.check import check
+from tasks.training.step import seams_of
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+TRAINING, WHICH = (DOCS / f"{name}.md" for name in ("training", "regularizers"))
+BLOCKS = re.findall(r"```yaml\n(.*?)```", TRAINING.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split(":")[0])
+def test_every_block_of_the_page_is_valid(block):
+    indented = "".join(f"  {line}\n" for line in block.splitlines())
+    check(parse_params(f"dataset: demo\ntraining:\n{indented}", where="docs/training.md").training)
+
+
+def test_every_network_loss_and_preset_is_on_the_page():
+    page = TRAINING.read_text()
+    presets = {p.stem for p in DOCS.parent.joinpath("presets").glob("*.yaml")}
+    named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert set(NETWORKS.names()) <= named
+    assert all(f"`{name}`" in page for name in LOSSES.names())
+    assert {"synthrad_paper", "synthrad_configs", "glfc"} <= presets & named
+
+
+def test_every_regularizer_of_training_answers_a_question():
+    page = WHICH.read_text()
+    missing = [
+        name
+        for name, cls in REGULARIZERS.items()
+        if cls.__module__.startswith("tasks.regularizers.")
+        and not set(seams_of(cls)) <= {"displacement", "image"}
+        and f"`{name}`" not in page
+    ]
+    assert not missing
