@@ -46,10 +46,10 @@ def measure() -> str:
         for kind, count in sorted(kinds.items())
     )
     return (
-        "External data files, path traversal, links and devices, gzip, zip, deflate and chunk bombs,"
-        " absurd sizes, sequences twenty thousand deep, lengths of 4 GB, decoders that are lied to."
-        " Each is read in a process of its own, capped in memory and processor time, that the"
-        " kernel lets open nothing but the source.\n\n"
+        "External data files, path traversal, links and devices, gzip, zip, deflate and chunk"
+        " bombs, absurd sizes, sequences twenty thousand deep, lengths of 4 GB, decoders"
+        " that are lied to. Each is read in a process of its own, capped in memory and processor"
+        " time, that the kernel lets open nothing but the source.\n\n"
         "| kind | files | refused | as |\n|---|---|---|---|\n"
         f"{rows}\n\n"
         f"In all {sum(refused.values())} of {len(BUILDERS)} refused. Largest memory of a reader"
