@@ -49,6 +49,7 @@ HEADER_TAGS = [
     "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTrainLength",
     "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "ConvolutionKernel",
     "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
+    "DoseSummationType",
 ]  # fmt: skip
 """What rows and facts may tell of a header."""
 
