@@ -24,8 +24,7 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     """The one structure set of a file, folder or zip, or the one with the SeriesInstanceUID."""
     found = [
         one.entry
-        for series in find_series(entries(source))
-        if uid in ("", series.uid)
+        for series in find_series(entries(source), uid)
         for one in series.slices
         if str(one.header.get("Modality", "")).upper() == "RTSTRUCT"
     ]

@@ -190,10 +190,10 @@ def _show(plan: IntakePlan) -> None:
             row.patient,
             row.scan,
             row.region,
-            " x ".join(str(n) for n in row.size),
-            " x ".join(f"{v:.3g}" for v in row.spacing_mm),
+            " x ".join(str(n) for n in row.size) if row.orientation else "",
+            " x ".join(f"{v:.3g}" for v in row.spacing_mm) if row.orientation else "",
             row.orientation,
-            f"{row.value_range[0]:g} to {row.value_range[1]:g}",
+            f"{row.value_range[0]:g} to {row.value_range[1]:g}" if row.orientation else "",
             row.status,
             "; ".join(f"{one.severity}: {one.sentence}" for one in row.findings),
         )
@@ -201,8 +201,9 @@ def _show(plan: IntakePlan) -> None:
     console = Console()
     if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
         console = Console(width=max(console.width, 160))
-    console.print(table)
-    console.print(_pairs(plan))
+    if plan.rows:
+        console.print(table)
+        console.print(_pairs(plan))
 
 
 def _pairs(plan: IntakePlan) -> Table:

@@ -115,6 +115,14 @@ def plan_intake(
         )
     found = search(sources, read_manifest(manifest) if manifest else {})
     inspected = []
+    if not (found.candidates or found.extras or found.passed_over):
+        raise UsageFault(
+            "a source holds scans",
+            where=", ".join(str(source) for source in sources),
+            got="no DICOM, NIfTI, MetaImage, NRRD or OME-Zarr",
+            remedy="check the path",
+            code="no-scans",
+        )
     looked = _counter(len(found.candidates) + len(found.extras), progress)
     for candidate in found.candidates:
         inspected.append(_inspect(candidate, names, region))

@@ -23,6 +23,9 @@ _MASK_WORDS = frozenset(
 )  # fmt: skip
 _MR_WORDS = frozenset({"mr", "mri", "mrt", "t1", "t2", "t1w", "t2w", "flair"})
 
+_NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
+"""Kinds of MR images that hold no anatomy to learn from (DICOM PS3.3 C.8.3.1.1.1)."""
+
 _REGIONS = {
     "head-neck": ("HEAD", "NECK", "HEADNECK", "BRAIN", "SKULL", "CSPINE"),
     "thorax": ("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "TSPINE"),
@@ -206,7 +209,8 @@ def _why_not(row: Found) -> str:
         return "a localizer"
     kind = str(row.header.get("Modality", ""))
     kind = kind if re.fullmatch(r"[A-Z]{1,9}", kind) else "a file"
-    return f"{kind} ({len(row.files)} files) is not taken in"
+    count = f"{len(row.files)} file{'' if len(row.files) == 1 else 's'}"
+    return f"{kind} ({count}) is not taken in"
 
 
 def _first_file(row: Found) -> Path:
@@ -217,6 +221,9 @@ def _from_series(row: Found, label: str, said: ManifestRow) -> Candidate | str:
     modality = said.modality or row.modality
     if modality is None:
         return "neither CT nor MR"
+    kinds = {str(part).upper() for part in list(row.header.get("ImageType") or ())[2:]}
+    if modality is Modality.MR and kinds & _NO_MAGNITUDE and not said.listed:
+        return "a phase, real or imaginary image, not a magnitude"
     part = str(row.header.get("BodyPartExamined", "")).upper()
     by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
     return Candidate(
