@@ -26,13 +26,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "width": 16,
         "norm": "instance",
         "patch": 64,
-        "rounds": 2,
+        "rounds": 3,
     },
     "the recipe's network (26 M parameters, batch norm)": {
         "width": 64,
         "norm": "batch",
         "patch": 256,
-        "rounds": 1,
+        "rounds": 2,
     },
 }
 SIDES = {
@@ -41,6 +41,7 @@ SIDES = {
     "ours_body": "synthct, ONNX Runtime, windows with body (as `predict` runs)",
 }
 SLICES = (24, 48, 96, 192)
+GROWTH_ROUNDS = 4
 DEMO = "the demo's network (1.6 M parameters, instance norm)"
 PLOT = Path("docs/benchmarks/prediction.png")
 
@@ -96,24 +97,33 @@ def _growth() -> str:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _run("release", folder, options)
-        got = {count: _run(f"file:{count}", folder, options) for count in SLICES}
-    seconds = [got[count]["wall_s"] for count in SLICES]
+        got: dict[int, dict[str, float]] = {}
+        for _ in range(GROWTH_ROUNDS):
+            for count in SLICES:
+                new = _run(f"file:{count}", folder, options)
+                got[count] = {key: min(new[key], got.get(count, new)[key]) for key in new}
+    seconds = [got[count]["cpu_s"] for count in SLICES]
+    walls = [got[count]["wall_s"] for count in SLICES]
     peaks = [got[count]["peak_mib"] for count in SLICES]
     per_slice, start = np.polyfit(SLICES, seconds, 1)
     memory, base = np.polyfit(SLICES, peaks, 1)
     fitted = per_slice * np.array(SLICES) + start
     worst = float(np.abs(fitted / np.array(seconds) - 1).max())
     _plot(seconds, peaks, (per_slice, start), (memory, base))
-    rows = [f"| {n} | {s:.1f} | {p:.0f} |" for n, s, p in zip(SLICES, seconds, peaks, strict=True)]
+    rows = [
+        f"| {n} | {s:.1f} | {w:.1f} | {p:.0f} |"
+        for n, s, w, p in zip(SLICES, seconds, walls, peaks, strict=True)
+    ]
     return "\n".join(
         [
             "## `predict`, file to file, against the number of slices",
             "",
             "256 x 256 voxels a slice, demo network, one fold, no flips, release check, body "
-            "outline, resampling and writing included.",
+            f"outline, resampling and writing included. Least of {GROWTH_ROUNDS} rounds; the line is "
+            "fitted to CPU seconds, which other work on the machine moves less than the clock.",
             "",
-            "| slices | wall [s] | peak memory of the process [MiB] |",
-            "|---|---|---|",
+            "| slices | CPU [s] | wall [s] | peak memory of the process [MiB] |",
+            "|---|---|---|---|",
             *rows,
             "",
             f"A line, {start:.1f} s + {1000 * per_slice:.0f} ms a slice, is off by at most "
@@ -122,11 +132,8 @@ def _growth() -> str:
             "",
             f"![time and memory against slices]({PLOT.name})",
             "",
-            "Equal to 1 HU it is not everywhere, see the last columns: where windows disagree, the "
-            "floors of the two Gaussian weights differ (MONAI's on the product of the axes, "
-            "ours on each axis); that this is the whole cause is not proven. The weights are "
-            "untrained. "
-            "Time against slices was taken once, on a busy machine: it does not prove a line.",
+            "Window starts, Gaussian weights and their floor are MONAI's (held together in "
+            "`tests/tasks/prediction/test_windows.py` and `test_sliding.py`). Weights are untrained.",
             "",
             "No GPU was at hand: figures on a GPU were not measured.",
         ]
@@ -142,7 +149,7 @@ def _plot(seconds: list[float], peaks: list[float], time_line: Any, memory_line:
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), layout="constrained")
     ends = np.array([0, max(SLICES)])
     for axis, values, line, label in (
-        (axes[0], seconds, time_line, "wall [s]"),
+        (axes[0], seconds, time_line, "CPU [s]"),
         (axes[1], peaks, memory_line, "peak memory [MiB]"),
     ):
         axis.plot(ends, np.polyval(line, ends), color="0.7")
