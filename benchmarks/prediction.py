@@ -119,8 +119,8 @@ def _growth() -> str:
             "## `predict`, file to file, against the number of slices",
             "",
             "256 x 256 voxels a slice, demo network, one fold, no flips, release check, body "
-            f"outline, resampling and writing included. Least of {GROWTH_ROUNDS} rounds; the line is "
-            "fitted to CPU seconds, which other work on the machine moves less than the clock.",
+            f"outline, resampling and writing included. Least of {GROWTH_ROUNDS} rounds; the line "
+            "is fitted to CPU seconds, which other work on the machine moves less than the clock.",
             "",
             "| slices | CPU [s] | wall [s] | peak memory of the process [MiB] |",
             "|---|---|---|---|",
@@ -133,7 +133,8 @@ def _growth() -> str:
             f"![time and memory against slices]({PLOT.name})",
             "",
             "Window starts, Gaussian weights and their floor are MONAI's (held together in "
-            "`tests/tasks/prediction/test_windows.py` and `test_sliding.py`). Weights are untrained.",
+            "`tests/tasks/prediction/test_windows.py` and `test_sliding.py`). The weights are "
+            "untrained.",
             "",
             "No GPU was at hand: figures on a GPU were not measured.",
         ]
