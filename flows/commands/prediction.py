@@ -80,6 +80,9 @@ def predict(
     int8: Annotated[
         bool, typer.Option("--int8", help="The 8-bit networks, where the release has them.")
     ] = False,
+    student: Annotated[
+        bool, typer.Option("--student", help="The ensemble in one network, where there is one.")
+    ] = False,
     public_key: PublicKey = None,
     as_json: Json = False,
 ) -> int:
@@ -111,6 +114,7 @@ def predict(
                 device=device.value,
                 max_ram_gb=max_ram,
                 int8=int8,
+                student=student,
             ),
             public_key=public_key,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),

@@ -71,8 +71,10 @@ def _unit(
             "facts": {**facts, "gate": gate},
             "ingestion": _ingestion(context),
             "refusal": None if refusal is None else refusal.as_json(),
+            "seed": context.seed,
         },
         plugins=tuple(sorted({_network_module(training / name) for name in names})),
+        gpu=params.distil is not None,
     )
 
 

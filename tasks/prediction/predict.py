@@ -52,6 +52,8 @@ class Means:
         Memory that the process may take [GB]; None: what the machine has left.
     int8
         Run the release's 8-bit graphs; the card says what they cost.
+    student
+        Run the one network that learned the ensemble's answers; the card says what it costs.
     """
 
     tta: bool = True
@@ -61,6 +63,7 @@ class Means:
     device: str = "cpu"
     max_ram_gb: float | None = None
     int8: bool = False
+    student: bool = False
 
 
 def predict_file(
@@ -136,7 +139,7 @@ def _predict(
 ) -> dict[str, Any]:
     step("read the scan")
     grid = describe(input).grid
-    graphs = release.graphs_bytes(int8=means.int8)
+    graphs = release.graphs_bytes(int8=means.int8, student=means.student)
     cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     outputs.check_room(grid)
     reference, structures = _beside(outputs, input, grid)
@@ -144,7 +147,9 @@ def _predict(
     prepared = _prepared(input, mask, release, modality)
     step("run the networks")
     runners = onnx_runners(
-        release.graphs(int8=means.int8), threads=means.threads, device=means.device
+        release.graphs(int8=means.int8, student=means.student),
+        threads=means.threads,
+        device=means.device,
     )
     prediction = _run(runners, prepared, release, means, cap, outputs, progress)
     unlike = _unlike(prepared, release)
@@ -154,7 +159,7 @@ def _predict(
         prepared,
         prediction,
         outside_hu=release.model.outside_hu,
-        derivation=_derivation(release),
+        derivation=_derivation(release, len(runners)),
         caution=_caution(release),
         reference=reference,
         structures=structures,
@@ -255,8 +260,8 @@ def _caution(release: Release) -> str:
     return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
 
 
-def _derivation(release: Release) -> str:
-    task, count = release.description.task, len(release.description.members)
+def _derivation(release: Release, count: int) -> str:
+    task = release.description.task
     return (
         f"Synthetic CT from {SOURCES[task]} by synthct, mean of {count} networks, release "
         f"{_release_id(release.folder)}. {_caution(release)}"

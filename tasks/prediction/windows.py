@@ -67,8 +67,8 @@ def blending(sizes: tuple[int, ...]) -> NDArray[np.float32]:
     for size in sizes:
         offset = np.arange(size) - (size - 1) / 2
         bells.append(np.exp(-0.5 * (offset / (SIGMA * size)) ** 2))
-    whole = np.asarray(reduce(np.multiply.outer, bells))
-    return np.maximum(whole, LEAST_WEIGHT).astype(np.float32)
+    whole: NDArray[np.float64] = reduce(np.multiply.outer, bells)
+    return np.maximum(whole, LEAST_WEIGHT, dtype=np.float64).astype(np.float32)
 
 
 @dataclass(frozen=True)
