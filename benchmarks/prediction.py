@@ -18,8 +18,11 @@ import numpy as np
 SHAPE = (96, 256, 256)
 THREADS = 2
 OVERLAP = 0.5
-HEAD_GAIN = 30.0
-"""An untrained head answers near 0 HU everywhere; times this, windows disagree as trained do."""
+SPREAD = 0.2
+"""Standard deviation that the untrained head's output is scaled to: 400 HU before the last tanh.
+
+As it is made, the demo's answers one value everywhere, so that no blending shows, and the
+recipe's saturates, where float32 itself is off by HU in either runtime."""
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "the demo's network (1.6 M parameters, instance norm)": {
@@ -178,7 +181,7 @@ def scan(slices: int) -> tuple[np.ndarray, np.ndarray]:
     shape = (slices, *SHAPE[1:])
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     body = (y[:, None] / 0.85) ** 2 + (x / 0.75) ** 2 < 1
-    wave = 300 + 80 * np.sin(24 * y[:, None] + 16 * x) + 40 * np.sin(40 * z)[:, None, None]
+    wave = 300 + 80 * np.sin(24 * y[:, None] + 16 * x) + 40 * np.sin(3 * z)[:, None, None]
     noise = np.random.default_rng(0).normal(0, 8, shape).astype(np.float32)
     mask = np.broadcast_to(body, shape)
     return np.where(mask, wave + noise, np.abs(noise)).astype(np.float32), mask.astype(np.uint8)
@@ -199,11 +202,21 @@ def _network(options: dict[str, Any]) -> Any:
     import torch
 
     from tasks.networks import NETWORKS
+    from tasks.prediction.description import SourceScaling
+    from tasks.prediction.normalise import scale_source
 
     torch.manual_seed(0)
     chosen = {"slices": 5, "width": options["width"], "norm": options["norm"]}
     network = NETWORKS.build("unet_plus_plus", chosen).build().eval().requires_grad_(False)
-    network.get_submodule("head").weight.mul_(HEAD_GAIN)
+    head, seen = network.get_submodule("head"), []
+    hook = head.register_forward_hook(lambda *call: seen.append(call[-1]))
+    array, mask = scan(5)
+    with torch.inference_mode():
+        network(torch.from_numpy(scale_source(array, mask, SourceScaling())[None]))
+    hook.remove()
+    gain = SPREAD / float(seen[0].std())
+    head.bias.copy_((head.bias - float(seen[0].mean())) * gain)
+    head.weight.mul_(gain)
     return network
 
 

@@ -61,9 +61,10 @@ def test_a_new_environment_with_the_base_dependencies_predicts_a_phantom(
     code = tmp_path / "code"  # a copy without tests, caches and data, as an installation has it
     for package in ("data", "tasks", "flows"):
         shutil.copytree(
-            ROOT / package, code / package, ignore=shutil.ignore_patterns("raw", "artefacts", "__*")
+            ROOT / package,
+            code / package,
+            ignore=shutil.ignore_patterns("raw", "artefacts", "__pycache__"),
         )
-        (code / package / "__init__.py").touch()
     environment["PYTHONPATH"] = str(code)
     absent = subprocess.run(
         [str(bare), "-c", f"import importlib.util as u; print([n for n in {ABSENT} "
