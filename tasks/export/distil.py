@@ -76,16 +76,17 @@ def distil(
 ) -> Distilled:
     r"""Train one network on the mean of all, :math:`\min_s \lVert s(x) - \bar f(x) \rVert_1`.
 
-    It starts from the first fold's weights and learns from the registered sources of training
-    patients alone; patients of ``unseen`` are left out and score it. Killed and called again with
-    the same ``scratch`` it goes on, as training does.
+    It starts from the first fold's weights, which that fold's test patients never touched, and
+    learns from the registered sources of training patients alone; patients of ``unseen`` are left
+    out and score it. Killed and called again with the same ``scratch`` it goes on, as training
+    does.
 
     Parameters
     ----------
     folds
         The training's folders of the ensemble.
     unseen, seen
-        Registered cases: those to score on, and those that trained any fold.
+        Registered cases: the first fold's test cases, and those that trained any fold.
 
     Raises
     ------
@@ -106,14 +107,13 @@ def distil(
         with whole_folder(student) as building:
             _fit(building, folds[0], lessons, taught, model, params.distil, scratch, seed)
     exported = export_fold(out, NAME, student, unseen[0], seen, params)
-    held = sorted({case.name: case for case in unseen}.values())
     scores = [
         (_mae_hu(ensemble, case, model), _mae_hu([torch_runner(student)], case, model))
-        for case in held
+        for case in unseen
     ]
     means = np.mean(scores, axis=0)
     return Distilled(
-        exported, params.distil.steps, len(lessons), len(held), float(means[0]), float(means[1])
+        exported, params.distil.steps, len(lessons), len(unseen), float(means[0]), float(means[1])
     )
 
 
@@ -121,11 +121,11 @@ def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
     """Training cases of patients that do not score the student."""
     held = {_facts(case)["patient"] for case in unseen}
     lessons = [case for case in seen if _facts(case)["patient"] not in held]
-    if not lessons:
+    if not lessons or not unseen:
         raise DataFault(
             "a student learns from patients other than those that score it",
             where="export.distil",
-            got=f"{len(seen)} training cases, all of patients that score",
+            got=f"{len(lessons)} training cases, {len(unseen)} to score on",
             remedy="leave out export.distil, or train with more patients than folds",
             code="distil-no-cases",
         )

@@ -62,7 +62,8 @@ def release_task(
     folders
         ``foldK``: the training's folder of that fold; ``caseK``: a registered case that this
         fold's network has not seen, for parity; ``seenN``: training cases, whose appearance is
-        summed up for ``predict``'s warning.
+        summed up for ``predict``'s warning; ``heldN``: test cases of the first fold, which score
+        the student that ``distil`` asks for.
     """
     settings = ExportParams.model_validate(dict(params))
     if refusal is not None:
@@ -80,9 +81,9 @@ def release_task(
         fault = _parity_fault(task, folds, settings)
     student = None
     if fault is None and settings.distil is not None:
-        cases = [folders[name.replace("fold", "case")] for name in names]
+        held = [folders[name] for name in sorted(folders) if name.startswith("held")]
         own = [folders[name] for name in names]
-        student = distil(out, own, cases, seen, settings, scratch=_kept(scratch), seed=seed)
+        student = distil(out, own, held, seen, settings, scratch=_kept(scratch), seed=seed)
         fault = _parity_fault(f"{task}, student", [student.fold], settings)
     if fault is not None:
         _refuse(out, fault)

@@ -8,6 +8,7 @@ import pytest
 from data.faults import DataFault, UsageFault
 from data.files import content_hash
 from data.store import read_volume
+from tasks.export.distil import distil
 from tasks.export.params import ExportParams
 from tasks.export.release import release_task
 from tasks.prediction.release import open_release
@@ -19,13 +20,14 @@ from tests.tasks.export.conftest import FACTS, make_artefacts
 DISTIL = {"steps": 60, "batch": 2, "learning_rate": 0.01}
 
 
-def released(out, artefacts, scratch, *, seen=("P1_mr", "P2_mr"), distil=DISTIL):
+def with_student(out, artefacts, scratch, *, seen=("P1_mr", "P2_mr")):
     out.mkdir()
     scratch.mkdir(exist_ok=True)
     folders = {f"fold{k}": artefacts / "training" / f"mr_fold{k}" for k in (0, 1)}
     folders |= {f"case{k}": artefacts / "registration" / "P3_mr" for k in (0, 1)}
+    folders["held000"] = artefacts / "registration" / "P3_mr"
     folders |= {f"seen{n:03d}": artefacts / "registration" / name for n, name in enumerate(seen)}
-    params = json.loads(ExportParams(distil=distil).model_dump_json())
+    params = json.loads(ExportParams(distil=DISTIL).model_dump_json())
     release_task(
         out=out, task="mr", params=params, facts=dict(FACTS), ingestion={}, refusal=None,
         seed=3, scratch=scratch, **folders,
@@ -38,7 +40,7 @@ def taught(tmp_path_factory, describe):
     """(release with a student, artefacts), made once: only read it."""
     root = tmp_path_factory.mktemp("distilled")
     artefacts = make_artefacts(root / "artefacts", describe)
-    return released(root / "release", artefacts, root / "scratch"), artefacts
+    return with_student(root / "release", artefacts, root / "scratch"), artefacts
 
 
 def test_the_student_answers_nearer_to_the_ensemble_than_the_fold_it_began_as(taught):
@@ -72,6 +74,7 @@ def test_case_names_stay_in_the_pipeline_with_a_student_too(taught):
             assert name not in file.read_bytes(), file.name
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_the_students_training_changes_no_byte(
     taught, tmp_path, monkeypatch
 ):
@@ -87,21 +90,24 @@ def test_a_kill_in_the_middle_of_the_students_training_changes_no_byte(
 
     monkeypatch.setattr(loop, "save_checkpoint", stop_after_saving)
     with pytest.raises(KeyboardInterrupt):
-        released(tmp_path / "killed", artefacts, tmp_path / "scratch")
+        with_student(tmp_path / "killed", artefacts, tmp_path / "scratch")
     monkeypatch.undo()
     assert load_checkpoint(tmp_path / "scratch" / "fit")["progress"]["step"] == 30
-    again = released(tmp_path / "again", artefacts, tmp_path / "scratch")
+    again = with_student(tmp_path / "again", artefacts, tmp_path / "scratch")
     assert content_hash(again) == content_hash(folder)
 
 
 def test_a_student_never_learns_from_a_patient_that_scores_it(artefacts, tmp_path):
+    case = artefacts / "registration" / "P3_mr"
+    folds = [artefacts / "training" / "mr_fold0"]
+    params = ExportParams(distil=DISTIL)
     with pytest.raises(DataFault) as caught:
-        released(tmp_path / "out", artefacts, tmp_path / "scratch", seen=("P3_mr",))
+        distil(tmp_path, folds, [case], [case], params, scratch=tmp_path, seed=1)
     assert caught.value.code == "distil-no-cases"
+    assert list(tmp_path.glob("*.onnx")) == []
 
 
-def test_a_student_that_is_not_there_is_named(artefacts, tmp_path):
-    plain = released(tmp_path / "plain", artefacts, tmp_path / "s", distil=None)
+def test_a_student_that_is_not_there_is_named(released):
     with pytest.raises(UsageFault) as caught:
-        list(open_release(plain).graphs(student=True))
+        list(open_release(released).graphs(student=True))
     assert caught.value.code == "no-student"

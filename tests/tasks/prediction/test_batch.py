@@ -251,3 +251,26 @@ def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
     (folder,) = outbox.done.iterdir()
     assert json.loads((folder / "report.json").read_text())["status"] == "done"
     assert read_scan(folder / "sct.mha", Modality.CT).grid.shape == (12, 48, 40)
+
+
+@pytest.mark.slow
+def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox, orders, tmp_path):
+    home = tmp_path / "prefect"
+    options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    run = "import sys; from flows.cli import command_line; sys.exit(command_line(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "watch", *map(str, options), "--once", "--no-tta"],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr  # done, but one scan was set aside
+    reports = outbox.reports()
+    assert sorted(report["status"] for report in reports) == ["done", "done", "quarantined"]
+    kept = b"".join(file.read_bytes() for file in outbox.root.rglob("*.db*"))
+    assert kept
+    for report in reports:
+        assert report["scan"].encode() in kept  # the task run bears the key
+    for name in (b"Smith", b"Doe", b"thin.mha"):
+        assert name not in kept
+        assert name not in done.stdout.encode() + done.stderr.encode()
