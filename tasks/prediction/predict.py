@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from data.faults import DataFault
 from data.files import content_hash
 from data.readers import describe, format_of, read_scan
-from data.volume import Modality, Volume
+from data.volume import Grid, Modality, Volume
 from tasks.prediction.domain import fingerprint, told
 from tasks.prediction.memory import choose_batch, held, require_room
 from tasks.prediction.outputs import Outputs, write_results
@@ -123,13 +123,19 @@ def predict_file(
     if public_key is not None:
         check_signature(model, public_key)
     release = open_release(model)
+    step("read the scan")
+    grid = describe(input).grid
+    graphs = release.graphs_bytes(int8=means.int8, student=means.student)
+    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     with held(means.max_ram_gb):
-        return _predict(release, input, mask, modality, outputs, means, progress, step)
+        return _predict(release, input, grid, cap, mask, modality, outputs, means, progress, step)
 
 
 def _predict(
     release: Release,
     input: Path,
+    grid: Grid,
+    cap: int,
     mask: Path | None,
     modality: Modality | None,
     outputs: Outputs,
@@ -137,10 +143,6 @@ def _predict(
     progress: Progress | None,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
-    step("read the scan")
-    grid = describe(input).grid
-    graphs = release.graphs_bytes(int8=means.int8, student=means.student)
-    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     outputs.check_room(grid)
     reference, structures = _beside(outputs, input, grid)
     step("find the body")
@@ -180,7 +182,7 @@ def _predict(
     }
 
 
-def _beside(outputs: Outputs, scan: Path, grid: Any) -> tuple[Reference | None, list[Dataset]]:
+def _beside(outputs: Outputs, scan: Path, grid: Grid) -> tuple[Reference | None, list[Dataset]]:
     """The reference and the contours that go with it."""
     if outputs.dicom_reference is None:
         return None, []

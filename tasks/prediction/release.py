@@ -193,7 +193,7 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         raise UsageFault(
             "a release folder has a checksums.json, written last",
             where=str(folder / CHECKSUMS),
-            got=type(error).__name__,
+            got="none" if isinstance(error, OSError) else "something else under that name",
             remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
             code="release-incomplete",
         ) from error

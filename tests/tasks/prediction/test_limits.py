@@ -41,6 +41,24 @@ def test_a_scan_that_does_not_fit_is_refused_before_anything_is_computed(
     assert {path.name for path in tmp_path.iterdir()} == {"scan.mha", "release"}
 
 
+TIGHT = """
+import sys
+from flows.cli import command_line
+model, scan, out = sys.argv[1:4]
+options = ["--model", model, "--input", scan, "--out", out, "--max-ram", "0.1"]
+sys.exit(command_line(["predict", *options]))
+"""
+
+
+def test_a_cap_below_what_python_takes_is_refused_and_no_library_dies_of_it(
+    release, scan_file, tmp_path
+):
+    done = _python(TIGHT, release, scan_file, tmp_path / "sct.mha")
+    assert done.returncode not in (0, -6, -9, -11)
+    assert "0.1 GB allowed (--max-ram)" in done.stderr
+    assert "OpenBLAS" not in done.stderr
+
+
 def test_more_slices_need_more_and_a_larger_cap_lets_them_in(model):
     small, large = (Grid((count, 256, 256), (6.0, 2.0, 2.0)) for count in (100, 1000))
     assert needed_bytes(large, model) > needed_bytes(small, model)
