@@ -152,11 +152,11 @@ def _tell(document: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
+    networks, flips = document["networks"], document["flips"]
+    made_by = "one network" if networks == 1 else f"the mean of {networks} networks"
+    mirrored = f", each over {flips} mirrorings" if flips > 1 else ""
     contours = f", {document['structures']} structure sets" if document["structures"] else ""
-    typer.echo(
-        f"{out}: synthetic CT [HU], {document['networks']} networks x "
-        f"{document['flips']} flips{contours}"
-    )
+    typer.echo(f"{out}: synthetic CT [HU] by {made_by}{mirrored}{contours}")
     for note in document["notes"]:
         typer.echo(f"note: {note}", err=True)
     if document["not_for_clinical_use"]:
