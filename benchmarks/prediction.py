@@ -45,7 +45,7 @@ SIDES = {
     "ours": "synthct, ONNX Runtime, every window",
     "ours_body": "synthct, ONNX Runtime, windows with body (as `predict` runs)",
 }
-SLICES = (24, 48, 96, 192)
+SLICES = (12, 24, 48, 96)
 
 
 def measure() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ def measure() -> str:
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
     tasks = sorted(folds)
     rows = [row for task in tasks for row in _int8(task, folds[task])]
+    print("\n".join(rows), file=sys.stderr, flush=True)  # the students take minutes
     students = [_student(task, folds[task]) for task in tasks]
     return "\n".join(
         [
