@@ -1,0 +1,63 @@
+"""Workers die while the real stages run: the same bytes, and no more work again than was lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from data.files import write_whole
+from tests.chain.harassed import Toll, harass
+
+FIGURES = os.environ.get("SYNTHCT_FIGURES")
+"""File that keeps the figures, for the docs; unset: they are only judged."""
+
+_HEAD = """# Workers killed at random moments, stage by stage
+
+`SYNTHCT_FIGURES=docs/benchmarks/kills.md pytest tests/chain/test_kills.py -m slow`: the stages of
+the tiny chain, two workers, a SIGKILL at uniformly drawn moments of the stage, two in each run from
+nothing. Every run left the bytes of the undisturbed one (SHA-256 of each file).
+
+| stage | units | kills | runs | units started again | held to | undisturbed [s] | killed [s] |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def note_down(file: Path, toll: Toll) -> None:
+    """Put the stage's row into the table, in the place of an older one."""
+    rows = {
+        line.split("|")[1].strip(): line
+        for line in (file.read_text().splitlines() if file.exists() else [])
+        if line.startswith("| ") and not line.startswith("| stage")
+    }
+    rows[toll.stage] = (
+        f"| {toll.stage} | {toll.units} | {toll.kills} | {toll.runs} | {toll.again} "
+        f"| {toll.kills + 1} | {toll.calm_s:.1f} | {toll.seconds / toll.runs:.1f} |"
+    )
+    write_whole(file, _HEAD + "\n".join(rows.values()) + "\n")
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("stage", "kills"),
+    [
+        ("registration", 2),
+        *(
+            pytest.param(stage, 20, marks=pytest.mark.slow)
+            for stage in (
+                "cohort", "ingestion", "registration", "training", "evaluation", "export"
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_killed_workers_change_the_bytes_of_a_stage_or_cost_more_than_was_lost(
+    stage, kills, reproduced, copy_of, monkeypatch
+):
+    checkout = copy_of(reproduced, stage)
+    monkeypatch.chdir(checkout.root)
+    toll = harass(checkout, stage, kills, seed=8)
+    assert toll.kills == kills
+    assert toll.again <= kills + 1
+    if FIGURES:
+        note_down(Path(FIGURES), toll)
