@@ -52,7 +52,7 @@ dag: setup  ## Render dvc.yaml from tasks/table.py
 bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks.md
 	python -m benchmarks
 
-peers:  ## Make .venv-peers: other people's registration, which benchmarks measure beside ours
+peers:  ## Make .venv-peers: other people's tools, which benchmarks measure beside ours
 	./infra/local/peers.sh
 
 lock: setup  ## Write requirements.lock anew from pyproject.toml
