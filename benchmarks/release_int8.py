@@ -1,11 +1,9 @@
-"""What a release's cheaper forms cost: 8 bits, and the ensemble in one network."""
+"""What 8 bits cost on the demo's own networks."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.layout import Layout
-from tasks.export.distil import distil
 from tasks.export.int8 import int8_cost, quantise
-from tasks.export.params import DistilParams, ExportParams
 from tasks.export.windows import case_windows
 from tasks.prediction.release import open_release
 from tasks.prediction.runtime import onnx_runner
@@ -23,41 +19,23 @@ from tasks.prediction.sliding import Runner
 
 ARTEFACTS = Path(os.environ.get("SYNTHCT_ARTEFACTS", str(Layout().artefact("export").parent)))
 """Of the demo (`make run`)."""
-STEPS = 400
 WINDOWS = 16
 ROUNDS = 3
 
 
 def measure() -> str:
-    """The demo's own networks, on cases that the fold or the student never saw."""
+    """Both kinds for each task, on a case that the fold never saw."""
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
-    tasks = sorted(folds)
-    rows = [row for task in tasks for row in _int8(task, folds[task])]
-    print("\n".join(rows), file=sys.stderr, flush=True)  # the students take minutes
-    students = [_student(task, folds[task]) for task in tasks]
     return "\n".join(
         [
-            "## 8 bits",
-            "",
             f"The demo's releases, fold 0, {WINDOWS} windows of a case that it has not seen "
             "(digital patients: no word on real ones). MAE inside the body against the registered "
-            f"CT. Time: the least of {ROUNDS} over the same windows, one thread.",
+            f"CT. Time: the least CPU of {ROUNDS} over the same windows, one thread.",
             "",
             "| task | kind | MAE float [HU] | MAE 8 bits [HU] | cost [HU] | mean change [HU] | "
             "largest [HU] | file / float | time / float |",
             "|---|---|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-            "## The ensemble in one network (`export.distil`)",
-            "",
-            f"{STEPS} steps of 8 patches from fold 0's weights, taught by all folds on training "
-            "patients; scored on patients that the student never saw and other folds did, so the "
-            "cost is rather over- than understated.",
-            "",
-            "| task | taught on | scored on | MAE ensemble [HU] | MAE student [HU] | cost [HU] | "
-            "training [s] |",
-            "|---|---|---|---|---|---|---|",
-            *students,
+            *(row for task in sorted(folds) for row in _int8(task, folds[task])),
         ]
     )
 
@@ -91,30 +69,5 @@ def _least_s(run: Runner, inputs: np.ndarray) -> float:
     return min(taken)
 
 
-def _student(task: str, folds: list[dict[str, Any]]) -> str:
-    members = [ARTEFACTS / "training" / f"{task}_fold{k}" for k in range(len(folds))]
-    params = ExportParams(distil=DistilParams(steps=STEPS))
-    seen = sorted({case for fold in folds for case in fold["train"]})
-    unseen = [_case(case) for case in folds[0]["test"]]
-    with tempfile.TemporaryDirectory(prefix="synthct-bench-") as place:
-        out, scratch = Path(place) / "out", Path(place) / "scratch"
-        out.mkdir()
-        scratch.mkdir()
-        started = time.perf_counter()
-        made = distil(
-            out, members, unseen, [_case(case) for case in seen], params, scratch=scratch, seed=1
-        )
-        taken_s = time.perf_counter() - started
-    return (
-        f"| {task} | {made.training_cases} cases | {made.scored_cases} cases | "
-        f"{made.mae_ensemble_hu:.1f} | {made.mae_student_hu:.1f} | "
-        f"{made.mae_student_hu - made.mae_ensemble_hu:+.1f} | {taken_s:.0f} |"
-    )
-
-
 def _case(name: str) -> Path:
     return ARTEFACTS / "registration" / name
-
-
-if __name__ == "__main__":
-    print(measure())
