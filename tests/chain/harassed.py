@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 from distributed import Client  # noqa: TID253
-from distributed.diagnostics.plugin import SchedulerPlugin  # noqa: TID253
+from distributed.diagnostics.plugin import WorkerPlugin  # noqa: TID253
 
 from data.files import file_sha256
 from flows.cluster import open_cluster
@@ -45,14 +45,18 @@ class Toll:
         return self.started - self.runs * self.units
 
 
-class Starts(SchedulerPlugin):
-    """Counts, in a file, how often the scheduler gave a unit to a worker."""
+class Starts(WorkerPlugin):
+    """Counts, in a file, how often a worker began a unit.
+
+    What the scheduler assigns is more: of few units two wait on each worker, and a kill assigns
+    both anew though only one had begun.
+    """
 
     def __init__(self, file: str) -> None:
         self.file = file
 
-    def transition(self, key, start, finish, *args, **kwargs):
-        if finish == "processing" and "synthct-" in str(key):  # keys of tasks/dispatch.py
+    def transition(self, key, start, finish, **kwargs):
+        if finish == "executing" and "synthct-" in str(key):  # keys of tasks/dispatch.py
             with open(self.file, "a") as log:
                 log.write(f"{key}\n")
 
