@@ -2,7 +2,8 @@
 
     python -m benchmarks registration_lung
 
-Needs the shared scans, and `make peers` for ConvexAdam. All use one thread. Times are without imports and without reading files.
+Needs the shared scans, and `make peers` for ConvexAdam. All use one thread.
+Times are without imports and without reading files.
 """
 
 from __future__ import annotations
