@@ -2,8 +2,13 @@
 
     python -m benchmarks registration_lung
 
+<<<<<<< HEAD
 Needs the shared scans, and `make peers` for ConvexAdam. All use one thread. Times
 are without imports and without reading files.
+=======
+Needs the shared scans, and `make peers` for ConvexAdam. All use one thread.
+Times are without imports and without reading files.
+>>>>>>> registration
 """
 
 from __future__ import annotations
@@ -97,21 +102,24 @@ class Found:
 
 
 def elastix(scans: Scans) -> Found:
-    """Translation, affine and B-spline with elastix' own default parameters, inside the masks."""
-    names = ("fixed", "moving", "fixed_body", "moving_body")
-    fixed, moving, *masks = (_itk(getattr(scans.pair, name)) for name in names)
+    """Translation, affine and B-spline with elastix' own default parameters, in the fixed lung."""
+    names = ("fixed", "moving", "fixed_body")
+    fixed, moving, mask = (_itk(getattr(scans.pair, name)) for name in names)
     engine = sitk.ElastixImageFilter()
     engine.LogToConsoleOff()
     engine.SetNumberOfThreads(1)
     engine.SetFixedImage(fixed)
     engine.SetMovingImage(moving)
-    engine.SetFixedMask(sitk.Cast(masks[0] > 0, sitk.sitkUInt8))
-    engine.SetMovingMask(sitk.Cast(masks[1] > 0, sitk.sitkUInt8))
+    # The moving mask too would leave too few samples inside at the start: elastix gives up.
+    engine.SetFixedMask(sitk.Cast(mask > 0, sitk.sitkUInt8))
     maps = sitk.VectorOfParameterMap()
     for kind in ("translation", "affine", "bspline"):
         settings = sitk.GetDefaultParameterMap(kind)
         settings["RandomSeed"] = ("1",)
         settings["MaximumNumberOfSamplingAttempts"] = ("8",)
+        if kind == "translation":  # 35 mm are beyond its reach from where the scanner puts them
+            settings["AutomaticTransformInitialization"] = ("true",)
+            settings["AutomaticTransformInitializationMethod"] = ("GeometricalCenter",)
         maps.append(settings)
     engine.SetParameterMap(maps)
     with tempfile.TemporaryDirectory() as folder, _silent_stdout():
@@ -229,7 +237,10 @@ def measure() -> str:
         if method is convex_adam and not PEERS.is_file():
             absent.append(f"{name} was absent: `make peers` makes its environment.")
             continue
-        lines.append(row(name, scans, method(scans)))
+        try:
+            lines.append(row(name, scans, method(scans)))
+        except RuntimeError as error:
+            lines.append(f"| {name} | gave up: {str(error).strip().splitlines()[-1]} | | | | |")
     return "\n".join([*lines, "", *absent, NOTE])
 
 

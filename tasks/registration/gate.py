@@ -63,6 +63,8 @@ class GateParams(Section):
     """Share by which (normalised mutual information - 1) of the rigid step must exceed that of the
     best far pose as it is: below, no pose stands out and a case is suspect; below 0 it has failed
     [1]."""
+    search_globally: bool = True
+    """Look for a start anywhere when a case has failed, and register once more from there."""
     register_back: bool = False
     """Also register the other way round, at the price of a second registration."""
     max_round_trip_mm: float = Field(10.0, gt=0)

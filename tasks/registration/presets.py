@@ -86,7 +86,7 @@ PRESETS: dict[str, Preset] = {
         Preset("cbct_AB", _CBCT),
         Preset("cbct_HN", _CBCT),
         Preset("cbct_TH", _CBCT),
-        _demo("mr_AB", _DEMO),
+        _demo("mr_AB", _DEMO, mask_margin_mm=4.0),
         _demo(
             "mr_HN",
             _DEMO_HEAD_NECK_MR,
@@ -95,7 +95,7 @@ PRESETS: dict[str, Preset] = {
             mask_margin_mm=12.0,
         ),
         _demo("mr_TH", _DEMO),
-        _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=_SOFT_TISSUE_HU),
+        _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=(-300.0, 400.0)),
         _demo("cbct_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),
         _demo("cbct_TH", _DEMO, flatten_mm=30.0),
         Preset("lung", _CBCT, ct_window_hu=(-1000.0, 200.0), mask_margin_mm=5.0),

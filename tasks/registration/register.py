@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import SimpleITK as sitk
@@ -15,6 +15,7 @@ from tasks.registration.align import Steps, Tell, align
 from tasks.registration.elastix import sample_region_mm
 from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge
 from tasks.registration.geometry import require_extent
+from tasks.registration.global_search import find_pose
 from tasks.registration.initial import after, placed
 from tasks.registration.inverse import RoundTrip, register_back
 from tasks.registration.measures import Moved, StepMeasures, measure, move
@@ -73,24 +74,31 @@ def register(
     """Align the pair on the working grid, measure every step and let the gate choose.
 
     ``initial`` is a rigid transform from fixed to moving points to begin with: "unregistered" then
-    means as it places the scan.
+    means as it places the scan. A pair that fails is tried once more, from wherever a search of
+    all poses says (``searched_globally`` in the quality), and what stands is the better attempt.
     """
     require_plausible(pair)
     require_extent(grid)
     source = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
     start = placed(pair, initial)
-    steps = align(start, grid, preset, method, seed=seed, threads=threads, tell=tell)
-    tell("gate")
-    transforms = _transforms(steps)
-    moved = {name: move(start, grid, transform) for name, transform in transforms.items()}
-    rigid = moved["rigid"].displacement if "rigid" in moved else None
-    measured = {
-        name: measure(source, body, result, rigid if name == "deformable" else None)
-        for name, result in moved.items()
-    }
-    rivals = _rivals(start, steps, gate, seed)
-    judgement = judge(measured, steps.failures, gate, rivals)
+
+    def attempt(begin: ScanPair) -> _Attempt:
+        steps = align(begin, grid, preset, method, seed=seed, threads=threads, tell=tell)
+        tell("gate")
+        return _judged(begin, steps, source, body, gate, seed)
+
+    tried = attempt(start)
+    searched = None
+    if tried.judgement.verdict == "fail" and gate.search_globally:
+        pose, _ = find_pose(start, seed=seed)
+        again = attempt(placed(start, pose))
+        if again.judgement.verdict != "fail":
+            tried, searched = again.after(pose, tried), pose
+    steps, measured, rivals = tried.steps, tried.measured, tried.rivals
+    transforms, moved, judgement = tried.transforms, tried.moved, tried.judgement
+    if searched is not None:
+        moved = {name: move(start, grid, found) for name, found in transforms.items()}
     _require_overlap(measured[judgement.step], judgement)
     back = None
     if gate.register_back:
@@ -111,8 +119,50 @@ def register(
         rigid=moved["rigid"].displacement if "rigid" in moved else None,
         judgement=judgement,
         quality=_quality(preset, grid, steps, judgement, measured)
-        | {"rivals": _plain(rivals), "round_trip": _plain(back)},
+        | {
+            "rivals": _plain(rivals),
+            "round_trip": _plain(back),
+            "searched_globally": searched is not None,
+        },
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """One way through all steps, and the gate's word on it."""
+
+    steps: Steps
+    transforms: dict[StepName, sitk.Transform]
+    moved: dict[StepName, Moved]
+    measured: dict[StepName, StepMeasures]
+    rivals: Rivals | None
+    judgement: Judgement
+
+    def after(self, pose: sitk.Transform, first: _Attempt) -> _Attempt:
+        """The same from the scans as they came: "identity" is then that of the first attempt."""
+        return replace(
+            self,
+            transforms={
+                name: found if name == "identity" else after(pose, found)
+                for name, found in self.transforms.items()
+            },
+            measured={**self.measured, "identity": first.measured["identity"]},
+        )
+
+
+def _judged(
+    pair: ScanPair, steps: Steps, source: Volume, body: Volume, gate: GateParams, seed: int
+) -> _Attempt:
+    transforms = _transforms(steps)
+    moved = {name: move(pair, source.grid, found) for name, found in transforms.items()}
+    rigid = moved["rigid"].displacement if "rigid" in moved else None
+    measured = {
+        name: measure(source, body, result, rigid if name == "deformable" else None)
+        for name, result in moved.items()
+    }
+    rivals = _rivals(pair, steps, gate, seed)
+    judgement = judge(measured, steps.failures, gate, rivals)
+    return _Attempt(steps, transforms, moved, measured, rivals, judgement)
 
 
 def _plain(found: Rivals | RoundTrip | None) -> dict[str, float] | None:

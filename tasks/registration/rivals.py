@@ -87,7 +87,7 @@ class Rivals:
 
 
 @dataclass(frozen=True, eq=False)
-class _Landscape:
+class Landscape:
     """Fixed values at points, and the moving scan as they fall into it."""
 
     points: NDArray[np.float64]
@@ -100,7 +100,7 @@ class _Landscape:
 
     def places(self, pose: Pose) -> NDArray[np.float64]:
         """The points moved by the pose, before the standing transform."""
-        turn = _rotation(pose[:3] / ARM_MM)
+        turn = rotation(pose[:3] / ARM_MM)
         return np.asarray((self.points - self.centre) @ turn.T + self.centre + pose[3:])
 
     def seen(self, points: NDArray[np.float64], standing: Affine) -> NDArray[np.bool_]:
@@ -151,11 +151,11 @@ def find_rivals(
     it (mean over the points) is another one. One seed gives the same bytes.
     """
     stands = Affine.of(standing)
-    land = _landscape(pair, stands, seed)
+    land = landscape_of(pair, stands, seed)
     still = np.zeros(6)
     far = sorted(_far_poses(), key=lambda pose: -land.information(pose, stands))
-    ended = [_climb(land, stands, pose) for pose in (still, *far[:starts])]
-    distances = [_distance(land, stands, still, pose) for pose, _ in ended]
+    ended = [climb(land, stands, pose) for pose in (still, *far[:starts])]
+    distances = [distance_of(land, stands, still, pose) for pose, _ in ended]
     away = [
         (information, distance)
         for (_, information), distance in zip(ended, distances, strict=True)
@@ -172,7 +172,8 @@ def find_rivals(
     )
 
 
-def _landscape(pair: ScanPair, standing: Affine, seed: int) -> _Landscape:
+def landscape_of(pair: ScanPair, standing: Affine, seed: int) -> Landscape:
+    """Both scans blurred, and the points that the ``seed`` draws in and around the fixed body."""
     fixed, moving = _coarse(pair.fixed), _coarse(pair.moving)
     body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
     there = resample(pair.moving_body, moving.grid, outside=0, nearest=True)
@@ -182,7 +183,7 @@ def _landscape(pair: ScanPair, standing: Affine, seed: int) -> _Landscape:
     values = fixed.array[tuple(drawn.T)]
     points = fixed.grid.points(drawn)
     inside = moving.array[np.asarray(there.array) > 0]
-    land = _Landscape(
+    land = Landscape(
         points=points,
         centre=points.mean(axis=0),
         values=np.digitize(values, _levels(values)),
@@ -219,7 +220,7 @@ def _far_poses() -> list[Pose]:
     return poses
 
 
-def _climb(land: _Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
+def climb(land: Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
     """The best pose near ``start`` by Powell's search, and its information."""
     # First steps of 8 mm; ends at half a millimetre, far below what counts as another pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
@@ -231,13 +232,13 @@ def _climb(land: _Landscape, standing: Affine, start: Pose) -> tuple[Pose, float
     return np.asarray(found.x), -float(found.fun)
 
 
-def _distance(land: _Landscape, standing: Affine, first: Pose, second: Pose) -> float:
+def distance_of(land: Landscape, standing: Affine, first: Pose, second: Pose) -> float:
     """Mean distance of the points under two poses [mm]."""
     apart = standing(land.places(first)) - standing(land.places(second))
     return float(np.linalg.norm(apart, axis=1).mean())
 
 
-def _rotation(turns: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation(turns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation by angles about z, y, x [rad], in (z, y, x) order: exponential of the axis-angle."""
     a, b, c = turns
     cross = np.array([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]])
