@@ -244,7 +244,8 @@ The engine's settings were chosen while looking at these points, so its errors h
 an unseen pair; the peers have their defaults. Points lie on whole voxels of 1.4 x 1.4 x 2.5 mm in
 the baseline scan (and on halves in the other): rounding alone has a standard deviation of 0.72 mm
 along z and 0.39 mm along x, y. Points 30, 0 and 26 beside the hilum stayed the worst (20 aside) in
-all variants that were tried: windows to -200, 0 and 200 HU, masks grown by 0 to 10 mm, local correlation and MIND of several
+all variants that were tried: windows to -200, 0 and 200 HU, masks grown by 0 to 10 mm, local
+correlation and MIND of several
 sizes and their sum, a discrete start, finer and coarser nets of control points, an isotropic grid,
 averages of several results. No GPU was measured.
 """.strip()
