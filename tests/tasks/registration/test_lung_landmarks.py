@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
 from data.volume import Modality
@@ -10,6 +11,7 @@ from tasks.registration import presets
 from tasks.registration.pair import register_files
 
 
+@pytest.mark.slow
 def test_marked_points_of_a_real_lung_meet(shared_data, quick, tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "quick", quick)
     scans = shared_data / "lung_ct_pair"
