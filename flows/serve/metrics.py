@@ -45,7 +45,7 @@ def _runs(facts: Facts) -> Iterator[Family]:
         newest.add_metric([workspace, state.lower()], count)
     yield newest
     success = _family(
-        "synthct_last_success_timestamp_seconds", "End of the newest good run", "workspace"
+        "synthct_last_success_timestamp_seconds", "End of the newest good run", "workspace", "what"
     )
     failing = _family(
         "synthct_last_run_failed", "Whether the newest ended run went wrong", "workspace"
@@ -56,7 +56,7 @@ def _runs(facts: Facts) -> Iterator[Family]:
         ended = [run for run in mine if run.state in ENDED and run.end_s is not None]
         good = [run.end_s or 0.0 for run in ended if run.state == "COMPLETED"]
         if good:
-            success.add_metric([workspace], max(good))
+            success.add_metric([workspace, mine[0].what], max(good))
         if ended:
             last = max(ended, key=lambda run: run.end_s or 0.0)
             failing.add_metric([workspace], float(last.state in ("FAILED", "CRASHED")))

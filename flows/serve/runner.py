@@ -29,6 +29,7 @@ def deployments(root: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Register the deployments and run what is due until told to stop."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.deployments.runner import (  # type: ignore[attr-defined]
@@ -44,9 +45,11 @@ def main() -> None:
             name=entry["name"],
             description=entry.get("description"),
             schedules=[
-                CronSchedule(cron=each["cron"], timezone=each.get("timezone", "UTC"))
+                DeploymentScheduleCreate(
+                    schedule=CronSchedule(cron=each["cron"], timezone=each.get("timezone", "UTC")),
+                    active=each.get("active", True),
+                )
                 for each in entry.get("schedules", [])
-                if each.get("active", True)
             ],
             parameters=entry.get("parameters") or {},
             tags=entry.get("tags") or [],

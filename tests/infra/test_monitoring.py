@@ -46,7 +46,7 @@ def test_the_boards_are_not_what_their_source_makes():
 
 
 def test_prometheus_refuses_the_rules_or_the_configuration(tmp_path):
-    assert "17 rules found" in promtool("check", "rules", "alerts.yaml")
+    assert "19 rules found" in promtool("check", "rules", "alerts.yaml")
     promtool("check", "config", "prometheus.yaml")
 
 
@@ -65,7 +65,7 @@ def test_prometheus_refuses_an_expression_of_a_board(tmp_path):
 def answer():
     """A server with a good, a failed and a running run, and one planned."""
     runs = tuple(
-        Run(state, state.lower(), "demo", state, "", NOW_S - 900, end, 60.0, True)
+        Run(state, state.lower(), "demo", "run", state, "", NOW_S - 900, end, 60.0, True)
         for state, end in (("RUNNING", None), ("FAILED", NOW_S - 60), ("COMPLETED", NOW_S - 600))
     )
     return Answer(True, runs, (Due("nightly", NOW_S + 3600),), late=1)

@@ -92,6 +92,56 @@ def test_a_run_whose_process_was_killed_stays_running(site, until):
     until(lambda: not stage.is_running(), 10, "the end of the stage")
 
 
+def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
+    identity = site.start("weekly-study", overrides={"training.folds": 4})
+    assert ended(site, identity, until) == "COMPLETED", site.words(identity)
+    said = told(site, identity, until)
+    assert said["cwd"].startswith(str(site.root / ".synthct/worktrees/study."))
+    assert said["code"] == f"{said['cwd']}/flows/__init__.py"
+    grid = ["--grid", "presets/study.yaml"]
+    assert said["arguments"] == ["study", *grid, "--cluster", "here"]
+    git = ["git", "show", "scheduled/study:workspaces/study/params.yaml"]
+    kept = subprocess.run(git, cwd=site.root, capture_output=True, text=True, check=True).stdout
+    assert "folds: 4" in kept
+    assert (site.root / ".synthct/scheduled/study/study/index.html").read_text() == "effects"
+    assert not (site.root / "workspaces").exists()
+    assert list((site.root / ".synthct/worktrees").iterdir()) == []
+
+
+def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_told(site, until):
+    (site.root / "incoming").mkdir()
+    identity = site.start("watcher")
+    assert ended(site, identity, until) == "COMPLETED", site.words(identity)
+    said = told(site, identity, until)
+    assert said["cwd"] == str(site.root)
+    wanted = ["--model", "release", "--inbox", "incoming", "--out", "predicted"]
+    assert said["arguments"] == ["watch", "--once", *wanted]
+    (site.root / "incoming" / "scan.mha").touch()
+    second = site.start("watcher", options={"model": "m", "inbox": "incoming", "out": "predicted"})
+    assert ended(site, second, until) == "COMPLETED"
+    name = site.run(second)["name"]
+    until(lambda: [each for each in site.heard if each["run"] == name], 30, "a word to the chat")
+    (word,) = [each for each in site.heard if each["workspace"] == "watch incoming"]
+    assert word["text"].endswith("scans were set aside: predicted/quarantine")
+
+
+def test_two_deployments_build_one_workspace_at_once(site, until):
+    """The limit of Prefect is a deployment's; the workspace has a lock of its own."""
+    first = site.start(until="wait")
+    stage = waiting(site, until)
+    second = site.start("weekly-study", what="run", preset=None)
+    assert ended(site, second, until) == "CANCELLED"
+    assert "worked on by another run" in site.run(second)["state"]["message"]
+    stage.kill()
+    assert ended(site, first, until) == "FAILED"
+
+
+def test_an_errand_that_nobody_knows_starts_something(site, until):
+    identity = site.start(what="stdy")
+    assert ended(site, identity, until) == "FAILED"
+    assert "one of run, study, watch" in site.run(identity)["state"]["message"]
+
+
 def test_the_page_says_nothing_or_believes_a_foreign_name(site):
     page = httpx.get(site.page)
     assert page.status_code == 200
