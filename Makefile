@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test test-all lint types dag bench lock clean-runs
+.PHONY: help setup run test test-all lint types dag bench peers lock clean-runs
 
 help:  ## What the verbs do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ dag: setup  ## Render dvc.yaml from tasks/table.py
 
 bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks.md
 	python -m benchmarks
+
+peers:  ## Make .venv-peers: other people's tools, which benchmarks measure beside ours
+	./infra/local/peers.sh
 
 lock: setup  ## Write requirements.lock anew from pyproject.toml
 	./infra/local/lock.sh

@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 from data.volume import Volume
 from data.writers import write_image
 from data.writers.dicom import write_series
+from tests.data.radiotherapy import dose_file, square, structure_set
 
 TEXTS = (
     "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
@@ -81,6 +82,7 @@ def plant(folder: Path, ct: Volume, mr: Volume, number: int) -> list[bytes]:
     identity = secrets.text()
     for name, volume in (("ct", ct), ("mr", mr)):
         _series(patient / secrets.text(), name, volume, identity, secrets)
+    _radiotherapy(patient / secrets.text(), identity, secrets)
     _files(folder / secrets.text(), ct, mr, secrets)
     return secrets.found
 
@@ -105,6 +107,27 @@ def _series(folder: Path, name: str, volume: Volume, identity: str, secrets: Sec
         dataset.file_meta.SourceApplicationEntityTitle = secrets.found[4].decode()
         file.unlink()
         dataset.save_as(file.with_name(f"{secrets.found[5].decode()}_{count:04d}.dcm"))
+
+
+def _radiotherapy(folder: Path, identity: str, secrets: Secrets) -> None:
+    """A structure set and a dose in the coordinates of the scans, with texts of their own."""
+    scan = pydicom.dcmread(next(folder.parent.rglob("*.dcm")), stop_before_pixels=True)
+    about = {keyword: secrets.text() for keyword in (
+        "StructureSetLabel", "StructureSetName", "StructureSetDescription", "OperatorsName",
+        "SeriesDescription", "ReviewerName",
+    )}  # fmt: skip
+    about |= {"PatientID": identity, "PatientName": secrets.text(), "StudyDate": secrets.date()}
+    frame = str(scan.FrameOfReferenceUID)
+    drawn = {
+        secrets.text(): [square(-20, 20, z) for z in (-20.0, -15.0)],
+        f"PTV {secrets.text()}": [square(-9, 9, -20.0)],
+        "Bladder": [square(-12, 12, -10.0)],
+    }
+    structure_set(folder / f"{secrets.text()}.dcm", drawn, series=secrets.uid(), frame=frame,
+                  **about)  # fmt: skip
+    gray = np.full((3, 6, 6), 4_000_000)
+    dose_file(folder / f"{secrets.text()}.dcm", gray, FrameOfReferenceUID=frame,
+              DoseComment=secrets.text(), **about)  # fmt: skip
 
 
 def _hide(dataset: Dataset, secrets: Secrets) -> None:

@@ -78,13 +78,21 @@ def table(calibration, groups):
             rng = np.random.default_rng(SEED)
             for where, found in split_coverage(calibration, counts, nominal, rng).items():
                 if where == "all" or nominal == 0.9:
-                    ends = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
-                    holds = "yes" if found.holds else "**no**"
-                    rows.append(
-                        f"| {name} | {100 * nominal:g} | {where} | {100 * found.value:.1f} | "
-                        f"{ends} | {holds} | {found.half_width:.0f} |"
-                    )
+                    rows.append(row(name, where, found))
     return "\n".join(rows)
+
+
+def row(name, where, found):
+    """One line; a band that fewer than five patients have gets no interval."""
+    ends, holds = f"none: {found.n} patients", "–"
+    if found.low is not None and found.high is not None:
+        ends = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+        holds = "yes" if found.holds else "**no**"
+    width = "–" if found.half_width is None else f"{found.half_width:.0f}"
+    return (
+        f"| {name} | {100 * found.nominal:g} | {where} | {100 * found.value:.1f} | {ends} | "
+        f"{holds} | {width} |"
+    )
 
 
 def measure():

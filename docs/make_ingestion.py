@@ -77,12 +77,12 @@ def refusals_table() -> str:
 
 
 def figures() -> str:
-    """The benchmark pages of ingestion's guards, without their headings."""
+    """The benchmark pages of real scans, guards and identifiers, a level down."""
     parts = []
-    for name in ("ingestion_guards", "ingestion_identifiers"):
+    for name in ("ingestion_real", "ingestion_guards", "ingestion_identifiers"):
         page = PAGE.parent / "benchmarks" / f"{name}.md"
         if page.is_file():
-            parts.append(page.read_text().split("\n", 2)[2].strip())
+            parts.append(f"##{page.read_text().strip()}")
     return "\n\n".join(parts) or "Not measured yet."
 
 

@@ -149,9 +149,29 @@ def _zip(entry: Entry) -> list[Found]:
     assert entry.path is not None
     try:
         with faults_only(str(entry.path)):
-            return _dicom(entry.path, entries(entry.path), f"{entry.name}/")
+            inside = entries(entry.path)
+            packed = [_packed(entry.path, one, entry.name) for one in inside if _is_packed(one)]
+            return [*packed, *_dicom(entry.path, inside, f"{entry.name}/")]
     except DataFault as fault:
         return [Found(BROKEN, entry.path, entry.name, fault=fault)]
+
+
+def _is_packed(entry: Entry) -> bool:
+    """An image file or a zip inside a zip: told, because nothing else would be."""
+    name = entry.name.rpartition("/")[2]
+    wanted = format_by_name(name) is not None or name.lower().endswith(".zip")
+    return wanted and not name.startswith("._")
+
+
+def _packed(source: Path, entry: Entry, outer: str) -> Found:
+    fault = DataFault(
+        "a zip holds DICOM files",
+        where=f"{outer}/{entry.name}",
+        got="an image file or another zip in it",
+        remedy="unpack the zip and give the folder",
+        code="packed-twice",
+    )
+    return Found(BROKEN, source, f"{outer}/{entry.name}", fault=fault)
 
 
 def _image(path: Path, place: str, kind: str) -> Found:

@@ -24,10 +24,8 @@ __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
 
 def one_series(source: Path, uid: str = "") -> Series:
     """The one image series of a folder or zip, or the one with the SeriesInstanceUID."""
-    found = image_series(find_series(entries(source)))
-    if uid:
-        found = [one for one in found if one.uid == uid]
-    elif len(found) > 1:  # a dose beside the images of a plan is not mistaken for them
+    found = image_series(find_series(entries(source), uid))
+    if not uid and len(found) > 1:  # a dose beside the images of a plan is not mistaken for them
         found = [one for one in found if one.modality is not Modality.DOSE] or found
     if len(found) == 1:
         return found[0]

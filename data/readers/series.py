@@ -49,6 +49,7 @@ HEADER_TAGS = [
     "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTrainLength",
     "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "ConvolutionKernel",
     "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
+    "DoseSummationType",
 ]  # fmt: skip
 """What rows and facts may tell of a header."""
 
@@ -64,6 +65,9 @@ IMAGES = frozenset(
 """Classes of objects that always hold pixels."""
 
 DICOM_SUFFIXES = (".dcm", ".ima")
+
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
+"""How the files start that macOS lays beside others (``._0001.dcm``; RFC 1740)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +99,19 @@ class Series:
         return f"{self.first.get('Modality', '?')} {about!r} ({len(self.slices)} files)"
 
 
-def find_series(files: Sequence[Entry]) -> list[Series]:
-    """Every DICOM series among the files, by first file name; other files are skipped."""
+def find_series(files: Sequence[Entry], uid: str = "") -> list[Series]:
+    """Every DICOM series among the files, or the one of ``uid``, by first file name.
+
+    Other files are skipped. A file that cannot be read raises, because it may be a slice; where
+    the series is named, only one beside its slices.
+    """
     slices, broken = read_slices(files)
-    if broken:
-        raise broken[0].fault
-    return group_series(slices)
+    found = [series for series in group_series(slices) if uid in ("", series.uid)]
+    folders = {one.entry.name.rpartition("/")[0] for series in found for one in series.slices}
+    for one in broken:
+        if not uid or one.entry.name.rpartition("/")[0] in folders:
+            raise one.fault
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +175,9 @@ def read_slice(entry: Entry) -> Slice | None:
 
 def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
     if not _starts_like_dicom(file):
-        if entry.name.lower().endswith(DICOM_SUFFIXES):
+        file.seek(0)
+        resource_fork = file.read(4) == APPLE_DOUBLE
+        if entry.name.lower().endswith(DICOM_SUFFIXES) and not resource_fork:
             raise broken_dicom(entry, "a file that does not start like DICOM")
         return None
     with warnings.catch_warnings():

@@ -20,11 +20,11 @@ MAX_POINTS = 20_000_000
 """Most contour points of one structure set."""
 
 
-def find_structures(source: Path) -> Entry:
-    """The one structure set of a file, folder or zip."""
+def find_structures(source: Path, uid: str = "") -> Entry:
+    """The one structure set of a file, folder or zip, or the one with the SeriesInstanceUID."""
     found = [
         one.entry
-        for series in find_series(entries(source))
+        for series in find_series(entries(source), uid)
         for one in series.slices
         if str(one.header.get("Modality", "")).upper() == "RTSTRUCT"
     ]

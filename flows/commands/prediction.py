@@ -80,6 +80,9 @@ def predict(
     int8: Annotated[
         bool, typer.Option("--int8", help="The 8-bit networks, where the release has them.")
     ] = False,
+    student: Annotated[
+        bool, typer.Option("--student", help="The ensemble in one network, where there is one.")
+    ] = False,
     public_key: PublicKey = None,
     as_json: Json = False,
 ) -> int:
@@ -111,6 +114,7 @@ def predict(
                 device=device.value,
                 max_ram_gb=max_ram,
                 int8=int8,
+                student=student,
             ),
             public_key=public_key,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
@@ -148,11 +152,11 @@ def _tell(document: dict[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
+    networks, flips = document["networks"], document["flips"]
+    made_by = "one network" if networks == 1 else f"the mean of {networks} networks"
+    mirrored = f", each over {flips} mirrorings" if flips > 1 else ""
     contours = f", {document['structures']} structure sets" if document["structures"] else ""
-    typer.echo(
-        f"{out}: synthetic CT [HU], {document['networks']} networks x "
-        f"{document['flips']} flips{contours}"
-    )
+    typer.echo(f"{out}: synthetic CT [HU] by {made_by}{mirrored}{contours}")
     for note in document["notes"]:
         typer.echo(f"note: {note}", err=True)
     if document["not_for_clinical_use"]:

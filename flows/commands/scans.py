@@ -107,7 +107,7 @@ def ingest(
         for label, place in plan.places.items():
             typer.echo(f"{label}: {place}", err=True)
     added: tuple[str, ...] = ()
-    if not dry_run and (plan.new or terms):
+    if not dry_run and (plan.new or plan.new_extras or terms):
         with _bar("copy") as progress:
             added = take_in(plan, progress).added
         _track(raw)
@@ -190,10 +190,10 @@ def _show(plan: IntakePlan) -> None:
             row.patient,
             row.scan,
             row.region,
-            " x ".join(str(n) for n in row.size),
-            " x ".join(f"{v:.3g}" for v in row.spacing_mm),
+            " x ".join(str(n) for n in row.size) if row.orientation else "",
+            " x ".join(f"{v:.3g}" for v in row.spacing_mm) if row.orientation else "",
             row.orientation,
-            f"{row.value_range[0]:g} to {row.value_range[1]:g}",
+            f"{row.value_range[0]:g} to {row.value_range[1]:g}" if row.orientation else "",
             row.status,
             "; ".join(f"{one.severity}: {one.sentence}" for one in row.findings),
         )
@@ -201,34 +201,42 @@ def _show(plan: IntakePlan) -> None:
     console = Console()
     if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
         console = Console(width=max(console.width, 160))
-    console.print(table)
-    console.print(_pairs(plan))
+    if plan.rows:
+        console.print(table)
+        console.print(_pairs(plan))
 
 
 def _pairs(plan: IntakePlan) -> Table:
-    """A row a patient: its scans, and the cases they make."""
+    """A row a patient: its scans, what lies beside them, and the cases they make."""
     from rich.table import Table
 
-    from tasks.ingestion.intake.plan import REFUSED
+    from tasks.ingestion.intake.rows import REFUSED
 
-    table = Table("patient", "scans", "cases")
+    table = Table("patient", "scans", "beside", "cases")
+    good = [row for row in plan.rows if row.status != REFUSED]
+    extras = {extra.row for extra in plan.extras}
     for patient in sorted({row.patient for row in plan.rows}):
-        scans = [row.scan for row in plan.rows if row.patient == patient and row.status != REFUSED]
+        own = [row for row in good if row.patient == patient]
+        scans = [row.scan for row in own if row not in extras]
+        beside = [row.scan for row in own if row in extras]
         sources = [scan for scan in scans if scan != "ct"] if "ct" in scans else []
         cases = ", ".join(f"{patient}_{scan} (to its ct)" for scan in sources)
-        table.add_row(patient, ", ".join(scans) or "none", cases or "none: no pair")
+        table.add_row(
+            patient, ", ".join(scans) or "none", ", ".join(beside), cases or "none: no pair"
+        )
     return table
 
 
 def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:
     for note in plan.notes:
         typer.echo(f"note: {note}", err=True)
-    for scan in plan.scans:
-        for finding in scan.row.findings if scan.row.status == "refused" else ():
+    for row in plan.rows:
+        for finding in row.findings if row.status == "refused" else ():
             remedy = f"; {finding.remedy}" if finding.remedy else ""
-            typer.echo(f"refused: {scan.row.place}: {finding.sentence}{remedy}", err=True)
-    known = len(plan.rows) - len(plan.new) - refused
-    took = f"{len(plan.new)} would be taken in" if dry_run else f"{len(added)} taken in"
+            typer.echo(f"refused: {row.place}: {finding.sentence}{remedy}", err=True)
+    new = len(plan.new) + len(plan.new_extras)
+    known = len(plan.rows) - new - refused
+    took = f"{new} would be taken in" if dry_run else f"{len(added)} taken in"
     typer.echo(f"data/raw/{plan.dataset}: {took}, {known} known already, {refused} refused")
 
 

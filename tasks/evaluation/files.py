@@ -210,10 +210,7 @@ def _add_dose(document: dict[str, Any], given: Extras, target: Target, inside: M
     """``dose``: gamma, dose-volume figures of the reference's structures, conformity."""
     if given.dose_prediction is None or given.dose_reference is None:
         return
-    known, found = (
-        target.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
-        for path in (given.dose_reference, given.dose_prediction)
-    )
+    known, found = (target.dose(path) for path in (given.dose_reference, given.dose_prediction))
     spacing_mm = target.grid.spacing_mm
     told: dict[str, Any] = {
         "prediction": _identity(given.dose_prediction),

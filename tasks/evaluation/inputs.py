@@ -53,7 +53,29 @@ class Target:
 
     def mask(self, path: Path) -> Mask:
         """Voxels > 0 of a mask file."""
-        return np.asarray(self.fits(read_scan(path, Modality.MASK), path).array > 0)
+        array = self.fits(read_scan(path, Modality.MASK), path).array
+        if array.min() < 0:
+            raise DataFault(
+                "a mask is 0 outside and above 0 inside",
+                where=str(path),
+                got=f"values from {array.min():g} to {array.max():g}",
+                remedy="give a mask, not an image",
+                code="mask-negative",
+            )
+        return np.asarray(array > 0)
+
+    def dose(self, path: Path) -> NDArray[np.float64]:
+        """A dose [Gy]: nowhere below 0, and some of it is there."""
+        array = self.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
+        if array.min() < 0 or array.max() <= 0:
+            raise DataFault(
+                "a dose is in Gy: nowhere below 0, somewhere above",
+                where=str(path),
+                got=f"{array.min():g} to {array.max():g}",
+                remedy="give an RTDOSE file or an image in Gy, not a CT",
+                code="not-a-dose",
+            )
+        return array
 
     def body(self, path: Path | None) -> Mask:
         """The mask to score in: all voxels without a file; an empty one is a fault."""

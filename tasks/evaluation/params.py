@@ -105,6 +105,13 @@ class EvaluationParams(Section):
     """Score against a moved CT that registration's gate calls suspect (failed ones never are)."""
     structures: dict[str, StructureRule] = Field(default_factory=default_structures)
     """Found by HU thresholds and compared with the true labels (digital patients)."""
+    segmenter: Literal["none", "thresholds", "small", "totalsegmentator"] = "thresholds"
+    """What finds structures in an sCT: nothing, HU thresholds (digital patients), a small network
+    trained on each fold's training CTs and label maps, or the user's TotalSegmentator."""
+    segmenter_steps: int = Field(150, ge=1)
+    """Training steps of the small segmenter, eight patches of 64 x 64 each."""
+    segmenter_width: int = Field(16, ge=4)
+    """Channels of its finest resolution."""
     missing_structures: Literal["as_published", "penalised"] = "penalised"
     """Distance of a structure that the sCT has lost: dropped, or the image's diagonal."""
     surface_distances: bool = False

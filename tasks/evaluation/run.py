@@ -26,6 +26,7 @@ from tasks.evaluation.predict import SCT, SD, predict_case
 from tasks.evaluation.profiles import profile_called
 from tasks.evaluation.realign import measure_floor
 from tasks.evaluation.score import SCORES, score_case
+from tasks.evaluation.segment import SEGMENTED, segment_cases
 from tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
 from tasks.evaluation.trust import trust
 from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
@@ -36,7 +37,10 @@ FITS = "fits"
 PREDICTED = "predicted"
 """Sub-folder with the predictions as units of their own; scoring repeats them beside its scores."""
 
-NOT_SCORING = {"baselines", "bootstrap_draws", "tta", "coverage", "guarantee", "floor"}
+NOT_SCORING = {
+    "baselines", "bootstrap_draws", "tta", "coverage", "guarantee", "floor", "segmenter_steps",
+    "segmenter_width",
+}  # fmt: skip
 """Params that scoring one case does not see: changing them must not score every case again."""
 
 
@@ -51,13 +55,17 @@ def run(context: StageContext, params: EvaluationParams) -> None:
         fits = _fit(context, out / FITS, folds, params)
         write_whole(out / "baselines.json", canonical_json(fits))
         predicted = _predict(context, out / PREDICTED, folds, params)
+        segmented = segment_cases(context, out, folds, params, out / PREDICTED)
         units = [
             unit
             for fold in folds
             for unit in _score_units(context, out, fold, fits[fold.name], params)
             if unit.name in predicted
         ]
-        excluded = [*_excluded(out, (FITS, PREDICTED)), *without_network(training, every)]
+        excluded = [
+            *_excluded(out, (FITS, PREDICTED, *([SEGMENTED] if segmented else []))),
+            *without_network(training, every),
+        ]
         good = run_units(context, "evaluation", out, units, also_excluded=excluded)
         documents = [json.loads((out / name / SCORES).read_text()) for name in good]
         floor = measure_floor(context, out, good, params.floor)
@@ -169,4 +177,6 @@ def _inputs(context: StageContext, out: Path, case: str) -> dict[str, Path]:
         inputs["labels"] = labels
     if (spread := out / PREDICTED / case / SD).exists():
         inputs["sd"] = spread
+    if (found := out / SEGMENTED / case).is_dir():
+        inputs["segmented"] = found
     return {**inputs, "case": folder / "case.json", "sct": out / PREDICTED / case / SCT}

@@ -39,6 +39,7 @@ def score_case(
     fits: dict[str, Any],
     plan: dict[str, Any],
     sd: Path | None = None,
+    segmented: Path | None = None,
     truth_ct: Path | None = None,
     truth_labels: Path | None = None,
     labels: Path | None = None,
@@ -59,6 +60,8 @@ def score_case(
         The section ``evaluation`` of the params, without what only the summary needs.
     sd
         Standard deviation over the flips [HU], where they were asked for.
+    segmented
+        Label maps of the synthetic CT and its references, by one and the same segmenter.
     truth_ct, truth_labels, labels
         Digital patients: the CT and the anatomy on the source's day, and what the labels mean.
     """
@@ -88,9 +91,11 @@ def score_case(
         truth = references["truth"] = read_volume(truth_ct).array
         methods[MOVED] = moved
         scorer.images("truth", truth, methods)
-        if truth_labels is not None and labels is not None:
+        if plan["segmenter"] == "thresholds" and truth_labels is not None and labels is not None:
             names = json.loads(labels.read_text())
             scorer.structures(read_volume(truth_labels).array, names, truth, methods)
+    if segmented is not None:
+        scorer.segmented(segmented, "" if doubt else "registered", moved, output)
     for reference in list(references.values())[:1]:  # the moved CT, as in a clinic, or the truth
         scorer.checks(reference, output)
     document = {

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.evaluation.completeness import completeness
 from tasks.evaluation.consistency import source_consistency
 from tasks.evaluation.evidence import Evidence, Finding, examine
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import Mask, Measured, masked_pair
 from tasks.evaluation.profiles import profile_called
+from tasks.evaluation.segmenter.read import ANATOMY, FOUND, read_structures
 from tasks.evaluation.structures import (
     by_labels,
     by_threshold,
@@ -28,6 +32,17 @@ CEILING, MOVED = "ceiling", "registered"
 be better), and the moved CT scored against the truth (what a score against it cannot resolve)."""
 
 SEGMENTATION = "HU thresholds, not anatomy; the ceiling is the true CT under the same thresholds"
+
+SEGMENTED_BY = {
+    "small": "the small segmenter, trained on the fold's training patients and frozen; the "
+    "ceiling is its own accuracy on the true CT",
+    "totalsegmentator": "TotalSegmentator on the sCT and on its references alike",
+}
+
+LEAST_CEILING = 0.5
+"""Dice of a segmenter on the true CT below which it is not asked about the sCT."""
+
+IMAGES = ("sct", "ct", "truth_ct", ANATOMY)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -104,6 +119,58 @@ class Scorer:
             self._take(method, "truth", overlap)
             if method != CEILING:
                 self._take(method, "truth", errors_within(truth, hu, anatomy))
+
+    def segmented(
+        self, folder: Path, reference: str, moved: NDArray[Any], hu: NDArray[Any]
+    ) -> None:
+        """The model's structures by a segmenter, the segmenter's own accuracy (ceiling) beside.
+
+        Against the same segmenter's on the moved CT, and against the true labels (else its own on
+        the true CT).
+        ``reference`` is empty where the moved CT is no reference.
+        """
+        told = json.loads((folder / FOUND).read_text())
+        self.segmentation = SEGMENTED_BY[told["segmenter"]]
+        found = {name: self._cut(read_structures(folder, name)) for name in IMAGES}
+        if found[ANATOMY]:
+            self._leave_out_unseen(found)
+        if reference and found["ct"]:
+            self._anatomy(reference, "model", found["ct"], found["sct"])
+            self._take("model", reference, errors_within(moved, hu, found["ct"]))
+        known = found[ANATOMY] or found["truth_ct"]
+        if known:
+            self._anatomy("truth", "model", known, found["sct"])
+            self._anatomy("truth", MOVED, known, found["ct"])
+
+    def _leave_out_unseen(self, found: dict[str, dict[str, Mask]]) -> None:
+        """Structures that the segmenter does not find on the true CT say nothing of an sCT."""
+        own = compare_structures(
+            found[ANATOMY], found["truth_ct"], spacing_mm=self.spacing_mm, surfaces=False
+        )
+        self._take(CEILING, "truth", own)
+        for name in list(found[ANATOMY]):
+            ceiling = own.values.get(f"dice_{name}")
+            if ceiling is None or ceiling < LEAST_CEILING:
+                for structures in found.values():
+                    structures.pop(name, None)
+            if ceiling is not None and ceiling < LEAST_CEILING:
+                self.warnings.append(
+                    f"{name}: Dice {ceiling:.2f} of the segmenter on the true CT, not scored"
+                )
+
+    def _cut(self, structures: dict[str, Mask]) -> dict[str, Mask]:
+        return {name: mask & self.inside for name, mask in structures.items()}
+
+    def _anatomy(
+        self, reference: str, method: str, known: dict[str, Mask], found: dict[str, Mask]
+    ) -> None:
+        near = {"spacing_mm": self.spacing_mm, "tolerance_mm": self.plan["surface_tolerance_mm"]}
+        overlap = compare_structures(
+            known, found, policy=self.plan["missing_structures"],
+            surfaces=self.plan["surface_distances"], **near,
+        )  # fmt: skip
+        self._take(method, reference, overlap)
+        self._take(method, reference, completeness(known, found, **near))
 
     def as_json(self) -> dict[str, Any]:
         """The measured part of ``scores.json``."""

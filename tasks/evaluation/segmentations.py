@@ -14,7 +14,8 @@ from tasks.evaluation.pair import Mask
 LABELS = "labels.json"
 """Beside label maps: ``{"1": "liver"}`` or ``{"1": {"name": "liver"}}``; else ``label_1``."""
 
-IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd")
+IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".zarr")
+"""``.zarr``: as ingestion stores structures; OME-Zarr."""
 
 
 def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str, Mask]:

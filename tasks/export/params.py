@@ -62,12 +62,26 @@ class FormatParams(Section):
     8-bit graph is left out of the release otherwise."""
 
 
+class DistilParams(Section):
+    """One network that learned the ensemble's answers: about as fast as a fold alone."""
+
+    steps: int = Field(2000, ge=1)
+    """Optimizer steps, from the first fold's weights."""
+    batch: int = Field(8, ge=1)
+    """Patches per step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """AdamW's at its highest; falls to 0 along a cosine."""
+
+
 class ExportParams(Section):
     """The ``export`` section of ``params.yaml``."""
 
     gate: GateParams = GateParams()
     parity: ParityParams = ParityParams()
     formats: FormatParams = FormatParams()
+    distil: DistilParams | None = None
+    """Also train a student of the ensemble (``predict --student``). Null: none. The card says
+    what it costs on patients that it never saw."""
     domain_cases: int = Field(40, ge=1)
     """Training cases whose appearance is summed up, so that ``predict`` can say when a scan is
     unlike them."""

@@ -13,6 +13,7 @@ from data.files import canonical_json, write_whole
 from data.store import read_volume
 from tasks.export.bundle import write_bundle
 from tasks.export.card import make_card
+from tasks.export.distil import Distilled, distil
 from tasks.export.fold import ExportedFold, export_fold
 from tasks.export.page import PAGE, render_card
 from tasks.export.params import ExportParams
@@ -38,6 +39,8 @@ def release_task(
     facts: Mapping[str, Any],
     ingestion: Mapping[str, Any],
     refusal: Mapping[str, str] | None,
+    seed: int = 0,
+    scratch: Path | None = None,
     **folders: Path,
 ) -> None:
     """Write the release of one task into ``out``, or ``refused.json`` alone.
@@ -54,10 +57,13 @@ def release_task(
         How the training scans were checked, as JSON.
     refusal
         The gate's fault, if it refused: then no graph is made.
+    seed, scratch
+        Of the student that ``distil`` trains: its random streams, and where it resumes.
     folders
         ``foldK``: the training's folder of that fold; ``caseK``: a registered case that this
         fold's network has not seen, for parity; ``seenN``: training cases, whose appearance is
-        summed up for ``predict``'s warning.
+        summed up for ``predict``'s warning; ``heldN``: test cases of the first fold, which score
+        the student that ``distil`` asks for.
     """
     settings = ExportParams.model_validate(dict(params))
     if refusal is not None:
@@ -73,18 +79,33 @@ def release_task(
             unseen = folders[name.replace("fold", "case")]
             folds.append(export_fold(out, name, folders[name], unseen, seen, settings))
         fault = _parity_fault(task, folds, settings)
+    student = None
+    if fault is None and settings.distil is not None:
+        held = [folders[name] for name in sorted(folders) if name.startswith("held")]
+        own = [folders[name] for name in names]
+        student = distil(out, own, held, seen, settings, scratch=_kept(scratch), seed=seed)
+        fault = _parity_fault(f"{task}, student", [student.fold], settings)
     if fault is not None:
         _refuse(out, fault)
         return
-    description = _description(folds, IngestionParams.model_validate_json(json.dumps(ingestion)))
+    checked = IngestionParams.model_validate_json(json.dumps(ingestion))
+    description = _description(folds, student, checked)
     domain = _domain(seen, description.preprocessing)
     write_whole(out / MODEL, description.as_text())
     write_whole(out / DOMAIN, canonical_json(json.loads(domain.model_dump_json())))
     card = make_card(task, folds, facts, cleared_for=settings.cleared_for)
+    if student is not None:
+        card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))
     write_whole(out / PAGE, render_card(card))
     write_bundle(out, description, card)
     write_checksums(out)
+
+
+def _kept(scratch: Path | None) -> Path:
+    if scratch is None:
+        raise ValueError("distillation needs a scratch folder to resume from")
+    return scratch
 
 
 def _parity_fault(task: str, folds: Sequence[ExportedFold], params: ExportParams) -> Fault | None:
@@ -98,10 +119,13 @@ def _parity_fault(task: str, folds: Sequence[ExportedFold], params: ExportParams
     return None
 
 
-def _description(folds: Sequence[ExportedFold], ingestion: IngestionParams) -> ReleaseDescription:
+def _description(
+    folds: Sequence[ExportedFold], student: Distilled | None, ingestion: IngestionParams
+) -> ReleaseDescription:
     return ReleaseDescription(
         task=folds[0].model.task,
         members=[fold.member for fold in folds],
+        student=None if student is None else student.fold.member,
         preprocessing=_without_cases(folds[0].model),
         ingestion=ingestion,
     )

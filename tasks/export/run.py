@@ -59,6 +59,9 @@ def _unit(
     cases = used_cases([folds[k] for k in present])
     for number, case in enumerate(_trained_on([folds[k] for k in present], params.domain_cases)):
         inputs[f"seen{number:03d}"] = registration / case
+    if params.distil is not None and present:
+        for number, case in enumerate(folds[present[0]]["test"]):
+            inputs[f"held{number:03d}"] = registration / case
     refusal, gate = _held(scores, task, params)
     facts = gather_facts(context, params, task, names, cases, scores, methods, code)
     return Unit(
@@ -71,8 +74,10 @@ def _unit(
             "facts": {**facts, "gate": gate},
             "ingestion": _ingestion(context),
             "refusal": None if refusal is None else refusal.as_json(),
+            "seed": context.seed,
         },
         plugins=tuple(sorted({_network_module(training / name) for name in names})),
+        gpu=params.distil is not None,
     )
 
 

@@ -38,9 +38,9 @@ def canonical(volume: Volume) -> tuple[Volume, bool]:
 
 
 def stored_type(volume: Volume) -> Volume:
-    """CT and CBCT as int16 HU, MR as float32, masks and labels as the smallest unsigned type."""
+    """CT, CBCT as int16 HU; MR, dose as float32; masks, labels as the smallest unsigned type."""
     array = volume.array
-    if volume.modality is Modality.MR:
+    if volume.modality in (Modality.MR, Modality.DOSE):
         return volume.with_array(array.astype(np.float32))
     kind: type[np.integer[Any]] = np.int16
     if volume.modality in (Modality.MASK, Modality.LABELS):

@@ -12,6 +12,7 @@ from tasks.ingestion.body import body_mask
 from tasks.ingestion.canonical import canonical, stored_type
 from tasks.ingestion.couch import COUCH, without_couch
 from tasks.ingestion.findings import Code, Finding, Severity
+from tasks.ingestion.given_mask import GIVEN, chosen
 from tasks.ingestion.guards import GUARDS
 from tasks.ingestion.params import IngestionParams
 
@@ -44,9 +45,18 @@ class CheckedVolume:
 
 
 def check_volume(
-    scan: Volume, region: str, params: IngestionParams, *, outline: Outline | None = None
+    scan: Volume,
+    region: str,
+    params: IngestionParams,
+    *,
+    outline: Outline | None = None,
+    given: Volume | None = None,
 ) -> CheckedVolume:
-    """Turn a scan upright, find the body (or take ``outline``'s), run every guard."""
+    """Turn a scan upright, find the body, run every guard.
+
+    ``outline`` finds the body in another way; ``given`` is an upright body mask that came with
+    the scan and is taken where it is sane (:mod:`tasks.ingestion.given_mask`).
+    """
     scan, early = guarded(scan, None, params)
     turned, resampled = canonical(scan)
     turned = stored_type(turned)
@@ -55,8 +65,10 @@ def check_volume(
         if outline
         else without_couch(body_mask(turned, params.body, region), params.body)
     )
+    mask, told = chosen(mask, given)
     turned, late = guarded(turned, mask, params)
-    if couch_mm:
+    late += told
+    if couch_mm and not any(one.code == GIVEN.name for one in told):
         late.append(COUCH.found(f"a couch of {couch_mm:.0f} mm was cut off the body outline"))
     tilt = [oblique(scan.grid)] if resampled else []
     return CheckedVolume(turned, mask, (*early, *late, *tilt), resampled)

@@ -56,6 +56,19 @@ class RawScan(Section):
     _path = field_validator("path")(_below)
 
 
+class RawFile(Section):
+    """What lies beside the scans of a patient: masks of structures, a dose, a body mask."""
+
+    path: str
+    """Below the data set's folder; a folder of ``NAME.mha`` for structures."""
+    sha256: str
+    """:func:`data.files.content_hash` of the path."""
+    origin: str = ""
+    """Keyed hash of what it was taken from."""
+
+    _path = field_validator("path")(_below)
+
+
 class RawTruth(Section):
     """What is known of a digital patient, on the grid of one source scan."""
 
@@ -72,6 +85,19 @@ class RawPatient(Section):
     region: str
     scans: dict[str, RawScan] = Field(default_factory=dict)
     truth: dict[str, RawTruth] = Field(default_factory=dict)
+    structures: dict[str, RawFile] = Field(default_factory=dict)
+    """By the scan on whose grid they lie: a folder with one mask a structure."""
+    masks: dict[str, RawFile] = Field(default_factory=dict)
+    """Body masks that came with the scans, by scan."""
+    dose: RawFile | None = None
+    """Planned dose [Gy], on its own grid."""
+
+    def files(self) -> dict[str, RawScan | RawFile]:
+        """Everything that lies on disk, by a name for people."""
+        beside = {f"structures-{scan}": one for scan, one in self.structures.items()}
+        beside |= {f"mask-{scan}": one for scan, one in self.masks.items()}
+        dose = {"dose": self.dose} if self.dose else {}
+        return {**self.scans, **beside, **dose}
 
 
 class RawDataset(Section):
@@ -93,7 +119,12 @@ class RawDataset(Section):
 
     def save(self, folder: Path) -> None:
         """Write ``dataset.json``, whole or not at all."""
-        write_whole(folder / DATASET_FILE, canonical_json(json.loads(self.model_dump_json())))
+        document = json.loads(self.model_dump_json())
+        for patient in document["patients"].values():
+            for kind in ("structures", "masks", "dose"):  # as before where there are none
+                if not patient[kind]:
+                    del patient[kind]
+        write_whole(folder / DATASET_FILE, canonical_json(document))
 
 
 def load_dataset(folder: Path) -> RawDataset:

@@ -18,6 +18,7 @@ from data.readers.facts import ScanFacts
 from data.store import write_volume
 from data.volume import Modality, Volume
 from tasks.events import emit
+from tasks.ingestion.attached import store_attached, upright_mask
 from tasks.ingestion.check import check_volume
 from tasks.ingestion.findings import Finding, Severity, worst
 from tasks.ingestion.fingerprint import fingerprint
@@ -63,7 +64,9 @@ def ingest_patient(
     params
         ``IngestionParams`` as JSON.
     paths
-        ``scan_ID`` for each scan; ``truth_ID_ct``, ``truth_ID_labels``, ``truth_ID_displacement``.
+        ``scan_ID`` for each scan; ``mask_ID`` its given body mask, ``structures_ID`` the folder of
+        its structures' masks; ``dose``; ``truth_ID_ct``, ``truth_ID_labels``,
+        ``truth_ID_displacement``.
     """
     section = IngestionParams.model_validate_json(json.dumps(params))
     scans: dict[str, Any] = {}
@@ -72,7 +75,13 @@ def ingest_patient(
     planning: Checked | None = None
     for name, modality in sorted(modalities.items(), key=lambda item: (item[0] != CT, item[0])):
         try:
-            checked = check_scan(paths[f"scan_{name}"], Modality(modality), region, section)
+            checked = check_scan(
+                paths[f"scan_{name}"],
+                Modality(modality),
+                region,
+                section,
+                paths.get(f"mask_{name}"),
+            )
             checked = beside(planning, checked)
             _require_fit(patient, name, checked, section)
             _require_new(patient, name, checked.volume, seen)
@@ -88,17 +97,24 @@ def ingest_patient(
     for name in truth:
         if name in scans:
             store_truth(out, name, paths)
+    attached = store_attached(out, scans, paths, left_out)
     facts = {
         "patient": patient, "region": region, "synthetic": synthetic, "scans": scans,
-        "left_out": left_out,
+        "left_out": left_out, **attached,
     }  # fmt: skip
     write_whole(out / "patient.json", canonical_json(facts))
 
 
-def check_scan(path: Path, modality: Modality, region: str, params: IngestionParams) -> Checked:
-    """Read one scan, turn it, run the guards, find the body."""
+def check_scan(
+    path: Path,
+    modality: Modality,
+    region: str,
+    params: IngestionParams,
+    mask: Path | None = None,
+) -> Checked:
+    """Read one scan, turn it, run the guards, find the body (or take the given ``mask``)."""
     scan, facts = read_scan_and_facts(path, modality, require_finite=False)
-    found = check_volume(scan, region, params)
+    found = check_volume(scan, region, params, given=upright_mask(mask) if mask else None)
     findings = (*header_findings(facts), *found.findings)
     return Checked(found.volume, found.mask, facts, found.resampled, findings)
 

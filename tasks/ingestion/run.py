@@ -60,7 +60,7 @@ def _units(
 
 
 def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
-    for scan, entry in sorted(patient.scans.items()):
+    for scan, entry in sorted(patient.files().items()):
         path = raw / entry.path
         found = content_hash(path) if path.exists() else "nothing there"
         if found != entry.sha256:
@@ -77,6 +77,10 @@ def _unit(
     raw: Path, name: str, patient: RawPatient, synthetic: bool, params: IngestionParams
 ) -> Unit:
     inputs = {f"scan_{scan}": raw / entry.path for scan, entry in patient.scans.items()}
+    inputs |= {f"structures_{scan}": raw / one.path for scan, one in patient.structures.items()}
+    inputs |= {f"mask_{scan}": raw / one.path for scan, one in patient.masks.items()}
+    if patient.dose:
+        inputs["dose"] = raw / patient.dose.path
     for scan, truth in patient.truth.items():
         for part in ("ct", "labels", "displacement"):
             inputs[f"truth_{scan}_{part}"] = raw / getattr(truth, part)

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from data.faults import DataFault
 from data.files import content_hash
 from data.readers import describe, format_of, read_scan
-from data.volume import Modality, Volume
+from data.volume import Grid, Modality, Volume
 from tasks.prediction.domain import fingerprint, told
 from tasks.prediction.memory import choose_batch, held, require_room
 from tasks.prediction.outputs import Outputs, write_results
@@ -52,6 +52,8 @@ class Means:
         Memory that the process may take [GB]; None: what the machine has left.
     int8
         Run the release's 8-bit graphs; the card says what they cost.
+    student
+        Run the one network that learned the ensemble's answers; the card says what it costs.
     """
 
     tta: bool = True
@@ -61,6 +63,7 @@ class Means:
     device: str = "cpu"
     max_ram_gb: float | None = None
     int8: bool = False
+    student: bool = False
 
 
 def predict_file(
@@ -120,13 +123,19 @@ def predict_file(
     if public_key is not None:
         check_signature(model, public_key)
     release = open_release(model)
+    step("read the scan")
+    grid = describe(input).grid
+    graphs = release.graphs_bytes(int8=means.int8, student=means.student)
+    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     with held(means.max_ram_gb):
-        return _predict(release, input, mask, modality, outputs, means, progress, step)
+        return _predict(release, input, grid, cap, mask, modality, outputs, means, progress, step)
 
 
 def _predict(
     release: Release,
     input: Path,
+    grid: Grid,
+    cap: int,
     mask: Path | None,
     modality: Modality | None,
     outputs: Outputs,
@@ -134,17 +143,15 @@ def _predict(
     progress: Progress | None,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
-    step("read the scan")
-    grid = describe(input).grid
-    graphs = release.graphs_bytes(int8=means.int8)
-    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
     outputs.check_room(grid)
     reference, structures = _beside(outputs, input, grid)
     step("find the body")
     prepared = _prepared(input, mask, release, modality)
     step("run the networks")
     runners = onnx_runners(
-        release.graphs(int8=means.int8), threads=means.threads, device=means.device
+        release.graphs(int8=means.int8, student=means.student),
+        threads=means.threads,
+        device=means.device,
     )
     prediction = _run(runners, prepared, release, means, cap, outputs, progress)
     unlike = _unlike(prepared, release)
@@ -154,7 +161,7 @@ def _predict(
         prepared,
         prediction,
         outside_hu=release.model.outside_hu,
-        derivation=_derivation(release),
+        derivation=_derivation(release, len(runners)),
         caution=_caution(release),
         reference=reference,
         structures=structures,
@@ -175,7 +182,7 @@ def _predict(
     }
 
 
-def _beside(outputs: Outputs, scan: Path, grid: Any) -> tuple[Reference | None, list[Dataset]]:
+def _beside(outputs: Outputs, scan: Path, grid: Grid) -> tuple[Reference | None, list[Dataset]]:
     """The reference and the contours that go with it."""
     if outputs.dicom_reference is None:
         return None, []
@@ -255,8 +262,8 @@ def _caution(release: Release) -> str:
     return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
 
 
-def _derivation(release: Release) -> str:
-    task, count = release.description.task, len(release.description.members)
+def _derivation(release: Release, count: int) -> str:
+    task = release.description.task
     return (
         f"Synthetic CT from {SOURCES[task]} by synthct, mean of {count} networks, release "
         f"{_release_id(release.folder)}. {_caution(release)}"

@@ -56,6 +56,8 @@ class ReleaseDescription(Section):
     format: Literal[1] = 1
     task: Literal["mr", "cbct"]
     members: list[Member]
+    student: Member | None = None
+    """One network that learned the ensemble's answers, where the export made one."""
     preprocessing: ModelDescription
     """Of the first fold, with case names left out: they stay in the pipeline."""
     ingestion: IngestionParams = IngestionParams()
@@ -83,17 +85,31 @@ class Release:
         """Preprocessing and postprocessing."""
         return self.description.preprocessing
 
-    def graphs_bytes(self, *, int8: bool = False) -> int:
-        """Size of all graphs together, as listed."""
-        names = [(m.int8 if int8 else None) or m.onnx for m in self.description.members]
+    def members(self, *, student: bool = False) -> list[Member]:
+        """The folds, or the student of them all."""
+        if not student:
+            return self.description.members
+        if self.description.student is None:
+            raise UsageFault(
+                "a student is in the release that it is asked of",
+                where=str(self.folder),
+                got="none",
+                remedy="leave out --student, or export with export.distil set",
+                code="no-student",
+            )
+        return [self.description.student]
+
+    def graphs_bytes(self, *, int8: bool = False, student: bool = False) -> int:
+        """Size of all graphs that run together, as listed."""
+        names = [(m.int8 if int8 else None) or m.onnx for m in self.members(student=student)]
         return sum(int(self.listed[name].get("bytes", 0)) for name in names)
 
-    def graphs(self, *, int8: bool = False) -> Iterator[bytes]:
+    def graphs(self, *, int8: bool = False, student: bool = False) -> Iterator[bytes]:
         """The ONNX files in the order of the members, one at a time, each checked once more.
 
         What runs is what was checked: the bytes, not the file.
         """
-        for member in self.description.members:
+        for member in self.members(student=student):
             name = member.int8 if int8 else member.onnx
             if name is None:
                 raise UsageFault(
@@ -141,7 +157,7 @@ def open_release(folder: Path) -> Release:
             _checked(folder / MODEL, listed[MODEL])
         )
         card = dict(json.loads(_checked(folder / CARD, listed[CARD])))
-        for member in description.members:
+        for member in [*description.members, *filter(None, [description.student])]:
             _ = listed[member.onnx], listed[member.weights], listed[member.int8 or member.onnx]
         domain = None
         if DOMAIN in listed:
@@ -177,7 +193,7 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         raise UsageFault(
             "a release folder has a checksums.json, written last",
             where=str(folder / CHECKSUMS),
-            got=type(error).__name__,
+            got="none" if isinstance(error, OSError) else "something else under that name",
             remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
             code="release-incomplete",
         ) from error

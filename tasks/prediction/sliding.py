@@ -80,7 +80,7 @@ def predict(
 ) -> Prediction:
     """Mean of all networks and flips over a scan.
 
-    Windows are blended with Gaussian weights that add up to one; windows without body are left
+    Windows are blended with Gaussian weights (as MONAI blends them); windows without body are left
     out. Only the slices that a window still touches are held as float, so the memory besides
     the scan and the result does not grow with the number of slices.
 
@@ -178,15 +178,23 @@ def _finished(
     for window, mean, variance in votes:
         place, part = windows.place(window)
         for z in [z for z in open_slices if z < place[0].start]:
-            yield z, *open_slices.pop(z)
-        weight = windows.weight(window)[part]
+            yield z, *_divided(open_slices.pop(z))
+        weight = windows.weight[part]
         for row, z in enumerate(range(place[0].start, place[0].stop)):
             if z not in open_slices:
-                open_slices[z] = np.zeros((2, y_axis.length, x_axis.length), np.float32)
-            open_slices[z][0][place[1:]] += weight[row] * mean[part][row]
-            open_slices[z][1][place[1:]] += weight[row] * variance[part][row]
+                open_slices[z] = np.zeros((3, y_axis.length, x_axis.length), np.float32)
+            for plane, values in enumerate((mean, variance)):
+                open_slices[z][plane][place[1:]] += weight[row] * values[part][row]
+            open_slices[z][2][place[1:]] += weight[row]
     for z in sorted(open_slices):
-        yield z, *open_slices[z]
+        yield z, *_divided(open_slices[z])
+
+
+def _divided(sums: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weighted means; 0 where no window lies: there is no body."""
+    mean, variance, total = sums
+    total[total == 0] = 1
+    return mean / total, variance / total
 
 
 def _as_hu(mean: NDArray[np.float32], model: ModelDescription) -> NDArray[np.int16]:

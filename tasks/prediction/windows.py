@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, reduce
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,8 @@ SIGMA = 0.125
 """Standard deviation of the blending Gaussian as a fraction of the window (nnU-Net's choice)."""
 
 LEAST_WEIGHT = 1e-3
-"""Floor of the Gaussian, so that a corner that one window alone covers is not 0 / 0."""
+"""Floor of the product over the axes, as MONAI's: where only corners of windows meet, they count
+the same. A floor on each axis differs from it by tens of HU where windows disagree."""
 
 
 Box = tuple[slice, slice, slice]
@@ -24,7 +26,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class AxisWindows:
-    """Windows along one axis; for every voxel the weights of the windows over it add up to 1.
+    """Windows along one axis.
 
     A window longer than the axis sticks out on both sides (negative start); what sticks out is
     read by repeating the edge voxel and its result is dropped.
@@ -33,8 +35,6 @@ class AxisWindows:
     length: int
     size: int
     starts: tuple[int, ...]
-    weights: NDArray[np.float32]
-    """(windows, size); zero where a window sticks out."""
 
     def inside(self, window: int) -> tuple[slice, slice]:
         """Where the window lies on the axis, and which part of the window that is."""
@@ -46,25 +46,29 @@ class AxisWindows:
 def axis_windows(length: int, size: int, overlap: float) -> AxisWindows:
     """Windows of ``size`` that cover ``length`` voxels with at least ``overlap`` of a window.
 
-    The weight is a Gaussian around the window's middle, divided by the sum over all windows: a
-    partition of unity. Weights of several axes multiply and stay one.
+    Every ``int(size (1 - overlap))`` voxels; the last one is shifted back to the edge.
     """
     if size >= length:
         starts = [-((size - length) // 2)]
     else:
         step = max(1, int(size * (1 - overlap)))
         starts = [*range(0, length - size, step), length - size]
-    bell = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (SIGMA * size)) ** 2)
-    weights = np.zeros((len(starts), length))
-    for window, start in enumerate(starts):
-        low, high = max(0, start), min(length, start + size)
-        weights[window, low:high] = np.maximum(bell[low - start : high - start], LEAST_WEIGHT)
-    weights /= weights.sum(axis=0)
-    cut = np.zeros((len(starts), size), np.float32)
-    for window, start in enumerate(starts):
-        low, high = max(0, start), min(length, start + size)
-        cut[window, low - start : high - start] = weights[window, low:high]
-    return AxisWindows(length, size, tuple(starts), cut)
+    return AxisWindows(length, size, tuple(starts))
+
+
+def blending(sizes: tuple[int, ...]) -> NDArray[np.float32]:
+    r"""Weight of a window's voxels: :math:`\max(\prod_a e^{-x_a^2 / 2 (\sigma n_a)^2}, 10^{-3})`.
+
+    ``x_a`` is the distance from the window's middle along axis ``a`` of ``n_a`` voxels. The same
+    map as MONAI's ``compute_importance_map(mode="gaussian")``; a voxel's answer is the mean over
+    the windows that hold it, weighted with it.
+    """
+    bells = []
+    for size in sizes:
+        offset = np.arange(size) - (size - 1) / 2
+        bells.append(np.exp(-0.5 * (offset / (SIGMA * size)) ** 2))
+    whole: NDArray[np.float64] = reduce(np.multiply.outer, bells)
+    return np.maximum(whole, LEAST_WEIGHT, dtype=np.float64).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,11 @@ class Windows:
         z, y, x = (axis.inside(number) for axis, number in zip(self.axes, window, strict=True))
         return (z[0], y[0], x[0]), (z[1], y[1], x[1])
 
-    def weight(self, window: tuple[int, int, int]) -> NDArray[np.float32]:
-        """Blending weight of the window's voxels (z, y, x)."""
-        z, y, x = (axis.weights[number] for axis, number in zip(self.axes, window, strict=True))
-        return np.asarray(z[:, None, None] * y[:, None] * x)
+    @cached_property
+    def weight(self) -> NDArray[np.float32]:
+        """Blending weight of the voxels (z, y, x) of any window."""
+        z, y, x = (axis.size for axis in self.axes)
+        return blending((z, y, x))
 
     def read(self, array: NDArray[Any], window: tuple[int, int, int]) -> NDArray[Any]:
         """The network's input: (channels, Y, X) for 2.5-D, (1, Z, Y, X) for 3-D."""

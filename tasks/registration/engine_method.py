@@ -32,7 +32,7 @@ class EngineMethod:
         Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
     penalties
         Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
-    factors, iterations, step_mm, start, max_seconds, max_memory_gb
+    factors, iterations, step_mm, start, oversampling, max_seconds, max_memory_gb
         As in :class:`~tasks.registration.torch_engine.settings.Settings`.
     """
 
@@ -49,6 +49,7 @@ class EngineMethod:
     iterations: Sequence[int] | None = None
     step_mm: float | None = None
     start: str | None = None
+    oversampling: int | None = None
     max_seconds: float | None = None
     max_memory_gb: float | None = None
 
@@ -75,6 +76,8 @@ class EngineMethod:
                 given[name] = float(value)
         if self.start is not None:
             given["start"] = self.start
+        if self.oversampling is not None:
+            given["oversampling"] = int(self.oversampling)
         return dataclasses.replace(
             Settings(),
             similarity=self.compares,

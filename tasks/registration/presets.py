@@ -98,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=_SOFT_TISSUE_HU),
         _demo("cbct_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),
         _demo("cbct_TH", _DEMO, flatten_mm=30.0),
+        Preset("lung", _CBCT, ct_window_hu=(-1000.0, 200.0), mask_margin_mm=5.0),
         Preset("tiny", _TINY, rigid=_TINY_RIGID, mask_margin_mm=8.0),
     )
 }

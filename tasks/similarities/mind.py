@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ class Mind(Featured):
     ----------
     Heinrich, Jenkinson, Papiez, Brady & Schnabel, MICCAI 2013, 187-194.
     """  # noqa: D400
+
+    one_by_one: ClassVar[bool] = True
 
     radius: int = 1
     dilation: int = 2

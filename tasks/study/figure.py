@@ -11,6 +11,9 @@ from tasks.study.effects import Effect
 ROW = 22
 """Height of one arm in the forest plot [SVG units]."""
 
+FEW = 3
+"""Fewer arms than this make no picture of effect against cost: the table says it."""
+
 
 def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
     """One row an arm: the paired difference to the control with its interval; best first."""
@@ -29,10 +32,13 @@ def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
 
 
 def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str, alt: str) -> str:
-    """Effect against arithmetic a step (none = 1); numbers are the rows of the forest plot."""
+    """Effect against arithmetic a step (none = 1); numbers are the rows of the forest plot.
+
+    Empty for fewer than ``FEW`` arms.
+    """
     ranked = sorted(effects, key=lambda effect: effect.difference)
     shown = [(n, e, prices[e.arm]) for n, e in enumerate(ranked, 1) if e.arm in prices]
-    if not shown:
+    if len(shown) < FEW:
         return ""
     frame = Frame(760, 360, 64, 20, 14, 46)
     x_axis = ticks(min(1.0, *(cost for *_, cost in shown)), max(1.5, *(c for *_, c in shown)), 6)

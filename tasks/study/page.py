@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.report.matrix_chart import matrix_chart
 from tasks.report.page import FOLDER
 from tasks.study.effects import Effect, least_possible_p
 from tasks.study.figure import forest, scatter
@@ -54,8 +55,8 @@ def page(findings: Findings) -> str:
         sections=[_section(findings, pairs.name, unit) for pairs in findings.params.pairs],
         pairs={pairs.name: pairs for pairs in findings.params.pairs},
         prices=findings.prices,
-        matrix=_matrix(findings.cells),
-        references=list(findings.params.score_on),
+        title=_title(findings),
+        chart=Markup(_chart(findings, unit)) if len(findings.cells) > 1 else "",
         biases=findings.biases,
         verdict=verdict,
     )
@@ -94,8 +95,20 @@ def verdict(effect: Effect, summary: Mapping[str, Any], higher_is_better: bool) 
     return "better" if (effect.difference > 0) == higher_is_better else "worse"
 
 
-def _matrix(cells: Sequence[Cell]) -> dict[str, dict[str, Cell]]:
-    table: dict[str, dict[str, Cell]] = {}
-    for cell in cells:
-        table.setdefault(cell.trained_on, {})[cell.scored_on] = cell
-    return table
+def _title(findings: Findings) -> str:
+    task = "MR" if findings.summary["task"] == "mr" else "cone-beam CT"
+    if len({pairs.alignment for pairs in findings.params.pairs}) > 1:
+        return f"How far does registration decide the score of {task} to CT?"
+    return f"Does regularization help {task} to CT?"
+
+
+def _chart(findings: Findings, unit: str) -> str:
+    metric = NAMES.get(findings.summary["metric"], findings.summary["metric"])
+    return matrix_chart(
+        {(cell.trained_on, cell.scored_on): cell.mean for cell in findings.cells},
+        list(dict.fromkeys(cell.trained_on for cell in findings.cells)),
+        list(dict.fromkeys(cell.scored_on for cell in findings.cells)),
+        row_label="trained on",
+        column_label=f"{metric} {f'[{unit}] ' if unit else ''}scored on",
+        alt=f"{metric} by the pairs trained on and the reference scored on",
+    )

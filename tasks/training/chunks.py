@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-Key = tuple[str, tuple[int, ...]]
+from tasks.training.spill import Key, Spill
 
 
 class ChunkCache:
@@ -23,10 +23,13 @@ class ChunkCache:
     ----------
     max_bytes
         Most bytes of decoded chunks that are held.
+    spill
+        Where chunks go that memory has no room for; None: they are decoded again.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, spill: Spill | None = None) -> None:
         self.max_bytes, self.bytes = max_bytes, 0
+        self._spill = spill
         self._chunks: OrderedDict[Key, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -58,12 +61,23 @@ class ChunkCache:
             if key in self._chunks:
                 self._chunks.move_to_end(key)
                 return self._chunks[key]
-        where = tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, array.chunks, strict=True))
-        chunk = np.asarray(array[where])
+        spilt = self._spill.get(key) if self._spill else None
+        chunk = _decoded(array, index) if spilt is None else spilt
+        gone = {} if chunk.nbytes <= self.max_bytes or spilt is not None else {key: chunk}
         with self._lock:
             if key not in self._chunks and chunk.nbytes <= self.max_bytes:
                 self._chunks[key] = chunk
                 self.bytes += chunk.nbytes
             while self.bytes > self.max_bytes:
-                self.bytes -= self._chunks.popitem(last=False)[1].nbytes
+                old, dropped = self._chunks.popitem(last=False)
+                self.bytes -= dropped.nbytes
+                gone[old] = dropped
+        if self._spill:
+            for old, dropped in gone.items():
+                self._spill.put(old, dropped)
         return chunk
+
+
+def _decoded(array: zarr.Array[Any], index: tuple[int, ...]) -> NDArray[Any]:
+    where = tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, array.chunks, strict=True))
+    return np.asarray(array[where])

@@ -25,6 +25,7 @@ from tasks.training.loop import Loop
 from tasks.training.params import Task, TrainingParams
 from tasks.training.patches import PatchSampler, PatchShape
 from tasks.training.plugins import build_composition, build_network
+from tasks.training.spill import Spill
 from tasks.training.team import Team, present
 from tasks.training.validation import Validation
 
@@ -108,7 +109,8 @@ def _loop(
 ) -> Loop:
     unit = f"{description.task}_fold{description.fold}"
     torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
-    cache = ChunkCache(int(params.max_ram_gb * 1e9))
+    spill = Spill(scratch, int(params.max_scratch_gb * 1e9))
+    cache = ChunkCache(int(params.max_ram_gb * 1e9), spill)
     sampler = PatchSampler(
         cases=train,
         cache=cache,

@@ -164,6 +164,9 @@ class TrainingParams(Section):
     """Steps between checkpoints: at most so many are lost by a kill."""
     max_ram_gb: float = Field(4.0, gt=0)
     """Decoded voxels kept in memory per network in training [GB]."""
+    max_scratch_gb: float = Field(50.0, ge=0)
+    """Decoded voxels beyond ``max_ram_gb`` kept in a scratch file per network in training [GB];
+    a tenth of the disk stays free. 0: they are decoded again each time."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -80,7 +80,7 @@ class Validation:
     ) -> NDArray[np.float32]:
         """Blended output in network units, where any voxel is wanted."""
         windows = plan_windows(case.shape, self.description, OVERLAP)
-        mean = np.zeros(case.shape, np.float32)
+        mean, total = np.zeros((2, *case.shape), np.float32)
         needed = windows.needed(wanted)
         shape = tuple(axis.size for axis in windows.axes)
         for first in range(0, len(needed), WINDOWS_AT_ONCE):
@@ -89,8 +89,9 @@ class Validation:
             outputs = run(model, torch.from_numpy(inputs)).float().cpu().numpy()
             for window, output in zip(these, outputs.reshape(len(these), *shape), strict=True):
                 place, part = windows.place(window)
-                mean[place] += windows.weight(window)[part] * output[part]
-        return mean
+                mean[place] += windows.weight[part] * output[part]
+                total[place] += windows.weight[part]
+        return np.divide(mean, total, out=mean, where=total > 0)
 
     def _input(
         self, case: Case, windows: Windows, window: tuple[int, int, int]

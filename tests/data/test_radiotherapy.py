@@ -4,53 +4,14 @@ from __future__ import annotations
 
 import matplotlib.path
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from data.faults import DataFault, UsageFault
 from data.readers import describe, find, read_mask, read_scan, read_structures
 from data.readers.rasterise import inside_polygon
 from data.volume import Grid, Modality
-
-
-def saved(path, dataset, sop_class):
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
-def structure_set(path, structures):
-    """``{name: [points (n, 3) in (x, y, z) mm, ...]}``."""
-    dataset = Dataset()
-    dataset.Modality = "RTSTRUCT"
-    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
-    for number, (name, contours) in enumerate(structures.items()):
-        roi = Dataset()
-        roi.ROINumber, roi.ROIName = number, name
-        dataset.StructureSetROISequence.append(roi)
-        outline = Dataset()
-        outline.ReferencedROINumber, outline.ContourSequence = number, []
-        for points in contours:
-            contour = Dataset()
-            contour.ContourGeometricType = "CLOSED_PLANAR"
-            contour.NumberOfContourPoints = len(points)
-            contour.ContourData = [f"{value:.4f}" for value in np.ravel(points)]
-            outline.ContourSequence.append(contour)
-        dataset.ROIContourSequence.append(outline)
-    return saved(path, dataset, "1.2.840.10008.5.1.4.1.1.481.3")
-
-
-def square(low, high, z):
-    return [(low, low, z), (high, low, z), (high, high, z), (low, high, z)]
-
+from tests.data.radiotherapy import dose_file, square, structure_set
 
 GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
 
@@ -129,27 +90,7 @@ def test_the_tumour_of_a_real_structure_set_is_the_published_mask(shared_data):
     assert mask.grid.is_close(published.grid, 1e-2)
     both = (mask.array > 0) & (published.array > 0)
     dice = 2 * both.sum() / ((mask.array > 0).sum() + (published.array > 0).sum())
-    assert dice > 0.9
-
-
-def dose_file(path, values, *, direction=(1, 0, 0, 0, 1, 0), step=2.5, **changes):
-    dataset = Dataset()
-    dataset.Modality = "RTDOSE"
-    frames, dataset.Rows, dataset.Columns = values.shape
-    dataset.NumberOfFrames = frames
-    dataset.ImagePositionPatient = [-10.0, 20.0, 30.0]
-    dataset.ImageOrientationPatient = list(direction)
-    dataset.PixelSpacing = [1.5, 2.0]
-    dataset.GridFrameOffsetVector = [step * number for number in range(frames)]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 32
-    dataset.HighBit, dataset.PixelRepresentation = 31, 0
-    dataset.DoseUnits, dataset.DoseType, dataset.DoseGridScaling = "GY", "PHYSICAL", "1e-5"
-    dataset.PixelData = values.astype("<u4").tobytes()
-    dataset["PixelData"].VR = "OW"
-    for keyword, value in changes.items():
-        setattr(dataset, keyword, value)
-    return saved(path, dataset, "1.2.840.10008.5.1.4.1.1.481.2")
+    assert dice > 0.99
 
 
 STORED = np.random.default_rng(4).integers(0, 7_000_000, (4, 5, 6))

@@ -44,6 +44,7 @@ def call(
     reads: Iterable[Path],
     writes: Iterable[Path] = (),
     preload: Iterable[str] = (),
+    more_cpu_s: float = 0.0,
     **arguments: Any,
 ) -> Any:
     """``function(**arguments)`` in a capped process that can open nothing but what is named.
@@ -59,6 +60,8 @@ def call(
         Folders below which it may write.
     preload
         Libraries that it needs and that are slow to import: imported once, before the fork.
+    more_cpu_s
+        Processor seconds beyond those that reading takes: drawing and writing masks.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def call(
         # Links are followed here: a source may be a link, what lies below it may not lead out.
         "reads": [str(path.resolve()) for path in sources] + [str(path) for path in sources],
         "writes": [str(Path(path).absolute()) for path in writes],
-        "cpu_s": CPU_S + sum(_bytes(path) for path in sources) / BYTES_A_CPU_S,
+        "cpu_s": CPU_S + more_cpu_s + sum(_bytes(path) for path in sources) / BYTES_A_CPU_S,
     }
     where = str(sources[0]) if sources else function.__qualname__
     answer = _asked(request, where)

@@ -24,13 +24,17 @@ class LostStructure:
     Parameters
     ----------
     most_ml
-        A larger lost piece is suspect.
+        A larger lost piece is suspect,
+    least_voxels
+        if it also has more voxels than this: on coarse grids a handful of partly filled voxels
+        falls below the threshold in any honest image.
     """
 
     bone_hu: float = 250.0
     found_hu: float = 150.0
     reach_mm: float = 4.0
     most_ml: float = 0.5
+    least_voxels: int = 27
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Examine the evidence."""
@@ -39,8 +43,9 @@ class LostStructure:
         found = pair.mask & (pair.prediction > self.found_hu)
         voxel_ml = float(np.prod(pair.spacing_mm)) / 1000
         value = largest_ml(bone & _far(found, pair.spacing_mm, self.reach_mm), voxel_ml)
+        limit = max(self.most_ml, self.least_voxels * voxel_ml)
         return Finding(
-            "lost_structure", value, self.most_ml, "ml", value > self.most_ml,
+            "lost_structure", value, limit, "ml", value > limit,
             f"largest piece of bone with none within {self.reach_mm:g} mm in the prediction",
         )  # fmt: skip
 

@@ -42,6 +42,9 @@ NO_UNIT = Code(
 NO_AIR = Code("no-air", Severity.NOTE, "hardly any air in view: HU could not be checked by it")
 AIR_OFF = Code("air-off", Severity.NOTE, "air lies away from -1000 HU", "check the calibration")
 
+LEAST_TISSUE = 0.1
+"""Part of the box that is tissue, at least."""
+
 
 @GUARDS.register("hounsfield")
 @dataclass(frozen=True)
@@ -112,7 +115,12 @@ def _turned_over(values: NDArray[Any]) -> Finding | None:
     rim = float(np.median(np.concatenate([values[:, 0].ravel(), values[:, -1].ravel()])))
     middle = tuple(slice(size // 4, max(3 * size // 4, size // 4 + 1)) for size in values.shape)
     centre = float(np.median(values[middle]))
-    if rim > 500 and centre < rim - 500:
+    if rim <= 500:
+        return None
+    # The middle of a thorax is lung, as bright as air: the tissue around it is dark all the same.
+    tissue = values[values < rim - 500]
+    centre = float(np.median(tissue)) if tissue.size > LEAST_TISSUE * values.size else centre
+    if centre < rim - 500:
         sentence = f"the rim ({rim:.0f} HU) is brighter than the centre ({centre:.0f} HU)"
         return INVERTED.found(sentence)
     return None

@@ -99,7 +99,8 @@ class SliceOrder:
             return []
         at = int(np.flatnonzero(foreign)[0] if foreign.any() else np.flatnonzero(exchanged)[0]) + 2
         count = int(foreign.sum()) or int(exchanged.sum())
-        return [MISPLACED.found(f"{count} slices, the first number {at}, fit their place badly")]
+        told = "1 slice, number" if count == 1 else f"{count} slices, the first number"
+        return [MISPLACED.found(f"{told} {at}: a bad fit to the neighbours")]
 
 
 def coarse_planes(scan: Volume) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tasks.ingestion.dataset import Licence
-from tasks.ingestion.intake.plan import IntakePlan, IntakeRow, plan_intake
+from tasks.ingestion.intake.plan import IntakePlan, plan_intake
+from tasks.ingestion.intake.rows import IntakeRow
 from tasks.ingestion.intake.take import IntakeResult, take_in
 
 __all__ = ["IntakePlan", "IntakeResult", "IntakeRow", "Licence", "plan_intake", "take_in"]

@@ -13,7 +13,8 @@ from data.readers import Found
 _UID = re.compile(r"\b\d+(?:\.\d+){3,}\b")
 
 _WORDS = """ct mr mri cbct scan scans image images series study dicom nifti data deep mask masks
-dose axial head neck body chest abdomen pelvis thorax t1 t2 the and file files slice slices"""
+dose axial head neck body chest abdomen pelvis thorax t1 t2 the and file files slice slices
+one zip zips holds another"""
 _ORDINARY = frozenset(_WORDS.split())
 """Words that name nobody: sentences of findings are made of them."""
 

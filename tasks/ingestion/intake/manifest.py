@@ -12,7 +12,7 @@ from data.volume import Modality
 
 COLUMNS = ("path", "patient", "modality", "region")
 
-_MODALITIES = (Modality.CT, Modality.MR, Modality.CBCT)
+_MODALITIES = (Modality.CT, Modality.MR, Modality.CBCT, Modality.MASK)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
     modality = entry["modality"].strip().upper()
     if modality and modality not in _MODALITIES:
         raise UsageFault(
-            "a manifest's modality is CT, MR or CBCT",
+            "a manifest's modality is CT, MR, CBCT or MASK (of the body)",
             where=f"{manifest}: {entry['path']}",
             got=modality,
             remedy="leave it empty for DICOM",

@@ -14,7 +14,7 @@ from tasks.ingestion.findings import Code, Severity
 from tasks.ingestion.intake.pseudonym import Pseudonyms
 
 if TYPE_CHECKING:
-    from tasks.ingestion.intake.plan import PlannedScan
+    from tasks.ingestion.intake.rows import PlannedScan
 
 TWO_NUMBERS = Code(
     "same-patient-twice",

@@ -2,95 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from data.faults import DataFault, UsageFault
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.canonical import nearest_axes, reoriented, straightened
 from tasks.ingestion.check import guarded
 from tasks.ingestion.dataset import DATASET_FILE, Licence, RawDataset, load_dataset
 from tasks.ingestion.findings import Code, Finding, Severity, worst
 from tasks.ingestion.header import header_findings
+from tasks.ingestion.intake.extras import plan_extras
 from tasks.ingestion.intake.hiding import hidden
+from tasks.ingestion.intake.homes import Homes
 from tasks.ingestion.intake.look import BURNED_IN_SAID, beside_body
 from tasks.ingestion.intake.manifest import read_manifest
 from tasks.ingestion.intake.persons import persons_apart
 from tasks.ingestion.intake.pseudonym import Pseudonyms, load_pseudonyms
+from tasks.ingestion.intake.rows import (
+    ELSEWHERE,
+    KNOWN,
+    NEW,
+    REFUSED,
+    SECOND,
+    IntakeRow,
+    PlannedExtra,
+    PlannedScan,
+    content_of,
+    orientation,
+)
 from tasks.ingestion.intake.search import Candidate, Passed, listed_places, search
 from tasks.ingestion.params import IngestionParams
 from tasks.ingestion.patient import CT
 
-NEW, KNOWN, REFUSED = "new", "known", "refused"
-"""Will be taken in; is there already; cannot be taken in."""
-
 BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality was taken from the file name")
-ELSEWHERE = Code(
-    "same-scan-elsewhere",
-    Severity.REJECT,
-    "the same voxels are in the data set under another patient or scan",
-    "check the patient's id",
-)
-SECOND = Code(
-    "second-scan",
-    Severity.REJECT,
-    "the data set has another scan of this kind of the patient",
-    "take the patient out first, or keep that one",
-)
-
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
-
-
-@dataclass(frozen=True)
-class IntakeRow:
-    """One scan: a row of the table, all plain values.
-
-    Parameters
-    ----------
-    patient
-        Pseudonym.
-    scan
-        Id in the data set: ``ct``, ``mr`` or ``cbct``.
-    size, spacing_mm
-        (x, y, z), as people say it.
-    orientation
-        Direction of growing column, row and slice index, e.g. ``LPS``; ``(oblique)`` when turned.
-    value_range
-        Lowest and highest value: HU for CT and CBCT.
-    status
-        ``new``, ``known`` or ``refused``.
-    place
-        ``source 1, scan 3``: names of files and folders may name people and stay out.
-    """
-
-    patient: str
-    scan: str
-    modality: str
-    region: str
-    format: str
-    size: tuple[int, int, int] = (0, 0, 0)
-    spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    orientation: str = ""
-    value_range: tuple[float, float] = (0.0, 0.0)
-    findings: tuple[Finding, ...] = ()
-    status: str = NEW
-    place: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedScan:
-    """A row with what :func:`take_in` needs for it."""
-
-    row: IntakeRow
-    candidate: Candidate
-    origin: str = ""
-    person: str = ""
-    born: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +48,8 @@ class IntakePlan:
     folder: Path
     licence: Licence | None
     scans: tuple[PlannedScan, ...]
+    extras: tuple[PlannedExtra, ...]
+    """Structures, doses and body masks of the scans' patients."""
     notes: tuple[str, ...]
     """What was passed over, and patients that lack a scan."""
     places: Mapping[str, str] = field(repr=False)
@@ -110,13 +59,18 @@ class IntakePlan:
 
     @property
     def rows(self) -> tuple[IntakeRow, ...]:
-        """The table, by patient and scan."""
-        return tuple(scan.row for scan in self.scans)
+        """The table: the scans by patient, then what lies beside them."""
+        return (*(scan.row for scan in self.scans), *(extra.row for extra in self.extras))
 
     @property
     def new(self) -> tuple[PlannedScan, ...]:
-        """What :func:`take_in` would write."""
+        """Scans that :func:`take_in` would write."""
         return tuple(scan for scan in self.scans if scan.row.status == NEW)
+
+    @property
+    def new_extras(self) -> tuple[PlannedExtra, ...]:
+        """What it would write beside scans."""
+        return tuple(extra for extra in self.extras if extra.row.status == NEW)
 
 
 def plan_intake(
@@ -161,15 +115,33 @@ def plan_intake(
         )
     found = search(sources, read_manifest(manifest) if manifest else {})
     inspected = []
-    for number, candidate in enumerate(found.candidates):
+    if not (found.candidates or found.extras or found.passed_over):
+        raise UsageFault(
+            "a source holds scans",
+            where=", ".join(str(source) for source in sources),
+            got="no DICOM, NIfTI, MetaImage, NRRD or OME-Zarr",
+            remedy="check the path",
+            code="no-scans",
+        )
+    looked = _counter(len(found.candidates) + len(found.extras), progress)
+    for candidate in found.candidates:
         inspected.append(_inspect(candidate, names, region))
-        if progress is not None:
-            progress(number + 1, len(found.candidates), candidate.label)
+        looked(candidate.label)
     decided, notes = _decide(persons_apart(inspected, names, known), known)
-    notes = [*_passed(found.passed_over), *notes, *_incomplete(decided, known)]
+    extras, passed = plan_extras(found.extras, Homes(decided, known, raw, names), looked)
+    notes = [*_passed(found.passed_over), *notes, *passed, *_incomplete(decided, known)]
+    extras.sort(key=lambda one: (one.row.patient, one.row.scan, one.row.place))
     decided.sort(key=lambda scan: (scan.row.patient, scan.row.scan, scan.row.place))
     places = dict(listed_places(found))
-    return IntakePlan(dataset, raw, licence, tuple(decided), tuple(notes), places, deface, names)
+    return IntakePlan(
+        dataset, raw, licence, tuple(decided), tuple(extras), tuple(notes), places, deface, names
+    )
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[str], None]:
+    """Tells ``progress`` of one thing more at each call."""
+    done = itertools.count(1)
+    return lambda label: progress(next(done), total, label) if progress is not None else None
 
 
 def _passed(passed: Sequence[Passed]) -> list[str]:
@@ -216,27 +188,6 @@ def _contradicted(candidate: Candidate, findings: Iterable[Finding]) -> bool:
     if told & {"burned-in-text", BURNED_IN_SAID.name} and not candidate.listed:
         return True  # before anything is stored; a manifest that names the scan overrides it
     return severity is Severity.REJECT or (candidate.guessed and "wrong-modality" in told)
-
-
-def content_of(volume: Volume) -> str:
-    """Hash of voxels and place that is the same for one scan in any format and axis order."""
-    turned = reoriented(volume)
-    grid = np.round([*turned.grid.spacing_mm, *turned.grid.origin_mm], 2) + 0.0
-    digest = hashlib.sha256(f"{turned.grid.shape} {grid.tolist()}".encode())
-    for plane in turned.array:
-        digest.update(np.ascontiguousarray(plane, dtype=np.float32).tobytes())
-    return digest.hexdigest()
-
-
-def orientation(grid: Grid) -> str:
-    """Letters of the directions in which column, row and slice index grow."""
-    order, signs = nearest_axes(grid)
-    letters = dict(
-        zip(order, (("IS", "AP", "RL")[w][s > 0] for w, s in enumerate(signs)), strict=True)
-    )
-    text = "".join(letters[axis] for axis in (2, 1, 0))
-    upright = reoriented(Volume(np.zeros(grid.shape, bool), grid, Modality.MASK)).grid
-    return text if upright.is_close(straightened(upright), 0.05) else f"{text} (oblique)"
 
 
 def _decide(

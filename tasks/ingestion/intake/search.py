@@ -13,6 +13,7 @@ from data.faults import DataFault, Fault, UsageFault
 from data.readers import Found, ScanFacts, find, read_scan_and_facts
 from data.readers.cases import CaseFolder, case_folders
 from data.volume import Modality, Volume
+from tasks.ingestion.intake.beside import DOSE, MASK, STRUCTURES, Extra
 from tasks.ingestion.intake.hiding import hidden, secrets_of
 from tasks.ingestion.intake.manifest import ManifestRow
 
@@ -21,6 +22,9 @@ _MASK_WORDS = frozenset(
      "ptv", "roi", "body", "landmarks"}
 )  # fmt: skip
 _MR_WORDS = frozenset({"mr", "mri", "mrt", "t1", "t2", "t1w", "t2w", "flair"})
+
+_NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
+"""Kinds of MR images that hold no anatomy to learn from (DICOM PS3.3 C.8.3.1.1.1)."""
 
 _REGIONS = {
     "head-neck": ("HEAD", "NECK", "HEADNECK", "BRAIN", "SKULL", "CSPINE"),
@@ -122,6 +126,7 @@ class Search:
     """Everything found, and what was passed over with the reason."""
 
     candidates: list[Candidate] = field(default_factory=list)
+    extras: list[Extra] = field(default_factory=list)
     passed_over: list[Passed] = field(default_factory=list)
 
 
@@ -161,13 +166,19 @@ def _sort(
     manifest: Mapping[Path, ManifestRow],
     result: Search,
 ) -> None:
-    cases = {path.resolve(): case for case in case_folders(source) for path in case.scans.values()}
+    cases = {
+        path.resolve(): case
+        for case in case_folders(source)
+        for path in (*case.scans.values(), *([case.mask] if case.mask else []))
+    }
     series = [row for row in rows if row.kind == "scan" and row.format == "dicom"]
     for number, row in enumerate(rows, 1):
         label = f"{name}, {'file' if row.kind == 'broken' else 'scan'} {number}"
         outcome = _judge(row, label, series, manifest, cases)
         if isinstance(outcome, Candidate):
             result.candidates.append(outcome)
+        elif isinstance(outcome, Extra):
+            result.extras.append(outcome)
         else:
             result.passed_over.append(Passed(label, outcome, row.place))
 
@@ -178,8 +189,11 @@ def _judge(
     series: Sequence[Found],
     manifest: Mapping[Path, ManifestRow],
     cases: Mapping[Path, CaseFolder],
-) -> Candidate | str:
-    """A candidate, or why it is none."""
+) -> Candidate | Extra | str:
+    """A scan, what lies beside scans, or why it is neither."""
+    if row.kind in (STRUCTURES, DOSE):
+        said = _said(_first_file(row), manifest)
+        return Extra(row, label, row.kind, said.patient or dicom_identity(row), said.listed)
     if row.kind != "scan":
         return _why_not(row)
     if row.format == "dicom":
@@ -193,10 +207,10 @@ def _why_not(row: Found) -> str:
         return hidden(f"{fault.rule}, got {fault.got}" if fault else "damaged", secrets_of(row))
     if row.kind == "localizer":
         return "a localizer"
-    kind = str(row.header.get("Modality", "")) if row.kind == "other" else row.kind
-    kind = {"structures": "RTSTRUCT", "dose": "RTDOSE"}.get(kind, kind)
+    kind = str(row.header.get("Modality", ""))
     kind = kind if re.fullmatch(r"[A-Z]{1,9}", kind) else "a file"
-    return f"{kind} ({len(row.files)} files) is not taken in yet"
+    count = f"{len(row.files)} file{'' if len(row.files) == 1 else 's'}"
+    return f"{kind} ({count}) is not taken in"
 
 
 def _first_file(row: Found) -> Path:
@@ -207,6 +221,9 @@ def _from_series(row: Found, label: str, said: ManifestRow) -> Candidate | str:
     modality = said.modality or row.modality
     if modality is None:
         return "neither CT nor MR"
+    kinds = {str(part).upper() for part in list(row.header.get("ImageType") or ())[2:]}
+    if modality is Modality.MR and kinds & _NO_MAGNITUDE and not said.listed:
+        return "a phase, real or imaginary image, not a magnitude"
     part = str(row.header.get("BodyPartExamined", "")).upper()
     by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
     return Candidate(
@@ -230,8 +247,12 @@ def dicom_identity(row: Found) -> str:
 
 def _from_file(
     row: Found, label: str, series: Sequence[Found], said: ManifestRow, case: CaseFolder | None
-) -> Candidate | str:
+) -> Candidate | Extra | str:
     modality, reason = said.modality, ""
+    is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
+    if modality is Modality.MASK or (is_mask and modality is None):
+        identity = said.patient or _folder_identity(row, series)
+        return Extra(row, label, MASK, identity, said.listed)
     if modality is None and case is not None:
         names = {path.resolve(): name for name, path in case.scans.items()}
         modality = Modality(names[row.path.resolve()].upper())
@@ -250,7 +271,7 @@ def modality_by_name(name: str) -> tuple[Modality | None, str]:
     """CT or MR by a word of the file name (checked against the voxels later), else the reason."""
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
     if words & _MASK_WORDS:
-        return None, "a mask or label map is not taken in yet"
+        return None, "a mask or label map: a manifest can name it as MASK (of the body)"
     if "cbct" in words:
         return None, "a file name cannot say CBCT: name it in a manifest (--manifest)"
     if "ct" in words and not words & _MR_WORDS:
@@ -281,7 +302,8 @@ def _said(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
 
 def listed_places(found: Search) -> Iterator[tuple[str, str]]:
     """(label, place) of everything: for the person at the terminal."""
-    for candidate in found.candidates:
-        yield candidate.label, candidate.place
+    scans: list[Candidate | Extra] = [*found.candidates, *found.extras]
+    for one in scans:
+        yield one.label, one.place
     for passed in found.passed_over:
         yield passed.label, passed.place

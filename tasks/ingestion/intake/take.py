@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.files import content_hash
 from data.readers import format_of
+from data.readers.facts import grid_json
 from data.readers.process import call
-from tasks.ingestion.dataset import DATASET_FILE, RawDataset, RawPatient, RawScan, load_dataset
+from data.writers import write_image
+from tasks.ingestion.dataset import (
+    DATASET_FILE,
+    RawDataset,
+    RawFile,
+    RawPatient,
+    RawScan,
+    load_dataset,
+)
+from tasks.ingestion.intake.beside import DOSE, STRUCTURES
 from tasks.ingestion.intake.deidentify import copy_series, copy_volume
-from tasks.ingestion.intake.plan import IntakePlan, PlannedScan, Progress
+from tasks.ingestion.intake.extras import DRAWING_S, read_dose, read_mask
+from tasks.ingestion.intake.plan import IntakePlan, Progress
+from tasks.ingestion.intake.rows import PlannedExtra, PlannedScan
+from tasks.ingestion.intake.structures import copy_structures
 
 
 @dataclass(frozen=True)
@@ -27,24 +41,24 @@ class IntakeResult:
 
 
 def take_in(plan: IntakePlan, progress: Progress | None = None) -> IntakeResult:
-    """Write the plan's new scans and enter them into ``dataset.json``.
+    """Write the plan's new scans, with what lies beside them, and enter them into ``dataset.json``.
 
     Each scan appears whole or not at all; ``dataset.json`` is replaced after each patient, so a
     kill loses at most one patient's copies and the same command goes on. Nothing new, nothing
     written.
     """
-    new = plan.new
+    new: tuple[PlannedScan | PlannedExtra, ...] = (*plan.new, *plan.new_extras)
     added: list[str] = []
     dataset = _current(plan)
-    for patient in sorted({scan.row.patient for scan in new}):
-        own = [scan for scan in new if scan.row.patient == patient]
-        entries: dict[str, RawScan] = {}
-        for scan in own:
-            entries[scan.row.scan] = _copy(scan, plan)
-            added.append(f"{patient}/{scan.row.scan}")
+    for patient in sorted({one.row.patient for one in new}):
+        own = [one for one in new if one.row.patient == patient]
+        entry = dataset.patients.get(patient, RawPatient(region=own[0].row.region))
+        for one in own:
+            entry = _with(entry, one, plan)
+            added.append(f"{patient}/{one.row.scan}")
             if progress is not None:
                 progress(len(added), len(new), added[-1])
-        dataset = _with_patient(dataset, patient, own, entries)
+        dataset = dataset.model_copy(update={"patients": {**dataset.patients, patient: entry}})
         dataset.save(plan.folder)
     if plan.licence is not None and plan.licence != dataset.licence:
         dataset.model_copy(update={"licence": plan.licence}).save(plan.folder)
@@ -58,6 +72,18 @@ def _current(plan: IntakePlan) -> RawDataset:
     if (plan.folder / DATASET_FILE).is_file():
         return load_dataset(plan.folder)
     return RawDataset(dataset=plan.dataset)
+
+
+def _with(entry: RawPatient, one: PlannedScan | PlannedExtra, plan: IntakePlan) -> RawPatient:
+    """The patient's entry with one thing more, which is written."""
+    if isinstance(one, PlannedScan):
+        changed: Mapping[str, Any] = {"scans": {**entry.scans, one.row.scan: _copy(one, plan)}}
+    elif one.extra.kind == DOSE:
+        changed = {"dose": _copy_extra(one, plan)}
+    else:
+        kind = "structures" if one.extra.kind == STRUCTURES else "masks"
+        changed = {kind: {**getattr(entry, kind), one.scan: _copy_extra(one, plan)}}
+    return entry.model_copy(update=changed)
 
 
 def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
@@ -94,9 +120,28 @@ def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
     )
 
 
-def _with_patient(
-    dataset: RawDataset, name: str, own: Sequence[PlannedScan], entries: dict[str, RawScan]
-) -> RawDataset:
-    before = dataset.patients.get(name, RawPatient(region=own[0].row.region))
-    patient = before.model_copy(update={"scans": {**before.scans, **entries}})
-    return dataset.model_copy(update={"patients": {**dataset.patients, name: patient}})
+def _copy_extra(one: PlannedExtra, plan: IntakePlan) -> RawFile:
+    """Masks of structures as ``structures/SCAN/NAME.mha``, ``dose.mha``, ``masks/SCAN.mha``."""
+    extra, patient = one.extra, one.row.patient
+    if extra.kind == STRUCTURES:
+        relative = f"{patient}/structures/{one.scan}"
+        folder = plan.folder / relative
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        call(
+            copy_structures,
+            reads=[extra.file],
+            writes=[folder.parent],
+            more_cpu_s=DRAWING_S * one.count,
+            path=str(extra.file),
+            uid=extra.series,
+            grid=grid_json(one.grid) if one.grid else {},
+            folder=str(folder.absolute()),
+        )
+    elif extra.kind == DOSE:
+        relative = f"{patient}/dose.mha"
+        write_image(plan.folder / relative, read_dose(extra))
+    else:
+        relative = f"{patient}/masks/{one.scan}.mha"
+        write_image(plan.folder / relative, read_mask(extra))
+    path = plan.folder / relative
+    return RawFile(path=relative, sha256=content_hash(path), origin=one.origin)

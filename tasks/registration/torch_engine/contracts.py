@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class Level:
     factor: float
 
 
+Cost = Callable[[Tensor, Tensor], Tensor]
+"""A scalar, lower is more alike, from what was looked up (1, C, Z, Y, X) and from where to look,
+a weight (1, 1, Z, Y, X)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Two images of one level, ready to be compared again and again as one deforms.
@@ -43,12 +48,20 @@ class Comparison:
     moving
         What is looked up at displaced points (1, C, Z, Y, X).
     cost
-        A scalar, lower is more alike, from what was looked up (1, C, Z, Y, X) and from where to
-        look, a weight (1, 1, Z, Y, X).
+        Of all voxels.
+    cost_of
+        Where the voxels are compared one by one: the cost of those with the flat indices (N,),
+        shapes (1, C, 1, 1, N). Then nothing is looked up where nothing is to be seen.
     """
 
     moving: Tensor
-    cost: Callable[[Tensor, Tensor], Tensor]
+    cost: Cost
+    cost_of: Callable[[Tensor], Cost] | None = None
+
+
+def voxels(values: Tensor, places: Tensor) -> Tensor:
+    """Those of ``values`` (1, C, Z, Y, X) at flat indices (N,): (1, C, 1, 1, N)."""
+    return values.flatten(2)[:, :, None, None, places]
 
 
 class Similarity(Protocol):
@@ -67,6 +80,9 @@ class Featured:
     The moving image's features are interpolated, not recomputed, as it deforms.
     """
 
+    one_by_one: ClassVar[bool] = False
+    """Whether the cost of a voxel depends on its own features alone."""
+
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
         """What is compared, (1, C, Z, Y, X), of an image (1, 1, Z, Y, X)."""
         raise NotImplementedError
@@ -79,10 +95,21 @@ class Featured:
         self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
     ) -> Comparison:
         """The features of both images."""
-        seen = self.features(fixed, spacing_mm)
+        return self.compared(
+            self.features(fixed, spacing_mm), self.features(moving, spacing_mm), spacing_mm
+        )
+
+    def compared(self, seen: Tensor, other: Tensor, spacing_mm: Spacing) -> Comparison:
+        """Features of the fixed and of the moving image, made ready."""
+
+        def cost_of(places: Tensor) -> Cost:
+            there = voxels(seen, places)
+            return lambda moved, weight: self.cost(there, moved, weight, spacing_mm)
+
         return Comparison(
-            self.features(moving, spacing_mm),
+            other,
             lambda moved, weight: self.cost(seen, moved, weight, spacing_mm),
+            cost_of if self.one_by_one else None,
         )
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tasks.registration.derivatives import Spacing
 from tasks.registration.torch_engine.contracts import Level
-from tasks.registration.torch_engine.pyramid import levels
+from tasks.registration.torch_engine.pyramid import levels, refined
 from tasks.registration.torch_engine.sampler import Sampler
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -75,17 +75,7 @@ class ConvexStart:
         factor = 1.0
         while math.prod((level := levels(shape, spacing_mm, [factor])[0]).shape) > self.voxels:
             factor += 1
-        fine = levels(shape, spacing_mm, [max(1.0, factor // 2)])[0]
-        return fine, level
-
-    def on(self, features: Tensor, fine: Level, level: Level) -> Tensor:
-        """Features of the finer level as means on the other: linear, so their places are kept."""
-        blocks = [
-            max(1, round(b / a)) for a, b in zip(fine.spacing_mm, level.spacing_mm, strict=True)
-        ]
-        coarse = functional.avg_pool3d(features, blocks, stride=blocks, ceil_mode=True)
-        d, h, w = level.shape
-        return coarse[..., :d, :h, :w]
+        return refined(level, spacing_mm, 2), level
 
     def _one_way(self, fixed: Tensor, moving: Tensor, weight: Tensor, level: Level) -> Tensor:
         steps = torch.tensor(list(self._steps()), dtype=fixed.dtype, device=fixed.device)

@@ -16,10 +16,15 @@ from data.faults import DataFault
 from data.volume import Displacement, Volume
 from tasks.deformations import DEFORMATIONS
 from tasks.registration.derivatives import Spacing
-from tasks.registration.torch_engine.contracts import Level, Similarity
+from tasks.registration.torch_engine.contracts import (
+    Comparison,
+    Featured,
+    Level,
+    Similarity,
+)
 from tasks.registration.torch_engine.convex import ConvexStart
 from tasks.registration.torch_engine.descent import Objective, Scene, descend, needs_inverse
-from tasks.registration.torch_engine.pyramid import carried, coarsened, levels
+from tasks.registration.torch_engine.pyramid import carried, coarsened, levels, refined
 from tasks.registration.torch_engine.settings import Settings
 from tasks.similarities import SIMILARITIES
 from tasks.similarities.mind import Mind
@@ -108,7 +113,7 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
     for level, iterations in _affordable(pair, settings, both):
         ways, course = descend(
             objective,
-            seen.scenes(level, similarity, rng, both),
+            seen.scenes(level, similarity, rng, both, settings.oversampling),
             deformation,
             [carried(u, before, level) for u in ways],
             iterations=iterations,
@@ -151,20 +156,42 @@ class _Seen:
         return levels(self.shape, self.spacing_mm, [factor])[0]
 
     def scenes(
-        self, level: Level, similarity: Similarity, rng: torch.Generator, both: bool
+        self,
+        level: Level,
+        similarity: Similarity,
+        rng: torch.Generator,
+        both: bool,
+        oversampling: int = 1,
     ) -> list[Scene]:
         """The way there and, for ``both``, the way back."""
-        fixed, moving = (coarsened(image, level) for image in self.images)
         masks = [coarsened(mask, level) for mask in self.masks]
         # Tissue is known where the moving scan lies, near enough to where the fixed one does.
         tissue = None if self.tissue is None else coarsened(self.tissue, level)
         with torch.no_grad():
-            there = similarity.compare(fixed, moving, level.spacing_mm, rng)
+            there, *back = self._comparisons(level, similarity, rng, both, oversampling)
             scenes = [Scene(level, there, masks[0], masks[1], tissue)]
-            if both:
-                back = similarity.compare(moving, fixed, level.spacing_mm, rng)
-                scenes.append(Scene(level, back, masks[1], masks[0], tissue))
+            scenes += [Scene(level, way, masks[1], masks[0], tissue) for way in back]
         return scenes
+
+    def _comparisons(
+        self,
+        level: Level,
+        similarity: Similarity,
+        rng: torch.Generator,
+        both: bool,
+        oversampling: int,
+    ) -> list[Comparison]:
+        if oversampling > 1 and isinstance(similarity, Featured):
+            fine = refined(level, self.spacing_mm, oversampling)
+            maps = [
+                coarsened(similarity.features(coarsened(image, fine), fine.spacing_mm), level)
+                for image in self.images
+            ]
+            ways = [maps, maps[::-1]] if both else [maps]
+            return [similarity.compared(a, b, level.spacing_mm) for a, b in ways]
+        images = [coarsened(image, level) for image in self.images]
+        ways = [images, images[::-1]] if both else [images]
+        return [similarity.compare(a, b, level.spacing_mm, rng) for a, b in ways]
 
 
 def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Tensor]]:
@@ -173,7 +200,7 @@ def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Ten
         search = ConvexStart()
         fine, level = search.levels(seen.shape, seen.spacing_mm)
         features = [
-            search.on(Mind().features(coarsened(image, fine), fine.spacing_mm), fine, level)
+            coarsened(Mind().features(coarsened(image, fine), fine.spacing_mm), level)
             for image in seen.images
         ]
         masks = [coarsened(mask, level) for mask in seen.masks]
@@ -190,10 +217,16 @@ def _affordable(pair: Pair, settings: Settings, both: bool) -> list[tuple[Level,
     ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
     channels = FEATURE_CHANNELS.get(settings.similarity, FEATURE_CHANNELS["impact"])
     bytes_a_voxel = 4 * (2 if both else 1) * (channels * COPIES + OTHER_MAPS)
+
+    def needed(level: Level) -> int:
+        fine = refined(level, grid.spacing_mm, settings.oversampling)
+        features = 4 * channels * COPIES * math.prod(fine.shape)
+        return max(math.prod(level.shape) * bytes_a_voxel, features)
+
     kept = [
         (level, count)
         for level, count in zip(ladder, settings.iterations, strict=True)
-        if math.prod(level.shape) * bytes_a_voxel <= settings.max_memory_gb * 1e9
+        if needed(level) <= settings.max_memory_gb * 1e9
     ]
     return kept or [(ladder[0], settings.iterations[0])]
 

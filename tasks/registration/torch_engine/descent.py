@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from tasks.registration.derivatives import Spacing
-from tasks.registration.torch_engine.contracts import Comparison, Deformation, Level
+from tasks.registration.torch_engine.contracts import (
+    Comparison,
+    Cost,
+    Deformation,
+    Level,
+    voxels,
+)
 from tasks.registration.torch_engine.pyramid import FEWEST_VOXELS
 from tasks.registration.torch_engine.sampler import Sampler
 from tasks.training.step import Regularizer
@@ -51,6 +57,22 @@ class Scene:
     def sampler(self) -> Sampler:
         """Looks values up at displaced points of the level's grid."""
         return Sampler.of(self.level, self.fixed_mask)
+
+    @functools.cached_property
+    def _some(self) -> tuple[Tensor, Cost] | None:
+        """Voxels of the fixed mask and the cost of those; nothing where it needs all."""
+        if self.comparison.cost_of is None:
+            return None
+        places = torch.nonzero(self.fixed_mask.flatten() > 0)[:, 0]
+        return places, self.comparison.cost_of(places)
+
+    def unlike(self, u: Tensor, weight: Tensor) -> Tensor:
+        """Cost of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
+        if self._some is None:
+            return self.comparison.cost(self.sampler(self.comparison.moving, u), weight)
+        places, cost = self._some
+        moved = self.sampler.at_voxels(self.comparison.moving, u, places)
+        return cost(moved, voxels(weight, places))
 
     def where_to_look(self, u: Tensor) -> Tensor:
         """Weight (1, 1, Z, Y, X): inside the fixed mask and, displaced, inside the moving one.
@@ -101,8 +123,7 @@ class Objective:
         """
         total = ways[0].new_zeros(())
         for u, back, scene, weight in zip(ways, reversed(ways), scenes, weights, strict=True):
-            moved = scene.sampler(scene.comparison.moving, u)
-            total = total + scene.comparison.cost(moved, weight) + self._penalty(u, back, scene)
+            total = total + scene.unlike(u, weight) + self._penalty(u, back, scene)
         return total
 
     def _penalty(self, u: Tensor, back: Tensor, scene: Scene) -> Tensor:

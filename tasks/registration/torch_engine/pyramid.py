@@ -42,10 +42,34 @@ def _level(shape: Sequence[int], spacing_mm: Spacing, factor: float) -> Level:
     )
 
 
+def refined(level: Level, spacing_mm: Spacing, times: int) -> Level:
+    """The level with its voxels cut into about ``times`` along each axis.
+
+    Cut into whole voxels of the finest grid (``spacing_mm``), so that the pieces of
+    each voxel are its own; an axis that only more than twice as many pieces would divide is left.
+    """
+    blocks = [round(b / a) for a, b in zip(spacing_mm, level.spacing_mm, strict=True)]
+    pieces = [
+        next((d for d in range(times, 2 * times + 1) if k % d == 0), k if k < times else 1)
+        for k in blocks
+    ]
+    kept = [k // d for k, d in zip(blocks, pieces, strict=True)]
+    count = [n * d for n, d in zip(level.shape, pieces, strict=True)]
+    step = [h * k for h, k in zip(spacing_mm, kept, strict=True)]
+    first = [h * (k - 1) / 2 for h, k in zip(spacing_mm, kept, strict=True)]
+    return Level(
+        (count[0], count[1], count[2]),
+        (step[0], step[1], step[2]),
+        (first[0], first[1], first[2]),
+        level.factor / times,
+    )
+
+
 def coarsened(image: Tensor, level: Level) -> Tensor:
-    """Block means of an image (1, C, Z, Y, X) of the finest grid on the level's grid."""
+    """Block means of an image (1, C, Z, Y, X) of a finer grid on the level's grid."""
     blocks = [n // m for n, m in zip(image.shape[2:], level.shape, strict=True)]
-    return functional.avg_pool3d(image, blocks, stride=blocks)
+    d, h, w = level.shape
+    return functional.avg_pool3d(image, blocks, stride=blocks)[..., :d, :h, :w]
 
 
 def carried(u: Tensor, old: Level, new: Level) -> Tensor:

@@ -42,6 +42,14 @@ class Sampler:
         )
         return found
 
+    def at_voxels(self, values: Tensor, u: Tensor, places: Tensor) -> Tensor:
+        """The same at the voxels with the flat indices (N,) alone: (1, C, 1, 1, N)."""
+        points = self._at(u).view(-1, 3)[places].view(1, 1, 1, -1, 3)
+        found: Tensor = functional.grid_sample(
+            values, points, mode="bilinear", padding_mode="border", align_corners=True
+        )
+        return found
+
     def inside(self, u: Tensor) -> Tensor:
         """1 where ``x + u(x)`` lies within the voxel centres, else 0: (1, 1, Z, Y, X)."""
         near = self._at(u).abs() <= 1 + 1e-5

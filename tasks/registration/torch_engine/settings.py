@@ -63,6 +63,10 @@ class Settings:
     start
         ``none``, or ``convex``: a discrete search first, for motion beyond the capture range of a
         gradient (:mod:`~tasks.registration.torch_engine.convex`).
+    oversampling
+        Features are computed on voxels that much finer than the level's, as far as the scan has
+        them, and then averaged: detail that the level's own voxels would have blurred away.
+        For similarities that compare features.
     max_seconds
         Steps are no longer begun after so long [s]; 0: no limit. A result that met the limit
         depends on the machine.
@@ -82,6 +86,7 @@ class Settings:
     step_mm: float = 0.5
     penalty_stride: int = 2
     start: str = "none"
+    oversampling: int = 1
     max_seconds: float = 0.0
     max_memory_gb: float = 6.0
 
@@ -107,6 +112,10 @@ class Settings:
                 "max_seconds is at least 0 and max_memory_gb positive",
                 got=f"{self.max_seconds} s, {self.max_memory_gb} GB",
                 code="torch-limits",
+            )
+        if self.oversampling < 1:
+            raise UsageFault(
+                "oversampling is at least 1", got=str(self.oversampling), code="torch-oversampling"
             )
         if self.penalty_stride < 1:
             raise UsageFault(

@@ -23,5 +23,5 @@ for (const preset of document.querySelectorAll("input[name=window]")) {
 }
 // Folded parts are printed, not lost.
 window.addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details")) part.open = true;
+  for (const part of document.querySelectorAll("details:not(.screen-only)")) part.open = true;
 });

@@ -60,7 +60,7 @@ def _patients(chain: Chain) -> Table:
             Cell(name),
             Cell(str(patient.get("region", "")), "name"),
             *[Cell(_size(_scan(patient, scan)), "name") for scan in scans],
-            Cell(_findings(patient)),
+            Cell(_findings(patient), "long"),
         ]
         for name, patient in sorted(chain.patients.items())
     ]

@@ -181,6 +181,14 @@ def test_an_empty_mask_is_named(files, tmp_path):
     assert (found.code, found.where) == ("mask-empty", str(empty))
 
 
+def test_a_ct_given_as_mask_or_as_dose_is_named(files):
+    ct = files["reference"]
+    found = fault(files, mask=ct)
+    assert (found.code, found.where) == ("mask-negative", str(ct))
+    found = fault(files, extras=Extras(dose_prediction=ct, dose_reference=ct))
+    assert (found.code, found.where) == ("not-a-dose", str(ct))
+
+
 @pytest.mark.parametrize("which", ["prediction", "reference"])
 def test_a_nan_is_named_even_outside_the_mask(files, arrays, tmp_path, which):
     bad = arrays[1].copy()

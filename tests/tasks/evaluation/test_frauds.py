@@ -164,3 +164,19 @@ def test_scoring_outside_the_body_too_flatters_and_the_mask_takes_that_away(pati
     hu, body = patient
     everywhere = scores(hu, honest, np.ones_like(body))["mae_hu"]
     assert everywhere < 0.75 * scores(hu, honest, body)["mae_hu"]
+
+
+def test_a_handful_of_partly_filled_voxels_on_a_coarse_grid_is_no_fraud():
+    truth = np.full((12, 24, 24), 40.0)
+    truth[3:9, 10:14, 10:14] = 700
+    truth[5:7, 2:4, 2:5] = 300  # 12 voxels of 64 mm3: 0.77 ml
+    thin, gone = truth.copy(), truth.copy()
+    thin[5:7, 2:4, 2:5] = 140
+    gone[3:9, 10:14, 10:14] = 40  # 96 voxels
+    inside = np.ones(truth.shape, bool)
+    check = CHECKS.build("lost_structure", {})
+    suspects = []
+    for hu in (thin, gone):
+        pair = masked_pair(truth, hu, inside, spacing_mm=(4.0, 4.0, 4.0))
+        suspects.append(check(Evidence(pair, truth)).suspect)
+    assert suspects == [False, True]

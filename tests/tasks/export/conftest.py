@@ -25,6 +25,8 @@ class ToyNetwork:
     """Down by 2, up by 2: enough to need sizes that are multiples of the divisor."""
 
     slices: int = 3
+    dimensions = "2.5d"
+    divisor = 4
 
     def build(self) -> torch.nn.Module:
         return torch.nn.Sequential(

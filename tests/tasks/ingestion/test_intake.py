@@ -344,9 +344,11 @@ def test_real_patients_come_in_from_dicom_and_from_nifti_alike(shared_data, tmp_
     folder = shared_data / "sts_mr_ct"
     plan, result = ingest([folder / "STS_001", folder / "STS_002"], tmp_path / "raw",
                           licence=Licence(name="CC BY 3.0"))  # fmt: skip
-    assert [(row.scan, row.format) for row in plan.rows] == [("ct", "dicom"), ("mr", "dicom")] * 2
+    assert [(scan.row.scan, scan.row.format) for scan in plan.scans] == [
+        ("ct", "dicom"), ("mr", "dicom"),
+    ] * 2  # fmt: skip
+    assert [extra.row.scan for extra in plan.extras] == ["structures-ct"]
     assert sum("the same scan as" in note for note in plan.notes) == 4
-    assert any("RTSTRUCT" in note for note in plan.notes)
     assert load_dataset(tmp_path / "raw").licence.name == "CC BY 3.0"
     files = tmp_path / "nifti" / "STS_002"
     files.mkdir(parents=True)
@@ -356,7 +358,7 @@ def test_real_patients_come_in_from_dicom_and_from_nifti_alike(shared_data, tmp_
     assert {row.status for row in again.rows} == {"known"}
     blob = b"".join(name.encode() + data for name, data in tree(tmp_path / "raw").items())
     assert b"STS_00" not in blob
-    assert len(result.added) == 4
+    assert len(result.added) == 5
 
 
 def test_what_was_taken_in_passes_the_stage(context, source):

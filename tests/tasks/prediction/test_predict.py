@@ -337,10 +337,21 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"blocked: {{name}}", name=name)
 sys.meta_path.insert(0, Absent())
 from pathlib import Path
+{CALL}
+assert not set(sys.modules) & {BLOCKED}
+"""
+FUNCTION = """
 from tasks.prediction.predict import predict_file
 result = predict_file(*map(Path, sys.argv[1:4]), uncertainty=Path(sys.argv[4]))
 assert result["networks"] == 2
-assert not set(sys.modules) & {BLOCKED}
+"""
+COMMAND = """
+from flows.cli import command_line
+model, scan, out, spread = sys.argv[1:5]
+options = ["--model", model, "--input", scan, "--out", out, "--uncertainty", spread]
+assert command_line(["predict", *options, "--dicom-reference", scan]) == 0
+assert command_line(["verify", "--model", model]) == 0
+assert command_line(["predict", "--help"]) == 0
 """
 ABSENT = {
     "torch", "monai", "zarr", "numcodecs", "fsspec", "s3fs", "nibabel", "skimage", "matplotlib",
@@ -349,8 +360,10 @@ ABSENT = {
 """Everything in the extras `train` and `ops` that is imported by name."""
 
 
-def test_it_runs_with_the_base_dependencies_alone(release, dicom, tmp_path):
+@pytest.mark.parametrize("call", [FUNCTION, COMMAND])
+def test_it_runs_with_the_base_dependencies_alone(release, dicom, tmp_path, call):
     script = BLOCKER.replace("{{", "{").replace("}}", "}").replace("{BLOCKED}", repr(ABSENT))
+    script = script.replace("{CALL}", call)
     paths = [str(path) for path in (release, dicom, tmp_path / "sct", tmp_path / "sd.nii.gz")]
     ran = subprocess.run(
         [sys.executable, "-c", script, *paths],

@@ -56,6 +56,35 @@ def test_blending_leaves_what_all_windows_agree_on(model, scan, overlap, batch):
     assert np.abs(got.astype(int) - expected).max() <= 1  # float32 sums of up to 25 windows
 
 
+def disagreeing(inputs):
+    """Answers by the place within the window alone: windows disagree by hundreds of HU."""
+    ramp = np.linspace(-0.9, 0.9, inputs.shape[-1], dtype=np.float32)
+    rows = np.linspace(0.8, -0.6, inputs.shape[-2], dtype=np.float32)
+    plane = np.tanh(ramp + rows[:, None] + 3 * ramp * rows[:, None])
+    return np.broadcast_to(plane, (len(inputs), 1, *inputs.shape[2:]))
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("deep", [False, True])
+def test_windows_that_disagree_are_blended_as_monai_blends_them(model, scan, overlap, deep):
+    torch = pytest.importorskip("torch")
+    inferers = pytest.importorskip("monai.inferers")
+    source, mask = scan
+    patch = (4, 32, 32) if deep else (32, 32)
+    changes = {"dimensions": "3d", "divisor": 4} if deep else {}
+    chosen = model.model_copy(update={"patch_size": patch, "slices": 1, **changes})
+    scaled = torch.from_numpy(scale_source(source.array, mask.array, model.source_scaling))
+    answer = inferers.sliding_window_inference(
+        scaled[None, None] if deep else scaled[:, None], patch, 4,
+        lambda windows: torch.from_numpy(disagreeing(windows.numpy()).copy()),
+        overlap=overlap, mode="gaussian", sigma_scale=0.125,
+    )  # fmt: skip
+    theirs = answer.numpy().reshape(source.array.shape)
+    got = predict_hu(disagreeing, source, mask, chosen, overlap=overlap)
+    gap = np.abs(got.astype(int) - reference_hu(theirs, mask, model))
+    assert gap.max() <= 1
+
+
 def test_3d_windows_give_what_2d_windows_give_for_a_pointwise_network(model, scan):
     source, mask = scan
     boxes = model.model_copy(

@@ -6,18 +6,33 @@ import pytest
 from hypothesis import given, settings
 
 from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.prediction.windows import axis_windows, plan_windows, take
+from tasks.prediction.windows import LEAST_WEIGHT, axis_windows, blending, plan_windows, take
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 96), st.floats(0, 0.95))
-def test_weights_of_all_windows_add_up_to_1_at_every_voxel(length, size, overlap):
+def test_every_voxel_lies_in_a_window(length, size, overlap):
     windows = axis_windows(length, size, overlap)
-    total = np.zeros(length)
+    covered = np.zeros(length, int)
     for number in range(len(windows.starts)):
-        place, part = windows.inside(number)
-        total[place] += windows.weights[number][part]
-    np.testing.assert_allclose(total, 1, atol=1e-5)
+        covered[windows.inside(number)[0]] += 1
+    assert covered.min() >= 1
+
+
+@pytest.mark.parametrize("length", [64, 65, 100, 256])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.8])
+def test_windows_start_where_monais_start(length, overlap):
+    monai_utils = pytest.importorskip("monai.data.utils")
+    interval = length if length == 64 else max(1, int(64 * (1 - overlap)))
+    theirs = monai_utils.dense_patch_slices((length,), (64,), (interval,))
+    assert axis_windows(length, 64, overlap).starts == tuple(cut[0].start for cut in theirs)
+
+
+@pytest.mark.parametrize("sizes", [(64, 64), (32, 48), (8, 32, 24)])
+def test_blending_weights_are_monais(sizes):
+    monai_utils = pytest.importorskip("monai.data.utils")
+    theirs = monai_utils.compute_importance_map(sizes, mode="gaussian", sigma_scale=0.125)
+    np.testing.assert_allclose(blending(sizes), theirs.numpy(), rtol=1e-5)
 
 
 def test_neighbouring_windows_overlap_by_at_least_what_was_asked():
@@ -25,11 +40,11 @@ def test_neighbouring_windows_overlap_by_at_least_what_was_asked():
     assert starts == (0, 16, 32, 48, 64, 68)
 
 
-def test_the_middle_of_a_window_counts_more_than_its_edge():
-    windows = axis_windows(96, 64, 0.5)
-    weights = windows.weights[0]
-    assert weights[31] == 1.0  # the first window alone
-    assert 0 < weights[60] < 0.5 < weights[36]
+def test_the_middle_of_a_window_counts_1_its_corner_the_floor():
+    weights = blending((1, 65, 65))[0]
+    assert weights[32, 32] == 1.0
+    assert weights[0, 0] == np.float32(LEAST_WEIGHT)
+    assert LEAST_WEIGHT < weights[32, 10] < 0.5 < weights[32, 28]
 
 
 def test_edge_voxels_are_repeated_outside_the_scan():

@@ -80,7 +80,7 @@ def test_a_limb_takes_the_abdomens_weights():
     assert usual_preset("cbct", "head-neck", demo=True) == "cbct_HN_demo"
     assert {usual_preset(t, r, demo=d) for t in ("mr", "cbct")
             for r in ("head-neck", "thorax", "abdomen", "other") for d in (False, True)} == {
-        name for name in PRESETS if name != "tiny"  # for tests of the chain alone
+        name for name in PRESETS if name not in ("tiny", "lung")  # chosen by name alone
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from tasks.study.choose import Job, Trial, chosen
 from tasks.study.effects import effects, least_possible_p
+from tasks.study.figure import scatter
 from tasks.study.matrix import biases, matrix
 
 PATIENTS = 12
@@ -97,3 +98,11 @@ def test_networks_look_best_on_the_alignment_they_were_trained_with():
         ("a", "b", -5.0),
         ("b", "a", -5.0),
     ]
+
+
+def test_the_cost_of_one_or_two_arms_is_no_picture():
+    found = measured([trial(name, cases(60.0)) for name in ("none", "a", "b", "c")])
+    prices = {"a": 1.0, "b": 1.5, "c": 2.0}
+    two = [found["a"], found["b"]]
+    assert scatter(two, prices, unit="HU", alt="few") == ""
+    assert scatter([*two, found["c"]], prices, unit="HU", alt="enough").count("<circle") == 3

@@ -11,6 +11,7 @@ from tasks.registration.jacobian import deformation_quality
 from tasks.registration.torch_engine.deform import Pair, deform
 from tasks.registration.torch_engine.settings import Penalty, Settings
 from tasks.regularizers import REGULARIZERS
+from tasks.similarities.mind import Mind
 from tasks.training.step import seams_of
 
 SHAPE, SPACING = (14, 20, 24), (3.0, 2.0, 2.0)
@@ -238,3 +239,23 @@ def test_unfit_scans_are_told_by_their_fault():
 def test_impossible_settings_are_told_before_any_work(changes, rule):
     with pytest.raises(UsageFault, match=rule):
         deform(textured()[0], replace(QUICK, **changes))
+
+
+def test_looking_at_masked_voxels_alone_changes_nothing_but_the_time(monkeypatch):
+    pair, _ = textured()
+    mask = np.zeros(SHAPE)
+    mask[2:-2, 3:-3, 4:-4] = 1
+    pair = replace(pair, fixed_mask=mask)
+    settings = Settings(similarity="mind", factors=(2.0, 1.0), iterations=(5, 5))
+    some = deform(pair, settings).displacement.vectors
+    monkeypatch.setattr(Mind, "one_by_one", False)
+    every = deform(pair, settings).displacement.vectors
+    np.testing.assert_allclose(some, every, atol=2e-3)  # [mm]
+
+
+def test_oversampled_features_find_a_known_displacement():
+    pair, u = textured()
+    found = deform(
+        pair, Settings(similarity="mind", factors=(2.0,), iterations=(60,), oversampling=2)
+    )
+    assert error_mm(found.displacement.vectors, u) < 0.7 * np.linalg.norm(u, axis=0).mean()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tasks.registration.torch_engine.pyramid import carried, coarsened, levels
+from tasks.registration.torch_engine.pyramid import carried, coarsened, levels, refined
 
 SHAPE, SPACING = (17, 40, 48), (3.0, 1.0, 1.0)
 
@@ -46,3 +46,25 @@ def test_a_constant_displacement_is_carried_to_the_border(factor):
     coarse, fine = levels(SHAPE, SPACING, [factor, 1])
     found = carried(torch.full((1, 3, *coarse.shape), 2.5), coarse, fine)
     torch.testing.assert_close(found, torch.full((1, 3, *SHAPE), 2.5))
+
+
+@pytest.mark.parametrize("shape", [(40, 41, 43), (24, 60, 37), (129, 33, 47)])
+@pytest.mark.parametrize("spacing", [(2.5, 1.4, 1.4), (1.0, 1.0, 1.0), (3.0, 0.7, 1.1)])
+@pytest.mark.parametrize("factor", [1.0, 2.0, 3.0, 4.0, 5.0])
+def test_features_of_finer_voxels_lie_where_the_level_says(shape, spacing, factor):
+    level = levels(shape, spacing, [factor])[0]
+    fine = refined(level, spacing, 2)
+    axes = [torch.arange(n) * h for n, h in zip(shape, spacing, strict=True)]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+    found = coarsened(coarsened(places, fine), level)
+    assert found.shape[2:] == level.shape
+    for axis in range(3):
+        told = level.offset_mm[axis] + level.spacing_mm[axis] * torch.arange(level.shape[axis])
+        seen = found[0, axis].movedim(axis, 0).flatten(1)[:, 0]
+        torch.testing.assert_close(seen, told, rtol=0, atol=1e-3)
+
+
+def test_a_level_of_even_blocks_is_cut_in_two():
+    level = levels((64, 64, 64), (1.0, 1.0, 1.0), [4.0])[0]
+    fine = refined(level, (1.0, 1.0, 1.0), 2)
+    assert (fine.shape, fine.spacing_mm, fine.offset_mm) == ((32,) * 3, (2.0,) * 3, (0.5,) * 3)

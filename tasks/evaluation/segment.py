@@ -1,0 +1,101 @@
+"""The evaluation stage's segmentations: a segmenter for each fold, then every test case by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.faults import UsageFault
+from tasks.evaluation.folds import Fold
+from tasks.evaluation.params import EvaluationParams
+from tasks.evaluation.predict import SCT
+from tasks.evaluation.segmenter.total import require_total_segmentator
+from tasks.randomness import derive_seed
+from tasks.stage import StageContext, Unit, run_units
+
+SEGMENTERS, SEGMENTED = "segmenters", "segmented"
+"""Sub-folders of the out: the frozen networks by fold, and the label maps by case."""
+
+IMAGES = ("ct", "truth_ct")
+"""References that are segmented beside the synthetic CT, where the case has them."""
+
+
+def segment_cases(
+    context: StageContext,
+    out: Path,
+    folds: Sequence[Fold],
+    params: EvaluationParams,
+    predicted: Path,
+) -> set[str]:
+    """Segment the predicted test cases into ``out/segmented``; those that could be."""
+    kind = params.segmenter
+    if kind not in ("small", "totalsegmentator"):
+        return set()
+    if kind == "totalsegmentator":
+        require_total_segmentator()
+    trained = _train(context, out, folds, params) if kind == "small" else set()
+    units = [
+        _segmentation(context, out, fold, case, kind, predicted)
+        for fold in folds
+        for case in fold.test
+        if (predicted / case / SCT).exists() and (kind != "small" or fold.name in trained)
+    ]
+    return set(run_units(context, f"evaluation/{SEGMENTED}", out / SEGMENTED, units))
+
+
+def _train(
+    context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
+) -> set[str]:
+    """A network for each fold, from its own training patients' label maps and nobody else's."""
+    # Torch: seconds that reading the stage's docstring must not cost.
+    from tasks.evaluation.segmenter.fit import fit_segmenter
+
+    units = []
+    for fold in folds:
+        inputs = {"labels": context.artefact("ingestion") / "labels.json"}
+        cases = [case for case in fold.train if _has_anatomy(context, case)]
+        for number, case in enumerate(cases):
+            folder = context.artefact("registration") / case
+            inputs[f"ct_{number}"] = folder / "truth_ct.zarr"
+            inputs[f"anatomy_{number}"] = folder / "truth_labels.zarr"
+            inputs[f"mask_{number}"] = folder / "mask.zarr"
+        arguments = {
+            "cases": cases,
+            "steps": params.segmenter_steps,
+            "width": params.segmenter_width,
+            "seed": derive_seed(context.seed, "evaluation", "segmenter", fold.name),
+        }
+        if cases:
+            units.append(Unit(fold.name, fit_segmenter, inputs, arguments, gpu=True))
+    if not units:
+        raise UsageFault(
+            "the small segmenter learns from label maps of training patients' CTs",
+            where="evaluation.segmenter",
+            got="a dataset without label maps",
+            remedy="give `labels` in the dataset's dataset.json, or choose thresholds or "
+            "totalsegmentator",
+            code="segmenter-no-labels",
+        )
+    return set(run_units(context, f"evaluation/{SEGMENTERS}", out / SEGMENTERS, units))
+
+
+def _has_anatomy(context: StageContext, case: str) -> bool:
+    folder = context.artefact("registration") / case
+    return all((folder / f"truth_{part}.zarr").exists() for part in ("ct", "labels"))
+
+
+def _segmentation(
+    context: StageContext, out: Path, fold: Fold, case: str, kind: str, predicted: Path
+) -> Unit:
+    from tasks.evaluation.segmenter.unit import segment_case
+
+    folder = context.artefact("registration") / case
+    inputs = {name: folder / f"{name}.zarr" for name in IMAGES}
+    inputs = {name: path for name, path in inputs.items() if path.exists()}
+    inputs |= {"sct": predicted / case / SCT, "mask": folder / "mask.zarr"}
+    if kind == "small":
+        inputs["model"] = out / SEGMENTERS / fold.name
+        if _has_anatomy(context, case):
+            inputs["truth_labels"] = folder / "truth_labels.zarr"
+            inputs["labels"] = context.artefact("ingestion") / "labels.json"
+    return Unit(case, segment_case, inputs, {"segmenter": kind})

@@ -1,0 +1,1 @@
+"""CTs and synthetic CTs segmented alike: by the project's small network or TotalSegmentator."""

@@ -1,0 +1,62 @@
+"""The structures of one test case: its synthetic CT and its references, segmented alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.files import canonical_json, write_whole
+from data.store import read_volume, write_volume
+from data.volume import Grid, Modality, Volume
+from tasks.evaluation.segmenter.read import ANATOMY, FOUND
+from tasks.evaluation.segmenter.total import total_segmentator
+
+
+def segment_case(
+    *,
+    out: Path,
+    mask: Path,
+    segmenter: str,
+    model: Path | None = None,
+    truth_labels: Path | None = None,
+    labels: Path | None = None,
+    **images: Path,
+) -> None:
+    """Unit: write ``NAME.zarr`` label maps of every image and ``structures.json``.
+
+    Parameters
+    ----------
+    segmenter
+        ``small``, whose frozen network lies in ``model``, or ``totalsegmentator``.
+    truth_labels, labels
+        True anatomy and what its values mean; brought to the classes of the small segmenter.
+    images
+        CTs by name: ``model`` is a folder, so the synthetic CT is called ``sct``.
+    """
+    from tasks.evaluation.segmenter.fit import classes_of, load_segmenter
+    from tasks.evaluation.segmenter.network import segment
+
+    body = read_volume(mask)
+    inside, names = body.array > 0, dict[str, str]()
+    if model is not None:
+        network, classes = load_segmenter(model)
+        names = {str(value): name for value, name in enumerate(classes, 1)}
+        for name, path in images.items():
+            _write(out, name, segment(network, read_volume(path).array, inside), body.grid)
+        if truth_labels is not None and labels is not None:
+            meanings = json.loads(labels.read_text())
+            anatomy = classes_of(read_volume(truth_labels).array, meanings, classes)
+            _write(out, ANATOMY, np.where(inside, anatomy, np.uint8(0)), body.grid)
+    else:
+        for name, path in images.items():
+            found, meanings = total_segmentator(read_volume(path))
+            names |= meanings
+            _write(out, name, np.where(inside, found, np.uint8(0)), body.grid)
+    write_whole(out / FOUND, canonical_json({"segmenter": segmenter, "names": names}))
+
+
+def _write(out: Path, name: str, labels: NDArray[np.uint8], grid: Grid) -> None:
+    write_volume(out / f"{name}.zarr", Volume(labels, grid, Modality.LABELS))

@@ -1,0 +1,205 @@
+"""An ensemble in one network: a student that learns the ensemble's answers, and what it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.faults import DataFault
+from data.files import whole_folder
+from data.store import read_volume, write_volume
+from data.volume import Modality
+from tasks.export.fold import ExportedFold, export_fold
+from tasks.export.params import DistilParams, ExportParams
+from tasks.prediction.description import ModelDescription
+from tasks.prediction.sliding import Runner, predict_hu
+from tasks.training.fit import fit
+from tasks.training.params import TrainingParams
+from tasks.training.runner import WEIGHTS, torch_runner
+
+NAME = "student"
+"""Stem of the student's files in the release."""
+
+_TAUGHT, _STUDENT = "taught", "student"
+"""Folders in the unit's scratch: what the ensemble answered, and the student's own."""
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The student, and its score beside the ensemble's.
+
+    Parameters
+    ----------
+    fold
+        The student as it was written, in every form.
+    mae_ensemble_hu, mae_student_hu
+        Mean absolute error inside the body against the registered CT of patients that the student
+        never saw, mean over cases [HU]. Other folds of the ensemble did see them, so the cost
+        is rather over- than understated.
+    """
+
+    fold: ExportedFold
+    steps: int
+    training_cases: int
+    scored_cases: int
+    mae_ensemble_hu: float
+    mae_student_hu: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the card."""
+        return {
+            "steps": self.steps,
+            "training_cases": self.training_cases,
+            "scored_cases": self.scored_cases,
+            "mae_ensemble_hu": round(self.mae_ensemble_hu, 2),
+            "mae_student_hu": round(self.mae_student_hu, 2),
+            "cost_hu": round(self.mae_student_hu - self.mae_ensemble_hu, 2),
+            "parity": {form: p.as_json() for form, p in sorted(self.fold.parities.items())},
+        }
+
+
+def distil(
+    out: Path,
+    folds: Sequence[Path],
+    unseen: Sequence[Path],
+    seen: Sequence[Path],
+    params: ExportParams,
+    *,
+    scratch: Path,
+    seed: int,
+) -> Distilled:
+    r"""Train one network on the mean of all, :math:`\min_s \lVert s(x) - \bar f(x) \rVert_1`.
+
+    It starts from the first fold's weights, which that fold's test patients never touched, and
+    learns from the registered sources of training patients alone; patients of ``unseen`` are left
+    out and score it. Killed and called again with the same ``scratch`` it goes on, as training
+    does.
+
+    Parameters
+    ----------
+    folds
+        The training's folders of the ensemble.
+    unseen, seen
+        Registered cases: the first fold's test cases, and those that trained any fold.
+
+    Raises
+    ------
+    DataFault
+        Where no training case of another patient is left.
+
+    References
+    ----------
+    Hinton, Vinyals & Dean, arXiv:1503.02531 (2015).
+    """
+    assert params.distil is not None
+    model = ModelDescription.load(folds[0] / "model.json")
+    lessons = _lessons(unseen, seen)
+    ensemble = [torch_runner(fold) for fold in folds]
+    taught = [_teach(ensemble, case, model, scratch / _TAUGHT) for case in lessons]
+    student = scratch / _STUDENT
+    if not student.is_dir():
+        with whole_folder(student) as building:
+            _fit(building, folds[0], lessons, taught, model, params.distil, scratch, seed)
+    exported = export_fold(out, NAME, student, unseen[0], seen, params)
+    scores = [
+        (_mae_hu(ensemble, case, model), _mae_hu([torch_runner(student)], case, model))
+        for case in unseen
+    ]
+    means = np.mean(scores, axis=0)
+    return Distilled(
+        exported, params.distil.steps, len(lessons), len(unseen), float(means[0]), float(means[1])
+    )
+
+
+def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
+    """Training cases of patients that do not score the student."""
+    held = {_facts(case)["patient"] for case in unseen}
+    lessons = [case for case in seen if _facts(case)["patient"] not in held]
+    if not lessons or not unseen:
+        raise DataFault(
+            "a student learns from patients other than those that score it",
+            where="export.distil",
+            got=f"{len(lessons)} training cases, {len(unseen)} to score on",
+            remedy="leave out export.distil, or train with more patients than folds",
+            code="distil-no-cases",
+        )
+    return lessons
+
+
+def _facts(case: Path) -> dict[str, Any]:
+    return dict(json.loads((case / "case.json").read_text()))
+
+
+def _teach(ensemble: Sequence[Runner], case: Path, model: ModelDescription, folder: Path) -> Path:
+    """The ensemble's answer [HU] as a stored volume, made once."""
+    out = folder / f"{case.name}.zarr"
+    if not out.is_dir():
+        mask = read_volume(case / "mask.zarr")
+        hu = predict_hu(ensemble, read_volume(case / "source.zarr"), mask, model)
+        with whole_folder(out) as building:
+            write_volume(building / "ct.zarr", mask.with_array(hu, Modality.CT))
+    return out / "ct.zarr"
+
+
+def _fit(
+    out: Path,
+    start: Path,
+    lessons: Sequence[Path],
+    taught: Sequence[Path],
+    model: ModelDescription,
+    asked: DistilParams,
+    scratch: Path,
+    seed: int,
+) -> None:
+    """Training itself, with the ensemble's answers where the CT was."""
+    names = [f"case{number:03d}" for number in range(len(lessons))]
+    files: dict[str, Any] = {}
+    for name, case, answer in zip(names, lessons, taught, strict=True):
+        files[f"{name}/source"], files[f"{name}/mask"] = case / "source.zarr", case / "mask.zarr"
+        files[f"{name}/ct"] = answer
+    (scratch / "fit").mkdir(exist_ok=True)
+    fit(
+        out=out,
+        scratch=scratch / "fit",
+        task=model.task,
+        fold=model.fold,
+        seed=seed,
+        params=json.loads(_recipe(model, asked).model_dump_json()),
+        split={"train": names, "validation": [], "test": [], "held_out": "slab"},
+        regions=dict(zip(names, (_facts(case)["region"] for case in lessons), strict=True)),
+        start=start / WEIGHTS,
+        **files,
+    )
+
+
+def _recipe(model: ModelDescription, asked: DistilParams) -> TrainingParams:
+    """The ensemble's own network and scaling; the rest as the params of the distillation say."""
+    recipe: Mapping[str, Any] = {
+        "patch_size": list(model.patch_size),
+        "source_scaling": model.source_scaling.model_dump(mode="json"),
+    }
+    both = dict.fromkeys(("mr", "cbct"), recipe)
+    every = max(1, asked.steps // 10)
+    return TrainingParams.model_validate(
+        {
+            **both, "network": dict(model.network), "steps": asked.steps, "batch": asked.batch,
+            "flips": list(model.flips), "losses": [{"name": "l1", "weight": 1.0}],
+            "target_scaling": model.target_scaling.model_dump(mode="json"),
+            "optimizer": {"learning_rate": asked.learning_rate, "schedule": "cosine"},
+            "validation_every": every, "checkpoint_every": every, "validation_slices": 8,
+        },
+        strict=False,
+    )  # fmt: skip
+
+
+def _mae_hu(networks: Sequence[Runner], case: Path, model: ModelDescription) -> float:
+    source, mask, ct = (read_volume(case / f"{name}.zarr") for name in ("source", "mask", "ct"))
+    inside = np.asarray(mask.array) > 0
+    hu: NDArray[np.int16] = predict_hu(networks, source, mask, model)
+    return float(np.abs(hu[inside].astype(np.float64) - ct.array[inside]).mean())
