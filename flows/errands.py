@@ -11,6 +11,9 @@ from data.faults import UsageFault
 RUN, STUDY, WATCH = "run", "study", "watch"
 KINDS = (RUN, STUDY, WATCH)
 
+ROOT = "SYNTHCT_SERVED_ROOT"
+"""The checkout that is served; unset: the one around the working directory."""
+
 DEMO = "demo"
 """Name of the root's own workspace."""
 

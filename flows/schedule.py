@@ -10,14 +10,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect import State, flow, get_run_logger
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed
 
 from data.faults import MachineFault
-from flows.errands import DEMO, RUN, STUDY, WATCH, Errand, kept_files
+from flows.errands import DEMO, ROOT, RUN, STUDY, WATCH, Errand, kept_files
 from flows.exits import CLEAN, EXCLUSIONS
 from flows.processes import Kept
 from flows.project import PRIVATE, QUIET, find_root
@@ -25,8 +24,8 @@ from flows.running import RUNS
 from flows.serve.worktree import keep_lock, override, restore, worktree
 from tasks.code import source_root
 
-ROOT = "SYNTHCT_SERVED_ROOT"
-"""The checkout that is served; unset: the one around the working directory."""
+if TYPE_CHECKING:
+    from prefect import State
 
 LATEST = "scheduled"
 """``.synthct/scheduled/WORKSPACE/``: page, summary and tables of the newest good run."""
@@ -68,6 +67,8 @@ def scheduled(
     root = Path(os.environ.get(ROOT) or find_root())
     with _only_one(root, errand.workspace) as alone:
         if not alone:
+            from prefect.states import Cancelled
+
             return Cancelled(message=f"{errand.workspace} is being worked on by another run")
         if what == WATCH:
             return _watch(root, errand)
@@ -99,6 +100,8 @@ def _watch(root: Path, errand: Errand) -> int | State:
     code = _run(root, root, source_root(), errand.arguments())
     _require_good(errand, code)
     if code == EXCLUSIONS:
+        from prefect.states import Completed
+
         where = Path(str(errand.options["out"])) / "quarantine"
         return Completed(message=f"scans were set aside: {where}")
     return code

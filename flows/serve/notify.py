@@ -13,7 +13,7 @@ import httpx
 from data.faults import UsageFault
 from flows.errands import WATCH
 from flows.screen import spelled_s
-from flows.serve.runs import ENDED, Run
+from flows.serve.runs import BATCH, ENDED, Run
 
 VARIABLE = "SYNTHCT_WEBHOOK_FILE"
 """File with the webhook's URL: it is a secret, so it stands in no command line or variable."""
@@ -78,8 +78,9 @@ class Notifier:
 
 def _is_idle(run: Run) -> bool:
     """Looks into an inbox end every few minutes: only those with something to say are told."""
-    good = run.state in ("COMPLETED", "CANCELLED")
-    return run.what == WATCH and good and not run.message.startswith("scans were set aside")
+    if run.what not in (WATCH, BATCH) or run.state not in ("COMPLETED", "CANCELLED"):
+        return False
+    return not run.message.startswith("scans were set aside")
 
 
 def message(run: Run) -> dict[str, str | float]:

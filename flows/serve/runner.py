@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from data.faults import UsageFault
+from flows.errands import ROOT
 from flows.project import find_root
 
 FILE = "prefect.yaml"
@@ -37,7 +38,7 @@ def main() -> None:
     )
     from prefect.runner import Runner
 
-    from flows.schedule import ROOT, scheduled
+    from flows.schedule import scheduled
 
     runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
     for entry in deployments(Path(os.environ.get(ROOT) or find_root())):

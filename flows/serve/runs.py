@@ -17,6 +17,9 @@ _TIMEOUT_S = 5.0
 _NEWEST = 100
 _NEWEST_LOOKS = 3
 
+BATCH = "batch"
+"""Scans that one look of a watcher predicted: a run inside the look, there only when scans came."""
+
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -31,7 +34,7 @@ class Run:
     workspace
         What it builds.
     what
-        ``run``, ``study`` or ``watch``.
+        ``run``, ``study``, ``watch`` or ``batch``.
     state
         Type of its state: ``RUNNING``, ``COMPLETED``, ...
     message
@@ -121,7 +124,7 @@ def _post(client: httpx.Client, what: str, **body: Any) -> list[dict[str, Any]]:
 
 
 def _run(found: dict[str, Any]) -> Run:
-    what, workspace = _about(found.get("parameters") or {})
+    what, workspace = about(found.get("parameters") or {})
     start_s, end_s = _seconds(found.get("start_time")), _seconds(found.get("end_time"))
     running = found["state_type"] not in ENDED and start_s is not None
     return Run(
@@ -140,10 +143,10 @@ def _run(found: dict[str, Any]) -> Run:
     )
 
 
-def _about(given: dict[str, Any]) -> tuple[str, str]:
+def about(given: dict[str, Any]) -> tuple[str, str]:
     """(what, workspace) of the parameters of our three flows: scheduled, chain, batch."""
-    if "scans" in given:  # a batch of the watcher
-        return WATCH, WATCH
+    if "scans" in given:
+        return BATCH, WATCH
     what = STUDY if STUDY in (given.get("stages") or []) else str(given.get("what") or RUN)
     named = given.get("workspace")
     return what, str(named or workspace_of(what, given.get("preset"), given.get("options") or {}))

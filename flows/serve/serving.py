@@ -16,9 +16,9 @@ from typing import IO
 from data.faults import UsageFault
 from data.files import write_whole
 from data.units import LocalUnits, open_units
+from flows.errands import ROOT
 from flows.processes import Kept, environment
 from flows.project import PRIVATE, QUIET
-from flows.schedule import ROOT
 from flows.serve import metrics, prometheus
 from flows.serve.automations import ensure_automations
 from flows.serve.facts import Facts, Observer

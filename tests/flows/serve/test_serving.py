@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import httpx
@@ -153,6 +154,13 @@ def test_the_page_says_nothing_or_believes_a_foreign_name(site):
     assert httpx.get(f"{site.page}/etc/passwd").status_code == 404
 
 
+def test_what_serves_imports_prefect_before_its_server_has_an_address():
+    """Prefect reads its settings once: it would then start a server that nobody sees."""
+    code = "import sys, flows.serve.serving; print('prefect' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
+
+
 def test_two_serve_one_checkout(site):
     with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
         serve(site.root, Ports(page=1), print)
@@ -169,6 +177,32 @@ def test_starts_in_a_row_leave_more_than_one_automation(site):
     (mine,) = [each for each in site.ask("/automations/filter") if each["name"] == SILENT]
     assert mine["enabled"]
     assert mine["trigger"]["within"] == 90.0
+
+
+def test_a_schedule_that_is_due_starts_nothing(site, until):
+    """Of the study and of the watcher, whose schedule is off until a person sets its paths."""
+    (site.root / "incoming").mkdir(exist_ok=True)
+    found = {each["name"]: each for each in site.ask("/deployments/filter")}
+    on = {name: [each["active"] for each in found[name]["schedules"]] for name in found}
+    assert on == {"nightly": [True], "weekly-study": [True], "watcher": [False]}
+
+    def turn(name, **schedule):
+        (mine,) = found[name]["schedules"]
+        url = f"{site.api}/deployments/{found[name]['id']}/schedules/{mine['id']}"
+        httpx.patch(url, json=schedule, timeout=30).raise_for_status()
+
+    def done(name):
+        wanted = {"deployment_id": {"any_": [found[name]["id"]]}}
+        runs = site.ask("/flow_runs/filter", flow_runs=wanted)
+        return any(each["auto_scheduled"] and each["state_type"] == "COMPLETED" for each in runs)
+
+    for name in ("weekly-study", "watcher"):
+        turn(name, active=True, schedule={"interval": 20})
+    try:
+        until(lambda: done("weekly-study") and done("watcher"), 120, "runs that nobody started")
+    finally:
+        for name in ("weekly-study", "watcher"):
+            turn(name, active=False)
 
 
 def test_something_outlives_a_serve_that_was_stopped(site, until):
