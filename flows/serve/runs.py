@@ -69,12 +69,16 @@ class Due:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said; ``up`` is False when it did not, and then nothing else is known."""
+    """What the server said; ``up`` is False when it did not, and then nothing else is known.
+
+    ``off`` are the deployments without a schedule that is on.
+    """
 
     up: bool
     runs: tuple[Run, ...] = ()
     due: tuple[Due, ...] = ()
     late: int = 0
+    off: tuple[str, ...] = ()
 
 
 def ask(api: str) -> Answer:
@@ -93,7 +97,13 @@ def ask(api: str) -> Answer:
         runs=tuple(_run(each) for each in newest),
         due=tuple(_due(planned, names)),
         late=sum(each.get("state_name") == "Late" for each in planned),
+        off=tuple(sorted(each["name"] for each in deployed if not _is_on(each))),
     )
+
+
+def _is_on(deployment: dict[str, Any]) -> bool:
+    scheduled = any(each.get("active") for each in deployment.get("schedules") or [])
+    return scheduled and not deployment.get("paused")
 
 
 def _newest(client: httpx.Client, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:

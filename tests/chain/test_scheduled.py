@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from data.tables import read_table
+from flows.server import PATIENCE_S
 from tests.flows.serve.conftest import free_port
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -43,7 +44,7 @@ def serving(checkout):
 
 def deployments(checkout):
     """(API, deployments by name) once all three are there."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     file = checkout.root / ".synthct" / "serving.url"
     while not file.exists() or len(found := _deployments(file.read_text())) < 3:
         assert time.monotonic() < deadline

@@ -20,6 +20,8 @@ import httpx
 import psutil
 import pytest
 
+from flows.server import PATIENCE_S
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
@@ -167,7 +169,7 @@ def served(root: Path):
 
 
 def _wait_until_up(site: Site) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(httpx.HTTPError, FileNotFoundError):
             if len(site.ask("/deployments/filter")) == 3:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from data.faults import UsageFault
+from data.faults import MachineFault, UsageFault
 from flows.serve.serving import Ports, serve
 
 
@@ -146,7 +147,16 @@ def test_an_errand_that_nobody_knows_starts_something(site, until):
 def test_the_page_says_nothing_or_believes_a_foreign_name(site):
     page = httpx.get(site.page)
     assert page.status_code == 200
-    for word in ("nightly", "demo", "completed", "failed", "crashed", "cancelled"):
+    for word in (
+        "nightly",
+        "watcher",
+        "off:",
+        "demo",
+        "completed",
+        "failed",
+        "crashed",
+        "cancelled",
+    ):
         assert word in page.text
     assert "<script" not in page.text
     assert httpx.get(f"{site.page}/status.json").json()["prefect_up"] is True
@@ -164,6 +174,19 @@ def test_what_serves_imports_prefect_before_its_server_has_an_address():
 def test_two_serve_one_checkout(site):
     with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
         serve(site.root, Ports(page=1), print)
+
+
+def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
+    (tmp_path / "prefect.yaml").write_text("deployments: [{name: nightly}]\n")
+    said = []
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(MachineFault, match=f"127.0.0.1:{port}.*choose another --port"):
+            serve(tmp_path, Ports(page=port), said.append)
+    assert said == []
+    assert not (tmp_path / ".synthct" / "prefect").exists()
 
 
 def test_starts_in_a_row_leave_more_than_one_automation(site):
