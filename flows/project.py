@@ -102,6 +102,20 @@ def find_root(start: Path | None = None) -> Path:
     )
 
 
+def require_own_code(root: Path) -> None:
+    """Refuse to build a checkout by code that lies elsewhere: its hash would name the wrong one."""
+    from tasks.code import source_root
+
+    if source_root() != root:
+        raise UsageFault(
+            "the code that runs is the code of this checkout",
+            where=str(root),
+            got=f"code from {source_root()}",
+            remedy="use `python -m flows` in its root instead of `synthct`",
+            code="other-checkout",
+        )
+
+
 def open_project(root: Path, workspace: Path) -> Project:
     """The chain of a workspace (``.`` is the demo)."""
     from tasks.params import layout_of, load_params

@@ -1,118 +1,167 @@
-"""The scheduled flow: one run of the chain in a worktree of its own."""
+"""The scheduled flow: the chain, a study or the watcher, one of each at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from data.faults import MachineFault
+from flows.errands import DEMO, ROOT, RUN, STUDY, WATCH, Errand, kept_files
+from flows.exits import CLEAN, EXCLUSIONS
 from flows.processes import Kept
 from flows.project import PRIVATE, QUIET, find_root
 from flows.running import RUNS
 from flows.serve.worktree import keep_lock, override, restore, worktree
+from tasks.code import source_root
 
-ROOT = "SYNTHCT_SERVED_ROOT"
-"""The checkout that is served; unset: the one around the working directory."""
+if TYPE_CHECKING:
+    from prefect import State
 
 LATEST = "scheduled"
 """``.synthct/scheduled/WORKSPACE/``: page, summary and tables of the newest good run."""
 
-_KEPT = {
-    "ingestion": ("quality.csv",),
-    "registration": ("quality.csv",),
-    "evaluation": ("scores.csv",),
-    "report": ("index.html",),
-}
-
 
 @flow(name="scheduled", persist_result=False)
 def scheduled(
+    what: str = RUN,
     preset: str | None = None,
     until: str | None = None,
     cluster: str = "local",
     workers: int | None = None,
     ref: str = "HEAD",
     overrides: dict[str, Any] | None = None,
-) -> int:
-    """Bring a workspace up to date in a fresh worktree, by the code of that worktree.
+    options: dict[str, Any] | None = None,
+) -> int | State:
+    """Bring a workspace up to date in a fresh worktree by its own code, or look into an inbox.
 
     Parameters
     ----------
+    what
+        `run`: the chain; `study`: regularizers compared; `watch`: scans that have arrived.
     preset
-        Workspace; None is the demo.
+        Workspace; None is the demo, for a study presets/study.yaml.
     until
-        Stop after this stage.
+        Of a run: stop after this stage.
     cluster, workers
         As for `synthct run`.
     ref
-        Commit or branch whose code and params run.
+        Commit or branch whose code and params run (a watcher runs the code that serves).
     overrides
         Params of this run alone by dotted key, e.g. `{"training.mr.steps": 2000}`.
+    options
+        More options of the command, e.g. a watcher's
+        `{"model": "release/mr", "inbox": "incoming", "out": "predicted", "uncertainty": true}`.
     """
+    means = {} if what == WATCH else {"cluster": cluster, "workers": workers}
+    errand = Errand(what, preset, {"until": until, **means, **(options or {})})
     root = Path(os.environ.get(ROOT) or find_root())
-    name = preset or "demo"
-    told = flow_run.get_name() or "by-hand"
+    with _only_one(root, errand.workspace) as alone:
+        if not alone:
+            from prefect.states import Cancelled
+
+            return Cancelled(message=f"{errand.workspace} is being worked on by another run")
+        if what == WATCH:
+            return _watch(root, errand)
+        return _build(root, errand, ref, overrides or {}, whole=until is None)
+
+
+@contextlib.contextmanager
+def _only_one(root: Path, workspace: str) -> Iterator[bool]:
+    """Whether this run alone works on the workspace, whichever deployments started the others.
+
+    The kernel lets go of the lock when the run's process is dead.
+    """
+    folder = root / PRIVATE / "serve"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', workspace)}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _watch(root: Path, errand: Errand) -> int | State:
+    """One look, in the served checkout: releases, inbox and outbox lie where the person put them.
+
+    Results are published by the outbox itself, so a look that is killed is looked again.
+    """
+    code = _run(root, root, source_root(), errand.arguments())
+    _require_good(errand, code)
+    if code == EXCLUSIONS:
+        from prefect.states import Completed
+
+        where = Path(str(errand.options["out"])) / "quarantine"
+        return Completed(message=f"scans were set aside: {where}")
+    return code
+
+
+def _build(
+    root: Path, errand: Errand, ref: str, overrides: dict[str, Any], *, whole: bool
+) -> int | State:
+    name, told = errand.workspace, flow_run.get_name() or "by-hand"
     with worktree(root, f"{name}.{told}", ref) as place:
-        arguments = _arguments(preset, until, cluster, workers)
-        _apply(place, preset, overrides or {})
+        _apply(place, errand, overrides)
         summary = place / PRIVATE / "summary.json"
         summary.parent.mkdir(parents=True, exist_ok=True)
-        code = _run(root, place, [*arguments, "--summary", str(summary)])
-        if code not in (0, 3):
-            raise MachineFault(
-                "the scheduled run ends well",
-                where=name,
-                got=f"exit code {code}",
-                remedy="its last lines above say why; the next run goes on where it stopped",
-                code="scheduled-run-failed",
-            )
-        if until is None:
-            keep_lock(root, place, name, f"Scheduled run {told} of {name}")
+        more = ["--summary", str(summary)] if errand.what == RUN else []
+        code = _run(root, place, place, [*errand.arguments(), *more])
+        _require_good(errand, code)
+        if whole:
+            keep_lock(root, place, name, f"Scheduled {errand.what} {told} of {name}")
             _keep_tables(root, place, name, summary)
     return code
 
 
-def _arguments(
-    preset: str | None, until: str | None, cluster: str, workers: int | None
-) -> list[str]:
-    given = {"--preset": preset, "--until": until, "--cluster": cluster, "--workers": workers}
-    return [
-        text for name, value in given.items() if value is not None for text in (name, str(value))
-    ]
+def _require_good(errand: Errand, code: int) -> None:
+    if code not in (CLEAN, EXCLUSIONS):
+        raise MachineFault(
+            f"the scheduled {errand.what} ends well",
+            where=errand.workspace,
+            got=f"exit code {code}",
+            remedy="its last lines above say why; the next one goes on where it stopped",
+            code="scheduled-run-failed",
+        )
 
 
-def _apply(place: Path, preset: str | None, overrides: dict[str, Any]) -> None:
+def _apply(place: Path, errand: Errand, overrides: dict[str, Any]) -> None:
     from flows.workspaces import open_workspace
 
-    opened = open_workspace(place, preset)
+    name = errand.workspace if errand.what == STUDY else errand.preset
+    opened = open_workspace(place, name)
     restore(place, opened.workspace)
     override(place / opened.workspace / "params.yaml", overrides)
 
 
-def _run(root: Path, place: Path, arguments: list[str]) -> int:
-    """``python -m flows run`` with the worktree as its folder and the only source of our code.
+def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
+    """``python -m flows ...`` in ``folder``, with ``code`` as the only source of our code.
 
-    ``flows.commands.chain`` refuses to run when the code it imported lies elsewhere.
+    ``run`` and ``study`` refuse when the code they imported lies outside their checkout.
     """
     log = get_run_logger()
     environment = {
         **os.environ,
         **QUIET,
-        "PYTHONPATH": str(place),
+        "PYTHONPATH": str(code),
         RUNS: str(root / PRIVATE / "runs"),
     }
     # The run below is a flow run of its own, not a part of this process's.
     for variable in [name for name in environment if name.startswith("PREFECT__")]:
         del environment[variable]
     environment.pop("PYTHONSAFEPATH", None)
-    command = [sys.executable, "-m", "flows", "run", *arguments]
-    with Kept(command, folder=place, environment=environment) as child:
+    command = [sys.executable, "-m", "flows", *arguments]
+    with Kept(command, folder=folder, environment=environment) as child:
         for line in child.lines(1.0):
             if line and line.strip():
                 log.info("%s", line)
@@ -123,12 +172,11 @@ def _keep_tables(root: Path, place: Path, name: str, summary: Path) -> None:
     """What pages and metrics show of the newest run, beside the root's own artefacts."""
     target = root / PRIVATE / LATEST / name
     target.mkdir(parents=True, exist_ok=True)
-    base = place / "data" if name == "demo" else place / "workspaces" / name
-    for stage, files in _KEPT.items():
-        for file in files:
-            source = base / "artefacts" / stage / file
-            if source.is_file():
-                (target / stage).mkdir(exist_ok=True)
-                shutil.copy2(source, target / stage / file)
+    base = place / "data" if name == DEMO else place / "workspaces" / name
+    for file in kept_files():
+        source = base / "artefacts" / file
+        if source.is_file():
+            (target / file).parent.mkdir(exist_ok=True)
+            shutil.copy2(source, target / file)
     if summary.is_file():
         shutil.copy2(summary, target / "summary.json")

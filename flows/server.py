@@ -22,8 +22,9 @@ VARIABLE = "PREFECT_API_URL"
 SERVING = "serving.url"
 """In the checkout's private folder while ``synthct serve`` is up: the address of its API."""
 
-PATIENCE_S = 90.0
-"""A first start makes the database: 10 s on two idle cores."""
+PATIENCE_S = 300.0
+"""A first start makes the database: 10 s on two idle cores, more than 90 s on two crowded ones.
+A server that ends is noticed at once."""
 
 _GIVEN_PATIENCE_S = 10.0
 
@@ -156,7 +157,7 @@ def _port_taken(port: int, got: str) -> MachineFault:
         "the port of the Prefect server is free",
         where=f"{_HOST}:{port}",
         got=got,
-        remedy=f"choose another --port, leave it out (a free one is found), "
+        remedy=f"choose another --port (of serve: --prefect-port), or none: a free one is found; "
         f"or set {VARIABLE} to the server that runs there",
         code="port-in-use",
     )

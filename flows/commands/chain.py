@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data.faults import UsageFault
 from data.files import canonical_json, write_whole
 from flows.commands.options import Json, Preset, examples
 from flows.exits import CLEAN, EXCLUSIONS
@@ -138,19 +137,11 @@ def report(
 
 def _open(preset: str | None, told: Console) -> Project:
     """The chain to build; what the person should know about its workspace is said."""
-    from flows.project import find_root, open_project
+    from flows.project import find_root, open_project, require_own_code
     from flows.workspaces import open_workspace
-    from tasks.code import source_root
 
     root = find_root()
-    if source_root() != root:
-        raise UsageFault(
-            "the code that runs is the code of this checkout",
-            where=str(root),
-            got=f"code from {source_root()}",
-            remedy="use `python -m flows` in its root instead of `synthct`",
-            code="other-checkout",
-        )
+    require_own_code(root)
     os.chdir(root)
     opened = open_workspace(root, preset)
     for note in opened.notes:

@@ -57,7 +57,7 @@ def study(
     from rich.console import Console
 
     from flows.cluster import check_kind
-    from flows.project import find_root, open_project
+    from flows.project import find_root, open_project, require_own_code
     from flows.running import Means, run_project
     from flows.summary import exclusions
     from flows.workspaces import open_workspace
@@ -65,6 +65,7 @@ def study(
     started, told = time.monotonic(), Console(stderr=True)
     check_kind(cluster)
     root = find_root()
+    require_own_code(root)
     name = grid.stem if grid else PRESET
     opened = open_workspace(root, name, file=grid.resolve() if grid else None)
     for note in opened.notes:

@@ -45,7 +45,7 @@ def _runs(facts: Facts) -> Iterator[Family]:
         newest.add_metric([workspace, state.lower()], count)
     yield newest
     success = _family(
-        "synthct_last_success_timestamp_seconds", "End of the newest good run", "workspace"
+        "synthct_last_success_timestamp_seconds", "End of the newest good run", "workspace", "what"
     )
     failing = _family(
         "synthct_last_run_failed", "Whether the newest ended run went wrong", "workspace"
@@ -54,9 +54,10 @@ def _runs(facts: Facts) -> Iterator[Family]:
     for workspace in sorted({run.workspace for run in answer.runs}):
         mine = [run for run in answer.runs if run.workspace == workspace]
         ended = [run for run in mine if run.state in ENDED and run.end_s is not None]
-        good = [run.end_s or 0.0 for run in ended if run.state == "COMPLETED"]
-        if good:
-            success.add_metric([workspace], max(good))
+        good = [run for run in ended if run.state == "COMPLETED"]
+        for what in sorted({run.what for run in good}):
+            newest_s = max(run.end_s or 0.0 for run in good if run.what == what)
+            success.add_metric([workspace, what], newest_s)
         if ended:
             last = max(ended, key=lambda run: run.end_s or 0.0)
             failing.add_metric([workspace], float(last.state in ("FAILED", "CRASHED")))

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 
 from data.faults import UsageFault
+from flows.errands import WATCH
 from flows.screen import spelled_s
-from flows.serve.runs import ENDED, Run
+from flows.serve.runs import BATCH, ENDED, Run
 
 VARIABLE = "SYNTHCT_WEBHOOK_FILE"
 """File with the webhook's URL: it is a secret, so it stands in no command line or variable."""
@@ -63,7 +64,7 @@ class Notifier:
         """Tell what is new; yields a line for the log where the webhook did not take it."""
         for run in runs:
             new = run.state in ENDED and (run.end_s or 0.0) >= self.since_s
-            if not new or self._told.get(run.id) == run.state or self.url is None:
+            if not new or _is_idle(run) or self._told.get(run.id) == run.state or self.url is None:
                 continue
             try:
                 httpx.post(self.url, json=message(run), timeout=_TIMEOUT_S).raise_for_status()
@@ -73,6 +74,13 @@ class Notifier:
                     continue  # told at the next look
                 yield f"webhook did not take {run.name}: {type(error).__name__}"
             self._told[run.id] = run.state
+
+
+def _is_idle(run: Run) -> bool:
+    """Looks into an inbox end every few minutes: only those with something to say are told."""
+    if run.what not in (WATCH, BATCH) or run.state not in ("COMPLETED", "CANCELLED"):
+        return False
+    return not run.message.startswith("scans were set aside")
 
 
 def message(run: Run) -> dict[str, str | float]:

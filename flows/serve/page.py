@@ -29,13 +29,13 @@ def status_page(facts: Facts, *, checkout: str, api: str, links: list[tuple[str,
     return pages.get_template("status.html.j2").render(
         headline=_headline(facts),
         checkout=checkout,
-        now=_clock(facts.taken_s),
+        now=f"{_clock(facts.taken_s)} {time.strftime('%Z')}",
         links=links + _dashboards(facts),
         active=_active(active) if active else None,
         workers=list(_workers(facts)),
         up=facts.answer.up,
         runs=[_run(each, api) for each in facts.answer.runs[:_SHOWN_RUNS]],
-        due=[{"deployment": each.deployment, "at": _clock(each.at_s)} for each in facts.answer.due],
+        due=list(_due(facts)),
         models=[row for model in facts.models for row in _rows(model)],
         machine=_machine(facts),
     )
@@ -52,6 +52,13 @@ def _headline(facts: Facts) -> str:
         return "waiting for the first run"
     last = max(ended, key=lambda run: run.end_s or 0.0)
     return f"{last.workspace}: newest run {last.state.lower()}"
+
+
+def _due(facts: Facts) -> Iterator[dict[str, str]]:
+    for each in facts.answer.due:
+        yield {"deployment": each.deployment, "at": _clock(each.at_s)}
+    for name in facts.answer.off:
+        yield {"deployment": name, "at": "off: its schedule is not active (prefect.yaml)"}
 
 
 def _dashboards(facts: Facts) -> list[tuple[str, str]]:

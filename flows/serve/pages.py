@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -65,13 +66,7 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
     try:
         server = ThreadingHTTPServer((HOST, port), Handler)
     except OSError as error:
-        raise MachineFault(
-            "the port of the status page is free",
-            where=f"{HOST}:{port}",
-            got=error.strerror or "in use",
-            remedy="choose another --port, or leave it out",
-            code="port-in-use",
-        ) from error
+        raise _taken(port, error) from error
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True)
     thread.start()
@@ -81,6 +76,26 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def require_free(port: int) -> None:
+    """A fault at once if the port of the page is taken: what else is started takes a while."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise _taken(port, error) from error
+
+
+def _taken(port: int, error: OSError) -> MachineFault:
+    return MachineFault(
+        "the port of the status page is free",
+        where=f"{HOST}:{port}",
+        got=error.strerror or "in use",
+        remedy="choose another --port",
+        code="port-in-use",
+    )
 
 
 def as_json(value: Any) -> tuple[str, bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from data.faults import UsageFault
+from flows.errands import ROOT
 from flows.project import find_root
 
 FILE = "prefect.yaml"
@@ -29,6 +30,7 @@ def deployments(root: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Register the deployments and run what is due until told to stop."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.client.schemas.schedules import CronSchedule
     from prefect.deployments.runner import (  # type: ignore[attr-defined]
@@ -36,7 +38,7 @@ def main() -> None:
     )
     from prefect.runner import Runner
 
-    from flows.schedule import ROOT, scheduled
+    from flows.schedule import scheduled
 
     runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
     for entry in deployments(Path(os.environ.get(ROOT) or find_root())):
@@ -44,9 +46,11 @@ def main() -> None:
             name=entry["name"],
             description=entry.get("description"),
             schedules=[
-                CronSchedule(cron=each["cron"], timezone=each.get("timezone", "UTC"))
+                DeploymentScheduleCreate(
+                    schedule=CronSchedule(cron=each["cron"], timezone=each.get("timezone", "UTC")),
+                    active=each.get("active", True),
+                )
                 for each in entry.get("schedules", [])
-                if each.get("active", True)
             ],
             parameters=entry.get("parameters") or {},
             tags=entry.get("tags") or [],

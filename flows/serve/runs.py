@@ -11,8 +11,14 @@ from typing import Any
 
 import httpx
 
+from flows.errands import RUN, STUDY, WATCH, workspace_of
+
 _TIMEOUT_S = 5.0
 _NEWEST = 100
+_NEWEST_LOOKS = 3
+
+BATCH = "batch"
+"""Scans that one look of a watcher predicted: a run inside the look, there only when scans came."""
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -27,6 +33,8 @@ class Run:
         Prefect's.
     workspace
         What it builds.
+    what
+        ``run``, ``study``, ``watch`` or ``batch``.
     state
         Type of its state: ``RUNNING``, ``COMPLETED``, ...
     message
@@ -42,6 +50,7 @@ class Run:
     id: str
     name: str
     workspace: str
+    what: str
     state: str
     message: str
     start_s: float | None
@@ -60,21 +69,25 @@ class Due:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said; ``up`` is False when it did not, and then nothing else is known."""
+    """What the server said; ``up`` is False when it did not, and then nothing else is known.
+
+    ``off`` are the deployments without a schedule that is on.
+    """
 
     up: bool
     runs: tuple[Run, ...] = ()
     due: tuple[Due, ...] = ()
     late: int = 0
+    off: tuple[str, ...] = ()
 
 
 def ask(api: str) -> Answer:
     """One look at the server: never raises for a server that is gone."""
     try:
         with httpx.Client(base_url=api, timeout=_TIMEOUT_S, auth=_password()) as client:
-            names = {each["id"]: each["name"] for each in _post(client, "deployments")}
-            past = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
-            newest = _post(client, "flow_runs", flow_runs=past, sort="START_TIME_DESC")
+            deployed = _post(client, "deployments")
+            names = {each["id"]: each["name"] for each in deployed}
+            newest = _newest(client, deployed)
             waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
             planned = _post(client, "flow_runs", flow_runs=waiting, sort="EXPECTED_START_TIME_ASC")
     except (httpx.HTTPError, ValueError, KeyError):
@@ -84,7 +97,28 @@ def ask(api: str) -> Answer:
         runs=tuple(_run(each) for each in newest),
         due=tuple(_due(planned, names)),
         late=sum(each.get("state_name") == "Late" for each in planned),
+        off=tuple(sorted(each["name"] for each in deployed if not _is_on(each))),
     )
+
+
+def _is_on(deployment: dict[str, Any]) -> bool:
+    scheduled = any(each.get("active") for each in deployment.get("schedules") or [])
+    return scheduled and not deployment.get("paused")
+
+
+def _newest(client: httpx.Client, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs by start, newest first. Looks into an inbox are many: they crowd out no other."""
+    watchers = {e["id"] for e in deployed if (e.get("parameters") or {}).get("what") == WATCH}
+    others = [each["id"] for each in deployed if each["id"] not in watchers]
+    found = []
+    for which, limit in (
+        ({"is_null_": True}, _NEWEST),
+        ({"any_": others}, _NEWEST),
+        ({"any_": sorted(watchers)}, _NEWEST_LOOKS),
+    ):
+        past = {"state": {"type": {"not_any_": ["SCHEDULED"]}}, "deployment_id": which}
+        found += _post(client, "flow_runs", flow_runs=past, sort="START_TIME_DESC", limit=limit)
+    return sorted(found, key=lambda each: each.get("start_time") or "", reverse=True)
 
 
 def _password() -> tuple[str, str] | None:
@@ -100,13 +134,14 @@ def _post(client: httpx.Client, what: str, **body: Any) -> list[dict[str, Any]]:
 
 
 def _run(found: dict[str, Any]) -> Run:
-    given = found.get("parameters") or {}
+    what, workspace = about(found.get("parameters") or {})
     start_s, end_s = _seconds(found.get("start_time")), _seconds(found.get("end_time"))
     running = found["state_type"] not in ENDED and start_s is not None
     return Run(
         id=str(found["id"]),
         name=str(found["name"]),
-        workspace=str(given.get("workspace") or given.get("preset") or "demo"),
+        workspace=workspace,
+        what=what,
         state=str(found["state_type"]),
         message=str((found.get("state") or {}).get("message") or ""),
         start_s=start_s,
@@ -116,6 +151,15 @@ def _run(found: dict[str, Any]) -> Run:
         else float(found.get("total_run_time") or 0.0),
         scheduled=found.get("deployment_id") is not None,
     )
+
+
+def about(given: dict[str, Any]) -> tuple[str, str]:
+    """(what, workspace) of the parameters of our three flows: scheduled, chain, batch."""
+    if "scans" in given:
+        return BATCH, WATCH
+    what = STUDY if STUDY in (given.get("stages") or []) else str(given.get("what") or RUN)
+    named = given.get("workspace")
+    return what, str(named or workspace_of(what, given.get("preset"), given.get("options") or {}))
 
 
 def _due(planned: Iterable[dict[str, Any]], names: dict[str, str]) -> Iterable[Due]:

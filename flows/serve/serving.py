@@ -16,15 +16,15 @@ from typing import IO
 from data.faults import UsageFault
 from data.files import write_whole
 from data.units import LocalUnits, open_units
+from flows.errands import ROOT
 from flows.processes import Kept, environment
 from flows.project import PRIVATE, QUIET
-from flows.schedule import ROOT
 from flows.serve import metrics, prometheus
 from flows.serve.automations import ensure_automations
 from flows.serve.facts import Facts, Observer
 from flows.serve.notify import Notifier, webhook
 from flows.serve.page import status_page
-from flows.serve.pages import Page, as_json, pages
+from flows.serve.pages import Page, as_json, pages, require_free
 from flows.serve.runner import deployments
 from flows.server import SERVING, prefect_server
 from tasks.code import source_root
@@ -51,6 +51,8 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
     notifier = Notifier(webhook())
     with contextlib.ExitStack() as stack:
         stack.enter_context(_alone(folder))
+        require_free(ports.page)
+        say("the Prefect server starts: seconds, a minute or more the first time")
         # The code that serves is the code that conducts; each run then has its worktree's own.
         code = {"PYTHONPATH": str(source_root()), "PYTHONSAFEPATH": "1"}
         stack.enter_context(environment({**QUIET, **code, ROOT: str(root)}))

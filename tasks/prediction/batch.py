@@ -57,8 +57,8 @@ class Orders:
     means: dict[str, Any] = field(default_factory=dict)
     public_key: Path | None = None
 
-    def key(self, arrival: Arrival) -> str:
-        """Of the scan's bytes, the release and the orders: another release predicts anew."""
+    def release(self) -> str:
+        """Hash of the release; a fault where there is none, whether or not a scan waits for it."""
         listing = self.model / CHECKSUMS
         if not listing.is_file():
             raise UsageFault(
@@ -68,7 +68,11 @@ class Orders:
                 remedy="give the folder that the export stage wrote, whole",
                 code="release-incomplete",
             )
-        parts = [arrival.content, file_sha256(listing), self.form, self.identified]
+        return file_sha256(listing)
+
+    def key(self, arrival: Arrival) -> str:
+        """Of the scan's bytes, the release and the orders: another release predicts anew."""
+        parts = [arrival.content, self.release(), self.form, self.identified]
         text = json.dumps([*parts, self.uncertainty, self.means], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -84,6 +88,7 @@ class Result:
 
 def waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> list[tuple[str, Arrival]]:
     """Keys and arrivals that have no result yet; two entries of the same bytes are one scan."""
+    orders.release()
     found: dict[str, Arrival] = {}
     for arrival in inbox.arrivals():
         key = orders.key(arrival)

@@ -1,15 +1,23 @@
-"""The real chain, tiny, as a schedule starts it: what is current is restored, not made again."""
+"""The real chain, study and watcher, tiny, as a schedule starts them."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
 import subprocess
 import sys
 import time
 
 import httpx
 import pytest
+import yaml
 
+from data.tables import read_table
+from flows.server import PATIENCE_S
 from tests.flows.serve.conftest import free_port
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def git(checkout, *arguments):
@@ -17,26 +25,31 @@ def git(checkout, *arguments):
     return checkout.run("git", *identity, *arguments).stdout
 
 
-def run_once(checkout, **parameters):
-    """The nightly deployment, now; its final state and the lines of its log."""
-    deadline = time.monotonic() + 120
+@contextlib.contextmanager
+def serving(checkout):
+    """`synthct serve` of a checkout; the address of its page."""
+    port = free_port()
+    with (checkout.root.parent / "said").open("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows", "serve", "--port", str(port)],
+            cwd=checkout.root, env=checkout.environment | {"PYTHONPATH": str(checkout.root)},
+            stdout=said, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def deployments(checkout):
+    """(API, deployments by name) once all three are there."""
+    deadline = time.monotonic() + PATIENCE_S
     file = checkout.root / ".synthct" / "serving.url"
-    while not file.exists() or not (found := _deployments(file.read_text())):
+    while not file.exists() or len(found := _deployments(file.read_text())) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    api = file.read_text()
-    url = f"{api}/deployments/{found[0]['id']}/create_flow_run"
-    body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
-    identity = httpx.post(url, json=body, timeout=30).json()["id"]
-    while True:
-        run = httpx.get(f"{api}/flow_runs/{identity}", timeout=30).json()
-        if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            break
-        time.sleep(1.0)
-    time.sleep(3.0)  # the last log lines
-    wanted = {"flow_run_id": {"any_": [identity]}}
-    lines = httpx.post(f"{api}/logs/filter", json={"logs": wanted}, timeout=30).json()
-    return run["state_type"], [line["message"] for line in lines]
+    return file.read_text(), {each["name"]: each["id"] for each in found}
 
 
 def _deployments(api):
@@ -46,26 +59,49 @@ def _deployments(api):
         return []
 
 
+def lines_of(api, identity):
+    """The log of a run."""
+    time.sleep(3.0)  # the last log lines
+    wanted = {"flow_run_id": {"any_": [identity]}}
+    found = httpx.post(f"{api}/logs/filter", json={"logs": wanted}, timeout=30).json()
+    return "\n".join(line["message"] for line in found)
+
+
+def run_once(checkout, **parameters):
+    """The nightly deployment, now; its final state and its log."""
+    api, found = deployments(checkout)
+    url = f"{api}/deployments/{found['nightly']}/create_flow_run"
+    body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
+    identity = httpx.post(url, json=body, timeout=30).json()["id"]
+    while True:
+        run = httpx.get(f"{api}/flow_runs/{identity}", timeout=30).json()
+        if run["state_type"] in ENDED:
+            return run["state_type"], lines_of(api, identity)
+        time.sleep(1.0)
+
+
+def first_by_the_clock(api, deployment, seconds):
+    """The first run that a schedule started and that was not turned away; its end."""
+    wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}, "sort": "START_TIME_ASC"}
+    deadline = time.monotonic() + seconds
+    while True:
+        found = httpx.post(f"{api}/flow_runs/filter", json=wanted, timeout=30).json()
+        for run in found:
+            if run["auto_scheduled"] and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
+                return run["state_type"], lines_of(api, run["id"])
+        assert time.monotonic() < deadline, found
+        time.sleep(2.0)
+
+
 @pytest.mark.slow
 def test_a_scheduled_run_makes_again_what_is_current_or_touches_the_checkout(reproduced, copy_of):
     site = copy_of(reproduced, "site")
     git(site, "add", "-A")
     git(site, "commit", "-qm", "first run")
     before = site.outs()
-    port = free_port()
-    with (site.root.parent / "said").open("w+") as said:
-        serving = subprocess.Popen(
-            [sys.executable, "-m", "flows", "serve", "--port", str(port)],
-            cwd=site.root, env=site.environment | {"PYTHONPATH": str(site.root)},
-            stdout=said, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            state, lines = run_once(site, cluster="here", overrides={"report.slices_per_case": 2})
-            scrape = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
-        finally:
-            serving.terminate()
-            serving.wait(30)
-    told = "\n".join(lines)
+    with serving(site) as page:
+        state, told = run_once(site, cluster="here", overrides={"report.slices_per_case": 2})
+        scrape = httpx.get(f"{page}/metrics", timeout=30).text
     assert state == "COMPLETED", told
     assert "to build: report;" in told
     assert "report: ran" in told
@@ -74,3 +110,54 @@ def test_a_scheduled_run_makes_again_what_is_current_or_touches_the_checkout(rep
     assert (site.root / ".synthct/scheduled/demo/report/index.html").is_file()
     assert 'synthct_score{method="model",metric="mae_hu"' in scrape
     assert 'synthct_stage_seconds{stage="report"}' in scrape
+
+
+GRID = {
+    "dataset": "study",
+    "study": {
+        "task": "mr",
+        "pairs": [{"name": "clean"}],
+        "arms": [{"name": "norm_loss", "regularizers": [{"name": "norm_loss", "weight": 0.001}]}],
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_study_or_the_watcher_does_not_run_when_its_schedule_says_so(
+    reproduced, copy_of, tiny_params
+):
+    """Nobody starts them: cron does, within a minute each; the nightly one is not due."""
+    site = copy_of(reproduced, "site")
+    params = yaml.safe_load(tiny_params)
+    params["training"] |= {"tasks": ["mr"], "smallest_training": 1}
+    (site.root / "presets" / "study.yaml").write_text(yaml.safe_dump(params | GRID))
+    document = yaml.safe_load((site.root / "prefect.yaml").read_text())
+    for entry in document["deployments"][1:]:
+        entry["schedules"] = [{"cron": "* * * * *", "timezone": "UTC", "active": True}]
+    document["deployments"][1]["parameters"]["cluster"] = "here"
+    (site.root / "prefect.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    git(site, "add", "-A")
+    git(site, "commit", "-qm", "every minute")
+    before = site.outs()
+    shutil.copytree(site.root / "data/raw/demo/TH-01/mr", site.root / "incoming" / "scan")
+    with serving(site) as page:
+        api, found = deployments(site)
+        watched, words = first_by_the_clock(api, found["watcher"], 300)
+        assert watched == "COMPLETED", words
+        studied, told = first_by_the_clock(api, found["weekly-study"], 900)
+        assert studied == "COMPLETED", told
+        scrape = httpx.get(f"{page}/metrics", timeout=30).text
+    (done,) = (site.root / "predicted" / "done").iterdir()
+    assert any(done.iterdir())
+    assert git(site, "status", "--porcelain") == "", "scans and predictions are none of git's"
+    kept = site.root / ".synthct" / "scheduled" / "study" / "study"
+    assert {row["arm"] for row in read_table(kept / "effects.csv")} == {"norm_loss"}
+    assert json.loads((kept / "summary.json").read_text())
+    lock = yaml.safe_load(git(site, "show", "scheduled/study:workspaces/study/dvc.lock"))
+    assert "study" in lock["stages"]
+    assert not (site.root / "workspaces" / "study").exists()
+    assert site.outs() == before
+    for what, workspace in (("study", "study"), ("watch", "watch incoming")):
+        line = f'synthct_last_success_timestamp_seconds{{what="{what}",workspace="{workspace}"}}'
+        assert line in scrape

@@ -18,7 +18,7 @@ from flows.clusters.watch import watched
 from flows.serve import metrics
 from flows.serve.facts import Observer
 from flows.serve.pages import pages
-from flows.serve.runs import Answer, Due, Run
+from flows.serve.runs import Answer, Due, Run, about
 from tests.conftest import skip_or_fail
 from tests.infra.promql import MONITORING, expressions, names, told
 
@@ -46,7 +46,7 @@ def test_the_boards_are_not_what_their_source_makes():
 
 
 def test_prometheus_refuses_the_rules_or_the_configuration(tmp_path):
-    assert "17 rules found" in promtool("check", "rules", "alerts.yaml")
+    assert "19 rules found" in promtool("check", "rules", "alerts.yaml")
     promtool("check", "config", "prometheus.yaml")
 
 
@@ -65,7 +65,7 @@ def test_prometheus_refuses_an_expression_of_a_board(tmp_path):
 def answer():
     """A server with a good, a failed and a running run, and one planned."""
     runs = tuple(
-        Run(state, state.lower(), "demo", state, "", NOW_S - 900, end, 60.0, True)
+        Run(state, state.lower(), "demo", "run", state, "", NOW_S - 900, end, 60.0, True)
         for state, end in (("RUNNING", None), ("FAILED", NOW_S - 60), ("COMPLETED", NOW_S - 600))
     )
     return Answer(True, runs, (Due("nightly", NOW_S + 3600),), late=1)
@@ -126,7 +126,7 @@ def scraped(root, answer, monkeypatch):
         "synthct_prefect_up 1.0",
         "synthct_runs_late 1.0",
         'synthct_runs{state="failed",workspace="demo"} 1.0',
-        f'synthct_last_success_timestamp_seconds{{workspace="demo"}} {NOW_S - 600}',
+        f'synthct_last_success_timestamp_seconds{{what="run",workspace="demo"}} {NOW_S - 600}',
         'synthct_last_run_failed{workspace="demo"} 1.0',
         'synthct_run_seconds{workspace="demo"} 60.0',
         f'synthct_next_run_timestamp_seconds{{deployment="nightly"}} {NOW_S + 3600}',
@@ -149,6 +149,17 @@ def test_the_exporter_tells_another_number(line, scraped):
     name, _, value = line.rpartition(" ")
     (found,) = re.findall(rf"^{re.escape(name)} (\S+)$", scraped, flags=re.MULTILINE)
     assert float(found) == pytest.approx(float(value))
+
+
+def test_an_inbox_without_scans_calls_the_watcher_blind():
+    """A batch runs inside a look, and only when scans came: the alert is not about batches."""
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+    (blind,) = [rule["expr"] for rule in rules if rule["alert"] == "WatcherBlind"]
+    look = about({"what": "watch", "options": {"inbox": "incoming"}})
+    batch = about({"scans": ["0123456789abcdef"]})
+    assert look == ("watch", "watch incoming")
+    assert f'what="{look[0]}"' in blind
+    assert f'what="{batch[0]}"' not in blind
 
 
 def test_the_score_is_not_the_mean_over_cases(scraped):

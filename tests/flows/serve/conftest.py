@@ -20,6 +20,8 @@ import httpx
 import psutil
 import pytest
 
+from flows.server import PATIENCE_S
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
@@ -31,6 +33,16 @@ deployments:
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     parameters: {cluster: here}
     tags: [pipeline]
+  - name: weekly-study
+    entrypoint: flows/schedule.py:scheduled
+    schedules: [{cron: "0 4 1 1 *", timezone: UTC, active: true}]
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    parameters: {what: study, preset: study, cluster: here}
+  - name: watcher
+    entrypoint: flows/schedule.py:scheduled
+    schedules: [{cron: "*/5 * * * *", timezone: UTC, active: false}]
+    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    parameters: {what: watch, options: {model: release, inbox: incoming, out: predicted}}
 """
 
 
@@ -40,6 +52,8 @@ def make_site(root: Path) -> Path:
     (root / "flows" / "__init__.py").touch()
     shutil.copy(HERE / "site_flows.py", root / "flows" / "__main__.py")
     (root / "params.yaml").write_text("dataset: demo\nseed: 1\n")
+    (root / "presets").mkdir()
+    shutil.copy(ROOT / "presets" / "study.yaml", root / "presets")
     (root / "prefect.yaml").write_text(PREFECT)
     (root / ".gitignore").write_text(".synthct/\nmarks/\n__pycache__/\n")
     (root / ".dvc").mkdir()
@@ -79,9 +93,10 @@ class Site:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def start(self, **parameters):
-        """Start the nightly deployment now; id of its run."""
-        (deployment,) = self.ask("/deployments/filter")
+    def start(self, deployment="nightly", **parameters):
+        """Start a deployment now; id of its run."""
+        wanted = {"name": {"any_": [deployment]}}
+        (deployment,) = self.ask("/deployments/filter", deployments=wanted)
         return self.ask(
             f"/deployments/{deployment['id']}/create_flow_run",
             parameters=parameters, state={"type": "SCHEDULED"},
@@ -154,10 +169,10 @@ def served(root: Path):
 
 
 def _wait_until_up(site: Site) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(httpx.HTTPError, FileNotFoundError):
-            if site.ask("/deployments/filter"):
+            if len(site.ask("/deployments/filter")) == 3:
                 return
         text = (site.root / "marks" / "said").read_text()
         log = site.root / ".synthct" / "serve" / "runner.log"

@@ -29,5 +29,13 @@ if until == "wait":
 if until == "fail":
     print("scan.mha: a volume has three axes, got 2", flush=True)
     sys.exit(1)
-Path("dvc.lock").write_text("schema: '2.0'\n")
-Path(sys.argv[sys.argv.index("--summary") + 1]).write_text("{}")
+if sys.argv[1] == "watch":  # as the real one: 3 when a scan was set aside
+    sys.exit(3 if any(Path(sys.argv[sys.argv.index("--inbox") + 1]).iterdir()) else 0)
+if sys.argv[1] == "study":
+    out = Path("workspaces/study/artefacts/study")
+    out.mkdir(parents=True)
+    (out / "index.html").write_text("effects")
+    Path("workspaces/study/dvc.lock").write_text("schema: '2.0'\n")
+else:
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    Path(sys.argv[sys.argv.index("--summary") + 1]).write_text("{}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
+import sys
 import time
 
 import httpx
 import psutil
 import pytest
 
-from data.faults import UsageFault
+from data.faults import MachineFault, UsageFault
 from flows.serve.serving import Ports, serve
 
 
@@ -92,10 +94,69 @@ def test_a_run_whose_process_was_killed_stays_running(site, until):
     until(lambda: not stage.is_running(), 10, "the end of the stage")
 
 
+def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
+    identity = site.start("weekly-study", overrides={"training.folds": 4})
+    assert ended(site, identity, until) == "COMPLETED", site.words(identity)
+    said = told(site, identity, until)
+    assert said["cwd"].startswith(str(site.root / ".synthct/worktrees/study."))
+    assert said["code"] == f"{said['cwd']}/flows/__init__.py"
+    grid = ["--grid", "presets/study.yaml"]
+    assert said["arguments"] == ["study", *grid, "--cluster", "here"]
+    git = ["git", "show", "scheduled/study:workspaces/study/params.yaml"]
+    kept = subprocess.run(git, cwd=site.root, capture_output=True, text=True, check=True).stdout
+    assert "folds: 4" in kept
+    assert (site.root / ".synthct/scheduled/study/study/index.html").read_text() == "effects"
+    assert not (site.root / "workspaces").exists()
+    assert list((site.root / ".synthct/worktrees").iterdir()) == []
+
+
+def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_told(site, until):
+    (site.root / "incoming").mkdir()
+    identity = site.start("watcher")
+    assert ended(site, identity, until) == "COMPLETED", site.words(identity)
+    said = told(site, identity, until)
+    assert said["cwd"] == str(site.root)
+    wanted = ["--model", "release", "--inbox", "incoming", "--out", "predicted"]
+    assert said["arguments"] == ["watch", "--once", *wanted]
+    (site.root / "incoming" / "scan.mha").touch()
+    second = site.start("watcher", options={"model": "m", "inbox": "incoming", "out": "predicted"})
+    assert ended(site, second, until) == "COMPLETED"
+    name = site.run(second)["name"]
+    until(lambda: [each for each in site.heard if each["run"] == name], 30, "a word to the chat")
+    (word,) = [each for each in site.heard if each["workspace"] == "watch incoming"]
+    assert word["text"].endswith("scans were set aside: predicted/quarantine")
+
+
+def test_two_deployments_build_one_workspace_at_once(site, until):
+    """The limit of Prefect is a deployment's; the workspace has a lock of its own."""
+    first = site.start(until="wait")
+    stage = waiting(site, until)
+    second = site.start("weekly-study", what="run", preset=None)
+    assert ended(site, second, until) == "CANCELLED"
+    assert "worked on by another run" in site.run(second)["state"]["message"]
+    stage.kill()
+    assert ended(site, first, until) == "FAILED"
+
+
+def test_an_errand_that_nobody_knows_starts_something(site, until):
+    identity = site.start(what="stdy")
+    assert ended(site, identity, until) == "FAILED"
+    assert "one of run, study, watch" in site.run(identity)["state"]["message"]
+
+
 def test_the_page_says_nothing_or_believes_a_foreign_name(site):
     page = httpx.get(site.page)
     assert page.status_code == 200
-    for word in ("nightly", "demo", "completed", "failed", "crashed", "cancelled"):
+    for word in (
+        "nightly",
+        "watcher",
+        "off:",
+        "demo",
+        "completed",
+        "failed",
+        "crashed",
+        "cancelled",
+    ):
         assert word in page.text
     assert "<script" not in page.text
     assert httpx.get(f"{site.page}/status.json").json()["prefect_up"] is True
@@ -103,9 +164,29 @@ def test_the_page_says_nothing_or_believes_a_foreign_name(site):
     assert httpx.get(f"{site.page}/etc/passwd").status_code == 404
 
 
+def test_what_serves_imports_prefect_before_its_server_has_an_address():
+    """Prefect reads its settings once: it would then start a server that nobody sees."""
+    code = "import sys, flows.serve.serving; print('prefect' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
+
+
 def test_two_serve_one_checkout(site):
     with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
         serve(site.root, Ports(page=1), print)
+
+
+def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
+    (tmp_path / "prefect.yaml").write_text("deployments: [{name: nightly}]\n")
+    said = []
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(MachineFault, match=f"127.0.0.1:{port}.*choose another --port"):
+            serve(tmp_path, Ports(page=port), said.append)
+    assert said == []
+    assert not (tmp_path / ".synthct" / "prefect").exists()
 
 
 def test_starts_in_a_row_leave_more_than_one_automation(site):
@@ -119,6 +200,32 @@ def test_starts_in_a_row_leave_more_than_one_automation(site):
     (mine,) = [each for each in site.ask("/automations/filter") if each["name"] == SILENT]
     assert mine["enabled"]
     assert mine["trigger"]["within"] == 90.0
+
+
+def test_a_schedule_that_is_due_starts_nothing(site, until):
+    """Of the study and of the watcher, whose schedule is off until a person sets its paths."""
+    (site.root / "incoming").mkdir(exist_ok=True)
+    found = {each["name"]: each for each in site.ask("/deployments/filter")}
+    on = {name: [each["active"] for each in found[name]["schedules"]] for name in found}
+    assert on == {"nightly": [True], "weekly-study": [True], "watcher": [False]}
+
+    def turn(name, **schedule):
+        (mine,) = found[name]["schedules"]
+        url = f"{site.api}/deployments/{found[name]['id']}/schedules/{mine['id']}"
+        httpx.patch(url, json=schedule, timeout=30).raise_for_status()
+
+    def done(name):
+        wanted = {"deployment_id": {"any_": [found[name]["id"]]}}
+        runs = site.ask("/flow_runs/filter", flow_runs=wanted)
+        return any(each["auto_scheduled"] and each["state_type"] == "COMPLETED" for each in runs)
+
+    for name in ("weekly-study", "watcher"):
+        turn(name, active=True, schedule={"interval": 20})
+    try:
+        until(lambda: done("weekly-study") and done("watcher"), 120, "runs that nobody started")
+    finally:
+        for name in ("weekly-study", "watcher"):
+            turn(name, active=False)
 
 
 def test_something_outlives_a_serve_that_was_stopped(site, until):

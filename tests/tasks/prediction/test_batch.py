@@ -153,6 +153,13 @@ def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
     assert b"Doe^Jane" in next(series.iterdir()).read_bytes()
 
 
+def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, outbox):
+    (tmp_path / "empty").mkdir()
+    orders = Orders(model=tmp_path / "relaese", means=MEANS)
+    with pytest.raises(UsageFault, match="relaese: a release folder"):
+        waiting(FolderInbox(tmp_path / "empty"), outbox, orders)
+
+
 def test_an_inbox_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageFault) as caught:
         open_inbox(str(tmp_path / "none"), settle_s=0)

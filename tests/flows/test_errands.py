@@ -1,0 +1,60 @@
+"""Command lines of scheduled runs, and what the shipped schedules ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.faults import UsageFault
+from flows.errands import Errand
+from flows.serve.notify import Notifier
+from flows.serve.runs import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_an_option_of_a_watcher_is_lost_or_misspelt():
+    told = {"model": "r", "inbox": "s3://b/in", "out": "o"}
+    flags = {"keep_names": True, "tta": False, "max_ram": 4.0, "threads": None}
+    assert Errand("watch", options=told | flags).arguments() == [
+        "watch", "--once", "--model", "r", "--inbox", "s3://b/in", "--out", "o",
+        "--keep-names", "--no-tta", "--max-ram", "4.0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"what": "predict"}, "one of run, study, watch"),
+        ({"what": "watch", "options": {"model": "r"}}, "got no inbox, out"),
+    ],
+)
+def test_a_wrong_errand_is_found_out_after_an_hour(given, rule):
+    with pytest.raises(UsageFault, match=rule):
+        Errand(**given)
+
+
+def test_a_shipped_schedule_asks_for_what_is_not_there():
+    shipped = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    asked = {each["name"]: each["parameters"] for each in shipped}
+    assert set(asked) == {"nightly", "weekly-study", "watcher"}
+    for each in shipped:
+        assert each["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        given = {name: each["parameters"].get(name) for name in ("what", "preset")}
+        errand = Errand(**given, options=each["parameters"].get("options") or {})
+        if errand.what == "study":
+            assert (ROOT / errand.arguments()[2]).is_file()
+
+
+def test_every_idle_look_into_the_inbox_is_told_to_the_chat():
+    idle = Run("1", "a", "watch in", "watch", "COMPLETED", "", 1.0, 2.0, 1.0, True)
+    notifier = Notifier("http://127.0.0.1:9/hook", since_s=0.0)
+    for _ in range(9):
+        assert list(notifier.take([idle])) == []
+    aside = Run(
+        "2", "b", "watch in", "watch", "COMPLETED", "scans were set aside: o", 1, 2, 1, True
+    )
+    told = [line for _ in range(9) for line in notifier.take([aside])]
+    assert told == ["webhook did not take b: ConnectError"]
