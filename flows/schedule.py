@@ -130,7 +130,7 @@ def _require_good(errand: Errand, code: int) -> None:
             f"the scheduled {errand.what} ends well",
             where=errand.workspace,
             got=f"exit code {code}",
-            remedy="its last lines above say why; the next one goes on where it stopped",
+            remedy="the log of this run says why; the next one goes on where it stopped",
             code="scheduled-run-failed",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,7 +100,7 @@ def _run(run: Run, api: str) -> dict[str, Any]:
         "state": run.state.lower(),
         "started": _clock(run.start_s) if run.start_s else "",
         "took": spelled_s(run.seconds) if run.start_s else "",
-        "message": run.message[:160],
+        "message": textwrap.shorten(run.message, 200, placeholder=" …"),
     }
 
 

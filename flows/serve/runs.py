@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from flows.errands import RUN, STUDY, WATCH, workspace_of
 _TIMEOUT_S = 5.0
 _NEWEST = 100
 _NEWEST_LOOKS = 3
+_PREFIX = re.compile(r"^Flow run encountered an exception: (\w+Fault: )?")
 
 BATCH = "batch"
 """Scans that one look of a watcher predicted: a run inside the look, there only when scans came."""
@@ -143,7 +145,7 @@ def _run(found: dict[str, Any]) -> Run:
         workspace=workspace,
         what=what,
         state=str(found["state_type"]),
-        message=str((found.get("state") or {}).get("message") or ""),
+        message=_PREFIX.sub("", str((found.get("state") or {}).get("message") or "")),
         start_s=start_s,
         end_s=end_s,
         seconds=time.time() - (start_s or 0.0)

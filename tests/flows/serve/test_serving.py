@@ -71,6 +71,8 @@ def test_a_failed_run_is_not_told_to_the_chat_or_told_twice(site, until):
     (word,) = [each for each in site.heard if each["run"] == name]
     assert word["state"] == "failed"
     assert word["text"].startswith("synthct demo: failed after")
+    assert word["text"].endswith("the next one goes on where it stopped")
+    assert "encountered an exception" not in word["text"]
 
 
 def test_a_second_run_starts_beside_the_first_and_cancelling_leaves_a_process(site, until):
