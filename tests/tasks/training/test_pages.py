@@ -25,12 +25,18 @@ def test_every_block_of_the_page_is_valid(block):
     check(parse_params(f"dataset: demo\ntraining:\n{indented}", where="docs/training.md").training)
 
 
+def own(registry):
+    """Names of the project's members: other tests register toys."""
+    return {name for name in registry.names() if registry.module_of(name).startswith("tasks.")}
+
+
 def test_every_network_loss_and_preset_is_on_the_page():
     page = TRAINING.read_text()
     presets = {p.stem for p in DOCS.parent.joinpath("presets").glob("*.yaml")}
     named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    assert set(NETWORKS.names()) <= named
-    assert all(f"`{name}`" in page for name in LOSSES.names())
+    assert len(own(NETWORKS)) >= 3
+    assert own(NETWORKS) <= named
+    assert all(f"`{name}`" in page for name in own(LOSSES))
     assert {"synthrad_paper", "synthrad_configs", "glfc"} <= presets & named
 
 
