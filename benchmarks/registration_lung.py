@@ -251,7 +251,8 @@ averages of several results. No GPU was measured.
 
 Two rows are not what they should be. Elastix reaches 1.68 / 1.12 over all points with other
 settings (the project's reference measurement), so its row is no fair peer yet. And the whole
-command ends 10 mm off here though its engine does not: to be mended before `--preset lung` is relied on.
+command ends 10 mm off here though its engine does not: to be mended before `--preset lung` is
+relied on.
 """.strip()
 
 
