@@ -251,8 +251,8 @@ averages of several results. No GPU was measured.
 
 Two rows are not what they should be. Elastix reaches 1.68 / 1.12 over all points with other
 settings (the project's reference measurement), so its row is no fair peer yet. And the whole
-command ends 10 mm off here though its engine does not: to be mended before `--preset lung` is
-relied on.
+command ends at its rigid step, 10 mm off: the gate takes the deformable one for too rough (SD of
+the log-Jacobian in the box). To be mended before `--preset lung` is relied on.
 """.strip()
 
 
