@@ -31,7 +31,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "width": 16,
         "norm": "instance",
         "patch": 64,
-        "rounds": 1,
+        "rounds": 2,
     },
     RECIPE: {
         "width": 64,
@@ -45,7 +45,8 @@ SIDES = {
     "ours": "synthct, ONNX Runtime, every window",
     "ours_body": "synthct, ONNX Runtime, windows with body (as `predict` runs)",
 }
-SLICES = (12, 24, 48, 96)
+SLICES = (24, 48, 96, 192, 320)
+"""Of the page ``prediction_growth``: up to a long scan of 1 mm slices."""
 
 
 def measure() -> str:

@@ -38,6 +38,11 @@ class Fault(Exception):
         # Keyword-only arguments do not survive the default pickling between Dask workers.
         return _rebuild, (type(self), self.rule, self.where, self.got, self.remedy, self.code)
 
+    def at(self, where: str) -> Fault:
+        """The same fault with its place named, where the code that found it could not know it."""
+        told = self.where or where
+        return _rebuild(type(self), self.rule, told, self.got, self.remedy, self.code)
+
     def as_json(self) -> dict[str, str]:
         """The fault as a row of ``excluded.json``."""
         return {

@@ -199,7 +199,10 @@ def _prepared(
     """A function of its own: the scan as it was read is forgotten when it returns."""
     scan = _read(path, release, modality)
     given = None if mask is None else read_scan(mask, Modality.MASK)
-    return prepare(scan, given, release.model, release.description.ingestion)
+    try:
+        return prepare(scan, given, release.model, release.description.ingestion)
+    except DataFault as fault:
+        raise fault.at(str(path)) from None
 
 
 def _run(

@@ -9,6 +9,7 @@ from data.faults import DataFault, UsageFault
 from data.files import content_hash
 from data.store import read_volume
 from tasks.export.distil import distil
+from tasks.export.page import render_card
 from tasks.export.params import ExportParams
 from tasks.export.release import release_task
 from tasks.prediction.release import open_release
@@ -66,6 +67,17 @@ def test_the_card_says_what_the_student_costs_on_patients_it_never_saw(taught):
     cost_hu = told["mae_student_hu"] - told["mae_ensemble_hu"]
     assert told["cost_hu"] == pytest.approx(cost_hu, abs=0.011)
     assert told["parity"]["onnx"]["max_difference_hu"] <= 1
+
+
+def test_the_page_for_people_shows_the_students_cost_and_is_silent_without_one(taught):
+    folder, _ = taught
+    told = json.loads((folder / "card.json").read_text())["distilled"]
+    page = (folder / "card.html").read_text()
+    assert f">{told['cost_hu']:+.2f}</td>" in page
+    assert f"on {told['training_cases']} training cases in {told['steps']} steps" in page
+    card = json.loads((folder / "card.json").read_text())
+    del card["distilled"]
+    assert "student" not in render_card(card)
 
 
 def test_case_names_stay_in_the_pipeline_with_a_student_too(taught):

@@ -279,6 +279,7 @@ def test_bad_inputs_are_named_and_nothing_is_written(release, patient, tmp_path)
         with pytest.raises(Fault) as caught:
             predict_file(release, tmp_path / "bad.mha", tmp_path / "sct", mask=mask)
         assert caught.value.code == code
+        assert caught.value.where.startswith(str(tmp_path))  # a batch of scans: which one?
     assert not [path for path in tmp_path.iterdir() if "sct" in path.name]
 
 
