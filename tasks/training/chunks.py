@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tasks.training.spill import Key, Spill
+from tasks.training.spill import Key, Spill, own_pages
 
 
 class ChunkCache:
@@ -80,4 +80,7 @@ class ChunkCache:
 
 def _decoded(array: zarr.Array[Any], index: tuple[int, ...]) -> NDArray[Any]:
     where = tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, array.chunks, strict=True))
-    return np.asarray(array[where])
+    decoded = np.asarray(array[where])
+    chunk = own_pages(decoded.shape, decoded.dtype)
+    chunk[...] = decoded
+    return chunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import shutil
 import tempfile
@@ -15,7 +17,20 @@ from numpy.typing import NDArray
 KEEP_FREE = 0.1
 """Part of the disk that is left free."""
 
+_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+
 Key = tuple[str, tuple[int, ...]]
+
+
+def own_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros whose memory goes back to the system when they are dropped.
+
+    In the heap, chunks that came and went left holes between those that stayed: the process
+    grew by half as much again as the cache's bound.
+    """
+    count = math.prod(shape)
+    pages = mmap.mmap(-1, max(1, count * dtype.itemsize), flags=_FLAGS)
+    return np.frombuffer(pages, dtype, count).reshape(shape)
 
 
 class Spill:
@@ -64,7 +79,7 @@ class Spill:
         if place is None or self._file is None:
             return None
         start, dtype, shape = place
-        chunk = np.empty(shape, dtype)
+        chunk = own_pages(shape, dtype)
         read = os.preadv(self._file.fileno(), [chunk.data], start)
         return chunk if read == chunk.nbytes else None
 

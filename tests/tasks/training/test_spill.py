@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,20 @@ def test_the_scratch_file_leaves_nothing_behind(tmp_path):
     scratch.put(("x", (0,)), np.arange(5.0))
     np.testing.assert_array_equal(scratch.get(("x", (0,))), np.arange(5.0))
     assert not any(tmp_path.iterdir()), "a kill would leave it"
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_dropped_chunks_go_back_to_the_system_so_that_max_ram_gb_holds():
+    size = 100_000  # small enough that the heap would keep it
+    chunks = [module.own_pages((size,), np.dtype(np.uint8)) for _ in range(400)]
+    for chunk in chunks:
+        chunk += 1
+    before = resident_bytes()
+    del chunks[::2], chunk
+    assert before - resident_bytes() > 0.8 * 200 * size
 
 
 def test_threads_read_whole_chunks(tmp_path):
