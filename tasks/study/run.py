@@ -60,10 +60,12 @@ def check(whole: Params, params: StudyParams) -> None:
     check_alignments(params.alignments)
     faults: list[str] = []
     for arm in arms_of(params):
-        try:
-            check_training(recipe(whole.training, arm, None), where=f"study arm {arm.name}")
-        except UsageFault as fault:
-            faults.append(str(fault))
+        for weight in arm.weights or (None,):
+            where = f"study arm {arm.name}" + (f", weight {weight:g}" if weight else "")
+            try:
+                check_training(recipe(whole.training, arm, weight), where=where)
+            except UsageFault as fault:
+                faults.append(str(fault))
     if faults:
         raise UsageFault("; ".join(faults), where="params.yaml: study", code="study-params")
 

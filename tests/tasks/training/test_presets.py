@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from data.faults import UsageFault
 from tasks.params import load_params
+from tasks.study.run import check as check_study
 from tasks.training.check import check
 
 PRESETS = Path(__file__).resolve().parents[3] / "presets"
@@ -14,7 +16,21 @@ PRESETS = Path(__file__).resolve().parents[3] / "presets"
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_is_valid_and_its_parts_fit_together(path):
-    check(load_params(path).training)
+    params = load_params(path)
+    check(params.training)
+    if params.study is not None:
+        check_study(params, params.study)
+
+
+def test_the_study_for_gpus_compares_the_same_arms_as_the_one_for_two_cores_at_tuned_strengths():
+    small, large = (load_params(PRESETS / f"{name}.yaml").study for name in ("study", "study_gpu"))
+    assert [arm.name for arm in large.arms] == [arm.name for arm in small.arms]
+    assert [pairs.misregistration_mm for pairs in large.pairs] == [0, 2, 5, 10]
+    assert len(large.seeds) == 3
+    own = {arm.name: arm.regularizers[-1].weight for arm in small.arms if arm.regularizers}
+    tuned = {arm.name: arm.weights for arm in large.arms if arm.weights}
+    assert all(own[name] in weights and len(weights) == 3 for name, weights in tuned.items())
+    assert set(own) - set(tuned) == {"flooding", "hoag"}  # a level, and one that tunes itself
 
 
 def training(name):
@@ -35,3 +51,12 @@ def test_fine_tuning_goes_on_from_the_papers_joint_networks():
     assert tuned.model_copy(update={"fine_tune": None}) == training("synthrad_paper")
     assert tuned.tuning().of_task("mr").steps == tuned.fine_tune.steps
     assert tuned.tuning().optimizer.learning_rate == tuned.fine_tune.learning_rate
+
+
+def test_a_strength_to_try_that_cannot_be_is_told_before_any_work():
+    params = load_params(PRESETS / "study.yaml")
+    cutout = next(arm for arm in params.study.arms if arm.name == "cutout")
+    much = cutout.model_copy(update={"weights": (0.5, 7.0)})
+    study = params.study.model_copy(update={"arms": (much,)})
+    with pytest.raises(UsageFault, match=r"study arm cutout, weight 7"):
+        check_study(params, study)
