@@ -2,8 +2,9 @@
 
     python -m docs.make_study [--from FOLDER]
 
-Reads ``workspaces/study`` and ``workspaces/bias`` below FOLDER (default: this repository), as
-``synthct study`` and ``synthct study --grid presets/bias.yaml`` leave them; measures nothing.
+Reads ``workspaces/NAME`` below FOLDER (default: this repository) for each block ``<!-- NAME -->``
+of the page, as ``synthct study --grid presets/NAME.yaml`` leaves it; measures nothing. A block
+whose study is not there stays as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ PAGE = Path(__file__).with_name("study.md")
 PICTURES = PAGE.parent / "pictures" / "study"
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+MANY = 8
+"""Arms from which a picture shows more than the table."""
+LEVEL = 0.05
+
 Row = Mapping[str, str]
 
 
@@ -34,39 +39,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--from", dest="root", type=Path, default=PAGE.parent.parent)
     root = parser.parse_args().root / "workspaces"
-    outs = {name: root / name / "artefacts" / "study" for name in ("study", "bias")}
-    told = {name: _told(name, out) for name, out in outs.items()}
-    text = PAGE.read_text()
-    write_whole(PAGE, BLOCK.sub(lambda m: f"{m[1]}\n{told[m[2]]}\n\n{m[3]}", text))
+
+    def filled(block: re.Match[str]) -> str:
+        out = root / block[2] / "artefacts" / "study"
+        if not (out / "summary.json").is_file():
+            return block[0]
+        told = _bias(out) if block[2] == "bias" else _arms(block[2], out)
+        return f"{block[1]}\n{told}\n\n{block[3]}"
+
+    write_whole(PAGE, BLOCK.sub(filled, PAGE.read_text()))
     return 0
 
 
-def _told(name: str, out: Path) -> str:
-    if not (out / "summary.json").is_file():
-        return "Not measured yet."
-    return (_regularizers if name == "study" else _bias)(out)
-
-
-def _regularizers(out: Path) -> str:
+def _arms(study: str, out: Path) -> str:
+    """Effects of each set of pairs: pictures where there are many arms, and the table."""
     effects, prices = _effects(out)
     summary = json.loads((out / "summary.json").read_text())
+    seeds = "1 seed" if summary["seeds"] == 1 else f"{summary['seeds']} seeds"
     parts = [
-        f"{len(summary['arms'])} arms, {summary['patients']} digital patients of one region in "
-        f"{summary['folds']} folds, {summary['seeds']} seed, "
-        f"scored against the {summary['reference']}."
+        f"{len(summary['arms'])} arms, {summary['patients']} digital patients in "
+        f"{summary['folds']} folds, {seeds}, scored against the {summary['reference']}."
     ]
     for pairs in summary["pairs"]:
         rows = sorted((e for e in effects if e.pairs == pairs), key=lambda e: e.difference)
         least = least_possible_p(min(e.cases for e in rows), len(rows))
-        _picture(f"effects_{pairs}", forest(rows, unit="HU", alt=f"Effects on {pairs} pairs"))
-        _picture(f"cost_{pairs}", scatter(rows, prices, unit="HU", alt=f"Cost on {pairs} pairs"))
         parts += [
             f"### {pairs} pairs: none {rows[0].control:.1f} HU",
-            f"Smallest corrected p that could be found: {least:.2g}.",
-            f"![Effects on {pairs} pairs](pictures/study/effects_{pairs}.svg)",
-            f"![Effect against cost on {pairs} pairs](pictures/study/cost_{pairs}.svg)",
-            _table(rows, prices),
+            f"Smallest corrected p that could be found: {least:.2g}"
+            + (": underpowered." if least >= LEVEL else "."),
         ]
+        if len(rows) >= MANY:
+            name, alt = f"{study}_effects_{pairs}", f"Effects on {pairs} pairs"
+            _picture(name, forest(rows, unit="HU", alt=alt))
+            parts.append(f"![{alt}](pictures/study/{name}.svg)")
+            name, alt = f"{study}_cost_{pairs}", f"Effect against cost on {pairs} pairs"
+            _picture(name, scatter(rows, prices, unit="HU", alt=alt))
+            parts.append(f"![{alt}](pictures/study/{name}.svg)")
+        parts.append(_table(rows, prices))
     return "\n\n".join(parts)
 
 
