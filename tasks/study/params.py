@@ -27,6 +27,8 @@ class Arm(Section):
     Empty: its own ``weight`` stands."""
     network: PlugIn | None = None
     """Instead of ``training.network``: networks and norms are axes too."""
+    patch_size: tuple[int, ...] | None = None
+    """Instead of the source's own (Y, X) or (Z, Y, X), for a network of other dimensions [voxels]."""
     losses: tuple[WeightedPlugIn, ...] | None = None
     """Instead of ``training.losses``."""
 

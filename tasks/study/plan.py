@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tasks.evaluation.metrics import METRICS
 from tasks.randomness import derive_seed
@@ -16,7 +16,7 @@ from tasks.study.params import CONTROL, Arm, Pairs, StudyParams
 from tasks.study.price import price
 from tasks.study.trial import trial
 from tasks.training.folds import CaseFacts, Fold
-from tasks.training.params import TrainingParams
+from tasks.training.params import Task, TrainingParams
 from tasks.training.plugins import plugin_modules
 from tasks.training.run import drawing_weights, unused_by_a_unit
 
@@ -59,6 +59,9 @@ def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> Training
     changes: dict[str, Any] = {"regularizers": (*training.regularizers, *added)}
     changes |= {"network": arm.network} if arm.network else {}
     changes |= {"losses": arm.losses} if arm.losses else {}
+    if arm.patch_size is not None:
+        size = {"patch_size": arm.patch_size}
+        changes |= {task: training.recipe(task).model_copy(update=size) for task in get_args(Task)}
     return training.model_copy(update=changes)
 
 
