@@ -28,7 +28,7 @@ class Arm(Section):
     network: PlugIn | None = None
     """Instead of ``training.network``: networks and norms are axes too."""
     patch_size: tuple[int, ...] | None = None
-    """Instead of the source's own (Y, X) or (Z, Y, X), for a network of other dimensions [voxels]."""
+    """Instead of the source's own [voxels]: (Z, Y, X) where the network is a 3-D one."""
     losses: tuple[WeightedPlugIn, ...] | None = None
     """Instead of ``training.losses``."""
 
