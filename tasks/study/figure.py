@@ -11,6 +11,12 @@ from tasks.study.effects import Effect
 ROW = 22
 """Height of one arm in the forest plot [SVG units]."""
 
+NAME = 14
+"""Least distance between two names [SVG units]."""
+
+CHEAP = 1.25
+"""Arithmetic up to which an arm's name stands left of the axis."""
+
 FEW = 3
 """Fewer arms than this make no picture of effect against cost: the table says it."""
 
@@ -32,26 +38,33 @@ def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
 
 
 def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str, alt: str) -> str:
-    """Effect against arithmetic a step (none = 1); numbers are the rows of the forest plot.
+    """Effect against arithmetic a step (none = 1), every point with its arm's name.
 
-    Empty for fewer than ``FEW`` arms.
+    Names of cheap arms stand left of the axis, where nothing can cost less than ``none``; the
+    others' right of their points. Empty for fewer than ``FEW`` arms.
     """
-    ranked = sorted(effects, key=lambda effect: effect.difference)
-    shown = [(n, e, prices[e.arm]) for n, e in enumerate(ranked, 1) if e.arm in prices]
+    shown = sorted((e for e in effects if e.arm in prices), key=lambda e: -e.difference)
     if len(shown) < FEW:
         return ""
-    frame = Frame(760, 360, 64, 20, 14, 46)
-    x_axis = ticks(min(1.0, *(cost for *_, cost in shown)), max(1.5, *(c for *_, c in shown)), 6)
-    values = [effect.difference for _, effect, _ in shown]
+    cheap = [e for e in shown if prices[e.arm] <= CHEAP]
+    height = max(360.0, 60 + NAME * (2 + len(cheap)))
+    frame = Frame(760, height, 250, 150, 14, 46)
+    x_axis = ticks(1.0, max(1.5, *(prices[e.arm] for e in shown)), 6)
+    values = [effect.difference for effect in shown]
     y_axis = ticks(min(0.0, *values), max(0.0, *values), 6)
     body = [_rows(frame, y_axis), _below(frame, x_axis)]
-    for number, effect, cost in shown:
-        x, y = frame.x(_share(cost, x_axis)), frame.y(_share(effect.difference, y_axis))
-        told = f"{effect.arm}: {effect.difference:+.2f} {unit} at {cost:.2f} times the arithmetic"
-        body.append(
-            f'<circle class="dot c0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(told)}</title>'
-            f"</circle>{_text(x + 6, y + 4, str(number), 'start')}"
-        )
+    for side in (cheap, [e for e in shown if prices[e.arm] > CHEAP]):
+        at = [frame.y(_share(effect.difference, y_axis)) for effect in side]
+        for effect, y, name_y in zip(side, at, _apart(frame, at), strict=True):
+            x = frame.x(_share(prices[effect.arm], x_axis))
+            told = f"{effect.arm}: {effect.difference:+.2f} {unit} at {prices[effect.arm]:.2f} times the arithmetic"  # noqa: E501
+            end, anchor = (frame.left - 52, "end") if side is cheap else (x + 16, "start")
+            body.append(
+                f'<path class="grid" d="M{x:.1f} {y:.1f}L{end:.1f} {name_y:.1f}"/>'
+                f'<circle class="dot c0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(told)}'
+                "</title></circle>"
+                + _text(end + (-4 if side is cheap else 4), name_y + 4, effect.arm, anchor)
+            )
     body.append(_text(frame.x(0.5), frame.height - 8, "arithmetic a step, none = 1", "middle"))
     body.append(
         f'<g transform="translate(14 {frame.y(0.5):.1f}) rotate(-90)">'
@@ -59,6 +72,18 @@ def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str
         + "</g>"
     )
     return _svg(frame, alt, body)
+
+
+def _apart(frame: Frame, wanted: Sequence[float]) -> list[float]:
+    """Heights of the names, as near to those wanted (ascending) as they can stand."""
+    placed: list[float] = []
+    for y in wanted:
+        placed.append(max(y, placed[-1] + NAME) if placed else max(y, frame.y(1)))
+    lowest = frame.y(0)
+    for number in reversed(range(len(placed))):
+        placed[number] = min(placed[number], lowest)
+        lowest = placed[number] - NAME
+    return placed
 
 
 def _interval(frame: Frame, effect: Effect, axis: Sequence[float], y: float, rank: int) -> str:
