@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from data.phantom.patient import Protocol, make_patient
+from data.volume import Grid, Modality, Volume
 from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.naive import TrainingImages, UnseenImages
 from tasks.evaluation.uncertainty.coverage import split_coverage
 from tasks.evaluation.uncertainty.histogram import ErrorCounts
 from tasks.evaluation.uncertainty.likeness import features, unlikeness
 from tasks.prediction.description import SourceScaling
+from tasks.prediction.domain import Domain, fingerprint
 from tasks.randomness import generator
 
 REGION = "head-neck"
@@ -46,27 +48,36 @@ def scans(number, scanner):
 def fitted():
     """The look-up from intensity to HU, fitted on the training patients, and their features."""
     lookup = BASELINES.build("lookup", {})
-    sums, known = [], []
+    sums, known, seen = [], [], []
     for number in range(TRAIN):
         mr, mask, ct = scans(number, USUAL)
         images = TrainingImages(mr, mask, SCALING, ct)
         sums.append(lookup.sums(images))
         known.append(features(images, SPACING_MM))
+        seen.append(print_of(mr, mask))
     total = {key: sum(one[key] for one in sums) for key in sums[0]}
-    return lookup, lookup.fit(total), known
+    return lookup, lookup.fit(total), known, Domain.of(seen)
+
+
+def print_of(mr, mask):
+    """What `synthct predict` compares with the release's ``domain.json``."""
+    grid = Grid(mr.shape, SPACING_MM)
+    body = Volume(mask.astype(np.uint8), grid, Modality.MASK)
+    return fingerprint(Volume(mr, grid, Modality.MR), body, SCALING)
 
 
 def measured(method, numbers, scanner):
     """Error counts and features of each patient under the method."""
-    lookup, fit, known = method
-    counts, unlike = [], []
+    lookup, fit, known, domain = method
+    counts, unlike, foreign = [], [], []
     for number in numbers:
         mr, mask, ct = scans(number, scanner)
         images = UnseenImages(mr, mask, SCALING, ct)
         found = lookup.predict(images, fit)[mask]
         counts.append(ErrorCounts.of(found - ct[mask], found))
         unlike.append(bool(unlikeness(features(images, SPACING_MM), known)["unlike"]))
-    return counts, unlike
+        foreign.append(bool(domain.unlike(print_of(mr, mask))))
+    return counts, unlike, foreign
 
 
 def table(calibration, groups):
@@ -98,17 +109,19 @@ def row(name, where, found):
 def measure():
     """The page's text."""
     method = fitted()
-    calibration, _ = measured(method, range(TRAIN, TRAIN + CALIBRATION), USUAL)
+    calibration, *_ = measured(method, range(TRAIN, TRAIN + CALIBRATION), USUAL)
     new = range(TRAIN + CALIBRATION, TRAIN + CALIBRATION + TEST)
-    same, like = measured(method, new, USUAL)
-    other, unlike = measured(method, new, SHIFTED)
+    same, *like = measured(method, new, USUAL)
+    other, *unlike = measured(method, new, SHIFTED)
     return (
         f"An intensity look-up fitted on {TRAIN} digital {REGION} patients, {SPACING_MM[0]:g} mm; "
         f"half-widths from {CALIBRATION} others, coverage on {TEST} new ones, then on the same "
         f"{TEST} with another scanner's noise and shading "
         f"({SHIFTED['mr_noise']} and {SHIFTED['mr_shading']} instead of {USUAL['mr_noise']} and "
-        f"{USUAL['mr_shading']}). Intervals are bootstrap over patients; n = {TEST}.\n\n"
+        f"{USUAL['mr_shading']}). Intervals are bootstrap over both sets of patients; n = {TEST}.\n\n"
         f"{table(calibration, {'as calibrated': same, 'another': other})}\n\n"
-        f"The check for unlike scans warns of {sum(like)} of {TEST} scans of the usual scanner and "
-        f"of {sum(unlike)} of {TEST} of the other.\n"
+        f"The check for unlike scans (`evaluate`, the report) warns of {sum(like[0])} of {TEST} "
+        f"scans of the usual scanner and of {sum(unlike[0])} of {TEST} of the other; that of "
+        f"`predict`, which knows the training's ranges only, of {sum(like[1])} and "
+        f"{sum(unlike[1])}.\n"
     )

@@ -68,11 +68,13 @@ def covered_share(patient: ErrorCounts, widths: HalfWidths) -> dict[str, float]:
 
 def _least(counts: Sequence[NDArray[np.int64]], coverage: float, guarantee: Guarantee) -> float:
     shares = np.array([np.cumsum(one) / max(1, one.sum()) for one in counts])
-    mean, n = shares.mean(axis=0), len(counts)
-    wanted = coverage
-    if guarantee == "risk_control":
-        wanted = 1 - ((n + 1) * (1 - coverage) - 1) / n
-    reached = np.flatnonzero(mean >= wanted - 1e-12)
+    wanted = wanted_share(len(counts), coverage, guarantee)
+    reached = np.flatnonzero(shares.mean(axis=0) >= wanted - 1e-12)
     if wanted > 1 or not reached.size or reached[0] == COUNT:
         return float("inf")
     return float(EDGES[reached[0]])
+
+
+def wanted_share(n: int, coverage: float, guarantee: Guarantee) -> float:
+    """What the mean over ``n`` calibration patients has to reach; above 1: nothing can."""
+    return coverage if guarantee == "mean" else 1 - ((n + 1) * (1 - coverage) - 1) / n

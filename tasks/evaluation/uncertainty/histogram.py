@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tasks.evaluation.bands import HU_BANDS
 
-FIRST, LAST, COUNT = 0.25, 8192.0, 512
-"""Bins are geometric, 2 % wide: an error [HU] or a ratio is known to that."""
+FIRST, LAST, COUNT = 0.25, 8192.0, 1024
+"""Bins are geometric, 1 % wide: an error [HU] or a ratio is known to that."""
 
 EDGES: NDArray[np.float64] = np.concatenate([[0.0], np.geomspace(FIRST, LAST, COUNT)])
 """Upper edges of the bins; the first bin holds what is exactly 0, the last also what is beyond."""
@@ -29,7 +29,7 @@ class ErrorCounts:
     Parameters
     ----------
     bands
-        Band to counts (513,) over :data:`EDGES`; a band without voxels is absent.
+        Band to counts (1025,) over :data:`EDGES`; a band without voxels is absent.
     """
 
     bands: Mapping[str, Counts]

@@ -8,71 +8,86 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.stats import t as student_t
 
 from tasks.evaluation.naive import SourceImages
 
 LEAST_TRAINING = 4
 """With fewer training scans nothing is known of how much they differ."""
 
-SLACK = 2.0
-"""A scan is unlike when it lies this many times farther out than the oddest training scan."""
+FALSE_ALARMS = 0.05
+"""Share of scans like the training's that are warned of all the same, were features normal."""
 
 FLOOR = 0.05
 """Least spread of a feature: what is below it is no difference, however alike the training is."""
+
+SHADING_MM = 40.0
+"""Scale above which brightness that varies is a coil's (or a scatter's) rather than anatomy's."""
 
 Features = Mapping[str, float]
 
 
 def features(images: SourceImages, spacing_mm: tuple[float, float, float]) -> dict[str, float]:
-    """What the network sees of a scan, in ten numbers that no anatomy alone explains.
+    """What the network sees of a scan, in eleven numbers that no anatomy alone explains.
 
-    Deciles of the scaled source inside the body, logarithms of its noise (a voxel less its
-    Gaussian mean) and of its coarser texture, and of the body's volume.
+    Seven quantiles of the scaled source inside the body; logarithms of its noise (second
+    differences within a row, whose median is blind to edges), of its texture, of its shading
+    (what is left after smoothing over ``SHADING_MM`` inside the body), and of the body's volume.
     """
     scaled = images.scaled().astype(np.float64)
     whole = np.zeros(images.source.shape)
     whole[images.mask] = scaled
-    fine = (whole - gaussian_filter(whole, 1.0))[images.mask]
     coarse = (gaussian_filter(whole, 1.0) - gaussian_filter(whole, 3.0))[images.mask]
     deciles = np.quantile(scaled, np.linspace(0.1, 0.9, 7))
     litres = float(images.mask.sum()) * float(np.prod(spacing_mm)) / 1e6
     return {
         **{f"q{number}": float(value) for number, value in enumerate(deciles)},
-        "noise": _log(_robust_sd(fine)),
+        "noise": _log(_noise(whole, images.mask)),
         "texture": _log(_robust_sd(coarse)),
+        "shading": _log(_shading(whole, images.mask, spacing_mm)),
         "volume": _log(litres),
     }
 
 
 def unlikeness(case: Features, training: Sequence[Features]) -> dict[str, Any]:
-    r"""Distance of a scan from its training scans, and where distance becomes a warning.
+    r"""How surprising the oddest feature of a scan is, were it one more of its training scans.
 
-    :math:`d = \sqrt{\operatorname{mean}_k ((x_k - m_k)/s_k)^2}` with the training's medians and
-    robust spreads; ``limit`` is twice the largest distance of a training scan from the others.
+    :math:`t_k = \frac{x_k - \bar m_k}{s_k \sqrt{1 + 1/n}}` of a new scan of the same kind has
+    Student's distribution with :math:`n - 1` degrees of freedom. ``distance`` is the largest
+    :math:`|t_k|`; ``limit`` is what the largest of all features exceeds in at most
+    ``FALSE_ALARMS`` of such scans (Bonferroni, so also when features go together). One odd
+    feature is enough: a mean over all of them would hide a noise five times too high.
     """
     if len(training) < LEAST_TRAINING:
         return {"distance": None, "limit": None, "unlike": None, "because": ""}
-    names = sorted(case)
+    names, n = sorted(case), len(training)
     known = np.array([[one[name] for name in names] for one in training])
-    own = [_distance(known[i], np.delete(known, i, axis=0)) for i in range(len(known))]
     here = np.array([case[name] for name in names])
-    distance, limit = _distance(here, known), SLACK * max(own)
-    apart = np.abs(here - np.median(known, axis=0)) / _spread(known)
+    spread = np.maximum(known.std(axis=0, ddof=1), FLOOR) * np.sqrt(1 + 1 / n)
+    apart = np.abs(here - known.mean(axis=0)) / spread
+    limit = float(student_t.isf(FALSE_ALARMS / len(names) / 2, n - 1))
     return {
-        "distance": float(f"{distance:.6g}"),
+        "distance": float(f"{apart.max():.6g}"),
         "limit": float(f"{limit:.6g}"),
-        "unlike": bool(distance > limit),
+        "unlike": bool(apart.max() > limit),
         "because": names[int(apart.argmax())],
     }
 
 
-def _distance(here: NDArray[np.float64], known: NDArray[np.float64]) -> float:
-    apart = (here - np.median(known, axis=0)) / _spread(known)
-    return float(np.sqrt(np.mean(apart**2)))
+def _noise(whole: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
+    """Standard deviation of white noise, from rows of three voxels inside the body."""
+    three = mask[..., 2:] & mask[..., 1:-1] & mask[..., :-2]
+    second = np.abs(np.diff(whole, 2, axis=-1))[three]
+    return float(np.median(second)) / (0.6745 * 6**0.5) if second.size else 0.0
 
 
-def _spread(known: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.maximum(np.ptp(known, axis=0) / 2, FLOOR))
+def _shading(
+    whole: NDArray[np.float64], mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> float:
+    """Standard deviation of the local mean inside the body."""
+    sigmas = [SHADING_MM / 2 / spacing for spacing in spacing_mm]
+    share = gaussian_filter(mask.astype(np.float64), sigmas)[mask]
+    return float((gaussian_filter(whole, sigmas)[mask] / share).std())
 
 
 def _robust_sd(values: NDArray[np.float64]) -> float:

@@ -12,6 +12,7 @@ from tasks.evaluation.uncertainty.facts import error_facts
 from tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
 from tasks.evaluation.uncertainty.likeness import features, unlikeness
 from tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
+from tasks.evaluation.uncertainty.resampled import resampled
 from tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
 from tasks.prediction.description import SourceScaling
 
@@ -82,6 +83,22 @@ def test_under_another_scanner_the_interval_does_not_hold_and_says_so():
     assert not found[ALL].holds
     assert found[ALL].high < 0.9
     assert found["bone"].half_width > found["soft"].half_width
+
+
+@pytest.mark.parametrize("guarantee", ["mean", "risk_control"])
+def test_drawing_all_at_once_is_drawing_one_after_the_other(guarantee):
+    rng = np.random.default_rng(11)
+    first, second = ([counted(rng, voxels=300) for _ in range(n)] for n in (12, 7))
+    drawn = resampled(first, second, 0.8, np.random.default_rng(5), guarantee=guarantee, draws=40)
+    again = np.random.default_rng(5)
+    known, new = (again.multinomial(n, [1 / n] * n, size=40) for n in (12, 7))
+    for draw in range(40):
+        chosen = [p for p, times in zip(first, known[draw], strict=True) for _ in range(times)]
+        widths = calibrate(chosen, 0.8, guarantee=guarantee)
+        shares = [covered_share(patient, widths) for patient in second]
+        for name, values in drawn.items():
+            expected = np.average([share[name] for share in shares], weights=new[draw])
+            assert values[draw] == pytest.approx(expected, abs=1e-12), name
 
 
 def test_risk_control_stays_above_nominal_and_asks_for_enough_patients():
