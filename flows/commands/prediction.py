@@ -83,6 +83,14 @@ def predict(
     student: Annotated[
         bool, typer.Option("--student", help="The ensemble in one network, where there is one.")
     ] = False,
+    surest: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Let the K networks answer that are least spread over mirrorings on this scan.",
+        ),
+    ] = None,
     public_key: PublicKey = None,
     as_json: Json = False,
 ) -> int:
@@ -115,6 +123,7 @@ def predict(
                 max_ram_gb=max_ram,
                 int8=int8,
                 student=student,
+                surest=surest,
             ),
             public_key=public_key,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),

@@ -49,12 +49,12 @@ def _unit(context: StageContext, params: CohortParams, name: str, region: Region
         "region": region,
         "seed": context.seed,
         "dataset": context.layout.dataset,
-        "protocol": _protocol(params, region),
+        "protocol": protocol_of(params, region),
     }
     return Unit(name, write_patient, arguments=arguments)
 
 
-def _protocol(params: CohortParams, region: Region) -> dict[str, Any]:
+def protocol_of(params: CohortParams, region: Region) -> dict[str, Any]:
     """The fields of ``data.phantom.patient.Protocol`` as plain JSON."""
     voxels = params.voxels_mm[region].model_dump(mode="json")
     return {

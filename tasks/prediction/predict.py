@@ -18,6 +18,7 @@ from data.volume import Grid, Modality, Volume
 from tasks.prediction.domain import fingerprint, told
 from tasks.prediction.memory import choose_batch, held, require_room
 from tasks.prediction.outputs import Outputs, write_results
+from tasks.prediction.pool import check_pool, predict_pool
 from tasks.prediction.prepare import Prepared, prepare
 from tasks.prediction.reference import Reference, check_same_place, read_reference
 from tasks.prediction.release import CHECKSUMS, Release, open_release
@@ -54,6 +55,8 @@ class Means:
         Run the release's 8-bit graphs; the card says what they cost.
     student
         Run the one network that learned the ensemble's answers; the card says what it costs.
+    surest
+        How many networks answer: those least spread over mirrorings on this very scan. None: all.
     """
 
     tta: bool = True
@@ -64,6 +67,7 @@ class Means:
     max_ram_gb: float | None = None
     int8: bool = False
     student: bool = False
+    surest: int | None = None
 
 
 def predict_file(
@@ -123,6 +127,9 @@ def predict_file(
     if public_key is not None:
         check_signature(model, public_key)
     release = open_release(model)
+    if means.surest is not None:
+        members = 1 if means.student else len(release.description.members)
+        check_pool(members, release.model, keep=means.surest, tta=means.tta)
     step("read the scan")
     grid = describe(input).grid
     graphs = release.graphs_bytes(int8=means.int8, student=means.student)
@@ -154,6 +161,7 @@ def _predict(
         device=means.device,
     )
     prediction = _run(runners, prepared, release, means, cap, outputs, progress)
+    networks = len(runners) if means.surest is None else means.surest
     unlike = _unlike(prepared, release)
     step("write the result")
     write_results(
@@ -161,7 +169,7 @@ def _predict(
         prepared,
         prediction,
         outside_hu=release.model.outside_hu,
-        derivation=_derivation(release, len(runners)),
+        derivation=_derivation(release, networks),
         caution=_caution(release),
         reference=reference,
         structures=structures,
@@ -172,7 +180,7 @@ def _predict(
         "out": str(outputs.out),
         "task": release.description.task,
         "release": _release_id(release.folder),
-        "networks": len(runners),
+        "networks": networks,
         "flips": len(flips_of(release.model, tta=means.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
         "notes": [*prepared.notes, *warned],
@@ -222,7 +230,14 @@ def _run(
         shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
         still = prepared.source.array.size * (6 if wanted else 2)
         still += prepared.body.array.size * (4 if wanted else 2)
+        still += 0 if means.surest is None else prepared.source.array.size * 6 * len(runners)
         batch = choose_batch(runners[0], shape, cap, still)
+    if means.surest is not None:
+        chosen = predict_pool(
+            runners, prepared.source, prepared.mask, model, keep=means.surest,
+            overlap=means.overlap, batch=batch, progress=progress,
+        )  # fmt: skip
+        return Prediction(chosen.hu, chosen.sd_hu if wanted else None)
     return predict(
         runners,
         prepared.source,

@@ -9,8 +9,9 @@ import torch
 from data.faults import UsageFault
 from data.volume import Grid, Modality, Volume
 from tasks.evaluation.uncertainty.calibration_penalty import calibration_penalty
-from tasks.evaluation.uncertainty.selection import predict_pool, select, selection_effect
+from tasks.evaluation.uncertainty.selection import selection_effect
 from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
+from tasks.prediction.pool import predict_pool, select
 from tasks.prediction.sliding import Prediction
 
 SHAPE = (4, 20, 20)

@@ -66,6 +66,31 @@ def test_the_output_lies_on_the_inputs_grid_with_the_networks_mean(
     assert result["voxels_in_body"] == np.count_nonzero(body.array)
 
 
+def test_the_surest_network_answers_alone_and_is_told_as_one(
+    make_release, scan_file, patient, model, tmp_path
+):
+    # tanh(w z) turned over and back is itself: both members are sure, so the first listed stands.
+    folder = make_release(tmp_path / "pool", model, (0.4, 0.2))
+    result = predict_file(folder, scan_file, tmp_path / "one.mha", means=Means(surest=1))
+    alone = make_release(tmp_path / "alone", model, (0.4,))
+    predict_file(alone, scan_file, tmp_path / "same.mha")
+    got, same = (read_scan(tmp_path / f"{n}.mha", Modality.CT).array for n in ("one", "same"))
+    np.testing.assert_array_equal(got, same)
+    assert result["networks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("means", "code"),
+    [(Means(surest=3), "pool-keep"), (Means(surest=1, tta=False), "pool-no-spread")],
+)
+def test_a_choice_that_cannot_be_made_is_told_before_the_scan_is_read(
+    release, tmp_path, means, code
+):
+    with pytest.raises(UsageFault) as caught:
+        predict_file(release, tmp_path / "not there", tmp_path / "sct.mha", means=means)
+    assert caught.value.code == code
+
+
 def test_a_given_mask_is_used(release, scan_file, patient, model, tmp_path):
     mask = np.zeros(patient.grid.shape, np.uint8)
     mask[2:10, 10:30, 8:28] = 1
