@@ -31,6 +31,7 @@ class Source(StrEnum):
     "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha",
     "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha --source mr.mha",
     "synthct evaluate --prediction sct.mha --reference ct.mha --segmentations seg --json -",
+    "synthct evaluate --prediction sct.mha --reference ct.mha --segmenter totalsegmentator",
     "synthct evaluate --prediction sct.mha --reference ct.mha --dose-prediction RD1.dcm "
     "--dose-reference RD2.dcm",
 )
@@ -48,6 +49,14 @@ def evaluate(
             "maps SIDE.* with labels.json.",
         ),
     ] = None,
+    segmenter: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Without files: find the structures of both CTs by thresholds (coarse, by HU), "
+            "totalsegmentator (yours, on PATH) or a folder of artefacts/evaluation/segmenters.",
+        ),
+    ] = "",
     missing: Annotated[
         Missing, typer.Option(help="HD95 of a lost structure: the image's diagonal, or dropped.")
     ] = Missing.PENALISED,
@@ -100,6 +109,7 @@ def evaluate(
     printed = json_file == Path("-")
     extras = Extras(
         segmentations=segmentations,
+        segmenter=segmenter,
         source=source,
         source_task=source_modality.value,
         dose_prediction=dose_prediction,

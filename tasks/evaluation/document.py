@@ -61,7 +61,11 @@ def json_schema() -> dict[str, Any]:
             "scores": _SCORES,
             "checks": {"type": "array", "items": _check()},
             "structures": _object(
-                "Where segmentations were given.",
+                "Where segmentations or a segmenter were given.",
+                found_by={
+                    "type": "string",
+                    "description": "files, thresholds, totalsegmentator, or a small one's folder.",
+                },
                 policy={"enum": ["as_published", "penalised"]},
                 tolerance_mm={"type": "number"}, scores=_SCORES,
             ),

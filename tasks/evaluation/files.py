@@ -23,6 +23,7 @@ from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import Mask, Measured, masked_pair
 from tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
 from tasks.evaluation.segmentations import has_side, read_side
+from tasks.evaluation.segmenter.ask import check_segmenter, structures_of
 from tasks.evaluation.structures import Policy, compare_structures, errors_within, volumes
 
 METRIC_NAMES = (
@@ -44,6 +45,9 @@ class Extras:
     segmentations
         Folder with the sides ``prediction``, ``reference`` and perhaps ``source``: a folder of
         masks each, or a label map each with ``labels.json``.
+    segmenter
+        Instead of ``segmentations``: what finds the structures on both CTs (``thresholds``,
+        ``totalsegmentator``, or the folder of a small one).
     source, source_task
         The MR or CBCT that the prediction was made from, and which of ``mr``, ``cbct`` it is.
     dose_prediction, dose_reference
@@ -59,6 +63,7 @@ class Extras:
     """
 
     segmentations: Path | None = None
+    segmenter: str = ""
     source: Path | None = None
     source_task: str = "mr"
     dose_prediction: Path | None = None
@@ -76,6 +81,14 @@ class Extras:
                 remedy="give both --dose-prediction and --dose-reference",
                 code="dose-alone",
             )
+        if self.segmenter and self.segmentations is not None:
+            raise UsageFault(
+                "structures come from files or from a segmenter",
+                remedy="give --segmentations or --segmenter",
+                code="two-segmentations",
+            )
+        if self.segmenter:
+            check_segmenter(self.segmenter)
         if bool(self.target) != (self.prescription_gy > 0):
             raise UsageFault(
                 "conformity needs a target structure and its prescription",
@@ -158,10 +171,13 @@ def _add_anatomy(
     sct: Volume,
 ) -> None:
     """``structures``: overlap, surfaces, volumes, HU errors, completeness by class."""
-    if given.segmentations is None:
+    if given.segmentations is not None:
+        known = read_side(given.segmentations, "reference", target, inside)
+        found = read_side(given.segmentations, "prediction", target, inside)
+    elif given.segmenter:
+        known, found = (structures_of(ct, inside, given.segmenter) for ct in (truth, sct))
+    else:
         return
-    known = read_side(given.segmentations, "reference", target, inside)
-    found = read_side(given.segmentations, "prediction", target, inside)
     spacing_mm = target.grid.spacing_mm
     near = {"spacing_mm": spacing_mm, "tolerance_mm": given.tolerance_mm}
     told = _merged(
@@ -173,6 +189,7 @@ def _add_anatomy(
         )
     )
     document["structures"] = {
+        "found_by": Path(given.segmenter).name if given.segmenter else "files",
         "policy": given.policy,
         "tolerance_mm": given.tolerance_mm,
         "scores": dict(told.values),

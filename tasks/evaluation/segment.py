@@ -9,7 +9,7 @@ from data.faults import UsageFault
 from tasks.evaluation.folds import Fold
 from tasks.evaluation.params import EvaluationParams
 from tasks.evaluation.predict import SCT
-from tasks.evaluation.segmenter.total import require_total_segmentator
+from tasks.evaluation.segmenter.total import identity
 from tasks.randomness import derive_seed
 from tasks.stage import StageContext, Unit, run_units
 
@@ -31,11 +31,10 @@ def segment_cases(
     kind = params.segmenter
     if kind not in ("small", "totalsegmentator"):
         return set()
-    if kind == "totalsegmentator":
-        require_total_segmentator()
+    version = identity() if kind == "totalsegmentator" else ""
     trained = _train(context, out, folds, params) if kind == "small" else set()
     units = [
-        _segmentation(context, out, fold, case, kind, predicted)
+        _segmentation(context, out, fold, case, kind, version, predicted)
         for fold in folds
         for case in fold.test
         if (predicted / case / SCT).exists() and (kind != "small" or fold.name in trained)
@@ -85,7 +84,13 @@ def _has_anatomy(context: StageContext, case: str) -> bool:
 
 
 def _segmentation(
-    context: StageContext, out: Path, fold: Fold, case: str, kind: str, predicted: Path
+    context: StageContext,
+    out: Path,
+    fold: Fold,
+    case: str,
+    kind: str,
+    version: str,
+    predicted: Path,
 ) -> Unit:
     from tasks.evaluation.segmenter.unit import segment_case
 
@@ -98,4 +103,4 @@ def _segmentation(
         if _has_anatomy(context, case):
             inputs["truth_labels"] = folder / "truth_labels.zarr"
             inputs["labels"] = context.artefact("ingestion") / "labels.json"
-    return Unit(case, segment_case, inputs, {"segmenter": kind})
+    return Unit(case, segment_case, inputs, {"segmenter": kind, "identity": version})

@@ -7,6 +7,8 @@ Code is Apache-2.0; the weights are the user's to fetch, and those of some of it
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.faults import MachineFault, UsageFault
+from data.files import file_sha256
 from data.readers import read_scan
 from data.volume import Modality, Volume
 from data.writers import write_image
@@ -39,8 +42,7 @@ def require_total_segmentator() -> Path:
             "PATH, or choose small or thresholds",
             code="segmenter-missing",
         )
-    told = [Path(os.environ[name]) for name in WEIGHTS_FOLDERS if os.environ.get(name)]
-    folders = told or [Path.home() / ".totalsegmentator"]
+    folders = _weights_folders()
     if not any(folder.is_dir() and any(folder.rglob("*.pth")) for folder in folders):
         raise UsageFault(
             "TotalSegmentator's weights are the user's: they are on this machine beforehand",
@@ -50,6 +52,23 @@ def require_total_segmentator() -> Path:
             code="segmenter-no-weights",
         )
     return Path(command)
+
+
+def identity() -> str:
+    """Hash of the command's file and of its weights' names and sizes: another one answers anew."""
+    command = require_total_segmentator()
+    weights = sorted(
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for folder in _weights_folders()
+        for path in folder.rglob("*.pth")
+    )
+    told = json.dumps([file_sha256(command), weights])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _weights_folders() -> list[Path]:
+    told = [Path(os.environ[name]) for name in WEIGHTS_FOLDERS if os.environ.get(name)]
+    return told or [Path.home() / ".totalsegmentator"]
 
 
 def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint8], dict[str, str]]:

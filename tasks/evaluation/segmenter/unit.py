@@ -20,6 +20,7 @@ def segment_case(
     out: Path,
     mask: Path,
     segmenter: str,
+    identity: str = "",
     model: Path | None = None,
     truth_labels: Path | None = None,
     labels: Path | None = None,
@@ -31,6 +32,9 @@ def segment_case(
     ----------
     segmenter
         ``small``, whose frozen network lies in ``model``, or ``totalsegmentator``.
+    identity
+        Of a segmenter that is not an input: part of the unit's key, so that another version
+        answers anew.
     truth_labels, labels
         True anatomy and what its values mean; brought to the classes of the small segmenter.
     images
@@ -55,7 +59,9 @@ def segment_case(
             found, meanings = total_segmentator(read_volume(path))
             names |= meanings
             _write(out, name, np.where(inside, found, np.uint8(0)), body.grid)
-    write_whole(out / FOUND, canonical_json({"segmenter": segmenter, "names": names}))
+    write_whole(
+        out / FOUND, canonical_json({"segmenter": segmenter, "identity": identity, "names": names})
+    )
 
 
 def _write(out: Path, name: str, labels: NDArray[np.uint8], grid: Grid) -> None:

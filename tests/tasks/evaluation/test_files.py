@@ -98,6 +98,25 @@ def test_segmentations_are_compared_by_name_and_a_missing_one_costs(files, array
     assert published["structures"]["scores"]["hd95_mm_fat"] is None
 
 
+def test_without_files_a_segmenter_finds_the_structures_of_both_and_is_named(files):
+    told = evaluate_files(**files, extras=Extras(segmenter="thresholds"))["structures"]
+    assert told["found_by"] == "thresholds"
+    assert told["scores"]["dice_bone"] > 0.95  # 800 HU in both, noise of 20
+
+
+@pytest.mark.parametrize(
+    ("extras", "code"),
+    [
+        ({"segmenter": "totalsegmenter"}, "segmenter-unknown"),
+        ({"segmenter": "thresholds", "segmentations": Path("seg")}, "two-segmentations"),
+    ],
+)
+def test_a_segmenter_that_is_none_or_one_too_many_is_told_before_anything_is_read(extras, code):
+    with pytest.raises(UsageFault) as caught:
+        Extras(**extras)
+    assert caught.value.code == code
+
+
 def test_everything_that_applies_is_in_a_document_that_its_schema_accepts(files, arrays, tmp_path):
     reference, prediction, mask = arrays
     folder = tmp_path / "seg"

@@ -19,7 +19,12 @@ from data.units import LocalUnits
 from data.volume import Grid, Modality, Volume
 from tasks.evaluation.params import EvaluationParams
 from tasks.evaluation.run import run
-from tasks.evaluation.segmenter.total import require_total_segmentator, total_segmentator
+from tasks.evaluation.segmenter.ask import check_segmenter, structures_of
+from tasks.evaluation.segmenter.total import (
+    identity,
+    require_total_segmentator,
+    total_segmentator,
+)
 from tasks.fanout import here
 from tasks.stage import StageContext
 
@@ -153,3 +158,24 @@ def test_totalsegmentator_answers_on_the_voxels_of_the_ct(command):
     assert ((labels == 2) == (scan(900).array > 200)).all()
     with pytest.raises(MachineFault, match="no body in this CT"):
         total_segmentator(scan(-900))
+
+
+def test_two_files_are_segmented_by_it_and_another_version_of_it_is_another_segmenter(command):
+    command.mkdir()
+    (command / "checkpoint.pth").touch()
+    ct = scan(900)
+    found = structures_of(ct, ct.array > 0, "totalsegmentator")
+    assert found["vertebrae"].sum() == (ct.array > 200).sum()
+    before = identity()
+    assert identity() == before
+    (command / "checkpoint.pth").write_bytes(b"newer")
+    assert identity() != before
+
+
+def test_a_trained_small_one_answers_for_two_files_from_its_folder(segmented):
+    folder = min((segmented / "segmenters").glob("*/names.json")).parent
+    check_segmenter(str(folder))
+    ct = scan(900)
+    found = structures_of(ct, ct.array > 0, str(folder))
+    assert set(found) == set(json.loads((folder / "names.json").read_text())["classes"])
+    assert sum(mask.sum() for mask in found.values()) <= (ct.array > 0).sum()

@@ -1,0 +1,50 @@
+"""Structures of one CT by a named segmenter, for two files that come without segmentations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.faults import UsageFault
+from data.volume import Volume
+from tasks.evaluation.pair import Mask
+from tasks.evaluation.params import EvaluationParams
+from tasks.evaluation.segmenter.total import require_total_segmentator, total_segmentator
+from tasks.evaluation.structures import by_threshold
+
+THRESHOLDS, TOTAL = "thresholds", "totalsegmentator"
+
+
+def check_segmenter(segmenter: str) -> None:
+    """Whether it is one, and here, before anything is read."""
+    if segmenter == TOTAL:
+        require_total_segmentator()
+    elif segmenter != THRESHOLDS and not _is_small(Path(segmenter)):
+        raise UsageFault(
+            "a segmenter is thresholds, totalsegmentator, or the folder of a small one",
+            where="--segmenter",
+            got=segmenter,
+            remedy="folders of small ones lie in artefacts/evaluation/segmenters after a run with "
+            "evaluation.segmenter: small",
+            code="segmenter-unknown",
+        )
+
+
+def structures_of(ct: Volume, inside: Mask, segmenter: str) -> dict[str, Mask]:
+    """``{structure: mask}`` (Z, Y, X) of a CT [HU], cut to ``inside``."""
+    if segmenter == THRESHOLDS:
+        rules = EvaluationParams().model_dump(mode="json")["structures"]
+        return by_threshold(ct.array, inside, rules)
+    if segmenter == TOTAL:
+        labels, names = total_segmentator(ct)
+        return {name: (labels == int(value)) & inside for value, name in names.items()}
+    # Torch, which two files without a small segmenter do not need.
+    from tasks.evaluation.segmenter.fit import load_segmenter
+    from tasks.evaluation.segmenter.network import segment
+
+    network, classes = load_segmenter(Path(segmenter))
+    found = segment(network, ct.array, inside)
+    return {name: found == value for value, name in enumerate(classes, 1)}
+
+
+def _is_small(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("names.json", "weights.safetensors"))
