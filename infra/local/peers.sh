@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv-peers: other people's registration, projectors and loaders, for benchmarks to measure beside ours.
+# Make .venv-peers: other people's registration, projectors, loaders and metrics, for benchmarks to measure beside ours.
 # They bring versions of their own (convexadam wants stock SimpleITK), hence an environment of its own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,6 +8,6 @@ rm -rf "$fresh"
 "${PYTHON:-python3.11}" -m venv "$fresh"
 "$fresh/bin/python" -m pip install --quiet --disable-pip-version-check \
     convexadam==0.2.0 torch==2.13.0 numpy==2.4.6 SimpleITK==2.5.7 nibabel==5.4.2 scikit-learn==1.9.1 \
-    itk-rtk==2.7.0.post1 torchio==1.2.1
+    itk-rtk==2.7.0.post1 torchio==1.2.1 torchmetrics==1.9.0
 rm -rf .venv-peers
 mv "$fresh" .venv-peers
