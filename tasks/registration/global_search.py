@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from tasks.registration.geometry import centre_of_mass_mm
-from tasks.registration.rivals import (
+from tasks.registration.landscape import (
     ARM_MM,
     Affine,
     Landscape,
@@ -21,7 +21,6 @@ from tasks.registration.rivals import (
     climb,
     distance_of,
     landscape_of,
-    rotation,
 )
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.starts import shift_transform
@@ -52,7 +51,7 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     land = replace(landscape_of(pair, stands, seed), fewest=FEWEST_SEEN)
     ended = [climb(land, stands, pose) for pose in _candidates(land, stands)]
     best, information = max(ended, key=lambda found: found[1])
-    return _transform(best, land, stands), information
+    return land.transform(best, stands), information
 
 
 def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
@@ -76,13 +75,3 @@ def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
 def _centres_joined(pair: ScanPair) -> sitk.TranslationTransform:
     first, second = centre_of_mass_mm(pair.fixed_body), centre_of_mass_mm(pair.moving_body)
     return shift_transform((second[0] - first[0], second[1] - first[1], second[2] - first[2]))
-
-
-def _transform(pose: Pose, land: Landscape, stands: Affine) -> sitk.Euler3DTransform:
-    """X -> centre + R (x - centre) + shift + what joins the centres, in ITK's order."""
-    turn = rotation(pose[:3] / ARM_MM)
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter(land.centre[::-1].tolist())
-    transform.SetMatrix(turn[::-1, ::-1].ravel().tolist())
-    transform.SetTranslation((pose[3:] + stands.shift)[::-1].tolist())
-    return transform
