@@ -12,7 +12,8 @@ from pathlib import Path
 
 from data.faults import Fault
 from data.outage import survive
-from data.units import VARIABLE, default_root
+from data.roots import default_root
+from data.units import VARIABLE
 from flows.doctor.finding import Finding, fault, lacks, ok
 from flows.project import QUIET
 
