@@ -80,7 +80,7 @@ def discard(copy: Path) -> bool:
 
 
 def _fetch(folder: Path, shards: list[Shard], root: Path, target: Path) -> None:
-    _evict(root, room=sum(shard.size for shard in shards))
+    _evict(root, room=_size(folder) + sum(shard.size for shard in shards))
     objects = Objects(_url(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
     building = root / f".building.{target.stem}"  # ours alone: the caller holds its lock
