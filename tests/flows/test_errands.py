@@ -26,6 +26,15 @@ def test_an_option_of_a_watcher_is_lost_or_misspelt():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("what", ["run", "study"])
+def test_a_served_site_cannot_say_where_its_runs_work(what):
+    assert Errand(what, options={"cluster": None, "workers": None}).arguments() == [what]
+    command = typer.main.get_command(commands).commands[what]
+    (cluster,) = [each for each in command.params if each.name == "cluster"]
+    assert cluster.envvar == "SYNTHCT_CLUSTER"
+    assert cluster.default == "local"
+
+
 @pytest.mark.parametrize("what", ["run", "study", "watch"])
 @pytest.mark.parametrize("value", [True, False])
 def test_a_switch_that_was_set_becomes_an_option_that_the_command_refuses(what, value):
