@@ -16,6 +16,7 @@ from data import copies, outage
 from data.faults import MachineFault, UsageFault
 from data.files import content_hash
 from data.moving import move_arrays
+from data.readers import describe, read_scan
 from data.receipts import RECEIPT, arrays_url
 from data.store import (
     open_array,
@@ -92,6 +93,14 @@ def test_a_displacement_comes_back_with_other_vectors(tmp_path, folder_prefix, o
     move_arrays(tmp_path / "unit", folder_prefix)
     back = read_displacement(tmp_path / "unit/displacement.zarr")
     assert np.array_equal(back.vectors, vectors)
+
+
+def test_an_array_whose_voxels_lie_elsewhere_is_no_scan_for_a_prediction(
+    stored, folder_prefix, oblique
+):
+    moved(stored, folder_prefix)
+    assert describe(stored).grid == oblique.grid
+    assert np.array_equal(read_scan(stored, Modality.CT).array, oblique.array)
 
 
 def test_receipts_depend_on_the_bucket(stored, tmp_path, monkeypatch, oblique):
