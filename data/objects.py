@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +119,19 @@ class Objects:
         found = self._ask("", once)
         return [name.split(f"{self.path}/", 1)[1] for name in found]
 
+    def facts(self) -> dict[str, tuple[int, float]]:
+        """Size [bytes] and age [s] of all files below the URL, by name."""
+
+        def once() -> dict[str, tuple[int, float]]:
+            self.system.invalidate_cache()
+            found = self.system.find(self.path, detail=True)
+            return {
+                name.split(f"{self.path}/", 1)[1]: (int(each["size"]), _age_s(each))
+                for name, each in sorted(found.items())
+            }
+
+        return self._ask("", once)
+
     def _same_answer(self, name: str, once: Callable[[], None]) -> bool:
         """Whether the right bytes came; wrong ones a few times in a row are what is stored."""
         wrong = 0
@@ -164,6 +178,14 @@ class Objects:
             remedy="create it, or correct the URL",
             code="storage-missing",
         )
+
+
+def _age_s(entry: dict[str, Any]) -> float:
+    """Seconds since a file was written; 0, so that nothing takes it for old, where none says."""
+    written = entry.get("LastModified", entry.get("mtime"))
+    if written is None:
+        return 0.0
+    return time.time() - float(getattr(written, "timestamp", lambda: written)())
 
 
 def _require(file: Path, sha256: str, where: str) -> None:

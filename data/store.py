@@ -2,13 +2,16 @@
 
 A stored volume is a folder ``NAME.zarr``: an OME-Zarr image group with one level ``0`` and
 ``manifest.json``, written last, which holds the SHA-256 and the size of every other file. No
-manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs).
+manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs). Where a receipt
+stands in the place of the shards (``data/receipts.py``), a verified local copy is read.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,13 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from data.copies import discard, pin, pinned
 from data.faults import MachineFault
 from data.files import MANIFEST, canonical_json, file_sha256, whole_folder, write_whole
 from data.objects import SAME_ANSWER, Objects
+from data.ome_attributes import LEVEL, attributes_of, grid_of
+from data.receipts import RECEIPT
 from data.volume import Displacement, Grid, Modality, Volume
-
-LEVEL = "0"
-"""Name of the full-resolution array inside the group."""
 
 CHUNK = (16, 64, 64)
 """Voxels (Z, Y, X) decoded together: near a training patch, so that a read decodes little else."""
@@ -61,6 +64,15 @@ def open_array(url: str | Path) -> zarr.Array[Any]:
     """The stored array for patch reads: every chunk read is checked by its own checksum."""
     files = Objects(str(url))
     manifest = _manifest_of(files)
+    if not files.remote and (Path(files.path) / RECEIPT).is_file():
+        copy, held = pin(Path(files.path), manifest)
+        try:
+            array = open_array(copy)
+        except BaseException:
+            os.close(held)
+            raise
+        weakref.finalize(array, os.close, held)  # nobody may evict what is read patch by patch
+        return array
     for name, expected in manifest["files"].items():
         # A missing shard would read as zeros, a short one fails only when its chunk is asked for.
         if (found := files.size(name)) != expected["bytes"]:
@@ -81,7 +93,7 @@ def _zarr_store(url: str) -> Any:
 def read_grid(url: str | Path) -> Grid:
     """Where a stored volume lies, without reading voxels."""
     files = Objects(str(url))
-    return _grid_of(_attributes_of(files, _manifest_of(files)))
+    return grid_of(_attributes_of(files, _manifest_of(files)))
 
 
 def require_whole(url: str | Path) -> dict[str, Any]:
@@ -170,7 +182,7 @@ def _build(folder: Path, array: NDArray[Any], grid: Grid, attributes: dict[str, 
     lead = array.shape[: array.ndim - 3]
     chunks = (*(1 for _ in lead), *CHUNK)
     group = zarr.create_group(store=str(folder), zarr_format=3, overwrite=True)
-    group.attrs.update(_attributes(array, grid, attributes))
+    group.attrs.update(attributes_of(array, grid, attributes))
     level = group.create_array(
         name=LEVEL,
         shape=array.shape,
@@ -229,7 +241,23 @@ def _read(url: str | Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
             local = Path(temporary) / "volume.zarr"
             _download(target, local)
             return _read_local(local, target)
+    if (Path(target) / RECEIPT).is_file():
+        return _read_copy(Path(target))
     return _read_local(Path(target), target)
+
+
+def _read_copy(folder: Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+    manifest = require_whole(folder)
+    with pinned(folder, manifest) as copy:
+        try:
+            return _read_local(copy, str(copy))
+        except MachineFault as fault:
+            damaged = fault
+    if damaged.code != "store-damaged" or not discard(copy):
+        raise damaged
+    # Spoilt on this disk: what came from the object store had been verified.
+    with pinned(folder, manifest) as copy:
+        return _read_local(copy, str(copy))
 
 
 def _download(target: str, local: Path) -> None:
@@ -258,43 +286,4 @@ def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, 
     group = zarr.open_group(str(folder), mode="r")
     attributes = dict(dict(group.attrs)["synthct"])  # type: ignore[arg-type]
     array = np.asarray(group[LEVEL][...])  # type: ignore[index]
-    return array, _grid_of(attributes), attributes
-
-
-def _attributes(array: NDArray[Any], grid: Grid, extra: dict[str, Any]) -> dict[str, Any]:
-    axes: list[dict[str, str]] = [
-        {"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"
-    ]
-    scale, shift = list(grid.spacing_mm), list(grid.origin_mm)
-    if array.ndim == 4:
-        axes.insert(0, {"name": "c", "type": "channel"})
-        scale, shift = [1.0, *scale], [0.0, *shift]
-    transformations = [
-        {"type": "scale", "scale": scale},
-        {"type": "translation", "translation": shift},
-    ]
-    dataset = {"path": LEVEL, "coordinateTransformations": transformations}
-    return {
-        "ome": {
-            "version": "0.5",
-            "multiscales": [{"name": "", "axes": axes, "datasets": [dataset]}],
-        },
-        "synthct": {
-            "shape": list(grid.shape),
-            "spacing_mm": list(grid.spacing_mm),
-            "origin_mm": list(grid.origin_mm),
-            "direction": [list(row) for row in grid.direction],
-            **extra,
-        },
-    }
-
-
-def _grid_of(attributes: dict[str, Any]) -> Grid:
-    a, b, c = attributes["shape"]
-    rows = [tuple(float(v) for v in row) for row in attributes["direction"]]
-    return Grid(
-        (int(a), int(b), int(c)),
-        tuple(attributes["spacing_mm"]),
-        tuple(attributes["origin_mm"]),
-        (rows[0], rows[1], rows[2]),  # type: ignore[arg-type]
-    )
+    return array, grid_of(attributes), attributes

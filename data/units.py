@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import fsspec
 from data.faults import UsageFault
 from data.files import content_hash, copy_tree, sync_tree, write_whole
 from data.outage import survive
+from data.roots import default_root
 
 VARIABLE = "SYNTHCT_UNITS"
 """URL of the store: a folder, ``file://`` or ``s3://``; unset: beside git's common directory."""
@@ -50,6 +50,9 @@ class UnitStore(Protocol):
 
     def remove(self, key: str) -> None:
         """Forget a unit."""
+
+    def texts(self, name: str) -> Iterator[str]:
+        """What every file so named says, of all units."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,12 @@ class LocalUnits:
             return time.time() - (self._folder(key) / _HASH).stat().st_mtime
         except FileNotFoundError:
             return 0.0
+
+    def texts(self, name: str) -> Iterator[str]:
+        """Files of that name in any folder of any unit."""
+        for file in self.root.glob(f"??/*/{_FILES}/**/{name}"):
+            with contextlib.suppress(FileNotFoundError):  # its unit was removed meanwhile
+                yield file.read_text()
 
     def remove(self, key: str) -> None:
         """Rename away, then delete, so that no half-deleted unit is ever found."""
@@ -194,6 +203,16 @@ class RemoteUnits:
         made = survive(lambda: system.modified(f"{path}/{_HASH}"), where=self._path(key))
         return time.time() - float(made.timestamp())
 
+    def texts(self, name: str) -> Iterator[str]:
+        """Files of that name in any folder of any unit."""
+        yield from survive(lambda: self._texts(name), where=self.url)
+
+    def _texts(self, name: str) -> list[str]:
+        system, path = fsspec.url_to_fs(self.url)
+        system.invalidate_cache()
+        found = [each for each in system.find(path) if each.rsplit("/", 1)[-1] == name]
+        return [system.cat_file(each).decode() for each in found]
+
     def remove(self, key: str) -> None:
         """Hash first, so that no half-deleted unit is ever found."""
         survive(lambda: self._remove(key), where=self._path(key))
@@ -217,15 +236,3 @@ def open_units(url: str | None = None) -> UnitStore:
     root = Path(url.removeprefix("file://")).absolute()
     root.mkdir(parents=True, exist_ok=True)
     return LocalUnits(root)
-
-
-def default_root() -> Path:
-    """``.synthct`` beside git's common directory (so worktrees share it), else here."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    base = Path(found.stdout.strip()).parent if found.returncode == 0 else Path.cwd()
-    return base / ".synthct"

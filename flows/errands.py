@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,8 @@ class Errand:
         Workspace; None: the demo, or ``presets/study.yaml``.
     options
         Long options of the command by name, e.g. ``{"inbox": "incoming", "uncertainty": True}``:
-        True is the bare option, False its ``--no-`` form, None leaves it out.
+        True is the bare option, False its ``--no-`` form where it has one, else nothing; None
+        leaves it out.
     """
 
     what: str = RUN
@@ -78,7 +80,9 @@ class Errand:
             words += ["--grid", f"presets/{self.preset}.yaml"]
         if self.what == WATCH:
             words += ["--once"]
-        return words + [word for name, value in self.options.items() for word in _as(name, value)]
+        return words + [
+            word for name, value in self.options.items() for word in _as(self.what, name, value)
+        ]
 
 
 def workspace_of(what: str, preset: str | None, options: Mapping[str, Any]) -> str:
@@ -93,10 +97,23 @@ def kept_files() -> list[str]:
     return [f"{stage}/{file}" for stage, files in _KEPT.items() for file in files]
 
 
-def _as(name: str, value: Any) -> list[str]:
+def _as(what: str, name: str, value: Any) -> list[str]:
     option = name.replace("_", "-")
     if value is None:
         return []
-    if isinstance(value, bool):
-        return [f"--{option}" if value else f"--no-{option}"]
+    if value is True:
+        return [f"--{option}"]
+    if value is False:
+        return [f"--no-{option}"] if f"--no-{option}" in _refusals(what) else []
     return [f"--{option}", str(value)]
+
+
+@functools.cache
+def _refusals(what: str) -> frozenset[str]:
+    """The ``--no-`` options that a command knows; a flag without one is off by itself."""
+    import typer
+
+    from flows.cli import commands
+
+    command = typer.main.get_command(commands).commands[what]  # type: ignore[attr-defined]
+    return frozenset(word for option in command.params for word in option.secondary_opts)

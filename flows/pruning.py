@@ -55,16 +55,22 @@ def prune(units: UnitStore, keys: Iterable[str]) -> int:
 
 def named_units(root: Path) -> set[str]:
     """Keys in the manifest of every out that a lock names or that lies in a worktree."""
+    return {key for text in named_texts(root, UNIT_KEYS) for key in _keys(text)}
+
+
+def named_texts(root: Path, name: str) -> Iterator[str]:
+    """Every file so named in an out that the lock of any ref names or that lies in a worktree."""
     trees = worktrees(root)
     cache = _cache(root)
-    named: set[str] = set()
     for md5 in sorted({md5 for text in _locks(root, trees) for md5 in directories(text)}):
-        named |= _named_by(cache, md5)
+        entries = json.loads(_object(cache, md5).read_text())
+        for each in entries:
+            if Path(each["relpath"]).name == name:
+                yield _object(cache, each["md5"]).read_text()
     for tree in trees:
-        for place in (tree / "data" / "artefacts", *tree.glob("workspaces/*/artefacts")):
-            for file in place.rglob(UNIT_KEYS):
-                named |= _keys(file.read_text())
-    return named
+        for folder in ("data/artefacts", "data/raw", "workspaces"):
+            for file in (tree / folder).rglob(name):
+                yield file.read_text()
 
 
 def directories(lock: str) -> set[str]:
@@ -76,16 +82,6 @@ def directories(lock: str) -> set[str]:
         for out in stage.get("outs") or []
         if str(out.get("md5", "")).endswith(".dir")
     }
-
-
-def _named_by(cache: Path, md5: str) -> set[str]:
-    listing = _object(cache, md5)
-    entries = json.loads(listing.read_text())
-    manifests = [each for each in entries if Path(each["relpath"]).name == UNIT_KEYS]
-    named: set[str] = set()
-    for each in manifests:
-        named |= _keys(_object(cache, each["md5"]).read_text())
-    return named
 
 
 def _object(cache: Path, md5: str) -> Path:

@@ -36,7 +36,7 @@ def scheduled(
     what: str = RUN,
     preset: str | None = None,
     until: str | None = None,
-    cluster: str = "local",
+    cluster: str | None = None,
     workers: int | None = None,
     ref: str = "HEAD",
     overrides: dict[str, Any] | None = None,
@@ -53,7 +53,7 @@ def scheduled(
     until
         Of a run: stop after this stage.
     cluster, workers
-        As for `synthct run`.
+        As for `synthct run`; cluster None: `$SYNTHCT_CLUSTER` of what serves, else `local`.
     ref
         Commit or branch whose code and params run (a watcher runs the code that serves).
     overrides

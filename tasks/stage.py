@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -18,7 +19,10 @@ from typing import Any
 from data.faults import DataFault, Fault, MachineFault, TooManyExcluded
 from data.files import canonical_json, content_hash, whole_folder, write_whole
 from data.layout import Layout
-from data.units import UnitStore, default_root
+from data.moving import move_arrays
+from data.receipts import VARIABLE, arrays_url
+from data.roots import default_root
+from data.units import UnitStore
 from tasks.code import code_hash
 from tasks.events import emit
 from tasks.fanout import Fanout
@@ -104,17 +108,22 @@ class Order:
     threads: int
     units: UnitStore
     gpu: bool = False
+    arrays: str = ""
+    """Prefix that takes the voxels of its arrays; "": they stay in the unit."""
 
 
 @contextlib.contextmanager
 def build_out(context: StageContext, stage: str) -> Iterator[Path]:
     """Build the stage's out beside its place; it appears whole when the block succeeds."""
     emit("stage_started", stage=stage)
+    arrays = arrays_url()
     with whole_folder(context.artefact(stage)) as out:
         yield out
         for name, empty in ((EXCLUDED, []), (UNIT_KEYS, {})):
             if not (out / name).exists():
                 write_whole(out / name, canonical_json(empty))
+        if arrays:
+            move_arrays(out, arrays)
     emit("stage_done", stage=stage)
 
 
@@ -231,6 +240,7 @@ def _order(context: StageContext, stage: str, unit: Unit, key: str) -> Order:
         threads=context.threads_per_unit,
         units=context.units,
         gpu=unit.gpu,
+        arrays=arrays_url(),
     )
 
 
@@ -241,6 +251,8 @@ def execute(order: Order) -> dict[str, Any]:
         return {"seconds": 0.0, "reused": True, "excluded": False}
     module, name = order.function.split(":")
     function = getattr(importlib.import_module(module), name)
+    if order.arrays:
+        os.environ[VARIABLE] = order.arrays  # a worker elsewhere reads from where we read
     scratch = default_root() / "scratch" / order.key
     extra: dict[str, Any] = {}
     if "scratch" in inspect.signature(function).parameters:
@@ -260,6 +272,8 @@ def execute(order: Order) -> dict[str, Any]:
                 shutil.rmtree(out)
                 out.mkdir()
                 write_whole(out / _FAULT, canonical_json(fault.as_json()))
+        if order.arrays:
+            move_arrays(out, order.arrays)
         order.units.publish(order.key, out)
     if not excluded:  # what an excluded unit left behind (a checkpoint) helps to find out why
         shutil.rmtree(scratch, ignore_errors=True)

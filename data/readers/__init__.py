@@ -7,6 +7,8 @@ NIfTI, MetaImage, NRRD, OME-Zarr 0.4 and 0.5. A hostile or damaged file raises a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from data.readers import inside
@@ -15,6 +17,7 @@ from data.readers.facts import ScanFacts, grid_from_json
 from data.readers.formats import format_of
 from data.readers.process import call
 from data.readers.rasterise import mask_of
+from data.receipts import RECEIPT
 from data.volume import Displacement, Grid, Modality, Volume
 
 __all__ = [
@@ -56,15 +59,16 @@ def read_scan_and_facts(
     require_finite: bool = True,
 ) -> tuple[Volume, ScanFacts]:
     """:func:`read_scan` and :func:`describe` in one pass over the files."""
-    answer = call(
-        inside.scan,
-        reads=[path],
-        preload=_libraries(path),
-        path=str(path),
-        modality=str(modality) if modality else None,
-        series=series,
-        require_finite=require_finite,
-    )
+    with _with_voxels(path) as source:
+        answer = call(
+            inside.scan,
+            reads=[source],
+            preload=_libraries(source),
+            path=str(source),
+            modality=str(modality) if modality else None,
+            series=series,
+            require_finite=require_finite,
+        )
     facts = ScanFacts.from_json(answer["facts"])
     return Volume(answer["array"], facts.grid, Modality(answer["modality"])), facts
 
@@ -101,6 +105,22 @@ def read_displacement_image(path: Path) -> Displacement:
     """Read a displacement that :func:`data.writers.write_displacement_image` wrote (``.mha``)."""
     answer = call(inside.displacement, reads=[path], path=str(path))
     return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
+
+
+@contextlib.contextmanager
+def _with_voxels(path: Path) -> Iterator[Path]:
+    """The path; of an array of ours whose voxels lie elsewhere, its local copy.
+
+    The process that reads has no way to another machine.
+    """
+    if not (path / RECEIPT).is_file():
+        yield path
+        return
+    from data.copies import pinned
+    from data.store import require_whole
+
+    with pinned(path, require_whole(path)) as copy:
+        yield copy
 
 
 def _libraries(path: Path) -> tuple[str, ...]:

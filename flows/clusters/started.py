@@ -22,8 +22,10 @@ ONE_AT_A_TIME = {
     "distributed.scheduler.allowed-failures": 2,
     "distributed.worker.daemon": False,
 }
-"""No unit waits on a worker behind another (it would die with it, and be blamed), and a unit whose
-third worker died is set aside (see ``tasks/dispatch.py``). Workers may start processes."""
+"""Units wait at the scheduler, not on a worker behind another, once there are more than two a
+thread; of fewer, Dask hands out all at once, and one that waits is lost (and blamed) with its
+worker though it never began. A unit whose third worker died is set aside and then tried alone,
+which clears it (see ``tasks/dispatch.py``). Workers may start processes."""
 
 
 @dataclass(frozen=True)

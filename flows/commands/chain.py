@@ -37,6 +37,7 @@ def run(
         str,
         typer.Option(
             metavar="KIND",
+            envvar="SYNTHCT_CLUSTER",
             help="Where the cases run: `here` (in the stage's own process), `local` (workers on "
             "this machine), `gpu` (one a GPU and the cores left over), `slurm` or `kubernetes` "
             "(jobs, pods: infra/KIND/cluster.yaml), or tcp://HOST:PORT, tls://HOST:PORT of a Dask "

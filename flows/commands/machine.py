@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @examples(
     "synthct doctor",
     "synthct doctor --json",
-    "synthct doctor --prune-units      remove finished units that no lock names",
+    "synthct doctor --prune-units      remove finished units (and voxels) no lock names",
 )
 def doctor(
     as_json: Json = False,
@@ -26,7 +26,8 @@ def doctor(
         bool,
         typer.Option(
             "--prune-units",
-            help="Remove finished units that no lock of any branch, tag or worktree names.",
+            help="Remove finished units, and voxels at $SYNTHCT_ARRAYS, that no lock of any "
+            "branch, tag or worktree names.",
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
@@ -63,7 +64,28 @@ def _prune(yes: bool) -> int:
     )
     if found.keys and (yes or typer.confirm("Remove them?")):
         typer.echo(f"removed {prune(units, found.keys)}")
+    _prune_arrays(yes)
     return CLEAN
+
+
+def _prune_arrays(yes: bool) -> None:
+    """After the units: what those that stayed name stays."""
+    from data.receipts import arrays_url
+    from data.units import open_units
+    from flows.project import find_root
+    from flows.pruning_arrays import doomed_objects, prune_objects
+
+    if not (url := arrays_url()):
+        return
+    found = doomed_objects(find_root(), open_units(), url)
+    typer.echo(
+        f"{url}: voxels of {found.kept} shards stay, {len(found.names)} can go "
+        f"({found.size / 1e9:.2f} GB)"
+    )
+    if found.names and (
+        yes or typer.confirm("Remove them (no other repository uses this prefix)?")
+    ):
+        typer.echo(f"removed {prune_objects(url, found.names)}")
 
 
 def _examined() -> list[Finding]:

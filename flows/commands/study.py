@@ -41,7 +41,12 @@ def study(
         ),
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="KIND", help="Where the trials run, as in `synthct run`.")
+        str,
+        typer.Option(
+            metavar="KIND",
+            envvar="SYNTHCT_CLUSTER",
+            help="Where the trials run, as in `synthct run`.",
+        ),
     ] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers of --cluster local (default: one a core).")

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from data.faults import Fault
 from data.outage import survive
-from data.units import VARIABLE, default_root
+from data.receipts import VARIABLE as ARRAYS
+from data.roots import default_root
+from data.units import VARIABLE
 from flows.doctor.finding import Finding, fault, lacks, ok
 from flows.project import QUIET
 
@@ -99,22 +101,24 @@ def _s3_credentials() -> Finding:
 
 
 def _s3_access() -> Iterator[Finding]:
-    """Whether the unit store on S3 lets us in; asked only where there is one."""
-    url = os.environ.get(VARIABLE, "")
-    if not url.startswith("s3://"):
-        return
-    about = f"unit store {url}"
+    """Whether the stores on S3 let us in; asked only where there are some."""
+    for kind, variable in (("unit store", VARIABLE), ("array store", ARRAYS)):
+        url = os.environ.get(variable, "")
+        if url.startswith("s3://"):
+            yield _answers(f"{kind} {url}", url, variable)
+
+
+def _answers(about: str, url: str, variable: str) -> Finding:
     try:
         import fsspec
 
         system, path = fsspec.url_to_fs(url)
         survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
     except Fault as failed:
-        yield fault(about, failed.got, failed.remedy)
+        return fault(about, failed.got, failed.remedy)
     except FileNotFoundError:
-        yield fault(about, "no such bucket", "make the bucket, or correct SYNTHCT_UNITS")
-    else:
-        yield ok(about, "answers")
+        return fault(about, "no such bucket", f"make the bucket, or correct {variable}")
+    return ok(about, "answers")
 
 
 def _said(command: list[str], folder: Path | None = None) -> str:

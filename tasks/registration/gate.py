@@ -64,7 +64,8 @@ class GateParams(Section):
     best far pose as it is: below, no pose stands out and a case is suspect; below 0 it has failed
     [1]."""
     search_globally: bool = True
-    """Look for a start anywhere when a case has failed, and register once more from there."""
+    """Look for a start anywhere when a case has failed or another pose speaks against it, and
+    register once more from there."""
     register_back: bool = False
     """Also register the other way round, at the price of a second registration."""
     max_round_trip_mm: float = Field(10.0, gt=0)
@@ -106,7 +107,7 @@ def judge(
     doubts += _doubts(measured[kept], gate)
     failed = measured[kept].dice < gate.fail_dice
     if rivals is not None:
-        words, hopeless = _rivalry(rivals, gate)
+        words, hopeless = rivalry(rivals, gate)
         doubts += words
         failed = failed or hopeless
     if failed:
@@ -120,7 +121,7 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
     return Judgement(judgement.step, verdict, "; ".join(filter(None, (judgement.reason, doubt))))
 
 
-def _rivalry(rivals: Rivals, gate: GateParams) -> tuple[list[str], bool]:
+def rivalry(rivals: Rivals, gate: GateParams) -> tuple[list[str], bool]:
     """What other poses say against the rigid step, and whether that is fatal."""
     words = []
     over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1

@@ -1,27 +1,31 @@
 """A start from anywhere: poses by the hundred, compared coarsely, and the best of them climbed.
 
-Only for a pair on which the ordinary starts failed: it costs seconds and knows nothing of where a
-scanner puts its patients.
+Only for a pair on which the ordinary starts failed: it costs half a minute and knows nothing of
+where a scanner puts its patients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
 
+from tasks.randomness import derive_seed
 from tasks.registration.geometry import centre_of_mass_mm
-from tasks.registration.rivals import (
+from tasks.registration.landscape import (
     ARM_MM,
+    COARSE,
+    FINE,
+    MEDIUM,
     Affine,
     Landscape,
     Pose,
     climb,
     distance_of,
     landscape_of,
-    rotation,
 )
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.starts import shift_transform
@@ -41,18 +45,44 @@ CLIMBED = 20
 APART_MM = 25.0
 """Candidates nearer to a better one than this would end where that one ends [mm]."""
 
+KEPT = 4
+"""Of them, which go on at the finest sight."""
+
+HOPS, HOP_MM = 16, 8.0
+"""Random steps from the best, and their standard deviation in each parameter [mm]: peaks lie in
+rows along a ridge where a limb is turned about itself or slides along itself."""
+
 
 def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, float]:
     """The most informative rigid pose (fixed -> moving points) and its mutual information.
 
-    One seed gives the same bytes.
+    A lattice of poses and climbs from the best of it, coarsely; climbs from where those ended,
+    finer; then basin hopping from the best. One seed gives the same bytes.
+
+    References
+    ----------
+    Wales & Doye, J. Phys. Chem. A 101 (1997) 5111-5116.
     """
     standing = _centres_joined(pair)
     stands = Affine.of(standing)
-    land = replace(landscape_of(pair, stands, seed), fewest=FEWEST_SEEN)
-    ended = [climb(land, stands, pose) for pose in _candidates(land, stands)]
-    best, information = max(ended, key=lambda found: found[1])
-    return _transform(best, land, stands), information
+    coarse, medium, fine = (
+        replace(landscape_of(pair, stands, seed, sight), fewest=FEWEST_SEEN)
+        for sight in (COARSE, MEDIUM, FINE)
+    )
+    poses = [climb(coarse, stands, pose)[0] for pose in _candidates(coarse, stands)]
+    poses = [pose for pose, _ in _ranked(medium, stands, poses)[:KEPT]]
+    best, information = _ranked(fine, stands, poses)[0]
+    rng = np.random.default_rng(derive_seed(seed, "hops"))
+    for _ in range(HOPS):
+        pose, there = climb(fine, stands, best + HOP_MM * rng.normal(size=6))
+        if there > information:
+            best, information = pose, there
+    return fine.transform(best, stands), information
+
+
+def _ranked(land: Landscape, stands: Affine, poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+    """Where climbs from the poses end, the most informative first."""
+    return sorted((climb(land, stands, pose) for pose in poses), key=lambda end: -end[1])
 
 
 def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
@@ -76,13 +106,3 @@ def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
 def _centres_joined(pair: ScanPair) -> sitk.TranslationTransform:
     first, second = centre_of_mass_mm(pair.fixed_body), centre_of_mass_mm(pair.moving_body)
     return shift_transform((second[0] - first[0], second[1] - first[1], second[2] - first[2]))
-
-
-def _transform(pose: Pose, land: Landscape, stands: Affine) -> sitk.Euler3DTransform:
-    """X -> centre + R (x - centre) + shift + what joins the centres, in ITK's order."""
-    turn = rotation(pose[:3] / ARM_MM)
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter(land.centre[::-1].tolist())
-    transform.SetMatrix(turn[::-1, ::-1].ravel().tolist())
-    transform.SetTranslation((pose[3:] + stands.shift)[::-1].tolist())
-    return transform

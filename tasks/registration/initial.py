@@ -13,7 +13,7 @@ from data.faults import UsageFault
 from data.itk import from_itk, to_itk
 from data.volume import Volume
 from tasks.registration.geometry import in_fixed_frame
-from tasks.registration.rivals import Affine
+from tasks.registration.landscape import Affine
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.starts import Overview
 

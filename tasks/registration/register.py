@@ -13,7 +13,7 @@ from data.itk import resample
 from data.volume import Displacement, Grid, Volume
 from tasks.registration.align import Steps, Tell, align
 from tasks.registration.elastix import sample_region_mm
-from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge
+from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge, rivalry
 from tasks.registration.geometry import require_extent
 from tasks.registration.global_search import find_pose
 from tasks.registration.initial import after, placed
@@ -74,8 +74,9 @@ def register(
     """Align the pair on the working grid, measure every step and let the gate choose.
 
     ``initial`` is a rigid transform from fixed to moving points to begin with: "unregistered" then
-    means as it places the scan. A pair that fails is tried once more, from wherever a search of
-    all poses says (``searched_globally`` in the quality), and what stands is the better attempt.
+    means as it places the scan. A pair that fails, or against which another pose speaks, is tried
+    once more, from wherever a search of all poses says (``searched_globally`` in the quality), and
+    what stands is the better attempt.
     """
     require_plausible(pair)
     require_extent(grid)
@@ -83,18 +84,18 @@ def register(
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
     start = placed(pair, initial)
 
-    def attempt(begin: ScanPair) -> _Attempt:
+    def attempt(begin: ScanPair, came: StepMeasures | None = None) -> _Attempt:
         steps = align(begin, grid, preset, method, seed=seed, threads=threads, tell=tell)
         tell("gate")
-        return _judged(begin, steps, source, body, gate, seed)
+        return _judged(begin, steps, source, body, gate, seed, came)
 
     tried = attempt(start)
     searched = None
-    if tried.judgement.verdict == "fail" and gate.search_globally:
+    if gate.search_globally and tried.in_doubt(gate):
         pose, _ = find_pose(start, seed=seed)
-        again = attempt(placed(start, pose))
-        if again.judgement.verdict != "fail":
-            tried, searched = again.after(pose, tried), pose
+        again = attempt(placed(start, pose), tried.measured["identity"])
+        if again.is_better_than(tried):
+            tried, searched = again.after(pose), pose
     steps, measured, rivals = tried.steps, tried.measured, tried.rivals
     transforms, moved, judgement = tried.transforms, tried.moved, tried.judgement
     if searched is not None:
@@ -138,21 +139,46 @@ class _Attempt:
     rivals: Rivals | None
     judgement: Judgement
 
-    def after(self, pose: sitk.Transform, first: _Attempt) -> _Attempt:
-        """The same from the scans as they came: "identity" is then that of the first attempt."""
+    def in_doubt(self, gate: GateParams) -> bool:
+        """Whether it failed, or other poses speak against its rigid step."""
+        against = self.rivals is not None and bool(rivalry(self.rivals, gate)[0])
+        return self.judgement.verdict == "fail" or against
+
+    def is_better_than(self, other: _Attempt) -> bool:
+        """By the verdict where one has failed, else by the information of the rigid steps.
+
+        Both are read at the same points, which the seed draws.
+        """
+        if self.judgement.verdict == "fail" or other.judgement.verdict == "fail":
+            return self.judgement.verdict != "fail"
+        if self.rivals is None or other.rivals is None:
+            return False
+        return self.rivals.standing > other.rivals.standing
+
+    def after(self, pose: sitk.Transform) -> _Attempt:
+        """The same from the scans as they came."""
         return replace(
             self,
             transforms={
                 name: found if name == "identity" else after(pose, found)
                 for name, found in self.transforms.items()
             },
-            measured={**self.measured, "identity": first.measured["identity"]},
         )
 
 
 def _judged(
-    pair: ScanPair, steps: Steps, source: Volume, body: Volume, gate: GateParams, seed: int
+    pair: ScanPair,
+    steps: Steps,
+    source: Volume,
+    body: Volume,
+    gate: GateParams,
+    seed: int,
+    came: StepMeasures | None,
 ) -> _Attempt:
+    """The gate's word; "identity" is ``came`` where the pair begins elsewhere than it came.
+
+    Else a step would be held against the pose that a search of all poses has found for it.
+    """
     transforms = _transforms(steps)
     moved = {name: move(pair, source.grid, found) for name, found in transforms.items()}
     rigid = moved["rigid"].displacement if "rigid" in moved else None
@@ -160,6 +186,8 @@ def _judged(
         name: measure(source, body, result, rigid if name == "deformable" else None)
         for name, result in moved.items()
     }
+    if came is not None:
+        measured["identity"] = came
     rivals = _rivals(pair, steps, gate, seed)
     judgement = judge(measured, steps.failures, gate, rivals)
     return _Attempt(steps, transforms, moved, measured, rivals, judgement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -76,17 +77,24 @@ def _sha256(path: Path) -> str:
     return dict(tree_hashes(path.parent))[path.name]
 
 
-def clone(target: Path, params: str) -> Checkout:
-    """Copy what git knows or would add, commit it there, and give it tiny params."""
+def known_files() -> list[str]:
+    """What git knows of this checkout or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        source = ROOT / name
-        if source.is_file() and name != "dvc.lock":
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
+    return [
+        name
+        for name in filter(None, listed.stdout.split("\0"))
+        if (ROOT / name).is_file() and name != "dvc.lock"
+    ]
+
+
+def clone(target: Path, params: str) -> Checkout:
+    """Copy what git knows or would add, commit it there, and give it tiny params."""
+    for name in known_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
     checkout = Checkout(target, target.parent / f"{target.name}-units")
     (target / "params.yaml").write_text(params)
     for command in (
@@ -112,10 +120,27 @@ def make_clone(tmp_path, tiny_params):
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory, tiny_params) -> Checkout:
-    """A clone in which plain `dvc repro` has run the whole tiny chain; tests only read it."""
-    checkout = clone(tmp_path_factory.mktemp("chain") / "repro", tiny_params)
-    checkout.run("dvc", "repro")
-    return checkout
+    """A clone in which plain `dvc repro` has run the whole tiny chain; tests only read it.
+
+    With ``$SYNTHCT_KEPT_CHAIN`` it is kept in that folder, for later sessions over the very same
+    files, so that the long tests can be run piece by piece.
+    """
+    kept = os.environ.get("SYNTHCT_KEPT_CHAIN")
+    home = Path(kept) / _fingerprint() if kept else tmp_path_factory.mktemp("chain")
+    done = home / "done"
+    if not done.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        clone(home / "repro", tiny_params).run("dvc", "repro")
+        done.touch()
+    return Checkout(home / "repro", home / "repro-units")
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    for name in known_files():
+        if not name.startswith(("docs/", "tests/")) or name.startswith("tests/chain/tiny"):
+            digest.update(f"{name}\0".encode() + (ROOT / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from data.faults import UsageFault
+from flows.cli import commands
 from flows.errands import Errand
 from flows.serve.notify import Notifier
 from flows.serve.runs import Run
@@ -22,6 +24,31 @@ def test_an_option_of_a_watcher_is_lost_or_misspelt():
         "watch", "--once", "--model", "r", "--inbox", "s3://b/in", "--out", "o",
         "--keep-names", "--no-tta", "--max-ram", "4.0",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["run", "study"])
+def test_a_served_site_cannot_say_where_its_runs_work(what):
+    assert Errand(what, options={"cluster": None, "workers": None}).arguments() == [what]
+    command = typer.main.get_command(commands).commands[what]
+    (cluster,) = [each for each in command.params if each.name == "cluster"]
+    assert cluster.envvar == "SYNTHCT_CLUSTER"
+    assert cluster.default == "local"
+
+
+@pytest.mark.parametrize("what", ["run", "study", "watch"])
+@pytest.mark.parametrize("value", [True, False])
+def test_a_switch_that_was_set_becomes_an_option_that_the_command_refuses(what, value):
+    command = typer.main.get_command(commands).commands[what]
+    flags = [each for each in command.params if getattr(each, "is_flag", False)]
+    assert flags
+    known = {word for each in flags for word in (*each.opts, *each.secondary_opts)}
+    needed = {"model": "r", "inbox": "i", "out": "o"} if what == "watch" else {}
+    for each in flags:
+        words = Errand(what, options={**needed, each.opts[0].strip("-"): value}).arguments()[1:]
+        given = [word for word in words if word not in ("--model", "--inbox", "--out", *"rio")]
+        assert set(given) <= known | {"--once"}, each.name
+        if not value:
+            assert given.count(each.opts[0]) == (each.opts[0] == "--once")
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,19 @@ import os
 import subprocess
 import time
 
+import numpy as np
 import pytest
 import yaml
 
 from data.faults import UsageFault
-from data.units import LocalUnits
+from data.moving import move_arrays
+from data.objects import Objects
+from data.receipts import RECEIPT
+from data.store import write_volume
+from data.units import LocalUnits, RemoteUnits
+from data.volume import Grid, Modality, Volume
 from flows.pruning import doomed, named_units, prune
+from flows.pruning_arrays import doomed_objects, prune_objects
 
 DAY_S = 86_400.0
 
@@ -115,3 +122,52 @@ def test_what_a_lock_names_is_guessed_when_its_manifest_is_not_here(repository):
     with pytest.raises(UsageFault, match="nothing was removed"):
         doomed(repository.root, repository.units)
     assert list(repository.units.keys()) == [key]
+
+
+def receipt(folder, url, value):
+    """A stored array of one value, its voxels moved to ``url``; the text of its receipt."""
+    grid = Grid((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    array = np.full(grid.shape, value, np.int16)
+    write_volume(folder / "ct.zarr", Volume(array, grid, Modality.CT))
+    move_arrays(folder, url)
+    return (folder / "ct.zarr" / RECEIPT).read_text()
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"])
+def test_voxels_that_a_unit_a_branch_or_a_worktree_names_are_removed(
+    repository, tmp_path, store, request
+):
+    url = str(tmp_path / "objects")
+    if store == "s3":
+        url = f"{request.getfixturevalue('s3')}/{tmp_path.name}/arrays"
+        repository.units = RemoteUnits(f"{request.getfixturevalue('s3')}/{tmp_path.name}/units")
+    receipt(tmp_path / "unit", url, 1)
+    repository.units.publish("a" * 64, tmp_path / "unit")
+    branch = repository.cached(receipt(tmp_path / "branch", url, 2))
+    listing = repository.cached(
+        json.dumps([{"md5": branch, "relpath": f"x/ct.zarr/{RECEIPT}"}]), ".dir"
+    )
+    outs = [{"path": "out", "hash": "md5", "md5": listing}]
+    repository.commit(yaml.safe_dump({"schema": "2.0", "stages": {"a": {"outs": outs}}}))
+    repository.git("checkout", "-qb", "elsewhere")
+    repository.commit(repository.lock())
+    receipt(repository.root / "data/artefacts/registration/x", url, 3)
+    receipt(tmp_path / "nowhere", url, 4)
+    assert doomed_objects(repository.root, repository.units, url).names == (), "all are young"
+    found = doomed_objects(repository.root, repository.units, url, least_age_s=-5.0)
+    assert (len(found.names), found.kept) == (1, 3)
+    assert found.size > 0
+    assert prune_objects(url, found.names) == 0, "written again since: young"
+    assert prune_objects(url, found.names, least_age_s=-5.0) == 1
+    gone = json.loads((tmp_path / "nowhere/ct.zarr" / RECEIPT).read_text())["objects"]
+    assert {each["object"] for each in gone.values()} == set(found.names)
+    assert len(Objects(url).names()) == 3
+
+
+def test_voxels_are_removed_though_a_lock_cannot_be_read(repository, tmp_path):
+    receipt(tmp_path / "unit", str(tmp_path / "objects"), 1)
+    repository.commit(repository.lock(repository.unit("a")))
+    for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
+        file.unlink()
+    with pytest.raises(UsageFault, match="nothing was removed"):
+        doomed_objects(repository.root, repository.units, str(tmp_path / "objects"), -5.0)

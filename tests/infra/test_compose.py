@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import skip_or_fail
 
@@ -47,6 +48,14 @@ def test_the_checkout_is_forgotten_without_a_word():
     done = config()
     assert done.returncode != 0
     assert "the checkout on the host" in done.stderr
+
+
+def test_the_workers_of_the_site_idle_while_runs_take_the_one_that_serves(rendered):
+    address = rendered["services"]["worker"]["environment"]["SYNTHCT_CLUSTER"]
+    assert address == "tls://scheduler:8786"
+    assert address in " ".join(rendered["services"]["dask-worker"]["command"])
+    shipped = yaml.safe_load((INFRA.parent / "prefect.yaml").read_text())["deployments"]
+    assert [each["parameters"].get("cluster") for each in shipped] == [None] * 3
 
 
 def test_a_service_is_writable_rooted_or_privileged(rendered):

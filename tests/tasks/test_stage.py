@@ -7,11 +7,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.faults import DataFault, MachineFault, TooManyExcluded
 from data.layout import Layout
+from data.store import read_volume, write_volume
 from data.units import LocalUnits
+from data.volume import Grid, Modality, Volume
 from tasks.fanout import here
 from tasks.stage import StageContext, Unit, build_out, run_units
 
@@ -139,3 +142,58 @@ def test_outs_are_copies_so_that_writing_one_cannot_harm_the_store(context, tmp_
     shutil.rmtree(out)
     out = build(context, units_of(tmp_path, a="1"))
     assert (out / "a" / "result.txt").read_text() == "2"
+
+
+def filled(*, out: Path, number: Path) -> None:
+    grid = Grid((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    array = np.full(grid.shape, int(number.read_text()), np.int16)
+    write_volume(out / "ct.zarr", Volume(array, grid, Modality.CT))
+
+
+def summed(*, out: Path, folder: Path) -> None:
+    (out / "sum.txt").write_text(str(int(read_volume(folder / "ct.zarr").array.sum())))
+
+
+def test_moved_voxels_change_a_key_or_a_content_or_are_not_found_by_the_next_stage(
+    context, tmp_path, monkeypatch
+):
+    def chain():
+        (tmp_path / "seven").write_text("7")
+        with build_out(context, "first") as out:
+            run_units(context, "first", out, [Unit("x", filled, {"number": tmp_path / "seven"})])
+        first = context.artefact("first")
+        with build_out(context, "second") as out:
+            run_units(context, "second", out, [Unit("x", summed, {"folder": first / "x"})])
+        second = context.artefact("second")
+        assert (second / "x" / "sum.txt").read_text() == str(7 * 24)
+        return [json.loads((out / "units.json").read_text()) for out in (first, second)]
+
+    here_kept = chain()
+    for key in list(context.units.keys()):
+        context.units.remove(key)
+    for stage in ("first", "second"):  # what lies there would be adopted
+        shutil.rmtree(context.artefact(stage))
+    monkeypatch.setenv("SYNTHCT_ARRAYS", str(tmp_path / "objects"))
+    monkeypatch.setenv("SYNTHCT_ARRAYS_COPIES", str(tmp_path / "copies"))
+    assert chain() == here_kept
+    assert (context.artefact("first") / "x/ct.zarr/receipt.json").is_file()
+    assert list(context.artefact("first").glob("x/ct.zarr/0/c")) == []
+    assert len([file for file in (tmp_path / "objects").rglob("*") if file.is_file()]) == 1
+    assert list(context.units.root.glob("*/*/files/ct.zarr/0/c")) == [], "nor in the unit store"
+
+
+def test_a_unit_from_before_the_prefix_was_set_keeps_its_voxels_in_the_out(
+    context, tmp_path, monkeypatch
+):
+    (tmp_path / "seven").write_text("7")
+    units = [Unit("x", filled, {"number": tmp_path / "seven"})]
+    with build_out(context, "first") as out:
+        run_units(context, "first", out, units)
+    monkeypatch.setenv("SYNTHCT_ARRAYS", str(tmp_path / "objects"))
+    monkeypatch.setenv("SYNTHCT_ARRAYS_COPIES", str(tmp_path / "copies"))
+    with build_out(context, "first") as out:
+        run_units(context, "first", out, units)
+    array = context.artefact("first") / "x/ct.zarr"
+    assert (array / "receipt.json").is_file()
+    assert not (array / "0" / "c").exists()
+    assert read_volume(array).array[1, 2, 3] == 7

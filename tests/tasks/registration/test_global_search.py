@@ -10,9 +10,9 @@ from data.itk import from_itk, to_itk
 from tasks.registration.gate import GateParams
 from tasks.registration.geometry import in_fixed_frame, working_grid
 from tasks.registration.global_search import find_pose
+from tasks.registration.landscape import Affine
 from tasks.registration.methods import METHODS
 from tasks.registration.register import register
-from tasks.registration.rivals import Affine
 from tasks.registration.scan_pair import ScanPair
 
 SHIFT_MM = (60.0, -70.0, 40.0)

@@ -8,8 +8,9 @@ import SimpleITK as sitk
 
 from tasks.registration.gate import GateParams, judge
 from tasks.registration.jacobian import DeformationQuality
+from tasks.registration.landscape import Affine
 from tasks.registration.measures import StepMeasures
-from tasks.registration.rivals import Affine, find_rivals
+from tasks.registration.rivals import find_rivals
 from tasks.registration.scan_pair import ScanPair
 
 GATE = GateParams()
