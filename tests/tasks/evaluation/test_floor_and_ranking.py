@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 
 from data.faults import UsageFault
 from data.files import canonical_json, write_whole
@@ -39,8 +39,14 @@ def test_the_floor_is_the_distance_of_the_references_inside_the_mask():
     assert mean_floor([]) is None
 
 
+def turned(image, order, outside):
+    """By five degrees: no shift alone, the registration's starts, brings it back."""
+    moved = np.roll(image, 1, axis=2)
+    return rotate(moved, 5.0, axes=(1, 2), reshape=False, order=order, cval=outside)
+
+
 def take_in(context):
-    """One textured patient as ingestion leaves it: an MR, and a CT a few mm beside it."""
+    """One textured patient as ingestion leaves it: an MR, and a CT turned and beside it."""
     rng = np.random.default_rng(0)
     shape, grid = (20, 36, 36), Grid((20, 36, 36), (6.0, 5.0, 5.0))
     texture = gaussian_filter(rng.normal(size=shape), 1.6)
@@ -52,8 +58,8 @@ def take_in(context):
     for name, array, kind in (
         ("mr", mr.astype(np.float32), Modality.MR),
         ("mr_body", body.astype(np.uint8), Modality.MASK),
-        ("ct", np.roll(ct, 1, axis=2).astype(np.int16), Modality.CT),
-        ("ct_body", np.roll(body, 1, axis=2).astype(np.uint8), Modality.MASK),
+        ("ct", turned(ct, 1, -1000).astype(np.int16), Modality.CT),
+        ("ct_body", turned(body.astype(np.uint8), 0, 0), Modality.MASK),
     ):
         write_volume(folder / f"{name}.zarr", Volume(array, grid, kind))
     facts = {"patient": "XX-01", "region": "other", "synthetic": False}
@@ -70,7 +76,7 @@ def registered(tmp_path, monkeypatch):
         usual,
         name="short",
         bspline=dataclasses.replace(usual.bspline, iterations=(8, 8, 8), samples=800),
-        rigid=dataclasses.replace(usual.rigid, iterations=(20,) * len(usual.rigid.iterations)),
+        rigid=dataclasses.replace(usual.rigid, iterations=(150,) * len(usual.rigid.iterations)),
     )
     monkeypatch.setitem(presets.PRESETS, "short", short)
     section = "{presets: {mr_other: short}, grid_spacing_mm: [6.0, 5.0, 5.0]}"
@@ -89,7 +95,7 @@ def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, 
     entries = (FloorEntry(name="same"), FloorEntry(name="again", seed=5))
     told = measure_floor(registered, tmp_path / "out", ["XX-01_mr"], entries)["XX-01_mr"]
     assert told["pairs"]["chain | same"]["mae_hu"] == 0
-    assert told["pairs"]["chain | again"]["mae_hu"] > 1
+    assert told["pairs"]["chain | again"]["mae_hu"] > 0.1
     assert told["worst_mae_hu"] == told["pairs"]["chain | again"]["mae_hu"]
     row = {"case": "XX-01_mr", "patient": "XX-01", "task": "mr", "region": "other", "fold": 0}
     assert floor_rows([row], {"XX-01_mr": told})[0]["value"] == told["floor_mae_hu"]
