@@ -316,7 +316,8 @@ def _table(made: Made, source: str, methods: Sequence[str]) -> str:
     ):
         cells = [_mean(value[key] for value in _of(made, source, region)) for region in REGIONS]
         lines.append(f"| *{name}* | " + " | ".join(f"{cell} |" for cell in cells) + " |")
-    for label in methods:
+    measured = {label for value in made.values() for label in value["methods"]}
+    for label in (name for name in methods if name in measured):
         cells = []
         for region in REGIONS:
             rows = [v["methods"][label] for v in _of(made, source, region) if label in v["methods"]]
@@ -387,7 +388,8 @@ def _witnesses(made: Made) -> str:
         ("register back (elastix_mi)", "back_mm"),
         ("invert the field (elastix_mi)", "inversion_mm"),
     ):
-        lines.append(_correlation(name, [(row[key], row["error_mm"]) for row in own]))
+        if own:  # made on demand: ``--back``
+            lines.append(_correlation(name, [(row[key], row["error_mm"]) for row in own]))
     return "\n".join(lines)
 
 
