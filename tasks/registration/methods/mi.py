@@ -15,8 +15,8 @@ from tasks.registration.methods import METHODS
 class MutualInformation(EngineMethod):
     """Mutual information of the intensities: any two modalities.
 
-    The CT keeps its bone: a narrow window puts it into the bin of soft tissue, and on digital
-    heads the error grew by up to two thirds.
+    The CT keeps its bone: a window of soft tissue alone puts it into one bin with muscle, and the
+    error of one of two digital heads was half as large again.
     """
 
     compares: ClassVar[str] = "mi"
