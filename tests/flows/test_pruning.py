@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from data.faults import UsageFault
+from data.files import RECEIPT
 from data.moving import move_arrays
 from data.objects import Objects
-from data.receipts import RECEIPT
 from data.store import write_volume
 from data.units import LocalUnits, RemoteUnits
 from data.volume import Grid, Modality, Volume
