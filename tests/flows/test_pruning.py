@@ -133,7 +133,7 @@ def receipt(folder, url, value):
     return (folder / "ct.zarr" / RECEIPT).read_text()
 
 
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize("store", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_voxels_that_a_unit_a_branch_or_a_worktree_names_are_removed(
     repository, tmp_path, store, request
 ):
