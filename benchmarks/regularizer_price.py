@@ -24,7 +24,7 @@ from tasks.training.step import seams_of
 
 TWO_PASS = {
     "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
-    "gradient_norm", "early_learning", "jacobian_nuclear_norm",
+    "gradient_norm", "early_learning", "jacobian_nuclear_norm", "calibrated_flips",
 }  # fmt: skip
 """By construction: another forward pass, most of them another backward pass too."""
 

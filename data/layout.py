@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def study_folder(workspace: str) -> Path:
+    """The out of the study that ran in the workspace of that name."""
+    return Path("workspaces") / workspace / "artefacts" / "study"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths of one workspace: the demo in the repository's root, or ``workspaces/NAME``.

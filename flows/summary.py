@@ -51,6 +51,16 @@ def score_rows(project: Project) -> list[dict[str, Any]]:
     ]
 
 
+def floors_hu(project: Project) -> dict[str, float]:
+    """Mean registration floor of each task [HU], where the evaluation measured it."""
+    table = _out(project, "evaluation", "scores.csv")
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in read_table(table) if table is not None else ():
+        if row["metric"] == "floor_mae_hu":
+            found[row["task"]].append(float(row["value"]))
+    return {task: fmean(values) for task, values in sorted(found.items())}
+
+
 def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[str, str, int, str]:
     task, reference, method = entry[0]
     place = _METHODS.index(method) if method in _METHODS else len(_METHODS)
@@ -97,6 +107,11 @@ def show(console: Console, project: Project, built: Sequence[Built], seconds: fl
 
     if rows := score_rows(project):
         console.print(score_table(rows))
+    for task, moved_hu in floors_hu(project).items():
+        console.print(
+            f"{task}: between alignments the reference itself moves by {moved_hu:.1f} HU (MAE)",
+            highlight=False,
+        )
     for row in exclusions(project):
         rule = " ".join(f"{row.get('rule', '')}, got {row.get('got', '')}".split())
         console.print(f"excluded by {row['stage']}: {row.get('unit', '')}: {rule}", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from data.faults import UsageFault
-from data.layout import Layout
+from data.layout import Layout, study_folder
 from tasks.code import stage_code
 
 if TYPE_CHECKING:
@@ -129,7 +130,11 @@ def render(workspace: Path) -> str:
 
     params = load_params(workspace / "params.yaml")
     layout = layout_of(workspace, params)
-    stages = {stage.name: _entry(stage, layout) for stage in active_stages(params)}
+    studies = [study_folder(name) / "index.html" for name in params.report.studies]
+    stages = {
+        stage.name: _entry(stage, layout, studies if stage.name == "report" else ())
+        for stage in active_stages(params)
+    }
     metrics = [
         _from_here(stage.outs(layout) / file, workspace)
         for stage in active_stages(params)
@@ -140,14 +145,15 @@ def render(workspace: Path) -> str:
     return header + yaml.safe_dump(document, sort_keys=False, width=100)
 
 
-def _entry(stage: Stage, layout: Layout) -> dict[str, Any]:
+def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any]:
+    """``shown``: pages of other workspaces' studies that the stage reads."""
     command = f"python -m tasks {stage.name}"
     if not layout.is_root:
         command += f" --workspace {layout.workspace.as_posix()}"
     entry: dict[str, Any] = {"desc": stage.summary, "cmd": command}
     if not layout.is_root:
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
-    entry["deps"] = [path.as_posix() for path in stage.deps(layout)]
+    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout), *shown]]
     chain = [s.name for s in STAGES if s.name != "study"]
     sections = chain if stage.tells_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]

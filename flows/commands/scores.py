@@ -83,6 +83,25 @@ def evaluate(
             "clinic, for the dose surrogates.",
         ),
     ] = None,
+    other_reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="SCAN",
+            help="The reference under another alignment, may repeat: how far the reference itself "
+            "moves (floor) stands beside the MAE.",
+        ),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Write maps: error in HU, error of the water-equivalent path length by beam.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cuda: similarity on a GPU; default: numpy.")
+    ] = "",
     profile: Annotated[
         str | None, typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM.")
     ] = None,
@@ -117,6 +136,9 @@ def evaluate(
         target=target,
         prescription_gy=prescription_gy,
         curves=_curves(curves),
+        other_references=tuple(other_reference or ()),
+        maps=maps,
+        device=device,
         policy=missing.value,
     )
     with Console(stderr=True).status("evaluate"):
@@ -169,6 +191,9 @@ def _show(document: dict[str, Any]) -> None:
     for part in (document, *(document.get(name, {}) for name in ("structures", "source"))):
         for name, value in part.get("scores", {}).items():
             table.add_row(name, _number(value))
+            if name == "mae_hu" and "floor" in document:
+                floor = document["floor"]["floor_mae_hu"]
+                table.add_row("  the reference moves by", _number(floor))
     for name, value in _dose_rows(document.get("dose", {})):
         table.add_row(name, _number(value))
     console.print(table)

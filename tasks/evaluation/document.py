@@ -60,6 +60,15 @@ def json_schema() -> dict[str, Any]:
             "voxels": {"type": "integer", "minimum": 1, "description": "Voxels in the mask."},
             "scores": _SCORES,
             "checks": {"type": "array", "items": _check()},
+            "floor": _object(
+                "Where other alignments of the reference were given: how far it moves [HU].",
+                references={"type": "array", "items": _FILE},
+                floor_mae_hu={"type": ["number", "null"]},
+                worst_mae_hu={"type": ["number", "null"]},
+                pairs={"type": "object", "additionalProperties": _SCORES},
+            ),
+            "maps": {"type": "array", "items": {"type": "string"},
+                     "description": "Files written to the folder of maps."},
             "structures": _object(
                 "Where segmentations or a segmenter were given.",
                 found_by={

@@ -18,7 +18,9 @@ from tasks.evaluation.consistency import source_consistency
 from tasks.evaluation.document import SCHEMA
 from tasks.evaluation.dose.compare import CRITERIA, conformity, dvh_figures, gamma_pass_percent
 from tasks.evaluation.evidence import Evidence, examine
+from tasks.evaluation.floor import CHAIN, floor_of
 from tasks.evaluation.inputs import Target, require_hu
+from tasks.evaluation.maps import write_maps
 from tasks.evaluation.metrics import METRICS
 from tasks.evaluation.pair import Mask, Measured, masked_pair
 from tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
@@ -56,6 +58,12 @@ class Extras:
         Structure of the reference side and dose for Paddick's conformity.
     curves
         ``{"electron_density": nodes, "stopping_power": nodes}`` of the clinic.
+    other_references
+        The same reference under other alignments: how far it moves is the floor of every MAE.
+    maps
+        Folder for maps of the errors (``tasks/evaluation/maps.py``).
+    device
+        Where similarity is computed (``cuda``, ``cpu`` by torch); empty: by numpy.
     policy
         What the HD95 of a structure is that the prediction lacks.
     tolerance_mm
@@ -71,6 +79,9 @@ class Extras:
     target: str = ""
     prescription_gy: float = 0.0
     curves: dict[str, Any] | None = None
+    other_references: tuple[Path, ...] = ()
+    maps: Path | None = None
+    device: str = ""
     policy: Policy = "penalised"
     tolerance_mm: float = 2.0
 
@@ -150,16 +161,38 @@ def evaluate_files(
         "checks": [finding.as_json() for finding in findings],
         "warnings": [*measured.warnings, *_turned(truth)],
     }
+    _add_floor(document, given, target, inside, truth)
     _add_anatomy(document, given, target, inside, truth, sct)
     _add_source(document, given, target, inside, sct)
     _add_dose(document, given, target, inside)
+    if given.maps is not None:
+        document["maps"] = write_maps(given.maps, truth, sct, inside, **(given.curves or {}))
     if json_file is not None:
         write_whole(json_file, canonical_json(document))
     return document
 
 
 def _options(metric: str, given: Extras) -> dict[str, Any]:
+    if metric in ("ms_ssim", "ssim_2023"):
+        return {"device": given.device}
     return dict(given.curves or {}) if metric == "dose_surrogates" else {}
+
+
+def _add_floor(
+    document: dict[str, Any], given: Extras, target: Target, inside: Mask, truth: Volume
+) -> None:
+    """``floor``: how far the reference itself moves between its alignments [HU]."""
+    if not given.other_references:
+        return
+    images = {CHAIN: truth.array}
+    for number, path in enumerate(given.other_references, 1):
+        other = target.fits(read_scan(path, Modality.CT), path)
+        require_hu(other.array[inside], path)
+        images[str(number)] = other.array
+    document["floor"] = {
+        "references": [_identity(path) for path in given.other_references],
+        **floor_of(images, inside),
+    }
 
 
 def _add_anatomy(

@@ -23,6 +23,7 @@ from tasks.evaluation.structures import (
     by_threshold,
     compare_structures,
     errors_within,
+    volumes,
 )
 
 SCHEMA = "synthct-scores/1"
@@ -108,9 +109,11 @@ class Scorer:
         anatomy = by_labels(labels, self.inside, self.plan["structures"], names)
         self.segmentation = SEGMENTATION
         for method, hu in {**methods, CEILING: truth}.items():
+            found = by_threshold(hu, self.inside, self.plan["structures"])
+            self._take(method, "truth", volumes(anatomy, found, spacing_mm=self.spacing_mm))
             overlap = compare_structures(
                 anatomy,
-                by_threshold(hu, self.inside, self.plan["structures"]),
+                found,
                 spacing_mm=self.spacing_mm,
                 policy=self.plan["missing_structures"],
                 surfaces=self.plan["surface_distances"],
@@ -171,6 +174,7 @@ class Scorer:
         )  # fmt: skip
         self._take(method, reference, overlap)
         self._take(method, reference, completeness(known, found, **near))
+        self._take(method, reference, volumes(known, found, spacing_mm=self.spacing_mm))
 
     def as_json(self) -> dict[str, Any]:
         """The measured part of ``scores.json``."""

@@ -19,7 +19,7 @@ COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "
 RATIOS = {"mr": ("constant", "lookup"), "cbct": ("constant", "lookup", "linear", "raw")}
 """Baselines that the model's MAE is divided by."""
 
-DETAIL = ("mae_hu_", "me_hu_", "structure_")
+DETAIL = ("mae_hu_", "me_hu_", "structure_", "volume_")
 """Metrics by band and structure: in ``scores.csv``, too many for the summary."""
 
 Document = Mapping[str, Any]

@@ -24,5 +24,7 @@ class ReportParams(Section):
     """Longest side of an embedded picture [pixels]; larger slices are averaged down."""
     picture_quality: Annotated[int, Field(ge=1, le=100)] = 80
     """WebP quality of the embedded pictures; 80 keeps soft tissue within a few HU."""
+    studies: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ...] = ()
+    """Studies that are shown too, by their workspaces (``[bias, study]``): run them before."""
     error_window_hu: Annotated[float, Field(gt=0)] = 200.0
     """The error maps' colours reach from minus to plus this value [HU]."""

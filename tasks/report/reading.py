@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.layout import Layout
+from data.faults import UsageFault
+from data.layout import Layout, study_folder
 from data.tables import read_table
 from tasks.stage import EXCLUDED, UNIT_KEYS
 
 STAGES = ("ingestion", "registration", "training", "evaluation", "export")
 """The stages whose outs the report reads, in the order of the chain."""
+
+STUDY_SUMMARY = "summary.json"
 
 Row = Mapping[str, str]
 
@@ -31,6 +34,17 @@ class Score:
     reference: str
     metric: str
     value: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of one study; ``name`` is its workspace, empty for the chain's own."""
+
+    name: str
+    summary: Mapping[str, Any]
+    effects: Sequence[Row]
+    matrix: Sequence[Row]
+    bias: Sequence[Row]
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,8 @@ class Chain:
         All of ``evaluation/scores.csv``; ``summary.json``.
     trust
         ``evaluation/trust.json``.
-    study
-        ``matrix`` and ``bias``: the tables of a study's out, where there is one.
+    studies
+        The workspace's own study, where there is one, and those that the params name.
     cards, refusals
         ``export/TASK/card.json`` and ``refused.json`` by task.
     excluded
@@ -78,7 +92,7 @@ class Chain:
     scores: Sequence[Score] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     trust: Mapping[str, Any] = field(default_factory=dict)
-    study: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    studies: Sequence[Study] = ()
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     refusals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     excluded: Sequence[Mapping[str, str]] = ()
@@ -97,8 +111,11 @@ class Chain:
         return bool(self.patients) and all(p.get("synthetic") for p in self.patients.values())
 
 
-def read_chain(layout: Layout) -> Chain:
-    """Read the small files of every out; a stage that has not run is simply absent."""
+def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
+    """Read the small files of every out; a stage that has not run is simply absent.
+
+    A study that is asked for by name and has not run is a :class:`UsageFault`.
+    """
     folders = {name: layout.artefact(name) for name in STAGES if layout.artefact(name).is_dir()}
     here = {name: folders.get(name, Path("absent") / name) for name in STAGES}
     return Chain(
@@ -115,12 +132,34 @@ def read_chain(layout: Layout) -> Chain:
         scores=_scores(here["evaluation"] / "scores.csv"),
         summary=_json(here["evaluation"] / "summary.json"),
         trust=_json(here["evaluation"] / "trust.json"),
-        study={n: _table(layout.artefact("study") / f"{n}.csv") for n in ("matrix", "bias")},
+        studies=_studies(layout, studies),
         cards=_each(here["export"], "card.json"),
         refusals=_each(here["export"], "refused.json"),
         excluded=_excluded(folders),
         units={name: _json(folder / UNIT_KEYS) for name, folder in folders.items()},
     )
+
+
+def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
+    own = layout.artefact("study")
+    found = [_study("", own)] if (own / STUDY_SUMMARY).is_file() else []
+    for name in names:
+        folder = study_folder(name)
+        if not (folder / STUDY_SUMMARY).is_file():
+            raise UsageFault(
+                "a study that the report shows has run",
+                where=f"report.studies: {name}",
+                got=f"no {folder / STUDY_SUMMARY}",
+                remedy=f"synthct study --grid presets/{name}.yaml",
+                code="study-missing",
+            )
+        found.append(_study(name, folder))
+    return found
+
+
+def _study(name: str, folder: Path) -> Study:
+    tables = (_table(folder / f"{table}.csv") for table in ("effects", "matrix", "bias"))
+    return Study(name, _json(folder / STUDY_SUMMARY), *tables)
 
 
 def _json(path: Path) -> dict[str, Any]:

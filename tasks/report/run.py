@@ -23,6 +23,7 @@ from tasks.report.views.provenance import provenance
 from tasks.report.views.registration import least_trusted_first, registration
 from tasks.report.views.release import release
 from tasks.report.views.scores import case_errors
+from tasks.report.views.study import study
 from tasks.report.views.training import training
 from tasks.report.views.trust import trust
 from tasks.stage import StageContext, build_out
@@ -45,7 +46,7 @@ R = TypeVar("R")
 
 def run(context: StageContext, params: ReportParams) -> None:
     """The tables, pictures and hashes of all stages were gathered into one offline page."""
-    chain = read_chain(context.layout)
+    chain = read_chain(context.layout, params.studies)
     with build_out(context, STAGE) as out:
         overlays = _drawn(context, draw_overlays, _overlay_orders(chain, params))
         strips = _drawn(context, draw_strip, _strip_orders(chain, params))
@@ -57,7 +58,8 @@ def run(context: StageContext, params: ReportParams) -> None:
             training=training(chain),
             evaluation=evaluation(chain, strips),
             trust=trust(chain),
-            bias=bias(chain),
+            biases=[bias(each) for each in chain.studies if each.matrix],
+            studies=[study(each) for each in chain.studies if each.effects],
             exclusions=exclusions(chain),
             release=release(chain),
             provenance=provenance(chain, context.layout),

@@ -69,6 +69,18 @@ def test_person_is_told_scores_exclusions_times_and_where_the_report_is(scored):
         assert told in text
 
 
+def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_measured(scored):
+    console = Console(record=True, width=100, file=io.StringIO())
+    show(console, scored, [], 70.0)
+    assert "reference itself" not in console.export_text()
+    table = scored.root / "artefacts/evaluation/scores.csv"
+    moved = "A_mr,A,mr,thorax,0,registered,registered,floor_mae_hu,21\n"
+    table.write_text(SCORES + moved + moved.replace("A", "B").replace("21", "23"))
+    show(console, scored, [], 70.0)
+    told = console.export_text()
+    assert "mr: between alignments the reference itself moves by 22.0 HU (MAE)" in told
+
+
 def test_machine_is_told_the_same_as_plain_json(scored):
     document = json.loads(json.dumps(as_json(scored, [Built("report", "restored", 1.5)], 2.0)))
     assert document["stages"] == [{"name": "report", "how": "restored", "seconds": 1.5}]

@@ -88,6 +88,23 @@ def path_errors_mm(
     return np.asarray(error[np.asarray(mask.values) > 0.5])
 
 
+def path_error_map_mm(
+    reference: Floats, prediction: Floats, spacing_mm: tuple[float, float, float], gantry_deg: float
+) -> Floats:
+    """Error of the path length at every voxel [mm], (Z, Y, X) as the densities lie.
+
+    For beams along the array's axes (multiples of 90 degrees); others have no voxels of their own.
+    """
+    quarter, rest = divmod(gantry_deg % 360, 90)
+    if rest:
+        raise ValueError(f"gantry_deg is a multiple of 90 here, got {gantry_deg:g}")
+    known, guess = (seen_from(one, spacing_mm, gantry_deg) for one in (reference, prediction))
+    error = path_length_mm(guess) - path_length_mm(known)
+    if quarter in (1, 2):
+        error = error[:, ::-1]
+    return np.swapaxes(error, 1, 2) if quarter in (1, 3) else error
+
+
 def range_errors_mm(
     reference: BeamView, prediction: BeamView, mask: BeamView
 ) -> NDArray[np.float64]:

@@ -7,39 +7,47 @@ from dataclasses import dataclass
 
 from tasks.report.matrix_chart import matrix_chart
 from tasks.report.numbers import fixed
-from tasks.report.reading import Chain, Row
+from tasks.report.reading import Row, Study
+from tasks.report.views.study import metric_of
 
 
 @dataclass(frozen=True)
 class Bias:
-    """The figure and its sentences."""
+    """The figure, its sentences, and what the study's metric is called."""
 
+    study: str
+    metric: str
     chart: str
     sentences: Sequence[str]
 
 
-def bias(chain: Chain) -> Bias:
+def bias(study: Study) -> Bias:
     """From the study's ``matrix.csv`` and ``bias.csv``."""
-    rows = chain.study.get("matrix") or ()
+    rows = study.matrix
     cells = {(row["trained_on"], row["scored_on"]): float(row["mean"]) for row in rows}
     trained = list(dict.fromkeys(row["trained_on"] for row in rows))
     scored = list(dict.fromkeys(row["scored_on"] for row in rows))
+    name, unit = metric_of(study)
     chart = matrix_chart(
-        cells, trained, scored, row_label="trained on", column_label="MAE [HU] scored on",
-        alt="Mean absolute error by the alignment trained on and the alignment scored on",
+        cells, trained, scored, row_label="trained on",
+        column_label=f"{name}{f' [{unit}]' if unit else ''} scored on",
+        alt=f"{name} by the alignment trained on and the alignment scored on",
     )  # fmt: skip
-    return Bias(chart, [_told(row) for row in chain.study.get("bias") or ()])
+    less = name == "MAE"
+    told = [_told(row, unit, less_is_better=less) for row in study.bias]
+    return Bias(study.name, name, chart, told)
 
 
-def _told(row: Row) -> str:
+def _told(row: Row, unit: str, *, less_is_better: bool) -> str:
     difference = float(row["difference"])
     ends = (
         f" (95 % interval {fixed(float(row['low']), 1)} to {fixed(float(row['high']), 1)})"
         if row.get("low") and row.get("high")
         else ""
     )
-    kinder = "kinder" if difference < 0 else "harsher"
+    kinder = "kinder" if (difference < 0) == less_is_better else "harsher"
     return (
         f"Under {row['scored_on']}, the model trained on it differs from the one trained on "
-        f"{row['other']} by {fixed(difference, 1)} HU{ends}: the reference is {kinder} to its own."
+        f"{row['other']} by {fixed(difference, 1)} {unit}{ends}: the reference is {kinder} to "
+        "its own."
     )

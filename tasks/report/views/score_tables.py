@@ -19,6 +19,11 @@ from tasks.report.views.scores import (
     values,
 )
 
+FLOOR = "floor_mae_hu"
+"""How far the reference itself moves between alignments."""
+
+HEADINGS = {**MEASURES, FLOOR: ("reference moves", "HU")}
+
 EVERYWHERE = "all regions"
 """Name of the rows over all cases."""
 
@@ -30,13 +35,16 @@ def score_table(scores: Sequence[Score], task: str) -> Table:
         regions = [*regions, EVERYWHERE]
     shown = {r: _measures_of(pick(scores, reference=r)) for r in references_of(scores)}
     shown = {reference: metrics for reference, metrics in shown.items() if metrics}
+    if "registered" in shown and pick(scores, metric=FLOOR):
+        at = shown["registered"].index(MAE) + 1 if MAE in shown["registered"] else 0
+        shown["registered"].insert(at, FLOOR)
     columns, groups = [Column("Region"), Column("Method")], [("", 2)]
     for reference, metrics in shown.items():
         columns += [Column("n", numeric=True)]
-        columns += [Column(*MEASURES[metric], numeric=True) for metric in metrics]
+        columns += [Column(*HEADINGS[metric], numeric=True) for metric in metrics]
         groups.append((REFERENCES.get(reference, reference), 1 + len(metrics)))
     digits = {m: digits_for(values(pick(scores, metric=m))) for m in MEASURES}
-    digits |= {"me_hu": digits["mae_hu"], "ms_ssim": 3, "ssim_2023": 3}
+    digits |= {"me_hu": digits["mae_hu"], FLOOR: digits["mae_hu"], "ms_ssim": 3, "ssim_2023": 3}
     rows: list[Sequence[Cell]] = []
     for region in regions:
         rows += _region(_within(scores, region), region, shown, digits)
@@ -77,6 +85,9 @@ def _means(
     lines = pick(scores, method=method)
     cells = [Cell(str(len({s.patient for s in lines if s.metric in MEASURES})) if lines else "")]
     for metric in metrics:
+        if metric == FLOOR:  # of the reference, whatever the method
+            cells.append(Cell(mean_sd(values(pick(scores, metric=FLOOR)), digits[FLOOR]) or "–"))
+            continue
         found = values(pick(lines, metric=metric))
         kind = "best" if _best(scores, metric) == method else ""
         cells.append(Cell(mean_sd(found, digits[metric]) or "–", kind))
@@ -101,6 +112,8 @@ PARTS = {
     "dice_": ("Dice of structures", 2),
     "surface_dice_": ("Surface Dice of structures", 2),
     "hd95_mm_": ("95th centile Hausdorff distance of structures [mm]", 1),
+    "completeness": ("Completeness by structure class, 1 is whole", 2),
+    "volume_change_percent_": ("Change of the volume of structures [%]", 0),
     "surrogate_": ("Dose surrogates: path length, proton range, radiograph; no dose [mm]", 2),
     "source_": ("Agreement with the source scan itself, without any CT", 2),
     "structure_mae_hu_": ("MAE inside structures [HU]", 0),
@@ -124,7 +137,7 @@ def _part_table(lines: Sequence[Score], prefix: str, caption: str, digits: int) 
     names = sorted({score.metric for score in lines})
     pairs = [(m, r) for m in methods_of(lines) for r in references_of(pick(lines, method=m))]
     columns = [Column("Method"), Column("Reference"), Column("n", numeric=True)]
-    columns += [Column(n.removeprefix(prefix).replace("_", " "), numeric=True) for n in names]
+    columns += [Column(_part(n, prefix), numeric=True) for n in names]
     rows = []
     for method, reference in pairs:
         found = pick(lines, method=method, reference=reference)
@@ -133,6 +146,10 @@ def _part_table(lines: Sequence[Score], prefix: str, caption: str, digits: int) 
         cells += [Cell(mean_sd(values(pick(found, metric=n)), digits) or "–") for n in names]
         rows.append(cells)
     return Table(f"{caption}; – where no patient has it", columns, rows)
+
+
+def _part(metric: str, prefix: str) -> str:
+    return metric.removeprefix(prefix).replace("_", " ").strip() or "all"
 
 
 SHORT = {"registered": "registered CT", "truth": "true CT", "source": "source scan"}

@@ -115,8 +115,8 @@ def test_a_radiograph_counts_water_in_mm():
 
 
 def dose(shift_mm=0.0, scale=1.0):
-    z, y, x = np.meshgrid(*[np.arange(n) * 2.0 for n in (10, 24, 24)], indexing="ij")
-    return 60 * scale * np.exp(-((z - 9) ** 2 + (y - 23) ** 2 + (x - 23 - shift_mm) ** 2) / 400)
+    z, y, x = np.meshgrid(*[np.arange(n) * 2.0 for n in (4, 16, 16)], indexing="ij")
+    return 60 * scale * np.exp(-((z - 3) ** 2 + (y - 15) ** 2 + (x - 15 - shift_mm) ** 2) / 200)
 
 
 def gamma(first, second, percent=2.0, distance=2.0):

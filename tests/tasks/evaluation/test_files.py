@@ -269,3 +269,49 @@ def test_real_ct_against_itself_shifted(shared_data, tmp_path):
     moved = evaluate_files(tmp_path / "shifted.nii.gz", ct)["scores"]
     assert moved["mae_hu"] > 5
     assert moved["ms_ssim"] < 0.99
+
+
+def test_how_far_the_reference_moves_between_alignments_stands_beside_the_mae(
+    files, arrays, tmp_path
+):
+    reference, _, mask = arrays
+    moved = np.roll(reference, 1, axis=2)
+    other = save(tmp_path / "other.mha", moved)
+    told = evaluate_files(**files, extras=Extras(other_references=(other,)))
+    jsonschema.validate(told, json_schema())
+    apart = np.abs(moved.astype(float) - reference)[mask > 0].mean()
+    assert told["floor"]["floor_mae_hu"] == pytest.approx(apart, rel=1e-5)
+    assert told["floor"]["references"][0]["name"] == "other.mha"
+
+
+def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
+    files, arrays, tmp_path
+):
+    reference, _, mask = arrays
+    wrong = reference.astype(np.float32)
+    wrong[:, 12, 14] += 500  # one dense voxel in every slice
+    files["prediction"] = save(tmp_path / "wrong.mha", wrong)
+    told = evaluate_files(**files, extras=Extras(maps=tmp_path / "maps"))
+    assert sorted(told["maps"]) == sorted(path.name for path in (tmp_path / "maps").iterdir())
+    error, front, back, left, right = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "maps" / f"{name}.mha")))
+        for name in ("error_hu", *(f"surrogate_wepl_photon_{a:03}_mm" for a in (0, 180, 90, 270)))
+    )
+    inside = mask[5] > 0
+    assert np.argwhere(error[5]).tolist() == [[12, 14]]
+    for wepl, behind in (
+        (front, lambda y, x: (x == 14) & (y >= 12)),  # a beam from the front runs down the column
+        (back, lambda y, x: (x == 14) & (y <= 12)),
+        (left, lambda y, x: (y == 12) & (x <= 14)),
+        (right, lambda y, x: (y == 12) & (x >= 14)),
+    ):
+        y, x = np.nonzero(np.abs(wepl[5]) > 1e-4)
+        expected = inside & behind(*np.indices(inside.shape))
+        assert set(zip(y, x, strict=True)) == set(zip(*np.nonzero(expected), strict=True))
+    assert front[5, 20, 14] > 0
+    assert front[5, 20, 14] == pytest.approx(back[5, 4, 14])
+
+
+def test_an_absent_gpu_is_named_instead_of_scored_elsewhere(files):
+    with pytest.raises(UsageFault, match="by torch on cpu or on a cuda GPU"):
+        evaluate_files(**files, extras=Extras(device="tpu"))

@@ -113,6 +113,29 @@ def test_ms_ssim_of_a_mask_within_three_voxels_of_the_border_is_no_number():
     assert value("ssim_2023", reference, prediction, mask) is None
 
 
+@pytest.mark.parametrize("case", ["axes under 97 voxels", "odd sizes beyond 97"])
+def test_similarity_by_torch_is_the_same_number_wherever_it_runs(case):
+    pair = masked_pair(*images(**CASES[case]))
+    for name in ("ms_ssim", "ssim_2023"):
+        numpy, torch = (METRICS.build(name, {"device": d})(pair).values for d in ("", "cpu"))
+        assert torch[name] == pytest.approx(numpy[name], abs=1e-9)
+
+
+def test_by_torch_a_vanishing_mask_ends_the_product_too():
+    reference, prediction, _ = images((100, 100, 100), 6)
+    mask = np.zeros(reference.shape, bool)
+    mask[31:34, 41:44, 51:54] = True
+    pair = masked_pair(reference, prediction, mask)
+    got, numpy = (METRICS.build("ms_ssim", {"device": d})(pair) for d in ("cpu", ""))
+    assert got.values["ms_ssim"] == pytest.approx(numpy.values["ms_ssim"], abs=1e-9)
+    assert got.warnings == numpy.warnings
+    border = np.zeros(reference.shape, bool)
+    border[:, :2, :] = True
+    for name in ("ms_ssim", "ssim_2023"):
+        empty = METRICS.build(name, {"device": "cpu"})(masked_pair(reference, prediction, border))
+        assert empty.values[name] is None
+
+
 @pytest.mark.slow
 def test_ms_ssim_is_at_least_three_times_faster_than_the_direct_formulation():
     reference, prediction, mask = images((96, 256, 256), 12, dtype=np.int16)

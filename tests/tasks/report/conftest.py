@@ -28,6 +28,22 @@ def copied(tree: Tree, root: Path) -> Tree:
     return Tree(root, errors_hu=dict(tree.errors_hu))
 
 
+def write_study(out: Path) -> None:
+    """Summary and effects as the study stage leaves them."""
+    summary = {"metric": "mae_hu", "reference": "truth", "task": "mr", "patients": 3, "folds": 3,
+               "seeds": 1, "significance": 0.05, "arms": ["cutout", "mixup"], "pairs": ["clean"],
+               }  # fmt: skip
+    write_whole(out / "summary.json", canonical_json(summary))
+    row = {"pairs": "clean", "cases": 3, "control": 60.0, "flops_ratio": 1.0}
+    rows = [
+        {"arm": "mixup", **row, "mean": 65.0, "difference": 5.0, "low": 4.25, "high": 6.5,
+         "p": 0.001, "adjusted_p": 0.002, "better": 0},
+        {"arm": "cutout", **row, "mean": 58.5, "difference": -1.5, "low": None, "high": None,
+         "p": None, "adjusted_p": None, "better": 2},
+    ]  # fmt: skip
+    write_table(out / "effects.csv", list(rows[0]), rows)
+
+
 @dataclass
 class Tree:
     """A workspace with artefacts; ``errors_hu`` is the model's MAE of each case."""
@@ -204,6 +220,7 @@ class Tree:
         bias = {"scored_on": "impact", "other": "elastix_mi", "difference": -4.7}
         bias |= {"low": -6.1, "high": -3.2}
         write_table(out / "bias.csv", list(bias), [bias])
+        write_study(out)
 
     def trust(self) -> dict:
         """As ``tasks/evaluation/trust.py`` writes it: one suspect case, one unlike scan."""

@@ -171,3 +171,24 @@ def test_a_dot_chart_marks_the_mean_of_each_row():
     chart = dot_chart([Dots("m", [("a", 0.0, 0), ("b", 100.0, 1)])], x_label="x", alt="a")
     assert 'd="M420.0 ' in chart  # halfway between 150 and 690
     assert ">50<" in chart
+
+
+def test_how_far_the_reference_moves_stands_beside_every_mae():
+    scores = [
+        score("A1_mr", "model", "registered", "mae_hu", 50.0),
+        score("A1_mr", "lookup", "registered", "mae_hu", 80.0),
+        score("A1_mr", "registered", "registered", "floor_mae_hu", 21.0),
+    ]
+    table = score_table(scores, "mr")
+    assert [c.label for c in table.columns] == ["Region", "Method", "n", "MAE", "reference moves"]
+    assert cells(table) == [
+        ["thorax", "model", "1", "50.0", "21.0"],
+        ["", "intensity look-up", "1", "80.0", "21.0"],
+    ]
+
+
+def test_completeness_over_all_classes_has_a_name_in_its_table():
+    parts = part_tables(
+        [score("A1_mr", "model", "truth", m, 0.5) for m in ("completeness", "completeness_bone")]
+    )
+    assert [c.label for c in parts[0].columns[3:]] == ["all", "bone"]

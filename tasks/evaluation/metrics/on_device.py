@@ -1,0 +1,91 @@
+"""The windows of SSIM and MS-SSIM in torch: the same numbers on a GPU, to 1e-9."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from data.faults import UsageFault
+from tasks.evaluation.metrics.windows import K1, K2, RADIUS, VOXELS, WINDOW
+from tasks.evaluation.pair import Floats, Mask
+
+
+def device_called(name: str) -> torch.device:
+    """The device, if this machine has it."""
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise UsageFault(
+            "similarity is computed by numpy (no device), or by torch on cpu or on a cuda GPU",
+            where="device",
+            got=name + ("" if name != "cuda" else ": torch sees no GPU here"),
+            remedy="leave the device out",
+            code="no-such-device",
+        )
+    return torch.device(name)
+
+
+def placed(images: tuple[Floats, Floats, Mask], device: torch.device) -> list[Tensor]:
+    """Images in float64 and the mask on the device."""
+    return [torch.from_numpy(np.ascontiguousarray(image)).to(device) for image in images]
+
+
+def level_mean(x: Tensor, y: Tensor, mask: Tensor, width: float, weight: float) -> float | None:
+    """Mean of (L C S)^weight over the mask without its border; none where that is empty.
+
+    As ``windows.similarity``: the same windows, sample covariances and stabilisers.
+    """
+    if min(mask.shape) < WINDOW:
+        return None
+    inner = (slice(RADIUS, -RADIUS),) * 3
+    inside = mask[inner]
+    if not bool(inside.any()):
+        return None
+    c1, c2 = (K1 * width) ** 2, (K2 * width) ** 2
+    sample = VOXELS / (VOXELS - 1)
+    mean_x, mean_y, squares, product = (_window_mean(f) for f in (x, y, x * x + y * y, x * y))
+    means, powers = 2 * mean_x * mean_y, mean_x**2 + mean_y**2
+    numerator = (means + c1) * ((2 * product - means) * sample + c2)
+    similar = numerator / ((powers + c1) * ((squares - powers) * sample + c2))
+    values = similar[inside]
+    if weight != 1:
+        values = values.clamp(min=0).pow(weight)
+    return float(values.mean())
+
+
+def halve(image: Tensor) -> Tensor:
+    """As ``ms_ssim.halve``: mean of 2 x 2 x 2 voxels at every second one."""
+    for axis in range(3):
+        turned = image.movedim(axis, 0)
+        kept = turned[::2].clone()
+        kept[1:] += turned[1::2][: len(kept) - 1]
+        image = kept.movedim(0, axis)
+    return image * 0.125
+
+
+def product_over_levels(
+    images: tuple[Floats, Floats, NDArray[np.bool_]],
+    width: float,
+    weights: tuple[float, ...],
+    device: torch.device,
+) -> tuple[float, int]:
+    """MS-SSIM and how many levels it is made of."""
+    x, y, mask = placed(images, device)
+    score = 1.0
+    for level, weight in enumerate(weights):
+        if level:
+            x, y, mask = halve(x), halve(y), mask[::2, ::2, ::2]
+        mean = level_mean(x, y, mask, width, weight)
+        if mean is None:
+            return score, level
+        score *= min(max(mean, 0.0), 1.0)
+    return score, len(weights)
+
+
+def _window_mean(field: Tensor) -> Tensor:
+    """Mean of 7 x 7 x 7 voxels wherever they fit, an axis at a time."""
+    pooled = field[None, None]
+    for kernel in ((WINDOW, 1, 1), (1, WINDOW, 1), (1, 1, WINDOW)):
+        pooled = avg_pool3d(pooled, kernel, stride=1)
+    return pooled[0, 0]

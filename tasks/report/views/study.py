@@ -1,0 +1,97 @@
+"""What a study found: every arm against the plain recipe, on the same unseen patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.report.numbers import MEASURES, REFERENCES, TASKS, fixed
+from tasks.report.reading import Row, Study
+from tasks.report.table import Cell, Column, Table
+from tasks.study.effects import Effect
+from tasks.study.figure import forest
+
+
+@dataclass(frozen=True)
+class PairsEffects:
+    """The arms on one set of training pairs: figure and table."""
+
+    pairs: str
+    figure: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study: heading, how it was made, what it found by pairs."""
+
+    name: str
+    sentence: str
+    parts: Sequence[PairsEffects]
+
+
+def study(told: Study) -> StudyView:
+    """From ``summary.json`` and ``effects.csv``."""
+    summary = told.summary
+    name, _ = metric_of(told)
+    against = REFERENCES.get(str(summary["reference"]), f"against {summary['reference']}")
+    sentence = (
+        f"{TASKS.get(str(summary['task']), summary['task'])}: {len(summary['arms'])} ways of "
+        f"training, each against the plain recipe on the same {summary['patients']} patients in "
+        f"{summary['folds']} folds with {summary['seeds']} {_plural('seed', summary['seeds'])}; "
+        f"{name} of unseen patients {against}, paired differences with 95 % bootstrap intervals, "
+        "Wilcoxon tests after Holm’s correction."
+    )
+    pairs = dict.fromkeys(row["pairs"] for row in told.effects)
+    return StudyView(told.name, sentence, [_on(told, name) for name in pairs])
+
+
+def metric_of(told: Study) -> tuple[str, str]:
+    """Name and unit of the study's metric."""
+    metric = str(told.summary.get("metric", "mae_hu"))
+    return MEASURES.get(metric, (metric, ""))
+
+
+def _on(told: Study, pairs: str) -> PairsEffects:
+    name, unit = metric_of(told)
+    rows = [_effect(row) for row in told.effects if row["pairs"] == pairs]
+    rows.sort(key=lambda effect: effect.difference)
+    figure = forest(rows, unit=unit, alt=f"{name} difference of every arm on {pairs} pairs")
+    columns = [
+        Column("Arm"), Column(name, unit, numeric=True), Column("Plain", unit, numeric=True),
+        Column("Difference", unit, numeric=True), Column("95 % interval", unit, numeric=True),
+        Column("Better in", numeric=True), Column("p, corrected", numeric=True),
+    ]  # fmt: skip
+    cells = [_cells(effect) for effect in rows]
+    caption = f"Effect of every arm, trained on {pairs} pairs; best first where less is better"
+    return PairsEffects(pairs, figure, Table(caption, columns, cells))
+
+
+def _effect(row: Row) -> Effect:
+    low, high, p, adjusted = (_number(row.get(n)) for n in ("low", "high", "p", "adjusted_p"))
+    return Effect(
+        row["arm"], row["pairs"], int(row["cases"]), float(row["mean"]), float(row["control"]),
+        float(row["difference"]), low, high, p, adjusted, int(row["better"]),
+    )  # fmt: skip
+
+
+def _cells(effect: Effect) -> list[Cell]:
+    ends = "too few"
+    if effect.low is not None and effect.high is not None:
+        ends = f"{fixed(effect.low, 2)} to {fixed(effect.high, 2)}"
+    p = "–" if effect.adjusted_p is None else f"{effect.adjusted_p:.2g}"
+    return [
+        Cell(effect.arm),
+        *(Cell(fixed(v, 2)) for v in (effect.mean, effect.control, effect.difference)),
+        Cell(ends),
+        Cell(f"{effect.better} of {effect.cases}"),
+        Cell(p),
+    ]
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
