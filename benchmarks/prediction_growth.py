@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.prediction import DEMO, NETWORKS, SLICES, run
 
-ROUNDS = 2
+ROUNDS = 1
 PLOT = Path("docs/benchmarks/prediction_growth.png")
 
 

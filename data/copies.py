@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault, UsageFault
-from data.files import MANIFEST
+from data.files import MANIFEST, RECEIPT
 from data.objects import Objects
-from data.receipts import RECEIPT, VARIABLE, Shard, arrays_url, require_receipt
+from data.receipts import VARIABLE, Shard, arrays_url, require_receipt
 from data.roots import default_root
 
 FOLDER = "SYNTHCT_ARRAYS_COPIES"

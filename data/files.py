@@ -16,6 +16,10 @@ MANIFEST = "manifest.json"
 """Written last into a stored array; its hash stands for the whole folder (see data/store.py)."""
 
 
+RECEIPT = "receipt.json"
+"""In a stored array whose voxels lie on an object store (see data/receipts.py)."""
+
+
 def canonical_json(value: Any) -> str:
     """The one spelling of a JSON value: sorted keys, two-space indent, a newline at the end."""
     return json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -136,7 +140,13 @@ def content_hash(path: Path) -> str:
 
 
 def tree_hashes(folder: Path) -> Iterator[tuple[str, str]]:
-    """(relative path, sha256) of every file, sorted; a stored array counts as its manifest."""
+    """(relative path, sha256) of every file, sorted; a stored array counts as its manifest.
+
+    Of an array with a receipt the files are those of its manifest, as if the voxels were here.
+    """
+    if (folder / RECEIPT).is_file() and (folder / MANIFEST).is_file():
+        yield from _listed(folder)
+        return
     for entry in sorted(folder.iterdir(), key=lambda path: path.name):
         if entry.is_dir():
             manifest = entry / MANIFEST
@@ -147,3 +157,10 @@ def tree_hashes(folder: Path) -> Iterator[tuple[str, str]]:
                     yield f"{entry.name}/{relative}", value
         else:
             yield entry.name, file_sha256(entry)
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, str]]:
+    listed = json.loads((folder / MANIFEST).read_text())["files"]
+    hashes = {name: str(entry["sha256"]) for name, entry in listed.items()}
+    hashes[MANIFEST] = file_sha256(folder / MANIFEST)
+    yield from sorted(hashes.items(), key=lambda item: item[0].split("/"))

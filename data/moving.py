@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault
-from data.files import MANIFEST, file_sha256, write_whole
+from data.files import MANIFEST, RECEIPT, file_sha256, write_whole
 from data.objects import Objects
-from data.receipts import RECEIPT, Shard, receipt_text, shards_of
+from data.receipts import Shard, receipt_text, shards_of
 
 
 def move_arrays(out: Path, url: str) -> int:

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault, UsageFault
-from data.files import canonical_json
+from data.files import RECEIPT, canonical_json
 
 VARIABLE = "SYNTHCT_ARRAYS"
 """Where the voxels of stored arrays lie: an ``s3://`` prefix, ``file://`` or a folder that all
 workers see; unset: in the arrays' own folders. One prefix belongs to one repository."""
-
-RECEIPT = "receipt.json"
 
 _METADATA = "zarr.json"
 

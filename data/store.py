@@ -22,10 +22,9 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from data.copies import discard, pin, pinned
 from data.faults import MachineFault
-from data.files import MANIFEST, canonical_json, file_sha256, whole_folder, write_whole
+from data.files import MANIFEST, RECEIPT, canonical_json, file_sha256, whole_folder, write_whole
 from data.objects import SAME_ANSWER, Objects
 from data.ome_attributes import LEVEL, attributes_of, grid_of
-from data.receipts import RECEIPT
 from data.volume import Displacement, Grid, Modality, Volume
 
 CHUNK = (16, 64, 64)

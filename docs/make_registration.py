@@ -1,6 +1,6 @@
 """Run the code of docs/registration.md, make its pictures, and put the benchmark's table into it.
 
-    python docs/make_registration.py [--seeds 10]
+    python docs/make_registration.py [--seeds 10] [--table]
 
 The table is of the pieces that ``python -m benchmarks.registration_phantom`` has made; nothing is
 measured here. The picture of real scans needs them (``$SYNTHCT_SHARED_DATA``).
@@ -79,20 +79,27 @@ def sts_png(folder: Path) -> bytes:
     return png(figure)
 
 
-def main() -> int:
-    """All of the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    seeds = parser.parse_args().seeds
-    os.chdir(ROOT)
-    run_page()
+def make_sts_picture() -> None:
+    """The picture of real scans, where they are."""
     scans = Path(os.environ.get("SYNTHCT_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if (scans / "sts_mr_ct").is_dir():
         picture = sts_png(scans / "sts_mr_ct" / "STS_001")
         (ROOT / "docs/pictures/registration_sts_001.png").write_bytes(picture)
+
+
+def main() -> int:
+    """All of the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--table", action="store_true", help="the table alone, no code or picture")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    if not options.table:
+        run_page()
+        make_sts_picture()
     from benchmarks.registration_phantom import METHOD_OPTIONS, page
 
-    table = page(seeds, list(METHOD_OPTIONS))
+    table = page(options.seeds, list(METHOD_OPTIONS))
     PAGE.write_text(TABLE.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text()))
     return 0
 

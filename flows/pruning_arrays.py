@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.files import RECEIPT
 from data.objects import Objects
-from data.receipts import RECEIPT, objects_named
+from data.receipts import objects_named
 from data.units import UnitStore
 from flows.pruning import LEAST_AGE_S, named_texts
 

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.files import RECEIPT
 from data.readers import inside
 from data.readers.contents import Found, Outlines
 from data.readers.facts import ScanFacts, grid_from_json
 from data.readers.formats import format_of
 from data.readers.process import call
 from data.readers.rasterise import mask_of
-from data.receipts import RECEIPT
 from data.volume import Displacement, Grid, Modality, Volume
 
 __all__ = [

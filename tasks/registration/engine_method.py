@@ -32,6 +32,8 @@ class EngineMethod:
         Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
     penalties
         Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
+    ct_window_hu
+        CT and CBCT are clipped to it for this similarity, whatever the preset says [HU].
     factors, iterations, step_mm, start, oversampling, max_seconds, max_memory_gb
         As in :class:`~tasks.registration.torch_engine.settings.Settings`.
     """
@@ -45,6 +47,7 @@ class EngineMethod:
     similarity: Mapping[str, Any] = field(default_factory=dict)
     deformation: Mapping[str, Any] | None = None
     penalties: Sequence[Mapping[str, Any]] | None = None
+    ct_window_hu: Sequence[float] | None = None
     factors: Sequence[float] | None = None
     iterations: Sequence[int] | None = None
     step_mm: float | None = None
@@ -78,6 +81,7 @@ class EngineMethod:
             given["start"] = self.start
         if self.oversampling is not None:
             given["oversampling"] = int(self.oversampling)
+        _check_window(self.ct_window_hu)
         return dataclasses.replace(
             Settings(),
             similarity=self.compares,
@@ -93,7 +97,15 @@ class EngineMethod:
         """X -> rigid(x + u(x)), u by the engine on the working grid."""
         from tasks.registration.torch_engine.step import engine_step
 
-        return engine_step(job, rigid, self.settings())
+        return engine_step(self.prepared(job), rigid, self.settings())
+
+    def prepared(self, job: Job) -> Job:
+        """The job with the window of this method."""
+        if self.ct_window_hu is None:
+            return job
+        low, high = (float(bound) for bound in self.ct_window_hu)
+        preset = dataclasses.replace(job.preset, ct_window_hu=(low, high))
+        return Job.of(job.pair, job.grid, preset, seed=job.seed, threads=job.threads)
 
     def plugins(self) -> tuple[str, ...]:
         """Modules of the similarity, the deformation and the penalties."""
@@ -101,7 +113,17 @@ class EngineMethod:
 
     def facts(self) -> dict[str, Any]:
         """The settings that it runs with."""
-        return self.settings().as_json()
+        window = None if self.ct_window_hu is None else [float(hu) for hu in self.ct_window_hu]
+        return self.settings().as_json() | ({} if window is None else {"ct_window_hu": window})
+
+
+def _check_window(window_hu: Sequence[float] | None) -> None:
+    if window_hu is not None and (len(window_hu) != 2 or not window_hu[0] < window_hu[1]):
+        raise UsageFault(
+            "ct_window_hu is a lower and a higher bound [HU]",
+            got=str(list(window_hu)),
+            code="ct-window",
+        )
 
 
 def _penalty(entry: Mapping[str, Any]) -> Penalty:

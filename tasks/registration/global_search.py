@@ -52,6 +52,9 @@ HOPS, HOP_MM = 16, 8.0
 """Random steps from the best, and their standard deviation in each parameter [mm]: peaks lie in
 rows along a ridge where a limb is turned about itself or slides along itself."""
 
+PATIENCE = 6
+"""Hops in a row without gain after which the search ends."""
+
 
 def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, float]:
     """The most informative rigid pose (fixed -> moving points) and its mutual information.
@@ -73,10 +76,14 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     poses = [pose for pose, _ in _ranked(medium, stands, poses)[:KEPT]]
     best, information = _ranked(fine, stands, poses)[0]
     rng = np.random.default_rng(derive_seed(seed, "hops"))
+    idle = 0
     for _ in range(HOPS):
         pose, there = climb(fine, stands, best + HOP_MM * rng.normal(size=6))
+        idle = 0 if there > information else idle + 1
         if there > information:
             best, information = pose, there
+        if idle == PATIENCE:
+            break
     return fine.transform(best, stands), information
 
 

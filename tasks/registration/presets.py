@@ -98,13 +98,19 @@ PRESETS: dict[str, Preset] = {
         _demo("cbct_AB", _DEMO_BELLY, flatten_mm=15.0, ct_window_hu=(-300.0, 400.0)),
         _demo("cbct_HN", _DEMO_HEAD_NECK, flatten_mm=30.0),
         _demo("cbct_TH", _DEMO, flatten_mm=30.0),
+        _demo("mr_other", _DEMO),
+        _demo("cbct_other", _DEMO, flatten_mm=30.0),
         Preset("lung", _CBCT, ct_window_hu=(-1000.0, 200.0), mask_margin_mm=5.0),
         Preset("tiny", _TINY, rigid=_TINY_RIGID, mask_margin_mm=8.0),
     )
 }
 
 _REGIONS = {"head-neck": "HN", "thorax": "TH", "abdomen": "AB", "other": "AB"}
-"""Limbs and the rest (``other``) take the abdomen's weights."""
+"""Limbs and the rest (``other``) take the abdomen's weights. Not in the demo, whose abdomen has a
+mask and a window cut for digital patients: a limb there has none of a region's own."""
+
+
+_DEMO_REGIONS = {**_REGIONS, "other": "other"}
 
 
 def preset_called(name: str, *, where: str = "") -> Preset:
@@ -125,4 +131,6 @@ def preset_called(name: str, *, where: str = "") -> Preset:
 
 def usual_preset(task: str, region: str, *, demo: bool = False) -> str:
     """Name of the preset for a task (``mr``, ``cbct``) and a region."""
-    return f"{task}_{_REGIONS.get(region, 'AB')}{'_demo' if demo else ''}"
+    if demo:
+        return f"{task}_{_DEMO_REGIONS.get(region, 'other')}_demo"
+    return f"{task}_{_REGIONS.get(region, 'AB')}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from data.tables import write_table
+from tasks.events import emit
 from tasks.randomness import derive_seed
 from tasks.registration.case import register_case
 from tasks.registration.methods import METHODS
@@ -35,9 +36,22 @@ def run(context: StageContext, params: RegistrationParams) -> None:
     """Each CT was moved onto its MR or CBCT, rigidly and then deformably (elastix, or the torch engine with the similarity that each case names); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
     units = list(_units(context, params, ingestion))
+    if said := tuned_elsewhere(params, [unit.arguments for unit in units]):
+        emit("note", stage=STAGE, text=said)
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
+
+
+def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any]]) -> str:
+    """What to know where scans of real patients take presets tuned on digital ones, or nothing."""
+    real = [case["case"] for case in cases if not case["synthetic"]]
+    if params.variant != "demo" or not real:
+        return ""
+    return (
+        f"{len(real)} cases of real scans ({real[0]}, ...) take registration presets tuned on "
+        "digital patients of 4 mm; for clinical voxels say registration.variant: published"
+    )
 
 
 def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:

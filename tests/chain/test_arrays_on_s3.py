@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -23,6 +24,10 @@ def test_voxels_on_s3_change_a_key_or_a_content_of_the_real_stages(
         "SYNTHCT_ARRAYS": f"{s3}/{tmp_path.name}",
         "SYNTHCT_ARRAYS_COPIES": str(tmp_path / "copies"),
     }
+    finished = json.loads((reproduced.root / "data/artefacts/export/units.json").read_text())
+    for key in (entry["key"] for entry in finished.values()):
+        # The stage that takes longest, from units that were finished before: their keys must fit.
+        shutil.copytree(reproduced.units / key[:2] / key, remote.units / key[:2] / key)
     remote.run("dvc", "repro")
     for stage in STAGES:
         where = "data/raw/demo" if stage == "cohort" else f"data/artefacts/{stage}"

@@ -14,10 +14,10 @@ import pytest
 
 from data import copies, outage
 from data.faults import MachineFault, UsageFault
-from data.files import content_hash
+from data.files import RECEIPT, content_hash
 from data.moving import move_arrays
 from data.readers import describe, read_scan
-from data.receipts import RECEIPT, arrays_url
+from data.receipts import arrays_url
 from data.store import (
     open_array,
     read_displacement,
@@ -72,12 +72,13 @@ def held_copies(tmp_path):
 
 
 def test_moving_the_voxels_changes_a_hash_a_grid_or_a_voxel(stored, prefix, oblique):
-    before = content_hash(stored.parent)
-    moved(stored, prefix)
+    write_volume(stored.parent / "deep" / "mask.zarr", oblique)
+    before = [content_hash(path) for path in (stored.parent, stored)]
+    assert move_arrays(stored.parent, prefix) == 2
     assert sorted(f.relative_to(stored).as_posix() for f in stored.rglob("*") if f.is_file()) == [
         "0/zarr.json", "manifest.json", RECEIPT, "zarr.json",
     ]  # fmt: skip
-    assert content_hash(stored.parent) == before
+    assert [content_hash(path) for path in (stored.parent, stored)] == before
     assert read_grid(stored) == oblique.grid
     back = read_volume(stored)
     assert back.modality is Modality.CT

@@ -1,9 +1,12 @@
+import os
+
 import pytest
 from packaging.requirements import Requirement
 
 from flows.doctor.finding import Status, fault, healthy, lacks, ok
 from flows.doctor.hardware import clock
 from flows.doctor.packages import itk_wheel, pins, requirements
+from flows.doctor.storage import _s3_access
 
 NOON_S = 1_800_000_000.0
 
@@ -58,3 +61,19 @@ def test_clock_that_is_off_is_noticed(now_s, commit_s, file_s, status):
 def test_what_is_only_lacking_does_not_fail_the_machine():
     assert healthy([ok("a", "x"), lacks("b", "x", "y")])
     assert not healthy([ok("a", "x"), fault("b", "x", "y")])
+
+
+@pytest.mark.parametrize("variable", ["SYNTHCT_UNITS", "SYNTHCT_ARRAYS"])
+def test_a_bucket_that_is_not_there_is_found_out_in_the_night(variable, s3, monkeypatch):
+    def about():
+        return [each for each in _s3_access() if each.about.endswith(os.environ[variable])]
+
+    monkeypatch.setenv("SYNTHCT_UNITS", "units")
+    monkeypatch.setenv(variable, f"{s3}/somewhere")
+    (good,) = about()
+    assert (str(good.status), good.found) == ("ok", "answers")
+    monkeypatch.setenv(variable, "s3://synthct-absent/somewhere")
+    (bad,) = about()
+    assert str(bad.status) == "fault"
+    assert bad.found == "no such bucket"
+    assert variable in bad.remedy

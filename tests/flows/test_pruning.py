@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from data.faults import UsageFault
+from data.files import RECEIPT
 from data.moving import move_arrays
 from data.objects import Objects
-from data.receipts import RECEIPT
 from data.store import write_volume
 from data.units import LocalUnits, RemoteUnits
 from data.volume import Grid, Modality, Volume
@@ -133,7 +133,7 @@ def receipt(folder, url, value):
     return (folder / "ct.zarr" / RECEIPT).read_text()
 
 
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize("store", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_voxels_that_a_unit_a_branch_or_a_worktree_names_are_removed(
     repository, tmp_path, store, request
 ):

@@ -107,7 +107,7 @@ def test_a_unit_without_memory_is_tried_again_where_it_failed(on_dask, tmp_path)
     quick = OnDask(on_dask.address, Patience(tries=2, first_wait_s=0.05))
     mark = str(tmp_path / "first")
     with connect(on_dask.address) as client:
-        client.wait_for_workers(2, timeout=30)  # a test before this one killed some
+        client.wait_for_workers(2, timeout=120)  # a test before this one killed some
     ((_, outcome),) = quick(fail_here_once, [mark], label=lambda _: "toy/a")
     assert outcome.result() != Path(mark).read_text()
 

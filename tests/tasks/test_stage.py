@@ -150,8 +150,9 @@ def filled(*, out: Path, number: Path) -> None:
     write_volume(out / "ct.zarr", Volume(array, grid, Modality.CT))
 
 
-def summed(*, out: Path, folder: Path) -> None:
+def summed(*, out: Path, folder: Path, ct: Path) -> None:
     (out / "sum.txt").write_text(str(int(read_volume(folder / "ct.zarr").array.sum())))
+    assert np.array_equal(read_volume(ct).array, read_volume(folder / "ct.zarr").array)
 
 
 def test_moved_voxels_change_a_key_or_a_content_or_are_not_found_by_the_next_stage(
@@ -163,7 +164,8 @@ def test_moved_voxels_change_a_key_or_a_content_or_are_not_found_by_the_next_sta
             run_units(context, "first", out, [Unit("x", filled, {"number": tmp_path / "seven"})])
         first = context.artefact("first")
         with build_out(context, "second") as out:
-            run_units(context, "second", out, [Unit("x", summed, {"folder": first / "x"})])
+            inputs = {"folder": first / "x", "ct": first / "x" / "ct.zarr"}
+            run_units(context, "second", out, [Unit("x", summed, inputs)])
         second = context.artefact("second")
         assert (second / "x" / "sum.txt").read_text() == str(7 * 24)
         return [json.loads((out / "units.json").read_text()) for out in (first, second)]

@@ -50,8 +50,8 @@ class Comparison:
     cost
         Of all voxels.
     cost_of
-        Where the voxels are compared one by one: the cost of those with the flat indices (N,),
-        shapes (1, C, 1, 1, N). Then nothing is looked up where nothing is to be seen.
+        Where voxels need no neighbours: the cost of those with the flat indices (N,), shapes
+        (1, C, 1, 1, N). Then nothing is looked up where nothing is to be seen.
     """
 
     moving: Tensor
@@ -81,7 +81,7 @@ class Featured:
     """
 
     one_by_one: ClassVar[bool] = False
-    """Whether the cost of a voxel depends on its own features alone."""
+    """Whether the cost needs the voxels of the mask alone, in any order and without neighbours."""
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
         """What is compared, (1, C, Z, Y, X), of an image (1, 1, Z, Y, X)."""

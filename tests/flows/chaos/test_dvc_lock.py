@@ -23,7 +23,9 @@ def start(root):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [pytest.param(count, marks=pytest.mark.slow) for count in (3, 24)]
+)
 def test_parallel_runs_lose_or_halve_a_result(count, toy):
     """Those that DVC turns away say so in one line; the work is done once, and whole."""
     started = [start(toy.root) for _ in range(count)]

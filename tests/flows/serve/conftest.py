@@ -86,7 +86,7 @@ class Site:
     def ask(self, path, **body):
         """One call of the API."""
         for _ in range(20):
-            answer = httpx.post(f"{self.api}{path}", json=body, timeout=30)
+            answer = httpx.post(f"{self.api}{path}", json=body, timeout=120)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.5)  # SQLite was busy: Prefect's own client asks again too
@@ -104,7 +104,11 @@ class Site:
 
     def run(self, identity):
         """A run as the server knows it."""
-        return httpx.get(f"{self.api}/flow_runs/{identity}", timeout=30).json()
+        for _ in range(10):
+            with contextlib.suppress(httpx.TransportError):  # a crowded machine: asked again
+                return httpx.get(f"{self.api}/flow_runs/{identity}", timeout=30).json()
+        log = (self.root / ".synthct" / "prefect" / "server.log").read_text()
+        raise AssertionError(f"the Prefect server does not answer: {log[-4000:]}")
 
     def state(self, identity):
         """Type of its state."""

@@ -43,6 +43,7 @@ def error_mm(found, pair, known, by):
     return np.linalg.norm(there - back, axis=1).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn_deg", [(35, 0, 0), (0, 0, -35), (20, -20, 20)])
 def test_a_start_35_degrees_and_100_mm_off_is_found(known, turn_deg):
     by = wrong(turn_deg)

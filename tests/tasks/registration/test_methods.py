@@ -1,6 +1,7 @@
 """Every method by its name, on one pair of files and in the stage's unit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from data.faults import UsageFault
 from data.store import read_displacement, read_volume
 from tasks.registration.case import register_case
 from tasks.registration.geometry import displacement_of
+from tasks.registration.job import Job
 from tasks.registration.methods import METHODS
 from tasks.registration.pair import register_files
 from tasks.registration.params import RegistrationParams
+from tasks.registration.presets import preset_called
+from tasks.registration.scan_pair import ScanPair
 
 QUICK = {"factors": [2, 1], "iterations": [12, 6]}
 
@@ -76,6 +80,7 @@ def test_the_network_is_named_by_its_content_not_by_its_path(stored, arguments, 
         ("mind", {"deformation": {"grid_mm": 3}}, "has a name"),
         ("mind", {"penalties": [{"name": "bending"}]}, "weight of at least 0"),
         ("mind", {"penalties": [{"name": "bendin", "weight": 1}]}, "did you mean 'bending'"),
+        ("mi", {"ct_window_hu": [300, -300]}, "lower and a higher bound"),
         ("mindy", {}, "did you mean 'mind'"),
     ],
 )
@@ -92,3 +97,17 @@ def test_params_know_every_method_and_hint_at_a_misspelt_one():
         assert RegistrationParams(method=name).method == name
     with pytest.raises(ValueError, match="did you mean 'lncc'"):
         RegistrationParams(method="lnc")
+
+
+def test_mi_sees_the_bone_that_a_presets_window_would_hide(known):
+    narrow = replace(preset_called("mr_HN_demo"), flatten_mm=0.0, ct_window_hu=(-200.0, 100.0))
+    pair = ScanPair(known.fixed, known.moving, known.fixed_body, known.moving_body)
+    job = Job.of(pair, known.fixed.grid, narrow, seed=0, threads=1)
+    brightest = {
+        name: sitk.GetArrayViewFromImage(METHODS.build(name, {}).prepared(job).images.moving).max()
+        for name in ("mi", "lncc")
+    }
+    assert brightest["lncc"] == 100.0
+    assert brightest["mi"] > 200.0
+    assert METHODS.build("mi", {}).facts()["ct_window_hu"] == [-1000.0, 1500.0]
+    assert METHODS.build("mi", {"ct_window_hu": None}).prepared(job) is job

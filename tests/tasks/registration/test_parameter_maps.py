@@ -84,6 +84,14 @@ def test_a_limb_takes_the_abdomens_weights():
     }  # fmt: skip
 
 
+def test_a_limb_of_the_demo_does_not_get_what_was_tuned_on_digital_abdomens():
+    for task in ("mr", "cbct"):
+        neutral = preset_called(usual_preset(task, "other", demo=True))
+        assert neutral.name == f"{task}_other_demo"
+        assert neutral.ct_window_hu == (-1000.0, 1500.0)
+        assert neutral.mask_margin_mm == 8.0
+
+
 def test_a_misspelt_preset_names_the_nearest():
     with pytest.raises(UsageFault, match="did you mean 'mr_AB'"):
         preset_called("mr_ab")

@@ -13,7 +13,7 @@ from tasks.fanout import here
 from tasks.params import parse_params
 from tasks.registration import presets
 from tasks.registration.params import RegistrationParams
-from tasks.registration.run import COLUMNS, run
+from tasks.registration.run import COLUMNS, run, tuned_elsewhere
 from tasks.stage import StageContext
 
 
@@ -114,3 +114,13 @@ def test_the_preset_of_a_case_follows_region_variant_and_exceptions():
     demo = RegistrationParams(variant="demo", presets={"mr_abdomen": "mr_TH"})
     assert demo.preset_name("cbct", "thorax") == "cbct_TH_demo"
     assert demo.preset_name("mr", "abdomen") == "mr_TH"
+
+
+def test_real_scans_do_not_take_the_tuning_of_digital_patients_in_silence():
+    real, digital = {"case": "AB-01_mr", "synthetic": False}, {"case": "x", "synthetic": True}
+    demo = RegistrationParams(variant="demo")
+    assert tuned_elsewhere(demo, [digital]) == ""
+    assert tuned_elsewhere(RegistrationParams(), [real, digital]) == ""
+    told = tuned_elsewhere(demo, [digital, real])
+    assert "1 cases of real scans (AB-01_mr" in told
+    assert "variant: published" in told

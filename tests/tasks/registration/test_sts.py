@@ -13,9 +13,12 @@ from data.itk import resample
 from data.readers import read_scan
 from tasks.ingestion.body import body_mask
 from tasks.ingestion.params import BodyParams
-from tasks.registration.gate import GateParams, judge
+from tasks.registration.gate import GateParams, judge, rivalry
 from tasks.registration.geometry import working_grid
 from tasks.registration.measures import measure, move
+from tasks.registration.methods import METHODS
+from tasks.registration.presets import preset_called
+from tasks.registration.register import register
 from tasks.registration.rivals import find_rivals
 from tasks.registration.scan_pair import ScanPair
 
@@ -28,6 +31,14 @@ CENTRE_001 = (84.472476, 9.277213, -786.485905)
 FAILED_RAW = (-0.09907, -0.00995, 0.231938, -15.3774, -92.9092, -739.167)
 """Where it ended on the raw MR, 90 mm and 35 degrees from right."""
 CENTRE_RAW = (91.561207, -0.228749, -16.38112)
+
+TURNED_RAW = (-0.61081, 0.31769, 0.57156, 14.25646, -1.3957, -794.75168)
+"""A wrong pose of the raw MR that a coarser look for rivals let pass: 31 mm and 30 degrees off."""
+CENTRE_TURNED = (85.6246, -4.3604, -6.3507)
+
+TRUE_RAW = (-0.518878, -0.063507, -0.0136, 21.887272, -9.517557, -792.41964)
+"""The raw MR onto the CT: ``RIGID_001`` after the raw MR on the aligned one (correlation 0.95)."""
+CENTRE_TRUE = (91.56121, -0.22875, -16.38112)
 
 CORTEX_HU = 400.0
 
@@ -104,3 +115,29 @@ def test_the_raw_scan_on_which_a_method_failed_by_35_degrees_is_not_believed(fol
     found = verdict(pair, euler(FAILED_RAW, CENTRE_RAW))
     assert found.verdict == "fail"
     assert "explains the pair better" in found.reason
+
+
+@pytest.mark.slow
+def test_a_limb_that_was_turned_about_itself_does_not_pass(folder):
+    pair = pair_of(folder / "STS_001_raw/MR_T1_dicom", folder / "STS_001/CT_dicom")
+    turned = find_rivals(pair, euler(TURNED_RAW, CENTRE_TURNED), starts=5, near_mm=15.0, seed=0)
+    right = find_rivals(pair, euler(TRUE_RAW, CENTRE_TRUE), starts=5, near_mm=15.0, seed=0)
+    assert rivalry(turned, GATE)[0]
+    assert not rivalry(right, GATE)[0]
+
+
+@pytest.mark.slow
+def test_the_raw_scan_is_laid_on_its_ct_from_the_scanners_frame(folder):
+    """35 degrees and 790 mm off; the deformable step is not in question, so it is a short one."""
+    pair = pair_of(folder / "STS_001_raw/MR_T1_dicom", folder / "STS_001/CT_dicom")
+    grid = working_grid(pair.fixed_body, (4.0, 4.0, 4.0), 15.0)
+    method = METHODS.build("mi", {"factors": [2], "iterations": [5]})
+    preset = preset_called("mr_AB")
+    done = register(pair, grid, preset, GATE, method, seed=0, tell=lambda step: None)
+    points = grid.points(np.argwhere(done.body.array > 0)[::97])
+    there = np.array([done.transform.TransformPoint(p[::-1].tolist()) for p in points])
+    true = euler(TRUE_RAW, CENTRE_TRUE)
+    right = np.array([true.TransformPoint(p[::-1].tolist()) for p in points])
+    assert done.judgement.verdict != "fail"
+    assert np.linalg.norm(there - right, axis=1).mean() < 6.0  # [mm]
+    assert darkness_of_cortex(pair, done.transform) < 0.05

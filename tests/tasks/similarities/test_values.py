@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from data.faults import UsageFault
+from tasks.registration.torch_engine.contracts import voxels
 from tasks.similarities import SIMILARITIES
 from tasks.similarities.mind import PAIRS
 
@@ -57,6 +58,17 @@ def test_mi_of_two_equal_halves_is_one_bit():
     assert cost("mi", a, 5 - 3 * a) == pytest.approx(-math.log(2))
     independent = a.transpose(3, 4)
     assert cost("mi", a, independent) == pytest.approx(0, abs=1e-12)
+
+
+def test_mi_of_the_masked_voxels_alone_is_that_of_all_with_no_weight_elsewhere():
+    a, b = noise((6, 7, 8)), noise((6, 7, 8)).flip(2)
+    rng = torch.Generator().manual_seed(0)
+    comparison = SIMILARITIES.build("mi", {"bins": 16}).compare(a, b, SPACING, rng)
+    weight = (torch.arange(a.numel()).view_as(a) % 3 == 0).double()
+    places = torch.nonzero(weight.flatten())[:, 0]
+    some = comparison.cost_of(places)(voxels(comparison.moving, places), voxels(weight, places))
+    assert some.item() == pytest.approx(comparison.cost(comparison.moving, weight).item())
+    assert some.item() < -0.05
 
 
 def test_mi_looks_at_a_lattice_when_there_are_too_many_voxels():
