@@ -67,9 +67,9 @@ def take_in(context):
 
 
 @pytest.fixture
-def registered(tmp_path, monkeypatch):
-    """A workspace whose chain has registered its one case, quickly."""
-    from tasks.registration import presets, run
+def workspace(tmp_path, monkeypatch):
+    """A workspace with one case and a preset that registers it quickly."""
+    from tasks.registration import presets
 
     usual = presets.preset_called(RegistrationParams().preset_name("mr", "other"))
     short = dataclasses.replace(
@@ -87,8 +87,16 @@ def registered(tmp_path, monkeypatch):
         Layout(tmp_path), seed=1, units=LocalUnits(tmp_path / "store"), fan_out=here
     )
     take_in(context)
-    run.run(context, load_params(tmp_path / "params.yaml").registration)
     return context
+
+
+@pytest.fixture
+def registered(workspace):
+    """The workspace whose chain has registered its case."""
+    from tasks.registration import run
+
+    run.run(workspace, load_params(workspace.layout.params_file).registration)
+    return workspace
 
 
 def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, tmp_path):
@@ -106,10 +114,10 @@ def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, 
     [([{"name": "a"}, {"name": "a"}], "floor-names"), ([{"name": "compared"}], "floor-names"),
      ([{"name": "a", "registration": {"method": "by hand"}}], "floor-params")],
 )  # fmt: skip
-def test_alignments_that_cannot_be_are_told_before_any_work(registered, tmp_path, entries, code):
+def test_alignments_that_cannot_be_are_told_before_any_work(workspace, tmp_path, entries, code):
     wrong = [FloorEntry(**entry) for entry in entries]
     with pytest.raises(UsageFault) as caught:
-        measure_floor(registered, tmp_path / "out", ["XX-01_mr"], wrong)
+        measure_floor(workspace, tmp_path / "out", ["XX-01_mr"], wrong)
     assert caught.value.code == code
 
 
