@@ -79,6 +79,10 @@ def unknown_preset(root: Path, preset: str) -> UsageFault:
     )
 
 
+_SHORT = 80
+"""Characters of two values that a line can tell."""
+
+
 def _differences(root: Path, preset: str, params_file: Path, source: Path, told: str) -> list[str]:
     """One sentence when the preset would now give other params than the workspace has."""
     if not source.is_file():
@@ -88,12 +92,19 @@ def _differences(root: Path, preset: str, params_file: Path, source: Path, told:
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     if not keys:
         return []
-    told = ", ".join(f"{key} ({here.get(key)!r}, preset {there.get(key)!r})" for key in keys[:3])
+    apart = ", ".join(_apart(key, here.get(key), there.get(key)) for key in keys[:3])
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    name = params_file.relative_to(root)
     return [
-        f"{params_file.relative_to(root)} is not what {told} gives now: "
-        f"{told}{more}; the workspace's file is used (remove {WORKSPACES / preset} to start over)"
+        f"{name} is not what {told} gives now: {apart}{more}; the workspace's file is used "
+        f"(remove {name} to take {told}: what is made stays)"
     ]
+
+
+def _apart(key: str, here: Any, there: Any) -> str:
+    """The two values where they fit into a line: a study's arms do not."""
+    values = f"{here!r}, preset {there!r}"
+    return f"{key} ({values})" if len(values) <= _SHORT else key
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -51,6 +51,19 @@ def test_changed_preset_is_said_and_not_followed(root):
     assert load_params(root / opened.workspace / "params.yaml").seed == 7
 
 
+def test_a_study_that_gained_arms_is_told_in_a_line_that_names_its_source(root):
+    arms = [
+        "    - {name: a%d, regularizers: [{name: cutout, weight: 0.5}]}\n" % n for n in range(9)
+    ]
+    study = "dataset: sts\nstudy:\n  task: mr\n  arms:\n"
+    (root / "presets" / "sts.yaml").write_text(study + "".join(arms[:8]))
+    open_workspace(root, "sts")
+    (root / "presets" / "sts.yaml").write_text(study + "".join(arms))
+    (note,) = open_workspace(root, "sts").notes
+    assert "is not what presets/sts.yaml gives now: study.arms;" in note
+    assert len(note) < 300
+
+
 def test_workspace_outlives_its_preset(root):
     open_workspace(root, "sts")
     (root / "presets" / "sts.yaml").unlink()
