@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from data.phantom.patient import Protocol, make_patient
 from data.writers.dicom import write_series
 from tasks.cohort.params import CohortParams
-from tasks.cohort.run import _protocol
+from tasks.cohort.run import protocol_of
 from tasks.randomness import generator
 from tests.conftest import skip_or_fail
 
@@ -42,7 +42,7 @@ def bare(tmp_path):
 @pytest.fixture
 def phantom(tmp_path):
     """MR of a digital head and neck as DICOM, as the cohort stage writes it."""
-    protocol = Protocol(**_protocol(CohortParams(), "head-neck"))
+    protocol = Protocol(**protocol_of(CohortParams(), "head-neck"))
     made = make_patient("head-neck", protocol, lambda *names: generator(1, *names))
     write_series(
         tmp_path / "mr", made.sources["mr"].scan, patient_id="HN-X", study="MR",
