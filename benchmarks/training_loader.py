@@ -79,7 +79,7 @@ def ours(
         pass
     rate = BATCH * BATCHES / (time.perf_counter() - started)
     told = {"patches_per_s": rate, "held_mb": cache.bytes / 1e6}
-    told |= {"rss_mb": rss_mb(), "now_mb": now_mb()}
+    told["rss_mb"] = rss_mb()
     if steps:
         from benchmarks.regularizer_price import Arm, demo
 
@@ -163,12 +163,6 @@ def rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def now_mb() -> float:
-    """Resident memory of this process now [MB]."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def child(python: Path | str, name: str, folder: Path) -> dict[str, float] | None:
     """One loader in a process of its own; None where it cannot be imported."""
     done = subprocess.run(
@@ -206,7 +200,7 @@ def measure() -> str:
     empty = told["ours, no cache"]
     ratio = whole["patches_per_s"] / whole["step_patches_per_s"]
     bounded_ratio = bounded["patches_per_s"] / whole["step_patches_per_s"]
-    grown = bounded["now_mb"] - empty["now_mb"] if empty else float("nan")
+    grown = bounded["rss_mb"] - empty["rss_mb"] if empty else float("nan")
     rows = ["| loader | patches/s | of ours | peak resident MB |", "|---|---|---|---|"]
     for name, numbers in told.items():
         if numbers is None:
@@ -230,7 +224,7 @@ def measure() -> str:
             "least 3).",
             "",
             f"With `max_ram_gb: {RAM_GB}` the cache holds {bounded['held_mb']:.1f} MB of decoded "
-            f"voxels (aim: within 10 % of {RAM_GB * 1000:.0f} MB); at its end the process is "
+            f"voxels (aim: within 10 % of {RAM_GB * 1000:.0f} MB); at its peak the process is "
             f"{grown:.0f} MB larger than one without a cache.",
         ]
     )
