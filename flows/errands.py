@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,7 +113,15 @@ def _refusals(what: str) -> frozenset[str]:
     """The ``--no-`` options that a command knows; a flag without one is off by itself."""
     import typer
 
-    from flows.cli import commands
+    # Not the whole command line: that holds `serve`, which starts these.
+    from flows.commands import chain, prediction, study
 
-    command = typer.main.get_command(commands).commands[what]  # type: ignore[attr-defined]
+    functions: dict[str, Callable[..., int]] = {
+        RUN: chain.run,
+        STUDY: study.study,
+        WATCH: prediction.watch,
+    }
+    alone = typer.Typer()
+    alone.command()(functions[what])
+    command = typer.main.get_command(alone)
     return frozenset(word for option in command.params for word in option.secondary_opts)
