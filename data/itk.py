@@ -38,18 +38,21 @@ def from_itk(image: sitk.Image, modality: Modality) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), grid_of(image), modality)
 
 
-def displacement_to_itk(displacement: Displacement) -> sitk.Image:
-    """The field as a vector image in ITK's component order (x, y, z) [mm]."""
+def displacement_to_itk(displacement: Displacement, dtype: Any = np.float64) -> sitk.Image:
+    """The field as a vector image in ITK's component order (x, y, z) [mm].
+
+    ITK's transforms take double precision.
+    """
     vectors = np.moveaxis(displacement.vectors[::-1], 0, -1)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors, dtype=np.float64), isVector=True)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(vectors, dtype=dtype), isVector=True)
     place(image, displacement.grid)
     return image
 
 
 def displacement_from_itk(image: sitk.Image) -> Displacement:
     """A vector image of ITK displacements (x, y, z) [mm] as a field."""
-    vectors = np.moveaxis(sitk.GetArrayFromImage(image), -1, 0)[::-1]
-    return Displacement(np.ascontiguousarray(vectors, dtype=np.float32), grid_of(image))
+    vectors = np.moveaxis(sitk.GetArrayViewFromImage(image), -1, 0)[::-1]
+    return Displacement(np.array(vectors, dtype=np.float32, order="C"), grid_of(image))
 
 
 def place(image: sitk.Image, grid: Grid) -> None:

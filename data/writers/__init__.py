@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from data.faults import MachineFault, UsageFault
@@ -28,7 +29,7 @@ def write_image(path: Path, volume: Volume) -> None:
 
 def write_displacement_image(path: Path, displacement: Displacement) -> None:
     """Write a displacement as a vector image: ITK's order (x, y, z) [mm], LPS, float32."""
-    _write(sitk.Cast(displacement_to_itk(displacement), sitk.sitkVectorFloat32), path)
+    _write(displacement_to_itk(displacement, np.float32), path)
 
 
 def suffix_of(path: Path) -> str:

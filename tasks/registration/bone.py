@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.volume import Displacement, Modality, Volume
-from tasks.registration.jacobian import strain
+from tasks.registration.jacobian import lengths_beyond, strain
 from tasks.registration.job import BONE_HU
 
 FEWEST_VOXELS = 50
@@ -51,6 +51,5 @@ def bone_motion(
         return BoneMotion(voxels=count)
     local = 0.0
     if rigid is not None:
-        beyond = displacement.vectors[:, bone] - rigid.vectors[:, bone]
-        local = float(np.percentile(np.linalg.norm(beyond, axis=0), 95))
-    return BoneMotion(count, float(strain(displacement)[bone].mean()), local)
+        local = float(np.percentile(lengths_beyond(displacement, rigid, bone), 95))
+    return BoneMotion(count, float(strain(displacement, bone).mean()), local)

@@ -15,7 +15,7 @@ from data.store import read_displacement, read_volume, write_displacement, write
 from data.volume import Displacement, Grid, Modality
 from tasks.events import emit
 from tasks.registration.gate import GateParams
-from tasks.registration.geometry import displacement_on, working_grid
+from tasks.registration.geometry import displacement_of, displacement_on, working_grid
 from tasks.registration.measures import AIR_HU, as_ct
 from tasks.registration.methods import METHODS
 from tasks.registration.preset import Preset
@@ -110,7 +110,8 @@ def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
         "registered_mm": mean_error_mm(done.moved.displacement, truth, inside),
     }
     if done.rigid is not None:
-        errors["rigid_mm"] = mean_error_mm(done.rigid, truth, inside)
+        rigid = displacement_of(done.rigid, done.grid)
+        errors["rigid_mm"] = mean_error_mm(rigid, truth, inside)
     return errors
 
 
@@ -130,6 +131,6 @@ def _write_result(out: Path, done: Registered) -> str:
     write_volume(out / "source.zarr", done.source)
     write_volume(out / "mask.zarr", done.body.with_array(seen.astype(np.uint8), Modality.MASK))
     write_volume(out / "ct.zarr", as_ct(done.moved.scan))
-    write_volume(out / "unregistered_ct.zarr", as_ct(done.unregistered.scan))
+    write_volume(out / "unregistered_ct.zarr", as_ct(done.unregistered))
     write_displacement(out / "displacement.zarr", done.moved.displacement)
     return write_transform(out, done.transform)

@@ -104,8 +104,7 @@ class EngineMethod:
         if self.ct_window_hu is None:
             return job
         low, high = (float(bound) for bound in self.ct_window_hu)
-        preset = dataclasses.replace(job.preset, ct_window_hu=(low, high))
-        return Job.of(job.pair, job.grid, preset, seed=job.seed, threads=job.threads)
+        return job.with_window((low, high))
 
     def plugins(self) -> tuple[str, ...]:
         """Modules of the similarity, the deformation and the penalties."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from data.faults import DataFault
-from data.itk import displacement_from_itk, displacement_to_itk, empty_like, resample
+from data.itk import displacement_from_itk, displacement_to_itk, empty_like, grid_of, resample
 from data.volume import Displacement, Grid, Triple, Volume
+from tasks.registration.slabs import grown_box, reach, slabs
 
 FEWEST_VOXELS = 4
 """Along each axis of the working grid: below it neither a pyramid nor a Jacobian means anything."""
+
+DISTANCE_VOXELS = 2**22
+"""Of a slab in which distances are measured: its halo should not be most of it."""
 
 
 def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> Grid:
@@ -54,16 +59,25 @@ def require_extent(grid: Grid) -> None:
 def grown(mask: NDArray[Any], spacing_mm: Triple, margin_mm: float) -> NDArray[np.uint8]:
     """The mask grown by ``margin_mm`` in every direction [mm]."""
     inside = np.asarray(mask) > 0
+    near = inside.astype(np.uint8)
     if margin_mm <= 0 or not inside.any():
-        return inside.astype(np.uint8)
-    distance = distance_transform_edt(~inside, sampling=spacing_mm)
-    return np.asarray(distance <= margin_mm).astype(np.uint8)
+        return near
+    halo = reach(margin_mm, spacing_mm)
+    box = grown_box(inside, halo)
+    # What is nearest within the margin lies in the slab's halo; a distance map of a whole scan
+    # takes 50 bytes a voxel while it is made.
+    for slab in slabs(np.ones_like(inside[box]), halo, voxels=DISTANCE_VOXELS):
+        distance = distance_transform_edt(~inside[box][slab.box], sampling=spacing_mm)
+        near[box][slab.box][slab.here] = distance[slab.here] <= margin_mm
+    return near
 
 
 def centre_of_mass_mm(mask: Volume) -> Triple:
     """Centre (z, y, x) of a mask [mm]."""
-    inside = np.argwhere(np.asarray(mask.array) > 0)
-    z, y, x = mask.grid.points(inside.mean(axis=0))
+    inside = np.asarray(mask.array) > 0
+    counts = [inside.sum(axis=tuple(other for other in range(3) if other != a)) for a in range(3)]
+    index = [float((np.arange(len(count)) * count).sum() / count.sum()) for count in counts]
+    z, y, x = mask.grid.points(np.array(index))
     return float(z), float(y), float(x)
 
 
@@ -84,11 +98,18 @@ def in_fixed_frame(image: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
     return placed
 
 
+def carried_back(volume: Volume, rigid: sitk.Transform) -> Volume:
+    """The same of a volume, which shares its voxels with the one given."""
+    header = empty_like(replace(volume.grid, shape=(1, 1, 1)), sitk.sitkUInt8)
+    moved = grid_of(in_fixed_frame(header, rigid))
+    return replace(volume, grid=replace(moved, shape=volume.grid.shape))
+
+
 def displacement_of(transform: sitk.Transform, grid: Grid) -> Displacement:
     """The transform as a field on the grid [mm]."""
     image = sitk.TransformToDisplacementField(
         transform,
-        sitk.sitkVectorFloat64,
+        sitk.sitkVectorFloat32,
         tuple(reversed(grid.shape)),
         tuple(reversed(grid.origin_mm)),
         tuple(reversed(grid.spacing_mm)),

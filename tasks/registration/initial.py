@@ -10,9 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from data.faults import UsageFault
-from data.itk import from_itk, to_itk
-from data.volume import Volume
-from tasks.registration.geometry import in_fixed_frame
+from tasks.registration.geometry import carried_back
 from tasks.registration.landscape import Affine
 from tasks.registration.scan_pair import ScanPair
 from tasks.registration.starts import Overview
@@ -67,8 +65,8 @@ def placed(pair: ScanPair, initial: sitk.Transform | None) -> ScanPair:
         return pair
     return replace(
         pair,
-        moving=_carried(pair.moving, initial),
-        moving_body=_carried(pair.moving_body, initial),
+        moving=carried_back(pair.moving, initial),
+        moving_body=carried_back(pair.moving_body, initial),
     )
 
 
@@ -78,7 +76,3 @@ def after(initial: sitk.Transform, found: sitk.Transform) -> sitk.CompositeTrans
     both = sitk.CompositeTransform([initial, found])
     both.FlattenTransform()
     return both
-
-
-def _carried(volume: Volume, initial: sitk.Transform) -> Volume:
-    return from_itk(in_fixed_frame(to_itk(volume), initial), volume.modality)

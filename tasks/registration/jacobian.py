@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Displacement, Grid
+from data.volume import Displacement
+from tasks.registration.slabs import Slab, slabs
 
 DETERMINANT_FLOOR = 1e-3
 """Folded voxels enter the logarithm as this determinant."""
-
-SLAB = 32
-"""Slices differentiated together: nine derivatives of a whole scan would not fit in memory."""
 
 
 def jacobian_determinant(displacement: Displacement) -> NDArray[np.float64]:
@@ -24,19 +22,52 @@ def jacobian_determinant(displacement: Displacement) -> NDArray[np.float64]:
     Central differences inside, one-sided at the faces, divided by the spacing: exact for every
     affine map whatever the spacing. An oblique grid is handled by the chain rule.
     """
-    return _by_slabs(displacement, lambda gradient: np.asarray(np.linalg.det(gradient)))
+    shape = displacement.grid.shape
+    return determinants(displacement, np.ones(shape, bool)).reshape(shape)
 
 
-def strain(displacement: Displacement) -> NDArray[np.float64]:
+def determinants(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The same at the voxels of a mask alone, (N,) [1]."""
+    found = [np.linalg.det(gradient) for gradient in _gradients(displacement, inside)]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def strain(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     r"""Size of the Green strain :math:`\|(F^T F - I)/2\|_F`, :math:`F = I + \nabla u` [1].
 
-    (Z, Y, X); 0 for every rigid motion, however large; a stretch by 1 % along one axis gives 0.01.
+    At the voxels of a mask, (N,); 0 for every rigid motion, however large; a stretch by 1 % along
+    one axis gives 0.01.
 
     References
     ----------
     Holzapfel, Nonlinear Solid Mechanics (2000), section 2.5.
     """
-    return _by_slabs(displacement, _green)
+    found = [_green(gradient) for gradient in _gradients(displacement, inside)]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def lengths(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Length of the displacement at the voxels of a mask, (N,) [mm]."""
+    found = [
+        np.linalg.norm(_cut(displacement, slab).astype(np.float64), axis=0)
+        for slab in slabs(inside, (0, 0, 0))
+    ]
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def lengths_beyond(
+    displacement: Displacement, rigid: Displacement, inside: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The same of what a displacement adds to the rigid step's."""
+    found = [
+        np.linalg.norm(_cut(displacement, slab) - _cut(rigid, slab), axis=0)
+        for slab in slabs(inside, (0, 0, 0))
+    ]
+    return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _cut(displacement: Displacement, slab: Slab) -> NDArray[np.float32]:
+    return np.asarray(displacement.vectors[:, *slab.box][:, slab.here])
 
 
 def _green(gradient: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,32 +75,26 @@ def _green(gradient: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((green**2).sum(axis=(-2, -1))))
 
 
-def _by_slabs(
-    displacement: Displacement, measure: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """``measure`` of the deformation gradient (..., 3, 3), a few slices at a time."""
+def _gradients(
+    displacement: Displacement, inside: NDArray[np.bool_]
+) -> Iterator[NDArray[np.float64]]:
+    """The deformation gradient I + grad u (N, 3, 3) at a mask's voxels, a few slices at a time."""
     grid = displacement.grid
     if min(grid.shape) < 2:
         raise ValueError(f"a Jacobian needs two voxels along each axis, got {grid.shape}")
-    values = np.empty(grid.shape)
-    for start in range(0, grid.shape[0], SLAB):
-        stop = min(start + SLAB, grid.shape[0])
-        # A neighbour on each side makes the slab's own slices central differences.
-        low, high = max(0, start - 1), min(stop + 1, grid.shape[0])
-        slab = measure(_gradient(displacement.vectors[:, low:high].astype(np.float64), grid))
-        values[start:stop] = slab[start - low : stop - low]
-    return values
-
-
-def _gradient(u: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """Deformation gradient I + grad u, (Z, Y, X, 3, 3)."""
-    along_axes = np.stack(
-        [np.gradient(u, step, axis=axis + 1) for axis, step in enumerate(grid.spacing_mm)]
-    )
-    # d/dx_j = sum_a direction[j, a] d/d(axis a): the axes may be oblique to the patient.
-    gradient = np.einsum("ja,aizyx->zyxij", np.asarray(grid.direction), along_axes)
-    gradient += np.eye(3)
-    return np.asarray(gradient)
+    # A neighbour on each side makes the slab's own differences central.
+    for slab in slabs(inside, (1, 1, 1)):
+        u = displacement.vectors[:, *slab.box].astype(np.float64)
+        along_axes = np.stack(
+            [
+                np.gradient(u, step, axis=axis + 1)[:, slab.here]
+                for axis, step in enumerate(grid.spacing_mm)
+            ]
+        )
+        # d/dx_j = sum_a direction[j, a] d/d(axis a): the axes may be oblique to the patient.
+        gradient = np.einsum("ja,ain->nij", np.asarray(grid.direction), along_axes)
+        gradient += np.eye(3)
+        yield np.asarray(gradient)
 
 
 @dataclass(frozen=True)
@@ -102,8 +127,8 @@ def deformation_quality(displacement: Displacement, mask: NDArray[Any]) -> Defor
     inside = np.asarray(mask) > 0
     if not inside.any():
         raise ValueError("the mask of a deformation's quality holds at least one voxel")
-    determinant = jacobian_determinant(displacement)[inside]
-    length = np.linalg.norm(displacement.vectors[:, inside].astype(np.float64), axis=0)
+    determinant = determinants(displacement, inside)
+    length = lengths(displacement, inside)
     return DeformationQuality(
         folding_percent=100.0 * float((determinant <= 0).mean()),
         sd_log_jacobian=float(np.log(np.maximum(determinant, DETERMINANT_FLOOR)).std()),

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from data.itk import resample, to_itk
 from data.volume import Grid, Modality, Volume
-from tasks.registration.geometry import grown, in_fixed_frame
+from tasks.registration.geometry import carried_back, grown
 from tasks.registration.intensities import prepared
 from tasks.registration.preset import Preset
 from tasks.registration.scan_pair import ScanPair
@@ -20,7 +20,7 @@ BONE_HU = 200.0
 
 @dataclass(frozen=True)
 class Images:
-    """What is compared, in ITK's hands: float32 images and uint8 masks."""
+    """What is compared, in ITK's hands for elastix: float32 images and uint8 masks."""
 
     fixed: sitk.Image
     moving: sitk.Image
@@ -29,11 +29,21 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
+class Compared:
+    """What is compared: scans without tails, the fixed one on the working grid, and grown masks."""
+
+    fixed: Volume
+    moving: Volume
+    fixed_mask: Volume
+    moving_mask: Volume
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """A pair to register on ``grid`` as ``preset`` says; one seed gives the same bytes."""
 
     pair: ScanPair
-    images: Images
+    compared: Compared
     grid: Grid
     preset: Preset
     seed: int
@@ -42,14 +52,27 @@ class Job:
     @classmethod
     def of(cls, pair: ScanPair, grid: Grid, preset: Preset, *, seed: int, threads: int) -> Job:
         """The pair with the intensities and masks that are compared."""
-        return cls(pair, _images(pair, grid, preset), grid, preset, seed, threads)
+        return cls(pair, _compared(pair, grid, preset), grid, preset, seed, threads)
+
+    def with_window(self, window_hu: tuple[float, float]) -> Job:
+        """The same with another window of CT numbers [HU]; all else is shared."""
+        preset = replace(self.preset, ct_window_hu=window_hu)
+        fixed, moving = self.compared.fixed, self.compared.moving
+        if fixed.modality is Modality.CT:
+            fixed = _fixed(self.pair, self.grid, preset)
+        if moving.modality is Modality.CT:
+            moving = _moving(self.pair, preset)
+        compared = replace(self.compared, fixed=fixed, moving=moving)
+        return replace(self, preset=preset, compared=compared)
 
     def placed(self, transform: sitk.Transform) -> Images:
         """The images with the moving one carried back by ``transform`` (fixed -> moving)."""
-        return replace(
-            self.images,
-            moving=in_fixed_frame(self.images.moving, transform),
-            moving_mask=in_fixed_frame(self.images.moving_mask, transform),
+        seen = self.compared
+        return Images(
+            fixed=to_itk(seen.fixed),
+            moving=to_itk(carried_back(seen.moving, transform)),
+            fixed_mask=to_itk(seen.fixed_mask),
+            moving_mask=to_itk(carried_back(seen.moving_mask, transform)),
         )
 
     def bone(self) -> Volume | None:
@@ -60,17 +83,25 @@ class Job:
         return self.pair.moving.with_array(bone.astype(np.float32), Modality.MASK)
 
 
-def _images(pair: ScanPair, grid: Grid, preset: Preset) -> Images:
-    fixed = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
+def _compared(pair: ScanPair, grid: Grid, preset: Preset) -> Compared:
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
-    return Images(
-        fixed=to_itk(prepared(fixed, body.array, preset)),
-        moving=to_itk(prepared(pair.moving, pair.moving_body.array, preset)),
+    return Compared(
+        fixed=_fixed(pair, grid, preset),
+        moving=_moving(pair, preset),
         fixed_mask=_grown(body, preset),
         moving_mask=_grown(pair.moving_body, preset),
     )
 
 
-def _grown(body: Volume, preset: Preset) -> sitk.Image:
-    mask = grown(body.array, body.grid.spacing_mm, preset.mask_margin_mm)
-    return to_itk(body.with_array(mask))
+def _fixed(pair: ScanPair, grid: Grid, preset: Preset) -> Volume:
+    fixed = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
+    body = resample(pair.fixed_body, grid, outside=0, nearest=True)
+    return prepared(fixed, body.array, preset)
+
+
+def _moving(pair: ScanPair, preset: Preset) -> Volume:
+    return prepared(pair.moving, pair.moving_body.array, preset)
+
+
+def _grown(body: Volume, preset: Preset) -> Volume:
+    return body.with_array(grown(body.array, body.grid.spacing_mm, preset.mask_margin_mm))

@@ -133,9 +133,10 @@ def landscape_of(pair: ScanPair, standing: Affine, seed: int, sight: Sight = MED
     fixed, moving = (_blurred(scan, sight.blur_mm) for scan in (pair.fixed, pair.moving))
     body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
     there = resample(pair.moving_body, moving.grid, outside=0, nearest=True)
-    where = np.argwhere(grown(body.array, fixed.grid.spacing_mm, MARGIN_MM) > 0)
+    where = np.flatnonzero(grown(body.array, fixed.grid.spacing_mm, MARGIN_MM))
     rng = np.random.default_rng(seed)
-    drawn = where[np.sort(rng.choice(len(where), min(sight.points, len(where)), replace=False))]
+    chosen = np.sort(rng.choice(len(where), min(sight.points, len(where)), replace=False))
+    drawn = np.stack(np.unravel_index(where[chosen], fixed.grid.shape), axis=1)
     values = fixed.array[tuple(drawn.T)]
     points = fixed.grid.points(drawn)
     inside = moving.array[np.asarray(there.array) > 0]

@@ -11,7 +11,7 @@ from data.itk import resample
 from data.volume import Displacement, Grid, Modality, Volume
 from tasks.registration.bone import BoneMotion, bone_motion
 from tasks.registration.geometry import displacement_of
-from tasks.registration.jacobian import DeformationQuality, deformation_quality
+from tasks.registration.jacobian import DeformationQuality, deformation_quality, lengths_beyond
 from tasks.registration.scan_pair import ScanPair, whole_field
 from tasks.registration.similarity import (
     gradient_agreement,
@@ -69,14 +69,19 @@ class Moved:
 
 def move(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Moved:
     """Carry the moving scan, its body and its field of view onto the working grid."""
-    outside = AIR_HU if pair.moving.modality == Modality.CT else float(pair.moving.array.min())
     seen = whole_field(pair.moving)
     return Moved(
-        scan=resample(pair.moving, grid, transform=transform, outside=outside),
+        scan=moved_scan(pair, grid, transform),
         body=resample(pair.moving_body, grid, transform=transform, outside=0, nearest=True),
         field=resample(seen, grid, transform=transform, outside=0, nearest=True),
         displacement=displacement_of(transform, grid),
     )
+
+
+def moved_scan(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Volume:
+    """The moving scan alone on the working grid."""
+    outside = AIR_HU if pair.moving.modality == Modality.CT else float(pair.moving.array.min())
+    return resample(pair.moving, grid, transform=transform, outside=outside)
 
 
 def measure(
@@ -90,8 +95,7 @@ def measure(
     seen = np.asarray(moved.field.array) > 0
     local = 0.0
     if rigid is not None:
-        beyond = moved.displacement.vectors[:, inside] - rigid.vectors[:, inside]
-        local = float(np.percentile(np.linalg.norm(beyond, axis=0), 95))
+        local = float(np.percentile(lengths_beyond(moved.displacement, rigid, inside), 95))
     return StepMeasures(
         information=normalised_mutual_information(source.array, moved.scan.array, inside),
         edges=gradient_agreement(source.array, moved.scan.array, inside, source.grid.spacing_mm),

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data.volume import Modality, Volume
+from data.volume import Displacement, Modality, Volume
+from tasks.registration.geometry import displacement_of
 from tasks.registration.jacobian import jacobian_determinant
 from tasks.registration.register import Registered
 
@@ -71,7 +72,7 @@ def _row(done: Registered, plane: Plane, row: NDArray[Any]) -> tuple[Any, Any]:
     """Draw the five panels of one plane; what the two colour bars measure."""
     axis = _AXIS[plane]
     body = np.asarray(done.body.array) > 0
-    at = int(np.median(np.argwhere(body)[:, axis]))
+    at = _middle(body, axis)
     width, height = _size(done.grid.extent_mm, plane)
     box = (0.0, width, height, 0.0)
     inside = _cut(body, axis, at)
@@ -80,14 +81,14 @@ def _row(done: Registered, plane: Plane, row: NDArray[Any]) -> tuple[Any, Any]:
         panel.set(xticks=[], yticks=[], facecolor=PLATE)
     row[0].imshow(fixed, cmap="gray", vmin=0, vmax=1, extent=box)
     row[0].set_ylabel(plane, fontsize=9, color=INK)
-    for panel, scan in ((row[1], done.unregistered.scan), (row[2], done.moved.scan)):
+    for panel, scan in ((row[1], done.unregistered), (row[2], done.moved.scan)):
         board = np.where(_tiles(fixed.shape, width, height), fixed, _grey(scan, body, axis, at))
         panel.imshow(board, cmap="gray", vmin=0, vmax=1, extent=box)
-    logs = np.log2(np.clip(jacobian_determinant(done.moved.displacement), 0.5, 2))
+    start, thin = _thin(done.moved.displacement, axis, at, 1)
+    logs = np.log2(np.clip(_cut(jacobian_determinant(thin), axis, at - start), 0.5, 2))
     jacobian = row[3].imshow(
-        np.ma.masked_where(~inside, _cut(logs, axis, at)), cmap="RdBu_r", vmin=-1, vmax=1,
-        extent=box,
-    )  # fmt: skip
+        np.ma.masked_where(~inside, logs), cmap="RdBu_r", vmin=-1, vmax=1, extent=box
+    )
     row[4].imshow(fixed, cmap="gray", vmin=0, vmax=1, extent=box, alpha=0.55)
     return jacobian, _quiver(row[4], done, axis, at, inside, box)
 
@@ -101,9 +102,11 @@ def _quiver(
     box: tuple[float, float, float, float],
 ) -> Any:
     """Arrows of the displacement beyond the rigid step, coloured by their length."""
-    found = done.moved.displacement.vectors
-    beyond = found - (0 if done.rigid is None else done.rigid.vectors)
-    z, y, x = (_cut(part, axis, at) for part in beyond)
+    _, thin = _thin(done.moved.displacement, axis, at, 0)
+    beyond = thin.vectors
+    if done.rigid is not None:
+        beyond = beyond - displacement_of(done.rigid, thin.grid).vectors
+    z, y, x = (_cut(part, axis, 0) for part in beyond)
     # The head is on top of coronal and sagittal cuts: +z points up.
     down, across = {0: (y, x), 1: (-z, x), 2: (-z, y)}[axis]
     length = np.sqrt(z**2 + y**2 + x**2)
@@ -119,6 +122,24 @@ def _quiver(
         scale=max(longest / (1.5 * TILE_MM), 0.05), cmap="viridis", width=0.006,
         clim=(0, max(1.0, longest)),
     )  # fmt: skip
+
+
+def _middle(body: NDArray[np.bool_], axis: int) -> int:
+    """The median index of the body's voxels along an axis."""
+    others = tuple(other for other in range(3) if other != axis)
+    below = np.cumsum(body.sum(axis=others))
+    count = int(below[-1])
+    low, high = np.searchsorted(below, ((count - 1) // 2, count // 2), side="right")
+    return int(low + high) // 2
+
+
+def _thin(whole: Displacement, axis: int, at: int, beside: int) -> tuple[int, Displacement]:
+    """Its first slice's index, and the displacement of a cut and of those beside it."""
+    start, stop = [0, 0, 0], list(whole.grid.shape)
+    start[axis], stop[axis] = max(0, at - beside), min(stop[axis], at + beside + 1)
+    (a, b, c), (d, e, f) = start, stop
+    grid = whole.grid.crop((a, b, c), (d, e, f))
+    return start[axis], Displacement(whole.vectors[:, a:d, b:e, c:f], grid)
 
 
 def _every(inside: NDArray[np.bool_], step: list[int]) -> NDArray[np.bool_]:

@@ -10,15 +10,15 @@ import SimpleITK as sitk
 
 from data.faults import DataFault
 from data.itk import resample
-from data.volume import Displacement, Grid, Volume
+from data.volume import Grid, Volume
 from tasks.registration.align import Steps, Tell, align
 from tasks.registration.elastix import sample_region_mm
 from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge, rivalry
-from tasks.registration.geometry import require_extent
+from tasks.registration.geometry import displacement_of, require_extent
 from tasks.registration.global_search import find_pose
 from tasks.registration.initial import after, placed
 from tasks.registration.inverse import RoundTrip, register_back
-from tasks.registration.measures import Moved, StepMeasures, measure, move
+from tasks.registration.measures import Moved, StepMeasures, measure, move, moved_scan
 from tasks.registration.methods import Method
 from tasks.registration.plausible import require_plausible
 from tasks.registration.preset import Preset
@@ -41,7 +41,7 @@ class Registered:
     unregistered
         The moving scan as it came.
     rigid
-        Displacement of the rigid step; ``None`` when it failed.
+        The rigid step; ``None`` when it failed.
     judgement
         Step, verdict, reason.
     quality
@@ -53,8 +53,8 @@ class Registered:
     body: Volume
     transform: sitk.Transform
     moved: Moved
-    unregistered: Moved
-    rigid: Displacement | None
+    unregistered: Volume
+    rigid: sitk.Transform | None
     judgement: Judgement
     quality: Mapping[str, Any]
 
@@ -83,6 +83,7 @@ def register(
     source = resample(pair.fixed, grid, outside=float(pair.fixed.array.min()))
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
     start = placed(pair, initial)
+    begun = sitk.Euler3DTransform() if initial is None else initial
 
     def attempt(begin: ScanPair, came: StepMeasures | None = None) -> _Attempt:
         steps = align(begin, grid, preset, method, seed=seed, threads=threads, tell=tell)
@@ -96,11 +97,8 @@ def register(
         again = attempt(placed(start, pose), tried.measured["identity"])
         if again.is_better_than(tried):
             tried, searched = again.after(pose), pose
-    steps, measured, rivals = tried.steps, tried.measured, tried.rivals
-    transforms, moved, judgement = tried.transforms, tried.moved, tried.judgement
-    if searched is not None:
-        moved = {name: move(start, grid, found) for name, found in transforms.items()}
-    _require_overlap(measured[judgement.step], judgement)
+    transforms, judgement = tried.transforms, tried.judgement
+    _require_overlap(tried.measured[judgement.step], judgement)
     back = None
     if gate.register_back:
         tell("back")
@@ -109,19 +107,18 @@ def register(
         judgement = _after_round_trip(judgement, back, gate)
     if initial is not None:
         transforms = {name: after(initial, found) for name, found in transforms.items()}
-        moved = {name: move(pair, grid, found) for name, found in transforms.items()}
     return Registered(
         grid=grid,
         source=source,
         body=body,
         transform=transforms[judgement.step],
-        moved=moved[judgement.step],
-        unregistered=moved["identity"],
-        rigid=moved["rigid"].displacement if "rigid" in moved else None,
+        moved=move(pair, grid, transforms[judgement.step]),
+        unregistered=moved_scan(pair, grid, begun),
+        rigid=transforms.get("rigid"),
         judgement=judgement,
-        quality=_quality(preset, grid, steps, judgement, measured)
+        quality=_quality(preset, grid, tried.steps, judgement, tried.measured)
         | {
-            "rivals": _plain(rivals),
+            "rivals": _plain(tried.rivals),
             "round_trip": _plain(back),
             "searched_globally": searched is not None,
         },
@@ -134,7 +131,6 @@ class _Attempt:
 
     steps: Steps
     transforms: dict[StepName, sitk.Transform]
-    moved: dict[StepName, Moved]
     measured: dict[StepName, StepMeasures]
     rivals: Rivals | None
     judgement: Judgement
@@ -177,20 +173,19 @@ def _judged(
 ) -> _Attempt:
     """The gate's word; "identity" is ``came`` where the pair begins elsewhere than it came.
 
-    Else a step would be held against the pose that a search of all poses has found for it.
+    Else a step would be held against the pose that a search of all poses has found for it. One
+    step is moved at a time: a large scan and its displacement under three would not fit.
     """
     transforms = _transforms(steps)
-    moved = {name: move(pair, source.grid, found) for name, found in transforms.items()}
-    rigid = moved["rigid"].displacement if "rigid" in moved else None
-    measured = {
-        name: measure(source, body, result, rigid if name == "deformable" else None)
-        for name, result in moved.items()
-    }
-    if came is not None:
-        measured["identity"] = came
+    measured: dict[StepName, StepMeasures] = {} if came is None else {"identity": came}
+    for name, found in transforms.items():
+        if name not in measured:
+            beyond = steps.rigid if name == "deformable" else None
+            rigid = None if beyond is None else displacement_of(beyond, source.grid)
+            measured[name] = measure(source, body, move(pair, source.grid, found), rigid)
     rivals = _rivals(pair, steps, gate, seed)
     judgement = judge(measured, steps.failures, gate, rivals)
-    return _Attempt(steps, transforms, moved, measured, rivals, judgement)
+    return _Attempt(steps, transforms, measured, rivals, judgement)
 
 
 def _plain(found: Rivals | RoundTrip | None) -> dict[str, float] | None:

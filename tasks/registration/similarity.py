@@ -12,11 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tasks.registration.slabs import slabs
+
 BINS = 48
 """Of each image in the joint histogram; fewer voxels than about 50 per bin pair are too few."""
 
 TAILS_PERCENT = 0.5
 """Darkest and brightest share of the voxels that is clipped: metal must not own the histogram."""
+
+CHUNK = 2**20
+"""Voxels that a histogram is filled from at once."""
+
+SMOOTH_REACH = 4
+"""Voxels that the Gaussian before a gradient reaches over (its standard deviation is one)."""
 
 
 def normalised_mutual_information(
@@ -29,7 +37,16 @@ def normalised_mutual_information(
     Studholme, Hill & Hawkes, Pattern Recognition 32 (1999) 71-86.
     """
     inside = np.asarray(mask) > 0
-    joint, _, _ = np.histogram2d(_clipped(first[inside]), _clipped(second[inside]), bins=bins)
+    pair = first[inside], second[inside]
+    limits = [_tails(values) for values in pair]
+    edges = [np.histogram_bin_edges(np.array(ends), bins) for ends in limits]
+    joint = np.zeros((bins, bins))
+    for start in range(0, len(pair[0]), CHUNK):
+        a, b = (
+            np.clip(values[start : start + CHUNK].astype(np.float64), *ends)
+            for values, ends in zip(pair, limits, strict=True)
+        )
+        joint += np.histogram2d(a, b, bins=(edges[0], edges[1]))[0]
     probability = joint / joint.sum()
     together = entropy(probability.ravel())
     if together == 0.0:
@@ -55,21 +72,34 @@ def gradient_agreement(
     Haber & Modersitzki, Methods Inf Med 46 (2007) 292-299.
     """
     inside = np.asarray(mask) > 0
-    a, b = (_gradients(image, inside, spacing_mm) for image in (first, second))
-    dot = (a[0] * b[0]).sum(axis=0)
-    return float((dot**2 / (a[1] * b[1])).mean())
+    limits = [_tails(image[inside]) for image in (first, second)]
+    products: tuple[list[NDArray[np.float64]], ...] = ([], [], [])
+    for slab in slabs(inside, (SMOOTH_REACH + 1,) * 3):
+        a, b = (
+            _gradients(image[slab.box], slab.here, ends, spacing_mm)
+            for image, ends in zip((first, second), limits, strict=True)
+        )
+        for kept, (left, right) in zip(products, ((a, a), (b, b), (a, b)), strict=True):
+            kept.append((left * right).sum(axis=0))
+    of_a, of_b, dot = (np.concatenate(parts) for parts in products)
+    for squared in (of_a, of_b):
+        epsilon = np.sqrt(squared).mean()
+        squared += max(epsilon**2, np.finfo(np.float64).tiny)
+    dot *= dot
+    of_a *= of_b
+    dot /= of_a
+    return float(dot.mean())
 
 
 def _gradients(
-    image: NDArray[Any], inside: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gradients (3, n) inside the mask, and |gradient|^2 + epsilon^2 (n)."""
-    low, high = np.percentile(image[inside], (TAILS_PERCENT, 100 - TAILS_PERCENT))
-    smooth = gaussian_filter(np.clip(image.astype(np.float32), low, high), 1.0)
-    gradient = np.stack([part[inside] for part in _slopes(smooth, spacing_mm)], dtype=np.float64)
-    squared = (gradient**2).sum(axis=0)
-    epsilon = np.sqrt(squared).mean()
-    return gradient, squared + max(epsilon**2, np.finfo(np.float64).tiny)
+    image: NDArray[Any],
+    here: NDArray[np.bool_],
+    limits: tuple[float, float],
+    spacing_mm: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """Gradients (3, n) of the image without tails, at the voxels of a mask."""
+    smooth = gaussian_filter(np.clip(image.astype(np.float32), *limits), 1.0, radius=SMOOTH_REACH)
+    return np.stack([part[here] for part in _slopes(smooth, spacing_mm)], dtype=np.float64)
 
 
 def _slopes(
@@ -85,10 +115,12 @@ def overlap_dice(first: NDArray[Any], second: NDArray[Any]) -> float:
     return 2.0 * int((a & b).sum()) / total if total else 0.0
 
 
-def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
+def _tails(values: NDArray[Any]) -> tuple[float, float]:
+    """Where the darkest and the brightest are clipped."""
     exact = values.astype(np.float64)
-    low, high = np.percentile(exact, (TAILS_PERCENT, 100 - TAILS_PERCENT))
-    return np.clip(exact, low, high)
+    ends = (TAILS_PERCENT, 100 - TAILS_PERCENT)
+    low, high = np.percentile(exact, ends, overwrite_input=True)
+    return low, high
 
 
 def entropy(probability: NDArray[np.float64]) -> float:

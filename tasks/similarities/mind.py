@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -60,17 +60,23 @@ class Mind(Featured):
             raise ValueError(f"dilation must be at least 1 [voxels], got {self.dilation}")
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Descriptors (1, 12, Z, Y, X) in (0, 1] of an image (1, 1, Z, Y, X)."""
-        distance = torch.cat([self._unlike(image, a, b) for a, b in PAIRS], dim=1)
-        excess = distance - distance.amin(dim=1, keepdim=True)
-        variance = excess.mean(dim=1, keepdim=True)
-        low, high = (limit * variance.mean() for limit in VARIANCE_LIMITS)
-        tiny = torch.finfo(image.dtype).tiny
-        return torch.exp(-excess / variance.clamp(low, high).clamp(min=tiny))
+        """Descriptors (1, 12, Z, Y, X) in (0, 1] of an image (1, 1, Z, Y, X); no gradient.
+
+        In one place: of a large scan there is no room for twelve channels twice.
+        """
+        with torch.no_grad():
+            maps = image.new_empty((1, len(PAIRS), *image.shape[2:]))
+            for row, (a, b) in enumerate(PAIRS):
+                maps[:, row : row + 1] = self._unlike(image, a, b)
+            maps -= maps.amin(dim=1, keepdim=True)
+            variance = maps.mean(dim=1, keepdim=True)
+            low, high = (limit * variance.mean() for limit in VARIANCE_LIMITS)
+            tiny = torch.finfo(image.dtype).tiny
+            return maps.neg_().div_(variance.clamp(low, high).clamp(min=tiny)).exp_()
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
         """Between descriptors (1, 12, Z, Y, X); a scalar in [0, 1]."""
-        unlike = (fixed - moved).square().mean(dim=1, keepdim=True)
+        unlike: Tensor = _MeanSquare.apply(fixed, moved)  # type: ignore[no-untyped-call]
         return (weight * unlike).sum() / weight.sum().clamp(min=1e-6)
 
     def _unlike(self, image: Tensor, a: tuple[int, ...], b: tuple[int, ...]) -> Tensor:
@@ -85,3 +91,21 @@ class Mind(Featured):
         for axis, (step, length) in enumerate(zip(by, image.shape[2:], strict=True), start=2):
             padded = padded.narrow(axis, d + step * d, length)
         return padded
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Mean over the channels of the squared difference, and its derivative by the moved image:
+    automatic differentiation would hold five maps of all channels at once, this holds two.
+    """  # noqa: D205
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, moved: Tensor) -> Tensor:
+        difference = fixed - moved
+        ctx.save_for_backward(difference)
+        return difference.square().mean(dim=1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[None, Tensor]:
+        (difference,) = ctx.saved_tensors
+        slope = 2 * difference
+        return None, slope.mul_(outer / slope.shape[1]).neg_()

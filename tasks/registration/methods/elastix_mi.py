@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from data.itk import to_itk
 from tasks.randomness import derive_seed
 from tasks.registration.elastix import run_bspline, sample_region_mm
-from tasks.registration.geometry import in_fixed_frame
+from tasks.registration.geometry import carried_back
 from tasks.registration.job import Job
 from tasks.registration.methods import METHODS
 
@@ -28,7 +28,7 @@ class ElastixMI:
             job.placed(rigid),
             step,
             sample_region_mm=sample_region_mm(step, job.grid),
-            stiff=None if bone is None else in_fixed_frame(to_itk(bone), rigid),
+            stiff=None if bone is None else to_itk(carried_back(bone, rigid)),
             seed=derive_seed(job.seed, "bspline"),
             threads=job.threads,
         )

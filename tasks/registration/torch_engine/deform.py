@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.faults import DataFault
-from data.volume import Displacement, Volume
+from data.volume import Displacement, Grid, Volume
 from tasks.deformations import DEFORMATIONS
 from tasks.registration.derivatives import Spacing
+from tasks.registration.slabs import SLAB_VOXELS
 from tasks.registration.torch_engine.contracts import (
     Comparison,
     Featured,
@@ -107,10 +108,12 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
         [(p.weight, p.build()) for p in settings.penalties], settings.penalty_stride
     )
     both = any(needs_inverse(penalty) for _, penalty in objective.penalties)
+    affordable, grid = _affordable(pair, settings, both), pair.fixed.grid
     seen = _Seen.of(pair, device)
+    del pair  # the caller may have let go of it, too
     before, ways = _start(seen, settings, both)
     courses: list[tuple[float, ...]] = []
-    for level, iterations in _affordable(pair, settings, both):
+    for level, iterations in affordable:
         ways, course = descend(
             objective,
             seen.scenes(level, similarity, rng, both, settings.oversampling),
@@ -122,13 +125,13 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
         )
         before = level
         courses.append(tuple(course))
-    finest = seen.level(1.0)
-    return Deformed(_in_patient_axes(carried(ways[0], before, finest), pair), tuple(courses))
+    found = _in_patient_axes(ways[0], before, seen.level(1.0), grid)
+    return Deformed(found, tuple(courses))
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Both scans as the engine sees them, on the device (1, 1, Z, Y, X)."""
+    """Both scans as the engine sees them, on the device (1, 1, Z, Y, X); masks are bool."""
 
     shape: tuple[int, int, int]
     spacing_mm: Spacing
@@ -139,7 +142,7 @@ class _Seen:
     @classmethod
     def of(cls, pair: Pair, device: str) -> _Seen:
         def moved(values: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(np.array(values, dtype=np.float32))[None, None].to(device)
+            return torch.from_numpy(values)[None, None].to(device)
 
         return cls(
             pair.fixed.grid.shape,
@@ -149,7 +152,7 @@ class _Seen:
                 moved(_standardised(pair.moving, pair.moving_mask)),
             ),
             (moved(np.asarray(pair.fixed_mask) > 0), moved(np.asarray(pair.moving_mask) > 0)),
-            None if pair.stiffness is None else moved(pair.stiffness),
+            None if pair.stiffness is None else moved(np.array(pair.stiffness, np.float32)),
         )
 
     def level(self, factor: float) -> Level:
@@ -164,13 +167,13 @@ class _Seen:
         oversampling: int = 1,
     ) -> list[Scene]:
         """The way there and, for ``both``, the way back."""
-        masks = [coarsened(mask, level) for mask in self.masks]
+        masks = [coarsened(mask.float(), level) for mask in self.masks]
         # Tissue is known where the moving scan lies, near enough to where the fixed one does.
         tissue = None if self.tissue is None else coarsened(self.tissue, level)
         with torch.no_grad():
             there, *back = self._comparisons(level, similarity, rng, both, oversampling)
-            scenes = [Scene(level, there, masks[0], masks[1], tissue)]
-            scenes += [Scene(level, way, masks[1], masks[0], tissue) for way in back]
+            scenes = [Scene.of(level, there, masks, tissue)]
+            scenes += [Scene.of(level, way, masks[::-1], tissue) for way in back]
         return scenes
 
     def _comparisons(
@@ -203,7 +206,7 @@ def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Ten
             coarsened(Mind().features(coarsened(image, fine), fine.spacing_mm), level)
             for image in seen.images
         ]
-        masks = [coarsened(mask, level) for mask in seen.masks]
+        masks = [coarsened(mask.float(), level) for mask in seen.masks]
         there, back = search(features[0], features[1], (masks[0], masks[1]), level)
     else:
         level = seen.level(settings.factors[0])
@@ -235,10 +238,14 @@ def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:
     """Tails clipped, then mean 0 and variance 1 inside the mask."""
     inside = image.array[np.asarray(mask) > 0]
     low, high = np.percentile(inside, (TAILS_PERCENT, 100 - TAILS_PERCENT))
-    clipped = np.clip(image.array.astype(np.float32), low, high)
-    within = np.clip(inside, low, high)
-    spread = max(float(within.std()), float(np.finfo(np.float32).tiny))
-    return np.asarray((clipped - within.mean()) / spread, dtype=np.float32)
+    inside = np.clip(inside, low, high)
+    middle = inside.mean()
+    spread = max(float(inside.std()), float(np.finfo(np.float32).tiny))
+    seen = np.empty(image.grid.shape, np.float32)
+    for slice_, values in zip(seen, image.array, strict=True):
+        clipped = np.clip(values.astype(np.float32), low, high)
+        slice_[:] = (clipped - middle) / spread
+    return seen
 
 
 def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
@@ -260,7 +267,13 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
         )
 
 
-def _in_patient_axes(u: Tensor, pair: Pair) -> Displacement:
-    along_axes = u[0].cpu().numpy()
-    turned = np.einsum("ij,jzyx->izyx", np.asarray(pair.fixed.grid.direction), along_axes)
-    return Displacement(turned.astype(np.float32), pair.fixed.grid)
+def _in_patient_axes(u: Tensor, level: Level, finest: Level, grid: Grid) -> Displacement:
+    """A level's displacement on the finest grid, in patient axes; a few slices at a time."""
+    vectors = np.empty((3, *grid.shape), np.float32)
+    thick = max(1, SLAB_VOXELS // math.prod(grid.shape[1:]))
+    for start in range(0, grid.shape[0], thick):
+        stop = min(start + thick, grid.shape[0])
+        along_axes = carried(u, level, finest, (start, stop))[0].cpu().numpy()
+        turned = np.einsum("ij,jzyx->izyx", np.asarray(grid.direction), along_axes)
+        vectors[:, start:stop] = turned
+    return Displacement(vectors, grid)

@@ -39,40 +39,48 @@ class Scene:
     ----------
     level
         Its grid.
-    comparison
-        The two images, ready to be compared.
+    moving
+        What is looked up at displaced points (1, C, Z, Y, X).
+    cost
+        Of what was looked up, at ``places`` or everywhere.
     fixed_mask, moving_mask
         Where to look in each image (1, 1, Z, Y, X), in [0, 1].
     tissue
         Relative stiffness (1, 1, Z, Y, X) for the penalties that know tissues, or nothing.
+    places
+        Flat indices (N,) of the voxels of the fixed mask, where the cost needs no others.
     """
 
     level: Level
-    comparison: Comparison
+    moving: Tensor
+    cost: Cost
     fixed_mask: Tensor
     moving_mask: Tensor
     tissue: Tensor | None = None
+    places: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, level: Level, two: Comparison, masks: Sequence[Tensor], tissue: Tensor | None
+    ) -> Scene:
+        """Two images ready to be compared, in the masks of the fixed and the moving one."""
+        cost, places = two.cost, None
+        if two.cost_of is not None:
+            places = torch.nonzero(masks[0].flatten() > 0)[:, 0]
+            cost = two.cost_of(places)
+        return cls(level, two.moving, cost, masks[0], masks[1], tissue, places)
 
     @functools.cached_property
     def sampler(self) -> Sampler:
         """Looks values up at displaced points of the level's grid."""
         return Sampler.of(self.level, self.fixed_mask)
 
-    @functools.cached_property
-    def _some(self) -> tuple[Tensor, Cost] | None:
-        """Voxels of the fixed mask and the cost of those; nothing where it needs all."""
-        if self.comparison.cost_of is None:
-            return None
-        places = torch.nonzero(self.fixed_mask.flatten() > 0)[:, 0]
-        return places, self.comparison.cost_of(places)
-
     def unlike(self, u: Tensor, weight: Tensor) -> Tensor:
         """Cost of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
-        if self._some is None:
-            return self.comparison.cost(self.sampler(self.comparison.moving, u), weight)
-        places, cost = self._some
-        moved = self.sampler.at_voxels(self.comparison.moving, u, places)
-        return cost(moved, voxels(weight, places))
+        if self.places is None:
+            return self.cost(self.sampler(self.moving, u), weight)
+        moved = self.sampler.at_voxels(self.moving, u, self.places)
+        return self.cost(moved, voxels(weight, self.places))
 
     def where_to_look(self, u: Tensor) -> Tensor:
         """Weight (1, 1, Z, Y, X): inside the fixed mask and, displaced, inside the moving one.

@@ -72,10 +72,15 @@ def coarsened(image: Tensor, level: Level) -> Tensor:
     return functional.avg_pool3d(image, blocks, stride=blocks)[..., :d, :h, :w]
 
 
-def carried(u: Tensor, old: Level, new: Level) -> Tensor:
-    """A displacement (1, 3, Z, Y, X) [mm] of one level, linearly on the grid of another."""
+def carried(u: Tensor, old: Level, new: Level, slices: tuple[int, int] | None = None) -> Tensor:
+    """A displacement (1, 3, Z, Y, X) [mm] of one level, linearly on the grid of another.
+
+    ``slices``: only those from the first up to, not including, the second.
+    """
     axes = []
     for a in range(3):
         at = torch.arange(new.shape[a], dtype=u.dtype, device=u.device) * new.spacing_mm[a]
         axes.append((at + new.offset_mm[a] - old.offset_mm[a]) / old.spacing_mm[a])
+    if slices is not None:
+        axes[0] = axes[0][slice(*slices)]
     return look_up(u, torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])

@@ -6,11 +6,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from data.faults import DataFault
-from data.itk import displacement_to_itk, from_itk, resample, to_itk
-from data.volume import Displacement, Modality
+from data.itk import displacement_to_itk, resample
+from data.volume import Displacement
 from tasks.randomness import derive_seed
-from tasks.registration.geometry import in_fixed_frame
-from tasks.registration.job import Images, Job
+from tasks.registration.geometry import carried_back
+from tasks.registration.job import Job
 from tasks.registration.torch_engine.deform import Pair, deform
 from tasks.registration.torch_engine.settings import Settings
 
@@ -29,20 +29,17 @@ def engine_step(job: Job, rigid: sitk.Transform, settings: Settings) -> sitk.Com
 
 
 def _pair(job: Job, rigid: sitk.Transform) -> Pair:
-    images: Images = job.placed(rigid)
-    fixed = from_itk(images.fixed, job.pair.fixed.modality)
-    moving = from_itk(images.moving, job.pair.moving.modality)
-    mask = from_itk(images.moving_mask, Modality.MASK)
+    seen = job.compared
+    moving, mask = (carried_back(scan, rigid) for scan in (seen.moving, seen.moving_mask))
     bone = job.bone()
     stiffness = None
     if bone is not None:
-        placed = from_itk(in_fixed_frame(to_itk(bone), rigid), Modality.MASK)
-        share = resample(placed, job.grid, outside=0).array
+        share = resample(carried_back(bone, rigid), job.grid, outside=0).array
         stiffness = 1 + (BONE_STIFFNESS - 1) * share
     return Pair(
-        fixed,
+        seen.fixed,
         resample(moving, job.grid, outside=float(moving.array.min())),
-        from_itk(images.fixed_mask, Modality.MASK).array,
+        seen.fixed_mask.array,
         resample(mask, job.grid, outside=0, nearest=True).array,
         stiffness,
     )

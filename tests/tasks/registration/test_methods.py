@@ -104,7 +104,7 @@ def test_mi_sees_the_bone_that_a_presets_window_would_hide(known):
     pair = ScanPair(known.fixed, known.moving, known.fixed_body, known.moving_body)
     job = Job.of(pair, known.fixed.grid, narrow, seed=0, threads=1)
     brightest = {
-        name: sitk.GetArrayViewFromImage(METHODS.build(name, {}).prepared(job).images.moving).max()
+        name: METHODS.build(name, {}).prepared(job).compared.moving.array.max()
         for name in ("mi", "lncc")
     }
     assert brightest["lncc"] == 100.0
