@@ -16,7 +16,6 @@ from data.faults import DataFault
 from data.volume import Displacement, Grid, Volume
 from tasks.deformations import DEFORMATIONS
 from tasks.registration.derivatives import Spacing
-from tasks.registration.slabs import SLAB_VOXELS
 from tasks.registration.torch_engine.contracts import (
     Comparison,
     Featured,
@@ -25,6 +24,7 @@ from tasks.registration.torch_engine.contracts import (
 )
 from tasks.registration.torch_engine.convex import ConvexStart
 from tasks.registration.torch_engine.descent import Objective, Scene, descend, needs_inverse
+from tasks.registration.torch_engine.memory import RESULT_VOXELS, affordable
 from tasks.registration.torch_engine.pyramid import carried, coarsened, levels, refined
 from tasks.registration.torch_engine.settings import Settings
 from tasks.similarities import SIMILARITIES
@@ -35,13 +35,6 @@ FEWEST_VOXELS = 4
 
 TAILS_PERCENT = 0.5
 """Darkest and brightest share of the masked voxels that is clipped."""
-
-
-FEATURE_CHANNELS = {"mi": 1, "ncc": 1, "lncc": 6, "mind": 12, "impact": 32}
-"""Maps a similarity keeps of each image: what it needs in memory follows from them."""
-
-COPIES, OTHER_MAPS = 4, 40
-"""Of each map in a step and its derivative, and maps of displacement and penalties (estimated)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +91,8 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
     """Deform ``pair.moving`` onto ``pair.fixed``: u maps fixed points to moving points [mm].
 
     With a penalty that compares two displacements, the way back is searched together with the
-    way there. One seed gives the same bytes on one CPU and thread count.
+    way there. One seed gives the same bytes on one CPU and thread count. Levels for which there
+    is not ``settings.max_memory_gb`` are left out; one at least must fit.
     """
     started = time.monotonic()
     rng = torch.Generator().manual_seed(seed)
@@ -108,12 +102,13 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
         [(p.weight, p.build()) for p in settings.penalties], settings.penalty_stride
     )
     both = any(needs_inverse(penalty) for _, penalty in objective.penalties)
-    affordable, grid = _affordable(pair, settings, both), pair.fixed.grid
+    grid = pair.fixed.grid
+    ladder = affordable(grid, settings, both=both, tissue=pair.stiffness is not None)
     seen = _Seen.of(pair, device)
     del pair  # the caller may have let go of it, too
     before, ways = _start(seen, settings, both)
     courses: list[tuple[float, ...]] = []
-    for level, iterations in affordable:
+    for level, iterations in ladder:
         ways, course = descend(
             objective,
             seen.scenes(level, similarity, rng, both, settings.oversampling),
@@ -214,26 +209,6 @@ def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Ten
     return level, [there, back] if both else [there]
 
 
-def _affordable(pair: Pair, settings: Settings, both: bool) -> list[tuple[Level, int]]:
-    """Levels whose tensors fit into memory, with their iterations; the coarsest always."""
-    grid = pair.fixed.grid
-    ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
-    channels = FEATURE_CHANNELS.get(settings.similarity, FEATURE_CHANNELS["impact"])
-    bytes_a_voxel = 4 * (2 if both else 1) * (channels * COPIES + OTHER_MAPS)
-
-    def needed(level: Level) -> int:
-        fine = refined(level, grid.spacing_mm, settings.oversampling)
-        features = 4 * channels * COPIES * math.prod(fine.shape)
-        return max(math.prod(level.shape) * bytes_a_voxel, features)
-
-    kept = [
-        (level, count)
-        for level, count in zip(ladder, settings.iterations, strict=True)
-        if needed(level) <= settings.max_memory_gb * 1e9
-    ]
-    return kept or [(ladder[0], settings.iterations[0])]
-
-
 def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:
     """Tails clipped, then mean 0 and variance 1 inside the mask."""
     inside = image.array[np.asarray(mask) > 0]
@@ -270,7 +245,7 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
 def _in_patient_axes(u: Tensor, level: Level, finest: Level, grid: Grid) -> Displacement:
     """A level's displacement on the finest grid, in patient axes; a few slices at a time."""
     vectors = np.empty((3, *grid.shape), np.float32)
-    thick = max(1, SLAB_VOXELS // math.prod(grid.shape[1:]))
+    thick = max(1, RESULT_VOXELS // math.prod(grid.shape[1:]))
     for start in range(0, grid.shape[0], thick):
         stop = min(start + thick, grid.shape[0])
         along_axes = carried(u, level, finest, (start, stop))[0].cpu().numpy()

@@ -71,7 +71,8 @@ class Settings:
         Steps are no longer begun after so long [s]; 0: no limit. A result that met the limit
         depends on the machine.
     max_memory_gb
-        Levels whose tensors would need more are left out [GB].
+        What the engine may allocate, the scans as it sees them included [GB]. Levels that need
+        more are left out; where the coarsest does, the step fails.
     penalty_stride
         Penalties see every so-manieth voxel of the displacement along each axis.
     """

@@ -169,10 +169,9 @@ def _there_and_back(there, back):
     return REGULARIZERS.build("inverse_consistency", {}).displacement(u, SPACING, None, v).item()
 
 
-def test_too_little_memory_leaves_out_the_finest_level_and_too_little_time_ends_early():
+def test_too_little_time_ends_early():
     pair, _ = textured()
     settings = replace(QUICK, similarity="ncc")
-    assert len(deform(pair, replace(settings, max_memory_gb=1e-6)).courses) == 1
     assert sum(map(len, deform(pair, replace(settings, max_seconds=1e-9)).courses)) == 0
 
 
