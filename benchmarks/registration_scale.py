@@ -2,8 +2,8 @@
 
     python -m benchmarks registration_scale
 
-One digital patient is resampled to ever finer grids. Each size runs in a process of its own, whose
-peak memory the operating system tells. One thread each. What a process told is kept in
+One digital patient is resampled to ever finer grids. Each size runs in a process of its own
+(:mod:`benchmarks._registration_scale_pieces`), one thread each. What a process told is kept in
 ``runs/registration_scale``: a run that is stopped goes on. Delete it after a change of code.
 """
 
@@ -11,145 +11,30 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks._registration_scale_pieces import OPTIONS, SHORT, Cost, Shape
 from data.files import write_whole
 
-Shape = tuple[int, int, int]
-
-SHAPES: tuple[Shape, ...] = ((64, 64, 64), (96, 128, 128), (100, 256, 256), (200, 512, 512))
-"""(Z, Y, X), the last a large hospital CT."""
+SHAPES: tuple[Shape, ...] = ((64, 64, 64), (50, 128, 128), (100, 256, 256), (200, 512, 512))
+"""(Z, Y, X), the last a large hospital CT. Their voxels are so long and so wide that levels of the
+same factors hold the same share of them (a quarter): 96 x 128 x 128 would have an eighth."""
 
 FOLDER = Path("runs/registration_scale")
-LIMIT_GIB = 8.0
+LIMIT_GB = 8.0
 PLOT = Path("docs/benchmarks/registration_scale.png")
-OPTIONS: dict[str, Any] = {"factors": [4, 2], "iterations": [12, 6]}
-"""Of ``mind``: the same levels at every size, few steps; a registration takes some ten times as
-many, and what a voxel costs is the same."""
 
-CAPS_GB = (0.05, 0.3, 1.0)
+CAPS_GB = (0.1, 0.3, 1.0)
 CAPPED: Shape = (96, 128, 128)
 CASES, CASE_VOXEL_MM = 4, 8.0
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What a child process measured of itself."""
-
-    cpu_s: float
-    peak_gib: float
-    before_gib: float
-    levels: int = 0
-    verdict: str = ""
-
-
-def main(what: str, *numbers: str) -> None:
-    """A child: prints one :class:`Cost` as JSON."""
-    import torch
-
-    torch.set_num_threads(1)
-    work = {"engine": _engine, "register": _register, "capped": _capped}[what]
-    sys.stdout.write(json.dumps(asdict(work(*numbers))) + "\n")
-
-
-def _pair(shape: Shape) -> Any:
-    """The digital patient on that many voxels."""
-    from benchmarks.registration_phantom import patient
-    from data.itk import resample
-    from data.volume import Grid
-    from tasks.registration.scan_pair import ScanPair
-
-    small = patient("thorax", "mr", 0).pair
-    sides = small.fixed.grid.extent_mm
-    spacing = tuple(side / count for side, count in zip(sides, shape, strict=True))
-    grid = Grid(shape, (spacing[0], spacing[1], spacing[2]), small.fixed.grid.origin_mm)
-    return ScanPair(
-        resample(small.fixed, grid, outside=0.0),
-        resample(small.moving, grid, outside=-1024.0),
-        resample(small.fixed_body, grid, outside=0, nearest=True),
-        resample(small.moving_body, grid, outside=0, nearest=True),
-    )
-
-
-def _engine(*numbers: str) -> Cost:
-    """The torch engine alone: all levels of ``OPTIONS``."""
-    import SimpleITK as sitk
-
-    from tasks.registration.job import Job
-    from tasks.registration.methods import METHODS
-    from tasks.registration.presets import preset_called
-
-    method, still = METHODS.build("mind", OPTIONS), sitk.Euler3DTransform()
-    small = _pair((16, 16, 16))
-    # Imports, and whatever torch does the first time, are not a voxel's cost.
-    method.deformable(
-        Job.of(small, small.fixed.grid, preset_called("mr_TH"), seed=0, threads=1), still
-    )
-    pair = _pair(_shape(numbers))
-    job = Job.of(pair, pair.fixed.grid, preset_called("mr_TH"), seed=0, threads=1)
-    before, begun = _peak_gib(), time.process_time()
-    method.deformable(job, still)
-    return Cost(time.process_time() - begun, _peak_gib(), before, len(OPTIONS["factors"]))
-
-
-def _register(*numbers: str) -> Cost:
-    """Rigid step, engine and gate: all of ``synthct register`` but its files."""
-    from tasks.registration.gate import GateParams
-    from tasks.registration.methods import METHODS
-    from tasks.registration.presets import preset_called
-    from tasks.registration.register import register
-
-    pair = _pair(_shape(numbers))
-    before, begun = _peak_gib(), time.process_time()
-    done = register(
-        pair,
-        pair.fixed.grid,
-        preset_called("mr_TH"),
-        GateParams(search_globally=False),
-        METHODS.build("mind", OPTIONS),
-        seed=0,
-        tell=lambda step: None,
-    )
-    spent = time.process_time() - begun
-    return Cost(
-        spent, _peak_gib(), before, verdict=f"{done.judgement.step}: {done.judgement.verdict}"
-    )
-
-
-def _capped(cap_gb: str, *numbers: str) -> Cost:
-    """The engine's levels under a cap on memory, what its inputs take not counted."""
-    from data.itk import resample
-    from tasks.registration.torch_engine import deform as engine
-    from tasks.registration.torch_engine.settings import Settings
-
-    pair = _pair(_shape(numbers))
-    two = engine.Pair(
-        pair.fixed,
-        resample(pair.moving, pair.fixed.grid, outside=-1024.0),
-        np.asarray(pair.fixed_body.array),
-        np.asarray(pair.moving_body.array),
-    )
-    settings = Settings(factors=(4.0, 2.0, 1.0), iterations=(2, 2, 2), max_memory_gb=float(cap_gb))
-    before, begun = _peak_gib(), time.process_time()
-    done = engine.deform(two, settings)
-    return Cost(time.process_time() - begun, _peak_gib(), before, len(done.courses))
-
-
-def _peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _shape(numbers: tuple[str, ...]) -> Shape:
-    z, y, x = (int(number) for number in numbers)
-    return z, y, x
+QUIET = 0.75
+"""Load a core below which the machine counts as ours alone."""
 
 
 def _child(what: str, *numbers: float) -> Cost | None:
@@ -160,7 +45,7 @@ def _child(what: str, *numbers: float) -> Cost | None:
         if _time_is_up():
             return None
         one = {**os.environ, "OMP_NUM_THREADS": "1"}
-        line = [sys.executable, "-m", "benchmarks.registration_scale", *words]
+        line = [sys.executable, "-m", "benchmarks._registration_scale_pieces", *words]
         told = subprocess.run(line, check=True, capture_output=True, text=True, env=one).stdout
         write_whole(kept, told.splitlines()[-1])
     return Cost(**json.loads(kept.read_text()))
@@ -198,8 +83,18 @@ def small_case(seed: int) -> str:
     return done.judgement.verdict
 
 
-def cohort_s(workers: int) -> float:
-    """Wall seconds of ``CASES`` cases on a cluster of that many one-thread workers, warm."""
+def cohort(workers: int) -> dict[str, float] | None:
+    """Wall and processor seconds of ``CASES`` cases on that many one-thread workers, warm; kept."""
+    kept = FOLDER / f"cohort_{workers}.json"
+    if not kept.is_file():
+        if _time_is_up():
+            return None
+        write_whole(kept, json.dumps(_cohort_of(workers)))
+    told: dict[str, float] = json.loads(kept.read_text())
+    return told
+
+
+def _cohort_of(workers: int) -> dict[str, float]:
     from distributed import Client, LocalCluster
 
     from tasks.fanout import OnDask
@@ -211,31 +106,47 @@ def cohort_s(workers: int) -> float:
         Client(cluster) as client,
     ):
         client.run(small_case, 0)  # imports, and the first case of each worker
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), sum(client.run(time.process_time).values())
         run = OnDask(cluster.scheduler_address)
         for _, outcome in run(small_case, range(1, 1 + CASES), label=str):
             outcome.result()
-        return time.perf_counter() - begun
+        return {
+            "wall_s": time.perf_counter() - begun,
+            "cpu_s": sum(client.run(time.process_time).values()) - spent,
+            "load": os.getloadavg()[0],
+        }
 
 
 def measure() -> str:
     """Tables by size, by cap and by workers."""
     sizes = [(shape, cost) for shape in SHAPES if (cost := _child("engine", *shape))]
-    capped = [(cap, cost) for cap in CAPS_GB if (cost := _child("capped", cap, *CAPPED))]
     whole = _child("register", *SHAPES[-1])
-    seconds = None if _time_is_up() else {workers: cohort_s(workers) for workers in (1, 2)}
+    capped = [(cap, cost) for cap in CAPS_GB if (cost := _child("capped", cap, *CAPPED))]
+    spread = {workers: told for workers in (1, 2) if (told := cohort(workers))}
     if sizes:
-        _plot(sizes)
+        _plot(sizes, whole)
     parts = [
-        _sizes(sizes) if sizes else [],
+        _machine([cost.load for _, cost in sizes + capped] + [s["load"] for s in spread.values()]),
+        _sizes(sizes) if sizes else [f"The engine by size: {LATER}"],
         _whole(whole) if whole else [f"All of a registration of {_named(SHAPES[-1])}: {LATER}"],
         _caps(capped) if capped else [f"`max_memory_gb`: {LATER}"],
-        _cohort(seconds) if seconds else [f"A cohort over one and two workers: {LATER}"],
+        _cohort(spread) if len(spread) == 2 else [f"A cohort over one and two workers: {LATER}"],
     ]
     return "\n".join(line for part in parts for line in [*part, ""])
 
 
 LATER = "not measured yet (the run was bounded)."
+
+
+def _machine(loads: list[float]) -> list[str]:
+    cores = os.cpu_count() or 1
+    if max(loads, default=0.0) <= QUIET * cores:
+        return []
+    return [
+        f"The machine was not idle: load {min(loads):.0f} to {max(loads):.0f} on {cores} cores. "
+        "Processor seconds are what that disturbs least (shared caches still make them longer), "
+        "memory not at all.",
+    ]
 
 
 def _voxels(shape: Shape) -> int:
@@ -250,15 +161,16 @@ def _sizes(costs: list[tuple[Shape, Cost]]) -> list[str]:
     each = [1e6 * cost.cpu_s / _voxels(shape) for shape, cost in costs]
     rows = [
         f"| {_named(shape)} | {_voxels(shape) / 1e6:.2f} | {cost.cpu_s:.1f} | {us:.2f} | "
-        f"{us / each[-1]:.2f} | {cost.peak_gib:.1f} |"
+        f"{us / each[0]:.2f} | {cost.peak_gb:.2f} | {cost.before_gb:.2f} |"
         for (shape, cost), us in zip(costs, each, strict=True)
     ]
     return [
         f"The torch engine (`mind`, levels {OPTIONS['factors']}, {OPTIONS['iterations']} steps), "
-        "one thread; a digital thorax resampled to each size. Peak memory of the whole process.",
+        "one thread; a digital thorax resampled to each size. The finest level holds a quarter of "
+        "the voxels at every size. Peak memory of the whole process, and before the engine began.",
         "",
-        "| voxels | million | CPU s | CPU us a voxel | relative to the last | peak GiB |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| voxels | million | CPU s | CPU us a voxel | relative to the first | peak GB | before |",
+        "|---|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
         f"![CPU time and memory against voxels]({PLOT.name})",
@@ -266,11 +178,13 @@ def _sizes(costs: list[tuple[Shape, Cost]]) -> list[str]:
 
 
 def _whole(cost: Cost) -> list[str]:
-    held = "held" if cost.peak_gib <= LIMIT_GIB else "NOT held"
+    held = "held" if cost.peak_gb <= LIMIT_GB else "NOT held"
+    steps = ", ".join(f"{name} {peak:.1f}" for name, peak in cost.by_step.items())
     return [
-        f"All of a registration of {_named(SHAPES[-1])} (rigid step, engine, gate): "
-        f"{cost.cpu_s:.0f} CPU s, peak {cost.peak_gib:.1f} GiB ({cost.before_gib:.1f} before it "
-        f"began: two scans and masks, imports). The limit of {LIMIT_GIB:g} GiB: {held}.",
+        f"All of a registration of {_named(SHAPES[-1])} (rigid step, engine with "
+        f"{SHORT['iterations']} steps, gate): {cost.cpu_s:.0f} CPU s, peak {cost.peak_gb:.1f} GB "
+        f"({cost.before_gb:.1f} before it began: two scans and masks, imports). By step [GB]: "
+        f"{steps}. The limit of {LIMIT_GB:g} GB: {held}.",
     ]
 
 
@@ -281,22 +195,30 @@ def _caps(capped: list[tuple[float, Cost]]) -> list[str]:
         "| cap GB | levels run | grew by GB |",
         "|---:|---:|---:|",
         *(
-            f"| {cap:g} | {cost.levels} of 3 | {(cost.peak_gib - cost.before_gib) * 1.0737:.2f} |"
+            f"| {cap:g} | {cost.levels} of 3 | {cost.peak_gb - cost.before_gb:.2f} |"
             for cap, cost in capped
         ),
     ]
 
 
-def _cohort(seconds: dict[int, float]) -> list[str]:
+def _cohort(spread: dict[int, dict[str, float]]) -> list[str]:
+    one, two = spread[1], spread[2]
     return [
-        f"{CASES} small patients over a local Dask cluster of one-thread workers: "
-        f"{seconds[1]:.0f} s with one, {seconds[2]:.0f} s with two: "
-        f"{seconds[1] / seconds[2]:.2f} times as fast (load of the machine at the end: "
-        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores).",
+        f"{CASES} small patients over a local Dask cluster of one-thread workers:",
+        "",
+        "| workers | wall s | CPU s of all workers | load at the end |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {count} | {told['wall_s']:.0f} | {told['cpu_s']:.0f} | {told['load']:.1f} |"
+            for count, told in spread.items()
+        ),
+        "",
+        f"{one['wall_s'] / two['wall_s']:.2f} times as fast with two, which spend "
+        f"{two['cpu_s'] / one['cpu_s']:.2f} times the processor time of one.",
     ]
 
 
-def _plot(costs: list[tuple[Shape, Cost]]) -> None:
+def _plot(costs: list[tuple[Shape, Cost]], whole: Cost | None) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -306,16 +228,16 @@ def _plot(costs: list[tuple[Shape, Cost]]) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.0, 3.0), layout="constrained")
     each = [cost.cpu_s / count for (_, cost), count in zip(costs, voxels, strict=True)]
     left.semilogx(voxels, each, "o-", color="#1f5a7a")
-    left.set(ylim=(0, 1.3 * max(each)), ylabel="CPU us a voxel", title="Cost of a voxel")
-    right.loglog(voxels, [cost.peak_gib for _, cost in costs], "o-", color="#1f5a7a")
-    right.axhline(LIMIT_GIB, color="#b03a2e", lw=1, ls="--")
-    right.set(ylabel="peak GiB", title="Memory of the process")
+    left.set(ylim=(0, 1.3 * max(each)), ylabel="CPU us a voxel", title="Cost of a voxel (engine)")
+    right.loglog(voxels, [cost.peak_gb for _, cost in costs], "o-", color="#1f5a7a", label="engine")
+    if whole:
+        last = _voxels(SHAPES[-1]) / 1e6
+        right.plot(last, whole.peak_gb, "s", color="#1d2530", label="whole registration")
+    right.axhline(LIMIT_GB, color="#b03a2e", lw=1, ls="--", label=f"limit {LIMIT_GB:g} GB")
+    right.set(ylabel="peak GB", title="Memory of the process")
+    right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.set_xlabel("million voxels")
         axes.grid(alpha=0.3)
     figure.savefig(PLOT, dpi=130, metadata={"Software": None})
     pyplot.close(figure)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
