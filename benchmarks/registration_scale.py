@@ -236,7 +236,12 @@ def _plot(costs: list[tuple[Shape, Cost]], whole: Cost | None) -> None:
     right.axhline(LIMIT_GB, color="#b03a2e", lw=1, ls="--", label=f"limit {LIMIT_GB:g} GB")
     right.set(ylabel="peak GB", title="Memory of the process")
     right.legend(frameon=False, fontsize=8)
+    ticks = [0.5, 1, 2, 4, LIMIT_GB]
+    right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    sizes = [_voxels(shape) / 1e6 for shape in SHAPES]
     for axes in (left, right):
+        axes.set_xticks(sizes, [f"{size:.2g}" for size in sizes])
+        axes.minorticks_off()
         axes.set_xlabel("million voxels")
         axes.grid(alpha=0.3)
     figure.savefig(PLOT, dpi=130, metadata={"Software": None})
