@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,8 @@ ROWS: Mapping[str, Row] = {
 }
 """What is compared. A bare name has the method's own defaults (bending). All have the preset of
 their region made for real scans (SynthRAD2025's), but for ``TUNED``: the demo's preset, whose
-bending weight, grid and windows were tuned on such patients."""
+bending weight, grid and windows were tuned on such patients; where elastix gives up with it, again
+with a third of the bending weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,13 +194,17 @@ def _standing(case: Patient, seed: int) -> dict[str, Any]:
 
 
 def _row(case: Patient, row: Row, rigid: sitk.Euler3DTransform, seed: int) -> dict[str, Any]:
-    preset = case.preset if row.demo else case.stock_preset
-    job = Job.of(case.pair, case.grid, preset, seed=seed, threads=1)
-    method = METHODS.build(row.method, row.options)
+    presets = (case.preset, _softer(case.preset)) if row.demo else (case.stock_preset,)
     begun, begun_cpu = time.perf_counter(), time.process_time()
-    try:
-        found = method.deformable(job, rigid)
-    except DataFault as fault:  # what stands then is the rigid step
+    fault = None
+    for preset in presets:
+        job = Job.of(case.pair, case.grid, preset, seed=seed, threads=1)
+        try:
+            found = METHODS.build(row.method, row.options).deformable(job, rigid)
+            break
+        except DataFault as error:
+            fault = error
+    else:  # what stands then is the rigid step
         return {"failure": str(fault), "error_mm": case.error_mm(rigid)}
     return {
         "error_mm": case.error_mm(found),
@@ -207,6 +212,12 @@ def _row(case: Patient, row: Row, rigid: sitk.Euler3DTransform, seed: int) -> di
         "cpu_seconds": time.process_time() - begun_cpu,
         "measures": asdict(measured_of(case, found, displacement_of(rigid, case.grid))),
     }
+
+
+def _softer(preset: Preset) -> Preset:
+    """At 6 mm the demo's own weight, made for 4 mm, lets elastix diverge in most abdomens."""
+    spline = preset.bspline
+    return replace(preset, bspline=replace(spline, bending_weight=spline.bending_weight / 3))
 
 
 def _numbers(rigid: sitk.Euler3DTransform) -> dict[str, Any]:
