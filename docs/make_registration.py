@@ -97,9 +97,10 @@ def main() -> int:
     if not options.table:
         run_page()
         make_sts_picture()
-    from benchmarks.registration_phantom import METHOD_OPTIONS, page
+    from benchmarks.registration_phantom import ROWS
+    from benchmarks.registration_phantom_table import page
 
-    table = page(options.seeds, list(METHOD_OPTIONS))
+    table = page(options.seeds, list(ROWS))
     PAGE.write_text(TABLE.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text()))
     return 0
 

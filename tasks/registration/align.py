@@ -22,8 +22,10 @@ from tasks.registration.starts import Overview, ranked_starts, shift_transform
 Tell = Callable[[str], None]
 """Told the name of each step as it starts."""
 
-WITNESS_NOISE = 0.05
-"""Share of (normalised mutual information - 1) by which the witness may err [1]."""
+WITNESS_NOISE = 0.25
+"""Share of (normalised mutual information - 1) by which the witness may err [1]: on 8 mm voxels, it
+held the start of a digital head for 6 % more informative than the peak that a finer look found, and
+18 % more than elastix' ends, all nearer to the truth."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,19 +53,26 @@ class MultiScaleSimilarity:
 
     def _product(self, x: Floats, y: Floats, mask: Mask, width: float) -> tuple[float, int]:
         if not self.device:
-            return _product(x, y, mask, width)
-        from tasks.evaluation.metrics.on_device import device_called, product_over_levels
+            return _over_levels((x, y, mask), width, _level_mean, halve)
+        from tasks.evaluation.metrics import on_device
 
-        return product_over_levels((x, y, mask), width, WEIGHTS, device_called(self.device))
+        images = on_device.placed((x, y, mask), on_device.device_called(self.device))
+        return _over_levels(images, width, on_device.level_mean, on_device.halve)
 
 
-def _product(x: Floats, y: Floats, mask: Mask, width: float) -> tuple[float, int]:
-    """The score and how many levels it is made of."""
+def _over_levels(
+    images: Sequence[Any],
+    width: float,
+    level_mean: Callable[[Any, Any, Any, float, float], float | None],
+    halved: Callable[[Any], Any],
+) -> tuple[float, int]:
+    """The score and how many levels it is made of, by numpy's or torch's arithmetic."""
+    x, y, mask = images
     score = 1.0
     for level, weight in enumerate(WEIGHTS):
         if level:
-            x, y, mask = halve(x), halve(y), mask[::2, ::2, ::2]
-        mean = _level_mean(x, y, mask, width, weight)
+            x, y, mask = halved(x), halved(y), mask[::2, ::2, ::2]
+        mean = level_mean(x, y, mask, width, weight)
         if mean is None:
             return score, level
         score *= min(max(mean, 0.0), 1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
@@ -62,25 +61,6 @@ def halve(image: Tensor) -> Tensor:
         kept[1:] += turned[1::2][: len(kept) - 1]
         image = kept.movedim(0, axis)
     return image * 0.125
-
-
-def product_over_levels(
-    images: tuple[Floats, Floats, NDArray[np.bool_]],
-    width: float,
-    weights: tuple[float, ...],
-    device: torch.device,
-) -> tuple[float, int]:
-    """MS-SSIM and how many levels it is made of."""
-    x, y, mask = placed(images, device)
-    score = 1.0
-    for level, weight in enumerate(weights):
-        if level:
-            x, y, mask = halve(x), halve(y), mask[::2, ::2, ::2]
-        mean = level_mean(x, y, mask, width, weight)
-        if mean is None:
-            return score, level
-        score *= min(max(mean, 0.0), 1.0)
-    return score, len(weights)
 
 
 def _window_mean(field: Tensor) -> Tensor:

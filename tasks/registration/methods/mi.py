@@ -16,9 +16,12 @@ class MutualInformation(EngineMethod):
     """Mutual information of the intensities: any two modalities.
 
     The CT keeps its bone: a window of soft tissue alone puts it into one bin with muscle, and the
-    error of one of two digital heads was half as large again.
+    error of one of two digital heads was half as large again. It climbs slowly: with half the
+    steps the error of five digital heads was 6 % larger, of six trunks 5 % (with twice as many,
+    1 % smaller).
     """
 
     compares: ClassVar[str] = "mi"
     bending: ClassVar[float] = 3000.0
     ct_window_hu: Sequence[float] | None = (-1000.0, 1500.0)
+    iterations: Sequence[int] | None = (120, 120, 80)
