@@ -11,8 +11,9 @@ from data.volume import Displacement, Modality, Volume
 from tasks.registration.jacobian import lengths_beyond, strain
 from tasks.registration.job import BONE_HU
 
-FEWEST_VOXELS = 50
-"""Less bone than this says nothing."""
+FEWEST_VOXELS, FEWEST_SHARE = 50, 0.002
+"""Less bone than this, or than this share of the body, says nothing: a lung's mask holds specks of
+rib and calcified vessels, half a hundred voxels whose strain threw a good step away."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def bone_motion(
         return BoneMotion()
     bone = (np.asarray(scan.array) > BONE_HU) & body
     count = int(bone.sum())
-    if count < FEWEST_VOXELS:
+    if count < max(FEWEST_VOXELS, FEWEST_SHARE * float(body.sum())):
         return BoneMotion(voxels=count)
     local = 0.0
     if rigid is not None:

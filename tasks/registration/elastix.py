@@ -29,6 +29,10 @@ FARTHEST_MM = 500.0
 """A control point that moved further has diverged [mm]."""
 
 
+_OUTSIDE = "Too many samples map outside moving image buffer"
+"""elastix' words for samples that left the moving mask or the moving scan."""
+
+
 class StepFailed(DataFault):
     """elastix gave up on this pair; an earlier step may still stand."""
 
@@ -56,6 +60,9 @@ def run_bspline(
 ) -> sitk.BSplineTransform:
     """The B-spline transform from fixed points to points of the (rigidly placed) moving image.
 
+    elastix gives up where most samples leave the moving mask on the way, as a lung's do that fills
+    it exactly: then once more without that mask.
+
     ``stiff`` holds rigidity coefficients (0 soft, 1 bone) in the moving frame.
     """
     with tempfile.TemporaryDirectory(prefix="synthct-elastix-") as folder:
@@ -63,11 +70,13 @@ def run_bspline(
         if stiff is not None:
             path = Path(folder) / "stiff.mha"
             sitk.WriteImage(stiff, str(path))
-        found = _execute(
-            images,
-            bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed),
-            threads,
-        )
+        parameters = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
+        try:
+            found = _execute(images, parameters, threads)
+        except StepFailed as fault:
+            if _OUTSIDE not in (fault.got or ""):
+                raise
+            found = _execute(images, parameters, threads, moving_mask=False)
     parameters = _numbers(found["TransformParameters"])
     if np.abs(parameters).max() > FARTHEST_MM:
         raise StepFailed(
@@ -88,7 +97,9 @@ def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
     return min(step.sample_region_mm, EXTENT_SHARE * min(grid.extent_mm))
 
 
-def _execute(images: Images, parameters: ParameterMap, threads: int) -> Found:
+def _execute(
+    images: Images, parameters: ParameterMap, threads: int, *, moving_mask: bool = True
+) -> Found:
     with tempfile.TemporaryDirectory(prefix="synthct-elastix-") as folder:
         engine = sitk.ElastixImageFilter()
         engine.SetOutputDirectory(folder)
@@ -99,7 +110,8 @@ def _execute(images: Images, parameters: ParameterMap, threads: int) -> Found:
         engine.SetFixedImage(images.fixed)
         engine.SetMovingImage(images.moving)
         engine.SetFixedMask(images.fixed_mask)
-        engine.SetMovingMask(images.moving_mask)
+        if moving_mask:
+            engine.SetMovingMask(images.moving_mask)
         engine.SetParameterMap(parameters)
         try:
             with _silent_stdout():
