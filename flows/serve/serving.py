@@ -19,6 +19,7 @@ from data.files import write_whole
 from data.units import LocalUnits, open_units
 from flows.clusters.settings import VARIABLE as CLUSTER_FILE
 from flows.errands import ROOT
+from flows.prefect_process import bound_memory
 from flows.processes import Kept, environment
 from flows.project import PRIVATE, QUIET
 from flows.serve import metrics, prometheus
@@ -54,6 +55,7 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
     folder.mkdir(parents=True, exist_ok=True)
     named = [entry["name"] for entry in deployments(root)]
     notifier = Notifier(webhook())
+    bound_memory()  # the pages are served by many short threads
     with contextlib.ExitStack() as stack:
         stack.enter_context(_alone(folder))
         require_free(ports.page)
