@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from data.faults import MachineFault, UsageFault
-from flows.serve.serving import Ports, serve
+from flows.serve.serving import Ports, absolute_places, serve
 
 
 def told(site, identity, until):
@@ -170,6 +170,17 @@ def test_what_serves_imports_prefect_before_its_server_has_an_address():
     code = "import sys, flows.serve.serving; print('prefect' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
+
+
+def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTHCT_UNITS", "units")
+    monkeypatch.setenv("SYNTHCT_ARRAYS", "s3://bucket/arrays")
+    monkeypatch.setenv("SYNTHCT_TLS", ".synthct/tls")
+    found = absolute_places()
+    assert found == {
+        "SYNTHCT_UNITS": str(tmp_path / "units"), "SYNTHCT_TLS": str(tmp_path / ".synthct/tls"),
+    }  # fmt: skip
 
 
 def test_two_serve_one_checkout(site):
