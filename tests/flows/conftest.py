@@ -125,11 +125,11 @@ def start_flow(server):
 def until():
     """Wait until something holds; fail when it does not in time."""
 
-    def wait(holds, seconds, what):
+    def wait(holds, seconds, what, every_s=0.05):
         deadline = time.monotonic() + seconds
         while not (value := holds()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-            time.sleep(0.05)
+            time.sleep(every_s)
         return value
 
     return wait

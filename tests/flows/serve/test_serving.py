@@ -28,7 +28,7 @@ def told(site, identity, until):
 def ended(site, identity, until, seconds=90):
     """Type of the state that a run came to."""
     last = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-    until(lambda: site.state(identity) in last, seconds, f"the end of {site.run(identity)}")
+    until(lambda: site.state(identity) in last, seconds, f"the end of {identity}", every_s=0.3)
     return site.state(identity)
 
 
@@ -224,8 +224,8 @@ def test_a_schedule_that_is_due_starts_nothing(site, until):
 
     def turn(name, **schedule):
         (mine,) = found[name]["schedules"]
-        url = f"{site.api}/deployments/{found[name]['id']}/schedules/{mine['id']}"
-        httpx.patch(url, json=schedule, timeout=30).raise_for_status()
+        path = f"/deployments/{found[name]['id']}/schedules/{mine['id']}"
+        site.ask(path, method="PATCH", **schedule)
 
     def done(name):
         wanted = {"deployment_id": {"any_": [found[name]["id"]]}}
