@@ -80,8 +80,8 @@ def measure() -> str:
         )
     lines += [
         "",
-        f"Load average before the first figure {load}, after the last {os.getloadavg()[0]:.1f}, this "
-        "page's own work included: above 2, others shared the cores.",
+        f"Load average before the first figure {load}, after the last {os.getloadavg()[0]:.1f}, "
+        "this page's own work included: above 2, others shared the cores.",
         "",
         "GPU figures were not measured: no GPU was at hand.",
     ]
