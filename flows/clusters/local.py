@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
 from flows.processes import environment
+
+_LOOK_EVERY_S = 2.0
 
 _LOST_AFTER = "10s"
 """A worker that was restarted by its nanny is back long before."""
@@ -37,6 +41,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
         # A nanny whose worker is killed while it starts gives up for good: replace it.
         count = len(cluster.worker_spec)
         cluster.adapt(minimum=count, maximum=count, interval="2s")
+        cluster.loop.add_callback(_forget_failed_for_ever, cluster)
         try:
             yield Cluster(
                 cluster.scheduler_address,
@@ -45,3 +50,25 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             )
         finally:
             cluster.close(timeout=5)
+
+
+async def _forget_failed_for_ever(cluster: Any) -> None:
+    """As long as the cluster lives."""
+    from distributed.core import Status
+
+    while cluster.status is Status.running:
+        forget_failed(cluster)
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def forget_failed(cluster: Any) -> None:
+    """Let go of nannies whose first worker died before the scheduler knew it.
+
+    Dask takes away a nanny when the scheduler has lost its worker. One that it never had would
+    count as a worker for ever; of a cluster whose workers all went so, nothing would be left.
+    """
+    from distributed.core import Status
+
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status in (Status.failed, Status.closed):
+            del cluster.workers[name]
