@@ -81,9 +81,13 @@ def test_killed_workers_change_bytes_or_make_units_run_for_nothing(
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_while_they_start_leave_a_cluster_without_any(tmp_path, until):
+@pytest.mark.parametrize("kind", ["local", "gpu"])
+def test_workers_that_are_killed_while_they_start_leave_a_cluster_without_any(
+    kind, until, monkeypatch
+):
     """As on a machine whose memory is full for a while: none gets as far as the scheduler."""
-    with open_cluster("local", workers=2, root=ROOT, variables={}) as cluster:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # pretended, as in clusters/test_gpu.py
+    with open_cluster(kind, workers=2, root=ROOT, variables={}) as cluster:
         list(OnDask(cluster.scheduler)(pid_of, [1, 2], label=str))
         killer = Killer(10_000, seed=1, pause_s=(0.02, 0.05))
         killer.start()
