@@ -197,7 +197,10 @@ def _end(process: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, empty_database):
     """The served site that the tests of a module share."""
-    with served(make_site(tmp_path_factory.mktemp("site") / "site")) as found:
+    root = make_site(tmp_path_factory.mktemp("site") / "site")
+    (root / ".synthct" / "prefect").mkdir(parents=True)
+    shutil.copy(empty_database, root / ".synthct" / "prefect" / "prefect.db")
+    with served(root) as found:
         yield found
