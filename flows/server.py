@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.faults import MachineFault
+from flows import prefect_process
 from flows.processes import Kept, environment
 
 VARIABLE = "PREFECT_API_URL"
@@ -29,6 +30,16 @@ A server that ends is noticed at once."""
 _GIVEN_PATIENCE_S = 10.0
 
 _HOST = "127.0.0.1"
+
+_HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+"""Seconds. A run that misses three is called crashed (flows/serve/automations.py), so all runs
+that a served Prefect sees beat as often: Prefect's own default of 180 s would crash them alive."""
+
+_RETENTION = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
+}
+"""A watcher adds 288 runs a day to the database: those of the last 30 days stay."""
 
 _UNUSED_SERVICES = (
     "SCHEDULER",
@@ -64,13 +75,14 @@ def prefect_server(
         Whether it also schedules runs and acts on automations (``synthct serve``).
     """
     if given := os.environ.get(VARIABLE):
-        meanwhile()
-        _require_answer(given)
-        yield given
+        with environment(_HEARTBEATS):
+            meanwhile()
+            _require_answer(given)
+            yield given
         return
     if port is None and not schedules and (serving := _served(home.parent)):
-        meanwhile()
-        with environment({VARIABLE: serving}):
+        with environment({**_HEARTBEATS, VARIABLE: serving}):
+            meanwhile()
             yield serving
         return
     with _own_server(home, port, meanwhile, schedules) as url:
@@ -105,11 +117,11 @@ def _own_server(
 
 
 def _command(port: int) -> list[str]:
-    # The module that `prefect server start` itself runs, without its two extra processes.
+    # The application that `prefect server start` itself runs, without its two extra processes.
     application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
     quiet = ["--log-level", "warning", "--timeout-graceful-shutdown", "2"]
     listen = ["--host", _HOST, "--port", str(port)]
-    return [sys.executable, "-P", "-m", "uvicorn", *application, *listen, *quiet]
+    return [sys.executable, "-P", prefect_process.__file__, *application, *listen, *quiet]
 
 
 def _settings(home: Path, url: str, schedules: bool) -> dict[str, str]:
@@ -122,8 +134,8 @@ def _settings(home: Path, url: str, schedules: bool) -> dict[str, str]:
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        # A run that was silent for three of them is crashed by an automation.
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        **_HEARTBEATS,
+        **_RETENTION,
         **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in off},
     }
 

@@ -6,13 +6,23 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from data.faults import MachineFault
 
 ROOMS = ("data", "tasks", "flows")
 
 _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
+
+_BORN_NS = time.time_ns()
+"""About when this process began to load our rooms."""
+
+_CLOCKS_NS = 5_000_000_000
+"""How far the clock of a file server may be off (`synthct doctor` calls more a fault)."""
 
 
 def code_files(module: str, *, root: Path | None = None) -> list[Path]:
@@ -73,8 +83,39 @@ def code_hash(modules: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _code_hash(modules: tuple[str, ...]) -> str:
-    root = source_root()
     digest = hashlib.sha256()
+    for name, file in sorted(_code_of(modules).items()):
+        digest.update(f"{name}\0".encode() + _as_first_read(file))
+    return digest.hexdigest()
+
+
+def require_code(modules: Iterable[str], wanted: str) -> None:
+    """Before a unit runs: this process has the code that the unit's key stands for.
+
+    A worker may have been started from another checkout, or before somebody changed a file: its
+    result would be kept under the key of code that never made it.
+
+    Raises
+    ------
+    MachineFault
+        ``other-code``; nothing was run.
+    """
+    needed = tuple(sorted(set(modules)))
+    changed = _changed(needed)
+    if changed or code_hash(needed) != wanted:
+        raise MachineFault(
+            "a worker runs the code that the unit's key stands for",
+            where=str(source_root()),
+            got=f"{changed[0]} changed after it was loaded" if changed else "other code",
+            remedy="start the workers anew from the commit that runs (`--cluster local` does it "
+            "by itself) and run the same command again: finished units are kept",
+            code="other-code",
+        )
+
+
+def _code_of(modules: tuple[str, ...]) -> dict[str, Path]:
+    """Files that the modules reach, by the name under which they enter the hash."""
+    root = source_root()
     files: dict[str, Path] = {}
     for module in modules:
         if module.split(".")[0] in ROOMS and _file_of(module, root):
@@ -84,9 +125,37 @@ def _code_hash(modules: tuple[str, ...]) -> str:
             if spec is None or spec.origin is None:
                 raise ModuleNotFoundError(module)
             files[module] = Path(spec.origin)
-    for name in sorted(files):
-        digest.update(f"{name}\0".encode() + files[name].read_bytes())
-    return digest.hexdigest()
+    return files
+
+
+_READ: dict[Path, bytes] = {}
+
+
+def _as_first_read(file: Path) -> bytes:
+    """What this process saw first, which is what it runs, whatever lies there by now."""
+    if file not in _READ:
+        _READ[file] = file.read_bytes()
+    return _READ[file]
+
+
+@functools.lru_cache(maxsize=256)
+def _changed(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Files that were loaded before anybody read them for a hash, and are others by now.
+
+    The time of the status counts: a copy that keeps its times is new all the same.
+    """
+    return tuple(
+        name
+        for name, file in sorted(_code_of(modules).items())
+        if _module_of(name) in sys.modules
+        and file not in _READ
+        and file.stat().st_ctime_ns > _BORN_NS + _CLOCKS_NS
+    )
+
+
+def _module_of(name: str) -> str:
+    """``tasks/a/__init__.py`` is ``tasks.a``; a stranger's module is named as it is."""
+    return name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
 
 
 def source_root() -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from data.faults import MachineFault, UsageFault
+from data.roots import default_root
 from tasks import events
 from tasks.patience import Pace, Patience
 
@@ -21,7 +22,8 @@ VARIABLE = "SYNTHCT_SCHEDULER"
 """Address of a Dask scheduler (``tcp://`` or ``tls://``); unset: the cases run in this process."""
 
 TLS = "SYNTHCT_TLS"
-"""Folder with ``ca.pem``, ``node.pem`` and ``node.key`` for ``tls://`` schedulers."""
+"""Folder with ``ca.pem``, ``node.pem`` and ``node.key`` for ``tls://`` schedulers; unset:
+``.synthct/tls`` of the checkout, whichever of its worktrees asks."""
 
 GPU_UNITS = "SYNTHCT_GPU_UNITS"
 """Set: workers declare the resource ``GPU``, and an item that is ``gpu`` takes one of them."""
@@ -129,13 +131,18 @@ def scheduler_gone(address: str, got: str) -> MachineFault:
     )
 
 
+def tls_folder() -> Path:
+    """Where the certificates lie."""
+    return Path(os.environ.get(TLS) or default_root() / "tls").absolute()
+
+
 def security(address: str) -> Any:
-    """Certificates for a ``tls://`` address, from the folder ``$SYNTHCT_TLS``; else None."""
+    """Certificates for a ``tls://`` address, from :func:`tls_folder`; else None."""
     if not address.startswith("tls://"):
         return None
     from distributed import Security
 
-    folder = Path(os.environ.get(TLS, ".synthct/tls")).absolute()
+    folder = tls_folder()
     for name in ("ca.pem", "node.pem", "node.key"):
         if not (folder / name).is_file():
             raise UsageFault(

@@ -23,7 +23,7 @@ from data.moving import move_arrays
 from data.receipts import VARIABLE, arrays_url
 from data.roots import default_root
 from data.units import UnitStore
-from tasks.code import code_hash
+from tasks.code import code_hash, require_code
 from tasks.events import emit
 from tasks.fanout import Fanout
 from tasks.threads import apply_limits, limit_threads
@@ -66,6 +66,11 @@ class Unit:
     plugins: tuple[str, ...] = ()
     gpu: bool = False
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Its own module and those of its plug-ins: their code is in the key."""
+        return (self.function.__module__, *self.plugins)
+
     def key(self, threads: int) -> str:
         """SHA-256 of everything the result depends on: inputs, arguments, code, threads."""
         identity = {
@@ -73,7 +78,7 @@ class Unit:
             "name": self.name,
             "inputs": {name: content_hash(path) for name, path in self.inputs.items()},
             "arguments": dict(self.arguments),
-            "code": code_hash((self.function.__module__, *self.plugins)),
+            "code": code_hash(self.modules),
             "threads": threads,
         }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
@@ -107,6 +112,9 @@ class Order:
     arguments: Mapping[str, Any]
     threads: int
     units: UnitStore
+    modules: tuple[str, ...]
+    code: str
+    """Hash of the code of ``modules`` that the key stands for."""
     gpu: bool = False
     arrays: str = ""
     """Prefix that takes the voxels of its arrays; "": they stay in the unit."""
@@ -239,6 +247,8 @@ def _order(context: StageContext, stage: str, unit: Unit, key: str) -> Order:
         arguments=dict(unit.arguments),
         threads=context.threads_per_unit,
         units=context.units,
+        modules=unit.modules,
+        code=code_hash(unit.modules),
         gpu=unit.gpu,
         arrays=arrays_url(),
     )
@@ -249,6 +259,7 @@ def execute(order: Order) -> dict[str, Any]:
     started = time.monotonic()
     if order.units.has(order.key):  # finished, but its worker died before it could say so
         return {"seconds": 0.0, "reused": True, "excluded": False}
+    require_code(order.modules, order.code)
     module, name = order.function.split(":")
     function = getattr(importlib.import_module(module), name)
     if order.arrays:

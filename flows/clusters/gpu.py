@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault
-from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
+from flows.clusters.started import (
+    LOOPBACK,
+    ONE_AT_A_TIME,
+    SINGLE_THREADED,
+    Cluster,
+    keep_whole,
+    look_at,
+)
 from flows.processes import environment
 
 
@@ -57,6 +64,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 "options": {"host": LOOPBACK, "port": 0, "dashboard_address": f"{LOOPBACK}:0"},
             },
         )
+        keep_whole(cluster)
         try:
             yield Cluster(
                 cluster.scheduler_address,

@@ -12,6 +12,7 @@ from typing import Any
 from data.faults import MachineFault
 from flows.clusters.settings import Kubernetes, read_settings
 from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
+from flows.project import PRIVATE
 from tasks import fanout
 
 _CERTIFICATES = "/run/secrets/synthct-tls"
@@ -141,7 +142,7 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": "work", "mountPath": str(root)},
+            {"name": "work", "mountPath": str(_checkout(root))},
             {"name": "tls", "mountPath": _CERTIFICATES, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
@@ -149,6 +150,14 @@ def _container(
     if settings.s3_secret:
         found["envFrom"] = [{"secretRef": {"name": settings.s3_secret}}]
     return found
+
+
+def _checkout(root: Path) -> Path:
+    """What the claim holds: the checkout, of which a scheduled run's worktree is a folder."""
+    above = root.parents
+    if len(above) > 2 and (above[1].name, above[0].name) == (PRIVATE, "worktrees"):
+        return above[2]
+    return root
 
 
 def _dask_variable(key: str) -> str:

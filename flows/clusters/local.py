@@ -7,11 +7,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.clusters.started import LOOPBACK, ONE_AT_A_TIME, SINGLE_THREADED, Cluster, look_at
+from flows.clusters.started import (
+    LOOPBACK,
+    ONE_AT_A_TIME,
+    SINGLE_THREADED,
+    Cluster,
+    keep_whole,
+    look_at,
+)
 from flows.processes import environment
-
-_LOST_AFTER = "10s"
-"""A worker that was restarted by its nanny is back long before."""
 
 
 @contextlib.contextmanager
@@ -24,8 +28,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
     # In our own environment, for as long as the cluster lives: a worker inherits it when it starts
     # and when its nanny restarts it; what a nanny can set comes after Python has read PYTHONPATH.
     inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root)}
-    healing = {"distributed.deploy.lost-worker-timeout": _LOST_AFTER}
-    with environment(inherited), dask.config.set(ONE_AT_A_TIME | healing):
+    with environment(inherited), dask.config.set(ONE_AT_A_TIME):
         cluster = LocalCluster(
             n_workers=workers or CPU_COUNT,
             threads_per_worker=1,
@@ -34,9 +37,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             dashboard_address=f"{LOOPBACK}:0",
             silence_logs=logging.CRITICAL,  # a unit that fails is told once, by its stage
         )
-        # A nanny whose worker is killed while it starts gives up for good: replace it.
-        count = len(cluster.worker_spec)
-        cluster.adapt(minimum=count, maximum=count, interval="2s")
+        keep_whole(cluster)
         try:
             yield Cluster(
                 cluster.scheduler_address,

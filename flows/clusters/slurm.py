@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.faults import MachineFault
+from data.roots import default_root
 from flows.clusters.settings import Slurm, read_settings
 from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
 from tasks import fanout
@@ -55,7 +55,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         **SINGLE_THREADED,
         **variables,
         "PYTHONPATH": str(root),
-        fanout.TLS: os.environ.get(fanout.TLS, str(root / ".synthct" / "tls")),
+        fanout.TLS: str(fanout.tls_folder()),
     }
     exports = [f"export {name}={_quoted(value)}" for name, value in sorted(inherited.items())]
     gpu = ["--gpus-per-task=1"] if settings.gpus else []
@@ -72,7 +72,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         "job_extra_directives": [*gpu, *settings.directives],
         "worker_extra_args": ["--resources", "GPU=1"] if settings.gpus else [],
         "local_directory": None,
-        "log_directory": str(root / ".synthct" / "slurm"),
+        "log_directory": str(default_root() / "slurm"),  # of the checkout: it outlives a worktree
         "protocol": "tls",
         "security": fanout.security("tls://"),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,11 +22,15 @@ ONE_AT_A_TIME = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 2,
     "distributed.worker.daemon": False,
+    "distributed.deploy.lost-worker-timeout": "10s",
 }
 """Units wait at the scheduler, not on a worker behind another, once there are more than two a
 thread; of fewer, Dask hands out all at once, and one that waits is lost (and blamed) with its
 worker though it never began. A unit whose third worker died is set aside and then tried alone,
-which clears it (see ``tasks/dispatch.py``). Workers may start processes."""
+which clears it (see ``tasks/dispatch.py``). Workers may start processes. A worker that its nanny
+started again is back long before it counts as lost."""
+
+_LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,38 @@ class Cluster:
 def look_at(cluster: Any) -> list[dict[str, Any]]:
     """Facts of a cluster that we started; its own copy of them lacks what heartbeats tell."""
     return facts_of(cluster.sync(cluster.scheduler_comm.identity)["workers"])
+
+
+def keep_whole(cluster: Any) -> None:
+    """Replace workers of a ``SpecCluster`` that nobody else brings back, as long as it lives.
+
+    A nanny starts its worker again, and gives up for good when that is killed while it starts.
+    """
+    cluster.loop.add_callback(_keep_whole, cluster)
+
+
+async def _keep_whole(cluster: Any) -> None:
+    from distributed.core import Status
+
+    while cluster.status is Status.running:
+        forget_failed(cluster)
+        if cluster.plan != cluster.requested:
+            with contextlib.suppress(Exception):  # one died again: the next look tries again
+                await cluster
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def forget_failed(cluster: Any) -> None:
+    """Let go of nannies whose first worker died before the scheduler knew it.
+
+    Dask takes away a nanny when the scheduler has lost its worker. One that it never had would
+    count as a worker for ever; of a cluster whose workers all went so, nothing would be left.
+    """
+    from distributed.core import Status
+
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status in (Status.failed, Status.closed):
+            del cluster.workers[name]
 
 
 @contextlib.contextmanager

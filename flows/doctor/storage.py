@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -17,9 +18,13 @@ from data.roots import default_root
 from data.units import VARIABLE
 from flows.doctor.finding import Finding, fault, lacks, ok
 from flows.project import QUIET
+from tasks.fanout import tls_folder
 
 LEAST_FREE_GB = 5.0
 """The demo with its DVC cache, unit store and server takes about two."""
+
+LEAST_DAYS = 21
+"""A certificate that ends sooner is a fault: all connections of the cluster end with it."""
 
 _GIB = 2**30
 
@@ -38,6 +43,7 @@ def look_at_storage(root: Path | None) -> Iterator[Finding]:
     for folder in {root, default_root(), Path(tempfile.gettempdir())}:
         yield _writable(folder)
     yield _space(root)
+    yield from _certificates(tls_folder())
     yield _unfinished_dag(root)
     yield from _dvc(root)
 
@@ -119,6 +125,28 @@ def _answers(about: str, url: str, variable: str) -> Finding:
     except FileNotFoundError:
         return fault(about, "no such bucket", f"make the bucket, or correct {variable}")
     return ok(about, "answers")
+
+
+def _certificates(folder: Path) -> Iterator[Finding]:
+    """How long the certificates of ``tls://`` clusters hold; only where there are some."""
+    file = folder / "node.pem"
+    if not file.is_file():
+        return
+    from cryptography.x509 import load_pem_x509_certificate
+
+    about = f"certificates in {folder}"
+    try:
+        ends = load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except ValueError:
+        yield fault(about, "node.pem is not a certificate", "make new ones, docs/operations.md")
+        return
+    left = (ends - datetime.datetime.now(datetime.UTC)).days
+    told = f"until {ends:%Y-%m-%d}, {left} days"
+    if left < LEAST_DAYS:
+        mend = "`python -m flows.clusters.authority NEWDIR`, give all machines the new files"
+        yield fault(about, told, mend)
+    else:
+        yield ok(about, told)
 
 
 def _said(command: list[str], folder: Path | None = None) -> str:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from data import copies, receipts, units
 from data.faults import UsageFault
 from data.files import write_whole
 from data.units import LocalUnits, open_units
+from flows.clusters.settings import VARIABLE as CLUSTER_FILE
 from flows.errands import ROOT
+from flows.prefect_process import bound_memory
 from flows.processes import Kept, environment
 from flows.project import PRIVATE, QUIET
 from flows.serve import metrics, prometheus
@@ -28,9 +31,12 @@ from flows.serve.pages import Page, as_json, pages, require_free
 from flows.serve.runner import deployments
 from flows.server import SERVING, prefect_server
 from tasks.code import source_root
+from tasks.fanout import TLS
 
 _LOOK_EVERY_S = 5.0
 _AGAIN_AFTER_S = 5.0
+
+_PLACES = (units.VARIABLE, receipts.VARIABLE, copies.FOLDER, TLS, CLUSTER_FILE)
 
 Say = Callable[[str], None]
 
@@ -49,18 +55,19 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
     folder.mkdir(parents=True, exist_ok=True)
     named = [entry["name"] for entry in deployments(root)]
     notifier = Notifier(webhook())
+    bound_memory()  # the pages are served by many short threads
     with contextlib.ExitStack() as stack:
         stack.enter_context(_alone(folder))
         require_free(ports.page)
         say("the Prefect server starts: seconds, a minute or more the first time")
         # The code that serves is the code that conducts; each run then has its worktree's own.
         code = {"PYTHONPATH": str(source_root()), "PYTHONSAFEPATH": "1"}
-        stack.enter_context(environment({**QUIET, **code, ROOT: str(root)}))
+        stack.enter_context(environment({**QUIET, **code, **absolute_places(), ROOT: str(root)}))
         home = root / PRIVATE / "prefect"
         api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))
         ensure_automations()
-        units = open_units()
-        observer = Observer(root, api, units.root if isinstance(units, LocalUnits) else root)
+        store = open_units()
+        observer = Observer(root, api, store.root if isinstance(store, LocalUnits) else root)
         links: list[tuple[str, str]] = [("runs (Prefect)", api.removesuffix("/api"))]
         page = stack.enter_context(pages(ports.page, _pages(observer, root, api, links)))
         scraper = _start_prometheus(root, folder, page, stack)
@@ -73,6 +80,16 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
             say(f"{name}: {url}")
         say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C ends all of it")
         _until_told(runner, scraper, observer, notifier, say, stop_after_s)
+
+
+def absolute_places() -> dict[str, str]:
+    """Variables that name a folder or file from here: runs work in folders of their own."""
+    given = {name: os.environ.get(name, "") for name in _PLACES}
+    return {
+        name: str(Path(place).absolute())
+        for name, place in given.items()
+        if place and "://" not in place
+    }
 
 
 def _pages(

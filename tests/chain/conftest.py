@@ -138,7 +138,9 @@ def reproduced(tmp_path_factory, tiny_params) -> Checkout:
 def _fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     for name in known_files():
-        if not name.startswith(("docs/", "tests/")) or name.startswith("tests/chain/tiny"):
+        if not name.startswith(("docs/", "tests/", "benchmarks/")) or name.startswith(
+            "tests/chain/tiny"
+        ):
             digest.update(f"{name}\0".encode() + (ROOT / name).read_bytes())
     return digest.hexdigest()[:16]
 

@@ -24,7 +24,8 @@ from tests.chain.conftest import Checkout
 KILLS_A_RUN = 2
 """A unit whose third worker dies is set aside (that has a test of its own): stay below."""
 
-_GIVE_UP_S = 300.0
+_GIVE_UP_S = 1200.0
+"""Of one run, on a crowded machine."""
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -78,10 +80,29 @@ def built_toy(_built_template, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def _server(tmp_path_factory):
+    """(address, its database while it was still empty) of the one Prefect server."""
+    home = tmp_path_factory.mktemp("prefect")
+    with prefect_server(home) as url:
+        empty = tmp_path_factory.mktemp("empty") / "prefect.db"
+        with (
+            contextlib.closing(sqlite3.connect(home / "prefect.db")) as database,
+            contextlib.closing(sqlite3.connect(empty)) as copy,
+        ):
+            database.backup(copy)
+        yield url, empty
+
+
+@pytest.fixture(scope="session")
+def server(_server):
     """Address of the one Prefect server; it ends with the tests."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as url:
-        yield url
+    return _server[0]
+
+
+@pytest.fixture(scope="session")
+def empty_database(_server):
+    """Of a Prefect server that knows no run: making one takes half a minute of a crowded core."""
+    return _server[1]
 
 
 @pytest.fixture
@@ -125,11 +146,11 @@ def start_flow(server):
 def until():
     """Wait until something holds; fail when it does not in time."""
 
-    def wait(holds, seconds, what):
+    def wait(holds, seconds, what, every_s=0.05):
         deadline = time.monotonic() + seconds
         while not (value := holds()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-            time.sleep(0.05)
+            time.sleep(every_s)
         return value
 
     return wait

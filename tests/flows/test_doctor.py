@@ -3,10 +3,27 @@ import os
 import pytest
 from packaging.requirements import Requirement
 
+from flows.clusters.authority import make_authority
 from flows.doctor.finding import Status, fault, healthy, lacks, ok
 from flows.doctor.hardware import clock
 from flows.doctor.packages import itk_wheel, pins, requirements
-from flows.doctor.storage import _s3_access
+from flows.doctor.storage import _certificates, _s3_access
+
+
+def test_certificates_end_in_the_night_and_nobody_was_told(tmp_path, monkeypatch):
+    assert list(_certificates(tmp_path)) == []
+    make_authority(tmp_path / "year")
+    (good,) = _certificates(tmp_path / "year")
+    assert good.status is Status.OK
+    monkeypatch.setattr("flows.clusters.authority.VALID_DAYS", 20)
+    make_authority(tmp_path / "days")
+    (short,) = _certificates(tmp_path / "days")
+    assert short.status is Status.FAULT
+    assert "authority NEWDIR" in short.remedy
+    (tmp_path / "days" / "node.pem").write_text("nothing of the kind\n")
+    (broken,) = _certificates(tmp_path / "days")
+    assert broken.status is Status.FAULT
+
 
 NOON_S = 1_800_000_000.0
 

@@ -1,10 +1,16 @@
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from data.faults import MachineFault
+from flows import prefect_process
 from flows import server as module
+from flows.prefect_process import SQLITE_BYTES
 from flows.server import prefect_server
 
 
@@ -56,7 +62,59 @@ def test_server_that_the_user_runs_is_used_and_left_running(server, tmp_path):
     assert module._answers(server)
 
 
+def test_a_run_at_a_served_or_a_given_server_beats_so_rarely_that_it_is_called_crashed(
+    server, tmp_path, monkeypatch
+):
+    """The automation of `serve` waits for 90 s; Prefect's own default is a beat in 180 s."""
+    beats = []
+
+    def note():
+        beats.append(os.environ.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY"))
+
+    monkeypatch.delenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", raising=False)
+    with prefect_server(tmp_path, meanwhile=note):
+        note()
+    (tmp_path / module.SERVING).write_text(server)
+    monkeypatch.delenv("PREFECT_API_URL")
+    with prefect_server(tmp_path / "prefect", meanwhile=note) as url:
+        assert url == server
+        note()
+    assert beats == ["30"] * 4
+
+
+def test_the_database_of_a_server_grows_for_ever(tmp_path):
+    settings = module._settings(tmp_path, "http://127.0.0.1:1/api", True)
+    script = (
+        "from prefect.settings import get_current_settings\n"
+        "found = get_current_settings().server.services.db_vacuum\n"
+        "print(sorted(found.enabled_vacuum_types), found.retention_period.days)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **settings}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "['events', 'flow_runs', 'orphans'] 30\n"
+
+
 def test_children_and_client_are_told_the_one_server(server):
     assert os.environ["PREFECT_API_URL"] == server
     assert os.environ["PREFECT_SERVER_UI_API_URL"] == server
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_the_servers_pages_in_memory_are_without_a_bound(server, tmp_path):
+    """The bound is the process's: a connection that comes later sees it."""
+    script = (
+        "import sqlite3, sys, threading\n"
+        "from flows.prefect_process import bound_memory\nbound_memory()\n"
+        "print(sqlite3.connect('later.db').execute('PRAGMA soft_heap_limit').fetchone()[0],"
+        " [each.name for each in threading.enumerate()])\n"
+    )
+    command = [sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{SQLITE_BYTES} ['MainThread', 'tidy']\n"
+    family = psutil.Process().children(recursive=True)
+    assert any(prefect_process.__file__ in each.cmdline() for each in family)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tasks import code
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -56,3 +63,69 @@ def test_dvc_depends_on_the_whole_plugin_folder(tree):
 def test_a_file_that_only_a_plugin_imports_is_not_watched(tree):
     (tree / "tasks/plugins/two.py").write_text("from tasks import unrelated\n")
     assert "tasks/unrelated.py" in {str(path) for path in code.stage_code("tasks.fit", root=tree)}
+
+
+@pytest.fixture
+def worker(tree):
+    """A process that loads `tasks.fit` of the tree and then, line by line, checks its code."""
+    (tree / "data/faults.py").write_text((ROOT / "data/faults.py").read_text())
+    (tree / "tasks/code.py").write_text((ROOT / "tasks/code.py").read_text())
+    script = (
+        "import sys\nfrom tasks import code, fit\ncode._CLOCKS_NS = 0\n"
+        "print(flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    wanted = line.strip() or code.code_hash(['tasks.fit'])\n"
+        "    try:\n        code.require_code(['tasks.fit'], wanted)\n"
+        "        print(wanted, flush=True)\n"
+        "    except Exception as fault:\n        print(fault, flush=True)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+
+        def ask(wanted=""):
+            process.stdin.write(f"{wanted}\n")
+            process.stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield ask
+        process.stdin.close()
+
+
+def hash_of(tree):
+    """As a stage's own process makes it, from what lies there now."""
+    command = [sys.executable, "-c", "from tasks import code; print(code.code_hash(['tasks.fit']))"]
+    told = subprocess.run(
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    return told.stdout.strip()
+
+
+def test_a_worker_with_the_code_of_the_key_is_refused(worker, tree):
+    wanted = hash_of(tree)
+    assert worker(wanted) == wanted
+    assert worker(wanted) == wanted
+
+
+def test_a_worker_of_another_commit_makes_results_under_the_key_of_this_one(worker):
+    assert "a worker runs the code that the unit's key stands for, got other code" in worker("0ab1")
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_a_worker_that_loaded_a_file_before_it_was_changed_answers_for_the_new_one(
+    asked_before, worker, tree
+):
+    if asked_before:
+        worker(hash_of(tree))
+    (tree / "data/volume.py").write_text("NEW = 1\n")
+    why = "other code" if asked_before else "data/volume.py changed after it was loaded"
+    assert why in worker(hash_of(tree))
+
+
+def test_a_change_of_a_file_that_is_not_loaded_yet_costs_the_worker(worker, tree):
+    (tree / "tasks/lazy.py").write_text("from tasks.plugins import KNOWN\nNEW = 1\n")
+    assert worker(hash_of(tree)) == hash_of(tree)

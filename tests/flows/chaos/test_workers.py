@@ -31,20 +31,21 @@ ROOT = Path(__file__).resolve().parents[3]
 class Killer(threading.Thread):
     """Kills a worker of this process's cluster at random moments, so many times."""
 
-    def __init__(self, times: int, seed: int) -> None:
+    def __init__(self, times: int, seed: int, pause_s: tuple[float, float] = (0.3, 1.2)) -> None:
         super().__init__(daemon=True)
+        self.pause_s = pause_s
         self.left, self.done, self.random = times, 0, random.Random(seed)
         self.stop = threading.Event()
 
     def run(self) -> None:
-        while self.left and not self.stop.wait(self.random.uniform(0.3, 1.2)):
-            workers = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if "spawn_main" in " ".join(process.cmdline())
-            ]
-            if workers:
-                with contextlib.suppress(psutil.NoSuchProcess):
+        while self.left and not self.stop.wait(self.random.uniform(*self.pause_s)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "spawn_main" in " ".join(process.cmdline())
+                ]
+                if workers:
                     self.random.choice(workers).kill()
                     self.left -= 1
                     self.done += 1
@@ -77,6 +78,26 @@ def test_killed_workers_change_bytes_or_make_units_run_for_nothing(
     runs = sum(len(started(tmp_path / f"round{number}")) for number in range(rounds))
     assert killer.done == kills
     assert runs - rounds * COUNT <= kills + 1, "more units ran again than workers were lost"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "gpu"])
+def test_workers_that_are_killed_while_they_start_leave_a_cluster_without_any(
+    kind, until, monkeypatch
+):
+    """As on a machine whose memory is full for a while: none gets as far as the scheduler."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # pretended, as in clusters/test_gpu.py
+    with open_cluster(kind, workers=2, root=ROOT, variables={}) as cluster:
+        list(OnDask(cluster.scheduler)(pid_of, [1, 2], label=str))
+        killer = Killer(10_000, seed=1, pause_s=(0.02, 0.05))
+        killer.start()
+        time.sleep(30)  # longer than a lost worker is waited for: new nannies start, and fail
+        killer.stop.set()
+        killer.join()
+        assert killer.done > 4
+        until(lambda: len(cluster.look()) == 2, 120, "workers that are back", every_s=0.5)
+        found = {out.result() for _, out in OnDask(cluster.scheduler)(pid_of, [1, 2], label=str)}
+    assert found
 
 
 def die(*, out: Path, name: str, log: str) -> None:

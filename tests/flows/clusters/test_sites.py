@@ -11,6 +11,7 @@ from flows.clusters.authority import make_authority
 from flows.clusters.kubernetes import cluster_spec
 from flows.clusters.settings import VARIABLE, Kubernetes, Slurm, read_settings
 from flows.clusters.slurm import job
+from flows.clusters.started import ONE_AT_A_TIME
 from tasks import fanout
 
 
@@ -65,6 +66,17 @@ def test_the_job_script_lacks_gpu_certificates_or_code(tmp_path, certificates):
     assert "--nthreads 1" in script
 
 
+@pytest.mark.parametrize("inside", ["", ".synthct/worktrees/demo.run.12"])
+def test_a_scheduled_runs_pods_see_the_checkout_in_the_place_of_its_worktree(inside, tmp_path):
+    """The claim holds the checkout: mounted at the worktree it would give the wrong code."""
+    spec = cluster_spec(Kubernetes(image="r.example.org/s:1"), tmp_path / inside, {})
+    (worker,) = spec["spec"]["worker"]["spec"]["containers"]
+    assert {"name": "work", "mountPath": str(tmp_path)} in worker["volumeMounts"]
+    assert worker["workingDir"] == str(tmp_path / inside)
+    told = {each["name"]: each["value"] for each in worker["env"]}
+    assert told["PYTHONPATH"] == str(tmp_path / inside)
+
+
 def test_a_pod_may_write_its_image_gain_rights_or_speak_in_the_clear(tmp_path):
     import kubernetes_validate
 
@@ -88,3 +100,12 @@ def test_a_pod_may_write_its_image_gain_rights_or_speak_in_the_clear(tmp_path):
     (worker,) = spec["spec"]["worker"]["spec"]["containers"]
     assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert worker["args"][-2:] == ["--resources", "GPU=1"]
+
+
+def test_a_scheduler_started_by_hand_forgives_a_unit_more_deaths_than_ours(request):
+    """infra/local/dask.yaml repeats what we set for the clusters that we start."""
+    from dask import config
+
+    file = request.config.rootpath / "infra" / "local" / "dask.yaml"
+    found = config.collect(paths=[str(file)], env={})
+    assert {key: config.get(key, config=found) for key in ONE_AT_A_TIME} == ONE_AT_A_TIME

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 
 import pytest
 
@@ -52,3 +53,23 @@ def test_a_key_is_readable_by_others_or_an_authority_is_replaced(tmp_path):
     with pytest.raises(UsageFault, match="made once"):
         make_authority(tmp_path)
     assert (tmp_path / "ca.pem").read_bytes() == before
+
+
+def test_a_worktree_of_the_checkout_has_no_certificates(tmp_path, monkeypatch):
+    """A scheduled run works in one; its certificates are the checkout's."""
+    monkeypatch.delenv(fanout.TLS, raising=False)
+    site, place = tmp_path / "site", tmp_path / "site" / ".synthct" / "worktrees" / "run"
+    site.mkdir()
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (
+        ("init", "-q"),
+        (*identity, "commit", "-q", "--allow-empty", "-m", "first"),
+        ("worktree", "add", "-q", "--detach", str(place)),
+    ):
+        subprocess.run(["git", *command], cwd=site, check=True, capture_output=True)
+    make_authority(site / ".synthct" / "tls")
+    for folder in (site, place):
+        monkeypatch.chdir(folder)
+        assert fanout.security("tls://10.0.0.5:8786").tls_ca_file == str(
+            site / ".synthct/tls/ca.pem"
+        )

@@ -83,10 +83,10 @@ class Site:
         """Address of its Prefect API."""
         return (self.root / ".synthct" / "serving.url").read_text()
 
-    def ask(self, path, **body):
+    def ask(self, path, method="POST", **body):
         """One call of the API."""
         for _ in range(20):
-            answer = httpx.post(f"{self.api}{path}", json=body, timeout=120)
+            answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=120)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.5)  # SQLite was busy: Prefect's own client asks again too
@@ -197,7 +197,10 @@ def _end(process: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, empty_database):
     """The served site that the tests of a module share."""
-    with served(make_site(tmp_path_factory.mktemp("site") / "site")) as found:
+    root = make_site(tmp_path_factory.mktemp("site") / "site")
+    (root / ".synthct" / "prefect").mkdir(parents=True)
+    shutil.copy(empty_database, root / ".synthct" / "prefect" / "prefect.db")
+    with served(root) as found:
         yield found

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from data.faults import MachineFault, UsageFault
-from flows.serve.serving import Ports, serve
+from flows.serve.serving import Ports, absolute_places, serve
 
 
 def told(site, identity, until):
@@ -28,7 +28,7 @@ def told(site, identity, until):
 def ended(site, identity, until, seconds=90):
     """Type of the state that a run came to."""
     last = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-    until(lambda: site.state(identity) in last, seconds, f"the end of {site.run(identity)}")
+    until(lambda: site.state(identity) in last, seconds, f"the end of {identity}", every_s=0.3)
     return site.state(identity)
 
 
@@ -172,6 +172,17 @@ def test_what_serves_imports_prefect_before_its_server_has_an_address():
     assert told.stdout == "False\n"
 
 
+def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTHCT_UNITS", "units")
+    monkeypatch.setenv("SYNTHCT_ARRAYS", "s3://bucket/arrays")
+    monkeypatch.setenv("SYNTHCT_TLS", ".synthct/tls")
+    found = absolute_places()
+    assert found == {
+        "SYNTHCT_UNITS": str(tmp_path / "units"), "SYNTHCT_TLS": str(tmp_path / ".synthct/tls"),
+    }  # fmt: skip
+
+
 def test_two_serve_one_checkout(site):
     with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
         serve(site.root, Ports(page=1), print)
@@ -213,8 +224,8 @@ def test_a_schedule_that_is_due_starts_nothing(site, until):
 
     def turn(name, **schedule):
         (mine,) = found[name]["schedules"]
-        url = f"{site.api}/deployments/{found[name]['id']}/schedules/{mine['id']}"
-        httpx.patch(url, json=schedule, timeout=30).raise_for_status()
+        path = f"/deployments/{found[name]['id']}/schedules/{mine['id']}"
+        site.ask(path, method="PATCH", **schedule)
 
     def done(name):
         wanted = {"deployment_id": {"any_": [found[name]["id"]]}}
