@@ -70,13 +70,13 @@ def run_bspline(
         if stiff is not None:
             path = Path(folder) / "stiff.mha"
             sitk.WriteImage(stiff, str(path))
-        parameters = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
+        told = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
         try:
-            found = _execute(images, parameters, threads)
+            found = _execute(images, told, threads)
         except StepFailed as fault:
             if _OUTSIDE not in (fault.got or ""):
                 raise
-            found = _execute(images, parameters, threads, moving_mask=False)
+            found = _execute(images, told, threads, moving_mask=False)
     parameters = _numbers(found["TransformParameters"])
     if np.abs(parameters).max() > FARTHEST_MM:
         raise StepFailed(
