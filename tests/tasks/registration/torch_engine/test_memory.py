@@ -95,8 +95,9 @@ def test_a_cap_leaves_out_the_finest_levels_and_then_says_that_none_is_left():
     assert fault.value.code == "memory-cap"
 
 
-def test_a_hospital_scan_keeps_its_second_level_within_the_default():
-    grid = Grid((200, 512, 512), (1.2, 0.56, 0.75))
+@pytest.mark.parametrize("spacing_mm", [(3.0, 1.0, 1.0), (2.0, 0.8, 0.8), (1.2, 0.75, 0.75)])
+def test_a_hospital_scan_loses_its_second_level_to_the_default(spacing_mm):
+    grid = Grid((200, 512, 512), spacing_mm)
     kept = affordable(grid, Settings(), both=False, tissue=True)
     assert [level.factor for level, _ in kept] == [4.0, 2.0]
 
