@@ -47,6 +47,8 @@ def _facts(chain: Chain) -> list[tuple[str, str]]:
         facts.append(("Licence text", str(licence["url"])))
     if licence.get("cite"):
         facts.append(("Cite", str(licence["cite"])))
+    if shared := _shared(chain):
+        facts.append(("Found in every patient", "; ".join(shared)))
     return facts
 
 
@@ -54,13 +56,14 @@ def _patients(chain: Chain) -> Table:
     scans = [name for name in MODALITIES if any(_scan(p, name) for p in chain.patients.values())]
     columns = [Column("Patient"), Column("Region")]
     columns += [Column(MODALITIES[name], "voxels (z, y, x) at mm") for name in scans]
-    columns += [Column("Findings")]
+    shared = _shared(chain)
+    columns += [Column("Further findings" if shared else "Findings")]
     rows = [
         [
             Cell(name),
             Cell(str(patient.get("region", "")), "name"),
             *[Cell(_size(_scan(patient, scan)), "name") for scan in scans],
-            Cell(_findings(patient), "long"),
+            Cell("; ".join(f for f in _findings(patient) if f not in shared) or "none", "long"),
         ]
         for name, patient in sorted(chain.patients.items())
     ]
@@ -79,13 +82,19 @@ def _size(scan: Mapping[str, Any]) -> str:
     return f"{voxels} at {spacing}"
 
 
-def _findings(patient: Mapping[str, Any]) -> str:
+def _shared(chain: Chain) -> list[str]:
+    """Findings that every one of several patients has: told once, not in every row."""
+    first, *others = [_findings(patient) for patient in chain.patients.values()] or [[]]
+    return [f for f in first if others and all(f in other for other in others)]
+
+
+def _findings(patient: Mapping[str, Any]) -> list[str]:
     told: list[str] = []
     for name in MODALITIES:
         told += [f"{MODALITIES[name]}: {_spelled(f)}" for f in _listed(_scan(patient, name))]
     for name, why in sorted((patient.get("left_out") or {}).items()):
         told.append(f"{MODALITIES.get(name, name)} left out: {_spelled(why)}")
-    return without_folders("; ".join(told)) or "none"
+    return [without_folders(each) for each in told]
 
 
 def _listed(scan: Mapping[str, Any]) -> Sequence[Any]:

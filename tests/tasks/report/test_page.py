@@ -238,3 +238,15 @@ def test_methods_sentences_are_those_of_the_code(page):
 def test_the_page_is_one_file_beside_what_every_out_has(page_file):
     names = sorted(path.name for path in page_file.parent.iterdir())
     assert names == ["excluded.json", "index.html", "units.json"]
+
+
+def test_a_finding_of_every_patient_is_told_in_every_row(tree):
+    files = sorted(tree.folder("ingestion").glob("*/patient.json"))
+    assert len(files) > 1
+    for number, file in enumerate(files):
+        facts = json.loads(file.read_text())
+        facts["scans"]["ct"]["findings"] = ["bodies lie apart", f"own flaw {number}"]
+        write_whole(file, canonical_json(facts))
+    told = text_of(built(tree))
+    assert told.count("CT: bodies lie apart") == 1
+    assert told.count("own flaw 0") == told.count("own flaw 1") == 1
