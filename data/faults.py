@@ -16,18 +16,29 @@ class Fault(Exception):
         What was found instead.
     remedy
         What the user can do about it.
+    problem
+        What went wrong, with what came; told first. It takes the place of ``got``.
     code
         Stable kebab-case name of the rule, for tables and tests.
     """
 
     def __init__(
-        self, rule: str, *, where: str = "", got: str = "", remedy: str = "", code: str = "fault"
+        self,
+        rule: str,
+        *,
+        where: str = "",
+        got: str = "",
+        remedy: str = "",
+        code: str = "fault",
+        problem: str = "",
     ) -> None:
         self.rule, self.where, self.got, self.remedy, self.code = rule, where, got, remedy, code
-        super().__init__(rule, where, got, remedy, code)
+        self.problem = problem
+        super().__init__(rule, where, got, remedy, code, problem)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.rule}" if self.where else self.rule
+        what = "; ".join(part for part in (self.problem, self.rule) if part)
+        text = f"{self.where}: {what}" if self.where else what
         if self.got:
             text += f", got {self.got}"
         if self.remedy:
@@ -36,26 +47,31 @@ class Fault(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling between Dask workers.
-        return _rebuild, (type(self), self.rule, self.where, self.got, self.remedy, self.code)
+        return _rebuild, (type(self), *self.args)
 
     def at(self, where: str) -> Fault:
         """The same fault with its place named, where the code that found it could not know it."""
         told = self.where or where
-        return _rebuild(type(self), self.rule, told, self.got, self.remedy, self.code)
+        return _rebuild(
+            type(self), self.rule, told, self.got, self.remedy, self.code, self.problem
+        )
 
     def as_json(self) -> dict[str, str]:
         """The fault as a row of ``excluded.json``."""
         return {
             "code": self.code,
             "where": self.where,
+            "problem": self.problem,
             "rule": self.rule,
             "got": self.got,
             "remedy": self.remedy,
         }
 
 
-def _rebuild(kind: type[Fault], rule: str, where: str, got: str, remedy: str, code: str) -> Fault:
-    return kind(rule, where=where, got=got, remedy=remedy, code=code)
+def _rebuild(
+    kind: type[Fault], rule: str, where: str, got: str, remedy: str, code: str, problem: str
+) -> Fault:
+    return kind(rule, where=where, got=got, remedy=remedy, code=code, problem=problem)
 
 
 class DataFault(Fault):
