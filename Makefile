@@ -46,8 +46,8 @@ test: lint types  ## Lint, types, tests (under 15 minutes on 2 cores)
 test-all: lint types  ## Also the tests that take minutes each
 	$(call pytest,-m "")
 
-dag: setup  ## Render dvc.yaml from tasks/table.py
-	python -m tasks dag
+dag: setup  ## Render dvc.yaml from tasks/chain/table.py
+	python -m synthct.tasks dag
 
 bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks.md
 	python -m benchmarks

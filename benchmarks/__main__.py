@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import benchmarks
-from data.files import write_whole
+from synthct.data.files import write_whole
 
 DOCS = Path("docs/benchmarks")
 

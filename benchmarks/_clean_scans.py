@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from data.phantom.patient import Patient, Protocol, make_patient
-from data.volume import Volume
-from tasks.randomness import generator
+from synthct.data.phantom.patient import Patient, Protocol, make_patient
+from synthct.data.volume import Volume
+from synthct.tasks.pipeline.randomness import generator
 
 REGIONS = ("head-neck", "thorax", "abdomen")
 

@@ -14,9 +14,9 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from data.volume import Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
+from synthct.data.volume import Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 from tests.data.radiotherapy import dose_file, square, structure_set
 
 TEXTS = (
@@ -196,7 +196,7 @@ def files_below(*folders: Path) -> Iterator[tuple[str, bytes]]:
 
 def random_body(number: int) -> tuple[Volume, Volume]:
     """A small CT and MR, different for each number."""
-    from data.volume import Grid, Modality
+    from synthct.data.volume import Grid, Modality
 
     rng = np.random.default_rng(number)
     z, y, x = np.indices((12, 40, 48))

@@ -61,9 +61,9 @@ def main(what: str, *numbers: str) -> None:
 def _pair(shape: Shape) -> Any:
     """The digital patient on that many voxels."""
     from benchmarks.registration_phantom import patient
-    from data.itk import resample
-    from data.volume import Grid
-    from tasks.registration.scan_pair import ScanPair
+    from synthct.data.itk import resample
+    from synthct.data.volume import Grid
+    from synthct.tasks.registration.scan_pair import ScanPair
 
     small = patient("thorax", "mr", 0).pair
     sides = small.fixed.grid.extent_mm
@@ -81,9 +81,9 @@ def _engine(*numbers: str) -> Cost:
     """The torch engine alone: all levels of ``OPTIONS``."""
     import SimpleITK as sitk
 
-    from tasks.registration.job import Job
-    from tasks.registration.methods import METHODS
-    from tasks.registration.presets import preset_called
+    from synthct.tasks.registration.job import Job
+    from synthct.tasks.registration.methods import METHODS
+    from synthct.tasks.registration.presets import preset_called
 
     method, still = METHODS.build("mind", OPTIONS), sitk.Euler3DTransform()
     small = _pair((16, 16, 16))
@@ -107,10 +107,10 @@ def _engine(*numbers: str) -> Cost:
 
 def _register(*numbers: str) -> Cost:
     """Rigid step, engine (few steps) and gate: all of ``synthct register`` but its files."""
-    from tasks.registration.gate import GateParams
-    from tasks.registration.methods import METHODS
-    from tasks.registration.presets import preset_called
-    from tasks.registration.register import register
+    from synthct.tasks.registration.gate.gate import GateParams
+    from synthct.tasks.registration.methods import METHODS
+    from synthct.tasks.registration.presets import preset_called
+    from synthct.tasks.registration.register import register
 
     pair = _pair(_shape(numbers))
     before, begun = _resident_gb("VmRSS"), time.process_time()
@@ -140,9 +140,9 @@ def _register(*numbers: str) -> Cost:
 
 def _capped(cap_gb: str, *numbers: str) -> Cost:
     """The engine's levels under a cap on memory."""
-    from data.itk import resample
-    from tasks.registration.torch_engine import deform as engine
-    from tasks.registration.torch_engine.settings import Settings
+    from synthct.data.itk import resample
+    from synthct.tasks.registration.engine import deform as engine
+    from synthct.tasks.registration.engine.settings import Settings
 
     def two(shape: Shape) -> Any:
         pair = _pair(shape)

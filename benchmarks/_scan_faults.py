@@ -13,9 +13,9 @@ import pydicom
 from pydicom.uid import generate_uid
 
 from benchmarks._clean_scans import clean_patient
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 
 Rng = np.random.Generator
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.fanout import OnDask
+from synthct.tasks.pipeline.fanout import OnDask
 
 UNITS = 1000
 
@@ -23,9 +23,9 @@ def measure() -> str:
     """Run the demo from nothing in a temporary clone, then again; then 1,000 units of no work."""
     with tempfile.TemporaryDirectory(prefix="synthct-bench-") as temporary:
         root = _clone(Path(temporary) / "clone")
-        first = _timed([sys.executable, "-m", "flows", "run", "--cluster", "local"], root)
+        first = _timed([sys.executable, "-m", "synthct.flows", "run", "--cluster", "local"], root)
         stages = _stage_seconds(root)
-        second = _timed([sys.executable, "-m", "flows", "run", "--cluster", "local"], root)
+        second = _timed([sys.executable, "-m", "synthct.flows", "run", "--cluster", "local"], root)
     dispatch_ms = _dispatch_ms()
     rows = [f"| {name} | {seconds:.1f} |" for name, seconds in stages.items()]
     rows.append(f"| all, with server, cluster and DVC | {first['wall_s']:.1f} |")

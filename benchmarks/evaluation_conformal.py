@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.phantom.patient import Protocol, make_patient
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.naive import TrainingImages, UnseenImages
-from tasks.evaluation.uncertainty.coverage import split_coverage
-from tasks.evaluation.uncertainty.histogram import ErrorCounts
-from tasks.evaluation.uncertainty.likeness import features, unlikeness
-from tasks.prediction.description import SourceScaling
-from tasks.prediction.domain import Domain, fingerprint
-from tasks.randomness import generator
+from synthct.data.phantom.patient import Protocol, make_patient
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.naive import TrainingImages, UnseenImages
+from synthct.tasks.evaluation.uncertainty.coverage import split_coverage
+from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
+from synthct.tasks.evaluation.uncertainty.likeness import features, unlikeness
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.pipeline.randomness import generator
+from synthct.tasks.prediction.domain import Domain, fingerprint
 
 REGION = "head-neck"
 SEED = 20261123

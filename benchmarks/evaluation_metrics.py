@@ -16,10 +16,10 @@ import torch
 from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.signal import fftconvolve
 
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.overlap import dice, hd95_mm, surface_distances_mm
-from tasks.evaluation.pair import masked_pair
-from tasks.evaluation.profiles import PROFILES
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import masked_pair
+from synthct.tasks.evaluation.profiles import PROFILES
+from synthct.tasks.evaluation.structures.overlap import dice, hd95_mm, surface_distances_mm
 
 PROFILE = PROFILES["synthrad2025_container"]
 SHAPE = (96, 256, 256)

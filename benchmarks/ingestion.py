@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from data.readers import read_scan
-from data.readers.process import pool
-from data.store import open_array, read_volume, write_volume
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
+from synthct.data.readers import read_scan
+from synthct.data.readers.process import pool
+from synthct.data.store.volumes import open_array, read_volume, write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 
 REPEATS = 5
 SLICES = 200

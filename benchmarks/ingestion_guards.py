@@ -12,13 +12,13 @@ import numpy as np
 
 from benchmarks._clean_scans import clean_scans
 from benchmarks._scan_faults import KINDS, Planted, sound_ct
-from data.faults import DataFault
-from data.readers import read_scan
-from data.volume import Volume
-from tasks.ingestion.check import check_volume
-from tasks.ingestion.findings import Severity
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.patient import Checked, check_scan
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.findings import Severity
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.patient import Checked, check_scan
 
 SEEDS = 10
 CLEAN = 200
@@ -40,7 +40,7 @@ def look_at(planted: Planted, region: str) -> Looked:
     """Ingestion's own check of one scan."""
     try:
         checked = check_scan(planted.path, planted.modality, region, IngestionParams())
-    except DataFault as fault:
+    except DataError as fault:
         return Looked({fault.code})
     return Looked({finding.code for finding in checked.findings}, checked)
 

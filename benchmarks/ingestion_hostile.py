@@ -8,10 +8,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from data.faults import DataFault
-from data.readers import read_scan
-from data.readers.process import pool
-from data.volume import Modality
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from synthct.data.readers.process import pool
+from synthct.data.volume import Modality
 from tests.data.hostile import BUILDERS
 from tests.data.hostile.base import CANARY
 
@@ -33,7 +33,7 @@ def measure() -> str:
             before, started = _tree(source.parent), time.monotonic()
             try:
                 read_scan(path, Modality.CT)
-            except DataFault as fault:
+            except DataError as fault:
                 refused[kind] += 1
                 codes.setdefault(kind, Counter())[fault.code] += 1
                 leaks += CANARY in str(fault)

@@ -15,12 +15,12 @@ import yaml
 
 from benchmarks._identifiers import files_below, leaks, plant, random_body
 from benchmarks.chain import _clone
-from data.layout import Layout
-from data.units import open_units
-from tasks.fanout import here
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.run import run
-from tasks.stage import StageContext
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import open_result_cache
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.run import run
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 DATA_SETS = 50
 CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
@@ -52,7 +52,7 @@ def search(number: int) -> Searched:
         }
         said = b""
         for more in ((), ("--json",)):
-            call = [sys.executable, "-m", "flows", "ingest", str(base / "pacs"), "--dataset",
+            call = [sys.executable, "-m", "synthct.flows", "ingest", str(base / "pacs"), "--dataset",
                     "planted", *more]  # fmt: skip
             done = subprocess.run(call, cwd=root, env=environment, capture_output=True)
             if done.returncode not in (0, 3):
@@ -62,7 +62,7 @@ def search(number: int) -> Searched:
         units, events = os.environ.get("SYNTHCT_UNITS"), os.environ.get("SYNTHCT_EVENTS")
         os.environ |= {"SYNTHCT_UNITS": str(base / "units"), "SYNTHCT_EVENTS": str(base / "events")}
         undo.callback(_restore, {"SYNTHCT_UNITS": units, "SYNTHCT_EVENTS": events})
-        context = StageContext(Layout(dataset="planted"), 1, open_units(), here,
+        context = StageContext(Layout(dataset="planted"), 1, open_result_cache(), here,
                                max_excluded_fraction=1.0)  # fmt: skip
         run(context, IngestionParams())
         blobs = [("said", said), ("events", (base / "events").read_bytes())]
@@ -73,8 +73,8 @@ def search(number: int) -> Searched:
 
 def search_flow(base: Path, number: int = 3) -> Searched:
     """The whole chain on a planted data set, below ``base``: report, flow database, metrics too."""
-    from flows.serve.facts import Observer
-    from flows.serve.metrics import exposition
+    from synthct.flows.serve.metrics import exposition
+    from synthct.flows.serve.snapshot import Observer
 
     root = _clone(base / "root")
     params = yaml.safe_load((root / "tests/chain/tiny.yaml").read_text())
@@ -92,7 +92,7 @@ def search_flow(base: Path, number: int = 3) -> Searched:
     said = b""
     for call in (["ingest", str(base / "pacs"), "--dataset", "planted", "--region", "thorax"],
                  ["run"]):  # fmt: skip
-        command = [sys.executable, "-m", "flows", *call]
+        command = [sys.executable, "-m", "synthct.flows", *call]
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True)
         if done.returncode not in (0, 3):
             raise RuntimeError(done.stderr.decode()[-2000:])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.readers import describe, read_mask, read_scan, read_structures
-from data.volume import Modality, Volume
-from tasks.ingestion.canonical import canonical, reoriented
-from tasks.ingestion.check import oblique
+from synthct.data.readers import describe, read_mask, read_scan, read_structures
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.canonical import canonical, reoriented
+from synthct.tasks.ingestion.check import oblique
 
 SCANS = {"CT": ("CT_dicom", "CT.nii.gz"), "MR": ("MR_T1_dicom", "MR_T1.nii.gz")}
 AIR_BELOW_HU = -900.0

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from flows.cluster import open_cluster
-from tasks.fanout import OnDask
+from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline.fanout import OnDask
 
 UNITS = 1000
 ROUNDS = 4
@@ -158,8 +158,8 @@ def _noop() -> tuple[float, float]:
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
         script = (
             "import io, sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
-            "from flows.project import Project, Step\n"
-            "from flows.running import Means, run_project\n"
+            "from synthct.flows.workspace.project import Project, Step\n"
+            "from synthct.flows.run.running import Means, run_project\n"
             "steps = tuple(Step(f's{n}', f's{n}', Path(f's{n}.out')) for n in range(7))\n"
             "built = run_project(Project(Path(sys.argv[1]), 'toy', steps), Means('local'),"
             " Console(file=io.StringIO()))\nsys.exit(bool(built))\n"

@@ -125,7 +125,7 @@ def scan(slices: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _description(options: dict[str, Any]) -> Any:
-    from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
+    from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 
     network = {"name": "unet_plus_plus", "width": options["width"], "norm": options["norm"]}
     return ModelDescription(
@@ -138,9 +138,9 @@ def _description(options: dict[str, Any]) -> Any:
 def _network(options: dict[str, Any]) -> Any:
     import torch
 
-    from tasks.networks import NETWORKS
-    from tasks.prediction.description import SourceScaling
-    from tasks.prediction.normalise import scale_source
+    from synthct.tasks.models.description import SourceScaling
+    from synthct.tasks.models.networks import NETWORKS
+    from synthct.tasks.models.normalise import scale_source
 
     torch.manual_seed(0)
     chosen = {"slices": 5, "width": options["width"], "norm": options["norm"]}
@@ -160,7 +160,7 @@ def _network(options: dict[str, Any]) -> Any:
 def _prepare(folder: Path, options: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
-    from tasks.export.graph import export_graph
+    from synthct.tasks.export.graph import export_graph
 
     network = _network(options)
     save_file(network.state_dict(), folder / "network.safetensors")
@@ -171,10 +171,10 @@ def _prepare(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _release(folder: Path, options: dict[str, Any]) -> None:
-    from data.files import canonical_json, write_whole
-    from data.volume import Grid, Modality, Volume
-    from data.writers import write_image
-    from tasks.prediction.release import Member, ReleaseDescription, write_checksums
+    from synthct.data.files import canonical_json, write_whole
+    from synthct.data.volume import Grid, Modality, Volume
+    from synthct.data.writers import write_image
+    from synthct.tasks.prediction.release import Member, ReleaseDescription, write_checksums
 
     _prepare(folder, options)
     made = folder / "release"
@@ -200,7 +200,7 @@ def _monai(folder: Path, options: dict[str, Any]) -> Callable[[], np.ndarray]:
     from monai.inferers import sliding_window_inference
     from safetensors.torch import load_file
 
-    from tasks.prediction.normalise import scale_source, unscale_target
+    from synthct.tasks.models.normalise import scale_source, unscale_target
 
     torch.set_num_threads(THREADS)
     model, network = _description(options), _network(options)
@@ -224,9 +224,9 @@ def _monai(folder: Path, options: dict[str, Any]) -> Callable[[], np.ndarray]:
 
 
 def _ours(folder: Path, options: dict[str, Any], *, side: str) -> Callable[[], np.ndarray]:
-    from data.volume import Grid, Modality, Volume
-    from tasks.prediction.runtime import onnx_runner
-    from tasks.prediction.sliding import predict_hu
+    from synthct.data.volume import Grid, Modality, Volume
+    from synthct.tasks.models.sliding import predict_hu
+    from synthct.tasks.prediction.runtime import onnx_runner
 
     run = onnx_runner((folder / "network.onnx").read_bytes(), threads=THREADS)
     array, mask = np.load(folder / "scan.npy"), np.load(folder / "mask.npy")
@@ -240,7 +240,7 @@ def _ours(folder: Path, options: dict[str, Any], *, side: str) -> Callable[[], n
 
 def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
     """Every window, scaled by the body as the others are: what leaving out air saves is apart."""
-    from tasks.prediction import sliding
+    from synthct.tasks.models import sliding
 
     scale = sliding.fit_source(source.array, body.array, model.source_scaling)
     scaled = source.with_array(scale(source.array))
@@ -254,7 +254,7 @@ def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
 
 
 def _file(folder: Path, slices: int) -> Callable[[], None]:
-    from tasks.prediction.predict import Means, predict_file
+    from synthct.tasks.prediction.predict import Means, predict_file
 
     means = Means(tta=False, threads=THREADS)
     names = folder / "release", folder / f"{slices}.mha", folder / f"sct{slices}.mha"

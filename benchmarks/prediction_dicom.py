@@ -14,10 +14,10 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from data.layout import Layout
-from data.readers import read_scan
-from data.volume import Modality
-from tasks.prediction.predict import predict_file
+from synthct.data.layout import Layout
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.tasks.prediction.predict import predict_file
 
 SHARED = Path(os.environ.get("SYNTHCT_SHARED_DATA", "../shared/data"))
 RELEASES = Path(os.environ.get("SYNTHCT_RELEASES", str(Layout().artefact("export"))))

@@ -48,9 +48,9 @@ def ours(folder: Path) -> dict[str, float]:
     """Sinogram (views, V, U) and FDK into the folder; seconds."""
     import torch
 
-    from data.phantom.cone_beam import ConeBeam, forward_project, full_circle
-    from data.phantom.fdk import reconstruct
-    from data.volume import Grid
+    from synthct.data.phantom.cone_beam import ConeBeam, forward_project, full_circle
+    from synthct.data.phantom.fdk import reconstruct
+    from synthct.data.volume import Grid
 
     torch.set_num_threads(1)
     origin = [-(n - 1) / 2 * SPACING_MM for n in SHAPE]

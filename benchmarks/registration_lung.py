@@ -22,16 +22,16 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from data.itk import displacement_to_itk, from_itk, resample, to_itk
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.registration.elastix import _silent_stdout
-from tasks.registration.geometry import centre_of_mass_mm, displacement_of, working_grid
-from tasks.registration.jacobian import deformation_quality
-from tasks.registration.job import Job
-from tasks.registration.methods import METHODS
-from tasks.registration.pair import register_files
-from tasks.registration.presets import preset_called
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.itk import displacement_to_itk, from_itk, resample, to_itk
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.fields.geometry import centre_of_mass_mm, displacement_of, working_grid
+from synthct.tasks.fields.jacobian import deformation_quality
+from synthct.tasks.registration.elastix.run import _silent_stdout
+from synthct.tasks.registration.job import Job
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.pair import register_files
+from synthct.tasks.registration.presets import preset_called
+from synthct.tasks.registration.scan_pair import ScanPair
 
 FOLDER = Path(os.environ.get("SYNTHCT_SHARED_DATA", "../shared/data")) / "lung_ct_pair"
 PEERS = Path(".venv-peers/bin/python")

@@ -26,25 +26,25 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.files import canonical_json, write_whole
-from data.itk import resample
-from data.phantom.patient import Protocol, make_patient
-from data.volume import Displacement, Grid, Volume
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.params import BodyParams
-from tasks.randomness import generator
-from tasks.registration import measures
-from tasks.registration.align import align
-from tasks.registration.geometry import displacement_of, displacement_on, working_grid
-from tasks.registration.job import Job
-from tasks.registration.measures import StepMeasures
-from tasks.registration.methods import METHODS
-from tasks.registration.preset import Preset
-from tasks.registration.presets import preset_called, usual_preset
-from tasks.registration.rivals import find_rivals
-from tasks.registration.scan_pair import ScanPair
-from tasks.registration.true_error import mean_error_mm, rigid_part
+from synthct.data.errors import DataError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.itk import resample
+from synthct.data.phantom.patient import Protocol, make_patient
+from synthct.data.volume import Displacement, Grid, Volume
+from synthct.tasks.fields.geometry import displacement_of, displacement_on, working_grid
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.params import BodyParams
+from synthct.tasks.pipeline.randomness import generator
+from synthct.tasks.registration.align import align
+from synthct.tasks.registration.gate import measures
+from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.job import Job
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.presets import preset_called, usual_preset
+from synthct.tasks.registration.rigid.competing_poses import find_rivals
+from synthct.tasks.registration.scan_pair import ScanPair
+from synthct.tasks.registration.true_error import mean_error_mm, rigid_part
 
 FOLDER = Path("runs/registration_phantom")
 REGIONS = ("thorax", "abdomen", "head-neck")
@@ -202,7 +202,7 @@ def _row(case: Patient, row: Row, rigid: sitk.Euler3DTransform, seed: int) -> di
         try:
             found = METHODS.build(row.method, row.options).deformable(job, rigid)
             break
-        except DataFault as error:
+        except DataError as error:
             fault = error
     else:  # what stands then is the rigid step
         return {"failure": str(fault), "error_mm": case.error_mm(rigid)}

@@ -17,11 +17,11 @@ from benchmarks.registration_phantom import (
     load,
     pieces,
 )
-from tasks.registration.bone import BoneMotion
-from tasks.registration.gate import GateParams, judge
-from tasks.registration.jacobian import DeformationQuality
-from tasks.registration.measures import StepMeasures
-from tasks.registration.rivals import Rivals
+from synthct.tasks.fields.jacobian import DeformationQuality
+from synthct.tasks.registration.gate.bone import BoneMotion
+from synthct.tasks.registration.gate.gate import GateParams, judge
+from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 BY_SOURCE = {"mr": "mi", "cbct": LONG}
 """The method that the docs advise, by source."""
@@ -63,7 +63,7 @@ def judged(value: Piece) -> Piece:
             {name: _measures(figures) for name, figures in steps.items()},
             {"deformable": row["failure"]} if "failure" in row else {},
             GateParams(),
-            Rivals(**value["rivals"]),
+            CompetingPoses(**value["rivals"]),
         )
         row["verdict"] = found.verdict
         row["gated_mm"] = errors.get(found.step, row["error_mm"])

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._registration_scale_pieces import OPTIONS, SHORT, Cost, Shape
-from data.files import write_whole
+from synthct.data.files import write_whole
 
 SHAPES: tuple[Shape, ...] = ((64, 64, 64), (50, 128, 128), (100, 256, 256), (200, 512, 512))
 """(Z, Y, X), the last a large hospital CT. Their voxels are so long and so wide that levels of the
@@ -65,9 +65,9 @@ def small_case(seed: int) -> str:
     import torch
 
     from benchmarks.registration_phantom import patient
-    from tasks.registration.gate import GateParams
-    from tasks.registration.methods import METHODS
-    from tasks.registration.register import register
+    from synthct.tasks.registration.gate.gate import GateParams
+    from synthct.tasks.registration.methods import METHODS
+    from synthct.tasks.registration.register import register
 
     torch.set_num_threads(1)
     case = patient("thorax", "mr", seed, CASE_VOXEL_MM)
@@ -97,7 +97,7 @@ def cohort(workers: int) -> dict[str, float] | None:
 def _cohort_of(workers: int) -> dict[str, float]:
     from distributed import Client, LocalCluster
 
-    from tasks.fanout import OnDask
+    from synthct.tasks.pipeline.fanout import OnDask
 
     with (
         LocalCluster(

@@ -14,13 +14,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tasks.params import load_params
-from tasks.regularizers import REGULARIZERS
-from tasks.training.contracts import Batch
-from tasks.training.loop import Loop
-from tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
-from tasks.training.plugins import build_composition, build_network
-from tasks.training.step import seams_of
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import seams_of
+from synthct.tasks.training.loop import Loop
+from synthct.tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
+from synthct.tasks.training.plugins import build_composition, build_network
 
 TWO_PASS = {
     "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from data.layout import Layout
-from tasks.export.int8 import int8_cost, quantise
-from tasks.export.windows import case_windows
-from tasks.prediction.release import open_release
-from tasks.prediction.runtime import onnx_runner
-from tasks.prediction.sliding import Runner
+from synthct.data.layout import Layout
+from synthct.tasks.export.int8 import int8_cost, quantise
+from synthct.tasks.export.windows import case_windows
+from synthct.tasks.models.sliding import Runner
+from synthct.tasks.prediction.release import open_release
+from synthct.tasks.prediction.runtime import onnx_runner
 
 ARTEFACTS = Path(os.environ.get("SYNTHCT_ARTEFACTS", str(Layout().artefact("export").parent)))
 """Of the demo (`make run`)."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data.layout import Layout
-from data.readers import read_scan
-from data.volume import Modality
-from tasks.cohort.params import Region
-from tasks.cohort.patient import write_patient
-from tasks.cohort.run import PREFIX, protocol_of
-from tasks.params import load_params
-from tasks.prediction.predict import Means, predict_file
+from synthct.data.layout import Layout
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.cohort.params import Region
+from synthct.tasks.cohort.patient import write_patient
+from synthct.tasks.cohort.run import PREFIX, protocol_of
+from synthct.tasks.prediction.predict import Means, predict_file
 
 RELEASES = Path(os.environ.get("SYNTHCT_RELEASES", str(Layout().artefact("export"))))
 """Releases of the demo (`make run`)."""

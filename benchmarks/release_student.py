@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data.layout import Layout
-from tasks.export.distil import distil
-from tasks.export.params import DistilParams, ExportParams
+from synthct.data.layout import Layout
+from synthct.tasks.export.distil import distil
+from synthct.tasks.export.params import DistilParams, ExportParams
 
 ARTEFACTS = Path(os.environ.get("SYNTHCT_ARTEFACTS", str(Layout().artefact("export").parent)))
 """Of the demo (`make run`)."""

@@ -9,12 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from data.layout import Layout
-from data.units import LocalUnits
-from tasks.fanout import here
-from tasks.report.params import ReportParams
-from tasks.report.run import run
-from tasks.stage import StageContext
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.run import run
 
 CASES = 50
 LINKED = ("registration", "evaluation")
@@ -77,7 +77,7 @@ def measure():
     with tempfile.TemporaryDirectory() as temporary:
         root = fifty(source, Path(temporary) / "workspace")
         (root / "units").mkdir()
-        context = StageContext(Layout(root, "demo"), 1, LocalUnits(root / "units"), here)
+        context = StageContext(Layout(root, "demo"), 1, LocalResults(root / "units"), here)
         started, used = time.perf_counter(), time.process_time()
         run(context, ReportParams())
         seconds, cpu = time.perf_counter() - started, time.process_time() - used

@@ -35,8 +35,8 @@ def write_store(folder: Path) -> None:
     """The pairs as registration stores them, and as files for the peers."""
     import SimpleITK as sitk
 
-    from data.store import write_volume
-    from data.volume import Grid, Modality, Volume
+    from synthct.data.store.volumes import write_volume
+    from synthct.data.volume import Grid, Modality, Volume
 
     kinds = {"source": Modality.MR, "ct": Modality.CT, "mask": Modality.MASK}
     for number in range(CASES):
@@ -55,11 +55,11 @@ def ours(
     """This project's sampler and its thread; with ``steps`` what the demo's step consumes."""
     import torch
 
-    from tasks.prediction.description import SourceScaling, TargetScaling
-    from tasks.training.cases import ARRAYS, open_case
-    from tasks.training.chunks import ChunkCache
-    from tasks.training.patches import PatchSampler, PatchShape, ahead
-    from tasks.training.spill import Spill
+    from synthct.tasks.models.description import SourceScaling, TargetScaling
+    from synthct.tasks.training.cases import ARRAYS, open_case
+    from synthct.tasks.training.chunks import ChunkCache
+    from synthct.tasks.training.patches import PatchSampler, PatchShape, ahead
+    from synthct.tasks.training.spill import Spill
 
     torch.set_num_threads(1)
     files = [

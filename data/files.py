@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-"""Written last into a stored array; its hash stands for the whole folder (see data/store.py)."""
+"""Written last into a stored array; its hash stands for the whole folder (see data/store/volumes.py)."""
 
 
 RECEIPT = "receipt.json"
-"""In a stored array whose voxels lie on an object store (see data/receipts.py)."""
+"""In a stored array whose voxels lie on an object store (see data/store/receipts.py)."""
 
 
 def canonical_json(value: Any) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 
 def to_itk(volume: Volume) -> sitk.Image:
@@ -29,7 +29,7 @@ def _itk_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def from_itk(image: sitk.Image, modality: Modality) -> Volume:
     """A scalar 3-D SimpleITK image as a volume."""
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise DataFault(
+        raise DataError(
             "a scan has three axes and one value a voxel",
             got=f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} values",
             remedy="give one volume a file",

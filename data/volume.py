@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
+from synthct.data.errors import DataError
 
 Triple = tuple[float, float, float]
 Matrix = tuple[Triple, Triple, Triple]
@@ -67,7 +67,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
-            raise DataFault(
+            raise DataError(
                 "a scan has three axes (Z, Y, X) of at least one voxel",
                 got=f"shape {tuple(self.shape)}",
                 remedy="give a volume, not a single image",
@@ -75,16 +75,16 @@ class Grid:
             )
         numbers = np.array([*self.spacing_mm, *self.origin_mm, *np.ravel(self.direction)])
         if not np.isfinite(numbers).all():
-            raise DataFault(
+            raise DataError(
                 "spacing, origin and direction are finite", got=str(self), code="grid-nan"
             )
         if min(self.spacing_mm) <= 0:
-            raise DataFault(
+            raise DataError(
                 "spacing is positive [mm]", got=str(self.spacing_mm), code="spacing-not-positive"
             )
         matrix = np.asarray(self.direction, dtype=float)
         if np.abs(matrix.T @ matrix - np.eye(3)).max() > DIRECTION_TOLERANCE:
-            raise DataFault(
+            raise DataError(
                 "the direction matrix is orthonormal",
                 got=str(self.direction),
                 code="direction-skewed",
@@ -170,13 +170,13 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
-            raise DataFault(
+            raise DataError(
                 "the array has the shape of its grid",
                 got=f"{self.array.shape} on {self.grid.shape}",
                 code="shape-mismatch",
             )
         if self.array.dtype.kind not in "biuf":
-            raise DataFault(
+            raise DataError(
                 "voxels are real numbers", got=f"dtype {self.array.dtype}", code="dtype-not-real"
             )
         frozen = self.array.view()
@@ -211,7 +211,7 @@ class Displacement:
 
     def __post_init__(self) -> None:
         if self.vectors.shape != (3, *self.grid.shape):
-            raise DataFault(
+            raise DataError(
                 "a displacement has three components on its grid",
                 got=f"{self.vectors.shape} on {self.grid.shape}",
                 code="shape-mismatch",

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import tasks.ingestion
-from data.files import write_whole
-from tasks.ingestion.findings import Code, Severity
+import synthct.tasks.ingestion
+from synthct.data.files import write_whole
+from synthct.tasks.ingestion.findings import Code, Severity
 
 PAGE = Path(__file__).with_name("ingestion.md")
 ROOT = PAGE.parent.parent
@@ -23,7 +23,9 @@ BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def codes() -> list[Code]:
     """Every kind of finding, from the modules of ingestion, worst first."""
     found: dict[str, Code] = {}
-    for module in pkgutil.walk_packages(tasks.ingestion.__path__, "tasks.ingestion."):
+    for module in pkgutil.walk_packages(
+        synthct.tasks.ingestion.__path__, "synthct.tasks.ingestion."
+    ):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, Code):
                 found[value.name] = value
@@ -47,7 +49,7 @@ def _faults(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         words = {word.arg: _text(word.value) for word in node.keywords}
-        if name.endswith("Fault") and words.get("code"):
+        if name.endswith("SynthctError") and words.get("code"):
             yield words["code"], _text(node.args[0]) if node.args else "", words.get("remedy", "")
 
 

@@ -42,16 +42,16 @@ def sts_png(folder: Path) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from data.itk import resample
-    from data.readers import read_scan
-    from tasks.ingestion.body import body_mask
-    from tasks.ingestion.params import BodyParams
-    from tasks.registration.align import align
-    from tasks.registration.methods import METHODS
-    from tasks.registration.picture import png
-    from tasks.registration.preset import BSplineStep
-    from tasks.registration.presets import preset_called
-    from tasks.registration.scan_pair import ScanPair
+    from synthct.data.itk import resample
+    from synthct.data.readers import read_scan
+    from synthct.tasks.ingestion.body import body_mask
+    from synthct.tasks.ingestion.params import BodyParams
+    from synthct.tasks.registration.align import align
+    from synthct.tasks.registration.methods import METHODS
+    from synthct.tasks.registration.picture import png
+    from synthct.tasks.registration.preset import BSplineStep
+    from synthct.tasks.registration.presets import preset_called
+    from synthct.tasks.registration.scan_pair import ScanPair
 
     mr, ct = read_scan(folder / "MR_T1_dicom"), read_scan(folder / "CT_dicom")
     pair = ScanPair(mr, ct, *(body_mask(scan, BodyParams(), "other") for scan in (mr, ct)))

@@ -16,12 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.files import write_whole
-from data.tables import read_table
-from tasks.report.matrix_chart import matrix_chart
-from tasks.report.page import FOLDER
-from tasks.study.effects import Effect, least_possible_p
-from tasks.study.figure import forest, scatter
+from synthct.data.files import write_whole
+from synthct.data.tables import read_table
+from synthct.tasks.figures.matrix_chart import matrix_chart
+from synthct.tasks.figures.page import FOLDER
+from synthct.tasks.study.effects import Effect, least_possible_p
+from synthct.tasks.study.figure import forest, scatter
 
 PAGE = Path(__file__).with_name("study.md")
 PICTURES = PAGE.parent / "pictures" / "study"

@@ -1,6 +1,6 @@
-"""``python -m flows``: ``synthct`` with the code of this folder."""
+"""``python -m synthct.flows``: ``synthct`` with the code of this folder."""
 
-from flows.cli import app
+from synthct.flows.cli.app import app
 
 if __name__ == "__main__":
     app()

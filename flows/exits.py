@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from data.faults import Fault, MachineFault, UsageFault
+from synthct.data.errors import MachineError, SynthctError, UsageError
 
 CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
 """Done; failed; wrong command line or params; done, but cases were excluded (and are listed)."""
@@ -27,8 +27,8 @@ def guarded(call: Callable[[], int]) -> int:
         return call()
     try:
         return call()
-    except Fault as fault:
-        return _tell(str(fault), USAGE if isinstance(fault, UsageFault) else FAILED)
+    except SynthctError as fault:
+        return _tell(str(fault), USAGE if isinstance(fault, UsageError) else FAILED)
     except KeyboardInterrupt:
         return _tell("stopped; the same command goes on where it left off", FAILED)
     except ModuleNotFoundError as error:
@@ -48,26 +48,26 @@ def _tell(line: str, code: int) -> int:
     return code
 
 
-def os_fault(error: OSError) -> MachineFault:
+def os_fault(error: OSError) -> MachineError:
     """A fault of the file system or the network, said like every other."""
     where = str(error.filename or "")
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return MachineFault(
+        return MachineError(
             "the disk has room for the results",
             where=where,
             got=error.strerror or "no space",
             remedy="free space and run the same command again; finished units are kept",
             code="disk-full",
         )
-    return MachineFault(
+    return MachineError(
         "the machine does what is asked", where=where, got=error.strerror or str(error)
     )
 
 
-def _missing_module(error: ModuleNotFoundError) -> MachineFault:
+def _missing_module(error: ModuleNotFoundError) -> MachineError:
     package = (error.name or "").split(".")[0]
     extra = _EXTRAS.get(package)
-    return MachineFault(
+    return MachineError(
         "the packages that this command needs are installed",
         got=f"no {package!r}",
         remedy=f"pip install 'synthct[{extra}]'"

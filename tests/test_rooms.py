@@ -39,5 +39,7 @@ def test_only_the_fanout_knows_dask_and_no_task_knows_prefect_or_dvc():
         if path.relative_to(ROOT).parts[0] == "flows":
             continue
         foreign = imported(path) & {"distributed", "dask", "prefect", "dvc"}
-        allowed = {"distributed"} if path.relative_to(ROOT) == Path("tasks/fanout.py") else set()
+        allowed = (
+            {"distributed"} if path.relative_to(ROOT) == Path("tasks/pipeline/fanout.py") else set()
+        )
         assert foreign <= allowed, f"{path.relative_to(ROOT)} imports {foreign - allowed}"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.phantom.canvas import Canvas, Lumen, smooth_noise
-from data.phantom.ribcage import Wall, paint_ribs
-from data.phantom.shapes import Shape, above, below, capsule, column, curve, ellipsoid, tube, turned
-from data.phantom.spine import Vertebra, paint_spine, place_vertebrae
-from data.phantom.trees import grow_tree
+from synthct.data.phantom.canvas import Canvas, Lumen, smooth_noise
+from synthct.data.phantom.ribcage import Wall, paint_ribs
+from synthct.data.phantom.shapes import (
+    Shape,
+    above,
+    below,
+    capsule,
+    column,
+    curve,
+    ellipsoid,
+    tube,
+    turned,
+)
+from synthct.data.phantom.spine import Vertebra, paint_spine, place_vertebrae
+from synthct.data.phantom.trees import grow_tree
 
 _TRUNK = (
     (150.0, 0.0, 0.0, 110.0, 160.0),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.phantom import abdomen, neck, thorax
-from data.phantom.canvas import Canvas, Lumen, smooth_noise
-from data.phantom.shapes import below
-from data.phantom.tissues import TissueValues, draw_values
-from data.volume import Grid
+from synthct.data.phantom import abdomen, neck, thorax
+from synthct.data.phantom.canvas import Canvas, Lumen, smooth_noise
+from synthct.data.phantom.shapes import below
+from synthct.data.phantom.tissues import TissueValues, draw_values
+from synthct.data.volume import Grid
 
 DAYS = ("ct", "mr", "cbct")
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.phantom.shapes import Shape
-from data.phantom.tissues import LABEL
-from data.volume import Grid
+from synthct.data.phantom.shapes import Shape
+from synthct.data.phantom.tissues import LABEL
+from synthct.data.volume import Grid
 
 Slices = tuple[slice, slice, slice]
 

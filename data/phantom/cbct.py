@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.phantom.anatomy import Anatomy
-from data.phantom.cone_beam import ConeBeam, forward_project
-from data.phantom.ct import LOW_HU, hu_raster, stored_hu
-from data.phantom.deformation import Deformation
-from data.phantom.fdk import field_of_view, reconstruct
-from data.phantom.sampling import sample
-from data.volume import Grid, Modality, Volume
+from synthct.data.phantom.anatomy import Anatomy
+from synthct.data.phantom.cone_beam import ConeBeam, forward_project
+from synthct.data.phantom.ct import LOW_HU, hu_raster, stored_hu
+from synthct.data.phantom.deformation import Deformation
+from synthct.data.phantom.fdk import field_of_view, reconstruct
+from synthct.data.phantom.sampling import sample
+from synthct.data.volume import Grid, Modality, Volume
 
 ENERGY_KEV = (40.0, 60.0, 80.0, 100.0)
 WEIGHT = (0.22, 0.40, 0.26, 0.12)

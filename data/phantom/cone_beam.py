@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.volume import Grid
+from synthct.data.volume import Grid
 
 
 @dataclass(frozen=True)

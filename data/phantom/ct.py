@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.phantom.anatomy import Anatomy
-from data.phantom.deformation import Deformation
-from data.phantom.sampling import SAME_DAY, sample
-from data.volume import Grid, Modality, Volume
+from synthct.data.phantom.anatomy import Anatomy
+from synthct.data.phantom.deformation import Deformation
+from synthct.data.phantom.sampling import SAME_DAY, sample
+from synthct.data.volume import Grid, Modality, Volume
 
 LOW_HU, HIGH_HU = -1024, 3071
 """Range of a 12-bit CT."""

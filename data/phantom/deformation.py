@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.phantom.shapes import turned
-from data.volume import Displacement, Grid
+from synthct.data.phantom.shapes import turned
+from synthct.data.volume import Displacement, Grid
 
 Array = NDArray[np.float64]
 

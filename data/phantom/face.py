@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.phantom.canvas import Canvas, smooth_noise
-from data.phantom.shapes import Shape, ellipsoid, tube, turned
-from data.phantom.shapes import curve as smooth_curve
+from synthct.data.phantom.canvas import Canvas, smooth_noise
+from synthct.data.phantom.shapes import Shape, ellipsoid, tube, turned
+from synthct.data.phantom.shapes import curve as smooth_curve
 
 SOFT = ("muscle", "visceral_fat", "fat")
 THIN = {"cortical_bone": 0.0}

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.phantom.cone_beam import ConeBeam
-from data.volume import Grid
+from synthct.data.phantom.cone_beam import ConeBeam
+from synthct.data.volume import Grid
 
 
 def reconstruct(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.phantom.canvas import Canvas, smooth_noise
-from data.phantom.shapes import (
+from synthct.data.phantom.canvas import Canvas, smooth_noise
+from synthct.data.phantom.shapes import (
     Shape,
     above,
     capsule,

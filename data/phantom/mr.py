@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.phantom.anatomy import Anatomy
-from data.phantom.canvas import smooth_noise
-from data.phantom.deformation import Deformation
-from data.phantom.sampling import sample
-from data.volume import Grid, Modality, Volume
+from synthct.data.phantom.anatomy import Anatomy
+from synthct.data.phantom.canvas import smooth_noise
+from synthct.data.phantom.deformation import Deformation
+from synthct.data.phantom.sampling import sample
+from synthct.data.volume import Grid, Modality, Volume
 
 Floats = NDArray[np.float32]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.phantom.canvas import Canvas, Lumen, smooth_noise
-from data.phantom.face import face_surface, mouth, paint_face
-from data.phantom.head import paint_cranium, paint_orbits, scalp
-from data.phantom.shapes import below, column, curve, ellipsoid, tube
-from data.phantom.spine import paint_spine, place_vertebrae
+from synthct.data.phantom.canvas import Canvas, Lumen, smooth_noise
+from synthct.data.phantom.face import face_surface, mouth, paint_face
+from synthct.data.phantom.head import paint_cranium, paint_orbits, scalp
+from synthct.data.phantom.shapes import below, column, curve, ellipsoid, tube
+from synthct.data.phantom.spine import paint_spine, place_vertebrae
 
 _SPINE = ((-8.0, 22.0), (-30.0, 22.0), (-66.0, 18.0), (-100.0, 24.0), (-160.0, 44.0))
 _LEVELS = (

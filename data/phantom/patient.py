@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from data.phantom.anatomy import Anatomy, build_anatomy
-from data.phantom.cbct import Imager, cbct_scan
-from data.phantom.cone_beam import covering
-from data.phantom.ct import planning_ct, true_ct
-from data.phantom.deformation import Deformation, draw_deformation
-from data.phantom.mr import draw_sequence, mr_scan
-from data.phantom.sampling import sample_labels
-from data.volume import Displacement, Grid, Modality, Triple, Volume
+from synthct.data.phantom.anatomy import Anatomy, build_anatomy
+from synthct.data.phantom.cbct import Imager, cbct_scan
+from synthct.data.phantom.cone_beam import covering
+from synthct.data.phantom.ct import planning_ct, true_ct
+from synthct.data.phantom.deformation import Deformation, draw_deformation
+from synthct.data.phantom.mr import draw_sequence, mr_scan
+from synthct.data.phantom.sampling import sample_labels
+from synthct.data.volume import Displacement, Grid, Modality, Triple, Volume
 
 Random = Callable[..., np.random.Generator]
 """``random(name, ...)`` gives the generator of a named stream."""

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from data.phantom.canvas import Canvas
-from data.phantom.shapes import Shape, ellipsoid, tube
+from synthct.data.phantom.canvas import Canvas
+from synthct.data.phantom.shapes import Shape, ellipsoid, tube
 
 Knot = tuple[float, float, float, float, float]
 RIB = {"cortical_bone": 0.0, "marrow": 2.0}

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.phantom.deformation import Deformation, grid_axes
-from data.volume import Grid
+from synthct.data.phantom.deformation import Deformation, grid_axes
+from synthct.data.volume import Grid
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from data.phantom.canvas import Canvas
-from data.phantom.shapes import Shape, capsule, curve, ellipsoid, tube
+from synthct.data.phantom.canvas import Canvas
+from synthct.data.phantom.shapes import Shape, capsule, curve, ellipsoid, tube
 
 BONE = {"cortical_bone": 0.0, "marrow": 2.0}
 """Cortex of 2 mm, marrow inside: long and irregular bones."""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.phantom.canvas import Canvas, Lumen, smooth_noise
-from data.phantom.ribcage import Wall, paint_ribs, paint_sternum
-from data.phantom.shapes import Shape, above, below, capsule, column, curve, ellipsoid, tube, turned
-from data.phantom.spine import BONE, paint_spine, place_vertebrae
-from data.phantom.trees import grow_tree
+from synthct.data.phantom.canvas import Canvas, Lumen, smooth_noise
+from synthct.data.phantom.ribcage import Wall, paint_ribs, paint_sternum
+from synthct.data.phantom.shapes import (
+    Shape,
+    above,
+    below,
+    capsule,
+    column,
+    curve,
+    ellipsoid,
+    tube,
+    turned,
+)
+from synthct.data.phantom.spine import BONE, paint_spine, place_vertebrae
+from synthct.data.phantom.trees import grow_tree
 
 _CAGE = (
     (140.0, -2.0, 0.0, 30.0, 40.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data.phantom.shapes import Shape, capsule
+from synthct.data.phantom.shapes import Shape, capsule
 
 
 def grow_tree(

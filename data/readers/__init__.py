@@ -2,7 +2,7 @@
 
 DICOM folders and zips (CT, MR, cone-beam CT, RTDOSE, RTSTRUCT; classic and enhanced multi-frame),
 NIfTI, MetaImage, NRRD, OME-Zarr 0.4 and 0.5. A hostile or damaged file raises a
-:class:`~data.faults.DataFault` here; it cannot take memory, time or other files from the caller.
+:class:`~synthct.data.errors.DataError` here; it cannot take memory, time or other files from the caller.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.files import RECEIPT
-from data.readers import inside
-from data.readers.contents import Found, Outlines
-from data.readers.facts import ScanFacts, grid_from_json
-from data.readers.formats import format_of
-from data.readers.process import call
-from data.readers.rasterise import mask_of
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.files import RECEIPT
+from synthct.data.readers import requests as inside
+from synthct.data.readers.contents import Found, Outlines
+from synthct.data.readers.formats import format_of
+from synthct.data.readers.header_facts import ScanFacts, grid_from_json
+from synthct.data.readers.process import call
+from synthct.data.readers.rasterise import mask_of
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 __all__ = [
     "Found", "Outlines", "ScanFacts", "describe", "find", "format_of", "read_displacement_image",
@@ -102,7 +102,7 @@ def read_mask(path: Path, structure: str, grid: Grid) -> Volume:
 
 
 def read_displacement_image(path: Path) -> Displacement:
-    """Read a displacement that :func:`data.writers.write_displacement_image` wrote (``.mha``)."""
+    """Read a displacement that :func:`synthct.data.writers.write_displacement_image` wrote (``.mha``)."""
     answer = call(inside.displacement, reads=[path], path=str(path))
     return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
 
@@ -116,8 +116,8 @@ def _with_voxels(path: Path) -> Iterator[Path]:
     if not (path / RECEIPT).is_file():
         yield path
         return
-    from data.copies import pinned
-    from data.store import require_whole
+    from synthct.data.store.local_copies import pinned
+    from synthct.data.store.volumes import require_whole
 
     with pinned(path, require_whole(path)) as copy:
         yield copy

@@ -11,17 +11,17 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
-from data.faults import DataFault, Fault
-from data.readers.dose import describe_dose
-from data.readers.entries import Entry, entries, walk
-from data.readers.facts import grid_from_json, grid_json, sequence_facts
-from data.readers.faults_only import faults_only
-from data.readers.formats import GRIDS, format_by_name
-from data.readers.ome_zarr import is_ome_zarr
-from data.readers.process.pool import fault_from_json
-from data.readers.series import HEADER_TAGS, Series, group_series, read_slices
-from data.readers.slices import stack
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError, SynthctError
+from synthct.data.readers.dose import describe_dose
+from synthct.data.readers.entries import Entry, entries, walk
+from synthct.data.readers.formats import GRIDS, format_by_name
+from synthct.data.readers.header_facts import grid_from_json, grid_json, sequence_facts
+from synthct.data.readers.ome_zarr import is_ome_zarr
+from synthct.data.readers.parser_errors import faults_only
+from synthct.data.readers.process.pool import fault_from_json
+from synthct.data.readers.series import HEADER_TAGS, Series, group_series, read_slices
+from synthct.data.readers.slices import stack
+from synthct.data.volume import Grid, Modality, Volume
 
 SCAN, STRUCTURES, DOSE, LOCALIZER, OTHER, BROKEN = (
     "scan", "structures", "dose", "localizer", "other", "broken",
@@ -51,7 +51,7 @@ class Found:
         Text of the elements in ``HEADER_TAGS`` of the first slice, those that identify the
         patient among them: never store or log it.
     sequence
-        Facts of the acquisition (:func:`data.readers.facts.sequence_facts`).
+        Facts of the acquisition (:func:`synthct.data.readers.header_facts.sequence_facts`).
     grid
         None where ``fault`` says why it forms no volume.
     damaged_beside
@@ -70,12 +70,12 @@ class Found:
     header: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sequence: Mapping[str, Any] = field(default_factory=dict)
     grid: Grid | None = None
-    fault: Fault | None = None
+    fault: SynthctError | None = None
     damaged_beside: str = ""
 
     def read(self, modality: Modality | None = None) -> Volume:
         """Its voxels; ``modality`` where the format does not say it, or to call a CT a CBCT."""
-        from data.readers import read_scan
+        from synthct.data.readers import read_scan
 
         wanted = modality or (None if self.format == "dicom" else self.modality)
         return read_scan(self.path, wanted, series=self.series, require_finite=False)
@@ -112,7 +112,7 @@ class Found:
 def contents(source: Path) -> list[Found]:
     """Every row of a source, in the order of its file names."""
     if not source.exists():
-        raise DataFault("the source exists", where=str(source), got="nothing", code="no-file")
+        raise DataError("the source exists", where=str(source), got="nothing", code="no-file")
     if is_ome_zarr(source):
         return [_image(source, source.name, "ome-zarr")]
     zarrs = [folder for folder in _folders(source) if is_ome_zarr(folder)]
@@ -152,7 +152,7 @@ def _zip(entry: Entry) -> list[Found]:
             inside = entries(entry.path)
             packed = [_packed(entry.path, one, entry.name) for one in inside if _is_packed(one)]
             return [*packed, *_dicom(entry.path, inside, f"{entry.name}/")]
-    except DataFault as fault:
+    except DataError as fault:
         return [Found(BROKEN, entry.path, entry.name, fault=fault)]
 
 
@@ -164,7 +164,7 @@ def _is_packed(entry: Entry) -> bool:
 
 
 def _packed(source: Path, entry: Entry, outer: str) -> Found:
-    fault = DataFault(
+    fault = DataError(
         "a zip holds DICOM files",
         where=f"{outer}/{entry.name}",
         got="an image file or another zip in it",
@@ -179,7 +179,7 @@ def _image(path: Path, place: str, kind: str) -> Found:
     try:
         with faults_only(str(path)):
             grid = GRIDS[kind](path)
-    except DataFault as caught:
+    except DataError as caught:
         fault = caught
     return Found(SCAN, path, place, kind, files=(path.name,), grid=grid, fault=fault)
 
@@ -204,7 +204,7 @@ def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]
                 grid = stack(series, str(source)).grid
             elif kind == DOSE:
                 grid = describe_dose(series)
-    except DataFault as caught:
+    except DataError as caught:
         fault = caught
     header = series.first
     folders = {one.entry.name.rpartition("/")[0] for one in series.slices}

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.readers.entries import entries
-from data.readers.payload import kind_for
-from data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
-from data.readers.process.memory import empty
-from data.readers.series import Series, find_series, image_series
-from data.readers.slice import Slice, broken_dicom
-from data.readers.slices import Stack, stack
-from data.volume import Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers.entries import entries
+from synthct.data.readers.payload import kind_for
+from synthct.data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
+from synthct.data.readers.process.memory import empty
+from synthct.data.readers.series import Series, find_series, image_series
+from synthct.data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.slices import Stack, stack
+from synthct.data.volume import Modality, Volume
 
 __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
 
@@ -30,7 +30,7 @@ def one_series(source: Path, uid: str = "") -> Series:
     if len(found) == 1:
         return found[0]
     named = "; ".join(one.title for one in found[:4]) or "no CT or MR images"
-    raise DataFault(
+    raise DataError(
         "a DICOM source holds one CT or MR series",
         where=str(source),
         got=f"{len(found)}: {named}" if found else named,
@@ -109,12 +109,12 @@ def _rescale(one: Slice, modality: Modality) -> tuple[float, float]:
 
 def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modality:
     if said is None:
-        raise DataFault("a DICOM scan is CT or MR", where=where, got="neither", code="no-series")
+        raise DataError("a DICOM scan is CT or MR", where=where, got="neither", code="no-series")
     if wanted is None or wanted is said:
         return said
     if (said, wanted) == (Modality.CT, Modality.CBCT):
         return wanted
-    raise DataFault(
+    raise DataError(
         "the scan has the modality it was given as",
         where=where,
         got=f"{said} where {wanted} was expected",

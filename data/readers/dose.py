@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from data.faults import DataFault
-from data.readers.limits import checked_shape
-from data.readers.lps import grid_xyz
-from data.readers.pixels import frame_pixels
-from data.readers.process.memory import empty
-from data.readers.series import Series
-from data.readers.slice import Slice, broken_dicom, value
-from data.readers.slices import STEP_TOLERANCE, floats
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers.lps import grid_xyz
+from synthct.data.readers.pixels import frame_pixels
+from synthct.data.readers.process.memory import empty
+from synthct.data.readers.series import Series
+from synthct.data.readers.size_limits import checked_shape
+from synthct.data.readers.slice import Slice, broken_dicom, value
+from synthct.data.readers.slices import STEP_TOLERANCE, floats
+from synthct.data.volume import Grid, Modality, Volume
 
 
 def describe_dose(series: Series) -> Grid:
@@ -36,7 +36,7 @@ def describe_dose(series: Series) -> Grid:
     if step_mm < 0:
         normal, step_mm = -normal, -step_mm
     if np.abs(np.abs(steps) - step_mm).max() > max(STEP_TOLERANCE * step_mm, 1e-3):
-        raise DataFault(
+        raise DataError(
             "the planes of a dose are evenly spaced",
             where=str(entry.path or entry.name),
             got=f"{np.abs(steps).min():.3f} to {np.abs(steps).max():.3f} mm",
@@ -52,7 +52,7 @@ def read_dose(series: Series, modality: Modality | None = None) -> Volume:
     one = _only(series)
     grid = describe_dose(series)
     if modality not in (None, Modality.DOSE):
-        raise DataFault(
+        raise DataError(
             "the scan has the modality it was given as",
             where=str(one.entry.path or one.entry.name),
             got=f"DOSE where {modality} was expected",
@@ -78,7 +78,7 @@ def _at(one: Slice, frame: int) -> Slice:
 def _only(series: Series) -> Slice:
     if len(series.slices) == 1:
         return series.slices[0]
-    raise DataFault(
+    raise DataError(
         "a dose is one file",
         where=series.title,
         got=f"{len(series.slices)} files",

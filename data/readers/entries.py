@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from data.faults import DataFault
+from synthct.data.errors import DataError
 
 MAX_ENTRIES = 100_000
 MAX_MEMBER_BYTES = 1 << 30
@@ -37,21 +37,21 @@ def entries(source: Path) -> list[Entry]:
     return found
 
 
-def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataFault]]]:
+def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
     """:func:`entries`, and the links that lead outside with their faults."""
     if source.is_dir():
         return _folder(source)
     if not source.is_file():
-        raise DataFault("the scan exists", where=str(source), got="no file", code="no-file")
+        raise DataError("the scan exists", where=str(source), got="no file", code="no-file")
     if zipfile.is_zipfile(source):
         return _zip(source), []
     return [Entry(source.name, lambda: source.open("rb"), source)], []
 
 
-def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataFault]]]:
+def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
     inside = root.resolve()
     found: list[Entry] = []
-    refused: list[tuple[Path, DataFault]] = []
+    refused: list[tuple[Path, DataError]] = []
     for path in sorted(root.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             refused.append((path, _link(path)))
@@ -62,8 +62,8 @@ def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataFault]]]:
     return found, refused
 
 
-def _link(path: Path) -> DataFault:
-    return DataFault(
+def _link(path: Path) -> DataError:
+    return DataError(
         "links in a source lead to files inside it",
         where=str(path),
         got="a link that leads outside",
@@ -125,8 +125,8 @@ def _member_opener(source: Path, info: zipfile.ZipInfo) -> Callable[[], BinaryIO
     return opened
 
 
-def _hostile(source: Path, got: str, code: str) -> DataFault:
-    return DataFault(
+def _hostile(source: Path, got: str, code: str) -> DataError:
+    return DataError(
         "an archive is whole and holds plain files with names below it",
         where=str(source),
         got=got,

@@ -6,14 +6,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from data.faults import DataFault
-from data.readers.entries import entries
-from data.readers.metaimage import read_metaimage, read_metaimage_header
-from data.readers.nifti import read_nifti, read_nifti_header
-from data.readers.nrrd import read_nrrd, read_nrrd_header
-from data.readers.ome_zarr import is_ome_zarr, read_ome_zarr, read_ome_zarr_grid
-from data.readers.series import is_dicom
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers.entries import entries
+from synthct.data.readers.metaimage import read_metaimage, read_metaimage_header
+from synthct.data.readers.nifti import read_nifti, read_nifti_header
+from synthct.data.readers.nrrd import read_nrrd, read_nrrd_header
+from synthct.data.readers.ome_zarr import is_ome_zarr, read_ome_zarr, read_ome_zarr_grid
+from synthct.data.readers.series import is_dicom
+from synthct.data.volume import Grid, Modality, Volume
 
 RAW: dict[str, Callable[[Path, Modality], Volume]] = {
     "nifti": read_nifti,
@@ -46,12 +46,12 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return "ome-zarr" if is_ome_zarr(path) else "dicom"
     if not path.is_file():
-        raise DataFault("the scan exists", where=str(path), got="no file", code="no-file")
+        raise DataError("the scan exists", where=str(path), got="no file", code="no-file")
     if kind := format_by_name(path.name):
         return kind
     if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
         return "dicom"
-    raise DataFault(
+    raise DataError(
         "a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
         where=str(path),
         got=path.suffix or "no suffix",

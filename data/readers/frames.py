@@ -10,7 +10,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.slice import Slice, broken_dicom
 
 MAX_FRAMES = 1 << 14
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.volume import Grid, Matrix, Triple
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Matrix, Triple
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 """Turns right-anterior-superior into left-posterior-superior coordinates (and back)."""
@@ -24,7 +24,7 @@ def grid_from_columns(
     """
     spacing = np.linalg.norm(columns, axis=0)
     if not np.isfinite(columns).all() or spacing.min() <= 0:
-        raise DataFault(
+        raise DataError(
             "the steps between voxels are finite and not zero [mm]",
             where=where,
             got=str(np.round(columns, 6).tolist()),
@@ -33,8 +33,8 @@ def grid_from_columns(
         )
     try:
         return grid_xyz(shape, spacing, origin, columns / spacing)
-    except DataFault as fault:
-        raise DataFault(
+    except DataError as fault:
+        raise DataError(
             fault.rule,
             where=where,
             got=fault.got,

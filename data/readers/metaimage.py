@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.readers.limits import checked_shape
-from data.readers.lps import grid_from_columns
-from data.readers.near_miss import near_miss
-from data.readers.payload import damaged, inflated_voxels, raw_voxels
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers.lps import grid_from_columns
+from synthct.data.readers.misspelt_fields import near_miss
+from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels
+from synthct.data.readers.size_limits import checked_shape
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -110,7 +110,7 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
             raise _broken(where, f"line {name[:40]!r} {'twice' if equals else 'without ='}")
         fields[name] = value.strip()
     if fields["ElementDataFile"] != "LOCAL":
-        raise DataFault(
+        raise DataError(
             "a MetaImage holds its voxels itself (ElementDataFile = LOCAL)",
             where=where,
             got=fields["ElementDataFile"][:80],
@@ -188,8 +188,8 @@ def _numbers(
     return values
 
 
-def _broken(where: str, got: str) -> DataFault:
-    return DataFault(
+def _broken(where: str, got: str) -> DataError:
+    return DataError(
         "a MetaImage has a whole, consistent header",
         where=where,
         got=got,

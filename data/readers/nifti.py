@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import exact_affine
-from data.exact_affine import HEADER_BYTES, MOST_BYTES
-from data.faults import DataFault
-from data.readers.limits import MAX_BYTES, checked_shape
-from data.readers.lps import RAS_TO_LPS, grid_from_columns
-from data.readers.payload import inflated_voxels, raw_voxels, rescaled
-from data.volume import Grid, Modality, Volume
+from synthct.data import exact_affine
+from synthct.data.errors import DataError
+from synthct.data.exact_affine import HEADER_BYTES, MOST_BYTES
+from synthct.data.readers.lps import RAS_TO_LPS, grid_from_columns
+from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled
+from synthct.data.readers.size_limits import MAX_BYTES, checked_shape
+from synthct.data.volume import Grid, Modality, Volume
 
 FORMS_AGREE_MM = 0.05
 """Largest distance of a corner voxel between qform and sform that rounding explains."""
@@ -112,7 +112,7 @@ def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
         raise _broken(where, f"dimensions {dim}")
     if any(size != 1 for size in dim[4 : dim[0] + 1]):
-        raise DataFault(
+        raise DataError(
             "a scan has one value a voxel",
             where=where,
             got=f"{dim[0]} axes of {dim[1 : dim[0] + 1]}",
@@ -136,7 +136,7 @@ def _affine(
     """Columns and origin in LPS, in the header's unit of length."""
     q_code, s_code = struct.unpack_from(order + "2h", data, 252)
     if q_code <= 0 and s_code <= 0:
-        raise DataFault(
+        raise DataError(
             "a NIfTI file says how it lies in the patient (sform or qform)",
             where=where,
             got="neither",
@@ -203,7 +203,7 @@ def _require_agreement(
     apart = (qform - sform) @ np.vstack([corners, np.ones(corners.shape[1])])
     worst_mm = float(np.linalg.norm(apart, axis=0).max())
     if not worst_mm <= FORMS_AGREE_MM:
-        raise DataFault(
+        raise DataError(
             "qform and sform of a NIfTI file say the same place",
             where=where,
             got=f"corners {worst_mm:.3g} mm apart",
@@ -212,8 +212,8 @@ def _require_agreement(
         )
 
 
-def _broken(where: str, got: str) -> DataFault:
-    return DataFault(
+def _broken(where: str, got: str) -> DataError:
+    return DataError(
         "a NIfTI file has a whole, consistent NIfTI-1 header",
         where=where,
         got=got,

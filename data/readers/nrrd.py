@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.readers.limits import checked_shape
-from data.readers.lps import RAS_TO_LPS, grid_from_columns
-from data.readers.near_miss import near_miss
-from data.readers.payload import inflated_voxels, raw_voxels
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers.lps import RAS_TO_LPS, grid_from_columns
+from synthct.data.readers.misspelt_fields import near_miss
+from synthct.data.readers.payload import inflated_voxels, raw_voxels
+from synthct.data.readers.size_limits import checked_shape
+from synthct.data.volume import Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
 
@@ -111,7 +111,7 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
             raise _broken(where, f"line {name[:40]!r} {'twice' if colon else 'without :'}")
         fields[name] = value.strip() if name in _CASED else value.strip().lower()
     if "data file" in fields or "datafile" in fields:
-        raise DataFault(
+        raise DataError(
             "an NRRD file holds its voxels itself (no data file field)",
             where=where,
             got=fields.get("data file", fields.get("datafile", ""))[:80],
@@ -127,7 +127,7 @@ _CASED = ("data file", "datafile", "content")
 def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
     turn = _SPACES.get(fields.get("space", ""))
     if turn is None or "space directions" not in fields:
-        raise DataFault(
+        raise DataError(
             "an NRRD file says how it lies in the patient (space, space directions)",
             where=where,
             got=f"space {fields.get('space', 'missing')}",
@@ -152,8 +152,8 @@ def _vectors(text: str, count: int, where: str) -> list[NDArray[np.float64]]:
     return found
 
 
-def _broken(where: str, got: str) -> DataFault:
-    return DataFault(
+def _broken(where: str, got: str) -> DataError:
+    return DataError(
         "an NRRD file has a whole, consistent header",
         where=where,
         got=got,

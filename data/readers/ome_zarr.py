@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from data.faults import DataFault, MachineFault
-from data.files import MANIFEST, file_sha256
-from data.readers.entries import entries
-from data.readers.facts import grid_from_json
-from data.readers.limits import checked_shape
-from data.readers.process.memory import empty
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError, MachineError
+from synthct.data.files import MANIFEST, file_sha256
+from synthct.data.readers.entries import entries
+from synthct.data.readers.header_facts import grid_from_json
+from synthct.data.readers.process.memory import empty
+from synthct.data.readers.size_limits import checked_shape
+from synthct.data.volume import Grid, Modality, Volume
 
 MAX_METADATA_BYTES = 1 << 24
 
@@ -40,7 +40,7 @@ def is_ome_zarr(folder: Path) -> bool:
     """Whether a folder is the group of an OME-Zarr image."""
     try:
         return folder.is_dir() and _multiscale(_attributes(folder)) is not None
-    except (DataFault, OSError):
+    except (DataError, OSError):
         return folder.suffix == ".zarr"
 
 
@@ -167,7 +167,7 @@ def _array(folder: Path, name: str) -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise MachineFault(
+        raise MachineError(
             "OME-Zarr is read with zarr",
             where=str(folder),
             remedy="pip install 'synthct[train]'",
@@ -190,8 +190,8 @@ def _require_unchanged(folder: Path) -> None:
             raise _broken(folder, f"other bytes in {name[:60]!r}", "damaged")
 
 
-def _broken(folder: Path, got: str, code: str) -> DataFault:
-    return DataFault(
+def _broken(folder: Path, got: str, code: str) -> DataError:
+    return DataError(
         "an OME-Zarr image is whole and describes one scan",
         where=str(folder),
         got=got,

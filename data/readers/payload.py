@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.readers.process.memory import empty
+from synthct.data.errors import DataError
+from synthct.data.readers.process.memory import empty
 
 _STEP = 1 << 18
 _GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
@@ -96,9 +96,9 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
     return array.view(array.dtype.newbyteorder("="))
 
 
-def damaged(where: str, got: str, *, code: str = "damaged") -> DataFault:
+def damaged(where: str, got: str, *, code: str = "damaged") -> DataError:
     """The fault of a file whose bytes are not what its header declares."""
-    return DataFault(
+    return DataError(
         "a file holds as many voxel bytes as its header declares",
         where=where,
         got=got,
@@ -107,7 +107,7 @@ def damaged(where: str, got: str, *, code: str = "damaged") -> DataFault:
     )
 
 
-def _wrong_size(where: str, found: int, expected: int) -> DataFault:
+def _wrong_size(where: str, found: int, expected: int) -> DataError:
     return damaged(where, f"{found} bytes of voxels where the header declares {expected}")
 
 

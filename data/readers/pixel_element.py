@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.slice import Slice, broken_dicom
 
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"

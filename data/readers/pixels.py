@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from data.faults import DataFault
-from data.readers.pixel_element import native_start, require_whole_fragments
-from data.readers.slice import Slice, broken_dicom, value
+from synthct.data.errors import DataError
+from synthct.data.readers.pixel_element import native_start, require_whole_fragments
+from synthct.data.readers.slice import Slice, broken_dicom, value
 
 
 def stored_pixels(one: Slice) -> NDArray[Any]:
@@ -95,7 +95,7 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
                 if pixels.shape != (dataset.Rows, dataset.Columns):
                     raise ValueError(f"{pixels.shape} pixels")
                 yield pixels
-    except DataFault:
+    except DataError:
         raise
     except Exception as error:
         raise broken_dicom(one.entry, f"pixels that do not decode ({error})") from error
@@ -108,7 +108,7 @@ def whole_dataset(one: Slice) -> Dataset:
         try:
             with one.entry.open() as file:
                 return pydicom.dcmread(file, force=True)
-        except DataFault:
+        except DataError:
             raise
         except Exception as error:
             raise broken_dicom(one.entry, f"{type(error).__name__}: {error}") from error

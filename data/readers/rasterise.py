@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault, UsageFault
-from data.readers.contents import Outlines
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError, UsageError
+from synthct.data.readers.contents import Outlines
+from synthct.data.volume import Grid, Modality, Volume
 
 LEANS_VOXELS = 0.25
 """How much a contour may lean out of its slice [slice distances]."""
@@ -27,7 +27,7 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     contours on every second slice, or on planes between slices, give a whole mask too.
     """
     if structure not in outlines.contours:
-        raise UsageFault(
+        raise UsageError(
             "the structure is in the structure set",
             got=structure,
             remedy=f"give one of {', '.join(outlines.names) or '(none)'}",
@@ -45,7 +45,7 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             for polygon in levels[nearest]:
                 mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
     if not mask.any():
-        raise DataFault(
+        raise DataError(
             "a structure lies in the scan it was drawn on",
             where=structure,
             got=f"contours at slices {drawn[0]:.1f} to {drawn[-1]:.1f} of {grid.shape[0]}",
@@ -63,7 +63,7 @@ def _by_level(
     for points_mm in contours:
         index = grid.index(np.asarray(points_mm))
         if np.ptp(index[:, 0]) > LEANS_VOXELS:
-            raise DataFault(
+            raise DataError(
                 "contours lie in the slices of the scan",
                 where=structure,
                 got=f"a contour that spans {np.ptp(index[:, 0]):.2f} slices",

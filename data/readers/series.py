@@ -20,13 +20,13 @@ from pydicom.uid import (
     RTDoseStorage,
 )
 
-from data.faults import DataFault
-from data.readers.cone_beam import CONE_BEAM, modality_of
-from data.readers.entries import Entry
-from data.readers.frames import frames_of
-from data.readers.pixel_element import PIXEL_DATA
-from data.readers.slice import Slice, broken_dicom
-from data.volume import Modality
+from synthct.data.errors import DataError
+from synthct.data.readers.cbct_detection import CONE_BEAM, modality_of
+from synthct.data.readers.entries import Entry
+from synthct.data.readers.frames import frames_of
+from synthct.data.readers.pixel_element import PIXEL_DATA
+from synthct.data.readers.slice import Slice, broken_dicom
+from synthct.data.volume import Modality
 
 __all__ = ["CONE_BEAM", "Broken", "Series", "Slice", "find_series", "modality_of", "read_slices"]
 
@@ -119,7 +119,7 @@ class Broken:
     """A DICOM file that cannot be read, and why."""
 
     entry: Entry
-    fault: DataFault
+    fault: DataError
 
 
 def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
@@ -133,7 +133,7 @@ def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
         try:
             one = read_slice(entry)
             slices += [] if one is None else frames_of(one)
-        except DataFault as fault:
+        except DataError as fault:
             broken.append(Broken(entry, fault))
     return slices, broken
 
@@ -190,7 +190,7 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
             offset = file.tell()
             for keyword in GEOMETRY_TAGS:  # values are parsed at first use: here, guarded
                 header.get(keyword)
-        except DataFault:
+        except DataError:
             raise
         except Exception as error:  # pydicom raises a dozen kinds on damaged headers
             raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from data.faults import DataFault
-from data.readers.entries import Entry
+from synthct.data.errors import DataError
+from synthct.data.readers.entries import Entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +31,9 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
     return found
 
 
-def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataFault:
+def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataError:
     """The fault of a file that is not whole DICOM."""
-    return DataFault(
+    return DataError(
         "a DICOM file is whole and has the values its image needs",
         where=str(entry.path or entry.name),
         got=got,

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.readers.limits import checked_shape
-from data.readers.lps import grid_xyz
-from data.readers.mending import (
+from synthct.data.errors import DataError
+from synthct.data.readers.lps import grid_xyz
+from synthct.data.readers.notes import Remark
+from synthct.data.readers.repairs import (
     SAME_PLACE_MM,
     mixed_rescale,
     perpendicular,
     shuffled,
     without_repeats,
 )
-from data.readers.remarks import Remark
-from data.readers.series import Series
-from data.readers.slice import Slice, broken_dicom, value
-from data.volume import Grid
+from synthct.data.readers.series import Series
+from synthct.data.readers.size_limits import checked_shape
+from synthct.data.readers.slice import Slice, broken_dicom, value
+from synthct.data.volume import Grid
 
 STEP_TOLERANCE = 0.02
 """Largest relative departure of a slice distance from the median that rounding explains."""
@@ -55,7 +55,7 @@ def stack(series: Series, where: str) -> Stack:
         frames = int(slices[0].header.get("NumberOfFrames", 1) or 1)
         code, got = ("multi-frame", f"one file of {frames} frames") if frames > 1 else (
             "not-3d", "one slice")  # fmt: skip
-        raise DataFault(
+        raise DataError(
             "a scan is a series of at least two single-frame slices",
             where=where,
             got=got,
@@ -96,7 +96,7 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
         if len(values) > 1:
             hidden = keyword in _IDENTIFYING
             shown = [f"{'one' if hidden else text} ({name})" for text, name in values.items()]
-            raise DataFault(
+            raise DataError(
                 f"all slices of a series have the same {keyword}",
                 where=where,
                 got=", another ".join(shown[:2]) if hidden else ", ".join(shown[:2]),
@@ -117,7 +117,7 @@ def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
     odd = next(number for number, line in enumerate(lines) if line != usual)
     if "None" in lines[odd]:
         return  # told when the pixels are read: a CT without a rescale is no CT
-    raise DataFault(
+    raise DataError(
         "one slice alone does not have another rescale than all others",
         where=where,
         got=f"slope and intercept {lines[odd]} ({slices[odd].entry.name}), others {usual}",
@@ -131,7 +131,7 @@ def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
     for one in slices[1:]:
         other = np.array(floats(one, "ImageOrientationPatient", 6))
         if np.abs(other - first).max() > ORIENTATION_TOLERANCE:
-            raise DataFault(
+            raise DataError(
                 "all slices of a series have the same orientation",
                 where=where,
                 got=f"{np.round(first, 4).tolist()} and {np.round(other, 4).tolist()} "
@@ -146,7 +146,7 @@ def _step(along: NDArray[np.float64], slices: Sequence[Slice], where: str) -> fl
     gaps = np.diff(along)
     if gaps.min() < SAME_PLACE_MM:
         at = int(gaps.argmin())
-        raise DataFault(
+        raise DataError(
             "each slice of a series is at its own place",
             where=where,
             got=f"{slices[at].entry.name} and {slices[at + 1].entry.name} both at "
@@ -169,20 +169,20 @@ def _uneven(
     tolerance: float,
     along: NDArray[Any],
     where: str,
-) -> DataFault:
+) -> DataError:
     ratios = gaps[wide] / median
     whole = np.abs(ratios - np.rint(ratios)) * median <= tolerance * np.maximum(ratios, 1)
     missing = int((np.rint(ratios) - 1).sum()) if (whole & (ratios > 1.5)).all() else 0
     at = f"after {along[wide[0]]:.2f} mm"
     if missing:
-        return DataFault(
+        return DataError(
             "a series has every slice",
             where=where,
             got=f"{missing} missing, the first {at}",
             remedy="send the series again",
             code="missing-slices",
         )
-    return DataFault(
+    return DataError(
         "slices are evenly spaced",
         where=where,
         got=f"{gaps.min():.3f} to {gaps.max():.3f} mm, first change {at}",
@@ -197,7 +197,7 @@ def _require_upright(
     drift = corners - corners[0] - np.outer(along - along[0], normal)
     worst_mm = float(np.linalg.norm(drift, axis=1).max())
     if worst_mm > DRIFT_MM:
-        raise DataFault(
+        raise DataError(
             "slices are stacked along their normal",
             where=where,
             got=f"corners that drift sideways by {worst_mm:.2f} mm (tilted gantry)",
@@ -222,7 +222,7 @@ def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) ->
         off = np.maximum(off, np.abs(component - slope * number - start))
     worst = int(off.argmax())
     if off[worst] > ALONE_MM and off[worst] > 10 * float(np.sort(off)[-2]):
-        raise DataFault(
+        raise DataError(
             "the slices of a series lie on one line",
             where=where,
             got=f"{slices[worst].entry.name} alone {off[worst]:.3f} mm off it",
@@ -238,8 +238,8 @@ def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, 
     shape = checked_shape([len(slices), rows, columns], _stored_type(first), where)
     try:
         return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
-    except DataFault as fault:
-        raise DataFault(fault.rule, where=where, got=fault.got, code=fault.code) from fault
+    except DataError as fault:
+        raise DataError(fault.rule, where=where, got=fault.got, code=fault.code) from fault
 
 
 def _stored_type(first: Slice) -> np.dtype[Any]:

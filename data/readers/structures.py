@@ -11,10 +11,10 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from data.faults import DataFault
-from data.readers.entries import Entry, entries
-from data.readers.series import find_series
-from data.readers.slice import broken_dicom
+from synthct.data.errors import DataError
+from synthct.data.readers.entries import Entry, entries
+from synthct.data.readers.series import find_series
+from synthct.data.readers.slice import broken_dicom
 
 MAX_POINTS = 20_000_000
 """Most contour points of one structure set."""
@@ -30,7 +30,7 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     ]
     if len(found) == 1:
         return found[0]
-    raise DataFault(
+    raise DataError(
         "a source of structures holds one RTSTRUCT file",
         where=str(source),
         got=f"{len(found)}",
@@ -85,7 +85,7 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
 def _require_unique(names: dict[int, str], where: str) -> None:
     twice = {name for name in names.values() if list(names.values()).count(name) > 1}
     if twice:
-        raise DataFault(
+        raise DataError(
             "each structure has a name of its own",
             where=where,
             got=f"{min(twice)[:40]!r} twice",
@@ -111,7 +111,7 @@ def _whole(entry: Entry) -> Dataset:
         try:
             with entry.open() as file:
                 return pydicom.dcmread(file, force=True)
-        except DataFault:
+        except DataError:
             raise
         except Exception as error:
             raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from data.faults import MachineFault, UsageFault
-from data.itk import displacement_to_itk, to_itk
-from data.volume import Displacement, Volume
-from data.writers.nifti import add_exact_affine
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.itk import displacement_to_itk, to_itk
+from synthct.data.volume import Displacement, Volume
+from synthct.data.writers.nifti import add_exact_affine
 
 SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 """File formats by suffix; ``.mha``, ``.nii.gz`` and ``.nrrd`` are written compressed."""
@@ -22,7 +22,7 @@ def write_image(path: Path, volume: Volume) -> None:
     """Write a volume in the format that the suffix names, replacing the file in one step.
 
     Voxels and places are kept exactly: NIfTI-1 holds its affine in 32 bits, so the exact one
-    stands beside it (:mod:`data.exact_affine`).
+    stands beside it (:mod:`synthct.data.exact_affine`).
     """
     _write(to_itk(volume), path)
 
@@ -37,7 +37,7 @@ def suffix_of(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
-    raise UsageFault(
+    raise UsageError(
         "an image file ends in " + ", ".join(SUFFIXES),
         where=str(path),
         remedy="give the output another suffix",
@@ -73,8 +73,8 @@ def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
         raise _unwritten(path, f"{found} of {expected} bytes")
 
 
-def _unwritten(path: Path, got: str) -> MachineFault:
-    return MachineFault(
+def _unwritten(path: Path, got: str) -> MachineError:
+    return MachineError(
         "an image file is written whole",
         where=str(path),
         got=got,

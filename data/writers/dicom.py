@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import format_number_as_ds
 
-from data.faults import DataFault
-from data.files import whole_folder
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.files import whole_folder
+from synthct.data.volume import Grid, Modality, Volume
 
 FIXED_DATE, FIXED_TIME = "20000101", "000000"
 """Stands in every date and time: outputs hold no clock."""
@@ -104,12 +104,12 @@ def _no_attributes(_index: int) -> Mapping[str, Any]:
 
 def _to_pixels(volume: Volume) -> StoredPixels:
     if not np.isfinite(volume.array).all():
-        raise DataFault("DICOM pixels are finite", got="NaN or Inf", code="not-finite")
+        raise DataError("DICOM pixels are finite", got="NaN or Inf", code="not-finite")
     if volume.modality in (Modality.CT, Modality.CBCT):
         return _ct_pixels(np.rint(volume.array).astype(np.int64))
     if volume.modality is Modality.MR:
         return _mr_pixels(volume.array)
-    raise DataFault(
+    raise DataError(
         "a DICOM image series is CT, CBCT or MR",
         got=str(volume.modality),
         remedy="write it as .mha or .nii.gz",
@@ -123,7 +123,7 @@ def _ct_pixels(values: NDArray[np.int64]) -> StoredPixels:
         shifted = (values - _CONVENTIONAL_AIR_HU).astype(np.uint16)
         return StoredPixels(shifted, 1.0, float(_CONVENTIONAL_AIR_HU))
     if low < -32768 or high > 32767:
-        raise DataFault(
+        raise DataError(
             "HU fit into 16 bits", got=f"[{low}, {high}]", remedy="check the unit", code="hu-range"
         )
     return StoredPixels(values.astype(np.int16), 1.0, 0.0)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 import SimpleITK as sitk
 
-from data.exact_affine import HEADER_BYTES, extension
+from synthct.data.exact_affine import HEADER_BYTES, extension
 
 _OFFSET_FIELD, _FIRST_VOXEL = 108, 352
 _LEVEL = 6

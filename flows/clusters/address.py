@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from data.faults import MachineFault
-from flows.clusters.started import Cluster, facts_of
-from tasks import fanout
+from synthct.data.errors import MachineError
+from synthct.flows.clusters.started import Cluster, facts_of
+from synthct.tasks.pipeline import fanout
 
 PATIENCE = "10s"
 """For the scheduler of others to answer."""
@@ -19,8 +19,8 @@ def open_address(address: str) -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         try:
             client = stack.enter_context(fanout.connect(address, PATIENCE))
-        except MachineFault as fault:
-            raise MachineFault(
+        except MachineError as fault:
+            raise MachineError(
                 fault.rule,
                 where=f"--cluster {address}",
                 got=fault.got,

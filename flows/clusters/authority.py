@@ -1,6 +1,6 @@
 """A certificate authority of one's own for ``tls://`` schedulers.
 
-    python -m flows.clusters.authority DIR
+    python -m synthct.flows.clusters.authority DIR
 
 writes ``ca.pem``, ``ca.key`` (keep it away from the nodes) and, for scheduler, workers and clients
 alike, ``node.pem`` and ``node.key``. Give every machine the last three files minus ``ca.key``, and
@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.faults import UsageFault
-from data.files import write_whole
+from synthct.data.errors import UsageError
+from synthct.data.files import write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -29,7 +29,7 @@ VALID_DAYS = 365
 def make_authority(folder: Path) -> None:
     """Write the four files; an authority that is there is never replaced."""
     if (folder / "ca.key").exists():
-        raise UsageFault(
+        raise UsageError(
             "an authority is made once",
             where=str(folder),
             got="ca.key is there already",
@@ -101,7 +101,7 @@ def _write_secret(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    from flows.exits import guarded
+    from synthct.flows.exits import guarded
 
     def _main() -> int:
         make_authority(Path(sys.argv[1] if len(sys.argv) > 1 else ".synthct/tls"))

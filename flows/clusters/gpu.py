@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.faults import MachineFault
-from flows.clusters.started import (
+from synthct.data.errors import MachineError
+from synthct.flows.clusters.started import (
     LOOPBACK,
     ONE_AT_A_TIME,
     SINGLE_THREADED,
@@ -19,7 +19,7 @@ from flows.clusters.started import (
     keep_whole,
     look_at,
 )
-from flows.processes import environment
+from synthct.flows.processes.children import environment
 
 
 def devices() -> list[str]:
@@ -47,7 +47,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
 
     found = devices()
     if not found:
-        raise MachineFault(
+        raise MachineError(
             "--cluster gpu finds a GPU",
             got="none in CUDA_VISIBLE_DEVICES or nvidia-smi",
             remedy="--cluster local runs on the cores",

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.faults import MachineFault
-from flows.clusters.settings import Kubernetes, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
-from flows.project import PRIVATE
-from tasks import fanout
+from synthct.data.errors import MachineError
+from synthct.flows.clusters.settings import Kubernetes, read_settings
+from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
+from synthct.flows.workspace.project import PRIVATE
+from synthct.tasks.pipeline import fanout
 
 _CERTIFICATES = "/run/secrets/synthct-tls"
 
@@ -25,7 +25,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
     try:
         from dask_kubernetes.operator import KubeCluster
     except ModuleNotFoundError as error:
-        raise MachineFault(
+        raise MachineError(
             "--cluster kubernetes has dask-kubernetes",
             got="not installed",
             remedy="pip install 'synthct[kubernetes]'",

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flows.clusters.started import (
+from synthct.flows.clusters.started import (
     LOOPBACK,
     ONE_AT_A_TIME,
     SINGLE_THREADED,
@@ -15,7 +15,7 @@ from flows.clusters.started import (
     keep_whole,
     look_at,
 )
-from flows.processes import environment
+from synthct.flows.processes.children import environment
 
 
 @contextlib.contextmanager

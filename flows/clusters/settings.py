@@ -9,7 +9,7 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data.faults import UsageFault
+from synthct.data.errors import UsageError
 
 VARIABLE = "SYNTHCT_CLUSTER_FILE"
 """Path of the YAML file; unset: ``infra/KIND/cluster.yaml`` of the checkout."""
@@ -71,7 +71,7 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
     """The settings of one kind of cluster; all faults at once."""
     path = Path(os.environ.get(VARIABLE) or root / "infra" / name / "cluster.yaml")
     if not path.is_file():
-        raise UsageFault(
+        raise UsageError(
             f"--cluster {name} finds a file that describes the cluster",
             where=str(path),
             got="no such file",
@@ -81,7 +81,7 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
     try:
         return kind.model_validate(yaml.safe_load(path.read_text()) or {})
     except (ValidationError, yaml.YAMLError) as error:
-        raise UsageFault(
+        raise UsageError(
             "the description of the cluster is valid",
             where=str(path),
             got=_told(error),

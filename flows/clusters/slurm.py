@@ -8,22 +8,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.faults import MachineFault
-from data.roots import default_root
-from flows.clusters.settings import Slurm, read_settings
-from flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
-from tasks import fanout
+from synthct.data.errors import MachineError
+from synthct.data.roots import default_root
+from synthct.flows.clusters.settings import Slurm, read_settings
+from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
+from synthct.tasks.pipeline import fanout
 
 
 @contextlib.contextmanager
 def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
     """A scheduler here, its workers in jobs, every connection under the site's own certificates.
 
-    The checkout and the unit store lie on a file system that the nodes share, or the store on S3.
+    The checkout and the result cache lie on a file system that the nodes share, or the store on S3.
     """
     settings = read_settings(Slurm, root, "slurm")
     if shutil.which("sbatch") is None:
-        raise MachineFault(
+        raise MachineError(
             "--cluster slurm runs where jobs can be submitted",
             got="no sbatch",
             remedy="run it on a login node, or use --cluster local",
@@ -34,7 +34,7 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ModuleNotFoundError as error:
-        raise MachineFault(
+        raise MachineError(
             "--cluster slurm has dask-jobqueue",
             got="not installed",
             remedy="pip install 'synthct[slurm]'",

@@ -1,4 +1,4 @@
-"""The machine that serves: disk, memory, GPUs, the unit store."""
+"""The machine that serves: disk, memory, GPUs, the result cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Gpu:
 
 @dataclass
 class Machine:
-    """Looked at when asked; the unit store, which may be large, at most once a minute."""
+    """Looked at when asked; the result cache, which may be large, at most once a minute."""
 
     root: Path
     units: Path

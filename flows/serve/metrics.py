@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from flows.serve.runs import ENDED
+from synthct.flows.serve.runs import ENDED
 
 if TYPE_CHECKING:
-    from flows.serve.facts import Facts
+    from synthct.flows.serve.snapshot import Facts
 
 Family = GaugeMetricFamily
 
@@ -103,7 +103,9 @@ def _stages(facts: Facts) -> Iterator[Family]:
     yield _one("synthct_disk_free_bytes", "Room on the disk of the checkout", free)
     yield _one("synthct_memory_available_bytes", "Free memory of this machine", memory[0])
     yield _one("synthct_memory_total_bytes", "Memory of this machine", memory[1])
-    yield _one("synthct_finished_units", "Units in the unit store", facts.machine.finished_units())
+    yield _one(
+        "synthct_finished_units", "Units in the result cache", facts.machine.finished_units()
+    )
 
 
 def _cluster(facts: Facts) -> Iterator[Family]:

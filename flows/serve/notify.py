@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 
-from data.faults import UsageFault
-from flows.errands import WATCH
-from flows.screen import spelled_s
-from flows.serve.runs import BATCH, ENDED, Run
+from synthct.data.errors import UsageError
+from synthct.flows.jobs.scheduled_jobs import WATCH
+from synthct.flows.run.screen import spelled_s
+from synthct.flows.serve.runs import BATCH, ENDED, Run
 
 VARIABLE = "SYNTHCT_WEBHOOK_FILE"
 """File with the webhook's URL: it is a secret, so it stands in no command line or variable."""
@@ -30,14 +30,14 @@ def webhook() -> str | None:
     try:
         url = Path(path).read_text().strip()
     except OSError as error:
-        raise UsageFault(
+        raise UsageError(
             "the file with the webhook's URL can be read",
             where=f"{VARIABLE}={path}",
             got=error.strerror or "error",
             code="no-webhook",
         ) from error
     if not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
-        raise UsageFault(
+        raise UsageError(
             "a webhook is an https:// URL", where=path, got="another", code="bad-webhook"
         )
     return url

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from data.faults import MachineFault
+from synthct.data.errors import MachineError
 
 HOST = "127.0.0.1"
 
@@ -88,8 +88,8 @@ def require_free(port: int) -> None:
             raise _taken(port, error) from error
 
 
-def _taken(port: int, error: OSError) -> MachineFault:
-    return MachineFault(
+def _taken(port: int, error: OSError) -> MachineError:
+    return MachineError(
         "the port of the status page is free",
         where=f"{HOST}:{port}",
         got=error.strerror or "in use",

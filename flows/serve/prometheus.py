@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from data.files import canonical_json, write_whole
-from flows.processes import Kept
-from flows.serve.facts import Facts
+from synthct.data.files import canonical_json, write_whole
+from synthct.flows.processes.children import Kept
+from synthct.flows.serve.snapshot import Facts
 
 RULES = Path("infra") / "monitoring" / "alerts.yaml"
 _HOST = "127.0.0.1"

@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from data.tables import read_table
-from flows.clusters.watch import FILE as CLUSTER_FILE
-from flows.progress import Event, EventTail, StageProgress
-from flows.project import PRIVATE
+from synthct.data.tables import read_table
+from synthct.flows.clusters.activity import FILE as CLUSTER_FILE
+from synthct.flows.run.progress import Event, EventTail, StageProgress
+from synthct.flows.workspace.project import PRIVATE
 
 _FRESH_S = 30.0
 """An older picture of a cluster is of one that is gone."""

@@ -1,4 +1,4 @@
-"""``python -m flows.serve.runner``: starts what the Prefect server has scheduled."""
+"""``python -m synthct.flows.serve.runner``: starts what the Prefect server has scheduled."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from data.faults import UsageFault
-from flows.errands import ROOT
-from flows.project import find_root
+from synthct.data.errors import UsageError
+from synthct.flows.jobs.scheduled_jobs import ROOT
+from synthct.flows.workspace.project import find_root
 
 FILE = "prefect.yaml"
 """The deployments: ``prefect deploy`` reads the same file for work pools."""
@@ -24,7 +24,7 @@ def deployments(root: Path) -> list[dict[str, Any]]:
     document = yaml.safe_load((root / FILE).read_text())
     found = document.get("deployments") or []
     if not found:
-        raise UsageFault("prefect.yaml names a deployment", where=FILE, code="no-deployments")
+        raise UsageError("prefect.yaml names a deployment", where=FILE, code="no-deployments")
     return list(found)
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     )
     from prefect.runner import Runner
 
-    from flows.schedule import scheduled
+    from synthct.flows.jobs.schedule import scheduled
 
     runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
     for entry in deployments(Path(os.environ.get(ROOT) or find_root())):

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 
-from flows.errands import RUN, STUDY, WATCH, workspace_of
+from synthct.flows.jobs.scheduled_jobs import RUN, STUDY, WATCH, workspace_of
 
 _TIMEOUT_S = 5.0
 _NEWEST = 100
 _NEWEST_LOOKS = 3
-_PREFIX = re.compile(r"^Flow run encountered an exception: (\w+Fault: )?")
+_PREFIX = re.compile(r"^Flow run encountered an exception: (\w+SynthctError: )?")
 
 BATCH = "batch"
 """Scans that one look of a watcher predicted: a run inside the look, there only when scans came."""

@@ -13,25 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from data import copies, receipts, units
-from data.faults import UsageFault
-from data.files import write_whole
-from data.units import LocalUnits, open_units
-from flows.clusters.settings import VARIABLE as CLUSTER_FILE
-from flows.errands import ROOT
-from flows.prefect_process import bound_memory
-from flows.processes import Kept, environment
-from flows.project import PRIVATE, QUIET
-from flows.serve import metrics, prometheus
-from flows.serve.automations import ensure_automations
-from flows.serve.facts import Facts, Observer
-from flows.serve.notify import Notifier, webhook
-from flows.serve.page import status_page
-from flows.serve.pages import Page, as_json, pages, require_free
-from flows.serve.runner import deployments
-from flows.server import SERVING, prefect_server
-from tasks.code import source_root
-from tasks.fanout import TLS
+from synthct.data.errors import UsageError
+from synthct.data.files import write_whole
+from synthct.data.store import local_copies as copies
+from synthct.data.store import receipts
+from synthct.data.store import result_cache as units
+from synthct.data.store.result_cache import LocalResults, open_result_cache
+from synthct.flows.clusters.settings import VARIABLE as CLUSTER_FILE
+from synthct.flows.jobs.scheduled_jobs import ROOT
+from synthct.flows.processes.children import Kept, environment
+from synthct.flows.run.prefect_process import bound_memory
+from synthct.flows.run.prefect_server import SERVING, prefect_server
+from synthct.flows.serve import metrics, prometheus
+from synthct.flows.serve.automations import ensure_automations
+from synthct.flows.serve.notify import Notifier, webhook
+from synthct.flows.serve.page import status_page
+from synthct.flows.serve.pages import Page, as_json, pages, require_free
+from synthct.flows.serve.runner import deployments
+from synthct.flows.serve.snapshot import Facts, Observer
+from synthct.flows.workspace.project import PRIVATE, QUIET
+from synthct.tasks.pipeline.code import source_root
+from synthct.tasks.pipeline.fanout import TLS
 
 _LOOK_EVERY_S = 5.0
 _AGAIN_AFTER_S = 5.0
@@ -66,8 +68,8 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         home = root / PRIVATE / "prefect"
         api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))
         ensure_automations()
-        store = open_units()
-        observer = Observer(root, api, store.root if isinstance(store, LocalUnits) else root)
+        store = open_result_cache()
+        observer = Observer(root, api, store.root if isinstance(store, LocalResults) else root)
         links: list[tuple[str, str]] = [("runs (Prefect)", api.removesuffix("/api"))]
         page = stack.enter_context(pages(ports.page, _pages(observer, root, api, links)))
         scraper = _start_prometheus(root, folder, page, stack)
@@ -153,7 +155,7 @@ class _Runner:
                 return
             self.process.stop()
         self.again_s = 0.0
-        command = [sys.executable, "-m", "flows.serve.runner"]
+        command = [sys.executable, "-m", "synthct.flows.serve.runner"]
         self.process = Kept(command, folder=self.folder, environment=os.environ, output=self.log)
 
 
@@ -176,7 +178,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UsageFault(
+            raise UsageError(
                 "one `synthct serve` runs in a checkout",
                 where=str(folder),
                 got="another one",

@@ -31,7 +31,7 @@ if [ ! -e secrets/web.key ]; then
         -keyout secrets/web.key -out secrets/web.pem 2> /dev/null
 fi
 if [ ! -e secrets/node.key ]; then
-    (cd ../.. && "${PYTHON:-python}" -m flows.clusters.authority infra/compose/secrets/authority)
+    (cd ../.. && "${PYTHON:-python}" -m synthct.flows.clusters.authority infra/compose/secrets/authority)
     mv secrets/authority/ca.pem secrets/authority/node.pem secrets/authority/node.key secrets/
     echo "keep secrets/authority/ca.key away from this machine"
 fi

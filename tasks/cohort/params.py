@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from tasks.section import Section
+from synthct.data.section import Section
 
 Region = Literal["head-neck", "thorax", "abdomen"]
 VoxelMm = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Field(strict=False)]

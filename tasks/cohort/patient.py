@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data.phantom.patient import Patient, Protocol, SourceScan, make_patient
-from data.writers import write_displacement_image, write_image
-from data.writers.dicom import write_series
-from tasks.randomness import generator
+from synthct.data.phantom.patient import Patient, Protocol, SourceScan, make_patient
+from synthct.data.writers import write_displacement_image, write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.pipeline.randomness import generator
 
 STUDY = {"ct": "planning", "mr": "MR simulation", "cbct": "treatment day"}
 DEVICE: dict[str, dict[str, Any]] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, content_hash, write_whole
-from data.phantom.tissues import label_table
-from tasks.cohort.params import CohortParams, Region
-from tasks.cohort.patient import write_patient
-from tasks.stage import StageContext, Unit, build_out, run_units
+from synthct.data.files import canonical_json, content_hash, write_whole
+from synthct.data.phantom.tissues import label_table
+from synthct.tasks.cohort.params import CohortParams, Region
+from synthct.tasks.cohort.patient import write_patient
+from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
 STAGE = "cohort"
 PREFIX: dict[Region, str] = {"head-neck": "HN", "thorax": "TH", "abdomen": "AB"}
@@ -55,7 +55,7 @@ def _unit(context: StageContext, params: CohortParams, name: str, region: Region
 
 
 def protocol_of(params: CohortParams, region: Region) -> dict[str, Any]:
-    """The fields of ``data.phantom.patient.Protocol`` as plain JSON."""
+    """The fields of ``synthct.data.phantom.patient.Protocol`` as plain JSON."""
     voxels = params.voxels_mm[region].model_dump(mode="json")
     return {
         "voxels_mm": voxels,

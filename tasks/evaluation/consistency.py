@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from tasks.evaluation.overlap import dice
-from tasks.evaluation.pair import Floats, Mask, Measured
+from synthct.tasks.evaluation.pair import Floats, Mask, Measured
+from synthct.tasks.evaluation.structures.overlap import dice
 
 AIR_HU = -300.0
 """Below it a voxel gives neither MR signal nor CBCT attenuation."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.ndimage import binary_closing, binary_fill_holes, label
 
-from tasks.evaluation.pair import Floats, Mask, MaskedPair
+from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair
 
 BODY_HU = -300.0
 """A body outline lies where HU cross this."""
@@ -92,7 +92,7 @@ def examine(
     evidence: Evidence, names: Sequence[str], options: dict[str, Any] | None = None
 ) -> list[Finding]:
     """The findings of the named checks, in their order."""
-    from tasks.evaluation.checks import CHECKS
+    from synthct.tasks.evaluation.checks import CHECKS
 
     chosen = options or {}
     return [CHECKS.build(name, chosen.get(name, {}), where="checks")(evidence) for name in names]

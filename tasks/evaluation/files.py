@@ -9,24 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from data.faults import UsageFault
-from data.files import canonical_json, content_hash, write_whole
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from tasks.evaluation.completeness import completeness
-from tasks.evaluation.consistency import source_consistency
-from tasks.evaluation.document import SCHEMA
-from tasks.evaluation.dose.compare import CRITERIA, conformity, dvh_figures, gamma_pass_percent
-from tasks.evaluation.evidence import Evidence, examine
-from tasks.evaluation.floor import CHAIN, floor_of
-from tasks.evaluation.inputs import Target, require_hu
-from tasks.evaluation.maps import write_maps
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import Mask, Measured, masked_pair
-from tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
-from tasks.evaluation.segmentations import has_side, read_side
-from tasks.evaluation.segmenter.ask import check_segmenter, structures_of
-from tasks.evaluation.structures import Policy, compare_structures, errors_within, volumes
+from synthct.data.errors import UsageError
+from synthct.data.files import canonical_json, content_hash, write_whole
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.evaluation.consistency import source_consistency
+from synthct.tasks.evaluation.document import SCHEMA
+from synthct.tasks.evaluation.dose.compare import (
+    CRITERIA,
+    conformity,
+    dvh_figures,
+    gamma_pass_percent,
+)
+from synthct.tasks.evaluation.evidence import Evidence, examine
+from synthct.tasks.evaluation.floor import CHAIN, floor_of
+from synthct.tasks.evaluation.inputs import Target, require_hu
+from synthct.tasks.evaluation.maps import write_maps
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
+from synthct.tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
+from synthct.tasks.evaluation.segmenter.ask import check_segmenter, structures_of
+from synthct.tasks.evaluation.structures.completeness import completeness
+from synthct.tasks.evaluation.structures.files import has_side, read_side
+from synthct.tasks.evaluation.structures.scores import (
+    Policy,
+    compare_structures,
+    errors_within,
+    volumes,
+)
 
 METRIC_NAMES = (
     "mae_hu", "me_hu", "psnr_db", "ms_ssim", "ssim_2023", "hu_bands", "dose_surrogates",
@@ -39,7 +49,7 @@ CHECK_NAMES = (
 
 
 @dataclass(frozen=True)
-class Extras:
+class Attachments:
     """What may be given besides prediction, reference and mask.
 
     Parameters
@@ -87,13 +97,13 @@ class Extras:
 
     def __post_init__(self) -> None:
         if (self.dose_prediction is None) != (self.dose_reference is None):
-            raise UsageFault(
+            raise UsageError(
                 "two doses are compared: one planned on the prediction, one on the reference",
                 remedy="give both --dose-prediction and --dose-reference",
                 code="dose-alone",
             )
         if self.segmenter and self.segmentations is not None:
-            raise UsageFault(
+            raise UsageError(
                 "structures come from files or from a segmenter",
                 remedy="give --segmentations or --segmenter",
                 code="two-segmentations",
@@ -101,7 +111,7 @@ class Extras:
         if self.segmenter:
             check_segmenter(self.segmenter)
         if bool(self.target) != (self.prescription_gy > 0):
-            raise UsageFault(
+            raise UsageError(
                 "conformity needs a target structure and its prescription",
                 remedy="give both --target and --prescription-gy",
                 code="target-alone",
@@ -112,7 +122,7 @@ def evaluate_files(
     prediction: Path,
     reference: Path,
     mask: Path | None = None,
-    extras: Extras | None = None,
+    extras: Attachments | None = None,
     profile: str = DEFAULT_PROFILE,
     json_file: Path | None = None,
     *,
@@ -136,7 +146,7 @@ def evaluate_files(
         Bring what lies on another grid onto the reference's (linear, masks nearest); without it
         another grid is a fault, because resampling changes every score.
     """
-    chosen, given = profile_called(profile, where="profile"), extras or Extras()
+    chosen, given = profile_called(profile, where="profile"), extras or Attachments()
     truth = read_scan(reference, Modality.CT)
     target = Target(truth.grid, resample)
     raw = read_scan(prediction, Modality.CT)
@@ -172,14 +182,14 @@ def evaluate_files(
     return document
 
 
-def _options(metric: str, given: Extras) -> dict[str, Any]:
+def _options(metric: str, given: Attachments) -> dict[str, Any]:
     if metric in ("ms_ssim", "ssim_2023"):
         return {"device": given.device}
     return dict(given.curves or {}) if metric == "dose_surrogates" else {}
 
 
 def _add_floor(
-    document: dict[str, Any], given: Extras, target: Target, inside: Mask, truth: Volume
+    document: dict[str, Any], given: Attachments, target: Target, inside: Mask, truth: Volume
 ) -> None:
     """``floor``: how far the reference itself moves between its alignments [HU]."""
     if not given.other_references:
@@ -197,7 +207,7 @@ def _add_floor(
 
 def _add_anatomy(
     document: dict[str, Any],
-    given: Extras,
+    given: Attachments,
     target: Target,
     inside: Mask,
     truth: Volume,
@@ -231,7 +241,7 @@ def _add_anatomy(
 
 
 def _add_source(
-    document: dict[str, Any], given: Extras, target: Target, inside: Mask, sct: Volume
+    document: dict[str, Any], given: Attachments, target: Target, inside: Mask, sct: Volume
 ) -> None:
     """``source``: does the synthetic CT show its own source's anatomy? Needs no CT."""
     values: dict[str, float | None] = {}
@@ -256,7 +266,7 @@ def _add_source(
         document["source"] = {"scores": values}
 
 
-def _add_dose(document: dict[str, Any], given: Extras, target: Target, inside: Mask) -> None:
+def _add_dose(document: dict[str, Any], given: Attachments, target: Target, inside: Mask) -> None:
     """``dose``: gamma, dose-volume figures of the reference's structures, conformity."""
     if given.dose_prediction is None or given.dose_reference is None:
         return
@@ -283,10 +293,10 @@ def _add_dose(document: dict[str, Any], given: Extras, target: Target, inside: M
 
 
 def _conformity(
-    sides: dict[str, Any], structures: dict[str, Mask], given: Extras
+    sides: dict[str, Any], structures: dict[str, Mask], given: Attachments
 ) -> dict[str, float | None]:
     if given.target not in structures:
-        raise UsageFault(
+        raise UsageError(
             f"no structure of the reference is called {given.target!r}",
             where="--target",
             remedy=f"there are: {', '.join(sorted(structures))}",

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from data.files import canonical_json, write_whole
-from data.store import read_volume
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.naive import Baseline, Fitted, Sums, TrainingImages
-from tasks.evaluation.uncertainty.likeness import features
-from tasks.prediction.description import SourceScaling
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.naive import Baseline, Fitted, Sums, TrainingImages
+from synthct.tasks.evaluation.uncertainty.likeness import features
+from synthct.tasks.models.description import SourceScaling
 
 SUMS, FEATURES = "sums.json", "features.json"
 

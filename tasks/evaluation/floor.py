@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.files import canonical_json, write_whole
-from data.store import read_volume
+from synthct.data.errors import DataError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
 
 FLOOR = "floor.json"
 
@@ -41,7 +41,7 @@ def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **m
     for number, name in enumerate(names):
         other = read_volume(moved[f"moved_{number}"])
         if not other.grid.is_close(first.grid):
-            raise DataFault(
+            raise DataError(
                 "all alignments of a case lie on one working grid",
                 where=f"evaluation.floor, {name}",
                 got=f"{other.grid.shape}, the chain {first.grid.shape}",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, MachineFault
-from data.files import MANIFEST, file_sha256
-from tasks.prediction.description import ModelDescription
+from synthct.data.errors import DataError, MachineError
+from synthct.data.files import MANIFEST, file_sha256
+from synthct.tasks.models.description import ModelDescription
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
     for case in fold.test:
         before = seen.get(_patient(case)) or tested.get(case)
         if before:
-            raise MachineFault(
+            raise MachineError(
                 "a patient is tested by one network, which has not seen that patient",
                 where=str(training / "folds.json"),
                 got=f"{case}, tested by {fold.name} and {before}",
@@ -78,7 +78,7 @@ def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
         for case in fold.test:
             twins = sorted({seen[value] for value in hashes[case] if value in seen})
             if twins:
-                raise MachineFault(
+                raise MachineError(
                     "a tested scan is none that its network was trained on, under any name",
                     where=f"{fold.name}/{case}",
                     got=f"the same voxels as {', '.join(twins)}",
@@ -99,7 +99,7 @@ def _patient(case: str) -> str:
 def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, Any]]:
     """Rows of ``excluded.json`` for the test cases of folds whose training was excluded."""
     return [
-        DataFault(
+        DataError(
             "the fold that tests the case has a network",
             where=fold.name,
             got="no model.json",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.itk import resample as resampled
-from data.readers import read_scan
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.pair import Mask
-from tasks.evaluation.profiles import OUTSIDE_HU
+from synthct.data.errors import DataError
+from synthct.data.itk import resample as resampled
+from synthct.data.readers import read_scan
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.pair import Mask
+from synthct.tasks.evaluation.profiles import OUTSIDE_HU
 
 LEAST_SPREAD_HU = 20.0
 """Inside a body HU differ by more than this; images scaled to [0, 1] or z-scores do not."""
@@ -36,7 +36,7 @@ class Target:
         if volume.grid.is_close(self.grid):
             return volume
         if not self.resample:
-            raise DataFault(
+            raise DataError(
                 "prediction, reference, masks and doses lie on one grid",
                 where=str(path),
                 got=f"{told(volume.grid)}, the reference {told(self.grid)}",
@@ -55,7 +55,7 @@ class Target:
         """Voxels > 0 of a mask file."""
         array = self.fits(read_scan(path, Modality.MASK), path).array
         if array.min() < 0:
-            raise DataFault(
+            raise DataError(
                 "a mask is 0 outside and above 0 inside",
                 where=str(path),
                 got=f"values from {array.min():g} to {array.max():g}",
@@ -68,7 +68,7 @@ class Target:
         """A dose [Gy]: nowhere below 0, and some of it is there."""
         array = self.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
         if array.min() < 0 or array.max() <= 0:
-            raise DataFault(
+            raise DataError(
                 "a dose is in Gy: nowhere below 0, somewhere above",
                 where=str(path),
                 got=f"{array.min():g} to {array.max():g}",
@@ -83,7 +83,7 @@ class Target:
             return np.ones(self.grid.shape, bool)
         inside = self.mask(path)
         if not inside.any():
-            raise DataFault(
+            raise DataError(
                 "the mask holds at least one voxel of the reference",
                 where=str(path),
                 got="an empty mask",
@@ -109,7 +109,7 @@ def require_hu(values: NDArray[Any], path: Path) -> None:
     moderate = float(np.mean((values >= -1100) & (values <= 3071)))
     if high - low > LEAST_SPREAD_HU and low < 0 and moderate >= LEAST_MODERATE_SHARE:
         return
-    raise DataFault(
+    raise DataError(
         "a CT is in Hounsfield units: inside the body it has values below 0, a spread of more "
         f"than {LEAST_SPREAD_HU:g} and mostly lies between -1024 and 3071",
         where=str(path),

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import whole_folder
-from data.volume import Modality, Volume
-from data.writers import write_image
-from tasks.evaluation.dose.beams import GANTRY_DEG, path_error_map_mm
-from tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, curve_from
-from tasks.evaluation.pair import Mask
+from synthct.data.files import whole_folder
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers import write_image
+from synthct.tasks.evaluation.dose.beams import GANTRY_DEG, path_error_map_mm
+from synthct.tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, curve_from
+from synthct.tasks.evaluation.pair import Mask
 
 Nodes = Sequence[tuple[float, float]]
 

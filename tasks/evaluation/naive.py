@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.profiles import OUTSIDE_HU
-from tasks.prediction.description import SourceScaling
-from tasks.prediction.normalise import scale_source
+from synthct.tasks.evaluation.profiles import OUTSIDE_HU
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.models.normalise import scale_source
 
 Sums = Mapping[str, NDArray[np.float64]]
 """Additive statistics by name: the sums of a fold are the sum over its training patients."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from tasks.evaluation.profiles import OUTSIDE_HU, PROFILES, Profile
+from synthct.data.errors import DataError
+from synthct.tasks.evaluation.profiles import OUTSIDE_HU, PROFILES, Profile
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -55,7 +55,7 @@ def masked_pair(
 ) -> MaskedPair:
     """Binarise the mask (``> 0``; none: all voxels), empty what is outside, in float64.
 
-    Shapes that differ, an empty mask and numbers that are not finite raise :class:`DataFault`:
+    Shapes that differ, an empty mask and numbers that are not finite raise :class:`DataError`:
     they are never averaged over.
     """
     inside = np.ones(reference.shape, bool) if mask is None else np.asarray(mask) > 0
@@ -73,14 +73,14 @@ def masked_pair(
 
 def _check_shapes(reference: NDArray[Any], prediction: NDArray[Any], inside: Mask) -> None:
     if not reference.ndim == 3 or not reference.shape == prediction.shape == inside.shape:
-        raise DataFault(
+        raise DataError(
             "prediction, reference and mask have one shape (Z, Y, X)",
             got=f"{prediction.shape}, {reference.shape}, {inside.shape}",
             remedy="resample onto the reference's grid first",
             code="shape-mismatch",
         )
     if not inside.any():
-        raise DataFault(
+        raise DataError(
             "the mask holds at least one voxel",
             got="an empty mask",
             remedy="check that the mask belongs to this scan",
@@ -92,7 +92,7 @@ def require_finite(array: NDArray[Any], where: str) -> None:
     """Raise unless every voxel is a number."""
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
-        raise DataFault(
+        raise DataError(
             "voxels are finite",
             where=where,
             got=f"{bad} NaN or infinite",

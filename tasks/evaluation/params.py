@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.evaluation.bands import HU_BANDS
-from tasks.section import Section
+from synthct.data.section import Section
+from synthct.tasks.evaluation.bands import HU_BANDS
 
 SOFT_STRUCTURES = (
     "muscle",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.store import read_volume, write_volume
-from data.volume import Modality, Volume
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import predict as predict_scan
+from synthct.data.store.volumes import read_volume, write_volume
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import predict as predict_scan
 
 SCT, SD = "sct.zarr", "sd.zarr"
 
@@ -21,7 +21,9 @@ def predict_case(*, out: Path, source: Path, mask: Path, model: Path, tta: bool)
     is unsure of in the one way that an unseen patient allows (other folds have seen it).
     A unit of its own, so that another metric or threshold does not predict anything again.
     """
-    from tasks.training.runner import torch_runner  # the report asks this stage for a sentence only
+    from synthct.tasks.training.runner import (
+        torch_runner,
+    )  # the report asks this stage for a sentence only
 
     scan, body = read_volume(source), read_volume(mask)
     description = ModelDescription.load(model / "model.json")

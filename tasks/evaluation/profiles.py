@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.faults import UsageFault
+from synthct.data.errors import UsageError
 
 OUTSIDE_HU = -1024.0
 """Reference and prediction are set to this outside the mask before anything is measured."""
@@ -56,7 +56,7 @@ DEFAULT_PROFILE = "synthrad2025_container"
 def profile_called(name: str, *, where: str = "") -> Profile:
     """The profile of that name."""
     if name not in PROFILES:
-        raise UsageFault(
+        raise UsageError(
             f"no intensity profile is called {name!r}",
             where=where,
             remedy=f"known: {', '.join(sorted(PROFILES))}",

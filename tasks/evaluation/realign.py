@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.faults import UsageFault
-from tasks.evaluation.floor import FLOOR, compare_alignments
-from tasks.evaluation.params import FloorEntry
-from tasks.stage import StageContext, Unit, run_units
+from synthct.data.errors import UsageError
+from synthct.tasks.evaluation.floor import FLOOR, compare_alignments
+from synthct.tasks.evaluation.params import FloorEntry
+from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
 ALIGNED = "floor"
 """Sub-folder of the out with a folder of registrations for each entry."""
@@ -37,7 +37,7 @@ def measure_floor(
 def _check(entries: Sequence[FloorEntry]) -> None:
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names) or "compared" in names:
-        raise UsageFault(
+        raise UsageError(
             "the entries of evaluation.floor have names of their own, not 'compared'",
             where="evaluation.floor",
             got=", ".join(names),
@@ -51,9 +51,9 @@ def _patient(context: StageContext) -> StageContext:
 
 
 def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str]) -> list[Unit]:
-    from tasks.params import load_params
-    from tasks.registration.params import RegistrationParams
-    from tasks.registration.run import case_units
+    from synthct.tasks.chain.params import load_params
+    from synthct.tasks.registration.params import RegistrationParams
+    from synthct.tasks.registration.run import case_units
 
     seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
     # The chain's own section is the base: were it to change, registration's out, which this stage
@@ -62,7 +62,7 @@ def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str
     try:
         params = RegistrationParams.model_validate_json(json.dumps({**own, **entry.registration}))
     except ValueError as error:
-        raise UsageFault(
+        raise UsageError(
             f"the alignment {entry.name!r} is a valid section registration",
             where="evaluation.floor",
             got=str(error),

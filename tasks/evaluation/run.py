@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, write_whole
-from data.tables import write_table
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.checks import CHECKS
-from tasks.evaluation.fitting import baselines_for, fit_fold, sum_case
-from tasks.evaluation.folds import (
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.tables import write_table
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.checks import CHECKS
+from synthct.tasks.evaluation.fitting import baselines_for, fit_fold, sum_case
+from synthct.tasks.evaluation.folds import (
     Fold,
     check_scans_unseen,
     description_of,
@@ -20,16 +20,16 @@ from tasks.evaluation.folds import (
     read_folds,
     without_network,
 )
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.predict import SCT, SD, predict_case
-from tasks.evaluation.profiles import profile_called
-from tasks.evaluation.realign import measure_floor
-from tasks.evaluation.score import SCORES, score_case
-from tasks.evaluation.segment import SEGMENTED, segment_cases
-from tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
-from tasks.evaluation.trust import trust
-from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.predict import SCT, SD, predict_case
+from synthct.tasks.evaluation.profiles import profile_called
+from synthct.tasks.evaluation.realign import measure_floor
+from synthct.tasks.evaluation.score import SCORES, score_case
+from synthct.tasks.evaluation.segment import SEGMENTED, segment_cases
+from synthct.tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
+from synthct.tasks.evaluation.trust import trust
+from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 FITS = "fits"
 """Sub-folder of the out with the sums that the baselines are fitted from."""
@@ -112,7 +112,9 @@ def _predict(
     context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
 ) -> set[str]:
     """Every fold's test cases through its network; those that could be predicted."""
-    from tasks.networks import NETWORKS  # torch: seconds that reading the docstring must not cost
+    from synthct.tasks.models.networks import (
+        NETWORKS,
+    )  # torch: seconds that reading the docstring must not cost
 
     units = []
     for fold in folds:

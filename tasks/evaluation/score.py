@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, copy_tree, write_whole
-from data.store import read_volume
-from tasks.evaluation.fitting import baselines_for
-from tasks.evaluation.naive import Fitted, UnseenImages
-from tasks.evaluation.scorer import MOVED, Arrays, Scorer
-from tasks.evaluation.uncertainty.facts import error_facts
-from tasks.evaluation.uncertainty.likeness import features
-from tasks.prediction.description import SourceScaling
+from synthct.data.files import canonical_json, copy_tree, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.evaluation.fitting import baselines_for
+from synthct.tasks.evaluation.naive import Fitted, UnseenImages
+from synthct.tasks.evaluation.scorer import MOVED, Arrays, Scorer
+from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
+from synthct.tasks.evaluation.uncertainty.likeness import features
+from synthct.tasks.models.description import SourceScaling
 
 SCT, SCORES, ERRORS = "sct.zarr", "scores.json", "errors.json"
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.completeness import completeness
-from tasks.evaluation.consistency import source_consistency
-from tasks.evaluation.evidence import Evidence, Finding, examine
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import Mask, Measured, masked_pair
-from tasks.evaluation.profiles import profile_called
-from tasks.evaluation.segmenter.read import ANATOMY, FOUND, read_structures
-from tasks.evaluation.structures import (
+from synthct.tasks.evaluation.consistency import source_consistency
+from synthct.tasks.evaluation.evidence import Evidence, Finding, examine
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
+from synthct.tasks.evaluation.profiles import profile_called
+from synthct.tasks.evaluation.segmenter.read import ANATOMY, FOUND, read_structures
+from synthct.tasks.evaluation.structures.completeness import completeness
+from synthct.tasks.evaluation.structures.scores import (
     by_labels,
     by_threshold,
     compare_structures,

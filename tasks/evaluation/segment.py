@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.faults import UsageFault
-from tasks.evaluation.folds import Fold
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.predict import SCT
-from tasks.evaluation.segmenter.total import identity
-from tasks.randomness import derive_seed
-from tasks.stage import StageContext, Unit, run_units
+from synthct.data.errors import UsageError
+from synthct.tasks.evaluation.folds import Fold
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.predict import SCT
+from synthct.tasks.evaluation.segmenter.total import identity
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
 SEGMENTERS, SEGMENTED = "segmenters", "segmented"
 """Sub-folders of the out: the frozen networks by fold, and the label maps by case."""
@@ -47,7 +47,7 @@ def _train(
 ) -> set[str]:
     """A network for each fold, from its own training patients' label maps and nobody else's."""
     # Torch: seconds that reading the stage's docstring must not cost.
-    from tasks.evaluation.segmenter.fit import fit_segmenter
+    from synthct.tasks.evaluation.segmenter.fit import fit_segmenter
 
     units = []
     for fold in folds:
@@ -67,7 +67,7 @@ def _train(
         if cases:
             units.append(Unit(fold.name, fit_segmenter, inputs, arguments, gpu=True))
     if not units:
-        raise UsageFault(
+        raise UsageError(
             "the small segmenter learns from label maps of training patients' CTs",
             where="evaluation.segmenter",
             got="a dataset without label maps",
@@ -92,7 +92,7 @@ def _segmentation(
     version: str,
     predicted: Path,
 ) -> Unit:
-    from tasks.evaluation.segmenter.unit import segment_case
+    from synthct.tasks.evaluation.segmenter.unit import segment_case
 
     folder = context.artefact("registration") / case
     inputs = {name: folder / f"{name}.zarr" for name in IMAGES}

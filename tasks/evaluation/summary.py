@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.intervals import paired_bootstrap, ratio_of_means
-from tasks.evaluation.significance import holm, wilcoxon_p
-from tasks.evaluation.standings import standings
-from tasks.randomness import generator
+from synthct.tasks.evaluation.statistics.intervals import paired_bootstrap, ratio_of_means
+from synthct.tasks.evaluation.statistics.significance import holm, wilcoxon_p
+from synthct.tasks.evaluation.statistics.standings import standings
+from synthct.tasks.pipeline.randomness import generator
 
 COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
 """``scores.csv``: one number a line."""

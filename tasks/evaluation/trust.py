@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.fitting import FEATURES
-from tasks.evaluation.folds import Fold
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.score import ERRORS
-from tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
-from tasks.evaluation.uncertainty.coverage import held_out_coverage
-from tasks.evaluation.uncertainty.histogram import ErrorCounts
-from tasks.evaluation.uncertainty.likeness import unlikeness
-from tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
-from tasks.randomness import generator
+from synthct.tasks.evaluation.fitting import FEATURES
+from synthct.tasks.evaluation.folds import Fold
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.score import ERRORS
+from synthct.tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
+from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage
+from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
+from synthct.tasks.evaluation.uncertainty.likeness import unlikeness
+from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
+from synthct.tasks.pipeline.randomness import generator
 
 SCHEMA = "synthct-trust/1"
 

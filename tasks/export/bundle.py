@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, write_whole
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.release import ReleaseDescription
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.prediction.release import ReleaseDescription
 
 METADATA = "configs/metadata.json"
 README = "docs/README.md"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from tasks.export.windows import CaseWindows
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.normalise import unscale_target
-from tasks.prediction.sliding import Runner, flips_of
+from synthct.tasks.export.windows import CaseWindows
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.normalise import unscale_target
+from synthct.tasks.models.sliding import Runner, flips_of
 
 
 @dataclass(frozen=True, eq=False)

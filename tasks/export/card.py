@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.export.calibration import calibration
-from tasks.export.fold import ExportedFold
-from tasks.export.parity import Parity
+from synthct.tasks.export.calibration import calibration
+from synthct.tasks.export.fold import ExportedFold
+from synthct.tasks.export.parity import Parity
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "

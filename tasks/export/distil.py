@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.files import whole_folder
-from data.store import read_volume, write_volume
-from data.volume import Modality
-from tasks.export.fold import ExportedFold, export_fold
-from tasks.export.params import DistilParams, ExportParams
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import Runner, predict_hu
-from tasks.training.fit import fit
-from tasks.training.params import TrainingParams
-from tasks.training.runner import WEIGHTS, torch_runner
+from synthct.data.errors import DataError
+from synthct.data.files import whole_folder
+from synthct.data.store.volumes import read_volume, write_volume
+from synthct.data.volume import Modality
+from synthct.tasks.export.fold import ExportedFold, export_fold
+from synthct.tasks.export.params import DistilParams, ExportParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import Runner, predict_hu
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.params import TrainingParams
+from synthct.tasks.training.runner import WEIGHTS, torch_runner
 
 NAME = "student"
 """Stem of the student's files in the release."""
@@ -90,7 +90,7 @@ def distil(
 
     Raises
     ------
-    DataFault
+    DataError
         Where no training case of another patient is left.
 
     References
@@ -122,7 +122,7 @@ def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
     held = {_facts(case)["patient"] for case in unseen}
     lessons = [case for case in seen if _facts(case)["patient"] not in held]
     if not lessons or not unseen:
-        raise DataFault(
+        raise DataError(
             "a student learns from patients other than those that score it",
             where="export.distil",
             got=f"{len(lessons)} training cases, {len(unseen)} to score on",

@@ -11,28 +11,28 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from data.files import write_whole
-from tasks.export.calibration import Spread, spread_of
-from tasks.export.graph import export_graph
-from tasks.export.int8 import Int8Cost, int8_cost, quantise
-from tasks.export.params import ExportParams
-from tasks.export.parity import Parity, compare
-from tasks.export.programs import (
+from synthct.data.files import write_whole
+from synthct.tasks.export.calibration import Spread, spread_of
+from synthct.tasks.export.graph import export_graph
+from synthct.tasks.export.int8 import Int8Cost, int8_cost, quantise
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.export.parity import Parity, compare
+from synthct.tasks.export.programs import (
     export_program,
     module_runner,
     program_runner,
     script_runner,
     trace_script,
 )
-from tasks.export.windows import case_windows
-from tasks.networks import NETWORKS
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.release import Member
-from tasks.prediction.runtime import onnx_runner
-from tasks.prediction.sliding import Runner
-from tasks.training.params import PlugIn
-from tasks.training.plugins import build
-from tasks.training.runner import WEIGHTS, load_network, torch_runner
+from synthct.tasks.export.windows import case_windows
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.sliding import Runner
+from synthct.tasks.prediction.release import Member
+from synthct.tasks.prediction.runtime import onnx_runner
+from synthct.tasks.training.params import PlugIn
+from synthct.tasks.training.plugins import build
+from synthct.tasks.training.runner import WEIGHTS, load_network, torch_runner
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from data.faults import Fault
-from tasks.export.params import GateParams
+from synthct.data.errors import SynthctError
+from synthct.tasks.export.params import GateParams
 
 Row = Mapping[str, str]
 """A row of ``evaluation/scores.csv``."""
@@ -54,11 +54,11 @@ class Gate:
         """For the card."""
         return {key: _rounded(v) if isinstance(v, float) else v for key, v in vars(self).items()}
 
-    def fault(self, task: str) -> Fault | None:
+    def fault(self, task: str) -> SynthctError | None:
         """Why the release is refused, if the model's MAE is beyond ``max_ratio`` x baseline's."""
         if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
             return None
-        return Fault(
+        return SynthctError(
             f"the model's mean MAE is at most {self.max_ratio:g} times that of the "
             f"{self.baseline} baseline on the same unseen cases ({self.reference} CT)",
             where=task,
@@ -75,7 +75,7 @@ def hold_gate(rows: Sequence[Row], task: str, params: GateParams) -> Gate:
     model, naive = (_mae(rows, task, m, params.reference) for m in ("model", baseline))
     shared = sorted(set(model) & set(naive))
     if len(shared) < params.min_cases:
-        raise Fault(
+        raise SynthctError(
             f"a release rests on at least {params.min_cases} unseen cases that are scored for the "
             f"model and for the {baseline} baseline against the {params.reference} CT",
             where=task,

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from tasks.prediction.description import ModelDescription
+from synthct.tasks.models.description import ModelDescription
 
 INPUT, OUTPUT = "source", "synthetic_ct"
 """Names of the graph's input and output, in network units."""

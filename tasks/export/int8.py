@@ -20,11 +20,11 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from tasks.export.graph import INPUT, strip
-from tasks.export.windows import CaseWindows
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.normalise import unscale_target
-from tasks.prediction.sliding import Runner
+from synthct.tasks.export.graph import INPUT, strip
+from synthct.tasks.export.windows import CaseWindows
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.normalise import unscale_target
+from synthct.tasks.models.sliding import Runner
 
 
 @dataclass(frozen=True)

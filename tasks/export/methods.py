@@ -12,11 +12,11 @@ def methods_sentences(*, own_cohort: bool) -> dict[str, str]:
     The imports are written out so that the stages' code counts as code of the export: a sentence
     that changes makes the card stale.
     """
-    from tasks.evaluation.run import run as evaluation
-    from tasks.export.run import run as export
-    from tasks.ingestion.run import run as ingestion
-    from tasks.registration.run import run as registration
-    from tasks.training.run import run as training
+    from synthct.tasks.evaluation.run import run as evaluation
+    from synthct.tasks.export.run import run as export
+    from synthct.tasks.ingestion.run import run as ingestion
+    from synthct.tasks.registration.run import run as registration
+    from synthct.tasks.training.run import run as training
 
     stages: dict[str, Callable[..., Any]] = {
         "ingestion": ingestion,
@@ -26,7 +26,7 @@ def methods_sentences(*, own_cohort: bool) -> dict[str, str]:
         "export": export,
     }
     if own_cohort:
-        from tasks.cohort.run import run as cohort
+        from synthct.tasks.cohort.run import run as cohort
 
         stages = {"cohort": cohort, **stages}
     return {name: first_sentence(function) for name, function in stages.items()}

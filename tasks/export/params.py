@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.section import Section
+from synthct.data.section import Section
 
 Baseline = Literal["constant", "lookup", "linear", "raw"]
 """Naive methods of the evaluation that a model can be held against."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import Fault
-from tasks.export.params import ParityParams
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import Runner
+from synthct.data.errors import SynthctError
+from synthct.tasks.export.params import ParityParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import Runner
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def compare(
     return Parity(len(inputs), largest, largest * half)
 
 
-def check_parity(name: str, parities: Sequence[Parity], params: ParityParams) -> Fault | None:
+def check_parity(
+    name: str, parities: Sequence[Parity], params: ParityParams
+) -> SynthctError | None:
     """The fault of the worst comparison, if it is beyond the limits; ``name``: task and format."""
     worst = Parity.worst(parities)
     if (
@@ -65,7 +67,7 @@ def check_parity(name: str, parities: Sequence[Parity], params: ParityParams) ->
         and worst.max_difference_hu <= params.max_difference_hu
     ):
         return None
-    return Fault(
+    return SynthctError(
         f"every exported form answers within {params.max_difference:g} (network units) and "
         f"{params.max_difference_hu:g} HU of the trained network",
         where=name,

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tasks.export.graph import example_input, free_sizes
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import Runner
+from synthct.tasks.export.graph import example_input, free_sizes
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import Runner
 
 _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")
 """What the tracer notes of this machine's files at each node."""

@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, Fault
-from data.files import canonical_json, write_whole
-from data.store import read_volume
-from tasks.export.bundle import write_bundle
-from tasks.export.card import make_card
-from tasks.export.distil import Distilled, distil
-from tasks.export.fold import ExportedFold, export_fold
-from tasks.export.page import PAGE, render_card
-from tasks.export.params import ExportParams
-from tasks.export.parity import check_parity
-from tasks.ingestion.params import IngestionParams
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.domain import Domain, fingerprint
-from tasks.prediction.release import (
+from synthct.data.errors import DataError, SynthctError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.export.bundle import write_bundle
+from synthct.tasks.export.card import make_card
+from synthct.tasks.export.distil import Distilled, distil
+from synthct.tasks.export.fold import ExportedFold, export_fold
+from synthct.tasks.export.page import PAGE, render_card
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.export.parity import check_parity
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.prediction.domain import Domain, fingerprint
+from synthct.tasks.prediction.release import (
     CARD,
     DOMAIN,
     MODEL,
@@ -52,7 +52,7 @@ def release_task(
     params
         The export section as JSON.
     facts
-        What goes on the card besides the models (see ``tasks/export/facts.py``).
+        What goes on the card besides the models (see ``tasks/export/card_facts.py``).
     ingestion
         How the training scans were checked, as JSON.
     refusal
@@ -108,7 +108,9 @@ def _kept(scratch: Path | None) -> Path:
     return scratch
 
 
-def _parity_fault(task: str, folds: Sequence[ExportedFold], params: ExportParams) -> Fault | None:
+def _parity_fault(
+    task: str, folds: Sequence[ExportedFold], params: ExportParams
+) -> SynthctError | None:
     """Of the first form that answers otherwise than the trainer's network."""
     for form in folds[0].parities if folds else ():
         fault = check_parity(
@@ -156,9 +158,9 @@ _SHARED = (
 """What the folds of one ensemble must agree on: a scan is prepared once for all of them."""
 
 
-def _disagreement(task: str, models: list[ModelDescription]) -> Fault | None:
+def _disagreement(task: str, models: list[ModelDescription]) -> SynthctError | None:
     if not models:
-        raise DataFault(
+        raise DataError(
             "a release holds at least one trained fold",
             where=task,
             got="none",
@@ -169,7 +171,7 @@ def _disagreement(task: str, models: list[ModelDescription]) -> Fault | None:
         for name in _SHARED:
             first, other = getattr(models[0], name), getattr(model, name)
             if first != other:
-                return Fault(
+                return SynthctError(
                     "all folds of a release prepare a scan in the same way",
                     where=f"{task} fold {model.fold}, {name}",
                     got=f"{other} beside {first}",
@@ -179,7 +181,7 @@ def _disagreement(task: str, models: list[ModelDescription]) -> Fault | None:
     return None
 
 
-def _refuse(out: Path, fault: Fault) -> None:
+def _refuse(out: Path, fault: SynthctError) -> None:
     for path in out.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_whole(out / REFUSED, canonical_json(fault.as_json()))

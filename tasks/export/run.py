@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.faults import Fault
-from data.files import canonical_json, write_whole
-from data.tables import read_table
-from tasks.code import code_hash
-from tasks.events import emit
-from tasks.export.facts import gather_facts, used_cases
-from tasks.export.gate import Row, hold_gate
-from tasks.export.methods import methods_sentences
-from tasks.export.params import ExportParams
-from tasks.export.release import release_task
-from tasks.networks import NETWORKS
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.release import MODEL, REFUSED
-from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+from synthct.data.errors import SynthctError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.tables import read_table
+from synthct.tasks.export.card_facts import gather_facts, used_cases
+from synthct.tasks.export.gate import Row, hold_gate
+from synthct.tasks.export.methods import methods_sentences
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.export.release import release_task
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pipeline.code import code_hash
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+from synthct.tasks.prediction.release import MODEL, REFUSED
 
 STAGE = "export"
 
@@ -95,10 +95,10 @@ def _ingestion(context: StageContext) -> dict[str, Any]:
 
 def _held(
     scores: Sequence[Row], task: str, params: ExportParams
-) -> tuple[Fault | None, dict[str, Any]]:
+) -> tuple[SynthctError | None, dict[str, Any]]:
     try:
         gate = hold_gate(scores, task, params.gate)
-    except Fault as fault:
+    except SynthctError as fault:
         return fault, {}
     return gate.fault(task), gate.as_json()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.store import read_volume
-from data.volume import Volume
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.normalise import fit_source
-from tasks.prediction.windows import plan_windows
+from synthct.data.store.volumes import read_volume
+from synthct.data.volume import Volume
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.normalise import fit_source
+from synthct.tasks.models.windows import plan_windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.volume import Modality, Volume
-from tasks.ingestion.params import BodyParams
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.params import BodyParams
 
 AIR_HU = -1000.0
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.itk import resample
-from data.volume import Grid, Modality, Triple, Volume
+from synthct.data.itk import resample
+from synthct.data.volume import Grid, Modality, Triple, Volume
 
 UPRIGHT_MM = 0.05
 """A grid counts as axes-aligned when no corner moves further than this by saying so."""

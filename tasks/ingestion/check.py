@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.volume import Grid, Volume
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.canonical import canonical, stored_type
-from tasks.ingestion.couch import COUCH, without_couch
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.given_mask import GIVEN, chosen
-from tasks.ingestion.guards import GUARDS
-from tasks.ingestion.params import IngestionParams
+from synthct.data.volume import Grid, Volume
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.canonical import canonical, stored_type
+from synthct.tasks.ingestion.couch import COUCH, without_couch
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.given_mask import GIVEN, chosen
+from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.params import IngestionParams
 
 OBLIQUE = Code(
     "oblique", Severity.REPAIR, "an oblique acquisition was resampled onto an axes-aligned grid"
@@ -55,7 +55,7 @@ def check_volume(
     """Turn a scan upright, find the body, run every guard.
 
     ``outline`` finds the body in another way; ``given`` is an upright body mask that came with
-    the scan and is taken where it is sane (:mod:`tasks.ingestion.given_mask`).
+    the scan and is taken where it is sane (:mod:`synthct.tasks.ingestion.given_mask`).
     """
     scan, early = guarded(scan, None, params)
     turned, resampled = canonical(scan)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Volume
-from tasks.ingestion.body import large_parts
-from tasks.ingestion.findings import Code, Severity
-from tasks.ingestion.params import BodyParams
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.body import large_parts
+from synthct.tasks.ingestion.findings import Code, Severity
+from synthct.tasks.ingestion.params import BodyParams
 
 COUCH = Code(
     "couch-in-body",

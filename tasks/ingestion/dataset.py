@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from data.faults import MachineFault, UsageFault
-from data.files import canonical_json, write_whole
-from data.volume import Modality
-from tasks.section import Section
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.section import Section
+from synthct.data.volume import Modality
 
 DATASET_FILE = "dataset.json"
 LABELS_FILE = "labels.json"
@@ -45,7 +45,7 @@ class RawScan(Section):
     format: Literal["dicom", "nifti", "metaimage", "nrrd"]
     modality: Modality = Field(strict=False)
     sha256: str
-    """:func:`data.files.content_hash` of the path."""
+    """:func:`synthct.data.files.content_hash` of the path."""
     origin: str = ""
     """Keyed hash of what it was taken from, so that the same source is taken in once."""
     person: str = ""
@@ -62,7 +62,7 @@ class RawFile(Section):
     path: str
     """Below the data set's folder; a folder of ``NAME.mha`` for structures."""
     sha256: str
-    """:func:`data.files.content_hash` of the path."""
+    """:func:`synthct.data.files.content_hash` of the path."""
     origin: str = ""
     """Keyed hash of what it was taken from."""
 
@@ -133,7 +133,7 @@ def load_dataset(folder: Path) -> RawDataset:
     try:
         text = file.read_text()
     except FileNotFoundError as error:
-        raise UsageFault(
+        raise UsageError(
             "a raw data set has a dataset.json",
             where=str(folder),
             got="no such file",
@@ -145,7 +145,7 @@ def load_dataset(folder: Path) -> RawDataset:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise MachineFault(
+        raise MachineError(
             "dataset.json is what ingestion wrote",
             where=str(file),
             got=f"{key}: {first['msg']}",

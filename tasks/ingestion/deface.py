@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.volume import Modality, Volume
-from tasks.ingestion.body import AIR_HU, body_mask
-from tasks.ingestion.canonical import nearest_axes, reoriented
-from tasks.ingestion.params import BodyParams
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.body import AIR_HU, body_mask
+from synthct.tasks.ingestion.canonical import nearest_axes, reoriented
+from synthct.tasks.ingestion.params import BodyParams
 
 DEPTH_MM = 25.0
 """Nose, lips and eyelids are less than this above the bone."""

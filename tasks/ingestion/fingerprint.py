@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.itk import resample
-from data.volume import Volume
-from tasks.ingestion.body import body_threshold
-from tasks.ingestion.canonical import reoriented
-from tasks.ingestion.params import BodyThresholds
+from synthct.data.itk import resample
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.body import body_threshold
+from synthct.tasks.ingestion.canonical import reoriented
+from synthct.tasks.ingestion.params import BodyThresholds
 
 SHAPE = (12, 16, 16)
 """Cells (z, y, x) over the body's box."""

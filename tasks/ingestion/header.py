@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from data.readers.facts import ScanFacts
-from tasks.ingestion.findings import Code, Finding, Severity
+from synthct.data.readers.header_facts import ScanFacts
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
 
 REPEATED_SLICES = Code(
     "repeated-slices", Severity.REPAIR, "exact copies of slices at the same place were dropped"

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from data.volume import Modality
-from tasks.section import Section
+from synthct.data.section import Section
+from synthct.data.volume import Modality
 
 
 class BodyThresholds(Section):

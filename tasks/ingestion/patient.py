@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from data.faults import DataFault
-from data.files import canonical_json, write_whole
-from data.readers import read_scan_and_facts
-from data.readers.facts import ScanFacts
-from data.store import write_volume
-from data.volume import Modality, Volume
-from tasks.events import emit
-from tasks.ingestion.attached import store_attached, upright_mask
-from tasks.ingestion.check import check_volume
-from tasks.ingestion.findings import Finding, Severity, worst
-from tasks.ingestion.fingerprint import fingerprint
-from tasks.ingestion.header import header_findings
-from tasks.ingestion.pairs import pair_findings
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.truth import store_truth
+from synthct.data.errors import DataError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.readers import read_scan_and_facts
+from synthct.data.readers.header_facts import ScanFacts
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.attachments import store_attached, upright_mask
+from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.findings import Finding, Severity, worst
+from synthct.tasks.ingestion.fingerprint import fingerprint
+from synthct.tasks.ingestion.header import header_findings
+from synthct.tasks.ingestion.pairs import pair_findings
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.truth import store_truth
+from synthct.tasks.pipeline.events import emit
 
 CT = "ct"
 """Id of the planning CT; every other scan of a patient is a source of a synthetic CT."""
@@ -85,7 +85,7 @@ def ingest_patient(
             checked = beside(planning, checked)
             _require_fit(patient, name, checked, section)
             _require_new(patient, name, checked.volume, seen)
-        except DataFault as fault:
+        except DataError as fault:
             left_out[name] = _without_folder(fault, patient, name, paths[f"scan_{name}"])
             continue
         planning = checked if name == CT else planning
@@ -162,7 +162,7 @@ def _require_fit(patient: str, name: str, checked: Checked, params: IngestionPar
         remedy = finding.remedy
         if severity is Severity.QUARANTINE:
             remedy += f"; if it is right, list {patient}/{name} in ingestion.released"
-        raise DataFault(
+        raise DataError(
             f"a scan passes the guards ({severity})",
             where=f"{patient}/{name}",
             got=finding.sentence,
@@ -174,7 +174,7 @@ def _require_fit(patient: str, name: str, checked: Checked, params: IngestionPar
 def _require_new(patient: str, name: str, volume: Volume, seen: dict[str, str]) -> None:
     digest = hashlib.sha256(volume.array.tobytes()).hexdigest()
     if digest in seen:
-        raise DataFault(
+        raise DataError(
             "the scans of a patient are different images",
             where=f"{patient}/{name}",
             got=f"the same voxels as {seen[digest]}",
@@ -194,7 +194,7 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
         reasons = "; ".join(
             f"{name}: {row['rule']}, got {row['got']}" for name, row in left_out.items()
         )
-        raise DataFault(
+        raise DataError(
             "a patient has a CT and an MR or CBCT",
             where=patient,
             got=f"no {' and no '.join(missing)}" + (f" ({reasons})" if reasons else ""),
@@ -203,7 +203,7 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
         )
 
 
-def _without_folder(fault: DataFault, patient: str, name: str, path: Path) -> dict[str, str]:
+def _without_folder(fault: DataError, patient: str, name: str, path: Path) -> dict[str, str]:
     """The fault with the scan's name in place of the machine's path."""
     address = f"{patient}/{name}"
     return {

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault
-from data.files import canonical_json, content_hash, write_whole
-from data.tables import write_table
-from tasks.ingestion.dataset import LABELS_FILE, RawDataset, RawPatient, load_dataset
-from tasks.ingestion.guards import GUARDS
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.patient import ingest_patient
-from tasks.ingestion.twins import twins
-from tasks.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+from synthct.data.errors import DataError
+from synthct.data.files import canonical_json, content_hash, write_whole
+from synthct.data.tables import write_table
+from synthct.tasks.ingestion.dataset import LABELS_FILE, RawDataset, RawPatient, load_dataset
+from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.patient import ingest_patient
+from synthct.tasks.ingestion.twins import twins
+from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 STAGE = "ingestion"
 
@@ -54,7 +54,7 @@ def _units(
         try:
             _require_unchanged(raw, name, patient)
             units.append(_unit(raw, name, patient, dataset.synthetic, params))
-        except DataFault as fault:
+        except DataError as fault:
             refused.append({"unit": name, **fault.as_json()})
     return units, refused
 
@@ -64,7 +64,7 @@ def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
         path = raw / entry.path
         found = content_hash(path) if path.exists() else "nothing there"
         if found != entry.sha256:
-            raise DataFault(
+            raise DataError(
                 "a raw scan has the SHA-256 that dataset.json recorded at first sight",
                 where=f"{name}/{scan}",
                 got=found[:16],
@@ -101,7 +101,7 @@ def _unit(
     )
 
 
-def _leave_out(out: Path, doubled: Mapping[str, DataFault]) -> None:
+def _leave_out(out: Path, doubled: Mapping[str, DataError]) -> None:
     """Patients whose image another one has leave the out and join the excluded ones."""
     for name in doubled:
         shutil.rmtree(out / name)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.faults import DataFault
-from data.readers import read_displacement_image, read_scan
-from data.store import read_grid, write_displacement, write_volume
-from data.volume import Displacement, Grid, Modality
-from tasks.ingestion.canonical import (
+from synthct.data.errors import DataError
+from synthct.data.readers import read_displacement_image, read_scan
+from synthct.data.store.volumes import read_grid, write_displacement, write_volume
+from synthct.data.volume import Displacement, Grid, Modality
+from synthct.tasks.ingestion.canonical import (
     canonical,
     flipped,
     nearest_axes,
@@ -42,7 +42,7 @@ def canonical_displacement(field: Displacement) -> Displacement:
 
 def _require_on(grid: Grid, source: Grid, where: str) -> None:
     if not grid.is_close(source, tolerance_mm=0.1):
-        raise DataFault(
+        raise DataError(
             "the truth lies on the grid of its source scan",
             where=where,
             got=f"{grid.shape} at {grid.origin_mm} beside {source.shape} at {source.origin_mm}",

@@ -7,10 +7,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault
-from data.store import read_volume
-from tasks.ingestion.findings import Code, Severity
-from tasks.ingestion.fingerprint import ALIKE, SAME, likeness, same_image
+from synthct.data.errors import DataError
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.ingestion.findings import Code, Severity
+from synthct.tasks.ingestion.fingerprint import ALIKE, SAME, likeness, same_image
 
 NEAR_DUPLICATE = Code(
     "near-duplicate",
@@ -22,7 +22,7 @@ NEAR_DUPLICATE = Code(
 
 def twins(
     out: Path, facts: Sequence[Mapping[str, Any]], released: Sequence[str]
-) -> dict[str, DataFault]:
+) -> dict[str, DataError]:
     """The later patient of each pair that shares an image, with the reason.
 
     Parameters
@@ -34,7 +34,7 @@ def twins(
     released
         ``PATIENT/SCAN`` that a person has looked at.
     """
-    found: dict[str, DataFault] = {}
+    found: dict[str, DataError] = {}
     scans = [
         (patient["patient"], name, entry["modality"], entry["fingerprint"])
         for patient in sorted(facts, key=lambda one: str(one["patient"]))
@@ -47,7 +47,7 @@ def twins(
             continue
         first, second = (read_volume(out / p / f"{n}.zarr") for p, n, _, _ in (one, other))
         if (alike := same_image(first, second)) >= SAME:
-            found[other[0]] = DataFault(
+            found[other[0]] = DataError(
                 "each image belongs to one patient (quarantine)",
                 where=f"{other[0]}/{other[1]}",
                 got=f"the image of {one[0]}/{one[1]} (details correlate by {alike:.2f})",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.registry import Registry
-from tasks.training.contracts import Loss
+from synthct.data.registry import Registry
+from synthct.tasks.models.contracts import Loss
 
-LOSSES: Registry[Loss] = Registry("loss", group="synthct.losses", package="tasks.losses")
+LOSSES: Registry[Loss] = Registry("loss", group="synthct.losses", package="synthct.tasks.losses")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tasks.training.contracts import Target
+from synthct.tasks.models.contracts import Target
 
 
 def inside(prediction: Tensor, target: Target) -> Tensor:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.losses import LOSSES
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
 
 
 @LOSSES.register("huber")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.losses import LOSSES
-from tasks.losses.body import inside, weighted_mean
-from tasks.losses.self_similarity import self_similarity
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.body import inside, weighted_mean
+from synthct.tasks.losses.self_similarity import self_similarity
+from synthct.tasks.models.contracts import Target
 
 Features = Callable[[Tensor], list[Tensor]]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.losses import LOSSES
-from tasks.losses.body import as_hu, weighted_mean
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.body import as_hu, weighted_mean
+from synthct.tasks.models.contracts import Target
 
 
 @LOSSES.register("poisson")

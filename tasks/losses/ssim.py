@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.losses import LOSSES
-from tasks.losses.body import inside, weighted_mean
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.body import inside, weighted_mean
+from synthct.tasks.models.contracts import Target
 
 RANGE = 2.0
 """Of network units, from -1 to 1."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.losses import LOSSES
-from tasks.losses.body import as_hu, inside
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.body import as_hu, inside
+from synthct.tasks.models.contracts import Target
 
 TINY = 1e-9
 

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, MachineFault, UsageFault
-from data.files import canonical_json, file_sha256, write_whole
-from tasks import watch
-from tasks.prediction.inbox import Arrival, Inbox
-from tasks.prediction.outbox import REPORT, Outbox, folder_name
-from tasks.prediction.release import CHECKSUMS
+from synthct.data.errors import DataError, MachineError, UsageError
+from synthct.data.files import canonical_json, file_sha256, write_whole
+from synthct.tasks.pipeline import parent_watch as watch
+from synthct.tasks.prediction.inbox import Arrival, Inbox
+from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
+from synthct.tasks.prediction.release import CHECKSUMS
 
 MOST_CRASHES = 2
 """A scan over which the worker died this often is set aside: it would be a loop."""
 
 ANSWER = "answer.json"
-_KINDS = {"data": DataFault, "machine": MachineFault, "usage": UsageFault}
+_KINDS = {"data": DataError, "machine": MachineError, "usage": UsageError}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Orders:
     uncertainty
         Also write the spread over folds and flips.
     means
-        :class:`tasks.prediction.predict.Means` as JSON.
+        :class:`synthct.tasks.prediction.predict.Means` as JSON.
     public_key
         Key that must have signed the release.
     """
@@ -61,7 +61,7 @@ class Orders:
         """Hash of the release; a fault where there is none, whether or not a scan waits for it."""
         listing = self.model / CHECKSUMS
         if not listing.is_file():
-            raise UsageFault(
+            raise UsageError(
                 "a release folder has a checksums.json, written last",
                 where=str(self.model),
                 got="none",
@@ -104,7 +104,7 @@ def predict_arrival(
 
     Raises
     ------
-    MachineFault, UsageFault
+    MachineError, UsageError
         What would hit every scan (no disk, a damaged release): nothing is recorded.
     """
     with outbox.claim(key) as handle:
@@ -117,7 +117,7 @@ def predict_arrival(
                 report = {"scan": key[:16], "status": "done", **document}
                 write_whole(building / REPORT, canonical_json(report))
             return Result(key, "done", "; ".join(document["notes"]))
-        except DataFault as fault:
+        except DataError as fault:
             outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
             return Result(key, "quarantined", str(fault))
         except _Died as death:
@@ -137,7 +137,7 @@ class _Died(Exception):
 def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
     if outbox.crashes(key, one_more=True) < MOST_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
-    fault = DataFault(
+    fault = DataError(
         f"a scan does not kill its prediction {MOST_CRASHES} times",
         where=key[:16],
         got=str(death),
@@ -163,7 +163,7 @@ def _in_child(
         }  # fmt: skip
         write_whole(folder / "order.json", canonical_json(order))
         child = subprocess.run(
-            [sys.executable, "-m", "tasks.prediction.worker", str(folder / "order.json")],
+            [sys.executable, "-m", "synthct.tasks.prediction.worker", str(folder / "order.json")],
             env={**os.environ, watch.VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True, pass_fds=(handle,), check=False,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Volume
-from tasks.prediction.description import SourceScaling
-from tasks.prediction.normalise import fit_source
-from tasks.section import Section
+from synthct.data.section import Section
+from synthct.data.volume import Volume
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.models.normalise import fit_source
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 

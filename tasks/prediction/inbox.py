@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from data.faults import MachineFault, UsageFault
-from data.files import content_hash, copy_tree
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import content_hash, copy_tree
 
 UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart")
 """Endings that programs give to files they are still writing."""
@@ -153,7 +153,7 @@ def open_inbox(place: str, *, settle_s: float) -> Inbox:
         return PrefixInbox(place, settle_s)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():
-        raise UsageFault(
+        raise UsageError(
             "the inbox is a folder that exists, or an s3:// URL",
             where=place,
             got="no such folder",
@@ -169,8 +169,8 @@ def _suffixes(name: str) -> str:
     return "".join(parts[-2:]) if parts[-1:] == [".gz"] else "".join(parts[-1:])
 
 
-def _changed(arrival: Arrival) -> MachineFault:
-    return MachineFault(
+def _changed(arrival: Arrival) -> MachineError:
+    return MachineError(
         "an entry of the inbox stays as it is while it is read",
         where=arrival.content[:16],
         got="other bytes than a moment ago",

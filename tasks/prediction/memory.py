@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import MachineFault
-from data.volume import Grid
-from tasks.prediction.description import ModelDescription
+from synthct.data.errors import MachineError
+from synthct.data.volume import Grid
+from synthct.tasks.models.description import ModelDescription
 
 GB = 10**9
 
@@ -66,7 +66,7 @@ def require_room(
     needed = resident_bytes() + needed_bytes(scan, model, graphs_bytes)
     if needed > cap:
         asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
-        raise MachineFault(
+        raise MachineError(
             "a prediction fits into the memory that it is given",
             where=f"scan of {' x '.join(str(size) for size in reversed(scan.shape))} voxels",
             got=f"about {needed / GB:.1f} GB needed, {cap / GB:.1f} GB allowed ({asked})",
@@ -118,9 +118,9 @@ def held(max_ram_gb: float | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _too_little(max_ram_gb: float | None) -> MachineFault:
+def _too_little(max_ram_gb: float | None) -> MachineError:
     allowed = "the machine's" if max_ram_gb is None else f"{max_ram_gb:g} GB"
-    return MachineFault(
+    return MachineError(
         "a prediction fits into the memory that it is given",
         got=f"more than {allowed} memory",
         remedy="allow more (--max-ram), or cut the scan into parts along its axis",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, whole_folder, write_whole
+from synthct.data.files import canonical_json, whole_folder, write_whole
 
 REPORT = "report.json"
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from data.faults import MachineFault, UsageFault
-from data.files import whole_folder
-from data.volume import Grid, Modality, Volume
-from data.writers import suffix_of, write_image
-from tasks.prediction.prepare import Prepared
-from tasks.prediction.reference import Reference
-from tasks.prediction.series import write_sct
-from tasks.prediction.slabs import on_grid
-from tasks.prediction.sliding import Prediction
-from tasks.prediction.structures import write_structures
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import whole_folder
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import suffix_of, write_image
+from synthct.tasks.models.sliding import Prediction
+from synthct.tasks.prediction.prepare import Prepared
+from synthct.tasks.prediction.reference import Reference
+from synthct.tasks.prediction.series import write_sct
+from synthct.tasks.prediction.slab_resampling import on_grid
+from synthct.tasks.prediction.structures import write_structures
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outputs:
         written = [path.resolve() for path in (self.out, self.uncertainty) if path is not None]
         named = written + [path.resolve() for path in untouched if path is not None]
         if any(named.count(path) > 1 for path in written):
-            raise UsageFault(
+            raise UsageError(
                 "inputs and outputs are different files",
                 where=str(self.out),
                 got="one name twice",
@@ -51,7 +51,7 @@ class Outputs:
         if not self.is_series:
             suffix_of(self.out)
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UsageFault(
+            raise UsageError(
                 "the folder of the new series does not exist yet or is empty",
                 where=str(self.out),
                 got="a folder with files",
@@ -64,7 +64,7 @@ class Outputs:
 
     def _check_reference(self) -> None:
         if self.dicom_reference is not None and not self.is_series:
-            raise UsageFault(
+            raise UsageError(
                 "a DICOM reference goes with a DICOM series",
                 where=str(self.out),
                 got="an image file",
@@ -72,7 +72,7 @@ class Outputs:
                 code="reference-without-series",
             )
         if self.structures is not None and self.dicom_reference is None:
-            raise UsageFault(
+            raise UsageError(
                 "contours are carried over to a series that is filed beside its source",
                 where=str(self.structures),
                 got="no --dicom-reference",
@@ -90,7 +90,7 @@ class Outputs:
             folder = next(p for p in path.absolute().parents if p.exists())
             free = shutil.disk_usage(folder).free
             if free < count:
-                raise MachineFault(
+                raise MachineError(
                     "the disk has room for the results",
                     where=str(path),
                     got=f"{free >> 20} MiB free, {count >> 20} MiB asked",

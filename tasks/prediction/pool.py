@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import UsageFault
-from data.volume import Volume
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import Prediction, Progress, Runner, flips_of, predict
+from synthct.data.errors import UsageError
+from synthct.data.volume import Volume
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import Prediction, Progress, Runner, flips_of, predict
 
 Mask = NDArray[np.bool_]
 
@@ -70,14 +70,14 @@ def predict_pool(
 def check_pool(members: int, model: ModelDescription, *, keep: int, tta: bool) -> None:
     """Whether ``keep`` of these members can be told to be the surest, before anything runs."""
     if not 1 <= keep <= members:
-        raise UsageFault(
+        raise UsageError(
             f"between 1 and all {members} members of the pool are kept",
             where="surest",
             got=str(keep),
             code="pool-keep",
         )
     if len(flips_of(model, tta=tta)) < 2:
-        raise UsageFault(
+        raise UsageError(
             "a network tells how sure it is by its spread over mirrorings",
             where="surest",
             got="a model trained without flips" if tta else "no mirroring",
@@ -103,7 +103,7 @@ def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
     analysis (DAUGS), Journal of Cardiovascular Magnetic Resonance (2024).
     """
     if not 1 <= keep <= len(pool):
-        raise UsageFault(
+        raise UsageError(
             f"between 1 and all {len(pool)} members of the pool are kept",
             where="surest",
             got=str(keep),
@@ -124,7 +124,7 @@ def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
 
 def _spread(member: Prediction) -> NDArray[np.float32]:
     if member.sd_hu is None:
-        raise UsageFault(
+        raise UsageError(
             "every member of a pool tells its own uncertainty",
             where="pool",
             got="a prediction without spread",

@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from data.faults import DataFault
-from data.files import content_hash
-from data.readers import describe, format_of, read_scan
-from data.volume import Grid, Modality, Volume
-from tasks.prediction.domain import fingerprint, told
-from tasks.prediction.memory import choose_batch, held, require_room
-from tasks.prediction.outputs import Outputs, write_results
-from tasks.prediction.pool import check_pool, predict_pool
-from tasks.prediction.prepare import Prepared, prepare
-from tasks.prediction.reference import Reference, check_same_place, read_reference
-from tasks.prediction.release import CHECKSUMS, Release, open_release
-from tasks.prediction.runtime import onnx_runners, provider_of
-from tasks.prediction.series import NOT_FOR_CLINICAL_USE
-from tasks.prediction.signing import check_signature
-from tasks.prediction.sliding import Prediction, Progress, flips_of, predict
-from tasks.prediction.structures import find_structures, require_structures
-from tasks.prediction.windows import plan_windows
+from synthct.data.errors import DataError
+from synthct.data.files import content_hash
+from synthct.data.readers import describe, format_of, read_scan
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
+from synthct.tasks.models.windows import plan_windows
+from synthct.tasks.prediction.domain import fingerprint, told
+from synthct.tasks.prediction.memory import choose_batch, held, require_room
+from synthct.tasks.prediction.outputs import Outputs, write_results
+from synthct.tasks.prediction.pool import check_pool, predict_pool
+from synthct.tasks.prediction.prepare import Prepared, prepare
+from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
+from synthct.tasks.prediction.release import CHECKSUMS, Release, open_release
+from synthct.tasks.prediction.runtime import onnx_runners, provider_of
+from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
+from synthct.tasks.prediction.signing import check_signature
+from synthct.tasks.prediction.structures import find_structures, require_structures
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
 """What a model of each task was trained on."""
@@ -209,7 +209,7 @@ def _prepared(
     given = None if mask is None else read_scan(mask, Modality.MASK)
     try:
         return prepare(scan, given, release.model, release.description.ingestion)
-    except DataFault as fault:
+    except DataError as fault:
         raise fault.at(str(path)) from None
 
 
@@ -265,7 +265,7 @@ def _read(path: Path, release: Release, modality: Modality | None) -> Volume:
     scan = read_scan(path, modality, require_finite=False)  # the guards look at NaN
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
-        raise DataFault(
+        raise DataError(
             f"a model of task {release.description.task!r} is given {expected} scans",
             where=str(path),
             got=str(scan.modality),

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.faults import DataFault
-from data.volume import Modality, Volume
-from tasks.ingestion.check import Outline, check_volume
-from tasks.ingestion.findings import Finding, Severity
-from tasks.ingestion.params import IngestionParams
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.slabs import resample_slabs
-from tasks.registration.geometry import working_grid
+from synthct.data.errors import DataError
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.ingestion.check import Outline, check_volume
+from synthct.tasks.ingestion.findings import Finding, Severity
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.prediction.slab_resampling import resample_slabs
 
 COARSE_RATIO = 2.0
 """Scan spacing / trained spacing above which a note says that detail is missing."""
@@ -73,7 +73,7 @@ def _given(mask: Volume | None) -> Outline | None:
     def outline(upright: Volume) -> Volume:
         body = resample_slabs(binary, upright.grid, outside=0, nearest=True)
         if not np.any(body.array):
-            raise DataFault(
+            raise DataError(
                 "the body mask holds at least one voxel of the scan",
                 got="a mask that does not meet the scan",
                 remedy="check that mask and scan share a frame",
@@ -88,7 +88,7 @@ def _stop_where_unfit(findings: tuple[Finding, ...]) -> None:
     """A scan that ingestion would not let into training is not predicted either."""
     for finding in findings:
         if finding.severity in (Severity.REJECT, Severity.QUARANTINE):
-            raise DataFault(
+            raise DataError(
                 f"a scan passes the guards of ingestion ({finding.severity})",
                 got=finding.sentence,
                 remedy=finding.remedy,

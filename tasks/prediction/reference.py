@@ -13,12 +13,12 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from data.faults import UsageFault
-from data.readers import format_of
-from data.readers.dicom import one_series
-from data.readers.entries import Entry
-from data.readers.slices import stack
-from data.volume import Grid
+from synthct.data.errors import UsageError
+from synthct.data.readers import format_of
+from synthct.data.readers.dicom import one_series
+from synthct.data.readers.entries import Entry
+from synthct.data.readers.slices import stack
+from synthct.data.volume import Grid
 
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientBirthTime",
@@ -107,8 +107,8 @@ def _frame_of(scan: Path) -> str:
     return str(one_series(scan).first.get("FrameOfReferenceUID", "") or "")
 
 
-def _elsewhere(reference: Path, got: str) -> UsageFault:
-    return UsageFault(
+def _elsewhere(reference: Path, got: str) -> UsageError:
+    return UsageError(
         "the DICOM reference lies where the scan lies: its frame of reference is taken over",
         where=str(reference),
         got=got,

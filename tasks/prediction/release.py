@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data.faults import UsageFault
-from data.files import canonical_json, file_sha256, write_whole
-from tasks.ingestion.params import IngestionParams
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.domain import Domain
-from tasks.section import Section
+from synthct.data.errors import UsageError
+from synthct.data.files import canonical_json, file_sha256, write_whole
+from synthct.data.section import Section
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.prediction.domain import Domain
 
 CHECKSUMS = "checksums.json"
 """Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
@@ -46,7 +46,7 @@ class Member(Section):
     torchscript: str | None = None
     """TorchScript."""
     network: dict[str, Any]
-    """``{"name": ..., options...}`` of ``tasks/networks``, for who wants to train on."""
+    """``{"name": ..., options...}`` of ``tasks/models/networks``, for who wants to train on."""
     validation_mae_hu: float | None = None
 
 
@@ -90,7 +90,7 @@ class Release:
         if not student:
             return self.description.members
         if self.description.student is None:
-            raise UsageFault(
+            raise UsageError(
                 "a student is in the release that it is asked of",
                 where=str(self.folder),
                 got="none",
@@ -112,7 +112,7 @@ class Release:
         for member in self.members(student=student):
             name = member.int8 if int8 else member.onnx
             if name is None:
-                raise UsageFault(
+                raise UsageError(
                     "8-bit networks are in the release that they are asked of",
                     where=str(self.folder),
                     got="none",
@@ -163,7 +163,7 @@ def open_release(folder: Path) -> Release:
         if DOMAIN in listed:
             domain = Domain.model_validate_json(_checked(folder / DOMAIN, listed[DOMAIN]))
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        raise UsageFault(
+        raise UsageError(
             "a release holds model.json, card.json and the graphs that model.json names",
             where=str(folder),
             got=" ".join(str(error).split())[:200],
@@ -173,9 +173,9 @@ def open_release(folder: Path) -> Release:
     return Release(folder, description, card, listed, domain)
 
 
-def _refused_release(file: Path) -> UsageFault:
+def _refused_release(file: Path) -> UsageError:
     row = json.loads(file.read_text())
-    return UsageFault(
+    return UsageError(
         "only a released model predicts; the export refused this one because not: "
         + str(row.get("rule", "")),
         where=str(file),
@@ -190,7 +190,7 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         document = json.loads((folder / CHECKSUMS).read_text())
         return {str(name): dict(entry) for name, entry in document["files"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageFault(
+        raise UsageError(
             "a release folder has a checksums.json, written last",
             where=str(folder / CHECKSUMS),
             got="none" if isinstance(error, OSError) else "something else under that name",
@@ -202,7 +202,7 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
 def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
     present = _present(folder)
     for name in sorted(present ^ set(listed)):
-        raise UsageFault(
+        raise UsageError(
             "a release folder holds the files that checksums.json lists, no more and no fewer",
             where=f"{folder}/{name}",
             got="a file that is not listed" if name in present else "no such file",
@@ -214,7 +214,7 @@ def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
 def _checked(file: Path, entry: dict[str, Any]) -> bytes:
     content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise UsageFault(
+        raise UsageError(
             "every file of a release has the SHA-256 that checksums.json lists",
             where=str(file),
             got=f"other bytes ({len(content)} of {entry.get('bytes')})",
@@ -226,7 +226,7 @@ def _checked(file: Path, entry: dict[str, Any]) -> bytes:
 
 def _check_self_contained(file: Path, graph: bytes) -> None:
     if _EXTERNAL_DATA in graph:
-        raise UsageFault(
+        raise UsageError(
             "an ONNX file of a release holds its weights itself",
             where=str(file),
             got="a reference to another file",

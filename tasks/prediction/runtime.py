@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from data.faults import UsageFault
-from tasks.prediction.sliding import Runner
+from synthct.data.errors import UsageError
+from synthct.tasks.models.sliding import Runner
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Where a graph may run, and ONNX Runtime's name for it."""
@@ -65,7 +65,7 @@ def provider_of(device: str) -> str:
     provider = DEVICES.get(device, "")
     if provider not in onnxruntime.get_available_providers():
         have = [name for name, p in DEVICES.items() if p in onnxruntime.get_available_providers()]
-        raise UsageFault(
+        raise UsageError(
             "the device is one that the installed ONNX Runtime knows",
             got=f"{device!r}, there is {', '.join(have)}",
             remedy="for a GPU replace onnxruntime by onnxruntime-gpu of the same version",

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from data.volume import Volume
-from data.writers.dicom import write_series
-from tasks.prediction.reference import Reference, overlong_values
+from synthct.data.volume import Volume
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.prediction.reference import Reference, overlong_values
 
 NOT_FOR_CLINICAL_USE = "Not for clinical use."
 

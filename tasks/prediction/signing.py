@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.faults import MachineFault, UsageFault
-from data.files import canonical_json, whole_folder, write_whole
-from tasks.prediction.release import CHECKSUMS, SIGNATURE, open_release
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import canonical_json, whole_folder, write_whole
+from synthct.tasks.prediction.release import CHECKSUMS, SIGNATURE, open_release
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -25,14 +25,14 @@ def new_key(private: Path) -> Path:
 
     Raises
     ------
-    UsageFault
+    UsageError
         When a file is there already: an overwritten key is lost.
     """
     crypto = _crypto()
     public = private.with_name(private.name + ".pub")
     for path in (private, public):
         if path.exists():
-            raise UsageFault(
+            raise UsageError(
                 "a new key has a new name",
                 where=str(path),
                 got="a file",
@@ -70,7 +70,7 @@ def sign_release(folder: Path, private: Path, out: Path) -> None:
         "signature": base64.b64encode(key.sign(listing)).decode(),
     }
     if out.exists():
-        raise UsageFault(
+        raise UsageError(
             "the signed release is a new folder", where=str(out), got="a file or folder",
             remedy="name another folder", code="out-not-empty",
         )  # fmt: skip
@@ -98,8 +98,8 @@ def check_signature(folder: Path, public: Path) -> None:
         raise _refused(folder, "a signature by another key or of other contents") from error
 
 
-def _refused(folder: Path, got: str) -> UsageFault:
-    return UsageFault(
+def _refused(folder: Path, got: str) -> UsageError:
+    return UsageError(
         "the release is signed by the key that was given",
         where=str(folder / SIGNATURE),
         got=got,
@@ -129,8 +129,8 @@ def _key(path: Path, loader: str, kind: str, **options: Any) -> Any:
     return key
 
 
-def _wrong_key(path: Path, got: str) -> UsageFault:
-    return UsageFault(
+def _wrong_key(path: Path, got: str) -> UsageError:
+    return UsageError(
         "a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
         where=str(path),
         got=got,
@@ -146,7 +146,7 @@ def _crypto() -> dict[str, Any]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ModuleNotFoundError as error:
-        raise MachineFault(
+        raise MachineError(
             "signatures need the package cryptography",
             got="not installed",
             remedy="pip install 'synthct[sign]'",

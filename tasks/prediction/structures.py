@@ -13,11 +13,11 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
-from data.faults import UsageFault
-from data.readers.entries import Entry, entries
-from data.readers.series import is_dicom
-from data.writers.dicom import IMPLEMENTATION_UID, derive_uid
-from tasks.prediction.reference import Reference, overlong_values
+from synthct.data.errors import UsageError
+from synthct.data.readers.entries import Entry, entries
+from synthct.data.readers.series import is_dicom
+from synthct.data.writers.dicom import IMPLEMENTATION_UID, derive_uid
+from synthct.tasks.prediction.reference import Reference, overlong_values
 
 FILE = "structures-{number}.dcm"
 """Name in the folder of the new series."""
@@ -45,7 +45,7 @@ def require_structures(path: Path, reference: Reference) -> list[Dataset]:
     """The structure sets of a path that was named for them; none that fits is a usage fault."""
     found = find_structures([path], reference)
     if not found:
-        raise UsageFault(
+        raise UsageError(
             "structures are an RTSTRUCT in the frame of reference of --dicom-reference",
             where=str(path),
             got="none",

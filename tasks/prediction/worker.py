@@ -1,4 +1,4 @@
-"""``python -m tasks.prediction.worker ORDER.json``: one prediction of a batch, a process each."""
+"""``python -m synthct.tasks.prediction.worker ORDER.json``: one prediction of a batch, a process each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, Fault, UsageFault
-from data.files import canonical_json, write_whole
-from data.readers import format_of
-from tasks.prediction.predict import Means, predict_file
-from tasks.watch import die_with_parent
+from synthct.data.errors import DataError, SynthctError, UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.readers import format_of
+from synthct.tasks.pipeline.parent_watch import die_with_parent
+from synthct.tasks.prediction.predict import Means, predict_file
 
 
 def main(order_file: Path) -> int:
@@ -20,10 +20,10 @@ def main(order_file: Path) -> int:
     order = json.loads(order_file.read_text())
     try:
         answer: dict[str, Any] = {"kind": "done", "document": _predict(order)}
-    except Fault as fault:
+    except SynthctError as fault:
         answer = {"kind": _kind(fault), "fault": _anonymous(fault, order)}
     except OSError as error:
-        told = Fault("the machine does what is asked", got=str(error.strerror or error))
+        told = SynthctError("the machine does what is asked", got=str(error.strerror or error))
         answer = {"kind": "machine", "fault": told.as_json()}
     write_whole(Path(order["answer"]), canonical_json(answer))
     return 0
@@ -46,13 +46,13 @@ def _predict(order: dict[str, Any]) -> dict[str, Any]:
     return {**document, "out": target.name}
 
 
-def _kind(fault: Fault) -> str:
-    if isinstance(fault, DataFault) or fault.code == "memory-cap":  # this scan's, not the machine's
+def _kind(fault: SynthctError) -> str:
+    if isinstance(fault, DataError) or fault.code == "memory-cap":  # this scan's, not the machine's
         return "data"
-    return "usage" if isinstance(fault, UsageFault) else "machine"
+    return "usage" if isinstance(fault, UsageError) else "machine"
 
 
-def _anonymous(fault: Fault, order: dict[str, Any]) -> dict[str, Any]:
+def _anonymous(fault: SynthctError, order: dict[str, Any]) -> dict[str, Any]:
     """The fault with the scan's key in place of paths, which may hold a name."""
     told = fault.as_json()
     scan = order["scan"]

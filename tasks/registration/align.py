@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.volume import Grid, Triple
-from tasks.randomness import derive_seed
-from tasks.registration.elastix import StepFailed, run_rigid
-from tasks.registration.job import Job
-from tasks.registration.landscape import nearest_peak
-from tasks.registration.methods import Method
-from tasks.registration.preset import Preset
-from tasks.registration.scan_pair import ScanPair
-from tasks.registration.starts import Overview, ranked_starts, shift_transform
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Triple
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.registration.elastix.run import StepFailed, run_rigid
+from synthct.tasks.registration.job import Job
+from synthct.tasks.registration.methods import Method
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.rigid.landscape import nearest_peak
+from synthct.tasks.registration.rigid.starts import Overview, ranked_starts, shift_transform
+from synthct.tasks.registration.scan_pair import ScanPair
 
 Tell = Callable[[str], None]
 """Told the name of each step as it starts."""
@@ -74,7 +74,7 @@ def align(
     deformable: sitk.CompositeTransform | None = None
     try:
         deformable = method.deformable(job, _shifted(starts[0]) if rigid is None else rigid)
-    except DataFault as fault:
+    except DataError as fault:
         failures["deformable"] = str(fault)
     return Steps(rigid, deformable, failures)
 

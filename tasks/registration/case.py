@@ -9,20 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from data.files import canonical_json, write_whole
-from data.itk import resample
-from data.store import read_displacement, read_volume, write_displacement, write_volume
-from data.volume import Displacement, Grid, Modality
-from tasks.events import emit
-from tasks.registration.gate import GateParams
-from tasks.registration.geometry import displacement_of, displacement_on, working_grid
-from tasks.registration.measures import AIR_HU, as_ct
-from tasks.registration.methods import METHODS
-from tasks.registration.preset import Preset
-from tasks.registration.register import Registered, register
-from tasks.registration.scan_pair import ScanPair
-from tasks.registration.transform_file import write_transform
-from tasks.registration.true_error import mean_error_mm, rigid_part
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.itk import resample
+from synthct.data.store.volumes import (
+    read_displacement,
+    read_volume,
+    write_displacement,
+    write_volume,
+)
+from synthct.data.volume import Displacement, Grid, Modality
+from synthct.tasks.fields.geometry import displacement_of, displacement_on, working_grid
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.measures import AIR_HU, as_ct
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.register import Registered, register
+from synthct.tasks.registration.scan_pair import ScanPair
+from synthct.tasks.registration.transform_file import write_transform
+from synthct.tasks.registration.true_error import mean_error_mm, rigid_part
 
 
 def register_case(

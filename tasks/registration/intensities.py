@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from data.volume import Modality, Triple, Volume
-from tasks.registration.preset import Preset
-from tasks.registration.similarity import TAILS_PERCENT
+from synthct.data.volume import Modality, Triple, Volume
+from synthct.tasks.registration.agreement import TAILS_PERCENT
+from synthct.tasks.registration.preset import Preset
 
 _FEWEST = 1e-3
 """Share of a Gaussian's weight below which a local mean is not taken from the body."""

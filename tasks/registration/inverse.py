@@ -8,13 +8,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from data.volume import Grid
-from tasks.randomness import derive_seed, generator
-from tasks.registration.align import align
-from tasks.registration.geometry import working_grid
-from tasks.registration.methods import Method
-from tasks.registration.preset import Preset
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.volume import Grid
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.pipeline.randomness import derive_seed, generator
+from synthct.tasks.registration.align import align
+from synthct.tasks.registration.methods import Method
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.scan_pair import ScanPair
 
 POINTS = 4000
 """Of the fixed body, sent there and back."""

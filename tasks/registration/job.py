@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 
-from data.itk import resample, to_itk
-from data.volume import Grid, Modality, Volume
-from tasks.registration.geometry import carried_back, grown
-from tasks.registration.intensities import prepared
-from tasks.registration.preset import Preset
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.itk import resample, to_itk
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.fields.geometry import carried_back, grown
+from synthct.tasks.registration.intensities import prepared
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.scan_pair import ScanPair
 
 BONE_HU = 200.0
 """CT numbers above it are stiff where a penalty knows bone [HU]."""

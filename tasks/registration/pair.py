@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.faults import UsageFault
-from data.files import canonical_json, whole_folder, write_whole
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from data.writers import write_displacement_image, write_image
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.params import BodyParams
-from tasks.registration.gate import GateParams
-from tasks.registration.initial import most_informative, read_initial
-from tasks.registration.measures import as_ct
-from tasks.registration.methods import METHODS
-from tasks.registration.presets import preset_called, usual_preset
-from tasks.registration.register import Registered, register
-from tasks.registration.scan_pair import ScanPair
-from tasks.registration.transform_file import write_transform
-from tasks.threads import limit_threads
+from synthct.data.errors import UsageError
+from synthct.data.files import canonical_json, whole_folder, write_whole
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers import write_displacement_image, write_image
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.params import BodyParams
+from synthct.tasks.pipeline.threads import limit_threads
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.measures import as_ct
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.presets import preset_called, usual_preset
+from synthct.tasks.registration.register import Registered, register
+from synthct.tasks.registration.rigid.initial import most_informative, read_initial
+from synthct.tasks.registration.scan_pair import ScanPair
+from synthct.tasks.registration.transform_file import write_transform
 
 STEPS = ("read", "rigid", "deformable", "gate", "write")
 """What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""
@@ -71,7 +71,7 @@ def register_files(
         which the scans know most of each other. Without any, the scanner's frame and a few shifts
         are tried.
     method, method_options
-        Name in ``tasks.registration.methods`` and its parameters.
+        Name in ``synthct.tasks.registration.methods`` and its parameters.
     preset
         Name of a preset; by default the published one for modality and region.
     out
@@ -121,7 +121,7 @@ def register_files(
 
 def _check_out(out: Path) -> None:
     if out.exists() and not (out / _QUALITY).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UsageFault(
+        raise UsageError(
             "the out folder is new, empty or holds an earlier registration",
             where=str(out),
             got="other files",
@@ -173,7 +173,7 @@ def _picture(done: Registered) -> bytes:
     """The PNG, or nothing on a machine that has only what ``predict`` needs."""
     if importlib.util.find_spec("matplotlib") is None:
         return b""
-    from tasks.registration.picture import before_after_png
+    from synthct.tasks.registration.picture import before_after_png
 
     verdict = done.judgement
     return before_after_png(done, title=f"{verdict.step}: {verdict.verdict}")

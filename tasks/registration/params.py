@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
-from tasks.registration.gate import GateParams
-from tasks.registration.methods import METHODS
-from tasks.registration.presets import PRESETS, preset_called, usual_preset
-from tasks.section import Section
+from synthct.data.section import Section
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.presets import PRESETS, preset_called, usual_preset
 
 
 class RegistrationParams(Section):

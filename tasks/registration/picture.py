@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data.volume import Displacement, Modality, Volume
-from tasks.registration.geometry import displacement_of
-from tasks.registration.jacobian import jacobian_determinant
-from tasks.registration.register import Registered
+from synthct.data.volume import Displacement, Modality, Volume
+from synthct.tasks.fields.geometry import displacement_of
+from synthct.tasks.fields.jacobian import jacobian_determinant
+from synthct.tasks.registration.register import Registered
 
 TILE_MM = 30.0
 """Side of a checkerboard's tile."""

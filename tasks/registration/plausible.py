@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.volume import Modality, Volume
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.errors import DataError
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.registration.scan_pair import ScanPair
 
 SIZES_MM = (10.0, 3000.0)
 """Longest side of a scan of a person."""
@@ -29,7 +29,7 @@ def require_plausible(pair: ScanPair) -> None:
 
     Raises
     ------
-    DataFault
+    DataError
         ``units`` or ``not-hounsfield``.
     """
     for role, scan, body in (
@@ -45,7 +45,7 @@ def require_plausible(pair: ScanPair) -> None:
 def _require_millimetres(role: str, scan: Volume) -> None:
     longest = max(scan.grid.extent_mm)
     if not SIZES_MM[0] <= longest <= SIZES_MM[1]:
-        raise DataFault(
+        raise DataError(
             f"the {role} scan is in millimetres and of a person: "
             f"{SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
             got=f"{longest:g} mm",
@@ -58,7 +58,7 @@ def _require_same_units(pair: ScanPair) -> None:
     first, second = (sorted(scan.grid.extent_mm) for scan in (pair.fixed, pair.moving))
     ratios = np.divide(first, second)
     if (ratios > LARGEST_RATIO).all() or (ratios < 1 / LARGEST_RATIO).all():
-        raise DataFault(
+        raise DataError(
             "both scans are in millimetres",
             got=f"{_words(first)} (fixed) and {_words(second)} (moving)",
             remedy="one of them is in other units (cm, m): correct its spacing",
@@ -70,7 +70,7 @@ def _require_hounsfield(role: str, scan: Volume, body: Volume) -> None:
     lowest = float(scan.array.min())
     middle = float(np.median(_inside(scan, body)))
     if lowest > FAT_HU or not BODY_HU[0] <= middle <= BODY_HU[1]:
-        raise DataFault(
+        raise DataError(
             f"the {role} CT is in Hounsfield units: fat or air below {FAT_HU:g} HU, "
             f"median of the body within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
             got=f"lowest {lowest:g}, median {middle:g}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from data.faults import UsageFault
+from synthct.data.errors import UsageError
 
 Pyramid = Literal["smoothing", "recursive"]
 """``smoothing`` keeps every voxel, ``recursive`` also halves the grid from level to level."""
@@ -127,7 +127,7 @@ def _tuples(value: Any) -> Any:
 def _one_entry_a_level(step: str, factors: tuple[int, ...], **lists: tuple[Any, ...]) -> None:
     for name, values in lists.items():
         if len(values) != len(factors):
-            raise UsageFault(
+            raise UsageError(
                 f"{step}.{name} has one entry for each of the {len(factors)} pyramid levels",
                 got=f"{len(values)} entries",
                 code="preset-levels",

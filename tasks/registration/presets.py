@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from data.faults import UsageFault
-from tasks.registration.preset import BSplineStep, Preset, RigidStep
+from synthct.data.errors import UsageError
+from synthct.tasks.registration.preset import BSplineStep, Preset, RigidStep
 
 _ABDOMEN_MR = BSplineStep(
     bending_weight=50.0,
@@ -118,7 +118,7 @@ def preset_called(name: str, *, where: str = "") -> Preset:
     if name not in PRESETS:
         spelled = {known.lower(): known for known in PRESETS}
         near = difflib.get_close_matches(name.lower(), spelled, n=1)
-        raise UsageFault(
+        raise UsageError(
             f"no registration preset is called {name!r}",
             where=where,
             remedy=f"did you mean {spelled[near[0]]!r}?"

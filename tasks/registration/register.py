@@ -8,22 +8,29 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.itk import resample
-from data.volume import Grid, Volume
-from tasks.registration.align import Steps, Tell, align
-from tasks.registration.elastix import sample_region_mm
-from tasks.registration.gate import GateParams, Judgement, StepName, doubted, judge, rivalry
-from tasks.registration.geometry import displacement_of, require_extent
-from tasks.registration.global_search import find_pose
-from tasks.registration.initial import after, placed
-from tasks.registration.inverse import RoundTrip, register_back
-from tasks.registration.measures import Moved, StepMeasures, measure, move, moved_scan
-from tasks.registration.methods import Method
-from tasks.registration.plausible import require_plausible
-from tasks.registration.preset import Preset
-from tasks.registration.rivals import Rivals, find_rivals
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.errors import DataError
+from synthct.data.itk import resample
+from synthct.data.volume import Grid, Volume
+from synthct.tasks.fields.geometry import displacement_of, require_extent
+from synthct.tasks.registration.align import Steps, Tell, align
+from synthct.tasks.registration.elastix.run import sample_region_mm
+from synthct.tasks.registration.gate.gate import (
+    GateParams,
+    Judgement,
+    StepName,
+    doubted,
+    judge,
+    rivalry,
+)
+from synthct.tasks.registration.gate.measures import Moved, StepMeasures, measure, move, moved_scan
+from synthct.tasks.registration.inverse import RoundTrip, register_back
+from synthct.tasks.registration.methods import Method
+from synthct.tasks.registration.plausible import require_plausible
+from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.rigid.competing_poses import CompetingPoses, find_rivals
+from synthct.tasks.registration.rigid.global_search import find_pose
+from synthct.tasks.registration.rigid.initial import after, placed
+from synthct.tasks.registration.scan_pair import ScanPair
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +139,7 @@ class _Attempt:
     steps: Steps
     transforms: dict[StepName, sitk.Transform]
     measured: dict[StepName, StepMeasures]
-    rivals: Rivals | None
+    rivals: CompetingPoses | None
     judgement: Judgement
 
     def in_doubt(self, gate: GateParams) -> bool:
@@ -188,11 +195,11 @@ def _judged(
     return _Attempt(steps, transforms, measured, rivals, judgement)
 
 
-def _plain(found: Rivals | RoundTrip | None) -> dict[str, float] | None:
+def _plain(found: CompetingPoses | RoundTrip | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
 
 
-def _rivals(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> Rivals | None:
+def _rivals(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> CompetingPoses | None:
     if steps.rigid is None or gate.rival_starts == 0:
         return None
     return find_rivals(
@@ -210,7 +217,7 @@ def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GatePa
 
 def _require_overlap(stands: StepMeasures, judgement: Judgement) -> None:
     if stands.dice == 0.0:
-        raise DataFault(
+        raise DataError(
             "the two scans show a common part of the patient",
             got=f"no overlap of the bodies after every step ({judgement.reason})",
             remedy="check that both scans are of the same patient and region",

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.tables import write_table
-from tasks.events import emit
-from tasks.randomness import derive_seed
-from tasks.registration.case import register_case
-from tasks.registration.methods import METHODS
-from tasks.registration.params import RegistrationParams
-from tasks.registration.presets import preset_called
-from tasks.registration.rivals import Rivals
-from tasks.stage import StageContext, Unit, build_out, run_units
+from synthct.data.tables import write_table
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
+from synthct.tasks.registration.case import register_case
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.params import RegistrationParams
+from synthct.tasks.registration.presets import preset_called
+from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 STAGE = "registration"
 TASKS = ("mr", "cbct")
@@ -139,7 +139,7 @@ def _rivals(found: dict[str, float] | None) -> dict[str, float]:
     """What other starts found, as columns; nothing where none were tried."""
     if found is None:
         return {}
-    rivals = Rivals(**found)
+    rivals = CompetingPoses(**found)
     return {
         "rival_gain": rivals.gain,
         "rival_distance_mm": rivals.distance_mm,

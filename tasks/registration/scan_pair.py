@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.faults import DataFault
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Modality, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def whole_field(scan: Volume) -> Volume:
 
 def _check(role: str, scan: Volume, body: Volume) -> None:
     if not same_place(scan.grid, body.grid):
-        raise DataFault(
+        raise DataError(
             f"the {role} mask lies on the voxels of the {role} scan",
             got=f"{body.grid.shape} at {body.grid.origin_mm}, scan {scan.grid.shape} "
             f"at {scan.grid.origin_mm} mm",
@@ -47,7 +47,7 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
             code="mask-elsewhere",
         )
     if not np.isfinite(scan.array).all():
-        raise DataFault(
+        raise DataError(
             f"the {role} scan holds finite numbers",
             got="NaN or infinity",
             remedy="repair the export that wrote it",
@@ -55,14 +55,14 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
         )
     inside = scan.array[np.asarray(body.array) > 0]
     if inside.size == 0:
-        raise DataFault(
+        raise DataError(
             f"the {role} body mask holds at least one voxel",
             got="an empty mask",
             remedy="check the mask and that it lies on the same scan",
             code="mask-empty",
         )
     if inside.min() == inside.max():
-        raise DataFault(
+        raise DataError(
             f"the {role} scan varies inside the body",
             got=f"{inside.min()} everywhere",
             remedy="check that the scan holds an image",

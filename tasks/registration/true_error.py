@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Displacement, Grid
+from synthct.data.volume import Displacement, Grid
 
 
 def mean_error_mm(found: Displacement, truth: Displacement, mask: NDArray[Any]) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import MachineFault
-from data.store import open_array, read_grid, read_volume
-from data.volume import Displacement, Volume
-from tasks.registration.jacobian import jacobian_determinant
-from tasks.report.pictures import (
+from synthct.data.errors import MachineError
+from synthct.data.store.volumes import open_array, read_grid, read_volume
+from synthct.data.volume import Displacement, Volume
+from synthct.tasks.fields.jacobian import jacobian_determinant
+from synthct.tasks.figures.pictures import (
     WINDOWS,
     Codes,
     checkerboard,
@@ -23,7 +23,7 @@ from tasks.report.pictures import (
     stretch_codes,
     uri,
 )
-from tasks.report.strips import source_limits
+from synthct.tasks.report.strips import source_limits
 
 BODY_HU = -300.0
 BONE_HU = 250.0
@@ -135,7 +135,7 @@ def _read(url: Path, window: tuple[slice | int, ...]) -> NDArray[Any]:
     try:
         return np.asarray(open_array(url)[window])
     except ValueError as error:  # how zarr tells a chunk whose checksum does not hold
-        raise MachineFault(
+        raise MachineError(
             "every chunk of a stored volume has its checksum",
             where=str(url),
             got=str(error),

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from scipy.spatial import cKDTree
 
-from data.store import read_volume
-from tasks.report.overlays import BODY_HU, BONE_HU, jacobian_slice, middle, upright
-from tasks.report.pictures import DIVERGING, WINDOWS
-from tasks.report.strips import Scene, source_limits
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.figures.pictures import DIVERGING, WINDOWS
+from synthct.tasks.report.overlays import BODY_HU, BONE_HU, jacobian_slice, middle, upright
+from synthct.tasks.report.strips import Scene, source_limits
 
 SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING)
 """The report's diverging colours."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.section import Section
+from synthct.data.section import Section
 
 
 class ReportParams(Section):

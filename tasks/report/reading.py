@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.faults import UsageFault
-from data.layout import Layout, study_folder
-from data.tables import read_table
-from tasks.stage import EXCLUDED, UNIT_KEYS
+from synthct.data.errors import UsageError
+from synthct.data.layout import Layout, study_folder
+from synthct.data.tables import read_table
+from synthct.tasks.pipeline.stage import EXCLUDED, UNIT_KEYS
 
 STAGES = ("ingestion", "registration", "training", "evaluation", "export")
 """The stages whose outs the report reads, in the order of the chain."""
@@ -114,7 +114,7 @@ class Chain:
 def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
     """Read the small files of every out; a stage that has not run is simply absent.
 
-    A study that is asked for by name and has not run is a :class:`UsageFault`.
+    A study that is asked for by name and has not run is a :class:`UsageError`.
     """
     folders = {name: layout.artefact(name) for name in STAGES if layout.artefact(name).is_dir()}
     here = {name: folders.get(name, Path("absent") / name) for name in STAGES}
@@ -146,7 +146,7 @@ def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
     for name in names:
         folder = study_folder(name)
         if not (folder / STUDY_SUMMARY).is_file():
-            raise UsageFault(
+            raise UsageError(
                 "a study that the report shows has run",
                 where=f"report.studies: {name}",
                 got=f"no {folder / STUDY_SUMMARY}",

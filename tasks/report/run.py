@@ -6,27 +6,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from data.faults import MachineFault
-from data.files import write_whole
-from tasks.events import emit
-from tasks.report.overlays import OverlayOrder, draw_overlays
-from tasks.report.page import render
-from tasks.report.params import ReportParams
-from tasks.report.reading import Chain, read_chain
-from tasks.report.strips import StripOrder, draw_strip, worst_first
-from tasks.report.views.bias import bias
-from tasks.report.views.cohort import cohort
-from tasks.report.views.evaluation import evaluation
-from tasks.report.views.exclusions import exclusions
-from tasks.report.views.headline import headline
-from tasks.report.views.provenance import provenance
-from tasks.report.views.registration import least_trusted_first, registration
-from tasks.report.views.release import release
-from tasks.report.views.scores import case_errors
-from tasks.report.views.study import study
-from tasks.report.views.training import training
-from tasks.report.views.trust import trust
-from tasks.stage import StageContext, build_out
+from synthct.data.errors import MachineError
+from synthct.data.files import write_whole
+from synthct.tasks.figures.page import render
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.stage import StageContext, build_out
+from synthct.tasks.report.overlays import OverlayOrder, draw_overlays
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.reading import Chain, read_chain
+from synthct.tasks.report.strips import StripOrder, draw_strip, worst_first
+from synthct.tasks.report.views.bias import bias
+from synthct.tasks.report.views.cohort import cohort
+from synthct.tasks.report.views.evaluation import evaluation
+from synthct.tasks.report.views.exclusions import exclusions
+from synthct.tasks.report.views.headline import headline
+from synthct.tasks.report.views.provenance import provenance
+from synthct.tasks.report.views.registration import least_trusted_first, registration
+from synthct.tasks.report.views.release import release
+from synthct.tasks.report.views.scores import case_errors
+from synthct.tasks.report.views.study import study
+from synthct.tasks.report.views.training import training
+from synthct.tasks.report.views.trust import trust
 
 STAGE = "report"
 PAGE = "index.html"
@@ -124,9 +124,9 @@ def _label(order: Any) -> str:
 
 
 def _told(case: str, error: Exception) -> Exception:
-    if isinstance(error, MachineFault):
+    if isinstance(error, MachineError):
         return error
-    return MachineFault(
+    return MachineError(
         "the pictures of a case can be drawn from the outs of the earlier stages",
         where=f"{STAGE}/{case}",
         got=f"{type(error).__name__}: {error}",

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.store import read_volume
-from data.volume import Volume
-from tasks.report.pictures import (
+from synthct.data.store.volumes import read_volume
+from synthct.data.volume import Volume
+from synthct.tasks.figures.pictures import (
     Pixels,
     hu_codes,
     shrink,

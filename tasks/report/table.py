@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.report.numbers import digits_for, fixed, label_and_unit, without_folders
+from synthct.tasks.figures.numbers import digits_for, fixed, label_and_unit, without_folders
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.faults import UsageFault
-from tasks.registration.methods import METHODS
-from tasks.registration.params import RegistrationParams
-from tasks.registration.run import case_units
-from tasks.stage import StageContext, run_units
+from synthct.data.errors import UsageError
+from synthct.tasks.pipeline.stage import StageContext, run_units
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.params import RegistrationParams
+from synthct.tasks.registration.run import case_units
 
 OWN = {"truth": "truth_ct.zarr", "registered": "ct.zarr"}
 """Alignments that the registration stage has left, and their files."""
@@ -19,7 +19,7 @@ def check_alignments(names: Iterable[str]) -> None:
     """Raise unless every name is an alignment we can make."""
     unknown = sorted({*names} - {*OWN, *METHODS.names()})
     if unknown:
-        raise UsageFault(
+        raise UsageError(
             "an alignment is `truth`, `registered` or a registration method",
             where="params.yaml: study",
             got=", ".join(unknown),

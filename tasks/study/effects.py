@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.intervals import difference_of_means, paired_bootstrap
-from tasks.evaluation.significance import holm, wilcoxon_p
-from tasks.randomness import generator
-from tasks.study.choose import Trial
-from tasks.study.params import CONTROL
+from synthct.tasks.evaluation.statistics.intervals import difference_of_means, paired_bootstrap
+from synthct.tasks.evaluation.statistics.significance import holm, wilcoxon_p
+from synthct.tasks.pipeline.randomness import generator
+from synthct.tasks.study.choose import Trial
+from synthct.tasks.study.params import CONTROL
 
 Scores = Mapping[str, float]
 """A value by case: the mean over seeds."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from tasks.report.charts import Frame, ticks
-from tasks.study.effects import Effect
+from synthct.tasks.figures.charts import Frame, ticks
+from synthct.tasks.study.effects import Effect
 
 ROW = 22
 """Height of one arm in the forest plot [SVG units]."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.evaluation.intervals import difference_of_means, paired_bootstrap
-from tasks.randomness import generator
-from tasks.study.choose import Trial
-from tasks.study.effects import by_case
-from tasks.study.params import CONTROL
+from synthct.tasks.evaluation.statistics.intervals import difference_of_means, paired_bootstrap
+from synthct.tasks.pipeline.randomness import generator
+from synthct.tasks.study.choose import Trial
+from synthct.tasks.study.effects import by_case
+from synthct.tasks.study.params import CONTROL
 
 
 @dataclass(frozen=True)

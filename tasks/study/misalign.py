@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from data.store import read_volume, write_volume
-from tasks.randomness import generator
+from synthct.data.store.volumes import read_volume, write_volume
+from synthct.tasks.pipeline.randomness import generator
 
 CT = "ct.zarr"
 

@@ -10,12 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tasks.report.matrix_chart import matrix_chart
-from tasks.report.page import FOLDER
-from tasks.study.effects import Effect, least_possible_p
-from tasks.study.figure import forest, scatter
-from tasks.study.matrix import Bias, Cell
-from tasks.study.params import StudyParams
+from synthct.tasks.figures.matrix_chart import matrix_chart
+from synthct.tasks.figures.page import FOLDER
+from synthct.tasks.study.effects import Effect, least_possible_p
+from synthct.tasks.study.figure import forest, scatter
+from synthct.tasks.study.matrix import Bias, Cell
+from synthct.tasks.study.params import StudyParams
 
 UNITS = {"mae_hu": "HU", "me_hu": "HU", "psnr_db": "dB"}
 """Units of the metrics that have one."""

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.section import Section
-from tasks.training.params import PlugIn, Task, WeightedPlugIn
+from synthct.data.section import Section
+from synthct.tasks.training.params import PlugIn, Task, WeightedPlugIn
 
 CONTROL = "none"
 """The arm that every other one is compared with: the recipe of ``training`` as it stands."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from tasks.evaluation.metrics import METRICS
-from tasks.randomness import derive_seed
-from tasks.stage import Unit
-from tasks.study.choose import Job
-from tasks.study.misalign import misalign
-from tasks.study.params import CONTROL, Arm, Pairs, StudyParams
-from tasks.study.price import price
-from tasks.study.trial import trial
-from tasks.training.folds import CaseFacts, Fold
-from tasks.training.params import Task, TrainingParams
-from tasks.training.plugins import plugin_modules
-from tasks.training.run import drawing_weights, unused_by_a_unit
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.pipeline.stage import Unit
+from synthct.tasks.study.choose import Job
+from synthct.tasks.study.misalign import misalign
+from synthct.tasks.study.params import CONTROL, Arm, Pairs, StudyParams
+from synthct.tasks.study.price import price
+from synthct.tasks.study.trial import trial
+from synthct.tasks.training.folds import CaseFacts, Fold
+from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.plugins import plugin_modules
+from synthct.tasks.training.run import drawing_weights, unused_by_a_unit
 
 Aligned = Mapping[str, Mapping[str, Path]]
 """``{alignment or pairs: {case: stored CT}}``."""

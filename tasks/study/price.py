@@ -12,9 +12,9 @@ from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.files import canonical_json, write_whole
-from tasks.training.fit import fit
-from tasks.training.params import Task
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.params import Task
 
 PRICE = "price.json"
 

@@ -8,18 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, UsageFault
-from data.files import canonical_json, write_whole
-from data.tables import write_table
-from tasks.params import Params, load_params
-from tasks.stage import EXCLUDED, StageContext, build_out, run_units
-from tasks.study.alignments import OWN, align, check_alignments
-from tasks.study.choose import Job, Trial, chosen
-from tasks.study.effects import effects
-from tasks.study.matrix import biases, matrix
-from tasks.study.page import Findings, page
-from tasks.study.params import StudyParams
-from tasks.study.plan import (
+from synthct.data.errors import DataError, UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.tables import write_table
+from synthct.tasks.chain.params import Params, load_params
+from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, build_out, run_units
+from synthct.tasks.study.alignments import OWN, align, check_alignments
+from synthct.tasks.study.choose import Job, Trial, chosen
+from synthct.tasks.study.effects import effects
+from synthct.tasks.study.matrix import biases, matrix
+from synthct.tasks.study.page import Findings, page
+from synthct.tasks.study.params import StudyParams
+from synthct.tasks.study.plan import (
     Ground,
     arms_of,
     jobs,
@@ -28,11 +28,11 @@ from tasks.study.plan import (
     recipe,
     trial_unit,
 )
-from tasks.study.price import PRICE
-from tasks.study.trial import TRIAL
-from tasks.training.check import check as check_training
-from tasks.training.folds import make_folds
-from tasks.training.run import usable_cases
+from synthct.tasks.study.price import PRICE
+from synthct.tasks.study.trial import TRIAL
+from synthct.tasks.training.check import check as check_training
+from synthct.tasks.training.folds import make_folds
+from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
 
@@ -64,10 +64,10 @@ def check(whole: Params, params: StudyParams) -> None:
             where = f"study arm {arm.name}" + (f", weight {weight:g}" if weight else "")
             try:
                 check_training(recipe(whole.training, arm, weight), where=where)
-            except UsageFault as fault:
+            except UsageError as fault:
                 faults.append(str(fault))
     if faults:
-        raise UsageFault("; ".join(faults), where="params.yaml: study", code="study-params")
+        raise UsageError("; ".join(faults), where="params.yaml: study", code="study-params")
 
 
 def _ground(context: StageContext, out: Path, whole: Params, params: StudyParams) -> Ground:
@@ -80,7 +80,7 @@ def _ground(context: StageContext, out: Path, whole: Params, params: StudyParams
         if all(fact.case in references[name] for name in needed)
     ]
     if len({fact.patient for fact in cases}) < 2:
-        raise DataFault(
+        raise DataError(
             "a study needs pairs of at least two patients under every alignment it trains on",
             where=f"study: {', '.join(sorted(needed))}",
             got=f"{len(cases)} of {params.task}",

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, write_whole
-from data.store import read_volume
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import masked_pair
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import predict_hu
-from tasks.training.fit import fit
-from tasks.training.params import Task
-from tasks.training.runner import torch_runner
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import masked_pair
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.params import Task
+from synthct.tasks.training.runner import torch_runner
 
 TRIAL, HISTORY = "trial.json", "history.csv"
 

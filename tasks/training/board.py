@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tasks.training.loop import Watcher
+from synthct.tasks.training.loop import Watcher
 
 VARIABLE = "SYNTHCT_TENSORBOARD"
 """Folder for event files, e.g. ``runs``; unset: none are written. Never a DVC dependency."""

@@ -11,11 +11,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from data.store import open_array, read_grid
-from tasks.prediction.description import SourceScaling
-from tasks.prediction.normalise import SourceTransform, fit_source
-from tasks.training.chunks import ChunkCache
+from synthct.data.errors import DataError
+from synthct.data.store.volumes import open_array, read_grid
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.models.normalise import SourceTransform, fit_source
+from synthct.tasks.training.chunks import ChunkCache
 
 ARRAYS = ("source", "ct", "mask")
 """Stored volumes that a training case consists of."""
@@ -89,7 +89,7 @@ def open_case(name: str, region: str, files: Mapping[str, Path], scaling: Source
     grid = read_grid(files["source"])
     for kind in ARRAYS[1:]:
         if not read_grid(files[kind]).is_close(grid):
-            raise DataFault(
+            raise DataError(
                 "source, CT and mask of a pair lie on one grid",
                 where=f"{name}/{kind}",
                 got=f"{arrays[kind].shape} beside {grid.shape}",

@@ -8,15 +8,15 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.networks import NETWORKS
-from tasks.registry import Registry
-from tasks.regularizers import REGULARIZERS
-from tasks.training.contracts import Network
-from tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
-from tasks.training.plugins import build
-from tasks.training.step import Regularizer, seams_of
+from synthct.data.errors import UsageError
+from synthct.data.registry import Registry
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Network
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, seams_of
+from synthct.tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
+from synthct.tasks.training.plugins import build
 
 T = TypeVar("T")
 
@@ -25,10 +25,10 @@ _NOT_IN_TRAINING = {"displacement", "image"}
 
 
 def check(params: TrainingParams, *, where: str = "params.yaml: training") -> None:
-    """Raise one :class:`UsageFault` that holds everything that is wrong."""
+    """Raise one :class:`UsageError` that holds everything that is wrong."""
     faults = list(_faults(params))
     if faults:
-        raise UsageFault("; ".join(faults), where=where, code="training-params")
+        raise UsageError("; ".join(faults), where=where, code="training-params")
 
 
 def _faults(params: TrainingParams) -> Iterator[str]:
@@ -98,6 +98,6 @@ def _try(registry: Registry[T], entry: PlugIn, where: str) -> Generator[str, Non
     """Yield the entry's fault, return the plug-in if there is none."""
     try:
         return build(registry, entry, where)
-    except UsageFault as fault:
+    except UsageError as fault:
         yield str(fault)
         return None

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tasks.training.spill import Key, Spill, own_pages
+from synthct.tasks.training.spill import Key, Spill, own_pages
 
 
 class ChunkCache:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Loss, Target
-from tasks.training.step import Memory, Regularizer, Step, frozen_statistics, seams_of
+from synthct.tasks.models.contracts import Loss, Target
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.regularization.base import Memory, Regularizer, Step, frozen_statistics, seams_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from data.faults import DataFault, MachineFault
-from tasks.training.compose import Composition, Evaluated
-from tasks.training.contracts import Batch
-from tasks.training.progress import Progress
-from tasks.training.step import Step, splits
-from tasks.training.team import Team, split, unsplit, weight_of
+from synthct.data.errors import DataError, MachineError
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.regularization.base import Step, splits
+from synthct.tasks.training.compose import Composition, Evaluated
+from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.team import Team, split, unsplit, weight_of
 
 
 @dataclass(eq=False)
@@ -64,7 +64,7 @@ class Descent:
         own = -(-samples // self.team.size)
         if fixed or self.progress.pieces >= own:
             need = f"{' and '.join(fixed)} need whole batches" if fixed else "one patch too large"
-            raise MachineFault(
+            raise MachineError(
                 "a training step fits the device's memory",
                 where=f"{self.unit} at step {self.progress.step + 1}",
                 got=f"out of memory; {need}",
@@ -86,7 +86,7 @@ class Descent:
         """What several processes cannot do is told before the first step."""
         fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
         if fixed or samples < self.team.size:
-            raise MachineFault(
+            raise MachineError(
                 "a batch can be divided among the processes that train one network",
                 where=self.unit,
                 got=f"{', '.join(fixed)} need whole batches"
@@ -106,12 +106,12 @@ class Descent:
         if torch.isfinite(evaluated.value):
             return
         bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
-        raise DataFault(
+        raise DataError(
             "the training loss stays finite",
             where=f"{self.unit} at step {self.progress.step + 1}",
             got=f"{', '.join(bad) or 'their sum'} not finite on cases "
             f"{', '.join(sorted(set(batch.cases)))}",
             remedy="look at those scans, or lower learning_rate or the weights of the terms; the "
-            "last good checkpoint is kept beside the unit store",
+            "last good checkpoint is kept beside the result cache",
             code="loss-not-finite",
         )

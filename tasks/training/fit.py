@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from data.faults import MachineFault
-from data.files import canonical_json, write_whole
-from data.tables import write_table
-from tasks.prediction.description import ModelDescription
-from tasks.randomness import derive_seed
-from tasks.training.board import board
-from tasks.training.cases import ARRAYS, Case, open_case
-from tasks.training.chunks import ChunkCache
-from tasks.training.contracts import Network
-from tasks.training.loop import Loop
-from tasks.training.params import Task, TrainingParams
-from tasks.training.patches import PatchSampler, PatchShape
-from tasks.training.plugins import build_composition, build_network
-from tasks.training.spill import Spill
-from tasks.training.team import Team, present
-from tasks.training.validation import Validation
+from synthct.data.errors import MachineError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.tables import write_table
+from synthct.tasks.models.contracts import Network
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.training.board import board
+from synthct.tasks.training.cases import ARRAYS, Case, open_case
+from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.training.loop import Loop
+from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.patches import PatchSampler, PatchShape
+from synthct.tasks.training.plugins import build_composition, build_network
+from synthct.tasks.training.spill import Spill
+from synthct.tasks.training.team import Team, present
+from synthct.tasks.training.validation import Validation
 
 
 def fit(
@@ -201,7 +201,7 @@ def _device(wanted: str) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise MachineFault(
+        raise MachineError(
             "device cuda needs a CUDA device",
             where="params.yaml: training.device",
             got="none on this machine",

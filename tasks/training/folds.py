@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data.faults import UsageFault
-from tasks.randomness import derive_seed
+from synthct.data.errors import UsageError
+from synthct.tasks.pipeline.randomness import derive_seed
 
 HeldOut = Literal["patients", "slab"]
 
@@ -96,7 +96,7 @@ def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
     if fold.held_out == "patients":
         shared |= train & validation
     if shared:
-        raise UsageFault(
+        raise UsageError(
             "a patient is in one of training, validation and test",
             where=sorted(shared)[0],
             got="the same patient in two of them",

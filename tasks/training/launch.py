@@ -1,6 +1,6 @@
 """Where a network is trained: in this process, or in children whose device memory dies with them.
 
-Run as ``python -m tasks.training.launch ORDER.json`` it is such a child.
+Run as ``python -m synthct.tasks.training.launch ORDER.json`` it is such a child.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from typing import Any
 
 import torch
 
-import data.faults
-from data.faults import Fault, MachineFault
-from data.files import canonical_json, write_whole
-from tasks.events import VARIABLE as EVENTS
-from tasks.threads import apply_limits
-from tasks.training.fit import fit
-from tasks.training.team import join
+import synthct.data.errors
+from synthct.data.errors import MachineError, SynthctError
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.pipeline.events import VARIABLE as EVENTS
+from synthct.tasks.pipeline.threads import apply_limits
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.team import join
 
 VARIABLE = "SYNTHCT_TRAINING_PROCESSES"
 """Processes that train one network together, each on a GPU of its own where there are as many.
 Unset: none besides this one on a CPU, one child on a GPU. Where things run is never in the params:
 two processes make the network that one makes, to rounding."""
 
-FAULT, POLL_S = "fault.json", 0.05
+FAULT, POLL_S = "error.json", 0.05
 
 
 def train(*, scratch: Path, **order: Any) -> None:
-    """Unit: :func:`tasks.training.fit.fit`, in as many processes as the environment says.
+    """Unit: :func:`synthct.tasks.training.fit.fit`, in as many processes as the environment says.
 
     Takes what ``fit`` takes. A child that fails stops the others; its fault is raised here.
     """
@@ -52,7 +52,7 @@ def train(*, scratch: Path, **order: Any) -> None:
 def _processes(device: str) -> int:
     asked = os.environ.get(VARIABLE, "")
     if asked and not asked.isdecimal():
-        raise MachineFault(
+        raise MachineError(
             f"{VARIABLE} is a number of processes", got=repr(asked), code="processes"
         )
     if asked:
@@ -91,7 +91,7 @@ def _start(
     environment = dict(os.environ)
     if rank:  # the first one speaks for all
         environment.pop(EVENTS, None)
-    command = [sys.executable, "-m", "tasks.training.launch", str(own / "order.json")]
+    command = [sys.executable, "-m", "synthct.tasks.training.launch", str(own / "order.json")]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
 
@@ -107,14 +107,14 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
         time.sleep(POLL_S)
 
 
-def _fault(folder: Path, code: int) -> Fault:
+def _fault(folder: Path, code: int) -> SynthctError:
     """What the first of the children told; the others fail because it left."""
     for file in sorted(folder.glob(f"*/{FAULT}"), key=lambda path: path.stat().st_mtime_ns)[:1]:
         told = json.loads(file.read_text())
-        kind = getattr(data.faults, told.pop("kind"))
-        fault: Fault = kind(told.pop("rule"), **told)
+        kind = getattr(synthct.data.errors, told.pop("kind"))
+        fault: SynthctError = kind(told.pop("rule"), **told)
         return fault
-    return MachineFault(
+    return MachineError(
         "the process that trains ends by itself",
         got=f"exit code {code}" + (" (killed, perhaps for memory)" if code == -9 else ""),
         remedy="run the same command again: it goes on from the last checkpoint",
@@ -133,18 +133,18 @@ def main(order_file: Path) -> int:
             device = "cuda" if _on_gpu(values["params"]["device"]) else "cpu"
             join(order["rank"], order["count"], Path(order["meeting"]), device)
         fit(**values, **paths)
-    except Fault as fault:
+    except SynthctError as fault:
         return _tell(fault, order_file)
     except Exception as error:  # noqa: BLE001 - the parent tells it
         got = f"{type(error).__name__}: {error}"
-        return _tell(MachineFault("training ends well", got=got, code="training-died"), order_file)
+        return _tell(MachineError("training ends well", got=got, code="training-died"), order_file)
     if order["count"] > 1:
         torch.distributed.barrier()  # nobody leaves while another still talks
         torch.distributed.destroy_process_group()
     return 0
 
 
-def _tell(fault: Fault, order_file: Path) -> int:
+def _tell(fault: SynthctError, order_file: Path) -> int:
     told = {"kind": type(fault).__name__, **fault.as_json()}
     write_whole(order_file.parent / FAULT, canonical_json(told))
     traceback.print_exc()

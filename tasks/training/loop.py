@@ -13,19 +13,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from tasks.events import emit
-from tasks.randomness import derive_seed
-from tasks.training.checkpoint import load_checkpoint, save_checkpoint
-from tasks.training.compose import Composition
-from tasks.training.contracts import Batch
-from tasks.training.descent import Descent
-from tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
-from tasks.training.params import TrainingParams
-from tasks.training.patches import PatchSampler, ahead
-from tasks.training.progress import Progress
-from tasks.training.step import Step
-from tasks.training.team import Team, on
-from tasks.training.validation import Validation
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.training.checkpoint import load_checkpoint, save_checkpoint
+from synthct.tasks.training.compose import Composition
+from synthct.tasks.training.descent import Descent
+from synthct.tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from synthct.tasks.training.params import TrainingParams
+from synthct.tasks.training.patches import PatchSampler, ahead
+from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.team import Team, on
+from synthct.tasks.training.validation import Validation
 
 EVENT_PERIOD_S = 1.0
 """Least time between two ``step`` events."""

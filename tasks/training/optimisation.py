@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from tasks.training.params import OptimizerParams
+from synthct.tasks.training.params import OptimizerParams
 
 
 def make_optimizer(model: nn.Module, params: OptimizerParams) -> torch.optim.AdamW:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tasks.prediction.description import SourceScaling, TargetScaling
-from tasks.section import Section
+from synthct.data.section import Section
+from synthct.tasks.models.description import SourceScaling, TargetScaling
 
 Task = Literal["mr", "cbct"]
 Region = Literal["head-neck", "thorax", "abdomen", "other"]

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.faults import DataFault
-from tasks.prediction.description import TargetScaling
-from tasks.prediction.normalise import scale_target
-from tasks.randomness import generator
-from tasks.training.cases import Case
-from tasks.training.chunks import ChunkCache
-from tasks.training.contracts import Batch
+from synthct.data.errors import DataError
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.models.normalise import scale_target
+from synthct.tasks.pipeline.randomness import generator
+from synthct.tasks.training.cases import Case
+from synthct.tasks.training.chunks import ChunkCache
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class PatchSampler:
     def __post_init__(self) -> None:
         spacings = {case.spacing_mm for case in self.cases}
         if len(spacings) > 1:
-            raise DataFault(
+            raise DataError(
                 "all training cases have one voxel size (z, y, x) [mm]",
                 got=", ".join(map(str, sorted(spacings))),
                 remedy="register all cases with the same grid_spacing_mm",
@@ -102,7 +102,7 @@ class PatchSampler:
             )
         for case in self.cases:
             if not case.body.any():
-                raise DataFault(
+                raise DataError(
                     "every training case has body to learn from",
                     where=case.name,
                     got="an empty mask",

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.networks import NETWORKS
-from tasks.registry import Registry
-from tasks.regularizers import REGULARIZERS
-from tasks.training.compose import Composition, Member, Term
-from tasks.training.contracts import Network
-from tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
+from synthct.data.errors import UsageError
+from synthct.data.registry import Registry
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Network
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.training.compose import Composition, Member, Term
+from synthct.tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
 
 T = TypeVar("T")
 
@@ -67,14 +67,14 @@ def build(registry: Registry[T], entry: PlugIn, where: str) -> T:
         except ValidationError as error:
             faults.append(f"{key}: {error.errors()[0]['msg']}, got {value!r}")
     if faults:
-        raise UsageFault("; ".join(faults), where=f"{where} ({entry.name})", code="bad-parameter")
+        raise UsageError("; ".join(faults), where=f"{where} ({entry.name})", code="bad-parameter")
     return registry.build(entry.name, options, where=where)
 
 
 def _unknown(registry: Registry[T], name: str, key: str) -> list[str]:
     try:
         registry.build(name, {key: None})
-    except UsageFault as fault:
+    except UsageError as fault:
         return [str(fault)]
     return []
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.events import emit
+from synthct.tasks.pipeline.events import emit
 
 
 @dataclass

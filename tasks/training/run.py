@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.files import canonical_json, write_whole
-from tasks.events import emit
-from tasks.stage import StageContext, Unit, build_out, run_units
-from tasks.training.cases import ARRAYS
-from tasks.training.check import check
-from tasks.training.folds import CaseFacts, Fold, make_folds
-from tasks.training.launch import train
-from tasks.training.params import Task, TrainingParams
-from tasks.training.plugins import plugin_modules
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
+from synthct.tasks.training.cases import ARRAYS
+from synthct.tasks.training.check import check
+from synthct.tasks.training.folds import CaseFacts, Fold, make_folds
+from synthct.tasks.training.launch import train
+from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.plugins import plugin_modules
 
 STAGE, JOINT, WEIGHTS = "training", "joint", "weights.safetensors"
 

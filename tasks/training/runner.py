@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
-from data.faults import MachineFault
-from tasks.networks import NETWORKS
-from tasks.prediction.description import ModelDescription
-from tasks.training.params import PlugIn
-from tasks.training.plugins import build
+from synthct.data.errors import MachineError
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.training.params import PlugIn
+from synthct.tasks.training.plugins import build
 
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
@@ -28,7 +28,7 @@ def load_network(folder: Path) -> nn.Module:
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
-        raise MachineFault(
+        raise MachineError(
             "the weights are those of the network that model.json describes",
             where=str(folder / WEIGHTS),
             got=str(error).splitlines()[0],
@@ -41,7 +41,7 @@ def load_network(folder: Path) -> nn.Module:
 def torch_runner(
     folder: Path, device: str = "cpu"
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A runner (B, C, Y, X) -> (B, 1, Y, X) for ``tasks.prediction.sliding.predict_hu``."""
+    """A runner (B, C, Y, X) -> (B, 1, Y, X) for ``synthct.tasks.models.sliding.predict_hu``."""
     model = load_network(folder).to(device)
 
     def run(source: NDArray[np.float32]) -> NDArray[np.float32]:

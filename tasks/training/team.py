@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tasks.training.contracts import Batch
+from synthct.tasks.models.contracts import Batch
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the first of them validates whole scans meanwhile."""

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.normalise import unscale_target
-from tasks.prediction.windows import Windows, plan_windows
-from tasks.training.cases import Case
-from tasks.training.chunks import ChunkCache
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.normalise import unscale_target
+from synthct.tasks.models.windows import Windows, plan_windows
+from synthct.tasks.training.cases import Case
+from synthct.tasks.training.chunks import ChunkCache
 
 Run = Callable[[nn.Module, Tensor], Tensor]
 """Evaluates a model on its device, at the run's precision."""

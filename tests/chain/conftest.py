@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from data.files import tree_hashes
+from synthct.data.files import tree_hashes
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
 class Checkout:
-    """A temporary repository with a unit store of its own."""
+    """A temporary repository with a result cache of its own."""
 
     root: Path
     units: Path

@@ -17,8 +17,8 @@ import psutil
 from distributed import Client  # noqa: TID253
 from distributed.diagnostics.plugin import WorkerPlugin  # noqa: TID253
 
-from data.files import file_sha256
-from flows.cluster import open_cluster
+from synthct.data.files import file_sha256
+from synthct.flows.clusters.opening import open_cluster
 from tests.chain.conftest import Checkout
 
 KILLS_A_RUN = 2
@@ -57,7 +57,7 @@ class Starts(WorkerPlugin):
         self.file = file
 
     def transition(self, key, start, finish, **kwargs):
-        if finish == "executing" and "synthct-" in str(key):  # keys of tasks/dispatch.py
+        if finish == "executing" and "synthct-" in str(key):  # keys of tasks/pipeline/dispatch.py
             with open(self.file, "a") as log:
                 log.write(f"{key}\n")
 
@@ -115,7 +115,7 @@ def _run(checkout, stage, keys, scheduler, moments, toll, chance=None) -> float:
     began_s = time.monotonic()
     with (checkout.root.parent / f"{stage}.said").open("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tasks", stage], cwd=checkout.root,
+            [sys.executable, "-m", "synthct.tasks", stage], cwd=checkout.root,
             env=checkout.environment | {"SYNTHCT_SCHEDULER": scheduler},
             stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from data.files import content_hash
+from synthct.data.files import content_hash
 from tests.chain.conftest import clone
 
 STAGES = ("cohort", "ingestion", "registration", "training", "evaluation", "export", "report")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from tasks.params import layout_of, load_params
-from tasks.table import STAGES, render
+from synthct.tasks.chain.params import layout_of, load_params
+from synthct.tasks.chain.table import STAGES, render
 
 ROOT = Path(__file__).resolve().parents[2]
 

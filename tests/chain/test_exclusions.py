@@ -9,12 +9,12 @@ def test_a_damaged_scan_sinks_the_cohort_or_passes_unseen(reproduced, copy_of):
     damaged = copy_of(reproduced, "damaged")
     slices = sorted((damaged.root / "data/raw/demo/TH-02/mr").glob("*.dcm"))
     slices[3].write_bytes(slices[3].read_bytes()[:500])
-    told = damaged.run("python", "-m", "tasks", "ingestion")
+    told = damaged.run("python", "-m", "synthct.tasks", "ingestion")
     listed = json.loads((damaged.root / "data/artefacts/ingestion/excluded.json").read_text())
     assert [row["unit"].split("/")[0] for row in listed] == ["TH-02"]
     assert "excluded TH-02" in told.stderr
     assert "Traceback" not in told.stderr
-    told = damaged.run("python", "-m", "tasks", "registration")
+    told = damaged.run("python", "-m", "synthct.tasks", "registration")
     made = {path.name for path in (damaged.root / "data/artefacts/registration").glob("TH-*")}
     assert "TH-01_mr" in made
     assert "TH-02_mr" not in made
@@ -23,7 +23,7 @@ def test_a_damaged_scan_sinks_the_cohort_or_passes_unseen(reproduced, copy_of):
 def test_an_unknown_key_in_params_starts_something(reproduced, copy_of):
     wrong = copy_of(reproduced, "wrong")
     wrong.set_params("report:", "reprot:")
-    told = wrong.run("python", "-m", "flows", "run", check=False)
+    told = wrong.run("python", "-m", "synthct.flows", "run", check=False)
     assert told.returncode == 2
     assert len(told.stderr.strip().splitlines()) == 1
     assert "reprot: no such key (did you mean 'report'?)" in told.stderr
@@ -34,7 +34,7 @@ def test_a_regularizer_that_does_not_exist_is_told_after_an_hour_of_registration
 ):
     wrong = copy_of(reproduced, "typo")
     wrong.set_params("{name: norm_loss, weight: 0.001}", "{name: norm_los, weight: 0.001}")
-    told = wrong.run("python", "-m", "flows", "run", "--cluster", "here", check=False)
+    told = wrong.run("python", "-m", "synthct.flows", "run", "--cluster", "here", check=False)
     assert told.returncode == 2
     assert "did you mean 'norm_loss'?" in told.stderr
     assert "to build" not in told.stdout + told.stderr

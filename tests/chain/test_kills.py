@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import write_whole
+from synthct.data.files import write_whole
 from tests.chain.harassed import Toll, harass
 
 FIGURES = Path(os.environ.get("SYNTHCT_FIGURES", "")).absolute()

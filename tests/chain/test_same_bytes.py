@@ -1,4 +1,4 @@
-"""`dvc repro`, the flow and `python -m tasks STAGE` one by one leave the same bytes."""
+"""`dvc repro`, the flow and `python -m synthct.tasks STAGE` one by one leave the same bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from tasks.params import load_params
-from tasks.table import active_stages
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.chain.table import active_stages
 
 
 def units_of(checkout, stage):
@@ -25,7 +25,7 @@ def test_the_flow_leaves_other_bytes_than_dvc_repro(units, reproduced, make_clon
     if units == "exports":
         for key in units_of(reproduced, "export").values():
             shutil.copytree(reproduced.units / key[:2] / key, flow.units / key[:2] / key)
-    told = flow.run("python", "-m", "flows", "run", "--cluster", "local", check=False)
+    told = flow.run("python", "-m", "synthct.flows", "run", "--cluster", "local", check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert flow.outs() == reproduced.outs()
     assert (flow.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()
@@ -40,7 +40,7 @@ def test_stages_by_hand_leave_other_bytes_than_dvc_repro(units, reproduced, make
     if units == "finished":
         shutil.copytree(reproduced.units, bare.units)
     for stage in active_stages(load_params(bare.root / "params.yaml")):
-        bare.run("python", "-m", "tasks", stage.name)
+        bare.run("python", "-m", "synthct.tasks", stage.name)
     assert bare.outs() == reproduced.outs()
     other = bare.root / "workspaces" / "other"
     other.mkdir(parents=True)
@@ -57,5 +57,5 @@ def test_a_second_repro_does_work_again(reproduced):
 
 def test_the_dvc_file_disagrees_with_the_table(reproduced):
     before = (reproduced.root / "dvc.yaml").read_text()
-    reproduced.run("python", "-m", "tasks", "dag")
+    reproduced.run("python", "-m", "synthct.tasks", "dag")
     assert (reproduced.root / "dvc.yaml").read_text() == before

@@ -13,8 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from data.tables import read_table
-from flows.server import PATIENCE_S
+from synthct.data.tables import read_table
+from synthct.flows.run.prefect_server import PATIENCE_S
 from tests.flows.serve.conftest import free_port
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -31,7 +31,7 @@ def serving(checkout):
     port = free_port()
     with (checkout.root.parent / "said").open("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows", "serve", "--port", str(port)],
+            [sys.executable, "-m", "synthct.flows", "serve", "--port", str(port)],
             cwd=checkout.root, env=checkout.environment | {"PYTHONPATH": str(checkout.root)},
             stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -207,7 +207,13 @@ def test_bare_nodes_do_not_carry_a_scheduled_run_or_answer_for_code_they_do_not_
     reproduced, copy_of
 ):
     site = copy_of(reproduced, "site")
-    site.run("python", "-m", "flows.clusters.authority", ".synthct/tls", PYTHONPATH=str(site.root))
+    site.run(
+        "python",
+        "-m",
+        "synthct.flows.clusters.authority",
+        ".synthct/tls",
+        PYTHONPATH=str(site.root),
+    )
     git(site, "add", "-A")
     git(site, "commit", "-qm", "first run")
     port = free_port()

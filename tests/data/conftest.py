@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.volume import Grid, Modality, Volume
-from data.writers.dicom import write_series
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers.dicom import write_series
 
 
 def rotation(degrees: float) -> tuple[tuple[float, float, float], ...]:

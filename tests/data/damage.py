@@ -18,13 +18,13 @@ import numpy as np
 import SimpleITK as sitk
 import zarr
 
-from data.faults import DataFault
-from data.itk import to_itk
-from data.readers import read_scan
-from data.store import write_volume
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
+from synthct.data.errors import DataError
+from synthct.data.itk import to_itk
+from synthct.data.readers import read_scan
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 
 KINDS = ("cut", "length", "payload", "header")
 CAUGHT, HARMLESS, WRONG = "caught", "harmless", "wrong"
@@ -195,7 +195,7 @@ def outcome(source: Source, path: Path) -> str:
     """Whether the damage was caught, changed nothing, or went through."""
     try:
         found = read_scan(path, Modality.CT)
-    except DataFault:
+    except DataError:
         return CAUGHT
     same = (
         found.array.shape == source.scan.array.shape

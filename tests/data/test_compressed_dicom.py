@@ -12,9 +12,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from data.faults import DataFault
-from data.readers import read_scan
-from data.volume import Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
 
 GDCM_SYNTAXES = {
     "JPEG lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
@@ -73,5 +73,5 @@ def test_a_compressed_slice_that_ends_early_is_refused(series):
     whole = series[4].read_bytes()
     for length in range(len(whole) - 200, len(whole) - 8, 24):
         series[4].write_bytes(whole[:length])
-        with pytest.raises(DataFault, match=r"0004\.dcm"):
+        with pytest.raises(DataError, match=r"0004\.dcm"):
             read_scan(series[0].parent)

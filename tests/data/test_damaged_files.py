@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, UsageFault
-from data.readers import read_scan
-from data.volume import Grid, Modality, Volume
-from data.writers import SUFFIXES, write_image
+from synthct.data.errors import DataError, UsageError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import SUFFIXES, write_image
 
 GRID = Grid((6, 8, 10), (3.0, 1.0, 1.0))
 
@@ -31,7 +31,7 @@ def scan(tmp_path):
 
 
 def refused(path, code=None):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         read_scan(path, Modality.CT)
     assert str(path) in str(caught.value)
     assert caught.value.remedy
@@ -67,7 +67,7 @@ def test_every_flipped_bit_of_a_compressed_payload_is_found(scan, suffix):
         path.write_bytes(bytes(flipped))
         try:
             found = read_scan(path, Modality.CT)
-        except DataFault:
+        except DataError:
             continue
         assert np.array_equal(found.array, good)  # a flip of an unused header bit of gzip
 
@@ -92,7 +92,7 @@ def test_a_single_image_is_not_a_scan(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_without_a_modality_the_user_is_asked_for_it(scan, suffix):
-    with pytest.raises(UsageFault, match="give the modality"):
+    with pytest.raises(UsageError, match="give the modality"):
         read_scan(scan(suffix))
 
 
@@ -206,7 +206,7 @@ def test_a_voxel_that_is_no_number_is_refused_unless_asked_for(tmp_path, value):
     values[2, 3, 4] = value
     path = tmp_path / "scan.nii.gz"
     write_image(path, Volume(values, GRID, Modality.MR))
-    with pytest.raises(DataFault, match="1 voxels NaN or infinite"):
+    with pytest.raises(DataError, match="1 voxels NaN or infinite"):
         read_scan(path, Modality.MR)
     kept = read_scan(path, Modality.MR, require_finite=False).array
     assert np.flatnonzero(~np.isfinite(kept)).tolist() == [2 * 80 + 3 * 10 + 4]

@@ -9,13 +9,13 @@ import numpy as np
 import pydicom
 import pytest
 
-from data.faults import DataFault
-from data.readers import read_scan, read_scan_and_facts
-from data.volume import Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan, read_scan_and_facts
+from synthct.data.volume import Modality, Volume
 
 
 def refused(path, code):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         read_scan(path)
     assert caught.value.code == code, str(caught.value)
     assert caught.value.remedy
@@ -154,7 +154,7 @@ def test_a_slice_whose_header_is_cut_does_not_vanish(series, number):
     whole = series[number].read_bytes()
     for length in range(300, whole.index(b"\xe0\x7f\x10\x00"), 25):
         series[number].write_bytes(whole[:length])
-        with pytest.raises(DataFault):
+        with pytest.raises(DataError):
             read_scan(series[0].parent)
 
 
@@ -162,7 +162,7 @@ def test_a_truncated_slice_is_named(series):
     whole = series[4].read_bytes()
     for length in (len(whole) - 2, len(whole) // 2, 400):
         series[4].write_bytes(whole[:length])
-        with pytest.raises(DataFault, match=r"0004\.dcm"):
+        with pytest.raises(DataError, match=r"0004\.dcm"):
             read_scan(series[0].parent)
 
 
@@ -179,7 +179,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_an_mr_given_as_ct_is_refused(tmp_path, oblique, write_ct):
     write_ct(tmp_path / "mr", Volume(oblique.array, oblique.grid, Modality.MR))
-    with pytest.raises(DataFault, match="MR where CT was expected"):
+    with pytest.raises(DataError, match="MR where CT was expected"):
         read_scan(tmp_path / "mr", Modality.CT)
 
 
@@ -233,11 +233,11 @@ class TestZip:
         data = bytearray(path.read_bytes())
         data[len(data) // 3] ^= 4
         path.write_bytes(bytes(data))
-        with pytest.raises(DataFault):
+        with pytest.raises(DataError):
             read_scan(path)
 
     def test_a_truncated_zip_is_refused(self, tmp_path, series):
         path = self.pack(tmp_path / "s.zip", series)
         path.write_bytes(path.read_bytes()[:-30])
-        with pytest.raises(DataFault):
+        with pytest.raises(DataError):
             read_scan(path)

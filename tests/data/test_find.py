@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from data.readers import describe, find, read_scan
-from data.readers.cases import case_folders
-from data.volume import Modality, Volume
-from data.writers import write_image
+from synthct.data.readers import describe, find, read_scan
+from synthct.data.readers.synthrad import case_folders
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers import write_image
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data.faults import DataFault, MachineFault
-from data.readers import find, read_scan
-from data.readers.process import call, pool
-from data.volume import Modality
+from synthct.data.errors import DataError, MachineError
+from synthct.data.readers import find, read_scan
+from synthct.data.readers.process import call, pool
+from synthct.data.volume import Modality
 from tests.data.hostile import BUILDERS
 from tests.data.hostile.base import CANARY
 
@@ -45,7 +45,7 @@ def test_there_are_sixty_hostile_files():
 def test_a_hostile_file_is_refused_and_harms_nothing(place, name):
     path = BUILDERS[name](place)
     before, resident = tree(place.parent), resident_bytes()
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         read_scan(path, Modality.CT)
     assert pool.last_peak_bytes + max(0, resident_bytes() - resident) < PEAK_BYTES
     assert CANARY not in str(caught.value)
@@ -59,7 +59,7 @@ def test_a_hostile_file_is_refused_and_harms_nothing(place, name):
 def test_the_process_is_the_same_after_a_hundred_refusals(place):
     path = BUILDERS["images: mha of absurd size"](place)
     for _ in range(100):
-        with pytest.raises(DataFault, match="at most"):
+        with pytest.raises(DataError, match="at most"):
             read_scan(path, Modality.CT)
     assert len(pool._idle) == 1
 
@@ -91,32 +91,32 @@ def counts() -> int:
 
 def test_a_reader_cannot_open_what_it_was_not_given(place):
     canary = place.parent / "canary.raw"
-    with pytest.raises(MachineFault, match="PermissionError"):
+    with pytest.raises(MachineError, match="PermissionError"):
         call(opens, reads=[place], path=str(canary))
     assert CANARY in call(opens, reads=[canary], path=str(canary))
 
 
 def test_a_reader_cannot_write_unless_it_was_given_a_folder(place):
-    with pytest.raises(MachineFault, match="PermissionError"):
+    with pytest.raises(MachineError, match="PermissionError"):
         call(writes, reads=[place], path=str(place / "new"))
     call(writes, reads=[], writes=[place], path=str(place / "new"))
     assert (place / "new").read_text() == "x"
 
 
 def test_a_reader_that_wants_four_gigabytes_is_refused_them(place):
-    with pytest.raises(DataFault, match="memory") as caught:
+    with pytest.raises(DataError, match="memory") as caught:
         call(takes_memory, reads=[place])
     assert caught.value.code == "too-large"
 
 
 def test_a_reader_that_never_ends_is_ended(place, monkeypatch):
     monkeypatch.setattr(pool, "CPU_S", 0.2)
-    with pytest.raises(DataFault, match="takes too long"):
+    with pytest.raises(DataError, match="takes too long"):
         call(never_ends, reads=[place])
 
 
 def test_a_reader_that_dies_takes_nobody_with_it(place):
-    with pytest.raises(DataFault, match="brings its reader down"):
+    with pytest.raises(DataError, match="brings its reader down"):
         call(dies, reads=[place])
     assert call(counts, reads=[place]) != os.getpid()
 

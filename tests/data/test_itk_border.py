@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.itk import displacement_from_itk, displacement_to_itk, from_itk, resample, to_itk
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.itk import displacement_from_itk, displacement_to_itk, from_itk, resample, to_itk
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 
 def test_a_voxel_lies_where_itk_says_it_lies(oblique):
@@ -66,7 +66,7 @@ def test_labels_are_never_mixed():
 
 
 def test_flat_and_vector_images_are_refused():
-    with pytest.raises(DataFault, match="three axes"):
+    with pytest.raises(DataError, match="three axes"):
         from_itk(sitk.Image(4, 4, sitk.sitkInt16), Modality.CT)
-    with pytest.raises(DataFault, match="one value"):
+    with pytest.raises(DataError, match="one value"):
         from_itk(sitk.Image([4, 4, 4], sitk.sitkVectorFloat32, 3), Modality.CT)

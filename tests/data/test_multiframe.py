@@ -8,9 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
-from data.faults import DataFault
-from data.readers import describe, find, read_scan
-from data.volume import Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers import describe, find, read_scan
+from synthct.data.volume import Modality, Volume
 
 ENHANCED = {Modality.CT: "1.2.840.10008.5.1.4.1.1.2.1", Modality.MR: "1.2.840.10008.5.1.4.1.1.4.1"}
 
@@ -113,13 +113,13 @@ def test_a_frame_cut_off_is_refused(tmp_path, classic):
     data = path.read_bytes()
     for cut in (1, 100, len(data) // 2):
         path.write_bytes(data[:-cut])
-        with pytest.raises(DataFault):
+        with pytest.raises(DataError):
             read_scan(path)
 
 
 def test_a_frame_at_the_place_of_another_is_refused(tmp_path, classic):
     files, volume = classic
     path = enhance(files, tmp_path / "enhanced.dcm", volume.modality, [0, 1, 2, 3, 3, 5])
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         read_scan(path)
     assert caught.value.code == "duplicate-slices"

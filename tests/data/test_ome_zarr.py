@@ -7,10 +7,10 @@ import pytest
 import zarr
 from numcodecs import Blosc
 
-from data.faults import DataFault
-from data.readers import describe, find, format_of, read_scan
-from data.store import write_volume
-from data.volume import Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.readers import describe, find, format_of, read_scan
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
 
 VALUES = np.random.default_rng(0).integers(-1000, 2000, (6, 8, 10)).astype(np.int16)
 
@@ -80,7 +80,7 @@ def test_an_oblique_volume_of_our_own_store_keeps_its_directions(tmp_path, obliq
 def test_a_missing_chunk_of_a_ct_does_not_become_water(tmp_path):
     path = write(tmp_path / "scan.zarr")
     next(file for file in (path / "s0").rglob("*") if file.is_file() and file.name == "1").unlink()
-    with pytest.raises(DataFault, match="chunks are not there"):
+    with pytest.raises(DataError, match="chunks are not there"):
         read_scan(path, Modality.CT)
 
 
@@ -95,13 +95,13 @@ def test_two_channels_are_no_scan(tmp_path):
     group = zarr.open_group(str(write(tmp_path / "scan.zarr", lead=("c",))))
     del group["s0"]
     group.create_array("s0", shape=(2, 6, 8, 10), dtype="i2", chunks=(1, 4, 8, 5))
-    with pytest.raises(DataFault, match="channels"):
+    with pytest.raises(DataError, match="channels"):
         read_scan(tmp_path / "scan.zarr", Modality.CT)
 
 
 @pytest.mark.parametrize("unit", ["inch", "parsec"])
 def test_a_unit_that_is_not_known_is_not_guessed(tmp_path, unit):
-    with pytest.raises(DataFault, match="unit"):
+    with pytest.raises(DataError, match="unit"):
         read_scan(write(tmp_path / "scan.zarr", unit=unit), Modality.CT)
 
 

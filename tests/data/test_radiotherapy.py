@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, UsageFault
-from data.readers import describe, find, read_mask, read_scan, read_structures
-from data.readers.rasterise import inside_polygon
-from data.volume import Grid, Modality
+from synthct.data.errors import DataError, UsageError
+from synthct.data.readers import describe, find, read_mask, read_scan, read_structures
+from synthct.data.readers.rasterise import inside_polygon
+from synthct.data.volume import Grid, Modality
 from tests.data.radiotherapy import dose_file, square, structure_set
 
 GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
@@ -63,20 +63,20 @@ def test_structures_that_are_not_there_are_named(tmp_path):
     path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 4.0)], "points": []})
     outlines = read_structures(path)
     assert (outlines.names, outlines.skipped) == (("a",), ("points",))
-    with pytest.raises(UsageFault, match="give one of a"):
+    with pytest.raises(UsageError, match="give one of a"):
         read_mask(path, "b", GRID)
 
 
 def test_contours_of_another_scan_are_refused(tmp_path):
     path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 400.0)]})
-    with pytest.raises(DataFault, match="lies in the scan"):
+    with pytest.raises(DataError, match="lies in the scan"):
         read_mask(path, "a", GRID)
 
 
 def test_contours_that_lean_out_of_the_slices_are_refused(tmp_path):
     leaning = [(1.5, 1.5, 2.0), (9.5, 1.5, 4.0), (9.5, 9.5, 4.0)]
     path = structure_set(tmp_path / "RS.dcm", {"a": [leaning]})
-    with pytest.raises(DataFault, match="spans"):
+    with pytest.raises(DataError, match="spans"):
         read_mask(path, "a", GRID)
 
 
@@ -126,10 +126,10 @@ def test_a_dose_stored_downwards_lies_where_its_offsets_say(tmp_path):
      ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5)],
 )  # fmt: skip
 def test_a_dose_that_does_not_say_what_it_is_is_refused(tmp_path, keyword, value):
-    with pytest.raises(DataFault):
+    with pytest.raises(DataError):
         read_scan(dose_file(tmp_path / "RD.dcm", STORED, **{keyword: value}))
 
 
 def test_a_dose_is_not_taken_for_a_ct(tmp_path):
-    with pytest.raises(DataFault, match="DOSE where CT"):
+    with pytest.raises(DataError, match="DOSE where CT"):
         read_scan(dose_file(tmp_path / "RD.dcm", STORED), Modality.CT)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.itk import grid_of
-from data.readers import describe, read_scan
-from data.volume import Modality
-from data.writers import write_image
+from synthct.data.itk import grid_of
+from synthct.data.readers import describe, read_scan
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
 
 FILES = (
     "sts_mr_ct/STS_001/CT.nii.gz", "sts_mr_ct/STS_001/MR_T1.nii.gz",

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import copies, outage
-from data.faults import MachineFault, UsageFault
-from data.files import RECEIPT, content_hash
-from data.moving import move_arrays
-from data.readers import describe, read_scan
-from data.receipts import arrays_url
-from data.store import (
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import RECEIPT, content_hash
+from synthct.data.readers import describe, read_scan
+from synthct.data.store import local_copies as copies
+from synthct.data.store import outage
+from synthct.data.store.offload import move_arrays
+from synthct.data.store.receipts import arrays_url
+from synthct.data.store.volumes import (
     open_array,
     read_displacement,
     read_grid,
@@ -26,7 +27,7 @@ from data.store import (
     write_displacement,
     write_volume,
 )
-from data.volume import Displacement, Modality, Volume
+from synthct.data.volume import Displacement, Modality, Volume
 from tests.data.fault_proxy import Proxy
 
 
@@ -115,7 +116,7 @@ def test_receipts_depend_on_the_bucket(stored, tmp_path, monkeypatch, oblique):
 
 class TestNothingWrongIsRead:
     def told(self, action):
-        with pytest.raises(MachineFault) as raised:
+        with pytest.raises(MachineError) as raised:
             action()
         return raised.value
 
@@ -173,7 +174,7 @@ class TestNothingWrongIsRead:
         assert np.array_equal(read_volume(stored).array, oblique.array)
 
     def test_an_address_of_another_kind_is_taken_for_a_folder(self):
-        with pytest.raises(UsageFault, match=r"SYNTHCT_ARRAYS: .*got ftp://x"):
+        with pytest.raises(UsageError, match=r"SYNTHCT_ARRAYS: .*got ftp://x"):
             arrays_url("ftp://x")
 
 
@@ -224,7 +225,7 @@ class TestCopies:
     ):
         moved(stored, folder_prefix)
         code = (
-            "import hashlib, sys; from data.store import read_volume;"
+            "import hashlib, sys; from synthct.data.store.volumes import read_volume;"
             "print(hashlib.sha256(read_volume(sys.argv[1]).array.tobytes()).hexdigest())"
         )
         running = [
@@ -280,14 +281,14 @@ class TestIllStores:
     ):
         monkeypatch.setattr(outage, "PATIENCE_S", 1.0)
         proxy.misbehave(kind, 10_000)
-        with pytest.raises(MachineFault) as told:
+        with pytest.raises(MachineError) as told:
             move_arrays(stored.parent, arrays_url())
         assert told.value.code == code
         assert np.array_equal(read_volume(stored).array, oblique.array), "still here"
         proxy.misbehave("", 0)
         moved(stored, arrays_url())
         proxy.misbehave(kind, 10_000)
-        with pytest.raises(MachineFault) as told:
+        with pytest.raises(MachineError) as told:
             read_volume(stored)
         assert told.value.code == code
         assert held_copies(tmp_path) == []

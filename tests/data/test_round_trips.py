@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data.faults import DataFault
-from data.readers import describe, read_displacement_image, read_scan
-from data.volume import Displacement, Grid, Modality, Volume
-from data.writers import SUFFIXES, write_displacement_image, write_image
-from data.writers.dicom import write_series
+from synthct.data.errors import DataError
+from synthct.data.readers import describe, read_displacement_image, read_scan
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.writers import SUFFIXES, write_displacement_image, write_image
+from synthct.data.writers.dicom import write_series
 
 spacings = st.floats(0.3, 6.0).map(lambda x: round(x, 6))
 positions = st.floats(-900, 900).map(lambda x: round(x, 6))
@@ -62,7 +62,7 @@ def test_other_programs_read_our_nifti_in_its_32_bits(tmp_path, suffix, oblique)
     import nibabel
     import SimpleITK as sitk
 
-    from data.itk import grid_of
+    from synthct.data.itk import grid_of
 
     path = tmp_path / f"scan{suffix}"
     write_image(path, oblique)
@@ -80,7 +80,7 @@ def test_an_exact_affine_that_contradicts_the_header_is_refused(tmp_path, obliqu
     data = path.read_bytes()
     assert old in data
     path.write_bytes(data.replace(old, new, 1))
-    with pytest.raises(DataFault, match="exact affine"):
+    with pytest.raises(DataError, match="exact affine"):
         read_scan(path, Modality.CT)
 
 

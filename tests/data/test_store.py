@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
-from data.faults import MachineFault
-from data.files import content_hash
-from data.store import (
+from synthct.data.errors import MachineError
+from synthct.data.files import content_hash
+from synthct.data.store.volumes import (
     open_array,
     read_displacement,
     read_grid,
@@ -20,7 +20,7 @@ from data.store import (
     write_displacement,
     write_volume,
 )
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_voxels_place_and_modality_come_back(tmp_path, oblique, dtype):
 
 
 def test_a_volume_larger_than_one_shard_comes_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.store.SHARD_VOXELS", 16 * 64 * 128)
+    monkeypatch.setattr("synthct.data.store.volumes.SHARD_VOXELS", 16 * 64 * 128)
     values = np.random.default_rng(0).integers(-1024, 3000, (50, 70, 90)).astype(np.int16)
     write_volume(
         tmp_path / "v.zarr", Volume(values, Grid(values.shape, (1.0, 1.0, 1.0)), Modality.CT)
@@ -124,7 +124,7 @@ def test_every_flip_truncation_and_deletion_is_found_and_named(stored, tmp_path)
         try:
             read_volume(copy)
             missed.append((kind, file.name))
-        except MachineFault as fault:
+        except MachineError as fault:
             unnamed += [] if fault.where.startswith(str(copy)) else [str(fault)]
     assert missed == []
     assert unnamed == []
@@ -138,7 +138,7 @@ def test_a_shard_of_another_volume_is_found(tmp_path, stored, oblique):
         path.relative_to(stored) for path in (stored / "0" / "c").rglob("*") if path.is_file()
     )
     shutil.copy(tmp_path / "other.zarr" / shard, stored / shard)
-    with pytest.raises(MachineFault, match=str(shard)):
+    with pytest.raises(MachineError, match=str(shard)):
         read_volume(stored)
 
 
@@ -146,7 +146,7 @@ def test_a_missing_shard_does_not_read_as_zeros(stored):
     shard = next(path for path in (stored / "0" / "c").rglob("*") if path.is_file())
     shard.unlink()
     for reader in (read_volume, open_array):
-        with pytest.raises(MachineFault, match="no file"):
+        with pytest.raises(MachineError, match="no file"):
             reader(stored)
 
 
@@ -163,19 +163,19 @@ def test_a_flip_is_found_when_only_a_patch_is_read(stored):
 def test_a_changed_place_is_found_without_reading_voxels(stored):
     text = (stored / "zarr.json").read_text()
     (stored / "zarr.json").write_text(text.replace("0.9", "0.8"))
-    with pytest.raises(MachineFault, match=r"zarr\.json"):
+    with pytest.raises(MachineError, match=r"zarr\.json"):
         read_grid(stored)
 
 
 def test_a_volume_that_was_not_finished_is_no_volume(stored):
     (stored / "manifest.json").unlink()
     for reader in (read_volume, open_array, read_grid):
-        with pytest.raises(MachineFault, match="manifest"):
+        with pytest.raises(MachineError, match="manifest"):
             reader(stored)
 
 
 def test_a_writer_that_dies_leaves_the_old_volume(stored, oblique, monkeypatch):
-    monkeypatch.setattr("data.store._manifest", lambda folder: 1 / 0)
+    monkeypatch.setattr("synthct.data.store.volumes._manifest", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_volume(stored, Volume(oblique.array * 0, oblique.grid, Modality.CT))
     assert np.array_equal(read_volume(stored).array, oblique.array)
@@ -186,7 +186,7 @@ def test_a_manifest_cannot_name_files_outside(stored):
     manifest = json.loads((stored / "manifest.json").read_text())
     manifest["files"]["../secret"] = {"sha256": "0", "bytes": 1}
     (stored / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(MachineFault, match="outside"):
+    with pytest.raises(MachineError, match="outside"):
         read_volume(stored)
 
 
@@ -201,8 +201,8 @@ def test_the_same_code_writes_to_an_object_store(request, tmp_path, oblique, kin
     system, path = fsspec.url_to_fs(url)
     shard = next(name for name in system.find(f"{path}/0/c"))
     system.pipe_file(shard, system.cat_file(shard)[:-1] + b"x")
-    with pytest.raises(MachineFault, match="hash"):
+    with pytest.raises(MachineError, match="hash"):
         read_volume(url)
     system.rm_file(f"{path}/manifest.json")
-    with pytest.raises(MachineFault, match="manifest"):
+    with pytest.raises(MachineError, match="manifest"):
         read_volume(url)

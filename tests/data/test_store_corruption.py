@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from data.faults import MachineFault
-from data.store import open_array, read_grid, read_volume, write_volume
-from data.volume import Modality, Volume
+from synthct.data.errors import MachineError
+from synthct.data.store.volumes import open_array, read_grid, read_volume, write_volume
+from synthct.data.volume import Modality, Volume
 
 KINDS = ("flip", "cut", "delete", "append", "zero", "swap")
 """One bit, the end, the file, a byte too many, 64 bytes blank, the shard of another volume."""
@@ -17,7 +17,7 @@ KINDS = ("flip", "cut", "delete", "append", "zero", "swap")
 
 @pytest.fixture
 def stored(tmp_path, oblique, monkeypatch):
-    monkeypatch.setattr("data.store.SHARD_VOXELS", 16 * 64 * 64)
+    monkeypatch.setattr("synthct.data.store.volumes.SHARD_VOXELS", 16 * 64 * 64)
     tall = Volume(np.tile(oblique.array, (4, 1, 1)), oblique.grid.crop((0, 0, 0), (48, 20, 26)),
                   Modality.CT)  # fmt: skip
     write_volume(tmp_path / "ct.zarr", tall)
@@ -65,7 +65,7 @@ def undetected(stored, tmp_path, count):
         try:
             read_volume(tmp_path / "bad.zarr")
             missed.append((kind, file.name))
-        except MachineFault as fault:
+        except MachineError as fault:
             if not fault.where.startswith(str(tmp_path / "bad.zarr")):
                 unnamed.append(str(fault))
     return missed, unnamed
@@ -89,7 +89,7 @@ def test_a_patch_never_holds_a_wrong_voxel(stored, tmp_path, kind):
         corrupt(stored, tmp_path / "bad.zarr", kind, rng)
         try:
             patch = open_array(tmp_path / "bad.zarr")[...]
-        except (MachineFault, ValueError, RuntimeError, KeyError):
+        except (MachineError, ValueError, RuntimeError, KeyError):
             continue
         assert np.array_equal(patch, whole)
 
@@ -100,7 +100,7 @@ def test_a_place_is_never_read_from_changed_metadata(stored, tmp_path):
         file = corrupt(stored, tmp_path / "bad.zarr", "flip", rng)
         try:
             found = read_grid(tmp_path / "bad.zarr")
-        except MachineFault:
+        except MachineError:
             continue
         assert found == grid
         assert file != tmp_path / "bad.zarr" / "zarr.json"

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data import outage, patient_store
-from data.faults import MachineFault
-from data.store import open_array, read_grid, read_volume, write_volume
-from data.volume import Modality, Volume
+from synthct.data.errors import MachineError
+from synthct.data.store import outage
+from synthct.data.store import remote_zarr as patient_store
+from synthct.data.store.volumes import open_array, read_grid, read_volume, write_volume
+from synthct.data.volume import Modality, Volume
 from tests.data.fault_proxy import Proxy
 
 FASTER = 200
@@ -86,19 +87,19 @@ def test_a_store_that_stays_away_is_told_and_shows_no_half_volume(
 ):
     monkeypatch.setattr(outage, "PATIENCE_S", 60.0)
     proxy.misbehave("503", 100_000)
-    with pytest.raises(MachineFault) as told:
+    with pytest.raises(MachineError) as told:
         write_volume(url, oblique)
     assert told.value.code == "storage-away"
     assert url in told.value.where
     proxy.misbehave("", 0)
-    with pytest.raises(MachineFault, match="manifest"):
+    with pytest.raises(MachineError, match="manifest"):
         read_volume(url)
 
 
 def test_a_volume_that_replaces_another_leaves_none_of_its_files(s3, url, oblique, monkeypatch):
     import fsspec
 
-    monkeypatch.setattr("data.store.SHARD_VOXELS", 16 * 64 * 64)
+    monkeypatch.setattr("synthct.data.store.volumes.SHARD_VOXELS", 16 * 64 * 64)
     tall = Volume(np.tile(oblique.array, (3, 1, 1)), oblique.grid.crop((0, 0, 0), (36, 20, 26)),
                   Modality.CT)  # fmt: skip
     write_volume(url, tall)
@@ -114,7 +115,7 @@ class TestRefusals:
 
     def refused(self, action, *words):
         started = time.monotonic()
-        with pytest.raises(MachineFault) as told:
+        with pytest.raises(MachineError) as told:
             action()
         assert time.monotonic() - started < 5
         for word in words:

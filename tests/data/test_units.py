@@ -1,11 +1,11 @@
-"""The unit store keeps whole units or none, in a folder and on S3 with the same promises."""
+"""The result cache keeps whole units or none, in a folder and on S3 with the same promises."""
 
 from __future__ import annotations
 
 import pytest
 
-from data.faults import UsageFault
-from data.units import LocalUnits, open_units
+from synthct.data.errors import UsageError
+from synthct.data.store.result_cache import LocalResults, open_result_cache
 
 KEY = "ab" + "0" * 62
 
@@ -13,8 +13,8 @@ KEY = "ab" + "0" * 62
 @pytest.fixture(params=["folder", "s3"])
 def store(request, tmp_path):
     if request.param == "folder":
-        return open_units(f"file://{tmp_path / 'store'}")
-    return open_units(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+        return open_result_cache(f"file://{tmp_path / 'store'}")
+    return open_result_cache(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_removed_unit_is_still_found(store, made, tmp_path):
 
 
 def test_a_damaged_unit_is_handed_out(made, tmp_path):
-    store = LocalUnits(tmp_path / "store")
+    store = LocalResults(tmp_path / "store")
     store.root.mkdir()
     store.publish(KEY, made)
     file = tmp_path / "store/ab" / KEY / "files/b.txt"
@@ -63,5 +63,5 @@ def test_a_damaged_unit_is_handed_out(made, tmp_path):
 
 
 def test_a_store_of_an_unknown_kind_is_taken_for_a_folder():
-    with pytest.raises(UsageFault, match=r"SYNTHCT_UNITS: .*got ftp://x"):
-        open_units("ftp://x")
+    with pytest.raises(UsageError, match=r"SYNTHCT_UNITS: .*got ftp://x"):
+        open_result_cache("ftp://x")

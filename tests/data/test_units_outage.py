@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from data import outage
-from data.faults import MachineFault
-from data.units import RemoteUnits
+from synthct.data.errors import MachineError
+from synthct.data.store import outage
+from synthct.data.store.result_cache import RemoteResults
 from tests.data.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
@@ -23,7 +23,7 @@ def proxied(s3, s3_server, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # ours are under test, not theirs
     s3fs.S3FileSystem.clear_instance_cache()
-    yield proxy, RemoteUnits(f"{s3}/{tmp_path.name}")
+    yield proxy, RemoteResults(f"{s3}/{tmp_path.name}")
     proxy.close()
 
 
@@ -54,7 +54,7 @@ def test_a_store_that_stays_away_shows_half_a_unit_or_hangs(proxied, made, monke
     proxy, store = proxied
     monkeypatch.setattr(outage, "PATIENCE_S", 1.0)
     proxy.misbehave("503", 10_000)
-    with pytest.raises(MachineFault) as told:
+    with pytest.raises(MachineError) as told:
         store.publish(KEY, made)
     assert told.value.code == "storage-away"
     proxy.misbehave("", 0)
@@ -67,7 +67,7 @@ def test_a_refusal_is_waited_for(proxied, made, monkeypatch):
     monkeypatch.setattr(outage, "PATIENCE_S", 5.0)
     proxy.misbehave("403", 10_000)
     started = time.monotonic()
-    with pytest.raises(MachineFault) as told:
+    with pytest.raises(MachineError) as told:
         store.publish(KEY, made)
     assert told.value.code == "storage-denied"
     assert time.monotonic() - started < 20

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data.faults import DataFault
-from data.volume import Displacement, Grid, Modality, Volume
+from synthct.data.errors import DataError
+from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 
 def test_points_by_hand():
@@ -57,7 +57,7 @@ def test_a_crop_stays_in_its_place(oblique):
     ],
 )
 def test_impossible_grids_are_refused(change, code):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         Grid(**{"shape": (4, 5, 6), "spacing_mm": (1.0, 1.0, 1.0)} | change)
     assert caught.value.code == code
 
@@ -68,9 +68,9 @@ def test_voxels_cannot_be_changed_in_place(oblique):
 
 
 def test_shapes_and_types_that_do_not_fit_are_refused(oblique):
-    with pytest.raises(DataFault, match="shape of its grid"):
+    with pytest.raises(DataError, match="shape of its grid"):
         Volume(np.zeros((2, 3, 4)), oblique.grid, Modality.CT)
-    with pytest.raises(DataFault, match="real numbers"):
+    with pytest.raises(DataError, match="real numbers"):
         Volume(np.zeros(oblique.grid.shape, complex), oblique.grid, Modality.CT)
-    with pytest.raises(DataFault, match="three components"):
+    with pytest.raises(DataError, match="three components"):
         Displacement(np.zeros((2, *oblique.grid.shape), np.float32), oblique.grid)

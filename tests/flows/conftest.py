@@ -16,9 +16,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from flows.project import QUIET, Project, Step
-from flows.running import Means, run_project
-from flows.server import prefect_server
+from synthct.flows.run.prefect_server import prefect_server
+from synthct.flows.run.running import Means, run_project
+from synthct.flows.workspace.project import QUIET, Project, Step
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

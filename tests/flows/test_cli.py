@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data.faults import DataFault, MachineFault, UsageFault
-from flows.cli import command_line, commands
-from flows.exits import guarded
+from synthct.data.errors import DataError, MachineError, UsageError
+from synthct.flows.cli.app import command_line, commands
+from synthct.flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
@@ -28,7 +28,7 @@ def test_only_what_is_built_is_listed():
 
 def test_help_loads_nothing_heavy_and_works_with_the_base_dependencies():
     script = (
-        "import sys\nfrom flows.cli import command_line\n"
+        "import sys\nfrom synthct.flows.cli.app import command_line\n"
         f"assert command_line(['--help']) == 0\nprint([n for n in {HEAVY!r} if n in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -80,9 +80,9 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (UsageFault("a rule", where="key"), 2, "key: a rule"),
-        (DataFault("a rule", where="scan.mha", got="2"), 1, "scan.mha: a rule, got 2"),
-        (MachineFault("a rule", remedy="do this"), 1, "a rule; do this"),
+        (UsageError("a rule", where="key"), 2, "key: a rule"),
+        (DataError("a rule", where="scan.mha", got="2"), 1, "scan.mha: a rule, got 2"),
+        (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: the disk has room"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),
         (KeyboardInterrupt(), 1, "goes on where it left off"),
@@ -126,7 +126,7 @@ def test_doctor_never_shows_credentials(capsys, monkeypatch):
 
 def test_register_tells_verdict_and_files_and_ends_by_the_exit_codes(tmp_path, capsys, monkeypatch):
     """The command around the registration: what is passed on, printed and returned."""
-    import tasks.registration.pair as pair
+    import synthct.tasks.registration.pair as pair
 
     asked = {}
 

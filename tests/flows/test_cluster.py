@@ -4,8 +4,8 @@ import socket
 import psutil
 import pytest
 
-from data.faults import MachineFault, UsageFault
-from flows.cluster import KINDS, check_kind, open_cluster
+from synthct.data.errors import MachineError, UsageError
+from synthct.flows.clusters.opening import KINDS, check_kind, open_cluster
 
 
 def facts(_):
@@ -37,7 +37,7 @@ def test_workers_and_scheduler_listen_on_loopback_only(local):
 
 
 def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, request):
-    from tasks.fanout import OnDask
+    from synthct.tasks.pipeline.fanout import OnDask
 
     found = [out.result() for _, out in OnDask(local.scheduler)(facts, [1], label=str)]
     pid, code, threads, events = found[0]
@@ -66,22 +66,22 @@ def test_every_kind_and_the_address_of_a_scheduler_are_taken(kind):
 
 @pytest.mark.parametrize("kind", ["pbs", "http://x:1", "tcp://x", ""])
 def test_cluster_that_is_not_built_is_refused(kind):
-    with pytest.raises(UsageFault, match="tcp://HOST:PORT"):
+    with pytest.raises(UsageError, match="tcp://HOST:PORT"):
         check_kind(kind)
 
 
 def test_slip_of_the_pen_is_met_with_the_nearest_name():
-    with pytest.raises(UsageFault, match="did you mean 'local'"):
+    with pytest.raises(UsageError, match="did you mean 'local'"):
         check_kind("locla")
 
 
 def test_scheduler_that_is_not_there_is_a_one_line_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.clusters.address.PATIENCE", "0.2s")
+    monkeypatch.setattr("synthct.flows.clusters.address.PATIENCE", "0.2s")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
         with (
-            pytest.raises(MachineFault, match=address),
+            pytest.raises(MachineError, match=address),
             open_cluster(address, workers=None, root=tmp_path, variables={}),
         ):
             pass

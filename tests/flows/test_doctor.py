@@ -3,11 +3,11 @@ import os
 import pytest
 from packaging.requirements import Requirement
 
-from flows.clusters.authority import make_authority
-from flows.doctor.finding import Status, fault, healthy, lacks, ok
-from flows.doctor.hardware import clock
-from flows.doctor.packages import itk_wheel, pins, requirements
-from flows.doctor.storage import _certificates, _s3_access
+from synthct.flows.clusters.authority import make_authority
+from synthct.flows.upkeep.doctor.finding import Status, fault, healthy, lacks, ok
+from synthct.flows.upkeep.doctor.hardware import clock
+from synthct.flows.upkeep.doctor.packages import itk_wheel, pins, requirements
+from synthct.flows.upkeep.doctor.storage import _certificates, _s3_access
 
 
 def test_certificates_end_in_the_night_and_nobody_was_told(tmp_path, monkeypatch):
@@ -15,7 +15,7 @@ def test_certificates_end_in_the_night_and_nobody_was_told(tmp_path, monkeypatch
     make_authority(tmp_path / "year")
     (good,) = _certificates(tmp_path / "year")
     assert good.status is Status.OK
-    monkeypatch.setattr("flows.clusters.authority.VALID_DAYS", 20)
+    monkeypatch.setattr("synthct.flows.clusters.authority.VALID_DAYS", 20)
     make_authority(tmp_path / "days")
     (short,) = _certificates(tmp_path / "days")
     assert short.status is Status.FAULT

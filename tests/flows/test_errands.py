@@ -8,11 +8,11 @@ import pytest
 import typer
 import yaml
 
-from data.faults import UsageFault
-from flows.cli import commands
-from flows.errands import Errand
-from flows.serve.notify import Notifier
-from flows.serve.runs import Run
+from synthct.data.errors import UsageError
+from synthct.flows.cli.app import commands
+from synthct.flows.jobs.scheduled_jobs import ScheduledJob
+from synthct.flows.serve.notify import Notifier
+from synthct.flows.serve.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_an_option_of_a_watcher_is_lost_or_misspelt():
     told = {"model": "r", "inbox": "s3://b/in", "out": "o"}
     flags = {"keep_names": True, "tta": False, "max_ram": 4.0, "threads": None}
-    assert Errand("watch", options=told | flags).arguments() == [
+    assert ScheduledJob("watch", options=told | flags).arguments() == [
         "watch", "--once", "--model", "r", "--inbox", "s3://b/in", "--out", "o",
         "--keep-names", "--no-tta", "--max-ram", "4.0",
     ]  # fmt: skip
@@ -28,7 +28,7 @@ def test_an_option_of_a_watcher_is_lost_or_misspelt():
 
 @pytest.mark.parametrize("what", ["run", "study"])
 def test_a_served_site_cannot_say_where_its_runs_work(what):
-    assert Errand(what, options={"cluster": None, "workers": None}).arguments() == [what]
+    assert ScheduledJob(what, options={"cluster": None, "workers": None}).arguments() == [what]
     command = typer.main.get_command(commands).commands[what]
     (cluster,) = [each for each in command.params if each.name == "cluster"]
     assert cluster.envvar == "SYNTHCT_CLUSTER"
@@ -44,7 +44,9 @@ def test_a_switch_that_was_set_becomes_an_option_that_the_command_refuses(what, 
     known = {word for each in flags for word in (*each.opts, *each.secondary_opts)}
     needed = {"model": "r", "inbox": "i", "out": "o"} if what == "watch" else {}
     for each in flags:
-        words = Errand(what, options={**needed, each.opts[0].strip("-"): value}).arguments()[1:]
+        words = ScheduledJob(what, options={**needed, each.opts[0].strip("-"): value}).arguments()[
+            1:
+        ]
         given = [word for word in words if word not in ("--model", "--inbox", "--out", *"rio")]
         assert set(given) <= known | {"--once"}, each.name
         if not value:
@@ -59,8 +61,8 @@ def test_a_switch_that_was_set_becomes_an_option_that_the_command_refuses(what, 
     ],
 )
 def test_a_wrong_errand_is_found_out_after_an_hour(given, rule):
-    with pytest.raises(UsageFault, match=rule):
-        Errand(**given)
+    with pytest.raises(UsageError, match=rule):
+        ScheduledJob(**given)
 
 
 def test_a_shipped_schedule_asks_for_what_is_not_there():
@@ -70,7 +72,7 @@ def test_a_shipped_schedule_asks_for_what_is_not_there():
     for each in shipped:
         assert each["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
         given = {name: each["parameters"].get(name) for name in ("what", "preset")}
-        errand = Errand(**given, options=each["parameters"].get("options") or {})
+        errand = ScheduledJob(**given, options=each["parameters"].get("options") or {})
         if errand.what == "study":
             assert (ROOT / errand.arguments()[2]).is_file()
 

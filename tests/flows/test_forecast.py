@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from flows.forecast import Forecast, step_bar
+from synthct.flows.run.forecast import Forecast, step_bar
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import Kept, environment
+from synthct.flows.processes.children import Kept, environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -49,7 +49,7 @@ def test_command_that_ignores_the_polite_signal_is_ended(tmp_path, family):
 
 def test_nothing_outlives_a_holder_that_was_killed(tmp_path, until):
     holder = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom flows.processes import Kept\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom synthct.flows.processes.children import Kept\n"
         "child = Kept(['sh', '-c', 'sleep 300 & sleep 300'], folder=Path('.'),"
         " environment=os.environ)\nprint(child.pid, flush=True)\ntime.sleep(300)\n"
     )

@@ -2,9 +2,9 @@ import httpx
 import psutil
 import pytest
 
-from data.faults import MachineFault
-from flows import journal
-from flows.freshness import stale_targets, to_build
+from synthct.data.errors import MachineError
+from synthct.flows.run import journal
+from synthct.flows.workspace.freshness import stale_targets, to_build
 
 
 def result(project, name):
@@ -53,8 +53,12 @@ def test_run_up_to_a_stage_touches_later_ones_or_shows_no_progress_and_words(toy
 
 
 def test_nothing_is_started_when_all_is_current(built_toy, conduct, monkeypatch):
-    monkeypatch.setattr("flows.running.prefect_server", lambda *_, **__: pytest.fail("started"))
-    monkeypatch.setattr("flows.running.open_cluster", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr(
+        "synthct.flows.run.running.prefect_server", lambda *_, **__: pytest.fail("started")
+    )
+    monkeypatch.setattr(
+        "synthct.flows.run.running.open_cluster", lambda *_, **__: pytest.fail("started")
+    )
     built, shown = conduct(built_toy)
     assert (built, shown) == ([], "")
 
@@ -78,7 +82,7 @@ def test_out_that_dvc_has_in_its_cache_is_restored_not_made_again(built_toy, con
 
 def test_poisoned_stage_fails_the_run_and_is_named_with_its_own_words(toy, conduct, server):
     (toy.root / "poison-two").touch()
-    with pytest.raises(MachineFault) as caught:
+    with pytest.raises(MachineError) as caught:
         conduct(toy)
     told = str(caught.value)
     assert "stage two failed: scan.mha: a volume has three axes, got 2; remove it" in told

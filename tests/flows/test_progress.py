@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from flows.progress import EventTail, StageProgress, told
-from flows.stages import how_built, last_words
+from synthct.flows.run.progress import EventTail, StageProgress, told
+from synthct.flows.run.stages import how_built, last_words
 
 
 def test_line_that_is_still_being_written_waits(tmp_path):
@@ -20,7 +20,7 @@ def test_line_that_is_still_being_written_waits(tmp_path):
 
 def test_reused_units_do_not_make_the_time_left_look_short(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("flows.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("synthct.flows.run.progress.time.monotonic", lambda: now[0])
     progress = StageProgress()
     progress.take({"kind": "units_planned", "total": 10, "reused": 6})
     assert (progress.done, progress.percent, progress.left_s) == (6, 60.0, None)
@@ -32,7 +32,7 @@ def test_reused_units_do_not_make_the_time_left_look_short(monkeypatch):
 
 def test_long_unit_counts_by_its_steps(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("flows.progress.time.monotonic", lambda: now[0] + 1)
+    monkeypatch.setattr("synthct.flows.run.progress.time.monotonic", lambda: now[0] + 1)
     progress = StageProgress()
     progress.take({"kind": "units_planned", "total": 2, "reused": 0})
     now[0] = 10.0
@@ -64,7 +64,7 @@ def test_what_dvc_did_is_not_taken_for_work(said, how):
 
 def test_stage_is_quoted_rather_than_dvc():
     lines = [
-        "Running stage 'one':", "> python -m tasks one", "excluded HN-01: too short",
+        "Running stage 'one':", "> python -m synthct.tasks one", "excluded HN-01: too short",
         "a.mha: a volume has three axes, got 2", "",
         "ERROR: failed to reproduce 'one': failed to run: python, exited with 1",
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def test_dvc_is_quoted_when_the_stage_is_not_to_blame():
     absent = ["ERROR: failed to reproduce 'one': missing data 'source': in.txt"]
     assert last_words(absent) == "missing data 'source': in.txt"
     tracked = [
-        "Running stage 'one':", "> python -m tasks one",
+        "Running stage 'one':", "> python -m synthct.tasks one",
         "ERROR: failed to reproduce 'one':  output 'out' is already tracked by SCM (e.g. Git).",
         "    You can remove it from Git, then add to DVC.",
     ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_stage_that_was_killed_has_the_last_line_there_is():
 
 
 def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):
-    from tasks import events
+    from synthct.tasks.pipeline import events
 
     path = tmp_path / "events.jsonl"
     monkeypatch.setenv(events.VARIABLE, str(path))

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from data.faults import UsageFault
-from flows.project import find_root, open_project
+from synthct.data.errors import UsageError
+from synthct.flows.workspace.project import find_root, open_project
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def test_demo_and_workspace_never_share_an_out_or_a_target(root):
 
 
 def test_missing_scans_are_said_before_anything_starts(root):
-    with pytest.raises(UsageFault, match=r"synthct ingest SRC... --dataset sts"):
+    with pytest.raises(UsageError, match=r"synthct ingest SRC... --dataset sts"):
         open_project(root, Path("workspaces/sts"))
     (root / "data" / "raw").mkdir(parents=True)
     (root / "data" / "raw" / "sts.dvc").touch()
-    with pytest.raises(UsageFault, match=r"dvc pull data/raw/sts.dvc"):
+    with pytest.raises(UsageError, match=r"dvc pull data/raw/sts.dvc"):
         open_project(root, Path("workspaces/sts"))
 
 
@@ -41,7 +41,7 @@ def test_chain_up_to_a_stage_holds_it_and_all_before_it(root):
     names = [step.name for step in demo.until("registration").steps]
     assert names == ["cohort", "ingestion", "registration"]
     assert demo.until(None) is demo
-    with pytest.raises(UsageFault, match="stages: cohort, ingestion"):
+    with pytest.raises(UsageError, match="stages: cohort, ingestion"):
         demo.until("trainig")
 
 
@@ -50,7 +50,7 @@ def test_checkout_is_found_from_any_folder_in_it(root):
 
 
 def test_folder_outside_a_checkout_is_a_usage_fault(tmp_path):
-    with pytest.raises(UsageFault, match="cd into it"):
+    with pytest.raises(UsageError, match="cd into it"):
         find_root(tmp_path)
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from data.faults import UsageFault
-from data.files import RECEIPT
-from data.moving import move_arrays
-from data.objects import Objects
-from data.store import write_volume
-from data.units import LocalUnits, RemoteUnits
-from data.volume import Grid, Modality, Volume
-from flows.pruning import doomed, named_units, prune
-from flows.pruning_arrays import doomed_objects, prune_objects
+from synthct.data.errors import UsageError
+from synthct.data.files import RECEIPT
+from synthct.data.store.objects import Objects
+from synthct.data.store.offload import move_arrays
+from synthct.data.store.result_cache import LocalResults, RemoteResults
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.flows.upkeep.pruning import doomed, named_units, prune
+from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
 
 DAY_S = 86_400.0
 
@@ -32,7 +32,7 @@ def md5(text):
 class Repository:
     def __init__(self, root):
         self.root = root
-        self.units = LocalUnits(root / "units")
+        self.units = LocalResults(root / "units")
         self.units.root.mkdir(parents=True)
         (root / ".dvc").mkdir()
         (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
@@ -119,7 +119,7 @@ def test_what_a_lock_names_is_guessed_when_its_manifest_is_not_here(repository):
     repository.commit(repository.lock(key))
     for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
         file.unlink()
-    with pytest.raises(UsageFault, match="nothing was removed"):
+    with pytest.raises(UsageError, match="nothing was removed"):
         doomed(repository.root, repository.units)
     assert list(repository.units.keys()) == [key]
 
@@ -140,7 +140,7 @@ def test_voxels_that_a_unit_a_branch_or_a_worktree_names_are_removed(
     url = str(tmp_path / "objects")
     if store == "s3":
         url = f"{request.getfixturevalue('s3')}/{tmp_path.name}/arrays"
-        repository.units = RemoteUnits(f"{request.getfixturevalue('s3')}/{tmp_path.name}/units")
+        repository.units = RemoteResults(f"{request.getfixturevalue('s3')}/{tmp_path.name}/units")
     receipt(tmp_path / "unit", url, 1)
     repository.units.publish("a" * 64, tmp_path / "unit")
     branch = repository.cached(receipt(tmp_path / "branch", url, 2))
@@ -169,5 +169,5 @@ def test_voxels_are_removed_though_a_lock_cannot_be_read(repository, tmp_path):
     repository.commit(repository.lock(repository.unit("a")))
     for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
         file.unlink()
-    with pytest.raises(UsageFault, match="nothing was removed"):
+    with pytest.raises(UsageError, match="nothing was removed"):
         doomed_objects(repository.root, repository.units, str(tmp_path / "objects"), -5.0)

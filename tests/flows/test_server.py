@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data.faults import MachineFault
-from flows import prefect_process
-from flows import server as module
-from flows.prefect_process import SQLITE_BYTES
-from flows.server import prefect_server
+from synthct.data.errors import MachineError
+from synthct.flows.run import prefect_process
+from synthct.flows.run import prefect_server as module
+from synthct.flows.run.prefect_process import SQLITE_BYTES
+from synthct.flows.run.prefect_server import prefect_server
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def taken():
 
 
 def test_port_in_use_is_named_with_the_way_out(taken, tmp_path, no_server_given):
-    with pytest.raises(MachineFault) as caught, prefect_server(tmp_path, port=taken):
+    with pytest.raises(MachineError) as caught, prefect_server(tmp_path, port=taken):
         pass
     assert f"127.0.0.1:{taken}" in str(caught.value)
     assert "another --port" in str(caught.value)
@@ -42,7 +42,7 @@ def test_port_taken_between_look_and_start_is_the_same_fault(
     monkeypatch.setattr(module, "_require_free", lambda port: port)
     monkeypatch.setattr(module, "_answers", lambda _: False)
     monkeypatch.setattr(module, "_command", lambda _: ["sh", "-c", f"echo '{words}'; exit 1"])
-    with pytest.raises(MachineFault, match="port of the Prefect server is free"):
+    with pytest.raises(MachineError, match="port of the Prefect server is free"):
         with prefect_server(tmp_path, port=taken):
             pass
 
@@ -51,7 +51,7 @@ def test_server_that_the_user_named_but_does_not_answer_is_a_fault(taken, tmp_pa
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{taken}/api")
     monkeypatch.setattr(module, "_GIVEN_PATIENCE_S", 0.1)
     monkeypatch.setattr(module, "_answers", lambda _: False)
-    with pytest.raises(MachineFault, match="unset PREFECT_API_URL"), prefect_server(tmp_path):
+    with pytest.raises(MachineError, match="unset PREFECT_API_URL"), prefect_server(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +106,7 @@ def test_the_servers_pages_in_memory_are_without_a_bound(server, tmp_path):
     """The bound is the process's: a connection that comes later sees it."""
     script = (
         "import sqlite3, sys, threading\n"
-        "from flows.prefect_process import bound_memory\nbound_memory()\n"
+        "from synthct.flows.run.prefect_process import bound_memory\nbound_memory()\n"
         "print(sqlite3.connect('later.db').execute('PRAGMA soft_heap_limit').fetchone()[0],"
         " [each.name for each in threading.enumerate()])\n"
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.project import Project, Step
-from flows.stages import Built
-from flows.summary import as_json, exclusions, score_rows, show
+from synthct.flows.run.stages import Built
+from synthct.flows.run.summary import as_json, exclusions, score_rows, show
+from synthct.flows.workspace.project import Project, Step
 
 SCORES = """case,patient,task,region,fold,method,reference,metric,value
 A_mr,A,mr,thorax,0,model,registered,mae_hu,40

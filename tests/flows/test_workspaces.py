@@ -1,8 +1,8 @@
 import pytest
 
-from data.faults import UsageFault
-from flows.workspaces import open_workspace, preset_names
-from tasks.params import load_params
+from synthct.data.errors import UsageError
+from synthct.flows.workspace.presets import open_workspace, preset_names
+from synthct.tasks.chain.params import load_params
 
 
 @pytest.fixture
@@ -71,19 +71,19 @@ def test_workspace_outlives_its_preset(root):
 
 def test_unknown_preset_is_met_with_the_nearest_and_all_names(root):
     assert preset_names(root) == ["bench", "sts"]
-    with pytest.raises(UsageFault, match=r"did you mean 'bench'\? presets: bench, sts"):
+    with pytest.raises(UsageError, match=r"did you mean 'bench'\? presets: bench, sts"):
         open_workspace(root, "bnech")
     assert not (root / "workspaces").exists()
 
 
 def test_preset_cannot_name_a_folder_elsewhere(root):
-    with pytest.raises(UsageFault):
+    with pytest.raises(UsageError):
         open_workspace(root, "../presets/sts")
     assert not (root / "workspaces").exists()
 
 
 def test_faulty_preset_makes_no_workspace(root):
     (root / "presets" / "bad.yaml").write_text("dataset: x\nsede: 1\n")
-    with pytest.raises(UsageFault, match="did you mean 'seed'"):
+    with pytest.raises(UsageError, match="did you mean 'seed'"):
         open_workspace(root, "bad")
     assert not (root / "workspaces").exists()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.project import Project, Step
-from flows.running import Means, run_project
+from synthct.flows.run.running import Means, run_project
+from synthct.flows.workspace.project import Project, Step
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])

@@ -12,13 +12,13 @@ import httpx
 import pytest
 import yaml
 
-from flows.cluster import open_cluster
-from flows.clusters.started import Cluster
-from flows.clusters.watch import watched
-from flows.serve import metrics
-from flows.serve.facts import Observer
-from flows.serve.pages import pages
-from flows.serve.runs import Answer, Due, Run, about
+from synthct.flows.clusters.activity import watched
+from synthct.flows.clusters.opening import open_cluster
+from synthct.flows.clusters.started import Cluster
+from synthct.flows.serve import metrics
+from synthct.flows.serve.pages import pages
+from synthct.flows.serve.runs import Answer, Due, Run, about
+from synthct.flows.serve.snapshot import Observer
 from tests.conftest import skip_or_fail
 from tests.infra.promql import MONITORING, expressions, names, told
 
@@ -103,7 +103,7 @@ def root(tmp_path):
 @pytest.fixture
 def scraped(root, answer, monkeypatch):
     """What Prometheus would read, over HTTP."""
-    monkeypatch.setattr("flows.serve.facts.ask", lambda _: answer)
+    monkeypatch.setattr("synthct.flows.serve.snapshot.ask", lambda _: answer)
     observer = Observer(root, "http://127.0.0.1:1/api", root / "units")
     workers = [{
         "name": "0", "address": "tcp://127.0.0.1:1", "threads": 1, "gpus": 0.0,

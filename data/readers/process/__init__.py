@@ -5,6 +5,6 @@ imported and forks once a request, so a request costs milliseconds, cannot see w
 read, and can take down nothing but itself.
 """
 
-from data.readers.process.pool import call
+from synthct.data.readers.process.pool import call
 
 __all__ = ["call"]

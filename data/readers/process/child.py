@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.faults import DataFault, Fault
-from data.readers.process import confine, memory, wire
+from synthct.data.errors import DataError, SynthctError
+from synthct.data.readers.process import confine, memory, wire
 
 
 def main(handle: int) -> None:
     """Serve requests until the other side closes the channel."""
     channel = socket.socket(fileno=handle)
     memory.share()
-    for name in ("data.readers.inside", "pydicom.pixels", "gdcm"):
+    for name in ("synthct.data.readers.requests", "pydicom.pixels", "gdcm"):
         importlib.import_module(name)
     wire.send(channel, {"ready": True})
     while True:
@@ -53,7 +53,7 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     function = getattr(importlib.import_module(request["module"]), request["function"])
     try:
         return {"result": function(**request["arguments"])}
-    except Fault as fault:
+    except SynthctError as fault:
         return {"fault": {"kind": type(fault).__name__, **fault.as_json()}}
     except MemoryError:
         pass
@@ -61,13 +61,13 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
         return {"system": f"{type(error).__name__}: {error}"}
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
-    too_large = DataFault(
+    too_large = DataError(
         "a scan fits into the memory of its reader",
         got="more",
         remedy="crop or resample it, or raise SYNTHCT_READER_MIB",
         code="too-large",
     )
-    return {"fault": {"kind": "DataFault", **too_large.as_json()}}
+    return {"fault": {"kind": "DataError", **too_large.as_json()}}
 
 
 def _peak_bytes() -> int:

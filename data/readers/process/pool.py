@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from data import faults
-from data.faults import DataFault, Fault, MachineFault
-from data.readers.process import memory, wire
+from synthct.data import errors as faults
+from synthct.data.errors import DataError, MachineError, SynthctError
+from synthct.data.readers.process import memory, wire
 
 CPU_S = 8.0
 """Processor seconds that any request may take."""
@@ -28,9 +28,9 @@ WALL_FACTOR = 10.0
 """How much longer than its processor time a request may last on a busy machine."""
 
 START_S = 120.0
-"""Patience with a new process that imports its libraries."""
+"""RetryPolicy with a new process that imports its libraries."""
 
-_KINDS = {"DataFault", "UsageFault", "MachineFault"}
+_KINDS = {"DataError", "UsageError", "MachineError"}
 
 _idle: list[_Reader] = []
 _lock = threading.Lock()
@@ -65,10 +65,10 @@ def call(
 
     Raises
     ------
-    DataFault
+    DataError
         What the function raised, and ``reader-stopped`` when its process died or took too long:
         a file that brings down its parser brings down nothing else.
-    MachineFault
+    MachineError
         The process cannot be started, or a source cannot be read (permissions, disk).
     """
     if memory.inside_reader():
@@ -117,14 +117,14 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
     if "fault" in answer:
         raise fault_from_json(answer["fault"], where)
     if "system" in answer:
-        raise MachineFault(
+        raise MachineError(
             "a source can be read",
             where=where,
             got=answer["system"],
             remedy="check its permissions and the disk",
             code="cannot-read",
         )
-    raise DataFault(
+    raise DataError(
         "a scan can be read",
         where=where,
         got=answer["error"],
@@ -133,10 +133,10 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
     )
 
 
-def fault_from_json(row: dict[str, str], where: str) -> Fault:
-    """The fault that ``Fault.as_json`` (with its ``kind``) describes."""
-    kind = getattr(faults, row["kind"]) if row.get("kind") in _KINDS else DataFault
-    fault: Fault = kind(
+def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
+    """The fault that ``SynthctError.as_json`` (with its ``kind``) describes."""
+    kind = getattr(faults, row["kind"]) if row.get("kind") in _KINDS else DataError
+    fault: SynthctError = kind(
         row["rule"],
         where=row["where"] or where,
         got=row["got"],
@@ -146,8 +146,8 @@ def fault_from_json(row: dict[str, str], where: str) -> Fault:
     return fault
 
 
-def _stopped(where: str, got: str) -> DataFault:
-    return DataFault(
+def _stopped(where: str, got: str) -> DataError:
+    return DataError(
         "a scan can be read",
         where=where,
         got=f"a file that {got}",
@@ -176,7 +176,7 @@ class _Reader:
         search = [str(root), *(path for path in sys.path if path)]
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "ITK")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "data.readers.process.child", str(theirs.fileno())],
+            [sys.executable, "-m", "synthct.data.readers.process.child", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**environment, **threads, "PYTHONPATH": os.pathsep.join(search)},
             process_group=0,
@@ -192,7 +192,7 @@ class _Reader:
             wire.receive(ours)
         except (EOFError, OSError) as error:
             self.stop()
-            raise MachineFault(
+            raise MachineError(
                 "a reader's process can be started",
                 got=f"exit code {self.process.returncode}",
                 remedy="set SYNTHCT_DEBUG=1 to see why",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.readers.process import memory
+from synthct.data.readers.process import memory
 
 MAX_MESSAGE_BYTES = 1 << 28
 MAX_ARRAYS = 64

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.evaluation.naive import Baseline
-from tasks.registry import Registry
+from synthct.data.registry import Registry
+from synthct.tasks.evaluation.naive import Baseline
 
 BASELINES: Registry[Baseline] = Registry(
-    "baseline", group="synthct.baselines", package="tasks.evaluation.baselines"
+    "baseline", group="synthct.baselines", package="synthct.tasks.evaluation.baselines"
 )

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.naive import Fitted, Sums, TrainingImages, UnseenImages
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.naive import Fitted, Sums, TrainingImages, UnseenImages
 
 LOW_HU, HIGH_HU = -1024, 3071
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
 
 RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0)}
 """Normalised intensities that the table covers, by scaling; beyond it its ends are used."""

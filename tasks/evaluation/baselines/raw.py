@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.naive import Fitted, Unfitted, UnseenImages
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.naive import Fitted, Unfitted, UnseenImages
 
 
 @BASELINES.register("raw")

@@ -6,9 +6,9 @@ value can be believed. None of them changes a score; all of them stand beside it
 
 from __future__ import annotations
 
-from tasks.evaluation.evidence import Check
-from tasks.registry import Registry
+from synthct.data.registry import Registry
+from synthct.tasks.evaluation.evidence import Check
 
 CHECKS: Registry[Check] = Registry(
-    "check", group="synthct.checks", package="tasks.evaluation.checks"
+    "check", group="synthct.checks", package="synthct.tasks.evaluation.checks"
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from tasks.evaluation.checks import CHECKS
-from tasks.evaluation.evidence import Evidence, Finding
-from tasks.evaluation.pair import Floats
+from synthct.tasks.evaluation.checks import CHECKS
+from synthct.tasks.evaluation.evidence import Evidence, Finding
+from synthct.tasks.evaluation.pair import Floats
 
 
 @CHECKS.register("detail")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.checks import CHECKS
-from tasks.evaluation.evidence import Evidence, Finding
+from synthct.tasks.evaluation.checks import CHECKS
+from synthct.tasks.evaluation.evidence import Evidence, Finding
 
 
 @CHECKS.register("identity")

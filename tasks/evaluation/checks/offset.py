@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift
 
-from tasks.evaluation.checks import CHECKS
-from tasks.evaluation.evidence import Evidence, Finding
-from tasks.evaluation.pair import Floats, Mask, MaskedPair
+from synthct.tasks.evaluation.checks import CHECKS
+from synthct.tasks.evaluation.evidence import Evidence, Finding
+from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair
 
 
 @CHECKS.register("offset")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from tasks.evaluation.pair import Floats, Mask
+from synthct.tasks.evaluation.pair import Floats, Mask
 
 GANTRY_DEG = (0.0, 90.0, 180.0, 270.0)
 """Angles of the beams: 0 enters at the front (anterior), 90 at the patient's left."""

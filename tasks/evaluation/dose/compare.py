@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import UsageFault
-from tasks.evaluation.pair import Floats, Mask
+from synthct.data.errors import UsageError
+from synthct.tasks.evaluation.pair import Floats, Mask
 
 CRITERIA = ((2.0, 2.0), (3.0, 3.0))
 """(dose difference [% of the reference's maximum], distance [mm]) of the usual gamma tests."""
@@ -42,7 +42,7 @@ def gamma_pass_percent(
     try:
         import pymedphys
     except ImportError as error:
-        raise UsageFault(
+        raise UsageError(
             "gamma needs pymedphys",
             got=str(error),
             remedy="pip install 'synthct[dose]'",

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.dose.beams import seen_from
-from tasks.evaluation.pair import Floats
+from synthct.tasks.evaluation.dose.beams import seen_from
+from synthct.tasks.evaluation.pair import Floats
 
 
 def radiograph_mm(

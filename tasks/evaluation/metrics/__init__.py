@@ -5,9 +5,9 @@ What metrics share (``windows``) lies here too, so that DVC, which hashes the fo
 
 from __future__ import annotations
 
-from tasks.evaluation.pair import Metric
-from tasks.registry import Registry
+from synthct.data.registry import Registry
+from synthct.tasks.evaluation.pair import Metric
 
 METRICS: Registry[Metric] = Registry(
-    "metric", group="synthct.metrics", package="tasks.evaluation.metrics"
+    "metric", group="synthct.metrics", package="synthct.tasks.evaluation.metrics"
 )

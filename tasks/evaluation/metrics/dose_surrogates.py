@@ -6,11 +6,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.evaluation.dose.beams import GANTRY_DEG, path_errors_mm, range_errors_mm, seen_from
-from tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve, curve_from
-from tasks.evaluation.dose.radiograph import radiograph_mm
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import Floats, MaskedPair, Measured
+from synthct.tasks.evaluation.dose.beams import (
+    GANTRY_DEG,
+    path_errors_mm,
+    range_errors_mm,
+    seen_from,
+)
+from synthct.tasks.evaluation.dose.curves import (
+    ELECTRON_DENSITY,
+    STOPPING_POWER,
+    HuCurve,
+    curve_from,
+)
+from synthct.tasks.evaluation.dose.radiograph import radiograph_mm
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import Floats, MaskedPair, Measured
 
 Nodes = tuple[tuple[float, float], ...]
 

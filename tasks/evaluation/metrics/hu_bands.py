@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.bands import HU_BANDS
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import MaskedPair, Measured
+from synthct.tasks.evaluation.bands import HU_BANDS
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import MaskedPair, Measured
 
 
 @METRICS.register("hu_bands")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import MaskedPair, Measured
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import MaskedPair, Measured
 
 
 @METRICS.register("me_hu")

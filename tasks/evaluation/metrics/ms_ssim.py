@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.metrics.windows import mask_box, similarity
-from tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.metrics.windows import mask_box, similarity
+from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponent of each level, finest first (Wang, Simoncelli & Bovik, Asilomar 2003)."""
@@ -54,7 +54,7 @@ class MultiScaleSimilarity:
     def _product(self, x: Floats, y: Floats, mask: Mask, width: float) -> tuple[float, int]:
         if not self.device:
             return _over_levels((x, y, mask), width, _level_mean, halve)
-        from tasks.evaluation.metrics import on_device
+        from synthct.tasks.evaluation.metrics import on_device
 
         images = on_device.placed((x, y, mask), on_device.device_called(self.device))
         return _over_levels(images, width, on_device.level_mean, on_device.halve)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
-from data.faults import UsageFault
-from tasks.evaluation.metrics.windows import K1, K2, RADIUS, VOXELS, WINDOW
-from tasks.evaluation.pair import Floats, Mask
+from synthct.data.errors import UsageError
+from synthct.tasks.evaluation.metrics.windows import K1, K2, RADIUS, VOXELS, WINDOW
+from synthct.tasks.evaluation.pair import Floats, Mask
 
 
 def device_called(name: str) -> torch.device:
     """The device, if this machine has it."""
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise UsageFault(
+        raise UsageError(
             "similarity is computed by numpy (no device), or by torch on cpu or on a cuda GPU",
             where="device",
             got=name + ("" if name != "cuda" else ": torch sees no GPU here"),

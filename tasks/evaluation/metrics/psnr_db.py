@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import MaskedPair, Measured
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import MaskedPair, Measured
 
 
 @METRICS.register("psnr_db")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.metrics.windows import mask_box, similarity
-from tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.metrics.windows import mask_box, similarity
+from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
 
 LOW_HU, HIGH_HU = -1024.0, 3000.0
 """Range of the 2023 challenge: R = 4024, shift +1024, whatever the profile of the others."""
@@ -50,7 +50,7 @@ class SingleScaleSimilarity:
         return Measured({"ssim_2023": total / count})
 
     def _by_torch(self, x: Floats, y: Floats, mask: Mask) -> float | None:
-        from tasks.evaluation.metrics.on_device import device_called, level_mean, placed
+        from synthct.tasks.evaluation.metrics.on_device import device_called, level_mean, placed
 
         first, second, inside = placed((x, y, mask), device_called(self.device))
         return level_mean(first, second, inside, HIGH_HU - LOW_HU, 1.0)

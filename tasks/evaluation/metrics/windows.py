@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.pair import Floats, Mask
+from synthct.tasks.evaluation.pair import Floats, Mask
 
 WINDOW = 7
 """Edge of the window [voxels]."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.faults import UsageFault
-from data.volume import Volume
-from tasks.evaluation.pair import Mask
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.segmenter.total import require_total_segmentator, total_segmentator
-from tasks.evaluation.structures import by_threshold
+from synthct.data.errors import UsageError
+from synthct.data.volume import Volume
+from synthct.tasks.evaluation.pair import Mask
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.segmenter.total import require_total_segmentator, total_segmentator
+from synthct.tasks.evaluation.structures.scores import by_threshold
 
 THRESHOLDS, TOTAL = "thresholds", "totalsegmentator"
 
@@ -19,7 +19,7 @@ def check_segmenter(segmenter: str) -> None:
     if segmenter == TOTAL:
         require_total_segmentator()
     elif segmenter != THRESHOLDS and not _is_small(Path(segmenter)):
-        raise UsageFault(
+        raise UsageError(
             "a segmenter is thresholds, totalsegmentator, or the folder of a small one",
             where="--segmenter",
             got=segmenter,
@@ -38,8 +38,8 @@ def structures_of(ct: Volume, inside: Mask, segmenter: str) -> dict[str, Mask]:
         labels, names = total_segmentator(ct)
         return {name: (labels == int(value)) & inside for value, name in names.items()}
     # Torch, which two files without a small segmenter do not need.
-    from tasks.evaluation.segmenter.fit import load_segmenter
-    from tasks.evaluation.segmenter.network import segment
+    from synthct.tasks.evaluation.segmenter.fit import load_segmenter
+    from synthct.tasks.evaluation.segmenter.network import segment
 
     network, classes = load_segmenter(Path(segmenter))
     found = segment(network, ct.array, inside)

@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.faults import DataFault
-from data.files import canonical_json, write_whole
-from data.store import read_volume
-from tasks.evaluation.segmenter.network import SmallUNet, stacks
-from tasks.randomness import generator
+from synthct.data.errors import DataError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.evaluation.segmenter.network import SmallUNet, stacks
+from synthct.tasks.pipeline.randomness import generator
 
 WEIGHTS, NAMES = "weights.safetensors", "names.json"
 
@@ -55,7 +55,7 @@ def fit_segmenter(
     names = json.loads(labels.read_text())
     classes = class_names(names)
     if not classes:
-        raise DataFault(
+        raise DataError(
             "the small segmenter learns from label maps whose labels.json names structures",
             where=str(labels),
             got="no structure",

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.networks.layers import conv_norm_act
-from tasks.prediction.description import TargetScaling
-from tasks.prediction.normalise import scale_target
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.models.networks.layers import conv_norm_act
+from synthct.tasks.models.normalise import scale_target
 
 SLICES = 3
 """Neighbouring slices that enter as channels."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.store import read_volume
+from synthct.data.store.volumes import read_volume
 
 FOUND = "structures.json"
 """``{"segmenter": ..., "names": {"1": structure}}``."""

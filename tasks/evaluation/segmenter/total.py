@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.faults import MachineFault, UsageFault
-from data.files import file_sha256
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from data.writers import write_image
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import file_sha256
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers import write_image
 
 COMMAND = "TotalSegmentator"
 
@@ -34,7 +34,7 @@ def require_total_segmentator() -> Path:
     """The command; a fault of the user where it or its weights are missing."""
     command = shutil.which(COMMAND)
     if command is None:
-        raise UsageFault(
+        raise UsageError(
             "evaluation.segmenter totalsegmentator needs its command on PATH",
             where="evaluation.segmenter",
             got=f"no {COMMAND}",
@@ -44,7 +44,7 @@ def require_total_segmentator() -> Path:
         )
     folders = _weights_folders()
     if not any(folder.is_dir() and any(folder.rglob("*.pth")) for folder in folders):
-        raise UsageFault(
+        raise UsageError(
             "TotalSegmentator's weights are the user's: they are on this machine beforehand",
             where=str(folders[0]),
             got="no weights (*.pth)",
@@ -92,8 +92,8 @@ def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint
     return labels, names
 
 
-def _failed(got: str) -> MachineFault:
-    return MachineFault(
+def _failed(got: str) -> MachineError:
+    return MachineError(
         "TotalSegmentator ends without an error and answers on the CT's grid",
         where=COMMAND,
         got=got,

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import canonical_json, write_whole
-from data.store import read_volume, write_volume
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.segmenter.read import ANATOMY, FOUND
-from tasks.evaluation.segmenter.total import total_segmentator
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume, write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.segmenter.read import ANATOMY, FOUND
+from synthct.tasks.evaluation.segmenter.total import total_segmentator
 
 
 def segment_case(
@@ -40,8 +40,8 @@ def segment_case(
     images
         CTs by name: ``model`` is a folder, so the synthetic CT is called ``sct``.
     """
-    from tasks.evaluation.segmenter.fit import classes_of, load_segmenter
-    from tasks.evaluation.segmenter.network import segment
+    from synthct.tasks.evaluation.segmenter.fit import classes_of, load_segmenter
+    from synthct.tasks.evaluation.segmenter.network import segment
 
     body = read_volume(mask)
     inside, names = body.array > 0, dict[str, str]()

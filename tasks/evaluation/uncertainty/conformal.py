@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.uncertainty.histogram import COUNT, EDGES, ErrorCounts
+from synthct.tasks.evaluation.uncertainty.histogram import COUNT, EDGES, ErrorCounts
 
 Guarantee = Literal["mean", "risk_control"]
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.intervals import LEAST_CASES
-from tasks.evaluation.uncertainty.conformal import (
+from synthct.tasks.evaluation.statistics.intervals import LEAST_CASES
+from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
     Guarantee,
     HalfWidths,
     calibrate,
     covered_share,
 )
-from tasks.evaluation.uncertainty.histogram import ErrorCounts
-from tasks.evaluation.uncertainty.resampled import resampled
+from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
+from synthct.tasks.evaluation.uncertainty.resampled import resampled
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import t as student_t
 
-from tasks.evaluation.naive import SourceImages
+from synthct.tasks.evaluation.naive import SourceImages
 
 LEAST_TRAINING = 4
 """With fewer training scans nothing is known of how much they differ."""

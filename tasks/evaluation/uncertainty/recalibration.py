@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
-from tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
+from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal coverages at which calibration is told."""

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.uncertainty.conformal import ALL, LEAST_PATIENTS, Guarantee, wanted_share
-from tasks.evaluation.uncertainty.histogram import COUNT, ErrorCounts
+from synthct.tasks.evaluation.uncertainty.conformal import (
+    ALL,
+    LEAST_PATIENTS,
+    Guarantee,
+    wanted_share,
+)
+from synthct.tasks.evaluation.uncertainty.histogram import COUNT, ErrorCounts
 
 Floats = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.pair import Mask
-from tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
-from tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
-from tasks.prediction.pool import select
-from tasks.prediction.sliding import Prediction
+from synthct.tasks.evaluation.pair import Mask
+from synthct.tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
+from synthct.tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
+from synthct.tasks.models.sliding import Prediction
+from synthct.tasks.prediction.pool import select
 
 
 def selection_effect(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from data.volume import Volume
-from tasks.ingestion.findings import Finding
-from tasks.registry import Registry
+from synthct.data.registry import Registry
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.findings import Finding
 
 
 class Guard(Protocol):
@@ -24,6 +24,6 @@ class Guard(Protocol):
 
 
 GUARDS: Registry[Guard] = Registry(
-    "guard", group="synthct.guards", package="tasks.ingestion.guards"
+    "guard", group="synthct.guards", package="synthct.tasks.ingestion.guards"
 )
 """Every registered guard runs; ``ingestion.guards`` sets the options of single ones."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.volume import Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
 
 NO_BODY = Code(
     "no-body",

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data.volume import Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
 
 BURNED_IN = Code(
     "burned-in-text",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
 
 SHIFT_HU = 1024
 """The usual rescale intercept, forgotten or applied twice."""

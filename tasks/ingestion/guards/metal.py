@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.volume import Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
 
 METAL = Code("metal", Severity.NOTE, "metal: streaks make the HU around it unreliable")
 

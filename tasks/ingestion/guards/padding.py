@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.volume import Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
 
 PADDING = Code("padding", Severity.REPAIR, "fill values far below air became air")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.volume import Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
-from tasks.ingestion.guards import GUARDS
-from tasks.ingestion.guards.slice_order import coarse_planes
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.guards.slice_order import coarse_planes
 
 JUMP = Code(
     "slice-jump",

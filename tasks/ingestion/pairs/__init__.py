@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data.volume import Volume
-from tasks.ingestion.findings import Finding
-from tasks.ingestion.pairs.frames import frame_findings
-from tasks.ingestion.pairs.sides import fits, side_findings
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.findings import Finding
+from synthct.tasks.ingestion.pairs.frames import frame_findings
+from synthct.tasks.ingestion.pairs.sides import fits, side_findings
 
 
 def pair_findings(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.volume import Volume
-from tasks.ingestion.findings import Code, Finding, Severity
+from synthct.data.volume import Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
 
 DIFFER = Code(
     "frames-differ",

@@ -12,9 +12,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from data.itk import to_itk
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.findings import Code, Finding, Severity
+from synthct.data.itk import to_itk
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
 
 _REMEDY = "look at both scans; export the wrong one again, or release the pair if it is right"
 LEFT_RIGHT = Code(

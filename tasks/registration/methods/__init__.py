@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import SimpleITK as sitk
 
-from tasks.registration.job import Job
-from tasks.registry import Registry
+from synthct.data.registry import Registry
+from synthct.tasks.registration.job import Job
 
 
 class Method(Protocol):
@@ -19,7 +19,7 @@ class Method(Protocol):
     def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
         """From fixed to moving points, through the ``rigid`` step: x -> rigid(x + u(x)).
 
-        Raises :class:`~data.faults.DataFault` when this pair defeats it.
+        Raises :class:`~synthct.data.errors.DataError` when this pair defeats it.
         """
         ...
 
@@ -35,5 +35,5 @@ class Method(Protocol):
 METHODS: Registry[Method] = Registry(
     "registration method",
     group="synthct.registration_methods",
-    package="tasks.registration.methods",
+    package="synthct.tasks.registration.methods",
 )

@@ -7,12 +7,12 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from data.itk import to_itk
-from tasks.randomness import derive_seed
-from tasks.registration.elastix import run_bspline, sample_region_mm
-from tasks.registration.geometry import carried_back
-from tasks.registration.job import Job
-from tasks.registration.methods import METHODS
+from synthct.data.itk import to_itk
+from synthct.tasks.fields.geometry import carried_back
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.registration.elastix.run import run_bspline, sample_region_mm
+from synthct.tasks.registration.job import Job
+from synthct.tasks.registration.methods import METHODS
 
 
 @METHODS.register("elastix_mi")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from data.faults import UsageFault
-from tasks.registration.engine_method import EngineMethod
-from tasks.registration.methods import METHODS
+from synthct.data.errors import UsageError
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods.torch_engine import EngineMethod
 
 
 @METHODS.register("impact")
@@ -29,7 +29,7 @@ class Impact(EngineMethod):
 
     def __post_init__(self) -> None:
         if not self.network or not Path(self.network).is_file():
-            raise UsageFault(
+            raise UsageError(
                 "method 'impact' compares features of a TorchScript network",
                 where="network",
                 got=f"no file {self.network!r}" if self.network else "none",
@@ -43,7 +43,7 @@ class Impact(EngineMethod):
 
     def facts(self) -> dict[str, Any]:
         """The settings, with the hash of the network in place of its path."""
-        from tasks.registration.feature_network import network_hash
+        from synthct.tasks.registration.similarities.feature_network import network_hash
 
         facts = super().facts()
         facts["similarity_options"].pop("network")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tasks.registration.engine_method import EngineMethod
-from tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods.torch_engine import EngineMethod
 
 
 @METHODS.register("mi")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tasks.registration.engine_method import EngineMethod
-from tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods.torch_engine import EngineMethod
 
 
 @METHODS.register("mind_fine")

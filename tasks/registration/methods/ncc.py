@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tasks.registration.engine_method import EngineMethod
-from tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.methods.torch_engine import EngineMethod
 
 
 @METHODS.register("ncc")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.report.matrix_chart import matrix_chart
-from tasks.report.numbers import fixed
-from tasks.report.reading import Row, Study
-from tasks.report.views.study import metric_of
+from synthct.tasks.figures.matrix_chart import matrix_chart
+from synthct.tasks.figures.numbers import fixed
+from synthct.tasks.report.reading import Row, Study
+from synthct.tasks.report.views.study import metric_of
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.numbers import MODALITIES, without_folders
-from tasks.report.reading import Chain
-from tasks.report.table import Cell, Column, Table, from_rows
+from synthct.tasks.figures.numbers import MODALITIES, without_folders
+from synthct.tasks.report.reading import Chain
+from synthct.tasks.report.table import Cell, Column, Table, from_rows
 
 TOLD_ABOVE = ("modality", "region", "findings")
 """Columns of ``quality.csv`` that the table of patients tells already, or in words."""

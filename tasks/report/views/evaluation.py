@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tasks.report.charts import Dots, dot_chart
-from tasks.report.numbers import METHODS, REFERENCES, TASKS, fixed, short
-from tasks.report.reading import Chain, Score
-from tasks.report.strips import Strip, worst_first
-from tasks.report.table import Table
-from tasks.report.views.score_tables import bias_table, part_tables, ratio_table, score_table
-from tasks.report.views.scores import (
+from synthct.tasks.figures.charts import Dots, dot_chart
+from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from synthct.tasks.report.reading import Chain, Score
+from synthct.tasks.report.strips import Strip, worst_first
+from synthct.tasks.report.table import Table
+from synthct.tasks.report.views.score_tables import (
+    bias_table,
+    part_tables,
+    ratio_table,
+    score_table,
+)
+from synthct.tasks.report.views.scores import (
     MAE,
     case_errors,
     methods_of,

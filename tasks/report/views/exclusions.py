@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.report.numbers import without_folders
-from tasks.report.reading import Chain
-from tasks.report.table import Cell, Column, Table
+from synthct.tasks.figures.numbers import without_folders
+from synthct.tasks.report.reading import Chain
+from synthct.tasks.report.table import Cell, Column, Table
 
 
 def exclusions(chain: Chain) -> Table | None:

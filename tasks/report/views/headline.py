@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.report.numbers import METHODS, REFERENCES, TASKS, digits_for, fixed, mean_sd
-from tasks.report.reading import Chain, Score
-from tasks.report.views.scores import MAE, best_baseline, pick, references_of, tasks_of, values
+from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, digits_for, fixed, mean_sd
+from synthct.tasks.report.reading import Chain, Score
+from synthct.tasks.report.views.scores import (
+    MAE,
+    best_baseline,
+    pick,
+    references_of,
+    tasks_of,
+    values,
+)
 
 FEW_PATIENTS = 5
 """Below this many real patients a mean is an anecdote, and the page says so."""

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from data.files import content_hash
-from data.layout import Layout
-from tasks.code import code_hash, source_root
-from tasks.report.reading import STAGES, Chain
-from tasks.report.table import Cell, Column, Table
+from synthct.data.files import content_hash
+from synthct.data.layout import Layout
+from synthct.tasks.pipeline.code import code_hash, source_root
+from synthct.tasks.report.reading import STAGES, Chain
+from synthct.tasks.report.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     # Not imported when run (torch alone costs seconds), but named here: the sentences and code
     # hashes of these modules are read, so DVC must know that the page depends on them.
-    import tasks.cohort.run
-    import tasks.evaluation.run
-    import tasks.export.run
-    import tasks.ingestion.run
-    import tasks.registration.run
-    import tasks.training.run  # noqa: F401
+    import synthct.tasks.cohort.run
+    import synthct.tasks.evaluation.run
+    import synthct.tasks.export.run
+    import synthct.tasks.ingestion.run
+    import synthct.tasks.registration.run
+    import synthct.tasks.training.run  # noqa: F401
 
 PACKAGES = (
     "numpy", "scipy", "SimpleITK-SimpleElastix", "pydicom", "zarr", "torch", "monai",

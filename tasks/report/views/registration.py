@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.charts import Dots, dot_chart
-from tasks.report.numbers import TASKS
-from tasks.report.overlays import Overlays
-from tasks.report.reading import Chain, Row
-from tasks.report.table import VERDICTS, Table, from_rows
+from synthct.tasks.figures.charts import Dots, dot_chart
+from synthct.tasks.figures.numbers import TASKS
+from synthct.tasks.report.overlays import Overlays
+from synthct.tasks.report.reading import Chain, Row
+from synthct.tasks.report.table import VERDICTS, Table, from_rows
 
 LESS_TOLD = (
     "patient", "task", "synthetic", "preset", "sample_region_mm", "information_before",

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data.files import canonical_json
-from tasks.report.numbers import TASKS, label_and_unit, without_folders
-from tasks.report.reading import Chain
+from synthct.data.files import canonical_json
+from synthct.tasks.figures.numbers import TASKS, label_and_unit, without_folders
+from synthct.tasks.report.reading import Chain
 
 FIRST = (
     "intended_use", "not_for_clinical_use", "data", "licence", "parity", "gate", "folds", "caveats",

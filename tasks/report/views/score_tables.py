@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.report.numbers import MEASURES, METHODS, REFERENCES, TASKS, digits_for, fixed, mean_sd
-from tasks.report.reading import Score
-from tasks.report.table import Cell, Column, Table
-from tasks.report.views.scores import (
+from synthct.tasks.figures.numbers import (
+    MEASURES,
+    METHODS,
+    REFERENCES,
+    TASKS,
+    digits_for,
+    fixed,
+    mean_sd,
+)
+from synthct.tasks.report.reading import Score
+from synthct.tasks.report.table import Cell, Column, Table
+from synthct.tasks.report.views.scores import (
     MAE,
     NO_BASELINES,
     methods_of,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tasks.report.numbers import METHODS
-from tasks.report.reading import Chain, Score
+from synthct.tasks.figures.numbers import METHODS
+from synthct.tasks.report.reading import Chain, Score
 
 MAE = "mae_hu"
 

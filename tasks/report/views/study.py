@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.report.numbers import MEASURES, REFERENCES, TASKS, fixed
-from tasks.report.reading import Row, Study
-from tasks.report.table import Cell, Column, Table
-from tasks.study.effects import Effect
-from tasks.study.figure import forest
+from synthct.tasks.figures.numbers import MEASURES, REFERENCES, TASKS, fixed
+from synthct.tasks.report.reading import Row, Study
+from synthct.tasks.report.table import Cell, Column, Table
+from synthct.tasks.study.effects import Effect
+from synthct.tasks.study.figure import forest
 
 
 @dataclass(frozen=True)

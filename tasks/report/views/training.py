@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.charts import Line, line_chart
-from tasks.report.numbers import TASKS, label_and_unit, short
-from tasks.report.reading import Chain, Row
-from tasks.report.table import Cell, Column, Table
+from synthct.tasks.figures.charts import Line, line_chart
+from synthct.tasks.figures.numbers import TASKS, label_and_unit, short
+from synthct.tasks.report.reading import Chain, Row
+from synthct.tasks.report.table import Cell, Column, Table
 
 RATE = ("learning_rate", "lr")
 TOTAL = ("loss", "total", "total_loss")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.charts import Line, line_chart
-from tasks.report.numbers import METHODS, REFERENCES, TASKS, fixed, short
-from tasks.report.reading import Chain
-from tasks.report.table import Cell, Column, Table
+from synthct.tasks.figures.charts import Line, line_chart
+from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from synthct.tasks.report.reading import Chain
+from synthct.tasks.report.table import Cell, Column, Table
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 
 CANARY = "canary-7f3a"
 """Stands in a file outside every source: no message and no output may hold it."""

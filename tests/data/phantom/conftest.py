@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.phantom.patient import Protocol, make_patient
+from synthct.data.phantom.patient import Protocol, make_patient
 
 SMALL = Protocol(
     voxels_mm=dict.fromkeys(("ct", "mr", "cbct"), (8.0, 8.0, 8.0)),

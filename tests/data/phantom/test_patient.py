@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from data.itk import displacement_to_itk, resample
-from data.phantom.deformation import jacobian_determinant, without_rigid
-from data.phantom.tissues import LABEL, TISSUES, draw_values
-from data.volume import Modality
+from synthct.data.itk import displacement_to_itk, resample
+from synthct.data.phantom.deformation import jacobian_determinant, without_rigid
+from synthct.data.phantom.tissues import LABEL, TISSUES, draw_values
+from synthct.data.volume import Modality
 
 
 def _inside(source):

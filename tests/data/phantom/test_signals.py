@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.phantom.cbct import (
+from synthct.data.phantom.cbct import (
     BONE_PER_MM,
     WATER_PER_MM,
     WEIGHT,
@@ -17,8 +17,8 @@ from data.phantom.cbct import (
     materials,
     measured_intensity,
 )  # fmt: skip
-from data.phantom.cone_beam import ConeBeam
-from data.phantom.deformation import (
+from synthct.data.phantom.cone_beam import ConeBeam
+from synthct.data.phantom.deformation import (
     Bump,
     Deformation,
     draw_deformation,
@@ -26,10 +26,10 @@ from data.phantom.deformation import (
     jacobian_determinant,
     without_rigid,
 )  # fmt: skip
-from data.phantom.mr import Sequence
-from data.phantom.patient import centred_grid
-from data.phantom.sampling import sample
-from data.phantom.shapes import turned
+from synthct.data.phantom.mr import Sequence
+from synthct.data.phantom.patient import centred_grid
+from synthct.data.phantom.sampling import sample
+from synthct.data.phantom.shapes import turned
 
 GRID = centred_grid((160, 160, 160), (8.0, 8.0, 8.0))
 ORBIT = ConeBeam((0.0,), (3, 3), (10.0, 10.0))

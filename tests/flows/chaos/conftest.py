@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.files import tree_hashes
-from tasks.fanout import here
+from synthct.data.files import tree_hashes
+from synthct.tasks.pipeline.fanout import here
 from tests.flows.chaos.naps import stage
 
 COUNT = 24

@@ -23,14 +23,14 @@ def nap(*, out: Path, name: str, log: str) -> None:
 
 def stage(root: Path, fan_out: object, count: int, store: Path | None = None) -> list[str]:
     """One stage of naps whose out is ``root/data/artefacts/toy``; names of the good units."""
-    from data.layout import Layout
-    from data.units import LocalUnits
-    from tasks.stage import StageContext, Unit, build_out, run_units
+    from synthct.data.layout import Layout
+    from synthct.data.store.result_cache import LocalResults
+    from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
     os.chdir(root)
     folder = store or root / "units"
     folder.mkdir(exist_ok=True)
-    context = StageContext(Layout(), 1, LocalUnits(folder), fan_out)  # type: ignore[arg-type]
+    context = StageContext(Layout(), 1, LocalResults(folder), fan_out)  # type: ignore[arg-type]
     names = [f"u{number:03d}" for number in range(count)]
     log = str(root / "started.log")
     units = [Unit(name, nap, arguments={"name": name, "log": log}) for name in names]
@@ -40,11 +40,11 @@ def stage(root: Path, fan_out: object, count: int, store: Path | None = None) ->
 
 def main(root: str, count: str) -> None:
     """A stage in a process of its own: one line and exit code 1 where the machine fails."""
-    from data.faults import Fault
-    from tasks.fanout import from_environment
+    from synthct.data.errors import SynthctError
+    from synthct.tasks.pipeline.fanout import from_environment
 
     try:
         stage(Path(root), from_environment(), int(count))
-    except Fault as fault:
+    except SynthctError as fault:
         print(f"{fault.code}: {fault}", flush=True)
         sys.exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data.units import LocalUnits
+from synthct.data.store.result_cache import LocalResults
 from tests.conftest import skip_or_fail
 from tests.flows.chaos.conftest import COUNT, outs, started
 
@@ -38,11 +38,11 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
     ballast.write_bytes(b"0" * (1024 - free_kib) * 1024)
     script = (
         "import sys\nfrom pathlib import Path\nimport tests.flows.chaos.naps as naps\n"
-        "from tasks.fanout import here\nnaps.NAP_S = 0.0\n"
+        "from synthct.tasks.pipeline.fanout import here\nnaps.NAP_S = 0.0\n"
         f"naps.stage(Path({str(small_disk)!r}), here, {COUNT})\n"
     )
     wrapped = (
-        "import sys\nfrom tasks.__main__ import _told\ntry:\n"
+        "import sys\nfrom synthct.tasks.chain.command import _told\ntry:\n"
         + "".join(f"    {line}\n" for line in script.splitlines())
         + "except OSError as error:\n    sys.exit(str(_told(error)))\n"
         "except Exception as error:\n    sys.exit(str(error))\n"
@@ -55,7 +55,7 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
     assert full.returncode == 1, "the disk was large enough"
     assert len(full.stderr.strip().splitlines()) == 1, full.stderr
     assert "No space left" in full.stderr or "no space" in full.stderr
-    store = LocalUnits(small_disk / "units")
+    store = LocalResults(small_disk / "units")
     finished = list(store.keys())
     for number, key in enumerate(finished):
         assert store.fetch(key, tmp_path / f"back{number}"), "half a unit is visible"

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from flows.freshness import dvc_command, to_build
-from flows.project import QUIET
-from flows.stages import Record, build_stage, busy
+from synthct.flows.run.stages import Record, build_stage, busy
+from synthct.flows.workspace.freshness import dvc_command, to_build
+from synthct.flows.workspace.project import QUIET
 
 
 def start(root):
@@ -45,8 +45,10 @@ def test_a_stage_whose_files_are_in_use_fails_at_once(toy, monkeypatch):
         "if tries < 2:\n    sys.exit(\"ERROR: failed to reproduce 'one': 'out/one' is busy, it is "
         'being blocked by:")\nprint("Running stage \'one\':")\n'
     )
-    monkeypatch.setattr("flows.stages.dvc_command", lambda *_: [sys.executable, "-c", script])
-    monkeypatch.setattr("flows.stages._BUSY_WAIT_S", 0.1)
+    monkeypatch.setattr(
+        "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
+    )
+    monkeypatch.setattr("synthct.flows.run.stages._BUSY_WAIT_S", 0.1)
     record = Record(toy.root)
     built = build_stage(toy, toy.steps[0], record, toy.environment(), [])
     assert built.how == "ran"

@@ -7,8 +7,8 @@ import time
 import httpx
 import pytest
 
-from flows.processes import environment
-from flows.server import prefect_server
+from synthct.flows.processes.children import environment
+from synthct.flows.run.prefect_server import prefect_server
 from tests.flows.serve.conftest import free_port
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data.faults import MachineFault
-from data.layout import Layout
-from data.units import LocalUnits
-from flows.cluster import open_cluster
-from tasks.fanout import OnDask
-from tasks.stage import StageContext, Unit, run_units
+from synthct.data.errors import MachineError
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline.fanout import OnDask
+from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 from tests.flows.chaos.conftest import COUNT, outs, started
 from tests.flows.chaos.naps import stage
 
@@ -119,9 +119,9 @@ def test_a_poison_unit_sinks_the_others_or_the_minute(time_number, tmp_path, mon
     with open_cluster("local", workers=2, root=ROOT, variables={}) as cluster:
         (tmp_path / "units").mkdir()
         where = OnDask(cluster.scheduler)
-        context = StageContext(Layout(), 1, LocalUnits(tmp_path / "units"), where)
+        context = StageContext(Layout(), 1, LocalResults(tmp_path / "units"), where)
         began_s = time.monotonic()
-        with pytest.raises(MachineFault, match="toy/poison") as told:
+        with pytest.raises(MachineError, match="toy/poison") as told:
             run_units(context, "toy", tmp_path / "out", units)
         assert time.monotonic() - began_s < 60
         assert told.value.code == "poison-unit"
@@ -169,7 +169,7 @@ def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, u
     }  # fmt: skip
     script = "import sys; from tests.flows.chaos.naps import main; main(*sys.argv[1:])"
     command = [sys.executable, "-c", script, str(tmp_path), str(COUNT)]
-    store = LocalUnits(tmp_path / "units")
+    store = LocalResults(tmp_path / "units")
     for number in range(10):
         with dask(39200 + number) as (address, scheduler):
             before = len(list(store.keys()))

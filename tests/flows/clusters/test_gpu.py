@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from data.faults import MachineFault
-from flows.cluster import open_cluster
-from flows.clusters import gpu
-from tasks import fanout
+from synthct.data.errors import MachineError
+from synthct.flows.clusters import gpu
+from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline import fanout
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,6 @@ def test_a_gpu_that_the_user_hid_is_taken(allowed, found, monkeypatch):
 
 def test_a_machine_without_gpu_runs_on_its_cores_and_says_nothing(request, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(MachineFault, match="--cluster local"):
+    with pytest.raises(MachineError, match="--cluster local"):
         with open_cluster("gpu", workers=None, root=request.config.rootpath, variables={}):
             pass

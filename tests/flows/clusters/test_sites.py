@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from data.faults import MachineFault, UsageFault
-from flows.cluster import open_cluster
-from flows.clusters.authority import make_authority
-from flows.clusters.kubernetes import cluster_spec
-from flows.clusters.settings import VARIABLE, Kubernetes, Slurm, read_settings
-from flows.clusters.slurm import job
-from flows.clusters.started import ONE_AT_A_TIME
-from tasks import fanout
+from synthct.data.errors import MachineError, UsageError
+from synthct.flows.clusters.authority import make_authority
+from synthct.flows.clusters.kubernetes import cluster_spec
+from synthct.flows.clusters.opening import open_cluster
+from synthct.flows.clusters.settings import VARIABLE, Kubernetes, Slurm, read_settings
+from synthct.flows.clusters.slurm import job
+from synthct.flows.clusters.started import ONE_AT_A_TIME
+from synthct.tasks.pipeline import fanout
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_file_that_we_ship_is_not_valid(name, kind, request):
 def test_faults_of_a_cluster_file_are_told_one_by_one(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text("partitoin: gpu\ncores: 0\nwalltime: soon\n")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "c.yaml"))
-    with pytest.raises(UsageFault) as told:
+    with pytest.raises(UsageError) as told:
         read_settings(Slurm, tmp_path, "slurm")
     for key in ("partitoin", "cores", "walltime"):
         assert f"{key}: " in told.value.got
@@ -37,7 +37,7 @@ def test_faults_of_a_cluster_file_are_told_one_by_one(tmp_path, monkeypatch):
 
 def test_a_machine_without_sbatch_waits_for_a_queue(request, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(MachineFault, match="login node"):
+    with pytest.raises(MachineError, match="login node"):
         with open_cluster("slurm", workers=None, root=request.config.rootpath, variables={}):
             pass
 

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from data.faults import MachineFault, UsageFault
-from flows.cluster import open_cluster
-from flows.clusters.authority import make_authority
-from tasks import fanout
+from synthct.data.errors import MachineError, UsageError
+from synthct.flows.clusters.authority import make_authority
+from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline import fanout
 
 
 def double(number: int) -> int:
@@ -39,9 +39,9 @@ def test_units_do_not_run_over_tls_or_a_stranger_gets_in(secured, tmp_path, monk
     make_authority(tmp_path / "theirs")
     monkeypatch.setenv(fanout.TLS, str(tmp_path / "theirs"))
     monkeypatch.setattr(fanout, "_CONNECT", "2s")
-    with pytest.raises(MachineFault, match="a Dask scheduler answers"):
+    with pytest.raises(MachineError, match="a Dask scheduler answers"):
         list(fanout.OnDask(secured)(double, [21], label=str))
-    with pytest.raises(MachineFault, match="a Dask scheduler answers"):
+    with pytest.raises(MachineError, match="a Dask scheduler answers"):
         list(fanout.OnDask(secured.replace("tls://", "tcp://"))(double, [21], label=str))
 
 
@@ -50,7 +50,7 @@ def test_a_key_is_readable_by_others_or_an_authority_is_replaced(tmp_path):
     for name in ("ca.key", "node.key"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     before = (tmp_path / "ca.pem").read_bytes()
-    with pytest.raises(UsageFault, match="made once"):
+    with pytest.raises(UsageError, match="made once"):
         make_authority(tmp_path)
     assert (tmp_path / "ca.pem").read_bytes() == before
 

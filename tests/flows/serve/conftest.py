@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.server import PATIENCE_S
+from synthct.flows.run.prefect_server import PATIENCE_S
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -28,18 +28,18 @@ ROOT = HERE.parents[2]
 PREFECT = """name: site
 deployments:
   - name: nightly
-    entrypoint: flows/schedule.py:scheduled
+    entrypoint: flows/jobs/schedule.py:scheduled
     schedules: [{cron: "0 2 1 1 *", timezone: UTC, active: true}]
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     parameters: {cluster: here}
     tags: [pipeline]
   - name: weekly-study
-    entrypoint: flows/schedule.py:scheduled
+    entrypoint: flows/jobs/schedule.py:scheduled
     schedules: [{cron: "0 4 1 1 *", timezone: UTC, active: true}]
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     parameters: {what: study, preset: study, cluster: here}
   - name: watcher
-    entrypoint: flows/schedule.py:scheduled
+    entrypoint: flows/jobs/schedule.py:scheduled
     schedules: [{cron: "*/5 * * * *", timezone: UTC, active: false}]
     concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
     parameters: {what: watch, options: {model: release, inbox: incoming, out: predicted}}

@@ -1,4 +1,4 @@
-"""Stands where `python -m flows` of a worktree stands: tells what it was given, waits or fails."""
+"""Stands where `python -m synthct.flows` of a worktree stands: tells what it was given, waits or fails."""
 
 import json
 import os

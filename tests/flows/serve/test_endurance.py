@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.prefect_process import TIDY_EVERY_S
+from synthct.flows.run.prefect_process import TIDY_EVERY_S
 from tests.flows.serve.test_serving import ended, waiting
 
 
@@ -64,7 +64,7 @@ def test_a_run_that_nobody_ends_stays_running(site, until):
     stage = waiting(site, until)
     engine = next(each for each in stage.parents() if "prefect" in " ".join(each.cmdline()))
     runner = next(
-        each for each in stage.parents() if "flows.serve.runner" in " ".join(each.cmdline())
+        each for each in stage.parents() if "synthct.flows.serve.runner" in " ".join(each.cmdline())
     )
     died_s = time.monotonic()
     runner.kill()

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.cluster import open_cluster
-from flows.clusters.watch import watched
-from tasks.fanout import OnDask
+from synthct.flows.clusters.activity import watched
+from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline.fanout import OnDask
 from tests.flows.serve.screen import opened
 from tests.flows.serve.test_serving import ended, waiting
 

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from data.faults import MachineFault, UsageFault
-from flows.serve.serving import Ports, absolute_places, serve
+from synthct.data.errors import MachineError, UsageError
+from synthct.flows.serve.serving import Ports, absolute_places, serve
 
 
 def told(site, identity, until):
@@ -167,7 +167,7 @@ def test_the_page_says_nothing_or_believes_a_foreign_name(site):
 
 def test_what_serves_imports_prefect_before_its_server_has_an_address():
     """Prefect reads its settings once: it would then start a server that nobody sees."""
-    code = "import sys, flows.serve.serving; print('prefect' in sys.modules)"
+    code = "import sys, synthct.flows.serve.serving; print('prefect' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
 
@@ -184,7 +184,7 @@ def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monk
 
 
 def test_two_serve_one_checkout(site):
-    with pytest.raises(UsageFault, match="one `synthct serve` runs in a checkout"):
+    with pytest.raises(UsageError, match="one `synthct serve` runs in a checkout"):
         serve(site.root, Ports(page=1), print)
 
 
@@ -195,7 +195,7 @@ def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(MachineFault, match=f"127.0.0.1:{port}.*choose another --port"):
+        with pytest.raises(MachineError, match=f"127.0.0.1:{port}.*choose another --port"):
             serve(tmp_path, Ports(page=port), said.append)
     assert said == []
     assert not (tmp_path / ".synthct" / "prefect").exists()
@@ -204,7 +204,7 @@ def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
 def test_starts_in_a_row_leave_more_than_one_automation(site):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.serve.automations import SILENT, ensure_automations
+    from synthct.flows.serve.automations import SILENT, ensure_automations
 
     with temporary_settings({PREFECT_API_URL: site.api}):
         ensure_automations()

@@ -9,13 +9,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from data.files import content_hash
-from data.layout import Layout
-from data.units import LocalUnits
-from tasks.cohort.params import CohortParams, VoxelSizes
-from tasks.cohort.run import run
-from tasks.fanout import here
-from tasks.stage import StageContext
+from synthct.data.files import content_hash
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.tasks.cohort.params import CohortParams, VoxelSizes
+from synthct.tasks.cohort.run import run
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 COARSE = VoxelSizes(ct=(8.0, 8.0, 8.0), mr=(10.0, 8.0, 8.0), cbct=(8.0, 8.0, 8.0))
 
@@ -35,7 +35,7 @@ def _params(**changes):
 def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("cohort")
     (root / "units").mkdir()
-    context = StageContext(Layout(root / "ws"), 7, LocalUnits(root / "units"), here)
+    context = StageContext(Layout(root / "ws"), 7, LocalResults(root / "units"), here)
     run(context, _params())
     return context
 
@@ -106,7 +106,7 @@ def test_adding_a_patient_makes_one_patient_and_leaves_the_others_bytes(made, mo
 
 def test_same_seed_gives_the_same_out_bytes_elsewhere(made, tmp_path):
     (tmp_path / "units").mkdir()
-    other = StageContext(Layout(tmp_path / "there"), 7, LocalUnits(tmp_path / "units"), here)
+    other = StageContext(Layout(tmp_path / "there"), 7, LocalResults(tmp_path / "units"), here)
     run(other, _params())
     one, two = (context.layout.raw / "HN-01" for context in (made, other))
     assert content_hash(one) == content_hash(two)

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
-from data.files import canonical_json, write_whole
-from data.layout import Layout
-from data.store import write_volume
-from data.units import LocalUnits
-from data.volume import Grid, Modality, Volume
-from tasks.fanout import here
-from tasks.networks import NETWORKS
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.stage import StageContext
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 SHAPE = (10, 40, 44)
 SPACING_MM = (3.0, 1.5, 1.5)
@@ -148,14 +148,14 @@ def workspace(cohort, tmp_path):
 
 @pytest.fixture
 def context_of(tmp_path):
-    """The context of a stage in a workspace, with its own unit store."""
+    """The context of a stage in a workspace, with its own result cache."""
 
     def build(workspace, **changes):
         (tmp_path / "units").mkdir(exist_ok=True)
         return StageContext(
             layout=Layout(workspace),
             seed=1,
-            units=LocalUnits(tmp_path / "units"),
+            units=LocalResults(tmp_path / "units"),
             fan_out=here,
             **changes,
         )

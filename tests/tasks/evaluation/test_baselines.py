@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.evaluation.baselines import BASELINES
-from tasks.evaluation.fitting import baselines_for
-from tasks.evaluation.naive import TrainingImages, UnseenImages
-from tasks.prediction.description import SourceScaling
+from synthct.tasks.evaluation.baselines import BASELINES
+from synthct.tasks.evaluation.fitting import baselines_for
+from synthct.tasks.evaluation.naive import TrainingImages, UnseenImages
+from synthct.tasks.models.description import SourceScaling
 
 ZSCORE, PERCENTILE = SourceScaling(kind="zscore_in_mask"), SourceScaling(kind="min_p99.5")
 

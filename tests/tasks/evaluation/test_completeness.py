@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.evaluation.classes import class_of
-from tasks.evaluation.completeness import centreline_dice, completeness
-from tasks.evaluation.structures import volumes
+from synthct.tasks.evaluation.structures.classes import class_of
+from synthct.tasks.evaluation.structures.completeness import centreline_dice, completeness
+from synthct.tasks.evaluation.structures.scores import volumes
 
 SPACING_MM = (2.0, 1.0, 1.0)
 

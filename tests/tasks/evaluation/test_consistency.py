@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tasks.evaluation.consistency import edge_agreement, source_consistency, void_dice
+from synthct.tasks.evaluation.consistency import edge_agreement, source_consistency, void_dice
 
 SPACING_MM = (3.0, 1.5, 1.5)
 

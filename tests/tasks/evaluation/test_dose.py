@@ -8,20 +8,20 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from data.faults import DataFault
-from data.readers import read_scan
-from data.volume import Modality
-from tasks.evaluation.dose.beams import path_length_mm, range_errors_mm, seen_from
-from tasks.evaluation.dose.compare import (
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.tasks.evaluation.dose.beams import path_length_mm, range_errors_mm, seen_from
+from synthct.tasks.evaluation.dose.compare import (
     conformity,
     dose_at_volume_gy,
     dvh_figures,
     gamma_pass_percent,
 )
-from tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
-from tasks.evaluation.dose.radiograph import radiograph_mm
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import masked_pair
+from synthct.tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
+from synthct.tasks.evaluation.dose.radiograph import radiograph_mm
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import masked_pair
 
 SPACING_MM = (3.0, 2.0, 1.0)
 
@@ -182,6 +182,6 @@ def test_an_rtdose_file_is_read_in_gy_where_it_lies(tmp_path):
 )  # fmt: skip
 def test_a_dose_that_is_relative_uneven_or_none_is_named(tmp_path, changes, code):
     path = rtdose(tmp_path / "dose.dcm", **changes)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         read_scan(path, Modality.DOSE)
     assert (caught.value.code, caught.value.where) == (code, str(path))

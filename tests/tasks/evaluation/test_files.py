@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, Fault, UsageFault
-from data.files import canonical_json
-from tasks.evaluation.document import json_schema
-from tasks.evaluation.files import Extras, evaluate_files
+from synthct.data.errors import DataError, SynthctError, UsageError
+from synthct.data.files import canonical_json
+from synthct.tasks.evaluation.document import json_schema
+from synthct.tasks.evaluation.files import Attachments, evaluate_files
 
 SHAPE = (12, 30, 28)
 
@@ -89,17 +89,17 @@ def test_segmentations_are_compared_by_name_and_a_missing_one_costs(files, array
     save(folder / "reference" / "bone.nii.gz", bone.astype(np.uint8))
     save(folder / "reference" / "fat.nii.gz", fat.astype(np.uint8))
     save(folder / "prediction" / "bone.mha", np.roll(bone, 1, axis=1).astype(np.uint8))
-    scores = evaluate_files(**files, extras=Extras(folder))["structures"]["scores"]
+    scores = evaluate_files(**files, extras=Attachments(folder))["structures"]["scores"]
     assert 0.8 < scores["dice_bone"] < 1
     assert scores["hd95_mm_bone"] == pytest.approx(1.5)
     assert scores["dice_fat"] == 0
     assert scores["hd95_mm_fat"] == pytest.approx(np.linalg.norm(np.array(SHAPE) * [3, 1.5, 1.5]))
-    published = evaluate_files(**files, extras=Extras(folder, policy="as_published"))
+    published = evaluate_files(**files, extras=Attachments(folder, policy="as_published"))
     assert published["structures"]["scores"]["hd95_mm_fat"] is None
 
 
 def test_without_files_a_segmenter_finds_the_structures_of_both_and_is_named(files):
-    told = evaluate_files(**files, extras=Extras(segmenter="thresholds"))["structures"]
+    told = evaluate_files(**files, extras=Attachments(segmenter="thresholds"))["structures"]
     assert told["found_by"] == "thresholds"
     assert told["scores"]["dice_bone"] > 0.95  # 800 HU in both, noise of 20
 
@@ -112,8 +112,8 @@ def test_without_files_a_segmenter_finds_the_structures_of_both_and_is_named(fil
     ],
 )
 def test_a_segmenter_that_is_none_or_one_too_many_is_told_before_anything_is_read(extras, code):
-    with pytest.raises(UsageFault) as caught:
-        Extras(**extras)
+    with pytest.raises(UsageError) as caught:
+        Attachments(**extras)
     assert caught.value.code == code
 
 
@@ -125,7 +125,7 @@ def test_everything_that_applies_is_in_a_document_that_its_schema_accepts(files,
         save(folder / f"{side}.nii.gz", labels.astype(np.uint8))
     (folder / "labels.json").write_text('{"1": "femur", "2": {"name": "fat"}}')
     gy = np.where(mask, 50 + reference / 100, 0).astype(np.float32)
-    extras = Extras(
+    extras = Attachments(
         segmentations=folder,
         source=save(
             tmp_path / "mr.mha", (1000 - np.clip(prediction, -900, 900)).astype(np.float32)
@@ -158,20 +158,20 @@ def test_the_schema_in_the_docs_is_the_one_that_is_written():
 
 def test_one_dose_alone_or_a_target_without_prescription_is_a_usage_fault(files):
     for wrong in ({"dose_reference": files["mask"]}, {"target": "femur"}):
-        with pytest.raises(UsageFault):
-            Extras(**wrong)
+        with pytest.raises(UsageError):
+            Attachments(**wrong)
 
 
 def test_curves_of_the_clinic_change_the_surrogates(files):
     usual = evaluate_files(**files)["scores"]
     flat = {"electron_density": ((-1000.0, 0.5), (3000.0, 0.5))}
-    other = evaluate_files(**files, extras=Extras(curves=flat))["scores"]
+    other = evaluate_files(**files, extras=Attachments(curves=flat))["scores"]
     assert other["surrogate_wepl_mae_mm"] == pytest.approx(0)
     assert other["surrogate_range_mae_mm"] == usual["surrogate_range_mae_mm"] > 0
 
 
 def fault(files, **changes):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(SynthctError) as caught:
         evaluate_files(**{**files, **changes})
     return caught.value
 
@@ -179,7 +179,7 @@ def fault(files, **changes):
 def test_another_grid_is_a_fault_unless_resampling_was_asked_for(files, arrays, tmp_path):
     moved = save(tmp_path / "moved.mha", arrays[1], origin=(0.0, 1.5, 0.0))
     found = fault(files, prediction=moved)
-    assert isinstance(found, DataFault)
+    assert isinstance(found, DataError)
     assert (found.code, found.where) == ("grid-mismatch", str(moved))
     assert "--resample" in str(found)
     told = evaluate_files(moved, files["reference"], files["mask"], resample=True)
@@ -204,7 +204,7 @@ def test_a_ct_given_as_mask_or_as_dose_is_named(files):
     ct = files["reference"]
     found = fault(files, mask=ct)
     assert (found.code, found.where) == ("mask-negative", str(ct))
-    found = fault(files, extras=Extras(dose_prediction=ct, dose_reference=ct))
+    found = fault(files, extras=Attachments(dose_prediction=ct, dose_reference=ct))
     assert (found.code, found.where) == ("not-a-dose", str(ct))
 
 
@@ -239,7 +239,7 @@ def test_a_missing_reference_or_folder_is_named(files, tmp_path):
     absent = tmp_path / "absent.nii.gz"
     assert str(absent) in str(fault(files, reference=absent))
     assert str(tmp_path / "nowhere" / "reference") in str(
-        fault(files, extras=Extras(tmp_path / "nowhere"))
+        fault(files, extras=Attachments(tmp_path / "nowhere"))
     )
 
 
@@ -250,9 +250,9 @@ def test_a_fault_leaves_no_document(files, tmp_path):
 
 
 def test_an_unknown_profile_or_metric_is_a_usage_fault(files):
-    assert isinstance(fault(files, profile="synthrad"), UsageFault)
+    assert isinstance(fault(files, profile="synthrad"), UsageError)
     found = fault(files, metrics=["mae"])
-    assert isinstance(found, UsageFault)
+    assert isinstance(found, UsageError)
     assert "did you mean 'mae_hu'" in str(found)
 
 
@@ -277,7 +277,7 @@ def test_how_far_the_reference_moves_between_alignments_stands_beside_the_mae(
     reference, _, mask = arrays
     moved = np.roll(reference, 1, axis=2)
     other = save(tmp_path / "other.mha", moved)
-    told = evaluate_files(**files, extras=Extras(other_references=(other,)))
+    told = evaluate_files(**files, extras=Attachments(other_references=(other,)))
     jsonschema.validate(told, json_schema())
     apart = np.abs(moved.astype(float) - reference)[mask > 0].mean()
     assert told["floor"]["floor_mae_hu"] == pytest.approx(apart, rel=1e-5)
@@ -291,7 +291,7 @@ def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
     wrong = reference.astype(np.float32)
     wrong[:, 12, 14] += 500  # one dense voxel in every slice
     files["prediction"] = save(tmp_path / "wrong.mha", wrong)
-    told = evaluate_files(**files, extras=Extras(maps=tmp_path / "maps"))
+    told = evaluate_files(**files, extras=Attachments(maps=tmp_path / "maps"))
     assert sorted(told["maps"]) == sorted(path.name for path in (tmp_path / "maps").iterdir())
     error, front, back, left, right = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "maps" / f"{name}.mha")))
@@ -313,5 +313,5 @@ def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
 
 
 def test_an_absent_gpu_is_named_instead_of_scored_elsewhere(files):
-    with pytest.raises(UsageFault, match="by torch on cpu or on a cuda GPU"):
-        evaluate_files(**files, extras=Extras(device="tpu"))
+    with pytest.raises(UsageError, match="by torch on cpu or on a cuda GPU"):
+        evaluate_files(**files, extras=Attachments(device="tpu"))

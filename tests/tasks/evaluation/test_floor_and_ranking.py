@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, rotate
 
-from data.faults import UsageFault
-from data.files import canonical_json, write_whole
-from data.layout import Layout
-from data.store import write_volume
-from data.units import LocalUnits
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.floor import floor_of, mean_floor
-from tasks.evaluation.params import FloorEntry
-from tasks.evaluation.ranking import higher_is_better, rank, rank_stability
-from tasks.evaluation.realign import measure_floor
-from tasks.evaluation.summary import floor_rows
-from tasks.fanout import here
-from tasks.params import load_params
-from tasks.registration.params import RegistrationParams
-from tasks.stage import StageContext
+from synthct.data.errors import UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.evaluation.floor import floor_of, mean_floor
+from synthct.tasks.evaluation.params import FloorEntry
+from synthct.tasks.evaluation.realign import measure_floor
+from synthct.tasks.evaluation.statistics.ranking import higher_is_better, rank, rank_stability
+from synthct.tasks.evaluation.summary import floor_rows
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.registration.params import RegistrationParams
 
 
 def test_the_floor_is_the_distance_of_the_references_inside_the_mask():
@@ -69,7 +69,7 @@ def take_in(context):
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """A workspace with one case and a preset that registers it quickly."""
-    from tasks.registration import presets
+    from synthct.tasks.registration import presets
 
     usual = presets.preset_called(RegistrationParams().preset_name("mr", "other"))
     short = dataclasses.replace(
@@ -84,7 +84,7 @@ def workspace(tmp_path, monkeypatch):
     write_whole(tmp_path / "params.yaml", told)
     (tmp_path / "store").mkdir()
     context = StageContext(
-        Layout(tmp_path), seed=1, units=LocalUnits(tmp_path / "store"), fan_out=here
+        Layout(tmp_path), seed=1, units=LocalResults(tmp_path / "store"), fan_out=here
     )
     take_in(context)
     return context
@@ -93,7 +93,7 @@ def workspace(tmp_path, monkeypatch):
 @pytest.fixture
 def registered(workspace):
     """The workspace whose chain has registered its case."""
-    from tasks.registration import run
+    from synthct.tasks.registration import run
 
     run.run(workspace, load_params(workspace.layout.params_file).registration)
     return workspace
@@ -116,7 +116,7 @@ def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, 
 )  # fmt: skip
 def test_alignments_that_cannot_be_are_told_before_any_work(workspace, tmp_path, entries, code):
     wrong = [FloorEntry(**entry) for entry in entries]
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         measure_floor(workspace, tmp_path / "out", ["XX-01_mr"], wrong)
     assert caught.value.code == code
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tasks.evaluation.checks import CHECKS
-from tasks.evaluation.evidence import Evidence, examine
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.pair import masked_pair
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.structures import by_threshold, compare_structures
+from synthct.tasks.evaluation.checks import CHECKS
+from synthct.tasks.evaluation.evidence import Evidence, examine
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.pair import masked_pair
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.structures.scores import by_threshold, compare_structures
 
 SPACING_MM = (3.0, 1.0, 1.0)
 RULES = EvaluationParams().model_dump(mode="json")["structures"]

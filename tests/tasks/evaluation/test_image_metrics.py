@@ -12,11 +12,11 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
-from data.faults import DataFault, UsageFault
-from tasks.evaluation.metrics import METRICS
-from tasks.evaluation.metrics.ms_ssim import halve, pad_to_least
-from tasks.evaluation.pair import masked_pair
-from tasks.evaluation.profiles import PROFILES, Profile, profile_called
+from synthct.data.errors import DataError, UsageError
+from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.evaluation.metrics.ms_ssim import halve, pad_to_least
+from synthct.tasks.evaluation.pair import masked_pair
+from synthct.tasks.evaluation.profiles import PROFILES, Profile, profile_called
 
 CONTAINER = PROFILES["synthrad2025_container"]
 
@@ -258,19 +258,19 @@ def test_what_lies_outside_the_mask_changes_no_score():
 def test_a_nan_is_named_and_never_averaged_over(where):
     arrays = {"reference": np.zeros((2, 3, 4)), "prediction": np.zeros((2, 3, 4))}
     arrays[where][0, 0, 0] = np.nan
-    with pytest.raises(DataFault, match=f"{where}: voxels are finite, got 1 NaN"):
+    with pytest.raises(DataError, match=f"{where}: voxels are finite, got 1 NaN"):
         masked_pair(**arrays)
 
 
 def test_an_empty_mask_and_other_shapes_are_faults_of_the_data():
-    with pytest.raises(DataFault, match="empty mask"):
+    with pytest.raises(DataError, match="empty mask"):
         masked_pair(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), np.zeros((2, 2, 2)))
-    with pytest.raises(DataFault, match="one shape"):
+    with pytest.raises(DataError, match="one shape"):
         masked_pair(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)))
 
 
 def test_an_unknown_profile_or_a_range_upside_down_is_refused():
-    with pytest.raises(UsageFault, match="synthrad2025_container"):
+    with pytest.raises(UsageError, match="synthrad2025_container"):
         profile_called("synthrad")
     with pytest.raises(ValueError, match="low_hu < high_hu"):
         Profile("mine", 100.0, -100.0)

@@ -10,23 +10,23 @@ import sys
 import numpy as np
 import pytest
 
-from data.faults import MachineFault, UsageFault
-from data.files import canonical_json, write_whole
-from data.layout import Layout
-from data.store import read_volume
-from data.tables import read_table
-from data.units import LocalUnits
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.run import run
-from tasks.evaluation.segmenter.ask import check_segmenter, structures_of
-from tasks.evaluation.segmenter.total import (
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import read_volume
+from synthct.data.tables import read_table
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.run import run
+from synthct.tasks.evaluation.segmenter.ask import check_segmenter, structures_of
+from synthct.tasks.evaluation.segmenter.total import (
     identity,
     require_total_segmentator,
     total_segmentator,
 )
-from tasks.fanout import here
-from tasks.stage import StageContext
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 SMALL = EvaluationParams(
     metrics=("mae_hu",),
@@ -41,13 +41,13 @@ SMALL = EvaluationParams(
 
 @pytest.fixture(scope="module")
 def context(cohort, tmp_path_factory):
-    """The MR half of the cohort, with its own unit store."""
+    """The MR half of the cohort, with its own result cache."""
     root = tmp_path_factory.mktemp("segmented")
     copy = shutil.copytree(cohort, root / "workspace")
     folds = copy / "artefacts" / "training" / "folds.json"
     write_whole(folds, canonical_json({"mr": json.loads(folds.read_text())["mr"]}))
     (root / "units").mkdir()
-    return StageContext(Layout(copy), seed=1, units=LocalUnits(root / "units"), fan_out=here)
+    return StageContext(Layout(copy), seed=1, units=LocalResults(root / "units"), fan_out=here)
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +96,15 @@ def test_a_clinical_case_is_scored_against_the_same_segmenter_on_its_ct(segmente
 
 
 def test_a_second_run_trains_and_segments_nothing(segmented, context, monkeypatch):
-    monkeypatch.setattr("tasks.evaluation.segmenter.fit.train", None)
-    monkeypatch.setattr("tasks.evaluation.segmenter.network.segment", None)
+    monkeypatch.setattr("synthct.tasks.evaluation.segmenter.fit.train", None)
+    monkeypatch.setattr("synthct.tasks.evaluation.segmenter.network.segment", None)
     run(context, SMALL)
 
 
 def test_a_dataset_without_label_maps_is_told_before_anything_is_segmented(workspace, context_of):
     for folder in (workspace / "artefacts" / "registration").iterdir():
         shutil.rmtree(folder / "truth_labels.zarr")
-    with pytest.raises(UsageFault, match="label maps") as caught:
+    with pytest.raises(UsageError, match="label maps") as caught:
         run(context_of(workspace), SMALL)
     assert caught.value.code == "segmenter-no-labels"
 
@@ -116,7 +116,7 @@ def test_none_segments_nothing(workspace, context_of):
 
 def test_totalsegmentator_that_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         require_total_segmentator()
     assert caught.value.code == "segmenter-missing"
 
@@ -149,14 +149,14 @@ def scan(high_hu):
 
 
 def test_totalsegmentator_answers_on_the_voxels_of_the_ct(command):
-    with pytest.raises(UsageFault, match="no weights"):
+    with pytest.raises(UsageError, match="no weights"):
         require_total_segmentator()
     command.mkdir()
     (command / "checkpoint.pth").touch()
     labels, names = total_segmentator(scan(900))
     assert names == {"1": "aorta", "2": "vertebrae"}
     assert ((labels == 2) == (scan(900).array > 200)).all()
-    with pytest.raises(MachineFault, match="no body in this CT"):
+    with pytest.raises(MachineError, match="no body in this CT"):
         total_segmentator(scan(-900))
 
 

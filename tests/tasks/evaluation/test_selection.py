@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.faults import UsageFault
-from data.volume import Grid, Modality, Volume
-from tasks.evaluation.uncertainty.calibration_penalty import calibration_penalty
-from tasks.evaluation.uncertainty.selection import selection_effect
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.prediction.pool import predict_pool, select
-from tasks.prediction.sliding import Prediction
+from synthct.data.errors import UsageError
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.uncertainty.selection import selection_effect
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.models.sliding import Prediction
+from synthct.tasks.prediction.pool import predict_pool, select
+from synthct.tasks.regularization.targets.calibration_penalty import calibration_penalty
 
 SHAPE = (4, 20, 20)
 
@@ -43,9 +43,9 @@ def test_only_the_body_decides_who_is_sure():
 
 @pytest.mark.parametrize("keep", [0, 3])
 def test_a_pool_cannot_keep_none_or_more_than_it_has(keep):
-    with pytest.raises(UsageFault, match="members of the pool"):
+    with pytest.raises(UsageError, match="members of the pool"):
         select([member(0, 1.0), member(1, 1.0)], np.ones(SHAPE, bool), keep=keep)
-    with pytest.raises(UsageFault, match="own uncertainty"):
+    with pytest.raises(UsageError, match="own uncertainty"):
         select([Prediction(np.zeros(SHAPE, np.int16))], np.ones(SHAPE, bool), keep=1)
 
 

@@ -8,18 +8,18 @@ import shutil
 import numpy as np
 import pytest
 
-from data.faults import MachineFault
-from data.files import content_hash
-from data.layout import Layout
-from data.store import read_volume, write_volume
-from data.tables import read_table
-from data.units import LocalUnits
-from data.volume import Modality
-from tasks.evaluation.folds import read_folds
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.run import run
-from tasks.fanout import here
-from tasks.stage import StageContext
+from synthct.data.errors import MachineError
+from synthct.data.files import content_hash
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import read_volume, write_volume
+from synthct.data.tables import read_table
+from synthct.data.volume import Modality
+from synthct.tasks.evaluation.folds import read_folds
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.run import run
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 PARAMS = EvaluationParams()
 QUICK = EvaluationParams(metrics=("mae_hu",))
@@ -28,7 +28,7 @@ QUICK = EvaluationParams(metrics=("mae_hu",))
 @pytest.fixture(scope="session")
 def evaluated(cohort, tmp_path_factory):
     """The stage run once over the cohort; its out."""
-    units = LocalUnits(tmp_path_factory.mktemp("units"))
+    units = LocalResults(tmp_path_factory.mktemp("units"))
     workspace = shutil.copytree(cohort, tmp_path_factory.mktemp("evaluated") / "workspace")
     run(StageContext(Layout(workspace), seed=1, units=units, fan_out=here), PARAMS)
     return workspace / "artefacts" / "evaluation"
@@ -180,7 +180,7 @@ def test_a_second_run_predicts_nothing_and_leaves_the_same_bytes(
     out = workspace / "artefacts" / "evaluation"
     run(context, QUICK)
     first = content_hash(out)
-    monkeypatch.setattr("tasks.evaluation.predict.predict_scan", None)
+    monkeypatch.setattr("synthct.tasks.evaluation.predict.predict_scan", None)
     run(context, QUICK)
     assert content_hash(out) == first
 
@@ -188,9 +188,9 @@ def test_a_second_run_predicts_nothing_and_leaves_the_same_bytes(
 def test_another_metric_or_interval_predicts_nothing_again(workspace, context_of, monkeypatch):
     context = context_of(workspace)
     run(context, QUICK)
-    monkeypatch.setattr("tasks.evaluation.predict.predict_scan", None)
+    monkeypatch.setattr("synthct.tasks.evaluation.predict.predict_scan", None)
     run(context, EvaluationParams(metrics=("me_hu",)))
-    monkeypatch.setattr("tasks.evaluation.score.Scorer", None)
+    monkeypatch.setattr("synthct.tasks.evaluation.score.Scorer", None)
     run(context, EvaluationParams(metrics=("me_hu",), bootstrap_draws=100))
 
 
@@ -201,7 +201,7 @@ def test_after_a_pull_into_an_empty_store_nothing_is_computed_again(
     before = content_hash(workspace / "artefacts" / "evaluation")
     shutil.rmtree(tmp_path / "units")
     for name in ("predict.predict_case", "score.score_case", "fitting.sum_case"):
-        monkeypatch.setattr(f"tasks.evaluation.{name}", None)
+        monkeypatch.setattr(f"synthct.tasks.evaluation.{name}", None)
     run(context_of(workspace), QUICK)
     assert content_hash(workspace / "artefacts" / "evaluation") == before
 
@@ -218,7 +218,7 @@ def test_a_patient_that_was_trained_on_is_never_tested(workspace):
     folds = json.loads(path.read_text())
     folds["mr"][0]["validation"] = ["HN-01_mr"]
     path.write_text(json.dumps(folds))
-    with pytest.raises(MachineFault, match=r"HN-01_mr, tested by mr_fold0 and trained on"):
+    with pytest.raises(MachineError, match=r"HN-01_mr, tested by mr_fold0 and trained on"):
         read_folds(path.parent)
 
 
@@ -228,7 +228,7 @@ def test_a_network_that_says_it_saw_the_patient_is_not_believed_blind(workspace)
     model = json.loads(path.read_text())
     model["validation_cases"] = ["TH-02_mr"]
     path.write_text(json.dumps(model))
-    with pytest.raises(MachineFault, match=r"TH-02_mr, tested by mr_fold1 and trained on"):
+    with pytest.raises(MachineError, match=r"TH-02_mr, tested by mr_fold1 and trained on"):
         read_folds(training)
 
 
@@ -237,7 +237,7 @@ def test_a_training_scan_under_another_name_is_never_tested(workspace, context_o
     for name in ("source.zarr", "mask.zarr"):  # HN-01 came in twice, once called TH-01's name
         shutil.rmtree(registration / "HN-02_mr" / name)
         shutil.copytree(registration / "HN-01_mr" / name, registration / "HN-02_mr" / name)
-    with pytest.raises(MachineFault) as caught:
+    with pytest.raises(MachineError) as caught:
         run(context_of(workspace), QUICK)
     assert caught.value.code == "test-scan-seen"
     assert "HN-02_mr" in str(caught.value)

@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-from tasks.evaluation.overlap import diagonal_mm, dice, hd95_mm, surface_dice, surface_distances_mm
-from tasks.evaluation.params import EvaluationParams
-from tasks.evaluation.structures import by_labels, by_threshold, compare_structures
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.structures.overlap import (
+    diagonal_mm,
+    dice,
+    hd95_mm,
+    surface_dice,
+    surface_distances_mm,
+)
+from synthct.tasks.evaluation.structures.scores import by_labels, by_threshold, compare_structures
 
 SPACING_MM = (3.0, 1.0, 0.5)
 

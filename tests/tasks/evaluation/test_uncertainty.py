@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.evaluation.naive import SourceImages
-from tasks.evaluation.uncertainty.conformal import ALL, calibrate, covered_share
-from tasks.evaluation.uncertainty.coverage import held_out_coverage, split_coverage
-from tasks.evaluation.uncertainty.facts import error_facts
-from tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
-from tasks.evaluation.uncertainty.likeness import features, unlikeness
-from tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
-from tasks.evaluation.uncertainty.resampled import resampled
-from tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
-from tasks.prediction.description import SourceScaling
+from synthct.tasks.evaluation.naive import SourceImages
+from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
+from synthct.tasks.evaluation.uncertainty.conformal import ALL, calibrate, covered_share
+from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage, split_coverage
+from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
+from synthct.tasks.evaluation.uncertainty.likeness import features, unlikeness
+from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
+from synthct.tasks.evaluation.uncertainty.resampled import resampled
+from synthct.tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
+from synthct.tasks.models.description import SourceScaling
 
 
 def patient(rng, *, scanner=1.0, voxels=4000):

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from data.files import canonical_json, write_whole
-from data.store import write_volume
-from data.tables import write_table
-from data.volume import Grid, Modality, Volume
-from tasks.export.params import ExportParams
-from tasks.export.release import release_task
-from tasks.networks import NETWORKS
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import write_volume
+from synthct.data.tables import write_table
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.export.release import release_task
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.models.networks import NETWORKS
 
 SCORES = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
 

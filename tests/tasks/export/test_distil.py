@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from data.faults import DataFault, UsageFault
-from data.files import content_hash
-from data.store import read_volume
-from tasks.export.distil import distil
-from tasks.export.page import render_card
-from tasks.export.params import ExportParams
-from tasks.export.release import release_task
-from tasks.prediction.release import open_release
-from tasks.prediction.runtime import onnx_runners
-from tasks.prediction.sliding import predict_hu
-from tasks.training.checkpoint import load_checkpoint
+from synthct.data.errors import DataError, UsageError
+from synthct.data.files import content_hash
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.export.distil import distil
+from synthct.tasks.export.page import render_card
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.export.release import release_task
+from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.prediction.release import open_release
+from synthct.tasks.prediction.runtime import onnx_runners
+from synthct.tasks.training.checkpoint import load_checkpoint
 from tests.tasks.export.conftest import FACTS, make_artefacts
 
 DISTIL = {"steps": 60, "batch": 2, "learning_rate": 0.01}
@@ -90,7 +90,7 @@ def test_case_names_stay_in_the_pipeline_with_a_student_too(taught):
 def test_a_kill_in_the_middle_of_the_students_training_changes_no_byte(
     taught, tmp_path, monkeypatch
 ):
-    from tasks.training import loop
+    from synthct.tasks.training import loop
 
     folder, artefacts = taught
     saved = loop.save_checkpoint
@@ -113,13 +113,13 @@ def test_a_student_never_learns_from_a_patient_that_scores_it(artefacts, tmp_pat
     case = artefacts / "registration" / "P3_mr"
     folds = [artefacts / "training" / "mr_fold0"]
     params = ExportParams(distil=DISTIL)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         distil(tmp_path, folds, [case], [case], params, scratch=tmp_path, seed=1)
     assert caught.value.code == "distil-no-cases"
     assert list(tmp_path.glob("*.onnx")) == []
 
 
 def test_a_student_that_is_not_there_is_named(released):
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         list(open_release(released).graphs(student=True))
     assert caught.value.code == "no-student"

@@ -10,14 +10,14 @@ import onnxruntime
 import pytest
 import torch
 
-from tasks.export.calibration import Spread, calibration, spread_of
-from tasks.export.int8 import Int8Cost
-from tasks.export.page import render_card
-from tasks.export.programs import module_runner, program_runner, script_runner, trace_script
-from tasks.export.windows import CaseWindows, case_windows
-from tasks.networks import NETWORKS
-from tasks.prediction.release import open_release
-from tasks.prediction.runtime import onnx_runners
+from synthct.tasks.export.calibration import Spread, calibration, spread_of
+from synthct.tasks.export.int8 import Int8Cost
+from synthct.tasks.export.page import render_card
+from synthct.tasks.export.programs import module_runner, program_runner, script_runner, trace_script
+from synthct.tasks.export.windows import CaseWindows, case_windows
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.prediction.release import open_release
+from synthct.tasks.prediction.runtime import onnx_runners
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = {"torch_export": True, "torchscript": True, "int8": "static", "max_int8_cost_hu": 500.0}

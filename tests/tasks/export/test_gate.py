@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from data.faults import Fault
-from tasks.export.gate import hold_gate, summarise
-from tasks.export.params import GateParams
+from synthct.data.errors import SynthctError
+from synthct.tasks.export.gate import hold_gate, summarise
+from synthct.tasks.export.params import GateParams
 
 
 def row(case, method, value, *, task="mr", reference="registered", metric="mae_hu"):
@@ -43,7 +43,7 @@ def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():
     rows = [row("A", "model", 50, task="cbct"), row("A", "lookup", 90, task="cbct")]
     rows += [row("A", "model", 50, reference="truth"), row("A", "lookup", 90, reference="truth")]
     rows += [row("A", "model", 50), row("B", "lookup", 90), row("B", "model", "nan")]
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(SynthctError) as caught:
         hold_gate(rows, "mr", GateParams())
     assert caught.value.code == "gate-no-scores"
 

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 import torch
 
-from tasks.export.graph import export_graph, strip
-from tasks.networks import NETWORKS
+from synthct.tasks.export.graph import export_graph, strip
+from synthct.tasks.models.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -27,8 +27,8 @@ def exported(describe):
 
 def test_another_process_and_checkout_exports_the_same_bytes(describe, tmp_path):
     script = (
-        "import hashlib, torch; from tasks.export.graph import export_graph;"
-        "from tasks.prediction.description import ModelDescription as M;"
+        "import hashlib, torch; from synthct.tasks.export.graph import export_graph;"
+        "from synthct.tasks.models.description import ModelDescription as M;"
         "from pathlib import Path;"
         f"m = M.load(Path({str(tmp_path / 'model.json')!r}));"
         "n = torch.nn.Conv2d(3, 1, 3, padding=1); torch.nn.init.constant_(n.weight, .1);"

@@ -7,17 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.faults import DataFault
-from data.files import content_hash
-from data.store import read_volume
-from tasks.export.params import ParityParams
-from tasks.export.parity import Parity, check_parity, compare
-from tasks.export.release import release_task
-from tasks.export.windows import case_windows
-from tasks.prediction.release import open_release
-from tasks.prediction.runtime import onnx_runners
-from tasks.prediction.sliding import predict_hu
-from tasks.training.runner import torch_runner
+from synthct.data.errors import DataError
+from synthct.data.files import content_hash
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.export.params import ParityParams
+from synthct.tasks.export.parity import Parity, check_parity, compare
+from synthct.tasks.export.release import release_task
+from synthct.tasks.export.windows import case_windows
+from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.prediction.release import open_release
+from synthct.tasks.prediction.runtime import onnx_runners
+from synthct.tasks.training.runner import torch_runner
 
 
 def test_a_release_holds_what_predict_needs_and_its_checksums_hold(released):
@@ -99,7 +99,7 @@ def test_a_network_that_answers_nan_is_not_released(release_of, artefacts):
 
 
 def test_no_trained_fold_is_a_fault_of_the_data(tmp_path, facts):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         release_task(out=tmp_path, task="mr", params={}, facts=facts, ingestion={}, refusal=None)
     assert caught.value.code == "no-folds"
 

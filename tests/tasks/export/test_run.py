@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from data.files import content_hash
-from data.layout import Layout
-from data.units import open_units
-from tasks import fanout
-from tasks.code import code_files
-from tasks.export import run as stage
-from tasks.export.methods import methods_sentences
-from tasks.export.params import ExportParams, GateParams
-from tasks.prediction.release import open_release
-from tasks.stage import StageContext
+from synthct.data.files import content_hash
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import open_result_cache
+from synthct.tasks.export import run as stage
+from synthct.tasks.export.methods import methods_sentences
+from synthct.tasks.export.params import ExportParams, GateParams
+from synthct.tasks.pipeline import fanout
+from synthct.tasks.pipeline.code import code_files
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.prediction.release import open_release
 
 STAGES = ["ingestion", "registration", "training", "evaluation", "export"]
 
@@ -23,7 +23,7 @@ def context(artefacts, monkeypatch):
     monkeypatch.setattr(Layout, "artefact", lambda self, name: artefacts / name)
     monkeypatch.setattr(stage, "methods_sentences", lambda own_cohort: {"training": "Trained."})
     return StageContext(
-        layout=Layout(artefacts.parent), seed=1, units=open_units(), fan_out=fanout.here
+        layout=Layout(artefacts.parent), seed=1, units=open_result_cache(), fan_out=fanout.here
     )
 
 
@@ -58,5 +58,5 @@ def test_the_card_tells_what_each_stage_did_in_its_own_words():
 
 
 def test_the_code_behind_a_sentence_is_code_of_the_export():
-    files = {file.as_posix() for file in code_files("tasks.export.run")}
+    files = {file.as_posix() for file in code_files("synthct.tasks.export.run")}
     assert {f"tasks/{name}/run.py" for name in ["cohort", *STAGES]} <= files

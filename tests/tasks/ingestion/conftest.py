@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.files import content_hash
-from data.layout import Layout
-from data.units import open_units
-from data.volume import Grid, Modality, Volume
-from data.writers.dicom import write_series
-from tasks.fanout import here
-from tasks.ingestion.dataset import RawDataset, RawPatient, RawScan
-from tasks.stage import StageContext
+from synthct.data.files import content_hash
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import open_result_cache
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, RawScan
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 SHAPE = (16, 48, 56)
 GRID = Grid(SHAPE, (4.0, 3.0, 3.0), (-30.0, -70.0, -85.0))
@@ -107,4 +107,4 @@ def context(tmp_path, monkeypatch) -> StageContext:
     """A stage context whose working directory is ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
     options: dict[str, Any] = {"max_excluded_fraction": 1.0}
-    return StageContext(Layout(), 1, open_units(), here, **options)
+    return StageContext(Layout(), 1, open_result_cache(), here, **options)

@@ -8,20 +8,20 @@ import numpy as np
 import pydicom
 import pytest
 
-from data.files import content_hash
-from data.readers import read_scan
-from data.store import read_volume
-from data.volume import Modality
-from data.writers import write_image
-from data.writers.dicom import write_series
-from tasks.evaluation.inputs import Target
-from tasks.evaluation.segmentations import read_side
-from tasks.ingestion.check import check_volume
-from tasks.ingestion.dataset import RawDataset, load_dataset
-from tasks.ingestion.intake import plan_intake, take_in
-from tasks.ingestion.intake.structure_names import known_name, neutral_names
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.run import run
+from synthct.data.files import content_hash
+from synthct.data.readers import read_scan
+from synthct.data.store.volumes import read_volume
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.evaluation.inputs import Target
+from synthct.tasks.evaluation.structures.files import read_side
+from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.dataset import RawDataset, load_dataset
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.run import run
+from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake.structure_names import known_name, neutral_names
 from tests.data.radiotherapy import dose_file, square, structure_set
 
 KEY = "a key of more than sixteen characters"

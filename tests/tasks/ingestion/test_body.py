@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from tasks.ingestion.body import body_mask, body_threshold
-from tasks.ingestion.params import BodyParams, BodyThresholds
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.body import body_mask, body_threshold
+from synthct.tasks.ingestion.params import BodyParams, BodyThresholds
 
 
 def dice(a, b):

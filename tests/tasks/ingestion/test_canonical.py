@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.canonical import canonical
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.ingestion.canonical import canonical
 
 SHAPE = (3, 4, 5)
 VALUES = np.arange(60, dtype=np.int16).reshape(SHAPE)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from docs.make_ingestion import PAGE, ROOT, codes, findings_table, refusals, refusals_table
-from tasks.ingestion.findings import Severity
+from synthct.tasks.ingestion.findings import Severity
 
 TEXT = PAGE.read_text()
 

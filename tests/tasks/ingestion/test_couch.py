@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.check import check_volume
-from tasks.ingestion.couch import couch_rows, without_couch
-from tasks.ingestion.params import IngestionParams
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.couch import couch_rows, without_couch
+from synthct.tasks.ingestion.params import IngestionParams
 
 
 def trunk(shape=(20, 60, 80)):

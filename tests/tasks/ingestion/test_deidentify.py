@@ -9,15 +9,15 @@ import pydicom
 import pytest
 
 from benchmarks._clean_scans import clean_patient
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from data.writers.dicom import write_series
-from tasks.ingestion.canonical import stored_type
-from tasks.ingestion.deface import DEPTH_MM, defaced
-from tasks.ingestion.intake import plan_intake, take_in
-from tasks.ingestion.intake.deidentify import shifted
-from tasks.ingestion.intake.hiding import hidden
-from tasks.ingestion.intake.vocabulary import allowed
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.ingestion.canonical import stored_type
+from synthct.tasks.ingestion.deface import DEPTH_MM, defaced
+from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake.deidentify import shifted
+from synthct.tasks.intake.scrub import hidden
+from synthct.tasks.intake.vocabulary import allowed
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def front(volume):
 
 @pytest.mark.parametrize("turn", [(1, 1, 1), (-1, 1, -1), (1, -1, -1)])
 def test_a_face_is_removed_whatever_the_orientation(head, turn):
-    from data.volume import Grid
+    from synthct.data.volume import Grid
 
     steps = tuple(slice(None, None, sign) for sign in turn)
     start = [0 if sign > 0 else size - 1 for sign, size in zip(turn, head.array.shape, strict=True)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.check import guarded
-from tasks.ingestion.findings import Severity
-from tasks.ingestion.guards import GUARDS
-from tasks.ingestion.params import IngestionParams
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.check import guarded
+from synthct.tasks.ingestion.findings import Severity
+from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.params import IngestionParams
 
 
 def found(volume, mask=None):

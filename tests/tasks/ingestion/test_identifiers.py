@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks._identifiers import files_below, leaks, plant, random_body
-from data.layout import Layout
-from data.units import open_units
-from tasks.fanout import here
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.run import run as ingestion
-from tasks.stage import StageContext
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import open_result_cache
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.run import run as ingestion
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "a key of more than sixteen characters"
@@ -69,7 +69,7 @@ def checkout(tmp_path, monkeypatch):
 def stage(checkout, capfd):
     """The stage ingestion on what was taken in; everything that it says."""
     context = StageContext(
-        Layout(dataset="planted"), 1, open_units(), here, max_excluded_fraction=1.0
+        Layout(dataset="planted"), 1, open_result_cache(), here, max_excluded_fraction=1.0
     )
     ingestion(context, IngestionParams())
     assert (checkout / "data/artefacts/ingestion/quality.csv").is_file()

@@ -13,17 +13,17 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
-from data.faults import UsageFault
-from data.files import content_hash
-from data.readers import read_scan
-from data.volume import Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
-from tasks.ingestion.dataset import Licence, load_dataset
-from tasks.ingestion.intake import plan_intake, take_in
-from tasks.ingestion.intake.pseudonym import Pseudonyms, key_file, load_pseudonyms
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.run import run
+from synthct.data.errors import UsageError
+from synthct.data.files import content_hash
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.ingestion.dataset import Licence, load_dataset
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.run import run
+from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake.pseudonym import Pseudonyms, key_file, load_pseudonyms
 
 KEY = "a key of more than sixteen characters"
 
@@ -261,7 +261,7 @@ class TestImageFiles:
                                       "path,patient,modality,region\n1ABA001,,PET,\n"])  # fmt: skip
     def test_a_wrong_manifest_is_a_mistake_of_use(self, case, tmp_path, text):
         (tmp_path / "files" / "m.csv").write_text(text)
-        with pytest.raises(UsageFault, match="manifest"):
+        with pytest.raises(UsageError, match="manifest"):
             plan_intake([case], "demo", tmp_path / "raw", tmp_path / "files" / "m.csv")
 
 
@@ -314,12 +314,12 @@ def test_a_kill_between_patients_is_mended_by_the_same_command(source, tmp_path)
 def test_real_scans_are_not_mixed_with_digital_patients(make_raw, source, ct, mr):
     raw = make_raw({"A": {"ct": ct, "mr": mr}})
     load_dataset(raw).model_copy(update={"synthetic": True}).save(raw)
-    with pytest.raises(UsageFault, match="digital patients"):
+    with pytest.raises(UsageError, match="digital patients"):
         plan_intake([source], "demo", raw)
 
 
 def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
-    with pytest.raises(UsageFault, match="every source exists"):
+    with pytest.raises(UsageError, match="every source exists"):
         plan_intake([tmp_path / "nowhere"], "demo", tmp_path / "raw")
 
 
@@ -336,7 +336,7 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path, monkeypat
 
 def test_a_short_key_is_refused(monkeypatch):
     monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "short")
-    with pytest.raises(UsageFault, match="16 characters"):
+    with pytest.raises(UsageError, match="16 characters"):
         load_pseudonyms()
 
 

@@ -13,12 +13,12 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, generate_uid
 
-from data.faults import UsageFault
-from data.readers import read_scan
-from data.volume import Modality
-from data.writers import write_image
-from data.writers.dicom import write_series
-from tasks.ingestion.intake import plan_intake
+from synthct.data.errors import UsageError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.intake import plan_intake
 from tests.data.radiotherapy import saved
 
 
@@ -47,7 +47,7 @@ def statuses(plan):
 def test_a_folder_without_a_scan_is_a_mistake_of_use(tmp_path):
     (tmp_path / "pacs").mkdir()
     (tmp_path / "pacs" / "readme.txt").write_text("nothing here")
-    with pytest.raises(UsageFault, match="holds scans"):
+    with pytest.raises(UsageError, match="holds scans"):
         plan_of(tmp_path)
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from benchmarks._clean_scans import clean_patient
-from data.volume import Grid, Modality, Volume
-from data.writers.dicom import write_series
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.canonical import stored_type
-from tasks.ingestion.findings import Severity
-from tasks.ingestion.fingerprint import ALIKE, SAME, fingerprint, likeness, same_image
-from tasks.ingestion.pairs import pair_findings
-from tasks.ingestion.pairs.frames import frame_findings
-from tasks.ingestion.params import BodyParams, IngestionParams
-from tasks.ingestion.run import run
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.canonical import stored_type
+from synthct.tasks.ingestion.findings import Severity
+from synthct.tasks.ingestion.fingerprint import ALIKE, SAME, fingerprint, likeness, same_image
+from synthct.tasks.ingestion.pairs import pair_findings
+from synthct.tasks.ingestion.pairs.frames import frame_findings
+from synthct.tasks.ingestion.params import BodyParams, IngestionParams
+from synthct.tasks.ingestion.run import run
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def test_flips_of_trunks_are_found_in_twenty_patients_and_sound_pairs_are_not(nu
 
 
 def test_no_real_pair_is_called_flipped(shared_data):
-    from tasks.ingestion.patient import check_scan
+    from synthct.tasks.ingestion.patient import check_scan
 
     for name in ("STS_001", "STS_002"):
         folder = shared_data / "sts_mr_ct" / name
@@ -94,7 +94,7 @@ def copies(ct):
     z, y, x = ct.array.shape
     yield ct.crop((1, 2, 3), (z - 1, y - 1, x - 2))
     coarse = ct.grid.with_spacing((ct.grid.spacing_mm[0], 4.5, 4.5))
-    from data.itk import resample
+    from synthct.data.itk import resample
 
     yield resample(ct, coarse, outside=-1000.0)
 
@@ -114,7 +114,7 @@ def test_other_patients_and_other_days_are_no_copies(thorax):
 
 
 def test_other_days_of_a_real_patient_are_no_copies(shared_data):
-    from data.readers import read_scan
+    from synthct.data.readers import read_scan
 
     folder = shared_data / "lung_ct_pair"
     one, other = (
@@ -159,7 +159,7 @@ class TestPersons:
                      attributes={"PatientName": name, "PatientBirthDate": born})  # fmt: skip
 
     def refused(self, tmp_path):
-        from tasks.ingestion.intake import plan_intake
+        from synthct.tasks.intake import plan_intake
 
         plan = plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw")
         return [(row.status, [one.code for one in row.findings][-1:]) for row in plan.rows]

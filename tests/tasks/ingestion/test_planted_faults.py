@@ -8,12 +8,12 @@ import pytest
 from benchmarks._clean_scans import clean_scans
 from benchmarks._scan_faults import KINDS, sound_ct
 from benchmarks.ingestion_guards import alarms, look_at, mended
-from data.volume import Modality, Volume
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.check import check_volume
-from tasks.ingestion.findings import Severity
-from tasks.ingestion.guards import GUARDS
-from tasks.ingestion.params import IngestionParams
+from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.findings import Severity
+from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.params import IngestionParams
 
 PARAMS = IngestionParams()
 
@@ -107,7 +107,7 @@ def test_zero_filled_k_space_is_noted(patient_ct):
     grid = patient_ct[1].crop((0, 0, 0), (4, y, x)).grid
     z = Volume(measured.astype(np.float32), grid, Modality.MR)
     assert guard(z, None)[1] == []
-    from data.volume import Grid
+    from synthct.data.volume import Grid
 
     zoomed = Volume(fine.astype(np.float32), Grid(fine.shape, (5.0, 2.0, 2.0)), Modality.MR)
     assert [one.code for one in guard(zoomed, None)[1]] == ["interpolated"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from data.volume import Grid, Modality, Volume
-from tasks.ingestion.guards.slice_jump import SliceJump
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.ingestion.guards.slice_jump import SliceJump
 
 SHAPE = (30, 40, 40)
 

@@ -9,14 +9,14 @@ import shutil
 import numpy as np
 import pytest
 
-from data.faults import TooManyExcluded, UsageFault
-from data.files import content_hash
-from data.store import read_displacement, read_volume
-from data.volume import Displacement, Modality, Volume
-from data.writers import write_displacement_image, write_image
-from tasks.ingestion.dataset import RawTruth, load_dataset
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.run import run
+from synthct.data.errors import TooManyExcludedError, UsageError
+from synthct.data.files import content_hash
+from synthct.data.store.volumes import read_displacement, read_volume
+from synthct.data.volume import Displacement, Modality, Volume
+from synthct.data.writers import write_displacement_image, write_image
+from synthct.tasks.ingestion.dataset import RawTruth, load_dataset
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.run import run
 
 PARAMS = IngestionParams()
 
@@ -117,7 +117,9 @@ def test_the_second_run_computes_nothing_and_gives_the_same_bytes(
     make_raw({"A": {"ct": ct, "mr": mr}})
     run(context, PARAMS)
     first = content_hash(out(context))
-    monkeypatch.setattr("tasks.stage.execute", lambda order: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "synthct.tasks.pipeline.stage.execute", lambda order: pytest.fail("computed again")
+    )
     run(context, PARAMS)
     assert content_hash(out(context)) == first
 
@@ -125,14 +127,15 @@ def test_the_second_run_computes_nothing_and_gives_the_same_bytes(
 def test_one_more_patient_costs_one_patient(
     context, make_raw, ct, mr, other_ct, other_mr, monkeypatch
 ):
-    import tasks.stage
+    import synthct.tasks.pipeline.stage
 
     make_raw({"A": {"ct": ct, "mr": mr}})
     run(context, PARAMS)
     make_raw({"A": {"ct": ct, "mr": mr}, "B": {"ct": other_ct, "mr": other_mr}})
-    ran, real = [], tasks.stage.execute
+    ran, real = [], synthct.tasks.pipeline.stage.execute
     monkeypatch.setattr(
-        "tasks.stage.execute", lambda order: (ran.append(order.unit), real(order))[1]
+        "synthct.tasks.pipeline.stage.execute",
+        lambda order: (ran.append(order.unit), real(order))[1],
     )
     run(context, PARAMS)
     assert ran == ["B"]
@@ -174,19 +177,19 @@ def test_too_many_excluded_patients_stop_the_stage(context, make_raw, mr):
     from dataclasses import replace
 
     make_raw({"A": {"mr": mr}})
-    with pytest.raises(TooManyExcluded, match="A"):
+    with pytest.raises(TooManyExcludedError, match="A"):
         run(replace(context, max_excluded_fraction=0.5), PARAMS)
     assert not out(context).exists()
 
 
 def test_without_a_data_set_the_user_is_told_how_to_make_one(context):
-    with pytest.raises(UsageFault, match="synthct ingest"):
+    with pytest.raises(UsageError, match="synthct ingest"):
         run(context, PARAMS)
 
 
 def test_an_oblique_scan_is_stored_straight_with_its_origin_kept(context, make_raw, ct, mr):
     c, s = float(np.cos(0.1)), float(np.sin(0.1))
-    from data.volume import Grid
+    from synthct.data.volume import Grid
 
     grid = Grid(mr.grid.shape, mr.grid.spacing_mm, mr.grid.origin_mm,
                 ((c, 0.0, s), (0.0, 1.0, 0.0), (-s, 0.0, c)))  # fmt: skip

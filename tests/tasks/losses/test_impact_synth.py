@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.losses.self_similarity import self_similarity
-from tasks.prediction.description import TargetScaling
-from tasks.similarities.mind import Mind
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.self_similarity import self_similarity
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.registration.similarities.mind import Mind
 
 NETS = Path(os.environ.get("SYNTHCT_SHARED_DATA", "../shared/data")) / "feature_nets"
 
@@ -63,12 +63,12 @@ def test_a_network_that_asks_is_told_layers_and_statistics(stored):
 
 def test_another_file_than_the_one_named_is_not_run(stored):
     options = stored(Doubled()) | {"sha256": "0" * 64}
-    with pytest.raises(UsageFault, match=r"sha256 of .*features.pt must be that of the file"):
+    with pytest.raises(UsageError, match=r"sha256 of .*features.pt must be that of the file"):
         LOSSES.build("impact_synth", options)
 
 
 def test_a_file_that_is_absent_is_told_before_any_work(tmp_path):
-    with pytest.raises(UsageFault, match="must be a readable TorchScript file"):
+    with pytest.raises(UsageError, match="must be a readable TorchScript file"):
         LOSSES.build("impact_synth", {"network": str(tmp_path / "none.pt")})
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_absent_is_told_before_any_work(tmp_path):
      {"layer_weights": (math.inf,)}],
 )  # fmt: skip
 def test_impossible_options_are_refused(options):
-    with pytest.raises(UsageFault):
+    with pytest.raises(UsageError):
         LOSSES.build("impact_synth", options)
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 
 def target(value, weight):

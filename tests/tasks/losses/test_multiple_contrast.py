@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 SCALING = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
 
@@ -45,5 +45,5 @@ def test_rare_bone_weighs_more_than_under_the_plain_mean():
      {"window_weights": (1.0, -1.0)}],
 )  # fmt: skip
 def test_impossible_windows_are_refused(options):
-    with pytest.raises(UsageFault, match="must"):
+    with pytest.raises(UsageError, match="must"):
         LOSSES.build("multiple_contrast", options)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from scipy import stats
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 SCALING = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
 
@@ -56,5 +56,5 @@ def test_nonnegative_counts_are_what_descent_ends_with():
 
 @pytest.mark.parametrize("options", [{"counts": 0.0}, {"background": 0.0}])
 def test_impossible_options_are_refused(options):
-    with pytest.raises(UsageFault, match="must be positive"):
+    with pytest.raises(UsageError, match="must be positive"):
         LOSSES.build("poisson", options)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 
 def lost(error, spacing_mm=(3.0, 1.0, 2.0), **options):
@@ -56,5 +56,5 @@ def test_positive_orders_learn_edges_first_and_negative_ones_smooth_images_first
 
 @pytest.mark.parametrize("options", [{"order": 9.0}, {"length_mm": 0.0}])
 def test_impossible_options_are_refused(options):
-    with pytest.raises(UsageFault, match="must be"):
+    with pytest.raises(UsageError, match="must be"):
         LOSSES.build("sobolev", options)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 
 def lost(p, t, weight=None, **options):
@@ -46,5 +46,5 @@ def test_it_agrees_with_scikit_image_away_from_the_border(shape):
 
 @pytest.mark.parametrize("options", [{"window": 4}, {"window": 1}, {"k1": 0.0}])
 def test_impossible_windows_are_refused(options):
-    with pytest.raises(UsageFault, match="must be"):
+    with pytest.raises(UsageError, match="must be"):
         LOSSES.build("ssim", options)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data.faults import UsageFault
-from tasks.losses import LOSSES
-from tasks.losses.structure_completeness import soft_skeleton
-from tasks.prediction.description import TargetScaling
-from tasks.training.contracts import Target
+from synthct.data.errors import UsageError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.losses.structure_completeness import soft_skeleton
+from synthct.tasks.models.contracts import Target
+from synthct.tasks.models.description import TargetScaling
 
 BONE = {"windows_hu": ((200.0, 4000.0),), "softness_hu": 1.0}
 """So hard a step that memberships are 0 or 1."""
@@ -66,5 +66,5 @@ def test_a_structure_that_is_nowhere_adds_nothing():
      {"thinning": 0}],
 )  # fmt: skip
 def test_impossible_options_are_refused(options):
-    with pytest.raises(UsageFault, match="must be"):
+    with pytest.raises(UsageError, match="must be"):
         LOSSES.build("structure_completeness", options)

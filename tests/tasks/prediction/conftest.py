@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from data.files import canonical_json, write_whole
-from data.volume import Grid, Modality, Volume
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.prediction.release import Member, ReleaseDescription, write_checksums
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.prediction.release import Member, ReleaseDescription, write_checksums
 
 
 @pytest.fixture

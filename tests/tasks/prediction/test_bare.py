@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from data.phantom.patient import Protocol, make_patient
-from data.writers.dicom import write_series
-from tasks.cohort.params import CohortParams
-from tasks.cohort.run import protocol_of
-from tasks.randomness import generator
+from synthct.data.phantom.patient import Protocol, make_patient
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.cohort.params import CohortParams
+from synthct.tasks.cohort.run import protocol_of
+from synthct.tasks.pipeline.randomness import generator
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,7 +72,7 @@ def test_a_new_environment_with_the_base_dependencies_predicts_a_phantom(
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert absent.stdout.strip() == "[]"
-    run = "import sys; from flows.cli import command_line; sys.exit(command_line(sys.argv[1:]))"
+    run = "import sys; from synthct.flows.cli.app import command_line; sys.exit(command_line(sys.argv[1:]))"
     options = ["--model", release, "--input", phantom, "--out", tmp_path / "sct"]
     done = subprocess.run(
         [str(bare), "-c", run, "predict", *map(str, options), "--dicom-reference", str(phantom)],

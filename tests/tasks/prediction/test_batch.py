@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.faults import MachineFault, UsageFault
-from data.files import content_hash
-from data.readers import read_scan
-from data.volume import Modality
-from data.writers import write_image
-from data.writers.dicom import write_series
-from tasks.prediction import batch
-from tasks.prediction.batch import Orders, predict_waiting, waiting
-from tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
-from tasks.prediction.outbox import Outbox
-from tasks.prediction.release import write_checksums
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import content_hash
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.prediction import batch
+from synthct.tasks.prediction.batch import Orders, predict_waiting, waiting
+from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
+from synthct.tasks.prediction.outbox import Outbox
+from synthct.tasks.prediction.release import write_checksums
 
 ROOT = Path(__file__).resolve().parents[3]
 MEANS = {"tta": False, "threads": 1}
@@ -114,7 +114,7 @@ def test_a_fault_of_the_machine_stops_and_records_nothing(inbox, outbox, release
     content = bytearray((release / "fold0.onnx").read_bytes())
     content[50] ^= 1
     (release / "fold0.onnx").write_bytes(content)
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         list(predict_waiting(FolderInbox(inbox, settle_s=0), outbox, orders))
     assert caught.value.code == "release-damaged"
     assert outbox.reports() == []
@@ -156,12 +156,12 @@ def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
 def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, outbox):
     (tmp_path / "empty").mkdir()
     orders = Orders(model=tmp_path / "relaese", means=MEANS)
-    with pytest.raises(UsageFault, match="relaese: a release folder"):
+    with pytest.raises(UsageError, match="relaese: a release folder"):
         waiting(FolderInbox(tmp_path / "empty"), outbox, orders)
 
 
 def test_an_inbox_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         open_inbox(str(tmp_path / "none"), settle_s=0)
     assert caught.value.code == "no-inbox"
 
@@ -170,7 +170,7 @@ def test_bytes_that_change_under_the_reader_are_not_predicted(inbox, tmp_path):
     place = FolderInbox(inbox, settle_s=0)
     arrival = next(one for one in place.arrivals() if one.name.startswith("Smith"))
     (inbox / arrival.name).write_bytes(b"other")
-    with pytest.raises(MachineFault) as caught:
+    with pytest.raises(MachineError) as caught:
         place.fetch(arrival, tmp_path)
     assert caught.value.code == "inbox-changed"
 
@@ -178,9 +178,9 @@ def test_bytes_that_change_under_the_reader_are_not_predicted(inbox, tmp_path):
 WATCHER = """
 import sys, time
 from pathlib import Path
-from tasks.prediction.batch import Orders, predict_waiting
-from tasks.prediction.inbox import FolderInbox
-from tasks.prediction.outbox import Outbox
+from synthct.tasks.prediction.batch import Orders, predict_waiting
+from synthct.tasks.prediction.inbox import FolderInbox
+from synthct.tasks.prediction.outbox import Outbox
 orders = Orders(model=Path(sys.argv[1]), means={"tta": False, "threads": 1})
 inbox, outbox = FolderInbox(Path(sys.argv[2]), settle_s=0), Outbox(Path(sys.argv[3]))
 for result in predict_waiting(inbox, outbox, orders):
@@ -270,7 +270,7 @@ def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox,
     options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
-    run = "import sys; from flows.cli import command_line; sys.exit(command_line(sys.argv[1:]))"
+    run = "import sys; from synthct.flows.cli.app import command_line; sys.exit(command_line(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", run, "watch", *map(str, options), "--once", "--no-tta"],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300,

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.volume import Modality
-from tasks.prediction.description import SourceScaling
-from tasks.prediction.domain import Domain, fingerprint, told
-from tasks.prediction.prepare import prepare
+from synthct.data.volume import Modality
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.prediction.domain import Domain, fingerprint, told
+from synthct.tasks.prediction.prepare import prepare
 from tests.tasks.prediction.conftest import small_patient
 
 ZSCORE = SourceScaling()

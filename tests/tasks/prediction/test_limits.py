@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.faults import MachineFault
-from data.itk import resample
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from tasks.prediction import memory
-from tasks.prediction.memory import choose_batch, held, needed_bytes, require_room
-from tasks.prediction.predict import Means, predict_file
-from tasks.prediction.slabs import on_grid, resample_slabs
+from synthct.data.errors import MachineError
+from synthct.data.itk import resample
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.tasks.prediction import memory
+from synthct.tasks.prediction.memory import choose_batch, held, needed_bytes, require_room
+from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.slab_resampling import on_grid, resample_slabs
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +34,7 @@ def scan_file(tmp_path, patient):
 def test_a_scan_that_does_not_fit_is_refused_before_anything_is_computed(
     release, scan_file, tmp_path
 ):
-    with pytest.raises(MachineFault) as caught:
+    with pytest.raises(MachineError) as caught:
         predict_file(release, scan_file, tmp_path / "sct.mha", means=Means(max_ram_gb=0.01))
     assert caught.value.code == "memory-cap"
     assert "--max-ram" in str(caught.value)
@@ -43,7 +43,7 @@ def test_a_scan_that_does_not_fit_is_refused_before_anything_is_computed(
 
 TIGHT = """
 import sys
-from flows.cli import command_line
+from synthct.flows.cli.app import command_line
 model, scan, out = sys.argv[1:4]
 options = ["--model", model, "--input", scan, "--out", out, "--max-ram", "0.1"]
 sys.exit(command_line(["predict", *options]))
@@ -64,7 +64,7 @@ def test_more_slices_need_more_and_a_larger_cap_lets_them_in(model):
     assert needed_bytes(large, model) > needed_bytes(small, model)
     room_gb = (memory.resident_bytes() + needed_bytes(small, model)) / 1e9
     require_room(small, model, room_gb + 0.05)
-    with pytest.raises(MachineFault):
+    with pytest.raises(MachineError):
         require_room(large, model, room_gb + 0.05)
 
 
@@ -85,16 +85,16 @@ def test_fewer_windows_enter_at_once_where_memory_is_short():
 
 HELD = """
 import sys
-from tasks.prediction.memory import held, resident_bytes
+from synthct.tasks.prediction.memory import held, resident_bytes
 import numpy as np
-from data.faults import MachineFault
+from synthct.data.errors import MachineError
 cap_gb = (resident_bytes() + 200e6) / 1e9
 with held(cap_gb):
     np.ones(10_000_000)  # 80 MB: allowed
 try:
     with held(cap_gb):
         np.ones(100_000_000)  # 800 MB
-except MachineFault as fault:
+except MachineError as fault:
     assert fault.code == "memory-cap", fault.code
     np.ones(100_000_000)  # the limit went with the block
     sys.exit(7)
@@ -114,7 +114,7 @@ def test_words_of_other_errors_are_not_taken_for_a_lack_of_memory():
 PEAK = """
 import json, sys
 from pathlib import Path
-from tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import Means, predict_file
 predict_file(*map(Path, sys.argv[1:4]), means=Means(max_ram_gb=float(sys.argv[4]), threads=1))
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM"):
@@ -159,7 +159,7 @@ def test_a_disk_without_room_is_named_before_anything_is_computed(
 ):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 1000))
-    with pytest.raises(MachineFault) as caught:
+    with pytest.raises(MachineError) as caught:
         predict_file(release, scan_file, tmp_path / "sct")
     assert caught.value.code == "disk-full"
     assert not (tmp_path / "sct").exists()
@@ -169,9 +169,9 @@ SHORT = """
 import json, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from data.faults import Fault
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
+from synthct.data.errors import SynthctError
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
 noise = np.random.default_rng(0).integers(-1000, 1000, (40, 64, 64)).astype(np.int16)
 volume = Volume(noise, Grid(noise.shape, (1.0, 1.0, 1.0)), Modality.CT)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -180,7 +180,7 @@ told = {}
 for suffix in (".mha", ".nii.gz", ".nii", ".nrrd"):
     try:
         write_image(Path(sys.argv[1]) / f"sct{suffix}", volume)
-    except Fault as fault:
+    except SynthctError as fault:
         told[suffix] = fault.code
 print(json.dumps(told))
 """
@@ -198,15 +198,15 @@ def test_a_write_that_the_disk_cuts_short_is_told_and_leaves_nothing(tmp_path):
 SERIES = """
 import resource, signal, sys
 from pathlib import Path
-from tasks.prediction.predict import Means, predict_file
-from data.faults import Fault
+from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.data.errors import SynthctError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def full(step):
     if step == "write the result":
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
 try:
     predict_file(*map(Path, sys.argv[1:4]), means=Means(threads=1), step=full)
-except (Fault, OSError) as error:
+except (SynthctError, OSError) as error:
     print(type(error).__name__, str(error)[:300])
     sys.exit(7)
 """
@@ -216,7 +216,7 @@ def test_a_series_that_the_disk_cuts_short_leaves_no_folder(release, scan_file, 
     done = _python(SERIES, release, scan_file, tmp_path / "sct")
     assert done.returncode == 7, done.stderr
     # The command line tells an OSError as a fault of the machine (`flows/exits.py`).
-    assert done.stdout.startswith(("MachineFault", "OSError")), done.stdout
+    assert done.stdout.startswith(("MachineError", "OSError")), done.stdout
     assert not (tmp_path / "sct").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"release", "scan.mha"}
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from data.faults import DataFault
-from tasks.prediction.description import SourceScaling, TargetScaling
-from tasks.prediction.normalise import fit_source, scale_source, scale_target, unscale_target
+from synthct.data.errors import DataError
+from synthct.tasks.models.description import SourceScaling, TargetScaling
+from synthct.tasks.models.normalise import fit_source, scale_source, scale_target, unscale_target
 
 ZSCORE = SourceScaling(kind="zscore_in_mask")
 MIN_P995 = SourceScaling(kind="min_p99.5")
@@ -75,6 +75,6 @@ def test_whole_hu_come_back_after_rounding(hu):
 )
 @pytest.mark.parametrize("scaling", [ZSCORE, MIN_P995])
 def test_a_scan_that_cannot_be_scaled_is_named(array, mask, code, scaling):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         fit_source(array, mask, scaling)
     assert caught.value.code == code

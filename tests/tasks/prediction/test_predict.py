@@ -10,19 +10,19 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, Fault, UsageFault
-from data.itk import resample
-from data.readers import read_scan
-from data.volume import Grid, Modality, Volume
-from data.writers import write_image
-from data.writers.dicom import write_series
-from tasks.ingestion.params import IngestionParams
-from tasks.ingestion.patient import check_scan
-from tasks.prediction.normalise import scale_source, unscale_target
-from tasks.prediction.predict import Means, predict_file
-from tasks.prediction.prepare import prepare
-from tasks.prediction.slabs import on_grid
-from tasks.registration.geometry import working_grid
+from synthct.data.errors import DataError, SynthctError, UsageError
+from synthct.data.itk import resample
+from synthct.data.readers import read_scan
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.patient import check_scan
+from synthct.tasks.models.normalise import scale_source, unscale_target
+from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.prepare import prepare
+from synthct.tasks.prediction.slab_resampling import on_grid
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,7 +86,7 @@ def test_the_surest_network_answers_alone_and_is_told_as_one(
 def test_a_choice_that_cannot_be_made_is_told_before_the_scan_is_read(
     release, tmp_path, means, code
 ):
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         predict_file(release, tmp_path / "not there", tmp_path / "sct.mha", means=means)
     assert caught.value.code == code
 
@@ -223,7 +223,7 @@ def test_a_reference_of_another_place_or_frame_is_refused(release, dicom, patien
             tmp_path / name, volume, patient_id="X", study="s", series_description="d",
             attributes={"FrameOfReferenceUID": frame}, uid_seed="x",
         )  # fmt: skip
-        with pytest.raises(UsageFault) as caught:
+        with pytest.raises(UsageError) as caught:
             predict_file(release, dicom, tmp_path / "sct", dicom_reference=tmp_path / name)
         assert caught.value.code == "reference-elsewhere"
     assert not (tmp_path / "sct").exists()
@@ -278,7 +278,7 @@ def test_a_ct_given_to_an_mr_model_is_refused(release, patient, tmp_path):
     ct = series_of(
         tmp_path, patient.with_array(np.zeros(patient.grid.shape, np.int16), Modality.CT)
     )
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         predict_file(release, ct, tmp_path / "sct.mha")
     assert caught.value.code == "wrong-modality"
     assert not (tmp_path / "sct.mha").exists()
@@ -301,7 +301,7 @@ def test_bad_inputs_are_named_and_nothing_is_written(release, patient, tmp_path)
     ]
     for volume, mask, code in cases:
         write_image(tmp_path / "bad.mha", volume)
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(SynthctError) as caught:
             predict_file(release, tmp_path / "bad.mha", tmp_path / "sct", mask=mask)
         assert caught.value.code == code
         assert caught.value.where.startswith(str(tmp_path))  # a batch of scans: which one?
@@ -324,7 +324,7 @@ def test_an_output_that_cannot_be_is_named_before_anything_runs(
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     paths = {name: tmp_path / value for name, value in options.items()}
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         predict_file(release, scan_file, tmp_path / out, **paths)
     assert caught.value.code == code
 
@@ -367,12 +367,12 @@ from pathlib import Path
 assert not set(sys.modules) & {BLOCKED}
 """
 FUNCTION = """
-from tasks.prediction.predict import predict_file
+from synthct.tasks.prediction.predict import predict_file
 result = predict_file(*map(Path, sys.argv[1:4]), uncertainty=Path(sys.argv[4]))
 assert result["networks"] == 2
 """
 COMMAND = """
-from flows.cli import command_line
+from synthct.flows.cli.app import command_line
 model, scan, out, spread = sys.argv[1:5]
 options = ["--model", model, "--input", scan, "--out", out, "--uncertainty", spread]
 assert command_line(["predict", *options, "--dicom-reference", scan]) == 0

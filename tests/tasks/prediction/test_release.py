@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from data.faults import UsageFault
-from data.files import write_whole
-from tasks.prediction.release import open_release, write_checksums
-from tasks.prediction.runtime import onnx_runners, provider_of
+from synthct.data.errors import UsageError
+from synthct.data.files import write_whole
+from synthct.tasks.prediction.release import open_release, write_checksums
+from synthct.tasks.prediction.runtime import onnx_runners, provider_of
 
 
-def refused(folder) -> UsageFault:
-    with pytest.raises(UsageFault) as caught:
+def refused(folder) -> UsageError:
+    with pytest.raises(UsageError) as caught:
         open_release(folder)
     return caught.value
 
@@ -80,7 +80,7 @@ def test_a_graph_that_reads_another_file_of_the_machine_is_not_opened(release):
     )
     write_whole(release / "fold0.onnx", helper.make_model(graph).SerializeToString())
     write_checksums(release)
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         list(open_release(release).graphs())
     assert caught.value.code == "release-external-data"
 
@@ -88,7 +88,7 @@ def test_a_graph_that_reads_another_file_of_the_machine_is_not_opened(release):
 def test_a_file_changed_after_the_check_is_not_what_runs(release):
     opened = open_release(release)
     write_whole(release / "fold0.onnx", b"something else")
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         list(opened.graphs())
     assert caught.value.code == "release-damaged"
 
@@ -119,5 +119,5 @@ def test_a_description_of_another_format_is_named_not_guessed(release):
 
 def test_a_device_that_is_not_there_is_named():
     assert provider_of("cpu") == "CPUExecutionProvider"
-    with pytest.raises(UsageFault, match="'abacus', there is cpu"):
+    with pytest.raises(UsageError, match="'abacus', there is cpu"):
         provider_of("abacus")

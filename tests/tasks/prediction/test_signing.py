@@ -5,11 +5,11 @@ import stat
 
 import pytest
 
-from data.faults import UsageFault
-from data.files import content_hash, write_whole
-from flows.cli import command_line
-from tasks.prediction.release import SIGNATURE, open_release, write_checksums
-from tasks.prediction.signing import check_signature, new_key, sign_release
+from synthct.data.errors import UsageError
+from synthct.data.files import content_hash, write_whole
+from synthct.flows.cli.app import command_line
+from synthct.tasks.prediction.release import SIGNATURE, open_release, write_checksums
+from synthct.tasks.prediction.signing import check_signature, new_key, sign_release
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def public(key):
     return key.with_name(key.name + ".pub")
 
 
-def refused(folder, key) -> UsageFault:
-    with pytest.raises(UsageFault) as caught:
+def refused(folder, key) -> UsageError:
+    with pytest.raises(UsageError) as caught:
         check_signature(folder, public(key))
     return caught.value
 
@@ -72,7 +72,7 @@ def test_a_signature_that_is_none_is_refused(signed, key, harm):
 def test_the_private_key_is_for_its_owner_and_never_overwritten(key):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     before = key.read_bytes()
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         new_key(key)
     assert caught.value.code == "key-exists"
     assert key.read_bytes() == before
@@ -80,7 +80,7 @@ def test_the_private_key_is_for_its_owner_and_never_overwritten(key):
 
 def test_a_damaged_release_is_not_signed(release, key, tmp_path):
     write_whole(release / "fold0.onnx", b"damaged")
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         sign_release(release, key, tmp_path / "signed")
     assert caught.value.code == "release-damaged"
     assert not (tmp_path / "signed").exists()
@@ -88,7 +88,7 @@ def test_a_damaged_release_is_not_signed(release, key, tmp_path):
 
 def test_a_public_key_where_the_private_belongs_is_named(release, key, tmp_path):
     for path in (public(key), tmp_path / "none"):
-        with pytest.raises(UsageFault) as caught:
+        with pytest.raises(UsageError) as caught:
             sign_release(release, path, tmp_path / "signed")
         assert caught.value.code == "wrong-key"
 

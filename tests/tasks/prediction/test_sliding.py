@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
-from data.faults import DataFault, UsageFault
-from data.volume import Grid, Modality
-from tasks.prediction.normalise import scale_source, unscale_target
-from tasks.prediction.sliding import predict, predict_hu
-from tasks.prediction.windows import take
+from synthct.data.errors import DataError, UsageError
+from synthct.data.volume import Grid, Modality
+from synthct.tasks.models.normalise import scale_source, unscale_target
+from synthct.tasks.models.sliding import predict, predict_hu
+from synthct.tasks.models.windows import take
 
 KERNEL = np.array([[0, 1, 0], [1, 2, 1], [0, 1, 0]], np.float32) / 12
 
@@ -155,7 +155,7 @@ def test_progress_ends_at_the_total(model, scan):
 
 
 def test_a_network_that_answers_nan_is_named(model, scan):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         predict_hu(lambda x: np.full((len(x), 1, *x.shape[2:]), np.nan, np.float32), *scan, model)
     assert caught.value.code == "prediction-not-finite"
 
@@ -163,11 +163,11 @@ def test_a_network_that_answers_nan_is_named(model, scan):
 def test_a_mask_of_another_grid_is_named(model, scan):
     source, mask = scan
     moved = Grid(mask.grid.shape, mask.grid.spacing_mm, (9.0, 0.0, 0.0))
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         predict_hu(pointwise, source, type(mask)(mask.array, moved, Modality.MASK), model)
     assert caught.value.code == "mask-elsewhere"
 
 
 def test_an_impossible_overlap_is_named(model, scan):
-    with pytest.raises(UsageFault):
+    with pytest.raises(UsageError):
         predict_hu(pointwise, *scan, model, overlap=1.0)

@@ -8,9 +8,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
-from data.faults import UsageFault
-from data.writers.dicom import write_series
-from tasks.prediction.predict import Means, predict_file
+from synthct.data.errors import UsageError
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.prediction.predict import Means, predict_file
 
 MEANS = Means(tta=False, threads=1)
 FRAME = "1.2.3.4"
@@ -105,12 +105,12 @@ def test_contours_of_another_frame_are_left_and_asked_for_by_name_are_refused(
     result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
     assert result["structures"] == 0
     assert shared.is_file()
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         predict_file(
             release, dicom, tmp_path / "no", dicom_reference=dicom, structures=strange, means=MEANS
         )
     assert caught.value.code == "no-structures"
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         predict_file(release, dicom, tmp_path / "no", structures=strange, means=MEANS)
     assert caught.value.code == "structures-without-reference"
     assert not (tmp_path / "no").exists()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.prediction.windows import LEAST_WEIGHT, axis_windows, blending, plan_windows, take
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.models.windows import LEAST_WEIGHT, axis_windows, blending, plan_windows, take
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from data.store import write_displacement, write_volume
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.registration.gate import GateParams
-from tasks.registration.preset import BSplineStep, Preset, RigidStep
+from synthct.data.store.volumes import write_displacement, write_volume
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.preset import BSplineStep, Preset, RigidStep
 
 SHAPE, SPACING = (30, 48, 48), (5.0, 4.0, 4.0)
 SHIFT_MM = (3.0, -7.0, 5.0)
@@ -133,7 +133,7 @@ def stored(known, tmp_path_factory):
 @pytest.fixture(scope="session")
 def case(stored, tmp_path_factory) -> Path:
     """The registered case's folder."""
-    from tasks.registration.case import register_case
+    from synthct.tasks.registration.case import register_case
 
     out = tmp_path_factory.mktemp("case")
     register_case(out=out, **stored, **case_arguments())

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tasks.registration import align as module
-from tasks.registration.align import align
-from tasks.registration.elastix import StepFailed
-from tasks.registration.geometry import working_grid
-from tasks.registration.initial import placed
-from tasks.registration.methods import METHODS
-from tasks.registration.scan_pair import ScanPair
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.registration import align as module
+from synthct.tasks.registration.align import align
+from synthct.tasks.registration.elastix.run import StepFailed
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.rigid.initial import placed
+from synthct.tasks.registration.scan_pair import ScanPair
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.registration.bone import FEWEST_VOXELS, BoneMotion, bone_motion
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.registration.gate.bone import FEWEST_VOXELS, BoneMotion, bone_motion
 
 GRID = Grid((8, 10, 12), (3.0, 2.0, 1.0))
 INSIDE = np.ones(GRID.shape, bool)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.files import tree_hashes
-from data.itk import resample
-from data.store import read_displacement, read_volume, write_volume
-from data.volume import Modality
-from tasks.registration.case import register_case
-from tasks.registration.geometry import displacement_of
+from synthct.data.errors import DataError
+from synthct.data.files import tree_hashes
+from synthct.data.itk import resample
+from synthct.data.store.volumes import read_displacement, read_volume, write_volume
+from synthct.data.volume import Modality
+from synthct.tasks.fields.geometry import displacement_of
+from synthct.tasks.registration.case import register_case
 
 
 def quality_of(folder):
@@ -64,7 +64,7 @@ def test_the_transform_file_gives_the_same_moved_image_and_field(case, known):
 
 
 def test_the_field_applied_by_itk_gives_the_moved_image_too(case, known):
-    from data.itk import displacement_to_itk
+    from synthct.data.itk import displacement_to_itk
 
     u = read_displacement(case / "displacement.zarr")
     field = sitk.DisplacementFieldTransform(displacement_to_itk(u))
@@ -158,7 +158,7 @@ def test_a_pair_without_a_common_part_is_a_fault_not_an_identity(known, argument
     out.mkdir()
     try:
         register_case(out=out, **paths, **arguments())
-    except DataFault as fault:
+    except DataError as fault:
         assert fault.code in {"no-overlap", "units", "elastix-failed"}  # noqa: PT017
     else:
         assert quality_of(out)["verdict"] == "fail"
@@ -174,5 +174,5 @@ def test_an_unfit_scan_is_a_data_fault_so_the_chain_goes_on(known, arguments, tm
         write_volume(tmp_path / "in/mr_body.zarr", known.fixed_body.with_array(zeros))
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(DataFault):
+    with pytest.raises(DataError):
         register_case(out=out, **paths, **arguments())

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.volume import Displacement, Grid
-from tasks.registration.derivatives import (
+from synthct.data.volume import Displacement, Grid
+from synthct.tasks.fields.derivatives import (
     determinant,
     divergence,
     edges,
@@ -13,7 +13,7 @@ from tasks.registration.derivatives import (
     laplacian,
     second,
 )
-from tasks.registration.jacobian import jacobian_determinant
+from synthct.tasks.fields.jacobian import jacobian_determinant
 
 SPACING = (3.0, 1.0, 0.5)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tasks.registration.elasticity import Material, energy, strain, unbalanced_force
+from synthct.tasks.fields.elasticity import Material, energy, strain, unbalanced_force
 
 SPACING = (3.0, 1.0, 0.5)
 

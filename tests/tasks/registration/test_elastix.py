@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.registration import elastix
-from tasks.registration.elastix import StepFailed, run_bspline
+from synthct.tasks.registration.elastix import run as elastix
+from synthct.tasks.registration.elastix.run import StepFailed, run_bspline
 
 FOUND = {
     "TransformParameters": ["0.0"] * (3 * 4**3),

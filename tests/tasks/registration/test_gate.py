@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.registration.bone import BoneMotion
-from tasks.registration.gate import GateParams, Judgement, doubted, judge
-from tasks.registration.jacobian import DeformationQuality
-from tasks.registration.measures import StepMeasures
+from synthct.tasks.fields.jacobian import DeformationQuality
+from synthct.tasks.registration.gate.bone import BoneMotion
+from synthct.tasks.registration.gate.gate import GateParams, Judgement, doubted, judge
+from synthct.tasks.registration.gate.measures import StepMeasures
 
 STILL = DeformationQuality(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 POOR = StepMeasures(1.05, 0.10, 0.85, 1.0, 0.0, STILL)

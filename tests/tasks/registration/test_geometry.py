@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault
-from data.itk import from_itk, resample, to_itk
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.registration.geometry import (
+from synthct.data.errors import DataError
+from synthct.data.itk import from_itk, resample, to_itk
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.fields.geometry import (
     displacement_of,
     displacement_on,
     grown,
@@ -55,10 +55,10 @@ def test_the_working_grid_stays_in_the_box():
 
 
 def test_an_empty_body_and_a_sliver_are_faults_with_a_name():
-    with pytest.raises(DataFault) as empty:
+    with pytest.raises(DataError) as empty:
         working_grid(block((0, 0, 0), (0, 0, 0)), GRID.spacing_mm, 3.0)
     assert empty.value.code == "mask-empty"
-    with pytest.raises(DataFault) as thin:
+    with pytest.raises(DataError) as thin:
         working_grid(block((5, 0, 0), (6, 14, 16)), GRID.spacing_mm, 0.0)
     assert thin.value.code == "extent-too-small"
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.itk import from_itk, to_itk
-from tasks.registration.gate import GateParams
-from tasks.registration.geometry import in_fixed_frame, working_grid
-from tasks.registration.global_search import find_pose
-from tasks.registration.landscape import Affine
-from tasks.registration.methods import METHODS
-from tasks.registration.register import register
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.itk import from_itk, to_itk
+from synthct.tasks.fields.geometry import in_fixed_frame, working_grid
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.register import register
+from synthct.tasks.registration.rigid.global_search import find_pose
+from synthct.tasks.registration.rigid.landscape import Affine
+from synthct.tasks.registration.scan_pair import ScanPair
 
 SHIFT_MM = (60.0, -70.0, 40.0)
 """100 mm, (x, y, z)."""

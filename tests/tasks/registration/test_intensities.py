@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.volume import Grid, Modality, Volume
-from tasks.registration.intensities import flattened, prepared
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.registration.intensities import flattened, prepared
 
 GRID = Grid((24, 40, 40), (5.0, 4.0, 4.0))
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tasks.registration.geometry import working_grid
-from tasks.registration.inverse import carried, register_back, round_trip
-from tasks.registration.methods import METHODS
-from tasks.registration.scan_pair import ScanPair
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.registration.inverse import carried, register_back, round_trip
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.scan_pair import ScanPair
 
 
 @pytest.fixture(scope="module")

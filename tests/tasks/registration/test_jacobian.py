@@ -3,13 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.volume import Displacement, Grid
-from tasks.registration.jacobian import (
-    deformation_quality,
-    jacobian_determinant,
-    strain,
-)
-from tasks.registration.slabs import slabs
+from synthct.data.volume import Displacement, Grid
+from synthct.tasks.fields.jacobian import deformation_quality, jacobian_determinant, strain
+from synthct.tasks.fields.slabs import slabs
 
 SPACING = (3.0, 1.0, 0.5)
 EVERYWHERE = np.ones((5, 6, 7), bool)

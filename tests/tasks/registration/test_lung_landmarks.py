@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.volume import Modality
-from tasks.registration import presets
-from tasks.registration.pair import register_files
+from synthct.data.volume import Modality
+from synthct.tasks.registration import presets
+from synthct.tasks.registration.pair import register_files
 
 SUSPECT = 20
 """Landmark that was marked wrongly (PROVENANCE.md)."""

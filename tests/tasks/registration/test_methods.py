@@ -8,16 +8,16 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from data.faults import UsageFault
-from data.store import read_displacement, read_volume
-from tasks.registration.case import register_case
-from tasks.registration.geometry import displacement_of
-from tasks.registration.job import Job
-from tasks.registration.methods import METHODS
-from tasks.registration.pair import register_files
-from tasks.registration.params import RegistrationParams
-from tasks.registration.presets import preset_called
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.errors import UsageError
+from synthct.data.store.volumes import read_displacement, read_volume
+from synthct.tasks.fields.geometry import displacement_of
+from synthct.tasks.registration.case import register_case
+from synthct.tasks.registration.job import Job
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.pair import register_files
+from synthct.tasks.registration.params import RegistrationParams
+from synthct.tasks.registration.presets import preset_called
+from synthct.tasks.registration.scan_pair import ScanPair
 
 QUICK = {"factors": [2, 1], "iterations": [12, 6]}
 
@@ -86,7 +86,7 @@ def test_the_network_is_named_by_its_content_not_by_its_path(stored, arguments, 
 )
 def test_a_wrong_method_is_told_before_an_hour_of_reading(tmp_path, method, options, told):
     nowhere = tmp_path / "no.mha"
-    with pytest.raises(UsageFault, match=told):
+    with pytest.raises(UsageError, match=told):
         register_files(
             nowhere, nowhere, method=method, method_options=options, out=tmp_path / "out"
         )

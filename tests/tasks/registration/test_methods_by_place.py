@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from tasks.registration.methods import METHODS
-from tasks.registration.params import RegistrationParams
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.params import RegistrationParams
 
 
 def test_a_region_with_a_method_of_its_own_does_not_get_the_options_of_another():

@@ -36,7 +36,7 @@ def test_every_picture_and_test_that_the_page_names_is_there():
 
 
 def test_the_page_tells_the_thresholds_that_the_gate_has():
-    from tasks.registration.gate import GateParams
+    from synthct.tasks.registration.gate.gate import GateParams
 
     gate, text = GateParams(), (ROOT / "docs/registration.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| SD of the log-Jacobian"))

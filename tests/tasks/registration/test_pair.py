@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, UsageFault
-from data.readers import read_displacement_image, read_scan
-from data.volume import Modality
-from data.writers import write_image
-from tasks.registration import presets
-from tasks.registration.pair import register_files
+from synthct.data.errors import DataError, UsageError
+from synthct.data.readers import read_displacement_image, read_scan
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
+from synthct.tasks.registration import presets
+from synthct.tasks.registration.pair import register_files
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_result_lies_on_the_fixed_scan(result, files):
 
 def test_a_folder_of_something_else_is_never_replaced(files, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         register_files(**request(files), out=tmp_path)
     assert caught.value.code == "out-not-empty"
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
@@ -100,7 +100,7 @@ def test_a_folder_of_something_else_is_never_replaced(files, tmp_path):
     ],
 )
 def test_a_wrong_request_is_told_before_anything_is_written(files, tmp_path, changes, code):
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         register_files(**request(files, **changes), out=tmp_path / "out")
     assert caught.value.code == code
     assert not (tmp_path / "out").exists()
@@ -108,7 +108,7 @@ def test_a_wrong_request_is_told_before_anything_is_written(files, tmp_path, cha
 
 def test_a_mask_of_another_scan_is_refused(files, known, tmp_path):
     write_image(tmp_path / "mask.mha", known.fixed_body.crop((0, 0, 0), (9, 9, 9)))
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         register_files(**request(files, fixed_mask=tmp_path / "mask.mha"), out=tmp_path / "out")
     assert caught.value.code == "mask-elsewhere"
 
@@ -116,6 +116,6 @@ def test_a_mask_of_another_scan_is_refused(files, known, tmp_path):
 def test_a_single_slice_is_refused(known, files, tmp_path):
     thin = known.fixed.crop((10, 0, 0), (12, 48, 48))
     write_image(tmp_path / "thin.mha", thin)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         register_files(**request(files, fixed=tmp_path / "thin.mha"), out=tmp_path / "out")
     assert caught.value.code == "extent-too-small"

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from data.faults import UsageFault
-from data.volume import Grid
-from tasks.registration.elastix import EXTENT_SHARE, sample_region_mm
-from tasks.registration.parameter_maps import bspline_map, rigid_map
-from tasks.registration.preset import BSplineStep, Preset, RigidStep
-from tasks.registration.presets import PRESETS, preset_called, usual_preset
+from synthct.data.errors import UsageError
+from synthct.data.volume import Grid
+from synthct.tasks.registration.elastix.parameter_maps import bspline_map, rigid_map
+from synthct.tasks.registration.elastix.run import EXTENT_SHARE, sample_region_mm
+from synthct.tasks.registration.preset import BSplineStep, Preset, RigidStep
+from synthct.tasks.registration.presets import PRESETS, preset_called, usual_preset
 
 
 def maps_of(preset):
@@ -93,12 +93,12 @@ def test_a_limb_of_the_demo_does_not_get_what_was_tuned_on_digital_abdomens():
 
 
 def test_a_misspelt_preset_names_the_nearest():
-    with pytest.raises(UsageFault, match="did you mean 'mr_AB'"):
+    with pytest.raises(UsageError, match="did you mean 'mr_AB'"):
         preset_called("mr_ab")
 
 
 def test_a_level_without_iterations_is_refused():
-    with pytest.raises(UsageFault, match="iterations"):
+    with pytest.raises(UsageError, match="iterations"):
         BSplineStep(bending_weight=1.0, iterations=(100, 100))
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.faults import DataFault
-from data.volume import Grid, Volume
-from tasks.registration.plausible import require_plausible
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Volume
+from synthct.tasks.registration.plausible import require_plausible
+from synthct.tasks.registration.scan_pair import ScanPair
 
 
 def scaled(volume, factor):
@@ -24,7 +24,7 @@ def pair_of(known, **changes):
 
 
 def code_of(pair):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         require_plausible(pair)
     return caught.value.code
 
@@ -67,7 +67,7 @@ def test_the_fault_does_not_fall_on_an_mr(known):
 
 
 def test_a_fault_is_one_line_with_a_remedy(known):
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         require_plausible(dataclasses.replace(pair_of(known), moving=scaled(known.moving, 1e-3),
                           moving_body=scaled(known.moving_body, 1e-3)))  # fmt: skip
     assert "\n" not in str(caught.value)

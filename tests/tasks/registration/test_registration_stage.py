@@ -4,17 +4,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.files import canonical_json, write_whole
-from data.layout import Layout
-from data.store import write_volume
-from data.tables import read_table
-from data.units import open_units
-from tasks.fanout import here
-from tasks.params import parse_params
-from tasks.registration import presets
-from tasks.registration.params import RegistrationParams
-from tasks.registration.run import COLUMNS, run, tuned_elsewhere
-from tasks.stage import StageContext
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import open_result_cache
+from synthct.data.store.volumes import write_volume
+from synthct.data.tables import read_table
+from synthct.tasks.chain.params import parse_params
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.registration import presets
+from synthct.tasks.registration.params import RegistrationParams
+from synthct.tasks.registration.run import COLUMNS, run, tuned_elsewhere
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def context(tmp_path, monkeypatch, quick):
         rigid=replace(quick.rigid, iterations=(30, 20, 10)),
     )
     monkeypatch.setitem(presets.PRESETS, "quick", short)
-    return StageContext(Layout(), seed=1, units=open_units(), fan_out=here)
+    return StageContext(Layout(), seed=1, units=open_result_cache(), fan_out=here)
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.faults import DataFault, UsageFault
-from data.itk import from_itk, resample, to_itk
-from data.volume import Displacement, Modality, Volume
-from data.writers import write_image
-from tasks.registration import presets
-from tasks.registration.gate import GateParams
-from tasks.registration.geometry import in_fixed_frame
-from tasks.registration.initial import after, read_initial
-from tasks.registration.methods import METHODS
-from tasks.registration.pair import register_files
+from synthct.data.errors import DataError, UsageError
+from synthct.data.itk import from_itk, resample, to_itk
+from synthct.data.volume import Displacement, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.tasks.fields.geometry import in_fixed_frame
+from synthct.tasks.registration import presets
+from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.pair import register_files
+from synthct.tasks.registration.rigid.initial import after, read_initial
 
 DENSE = {"deformation": {"name": "dense"}, "factors": [2], "iterations": [8]}
 SPLINE = {"factors": [2], "iterations": [8]}
@@ -151,7 +151,7 @@ def test_an_initial_transform_that_is_not_rigid_is_told_before_reading(tmp_path,
     elif kind == "text":
         path.write_text("hello")
     nowhere = tmp_path / "no.mha"
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         register_files(nowhere, nowhere, initial=[path], out=tmp_path / "out")
     assert caught.value.code == (
         "initial-unreadable" if kind in ("nothing", "text") else "initial-not-rigid"
@@ -212,7 +212,7 @@ def test_unfit_input_is_a_typed_fault_and_leaves_no_folder(awkward, known, tmp_p
     ct, body = broken(known, kind)
     write_image(tmp_path / "ct.mha", ct)
     write_image(tmp_path / "body.mha", body)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         register_files(
             awkward / "mr.mha",
             tmp_path / "ct.mha",

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tasks.registration.gate import GateParams, judge
-from tasks.registration.jacobian import DeformationQuality
-from tasks.registration.landscape import Affine
-from tasks.registration.measures import StepMeasures
-from tasks.registration.rivals import find_rivals
-from tasks.registration.scan_pair import ScanPair
+from synthct.tasks.fields.jacobian import DeformationQuality
+from synthct.tasks.registration.gate.gate import GateParams, judge
+from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.rigid.competing_poses import find_rivals
+from synthct.tasks.registration.rigid.landscape import Affine
+from synthct.tasks.registration.scan_pair import ScanPair
 
 GATE = GateParams()
 SEARCH = {"starts": GATE.rival_starts, "near_mm": GATE.rival_near_mm, "seed": 3}
@@ -70,10 +70,10 @@ def test_an_oblique_pair_is_judged_like_a_straight_one(known):
     """The same scans with both headers turned by 25 degrees about the same axis."""
     turn = sitk.Euler3DTransform()
     turn.SetRotation(np.deg2rad(25.0), 0.0, 0.0)
-    from tasks.registration.geometry import in_fixed_frame
+    from synthct.tasks.fields.geometry import in_fixed_frame
 
     def turned(volume):
-        from data.itk import from_itk, to_itk
+        from synthct.data.itk import from_itk, to_itk
 
         return from_itk(in_fixed_frame(to_itk(volume), turn), volume.modality)
 

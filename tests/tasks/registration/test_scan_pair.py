@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from data.faults import DataFault
-from data.volume import Grid, Modality, Volume
-from tasks.registration.scan_pair import ScanPair, whole_field
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.registration.scan_pair import ScanPair, whole_field
 
 GRID = Grid((4, 5, 6), (3.0, 1.0, 1.0))
 
@@ -15,7 +15,7 @@ def scan(array=None, grid=GRID):
 
 def code_of(fixed=None, moving=None, fixed_body=None, moving_body=None):
     fixed, moving = fixed or scan(), moving or scan()
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         ScanPair(
             fixed, moving, fixed_body or whole_field(fixed), moving_body or whole_field(moving)
         )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from tasks.registration.similarity import (
+from synthct.tasks.registration.agreement import (
     gradient_agreement,
     normalised_mutual_information,
     overlap_dice,

@@ -4,17 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from tasks.registration.geometry import grown
-from tasks.registration.similarity import gradient_agreement, normalised_mutual_information
-from tasks.registration.slabs import slabs
+from synthct.tasks.fields.geometry import grown
+from synthct.tasks.fields.slabs import slabs
+from synthct.tasks.registration.agreement import gradient_agreement, normalised_mutual_information
 
 
 @pytest.fixture
 def thin(monkeypatch):
     """Slabs of a slice or two, in small scans too."""
     monkeypatch.setitem(slabs.__kwdefaults__, "voxels", 100)
-    monkeypatch.setattr("tasks.registration.geometry.DISTANCE_VOXELS", 100)
-    monkeypatch.setattr("tasks.registration.similarity.CHUNK", 64)
+    monkeypatch.setattr("synthct.tasks.fields.geometry.DISTANCE_VOXELS", 100)
+    monkeypatch.setattr("synthct.tasks.registration.agreement.CHUNK", 64)
 
 
 def random_mask(seed, shape=(9, 14, 11), share=0.3):

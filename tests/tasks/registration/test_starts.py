@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from data.volume import Grid
-from tasks.registration.scan_pair import ScanPair
-from tasks.registration.starts import Overview, ranked_starts, shift_transform
+from synthct.data.volume import Grid
+from synthct.tasks.registration.rigid.starts import Overview, ranked_starts, shift_transform
+from synthct.tasks.registration.scan_pair import ScanPair
 
 
 def carried(volume, shift_mm):

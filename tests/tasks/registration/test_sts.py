@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from data.itk import resample
-from data.readers import read_scan
-from tasks.ingestion.body import body_mask
-from tasks.ingestion.params import BodyParams
-from tasks.registration.gate import GateParams, judge, rivalry
-from tasks.registration.geometry import working_grid
-from tasks.registration.measures import measure, move
-from tasks.registration.methods import METHODS
-from tasks.registration.presets import preset_called
-from tasks.registration.register import register
-from tasks.registration.rivals import find_rivals
-from tasks.registration.scan_pair import ScanPair
+from synthct.data.itk import resample
+from synthct.data.readers import read_scan
+from synthct.tasks.fields.geometry import working_grid
+from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.params import BodyParams
+from synthct.tasks.registration.gate.gate import GateParams, judge, rivalry
+from synthct.tasks.registration.gate.measures import measure, move
+from synthct.tasks.registration.methods import METHODS
+from synthct.tasks.registration.presets import preset_called
+from synthct.tasks.registration.register import register
+from synthct.tasks.registration.rigid.competing_poses import find_rivals
+from synthct.tasks.registration.scan_pair import ScanPair
 
 GATE = GateParams()
 

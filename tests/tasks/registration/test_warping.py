@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from tasks.registration.warping import displaced_index, inside, look_up, round_trip
+from synthct.tasks.fields.warping import displaced_index, inside, look_up, round_trip
 
 SPACING = (3.0, 1.0, 0.5)
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.files import canonical_json, write_whole
-from data.layout import Layout
-from data.store import write_displacement, write_volume
-from data.tables import write_table
-from data.units import LocalUnits
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.fanout import here
-from tasks.report.params import ReportParams
-from tasks.report.run import run
-from tasks.stage import StageContext
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import write_displacement, write_volume
+from synthct.data.tables import write_table
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.run import run
 
 METHODS = {"model": 0.4, "linear": 0.8, "lookup": 1.0, "constant": 1.6, "unregistered": 1.3}
 
@@ -65,7 +65,7 @@ class Tree:
         return Grid(self.shape, (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
 
     def context(self) -> StageContext:
-        return StageContext(self.layout, 1, LocalUnits(self.root / "units"), here)
+        return StageContext(self.layout, 1, LocalResults(self.root / "units"), here)
 
     def page(self) -> str:
         return (self.layout.artefact("report") / "index.html").read_text()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.report.overview import RegisteredRow, ScoredRow, registration_png, scores_png
-from tasks.report.reading import read_chain
-from tasks.report.strips import read_scene
+from synthct.tasks.report.overview import RegisteredRow, ScoredRow, registration_png, scores_png
+from synthct.tasks.report.reading import read_chain
+from synthct.tasks.report.strips import read_scene
 
 SCRIPT = Path(__file__).resolve().parents[3] / "docs" / "make_pictures.py"
 

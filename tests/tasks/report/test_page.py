@@ -10,12 +10,12 @@ from itertools import pairwise
 import html5lib
 import pytest
 
-from data.faults import MachineFault
-from data.files import canonical_json, write_whole
-from tasks.report.params import ReportParams
-from tasks.report.reading import STAGES, Chain, Score
-from tasks.report.run import run
-from tasks.report.views.headline import headline
+from synthct.data.errors import MachineError
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.reading import STAGES, Chain, Score
+from synthct.tasks.report.run import run
+from synthct.tasks.report.views.headline import headline
 
 SMALL = ReportParams(slices_per_case=2)
 HTML = "{http://www.w3.org/1999/xhtml}"
@@ -109,7 +109,7 @@ def test_a_damaged_volume_stops_the_stage_and_leaves_the_old_page(tree, name):
     content = bytearray(shard.read_bytes())
     content[:-200] = bytes(255 - value for value in content[:-200])
     shard.write_bytes(content)
-    with pytest.raises(MachineFault, match=rf"{name}\.zarr"):
+    with pytest.raises(MachineError, match=rf"{name}\.zarr"):
         run(tree.context(), SMALL)
     assert tree.page() == "the old page"
 
@@ -228,7 +228,7 @@ def test_params_say_how_many_pictures_there_are(tree):
 
 
 def test_methods_sentences_are_those_of_the_code(page):
-    from tasks.report.views.provenance import methods_sentence
+    from synthct.tasks.report.views.provenance import methods_sentence
 
     sentence = methods_sentence("registration")
     assert sentence.endswith(".")

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.store import write_displacement
-from data.volume import Displacement, Grid, Modality, Volume
-from tasks.report.overlays import jacobian_slice, middle, upright
-from tasks.report.pictures import (
+from synthct.data.store.volumes import write_displacement
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.figures.pictures import (
     WINDOWS,
     checkerboard,
     codes_hu,
@@ -25,7 +24,8 @@ from tasks.report.pictures import (
     uri,
     window_table,
 )
-from tasks.report.strips import Scene, choose_slices, source_limits, worst_first
+from synthct.tasks.report.overlays import jacobian_slice, middle, upright
+from synthct.tasks.report.strips import Scene, choose_slices, source_limits, worst_first
 
 
 def decoded(text: str) -> np.ndarray:

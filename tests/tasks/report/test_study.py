@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from data.faults import UsageFault
-from data.files import write_whole
-from data.layout import study_folder
-from tasks.report.params import ReportParams
-from tasks.report.reading import read_chain
-from tasks.report.run import run
-from tasks.report.views.study import study
-from tasks.table import render
+from synthct.data.errors import UsageError
+from synthct.data.files import write_whole
+from synthct.data.layout import study_folder
+from synthct.tasks.chain.table import render
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.reading import read_chain
+from synthct.tasks.report.run import run
+from synthct.tasks.report.views.study import study
 from tests.tasks.report.conftest import write_study
 
 
@@ -39,7 +39,7 @@ def test_the_study_of_another_workspace_is_shown_where_params_name_it(tree, monk
 
 
 def test_a_named_study_that_never_ran_stops_the_report_instead_of_being_left_out(tree):
-    with pytest.raises(UsageFault, match=r"synthct study --grid presets/bias\.yaml"):
+    with pytest.raises(UsageError, match=r"synthct study --grid presets/bias\.yaml"):
         read_chain(tree.layout, ["bias"])
 
 

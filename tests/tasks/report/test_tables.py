@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.report.charts import Dots, Line, dot_chart, line_chart, ticks
-from tasks.report.numbers import (
+from synthct.tasks.figures.charts import Dots, Line, dot_chart, line_chart, ticks
+from synthct.tasks.figures.numbers import (
     digits_for,
     fixed,
     label_and_unit,
     mean_sd,
     without_folders,
 )
-from tasks.report.reading import Score
-from tasks.report.table import from_rows
-from tasks.report.views.score_tables import bias_table, part_tables, ratio_table, score_table
-from tasks.report.views.scores import best_baseline
+from synthct.tasks.report.reading import Score
+from synthct.tasks.report.table import from_rows
+from synthct.tasks.report.views.score_tables import (
+    bias_table,
+    part_tables,
+    ratio_table,
+    score_table,
+)
+from synthct.tasks.report.views.scores import best_baseline
 
 
 def score(case, method, reference, metric, value, region="thorax"):

@@ -8,13 +8,13 @@ import shutil
 
 import pytest
 
-from data.files import canonical_json, write_whole
-from tasks.report.matrix_chart import matrix_chart
-from tasks.report.params import ReportParams
-from tasks.report.reading import read_chain
-from tasks.report.run import run
-from tasks.report.views.bias import bias
-from tasks.report.views.trust import trust
+from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.figures.matrix_chart import matrix_chart
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.reading import read_chain
+from synthct.tasks.report.run import run
+from synthct.tasks.report.views.bias import bias
+from synthct.tasks.report.views.trust import trust
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from data.layout import Layout
-from data.store import write_volume
-from data.units import LocalUnits
-from data.volume import Grid, Modality, Volume
-from tasks.fanout import here
-from tasks.stage import StageContext
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
 
 SHAPE, SPACING = (6, 40, 36), (3.0, 2.0, 2.0)
 
@@ -66,7 +66,7 @@ def study_workspace(tmp_path_factory):
         for number in range(patients):
             if not layout.artefact("registration").joinpath(f"P{number}_mr").exists():
                 _pair(layout.artefact("registration") / f"P{number}_mr", number)
-        units = LocalUnits(folder / "units")
+        units = LocalResults(folder / "units")
         units.root.mkdir(exist_ok=True)
         return StageContext(layout, seed=1, units=units, fan_out=here)
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.study.choose import Job, Trial, chosen
-from tasks.study.effects import effects, least_possible_p
-from tasks.study.figure import scatter
-from tasks.study.matrix import biases, matrix
+from synthct.tasks.study.choose import Job, Trial, chosen
+from synthct.tasks.study.effects import effects, least_possible_p
+from synthct.tasks.study.figure import scatter
+from synthct.tasks.study.matrix import biases, matrix
 
 PATIENTS = 12
 

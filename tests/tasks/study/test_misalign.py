@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.study.misalign import smooth_displacement, warped
+from synthct.tasks.study.misalign import smooth_displacement, warped
 
 SPACING = (3.0, 2.0, 1.0)
 

@@ -5,10 +5,10 @@ import json
 import html5lib
 import pytest
 
-from data.faults import UsageFault
-from data.tables import read_table
-from tasks.params import load_params
-from tasks.study.run import run
+from synthct.data.errors import UsageError
+from synthct.data.tables import read_table
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.study.run import run
 
 
 def rows(out, name):
@@ -91,11 +91,11 @@ def test_every_fault_of_every_arm_is_told_before_any_work(study_workspace):
         {"name": "b", "network": {"name": "unet_plus_plus", "norm": "bach"}},
     ]
     context = study_workspace(arms=arms)
-    with pytest.raises(UsageFault, match=r"study arm a.*did you mean 'cutout'.*study arm b.*norm"):
+    with pytest.raises(UsageError, match=r"study arm a.*did you mean 'cutout'.*study arm b.*norm"):
         studied(context)
     assert not context.artefact("study").exists()
 
 
 def test_an_alignment_that_nobody_can_make_is_a_usage_fault(study_workspace):
-    with pytest.raises(UsageFault, match="elastix_im"):
+    with pytest.raises(UsageError, match="elastix_im"):
         studied(study_workspace(score_on=["elastix_im"]))

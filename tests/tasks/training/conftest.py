@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from data.layout import Layout
-from data.store import write_volume
-from data.units import LocalUnits
-from data.volume import Grid, Modality, Volume
-from tasks.events import VARIABLE
-from tasks.fanout import here
-from tasks.prediction.description import SourceScaling
-from tasks.stage import StageContext
-from tasks.training.cases import ARRAYS, open_case
-from tasks.training.params import TrainingParams
+from synthct.data.layout import Layout
+from synthct.data.store.result_cache import LocalResults
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.pipeline.events import VARIABLE
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext
+from synthct.tasks.training.cases import ARRAYS, open_case
+from synthct.tasks.training.params import TrainingParams
 
 SHAPE = (12, 40, 44)
 
@@ -128,7 +128,7 @@ def workspace(stored, tmp_path, monkeypatch):
             facts = {"case": case, "patient": patient, "task": task, "region": region,
                      "synthetic": True, "method": "elastix_mi", "verdict": verdict}  # fmt: skip
             (registered / case / "case.json").write_text(json.dumps(facts))
-        units = LocalUnits(tmp_path / "units")
+        units = LocalResults(tmp_path / "units")
         units.root.mkdir(exist_ok=True)
         return StageContext(layout, seed=1, units=units, fan_out=here)
 

@@ -6,14 +6,14 @@ from importlib.metadata import EntryPoint
 import pytest
 from pydantic import ValidationError
 
-from data.faults import UsageFault
-from tasks import registry
-from tasks.params import parse_params
-from tasks.regularizers import REGULARIZERS
-from tasks.training.check import check
-from tasks.training.params import TrainingParams
-from tasks.training.plugins import build_composition, build_network, plugin_modules
-from tasks.training.step import Regularizer
+from synthct.data import registry
+from synthct.data.errors import UsageError
+from synthct.tasks.chain.params import parse_params
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer
+from synthct.tasks.training.check import check
+from synthct.tasks.training.params import TrainingParams
+from synthct.tasks.training.plugins import build_composition, build_network, plugin_modules
 
 
 def params(**changes):
@@ -45,7 +45,7 @@ def test_every_fault_is_told_at_once_with_its_place():
             {"name": "gradient_norm", "evry": 2, "reach": 0.1},
         ],
     )
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         check(wrong)
     told = str(caught.value)
     for part in (
@@ -68,7 +68,7 @@ def test_layers_probabilities_and_patches_are_checked_against_the_network():
             {"name": "norm_loss", "layers": ["encoder.stem.0", "heat"]},
         ],
     )
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         check(wrong)
     told = str(caught.value)
     assert "mr.patch_size: 'unet_plus_plus' takes 2 multiples of 32, got [48, 64]" in told
@@ -77,7 +77,7 @@ def test_layers_probabilities_and_patches_are_checked_against_the_network():
 
 
 def test_a_patch_that_shrinks_to_one_voxel_is_told():
-    with pytest.raises(UsageFault, match=r"mr.patch_size: one axis is at least 64"):
+    with pytest.raises(UsageError, match=r"mr.patch_size: one axis is at least 64"):
         check(params(mr={"patch_size": [32, 32]}))
 
 
@@ -87,7 +87,7 @@ def test_two_that_cannot_be_combined_are_told(monkeypatch):
         incompatible = frozenset({"cutout"})
 
     monkeypatch.setitem(REGULARIZERS._known, "jealous", Jealous)
-    with pytest.raises(UsageFault, match="'jealous' cannot be combined with cutout"):
+    with pytest.raises(UsageError, match="'jealous' cannot be combined with cutout"):
         check(params(regularizers=[{"name": "jealous"}, {"name": "cutout"}]))
 
 
@@ -113,7 +113,7 @@ def test_values_that_cannot_be_are_refused(changes):
 
 def test_a_negative_strength_names_its_key_in_params_yaml():
     text = "dataset: demo\ntraining: {regularizers: [{name: cutout, weight: -1.0}]}"
-    with pytest.raises(UsageFault, match=r"training\.regularizers\.0\.weight"):
+    with pytest.raises(UsageError, match=r"training\.regularizers\.0\.weight"):
         parse_params(text, where="params.yaml")
 
 
@@ -125,14 +125,14 @@ def test_the_same_loss_twice_has_two_names():
 def test_a_units_key_holds_the_plug_ins_it_names_and_no_others():
     modules = plugin_modules(params(regularizers=[{"name": "cutout"}]))
     assert modules == (
-        "tasks.losses.l1", "tasks.networks.unet_plus_plus", "tasks.regularizers.cutout",
+        "synthct.tasks.losses.l1", "synthct.tasks.models.networks.unet_plus_plus", "synthct.tasks.regularization.inputs.cutout",
     )  # fmt: skip
 
 
 def test_a_strangers_regularizer_comes_through_its_entry_point(tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text(
         "from dataclasses import dataclass\n"
-        "from tasks.training.step import Regularizer\n"
+        "from synthct.tasks.regularization.base import Regularizer\n"
         "@dataclass(frozen=True)\n"
         "class Shy(Regularizer):\n"
         "    depth: int = 3\n"
@@ -141,7 +141,7 @@ def test_a_strangers_regularizer_comes_through_its_entry_point(tmp_path, monkeyp
     point = EntryPoint("shy", "stranger:Shy", "synthct.regularizers")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     fresh = registry.Registry(
-        "regularizer", group="synthct.regularizers", package="tasks.regularizers"
+        "regularizer", group="synthct.regularizers", package="synthct.tasks.regularization"
     )
     fresh._known.update(REGULARIZERS._known)
     assert fresh.build("shy", {"depth": 4}).depth == 4
@@ -149,19 +149,19 @@ def test_a_strangers_regularizer_comes_through_its_entry_point(tmp_path, monkeyp
 
 
 def test_a_penalty_on_displacements_silently_does_nothing_in_training():
-    with pytest.raises(UsageFault, match=r"regularizers\[0\]: 'bending' acts on displacement"):
+    with pytest.raises(UsageError, match=r"regularizers\[0\]: 'bending' acts on displacement"):
         check(params(regularizers=[{"name": "bending"}]))
 
 
 def test_a_scheduled_perturbation_is_given_a_probability_above_1():
     wrong = params(regularizers=[{"name": "early_late_dropout", "weight": 1.5}])
-    with pytest.raises(UsageFault, match=r"probability in \[0, 1\], got 1.5"):
+    with pytest.raises(UsageError, match=r"probability in \[0, 1\], got 1.5"):
         check(wrong)
 
 
 def test_compiling_what_a_regularizer_must_look_into_is_told():
     wrong = params(compile=True, regularizers=[{"name": "nested_dropout", "weight": 0.5}])
-    with pytest.raises(UsageFault, match="'nested_dropout' acts inside the network, which compile"):
+    with pytest.raises(UsageError, match="'nested_dropout' acts inside the network, which compile"):
         check(wrong)
     check(params(compile=True, regularizers=[{"name": "norm_loss"}]))
 
@@ -179,7 +179,7 @@ def test_faults_of_every_kind_are_told_in_one_go():
         ],
         mr={"patch_size": [48, 64]},
     )
-    with pytest.raises(UsageFault) as caught:
+    with pytest.raises(UsageError) as caught:
         check(wrong)
     told = str(caught.value)
     for part in (

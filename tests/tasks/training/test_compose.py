@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.losses import LOSSES
-from tasks.prediction.description import TargetScaling
-from tasks.training.compose import Composition, Member, Term
-from tasks.training.contracts import Batch
-from tasks.training.step import Regularizer, Step, seams_of
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.regularization.base import Regularizer, Step, seams_of
+from synthct.tasks.training.compose import Composition, Member, Term
 
 
 @dataclass(frozen=True)

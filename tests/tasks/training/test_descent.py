@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from data.faults import MachineFault
-from tasks.events import VARIABLE as EVENTS
-from tasks.losses import LOSSES
-from tasks.networks import NETWORKS
-from tasks.prediction.description import TargetScaling
-from tasks.regularizers import REGULARIZERS
-from tasks.training.compose import Composition, Member, Term
-from tasks.training.contracts import Batch
-from tasks.training.descent import Descent
-from tasks.training.progress import Progress
-from tasks.training.step import Step
-from tasks.training.team import Team, split, weight_of
+from synthct.data.errors import MachineError
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.contracts import Batch
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pipeline.events import VARIABLE as EVENTS
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.training.compose import Composition, Member, Term
+from synthct.tasks.training.descent import Descent
+from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.team import Team, split, weight_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,7 +65,7 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[4])
 import test_descent as here
-from tasks.training.team import join
+from synthct.tasks.training.team import join
 rank, norm, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 team = join(rank, 2, folder / "meeting", "cpu")
 torch.save(here.gradients(here.descent(norm, team), here.patches()), folder / f"{rank}.pt")
@@ -161,20 +161,20 @@ def test_a_batch_norm_that_sees_parts_alone_is_remarked(small_device):
 
 def test_what_needs_whole_batches_is_never_divided_silently(small_device):
     small_device(2)
-    with pytest.raises(MachineFault, match="gradient_norm need whole batches"):
+    with pytest.raises(MachineError, match="gradient_norm need whole batches"):
         gradients(descent(name="gradient_norm"), patches())
-    with pytest.raises(MachineFault, match="nested_co_teaching need whole batches"):
+    with pytest.raises(MachineError, match="nested_co_teaching need whole batches"):
         descent(name="nested_co_teaching", team=Team(0, 2)).check_team(8)
 
 
 def test_one_patch_that_is_too_large_is_told(small_device):
     small_device(0)
-    with pytest.raises(MachineFault, match="one patch too large"):
+    with pytest.raises(MachineError, match="one patch too large"):
         gradients(descent(), patches(count=2))
 
 
 def test_fewer_patches_than_processes_are_told():
-    with pytest.raises(MachineFault, match="2 patches for 3 processes"):
+    with pytest.raises(MachineError, match="2 patches for 3 processes"):
         descent(team=Team(0, 3)).check_team(2)
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from tasks.prediction.description import ModelDescription
-from tasks.training import run as stage
-from tasks.training.fit import fit
-from tasks.training.params import TrainingParams
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.training import run as stage
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.params import TrainingParams
 
 ALL = {
     "tasks": ["mr"],

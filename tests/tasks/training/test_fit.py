@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from data.faults import DataFault
-from data.store import read_volume
-from data.tables import read_table
-from tasks.events import VARIABLE
-from tasks.prediction.description import ModelDescription
-from tasks.prediction.sliding import predict_hu
-from tasks.regularizers import REGULARIZERS
-from tasks.training import loop as loop_module
-from tasks.training.checkpoint import NAME, load_checkpoint, save_checkpoint
-from tasks.training.fit import fit
-from tasks.training.runner import torch_runner
-from tasks.training.step import seams_of
+from synthct.data.errors import DataError
+from synthct.data.store.volumes import read_volume
+from synthct.data.tables import read_table
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.pipeline.events import VARIABLE
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import seams_of
+from synthct.tasks.training import loop as loop_module
+from synthct.tasks.training.checkpoint import NAME, load_checkpoint, save_checkpoint
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.runner import torch_runner
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY_NETWORK = {"name": "unet_plus_plus", "slices": 3, "width": 4}
@@ -38,8 +38,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 moment, count, arguments = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-from tasks.training import checkpoint, loop
-from tasks.training.fit import fit
+from synthct.tasks.training import checkpoint, loop
+from synthct.tasks.training.fit import fit
 seen = 0
 def die_at(moment_here, function):
     def counted(*a, **k):
@@ -175,7 +175,7 @@ def test_a_slab_that_validates_is_never_seen_in_training(order, monkeypatch):
             seen.update(given)
             super().__init__(**given)
 
-    monkeypatch.setattr("tasks.training.fit.Loop", Spy)
+    monkeypatch.setattr("synthct.tasks.training.fit.Loop", Spy)
     fit(**order(held_out="slab", steps=2))
     for train, held in zip(seen["sampler"].cases, seen["validation"].cases, strict=True):
         trained = np.flatnonzero(train.body.any(axis=1))
@@ -187,7 +187,7 @@ def test_a_slab_that_validates_is_never_seen_in_training(order, monkeypatch):
 
 def test_a_loss_that_is_not_finite_names_the_cases(order):
     arguments = order(broken=True, steps=50)
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         fit(**arguments)
     assert caught.value.code == "loss-not-finite"
     assert "b_mr" in caught.value.got

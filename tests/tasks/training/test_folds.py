@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.faults import UsageFault
-from tasks.training.folds import CaseFacts, Fold, make_folds, require_apart
+from synthct.data.errors import UsageError
+from synthct.tasks.training.folds import CaseFacts, Fold, make_folds, require_apart
 
 REGIONS = ("abdomen", "head-neck", "thorax")
 
@@ -104,5 +104,5 @@ def test_one_patient_cannot_be_folded():
 def test_a_patient_in_two_splits_is_refused(train, validation, test):
     names = sorted({*train, *validation, *test})
     cases = [CaseFacts(case, case[0], "thorax") for case in names]
-    with pytest.raises(UsageFault, match="one of training, validation and test"):
+    with pytest.raises(UsageError, match="one of training, validation and test"):
         require_apart(Fold(train, validation, test, "patients"), cases)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from data.faults import DataFault, MachineFault
-from data.tables import read_table
-from tasks.training.launch import VARIABLE, train
+from synthct.data.errors import DataError, MachineError
+from synthct.data.tables import read_table
+from synthct.tasks.training.launch import VARIABLE, train
 
 
 def test_two_processes_train_as_one_does_to_the_rounding_of_float32(order, monkeypatch):
@@ -52,7 +52,7 @@ def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order,
     network = {"name": "unet_plus_plus", "slices": 3, "width": 4, "norm": "instance"}
     arguments = order(broken=True, steps=50, network=network, mr={"patch_size": [32, 64]})
     monkeypatch.setenv(VARIABLE, "2")
-    with pytest.raises(DataFault) as caught:
+    with pytest.raises(DataError) as caught:
         train(**arguments)
     assert caught.value.code == "loss-not-finite"
     assert "b_mr" in caught.value.got
@@ -62,11 +62,11 @@ def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order,
 def test_what_needs_whole_batches_is_not_divided_silently(order, monkeypatch):
     arguments = order(regularizers=[{"name": "gradient_norm", "weight": 0.01}])
     monkeypatch.setenv(VARIABLE, "2")
-    with pytest.raises(MachineFault, match="gradient_norm need whole batches"):
+    with pytest.raises(MachineError, match="gradient_norm need whole batches"):
         train(**arguments)
 
 
 def test_a_number_of_processes_that_is_none_is_told(order, monkeypatch):
     monkeypatch.setenv(VARIABLE, "two")
-    with pytest.raises(MachineFault, match=f"{VARIABLE} is a number"):
+    with pytest.raises(MachineError, match=f"{VARIABLE} is a number"):
         train(**order())

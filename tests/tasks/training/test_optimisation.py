@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
-from tasks.training.params import OptimizerParams
+from synthct.tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from synthct.tasks.training.params import OptimizerParams
 
 
 def rates(total, **options):

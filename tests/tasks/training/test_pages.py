@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.losses import LOSSES
-from tasks.networks import NETWORKS
-from tasks.params import parse_params
-from tasks.regularizers import REGULARIZERS
-from tasks.training.check import check
-from tasks.training.step import seams_of
+from synthct.tasks.chain.params import parse_params
+from synthct.tasks.losses import LOSSES
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import seams_of
+from synthct.tasks.training.check import check
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TRAINING, WHICH = (DOCS / f"{name}.md" for name in ("training", "regularizers"))
@@ -45,7 +45,7 @@ def test_every_regularizer_of_training_answers_a_question():
     missing = [
         name
         for name, cls in REGULARIZERS.items()
-        if cls.__module__.startswith("tasks.regularizers.")
+        if cls.__module__.startswith("synthct.tasks.regularization.")
         and not set(seams_of(cls)) <= {"displacement", "image"}
         and f"`{name}`" not in page
     ]

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.faults import DataFault, MachineFault
-from data.store import open_array, read_volume
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.prediction.normalise import fit_source, scale_target
-from tasks.prediction.windows import plan_windows
-from tasks.training.cases import open_case
-from tasks.training.chunks import ChunkCache
-from tasks.training.patches import PatchSampler, PatchShape, ahead
+from synthct.data.errors import DataError, MachineError
+from synthct.data.store.volumes import open_array, read_volume
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.models.normalise import fit_source, scale_target
+from synthct.tasks.models.windows import plan_windows
+from synthct.tasks.training.cases import open_case
+from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.training.patches import PatchSampler, PatchShape, ahead
 
 ROOMY = 1 << 30
 
@@ -29,8 +29,8 @@ def sampler(*cases, size=(16, 24), slices=3, batch=4, cache=None, **more):
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory):
-    from data.store import write_volume
-    from data.volume import Grid, Modality, Volume
+    from synthct.data.store.volumes import write_volume
+    from synthct.data.volume import Grid, Modality, Volume
 
     path = tmp_path_factory.mktemp("store") / "big.zarr"
     array = np.random.default_rng(0).integers(-1000, 1000, (40, 130, 70)).astype(np.int16)
@@ -175,14 +175,14 @@ def test_three_dimensional_patches_have_one_channel(case):
 
 
 def test_cases_of_different_voxel_size_are_refused(case):
-    with pytest.raises(DataFault, match="one voxel size"):
+    with pytest.raises(DataError, match="one voxel size"):
         sampler(case("a"), case("b", spacing_mm=(3.0, 1.0, 1.0)))
 
 
 def test_a_case_without_manifest_is_refused(stored, tmp_path):
     files = stored(tmp_path, "a")
     (files["ct"] / "manifest.json").unlink()
-    with pytest.raises(MachineFault, match="manifest"):
+    with pytest.raises(MachineError, match="manifest"):
         open_case("a", "thorax", files, SourceScaling())
 
 
@@ -191,11 +191,11 @@ def test_batches_made_ahead_come_in_order_and_their_faults_come_through():
 
     def make(number):
         if number == 2:
-            raise DataFault("never two")
+            raise DataError("never two")
         return number
 
     got = []
-    with pytest.raises(DataFault, match="never two"):
+    with pytest.raises(DataError, match="never two"):
         got.extend(ahead(make, range(5)))
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data.faults import UsageFault
-from tasks.params import load_params
-from tasks.study.run import check as check_study
-from tasks.training.check import check
+from synthct.data.errors import UsageError
+from synthct.tasks.chain.params import load_params
+from synthct.tasks.study.run import check as check_study
+from synthct.tasks.training.check import check
 
 PRESETS = Path(__file__).resolve().parents[3] / "presets"
 
@@ -58,5 +58,5 @@ def test_a_strength_to_try_that_cannot_be_is_told_before_any_work():
     cutout = next(arm for arm in params.study.arms if arm.name == "cutout")
     much = cutout.model_copy(update={"weights": (0.5, 7.0)})
     study = params.study.model_copy(update={"arms": (much,)})
-    with pytest.raises(UsageFault, match=r"study arm cutout, weight 7"):
+    with pytest.raises(UsageError, match=r"study arm cutout, weight 7"):
         check_study(params, study)

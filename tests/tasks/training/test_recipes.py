@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.training.params import TrainingParams
+from synthct.tasks.training.params import TrainingParams
 
 
 def test_one_sources_number_of_steps_is_used_for_the_other():

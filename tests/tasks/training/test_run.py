@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data.faults import UsageFault
-from tasks.prediction.description import ModelDescription
-from tasks.training import run as stage
-from tasks.training.checkpoint import load_checkpoint
-from tasks.training.fit import fit
-from tasks.training.params import TrainingParams
+from synthct.data.errors import UsageError
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.training import run as stage
+from synthct.tasks.training.checkpoint import load_checkpoint
+from synthct.tasks.training.fit import fit
+from synthct.tasks.training.params import TrainingParams
 
 TINY = {
     "tasks": ["mr"],
@@ -81,7 +81,7 @@ def test_a_source_without_pairs_is_listed_and_the_others_are_trained(workspace):
 
 def test_wrong_params_stop_before_anything_is_written(workspace):
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
-    with pytest.raises(UsageFault, match="no regularizer is called"):
+    with pytest.raises(UsageError, match="no regularizer is called"):
         stage.run(context, params(regularizers=[{"name": "nothing"}]))
     assert not context.artefact("training").exists()
 
@@ -102,7 +102,7 @@ def test_another_weight_of_suspect_pairs_retrains_only_the_folds_that_learn_from
 def test_the_last_good_checkpoint_of_a_run_that_broke_is_kept(
     stored, workspace, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("tasks.stage.default_root", lambda: tmp_path / "root")
+    monkeypatch.setattr("synthct.tasks.pipeline.stage.default_root", lambda: tmp_path / "root")
     pairs = dict.fromkeys(("a_mr", "b_mr", "c_mr", "d_mr"), "pass")
     context = replace(workspace(pairs), max_excluded_fraction=1.0)
     stored(context.artefact("registration"), "b_mr", broken=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.store import open_array, write_volume
-from data.volume import Grid, Modality, Volume
-from tasks.training import spill as module
-from tasks.training.chunks import ChunkCache
-from tasks.training.spill import Spill
+from synthct.data.store.volumes import open_array, write_volume
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.training import spill as module
+from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.training.spill import Spill
 
 SMALL = 200_000
 """Bytes: one chunk of int16 fits into memory."""

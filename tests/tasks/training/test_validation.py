@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.prediction.description import ModelDescription, SourceScaling, TargetScaling
-from tasks.training.chunks import ChunkCache
-from tasks.training.validation import Validation
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.training.validation import Validation
 
 SCALING = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
 

@@ -1,0 +1,88 @@
+"""What can go wrong, told the same way everywhere: the rule, where, what came, what to do."""
+
+from __future__ import annotations
+
+
+class SynthctError(Exception):
+    """A one-line error a user can act on.
+
+    Parameters
+    ----------
+    rule
+        What must hold, as a sentence without a full stop.
+    where
+        The file, key or address it was broken in.
+    got
+        What was found instead.
+    remedy
+        What the user can do about it.
+    problem
+        What went wrong, with what came; told first. It takes the place of ``got``.
+    code
+        Stable kebab-case name of the rule, for tables and tests.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        where: str = "",
+        got: str = "",
+        remedy: str = "",
+        code: str = "fault",
+        problem: str = "",
+    ) -> None:
+        self.rule, self.where, self.got, self.remedy, self.code = rule, where, got, remedy, code
+        self.problem = problem
+        super().__init__(rule, where, got, remedy, code, problem)
+
+    def __str__(self) -> str:
+        what = "; ".join(part for part in (self.problem, self.rule) if part)
+        text = f"{self.where}: {what}" if self.where else what
+        if self.got:
+            text += f", got {self.got}"
+        if self.remedy:
+            text += f"; {self.remedy}"
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling between Dask workers.
+        return _rebuild, (type(self), *self.args)
+
+    def at(self, where: str) -> SynthctError:
+        """The same fault with its place named, where the code that found it could not know it."""
+        told = self.where or where
+        return _rebuild(type(self), self.rule, told, self.got, self.remedy, self.code, self.problem)
+
+    def as_json(self) -> dict[str, str]:
+        """The fault as a row of ``excluded.json``."""
+        return {
+            "code": self.code,
+            "where": self.where,
+            "problem": self.problem,
+            "rule": self.rule,
+            "got": self.got,
+            "remedy": self.remedy,
+        }
+
+
+def _rebuild(
+    kind: type[SynthctError], rule: str, where: str, got: str, remedy: str, code: str, problem: str
+) -> SynthctError:
+    return kind(rule, where=where, got=got, remedy=remedy, code=code, problem=problem)
+
+
+class DataError(SynthctError):
+    """The scan or the pair is unfit: a result, listed in ``excluded.json``; the chain goes on."""
+
+
+class UsageError(SynthctError):
+    """The command line or ``params.yaml`` is wrong: nothing was started (exit code 2)."""
+
+
+class MachineError(SynthctError):
+    """Disk, worker, port or storage failed: the stage stops and records nothing (exit code 1)."""
+
+
+class TooManyExcludedError(SynthctError):
+    """More cases were excluded than ``max_excluded_fraction`` allows (exit code 1)."""

@@ -1,0 +1,28 @@
+"""What a damaged header does to a parser, told as a fault of the data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from synthct.data.errors import DataError, SynthctError
+
+
+@contextlib.contextmanager
+def faults_only(where: str) -> Iterator[None]:
+    """Turn any error but faults and errors of the machine into a :class:`DataError`.
+
+    A flipped bit can surprise a parser in more ways than a reader can name one by one.
+    """
+    try:
+        yield
+    except (SynthctError, OSError):
+        raise
+    except Exception as error:
+        raise DataError(
+            "a scan can be read",
+            where=where,
+            got=f"{type(error).__name__}: {error}",
+            remedy="copy or export it again",
+            code="unreadable",
+        ) from error

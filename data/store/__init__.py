@@ -1,0 +1,1 @@
+"""Stored volumes, object storage and the cache of results."""

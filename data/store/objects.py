@@ -1,0 +1,194 @@
+"""Files of one volume on an object store: requests outlive an outage, every byte is verified.
+
+The way a request fails decides: refusals (403) and missing buckets are told at once and name
+bucket and key, everything that passes (503, resets, slow or short answers) is tried again for ten
+minutes (:mod:`synthct.data.store.outage`), bytes other than the announced ones are asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from synthct.data.errors import MachineError
+from synthct.data.store.outage import survive
+
+T = TypeVar("T")
+
+CONNECT_S, ANSWER_S = 5.0, 30.0
+"""How long one request waits for the server and for its next bytes [s]."""
+
+SAME_ANSWER = 3
+"""Wrong bytes this many times in a row are no accident of the line: they are what is stored."""
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+class WrongBytes(ConnectionError):
+    """An answer whose bytes are not the expected ones; asked for again."""
+
+
+class Objects:
+    """The files below one URL (``file://``, ``s3://``, ``memory://``)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.remote = "://" in url and not url.startswith("file://")
+        options: dict[str, Any] = {}
+        if url.startswith("s3://"):
+            # The waiting is ours: botocore's and s3fs's own retries would multiply with it.
+            options["config_kwargs"] = {
+                "retries": {"max_attempts": 1},
+                "connect_timeout": CONNECT_S,
+                "read_timeout": ANSWER_S,
+            }
+        self.system, path = fsspec.url_to_fs(self.url, **options)
+        self.path = str(path).rstrip("/")
+        if url.startswith("s3://"):
+            self.system.retries = 1
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file; ``FileNotFoundError`` where it is not there."""
+        return self._ask(name, lambda: bytes(self.system.cat_file(self._at(name))))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where it is not there."""
+        try:
+            return self._ask(name, lambda: int(self._info(name)["size"]))
+        except FileNotFoundError:
+            return None
+
+    def fetch(self, name: str, target: Path, sha256: str) -> bool:
+        """Copy a file to ``target``; False when it is stored with another hash."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+        def once() -> None:
+            self.system.get_file(self._at(name), str(target))
+            _require(target, sha256, f"{self.url}/{name}")
+
+        return self._same_answer(name, once)
+
+    def check(self, name: str, sha256: str) -> bytes | None:
+        """The bytes of a small file; None when it is stored with another hash."""
+        found = b""
+
+        def once() -> None:
+            nonlocal found
+            found = self.read(name)
+            if hashlib.sha256(found).hexdigest() != sha256:
+                raise WrongBytes(f"{self.url}/{name}")
+
+        return found if self._same_answer(name, once) else None
+
+    def store(self, name: str, source: Path) -> None:
+        """Copy a file to the store and make sure that its bytes arrived."""
+
+        def once() -> None:
+            self.system.put_file(str(source), self._at(name))
+            if not self._arrived(name, source):
+                raise WrongBytes(f"{self.url}/{name}: other bytes arrived")
+
+        try:
+            self._ask(name, once)
+        except FileNotFoundError as error:
+            raise self._no_bucket(name) from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+
+        def once() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self.system.rm_file(self._at(name))
+
+        self._ask(name, once)
+
+    def names(self) -> list[str]:
+        """All files below the URL."""
+
+        def once() -> list[str]:
+            self.system.invalidate_cache()
+            return sorted(self.system.find(self.path))
+
+        found = self._ask("", once)
+        return [name.split(f"{self.path}/", 1)[1] for name in found]
+
+    def facts(self) -> dict[str, tuple[int, float]]:
+        """Size [bytes] and age [s] of all files below the URL, by name."""
+
+        def once() -> dict[str, tuple[int, float]]:
+            self.system.invalidate_cache()
+            found = self.system.find(self.path, detail=True)
+            return {
+                name.split(f"{self.path}/", 1)[1]: (int(each["size"]), _age_s(each))
+                for name, each in sorted(found.items())
+            }
+
+        return self._ask("", once)
+
+    def _same_answer(self, name: str, once: Callable[[], None]) -> bool:
+        """Whether the right bytes came; wrong ones a few times in a row are what is stored."""
+        wrong = 0
+
+        def counted() -> bool:
+            nonlocal wrong
+            try:
+                once()
+            except WrongBytes:
+                wrong += 1
+                if wrong >= SAME_ANSWER:
+                    return False
+                raise
+            return True
+
+        return self._ask(name, counted)
+
+    def _arrived(self, name: str, source: Path) -> bool:
+        """Size and MD5 as the server states them; where it states no MD5, the bytes read back."""
+        info = self._info(name)
+        if int(info["size"]) != source.stat().st_size:
+            return False
+        data = source.read_bytes()
+        tag = _MD5.fullmatch(str(info.get("ETag", "")))
+        if tag and tag.group(1) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return True
+        return bytes(self.system.cat_file(self._at(name))) == data
+
+    def _info(self, name: str) -> dict[str, Any]:
+        self.system.invalidate_cache()
+        return dict(self.system.info(self._at(name)))
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path
+
+    def _ask(self, name: str, once: Callable[[], T]) -> T:
+        return survive(once, where=f"{self.url}/{name}")
+
+    def _no_bucket(self, name: str) -> MachineError:
+        return MachineError(
+            "the bucket exists",
+            where=f"{self.url}/{name}",
+            got="404",
+            remedy="create it, or correct the URL",
+            code="storage-missing",
+        )
+
+
+def _age_s(entry: dict[str, Any]) -> float:
+    """Seconds since a file was written; 0, so that nothing takes it for old, where none says."""
+    written = entry.get("LastModified", entry.get("mtime"))
+    if written is None:
+        return 0.0
+    return time.time() - float(getattr(written, "timestamp", lambda: written)())
+
+
+def _require(file: Path, sha256: str, where: str) -> None:
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
+            raise WrongBytes(where)

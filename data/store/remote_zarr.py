@@ -1,0 +1,67 @@
+"""Zarr's view of a volume on an object store, for patch reads: waits for it, refuses gaps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import fsspec
+from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import FsspecStore, WrapperStore
+
+from synthct.data.errors import MachineError
+from synthct.data.store import outage
+
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+
+
+class RemoteZarr(WrapperStore[FsspecStore]):
+    """A zarr store whose reads outlive an outage; a missing or short answer is no answer.
+
+    Zarr reads a missing chunk as zeros: here it raises, because a stored volume has every chunk.
+    """
+
+    @classmethod
+    def at(cls, url: str) -> RemoteZarr:
+        """The store of the volume at an ``s3://`` (or other object store's) URL."""
+        system, path = fsspec.url_to_fs(url, asynchronous=True)
+        return cls(FsspecStore(system, read_only=True, path=path))
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The bytes of a key, or of a part of it."""
+        deadline_s = time.monotonic() + outage.PATIENCE_S
+        wait_s = _SHORTEST_WAIT_S
+        while True:
+            try:
+                found = await self._store.get(key, prototype, byte_range)
+            except Exception as error:
+                outage.raise_refusal(error, where=key)
+                if time.monotonic() + wait_s > deadline_s:
+                    raise outage.away(error, where=key) from error
+            else:
+                if found is None and "/c/" in key:
+                    raise _gap(key)
+                if found is None or _whole(found, byte_range):
+                    return found
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def _whole(found: Any, byte_range: ByteRequest | None) -> bool:
+    if isinstance(byte_range, RangeByteRequest):
+        return len(found) == byte_range.end - byte_range.start
+    return True
+
+
+def _gap(key: str) -> MachineError:
+    return MachineError(
+        "a stored volume has every shard that its manifest lists",
+        where=key,
+        got="no file",
+        remedy="delete the volume and run the stage that writes it again",
+        code="store-damaged",
+    )

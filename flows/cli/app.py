@@ -1,0 +1,117 @@
+"""``synthct``: the command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from synthct.flows.cli import chain, machine, prediction, scans, science, scores, serve, study
+from synthct.flows.exits import USAGE, guarded
+
+HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
+
+Lengths are mm, CT values HU, times s, wherever a name does not say otherwise.
+SCAN is a DICOM folder or zip, NIfTI, MHA or NRRD.
+
+Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done, but cases were excluded (they are listed).
+"""
+
+EXAMPLES = "\n".join(
+    (
+        "Start here:",
+        "  synthct doctor                         what this machine has and lacks",
+        "  synthct run                            the demo: ten minutes on two cores",
+        "  synthct ingest SRC... --dataset sts    take in scans of your own,",
+        "  synthct run --preset sts               train and score on them",
+    )
+)
+
+
+def paragraphs(text: str) -> str:
+    """The text with each paragraph on one line, so that it wraps at any terminal's width."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+commands = typer.Typer(
+    name="synthct",
+    help=paragraphs(HELP),
+    epilog=EXAMPLES,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+for function in (
+    chain.run,
+    chain.stage,
+    scans.ingest,
+    science.register,
+    prediction.predict,
+    prediction.sign,
+    prediction.verify,
+    prediction.watch,
+    scores.evaluate,
+    science.regularizers,
+    study.study,
+    chain.report,
+    serve.serve,
+    machine.doctor,
+):
+    commands.command(
+        help=paragraphs(function.__doc__ or ""), epilog=getattr(function, "examples", None)
+    )(function)
+
+
+@commands.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> int | None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("synthct"))
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(USAGE)
+    return None
+
+
+def command_line(arguments: Sequence[str]) -> int:
+    """Run one command line; its exit code."""
+    return guarded(lambda: _parsed(arguments))
+
+
+def _parsed(arguments: Sequence[str]) -> int:
+    try:
+        code = commands(list(arguments), prog_name="synthct", standalone_mode=False)
+    except typer.TyperException as error:
+        told = " ".join(error.format_message().split())
+        sys.stderr.write(f"synthct: {told}; `{_help_for(arguments)}` shows what it takes\n")
+        return error.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    return code if isinstance(code, int) else 0
+
+
+def _help_for(arguments: Sequence[str]) -> str:
+    known = {
+        command.callback.__name__ for command in commands.registered_commands if command.callback
+    }
+    named = [argument for argument in arguments[:1] if argument in known]
+    return " ".join(["synthct", *named, "--help"])
+
+
+def app() -> NoReturn:
+    """Entry point of the installed command."""
+    code = command_line(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: at interpreter exit Prefect's threads wait minutes for a server that is gone.
+    os._exit(code)

@@ -1,0 +1,120 @@
+"""``doctor``: what this machine has and lacks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from synthct.data.errors import UsageError
+from synthct.flows.cli.options import Json, examples
+from synthct.flows.exits import CLEAN, FAILED
+
+if TYPE_CHECKING:
+    from synthct.flows.upkeep.doctor.finding import Finding
+
+
+@examples(
+    "synthct doctor",
+    "synthct doctor --json",
+    "synthct doctor --prune-units      remove finished units (and voxels) no lock names",
+)
+def doctor(
+    as_json: Json = False,
+    prune_units: Annotated[
+        bool,
+        typer.Option(
+            "--prune-units",
+            help="Remove finished units, and voxels at $SYNTHCT_ARRAYS, that no lock of any "
+            "branch, tag or worktree names.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+) -> int:
+    """Say what this machine has and lacks.
+
+    Exit code 1 when something must be mended. Looks at Python, packages against
+    their pins, memory, disk, GPU, git, DVC, S3 credentials (whether
+    there are any, never which), write access, clock.
+    """
+    from synthct.flows.upkeep.doctor.finding import healthy
+
+    if prune_units:
+        return _prune(yes)
+    findings = _examined()
+    if as_json:
+        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        _show(findings)
+    return CLEAN if healthy(findings) else FAILED
+
+
+def _prune(yes: bool) -> int:
+    from synthct.data.store.result_cache import open_result_cache
+    from synthct.flows.upkeep.pruning import LEAST_AGE_S, doomed, prune
+    from synthct.flows.workspace.project import find_root
+
+    units = open_result_cache()
+    found = doomed(find_root(), units)
+    days = LEAST_AGE_S / 86_400
+    typer.echo(
+        f"{found.kept} units stay (named by a lock, or younger than {days:g} day), "
+        f"{len(found.keys)} can go"
+    )
+    if found.keys and (yes or typer.confirm("Remove them?")):
+        typer.echo(f"removed {prune(units, found.keys)}")
+    _prune_arrays(yes)
+    return CLEAN
+
+
+def _prune_arrays(yes: bool) -> None:
+    """After the units: what those that stayed name stays."""
+    from synthct.data.store.receipts import arrays_url
+    from synthct.data.store.result_cache import open_result_cache
+    from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
+    from synthct.flows.workspace.project import find_root
+
+    if not (url := arrays_url()):
+        return
+    found = doomed_objects(find_root(), open_result_cache(), url)
+    typer.echo(
+        f"{url}: voxels of {found.kept} shards stay, {len(found.names)} can go "
+        f"({found.size / 1e9:.2f} GB)"
+    )
+    if found.names and (
+        yes or typer.confirm("Remove them (no other repository uses this prefix)?")
+    ):
+        typer.echo(f"removed {prune_objects(url, found.names)}")
+
+
+def _examined() -> list[Finding]:
+    from pathlib import Path
+
+    from synthct.flows.upkeep.doctor.hardware import look_at_hardware
+    from synthct.flows.upkeep.doctor.packages import look_at_packages
+    from synthct.flows.upkeep.doctor.storage import look_at_storage
+    from synthct.flows.workspace.project import find_root
+
+    try:
+        root = find_root()
+    except UsageError:
+        root = None
+    return [
+        *look_at_packages(),
+        *look_at_hardware(root or Path.cwd()),
+        *look_at_storage(root),
+    ]
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"ok": "green", "lacks": "yellow", "fault": "bold red"}
+    table = Table("", "about", "found", "remedy", box=None, padding=(0, 1))
+    for each in findings:
+        mark = Text(str(each.status), style=styles[each.status])
+        table.add_row(mark, Text(each.about), Text(each.found), Text(each.remedy, style="dim"))
+    Console().print(table)

@@ -1,0 +1,134 @@
+"""``study``: regularizers compared fairly, in a workspace of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthct.data.errors import UsageError
+from synthct.flows.cli.chain import refresh_dag
+from synthct.flows.cli.options import Json, examples
+from synthct.flows.exits import CLEAN, EXCLUSIONS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from synthct.flows.workspace.project import Project
+
+PRESET = "study"
+"""The study that is run when no grid is named: ``presets/study.yaml``."""
+
+
+@examples(
+    "synthct study                          the demo's study, about an hour on two cores",
+    "synthct study --grid presets/bias.yaml      trained on x scored on, by alignment",
+    "synthct study --grid my_study.yaml     your own: params with a `study:` section",
+)
+def study(
+    grid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Params with a `study:` section: arms (regularizers, losses, networks), pairs "
+            "(alignment, deliberate misregistration), references, seeds. Default: "
+            "presets/study.yaml.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            envvar="SYNTHCT_CLUSTER",
+            help="Where the trials run, as in `synthct run`.",
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers of --cluster local (default: one a core).")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Compare regularizers on the same pairs, folds, seeds and steps.
+
+    Runs in a workspace named after the grid; a plain `dvc repro` never runs it. Every trial is
+    kept: stop it when you like, run it again, or add arms to workspaces/NAME/params.yaml, and
+    only what is missing is trained.
+    """
+    from rich.console import Console
+
+    from synthct.flows.clusters.opening import check_kind
+    from synthct.flows.run.running import Means, run_project
+    from synthct.flows.run.summary import exclusions
+    from synthct.flows.workspace.presets import open_workspace
+    from synthct.flows.workspace.project import find_root, open_project, require_own_code
+
+    started, told = time.monotonic(), Console(stderr=True)
+    check_kind(cluster)
+    root = find_root()
+    require_own_code(root)
+    name = grid.stem if grid else PRESET
+    opened = open_workspace(root, name, file=grid.resolve() if grid else None)
+    for note in opened.notes:
+        told.print(note, highlight=False, soft_wrap=True, markup=False)
+    project = open_project(root, opened.workspace)
+    _require_study(project)
+    refresh_dag(project, told)
+    built = run_project(project, Means(cluster, workers, None), told)
+    out = project.steps[-1].out
+    if as_json:
+        typer.echo(json.dumps(_as_json(project, out, time.monotonic() - started), indent=2))
+    else:
+        if not built:
+            typer.echo(f"{project.name}: everything is current")
+        Console().print(_table(_effects(project.root / out)))
+        typer.echo(f"study: {out / 'index.html'}")
+    return EXCLUSIONS if exclusions(project) else CLEAN
+
+
+def _require_study(project: Project) -> None:
+    if project.step("study") is None:
+        raise UsageError(
+            "a study's params have a `study:` section",
+            where=str(project.workspace / "params.yaml"),
+            got="study: null",
+            remedy="see presets/study.yaml; `synthct run` runs workspaces without one",
+            code="no-study",
+        )
+
+
+def _effects(out: Path) -> list[dict[str, str]]:
+    from synthct.data.tables import read_table
+
+    table = out / "effects.csv"
+    return read_table(table) if table.is_file() else []
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="difference to none on unseen patients", title_justify="left", box=None)
+    for heading in ("pairs", "arm"):
+        table.add_column(heading)
+    for heading in ("none", "arm's", "difference", "95 % interval", "p (Holm)", "arithmetic"):
+        table.add_column(heading, justify="right")
+    for row in sorted(rows, key=lambda row: (row["pairs"], float(row["difference"]))):
+        interval = f"{row['low']} to {row['high']}" if row["low"] else "too few"
+        table.add_row(
+            row["pairs"], row["arm"], row["control"], row["mean"], row["difference"], interval,
+            row["adjusted_p"] or "-", row["flops_ratio"] or "-",
+        )  # fmt: skip
+    return table
+
+
+def _as_json(project: Project, out: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "workspace": project.workspace.as_posix(),
+        "page": (out / "index.html").as_posix(),
+        "seconds": round(seconds, 1),
+        "effects": _effects(project.root / out),
+    }

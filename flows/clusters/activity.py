@@ -1,0 +1,52 @@
+"""What the workers do, written beside the run's events every few seconds, for pages and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthct.data.files import canonical_json, write_whole
+from synthct.flows.clusters.started import Cluster
+
+FILE = "cluster.json"
+_PERIOD_S = 5.0
+
+
+@contextlib.contextmanager
+def watched(cluster: Cluster, folder: Path) -> Iterator[None]:
+    """Keep ``cluster.json`` in ``folder`` fresh for the block; gone with it."""
+    if cluster.scheduler is None:
+        yield
+        return
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(cluster, folder / FILE, stop), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join(_PERIOD_S)
+        with contextlib.suppress(OSError):
+            (folder / FILE).unlink(missing_ok=True)
+
+
+def _watch(cluster: Cluster, path: Path, stop: threading.Event) -> None:
+    while True:
+        # A picture is missed where the scheduler or the disk does not answer; the run goes on.
+        with contextlib.suppress(Exception):
+            _write(cluster, path)
+        if stop.wait(_PERIOD_S):
+            return
+
+
+def _write(cluster: Cluster, path: Path) -> None:
+    facts = {
+        "time_s": round(time.time(), 1),
+        "scheduler": cluster.scheduler,
+        "dashboard": cluster.dashboard,
+        "workers": cluster.look(),
+    }
+    write_whole(path, canonical_json(facts))

@@ -1,0 +1,81 @@
+"""Where the cases of a stage run: what ``--cluster`` says."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from synthct.data.errors import UsageError
+from synthct.flows.clusters.started import Cluster
+
+KINDS = ("here", "local", "gpu", "slurm", "kubernetes")
+"""What ``--cluster`` knows by name; an address of a running scheduler is one more way."""
+
+_ADDRESS = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
+
+__all__ = ["KINDS", "Cluster", "check_kind", "open_cluster"]
+
+
+def check_kind(kind: str) -> str:
+    """``kind`` if ``--cluster`` knows it."""
+    if kind in KINDS or _ADDRESS.fullmatch(kind):
+        return kind
+    near = difflib.get_close_matches(kind, KINDS, n=1)
+    raise UsageError(
+        f"a cluster is one of {', '.join(KINDS)}, or the tcp://HOST:PORT or tls://HOST:PORT "
+        "of a scheduler",
+        where="--cluster",
+        got=repr(kind),
+        remedy=f"did you mean {near[0]!r}?" if near else "",
+        code="unknown-cluster",
+    )
+
+
+@contextlib.contextmanager
+def open_cluster(
+    kind: str, *, workers: int | None, root: Path, variables: Mapping[str, str]
+) -> Iterator[Cluster]:
+    """Have the cluster for the block; what we started ends with it.
+
+    Parameters
+    ----------
+    kind
+        See :func:`check_kind`.
+    workers
+        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
+    root
+        Checkout whose code the workers run.
+    variables
+        More environment variables for the workers.
+    """
+    with _opened(check_kind(kind), workers, root, variables) as cluster:
+        yield cluster
+
+
+def _opened(
+    kind: str, workers: int | None, root: Path, variables: Mapping[str, str]
+) -> contextlib.AbstractContextManager[Cluster]:
+    if kind == "here":
+        return contextlib.nullcontext(Cluster())
+    if kind == "local":
+        from synthct.flows.clusters.local import open_local
+
+        return open_local(workers, root, variables)
+    if kind == "gpu":
+        from synthct.flows.clusters.gpu import open_gpu
+
+        return open_gpu(workers, root, variables)
+    if kind == "slurm":
+        from synthct.flows.clusters.slurm import open_slurm
+
+        return open_slurm(root, variables)
+    if kind == "kubernetes":
+        from synthct.flows.clusters.kubernetes import open_kubernetes
+
+        return open_kubernetes(root, variables)
+    from synthct.flows.clusters.address import open_address
+
+    return open_address(kind)

@@ -1,0 +1,190 @@
+"""The scheduled flow: the chain, a study or the watcher, one of each at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+
+from synthct.data.errors import MachineError
+from synthct.flows.exits import CLEAN, EXCLUSIONS
+from synthct.flows.jobs.scheduled_jobs import (
+    DEMO,
+    ROOT,
+    RUN,
+    STUDY,
+    WATCH,
+    ScheduledJob,
+    kept_files,
+)
+from synthct.flows.jobs.worktree import keep_lock, override, restore, worktree
+from synthct.flows.processes.children import Kept
+from synthct.flows.run.running import RUNS
+from synthct.flows.workspace.project import PRIVATE, QUIET, find_root
+from synthct.tasks.pipeline.code import source_root
+
+if TYPE_CHECKING:
+    from prefect import State
+
+LATEST = "scheduled"
+"""``.synthct/scheduled/WORKSPACE/``: page, summary and tables of the newest good run."""
+
+
+@flow(name="scheduled", persist_result=False)
+def scheduled(
+    what: str = RUN,
+    preset: str | None = None,
+    until: str | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
+    ref: str = "HEAD",
+    overrides: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+) -> int | State:
+    """Bring a workspace up to date in a fresh worktree by its own code, or look into an inbox.
+
+    Parameters
+    ----------
+    what
+        `run`: the chain; `study`: regularizers compared; `watch`: scans that have arrived.
+    preset
+        Workspace; None is the demo, for a study presets/study.yaml.
+    until
+        Of a run: stop after this stage.
+    cluster, workers
+        As for `synthct run`; cluster None: `$SYNTHCT_CLUSTER` of what serves, else `local`.
+    ref
+        Commit or branch whose code and params run (a watcher runs the code that serves).
+    overrides
+        Params of this run alone by dotted key, e.g. `{"training.mr.steps": 2000}`.
+    options
+        More options of the command, e.g. a watcher's
+        `{"model": "release/mr", "inbox": "incoming", "out": "predicted", "uncertainty": true}`.
+    """
+    means = {} if what == WATCH else {"cluster": cluster, "workers": workers}
+    errand = ScheduledJob(what, preset, {"until": until, **means, **(options or {})})
+    root = Path(os.environ.get(ROOT) or find_root())
+    with _only_one(root, errand.workspace) as alone:
+        if not alone:
+            from prefect.states import Cancelled
+
+            return Cancelled(message=f"{errand.workspace} is being worked on by another run")
+        if what == WATCH:
+            return _watch(root, errand)
+        return _build(root, errand, ref, overrides or {}, whole=until is None)
+
+
+@contextlib.contextmanager
+def _only_one(root: Path, workspace: str) -> Iterator[bool]:
+    """Whether this run alone works on the workspace, whichever deployments started the others.
+
+    The kernel lets go of the lock when the run's process is dead.
+    """
+    folder = root / PRIVATE / "serve"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', workspace)}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _watch(root: Path, errand: ScheduledJob) -> int | State:
+    """One look, in the served checkout: releases, inbox and outbox lie where the person put them.
+
+    Results are published by the outbox itself, so a look that is killed is looked again.
+    """
+    code = _run(root, root, source_root(), errand.arguments())
+    _require_good(errand, code)
+    if code == EXCLUSIONS:
+        from prefect.states import Completed
+
+        where = Path(str(errand.options["out"])) / "quarantine"
+        return Completed(message=f"scans were set aside: {where}")
+    return code
+
+
+def _build(
+    root: Path, errand: ScheduledJob, ref: str, overrides: dict[str, Any], *, whole: bool
+) -> int | State:
+    name, told = errand.workspace, flow_run.get_name() or "by-hand"
+    with worktree(root, f"{name}.{told}", ref) as place:
+        _apply(place, errand, overrides)
+        summary = place / PRIVATE / "summary.json"
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        more = ["--summary", str(summary)] if errand.what == RUN else []
+        code = _run(root, place, place, [*errand.arguments(), *more])
+        _require_good(errand, code)
+        if whole:
+            keep_lock(root, place, name, f"Scheduled {errand.what} {told} of {name}")
+            _keep_tables(root, place, name, summary)
+    return code
+
+
+def _require_good(errand: ScheduledJob, code: int) -> None:
+    if code not in (CLEAN, EXCLUSIONS):
+        raise MachineError(
+            f"the scheduled {errand.what} ends well",
+            where=errand.workspace,
+            got=f"exit code {code}",
+            remedy="the log of this run says why; the next one goes on where it stopped",
+            code="scheduled-run-failed",
+        )
+
+
+def _apply(place: Path, errand: ScheduledJob, overrides: dict[str, Any]) -> None:
+    from synthct.flows.workspace.presets import open_workspace
+
+    name = errand.workspace if errand.what == STUDY else errand.preset
+    opened = open_workspace(place, name)
+    restore(place, opened.workspace)
+    override(place / opened.workspace / "params.yaml", overrides)
+
+
+def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
+    """``python -m synthct.flows ...`` in ``folder``, with ``code`` as the only source of our code.
+
+    ``run`` and ``study`` refuse when the code they imported lies outside their checkout.
+    """
+    log = get_run_logger()
+    environment = {
+        **os.environ,
+        **QUIET,
+        "PYTHONPATH": str(code),
+        RUNS: str(root / PRIVATE / "runs"),
+    }
+    # The run below is a flow run of its own, not a part of this process's.
+    for variable in [name for name in environment if name.startswith("PREFECT__")]:
+        del environment[variable]
+    environment.pop("PYTHONSAFEPATH", None)
+    command = [sys.executable, "-m", "synthct.flows", *arguments]
+    with Kept(command, folder=folder, environment=environment) as child:
+        for line in child.lines(1.0):
+            if line and line.strip():
+                log.info("%s", line)
+        return child.wait()
+
+
+def _keep_tables(root: Path, place: Path, name: str, summary: Path) -> None:
+    """What pages and metrics show of the newest run, beside the root's own artefacts."""
+    target = root / PRIVATE / LATEST / name
+    target.mkdir(parents=True, exist_ok=True)
+    base = place / "data" if name == DEMO else place / "workspaces" / name
+    for file in kept_files():
+        source = base / "artefacts" / file
+        if source.is_file():
+            (target / file).parent.mkdir(exist_ok=True)
+            shutil.copy2(source, target / file)
+    if summary.is_file():
+        shutil.copy2(summary, target / "summary.json")

@@ -1,0 +1,127 @@
+"""What a schedule can start: the chain, a study, the watcher; each as a command of `synthct`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synthct.data.errors import UsageError
+
+RUN, STUDY, WATCH = "run", "study", "watch"
+KINDS = (RUN, STUDY, WATCH)
+
+ROOT = "SYNTHCT_SERVED_ROOT"
+"""The checkout that is served; unset: the one around the working directory."""
+
+DEMO = "demo"
+"""Name of the root's own workspace."""
+
+_KEPT = {
+    "ingestion": ("quality.csv",),
+    "registration": ("quality.csv",),
+    "evaluation": ("scores.csv",),
+    "report": ("index.html",),
+    "study": ("effects.csv", "matrix.csv", "bias.csv", "summary.json", "index.html"),
+}
+
+
+@dataclass(frozen=True)
+class ScheduledJob:
+    """One scheduled run as the deployment's parameters give it.
+
+    Parameters
+    ----------
+    what
+        ``run``, ``study`` or ``watch``.
+    preset
+        Workspace; None: the demo, or ``presets/study.yaml``.
+    options
+        Long options of the command by name, e.g. ``{"inbox": "incoming", "uncertainty": True}``:
+        True is the bare option, False its ``--no-`` form where it has one, else nothing; None
+        leaves it out.
+    """
+
+    what: str = RUN
+    preset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.what not in KINDS:
+            raise UsageError(
+                f"a schedule starts one of {', '.join(KINDS)}",
+                where="parameter `what`",
+                got=repr(self.what),
+                code="unknown-errand",
+            )
+        needed = ("model", "inbox", "out") if self.what == WATCH else ()
+        lacks = [name for name in needed if not self.options.get(name)]
+        if lacks:
+            raise UsageError(
+                "a watcher is told --model, --inbox and --out",
+                where="parameter `options`",
+                got=f"no {', '.join(lacks)}",
+                remedy="set them in prefect.yaml, or for this run alone",
+                code="watcher-untold",
+            )
+
+    @property
+    def workspace(self) -> str:
+        """What it brings up to date, and what may not be done twice at once."""
+        return workspace_of(self.what, self.preset, self.options)
+
+    def arguments(self) -> list[str]:
+        """The command line after ``python -m synthct.flows``."""
+        words = [self.what]
+        if self.what == RUN and self.preset:
+            words += ["--preset", self.preset]
+        if self.what == STUDY and self.preset:
+            words += ["--grid", f"presets/{self.preset}.yaml"]
+        if self.what == WATCH:
+            words += ["--once"]
+        return words + [
+            word for name, value in self.options.items() for word in _as(self.what, name, value)
+        ]
+
+
+def workspace_of(what: str, preset: str | None, options: Mapping[str, Any]) -> str:
+    """Name under which runs are listed."""
+    if what == WATCH:
+        return f"watch {options.get('inbox', '')}".strip()
+    return preset or (STUDY if what == STUDY else DEMO)
+
+
+def kept_files() -> list[str]:
+    """Pages and tables of an artefacts folder that outlive a run's worktree."""
+    return [f"{stage}/{file}" for stage, files in _KEPT.items() for file in files]
+
+
+def _as(what: str, name: str, value: Any) -> list[str]:
+    option = name.replace("_", "-")
+    if value is None:
+        return []
+    if value is True:
+        return [f"--{option}"]
+    if value is False:
+        return [f"--no-{option}"] if f"--no-{option}" in _refusals(what) else []
+    return [f"--{option}", str(value)]
+
+
+@functools.cache
+def _refusals(what: str) -> frozenset[str]:
+    """The ``--no-`` options that a command knows; a flag without one is off by itself."""
+    import typer
+
+    # Not the whole command line: that holds `serve`, which starts these.
+    from synthct.flows.cli import chain, prediction, study
+
+    functions: dict[str, Callable[..., int]] = {
+        RUN: chain.run,
+        STUDY: study.study,
+        WATCH: prediction.watch,
+    }
+    alone = typer.Typer()
+    alone.command()(functions[what])
+    command = typer.main.get_command(alone)
+    return frozenset(word for option in command.params for word in option.secondary_opts)

@@ -1,0 +1,141 @@
+"""A git worktree of its own for each scheduled run, with the shared DVC cache and result cache."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthct.data.errors import MachineError, UsageError
+from synthct.data.files import write_whole
+from synthct.flows.workspace.freshness import dvc_command
+from synthct.flows.workspace.project import PRIVATE, QUIET
+
+BRANCH = "scheduled/"
+"""``scheduled/WORKSPACE`` holds the lock of its newest good scheduled run: garbage collection
+keeps what it names, and ``git checkout scheduled/demo -- dvc.lock && dvc checkout`` takes it."""
+
+
+@contextlib.contextmanager
+def worktree(root: Path, name: str, ref: str = "HEAD") -> Iterator[Path]:
+    """A checkout of ``ref`` for the block; the person's own checkout is never touched.
+
+    ``git rev-parse --git-common-dir`` leads from it to the root, so the result cache is the same.
+    """
+    folder = root / PRIVATE / "worktrees"
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_dead(root, folder)
+    place = folder / f"{name}.{os.getpid()}"
+    _git(root, "worktree", "add", "--quiet", "--detach", str(place), ref)
+    try:
+        _share_cache(root, place)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        _git(root, "worktree", "prune")
+
+
+def _remove_dead(root: Path, folder: Path) -> None:
+    """Those whose run was killed: their process is gone."""
+    for place in folder.iterdir():
+        pid = place.name.rpartition(".")[2]
+        if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+            shutil.rmtree(place, ignore_errors=True)
+    _git(root, "worktree", "prune")
+
+
+def _share_cache(root: Path, place: Path) -> None:
+    """The local settings of the root (remotes, credentials' places) and its cache."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(root / ".dvc" / "config.local")
+    if not settings.has_section("cache"):
+        settings.add_section("cache")
+    told = _run(dvc_command("cache", "dir"), root)
+    settings.set("cache", "dir", str((root / told.strip()).resolve()))
+    with (place / ".dvc" / "config.local").open("w") as file:
+        settings.write(file)
+    tracked = sorted((place / "data" / "raw").glob("*.dvc"))
+    if tracked:
+        names = [path.relative_to(place).as_posix() for path in tracked]
+        _run(dvc_command("checkout", "--allow-missing", *names), place)
+
+
+def restore(place: Path, workspace: Path) -> None:
+    """Lay the outs that the workspace's lock names, as far as the cache has them.
+
+    DVC's ``repro`` would not: an out that persists is made again where it is absent.
+    """
+    if (place / workspace / "dvc.lock").is_file():
+        target = (workspace / "dvc.yaml").as_posix()
+        _run(dvc_command("checkout", "--allow-missing", target), place)
+
+
+def override(params_file: Path, values: Mapping[str, Any]) -> None:
+    """Set dotted keys in the worktree's params; an unknown key is a fault before anything runs."""
+    if not values:
+        return
+    from synthct.tasks.chain.params import parse_params
+
+    document = yaml.safe_load(params_file.read_text()) or {}
+    for dotted, value in values.items():
+        *parents, last = dotted.split(".")
+        inner = document
+        for key in parents:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise UsageError(
+                    "an override names a key by the keys above it",
+                    where=dotted,
+                    got=f"{key} is a value",
+                    code="bad-override",
+                )
+        inner[last] = value
+    text = yaml.safe_dump(document, sort_keys=False)
+    parse_params(text, where="overrides of this run")
+    write_whole(params_file, text)
+
+
+def keep_lock(root: Path, place: Path, workspace: str, message: str) -> None:
+    """Commit params, DAG and lock of a good run to ``scheduled/WORKSPACE``."""
+    base = place if workspace == "demo" else place / "workspaces" / workspace
+    files = [base / name for name in ("params.yaml", "dvc.yaml", "dvc.lock")]
+    present = [path.relative_to(place).as_posix() for path in files if path.is_file()]
+    _git(place, "add", "--force", *present)
+    if _git(place, "status", "--porcelain", "--untracked-files=no").strip():
+        author = ("-c", "user.name=synthct", "-c", "user.email=synthct@localhost")
+        _git(place, *author, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message)
+    _git(root, "update-ref", f"refs/heads/{BRANCH}{workspace}", _git(place, "rev-parse", "HEAD"))
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return _run(["git", *arguments], folder)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    # Of this folder, whatever repository the variables of a hook may name.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**inherited, **QUIET},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout.strip()
+    said = (done.stderr or done.stdout).strip().splitlines()
+    raise MachineError(
+        f"`{' '.join(command[:3])}` works in the run's worktree",
+        where=str(folder),
+        got=said[-1] if said else f"exit code {done.returncode}",
+        code="worktree",
+    )

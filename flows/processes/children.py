@@ -1,0 +1,130 @@
+"""Child processes that cannot outlive this one, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from synthct.flows.processes import keeper
+
+_PATIENCE_S = keeper.GRACE_S + 3.0
+
+
+class Kept:
+    """A command under a keeper (see ``flows/processes/keeper.py``).
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    folder
+        Working directory.
+    environment
+        The whole environment of the command.
+    output
+        An open file for its output, or None to read it through :meth:`lines`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        output: IO[bytes] | None = None,
+    ) -> None:
+        reader, self._holding = os.pipe()
+        try:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(keeper.__file__), str(reader), *command],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if output is None else output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(reader,),
+                start_new_session=True,  # Ctrl-C reaches us alone; the command ends in order
+            )
+        except BaseException:
+            os.close(self._holding)
+            raise
+        finally:
+            os.close(reader)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the keeper."""
+        return self._keeper.pid
+
+    def ended(self) -> int | None:
+        """Exit code of the command, or None while it runs."""
+        return self._keeper.poll()
+
+    def wait(self) -> int:
+        """Wait for the command to end by itself; its exit code."""
+        return self._keeper.wait()
+
+    def lines(self, idle_s: float) -> Iterator[str | None]:
+        """Lines of output until the end; None whenever nothing was said for ``idle_s`` seconds."""
+        stream = self._keeper.stdout
+        assert stream is not None, "output goes to a file"
+        rest = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                if not selector.select(idle_s):
+                    yield None
+                    continue
+                block = os.read(stream.fileno(), 1 << 16)
+                if not block:
+                    break
+                *whole, rest = (rest + block).split(b"\n")
+                yield from (line.decode(errors="replace") for line in whole)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def stop(self) -> None:
+        """End the command and everything it started; harmless when it has ended."""
+        if self._holding >= 0:
+            os.close(self._holding)
+            self._holding = -1
+        try:
+            self._keeper.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+        if self._keeper.stdout is not None:
+            self._keeper.stdout.close()
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have the variables in this process, and so in its children, for the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ |= variables
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""One run of the chain: stages, Prefect, progress and summary."""

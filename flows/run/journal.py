@@ -1,0 +1,109 @@
+"""What Prefect is told while a stage runs: log lines, one progress artifact, a table of scores."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client, get_run_logger
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from synthct.flows.run.progress import Event, StageProgress, told
+from synthct.flows.run.stages import Built
+from synthct.flows.workspace.project import Step
+
+_ARTIFACT_EVERY_S = 2.0
+_ASK_EVERY_S = 5.0
+_PATIENCE_S = 10.0
+
+
+class Cancelled(BaseException):
+    """Somebody cancelled the run in Prefect: not an error of the stage."""
+
+
+class Journal:
+    """Listens to one stage inside its Prefect task run."""
+
+    def __init__(self, flow_run: UUID) -> None:
+        self._flow_run = flow_run
+        self._log = get_run_logger()
+        self._progress = StageProgress()
+        self._artifact: UUID | None = None
+        self._updated_s = self._asked_s = time.monotonic()
+
+    def begins(self, step: Step) -> None:
+        """Open the progress artifact."""
+        self._artifact = create_progress_artifact(
+            progress=0.0, key=f"progress-{step.name}", description=step.summary or step.name
+        )  # type: ignore[assignment]
+
+    def event(self, step: Step, event: Event) -> None:
+        """Log what a person would want to read."""
+        self._progress.take(event)
+        if line := told(event):
+            level = self._log.error if event["kind"] == "unit_failed" else self._log.info
+            level("%s", line)
+
+    def said(self, step: Step, line: str) -> None:
+        """Log the stage's own words."""
+        if line.strip():
+            self._log.info("%s", line)
+
+    def tick(self, step: Step) -> None:
+        """Update the artifact, look whether the run was cancelled; both seldom.
+
+        A server that does not answer for a while costs a picture, not the stage.
+        """
+        with contextlib.suppress(httpx.HTTPError):
+            self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._updated_s >= _ARTIFACT_EVERY_S:
+            self._updated_s = now
+            self._update(self._progress.percent)
+        if now - self._asked_s >= _ASK_EVERY_S:
+            self._asked_s = now
+            self._require_wanted()
+
+    def ends(self, step: Step, built: Built | None) -> None:
+        """Close the artifact."""
+        if built is not None:
+            self._update(100.0)
+            self._log.info("%s: %s in %.1f s", step.name, built.how, built.seconds)
+
+    def _update(self, percent: float) -> None:
+        if self._artifact is not None:
+            update_progress_artifact(artifact_id=self._artifact, progress=percent)
+
+    def _require_wanted(self) -> None:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(self._flow_run).state
+        if state is not None and (state.is_cancelling() or state.is_cancelled()):
+            raise Cancelled
+
+
+def publish_scores(rows: Sequence[dict[str, Any]]) -> None:
+    """The table artifact of the run."""
+    if rows:
+        create_table_artifact(table=[dict(row) for row in rows], key="scores")
+
+
+def send_the_rest() -> None:
+    """Have Prefect's background senders finish while the server is still there.
+
+    Left to the end of the process, they would wait more than a minute for a server that is gone.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for sender in (APILogWorker, EventsWorker):
+        sender.drain_all(timeout=_PATIENCE_S)

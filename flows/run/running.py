@@ -1,0 +1,125 @@
+"""One run of the chain: ask DVC, start what is needed, conduct, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthct.flows.clusters.activity import watched
+from synthct.flows.clusters.opening import Cluster, check_kind, open_cluster
+from synthct.flows.processes.children import environment
+from synthct.flows.run.prefect_server import prefect_server
+from synthct.flows.run.screen import open_screen
+from synthct.flows.run.stages import Built, Record
+from synthct.flows.workspace.freshness import to_build
+from synthct.flows.workspace.project import PRIVATE, QUIET, STEADY, Project
+from synthct.tasks.pipeline import events, fanout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RUNS = "SYNTHCT_RUNS"
+"""Folder of the runs' records; unset: ``.synthct/runs`` of the checkout."""
+
+_KEPT_RECORDS = 50
+"""Runs whose events and output are kept; older ones go when a new run starts."""
+
+_SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""Prefect's own console lines would break the bars; everything is in its pages and our record."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where a run runs: never in ``params.yaml``, it would make results stale.
+
+    Parameters
+    ----------
+    cluster
+        ``here``, ``local``, ``gpu``, ``slurm``, ``kubernetes`` or the address of a scheduler.
+    workers
+        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
+    port
+        Port of the Prefect server on loopback; None: a free one.
+    """
+
+    cluster: str = "local"
+    workers: int | None = None
+    port: int | None = None
+
+
+def run_project(project: Project, means: Means, console: Console) -> list[Built]:
+    """Bring the project up to date; an empty list when it was, and then nothing was started."""
+    check_kind(means.cluster)
+    steps = to_build(project)
+    if not steps:
+        return []
+    project.check(steps)
+    work = dataclasses.replace(project, steps=steps)
+    record = new_record(project.root)
+    console.print(
+        f"to build: {', '.join(step.name for step in steps)}; record: {_told(record, project)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with _means(work, means, record) as (server, cluster):
+        _tell_where(console, server, cluster)
+        from synthct.flows.run.pipeline import conduct
+
+        variables = project.environment() | {events.VARIABLE: str(record.events)}
+        if cluster.scheduler:
+            variables[fanout.VARIABLE] = cluster.scheduler
+        if cluster.gpus:
+            variables[fanout.GPU_UNITS] = "1"
+        with open_screen(console) as screen, watched(cluster, record.folder):
+            return conduct(work, record, variables, screen, server=server)
+
+
+@contextlib.contextmanager
+def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str, Cluster]]:
+    """Server and cluster, started side by side: each takes seconds."""
+    home = project.root / PRIVATE / "prefect"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment(QUIET | STEADY | _SILENT))
+        clusters: list[Cluster] = []
+
+        def start_cluster() -> None:
+            variables = {events.VARIABLE: str(record.events)}
+            cluster = open_cluster(
+                means.cluster, workers=means.workers, root=project.root, variables=variables
+            )
+            clusters.append(stack.enter_context(cluster))
+            import synthct.flows.run.pipeline  # noqa: F401 - Prefect's import takes a second; the server starts meanwhile
+
+        server = stack.enter_context(prefect_server(home, port=means.port, meanwhile=start_cluster))
+        yield server, clusters[0]
+
+
+def new_record(root: Path) -> Record:
+    """A fresh folder for the events and the output of a run; very old ones are removed."""
+    runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
+    runs.mkdir(parents=True, exist_ok=True)
+    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
+        shutil.rmtree(old, ignore_errors=True)
+    folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    folder.mkdir()
+    (folder / "events.jsonl").touch()
+    return Record(folder)
+
+
+def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
+    pages = [f"runs {server.removesuffix('/api')}"]
+    pages += [f"workers {cluster.dashboard}"] if cluster.dashboard else []
+    console.print(f"watch: {', '.join(pages)}", highlight=False, soft_wrap=True)
+
+
+def _told(record: Record, project: Project) -> str:
+    inside = record.folder.is_relative_to(project.root)
+    return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

@@ -1,0 +1,161 @@
+"""The terminal while the chain runs: bars with the time left, or plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from synthct.flows.run.progress import Event, StageProgress, told
+from synthct.flows.run.stages import Built
+from synthct.flows.workspace.project import Step
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Column
+
+
+def open_screen(console: Console) -> Lines | Bars:
+    """Bars where a person looks on, lines where a file or a log does."""
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+class Lines:
+    """One line for the start and the end of a stage and for each unit."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = StageProgress()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def begins(self, step: Step) -> None:
+        """Say which stage."""
+        self._progress = StageProgress()
+        self._say(f"{step.name}: {step.summary}" if step.summary else step.name)
+
+    def event(self, step: Step, event: Event) -> None:
+        """Say what a person would want to read later."""
+        self._progress.take(event)
+        if line := told(event):
+            self._say(line)
+
+    def said(self, step: Step, line: str) -> None:
+        """Kept in the run's folder."""
+
+    def tick(self, step: Step) -> None:
+        """Nothing moves in a log."""
+
+    def ends(self, step: Step, built: Built | None) -> None:
+        """Say what became of it."""
+        what = f"{built.how}, {built.seconds:.1f} s" if built else "failed"
+        self._say(f"{step.name}: {what}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class Bars:
+    """A bar a stage: done and total units, reused ones, elapsed time, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._display: Progress | None = None
+        self._bar: TaskID | None = None
+        self._progress = StageProgress()
+        self._started_s = 0.0
+
+    def __enter__(self) -> Bars:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._display = Progress(
+            TextColumn("{task.description}", table_column=_column(12)),
+            BarColumn(bar_width=24, table_column=_column(24)),
+            TextColumn("{task.fields[count]}", table_column=_column(7, justify="right")),
+            TextColumn("{task.fields[clock]}", table_column=_column(24)),
+            TextColumn("[dim]{task.fields[text]}", table_column=_column(10, ratio=1)),
+            console=self._console,
+            expand=True,
+        )
+        self._display.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.stop()
+
+    @property
+    def _shown(self) -> Progress:
+        assert self._display is not None, "enter first"
+        return self._display
+
+    def begins(self, step: Step) -> None:
+        """Add a bar that pulses until the stage has planned its units."""
+        self._progress, self._started_s = StageProgress(), time.monotonic()
+        self._bar = self._shown.add_task(
+            step.name, total=None, count="", clock="", text=step.summary
+        )
+
+    def event(self, step: Step, event: Event) -> None:
+        """Learn; a failed unit is said at once."""
+        self._progress.take(event)
+        if event.get("kind") == "unit_failed":
+            self._shown.console.print(
+                f"{step.name}: {event.get('unit')} failed: {event.get('error')}", markup=False
+            )
+
+    def said(self, step: Step, line: str) -> None:
+        """Kept in the run's folder."""
+
+    def tick(self, step: Step) -> None:
+        """Move the bar."""
+        from rich.markup import escape
+
+        now = self._progress
+        clock = spelled_s(time.monotonic() - self._started_s)
+        if now.left_s is not None and now.position < now.total:
+            clock += f", {spelled_s(now.left_s)} left"
+        self._update(
+            completed=now.position,
+            total=now.total or None,
+            count=f"{now.done}/{now.total}" if now.total else "",
+            clock=clock,
+            text=escape(now.text or step.summary),
+        )
+
+    def ends(self, step: Step, built: Built | None) -> None:
+        """Leave the bar with what became of it."""
+        now = self._progress
+        notes = [built.how if built else "failed"]
+        notes += [f"{now.reused} reused"] if now.reused else []
+        notes += [f"{now.excluded} excluded"] if now.excluded else []
+        self._update(
+            completed=1.0 if built else 0.0,
+            total=1.0,
+            count=f"{now.done}/{now.total}" if now.total else "",
+            clock=spelled_s(time.monotonic() - self._started_s),
+            text=", ".join(notes),
+        )
+
+    def _update(self, **fields: Any) -> None:
+        assert self._bar is not None, "begins() comes first"
+        self._shown.update(self._bar, **fields)
+
+
+def _column(width: int, **more: Any) -> Column:
+    from rich.table import Column
+
+    return Column(no_wrap=True, overflow="ellipsis", min_width=width, **more)
+
+
+def spelled_s(seconds: float) -> str:
+    """Seconds as people read them: ``8 s``, ``3 min 20 s``, ``1 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,152 @@
+"""What a run left behind, for people and machines: scores, exclusions, report, times."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from synthct.data.tables import read_table
+from synthct.flows.run.stages import Built
+from synthct.flows.workspace.project import Project
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SHOWN_METRICS = {
+    "mae_hu": ("MAE", "HU", 1),
+    "psnr_db": ("PSNR", "dB", 2),
+    "ms_ssim": ("MS-SSIM", "", 3),
+}
+"""Metrics of the score table: heading, unit, digits."""
+
+_METHODS = ("model", "lookup", "linear", "constant", "raw", "unregistered")
+
+
+def score_rows(project: Project) -> list[dict[str, Any]]:
+    """Means over cases: a row for each task, reference and method, the model first."""
+    table = _out(project, "evaluation", "scores.csv")
+    if table is None:
+        return []
+    values: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in read_table(table):
+        if row["metric"] in SHOWN_METRICS and row["value"]:
+            key = (row["task"], row["reference"], row["method"])
+            values[key][row["metric"]].append(float(row["value"]))
+    return [
+        {
+            "task": task,
+            "reference": reference,
+            "method": method,
+            "cases": max(len(each) for each in metrics.values()),
+            **{name: round(fmean(each), 4) for name, each in sorted(metrics.items())},
+        }
+        for (task, reference, method), metrics in sorted(values.items(), key=_order)
+    ]
+
+
+def floors_hu(project: Project) -> dict[str, float]:
+    """Mean registration floor of each task [HU], where the evaluation measured it."""
+    table = _out(project, "evaluation", "scores.csv")
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in read_table(table) if table is not None else ():
+        if row["metric"] == "floor_mae_hu":
+            found[row["task"]].append(float(row["value"]))
+    return {task: fmean(values) for task, values in sorted(found.items())}
+
+
+def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[str, str, int, str]:
+    task, reference, method = entry[0]
+    place = _METHODS.index(method) if method in _METHODS else len(_METHODS)
+    return task, reference, place, method
+
+
+def exclusions(project: Project) -> list[dict[str, str]]:
+    """Cases that a stage set aside, with the reason."""
+    found = []
+    for step in project.steps:
+        path = project.root / step.out / "excluded.json"
+        if path.is_file():
+            found += [{"stage": step.name, **row} for row in json.loads(path.read_text())]
+    return found
+
+
+def report_page(project: Project) -> Path | None:
+    """The offline HTML report, if it is built."""
+    return _out(project, "report", "index.html")
+
+
+def _out(project: Project, stage: str, file: str) -> Path | None:
+    step = project.step(stage)
+    path = project.root / step.out / file if step else None
+    return path if path is not None and path.is_file() else None
+
+
+def as_json(project: Project, built: Sequence[Built], seconds: float) -> dict[str, Any]:
+    """The whole summary as plain values."""
+    page = report_page(project)
+    return {
+        "workspace": project.name,
+        "stages": [{"name": b.name, "how": b.how, "seconds": b.seconds} for b in built],
+        "seconds": round(seconds, 1),
+        "scores": score_rows(project),
+        "excluded": exclusions(project),
+        "report": page.relative_to(project.root).as_posix() if page else None,
+    }
+
+
+def show(console: Console, project: Project, built: Sequence[Built], seconds: float) -> None:
+    """Print it."""
+    from synthct.flows.run.screen import spelled_s
+
+    if rows := score_rows(project):
+        console.print(score_table(rows))
+    for task, moved_hu in floors_hu(project).items():
+        console.print(
+            f"{task}: between alignments the reference itself moves by {moved_hu:.1f} HU (MAE)",
+            highlight=False,
+        )
+    for row in exclusions(project):
+        rule = " ".join(f"{row.get('rule', '')}, got {row.get('got', '')}".split())
+        console.print(f"excluded by {row['stage']}: {row.get('unit', '')}: {rule}", markup=False)
+    if built:
+        times = ", ".join(f"{b.name} {spelled_s(b.seconds)}" for b in built)
+        console.print(f"{spelled_s(seconds)} in all: {times}", highlight=False, soft_wrap=True)
+    if page := report_page(project):
+        path = page.relative_to(project.root)
+        console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def score_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Means over unseen cases, each method beside the baselines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="scores on unseen patients, inside the body (means over cases)")
+    for heading in ("task", "against", "method"):
+        table.add_column(heading)
+    table.add_column("cases", justify="right")
+    for heading, unit, _ in SHOWN_METRICS.values():
+        told = Text(f"{heading} [{unit}]" if unit else heading)  # [dB] would be read as markup
+        table.add_column(told, justify="right", no_wrap=True)
+    before = None
+    for row in rows:
+        group = (row["task"], row["reference"])
+        if before not in (None, group):
+            table.add_section()
+        before = group
+        numbers = [
+            f"{row[name]:.{digits}f}" if name in row else ""
+            for name, (_, _, digits) in SHOWN_METRICS.items()
+        ]
+        style = "bold" if row["method"] == "model" else ""
+        table.add_row(
+            row["task"], row["reference"], row["method"], str(row["cases"]), *numbers, style=style
+        )
+    return table

@@ -1,0 +1,77 @@
+"""All that the status page and the exporter show, gathered once for both."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synthct.flows.serve.machine import Machine
+from synthct.flows.serve.records import Model, Record, Records, models
+from synthct.flows.serve.runs import Answer, ask
+
+ACTIVE_S = 600.0
+"""A run that told nothing for longer is not shown as on."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One look at everything."""
+
+    answer: Answer
+    records: tuple[Record, ...]
+    models: tuple[Model, ...]
+    machine: Machine
+    taken_s: float
+
+    @property
+    def active(self) -> Record | None:
+        """The newest run, while Prefect says that one is on."""
+        on = any(run.state == "RUNNING" for run in self.answer.runs)
+        newest = self.records[0] if self.records else None
+        if newest is None or not on or self.taken_s - newest.last_s > ACTIVE_S:
+            return None
+        return newest
+
+
+@dataclass
+class Observer:
+    """Looks when asked, at most once in ``period_s`` seconds; any number may ask.
+
+    Parameters
+    ----------
+    root
+        The checkout.
+    api
+        Address of the Prefect API.
+    units
+        Folder of the result cache (one elsewhere is not counted).
+    period_s
+        Seconds for which a look is good.
+    """
+
+    root: Path
+    api: str
+    units: Path
+    period_s: float = 2.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _facts: Facts | None = None
+
+    def __post_init__(self) -> None:
+        self._records = Records(self.root)
+        self._machine = Machine(self.root, self.units)
+
+    def look(self) -> Facts:
+        """The newest facts."""
+        with self._lock:
+            now_s = time.time()
+            if self._facts is None or now_s - self._facts.taken_s > self.period_s:
+                self._facts = Facts(
+                    ask(self.api),
+                    tuple(self._records.read()),
+                    tuple(models(self.root)),
+                    self._machine,
+                    now_s,
+                )
+            return self._facts

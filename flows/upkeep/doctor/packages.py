@@ -1,0 +1,98 @@
+"""Python and the packages: what is installed against what was proven together."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+
+_PURPOSES = {"": "predict", "train": "the chain", "ops": "the flow"}
+"""What the base and the extras are for."""
+
+
+def look_at_packages() -> Iterator[Finding]:
+    """Python, our pins, and the two wheels that must never meet."""
+    yield _python()
+    installed = installed_versions()
+    for extra, purpose in _PURPOSES.items():
+        yield pins(extra, purpose, requirements(extra), installed)
+    yield itk_wheel(installed)
+
+
+def installed_versions() -> dict[str, str]:
+    """Version by normalised name."""
+    return {
+        _normal(found.metadata["Name"]): found.version
+        for found in metadata.distributions()
+        if found.metadata["Name"]
+    }
+
+
+def requirements(extra: str) -> list[Requirement]:
+    """What our own metadata ask for: ``""`` is the base."""
+    wanted = []
+    for line in metadata.requires("synthct") or []:
+        requirement = Requirement(line)
+        marker = requirement.marker
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if (
+            in_base
+            if not extra
+            else not in_base and marker is not None and marker.evaluate({"extra": extra})
+        ):
+            wanted.append(requirement)
+    return wanted
+
+
+def pins(
+    extra: str, purpose: str, wanted: list[Requirement], installed: Mapping[str, str]
+) -> Finding:
+    """Whether all of one extra is there, at versions that were proven together."""
+    about = f"packages for {purpose}"
+    missing = [each.name for each in wanted if _normal(each.name) not in installed]
+    wrong = [
+        f"{each.name} {version} (pinned {each.specifier})"
+        for each in wanted
+        if (version := installed.get(_normal(each.name)))
+        and not each.specifier.contains(version, prereleases=True)
+    ]
+    remedy = f"pip install 'synthct[{extra}]'" if extra else "pip install synthct"
+    if wrong:
+        return fault(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
+    if missing:
+        report = lacks if extra else fault
+        return report(about, f"missing: {', '.join(missing)}", remedy)
+    return ok(about, f"{len(wanted)} as pinned")
+
+
+def itk_wheel(installed: Mapping[str, str]) -> Finding:
+    """Stock SimpleITK overwrites the files of the wheel that has elastix in it."""
+    elastix, stock = "simpleitk-simpleelastix", "simpleitk"
+    mend = (
+        "pip uninstall -y SimpleITK SimpleITK-SimpleElastix && "
+        "pip install --no-deps 'SimpleITK-SimpleElastix==3.0.0a1.post183'"
+    )
+    if stock in installed:
+        return fault("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
+    if elastix not in installed:
+        return fault("SimpleITK", "absent", mend)
+    import SimpleITK as sitk
+
+    if not hasattr(sitk, "ElastixImageFilter"):
+        return fault("SimpleITK", "imports without elastix: files of another wheel", mend)
+    return ok("SimpleITK", f"with elastix, {installed[elastix]}")
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if version.startswith("3.11."):
+        return ok("Python", version)
+    return fault("Python", version, "the pins were proven on 3.11: python3.11 -m venv .venv")
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")

@@ -1,0 +1,164 @@
+"""Disk, git, DVC, object storage, and whether we may write."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthct.data.errors import SynthctError
+from synthct.data.roots import default_root
+from synthct.data.store.outage import survive
+from synthct.data.store.receipts import VARIABLE as ARRAYS
+from synthct.data.store.result_cache import VARIABLE
+from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+from synthct.flows.workspace.project import QUIET
+from synthct.tasks.pipeline.fanout import tls_folder
+
+LEAST_FREE_GB = 5.0
+"""The demo with its DVC cache, result cache and server takes about two."""
+
+LEAST_DAYS = 21
+"""A certificate that ends sooner is a fault: all connections of the cluster end with it."""
+
+_GIB = 2**30
+
+
+def look_at_storage(root: Path | None) -> Iterator[Finding]:
+    """``root`` is the checkout, None outside one."""
+    git = shutil.which("git")
+    yield ok("git", _said([git, "--version"])) if git else fault("git", "absent", "install git")
+    yield _s3_credentials()
+    yield from _s3_access()
+    if root is None:
+        yield lacks("checkout", "not inside one", "cd to the repository for `run` and `ingest`")
+        yield _space(Path.cwd())
+        return
+    yield ok("checkout", str(root))
+    for folder in {root, default_root(), Path(tempfile.gettempdir())}:
+        yield _writable(folder)
+    yield _space(root)
+    yield from _certificates(tls_folder())
+    yield _unfinished_dag(root)
+    yield from _dvc(root)
+
+
+def _space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / _GIB
+    if free >= LEAST_FREE_GB:
+        return ok("disk", f"{free:.0f} GiB free")
+    return fault("disk", f"{free:.1f} GiB free", f"the demo wants {LEAST_FREE_GB:g} GiB")
+
+
+def _writable(folder: Path) -> Finding:
+    about = f"write to {folder.name or folder}"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing):
+            return ok(about, "yes")
+    except OSError as error:
+        return fault(about, error.strerror or "no", f"give this user the right to write {existing}")
+
+
+def _unfinished_dag(root: Path) -> Finding:
+    from synthct.tasks.chain.table import stale_dvc_file
+
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        stale = stale_dvc_file(Path())
+    finally:
+        os.chdir(before)
+    if stale:
+        return lacks("dvc.yaml", "older than the stages' table", "make dag (`run` does it too)")
+    return ok("dvc.yaml", "as the stages' table says")
+
+
+def _dvc(root: Path) -> Iterator[Finding]:
+    try:
+        import dvc  # noqa: F401
+    except ModuleNotFoundError:
+        yield fault("DVC", "absent", "pip install 'synthct[ops]'")
+        return
+    command = [sys.executable, "-P", "-m", "dvc"]
+    yield ok("DVC cache", _said([*command, "cache", "dir"], root))
+    remotes = [line.split()[0] for line in _said([*command, "remote", "list"], root).splitlines()]
+    if remotes:
+        yield ok("DVC remotes", ", ".join(remotes))
+    else:
+        yield lacks("DVC remotes", "none", "dvc remote add -d NAME URL, to share results")
+
+
+def _s3_credentials() -> Finding:
+    """Presence only; nothing of them is read or shown."""
+    home = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    if os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
+        return ok("S3 credentials", "in the environment")
+    if os.environ.get("AWS_ROLE_ARN") or os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+        return ok("S3 credentials", "a role")
+    if home.is_file():
+        return ok("S3 credentials", "in the credentials file")
+    return lacks("S3 credentials", "none", "only s3:// stores and remotes want them")
+
+
+def _s3_access() -> Iterator[Finding]:
+    """Whether the stores on S3 let us in; asked only where there are some."""
+    for kind, variable in (("result cache", VARIABLE), ("array store", ARRAYS)):
+        url = os.environ.get(variable, "")
+        if url.startswith("s3://"):
+            yield _answers(f"{kind} {url}", url, variable)
+
+
+def _answers(about: str, url: str, variable: str) -> Finding:
+    try:
+        import fsspec
+
+        system, path = fsspec.url_to_fs(url)
+        survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
+    except SynthctError as failed:
+        return fault(about, failed.got, failed.remedy)
+    except FileNotFoundError:
+        return fault(about, "no such bucket", f"make the bucket, or correct {variable}")
+    return ok(about, "answers")
+
+
+def _certificates(folder: Path) -> Iterator[Finding]:
+    """How long the certificates of ``tls://`` clusters hold; only where there are some."""
+    file = folder / "node.pem"
+    if not file.is_file():
+        return
+    from cryptography.x509 import load_pem_x509_certificate
+
+    about = f"certificates in {folder}"
+    try:
+        ends = load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except ValueError:
+        yield fault(about, "node.pem is not a certificate", "make new ones, docs/operations.md")
+        return
+    left = (ends - datetime.datetime.now(datetime.UTC)).days
+    told = f"until {ends:%Y-%m-%d}, {left} days"
+    if left < LEAST_DAYS:
+        mend = (
+            "`python -m synthct.flows.clusters.authority NEWDIR`, give all machines the new files"
+        )
+        yield fault(about, told, mend)
+    else:
+        yield ok(about, told)
+
+
+def _said(command: list[str], folder: Path | None = None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **QUIET},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""A checkout, its workspaces and what is out of date in them."""

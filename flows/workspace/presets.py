@@ -1,0 +1,116 @@
+"""Workspaces: a folder a preset, with params, DAG, lock and outs of its own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthct.data.errors import UsageError
+from synthct.data.files import write_whole
+
+PRESETS = Path("presets")
+WORKSPACES = Path("workspaces")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A workspace that is ready to run, and what should be said about it."""
+
+    workspace: Path
+    notes: tuple[str, ...] = ()
+
+
+def preset_names(root: Path) -> list[str]:
+    """All presets."""
+    return sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
+
+
+def open_workspace(root: Path, preset: str | None, *, file: Path | None = None) -> Opened:
+    """The workspace of a preset, made at its first use; None is the demo in the root.
+
+    ``file`` is a preset that lies elsewhere than ``presets/NAME.yaml``.
+    A preset is an overlay over the defaults of the params. From its first use on, what runs is
+    what ``workspaces/NAME/params.yaml`` says: that file is never overwritten.
+    """
+    if preset is None:
+        return Opened(Path())
+    if not _NAME.fullmatch(preset):
+        raise unknown_preset(root, preset)
+    workspace = WORKSPACES / preset
+    params_file = root / workspace / "params.yaml"
+    source = file or root / PRESETS / f"{preset}.yaml"
+    told = source.name if file else f"{PRESETS / preset}.yaml"
+    if not params_file.exists():
+        if not source.is_file():
+            raise unknown_preset(root, preset)
+        write_whole(params_file, _resolved(source, told))
+        return Opened(workspace, (f"made {workspace} from {told}",))
+    return Opened(workspace, tuple(_differences(root, preset, params_file, source, told)))
+
+
+def _resolved(source: Path, told: str) -> str:
+    from synthct.tasks.chain.params import parse_params, resolved
+
+    params = parse_params(source.read_text(), where=told)
+    head = (
+        f"# Made from {told}; from now on this file says what runs in this "
+        "workspace.\n# Edit it freely: it is never overwritten.\n"
+    )
+    return head + resolved(params)
+
+
+def unknown_preset(root: Path, preset: str) -> UsageError:
+    """The fault of a name that no preset has."""
+    known = preset_names(root)
+    near = difflib.get_close_matches(preset, known, n=1)
+    return UsageError(
+        f"no preset is called {preset!r}",
+        where=f"{PRESETS}/",
+        remedy=(f"did you mean {near[0]!r}? " if near else "")
+        + f"presets: {', '.join(known) or 'none'}",
+        code="unknown-preset",
+    )
+
+
+_SHORT = 80
+"""Characters of two values that a line can tell."""
+
+
+def _differences(root: Path, preset: str, params_file: Path, source: Path, told: str) -> list[str]:
+    """One sentence when the preset would now give other params than the workspace has."""
+    if not source.is_file():
+        return [f"{told} is gone; {params_file.relative_to(root)} is used"]
+    here = _flat(yaml.safe_load(params_file.read_text()))
+    there = _flat(yaml.safe_load(_resolved(source, told)))
+    keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+    if not keys:
+        return []
+    apart = ", ".join(_apart(key, here.get(key), there.get(key)) for key in keys[:3])
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    name = params_file.relative_to(root)
+    return [
+        f"{name} is not what {told} gives now: {apart}{more}; the workspace's file is used "
+        f"(remove {name} to take {told}: what is made stays)"
+    ]
+
+
+def _apart(key: str, here: Any, there: Any) -> str:
+    """The two values where they fit into a line: a study's arms do not."""
+    values = f"{here!r}, preset {there!r}"
+    return f"{key} ({values})" if len(values) <= _SHORT else key
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found

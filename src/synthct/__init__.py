@@ -1,0 +1,1 @@
+"""Synthetic CT from MRI and cone-beam CT."""

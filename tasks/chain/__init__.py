@@ -1,0 +1,1 @@
+"""The chain of stages: the only place that knows all of them."""

@@ -1,0 +1,110 @@
+"""``python -m synthct.tasks STAGE``: one stage, in this process; the command of every stage in dvc.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from synthct.data.errors import MachineError, SynthctError, UsageError
+from synthct.data.store.result_cache import open_result_cache
+from synthct.tasks.chain.params import Params, layout_of, load_params
+from synthct.tasks.chain.table import STAGES, active_stages, stage_called, write_dvc_file
+from synthct.tasks.pipeline import fanout, terminal
+from synthct.tasks.pipeline import parent_watch as watch
+from synthct.tasks.pipeline.code import source_root
+from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; 0 done (exclusions are in its out), 1 failed, 2 usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m synthct.tasks",
+        description="Run one stage of the chain in this process, or render the DAG.",
+        epilog="stages: " + "; ".join(f"{s.name} ({s.summary})" for s in STAGES),
+    )
+    parser.add_argument("stage", help="name of a stage, or `dag` to render dvc.yaml")
+    parser.add_argument(
+        "--workspace", default=".", help="folder with params.yaml (default: the root)"
+    )
+    options = parser.parse_args(arguments)
+    watch.die_with_parent()
+    try:
+        return _run(options.stage, Path(options.workspace))
+    except SynthctError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 2 if isinstance(fault, UsageError) else 1
+    except OSError as error:
+        if os.environ.get("SYNTHCT_DEBUG"):
+            raise
+        sys.stderr.write(f"{_told(error)}\n")
+        return 1
+
+
+def _run(name: str, workspace: Path) -> int:
+    if name == "dag":
+        write_dvc_file(workspace)
+        return 0
+    stage = stage_called(name)
+    _check_checkout()
+    params = load_params(workspace / "params.yaml")
+    if stage not in active_stages(params):
+        raise UsageError(
+            f"stage {name!r} does not run in this workspace",
+            where=str(workspace / "params.yaml"),
+            got="cohort: null (the scans are real)",
+            remedy="run ingestion, or set a cohort section",
+            code="stage-not-active",
+        )
+    context = context_of(workspace, params)
+    with terminal.progress(name):
+        importlib.import_module(stage.module).run(context, getattr(params, name))
+    excluded = json.loads((context.artefact(name) / EXCLUDED).read_text())
+    for row in excluded:
+        sys.stderr.write(f"excluded {row.get('unit', '')}: {row.get('rule', '')}\n")
+    return 0
+
+
+def context_of(workspace: Path, params: Params) -> StageContext:
+    """What the stage is given, from the params and the environment."""
+    return StageContext(
+        layout=layout_of(workspace, params),
+        seed=params.seed,
+        units=open_result_cache(),
+        fan_out=fanout.from_environment(),
+        threads_per_unit=params.compute.threads_per_unit,
+        max_excluded_fraction=params.max_excluded_fraction,
+    )
+
+
+def _check_checkout() -> None:
+    """The code that runs must be the code that DVC hashes: the one in the working directory."""
+    if source_root() != Path.cwd().resolve():
+        raise UsageError(
+            "a stage runs from the root of the checkout whose code it is",
+            where=str(Path.cwd()),
+            got=f"code from {source_root()}",
+            remedy="cd to the repository's root",
+            code="other-checkout",
+        )
+
+
+def _told(error: OSError) -> MachineError:
+    where = str(error.filename or "")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return MachineError(
+            "the disk has room for the stage's out",
+            where=where,
+            got=error.strerror or "no space",
+            remedy="free space and run the same command again; finished units are kept",
+            code="disk-full",
+        )
+    return MachineError("the file system works", where=where, got=str(error), code="os-error")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""``params.yaml``: one frozen value, read once at the edge; all faults at once, never rewritten."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from synthct.data.errors import UsageError
+from synthct.data.layout import Layout
+from synthct.data.section import Section
+from synthct.tasks.cohort.params import CohortParams
+from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.registration.params import RegistrationParams
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.study.params import StudyParams
+from synthct.tasks.training.params import TrainingParams
+
+
+class ComputeParams(Section):
+    """What changes bytes, not where things run: cluster knobs are never in ``params.yaml``."""
+
+    threads_per_unit: int = Field(1, ge=1, le=256)
+    """Threads of torch, ITK and BLAS inside one unit; part of every unit's key."""
+
+
+class Params(Section):
+    """Everything a workspace's results depend on besides scans and code."""
+
+    seed: int = Field(20261123, ge=0)
+    """Every random stream derives from (seed, stage, case)."""
+    dataset: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Folder below ``data/raw`` that holds the scans."""
+    max_excluded_fraction: float = Field(0.5, ge=0, le=1)
+    """A stage fails when more of its cases than this are excluded."""
+    compute: ComputeParams = ComputeParams()
+    cohort: CohortParams | None = None
+    """Digital patients to make; null: the scans are real."""
+    ingestion: IngestionParams = IngestionParams()
+    registration: RegistrationParams = RegistrationParams()
+    training: TrainingParams = TrainingParams()
+    evaluation: EvaluationParams = EvaluationParams()
+    export: ExportParams = ExportParams()
+    report: ReportParams = ReportParams()
+    study: StudyParams | None = None
+    """A comparison of regularizers; null: none. Where it stands the workspace ends with it: no
+    model is trained for release."""
+
+
+def load_params(path: Path) -> Params:
+    """Read and check ``params.yaml``; every fault in it is told at once."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UsageError(
+            "a workspace has a params.yaml",
+            where=str(path),
+            got="no such file",
+            remedy="run from the repository's root, or name a workspace that exists",
+            code="params-missing",
+        ) from None
+    return parse_params(text, where=str(path))
+
+
+def parse_params(text: str, *, where: str) -> Params:
+    """Check the text of a ``params.yaml``."""
+    try:
+        loaded = yaml.safe_load(text) or {}
+        document = json.dumps(loaded)
+    except (yaml.YAMLError, TypeError) as error:
+        raise UsageError(
+            "params are YAML of plain values", where=where, got=str(error), code="params-not-yaml"
+        ) from error
+    try:
+        # JSON mode: strict about types, yet a YAML list may fill a tuple.
+        return Params.model_validate_json(document)
+    except ValidationError as error:
+        faults = "; ".join(_told(fault) for fault in error.errors())
+        raise UsageError(
+            f"params are not valid: {faults}", where=where, code="params-invalid"
+        ) from error
+
+
+def layout_of(workspace: Path, params: Params) -> Layout:
+    """Where the workspace's artefacts lie."""
+    return Layout(workspace, params.dataset, own_cohort=params.cohort is not None)
+
+
+def resolved(params: Params) -> str:
+    """The whole of the params as YAML, defaults written out."""
+    return yaml.safe_dump(
+        json.loads(params.model_dump_json()), sort_keys=False, width=100, allow_unicode=True
+    )
+
+
+def _told(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: no such key{_did_you_mean(fault['loc'])}"
+    return f"{key}: {fault['msg']}, got {fault.get('input')!r}"
+
+
+def _did_you_mean(location: tuple[Any, ...]) -> str:
+    known = list(_keys_at(Params, location[:-1]))
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(sorted(known))})"
+
+
+def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> Iterator[str]:
+    if not path:
+        yield from model.model_fields
+        return
+    field = model.model_fields.get(str(path[0]))
+    if field is None:  # a list index or a dictionary key: the model stays the same
+        yield from _keys_at(model, path[1:])
+        return
+    yield from (key for inner in _models_in(field.annotation) for key in _keys_at(inner, path[1:]))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,183 @@
+"""The stages: what each reads and writes. ``dvc.yaml`` is rendered from it, the flow walks it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from synthct.data.errors import UsageError
+from synthct.data.layout import Layout, study_folder
+from synthct.tasks.pipeline.code import stage_code
+
+if TYPE_CHECKING:
+    from synthct.tasks.chain.params import Params
+
+COMMON_PARAMS = ("seed", "dataset", "max_excluded_fraction", "compute")
+"""Top-level params that every stage is given."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the chain.
+
+    Parameters
+    ----------
+    name
+        Stage, package (``tasks/NAME/run.py``), params section and out folder, all at once.
+    summary
+        What it makes, for people.
+    reads
+        Stages whose outs it reads; ``raw`` stands for the data set's folder.
+    metrics
+        Files of its out that DVC shows as metrics.
+    also_params
+        Params sections of other stages that it reads.
+    tells_all_params
+        Whether it prints the params of every stage, and so is stale when any of them changes.
+    """
+
+    name: str
+    summary: str
+    reads: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    also_params: tuple[str, ...] = ()
+    tells_all_params: bool = False
+
+    @property
+    def module(self) -> str:
+        """Dotted module that holds the stage's ``run``."""
+        return f"tasks.{self.name}.run"
+
+    def outs(self, layout: Layout) -> Path:
+        """The one folder the stage writes."""
+        return layout.artefact(self.name)
+
+    def deps(self, layout: Layout) -> list[Path]:
+        """Outs of earlier stages, then code files and plug-in folders, relative to the root."""
+        data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
+        return [*data, *stage_code(self.module)]
+
+    def methods_sentence(self) -> str:
+        """First line of the docstring of the stage's ``run``: gathered into card and report."""
+        return (importlib.import_module(self.module).run.__doc__ or "").strip().splitlines()[0]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("cohort", "digital patients with known truth"),
+    Stage("ingestion", "checked, de-identified volumes in zarr", ("raw",)),
+    Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
+    Stage("training", "one network per task and fold", ("registration",)),
+    Stage(
+        "evaluation",
+        "synthetic CT of unseen patients, scored beside baselines",
+        ("ingestion", "registration", "training"),
+        ("summary.json",),
+    ),
+    Stage(
+        "export",
+        "release folders with parity and card",
+        ("ingestion", "registration", "training", "evaluation"),
+    ),
+    Stage(
+        "report",
+        "one offline HTML page",
+        ("ingestion", "registration", "training", "evaluation", "export"),
+        tells_all_params=True,
+    ),
+    Stage(
+        "study",
+        "regularizers compared on the same pairs",
+        ("ingestion", "registration"),
+        also_params=("registration", "training"),
+    ),
+)
+
+
+NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
+"""Stages that make and judge one model for release."""
+
+
+def stage_called(name: str) -> Stage:
+    """The stage of that name."""
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise UsageError(
+        f"no stage is called {name!r}",
+        remedy=f"stages: {', '.join(stage.name for stage in STAGES)}",
+        code="unknown-stage",
+    )
+
+
+def active_stages(params: Params) -> tuple[Stage, ...]:
+    """The stages of a workspace: ``cohort`` only where digital patients are asked for.
+
+    A workspace with a ``study`` section is a study: pairs are made for it, and no release.
+    """
+    absent = set() if params.cohort is not None else {"cohort"}
+    absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
+    return tuple(stage for stage in STAGES if stage.name not in absent)
+
+
+def render(workspace: Path) -> str:
+    """The text of the workspace's ``dvc.yaml``."""
+    from synthct.tasks.chain.params import layout_of, load_params
+
+    params = load_params(workspace / "params.yaml")
+    layout = layout_of(workspace, params)
+    studies = [study_folder(name) / "index.html" for name in params.report.studies]
+    stages = {
+        stage.name: _entry(stage, layout, studies if stage.name == "report" else ())
+        for stage in active_stages(params)
+    }
+    metrics = [
+        _from_here(stage.outs(layout) / file, workspace)
+        for stage in active_stages(params)
+        for file in stage.metrics
+    ]
+    document = {"stages": stages, "metrics": metrics}
+    header = (
+        "# Rendered from tasks/chain/table.py by `make dag`; a test fails when they disagree.\n"
+    )
+    return header + yaml.safe_dump(document, sort_keys=False, width=100)
+
+
+def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any]:
+    """``shown``: pages of other workspaces' studies that the stage reads."""
+    command = f"python -m synthct.tasks {stage.name}"
+    if not layout.is_root:
+        command += f" --workspace {layout.workspace.as_posix()}"
+    entry: dict[str, Any] = {"desc": stage.summary, "cmd": command}
+    if not layout.is_root:
+        entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
+    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout), *shown]]
+    chain = [s.name for s in STAGES if s.name != "study"]
+    sections = chain if stage.tells_all_params else [stage.name, *stage.also_params]
+    keys = [*COMMON_PARAMS, *sections]
+    entry["params"] = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
+    # persist: DVC leaves the old out in place, so the stage can adopt its finished units back
+    # after a clone and a pull; the stage itself replaces the folder in one rename.
+    entry["outs"] = [{stage.outs(layout).as_posix(): {"persist": True}}]
+    return entry
+
+
+def _from_here(path: Path, workspace: Path) -> str:
+    return path.relative_to(workspace).as_posix()
+
+
+def write_dvc_file(workspace: Path) -> None:
+    """Render ``dvc.yaml`` (``make dag``)."""
+    from synthct.data.files import write_whole
+
+    write_whole(workspace / "dvc.yaml", render(workspace))
+
+
+def stale_dvc_file(workspace: Path) -> bool:
+    """Whether the ``dvc.yaml`` on disk is not what the table says."""
+    file = workspace / "dvc.yaml"
+    return not file.is_file() or file.read_text() != render(workspace)

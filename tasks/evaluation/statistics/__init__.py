@@ -1,0 +1,1 @@
+"""Intervals, significance and rankings over patients."""

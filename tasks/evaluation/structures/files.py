@@ -1,0 +1,82 @@
+"""Structures from files: a folder of masks a side, or one label map a side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.tasks.evaluation.inputs import Target
+from synthct.tasks.evaluation.pair import Mask
+
+LABELS = "labels.json"
+"""Beside label maps: ``{"1": "liver"}`` or ``{"1": {"name": "liver"}}``; else ``label_1``."""
+
+IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".zarr")
+"""``.zarr``: as ingestion stores structures; OME-Zarr."""
+
+
+def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str, Mask]:
+    """``{structure: mask}`` of ``folder/SIDE/NAME.*`` or of the label map ``folder/SIDE.*``.
+
+    Masks are cut to ``inside``; a side that is not there is a fault.
+    """
+    masks = folder / side
+    if masks.is_dir():
+        return {
+            _stem(path): target.mask(path) & inside
+            for path in sorted(masks.iterdir())
+            if path.name.endswith(IMAGES)
+        }
+    for suffix in IMAGES:
+        path = folder / f"{side}{suffix}"
+        if path.is_file():
+            return _from_labels(path, target, inside)
+    raise DataError(
+        "segmentations are folders SIDE/NAME.* of masks, or label maps SIDE.*, for the sides "
+        "prediction and reference",
+        where=str(masks),
+        got="neither",
+        code="segmentations-missing",
+    )
+
+
+def has_side(folder: Path, side: str) -> bool:
+    """Whether the side is there."""
+    return (folder / side).is_dir() or any((folder / f"{side}{s}").is_file() for s in IMAGES)
+
+
+def _from_labels(path: Path, target: Target, inside: Mask) -> dict[str, Mask]:
+    labels = target.fits(read_scan(path, Modality.LABELS), path).array
+    names = _names(path.parent / LABELS)
+    present = sorted({int(v) for v in labels[inside]} | {int(v) for v in names})
+    return {
+        names.get(str(value), f"label_{value}"): (labels == value) & inside
+        for value in present
+        if value > 0
+    }
+
+
+def _names(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text())
+        return {
+            str(int(value)): str(name["name"] if isinstance(name, dict) else name)
+            for value, name in told.items()
+        }
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(
+            "labels.json maps label values to names",
+            where=str(path),
+            got=str(error),
+            remedy='write {"1": "liver", ...}',
+            code="labels-unreadable",
+        ) from error
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]

@@ -1,0 +1,93 @@
+"""What the card says besides the models: gathered from the outs of the earlier stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthct.data.files import content_hash
+from synthct.tasks.export.gate import Row, summarise
+from synthct.tasks.export.params import ExportParams
+from synthct.tasks.pipeline.stage import UNIT_KEYS, StageContext
+
+CASE_FACTS = ("patient", "region", "synthetic", "method", "verdict")
+"""What the card counts of each case."""
+
+
+def used_cases(folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Cases that trained, chose or scored any of the folds."""
+    parts = ("train", "validation", "test")
+    return sorted({case for fold in folds for part in parts for case in fold.get(part, ())})
+
+
+def gather_facts(
+    context: StageContext,
+    params: ExportParams,
+    task: str,
+    fold_names: Sequence[str],
+    cases: Sequence[str],
+    scores: Sequence[Row],
+    methods: Mapping[str, str],
+    code: str,
+) -> dict[str, Any]:
+    """Everything for the card of one task, as plain JSON that enters the unit's key."""
+    registration = context.artefact("registration")
+    dataset = _read(context.artefact("ingestion") / "dataset.json")
+    return {
+        "intended_use": params.intended_use,
+        "dataset": {key: dataset.get(key) for key in ("dataset", "synthetic", "licence")},
+        "cases": [_case_facts(registration / case / "case.json") for case in cases],
+        "scores": summarise(scores, task),
+        "methods": dict(methods),
+        "provenance": {
+            "code_sha256": code,
+            "export_params": json.loads(params.model_dump_json()),
+            "seed": context.seed,
+            "inputs": _inputs(context, fold_names, cases),
+        },
+        "formats": {"release": 1, "onnx_opset": params.opset, "weights": "safetensors"},
+    }
+
+
+def _inputs(
+    context: StageContext, fold_names: Sequence[str], cases: Sequence[str]
+) -> dict[str, Any]:
+    """Content and unit key of each fold; the unit's key is the hash of its inputs, params, code.
+
+    ``unit_keys_sha256`` names, stage by stage, the inputs, params and code of every unit behind
+    the release: what ``dvc.lock`` pins, without the lock itself, which names this very folder.
+    Cases are hashed together: their names stay in the pipeline.
+    """
+    training = context.artefact("training")
+    keys = _read(training / UNIT_KEYS)
+    folds = {
+        name: {
+            "content_sha256": content_hash(training / name),
+            "unit_key": dict(keys.get(name, {})).get("key", ""),
+        }
+        for name in fold_names
+    }
+    stages = {
+        stage: content_hash(context.artefact(stage) / UNIT_KEYS)
+        for stage in ("ingestion", "registration", "training", "evaluation")
+        if (context.artefact(stage) / UNIT_KEYS).is_file()
+    }
+    registration = sorted(content_hash(context.artefact("registration") / case) for case in cases)
+    scores = content_hash(context.artefact("evaluation") / "scores.csv")
+    return {
+        "training": folds,
+        "registration": registration,
+        "evaluation_scores_sha256": scores,
+        "unit_keys_sha256": stages,
+    }
+
+
+def _case_facts(file: Path) -> dict[str, Any]:
+    document = _read(file)
+    return {key: document.get(key) for key in CASE_FACTS}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text()))

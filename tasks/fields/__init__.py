@@ -1,0 +1,1 @@
+"""Mathematics on displacement fields and grids: derivatives, elasticity, Jacobian, warping."""

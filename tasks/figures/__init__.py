@@ -1,0 +1,1 @@
+"""Charts, tables and pictures that the report and the study share."""

@@ -1,0 +1,10 @@
+"""Behind ``synthct ingest``: look at the sources, show the table, take in de-identified copies."""
+
+from __future__ import annotations
+
+from synthct.tasks.ingestion.dataset import Licence
+from synthct.tasks.intake.plan import IntakePlan, plan_intake
+from synthct.tasks.intake.rows import IntakeRow
+from synthct.tasks.intake.write import IntakeResult, take_in
+
+__all__ = ["IntakePlan", "IntakeResult", "IntakeRow", "Licence", "plan_intake", "take_in"]

@@ -1,0 +1,84 @@
+"""Pseudonyms and UIDs by keyed hash: the same person gets the same name, nobody can go back.
+
+HMAC-SHA-256 (RFC 2104) with a key that stays outside the repository; without the key a list of
+all possible patient numbers cannot be tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthct.data.errors import UsageError
+
+VARIABLE = "SYNTHCT_PSEUDONYM_KEY"
+"""The key as text; unset: the key file."""
+
+MIN_KEY_CHARACTERS = 16
+_DIGITS = 8
+MOST_DAYS = 3650
+"""Dates move by up to ten years."""
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Names derived from one secret key."""
+
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "Pseudonyms(key=hidden)"
+
+    def hashed(self, kind: str, text: str) -> str:
+        """Keyed hash of a text, in hexadecimal; ``kind`` keeps the uses apart."""
+        return hmac.new(self.key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()
+
+    def patient(self, identity: str) -> str:
+        """The patient's name in the data set, e.g. ``P-3fa9c1d2``."""
+        return f"P-{self.hashed('patient', identity.strip())[:_DIGITS]}"
+
+    def uid(self, original: str) -> str:
+        """A UID under the ``2.25`` root; equal originals give equal UIDs, so references hold."""
+        return f"2.25.{int(self.hashed('uid', original)[:32], 16)}"
+
+    def days(self, patient: str) -> int:
+        """How many days earlier the patient's dates are told: the same for all of them."""
+        return 1 + int(self.hashed("days", patient)[:8], 16) % MOST_DAYS
+
+
+def load_pseudonyms() -> Pseudonyms:
+    """The key from ``$SYNTHCT_PSEUDONYM_KEY``, else from the key file, made at first use."""
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        text = _key_from_file(key_file())
+    if len(text.strip()) < MIN_KEY_CHARACTERS:
+        raise UsageError(
+            f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
+            where=VARIABLE if VARIABLE in os.environ else str(key_file()),
+            got=f"{len(text.strip())}",
+            remedy="set a long random key and keep it safe",
+            code="key-too-short",
+        )
+    return Pseudonyms(text.strip().encode())
+
+
+def key_file() -> Path:
+    """``synthct/pseudonym.key`` in the user's configuration folder, never in the repository."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "synthct" / "pseudonym.key"
+
+
+def _key_from_file(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    with os.fdopen(handle, "w") as file:
+        key = secrets.token_hex(32)
+        file.write(key + "\n")
+    return key

@@ -1,0 +1,71 @@
+"""A structure set as masks: read, drawn and named in the readers' process.
+
+The names that people typed and the contours stay there; what comes back is numbers and neutral
+names (:mod:`synthct.tasks.intake.structure_names`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthct.data.errors import DataError
+from synthct.data.files import whole_folder
+from synthct.data.readers.contents import Outlines
+from synthct.data.readers.header_facts import grid_from_json
+from synthct.data.readers.parser_errors import faults_only
+from synthct.data.readers.rasterise import mask_of
+from synthct.data.readers.structures import find_structures, outlines
+from synthct.data.volume import Grid, Volume
+from synthct.data.writers import write_image
+from synthct.tasks.intake.structure_names import neutral_names
+
+
+def references_of(*, path: str, uid: str) -> dict[str, Any]:
+    """``series`` and ``frame`` that a set was drawn on, ``count`` of structures. In the child."""
+    with faults_only(path):
+        found = _outlines(path, uid)
+    return {"series": found.series, "frame": found.frame, "count": len(found.names)}
+
+
+def look_at_structures(*, path: str, uid: str, grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Volumes [cm^3] by neutral name, codes of what could not be drawn, a digest. In the child."""
+    volumes_cm3: dict[str, float] = {}
+    unfit: dict[str, str] = {}
+    digest = hashlib.sha256()
+    with faults_only(path):
+        for name, mask in _masks(path, uid, grid_from_json(grid)):
+            if isinstance(mask, DataError):
+                unfit[name] = mask.code
+                continue
+            volumes_cm3[name] = round(float(mask.array.sum()) * mask.grid.voxel_mm3 / 1000, 2)
+            digest.update(name.encode() + np.packbits(mask.array).tobytes())
+    return {"volumes_cm3": volumes_cm3, "unfit": unfit, "digest": digest.hexdigest()}
+
+
+def copy_structures(*, path: str, uid: str, grid: Mapping[str, Any], folder: str) -> int:
+    """Write ``NAME.mha`` for each structure that lies in the scan. Runs in the child."""
+    count = 0
+    with whole_folder(Path(folder)) as building, faults_only(path):
+        for name, mask in _masks(path, uid, grid_from_json(grid)):
+            if isinstance(mask, Volume):
+                write_image(building / f"{name}.mha", mask)
+                count += 1
+    return count
+
+
+def _outlines(path: str, uid: str) -> Outlines:
+    return Outlines.from_json(outlines(find_structures(Path(path), uid), path))
+
+
+def _masks(path: str, uid: str, grid: Grid) -> Iterator[tuple[str, Volume | DataError]]:
+    found = _outlines(path, uid)
+    for original, name in zip(found.names, neutral_names(found.names), strict=True):
+        try:
+            yield name, mask_of(found, original, grid)
+        except DataError as fault:
+            yield name, fault

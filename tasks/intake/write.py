@@ -1,0 +1,147 @@
+"""Taking in: de-identified copies into the raw data set, patient by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthct.data.files import content_hash
+from synthct.data.readers import format_of
+from synthct.data.readers.header_facts import grid_json
+from synthct.data.readers.process import call
+from synthct.data.writers import write_image
+from synthct.tasks.ingestion.dataset import (
+    DATASET_FILE,
+    RawDataset,
+    RawFile,
+    RawPatient,
+    RawScan,
+    load_dataset,
+)
+from synthct.tasks.intake.attachment_files import DOSE, STRUCTURES
+from synthct.tasks.intake.attachments import DRAWING_S, read_dose, read_mask
+from synthct.tasks.intake.deidentify import copy_series, copy_volume
+from synthct.tasks.intake.plan import IntakePlan, Progress
+from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
+from synthct.tasks.intake.structures import copy_structures
+
+
+@dataclass(frozen=True)
+class IntakeResult:
+    """What was done."""
+
+    dataset: str
+    folder: Path
+    added: tuple[str, ...]
+    """``PATIENT/SCAN`` of the scans that were written."""
+    known: int
+    refused: int
+
+
+def take_in(plan: IntakePlan, progress: Progress | None = None) -> IntakeResult:
+    """Write the plan's new scans, with what lies beside them, and enter them into ``dataset.json``.
+
+    Each scan appears whole or not at all; ``dataset.json`` is replaced after each patient, so a
+    kill loses at most one patient's copies and the same command goes on. Nothing new, nothing
+    written.
+    """
+    new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_extras)
+    added: list[str] = []
+    dataset = _current(plan)
+    for patient in sorted({one.row.patient for one in new}):
+        own = [one for one in new if one.row.patient == patient]
+        entry = dataset.patients.get(patient, RawPatient(region=own[0].row.region))
+        for one in own:
+            entry = _with(entry, one, plan)
+            added.append(f"{patient}/{one.row.scan}")
+            if progress is not None:
+                progress(len(added), len(new), added[-1])
+        dataset = dataset.model_copy(update={"patients": {**dataset.patients, patient: entry}})
+        dataset.save(plan.folder)
+    if plan.licence is not None and plan.licence != dataset.licence:
+        dataset.model_copy(update={"licence": plan.licence}).save(plan.folder)
+    counts = [row.status for row in plan.rows]
+    return IntakeResult(
+        plan.dataset, plan.folder, tuple(added), counts.count("known"), counts.count("refused")
+    )
+
+
+def _current(plan: IntakePlan) -> RawDataset:
+    if (plan.folder / DATASET_FILE).is_file():
+        return load_dataset(plan.folder)
+    return RawDataset(dataset=plan.dataset)
+
+
+def _with(entry: RawPatient, one: PlannedScan | PlannedAttachment, plan: IntakePlan) -> RawPatient:
+    """The patient's entry with one thing more, which is written."""
+    if isinstance(one, PlannedScan):
+        changed: Mapping[str, Any] = {"scans": {**entry.scans, one.row.scan: _copy(one, plan)}}
+    elif one.extra.kind == DOSE:
+        changed = {"dose": _copy_extra(one, plan)}
+    else:
+        kind = "structures" if one.extra.kind == STRUCTURES else "masks"
+        changed = {kind: {**getattr(entry, kind), one.scan: _copy_extra(one, plan)}}
+    return entry.model_copy(update=changed)
+
+
+def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
+    row, candidate = scan.row, scan.candidate
+    deface = plan.deface and row.region == "head-neck"
+    if candidate.format == "dicom":
+        relative = f"{row.patient}/{row.scan}"
+        folder = plan.folder / relative
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        call(
+            copy_series,
+            reads=[candidate.folder],
+            writes=[folder.parent],
+            path=str(candidate.folder),
+            series=candidate.found.series,
+            folder=str(folder.absolute()),
+            patient=row.patient,
+            modality=str(candidate.modality),
+            key=plan.pseudonyms.key.decode(),
+            deface=deface,
+        )
+    else:
+        relative = f"{row.patient}/{row.scan}.mha"
+        copy_volume(candidate.read()[0], plan.folder / relative, deface=deface)
+    path = plan.folder / relative
+    return RawScan(
+        path=relative,
+        format=format_of(path),  # type: ignore[arg-type]
+        modality=candidate.modality,
+        sha256=content_hash(path),
+        origin=scan.origin,
+        person=scan.person,
+        born=scan.born,
+    )
+
+
+def _copy_extra(one: PlannedAttachment, plan: IntakePlan) -> RawFile:
+    """Masks of structures as ``structures/SCAN/NAME.mha``, ``dose.mha``, ``masks/SCAN.mha``."""
+    extra, patient = one.extra, one.row.patient
+    if extra.kind == STRUCTURES:
+        relative = f"{patient}/structures/{one.scan}"
+        folder = plan.folder / relative
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        call(
+            copy_structures,
+            reads=[extra.file],
+            writes=[folder.parent],
+            more_cpu_s=DRAWING_S * one.count,
+            path=str(extra.file),
+            uid=extra.series,
+            grid=grid_json(one.grid) if one.grid else {},
+            folder=str(folder.absolute()),
+        )
+    elif extra.kind == DOSE:
+        relative = f"{patient}/dose.mha"
+        write_image(plan.folder / relative, read_dose(extra))
+    else:
+        relative = f"{patient}/masks/{one.scan}.mha"
+        write_image(plan.folder / relative, read_mask(extra))
+    path = plan.folder / relative
+    return RawFile(path=relative, sha256=content_hash(path), origin=one.origin)

@@ -1,0 +1,69 @@
+"""``model.json``: everything besides the weights that is needed to run a network on a scan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.section import Section
+
+
+class SourceScaling(Section):
+    """How the source's intensities become the network's input."""
+
+    kind: Literal["zscore_in_mask", "min_p99.5"] = "zscore_in_mask"
+    """``zscore_in_mask``: (x - mean) / SD over the body mask. ``min_p99.5``: minimum and 99.5th
+    percentile over the body mask to [-1, 1], clipped."""
+
+
+class TargetScaling(Section):
+    """CT clipped to [low, high] HU and mapped linearly to [-1, 1]."""
+
+    low_hu: float = -1024.0
+    high_hu: float = 3071.0
+
+
+class ModelDescription(Section):
+    """One trained network, without its weights."""
+
+    format: Literal[1] = 1
+    task: Literal["mr", "cbct"]
+    fold: int
+    network: dict[str, Any]
+    """``{"name": ..., options...}`` of ``tasks/models/networks``."""
+    dimensions: Literal["2.5d", "3d"] = "2.5d"
+    slices: int = 5
+    """Neighbouring slices that enter as channels (2.5-D; odd; the centre slice comes out)."""
+    patch_size: tuple[int, ...]
+    """Sliding window (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels]; a multiple of ``divisor``."""
+    divisor: int = 32
+    """Window sizes must be multiples of this (the network's total down-sampling)."""
+    spacing_mm: tuple[float, float, float]
+    """Voxel size (z, y, x) [mm] the network was trained at."""
+    margin_mm: float = 15.0
+    """Margin around the body that the networks saw (registration's ``margin_mm``)."""
+    source_scaling: SourceScaling
+    target_scaling: TargetScaling
+    flips: tuple[Literal["y", "x"], ...] = ("y", "x")
+    """In-plane axes that were flipped in training: those that test-time augmentation may flip."""
+    outside_hu: int = -1024
+    """Value given to voxels outside the body mask."""
+    regularizers: list[dict[str, Any]] = Field(default_factory=list)
+    regions: list[str] = Field(default_factory=list)
+    train_cases: list[str] = Field(default_factory=list)
+    validation_cases: list[str] = Field(default_factory=list)
+    test_cases: list[str] = Field(default_factory=list)
+    validation_mae_hu: float | None = None
+
+    def save(self, path: Path) -> None:
+        """Write ``model.json``."""
+        write_whole(path, canonical_json(json.loads(self.model_dump_json())))
+
+    @classmethod
+    def load(cls, path: Path) -> ModelDescription:
+        """Read ``model.json``."""
+        return cls.model_validate_json(path.read_text())

@@ -1,0 +1,143 @@
+"""MEUNet: a U-Net whose skip connections see the whole slice, by selective scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.networks.blocks import initialise, require_options, two_convs
+from synthct.tasks.models.networks.layers import Activation, Norm
+from synthct.tasks.models.networks.selective_scan import MambaBlock
+
+
+@NETWORKS.register("me_unet")
+@dataclass(frozen=True)
+class MEUNet:
+    """2.5-D U-Net of high resolution with Mamba blocks in its skip connections, tanh output.
+
+    Convolutions see the neighbourhood; what a skip connection carries to the decoder is first
+    read as a sequence of voxels by selective state-space scans, row after row, so that each
+    voxel knows all before it, at a cost that is linear in their number. With ``both_ways`` a
+    second block reads backwards. An adaptation: the paper reads in four directions at once, and
+    a slice alone. The scans are plain torch (``selective_scan``). As in the paper only two
+    down-samplings are between the finest and the coarsest of ``levels`` = 3 resolutions.
+
+    Parameters
+    ----------
+    slices
+        Neighbouring slices that enter as channels; odd.
+    width
+        Channels of the finest level, a multiple of 8; they double from level to level.
+    levels
+        Resolutions.
+    norm
+        ``batch``, ``instance`` or ``group``.
+    activation
+        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
+    states
+        Numbers that a scan remembers for each channel.
+    expansion
+        Channels of a scan as a multiple of those of the skip connection.
+    finest
+        First level whose skip connection is scanned; 0 is the finest. A scan holds
+        ``expansion * states`` numbers for each voxel and channel while it runs.
+    both_ways
+        Also read backwards.
+
+    References
+    ----------
+    Zhou, Wu, Zhao, Chen, Zhang & Wang, GLFC: Unified Global-Local Feature and Contrast Learning
+    with Mamba-Enhanced UNet for Synthetic CT Generation from CBCT, arXiv:2501.02992.
+    """
+
+    slices: int = 5
+    width: int = 32
+    levels: int = 3
+    norm: Norm = "instance"
+    activation: Activation = "leaky_relu"
+    states: int = 8
+    expansion: int = 1
+    finest: int = 0
+    both_ways: bool = False
+
+    dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
+
+    def __post_init__(self) -> None:
+        require_options(self.width, self.norm, self.activation)
+        if self.slices < 1 or self.slices % 2 == 0:
+            raise ValueError(f"slices must be odd, got {self.slices}")
+        for name in ("states", "expansion"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.levels < 2:
+            raise ValueError(f"levels must be at least 2, got {self.levels}")
+        if not 0 <= self.finest < self.levels - 1:
+            raise ValueError(f"finest must be in [0, {self.levels - 2}], got {self.finest}")
+
+    @property
+    def divisor(self) -> int:
+        """Y and X must be multiples of this."""
+        return 1 << (self.levels - 1)
+
+    def build(self) -> nn.Module:
+        """A module (B, slices, Y, X) -> (B, 1, Y, X), Y and X multiples of ``divisor``."""
+        return MEUNetModule(self)
+
+
+class Scanned(nn.Module):
+    """A map read as a sequence of voxels, there and, where asked for, back."""
+
+    def __init__(self, options: MEUNet, channels: int) -> None:
+        super().__init__()
+        make = (channels, options.states, options.expansion)
+        self.ahead = MambaBlock(*make)
+        self.back = MambaBlock(*make) if options.both_ways else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, Y, X), the same shape back."""
+        tokens = x.flatten(2).transpose(1, 2)
+        read = self.ahead(tokens)
+        if self.back is not None:
+            read = (read + self.back(tokens.flip(1)).flip(1)) / 2
+        out: Tensor = read.transpose(1, 2).unflatten(2, x.shape[2:])
+        return out
+
+
+class MEUNetModule(nn.Module):
+    """Down, through the scans, and up again."""
+
+    def __init__(self, options: MEUNet) -> None:
+        super().__init__()
+        kind = options.norm, options.activation
+        sizes = [options.width << level for level in range(options.levels)]
+        self.down, self.skips = nn.ModuleList(), nn.ModuleList()
+        self.rise, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, size in enumerate(sizes):
+            inputs = sizes[level - 1] if level else options.slices
+            self.down.append(two_convs(2, inputs, size, size, *kind))
+        for level, size in enumerate(sizes[:-1]):
+            scanned = level >= options.finest
+            self.skips.append(Scanned(options, size) if scanned else nn.Identity())
+        for level in range(options.levels - 2, -1, -1):
+            self.rise.append(nn.ConvTranspose2d(sizes[level + 1], sizes[level], 2, stride=2))
+            self.up.append(two_convs(2, 2 * sizes[level], sizes[level], sizes[level], *kind))
+        self.head = nn.Conv2d(options.width, 1, 3, padding=1)
+        initialise(self, self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stack of slices (B, slices, Y, X) to the middle slice's CT (B, 1, Y, X) in [-1, 1]."""
+        seen: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            x = stage(functional.max_pool2d(x, 2) if level else x)
+            seen.append(x)
+        seen.pop()
+        beside = [skip(feature) for skip, feature in zip(self.skips, seen, strict=True)]
+        for rise, stage in zip(self.rise, self.up, strict=True):
+            x = stage(torch.cat([rise(x), beside.pop()], dim=1))
+        out: Tensor = torch.tanh(self.head(x))
+        return out

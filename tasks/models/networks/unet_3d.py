@@ -1,0 +1,98 @@
+"""3-D U-Net: a volume in, its CT out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.networks.blocks import initialise, require_options, two_convs
+from synthct.tasks.models.networks.layers import Activation, Norm
+
+
+@NETWORKS.register("unet_3d")
+@dataclass(frozen=True)
+class UNet3D:
+    """3-D U-Net with a tanh output.
+
+    ``levels`` resolutions of two 3 x 3 x 3 convolutions each, the channels doubled by the
+    second, ahead of the maximum pooling, so that no level is a bottleneck; upward 2 x 2 x 2
+    transposed convolutions that keep the channels, joined with the level's features. With
+    ``width`` 32 and 4 levels its body is that of the paper: 19,069,955 weights with three
+    channels in and three out, 19,068,097 with one in and one out, leaving aside the norms and the
+    shifts of the transposed convolutions. Trained on a few slices of
+    each scan by the regularizer ``sparse_annotation``.
+
+    Parameters
+    ----------
+    width
+        Channels of the first convolution, a multiple of 8.
+    levels
+        Resolutions; the deepest has 2^(levels - 1) times coarser voxels.
+    norm
+        ``batch``, ``instance`` or ``group``.
+    activation
+        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
+
+    References
+    ----------
+    Çiçek, Abdulkadir, Lienkamp, Brox & Ronneberger, 3D U-Net: Learning Dense Volumetric
+    Segmentation from Sparse Annotation, MICCAI 2016, arXiv:1606.06650.
+    """
+
+    width: int = 32
+    levels: int = 4
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+
+    slices: ClassVar[int] = 1
+    dimensions: ClassVar[Literal["2.5d", "3d"]] = "3d"
+
+    def __post_init__(self) -> None:
+        require_options(self.width, self.norm, self.activation)
+        if self.levels < 2:
+            raise ValueError(f"levels must be at least 2, got {self.levels}")
+
+    @property
+    def divisor(self) -> int:
+        """Z, Y and X must be multiples of this."""
+        return 1 << (self.levels - 1)
+
+    def build(self) -> nn.Module:
+        """A module (B, 1, Z, Y, X) -> the same, sizes multiples of ``divisor``."""
+        return UNet3DModule(self)
+
+
+class UNet3DModule(nn.Module):
+    """Down, and up again beside what was seen on the way."""
+
+    def __init__(self, options: UNet3D) -> None:
+        super().__init__()
+        kind = options.norm, options.activation
+        sizes = [options.width << level for level in range(options.levels + 1)]
+        self.down, self.rise, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for level in range(options.levels):
+            inputs = sizes[level] if level else 1
+            self.down.append(two_convs(3, inputs, sizes[level], sizes[level + 1], *kind))
+        for level in range(options.levels - 1, 0, -1):
+            below, beside = sizes[level + 1], sizes[level]
+            self.rise.append(nn.ConvTranspose3d(below, below, 2, stride=2))
+            self.up.append(two_convs(3, below + beside, beside, beside, *kind))
+        self.head = nn.Conv3d(sizes[1], 1, 1)
+        initialise(self, self.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Volume (B, 1, Z, Y, X) to its CT in [-1, 1], same shape."""
+        seen: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            x = stage(functional.max_pool3d(x, 2) if level else x)
+            seen.append(x)
+        seen.pop()
+        for rise, stage in zip(self.rise, self.up, strict=True):
+            x = stage(torch.cat([rise(x), seen.pop()], dim=1))
+        out: Tensor = torch.tanh(self.head(x))
+        return out

@@ -1,0 +1,160 @@
+"""2.5-D U-Net++: a stack of neighbouring slices in, the CT of the middle slice out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.networks.layers import Activation, Norm, conv_norm_act
+from synthct.tasks.models.networks.resnet import ResNetEncoder
+
+LEVELS = 4
+"""Resolutions of the grid of nodes (strides 2 to 16); the encoder has one more below."""
+
+HEAD_SD = 0.01
+"""Standard deviation of the last convolution's first weights."""
+
+WATER = -0.5
+"""Output where training starts: 0 HU when [-1024, 3071] HU are scaled to [-1, 1]."""
+
+
+@NETWORKS.register("unet_plus_plus")
+@dataclass(frozen=True)
+class UNetPlusPlus:
+    r"""U-Net++ with a ResNet-34 encoder and a tanh output.
+
+    Node :math:`x^{i,j}` at resolution level *i* (0 finest, stride 2) and column *j* is
+
+    .. math:: x^{i,j} = H\left([\,U(x^{i+1,j-1}),\ x^{i,0}, \dots, x^{i,j-1}]\right)
+
+    with :math:`x^{i,0}` the encoder's features, *U* doubling by nearest neighbour and *H* two
+    3 x 3 convolutions with norm and activation. One more node doubles the last one to full
+    size; a 3 x 3 convolution and tanh give the CT in [-1, 1]. At ``width`` 64 it has 26,084,881
+    parameters for 5 slices and 26,078,609 for 3, as the recipe's published network.
+
+    Parameters
+    ----------
+    slices
+        Neighbouring slices that enter as channels; odd.
+    width
+        Channels of the encoder's first stage; 64 is ResNet-34. The decoder narrows with it:
+        4, 2, 1, 1/2 and 1/4 of the width from coarse to fine, and at least 8 channels.
+    stem_stride
+        Down-sampling of the first convolution: 2 as published, 1 for small scans, whose details
+        would be lost at half size (four times the work at the same width and parameters).
+    skip_input
+        Show the input slices to the last node as well: the published network sees full size only
+        through its stem's half-size features, and a scan of few voxels has its edges there. A few
+        parameters, hardly any time.
+    norm
+        ``batch``, ``instance`` or ``group``.
+    activation
+        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
+
+    References
+    ----------
+    Zhou et al., UNet++, IEEE Trans. Med. Imaging 39 (2020) 1856-1867.
+    """
+
+    slices: int = 5
+    width: int = 64
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+    stem_stride: int = 2
+    skip_input: bool = False
+
+    dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
+
+    def __post_init__(self) -> None:
+        if self.slices < 1 or self.slices % 2 == 0:
+            raise ValueError(f"slices must be odd, got {self.slices}")
+        if self.width < 4 or self.width % 4:
+            raise ValueError(f"width must be a multiple of 4, got {self.width}")
+        if self.norm not in get_args(Norm):
+            raise ValueError(f"norm must be one of {get_args(Norm)}, got {self.norm!r}")
+        if self.activation not in get_args(Activation):
+            known = get_args(Activation)
+            raise ValueError(f"activation must be one of {known}, got {self.activation!r}")
+        if self.stem_stride not in (1, 2):
+            raise ValueError(f"stem_stride must be 1 or 2, got {self.stem_stride}")
+
+    @property
+    def divisor(self) -> int:
+        """Y and X must be multiples of this."""
+        return 16 * self.stem_stride
+
+    def build(self) -> nn.Module:
+        """A module (B, slices, Y, X) -> (B, 1, Y, X), Y and X multiples of ``divisor``."""
+        return UNetPlusPlusModule(self)
+
+
+class UNetPlusPlusModule(nn.Module):
+    """The grid of nodes."""
+
+    def __init__(self, options: UNetPlusPlus) -> None:
+        super().__init__()
+        width, norm, activation = options.width, options.norm, options.activation
+        self.stem_stride = options.stem_stride
+        self.encoder = ResNetEncoder(options.slices, width, norm, activation, self.stem_stride)
+        self.nodes = nn.ModuleDict()
+        sizes = {(level, 0): width << max(0, level - 1) for level in range(LEVELS + 1)}
+        for column in range(1, LEVELS + 1):
+            for level in range(LEVELS + 1 - column):
+                last = level + column == LEVELS
+                sizes[level, column] = max(8, width >> 1 << level) if last else sizes[level, 0]
+                inputs = sizes[level + 1, column - 1] + column * sizes[level, 0]
+                self.nodes[_name(level, column)] = nn.Sequential(
+                    conv_norm_act(inputs, sizes[level, column], norm, activation),
+                    conv_norm_act(sizes[level, column], sizes[level, column], norm, activation),
+                )
+        finest = max(8, width // 4)
+        self.skip_input = options.skip_input
+        inputs = sizes[0, LEVELS] + (options.slices if options.skip_input else 0)
+        self.full_size = nn.Sequential(
+            conv_norm_act(inputs, finest, norm, activation),
+            conv_norm_act(finest, finest, norm, activation),
+        )
+        self.head = nn.Conv2d(finest, 1, 3, padding=1)
+        _initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Stack of slices (B, slices, Y, X) to the middle slice's CT (B, 1, Y, X) in [-1, 1]."""
+        grid = {(level, 0): feature for level, feature in enumerate(self.encoder(x))}
+        for column in range(1, LEVELS + 1):
+            for level in range(LEVELS + 1 - column):
+                parts = [_double(grid[level + 1, column - 1])]
+                parts += [grid[level, before] for before in range(column)]
+                grid[level, column] = self.nodes[_name(level, column)](torch.cat(parts, dim=1))
+        finest = grid[0, LEVELS] if self.stem_stride == 1 else _double(grid[0, LEVELS])
+        if self.skip_input:
+            finest = torch.cat([finest, x], dim=1)
+        out: Tensor = torch.tanh(self.head(self.full_size(finest)))
+        return out
+
+
+def _name(level: int, column: int) -> str:
+    return f"x{level}{column}"
+
+
+def _double(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _initialise(model: nn.Module) -> None:
+    """He's normal weights for the convolutions; a head that starts near water everywhere.
+
+    Larger first outputs saturate tanh, and a short run spends a fifth of its steps on recovering.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    head = model.get_submodule("head")
+    assert isinstance(head, nn.Conv2d)
+    nn.init.normal_(head.weight, std=HEAD_SD)
+    nn.init.constant_(head.bias, math.atanh(WATER))  # type: ignore[arg-type]

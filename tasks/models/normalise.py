@@ -1,0 +1,100 @@
+"""From intensities to network units and back: one code for training, validation and release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthct.data.errors import DataError
+from synthct.tasks.models.description import SourceScaling, TargetScaling
+
+UPPER_PERCENTILE = 99.5
+"""Intensity taken as the brightest; the last half per cent is metal, vessels and inflow."""
+
+
+@dataclass(frozen=True)
+class SourceTransform:
+    """Fitted scaling ``y = (x - shift) / width``, clipped to [-1, 1] where ``clipped``.
+
+    Fitted once on a whole scan, then applied to any part of it, so that a window of a sliding
+    window and a training patch hold the same numbers.
+    """
+
+    shift: float
+    width: float
+    clipped: bool
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Scale intensities (any shape); a new float32 array."""
+        scaled = array.astype(np.float32)
+        scaled -= np.float32(self.shift)
+        scaled *= np.float32(1.0 / self.width)
+        return np.clip(scaled, -1.0, 1.0, out=scaled) if self.clipped else scaled
+
+
+def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) -> SourceTransform:
+    """Read the scan's scaling from the voxels inside its body mask.
+
+    ``zscore_in_mask``: shift = mean, width = standard deviation. ``min_p99.5``: minimum and
+    99.5th percentile become -1 and 1.
+
+    Parameters
+    ----------
+    array, mask
+        Intensities and body mask (> 0 is inside), both (Z, Y, X).
+    """
+    inside = array[np.asarray(mask) > 0]
+    if inside.size == 0:
+        raise DataError(
+            "the body mask holds at least one voxel of the scan",
+            got="an empty mask",
+            remedy="check the mask and that it lies on the same patient",
+            code="mask-empty",
+        )
+    inside = inside.astype(np.float64)
+    if not np.isfinite(inside).all():
+        raise DataError(
+            "intensities inside the body are finite",
+            got=f"{np.count_nonzero(~np.isfinite(inside))} voxels NaN or infinite",
+            remedy="mend or re-export the scan",
+            code="intensity-not-finite",
+        )
+    if scaling.kind == "zscore_in_mask":
+        fitted = SourceTransform(float(inside.mean()), float(inside.std()), clipped=False)
+    else:
+        low, high = float(inside.min()), float(np.percentile(inside, UPPER_PERCENTILE))
+        fitted = SourceTransform((low + high) / 2, (high - low) / 2, clipped=True)
+    if fitted.width <= 0:
+        raise DataError(
+            "intensities inside the body differ",
+            got=f"{fitted.shift:g} everywhere",
+            remedy="check that the scan is an image of a patient",
+            code="intensity-constant",
+        )
+    return fitted
+
+
+def scale_source(
+    array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling
+) -> NDArray[np.float32]:
+    """The scan (Z, Y, X) in network units, its statistics taken inside the body mask."""
+    return fit_source(array, mask, scaling)(array)
+
+
+def scale_target(hu: NDArray[Any], scaling: TargetScaling) -> NDArray[np.float32]:
+    """CT [HU], clipped to [low, high], as [-1, 1]: ``2 (hu - low) / (high - low) - 1``."""
+    low, high = scaling.low_hu, scaling.high_hu
+    scaled = np.clip(hu.astype(np.float32), low, high)
+    scaled -= np.float32(low)
+    scaled *= np.float32(2.0 / (high - low))
+    scaled -= np.float32(1.0)
+    return scaled
+
+
+def unscale_target(x: NDArray[Any], scaling: TargetScaling) -> NDArray[np.float32]:
+    """Network output as HU: ``(x + 1) / 2 (high - low) + low``, float32, not clipped."""
+    half = np.float32((scaling.high_hu - scaling.low_hu) / 2)
+    return (x.astype(np.float32) + np.float32(1.0)) * half + np.float32(scaling.low_hu)

@@ -1,0 +1,73 @@
+"""Plain progress lines for a stage run by hand or by ``dvc repro``; the flow draws its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synthct.tasks.pipeline.events import VARIABLE
+
+_PERIOD_S = 0.5
+
+
+@contextlib.contextmanager
+def progress(stage: str) -> Iterator[None]:
+    """Print units as they finish, with the time left, unless somebody else reads the events."""
+    if os.environ.get(VARIABLE):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="synthct-events-") as folder:
+        path = Path(folder) / "events.jsonl"
+        path.touch()
+        os.environ[VARIABLE] = str(path)
+        stop = threading.Event()
+        follower = threading.Thread(target=_follow, args=(path, stop), daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            del os.environ[VARIABLE]
+            stop.set()
+            follower.join()
+
+
+def _follow(path: Path, stop: threading.Event) -> None:
+    with path.open() as file:
+        while True:
+            ending = stop.is_set()
+            for line in file:
+                if told := spelled(json.loads(line)):
+                    sys.stderr.write(told + "\n")
+            if ending:
+                return
+            stop.wait(_PERIOD_S)
+
+
+def spelled(event: dict[str, Any]) -> str:
+    """One event as a line for people, or nothing."""
+    kind, stage = event["kind"], event.get("stage", "")
+    if kind == "units_planned":
+        return f"{stage}: {event['total']} units, {event['reused']} reused"
+    if kind == "unit_done":
+        left = f", about {event['eta_s']:.0f} s left" if event["done"] < event["total"] else ""
+        what = "excluded" if event.get("excluded") else f"{event.get('seconds', 0):.1f} s"
+        return f"{stage}: {event['done']}/{event['total']} {event['unit']} ({what}){left}"
+    if kind == "unit_failed":
+        return f"{stage}: {event['unit']} failed: {event['error']}"
+    if kind == "unit_retried":
+        return f"{stage}: {event['unit']} again in {event['wait_s']:.0f} s: {event['error']}"
+    if kind == "set_aside":
+        return f"{stage}: {event['unit']} set aside, its workers died; tried alone at the end"
+    if kind == "straggler":
+        slow = f"{event['seconds']:.0f} s so far, others took {event['median_s']:.0f} s"
+        return f"{stage}: {event['unit']} is slow: {slow} ({event['worker']})"
+    if kind == "note":
+        return f"{stage}: {event['text']}"
+    return ""

@@ -1,0 +1,144 @@
+"""The names and numbers of one registration by the torch engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from synthct.data.errors import UsageError
+from synthct.tasks.registration.deformations import DEFORMATIONS
+from synthct.tasks.registration.similarities import SIMILARITIES
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, seams_of
+
+STARTS = ("none", "convex")
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """One regularizer at the ``displacement`` seam and its weight in the objective.
+
+    Parameters
+    ----------
+    name, weight, options
+        As in ``params.yaml``; the similarity has weight 1.
+    """
+
+    name: str
+    weight: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> Regularizer:
+        """The regularizer; one that does not act on displacements is a usage fault."""
+        built = REGULARIZERS.build(self.name, self.options)
+        if "displacement" not in seams_of(type(built)):
+            raise UsageError(
+                f"regularizer {self.name!r} acts on a displacement",
+                got=", ".join(seams_of(type(built))),
+                code="not-a-displacement-penalty",
+            )
+        return built
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, how space may deform, what that costs, and how it is searched.
+
+    Parameters
+    ----------
+    similarity, similarity_options
+        Name and parameters in ``synthct.tasks.registration.similarities``.
+    deformation, deformation_options
+        Name and parameters in ``synthct.tasks.registration.deformations``.
+    penalties
+        Regularizers of the displacement; their sum is added to the similarity's cost.
+    factors
+        Coarseness of each level relative to the smallest voxel side, coarse first.
+    iterations
+        Steps of Adam at each level.
+    step_mm
+        Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+    start
+        ``none``, or ``convex``: a discrete search first, for motion beyond the capture range of a
+        gradient (:mod:`~synthct.tasks.registration.engine.convex`).
+    oversampling
+        Features are computed on voxels that much finer than the level's, as far as the scan has
+        them, and then averaged: detail that the level's own voxels would have blurred away.
+        For similarities that compare features.
+    max_seconds
+        Steps are no longer begun after so long [s]; 0: no limit. A result that met the limit
+        depends on the machine.
+    max_memory_gb
+        What the engine may allocate, the scans as it sees them included [GB]. Levels that need
+        more are left out; where the coarsest does, the step fails.
+    penalty_stride
+        Penalties see every so-manieth voxel of the displacement along each axis.
+    """
+
+    similarity: str = "mind"
+    similarity_options: Mapping[str, Any] = field(default_factory=dict)
+    deformation: str = "bspline"
+    deformation_options: Mapping[str, Any] = field(default_factory=dict)
+    penalties: tuple[Penalty, ...] = (Penalty("bending", 1.0),)
+    factors: tuple[float, ...] = (4.0, 2.0, 1.0)
+    iterations: tuple[int, ...] = (60, 60, 40)
+    step_mm: float = 0.5
+    penalty_stride: int = 2
+    start: str = "none"
+    oversampling: int = 1
+    max_seconds: float = 0.0
+    max_memory_gb: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) < 1:
+            raise UsageError(
+                "factors holds one number of at least 1 for each level",
+                got=str(self.factors),
+                code="torch-levels",
+            )
+        if len(self.iterations) != len(self.factors) or min(self.iterations) < 1:
+            raise UsageError(
+                f"iterations holds one positive number for each of {len(self.factors)} levels",
+                got=str(self.iterations),
+                code="torch-levels",
+            )
+        if self.start not in STARTS:
+            raise UsageError(
+                f"start is one of {', '.join(STARTS)}", got=self.start, code="torch-start"
+            )
+        if self.max_seconds < 0 or self.max_memory_gb <= 0:
+            raise UsageError(
+                "max_seconds is at least 0 and max_memory_gb positive",
+                got=f"{self.max_seconds} s, {self.max_memory_gb} GB",
+                code="torch-limits",
+            )
+        if self.oversampling < 1:
+            raise UsageError(
+                "oversampling is at least 1", got=str(self.oversampling), code="torch-oversampling"
+            )
+        if self.penalty_stride < 1:
+            raise UsageError(
+                "penalty_stride is at least 1", got=str(self.penalty_stride), code="torch-stride"
+            )
+        if self.step_mm <= 0:
+            raise UsageError("step_mm is positive", got=str(self.step_mm), code="torch-step")
+
+    def plugins(self) -> tuple[str, ...]:
+        """Dotted modules of all that is named; a wrong name or parameter is a usage fault."""
+        SIMILARITIES.build(self.similarity, self.similarity_options)
+        DEFORMATIONS.build(self.deformation, self.deformation_options)
+        for penalty in self.penalties:
+            penalty.build()
+        modules = {
+            SIMILARITIES.module_of(self.similarity),
+            DEFORMATIONS.module_of(self.deformation),
+        }
+        modules |= {REGULARIZERS.module_of(penalty.name) for penalty in self.penalties}
+        return tuple(sorted(modules))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of them as plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

@@ -1,0 +1,186 @@
+"""Which step of a registration stands, and whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from synthct.data.section import Section
+from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
+
+StepName = Literal["identity", "rigid", "deformable"]
+Verdict = Literal["pass", "suspect", "fail"]
+
+
+class GateParams(Section):
+    """Thresholds of the gate. ``suspect``: training may leave the case out; ``fail``: it must."""
+
+    max_folding_percent: float = Field(0.1, ge=0, le=100)
+    """Voxels with det J <= 0 inside the body above which a case is suspect [%]."""
+    reject_folding_percent: float = Field(2.0, ge=0, le=100)
+    """Folding above which the deformable step is thrown away [%]."""
+    max_sd_log_jacobian: float = Field(0.3, gt=0)
+    """Roughness of the deformation above which a case is suspect [1]. Of all figures it knows the
+    true error of digital patients best (docs/registration.md)."""
+    reject_sd_log_jacobian: float = Field(0.5, gt=0)
+    """Roughness above which the deformable step is thrown away [1]."""
+    max_local_mm: float = Field(60.0, gt=0)
+    """95th percentile of the displacement beyond the rigid step that is believable [mm]."""
+    max_similarity_loss: float = Field(0.05, ge=0, le=1)
+    """Share of the edge agreement that a step may lose before it is thrown away [1]."""
+    min_information_gain: float = Field(0.05, ge=0)
+    """Share by which (normalised mutual information - 1) must grow in a deformable step that moves
+    tissue by more than ``still_mm``; one that gains less is thrown away [1]."""
+    still_mm: float = Field(3.0, ge=0)
+    """95th percentile of the displacement beyond the rigid step that needs no gain to be believed
+    [mm]."""
+    max_dice_loss: float = Field(0.03, ge=0, le=1)
+    """Overlap of the bodies that a step may lose before it is thrown away [1]."""
+    max_covered_loss: float = Field(0.1, ge=0, le=1)
+    """Share of the body that a step may push out of the CT's field before it is thrown away [1]."""
+    min_dice: float = Field(0.80, ge=0, le=1)
+    """Dice of the two bodies in the shared field below which a case is suspect [1]."""
+    fail_dice: float = Field(0.60, ge=0, le=1)
+    """Dice below which a case has failed [1]."""
+    max_bone_strain: float = Field(0.18, gt=0)
+    """Mean strain of bone above which a case is suspect [1]: bone does not bend."""
+    reject_bone_strain: float = Field(0.25, gt=0)
+    """Mean strain of bone above which the deformable step is thrown away [1]."""
+    rival_starts: int = Field(5, ge=0, le=12)
+    """Far starts from which another pose is looked for; 0: never."""
+    rival_near_mm: float = Field(15.0, gt=0)
+    """A pose further away than this (mean in the body) is another one [mm]."""
+    max_rival_gain: float = Field(0.10, ge=0)
+    """Share by which (normalised mutual information - 1) of another pose may exceed that of the
+    rigid step before a case is suspect [1]."""
+    fail_rival_gain: float = Field(0.50, ge=0)
+    """Share from which it has failed [1]."""
+    min_over_chance: float = Field(0.10, ge=0)
+    """Share by which (normalised mutual information - 1) of the rigid step must exceed that of the
+    best far pose as it is: below, no pose stands out and a case is suspect; below 0 it has failed
+    [1]."""
+    search_globally: bool = True
+    """Look for a start anywhere when a case has failed or another pose speaks against it, and
+    register once more from there."""
+    register_back: bool = False
+    """Also register the other way round, at the price of a second registration."""
+    max_round_trip_mm: float = Field(10.0, gt=0)
+    """95th percentile of the way between a point and where it ends after there and back, above
+    which a case is suspect [mm]."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The step that stands, the verdict on it and why."""
+
+    step: StepName
+    verdict: Verdict
+    reason: str
+
+
+def judge(
+    measured: Mapping[StepName, StepMeasures],
+    failures: Mapping[str, str],
+    gate: GateParams,
+    rivals: CompetingPoses | None = None,
+) -> Judgement:
+    """Choose the last step that did not make things worse and say how good it is.
+
+    ``measured`` holds ``identity`` and each step that ran; ``failures`` those that did not;
+    ``rivals`` what other starts found.
+    """
+    kept: StepName = "identity"
+    doubts: list[str] = []
+    order: tuple[StepName, ...] = ("rigid", "deformable")
+    for name in order:
+        fault = _rejection(name, kept, measured, failures, gate)
+        if fault:
+            doubts.append(f"{name} step rejected: {fault}")
+        else:
+            kept = name
+    if kept == "identity":
+        return Judgement(kept, "fail", "; ".join(doubts))
+    doubts += _doubts(measured[kept], gate)
+    failed = measured[kept].dice < gate.fail_dice
+    if rivals is not None:
+        words, hopeless = rivalry(rivals, gate)
+        doubts += words
+        failed = failed or hopeless
+    if failed:
+        return Judgement(kept, "fail", "; ".join(doubts))
+    return Judgement(kept, "suspect" if doubts else "pass", "; ".join(doubts))
+
+
+def doubted(judgement: Judgement, doubt: str) -> Judgement:
+    """The judgement with one more doubt: a pass becomes suspect."""
+    verdict = "suspect" if judgement.verdict == "pass" else judgement.verdict
+    return Judgement(judgement.step, verdict, "; ".join(filter(None, (judgement.reason, doubt))))
+
+
+def rivalry(rivals: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
+    """What other poses say against the rigid step, and whether that is fatal."""
+    words = []
+    over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1
+    if over_chance < gate.min_over_chance:
+        words.append(
+            f"no pose stands out: mutual information {rivals.standing:.4f}, "
+            f"{rivals.chance:.4f} at a far pose by chance"
+        )
+    better = rivals.gain > gate.max_rival_gain
+    if better:
+        words.append(
+            f"a pose {rivals.distance_mm:.0f} mm away explains the pair better: "
+            f"mutual information {rivals.best:.4f} against {rivals.standing:.4f}"
+        )
+    return words, over_chance < 0 or rivals.gain > gate.fail_rival_gain
+
+
+def _rejection(
+    name: StepName,
+    kept: StepName,
+    measured: Mapping[StepName, StepMeasures],
+    failures: Mapping[str, str],
+    gate: GateParams,
+) -> str:
+    """Why the step must not stand, or nothing."""
+    if name not in measured:
+        return failures.get(name, "no earlier step to build on")
+    now, before = measured[name], measured[kept]
+    if now.edges < before.edges * (1 - gate.max_similarity_loss):
+        return f"edge agreement fell from {before.edges:.4f} to {now.edges:.4f}"
+    if now.information < before.information and now.edges < before.edges:
+        return f"mutual information fell from {before.information:.4f} to {now.information:.4f}"
+    if now.local_p95_mm > gate.still_mm and now.information - 1 < (before.information - 1) * (
+        1 + gate.min_information_gain
+    ):
+        return f"moves by {now.local_p95_mm:.0f} mm and gains no mutual information"
+    if now.dice < before.dice - gate.max_dice_loss:
+        return f"the bodies' overlap fell from {before.dice:.3f} to {now.dice:.3f}"
+    if now.covered < before.covered - gate.max_covered_loss:
+        return f"{before.covered - now.covered:.0%} of the body leaves the field of the moving scan"
+    if now.deformation.folding_percent > gate.reject_folding_percent:
+        return f"{now.deformation.folding_percent:.2f} % of the body folds"
+    if now.deformation.sd_log_jacobian > gate.reject_sd_log_jacobian:
+        return f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}"
+    if now.bone.strain > gate.reject_bone_strain:
+        return f"bone is strained by {now.bone.strain:.0%} on average"
+    if now.local_p95_mm > gate.max_local_mm:
+        return f"moves by {now.local_p95_mm:.0f} mm beyond the rigid step"
+    return ""
+
+
+def _doubts(now: StepMeasures, gate: GateParams) -> list[str]:
+    found = []
+    if now.deformation.folding_percent > gate.max_folding_percent:
+        found.append(f"{now.deformation.folding_percent:.2f} % of the body folds")
+    if now.deformation.sd_log_jacobian > gate.max_sd_log_jacobian:
+        found.append(f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}")
+    if now.dice < gate.min_dice:
+        found.append(f"the bodies overlap by a Dice of {now.dice:.2f}")
+    if now.bone.strain > gate.max_bone_strain:
+        found.append(f"bone is strained by {now.bone.strain:.0%} on average")
+    return found

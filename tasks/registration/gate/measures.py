@@ -1,0 +1,114 @@
+"""What the gate knows of one step's result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import SimpleITK as sitk
+
+from synthct.data.itk import resample
+from synthct.data.volume import Displacement, Grid, Modality, Volume
+from synthct.tasks.fields.geometry import displacement_of
+from synthct.tasks.fields.jacobian import DeformationQuality, deformation_quality, lengths_beyond
+from synthct.tasks.registration.agreement import (
+    gradient_agreement,
+    normalised_mutual_information,
+    overlap_dice,
+)
+from synthct.tasks.registration.gate.bone import BoneMotion, bone_motion
+from synthct.tasks.registration.scan_pair import ScanPair, whole_field
+
+AIR_HU = -1024.0
+"""CT number outside the field of view."""
+
+CT_RANGE_HU = (-1024.0, 3071.0)
+"""Range of a stored CT [HU]."""
+
+
+@dataclass(frozen=True)
+class StepMeasures:
+    """One step's figures inside the source's body.
+
+    Parameters
+    ----------
+    information
+        Normalised mutual information, the witness of methods that optimise something else [1].
+    edges
+        Gradient agreement, which no method optimises: the witness of all [1].
+    dice
+        Of the source's body and the moved CT's body, where both scans see [1].
+    covered
+        Share of the source's body that the CT sees after the step [1].
+    local_p95_mm
+        95th percentile of the displacement beyond the rigid step [mm].
+    deformation
+        Folding, roughness, size.
+    bone
+        How the CT's bone is strained and moved.
+    """
+
+    information: float
+    edges: float
+    dice: float
+    covered: float
+    local_p95_mm: float
+    deformation: DeformationQuality
+    bone: BoneMotion = field(default_factory=BoneMotion)
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The moving scan under a transform, on the working grid."""
+
+    scan: Volume
+    body: Volume
+    field: Volume
+    displacement: Displacement
+
+
+def move(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Moved:
+    """Carry the moving scan, its body and its field of view onto the working grid."""
+    seen = whole_field(pair.moving)
+    return Moved(
+        scan=moved_scan(pair, grid, transform),
+        body=resample(pair.moving_body, grid, transform=transform, outside=0, nearest=True),
+        field=resample(seen, grid, transform=transform, outside=0, nearest=True),
+        displacement=displacement_of(transform, grid),
+    )
+
+
+def moved_scan(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Volume:
+    """The moving scan alone on the working grid."""
+    outside = AIR_HU if pair.moving.modality == Modality.CT else float(pair.moving.array.min())
+    return resample(pair.moving, grid, transform=transform, outside=outside)
+
+
+def measure(
+    source: Volume, body: Volume, moved: Moved, rigid: Displacement | None = None
+) -> StepMeasures:
+    """Figures of one step; ``source`` and ``body`` lie on the working grid.
+
+    ``rigid`` is the displacement that the step refines.
+    """
+    inside = np.asarray(body.array) > 0
+    seen = np.asarray(moved.field.array) > 0
+    local = 0.0
+    if rigid is not None:
+        local = float(np.percentile(lengths_beyond(moved.displacement, rigid, inside), 95))
+    return StepMeasures(
+        information=normalised_mutual_information(source.array, moved.scan.array, inside),
+        edges=gradient_agreement(source.array, moved.scan.array, inside, source.grid.spacing_mm),
+        dice=overlap_dice(inside & seen, np.asarray(moved.body.array) > 0),
+        covered=float((inside & seen).sum() / inside.sum()),
+        local_p95_mm=local,
+        deformation=deformation_quality(moved.displacement, inside),
+        bone=bone_motion(source, moved.scan, inside, moved.displacement, rigid),
+    )
+
+
+def as_ct(volume: Volume) -> Volume:
+    """CT numbers as they are stored: int16 within the scanner's range."""
+    return volume.with_array(
+        np.clip(np.rint(volume.array), *CT_RANGE_HU).astype(np.int16), Modality.CT
+    )

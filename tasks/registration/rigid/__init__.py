@@ -1,0 +1,1 @@
+"""The rigid step: where it starts, the pose landscape, competing poses."""

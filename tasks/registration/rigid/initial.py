@@ -1,0 +1,78 @@
+"""A transform to begin with: read from a file, applied without touching a voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from synthct.data.errors import UsageError
+from synthct.tasks.fields.geometry import carried_back
+from synthct.tasks.registration.rigid.landscape import Affine
+from synthct.tasks.registration.rigid.starts import Overview
+from synthct.tasks.registration.scan_pair import ScanPair
+
+ROUNDING = 1e-4
+"""Departure of a matrix from a rotation that a text file explains."""
+
+
+def read_initial(path: Path) -> sitk.Transform:
+    """A rigid transform (fixed -> moving points) from an ITK file (.tfm, .txt, .h5, .mat)."""
+    try:
+        transform: sitk.Transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise UsageError(
+            "an initial transform is a file that ITK wrote (.tfm, .h5)",
+            where=str(path),
+            got="no file" if not path.is_file() else "something else",
+            code="initial-unreadable",
+        ) from error
+    if not _is_rigid(transform):
+        raise UsageError(
+            "an initial transform is rigid (fixed to moving points, 3-D)",
+            where=str(path),
+            got=transform.Downcast().GetName(),
+            remedy="give its rigid part; the method finds what remains",
+            code="initial-not-rigid",
+        )
+    return transform
+
+
+def _is_rigid(transform: sitk.Transform) -> bool:
+    if transform.GetDimension() != 3 or not transform.IsLinear():
+        return False
+    matrix = Affine.of(transform).matrix
+    same = np.abs(matrix.T @ matrix - np.eye(3)).max() < ROUNDING
+    return bool(same and np.linalg.det(matrix) > 0)
+
+
+def most_informative(
+    pair: ScanPair, initials: Sequence[sitk.Transform]
+) -> tuple[int, sitk.Transform]:
+    """Number and value of the transform under which the scans know most of each other."""
+    view = Overview.of(pair)
+    found = [view.information(transform) for transform in initials]
+    best = int(np.argmax(found))
+    return best, initials[best]
+
+
+def placed(pair: ScanPair, initial: sitk.Transform | None) -> ScanPair:
+    """The pair with the moving scan where ``initial`` puts it: only its header changes."""
+    if initial is None:
+        return pair
+    return replace(
+        pair,
+        moving=carried_back(pair.moving, initial),
+        moving_body=carried_back(pair.moving_body, initial),
+    )
+
+
+def after(initial: sitk.Transform, found: sitk.Transform) -> sitk.CompositeTransform:
+    """X -> initial(found(x)), flat: ITK writes no transform inside another."""
+    # ITK applies the transform that was added last first.
+    both = sitk.CompositeTransform([initial, found])
+    both.FlattenTransform()
+    return both

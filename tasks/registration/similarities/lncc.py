@@ -1,0 +1,103 @@
+"""Cross-correlation in a window around each voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from synthct.tasks.fields.derivatives import Spacing
+from synthct.tasks.fields.separable import box_means
+from synthct.tasks.registration.contracts import Featured
+from synthct.tasks.registration.similarities import SIMILARITIES
+
+
+@SIMILARITIES.register("lncc")
+@dataclass(frozen=True)
+class LNCC(Featured):
+    r"""One minus the mean squared local correlation, :math:`1 - \overline{c^2 / (v_f v_m)}`.
+
+    Covariance *c* and variances *v* are over a box around each voxel, of the voxels that count.
+    Blind to slow shading and to the sign of the contrast. A window without texture in either
+    image counts as unlike.
+
+    Parameters
+    ----------
+    window_mm
+        Side of the box [mm]; at least three voxels are taken along each axis.
+    noise
+        Variance that texture must exceed to count, in units of the image's own variance.
+
+    References
+    ----------
+    Cachier, Bardinet, Dormont, Pennec & Ayache, Comput. Vis. Image Underst. 89 (2003) 272-298.
+    """
+
+    window_mm: float = 20.0
+    noise: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.window_mm <= 0:
+            raise ValueError(f"window_mm must be positive [mm], got {self.window_mm}")
+        if self.noise <= 0:
+            raise ValueError(f"noise must be positive, got {self.noise}")
+
+    def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
+        """The image itself."""
+        return image
+
+    def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
+        """Between features (1, C, Z, Y, X) of variance 1; a scalar in [0, 1]."""
+        alike: Tensor = _Correlation.apply(  # type: ignore[no-untyped-call]
+            fixed, moved, weight, self._radii(spacing_mm), self.noise
+        )
+        return 1 - alike
+
+    def _radii(self, spacing_mm: Spacing) -> list[int]:
+        return [max(1, round(self.window_mm / step / 2)) for step in spacing_mm]
+
+
+class _Correlation(torch.autograd.Function):
+    """Weighted mean of :math:`c^2 / (v_f v_m)` with its derivative by the moved image in closed
+    form: three filters more, where automatic differentiation runs all of them again and keeps
+    every map in between.
+    """  # noqa: D205
+
+    @staticmethod
+    def forward(
+        ctx: Any, fixed: Tensor, moved: Tensor, weight: Tensor, radii: list[int], noise: float
+    ) -> Tensor:
+        channels, total = fixed.shape[1], weight.sum().clamp(min=1e-6)
+        wf, wm = weight * fixed, weight * moved
+        stack = torch.cat([weight, wf, wm, wf * fixed, wm * moved, wf * moved], dim=1)
+        inside, a, b, aa, bb, ab = box_means(stack, radii).split([1, *[channels] * 5], dim=1)
+        inside = inside.clamp(min=1e-6)
+        a, b = a / inside, b / inside
+        variance_a = (aa / inside - a**2).clamp(min=0) + noise
+        variance_b = (bb / inside - b**2).clamp(min=0) + noise
+        covariance = ab / inside - a * b
+        ratio = covariance / (variance_a * variance_b)
+        share = weight / (inside * total * channels)
+        by_covariance = 2 * ratio * share
+        by_variance = -ratio * covariance / variance_b * share * (variance_b > noise)
+        ctx.save_for_backward(
+            fixed,
+            moved,
+            weight,
+            by_covariance,
+            by_variance,
+            a * by_covariance + 2 * b * by_variance,
+        )
+        ctx.radii = radii
+        mean: Tensor = (weight * ratio * covariance).sum() / (total * channels)
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        fixed, moved, weight, *maps = ctx.saved_tensors
+        channels = fixed.shape[1]
+        c, v, rest = box_means(torch.cat(maps, dim=1), ctx.radii).split(channels, dim=1)
+        slope: Tensor = outer * weight * (fixed * c + 2 * moved * v - rest)
+        return None, slope, None, None, None

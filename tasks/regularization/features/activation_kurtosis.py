@@ -1,0 +1,80 @@
+"""Activation kurtosis: no outlier channels, so that features survive few bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.layer_roles import activations, faults_of_role
+
+FLOOR = 1e-6
+"""Least variance divided by: a constant feature map has kurtosis 0 and no gradient to fear."""
+
+
+@REGULARIZERS.register("activation_kurtosis")
+@dataclass(frozen=True)
+class ActivationKurtosis(Regularizer):
+    r"""Mean kurtosis of the layers' outputs, :math:`\overline{(a-\mu)^4}\,/\,\sigma^4`.
+
+    Mean :math:`\mu`, variance :math:`\sigma^2` and fourth moment are over all elements of a
+    layer's output (batch, channels, voxels), since one quantiser with one range must serve them
+    all: a channel far larger than the others makes the tails heavy and the kurtosis large. It is
+    1.8 for uniform, 3 for Gaussian values. The paper, on language models, adds training with
+    quantised *inputs*, so that the difficulty does not migrate into the weights; that half is
+    not here. An adaptation to convolutions. No unit.
+
+    For synthetic CT: models for 8-bit runtimes at the scanner; metal and air already give the
+    features long tails.
+
+    Acts at ``penalty``.
+
+    Parameters
+    ----------
+    layers
+        Names of the layers whose outputs are meant; empty: all activations.
+    every
+        Act at each k-th step only, k times as strongly: a price k times lower.
+
+    References
+    ----------
+    Nrusimha et al., Mitigating the Impact of Outlier Channels for Language Model Quantization
+    with Activation Regularization, arXiv:2404.03605 (2024).
+    """
+
+    layers: tuple[str, ...] = ()
+    every: int = 4
+
+    paper: ClassVar[int | None] = 24
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name layers that are absent."""
+        if not self.layers:
+            return faults_of_role(activations(model), "activation")
+        return missing_layers(model, self.layers)
+
+    def collects(self, model: nn.Module) -> Sequence[str]:
+        """The layers whose outputs are meant."""
+        return self.layers or activations(model)
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """Mean over the layers; a scalar without unit."""
+        if step.number % self.every:
+            return None
+        return self.every * torch.stack([kurtosis(a) for a in step.features.values()]).mean()
+
+
+def kurtosis(values: Tensor) -> Tensor:
+    """Fourth central moment over the squared variance, over all elements; a scalar."""
+    centred = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    squares = (centred - centred.mean()).square()
+    return squares.square().mean() / (squares.mean() + FLOOR).square()

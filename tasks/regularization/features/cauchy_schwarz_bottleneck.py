@@ -1,0 +1,139 @@
+"""Information bottleneck by the Cauchy-Schwarz divergence: keep what predicts, forget the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
+from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+
+TINY = 1e-8
+"""Keeps widths and logarithms finite when all samples are alike."""
+
+
+@REGULARIZERS.register("cauchy_schwarz_bottleneck")
+@dataclass(frozen=True)
+class CauchySchwarzBottleneck(Regularizer):
+    r"""Prediction plus compression, :math:`D_{CS}(y; \hat y | x) + \beta I_{CS}(x; t)`.
+
+    Over *N* voxels with source values *x* (slices as components), features *t*, target *y* and
+    prediction :math:`\hat y`, with Gaussian Gram matrices *K* of *x*, *Q* of *t*, *L* of *y*,
+    *M* of :math:`\hat y` and *C* between *y* and :math:`\hat y`,
+
+    .. math:: D_{CS} = \log\sum_j \frac{(KL)_j}{k_j^2} + \log\sum_j \frac{(KM)_j}{k_j^2}
+              - 2\log\sum_j \frac{(KC)_j}{k_j^2},
+              \qquad (KL)_j = \sum_i K_{ji}L_{ji},\ k_j = \sum_i K_{ji},
+
+    .. math:: I_{CS} = \log\frac{\sum K_{ij}Q_{ij}}{N^2} + \log\frac{\sum K_{ij}\sum Q_{ij}}{N^4}
+              - 2\log\frac{\sum_i (\sum_j K_{ij})(\sum_j Q_{ij})}{N^3}.
+
+    Both are at least 0; the first is 0 where the prediction is the target, the second where
+    features do not depend on the source. The paper puts them in the place of the squared error;
+    beside L1 the first is a second data term. Widths follow the data: ``width`` times the root
+    mean squared distance of the samples (of *y* for :math:`\hat y` too), so that shrinking the
+    features is no compression. An adaptation: voxels of a batch stand in for independent
+    samples. No unit.
+
+    For synthetic CT: what the MR says about the scanner and not about the CT is to be forgotten.
+
+    Acts at ``penalty``.
+
+    Parameters
+    ----------
+    compression
+        :math:`\beta`, strength of the compression against the prediction.
+    layer
+        Whose output is *t*; empty: the last activation before the last convolution, which no
+        skip passes by.
+    samples
+        Voxels drawn, the same of each patch; those outside the body are left out.
+    width
+        Of all kernels, in root mean squared distances.
+
+    References
+    ----------
+    Yu, Yu, Løkse, Jenssen & Príncipe, Cauchy-Schwarz Divergence Information Bottleneck for
+    Regression, ICLR 2024, arXiv:2404.17951.
+    """
+
+    compression: float = 0.1
+    layer: str = ""
+    samples: int = 64
+    width: float = 0.5
+
+    paper: ClassVar[int | None] = 34
+
+    def __post_init__(self) -> None:
+        if self.compression < 0:
+            raise ValueError(f"compression must not be negative, got {self.compression}")
+        if self.samples < 2:
+            raise ValueError(f"samples must be at least 2, got {self.samples}")
+        if self.width <= 0:
+            raise ValueError(f"width must be positive, got {self.width}")
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name the layer if it is absent."""
+        if not self.layer:
+            return faults_of_role(before_head(model), "activation before the last convolution")
+        return missing_layers(model, [self.layer])
+
+    def collects(self, model: nn.Module) -> Sequence[str]:
+        """The layer whose output is *t*."""
+        return [self.layer] if self.layer else before_head(model)
+
+    def penalty(self, step: Step) -> Tensor:
+        """Divergence and compressed information; a scalar without unit."""
+        (feature,) = step.features.values()
+        batch, grid = step.batch, feature.shape[2:]
+        places = draw_places(batch.mask, grid, self.samples, step.rng)
+        x, y, predicted = (
+            places.rows(on_grid(values, grid))
+            for values in (batch.source, batch.target, step.prediction)
+        )
+        if len(x) < 2:
+            return step.prediction.new_zeros(())
+        k, q = self._gram(x), self._gram(places.rows(feature))
+        return self._divergence(k, y, predicted) + self.compression * information(k, q)
+
+    def _divergence(self, k: Tensor, y: Tensor, predicted: Tensor) -> Tensor:
+        scale = self._scale(y)
+        grams = [gram(a, b, scale) for a, b in ((y, y), (predicted, predicted), (y, predicted))]
+        return divergence(k, *grams)
+
+    def _gram(self, samples: Tensor) -> Tensor:
+        return gram(samples, samples, self._scale(samples))
+
+    def _scale(self, samples: Tensor) -> Tensor:
+        return self.width**2 * squared_distances(samples, samples).mean() + TINY
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Between the rows of (N, C) and (M, C); (N, M)."""
+    apart = (a**2).sum(dim=1)[:, None] + (b**2).sum(dim=1)[None] - 2 * a @ b.T
+    return apart.clamp(min=0)
+
+
+def gram(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """Gaussian kernel with the squared width ``scale``; (N, M)."""
+    return torch.exp(-squared_distances(a, b) / (2 * scale))
+
+
+def information(k: Tensor, q: Tensor) -> Tensor:
+    """Quadratic mutual information :math:`I_{CS}` of two Gram matrices (N, N); a scalar."""
+    joint, product = (k * q).mean(), k.mean() * q.mean()
+    crossed = (k.mean(dim=1) * q.mean(dim=1)).mean()
+    return joint.log() + product.log() - 2 * crossed.log()
+
+
+def divergence(k: Tensor, own: Tensor, other: Tensor, between: Tensor) -> Tensor:
+    """Conditional divergence :math:`D_{CS}` given *x* with the Gram matrix ``k``; a scalar."""
+    weight = k / k.sum(dim=1, keepdim=True).square()
+    terms = [((weight * m).sum() + TINY).log() for m in (own, other, between)]
+    return terms[0] + terms[1] - 2 * terms[2]

@@ -1,0 +1,95 @@
+"""Early dropout against underfitting, late dropout against overfitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.pipeline.randomness import derive_seed
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.layer_roles import bottleneck, faults_of_role
+
+Phase = Literal["early", "late"]
+
+
+@REGULARIZERS.register("early_late_dropout")
+@dataclass(frozen=True)
+class EarlyLateDropout(Regularizer):
+    r"""Dropout in one part of the run only: :math:`h \mapsto h\,m/(1-p)`, :math:`m \sim B(1-p)`.
+
+    Of the drop rate *p* (the strength) a run sees, at progress *s* with the boundary *c*,
+
+    .. math:: p\,\max(0, 1 - s/c) \ \text{(early)}, \qquad p\,[s \ge c] \ \text{(late)}.
+
+    Early dropout makes the gradients of small batches point more alike, and a model that
+    underfits ends with a lower training loss than without; late dropout lets a model that
+    overfits learn first and regularizes it afterwards. Whole channels are dropped, as usual for
+    convolutions (:math:`m` is one draw a sample and channel), or single elements. Features keep
+    their shape (B, C, ...) and unit; nothing is dropped when predicting.
+
+    For synthetic CT: early for short runs and small networks, late for few patients.
+
+    Acts at ``perturb`` and ``schedule``; the strength is the drop rate, in [0, 1).
+
+    Parameters
+    ----------
+    phase
+        ``early`` (falls linearly to zero) or ``late``.
+    boundary
+        Part of the run at which the early phase ends or the late phase begins.
+    unit
+        What is dropped: ``channel`` or ``element``.
+    layers
+        Names of the layers whose output is thinned; empty: the bottleneck, the activation after
+        the widest convolution.
+
+    References
+    ----------
+    Liu, Xu, Jin, Shen & Darrell, Dropout Reduces Underfitting, ICML 2023, arXiv:2303.01500.
+    """
+
+    phase: Phase = "early"
+    boundary: float = 0.2
+    unit: Literal["channel", "element"] = "channel"
+    layers: tuple[str, ...] = ()
+
+    paper: ClassVar[int | None] = 199
+    incompatible: ClassVar[frozenset[str]] = frozenset({"jacobian_nuclear_norm"})
+
+    def __post_init__(self) -> None:
+        if self.phase not in get_args(Phase):
+            raise ValueError(f"phase must be early or late, got {self.phase!r}")
+        if not 0 < self.boundary <= 1:
+            raise ValueError(f"boundary must be in (0, 1], got {self.boundary}")
+        if self.unit not in ("channel", "element"):
+            raise ValueError(f"unit must be channel or element, got {self.unit!r}")
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name layers that are absent."""
+        if not self.layers:
+            return faults_of_role(bottleneck(model), "activation after a convolution")
+        return missing_layers(model, self.layers)
+
+    def schedule(self, progress: float) -> float:
+        """Factor on the drop rate."""
+        if self.phase == "early":
+            return max(0.0, 1 - progress / self.boundary)
+        return float(progress >= self.boundary)
+
+    def hides(self, model: nn.Module) -> Sequence[str]:
+        """The layers that are thinned."""
+        return self.layers or bottleneck(model)
+
+    def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
+        """Drop channels or elements of ``feature`` (B, C, ...)."""
+        # Each layer has a stream of its own: layers of one width must not lose the same channels.
+        rng = torch.Generator().manual_seed(derive_seed(step.seed, step.label, layer))
+        shape = feature.shape if self.unit == "element" else feature.shape[:2]
+        kept = torch.rand(shape, generator=rng) >= step.strength
+        kept = kept.view(*shape, *(1 for _ in range(feature.ndim - len(shape))))
+        return feature * kept.to(feature.device) / max(1 - step.strength, torch.finfo().eps)

@@ -1,0 +1,110 @@
+"""Nuclear norm of the Jacobian: locally, the network varies along a handful of directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+
+
+@REGULARIZERS.register("jacobian_nuclear_norm")
+@dataclass(frozen=True)
+class JacobianNuclearNorm(Regularizer):
+    r"""Half the squared norms :math:`\|J_g\|_F^2 + \|J_h\|_F^2` for :math:`f = g \circ h`.
+
+    The least value of this mean over all ways of writing *f* as a composition is the nuclear
+    norm :math:`\|J_f\|_*` (sum of singular values), so penalising it penalises the rank, without
+    a Jacobian or a singular value decomposition. Nor are the Frobenius norms computed: for
+    Gaussian noise :math:`\epsilon, \epsilon'` of standard deviation :math:`\sigma`,
+
+    .. math:: \frac{1}{2 n \sigma^2}\left(\|h(x + \epsilon) - h(x)\|^2 +
+              \|g(h(x) + \epsilon') - g(h(x))\|^2\right)
+
+    with *n* the output voxels, so that neither patch nor batch size matters. One extra pass
+    serves both terms: *h* is read from it at ``layer``, and *g* continues from
+    :math:`h(x) + \epsilon'`. All samples of a batch meet the same noise. Every path from input
+    to output must lead through the layer (the default does; in the U-Net++ ``encoder.stem`` and
+    ``nodes.x04`` do when there is no skip at full size). No unit (network units in and out).
+
+    For synthetic CT: noise and artefacts of the source move the output along few directions
+    only, as a denoiser would have it.
+
+    Acts at ``penalty``.
+
+    Parameters
+    ----------
+    layer
+        Where *f* is cut; empty: the last activation before the last convolution.
+    noise
+        :math:`\sigma` [network units].
+    every
+        Act at each k-th step only, k times as strongly: a price k times lower.
+
+    References
+    ----------
+    Scarvelis & Solomon, Nuclear Norm Regularization for Deep Learning, NeurIPS 2024,
+    arXiv:2405.14544.
+    """
+
+    layer: str = ""
+    noise: float = 0.1
+    every: int = 1
+
+    paper: ClassVar[int | None] = 72
+    incompatible: ClassVar[frozenset[str]] = frozenset(
+        {"manifold_mixup", "early_late_dropout", "nested_dropout"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.noise <= 0:
+            raise ValueError(f"noise must be positive, got {self.noise}")
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name the layer if it is absent."""
+        if not self.layer:
+            return faults_of_role(before_head(model), "activation before the last convolution")
+        return missing_layers(model, [self.layer])
+
+    def collects(self, model: nn.Module) -> Sequence[str]:
+        """The cut."""
+        return [self.layer] if self.layer else before_head(model)
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """Mean of both squared Frobenius norms, by noise; a scalar."""
+        if step.number % self.every:
+            return None
+        ((layer, feature),) = step.features.items()
+        moved, predicted = self._moved(step, layer, feature)
+        hidden = (moved - feature).to(step.prediction.dtype)
+        total = hidden.square().sum() + (predicted - step.prediction).square().sum()
+        voxels = step.prediction[:, :1].numel()
+        return self.every * total / (2 * voxels * self.noise**2)
+
+    def _moved(self, step: Step, layer: str, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """``h(x + noise)`` and ``g(h(x) + noise)`` by one pass."""
+        rng, source, seen = step.rng, step.batch.source, []
+
+        def cut(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            seen.append(output)
+            return feature + self._noise(feature, rng)
+
+        handle = step.model.get_submodule(layer).register_forward_hook(cut)
+        try:
+            predicted = step.forward(source + self._noise(source, rng))
+        finally:
+            handle.remove()
+        return seen[0], predicted
+
+    def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Of the shape of one sample, so that the batch may have any size."""
+        drawn = torch.randn(like.shape[1:], generator=rng, dtype=torch.float64)
+        return self.noise * drawn.to(like.device, like.dtype)

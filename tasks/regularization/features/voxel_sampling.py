@@ -1,0 +1,49 @@
+"""Voxels of a batch taken as samples: one row each of features, sources, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelSample:
+    """Voxels of one grid, the same of every patch, as far as they lie in the body.
+
+    Parameters
+    ----------
+    at
+        (P,) flat indices into the grid.
+    inside
+        (B, P) bool: which of them lie in the body of which patch.
+    """
+
+    at: Tensor
+    inside: Tensor
+
+    def rows(self, values: Tensor) -> Tensor:
+        """(B, C, *grid) to (N, C), N the places inside; at least single precision."""
+        picked = values.flatten(2)[:, :, self.at].transpose(1, 2)[self.inside]
+        return picked.float() if picked.dtype in (torch.bfloat16, torch.float16) else picked
+
+
+def draw_places(mask: Tensor, grid: Sequence[int], count: int, rng: torch.Generator) -> VoxelSample:
+    """At most ``count`` places of ``grid`` where any patch has body; ``mask`` (B, 1, ...)."""
+    inside = on_grid(mask, grid).flatten(1) > 0.5
+    candidates = inside.any(dim=0).nonzero()[:, 0]
+    order = torch.randperm(len(candidates), generator=rng)[:count].to(candidates.device)
+    at = candidates[order]
+    return VoxelSample(at, inside[:, at])
+
+
+def on_grid(values: Tensor, grid: Sequence[int]) -> Tensor:
+    """Means of (B, C, [Z,] Y, X) over the cells of a coarser grid; (B, C, *grid)."""
+    if tuple(values.shape[2:]) == tuple(grid):
+        return values
+    if len(grid) == 3:
+        return functional.adaptive_avg_pool3d(values, (grid[0], grid[1], grid[2]))
+    return functional.adaptive_avg_pool2d(values, (grid[0], grid[1]))

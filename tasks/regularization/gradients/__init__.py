@@ -1,0 +1,1 @@
+"""Regularizers that act through the gradient of a step."""

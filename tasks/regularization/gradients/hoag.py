@@ -1,0 +1,177 @@
+"""HOAG: strengths are learned on validation patches while the network is still training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from synthct.data.errors import UsageError
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.gradients.displaced import gradient_at, length_of
+
+Vector = tuple[Tensor, ...]
+"""One tensor for each parameter of the network."""
+
+PROBE = 0.1
+"""Relative change of a strength by which the objective's gradient is told apart (it is linear)."""
+
+
+@REGULARIZERS.register("hoag")
+@dataclass(frozen=True)
+class Hoag(Regularizer):
+    r"""Descent in the logarithms of strengths :math:`\lambda` by an inexact hypergradient.
+
+    With the training objective *L* and the validation error *E* (mean absolute error over the
+    body of a batch of validation patches), by the implicit function theorem
+
+    .. math:: \frac{dE}{d\log\lambda} = -q^T\,\frac{\partial \nabla_\theta L}{\partial\log\lambda},
+              \qquad (H + d I)\,q = \nabla_\theta E,
+
+    with *H* the Hessian of *L*. As in the paper neither the training nor the linear system need
+    be solved: a few iterations of conjugate gradients, at weights that are still on their way.
+    Products with *H* are forward differences of gradients; the mixed derivative is the gradient
+    at a slightly larger strength. Each update is at most a factor of two. The paper assumes a
+    smooth, strongly convex inner problem; for networks the damping *d* stands in for that, the
+    iterations end at the first direction of negative curvature, and what is found is a local
+    answer. Only what enters the objective can be learned: penalties and targets, not
+    perturbations. Unit: network units per logarithm.
+
+    For synthetic CT: penalties weighed against each other without a grid of trainings, on
+    validation patients, never on test patients.
+
+    Acts at ``gradient``; the strength is the step length in the logarithms. List it last.
+
+    Parameters
+    ----------
+    learned
+        Names of the regularizers whose strengths are learned; empty: all others.
+    every
+        Act at each k-th step only; one time costs about 3 + ``iterations`` extra passes.
+    iterations
+        Of conjugate gradients, at most.
+    damping
+        *d*, added to the Hessian's diagonal.
+    reach
+        Distance in weight space of the forward differences.
+
+    References
+    ----------
+    Pedregosa, Hyperparameter optimization with approximate gradient, ICML 2016,
+    arXiv:1602.02355.
+    """
+
+    learned: tuple[str, ...] = ()
+    every: int = 20
+    iterations: int = 5
+    damping: float = 0.01
+    reach: float = 0.001
+
+    paper: ClassVar[int | None] = 156
+
+    def __post_init__(self) -> None:
+        for name in ("every", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("damping", "reach"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def gradient(self, step: Step) -> None:
+        """Change ``step.strengths``; the network's gradients stay as they are."""
+        labels = self._labels(step)
+        if not labels or step.number % self.every:
+            return
+        parameters = [p for p in step.model.parameters() if p.grad is not None]
+        here = _gradient(step.objective, parameters)
+        outer = _gradient(lambda: _validation_error(step), parameters)
+
+        def curved(vector: Vector) -> Vector:
+            return self._curved(step, parameters, here, vector)
+
+        solved = conjugate_gradients(curved, outer, self.iterations)
+        for label in labels:
+            mixed = self._mixed(step, label, parameters, here)
+            change = step.strength * float(_dot(solved, mixed))  # minus the hypergradient
+            limited = max(-math.log(2), min(math.log(2), change))
+            step.strengths[label] *= math.exp(limited)
+
+    def _labels(self, step: Step) -> list[str]:
+        known = [label for label in step.strengths if label != step.label]
+        if unknown := [label for label in self.learned if label not in known]:
+            raise UsageError(
+                "hoag learns the strengths of regularizers that are listed",
+                where="params.yaml: training.regularizers",
+                got=", ".join(unknown),
+                remedy=f"listed: {', '.join(known) or 'none'}",
+                code="unknown-regularizer",
+            )
+        return [label for label in self.learned or known if step.strengths[label] > 0]
+
+    def _curved(
+        self, step: Step, parameters: Sequence[nn.Parameter], here: Vector, vector: Vector
+    ) -> Vector:
+        """``(H + damping) vector`` by a forward difference."""
+        epsilon = self.reach / length_of(vector)
+        there = gradient_at(step.objective, parameters, vector, epsilon)
+        return tuple(
+            (b - a) / epsilon + self.damping * v
+            for a, b, v in zip(here, there, vector, strict=True)
+        )
+
+    def _mixed(
+        self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Vector
+    ) -> Vector:
+        """Derivative of the objective's gradient by the logarithm of one strength."""
+        kept = step.strengths[label]
+        step.strengths[label] = kept * (1 + PROBE)
+        try:
+            there = _gradient(step.objective, parameters)
+        finally:
+            step.strengths[label] = kept
+        return tuple((b - a) / PROBE for a, b in zip(here, there, strict=True))
+
+
+def conjugate_gradients(
+    curved: Callable[[Vector], Vector], right: Vector, iterations: int
+) -> Vector:
+    """Solve ``curved(x) = right`` roughly, from zero, as long as the curvature is positive."""
+    solved = tuple(torch.zeros_like(r) for r in right)
+    residual = direction = right
+    size = first = _dot(residual, residual)
+    for _ in range(iterations):
+        if size <= 1e-12 * first:
+            break
+        bent = curved(direction)
+        curvature = _dot(direction, bent)
+        if curvature <= 0:
+            break
+        solved = _add(solved, size / curvature, direction)
+        residual = _add(residual, -size / curvature, bent)
+        before, size = size, _dot(residual, residual)
+        direction = _add(residual, size / before, direction)
+    return solved
+
+
+def _validation_error(step: Step) -> Tensor:
+    """Mean absolute error over the body of a batch of validation patches; a scalar."""
+    batch = step.validation()
+    error = (step.forward(batch.source) - batch.target).abs() * batch.mask
+    return error.sum() / batch.mask.sum().clamp(min=1)
+
+
+def _gradient(value: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> Vector:
+    return torch.autograd.grad(value(), list(parameters), allow_unused=True, materialize_grads=True)
+
+
+def _dot(a: Vector, b: Vector) -> Tensor:
+    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
+
+
+def _add(a: Vector, scale: Tensor, b: Vector) -> Vector:
+    return tuple(x + scale * y for x, y in zip(a, b, strict=True))

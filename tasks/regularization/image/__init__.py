@@ -1,0 +1,1 @@
+"""Penalties on images, for reconstruction and synthesis."""

@@ -1,0 +1,1 @@
+"""Regularizers that change the inputs of a step."""

@@ -1,0 +1,1 @@
+"""Regularizers against wrong, few or missing targets."""

@@ -1,0 +1,102 @@
+"""Group orthogonality: the filters of a group are orthonormal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.weights.filters import (
+    filter_matrices,
+    layer_faults,
+    require_every,
+)
+
+
+@REGULARIZERS.register("group_orthogonality")
+@dataclass(frozen=True)
+class GroupOrthogonality(Regularizer):
+    r"""Filters of a group are pulled towards orthonormality, groups are free of each other.
+
+    .. math:: \sum_l \sum_{g} \left\| W_{l,g} W_{l,g}^\top - I \right\|_F^2
+
+    The rows of :math:`W_{l,g}` are the filters of group *g* of layer *l*; with more filters than
+    weights in a filter, :math:`\|W^\top W - I\|_F^2`, which can be zero. Against orthogonality
+    of the whole layer it costs less by the number of groups, asks for less, and suits group
+    normalisation, which treats the same groups alike. No unit; independent of the batch.
+
+    For synthetic CT: redundant filters are dear when patients are few.
+
+    Acts at ``penalty``. The strength in the authors' code is 0.01.
+
+    Parameters
+    ----------
+    groups
+        Groups of a layer; where the filters cannot be shared out evenly, or a group would hold
+        fewer than ``least``, the next smaller number that can.
+    least
+        Fewest filters in a group.
+    members
+        ``neighbours``: a group holds channels that follow each other, as in group
+        normalisation; ``spread``: a set holds one channel of each of those groups.
+    every
+        Act at each k-th step only, k times as strongly.
+    layers
+        Names of the convolutions or linear layers it acts on; empty: all of them.
+
+    References
+    ----------
+    Kurtz, Bar & Giryes, Group Orthogonalization Regularization for Vision Models Adaptation
+    and Robustness, BMVC 2023, arXiv:2306.10001.
+    """
+
+    groups: int = 32
+    least: int = 4
+    members: Literal["neighbours", "spread"] = "neighbours"
+    every: int = 1
+    layers: tuple[str, ...] = ()
+
+    paper: ClassVar[int | None] = 67
+
+    def __post_init__(self) -> None:
+        if self.groups < 1:
+            raise ValueError(f"groups must be at least 1, got {self.groups}")
+        if self.least < 1:
+            raise ValueError(f"least must be at least 1, got {self.least}")
+        if self.members not in ("neighbours", "spread"):
+            raise ValueError(f"members must be neighbours or spread, got {self.members!r}")
+        require_every(self.every)
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name layers that are absent or hold no filters."""
+        return layer_faults(model, self.layers)
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """Sum over layers and groups; a scalar without unit."""
+        if step.number % self.every:
+            return None
+        distances = [
+            _distance(self._sets(matrix)) for _, matrix in filter_matrices(step.model, self.layers)
+        ]
+        return self.every * torch.stack(distances).sum()
+
+    def _sets(self, matrix: Tensor) -> Tensor:
+        """(sets, filters of a set, weights of a filter)."""
+        count = matrix.shape[0]
+        most = min(self.groups, max(1, count // self.least))
+        groups = next(n for n in range(most, 0, -1) if count % n == 0)
+        grouped: Tensor = matrix.unflatten(0, (groups, -1))
+        return grouped if self.members == "neighbours" else grouped.transpose(0, 1)
+
+
+def _distance(sets: Tensor) -> Tensor:
+    """Squared Frobenius distance of the smaller Gram matrix of each set from the identity."""
+    tall = sets.shape[1] > sets.shape[2]
+    gram = sets.mT @ sets if tall else sets @ sets.mT
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    distance: Tensor = ((gram - identity) ** 2).sum()
+    return distance

@@ -1,0 +1,84 @@
+"""Wasserstein distance to the first weights: their distribution stays, each weight is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.weights.filters import (
+    filter_matrices,
+    layer_faults,
+    require_every,
+)
+
+
+@REGULARIZERS.register("wasserstein_to_init")
+@dataclass(frozen=True)
+class WassersteinToInit(Regularizer):
+    r"""Squared 2-Wasserstein distance of every layer's weights to those it started from.
+
+    .. math:: \sum_l n_l\,W_2^2(p_l, p_l^0) = \sum_l \sum_{i=1}^{n_l}
+              \left(w_{l,(i)} - w^0_{l,(i)}\right)^2
+
+    :math:`w_{l,(i)}` is the *i*-th smallest of the :math:`n_l` weights of layer *l*,
+    :math:`w^0` the weights at the start: on a line the best transport pairs sorted values. Two
+    layers may swap any weights without a penalty; only the distribution is held, which is what
+    makes a fresh network trainable. As a sum over weights it compares with weight decay at the
+    same strength. No unit; independent of the batch.
+
+    For synthetic CT: as ``spectral``, for training that goes on from region to region; the
+    companion of that method in the paper's first version.
+
+    Acts at ``penalty``. It remembers one sorted copy of the weights, and sorts them each time
+    it acts.
+
+    Parameters
+    ----------
+    every
+        Act at each k-th step only, k times as strongly: sorting is dear on wide networks.
+    layers
+        Names of the convolutions or linear layers it acts on; empty: all of them.
+
+    References
+    ----------
+    Lewandowski, Kumar, Schuurmans, György & Machado, Learning Continually by Spectral
+    Regularization, arXiv:2406.06811v1 (2024).
+    """
+
+    every: int = 1
+    layers: tuple[str, ...] = ()
+
+    paper: ClassVar[int | None] = 7
+
+    def __post_init__(self) -> None:
+        require_every(self.every)
+
+    def faults(self, model: nn.Module) -> list[str]:
+        """Name layers that are absent or hold no filters."""
+        return layer_faults(model, self.layers)
+
+    def begin(self, step: Step) -> None:
+        """Remember the sorted weights of the start."""
+        for name, matrix in filter_matrices(step.model, self.layers):
+            step.memory[name] = _sorted(matrix.detach()).clone()
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """Sum over the weights; a scalar without unit."""
+        if step.number % self.every:
+            return None
+        if not step.memory:  # the strength was zero when the run began: held from now on
+            self.begin(step)
+        distances = [
+            ((_sorted(matrix) - step.memory[name].to(matrix)) ** 2).sum()
+            for name, matrix in filter_matrices(step.model, self.layers)
+        ]
+        return self.every * torch.stack(distances).sum()
+
+
+def _sorted(matrix: Tensor) -> Tensor:
+    return matrix.flatten().sort().values

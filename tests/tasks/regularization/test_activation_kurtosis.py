@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from synthct.data.errors import UsageError
+from synthct.tasks.regularization.base import Regularizer
+from synthct.tasks.regularization.features.activation_kurtosis import ActivationKurtosis, kurtosis
+
+
+def test_hand_value():
+    values = torch.tensor([-2.0, 0.0, 0.0, 2.0], dtype=torch.float64)
+    assert kurtosis(values).item() == pytest.approx(8 / 2**2, rel=1e-5)  # 32 / 4 over variance^2
+
+
+@pytest.mark.parametrize(("draw", "expected"), [(torch.rand, 1.8), (torch.randn, 3.0)])
+def test_known_distributions(draw, expected):
+    values = draw(100_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert kurtosis(values).item() == pytest.approx(expected, rel=0.03)
+
+
+def test_a_constant_feature_map_is_harmless():
+    values = torch.full((8,), 3.0, requires_grad=True)
+    kurtosis(values).backward()
+    assert torch.equal(values.grad, torch.zeros(8))
+
+
+def test_the_mean_is_over_the_layers(problem):
+    small = problem("activation_kurtosis", layers=("0", "2"), every=1)
+    batch = small.batch
+    with torch.no_grad():
+        first = small.model[0](batch.source)
+        second = small.model[:3](batch.source)
+    penalty = small.composition.evaluate(small.step()).terms["activation_kurtosis"]
+    torch.testing.assert_close(penalty.detach(), (kurtosis(first) + kurtosis(second)) / 2)
+
+
+def test_it_acts_at_every_kth_step_k_times_as_strongly(problem):
+    every, always = problem("activation_kurtosis", every=3), problem("activation_kurtosis", every=1)
+    term = lambda small, n: small.composition.evaluate(small.step(n)).terms.get(  # noqa: E731
+        "activation_kurtosis"
+    )
+    assert term(every, 4) is None
+    torch.testing.assert_close(term(every, 3), 3 * term(always, 3))
+
+
+def test_layers_that_do_not_exist_are_told(problem):
+    small = problem("activation_kurtosis", layers=("8",))
+    (fault,) = small.member.regularizer.faults(small.model)
+    assert "no layer is called '8'" in fault
+
+
+def test_an_impossible_every_is_refused(problem):
+    with pytest.raises(UsageError, match="must be"):
+        problem("activation_kurtosis", every=0)
+
+
+def four_bit_error(problem, weight):
+    """Relative error of four-bit features, of a network that starts with an outlier channel."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 8, 1), nn.SiLU(), nn.Conv2d(8, 1, 1)).double()
+    with torch.no_grad():
+        model[0].weight[0] *= 30
+        model[2].weight[:, 0] /= 30
+    small = problem("activation_kurtosis", weight=weight, model=model, every=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for number in range(200):
+        optimizer.zero_grad()
+        small.objective(small.step(number)).backward()
+        optimizer.step()
+    with torch.no_grad():
+        features = model[:2](small.batch.source)
+    step = (features.max() - features.min()) / 15
+    ordinary = features[:, 1:]  # what the outlier takes the levels from
+    quantised = ((ordinary - features.min()) / step).round() * step + features.min()
+    return ((quantised - ordinary).norm() / ordinary.norm()).item()
+
+
+def survives_four_bits(problem):
+    return four_bit_error(problem, 0.1) < 0.5 * four_bit_error(problem, 0.0)
+
+
+@pytest.mark.claim
+def test_features_survive_four_bits(problem):
+    """The paper's claim: without outlier channels, few bits do."""
+    assert survives_four_bits(problem)
+
+
+def test_without_the_penalty_the_property_fails(problem, monkeypatch):
+    monkeypatch.setattr(ActivationKurtosis, "penalty", Regularizer.penalty)
+    assert not survives_four_bits(problem)

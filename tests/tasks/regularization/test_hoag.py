@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+
+from synthct.data.errors import UsageError
+from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import Regularizer
+from synthct.tasks.regularization.gradients.hoag import Hoag, conjugate_gradients
+from synthct.tasks.training.compose import Composition, Member, Term
+
+
+@dataclass(frozen=True)
+class Ridge(Regularizer):
+    """Squared length of the weights."""
+
+    def penalty(self, step):
+        return sum((p**2).sum() for p in step.model.parameters())
+
+
+def squared_error(prediction, target):
+    return (prediction - target.value).square().mean()
+
+
+def ridge_problem(problem, model, strength, train, held_back, rate=1.0, **options):
+    """Squared error plus a ridge whose strength is learned on ``held_back``."""
+    small = problem("norm_loss", model=model)
+    small.composition = Composition(
+        [Term("squared", 1.0, squared_error)],
+        [
+            Member("ridge", strength, Ridge()),
+            Member("hoag", rate, REGULARIZERS.build("hoag", options)),
+        ],
+        TargetScaling(),
+    )
+    batches = [
+        replace(small.batch, source=s, target=t, mask=torch.ones_like(t))
+        for s, t in (train, held_back)
+    ]
+
+    def act(number):
+        step = replace(small.step(number, batches[0]), validation=lambda: batches[1])
+        evaluated = small.composition.evaluate(step)
+        model.zero_grad()
+        evaluated.value.backward()
+        again = lambda: small.composition.evaluate(step, again=True).value  # noqa: E731
+        small.composition.gradient(replace(evaluated.step, objective=again))
+        return small.composition.strengths["ridge"]
+
+    return act
+
+
+def test_conjugate_gradients_solve_a_small_system_exactly():
+    matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    right = (torch.tensor([1.0, 2.0], dtype=torch.float64),)
+    (solved,) = conjugate_gradients(lambda v: (matrix @ v[0],), right, 2)
+    assert solved.tolist() == pytest.approx([1 / 11, 7 / 11])
+
+
+def test_negative_curvature_ends_the_iterations():
+    (solved,) = conjugate_gradients(lambda v: (-v[0],), (torch.ones(2),), 5)
+    assert solved.tolist() == [0.0, 0.0]
+
+
+def test_hand_value(problem):
+    """f = w x, w = 1, x = 1, target 2, ridge 0.5 w^2: Hessian 2 + 1, validation error |w - 0.5|."""
+    model = nn.Conv2d(1, 1, 1, bias=False).double()
+    nn.init.ones_(model.weight)
+    one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    act = ridge_problem(
+        problem, model, 0.5, (one, 2 * one), (one, 0.5 * one), rate=0.3, every=1, damping=1.0,
+        iterations=1,
+    )  # fmt: skip
+    # q = 1 / (3 + damping); the mixed derivative is 0.5 * 2 w = 1; log strength grows by 0.3 q.
+    assert act(0) == pytest.approx(0.5 * 2.718281828 ** (0.3 / 4), rel=1e-6)
+    assert model.weight.item() == 1.0
+
+
+def test_an_update_is_at_most_a_factor_of_two(problem):
+    model = nn.Conv2d(1, 1, 1, bias=False).double()
+    nn.init.ones_(model.weight)
+    one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    act = ridge_problem(problem, model, 0.5, (one, 2 * one), (one, 0.5 * one), rate=1e6, every=2)
+    assert act(1) == 0.5  # not its turn
+    assert act(2) == pytest.approx(1.0)
+
+
+def test_an_unlisted_name_is_told_with_those_listed(problem):
+    one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    model = nn.Conv2d(1, 1, 1).double()
+    act = ridge_problem(problem, model, 0.5, (one, one), (one, one), learned=("rigde",))
+    with pytest.raises(UsageError, match="rigde") as fault:
+        act(0)
+    assert "ridge" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"every": 0}, {"iterations": 0}, {"damping": 0.0}, {"reach": -1.0}]
+)
+def test_impossible_options_are_refused(problem, options):
+    with pytest.raises(UsageError, match="must be"):
+        problem("hoag", **options)
+
+
+def drawn(count, rng):
+    """Noisy observations of a weak linear law in 30 variables."""
+    source = torch.randn((count, 30, 1, 1), generator=rng, dtype=torch.float64)
+    noise = torch.randn((count, 1, 1, 1), generator=rng, dtype=torch.float64)
+    return source, 0.3 * source[:, :10].sum(dim=1, keepdim=True) + noise
+
+
+def ridge_error(strength, train, held_back):
+    """Validation error of the exact ridge solution."""
+    (x, y), (unseen, wanted) = ([v.flatten(1) for v in part] for part in (train, held_back))
+    normal = x.T @ x / len(x) + strength * torch.eye(30, dtype=torch.float64)
+    return (unseen @ torch.linalg.solve(normal, x.T @ y / len(x)) - wanted).abs().mean().item()
+
+
+def finds_the_strength(problem):
+    """From a strength a hundred times too small, to near the best of an exact search."""
+    rng = torch.Generator().manual_seed(1)
+    train, held_back = drawn(40, rng), drawn(200, rng)
+    best = min(ridge_error(10**k, train, held_back) for k in torch.linspace(-3, 1, 41).tolist())
+    start = 0.002
+    model = nn.Conv2d(30, 1, 1, bias=False).double()
+    act = ridge_problem(problem, model, start, train, held_back, rate=10.0, every=4)
+    for number in range(240):
+        reached = act(number)
+        with torch.no_grad():
+            model.weight -= 0.05 * model.weight.grad
+    gap, first_gap = (ridge_error(s, train, held_back) - best for s in (reached, start))
+    return gap < 0.1 * first_gap
+
+
+@pytest.mark.claim
+def test_the_strength_is_found_while_the_weights_are_still_moving(problem):
+    """The paper's claim: strengths can be updated before the weights have converged."""
+    assert finds_the_strength(problem)
+
+
+def test_without_the_hypergradient_the_property_fails(problem, monkeypatch):
+    monkeypatch.setattr(Hoag, "gradient", Regularizer.gradient)
+    assert not finds_the_strength(problem)
