@@ -48,12 +48,12 @@ def search(number: int) -> Searched:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("SYNTHCT")},
             "SYNTHCT_PSEUDONYM_KEY": "a key of more than sixteen characters",
-            "PYTHONPATH": str(Path.cwd()),
+            "PYTHONPATH": str(Path.cwd() / "src"),
         }
         said = b""
         for more in ((), ("--json",)):
-            call = [sys.executable, "-m", "synthct.flows", "ingest", str(base / "pacs"), "--dataset",
-                    "planted", *more]  # fmt: skip
+            call = [sys.executable, "-m", "synthct.flows", "ingest", str(base / "pacs"),
+                    "--dataset", "planted", *more]  # fmt: skip
             done = subprocess.run(call, cwd=root, env=environment, capture_output=True)
             if done.returncode not in (0, 3):
                 raise RuntimeError(done.stderr.decode()[-2000:])
@@ -87,7 +87,8 @@ def search_flow(base: Path, number: int = 3) -> Searched:
     environment = mine | {
         "SYNTHCT_PSEUDONYM_KEY": "a key of more than sixteen characters",
         "SYNTHCT_UNITS": str(base / "units"),
-        "PYTHONPATH": str(root), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(root / "src"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
     said = b""
     for call in (["ingest", str(base / "pacs"), "--dataset", "planted", "--region", "thorax"],

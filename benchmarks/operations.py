@@ -155,7 +155,7 @@ def _noop() -> tuple[float, float]:
     """(`synthct run`, `dvc status`) in a clone whose lock is as good as current: nothing starts."""
     with tempfile.TemporaryDirectory(prefix="synthct-bench-") as temporary:
         root = _toy(Path(temporary))
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd() / "src")}
         script = (
             "import io, sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
             "from synthct.flows.workspace.project import Project, Step\n"
@@ -165,14 +165,14 @@ def _noop() -> tuple[float, float]:
             " Console(file=io.StringIO()))\nsys.exit(bool(built))\n"
         )
         ours = _timed([sys.executable, "-c", script, str(root)], root, environment)
-        dvc = _timed([sys.executable, "-P", "-m", "dvc", "status"], root, environment)
+        dvc = _timed([sys.executable, "-m", "dvc", "status"], root, environment)
     return ours, dvc
 
 
 def _toy(root: Path) -> Path:
     """Seven stages with as many files of code as ours have, all current."""
     quiet = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    dvc = [sys.executable, "-P", "-m", "dvc"]
+    dvc = [sys.executable, "-m", "dvc"]
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     subprocess.run([*dvc, "init", "-q"], cwd=root, check=True, env=quiet)
     for room in ("tasks", "data"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-"""Written last into a stored array; its hash stands for the whole folder (see data/store/volumes.py)."""
+"""Written last into a stored array; its hash names the whole folder (data/store/volumes.py)."""
 
 
 RECEIPT = "receipt.json"

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # run as a file: the rooms lie beside docs
-
-from synthct.data.files import write_whole  # noqa: E402
-from synthct.data.layout import Layout  # noqa: E402
-from synthct.tasks.report.overlays import middle  # noqa: E402
+from synthct.data.files import write_whole
+from synthct.data.layout import Layout
+from synthct.tasks.report.overlays import middle
 from synthct.tasks.report.overview import RegisteredRow, ScoredRow, registration_png, scores_png
-from synthct.tasks.report.reading import Chain, read_chain  # noqa: E402
-from synthct.tasks.report.strips import read_scene  # noqa: E402
-from synthct.tasks.report.views.scores import case_errors  # noqa: E402
+from synthct.tasks.report.reading import Chain, read_chain
+from synthct.tasks.report.strips import read_scene
+from synthct.tasks.report.views.scores import case_errors
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:

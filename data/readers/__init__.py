@@ -2,7 +2,8 @@
 
 DICOM folders and zips (CT, MR, cone-beam CT, RTDOSE, RTSTRUCT; classic and enhanced multi-frame),
 NIfTI, MetaImage, NRRD, OME-Zarr 0.4 and 0.5. A hostile or damaged file raises a
-:class:`~synthct.data.errors.DataError` here; it cannot take memory, time or other files from the caller.
+:class:`~synthct.data.errors.DataError` here; it cannot take memory, time or other files from
+the caller.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def read_mask(path: Path, structure: str, grid: Grid) -> Volume:
 
 
 def read_displacement_image(path: Path) -> Displacement:
-    """Read a displacement that :func:`synthct.data.writers.write_displacement_image` wrote (``.mha``)."""
+    """Read a ``.mha`` that :func:`synthct.data.writers.write_displacement_image` wrote."""
     answer = call(inside.displacement, reads=[path], path=str(path))
     return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
 

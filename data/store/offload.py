@@ -24,8 +24,9 @@ def move_arrays(out: Path, url: str) -> int:
     Raises
     ------
     MachineError
-        ``storage-denied``, ``storage-away``, ``storage-missing`` (:mod:`synthct.data.store.objects`), or
-        ``store-damaged`` where a shard is not the one that its manifest lists.
+        ``storage-denied``, ``storage-away``, ``storage-missing``
+        (:mod:`synthct.data.store.objects`), or ``store-damaged`` where a shard is not the one
+        that its manifest lists.
     """
     moved = 0
     for file in sorted(out.rglob(f"*.zarr/{MANIFEST}")):

@@ -2,8 +2,8 @@
 
 With ``SYNTHCT_ARRAYS`` (an ``s3://`` prefix or a folder) the shards of a ``NAME.zarr`` are objects
 named by their SHA-256, and the folder keeps ``zarr.json``, ``manifest.json`` and ``receipt.json``.
-The manifest names the content (:func:`synthct.data.files.content_hash`), so no hash or key changes. A
-receipt holds no address: the same receipt is good for every bucket that holds the objects.
+The manifest names the content (:func:`synthct.data.files.content_hash`), so no hash or key
+changes. A receipt holds no address: it is good for every bucket that holds the objects.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
         )
     cores = len(os.sched_getaffinity(0))
     others = max(0, cores - len(found)) if workers is None else max(0, workers - len(found))
-    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root)}
+    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
     with environment(inherited), dask.config.set(ONE_AT_A_TIME):
         cluster = SpecCluster(
             workers=worker_specs(found, others),

@@ -117,7 +117,7 @@ def _container(
     values = {
         **SINGLE_THREADED,
         **variables,
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(root / "src"),
         "HOME": "/tmp",
         fanout.TLS: _CERTIFICATES,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",

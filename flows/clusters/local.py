@@ -27,7 +27,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
 
     # In our own environment, for as long as the cluster lives: a worker inherits it when it starts
     # and when its nanny restarts it; what a nanny can set comes after Python has read PYTHONPATH.
-    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root)}
+    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
     with environment(inherited), dask.config.set(ONE_AT_A_TIME):
         cluster = LocalCluster(
             n_workers=workers or CPU_COUNT,

@@ -54,7 +54,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
     inherited = {
         **SINGLE_THREADED,
         **variables,
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(root / "src"),
         fanout.TLS: str(fanout.tls_folder()),
     }
     exports = [f"export {name}={_quoted(value)}" for name, value in sorted(inherited.items())]

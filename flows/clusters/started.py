@@ -27,8 +27,8 @@ ONE_AT_A_TIME = {
 """Units wait at the scheduler, not on a worker behind another, once there are more than two a
 thread; of fewer, Dask hands out all at once, and one that waits is lost (and blamed) with its
 worker though it never began. A unit whose third worker died is set aside and then tried alone,
-which clears it (see ``tasks/pipeline/dispatch.py``). Workers may start processes. A worker that its nanny
-started again is back long before it counts as lost."""
+which clears it (see ``tasks/pipeline/dispatch.py``). Workers may start processes. A worker that
+its nanny started again is back long before it counts as lost."""
 
 _LOOK_EVERY_S = 2.0
 

@@ -161,13 +161,12 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
     environment = {
         **os.environ,
         **QUIET,
-        "PYTHONPATH": str(code),
+        "PYTHONPATH": str(code / "src"),
         RUNS: str(root / PRIVATE / "runs"),
     }
     # The run below is a flow run of its own, not a part of this process's.
     for variable in [name for name in environment if name.startswith("PREFECT__")]:
         del environment[variable]
-    environment.pop("PYTHONSAFEPATH", None)
     command = [sys.executable, "-m", "synthct.flows", *arguments]
     with Kept(command, folder=folder, environment=environment) as child:
         for line in child.lines(1.0):

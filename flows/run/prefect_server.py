@@ -121,7 +121,7 @@ def _command(port: int) -> list[str]:
     application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
     quiet = ["--log-level", "warning", "--timeout-graceful-shutdown", "2"]
     listen = ["--host", _HOST, "--port", str(port)]
-    return [sys.executable, "-P", prefect_process.__file__, *application, *listen, *quiet]
+    return [sys.executable, prefect_process.__file__, *application, *listen, *quiet]
 
 
 def _settings(home: Path, url: str, schedules: bool) -> dict[str, str]:

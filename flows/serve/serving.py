@@ -63,7 +63,7 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         require_free(ports.page)
         say("the Prefect server starts: seconds, a minute or more the first time")
         # The code that serves is the code that conducts; each run then has its worktree's own.
-        code = {"PYTHONPATH": str(source_root()), "PYTHONSAFEPATH": "1"}
+        code = {"PYTHONPATH": str(source_root() / "src")}
         stack.enter_context(environment({**QUIET, **code, **absolute_places(), ROOT: str(root)}))
         home = root / PRIVATE / "prefect"
         api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))

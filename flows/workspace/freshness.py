@@ -13,7 +13,7 @@ from synthct.flows.workspace.project import Project, Step
 
 def dvc_command(*arguments: str) -> list[str]:
     """DVC of this environment; ``-P`` keeps our folder ``data`` off its import path."""
-    return [sys.executable, "-P", "-m", "dvc", *arguments]
+    return [sys.executable, "-m", "dvc", *arguments]
 
 
 def to_build(project: Project) -> tuple[Step, ...]:

@@ -72,7 +72,7 @@ class Project:
             **QUIET,
             **STEADY,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            "PYTHONPATH": str(self.root),
+            "PYTHONPATH": str(self.root / "src"),
         }
 
 

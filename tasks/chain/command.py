@@ -1,4 +1,4 @@
-"""``python -m synthct.tasks STAGE``: one stage, in this process; the command of every stage in dvc.yaml."""
+"""``python -m synthct.tasks STAGE``: one stage, in this process; what dvc.yaml calls."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Stage:
     @property
     def module(self) -> str:
         """Dotted module that holds the stage's ``run``."""
-        return f"tasks.{self.name}.run"
+        return f"synthct.tasks.{self.name}.run"
 
     def outs(self, layout: Layout) -> Path:
         """The one folder the stage writes."""

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from synthct.data.errors import MachineError
 
+PACKAGE = "synthct"
 ROOMS = ("data", "tasks", "flows")
+"""Folders of the checkout that ``src/synthct`` links to: ``data/volume.py`` is
+``synthct.data.volume``."""
 
 _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
@@ -62,7 +65,7 @@ def stage_code(module: str, *, root: Path | None = None) -> list[Path]:
             if file.name == "__init__.py" and _builds_registry(root / file):
                 folders.add(file.parent)
                 waiting += [
-                    ".".join(member.relative_to(root).with_suffix("").parts)
+                    _module_of(member.relative_to(root).as_posix())
                     for member in (root / file.parent).rglob("*.py")
                     if member.name != "__init__.py"
                 ]
@@ -118,7 +121,7 @@ def _code_of(modules: tuple[str, ...]) -> dict[str, Path]:
     root = source_root()
     files: dict[str, Path] = {}
     for module in modules:
-        if module.split(".")[0] in ROOMS and _file_of(module, root):
+        if _file_of(module, root):
             files |= {str(file): root / file for file in code_files(module, root=root)}
         else:
             spec = importlib.util.find_spec(module)
@@ -154,19 +157,22 @@ def _changed(modules: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _module_of(name: str) -> str:
-    """``tasks/a/__init__.py`` is ``tasks.a``; a stranger's module is named as it is."""
-    return name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+    """``tasks/a/__init__.py`` is ``synthct.tasks.a``; a plug-in from outside keeps its name."""
+    if not name.endswith(".py"):
+        return name
+    return f"{PACKAGE}." + name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
 
 
 def source_root() -> Path:
-    """The folder that holds our rooms."""
-    return Path(__file__).resolve().parent.parent
+    """The folder that holds our rooms: the checkout, or the package where it is installed."""
+    return Path(__file__).resolve().parents[2]
 
 
 def _file_of(module: str, root: Path) -> Path | None:
-    if module.split(".")[0] not in ROOMS:
+    package, *parts = module.split(".")
+    if package != PACKAGE or not parts or parts[0] not in ROOMS:
         return None
-    base = root.joinpath(*module.split("."))
+    base = root.joinpath(*parts)
     if (base / "__init__.py").is_file():
         return base / "__init__.py"
     file = base.with_suffix(".py")

@@ -149,7 +149,7 @@ def security(address: str) -> Any:
                 "certificates are at hand for a tls:// scheduler",
                 where=f"{TLS}={folder}",
                 got=f"no {name}",
-                remedy="`python -m synthct.flows.clusters.authority DIR` makes them, for all machines",
+                remedy="make them once for all: `python -m synthct.flows.clusters.authority DIR`",
                 code="no-certificates",
             )
     return Security(

@@ -1,4 +1,4 @@
-"""``python -m synthct.tasks.prediction.worker ORDER.json``: one prediction of a batch, a process each."""
+"""One prediction of a batch in a process: ``python -m synthct.tasks.prediction.worker``."""
 
 from __future__ import annotations
 

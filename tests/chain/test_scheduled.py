@@ -32,7 +32,8 @@ def serving(checkout):
     with (checkout.root.parent / "said").open("w+") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "synthct.flows", "serve", "--port", str(port)],
-            cwd=checkout.root, env=checkout.environment | {"PYTHONPATH": str(checkout.root)},
+            cwd=checkout.root,
+            env=checkout.environment | {"PYTHONPATH": str(checkout.root / "src")},
             stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
@@ -179,7 +180,7 @@ def nodes(checkout, port, count=2):
         "--tls-key", f"{folder}/node.key",
     ]  # fmt: skip
     environment = checkout.environment | {
-        "PYTHONPATH": str(checkout.root), "DASK_CONFIG": "infra/local/dask.yaml",
+        "PYTHONPATH": str(checkout.root / "src"), "DASK_CONFIG": "infra/local/dask.yaml",
     }  # fmt: skip
     commands = [
         ["scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", str(port)],
@@ -212,7 +213,7 @@ def test_bare_nodes_do_not_carry_a_scheduled_run_or_answer_for_code_they_do_not_
         "-m",
         "synthct.flows.clusters.authority",
         ".synthct/tls",
-        PYTHONPATH=str(site.root),
+        PYTHONPATH=str(site.root / "src"),
     )
     git(site, "add", "-A")
     git(site, "commit", "-qm", "first run")

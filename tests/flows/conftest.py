@@ -27,7 +27,7 @@ STAGES = {"one": "in.txt", "two": "out/one/result.txt", "three": "out/two/result
 
 
 def _dvc(root, *arguments):
-    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    command = [sys.executable, "-m", "dvc", *arguments]
     environment = {**os.environ, **QUIET, "SYNTHCT_EVENTS": os.devnull}
     subprocess.run(command, cwd=root, check=True, capture_output=True, env=environment)
 
@@ -127,7 +127,7 @@ def start_flow(server):
         process = subprocess.Popen(
             command,
             cwd=project.root,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -31,7 +31,7 @@ def test_help_loads_nothing_heavy_and_works_with_the_base_dependencies():
         "import sys\nfrom synthct.flows.cli.app import command_line\n"
         f"assert command_line(['--help']) == 0\nprint([n for n in {HEAVY!r} if n in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
     )

@@ -9,7 +9,7 @@ from synthct.flows.clusters.opening import KINDS, check_kind, open_cluster
 
 
 def facts(_):
-    import flows
+    from synthct import flows
 
     return os.getpid(), flows.__file__, os.environ["OMP_NUM_THREADS"], os.environ["SYNTHCT_EVENTS"]
 
@@ -42,7 +42,7 @@ def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, reque
     found = [out.result() for _, out in OnDask(local.scheduler)(facts, [1], label=str)]
     pid, code, threads, events = found[0]
     assert pid != os.getpid()
-    assert code == str(request.config.rootpath / "flows" / "__init__.py")
+    assert code == str(request.config.rootpath / "src" / "synthct" / "flows" / "__init__.py")
     assert (threads, events) == ("1", "/ev")
 
 

@@ -49,11 +49,12 @@ def test_command_that_ignores_the_polite_signal_is_ended(tmp_path, family):
 
 def test_nothing_outlives_a_holder_that_was_killed(tmp_path, until):
     holder = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom synthct.flows.processes.children import Kept\n"
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from synthct.flows.processes.children import Kept\n"
         "child = Kept(['sh', '-c', 'sleep 300 & sleep 300'], folder=Path('.'),"
         " environment=os.environ)\nprint(child.pid, flush=True)\ntime.sleep(300)\n"
     )
-    with environment({"PYTHONPATH": str(ROOT)}):
+    with environment({"PYTHONPATH": str(ROOT / "src")}):
         process = subprocess.Popen(
             [sys.executable, "-c", holder], cwd=tmp_path, stdout=subprocess.PIPE, text=True
         )

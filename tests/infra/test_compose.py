@@ -109,11 +109,10 @@ def test_dask_speaks_in_the_clear(rendered):
 def secrets(tmp_path_factory):
     """A copy of the folder in which `make-secrets.sh` has run, twice."""
     root = tmp_path_factory.mktemp("site")
-    for room in ("flows", "tasks", "data"):
-        (root / room).symlink_to(INFRA.parent / room)
+    (root / "src").symlink_to(INFRA.parent / "src")
     shutil.copytree(INFRA / "compose", root / "infra" / "compose")
     script = root / "infra" / "compose" / "make-secrets.sh"
-    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root / "src")}
     told = [
         subprocess.run([str(script)], capture_output=True, text=True, env=environment, check=True)
         for _ in range(2)

@@ -167,13 +167,12 @@ class _Reader:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        root = Path(__file__).resolve().parents[3]
         environment = {
             name: os.environ[name]
             for name in ("PATH", "LD_LIBRARY_PATH", "SYNTHCT_READER_MIB", "LANG")
             if name in os.environ
         }
-        search = [str(root), *(path for path in sys.path if path)]
+        search = [path for path in sys.path if path]
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "ITK")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "synthct.data.readers.process.child", str(theirs.fileno())],

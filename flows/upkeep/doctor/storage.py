@@ -85,7 +85,7 @@ def _dvc(root: Path) -> Iterator[Finding]:
     except ModuleNotFoundError:
         yield fault("DVC", "absent", "pip install 'synthct[ops]'")
         return
-    command = [sys.executable, "-P", "-m", "dvc"]
+    command = [sys.executable, "-m", "dvc"]
     yield ok("DVC cache", _said([*command, "cache", "dir"], root))
     remotes = [line.split()[0] for line in _said([*command, "remote", "list"], root).splitlines()]
     if remotes:

@@ -82,7 +82,7 @@ def _stages(chain: Chain) -> Table:
 
 def _code(stage: str) -> str:
     file = source_root() / "tasks" / stage / "run.py"
-    return code_hash((f"tasks.{stage}.run",)) if file.is_file() else "absent"
+    return code_hash((f"synthct.tasks.{stage}.run",)) if file.is_file() else "absent"
 
 
 def _units(chain: Chain) -> Table | None:

@@ -48,7 +48,7 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
         "except Exception as error:\n    sys.exit(str(error))\n"
     )
     command = [sys.executable, "-c", wrapped]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
     full = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

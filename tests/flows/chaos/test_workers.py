@@ -60,7 +60,7 @@ def test_killed_workers_change_bytes_or_make_units_run_for_nothing(
     kills, tmp_path, undisturbed, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    variables = {"PYTHONPATH": str(ROOT)}
+    variables = {"PYTHONPATH": str(ROOT / "src")}
     with open_cluster("local", workers=2, root=ROOT, variables=variables) as cluster:
         list(OnDask(cluster.scheduler)(pid_of, [1, 2], label=str))  # both are up
         killer = Killer(kills, seed=kills)
@@ -131,7 +131,7 @@ def test_a_poison_unit_sinks_the_others_or_the_minute(time_number, tmp_path, mon
 @contextlib.contextmanager
 def dask(port: int):
     """A scheduler and two workers, as a person starts them."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     address = f"tcp://127.0.0.1:{port}"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     base = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
@@ -165,7 +165,7 @@ def one_more(process, store, before):
 def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, undisturbed, until):
     """Ten times in a row: a typed fault, and the same command goes on where it stopped."""
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "SYNTHCT_UNITS": str(tmp_path / "units"),
+        **os.environ, "PYTHONPATH": str(ROOT / "src"), "SYNTHCT_UNITS": str(tmp_path / "units"),
     }  # fmt: skip
     script = "import sys; from tests.flows.chaos.naps import main; main(*sys.argv[1:])"
     command = [sys.executable, "-c", script, str(tmp_path), str(COUNT)]

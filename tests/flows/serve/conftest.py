@@ -48,9 +48,11 @@ deployments:
 
 def make_site(root: Path) -> Path:
     """A repository with params, DVC, schedules, and a toy in the place of the chain."""
-    (root / "flows").mkdir(parents=True)
-    (root / "flows" / "__init__.py").touch()
-    shutil.copy(HERE / "site_flows.py", root / "flows" / "__main__.py")
+    package = root / "src" / "synthct"
+    (package / "flows").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "flows" / "__init__.py").touch()
+    shutil.copy(HERE / "site_flows.py", package / "flows" / "__main__.py")
     (root / "params.yaml").write_text("dataset: demo\nseed: 1\n")
     (root / "presets").mkdir()
     shutil.copy(ROOT / "presets" / "study.yaml", root / "presets")
@@ -161,7 +163,8 @@ def served(root: Path):
         process = subprocess.Popen(
             [sys.executable, str(HERE / "toy_serve.py"), str(root), str(port)],
             cwd=root, stdout=said, stderr=subprocess.STDOUT,
-            env={**inherited, "PYTHONPATH": str(ROOT), "SYNTHCT_UNITS": str(root / "marks/units"),
+            env={**inherited, "PYTHONPATH": str(ROOT / "src"),
+                 "SYNTHCT_UNITS": str(root / "marks/units"),
                  "SYNTHCT_WEBHOOK_FILE": str(root / "marks" / "hook"), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         site = Site(root, f"http://127.0.0.1:{port}", process, heard)

@@ -1,4 +1,4 @@
-"""Stands where `python -m synthct.flows` of a worktree stands: tells what it was given, waits or fails."""
+"""In place of a worktree's `python -m synthct.flows`: prints its input, waits or fails."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-import flows
+from synthct import flows
 
 print(
     json.dumps(

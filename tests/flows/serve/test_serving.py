@@ -47,7 +47,7 @@ def test_a_run_uses_the_persons_checkout_or_code_from_elsewhere(site, until):
     assert ended(site, identity, until) == "COMPLETED", site.words(identity)
     said = told(site, identity, until)
     assert said["cwd"].startswith(str(site.root / ".synthct/worktrees/demo."))
-    assert said["code"] == f"{said['cwd']}/flows/__init__.py"
+    assert said["code"] == f"{said['cwd']}/src/synthct/flows/__init__.py"
     assert said["arguments"][:5] == ["run", "--cluster", "here", "--workers", "2"]
     assert said["api"] == site.api
     assert said["runs"] == str(site.root / ".synthct/runs")
@@ -104,7 +104,7 @@ def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
     assert ended(site, identity, until) == "COMPLETED", site.words(identity)
     said = told(site, identity, until)
     assert said["cwd"].startswith(str(site.root / ".synthct/worktrees/study."))
-    assert said["code"] == f"{said['cwd']}/flows/__init__.py"
+    assert said["code"] == f"{said['cwd']}/src/synthct/flows/__init__.py"
     grid = ["--grid", "presets/study.yaml"]
     assert said["arguments"] == ["study", *grid, "--cluster", "here"]
     git = ["git", "show", "scheduled/study:workspaces/study/params.yaml"]

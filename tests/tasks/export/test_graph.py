@@ -38,7 +38,8 @@ def test_another_process_and_checkout_exports_the_same_bytes(describe, tmp_path)
     describe().save(tmp_path / "model.json")
     there = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "5"},
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "5"},
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     network = torch.nn.Conv2d(3, 1, 3, padding=1)

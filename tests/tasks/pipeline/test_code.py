@@ -11,7 +11,7 @@ import pytest
 
 from synthct.tasks.pipeline import code
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -21,16 +21,24 @@ def tree(tmp_path):
         "data/volume.py": "",
         "tasks/__init__.py": "",
         "data/registry.py": "class Registry: ...",
-        "tasks/fit.py": "from data import volume\ndef f():\n    from tasks import lazy\n",
-        "tasks/lazy.py": "from tasks.plugins import KNOWN\n",
+        "tasks/fit.py": "from synthct.data import volume\ndef f():\n"
+        "    from synthct.tasks import lazy\n",
+        "tasks/lazy.py": "from synthct.tasks.plugins import KNOWN\n",
         "tasks/unrelated.py": "",
-        "tasks/plugins/__init__.py": "from synthct.data.registry import Registry\nKNOWN = Registry()\n",
+        "tasks/plugins/__init__.py": (
+            "from synthct.data.registry import Registry\nKNOWN = Registry()\n"
+        ),
         "tasks/plugins/one.py": "",
     }
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    package = tmp_path / "src" / "synthct"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for room in ("data", "tasks"):
+        (package / room).symlink_to(tmp_path / room)
     return tmp_path
 
 
@@ -39,49 +47,56 @@ def names(tree, module):
 
 
 def test_a_lazy_import_inside_a_function_counts(tree):
-    assert "tasks/lazy.py" in names(tree, "tasks.fit")
+    assert "tasks/lazy.py" in names(tree, "synthct.tasks.fit")
 
 
 def test_a_file_that_is_not_reached_does_not_make_a_unit_stale(tree):
-    assert "tasks/unrelated.py" not in names(tree, "tasks.fit")
+    assert "tasks/unrelated.py" not in names(tree, "synthct.tasks.fit")
 
 
 def test_a_new_plugin_does_not_change_the_files_of_a_unit(tree):
-    before = names(tree, "tasks.fit")
+    before = names(tree, "synthct.tasks.fit")
     (tree / "tasks/plugins/two.py").write_text("")
-    assert names(tree, "tasks.fit") == before
+    assert names(tree, "synthct.tasks.fit") == before
 
 
 def test_a_named_plugin_brings_its_own_file(tree):
-    assert "tasks/plugins/one.py" in names(tree, "tasks.plugins.one")
+    assert "tasks/plugins/one.py" in names(tree, "synthct.tasks.plugins.one")
 
 
 def test_dvc_depends_on_the_whole_plugin_folder(tree):
-    assert "tasks/plugins" in {str(path) for path in code.stage_code("tasks.fit", root=tree)}
+    assert "tasks/plugins" in {
+        str(path) for path in code.stage_code("synthct.tasks.fit", root=tree)
+    }
 
 
 def test_a_file_that_only_a_plugin_imports_is_not_watched(tree):
-    (tree / "tasks/plugins/two.py").write_text("from tasks import unrelated\n")
-    assert "tasks/unrelated.py" in {str(path) for path in code.stage_code("tasks.fit", root=tree)}
+    (tree / "tasks/plugins/two.py").write_text("from synthct.tasks import unrelated\n")
+    assert "tasks/unrelated.py" in {
+        str(path) for path in code.stage_code("synthct.tasks.fit", root=tree)
+    }
 
 
 @pytest.fixture
 def worker(tree):
-    """A process that loads `tasks.fit` of the tree and then, line by line, checks its code."""
+    """A process that loads `synthct.tasks.fit` of the tree and checks its code line by line."""
     (tree / "data/errors.py").write_text((ROOT / "data/errors.py").read_text())
+    (tree / "tasks/pipeline").mkdir()
+    (tree / "tasks/pipeline/__init__.py").touch()
     (tree / "tasks/pipeline/code.py").write_text((ROOT / "tasks/pipeline/code.py").read_text())
     script = (
-        "import sys\nfrom tasks import code, fit\ncode._CLOCKS_NS = 0\n"
+        "import sys\nfrom synthct.tasks import fit\n"
+        "from synthct.tasks.pipeline import code\ncode._CLOCKS_NS = 0\n"
         "print(flush=True)\n"
         "for line in sys.stdin:\n"
-        "    wanted = line.strip() or code.code_hash(['tasks.fit'])\n"
-        "    try:\n        code.require_code(['tasks.fit'], wanted)\n"
+        "    wanted = line.strip() or code.code_hash(['synthct.tasks.fit'])\n"
+        "    try:\n        code.require_code(['synthct.tasks.fit'], wanted)\n"
         "        print(wanted, flush=True)\n"
         "    except Exception as fault:\n        print(fault, flush=True)\n"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
-        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, text=True,
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree / "src")}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
         process.stdout.readline()
@@ -97,9 +112,10 @@ def worker(tree):
 
 def hash_of(tree):
     """As a stage's own process makes it, from what lies there now."""
-    command = [sys.executable, "-c", "from tasks import code; print(code.code_hash(['tasks.fit']))"]
+    script = "from synthct.tasks.pipeline import code; print(code.code_hash(['synthct.tasks.fit']))"
+    command = [sys.executable, "-c", script]
     told = subprocess.run(
-        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True,
+        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree / "src")}, capture_output=True,
         text=True, check=True,
     )  # fmt: skip
     return told.stdout.strip()
@@ -127,5 +143,5 @@ def test_a_worker_that_loaded_a_file_before_it_was_changed_answers_for_the_new_o
 
 
 def test_a_change_of_a_file_that_is_not_loaded_yet_costs_the_worker(worker, tree):
-    (tree / "tasks/lazy.py").write_text("from tasks.plugins import KNOWN\nNEW = 1\n")
+    (tree / "tasks/lazy.py").write_text("from synthct.tasks.plugins import KNOWN\nNEW = 1\n")
     assert worker(hash_of(tree)) == hash_of(tree)

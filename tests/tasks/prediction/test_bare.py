@@ -72,7 +72,7 @@ def test_a_new_environment_with_the_base_dependencies_predicts_a_phantom(
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert absent.stdout.strip() == "[]"
-    run = "import sys; from synthct.flows.cli.app import command_line; sys.exit(command_line(sys.argv[1:]))"
+    run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"
     options = ["--model", release, "--input", phantom, "--out", tmp_path / "sct"]
     done = subprocess.run(
         [str(bare), "-c", run, "predict", *map(str, options), "--dicom-reference", str(phantom)],

@@ -191,7 +191,7 @@ for result in predict_waiting(inbox, outbox, orders):
 def start_watcher(release, inbox, out):
     return subprocess.Popen(
         [sys.executable, "-c", WATCHER, str(release), str(inbox), str(out)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -268,9 +268,9 @@ def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
 def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox, orders, tmp_path):
     home = tmp_path / "prefect"
     options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
-    run = "import sys; from synthct.flows.cli.app import command_line; sys.exit(command_line(sys.argv[1:]))"
+    run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", run, "watch", *map(str, options), "--once", "--no-tta"],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300,

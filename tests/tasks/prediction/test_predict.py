@@ -393,7 +393,7 @@ def test_it_runs_with_the_base_dependencies_alone(release, dicom, tmp_path, call
     paths = [str(path) for path in (release, dicom, tmp_path / "sct", tmp_path / "sd.nii.gz")]
     ran = subprocess.run(
         [sys.executable, "-c", script, *paths],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr

@@ -78,7 +78,7 @@ def test_two_processes_make_the_step_that_one_makes_with_the_doubled_batch(norm,
     """To 1e-6 and far below, in float64: nothing but rounding tells them apart."""
     expected, values = gradients(descent(norm), patches())
     command = [sys.executable, "-c", CHILD]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     children = [
         subprocess.Popen(
             [*command, str(rank), norm, str(tmp_path), str(Path(__file__).parent)], env=environment

@@ -27,7 +27,9 @@ def test_every_block_of_the_page_is_valid(block):
 
 def own(registry):
     """Names of the project's members: other tests register toys."""
-    return {name for name in registry.names() if registry.module_of(name).startswith("tasks.")}
+    return {
+        name for name in registry.names() if registry.module_of(name).startswith("synthct.tasks.")
+    }
 
 
 def test_every_network_loss_and_preset_is_on_the_page():
