@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from synthct.data.errors import MachineError
 from synthct.flows.clusters.started import Cluster, facts_of
-from synthct.tasks.pipeline import fanout
+from synthct.tasks.pipeline import dask_client
 
 PATIENCE = "10s"
 """For the scheduler of others to answer."""
@@ -18,7 +18,7 @@ def open_address(address: str) -> Iterator[Cluster]:
     """Use it and leave it running; it must answer, over TLS where the address says so."""
     with contextlib.ExitStack() as stack:
         try:
-            client = stack.enter_context(fanout.connect(address, PATIENCE))
+            client = stack.enter_context(dask_client.connect(address, PATIENCE))
         except MachineError as fault:
             raise MachineError(
                 fault.rule,

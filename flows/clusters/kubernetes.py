@@ -13,7 +13,7 @@ from synthct.data.errors import MachineError
 from synthct.flows.clusters.settings import Kubernetes, read_settings
 from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
 from synthct.flows.workspace.project import PRIVATE
-from synthct.tasks.pipeline import fanout
+from synthct.tasks.pipeline import dask_client
 
 _CERTIFICATES = "/run/secrets/synthct-tls"
 
@@ -35,7 +35,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
     cluster = KubeCluster(
         custom_cluster_spec=cluster_spec(settings, root, variables),
         namespace=settings.namespace,
-        security=fanout.security("tls://"),
+        security=dask_client.security("tls://"),
         shutdown_on_close=True,
     )
     with adapted(
@@ -119,7 +119,7 @@ def _container(
         **variables,
         "PYTHONPATH": str(root / "src"),
         "HOME": "/tmp",
-        fanout.TLS: _CERTIFICATES,
+        dask_client.TLS: _CERTIFICATES,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
         **certificates,
         **{_dask_variable(key): str(value) for key, value in ONE_AT_A_TIME.items()},

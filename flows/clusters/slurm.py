@@ -12,7 +12,7 @@ from synthct.data.errors import MachineError
 from synthct.data.roots import default_root
 from synthct.flows.clusters.settings import Slurm, read_settings
 from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
-from synthct.tasks.pipeline import fanout
+from synthct.tasks.pipeline import dask_client
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         **SINGLE_THREADED,
         **variables,
         "PYTHONPATH": str(root / "src"),
-        fanout.TLS: str(fanout.tls_folder()),
+        dask_client.TLS: str(dask_client.tls_folder()),
     }
     exports = [f"export {name}={_quoted(value)}" for name, value in sorted(inherited.items())]
     gpu = ["--gpus-per-task=1"] if settings.gpus else []
@@ -74,7 +74,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         "local_directory": None,
         "log_directory": str(default_root() / "slurm"),  # of the checkout: it outlives a worktree
         "protocol": "tls",
-        "security": fanout.security("tls://"),
+        "security": dask_client.security("tls://"),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
     }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +16,13 @@ ROOT = "SYNTHCT_SERVED_ROOT"
 
 DEMO = "demo"
 """Name of the root's own workspace."""
+
+_NEGATABLE: dict[str, frozenset[str]] = {
+    RUN: frozenset(),
+    STUDY: frozenset(),
+    WATCH: frozenset({"--no-tta"}),
+}
+"""The ``--no-`` options of each command; the other switches are off unless they are given."""
 
 _KEPT = {
     "ingestion": ("quality.csv",),
@@ -104,24 +110,5 @@ def _as(what: str, name: str, value: Any) -> list[str]:
     if value is True:
         return [f"--{option}"]
     if value is False:
-        return [f"--no-{option}"] if f"--no-{option}" in _refusals(what) else []
+        return [f"--no-{option}"] if f"--no-{option}" in _NEGATABLE[what] else []
     return [f"--{option}", str(value)]
-
-
-@functools.cache
-def _refusals(what: str) -> frozenset[str]:
-    """The ``--no-`` options that a command knows; a flag without one is off by itself."""
-    import typer
-
-    # Not the whole command line: that holds `serve`, which starts these.
-    from synthct.flows.cli import chain, prediction, study
-
-    functions: dict[str, Callable[..., int]] = {
-        RUN: chain.run,
-        STUDY: study.study,
-        WATCH: prediction.watch,
-    }
-    alone = typer.Typer()
-    alone.command()(functions[what])
-    command = typer.main.get_command(alone)
-    return frozenset(word for option in command.params for word in option.secondary_opts)

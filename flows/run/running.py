@@ -21,7 +21,7 @@ from synthct.flows.run.screen import open_screen
 from synthct.flows.run.stages import Built, Record
 from synthct.flows.workspace.freshness import to_build
 from synthct.flows.workspace.project import PRIVATE, QUIET, STEADY, Project
-from synthct.tasks.pipeline import events, fanout
+from synthct.tasks.pipeline import dask_client, events, fanout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +77,7 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         if cluster.scheduler:
             variables[fanout.VARIABLE] = cluster.scheduler
         if cluster.gpus:
-            variables[fanout.GPU_UNITS] = "1"
+            variables[dask_client.GPU_UNITS] = "1"
         with open_screen(console) as screen, watched(cluster, record.folder):
             return conduct(work, record, variables, screen, server=server)
 

@@ -33,7 +33,7 @@ from synthct.flows.serve.runner import deployments
 from synthct.flows.serve.snapshot import Facts, Observer
 from synthct.flows.workspace.project import PRIVATE, QUIET
 from synthct.tasks.pipeline.code import source_root
-from synthct.tasks.pipeline.fanout import TLS
+from synthct.tasks.pipeline.dask_client import TLS
 
 _LOOK_EVERY_S = 5.0
 _AGAIN_AFTER_S = 5.0

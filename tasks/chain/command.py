@@ -11,9 +11,16 @@ import sys
 from pathlib import Path
 
 from synthct.data.errors import MachineError, SynthctError, UsageError
+from synthct.data.section import Section
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.chain.params import Params, layout_of, load_params
-from synthct.tasks.chain.table import STAGES, active_stages, stage_called, write_dvc_file
+from synthct.tasks.chain.table import (
+    STAGES,
+    active_stages,
+    methods_up_to,
+    stage_called,
+    write_dvc_file,
+)
 from synthct.tasks.pipeline import fanout, terminal
 from synthct.tasks.pipeline import parent_watch as watch
 from synthct.tasks.pipeline.code import source_root
@@ -60,7 +67,7 @@ def _run(name: str, workspace: Path) -> int:
             remedy="run ingestion, or set a cohort section",
             code="stage-not-active",
         )
-    context = context_of(workspace, params)
+    context = context_of(workspace, params, name)
     with terminal.progress(name):
         importlib.import_module(stage.module).run(context, getattr(params, name))
     excluded = json.loads((context.artefact(name) / EXCLUDED).read_text())
@@ -69,7 +76,7 @@ def _run(name: str, workspace: Path) -> int:
     return 0
 
 
-def context_of(workspace: Path, params: Params) -> StageContext:
+def context_of(workspace: Path, params: Params, stage: str) -> StageContext:
     """What the stage is given, from the params and the environment."""
     return StageContext(
         layout=layout_of(workspace, params),
@@ -78,6 +85,8 @@ def context_of(workspace: Path, params: Params) -> StageContext:
         fan_out=fanout.from_environment(),
         threads_per_unit=params.compute.threads_per_unit,
         max_excluded_fraction=params.max_excluded_fraction,
+        sections={name: section for name, section in params if isinstance(section, Section)},
+        methods=methods_up_to(stage, params),
     )
 
 

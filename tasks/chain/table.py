@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import yaml
 
 from synthct.data.errors import UsageError
 from synthct.data.layout import Layout, study_folder
-from synthct.tasks.pipeline.code import stage_code
+from synthct.tasks.pipeline.code import source_root, stage_code
 
 if TYPE_CHECKING:
     from synthct.tasks.chain.params import Params
@@ -39,6 +39,8 @@ class Stage:
         Params sections of other stages that it reads.
     tells_all_params
         Whether it prints the params of every stage, and so is stale when any of them changes.
+    quotes_methods
+        Whether it quotes the methods sentences of the stages before it.
     """
 
     name: str
@@ -47,11 +49,17 @@ class Stage:
     metrics: tuple[str, ...] = ()
     also_params: tuple[str, ...] = ()
     tells_all_params: bool = False
+    quotes_methods: bool = False
 
     @property
     def module(self) -> str:
         """Dotted module that holds the stage's ``run``."""
         return f"synthct.tasks.{self.name}.run"
+
+    @property
+    def run_file(self) -> Path:
+        """The file of :attr:`module`, relative to the root."""
+        return Path("tasks") / self.name / "run.py"
 
     def outs(self, layout: Layout) -> Path:
         """The one folder the stage writes."""
@@ -60,11 +68,17 @@ class Stage:
     def deps(self, layout: Layout) -> list[Path]:
         """Outs of earlier stages, then code files and plug-in folders, relative to the root."""
         data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
-        return [*data, *stage_code(self.module)]
+        code = set(stage_code(self.module))
+        if self.quotes_methods:
+            code |= {stage.run_file for stage in STAGES[: STAGES.index(self)]}
+        return [*data, *sorted(code)]
 
     def methods_sentence(self) -> str:
-        """First line of the docstring of the stage's ``run``: gathered into card and report."""
-        return (importlib.import_module(self.module).run.__doc__ or "").strip().splitlines()[0]
+        """First line of the docstring of the stage's ``run``, read without importing it."""
+        for node in ast.parse((source_root() / self.run_file).read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "run":
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+        raise LookupError(f"{self.run_file} defines no run()")
 
 
 STAGES: tuple[Stage, ...] = (
@@ -82,12 +96,14 @@ STAGES: tuple[Stage, ...] = (
         "export",
         "release folders with parity and card",
         ("ingestion", "registration", "training", "evaluation"),
+        quotes_methods=True,
     ),
     Stage(
         "report",
         "one offline HTML page",
         ("ingestion", "registration", "training", "evaluation", "export"),
         tells_all_params=True,
+        quotes_methods=True,
     ),
     Stage(
         "study",
@@ -122,6 +138,16 @@ def active_stages(params: Params) -> tuple[Stage, ...]:
     absent = set() if params.cohort is not None else {"cohort"}
     absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
     return tuple(stage for stage in STAGES if stage.name not in absent)
+
+
+def methods_up_to(name: str, params: Params) -> dict[str, str]:
+    """Methods sentences of the workspace's stages up to the one called ``name``."""
+    told: dict[str, str] = {}
+    for stage in active_stages(params):
+        told[stage.name] = stage.methods_sentence()
+        if stage.name == name:
+            break
+    return told
 
 
 def render(workspace: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,13 +85,3 @@ def body_of(hu: Floats) -> Mask:
         return np.zeros(hu.shape, bool)
     largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
     return np.stack([binary_fill_holes(plane) for plane in largest])
-
-
-def examine(
-    evidence: Evidence, names: Sequence[str], options: dict[str, Any] | None = None
-) -> list[Finding]:
-    """The findings of the named checks, in their order."""
-    from synthct.tasks.evaluation.checks import CHECKS
-
-    chosen = options or {}
-    return [CHECKS.build(name, chosen.get(name, {}), where="checks")(evidence) for name in names]

@@ -13,6 +13,7 @@ from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality, Volume
+from synthct.tasks.evaluation.checks import examine
 from synthct.tasks.evaluation.consistency import source_consistency
 from synthct.tasks.evaluation.document import SCHEMA
 from synthct.tasks.evaluation.dose.compare import (
@@ -21,7 +22,7 @@ from synthct.tasks.evaluation.dose.compare import (
     dvh_figures,
     gamma_pass_percent,
 )
-from synthct.tasks.evaluation.evidence import Evidence, examine
+from synthct.tasks.evaluation.evidence import Evidence
 from synthct.tasks.evaluation.floor import CHAIN, floor_of
 from synthct.tasks.evaluation.inputs import Target, require_hu
 from synthct.tasks.evaluation.maps import write_maps

@@ -51,14 +51,13 @@ def _patient(context: StageContext) -> StageContext:
 
 
 def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str]) -> list[Unit]:
-    from synthct.tasks.chain.params import load_params
     from synthct.tasks.registration.params import RegistrationParams
     from synthct.tasks.registration.run import case_units
 
     seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
     # The chain's own section is the base: were it to change, registration's out, which this stage
     # reads, would change with it, so DVC needs no second dependency.
-    own = load_params(context.layout.params_file).registration.model_dump(mode="json")
+    own = context.section("registration", RegistrationParams).model_dump(mode="json")
     try:
         params = RegistrationParams.model_validate_json(json.dumps({**own, **entry.registration}))
     except ValueError as error:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthct.tasks.evaluation.checks import examine
 from synthct.tasks.evaluation.consistency import source_consistency
-from synthct.tasks.evaluation.evidence import Evidence, Finding, examine
+from synthct.tasks.evaluation.evidence import Evidence, Finding
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
 from synthct.tasks.evaluation.profiles import profile_called

@@ -12,7 +12,6 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import read_table
 from synthct.tasks.export.card_facts import gather_facts, used_cases
 from synthct.tasks.export.gate import Row, hold_gate
-from synthct.tasks.export.methods import methods_sentences
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_task
 from synthct.tasks.models.description import ModelDescription
@@ -29,11 +28,10 @@ def run(context: StageContext, params: ExportParams) -> None:
     """A task's folds leave as one ensemble when parity in ONNX Runtime and the score gate hold."""
     folds = json.loads((context.artefact("training") / "folds.json").read_text())
     scores = read_table(context.artefact("evaluation") / "scores.csv")
-    methods = methods_sentences(own_cohort=context.layout.own_cohort)
     code = code_hash([__name__])
     with build_out(context, STAGE) as out:
         units = [
-            _unit(context, params, task, folds[task], scores, methods, code)
+            _unit(context, params, task, folds[task], scores, dict(context.methods), code)
             for task in sorted(folds)
         ]
         good = run_units(context, STAGE, out, units)
@@ -63,7 +61,7 @@ def _unit(
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
     refusal, gate = _held(scores, task, params)
-    facts = gather_facts(context, params, task, names, cases, scores, methods, code)
+    facts = gather_facts(context, params, task, names, cases, scores, dict(context.methods), code)
     return Unit(
         name=task,
         function=release_task,

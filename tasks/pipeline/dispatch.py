@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from synthct.data.errors import MachineError
 from synthct.tasks.pipeline import events
-from synthct.tasks.pipeline.fanout import (
+from synthct.tasks.pipeline.dask_client import (
     GPU_UNITS,
     Landed,
     Outcome,

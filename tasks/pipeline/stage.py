@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from synthct.data.errors import DataError, MachineError, SynthctError, TooManyExcludedError
 from synthct.data.files import canonical_json, content_hash, whole_folder, write_whole
 from synthct.data.layout import Layout
 from synthct.data.roots import default_root
+from synthct.data.section import Section
 from synthct.data.store.offload import move_arrays
 from synthct.data.store.receipts import VARIABLE, arrays_url
 from synthct.data.store.result_cache import ResultCache
@@ -27,6 +28,8 @@ from synthct.tasks.pipeline.code import code_hash, require_code
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.fanout import Fanout
 from synthct.tasks.pipeline.threads import apply_limits, limit_threads
+
+S = TypeVar("S", bound=Section)
 
 UNIT_KEYS = "units.json"
 """In every out: {unit name: {"key": ..., "content": ...}}, so a pulled out can be adopted back."""
@@ -94,6 +97,18 @@ class StageContext:
     fan_out: Fanout
     threads_per_unit: int = 1
     max_excluded_fraction: float = 0.5
+    sections: Mapping[str, Section] = field(default_factory=dict)
+    """The other sections of ``params.yaml`` by name, for a stage that lists them in
+    ``also_params`` or registers pairs anew."""
+    methods: Mapping[str, str] = field(default_factory=dict)
+    """What each stage up to this one does, as one sentence, by stage in the chain's order."""
+
+    def section(self, name: str, kind: type[S]) -> S:
+        """Another section of ``params.yaml``, e.g. ``section("training", TrainingParams)``."""
+        found = self.sections[name]
+        if not isinstance(found, kind):
+            raise TypeError(f"section {name!r} is a {type(found).__name__}, not a {kind.__name__}")
+        return found
 
     def artefact(self, stage: str) -> Path:
         """The folder that a stage writes (or, for an earlier stage, wrote)."""

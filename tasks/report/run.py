@@ -62,7 +62,7 @@ def run(context: StageContext, params: ReportParams) -> None:
             studies=[study(each) for each in chain.studies if each.effects],
             exclusions=exclusions(chain),
             release=release(chain),
-            provenance=provenance(chain, context.layout),
+            provenance=provenance(chain, context.layout, context.methods),
             error_window_hu=params.error_window_hu,
         )
         write_whole(out / PAGE, page)

@@ -11,8 +11,8 @@ from typing import Any
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
-from synthct.tasks.chain.params import Params, load_params
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, build_out, run_units
+from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.study.alignments import OWN, align, check_alignments
 from synthct.tasks.study.choose import Job, Trial, chosen
 from synthct.tasks.study.effects import effects
@@ -32,6 +32,7 @@ from synthct.tasks.study.price import PRICE
 from synthct.tasks.study.trial import TRIAL
 from synthct.tasks.training.check import check as check_training
 from synthct.tasks.training.folds import make_folds
+from synthct.tasks.training.params import TrainingParams
 from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
@@ -42,20 +43,20 @@ HIGHER_IS_BETTER = {"psnr_db", "ms_ssim", "ssim_2023"}
 
 def run(context: StageContext, params: StudyParams) -> None:
     """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals and Holm-corrected Wilcoxon tests."""  # noqa: E501
-    whole = load_params(context.layout.params_file)
-    check(whole, params)
+    training = context.section("training", TrainingParams)
+    check(training, params)
     with build_out(context, STAGE) as out:
-        ground = _ground(context, out, whole, params)
+        ground = _ground(context, out, training, params)
         grid = list(jobs(params, len(ground.folds)))
-        units = [trial_unit(ground, params, whole.training, job) for job in grid]
+        units = [trial_unit(ground, params, training, job) for job in grid]
         good = set(run_units(context, f"{STAGE}/trials", out / "trials", units))
-        prices = _prices(context, out, ground, whole, params)
+        prices = _prices(context, out, ground, training, params)
         trials = [_trial(out / "trials" / job.name, job) for job in grid if job.name in good]
         _write(context, out, params, chosen(trials), trials, prices, ground)
         write_whole(out / EXCLUDED, canonical_json(_excluded(out)))
 
 
-def check(whole: Params, params: StudyParams) -> None:
+def check(training: TrainingParams, params: StudyParams) -> None:
     """Every fault of every arm at once, before any work."""
     check_alignments(params.alignments)
     faults: list[str] = []
@@ -63,20 +64,28 @@ def check(whole: Params, params: StudyParams) -> None:
         for weight in arm.weights or (None,):
             where = f"study arm {arm.name}" + (f", weight {weight:g}" if weight else "")
             try:
-                check_training(recipe(whole.training, arm, weight), where=where)
+                check_training(recipe(training, arm, weight), where=where)
             except UsageError as fault:
                 faults.append(str(fault))
     if faults:
         raise UsageError("; ".join(faults), where="params.yaml: study", code="study-params")
 
 
-def _ground(context: StageContext, out: Path, whole: Params, params: StudyParams) -> Ground:
+def _ground(
+    context: StageContext, out: Path, training: TrainingParams, params: StudyParams
+) -> Ground:
     registered = context.artefact("registration")
-    references = align(context, out, params.alignments, params.task, whole.registration)
+    references = align(
+        context,
+        out,
+        params.alignments,
+        params.task,
+        context.section("registration", RegistrationParams),
+    )
     needed = {each.alignment for each in params.pairs}
     cases = [
         fact
-        for fact in usable_cases(registered, params.task, whole.training)
+        for fact in usable_cases(registered, params.task, training)
         if all(fact.case in references[name] for name in needed)
     ]
     if len({fact.patient for fact in cases}) < 2:
@@ -89,10 +98,10 @@ def _ground(context: StageContext, out: Path, whole: Params, params: StudyParams
         )
     folds = make_folds(
         cases,
-        count=whole.training.folds,
+        count=training.folds,
         seed=context.seed,
-        validation_fraction=whole.training.validation_fraction,
-        smallest_training=whole.training.smallest_training,
+        validation_fraction=training.validation_fraction,
+        smallest_training=training.smallest_training,
     )
     scored = {name: references[name] for name in params.score_on}
     ground = Ground(registered, cases, folds, {}, scored, context.seed)
@@ -122,11 +131,11 @@ def _targets(
 
 
 def _prices(
-    context: StageContext, out: Path, ground: Ground, whole: Params, params: StudyParams
+    context: StageContext, out: Path, ground: Ground, training: TrainingParams, params: StudyParams
 ) -> dict[str, float]:
     """Arithmetic of each arm's step over the control's."""
     arms = arms_of(params)
-    units = [price_unit(ground, params, whole.training, arm) for arm in arms]
+    units = [price_unit(ground, params, training, arm) for arm in arms]
     good = run_units(context, f"{STAGE}/prices", out / "prices", units)
     flops = {
         name: json.loads((out / "prices" / name / PRICE).read_text())["flops_per_step"]

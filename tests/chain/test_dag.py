@@ -37,6 +37,14 @@ def test_every_stage_depends_on_its_own_code_and_not_on_the_orchestrator(monkeyp
         assert all((ROOT / dep).exists() for dep in entry["deps"] if dep.startswith("tasks"))
 
 
+def test_a_page_quotes_a_methods_sentence_that_has_changed(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    stages = yaml.safe_load(render(Path()))["stages"]
+    for name, before in (("export", 5), ("report", 6)):
+        quoted = [stage.run_file.as_posix() for stage in STAGES[:before]]
+        assert set(quoted) <= set(stages[name]["deps"])
+
+
 def test_each_stage_says_its_methods_in_one_sentence():
     for stage in STAGES:
         sentence = stage.methods_sentence()

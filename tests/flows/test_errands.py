@@ -10,6 +10,7 @@ import yaml
 
 from synthct.data.errors import UsageError
 from synthct.flows.cli.app import commands
+from synthct.flows.jobs import scheduled_jobs
 from synthct.flows.jobs.scheduled_jobs import ScheduledJob
 from synthct.flows.serve.notify import Notifier
 from synthct.flows.serve.runs import Run
@@ -51,6 +52,14 @@ def test_a_switch_that_was_set_becomes_an_option_that_the_command_refuses(what, 
         assert set(given) <= known | {"--once"}, each.name
         if not value:
             assert given.count(each.opts[0]) == (each.opts[0] == "--once")
+
+
+@pytest.mark.parametrize("what", ["run", "study", "watch"])
+def test_a_new_no_option_of_a_command_cannot_be_set_by_a_schedule(what):
+    command = typer.main.get_command(commands).commands[what]
+    assert scheduled_jobs._NEGATABLE[what] == {
+        word for each in command.params for word in each.secondary_opts
+    }
 
 
 @pytest.mark.parametrize(

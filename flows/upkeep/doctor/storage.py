@@ -18,7 +18,7 @@ from synthct.data.store.receipts import VARIABLE as ARRAYS
 from synthct.data.store.result_cache import VARIABLE
 from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
 from synthct.flows.workspace.project import QUIET
-from synthct.tasks.pipeline.fanout import tls_folder
+from synthct.tasks.pipeline.dask_client import tls_folder
 
 LEAST_FREE_GB = 5.0
 """The demo with its DVC cache, result cache and server takes about two."""

@@ -6,9 +6,20 @@ value can be believed. None of them changes a score; all of them stand beside it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from synthct.data.registry import Registry
-from synthct.tasks.evaluation.evidence import Check
+from synthct.tasks.evaluation.evidence import Check, Evidence, Finding
 
 CHECKS: Registry[Check] = Registry(
     "check", group="synthct.checks", package="synthct.tasks.evaluation.checks"
 )
+
+
+def examine(
+    evidence: Evidence, names: Sequence[str], options: dict[str, Any] | None = None
+) -> list[Finding]:
+    """The findings of the named checks, in their order."""
+    chosen = options or {}
+    return [CHECKS.build(name, chosen.get(name, {}), where="checks")(evidence) for name in names]

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from synthct.data.files import content_hash
 from synthct.data.layout import Layout
 from synthct.tasks.pipeline.code import code_hash, source_root
 from synthct.tasks.report.reading import STAGES, Chain
 from synthct.tasks.report.table import Cell, Column, Table
-
-if TYPE_CHECKING:
-    # Not imported when run (torch alone costs seconds), but named here: the sentences and code
-    # hashes of these modules are read, so DVC must know that the page depends on them.
-    import synthct.tasks.cohort.run
-    import synthct.tasks.evaluation.run
-    import synthct.tasks.export.run
-    import synthct.tasks.ingestion.run
-    import synthct.tasks.registration.run
-    import synthct.tasks.training.run  # noqa: F401
 
 PACKAGES = (
     "numpy", "scipy", "SimpleITK-SimpleElastix", "pydicom", "zarr", "torch", "monai",
@@ -42,28 +30,16 @@ class Provenance:
     params: str
 
 
-def provenance(chain: Chain, layout: Layout) -> Provenance:
-    """Everything needed to name exactly what was shown."""
-    told = [*(["cohort"] if layout.own_cohort else []), *STAGES]
+def provenance(chain: Chain, layout: Layout, methods: Mapping[str, str]) -> Provenance:
+    """Everything needed to name exactly what was shown; ``methods`` is a sentence a stage."""
     params_file = layout.params_file
     return Provenance(
-        methods=[(stage, text) for stage in told if (text := methods_sentence(stage))],
+        methods=[(stage, text) for stage, text in methods.items() if stage in ("cohort", *STAGES)],
         stages=_stages(chain),
         units=_units(chain),
         packages=[(name, _version(name)) for name in PACKAGES],
         params=params_file.read_text() if params_file.is_file() else "",
     )
-
-
-def methods_sentence(stage: str) -> str:
-    """First line of the docstring of the stage's ``run``, read without importing its libraries."""
-    file = source_root() / "tasks" / stage / "run.py"
-    if not file.is_file():
-        return ""
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name == "run":
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""
 
 
 def _stages(chain: Chain) -> Table:

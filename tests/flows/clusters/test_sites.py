@@ -12,13 +12,13 @@ from synthct.flows.clusters.opening import open_cluster
 from synthct.flows.clusters.settings import VARIABLE, Kubernetes, Slurm, read_settings
 from synthct.flows.clusters.slurm import job
 from synthct.flows.clusters.started import ONE_AT_A_TIME
-from synthct.tasks.pipeline import fanout
+from synthct.tasks.pipeline import dask_client
 
 
 @pytest.fixture
 def certificates(tmp_path, monkeypatch):
     make_authority(tmp_path / "tls")
-    monkeypatch.setenv(fanout.TLS, str(tmp_path / "tls"))
+    monkeypatch.setenv(dask_client.TLS, str(tmp_path / "tls"))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("slurm", Slurm), ("kubernetes", Kubernetes)])

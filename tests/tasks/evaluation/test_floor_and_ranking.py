@@ -83,9 +83,11 @@ def workspace(tmp_path, monkeypatch):
     told = f"seed: 1\ndataset: x\nregistration: {section}\n"
     write_whole(tmp_path / "params.yaml", told)
     (tmp_path / "store").mkdir()
+    params = load_params(tmp_path / "params.yaml")
     context = StageContext(
-        Layout(tmp_path), seed=1, units=LocalResults(tmp_path / "store"), fan_out=here
-    )
+        Layout(tmp_path), seed=1, units=LocalResults(tmp_path / "store"), fan_out=here,
+        sections={"registration": params.registration},
+    )  # fmt: skip
     take_in(context)
     return context
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from synthct.tasks.evaluation.checks import CHECKS
-from synthct.tasks.evaluation.evidence import Evidence, examine
+from synthct.tasks.evaluation.checks import CHECKS, examine
+from synthct.tasks.evaluation.evidence import Evidence
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.evaluation.params import EvaluationParams

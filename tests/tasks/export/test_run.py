@@ -8,22 +8,21 @@ from synthct.data.files import content_hash
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.export import run as stage
-from synthct.tasks.export.methods import methods_sentences
 from synthct.tasks.export.params import ExportParams, GateParams
 from synthct.tasks.pipeline import fanout
-from synthct.tasks.pipeline.code import code_files
 from synthct.tasks.pipeline.stage import StageContext
 from synthct.tasks.prediction.release import open_release
-
-STAGES = ["ingestion", "registration", "training", "evaluation", "export"]
 
 
 @pytest.fixture
 def context(artefacts, monkeypatch):
     monkeypatch.setattr(Layout, "artefact", lambda self, name: artefacts / name)
-    monkeypatch.setattr(stage, "methods_sentences", lambda own_cohort: {"training": "Trained."})
     return StageContext(
-        layout=Layout(artefacts.parent), seed=1, units=open_result_cache(), fan_out=fanout.here
+        layout=Layout(artefacts.parent),
+        seed=1,
+        units=open_result_cache(),
+        fan_out=fanout.here,
+        methods={"training": "Trained."},
     )
 
 
@@ -31,6 +30,7 @@ def test_the_stage_releases_what_passed_and_repeats_its_bytes(context, artefacts
     stage.run(context, ExportParams())
     opened = open_release(artefacts / "export" / "mr")
     assert opened.card["scores"]
+    assert opened.card["methods"] == {"training": "Trained."}
     assert opened.card["provenance"]["inputs"]["training"]["mr_fold0"]["unit_key"] == "abc"
     assert json.loads((artefacts / "export" / "excluded.json").read_text()) == []
     before = content_hash(artefacts / "export")
@@ -48,15 +48,3 @@ def test_a_model_worse_than_the_look_up_is_refused_and_listed(context, artefacts
     assert (row["unit"], row["code"]) == ("mr", "gate-score")
     assert "130.0 HU against 100.0 HU" in row["got"]
     assert row["remedy"]
-
-
-def test_the_card_tells_what_each_stage_did_in_its_own_words():
-    told = methods_sentences(own_cohort=True)
-    assert list(told) == ["cohort", *STAGES]
-    assert list(methods_sentences(own_cohort=False)) == STAGES
-    assert all(len(sentence) > 20 and sentence.endswith(".") for sentence in told.values())
-
-
-def test_the_code_behind_a_sentence_is_code_of_the_export():
-    files = {file.as_posix() for file in code_files("synthct.tasks.export.run")}
-    assert {f"tasks/{name}/run.py" for name in ["cohort", *STAGES]} <= files

@@ -14,7 +14,8 @@ from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
 from synthct.tasks.pipeline import events
-from synthct.tasks.pipeline.fanout import OnDask, connect, here
+from synthct.tasks.pipeline.dask_client import connect
+from synthct.tasks.pipeline.fanout import OnDask, here
 from synthct.tasks.pipeline.retry_policy import Pace, RetryPolicy
 from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
@@ -137,7 +138,7 @@ def test_a_slow_unit_is_reported_never_or_twice():
 
 
 def test_a_scheduler_that_is_not_there_hangs_the_stage(monkeypatch):
-    monkeypatch.setattr("synthct.tasks.pipeline.fanout._CONNECT", "0.2s")
+    monkeypatch.setattr("synthct.tasks.pipeline.dask_client._CONNECT", "0.2s")
     with pytest.raises(MachineError, match="a Dask scheduler answers"):
         list(OnDask("tcp://127.0.0.1:1")(square, [1], label=str))
 

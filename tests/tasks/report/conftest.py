@@ -65,7 +65,13 @@ class Tree:
         return Grid(self.shape, (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
 
     def context(self) -> StageContext:
-        return StageContext(self.layout, 1, LocalResults(self.root / "units"), here)
+        return StageContext(
+            self.layout,
+            1,
+            LocalResults(self.root / "units"),
+            here,
+            methods={"registration": "Moved the CT onto each scan."},
+        )
 
     def page(self) -> str:
         return (self.layout.artefact("report") / "index.html").read_text()

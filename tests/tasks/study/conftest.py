@@ -11,6 +11,7 @@ from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.chain.params import load_params
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
 
@@ -68,7 +69,9 @@ def study_workspace(tmp_path_factory):
                 _pair(layout.artefact("registration") / f"P{number}_mr", number)
         units = LocalResults(folder / "units")
         units.root.mkdir(exist_ok=True)
-        return StageContext(layout, seed=1, units=units, fan_out=here)
+        params = load_params(layout.params_file)
+        sections = {"training": params.training, "registration": params.registration}
+        return StageContext(layout, seed=1, units=units, fan_out=here, sections=sections)
 
     return make
 

@@ -19,7 +19,7 @@ def test_every_preset_is_valid_and_its_parts_fit_together(path):
     params = load_params(path)
     check(params.training)
     if params.study is not None:
-        check_study(params, params.study)
+        check_study(params.training, params.study)
 
 
 def test_the_study_for_gpus_compares_the_same_arms_as_the_one_for_two_cores_at_tuned_strengths():
@@ -59,4 +59,4 @@ def test_a_strength_to_try_that_cannot_be_is_told_before_any_work():
     much = cutout.model_copy(update={"weights": (0.5, 7.0)})
     study = params.study.model_copy(update={"arms": (much,)})
     with pytest.raises(UsageError, match=r"study arm cutout, weight 7"):
-        check_study(params, study)
+        check_study(params.training, study)
