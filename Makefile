@@ -26,9 +26,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 run: setup  ## The whole chain on the embedded cohort
 	synthct run --cluster local
 
-lint: setup  ## ruff: style and likely mistakes
+lint: setup  ## ruff (style, likely mistakes) and import-linter (who may import whom)
 	ruff check .
 	ruff format --check .
+	lint-imports
 
 types: setup  ## mypy, strict
 	mypy
