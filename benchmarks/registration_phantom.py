@@ -42,9 +42,9 @@ from synthct.tasks.registration.job import Job
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.presets import preset_called, usual_preset
+from synthct.tasks.registration.results import mean_error_mm, rigid_part
 from synthct.tasks.registration.rigid.competing_poses import find_rivals
 from synthct.tasks.registration.scan_pair import ScanPair
-from synthct.tasks.registration.true_error import mean_error_mm, rigid_part
 
 FOLDER = Path("runs/registration_phantom")
 REGIONS = ("thorax", "abdomen", "head-neck")

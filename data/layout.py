@@ -1,7 +1,8 @@
-"""Where each artefact lies, named once."""
+"""Where each artefact lies, and where a checkout keeps what is not versioned."""
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,3 +52,15 @@ class Layout:
         if stage == "cohort":
             return self.raw
         return (Path("data") if self.is_root else self.workspace) / "artefacts" / stage
+
+
+def default_root() -> Path:
+    """``.synthct`` beside git's common directory (so worktrees share it), else here."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--path-format=absolute", "--git-common-dir"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    base = Path(found.stdout.strip()).parent if found.returncode == 0 else Path.cwd()
+    return base / ".synthct"

@@ -19,7 +19,7 @@ from typing import Any
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import MANIFEST, RECEIPT
-from synthct.data.roots import default_root
+from synthct.data.layout import default_root
 from synthct.data.store.objects import Objects
 from synthct.data.store.receipts import VARIABLE, Shard, arrays_url, require_receipt
 

@@ -20,7 +20,7 @@ import fsspec
 
 from synthct.data.errors import UsageError
 from synthct.data.files import content_hash, copy_tree, sync_tree, write_whole
-from synthct.data.roots import default_root
+from synthct.data.layout import default_root
 from synthct.data.store.outage import survive
 
 VARIABLE = "SYNTHCT_UNITS"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data.errors import MachineError
-from synthct.data.roots import default_root
+from synthct.data.layout import default_root
 from synthct.flows.clusters.settings import Slurm, read_settings
 from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
 from synthct.tasks.pipeline import dask_client

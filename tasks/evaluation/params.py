@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from synthct.data.section import Section
-from synthct.tasks.evaluation.bands import HU_BANDS
+from synthct.tasks.evaluation.profiles import HU_BANDS
 
 SOFT_STRUCTURES = (
     "muscle",

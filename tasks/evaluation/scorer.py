@@ -17,7 +17,7 @@ from synthct.tasks.evaluation.evidence import Evidence, Finding
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
 from synthct.tasks.evaluation.profiles import profile_called
-from synthct.tasks.evaluation.segmenter.read import ANATOMY, FOUND, read_structures
+from synthct.tasks.evaluation.segmenter.unit import ANATOMY, FOUND, read_structures
 from synthct.tasks.evaluation.structures.completeness import completeness
 from synthct.tasks.evaluation.structures.scores import (
     by_labels,

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from synthct.tasks.evaluation.statistics.intervals import paired_bootstrap, ratio_of_means
-from synthct.tasks.evaluation.statistics.significance import holm, wilcoxon_p
+from synthct.tasks.evaluation.statistics.paired import (
+    holm,
+    paired_bootstrap,
+    ratio_of_means,
+    wilcoxon_p,
+)
 from synthct.tasks.evaluation.statistics.standings import standings
 from synthct.tasks.pipeline.randomness import generator
 

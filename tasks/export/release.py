@@ -12,10 +12,9 @@ from synthct.data.errors import DataError, SynthctError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.export.bundle import write_bundle
-from synthct.tasks.export.card import make_card
+from synthct.tasks.export.card import PAGE, make_card, render_card
 from synthct.tasks.export.distil import Distilled, distil
 from synthct.tasks.export.fold import ExportedFold, export_fold
-from synthct.tasks.export.page import PAGE, render_card
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.parity import check_parity
 from synthct.tasks.ingestion.params import IngestionParams

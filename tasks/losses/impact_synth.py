@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.losses import LOSSES
-from synthct.tasks.losses.body import inside, weighted_mean
+from synthct.tasks.losses.pointwise import inside, weighted_mean
 from synthct.tasks.losses.self_similarity import self_similarity
 from synthct.tasks.models.contracts import Target
 

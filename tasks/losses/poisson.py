@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from synthct.tasks.losses import LOSSES
-from synthct.tasks.losses.body import as_hu, weighted_mean
+from synthct.tasks.losses.pointwise import as_hu, weighted_mean
 from synthct.tasks.models.contracts import Target
 
 

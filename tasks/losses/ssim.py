@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.losses import LOSSES
-from synthct.tasks.losses.body import inside, weighted_mean
+from synthct.tasks.losses.pointwise import inside, weighted_mean
 from synthct.tasks.models.contracts import Target
 
 RANGE = 2.0

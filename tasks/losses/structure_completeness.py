@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.losses import LOSSES
-from synthct.tasks.losses.body import as_hu, inside
+from synthct.tasks.losses.pointwise import as_hu, inside
 from synthct.tasks.models.contracts import Target
 
 TINY = 1e-9

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.roots import default_root
+from synthct.data.layout import default_root
 from synthct.tasks.pipeline import events
 
 R = TypeVar("R")

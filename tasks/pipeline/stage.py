@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 from synthct.data.errors import DataError, MachineError, SynthctError, TooManyExcludedError
 from synthct.data.files import canonical_json, content_hash, whole_folder, write_whole
-from synthct.data.layout import Layout
-from synthct.data.roots import default_root
+from synthct.data.layout import Layout, default_root
 from synthct.data.section import Section
 from synthct.data.store.offload import move_arrays
 from synthct.data.store.receipts import VARIABLE, arrays_url

@@ -25,9 +25,8 @@ from synthct.tasks.registration.gate.measures import AIR_HU, as_ct
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.register import Registered, register
+from synthct.tasks.registration.results import mean_error_mm, rigid_part, write_transform
 from synthct.tasks.registration.scan_pair import ScanPair
-from synthct.tasks.registration.transform_file import write_transform
-from synthct.tasks.registration.true_error import mean_error_mm, rigid_part
 
 
 def register_case(

@@ -20,9 +20,9 @@ from synthct.tasks.registration.gate.measures import as_ct
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.register import Registered, register
+from synthct.tasks.registration.results import write_transform
 from synthct.tasks.registration.rigid.initial import most_informative, read_initial
 from synthct.tasks.registration.scan_pair import ScanPair
-from synthct.tasks.registration.transform_file import write_transform
 
 STEPS = ("read", "rigid", "deformable", "gate", "write")
 """What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""

@@ -18,11 +18,10 @@ from synthct.tasks.report.strips import StripOrder, draw_strip, worst_first
 from synthct.tasks.report.views.bias import bias
 from synthct.tasks.report.views.cohort import cohort
 from synthct.tasks.report.views.evaluation import evaluation
-from synthct.tasks.report.views.exclusions import exclusions
 from synthct.tasks.report.views.headline import headline
 from synthct.tasks.report.views.provenance import provenance
 from synthct.tasks.report.views.registration import least_trusted_first, registration
-from synthct.tasks.report.views.release import release
+from synthct.tasks.report.views.release import exclusions, release
 from synthct.tasks.report.views.scores import case_errors
 from synthct.tasks.report.views.study import study
 from synthct.tasks.report.views.training import training

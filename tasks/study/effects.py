@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from synthct.tasks.evaluation.statistics.intervals import difference_of_means, paired_bootstrap
-from synthct.tasks.evaluation.statistics.significance import holm, wilcoxon_p
+from synthct.tasks.evaluation.statistics.paired import (
+    difference_of_means,
+    holm,
+    paired_bootstrap,
+    wilcoxon_p,
+)
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
 from synthct.tasks.study.params import CONTROL

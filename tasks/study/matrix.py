@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from synthct.tasks.evaluation.statistics.intervals import difference_of_means, paired_bootstrap
+from synthct.tasks.evaluation.statistics.paired import difference_of_means, paired_bootstrap
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
 from synthct.tasks.study.effects import by_case

@@ -11,7 +11,7 @@ from synthct.data.errors import DataError, MachineError
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization.base import Step, splits
 from synthct.tasks.training.compose import Composition, Evaluated
-from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.run_state import Progress
 from synthct.tasks.training.team import Team, split, unsplit, weight_of
 
 

@@ -17,13 +17,12 @@ from synthct.tasks.models.contracts import Batch
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.training.checkpoint import load_checkpoint, save_checkpoint
 from synthct.tasks.training.compose import Composition
 from synthct.tasks.training.descent import Descent
 from synthct.tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
 from synthct.tasks.training.params import TrainingParams
 from synthct.tasks.training.patches import PatchSampler, ahead
-from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.run_state import Progress, load_checkpoint, save_checkpoint
 from synthct.tasks.training.team import Team, on
 from synthct.tasks.training.validation import Validation
 

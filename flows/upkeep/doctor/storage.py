@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synthct.data.errors import SynthctError
-from synthct.data.roots import default_root
+from synthct.data.layout import default_root
 from synthct.data.store.outage import survive
 from synthct.data.store.receipts import VARIABLE as ARRAYS
 from synthct.data.store.result_cache import VARIABLE

@@ -1,8 +1,4 @@
-"""Straight beams through a patient: water-equivalent path length and where a proton stops.
-
-Beams are parallel and lie in axial planes. The image is turned so that every beam runs along the
-array's second axis, which makes a path length a running sum.
-"""
+"""Straight beams through a patient: water-equivalent path length and where a proton stops."""
 
 from __future__ import annotations
 
@@ -142,3 +138,15 @@ def _stops(lengths: Floats, ranges: Floats) -> Floats:
     step = np.maximum(after - before, 1e-12)
     depth = at + np.clip((ranges - before) / step, 0, 1)
     return np.asarray(np.where(reached.any(axis=1), depth, np.nan))
+
+
+def radiograph_mm(
+    hu: NDArray[Any], spacing_mm: tuple[float, float, float], gantry_deg: float
+) -> Floats:
+    r"""Parallel-beam integral :math:`\int \max(0, 1 + HU/1000)\,ds` [mm of water], (Z, across).
+
+    In units of water the beam's energy cancels; scatter and divergence are left out on purpose.
+    """
+    attenuation = np.maximum(0.0, 1.0 + np.asarray(hu, dtype=np.float64) / 1000.0)
+    view = seen_from(attenuation, spacing_mm, gantry_deg)
+    return np.asarray(view.values.sum(axis=1) * view.step_mm)

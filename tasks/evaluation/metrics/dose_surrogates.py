@@ -9,6 +9,7 @@ import numpy as np
 from synthct.tasks.evaluation.dose.beams import (
     GANTRY_DEG,
     path_errors_mm,
+    radiograph_mm,
     range_errors_mm,
     seen_from,
 )
@@ -18,7 +19,6 @@ from synthct.tasks.evaluation.dose.curves import (
     HuCurve,
     curve_from,
 )
-from synthct.tasks.evaluation.dose.radiograph import radiograph_mm
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Floats, MaskedPair, Measured
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume, write_volume
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.evaluation.segmenter.read import ANATOMY, FOUND
 from synthct.tasks.evaluation.segmenter.total import total_segmentator
 
 
@@ -66,3 +65,19 @@ def segment_case(
 
 def _write(out: Path, name: str, labels: NDArray[np.uint8], grid: Grid) -> None:
     write_volume(out / f"{name}.zarr", Volume(labels, grid, Modality.LABELS))
+
+
+FOUND = "structures.json"
+"""``{"segmenter": ..., "names": {"1": structure}}``."""
+
+ANATOMY = "anatomy"
+"""The true labels in the segmenter's own classes, where the patient has them."""
+
+
+def read_structures(folder: Path, name: str) -> dict[str, NDArray[np.bool_]]:
+    """``{structure: mask}`` of one image of the unit's folder; empty: it was not segmented."""
+    if not (folder / f"{name}.zarr").exists():
+        return {}
+    names = json.loads((folder / FOUND).read_text())["names"]
+    labels = read_volume(folder / f"{name}.zarr").array
+    return {structure: labels == int(value) for value, structure in names.items()}

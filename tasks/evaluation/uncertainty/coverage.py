@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.tasks.evaluation.statistics.intervals import LEAST_CASES
+from synthct.tasks.evaluation.statistics.paired import LEAST_CASES
 from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
     Guarantee,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.tasks.evaluation.bands import HU_BANDS
+from synthct.tasks.evaluation.profiles import HU_BANDS
 
 FIRST, LAST, COUNT = 0.25, 8192.0, 1024
 """Bins are geometric, 1 % wide: an error [HU] or a ratio is known to that."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthct.tasks.evaluation.pair import Mask
+from synthct.tasks.evaluation.uncertainty.case_summary import retention_curve, retention_gain
 from synthct.tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
-from synthct.tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
 from synthct.tasks.models.sliding import Prediction
 from synthct.tasks.prediction.pool import select
 

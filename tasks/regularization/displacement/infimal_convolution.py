@@ -12,7 +12,7 @@ from torch import Tensor
 from synthct.tasks.fields.derivatives import Spacing, checked, edges
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer
-from synthct.tasks.regularization.displacement.bending import Bending
+from synthct.tasks.regularization.displacement.smoothness import Bending
 from synthct.tasks.regularization.displacement.total_variation import TotalVariation
 
 SOLVED = 1e-9

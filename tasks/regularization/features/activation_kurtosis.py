@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layer_roles import activations, faults_of_role
+from synthct.tasks.regularization.layers import activations, faults_of_role
 
 FLOOR = 1e-6
 """Least variance divided by: a constant feature map has kurtosis 0 and no gradient to fear."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
 from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+from synthct.tasks.regularization.layers import before_head, faults_of_role
 
 TINY = 1e-8
 """Keeps widths and logarithms finite when all samples are alike."""

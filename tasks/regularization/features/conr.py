@@ -13,7 +13,7 @@ from torch.nn import functional
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
 from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+from synthct.tasks.regularization.layers import before_head, faults_of_role
 
 
 @REGULARIZERS.register("conr")

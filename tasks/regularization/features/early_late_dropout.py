@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layer_roles import bottleneck, faults_of_role
+from synthct.tasks.regularization.layers import bottleneck, faults_of_role
 
 Phase = Literal["early", "late"]
 

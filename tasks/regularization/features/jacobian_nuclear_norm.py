@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+from synthct.tasks.regularization.layers import before_head, faults_of_role
 
 
 @REGULARIZERS.register("jacobian_nuclear_norm")

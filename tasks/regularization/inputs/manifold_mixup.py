@@ -13,7 +13,7 @@ from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
 from synthct.tasks.regularization.inputs.mixing import Mixture, draw_mixture
-from synthct.tasks.regularization.layer_roles import before_head, faults_of_role
+from synthct.tasks.regularization.layers import before_head, faults_of_role
 
 INPUT = "input"
 """Among ``layers``: the network's input."""

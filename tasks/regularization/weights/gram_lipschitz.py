@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.weights.filters import filtered, layer_faults, require_every
+from synthct.tasks.regularization.layers import filtered, layer_faults, require_every
 
 
 @REGULARIZERS.register("gram_lipschitz")

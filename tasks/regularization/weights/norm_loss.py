@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-
-FILTERED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-"""Layers whose weights are filters along their first axis."""
+from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.layers import filter_matrices, layer_faults
 
 
 @REGULARIZERS.register("norm_loss")
@@ -47,24 +44,10 @@ class NormLoss(Regularizer):
 
     def faults(self, model: nn.Module) -> list[str]:
         """Name layers that are absent or hold no filters."""
-        missing = missing_layers(model, self.layers)
-        if missing:
-            return missing
-        bare = [n for n in self.layers if not isinstance(model.get_submodule(n), FILTERED)]
-        return [f"layer {name!r} is no convolution and no linear layer" for name in bare]
+        return layer_faults(model, self.layers)
 
     def penalty(self, step: Step) -> Tensor:
         """Sum over the filters; a scalar without unit."""
-        lengths = torch.cat([_lengths(weight) for weight in self._weights(step.model)])
+        matrices = filter_matrices(step.model, self.layers)
+        lengths = torch.cat([torch.linalg.vector_norm(matrix, dim=1) for _, matrix in matrices])
         return ((1 - lengths) ** 2).sum()
-
-    def _weights(self, model: nn.Module) -> Iterator[Tensor]:
-        for name, module in model.named_modules():
-            if isinstance(module, FILTERED) and (not self.layers or name in self.layers):
-                yield module.weight
-
-
-def _lengths(weight: Tensor) -> Tensor:
-    """Euclidean length of each output channel's weights (a zero filter has gradient zero)."""
-    lengths: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
-    return lengths

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.weights.filters import require_every
+from synthct.tasks.regularization.layers import require_every
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Memory, Regularizer, Step
-from synthct.tasks.regularization.weights.filters import (
+from synthct.tasks.regularization.layers import (
     filter_matrices,
     filtered,
     layer_faults,

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Memory, Regularizer, Step, missing_layers
-from synthct.tasks.regularization.weights.filters import filter_matrices, require_every
-from synthct.tasks.regularization.weights.norm_loss import FILTERED
+from synthct.tasks.regularization.layers import FILTERED, filter_matrices, require_every
 
 NORMALISING = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 """Layers whose weight is a diagonal matrix: one factor a channel."""

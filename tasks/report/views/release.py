@@ -1,4 +1,4 @@
-"""What was released, or why it was refused."""
+"""What was released, refused or left out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from synthct.data.files import canonical_json
 from synthct.tasks.figures.numbers import TASKS, label_and_unit, without_folders
 from synthct.tasks.report.reading import Chain
+from synthct.tasks.report.table import Cell, Column, Table
 
 FIRST = (
     "intended_use", "not_for_clinical_use", "data", "licence", "parity", "gate", "folds", "caveats",
@@ -86,3 +87,16 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_text(item) for item in value) or "none"
     return "none" if value is None else str(value)
+
+
+def exclusions(chain: Chain) -> Table | None:
+    """Every unit that a stage excluded; nothing when all data were fit."""
+    if not chain.excluded:
+        return None
+    columns = [Column("Stage"), Column("Unit"), Column("Rule"), Column("Found"), Column("Remedy")]
+    rows = [
+        [Cell(without_folders(row.get(name, ""))) for name in ("stage", "unit", "rule", "got",
+                                                               "remedy")]
+        for row in chain.excluded
+    ]  # fmt: skip
+    return Table("Excluded scans, cases and folds", columns, rows)

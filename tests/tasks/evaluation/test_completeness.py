@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthct.tasks.evaluation.structures.classes import class_of
-from synthct.tasks.evaluation.structures.completeness import centreline_dice, completeness
+from synthct.tasks.evaluation.structures.completeness import centreline_dice, class_of, completeness
 from synthct.tasks.evaluation.structures.scores import volumes
 
 SPACING_MM = (2.0, 1.0, 1.0)

@@ -11,7 +11,12 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
-from synthct.tasks.evaluation.dose.beams import path_length_mm, range_errors_mm, seen_from
+from synthct.tasks.evaluation.dose.beams import (
+    path_length_mm,
+    radiograph_mm,
+    range_errors_mm,
+    seen_from,
+)
 from synthct.tasks.evaluation.dose.compare import (
     conformity,
     dose_at_volume_gy,
@@ -19,7 +24,6 @@ from synthct.tasks.evaluation.dose.compare import (
     gamma_pass_percent,
 )
 from synthct.tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
-from synthct.tasks.evaluation.dose.radiograph import radiograph_mm
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthct.tasks.evaluation.statistics.intervals import (
+from synthct.tasks.evaluation.statistics.paired import (
     Interval,
     difference_of_means,
     paired_bootstrap,

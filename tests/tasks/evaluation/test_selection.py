@@ -12,7 +12,7 @@ from synthct.tasks.evaluation.uncertainty.selection import selection_effect
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.models.sliding import Prediction
 from synthct.tasks.prediction.pool import predict_pool, select
-from synthct.tasks.regularization.targets.calibration_penalty import calibration_penalty
+from synthct.tasks.regularization.targets.calibrated_flips import calibration_penalty
 
 SHAPE = (4, 20, 20)
 

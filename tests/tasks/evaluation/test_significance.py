@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthct.tasks.evaluation.statistics.significance import holm, wilcoxon_p
+from synthct.tasks.evaluation.statistics.paired import holm, wilcoxon_p
 
 
 def test_six_patients_all_better_have_the_exact_p_of_two_in_sixty_four():

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from synthct.tasks.evaluation.naive import SourceImages
-from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
+from synthct.tasks.evaluation.uncertainty.case_summary import (
+    error_facts,
+    retention_curve,
+    retention_gain,
+)
 from synthct.tasks.evaluation.uncertainty.conformal import ALL, calibrate, covered_share
 from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage, split_coverage
 from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
 from synthct.tasks.evaluation.uncertainty.likeness import features, unlikeness
 from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
 from synthct.tasks.evaluation.uncertainty.resampled import resampled
-from synthct.tasks.evaluation.uncertainty.retention import retention_curve, retention_gain
 from synthct.tasks.models.description import SourceScaling
 
 

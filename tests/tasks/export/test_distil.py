@@ -8,14 +8,14 @@ import pytest
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
 from synthct.data.store.volumes import read_volume
+from synthct.tasks.export.card import render_card
 from synthct.tasks.export.distil import distil
-from synthct.tasks.export.page import render_card
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_task
 from synthct.tasks.models.sliding import predict_hu
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
-from synthct.tasks.training.checkpoint import load_checkpoint
+from synthct.tasks.training.run_state import load_checkpoint
 from tests.tasks.export.conftest import FACTS, make_artefacts
 
 DISTIL = {"steps": 60, "batch": 2, "learning_rate": 0.01}

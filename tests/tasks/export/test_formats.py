@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from synthct.tasks.export.calibration import Spread, calibration, spread_of
+from synthct.tasks.export.card import render_card
 from synthct.tasks.export.int8 import Int8Cost
-from synthct.tasks.export.page import render_card
 from synthct.tasks.export.programs import module_runner, program_runner, script_runner, trace_script
 from synthct.tasks.export.windows import CaseWindows, case_windows
 from synthct.tasks.models.networks import NETWORKS

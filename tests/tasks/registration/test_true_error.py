@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from synthct.data.volume import Displacement, Grid
-from synthct.tasks.registration.true_error import mean_error_mm, rigid_part
+from synthct.tasks.registration.results import mean_error_mm, rigid_part
 
 GRID = Grid((5, 6, 7), (3.0, 1.0, 2.0), (10.0, -20.0, 5.0))
 INSIDE = np.ones(GRID.shape)

@@ -9,7 +9,7 @@ from torch import nn
 from synthct.data.errors import UsageError
 from synthct.tasks.regularization.base import Regularizer
 from synthct.tasks.regularization.targets.early_learning import EarlyLearning
-from synthct.tasks.training.checkpoint import load_checkpoint, save_checkpoint
+from synthct.tasks.training.run_state import load_checkpoint, save_checkpoint
 
 
 def scaling(value):

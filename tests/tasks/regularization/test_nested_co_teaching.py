@@ -12,7 +12,7 @@ from synthct.tasks.models.description import TargetScaling
 from synthct.tasks.regularization.base import Regularizer
 from synthct.tasks.regularization.features.nested_dropout import NestedDropout
 from synthct.tasks.regularization.targets.nested_co_teaching import COUNT, KEPT, NestedCoTeaching
-from synthct.tasks.training.checkpoint import load_checkpoint, save_checkpoint
+from synthct.tasks.training.run_state import load_checkpoint, save_checkpoint
 
 
 def linear(channels=60, width=8):

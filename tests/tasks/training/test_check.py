@@ -125,7 +125,7 @@ def test_the_same_loss_twice_has_two_names():
 def test_a_units_key_holds_the_plug_ins_it_names_and_no_others():
     modules = plugin_modules(params(regularizers=[{"name": "cutout"}]))
     assert modules == (
-        "synthct.tasks.losses.l1", "synthct.tasks.models.networks.unet_plus_plus",
+        "synthct.tasks.losses.pointwise", "synthct.tasks.models.networks.unet_plus_plus",
         "synthct.tasks.regularization.inputs.cutout",
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
 from synthct.tasks.training.compose import Composition, Member, Term
 from synthct.tasks.training.descent import Descent
-from synthct.tasks.training.progress import Progress
+from synthct.tasks.training.run_state import Progress
 from synthct.tasks.training.team import Team, split, weight_of
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -20,8 +20,8 @@ from synthct.tasks.pipeline.events import VARIABLE
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import seams_of
 from synthct.tasks.training import loop as loop_module
-from synthct.tasks.training.checkpoint import NAME, load_checkpoint, save_checkpoint
 from synthct.tasks.training.fit import fit
+from synthct.tasks.training.run_state import NAME, load_checkpoint, save_checkpoint
 from synthct.tasks.training.runner import torch_runner
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 moment, count, arguments = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-from synthct.tasks.training import checkpoint, loop
+from synthct.tasks.training import loop, run_state
 from synthct.tasks.training.fit import fit
 seen = 0
 def die_at(moment_here, function):
@@ -50,7 +50,7 @@ def die_at(moment_here, function):
                 os.kill(os.getpid(), signal.SIGKILL)
         return function(*a, **k)
     return counted
-checkpoint.os.replace = die_at("before the rename", os.replace)
+run_state.os.replace = die_at("before the rename", os.replace)
 loop.Loop._validate = die_at("in a validation", loop.Loop._validate)
 plain = {k: v for k, v in arguments.items() if k not in ("paths",)}
 fit(**plain, **{k: Path(v) for k, v in arguments["paths"].items()})

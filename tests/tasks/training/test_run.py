@@ -9,9 +9,9 @@ import torch
 from synthct.data.errors import UsageError
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.training import run as stage
-from synthct.tasks.training.checkpoint import load_checkpoint
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import TrainingParams
+from synthct.tasks.training.run_state import load_checkpoint
 
 TINY = {
     "tasks": ["mr"],

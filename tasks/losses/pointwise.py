@@ -1,4 +1,4 @@
-"""Squared for small errors, absolute for large ones."""
+"""Losses voxel by voxel, L1 and Huber, and the mean over the body that every loss takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,37 @@ from torch.nn import functional
 
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Target
+
+
+def inside(prediction: Tensor, target: Target) -> Tensor:
+    """The prediction where it counts, the target elsewhere: filters see no error from outside."""
+    return prediction.where(target.weight > 0, target.value)
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """``sum(values * weight) / sum(weight)``; 0 without weight."""
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def as_hu(values: Tensor, target: Target) -> Tensor:
+    """Network units as CT numbers [HU]."""
+    scaling = target.scaling
+    return (values + 1) / 2 * (scaling.high_hu - scaling.low_hu) + scaling.low_hu
+
+
+@LOSSES.register("l1")
+@dataclass(frozen=True)
+class L1:
+    r"""Weighted mean absolute error, :math:`\sum_i w_i |p_i - t_i| / \sum_i w_i`.
+
+    In network units: times ``(high_hu - low_hu) / 2`` it is the mean absolute error in HU. A
+    batch without weight gives 0.
+    """
+
+    def __call__(self, prediction: Tensor, target: Target) -> Tensor:
+        """Compare (B, 1, ..., Y, X) with ``target.value``; a scalar [network units]."""
+        error = (prediction - target.value).abs() * target.weight
+        return error.sum() / target.weight.sum().clamp(min=1)
 
 
 @LOSSES.register("huber")
