@@ -97,7 +97,7 @@ def _check_checkout() -> None:
             "a stage runs from the root of the checkout whose code it is",
             where=str(Path.cwd()),
             got=f"code from {source_root()}",
-            remedy="cd to the repository's root",
+            remedy="cd to the root of that checkout, or run `make setup` in this one",
             code="other-checkout",
         )
 

@@ -33,6 +33,7 @@ class Checkout:
         }
         return inherited | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root / "src"),
             "SYNTHCT_UNITS": str(self.units),
             "DVC_NO_ANALYTICS": "1",
             "DO_NOT_TRACK": "1",
@@ -86,7 +87,7 @@ def known_files() -> list[str]:
     return [
         name
         for name in filter(None, listed.stdout.split("\0"))
-        if (ROOT / name).is_file() and name != "dvc.lock"
+        if ((ROOT / name).is_file() or (ROOT / name).is_symlink()) and name != "dvc.lock"
     ]
 
 
@@ -94,7 +95,7 @@ def clone(target: Path, params: str) -> Checkout:
     """Copy what git knows or would add, commit it there, and give it tiny params."""
     for name in known_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target / name)
+        shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
     checkout = Checkout(target, target.parent / f"{target.name}-units")
     (target / "params.yaml").write_text(params)
     for command in (
@@ -141,8 +142,13 @@ def _fingerprint() -> str:
         if not name.startswith(("docs/", "tests/", "benchmarks/")) or name.startswith(
             "tests/chain/tiny"
         ):
-            digest.update(f"{name}\0".encode() + (ROOT / name).read_bytes())
+            digest.update(f"{name}\0".encode() + _content(name))
     return digest.hexdigest()[:16]
+
+
+def _content(name: str) -> bytes:
+    path = ROOT / name
+    return bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 @pytest.fixture

@@ -59,4 +59,4 @@ def test_no_child_calls_home_and_all_use_this_python(root):
     assert told["DVC_NO_ANALYTICS"] == told["DO_NOT_TRACK"] == "1"
     assert told["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert (Path(told["PATH"].split(os.pathsep)[0]) / "python").exists()
-    assert told["PYTHONPATH"] == str(root)
+    assert told["PYTHONPATH"] == str(root / "src")

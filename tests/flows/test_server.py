@@ -2,7 +2,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -111,10 +110,7 @@ def test_the_servers_pages_in_memory_are_without_a_bound(server, tmp_path):
         " [each.name for each in threading.enumerate()])\n"
     )
     command = [sys.executable, "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{SQLITE_BYTES} ['MainThread', 'tidy']\n"
     family = psutil.Process().children(recursive=True)
     assert any(prefect_process.__file__ in each.cmdline() for each in family)

@@ -57,7 +57,7 @@ def test_the_job_script_lacks_gpu_certificates_or_code(tmp_path, certificates):
     ).job_script()  # fmt: skip
     for line in (
         "#SBATCH -p gpu", "#SBATCH --cpus-per-task=6", "#SBATCH --mem=20G", "#SBATCH -t 01:00:00",
-        "#SBATCH --gpus-per-task=1", "module load cuda", f"export PYTHONPATH={tmp_path}",
+        "#SBATCH --gpus-per-task=1", "module load cuda", f"export PYTHONPATH={tmp_path}/src",
         "export SYNTHCT_UNITS='s3://bucket/our units'", "export OMP_NUM_THREADS=1",
     ):  # fmt: skip
         assert line in script, script
@@ -74,7 +74,7 @@ def test_a_scheduled_runs_pods_see_the_checkout_in_the_place_of_its_worktree(ins
     assert {"name": "work", "mountPath": str(tmp_path)} in worker["volumeMounts"]
     assert worker["workingDir"] == str(tmp_path / inside)
     told = {each["name"]: each["value"] for each in worker["env"]}
-    assert told["PYTHONPATH"] == str(tmp_path / inside)
+    assert told["PYTHONPATH"] == str(tmp_path / inside / "src")
 
 
 def test_a_pod_may_write_its_image_gain_rights_or_speak_in_the_clear(tmp_path):

@@ -31,7 +31,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "SYNTHCT_EVENTS": str(tmp_path / "events.jsonl"),
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(tmp_path / "root"),
+        "PYTHONPATH": str(tmp_path / "root" / "src"),
         "DVC_NO_ANALYTICS": "1",
         "DO_NOT_TRACK": "1",
     }
@@ -55,6 +55,7 @@ def checkout(tmp_path, monkeypatch):
     for room in ("data", "tasks", "flows"):  # a stage runs the code of the checkout it stands in
         unwanted = shutil.ignore_patterns("raw", "artefacts", "__pycache__")
         shutil.copytree(ROOT / room, root / room, ignore=unwanted)
+    shutil.copytree(ROOT / "src", root / "src", symlinks=True, ignore=unwanted)
     (root / ".dvc").mkdir()
     (root / ".dvc" / "config").write_text(
         "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
