@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import json
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from synthct.data.errors import UsageError
 
@@ -68,29 +72,38 @@ class Registry(Generic[T]):
             raise UsageError(
                 f"no {self.kind} is called {name!r}",
                 where=where,
-                remedy=self._suggestion(name),
+                remedy=suggestion(name, self._known),
                 code=f"unknown-{self.kind.replace(' ', '-')}",
             )
         return self._known[name]
 
     def build(self, name: str, options: Mapping[str, Any], *, where: str = "") -> T:
-        """An instance of the class called ``name`` with its fields set from ``options``."""
+        """An instance of the class called ``name`` with its fields set from ``options``.
+
+        Values are checked against the annotations of the fields as strictly as ``params.yaml``
+        itself (``"3"`` is no number), and every wrong option is named in one error.
+        """
         cls = self.get(name, where=where)
+        types = typing.get_type_hints(cls)
         fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        for key in options:
+        checked, wrong = {}, []
+        for key, value in options.items():
             if key not in fields:
-                near = difflib.get_close_matches(key, fields, n=1)
-                hint = (
-                    f"did you mean {near[0]!r}?" if near else f"it has {sorted(fields) or 'none'}"
-                )
-                raise UsageError(
-                    f"{self.kind} {name!r} has no parameter {key!r}",
-                    where=where,
-                    remedy=hint,
-                    code="unknown-parameter",
-                )
+                wrong.append(f"no parameter {key!r} ({suggestion(key, fields)})")
+                continue
+            try:
+                checked[key] = _checked(types[key], value)
+            except ValidationError as error:
+                wrong.append(f"{key}: {error.errors()[0]['msg']}, got {value!r}")
+        if wrong:
+            raise UsageError(
+                f"{self.kind} {name!r} takes {', '.join(sorted(fields)) or 'no parameters'}",
+                problem=f"{self.kind} {name!r}: {'; '.join(wrong)}",
+                where=where,
+                code="bad-parameter",
+            )
         try:
-            return cls(**options)
+            return cls(**checked)
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"{self.kind} {name!r}: {error}", where=where, code="bad-parameter"
@@ -99,10 +112,6 @@ class Registry(Generic[T]):
     def module_of(self, name: str) -> str:
         """Dotted module that defines the member: its code enters the keys of units that use it."""
         return self.get(name).__module__
-
-    def _suggestion(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._known, n=1)
-        return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(self._known))}"
 
     def _discover(self) -> None:
         if self._discovered:
@@ -120,3 +129,20 @@ class Registry(Generic[T]):
                     f"{self.kind} {point.name!r} of {point.value} is already "
                     f"{self._known[point.name].__qualname__}"
                 )
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The nearest known word as a question, or all of them."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(words) or 'none'}"
+
+
+def _checked(kind: Any, value: Any) -> Any:
+    """The value as a field of the type takes it; in JSON mode a list may fill a tuple."""
+    adapter = TypeAdapter(kind)
+    try:
+        text = json.dumps(value)
+    except TypeError:  # a value of Python's, given by code and not by a file
+        return adapter.validate_python(value, strict=True)
+    return adapter.validate_json(text, strict=True)

@@ -61,9 +61,9 @@ def _run(name: str, workspace: Path) -> int:
     params = load_params(workspace / "params.yaml")
     if stage not in active_stages(params):
         raise UsageError(
-            f"stage {name!r} does not run in this workspace",
+            "",
+            problem=f"stage {name!r} does not run in this workspace: it has no cohort section",
             where=str(workspace / "params.yaml"),
-            got="cohort: null (the scans are real)",
             remedy="run ingestion, or set a cohort section",
             code="stage-not-active",
         )
@@ -95,8 +95,8 @@ def _check_checkout() -> None:
     if source_root() != Path.cwd().resolve():
         raise UsageError(
             "a stage runs from the root of the checkout whose code it is",
+            problem=f"the code that runs is that of another checkout: {source_root()}",
             where=str(Path.cwd()),
-            got=f"code from {source_root()}",
             remedy="cd to the root of that checkout, or run `make setup` in this one",
             code="other-checkout",
         )
@@ -106,13 +106,18 @@ def _told(error: OSError) -> MachineError:
     where = str(error.filename or "")
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return MachineError(
-            "the disk has room for the stage's out",
+            "",
+            problem=f"the disk is full: {error.strerror or 'no space left'}",
             where=where,
-            got=error.strerror or "no space",
             remedy="free space and run the same command again; finished units are kept",
             code="disk-full",
         )
-    return MachineError("the file system works", where=where, got=str(error), code="os-error")
+    return MachineError(
+        "",
+        problem=f"the file system failed: {error}",
+        where=where,
+        code="os-error",
+    )
 
 
 if __name__ == "__main__":

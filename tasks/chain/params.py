@@ -60,9 +60,9 @@ def load_params(path: Path) -> Params:
         text = path.read_text()
     except FileNotFoundError:
         raise UsageError(
-            "a workspace has a params.yaml",
+            "",
+            problem="there is no params.yaml",
             where=str(path),
-            got="no such file",
             remedy="run from the repository's root, or name a workspace that exists",
             code="params-missing",
         ) from None
@@ -76,7 +76,10 @@ def parse_params(text: str, *, where: str) -> Params:
         document = json.dumps(loaded)
     except (yaml.YAMLError, TypeError) as error:
         raise UsageError(
-            "params are YAML of plain values", where=where, got=str(error), code="params-not-yaml"
+            "params are YAML of plain values",
+            problem=f"the file cannot be read as YAML: {error}",
+            where=where,
+            code="params-not-yaml",
         ) from error
     try:
         # JSON mode: strict about types, yet a YAML list may fill a tuple.
@@ -84,7 +87,10 @@ def parse_params(text: str, *, where: str) -> Params:
     except ValidationError as error:
         faults = "; ".join(_told(fault) for fault in error.errors())
         raise UsageError(
-            f"params are not valid: {faults}", where=where, code="params-invalid"
+            "",
+            problem=f"the params are not valid: {faults}",
+            where=where,
+            code="params-invalid",
         ) from error
 
 

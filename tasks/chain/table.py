@@ -124,7 +124,8 @@ def stage_called(name: str) -> Stage:
         if stage.name == name:
             return stage
     raise UsageError(
-        f"no stage is called {name!r}",
+        "",
+        problem=f"no stage is called {name!r}",
         remedy=f"stages: {', '.join(stage.name for stage in STAGES)}",
         code="unknown-stage",
     )

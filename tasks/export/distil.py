@@ -124,8 +124,9 @@ def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
     if not lessons or not unseen:
         raise DataError(
             "a student learns from patients other than those that score it",
+            problem=f"there are {len(lessons)} training cases to learn from and {len(unseen)} "
+            "unseen ones to score on",
             where="export.distil",
-            got=f"{len(lessons)} training cases, {len(unseen)} to score on",
             remedy="leave out export.distil, or train with more patients than folds",
             code="distil-no-cases",
         )

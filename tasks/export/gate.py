@@ -59,11 +59,11 @@ class Gate:
         if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
             return None
         return SynthctError(
-            f"the model's mean MAE is at most {self.max_ratio:g} times that of the "
-            f"{self.baseline} baseline on the same unseen cases ({self.reference} CT)",
+            f"the model must reach at most {self.max_ratio:g} times the baseline's MAE",
+            problem=f"the model's mean MAE is {self.model_mae_hu:.1f} HU, that of the "
+            f"{self.baseline} baseline {self.baseline_mae_hu:.1f} HU, on the same {self.cases} "
+            f"unseen cases ({self.reference} CT)",
             where=task,
-            got=f"{self.model_mae_hu:.1f} HU against {self.baseline_mae_hu:.1f} HU on "
-            f"{self.cases} cases",
             remedy="train longer or on more patients; export.gate.max_ratio says what is accepted",
             code="gate-score",
         )
@@ -76,10 +76,10 @@ def hold_gate(rows: Sequence[Row], task: str, params: GateParams) -> Gate:
     shared = sorted(set(model) & set(naive))
     if len(shared) < params.min_cases:
         raise SynthctError(
-            f"a release rests on at least {params.min_cases} unseen cases that are scored for the "
-            f"model and for the {baseline} baseline against the {params.reference} CT",
+            f"a release rests on at least {params.min_cases} such cases",
+            problem=f"only {len(shared)} unseen cases are scored for both the model and the "
+            f"{baseline} baseline against the {params.reference} CT",
             where=task,
-            got=f"{len(shared)} cases",
             remedy="add patients, or set export.gate to what this cohort has",
             code="gate-no-scores",
         )

@@ -68,10 +68,10 @@ def check_parity(
     ):
         return None
     return SynthctError(
-        f"every exported form answers within {params.max_difference:g} (network units) and "
-        f"{params.max_difference_hu:g} HU of the trained network",
+        f"it may differ by {params.max_difference:g} and {params.max_difference_hu:g} HU",
+        problem="the exported network differs from the trained one by "
+        f"{worst.max_difference:.2g} (network units), {worst.max_difference_hu:.2g} HU",
         where=name,
-        got=f"{worst.max_difference:.2g}, {worst.max_difference_hu:.2g} HU",
         remedy="export with another opset, or report the operator that differs",
         code="parity",
     )

@@ -161,8 +161,8 @@ def _disagreement(task: str, models: list[ModelDescription]) -> SynthctError | N
     if not models:
         raise DataError(
             "a release holds at least one trained fold",
+            problem="no trained fold is left",
             where=task,
-            got="none",
             remedy="see training's excluded.json for why",
             code="no-folds",
         )
@@ -172,8 +172,8 @@ def _disagreement(task: str, models: list[ModelDescription]) -> SynthctError | N
             if first != other:
                 return SynthctError(
                     "all folds of a release prepare a scan in the same way",
+                    problem=f"the folds prepare a scan differently: {other} beside {first}",
                     where=f"{task} fold {model.fold}, {name}",
-                    got=f"{other} beside {first}",
                     remedy="train all folds with the same params",
                     code="folds-disagree",
                 )

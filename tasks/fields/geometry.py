@@ -34,8 +34,8 @@ def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> G
     inside = resample(source_body, grid, outside=0, nearest=True).array > 0
     if not inside.any():
         raise DataError(
-            "the body mask holds at least one voxel of the working grid",
-            got="an empty mask",
+            "a body mask marks at least one voxel",
+            problem="the body mask is empty on the working grid",
             remedy="check the mask and that it lies on the same scan",
             code="mask-empty",
         )
@@ -56,7 +56,7 @@ def require_extent(grid: Grid) -> None:
     if min(grid.shape) < FEWEST_VOXELS:
         raise DataError(
             f"a registration has at least {FEWEST_VOXELS} voxels along each axis",
-            got=f"shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
+            problem=f"the scan is too thin: shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
             remedy="give a thicker scan or a finer grid_spacing_mm",
             code="extent-too-small",
         )

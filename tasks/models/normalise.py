@@ -49,8 +49,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     inside = array[np.asarray(mask) > 0]
     if inside.size == 0:
         raise DataError(
-            "the body mask holds at least one voxel of the scan",
-            got="an empty mask",
+            "a body mask marks at least one voxel of its scan",
+            problem="the body mask is empty",
             remedy="check the mask and that it lies on the same patient",
             code="mask-empty",
         )
@@ -58,7 +58,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     if not np.isfinite(inside).all():
         raise DataError(
             "intensities inside the body are finite",
-            got=f"{np.count_nonzero(~np.isfinite(inside))} voxels NaN or infinite",
+            problem=f"{np.count_nonzero(~np.isfinite(inside))} voxels inside the body are NaN "
+            "or infinite",
             remedy="mend or re-export the scan",
             code="intensity-not-finite",
         )
@@ -70,7 +71,7 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     if fitted.width <= 0:
         raise DataError(
             "intensities inside the body differ",
-            got=f"{fitted.shift:g} everywhere",
+            problem=f"the scan is {fitted.shift:g} everywhere inside the body",
             remedy="check that the scan is an image of a patient",
             code="intensity-constant",
         )

@@ -133,8 +133,8 @@ class _Voters:
             spread += step * (vote - mean)
         if not np.isfinite(mean).all():
             raise DataError(
-                "the network answers with finite numbers",
-                got="NaN or infinity",
+                "",
+                problem="the network answered with NaN or infinity",
                 remedy="its training diverged or the scan's intensities are far from training's",
                 code="prediction-not-finite",
             )
@@ -207,12 +207,14 @@ def _as_hu(mean: NDArray[np.float32], model: ModelDescription) -> NDArray[np.int
 def _check(source: Volume, mask: Volume, overlap: float, batch: int) -> None:
     if not mask.grid.is_close(source.grid):
         raise DataError(
-            "the body mask lies on the scan's grid",
-            got=f"mask {mask.grid.shape} on scan {source.grid.shape}",
+            "a body mask lies on the grid of its scan",
+            problem=f"the body mask has shape {mask.grid.shape}, its scan {source.grid.shape}",
             remedy="resample the mask (nearest) to the scan",
             code="mask-elsewhere",
         )
     if not 0 <= overlap < 1 or batch < 1:
         raise UsageError(
-            "overlap is in [0, 1) and batch at least 1", got=f"{overlap}, {batch}", code="sliding"
+            "overlap is in [0, 1) and batch at least 1",
+            problem=f"overlap is {overlap}, batch is {batch}",
+            code="sliding",
         )

@@ -107,9 +107,12 @@ def require_code(modules: Iterable[str], wanted: str) -> None:
     changed = _changed(needed)
     if changed or code_hash(needed) != wanted:
         raise MachineError(
-            "a worker runs the code that the unit's key stands for",
+            "a result is kept under the hash of the code that made it",
+            problem=f"the worker runs other code than this run: {changed[0]} changed after it "
+            "was loaded"
+            if changed
+            else "the worker runs other code than this run",
             where=str(source_root()),
-            got=f"{changed[0]} changed after it was loaded" if changed else "other code",
             remedy="start the workers anew from the commit that runs (`--cluster local` does it "
             "by itself) and run the same command again: finished units are kept",
             code="other-code",

@@ -60,9 +60,9 @@ def connect(address: str, timeout: str | None = None) -> Iterator[Any]:
 def scheduler_gone(address: str, got: str) -> MachineError:
     """The fault of a scheduler that does not answer, or no longer."""
     return MachineError(
-        "a Dask scheduler answers at the address that you gave",
+        "",
+        problem=f"no Dask scheduler answers: {got}",
         where=address,
-        got=got,
         remedy="start it (`dask scheduler`) and run the same command again: "
         "finished units are kept",
         code="scheduler-not-up",
@@ -84,9 +84,9 @@ def security(address: str) -> Any:
     for name in ("ca.pem", "node.pem", "node.key"):
         if not (folder / name).is_file():
             raise UsageError(
-                "certificates are at hand for a tls:// scheduler",
+                "a tls:// scheduler needs ca.pem, node.pem and node.key",
+                problem=f"there is no {name}",
                 where=f"{TLS}={folder}",
-                got=f"no {name}",
                 remedy="make them once for all: `python -m synthct.flows.clusters.authority DIR`",
                 code="no-certificates",
             )

@@ -183,9 +183,9 @@ class Dispatch(Generic[T, R]):
 
 def _poison(each: _Try[Any]) -> MachineError:
     return MachineError(
-        "a unit leaves its worker alive",
+        "",
+        problem="the worker died each time it ran this unit, even with nothing beside it",
         where=each.name,
-        got="KilledWorker: its workers died again and again, even with nothing beside it",
         remedy="too little memory a worker, or a crash in a library: run its stage with "
         "--cluster here and look at the case",
         code="poison-unit",

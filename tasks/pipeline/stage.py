@@ -174,9 +174,10 @@ def run_units(
         folder = out / unit.name
         if not context.units.fetch(keys[unit.name], folder):
             raise MachineError(
-                "a finished unit can be read back",
+                "",
+                problem=f"a finished unit cannot be read back: {keys[unit.name][:12]} is "
+                "missing or damaged in the result cache",
                 where=f"{stage}/{unit.name}",
-                got=f"unit {keys[unit.name][:12]} missing or damaged in the result cache",
                 remedy="run the same command again",
                 code="unit-lost",
             )
@@ -202,9 +203,9 @@ def _check_excluded(
         first = excluded[0]
         raise TooManyExcludedError(
             f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
+            problem=f"{len(excluded)} of {total} cases were excluded; the first, "
+            f"{first.get('unit', '?')}: {first.get('problem') or first.get('rule', '')}",
             where=stage,
-            got=f"{len(excluded)} of {total}, first {first.get('unit', '?')}: "
-            f"{first.get('rule', '')}",
             remedy="mend the scans listed above or raise max_excluded_fraction",
             code="too-many-excluded",
         )
@@ -239,9 +240,10 @@ def _compute(
         if isinstance(error, SynthctError):
             raise error
         raise MachineError(
-            f"{len(errors)} of {total} units failed",
+            "",
+            problem=f"{len(errors)} of {total} units failed; the first: "
+            f"{type(error).__name__}: {error}",
             where=f"{stage}/{name}",
-            got=f"{type(error).__name__}: {error}",
             remedy="finished units are kept; run the same command again",
             code="unit-failed",
         ) from error

@@ -122,9 +122,9 @@ def register_files(
 def _check_out(out: Path) -> None:
     if out.exists() and not (out / _QUALITY).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(
-            "the out folder is new, empty or holds an earlier registration",
+            "results go into a folder that is new, empty or holds an earlier registration",
+            problem="the output folder holds other files",
             where=str(out),
-            got="other files",
             remedy="name another folder",
             code="out-not-empty",
         )

@@ -46,9 +46,8 @@ def _require_millimetres(role: str, scan: Volume) -> None:
     longest = max(scan.grid.extent_mm)
     if not SIZES_MM[0] <= longest <= SIZES_MM[1]:
         raise DataError(
-            f"the {role} scan is in millimetres and of a person: "
-            f"{SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
-            got=f"{longest:g} mm",
+            f"a scan of a person is {SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
+            problem=f"the {role} scan is {longest:g} mm long",
             remedy="a scan in metres or micrometres says so nowhere: correct its spacing",
             code="units",
         )
@@ -60,7 +59,8 @@ def _require_same_units(pair: ScanPair) -> None:
     if (ratios > LARGEST_RATIO).all() or (ratios < 1 / LARGEST_RATIO).all():
         raise DataError(
             "both scans are in millimetres",
-            got=f"{_words(first)} (fixed) and {_words(second)} (moving)",
+            problem=f"the sizes do not fit together: {_words(first)} (fixed) and "
+            f"{_words(second)} (moving)",
             remedy="one of them is in other units (cm, m): correct its spacing",
             code="units",
         )
@@ -71,9 +71,10 @@ def _require_hounsfield(role: str, scan: Volume, body: Volume) -> None:
     middle = float(np.median(_inside(scan, body)))
     if lowest > FAT_HU or not BODY_HU[0] <= middle <= BODY_HU[1]:
         raise DataError(
-            f"the {role} CT is in Hounsfield units: fat or air below {FAT_HU:g} HU, "
-            f"median of the body within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
-            got=f"lowest {lowest:g}, median {middle:g}",
+            f"a CT holds fat or air below {FAT_HU:g} HU, and the median of the body lies "
+            f"within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
+            problem=f"the {role} CT does not look like Hounsfield units: lowest value "
+            f"{lowest:g}, median of the body {middle:g}",
             remedy="check that it is a CT (not an MR), and its rescale intercept",
             code="not-hounsfield",
         )

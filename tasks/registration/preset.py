@@ -128,7 +128,7 @@ def _one_entry_a_level(step: str, factors: tuple[int, ...], **lists: tuple[Any, 
     for name, values in lists.items():
         if len(values) != len(factors):
             raise UsageError(
-                f"{step}.{name} has one entry for each of the {len(factors)} pyramid levels",
-                got=f"{len(values)} entries",
+                f"it has one for each of the {len(factors)} pyramid levels",
+                problem=f"{step}.{name} has {len(values)} entries",
                 code="preset-levels",
             )

@@ -119,7 +119,8 @@ def preset_called(name: str, *, where: str = "") -> Preset:
         spelled = {known.lower(): known for known in PRESETS}
         near = difflib.get_close_matches(name.lower(), spelled, n=1)
         raise UsageError(
-            f"no registration preset is called {name!r}",
+            "",
+            problem=f"no registration preset is called {name!r}",
             where=where,
             remedy=f"did you mean {spelled[near[0]]!r}?"
             if near

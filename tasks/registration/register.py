@@ -218,8 +218,9 @@ def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GatePa
 def _require_overlap(stands: StepMeasures, judgement: Judgement) -> None:
     if stands.dice == 0.0:
         raise DataError(
-            "the two scans show a common part of the patient",
-            got=f"no overlap of the bodies after every step ({judgement.reason})",
+            "both scans must show a common part of the patient",
+            problem="the bodies of the two scans do not overlap after any step "
+            f"({judgement.reason})",
             remedy="check that both scans are of the same patient and region",
             code="no-overlap",
         )

@@ -40,31 +40,31 @@ def whole_field(scan: Volume) -> Volume:
 def _check(role: str, scan: Volume, body: Volume) -> None:
     if not same_place(scan.grid, body.grid):
         raise DataError(
-            f"the {role} mask lies on the voxels of the {role} scan",
-            got=f"{body.grid.shape} at {body.grid.origin_mm}, scan {scan.grid.shape} "
-            f"at {scan.grid.origin_mm} mm",
+            "a mask has the voxels of its scan",
+            problem=f"the {role} mask lies elsewhere than its scan: {body.grid.shape} at "
+            f"{body.grid.origin_mm}, the scan {scan.grid.shape} at {scan.grid.origin_mm} mm",
             remedy="resample the mask to the scan",
             code="mask-elsewhere",
         )
     if not np.isfinite(scan.array).all():
         raise DataError(
-            f"the {role} scan holds finite numbers",
-            got="NaN or infinity",
+            "a scan holds finite numbers",
+            problem=f"the {role} scan holds NaN or infinity",
             remedy="repair the export that wrote it",
             code="scan-nan",
         )
     inside = scan.array[np.asarray(body.array) > 0]
     if inside.size == 0:
         raise DataError(
-            f"the {role} body mask holds at least one voxel",
-            got="an empty mask",
+            "a body mask marks at least one voxel",
+            problem=f"the {role} body mask is empty",
             remedy="check the mask and that it lies on the same scan",
             code="mask-empty",
         )
     if inside.min() == inside.max():
         raise DataError(
-            f"the {role} scan varies inside the body",
-            got=f"{inside.min()} everywhere",
+            "a scan varies inside the body",
+            problem=f"the {role} scan is {inside.min()} everywhere inside the body",
             remedy="check that the scan holds an image",
             code="scan-constant",
         )

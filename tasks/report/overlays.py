@@ -136,9 +136,9 @@ def _read(url: Path, window: tuple[slice | int, ...]) -> NDArray[Any]:
         return np.asarray(open_array(url)[window])
     except ValueError as error:  # how zarr tells a chunk whose checksum does not hold
         raise MachineError(
-            "every chunk of a stored volume has its checksum",
+            "",
+            problem=f"the stored volume is damaged: {error}",
             where=str(url),
-            got=str(error),
             remedy="delete the volume and run the stage that writes it again",
             code="store-damaged",
         ) from error

@@ -147,9 +147,9 @@ def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
         folder = study_folder(name)
         if not (folder / STUDY_SUMMARY).is_file():
             raise UsageError(
-                "a study that the report shows has run",
+                "",
+                problem=f"the study has not run: there is no {folder / STUDY_SUMMARY}",
                 where=f"report.studies: {name}",
-                got=f"no {folder / STUDY_SUMMARY}",
                 remedy=f"synthct study --grid presets/{name}.yaml",
                 code="study-missing",
             )

@@ -126,9 +126,9 @@ def _told(case: str, error: Exception) -> Exception:
     if isinstance(error, MachineError):
         return error
     return MachineError(
-        "the pictures of a case can be drawn from the outs of the earlier stages",
+        "",
+        problem=f"the pictures of the case cannot be drawn: {type(error).__name__}: {error}",
         where=f"{STAGE}/{case}",
-        got=f"{type(error).__name__}: {error}",
         remedy="run the stages before again; their outs do not fit together",
         code="picture-failed",
     )

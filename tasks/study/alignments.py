@@ -21,8 +21,8 @@ def check_alignments(names: Iterable[str]) -> None:
     if unknown:
         raise UsageError(
             "an alignment is `truth`, `registered` or a registration method",
+            problem=f"no alignment is called {', '.join(unknown)}",
             where="params.yaml: study",
-            got=", ".join(unknown),
             remedy=f"methods: {', '.join(METHODS.names())}",
             code="unknown-alignment",
         )

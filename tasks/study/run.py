@@ -68,7 +68,12 @@ def check(training: TrainingParams, params: StudyParams) -> None:
             except UsageError as fault:
                 faults.append(str(fault))
     if faults:
-        raise UsageError("; ".join(faults), where="params.yaml: study", code="study-params")
+        raise UsageError(
+            "",
+            problem="; ".join(faults),
+            where="params.yaml: study",
+            code="study-params",
+        )
 
 
 def _ground(
@@ -91,8 +96,8 @@ def _ground(
     if len({fact.patient for fact in cases}) < 2:
         raise DataError(
             "a study needs pairs of at least two patients under every alignment it trains on",
+            problem=f"there are {len(cases)} usable pairs of {params.task}",
             where=f"study: {', '.join(sorted(needed))}",
-            got=f"{len(cases)} of {params.task}",
             remedy="`truth` is there for digital patients alone; look at registration/quality.csv",
             code="too-few-patients",
         )

@@ -91,8 +91,8 @@ def open_case(name: str, region: str, files: Mapping[str, Path], scaling: Source
         if not read_grid(files[kind]).is_close(grid):
             raise DataError(
                 "source, CT and mask of a pair lie on one grid",
+                problem=f"its shape is {arrays[kind].shape}, that of the source {grid.shape}",
                 where=f"{name}/{kind}",
-                got=f"{arrays[kind].shape} beside {grid.shape}",
                 remedy="run registration again",
                 code="pair-off-grid",
             )

@@ -28,7 +28,12 @@ def check(params: TrainingParams, *, where: str = "params.yaml: training") -> No
     """Raise one :class:`UsageError` that holds everything that is wrong."""
     faults = list(_faults(params))
     if faults:
-        raise UsageError("; ".join(faults), where=where, code="training-params")
+        raise UsageError(
+            "",
+            problem="; ".join(faults),
+            where=where,
+            code="training-params",
+        )
 
 
 def _faults(params: TrainingParams) -> Iterator[str]:

@@ -66,8 +66,8 @@ class Descent:
             need = f"{' and '.join(fixed)} need whole batches" if fixed else "one patch too large"
             raise MachineError(
                 "a training step fits the device's memory",
+                problem=f"the device ran out of memory; {need}",
                 where=f"{self.unit} at step {self.progress.step + 1}",
-                got=f"out of memory; {need}",
                 remedy="lower training.batch or patch_size, or take a larger device",
                 code="out-of-memory",
             )
@@ -87,11 +87,11 @@ class Descent:
         fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
         if fixed or samples < self.team.size:
             raise MachineError(
-                "a batch can be divided among the processes that train one network",
-                where=self.unit,
-                got=f"{', '.join(fixed)} need whole batches"
+                "several processes that train one network each take a part of every batch",
+                problem=f"{', '.join(fixed)} need whole batches"
                 if fixed
-                else f"{samples} patches for {self.team.size} processes",
+                else f"{samples} patches cannot be divided among {self.team.size} processes",
+                where=self.unit,
                 remedy="train with one process",
                 code="cannot-divide",
             )
@@ -108,9 +108,10 @@ class Descent:
         bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
         raise DataError(
             "the training loss stays finite",
-            where=f"{self.unit} at step {self.progress.step + 1}",
-            got=f"{', '.join(bad) or 'their sum'} not finite on cases "
+            problem="the training loss is not finite: "
+            f"{', '.join(bad) or 'the sum of its terms'}, on cases "
             f"{', '.join(sorted(set(batch.cases)))}",
+            where=f"{self.unit} at step {self.progress.step + 1}",
             remedy="look at those scans, or lower learning_rate or the weights of the terms; the "
             "last good checkpoint is kept beside the result cache",
             code="loss-not-finite",

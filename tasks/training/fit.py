@@ -203,8 +203,8 @@ def _device(wanted: str) -> torch.device:
     if not torch.cuda.is_available():
         raise MachineError(
             "device cuda needs a CUDA device",
+            problem="this machine has no CUDA device",
             where="params.yaml: training.device",
-            got="none on this machine",
             remedy="set device: auto or cpu",
             code="no-cuda",
         )

@@ -98,8 +98,8 @@ def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
     if shared:
         raise UsageError(
             "a patient is in one of training, validation and test",
+            problem="the patient is in two of training, validation and test",
             where=sorted(shared)[0],
-            got="the same patient in two of them",
             remedy="keep all cases of a patient together",
             code="patient-in-two-splits",
         )

@@ -53,7 +53,9 @@ def _processes(device: str) -> int:
     asked = os.environ.get(VARIABLE, "")
     if asked and not asked.isdecimal():
         raise MachineError(
-            f"{VARIABLE} is a number of processes", got=repr(asked), code="processes"
+            f"{VARIABLE} is a number of processes",
+            problem=f"{VARIABLE} is {asked!r}",
+            code="processes",
         )
     if asked:
         return int(asked)
@@ -115,8 +117,9 @@ def _fault(folder: Path, code: int) -> SynthctError:
         fault: SynthctError = kind(told.pop("rule"), **told)
         return fault
     return MachineError(
-        "the process that trains ends by itself",
-        got=f"exit code {code}" + (" (killed, perhaps for memory)" if code == -9 else ""),
+        "",
+        problem=f"the training process ended with exit code {code}"
+        + (" (killed, perhaps for lack of memory)" if code == -9 else ""),
         remedy="run the same command again: it goes on from the last checkpoint",
         code="training-died",
     )
@@ -137,7 +140,14 @@ def main(order_file: Path) -> int:
         return _tell(fault, order_file)
     except Exception as error:  # noqa: BLE001 - the parent tells it
         got = f"{type(error).__name__}: {error}"
-        return _tell(MachineError("training ends well", got=got, code="training-died"), order_file)
+        return _tell(
+            MachineError(
+                "",
+                problem=f"training failed: {got}",
+                code="training-died",
+            ),
+            order_file,
+        )
     if order["count"] > 1:
         torch.distributed.barrier()  # nobody leaves while another still talks
         torch.distributed.destroy_process_group()

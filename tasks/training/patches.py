@@ -95,8 +95,9 @@ class PatchSampler:
         spacings = {case.spacing_mm for case in self.cases}
         if len(spacings) > 1:
             raise DataError(
-                "all training cases have one voxel size (z, y, x) [mm]",
-                got=", ".join(map(str, sorted(spacings))),
+                "all training cases have one voxel size",
+                problem="the training cases have voxels of different sizes: "
+                f"{', '.join(map(str, sorted(spacings)))} mm (z, y, x)",
                 remedy="register all cases with the same grid_spacing_mm",
                 code="spacing-differs",
             )
@@ -104,8 +105,8 @@ class PatchSampler:
             if not case.body.any():
                 raise DataError(
                     "every training case has body to learn from",
+                    problem="the body mask is empty",
                     where=case.name,
-                    got="an empty mask",
                     code="mask-empty",
                 )
 

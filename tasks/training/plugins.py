@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from synthct.data.errors import UsageError
 from synthct.data.registry import Registry
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Network
@@ -52,31 +46,8 @@ def plugin_modules(params: TrainingParams) -> tuple[str, ...]:
 
 
 def build(registry: Registry[T], entry: PlugIn, where: str) -> T:
-    """One plug-in; all faults of its parameters are told at once."""
-    cls = registry.get(entry.name, where=where)
-    types = typing.get_type_hints(cls)
-    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    faults, options = [], {}
-    for key, value in entry.options.items():
-        if key not in fields:
-            faults += _unknown(registry, entry.name, key)
-            continue
-        try:
-            # JSON mode as for the rest of params.yaml: strict, yet a list may fill a tuple.
-            options[key] = TypeAdapter(types[key]).validate_json(json.dumps(value), strict=True)
-        except ValidationError as error:
-            faults.append(f"{key}: {error.errors()[0]['msg']}, got {value!r}")
-    if faults:
-        raise UsageError("; ".join(faults), where=f"{where} ({entry.name})", code="bad-parameter")
-    return registry.build(entry.name, options, where=where)
-
-
-def _unknown(registry: Registry[T], name: str, key: str) -> list[str]:
-    try:
-        registry.build(name, {key: None})
-    except UsageError as fault:
-        return [str(fault)]
-    return []
+    """The plug-in of one entry of the params."""
+    return registry.build(entry.name, entry.options, where=where)
 
 
 def _labels(entries: Sequence[WeightedPlugIn]) -> Iterator[str]:

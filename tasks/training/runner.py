@@ -29,9 +29,10 @@ def load_network(folder: Path) -> nn.Module:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         raise MachineError(
-            "the weights are those of the network that model.json describes",
+            "",
+            problem="the weights do not fit the network that model.json describes: "
+            f"{str(error).splitlines()[0]}",
             where=str(folder / WEIGHTS),
-            got=str(error).splitlines()[0],
             remedy="run training again",
             code="weights-mismatch",
         ) from error

@@ -45,7 +45,7 @@ def test_an_unknown_name_suggests_the_nearest(shapes):
 
 
 def test_an_unknown_parameter_suggests_the_nearest(shapes):
-    with pytest.raises(UsageError, match=r"no parameter 'sides'; did you mean 'side'\?"):
+    with pytest.raises(UsageError, match=r"no parameter 'sides' \(did you mean 'side'\?\)"):
         shapes.build("square", {"sides": 2.0})
 
 

@@ -64,14 +64,15 @@ class Pair:
         if not self.fixed.grid.is_close(self.moving.grid):
             raise DataError(
                 "the torch engine takes two scans on one grid",
-                got=f"shapes {self.fixed.grid.shape} and {self.moving.grid.shape}",
+                problem=f"the scans lie on different grids: shapes {self.fixed.grid.shape} and "
+                f"{self.moving.grid.shape}",
                 remedy="resample the moving scan onto the fixed one",
                 code="grids-differ",
             )
         if min(self.fixed.grid.shape) < FEWEST_VOXELS:
             raise DataError(
                 f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
-                got=f"shape {self.fixed.grid.shape}",
+                problem=f"the scan is too thin: shape {self.fixed.grid.shape}",
                 remedy="give a thicker scan or a finer grid_spacing_mm",
                 code="extent-too-small",
             )
@@ -223,16 +224,21 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
     if inside.shape != image.array.shape or not inside.any():
         raise DataError(
             f"the {name} mask marks at least one voxel of its scan",
-            got=f"{int(inside.sum())} voxels, shape {inside.shape}",
+            problem=f"the {name} mask is empty: {int(inside.sum())} voxels marked, shape "
+            f"{inside.shape}",
             code="mask-empty",
         )
     values = image.array[inside]
     if not np.isfinite(image.array).all():
-        raise DataError(f"the {name} scan is finite", got="NaN or infinity", code="not-finite")
+        raise DataError(
+            f"the {name} scan is finite",
+            problem=f"the {name} scan holds NaN or infinity",
+            code="not-finite",
+        )
     if values.min() == values.max():
         raise DataError(
             f"the {name} scan is not constant inside its mask",
-            got=f"{values[0]} everywhere",
+            problem=f"the {name} scan is {values[0]} everywhere inside its mask",
             code="constant-image",
         )
 

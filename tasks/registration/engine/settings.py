@@ -35,8 +35,9 @@ class Penalty:
         built = REGULARIZERS.build(self.name, self.options)
         if "displacement" not in seams_of(type(built)):
             raise UsageError(
-                f"regularizer {self.name!r} acts on a displacement",
-                got=", ".join(seams_of(type(built))),
+                "penalties of a registration act on its displacement",
+                problem=f"regularizer {self.name!r} does not act on a displacement, but on "
+                f"{', '.join(seams_of(type(built)))}",
                 code="not-a-displacement-penalty",
             )
         return built
@@ -95,35 +96,45 @@ class Settings:
         if not self.factors or min(self.factors) < 1:
             raise UsageError(
                 "factors holds one number of at least 1 for each level",
-                got=str(self.factors),
+                problem=f"factors is {self.factors}",
                 code="torch-levels",
             )
         if len(self.iterations) != len(self.factors) or min(self.iterations) < 1:
             raise UsageError(
                 f"iterations holds one positive number for each of {len(self.factors)} levels",
-                got=str(self.iterations),
+                problem=f"iterations is {self.iterations}",
                 code="torch-levels",
             )
         if self.start not in STARTS:
             raise UsageError(
-                f"start is one of {', '.join(STARTS)}", got=self.start, code="torch-start"
+                f"start is one of {', '.join(STARTS)}",
+                problem=f"start is {self.start!r}",
+                code="torch-start",
             )
         if self.max_seconds < 0 or self.max_memory_gb <= 0:
             raise UsageError(
                 "max_seconds is at least 0 and max_memory_gb positive",
-                got=f"{self.max_seconds} s, {self.max_memory_gb} GB",
+                problem=f"max_seconds is {self.max_seconds}, max_memory_gb is {self.max_memory_gb}",
                 code="torch-limits",
             )
         if self.oversampling < 1:
             raise UsageError(
-                "oversampling is at least 1", got=str(self.oversampling), code="torch-oversampling"
+                "oversampling is at least 1",
+                problem=f"oversampling is {self.oversampling}",
+                code="torch-oversampling",
             )
         if self.penalty_stride < 1:
             raise UsageError(
-                "penalty_stride is at least 1", got=str(self.penalty_stride), code="torch-stride"
+                "penalty_stride is at least 1",
+                problem=f"penalty_stride is {self.penalty_stride}",
+                code="torch-stride",
             )
         if self.step_mm <= 0:
-            raise UsageError("step_mm is positive", got=str(self.step_mm), code="torch-step")
+            raise UsageError(
+                "step_mm is positive",
+                problem=f"step_mm is {self.step_mm}",
+                code="torch-step",
+            )
 
     def plugins(self) -> tuple[str, ...]:
         """Dotted modules of all that is named; a wrong name or parameter is a usage fault."""

@@ -31,8 +31,10 @@ class Impact(EngineMethod):
         if not self.network or not Path(self.network).is_file():
             raise UsageError(
                 "method 'impact' compares features of a TorchScript network",
+                problem=f"there is no file {self.network!r}"
+                if self.network
+                else "no network is named",
                 where="network",
-                got=f"no file {self.network!r}" if self.network else "none",
                 remedy="name a file, or use method 'mind', which needs none",
                 code="impact-network",
             )

@@ -26,15 +26,15 @@ def read_initial(path: Path) -> sitk.Transform:
     except RuntimeError as error:
         raise UsageError(
             "an initial transform is a file that ITK wrote (.tfm, .h5)",
+            problem="there is no such file" if not path.is_file() else "ITK cannot read the file",
             where=str(path),
-            got="no file" if not path.is_file() else "something else",
             code="initial-unreadable",
         ) from error
     if not _is_rigid(transform):
         raise UsageError(
             "an initial transform is rigid (fixed to moving points, 3-D)",
+            problem=f"the transform is a {transform.Downcast().GetName()}",
             where=str(path),
-            got=transform.Downcast().GetName(),
             remedy="give its rigid part; the method finds what remains",
             code="initial-not-rigid",
         )

@@ -58,8 +58,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
     if not path.is_file():
         raise UsageError(
             "the feature network is a TorchScript file",
+            problem="there is no such file",
             where=str(path),
-            got="no such file",
             remedy="name a file, or use similarity 'mind', which needs none",
             code="impact-network",
         )
@@ -68,8 +68,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
     except RuntimeError as error:
         raise UsageError(
             "the feature network is a TorchScript file",
+            problem=f"torch cannot load the file: {str(error).splitlines()[0]}",
             where=str(path),
-            got=str(error).splitlines()[0],
             remedy="save it by torch.jit.save",
             code="impact-network",
         ) from error
@@ -82,8 +82,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
                 return network
     raise UsageError(
         "the feature network takes (N, 1 or 3, Z, Y, X) or (N, 1 or 3, Y, X)",
+        problem="the network failed on inputs of every supported shape",
         where=str(path),
-        got="an error for each",
         code="impact-network",
     )
 

@@ -106,8 +106,8 @@ class Hoag(Regularizer):
         if unknown := [label for label in self.learned if label not in known]:
             raise UsageError(
                 "hoag learns the strengths of regularizers that are listed",
+                problem=f"no regularizer in the list is called {', '.join(unknown)}",
                 where="params.yaml: training.regularizers",
-                got=", ".join(unknown),
                 remedy=f"listed: {', '.join(known) or 'none'}",
                 code="unknown-regularizer",
             )
