@@ -42,6 +42,6 @@ def clean_scans(count: int, start: int = 0) -> Iterator[tuple[str, str, Volume]]
     """(name, region, scan): CT, MR and CBCT of one patient after another."""
     for number in range(start, start + (count + 2) // 3):
         region, patient = clean_patient(number)
-        scans = {"ct": patient.ct, **{task: one.scan for task, one in patient.sources.items()}}
+        scans = {"ct": patient.ct, **{source: one.scan for source, one in patient.sources.items()}}
         for scan, volume in list(scans.items())[: count - 3 * (number - start)]:
             yield f"{region}-{number}/{scan}", region, volume

@@ -129,7 +129,7 @@ def _description(options: dict[str, Any]) -> Any:
 
     network = {"name": "unet_plus_plus", "width": options["width"], "norm": options["norm"]}
     return ModelDescription(
-        task="mr", fold=0, network=network, slices=5, divisor=32,
+        source="mr", fold=0, network=network, slices=5, divisor=32,
         patch_size=(options["patch"], options["patch"]), spacing_mm=(3.0, 1.0, 1.0),
         source_scaling=SourceScaling(), target_scaling=TargetScaling(),
     )  # fmt: skip
@@ -183,7 +183,7 @@ def _release(folder: Path, options: dict[str, Any]) -> None:
     (folder / "network.safetensors").rename(made / "fold0.safetensors")
     member = Member(fold=0, onnx="fold0.onnx", weights="fold0.safetensors", network={})
     description = ReleaseDescription(
-        task="mr", members=[member], preprocessing=_description(options)
+        source="mr", members=[member], preprocessing=_description(options)
     )
     write_whole(made / "model.json", description.as_text())
     write_whole(made / "card.json", canonical_json({"not_for_clinical_use": "a benchmark"}))

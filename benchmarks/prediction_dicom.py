@@ -31,8 +31,8 @@ def measure() -> str:
     """Every scan through ``predict``, the result opened by SimpleITK's own series reader."""
     rows, pictures = [], []
     with tempfile.TemporaryDirectory(prefix="synthct-bench-") as place:
-        for number, (title, task, scan, truth) in enumerate(_scans()):
-            row, picture = _one(title, task, scan, truth, Path(place) / str(number))
+        for number, (title, source, scan, truth) in enumerate(_scans()):
+            row, picture = _one(title, source, scan, truth, Path(place) / str(number))
             rows.append(row)
             pictures.append(picture)
     _plot(pictures)
@@ -59,21 +59,21 @@ def measure() -> str:
 
 
 def _scans() -> Iterator[tuple[str, str, Path, Path | None]]:
-    """(title, task, DICOM folder, true CT)."""
+    """(title, source, DICOM folder, true CT)."""
     for name in ("STS_001", "STS_002"):
         folder = SHARED / "sts_mr_ct" / name / "MR_T1_dicom"
         if folder.is_dir():
             yield f"{name}, MR (a real patient)", "mr", folder, None
     for prefix, region in REGIONS.items():
-        for task in ("mr", "cbct"):
+        for source in ("mr", "cbct"):
             patient = COHORT / f"{prefix}-01"
-            truth = patient / "truth" / f"{task}_ct.mha"
-            yield f"digital {region}, {task.upper()}", task, patient / task, truth
+            truth = patient / "truth" / f"{source}_ct.mha"
+            yield f"digital {region}, {source.upper()}", source, patient / source, truth
 
 
-def _one(title: str, task: str, scan: Path, truth: Path | None, out: Path) -> tuple[str, Any]:
+def _one(title: str, source: str, scan: Path, truth: Path | None, out: Path) -> tuple[str, Any]:
     started = time.perf_counter()
-    told = predict_file(RELEASES / task, scan, out, dicom_reference=scan)
+    told = predict_file(RELEASES / source, scan, out, dicom_reference=scan)
     wall_s = time.perf_counter() - started
     made, source = _opened(out), _opened(scan)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(out))

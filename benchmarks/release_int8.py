@@ -24,7 +24,7 @@ ROUNDS = 3
 
 
 def measure() -> str:
-    """Both kinds for each task, on a case that the fold never saw."""
+    """Both kinds for each source, on a case that the fold never saw."""
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
     return "\n".join(
         [
@@ -32,16 +32,16 @@ def measure() -> str:
             "(digital patients: no word on real ones). MAE inside the body against the registered "
             f"CT. Time: the least CPU of {ROUNDS} over the same windows, one thread.",
             "",
-            "| task | kind | MAE float [HU] | MAE 8 bits [HU] | cost [HU] | mean change [HU] | "
+            "| source | kind | MAE float [HU] | MAE 8 bits [HU] | cost [HU] | mean change [HU] | "
             "largest [HU] | file / float | time / float |",
             "|---|---|---|---|---|---|---|---|---|",
-            *(row for task in sorted(folds) for row in _int8(task, folds[task])),
+            *(row for source in sorted(folds) for row in _int8(source, folds[source])),
         ]
     )
 
 
-def _int8(task: str, folds: list[dict[str, Any]]) -> list[str]:
-    release = open_release(ARTEFACTS / "export" / task)
+def _int8(source: str, folds: list[dict[str, Any]]) -> list[str]:
+    release = open_release(ARTEFACTS / "export" / source)
     graph, model = next(iter(release.graphs())), release.model
     windows = case_windows(_case(folds[0]["test"][0]), model, WINDOWS)
     seen = [w for case in folds[0]["train"] for w in case_windows(_case(case), model, 4).inputs]
@@ -53,7 +53,7 @@ def _int8(task: str, folds: list[dict[str, Any]]) -> list[str]:
         cost = int8_cost(exact, run, windows, model)
         times = [_least_s(each, windows.inputs) for each in (run, exact)]
         rows.append(
-            f"| {task} | {kind} | {cost.mae_float_hu:.1f} | {cost.mae_int8_hu:.1f} | "
+            f"| {source} | {kind} | {cost.mae_float_hu:.1f} | {cost.mae_int8_hu:.1f} | "
             f"{cost.cost_hu:.2f} | {cost.mean_change_hu:.1f} | {cost.largest_change_hu:.0f} | "
             f"{len(small) / len(graph):.2f} | {times[0] / times[1]:.2f} |"
         )

@@ -40,40 +40,40 @@ def measure() -> str:
                     out=folder, patient=name, region=region, seed=SEED, dataset="pool",
                     protocol=protocol_of(cohort, region),
                 )  # fmt: skip
-                for task in ("mr", "cbct"):
-                    errors.setdefault((task, region), []).append(_errors(folder, task))
-    rows = [_row(task, region, errors[task, region]) for task, region in sorted(errors)]
-    for task in ("cbct", "mr"):
-        every = [found for (of, _), many in errors.items() for found in many if of == task]
-        rows.append(_row(task, "all", every))
+                for source in ("mr", "cbct"):
+                    errors.setdefault((source, region), []).append(_errors(folder, source))
+    rows = [_row(source, region, errors[source, region]) for source, region in sorted(errors)]
+    for source in ("cbct", "mr"):
+        every = [found for (of, _), many in errors.items() for found in many if of == source]
+        rows.append(_row(source, "all", every))
     return "\n".join(
         [
             f"{EACH} new digital patients of each region. Each of the demo's three networks "
             "answers with its mirrorings; those least spread on the scan are kept. Mean absolute "
             "error [HU] inside the body against the true CT; a difference is to all three.",
             "",
-            "| task | region | one kept | two kept | three | one less three | two less three |",
+            "| source | region | one kept | two kept | three | one less three | two less three |",
             "|---|---|---|---|---|---|---|",
             *rows,
         ]
     )
 
 
-def _errors(patient: Path, task: str) -> list[float]:
-    truth = read_scan(patient / "truth" / f"{task}_ct.mha", Modality.CT).array
+def _errors(patient: Path, source: str) -> list[float]:
+    truth = read_scan(patient / "truth" / f"{source}_ct.mha", Modality.CT).array
     found = []
     for keep in KEPT:
-        out = patient / f"{task}_{keep}.mha"
-        predict_file(RELEASES / task, patient / task, out, means=Means(surest=keep, threads=1))
+        out = patient / f"{source}_{keep}.mha"
+        predict_file(RELEASES / source, patient / source, out, means=Means(surest=keep, threads=1))
         hu = read_scan(out, Modality.CT).array
         body = hu > -1024
         found.append(float(np.abs(hu[body].astype(np.float64) - truth[body]).mean()))
     return found
 
 
-def _row(task: str, region: Region | str, errors: list[list[float]]) -> str:
+def _row(source: str, region: Region | str, errors: list[list[float]]) -> str:
     one, two, three = np.mean(errors, axis=0)
     return (
-        f"| {task} | {region} | {one:.1f} | {two:.1f} | {three:.1f} | {one - three:+.1f} | "
+        f"| {source} | {region} | {one:.1f} | {two:.1f} | {three:.1f} | {one - three:+.1f} | "
         f"{two - three:+.1f} |"
     )

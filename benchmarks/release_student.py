@@ -19,7 +19,7 @@ STEPS = 300
 
 
 def measure() -> str:
-    """A student of each task's folds."""
+    """A student of each source's folds."""
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
     return "\n".join(
         [
@@ -27,16 +27,16 @@ def measure() -> str:
             "patients; scored on patients that the student never saw and other folds did, so the "
             "cost is rather over- than understated.",
             "",
-            "| task | taught on | scored on | MAE ensemble [HU] | MAE student [HU] | cost [HU] | "
+            "| source | taught on | scored on | MAE ensemble [HU] | MAE student [HU] | cost [HU] | "
             "training [s] |",
             "|---|---|---|---|---|---|---|",
-            *(_student(task, folds[task]) for task in sorted(folds)),
+            *(_student(source, folds[source]) for source in sorted(folds)),
         ]
     )
 
 
-def _student(task: str, folds: list[dict[str, Any]]) -> str:
-    members = [ARTEFACTS / "training" / f"{task}_fold{k}" for k in range(len(folds))]
+def _student(source: str, folds: list[dict[str, Any]]) -> str:
+    members = [ARTEFACTS / "training" / f"{source}_fold{k}" for k in range(len(folds))]
     params = ExportParams(distil=DistilParams(steps=STEPS))
     seen = sorted({case for fold in folds for case in fold["train"]})
     unseen = [_case(case) for case in folds[0]["test"]]
@@ -50,7 +50,7 @@ def _student(task: str, folds: list[dict[str, Any]]) -> str:
         )
         taken_s = time.perf_counter() - started
     return (
-        f"| {task} | {made.training_cases} cases | {made.scored_cases} cases | "
+        f"| {source} | {made.training_cases} cases | {made.scored_cases} cases | "
         f"{made.mae_ensemble_hu:.1f} | {made.mae_student_hu:.1f} | "
         f"{made.mae_student_hu - made.mae_ensemble_hu:+.1f} | {taken_s:.0f} |"
     )

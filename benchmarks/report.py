@@ -32,8 +32,8 @@ def fifty(source, root):
     names = {f"{known[n % len(known)]}": [] for n in range(len(known))}
     for number in range(CASES):
         case = known[number % len(known)]
-        patient, task = case.rsplit("_", 1)
-        names[case].append(f"{patient}r{number // len(known)}_{task}")
+        patient, source = case.rsplit("_", 1)
+        names[case].append(f"{patient}r{number // len(known)}_{source}")
     for stage in LINKED:
         (artefacts / stage).mkdir()
         for case, copies in names.items():

@@ -3,7 +3,7 @@
     python docs/make_pictures.py                          # the demo -> docs/pictures/demo_*.png
     python docs/make_pictures.py --workspace workspaces/sts
 
-One picture a task: the case of median error in each region, never the best one. One picture of
+One picture a source: the case of median error in each region, never the best one. One picture of
 registration: the case of each region whose unregistered CT was furthest off, or the first.
 """
 
@@ -43,18 +43,18 @@ def main() -> None:
 
 def pictures(chain: Chain) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each picture that the artefacts allow."""
-    for task in ("mr", "cbct"):
-        rows = scored_rows(chain, task)
+    for source in ("mr", "cbct"):
+        rows = scored_rows(chain, source)
         if rows:
-            yield f"scores_{task}", scores_png(rows)
-        registered = registered_rows(chain, task)
+            yield f"scores_{source}", scores_png(rows)
+        registered = registered_rows(chain, source)
         if registered:
-            yield f"registration_{task}", registration_png(registered)
+            yield f"registration_{source}", registration_png(registered)
 
 
-def scored_rows(chain: Chain, task: str) -> list[ScoredRow]:
+def scored_rows(chain: Chain, source: str) -> list[ScoredRow]:
     """The case of median error of each region, at the slice that halves its scored volume."""
-    errors = {c: e for c, e in case_errors(chain).items() if chain.cases[c]["task"] == task}
+    errors = {c: e for c, e in case_errors(chain).items() if chain.cases[c]["source"] == source}
     rows = []
     for region in sorted({chain.cases[case]["region"] for case in errors}):
         here = sorted((e, c) for c, e in errors.items() if chain.cases[c]["region"] == region)
@@ -65,10 +65,10 @@ def scored_rows(chain: Chain, task: str) -> list[ScoredRow]:
     return rows
 
 
-def registered_rows(chain: Chain, task: str) -> list[RegisteredRow]:
+def registered_rows(chain: Chain, source: str) -> list[RegisteredRow]:
     """For each region the pair that was furthest off before registration."""
     off = {row["case"]: row.get("true_unregistered_mm") or "0" for row in chain.registration_rows}
-    cases = [case for case, facts in chain.cases.items() if facts["task"] == task]
+    cases = [case for case, facts in chain.cases.items() if facts["source"] == source]
     rows = []
     for region in sorted({chain.cases[case]["region"] for case in cases}):
         here = [case for case in cases if chain.cases[case]["region"] == region]

@@ -103,15 +103,15 @@ def make_patient(region: str, protocol: Protocol, random: Random) -> Patient:
     }
     ct = planning_ct(anatomy, grids["ct"], random("ct"), noise_hu=protocol.ct_noise_hu)
     sources = {}
-    for task, take in (("mr", _take_mr), ("cbct", _take_cbct)):
-        move = _draw_move(region, anatomy, protocol, random("deformation", task))
-        scan, attributes = take(region, anatomy, grids[task], move, protocol, random(task))
-        labels = sample_labels(anatomy.labels[task], anatomy.grid, grids[task], move)
-        sources[task] = SourceScan(
+    for modality, take in (("mr", _take_mr), ("cbct", _take_cbct)):
+        move = _draw_move(region, anatomy, protocol, random("deformation", modality))
+        scan, attributes = take(region, anatomy, grids[modality], move, protocol, random(modality))
+        labels = sample_labels(anatomy.labels[modality], anatomy.grid, grids[modality], move)
+        sources[modality] = SourceScan(
             scan=scan,
-            ct=true_ct(anatomy, task, grids[task], move),
-            labels=Volume(labels, grids[task], Modality.LABELS),
-            displacement=move.displacement(grids[task]),
+            ct=true_ct(anatomy, modality, grids[modality], move),
+            labels=Volume(labels, grids[modality], Modality.LABELS),
+            displacement=move.displacement(grids[modality]),
             attributes=attributes,
         )
     return Patient(ct, sources)

@@ -147,7 +147,7 @@ def _bars() -> Progress:
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{source.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -224,7 +224,7 @@ def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) ->
     release = open_release(model)
     document = {
         "model": str(model),
-        "task": release.description.task,
+        "source": release.description.source,
         "networks": len(release.description.members),
         "files": len(release.listed),
         "signed": public_key is not None,

@@ -130,7 +130,7 @@ def evaluate(
         segmentations=segmentations,
         segmenter=segmenter,
         source=source,
-        source_task=source_modality.value,
+        source_modality=source_modality.value,
         dose_prediction=dose_prediction,
         dose_reference=dose_reference,
         target=target,

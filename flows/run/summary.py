@@ -28,7 +28,7 @@ _METHODS = ("model", "lookup", "linear", "constant", "raw", "unregistered")
 
 
 def score_rows(project: Project) -> list[dict[str, Any]]:
-    """Means over cases: a row for each task, reference and method, the model first."""
+    """Means over cases: a row for each source, reference and method, the model first."""
     table = _out(project, "evaluation", "scores.csv")
     if table is None:
         return []
@@ -37,34 +37,34 @@ def score_rows(project: Project) -> list[dict[str, Any]]:
     )
     for row in read_table(table):
         if row["metric"] in SHOWN_METRICS and row["value"]:
-            key = (row["task"], row["reference"], row["method"])
+            key = (row["source"], row["reference"], row["method"])
             values[key][row["metric"]].append(float(row["value"]))
     return [
         {
-            "task": task,
+            "source": source,
             "reference": reference,
             "method": method,
             "cases": max(len(each) for each in metrics.values()),
             **{name: round(fmean(each), 4) for name, each in sorted(metrics.items())},
         }
-        for (task, reference, method), metrics in sorted(values.items(), key=_order)
+        for (source, reference, method), metrics in sorted(values.items(), key=_order)
     ]
 
 
 def floors_hu(project: Project) -> dict[str, float]:
-    """Mean registration floor of each task [HU], where the evaluation measured it."""
+    """Mean registration floor of each source [HU], where the evaluation measured it."""
     table = _out(project, "evaluation", "scores.csv")
     found: dict[str, list[float]] = defaultdict(list)
     for row in read_table(table) if table is not None else ():
         if row["metric"] == "floor_mae_hu":
-            found[row["task"]].append(float(row["value"]))
-    return {task: fmean(values) for task, values in sorted(found.items())}
+            found[row["source"]].append(float(row["value"]))
+    return {source: fmean(values) for source, values in sorted(found.items())}
 
 
 def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[str, str, int, str]:
-    task, reference, method = entry[0]
+    source, reference, method = entry[0]
     place = _METHODS.index(method) if method in _METHODS else len(_METHODS)
-    return task, reference, place, method
+    return source, reference, place, method
 
 
 def exclusions(project: Project) -> list[dict[str, str]]:
@@ -107,9 +107,9 @@ def show(console: Console, project: Project, built: Sequence[Built], seconds: fl
 
     if rows := score_rows(project):
         console.print(score_table(rows))
-    for task, moved_hu in floors_hu(project).items():
+    for source, moved_hu in floors_hu(project).items():
         console.print(
-            f"{task}: between alignments the reference itself moves by {moved_hu:.1f} HU (MAE)",
+            f"{source}: between alignments the reference itself moves by {moved_hu:.1f} HU (MAE)",
             highlight=False,
         )
     for row in exclusions(project):
@@ -129,7 +129,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
     from rich.text import Text
 
     table = Table(title="scores on unseen patients, inside the body (means over cases)")
-    for heading in ("task", "against", "method"):
+    for heading in ("source", "against", "method"):
         table.add_column(heading)
     table.add_column("cases", justify="right")
     for heading, unit, _ in SHOWN_METRICS.values():
@@ -137,7 +137,7 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(told, justify="right", no_wrap=True)
     before = None
     for row in rows:
-        group = (row["task"], row["reference"])
+        group = (row["source"], row["reference"])
         if before not in (None, group):
             table.add_section()
         before = group
@@ -147,6 +147,6 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
         ]
         style = "bold" if row["method"] == "model" else ""
         table.add_row(
-            row["task"], row["reference"], row["method"], str(row["cases"]), *numbers, style=style
+            row["source"], row["reference"], row["method"], str(row["cases"]), *numbers, style=style
         )
     return table

@@ -137,11 +137,11 @@ def _models(facts: Facts) -> Iterator[Family]:
     yield from _training(facts)
     score = _family(
         "synthct_score", "Mean over unseen cases",
-        "workspace", "task", "method", "reference", "metric",
+        "workspace", "source", "method", "reference", "metric",
     )  # fmt: skip
     cases = _family(
         "synthct_registration_cases", "Registered cases by verdict of the gate",
-        "workspace", "task", "verdict",
+        "workspace", "source", "verdict",
     )  # fmt: skip
     level = _family(
         "synthct_input_body_median", "Body median of the scans [HU, or MR units]",
@@ -150,10 +150,10 @@ def _models(facts: Facts) -> Iterator[Family]:
     made = _family("synthct_results_timestamp_seconds", "When results were written", "workspace")
     for model in facts.models:
         made.add_metric([model.workspace], model.made_s)
-        for (task, method, reference, metric), value in sorted(model.scores.items()):
-            score.add_metric([model.workspace, task, method, reference, metric], value)
-        for (task, verdict), count in sorted(model.verdicts.items()):
-            cases.add_metric([model.workspace, task, verdict], count)
+        for (source, method, reference, metric), value in sorted(model.scores.items()):
+            score.add_metric([model.workspace, source, method, reference, metric], value)
+        for (source, verdict), count in sorted(model.verdicts.items()):
+            cases.add_metric([model.workspace, source, verdict], count)
         for modality, values in sorted(model.intensities.items()):
             for of, value in zip(("smallest", "median", "largest"), values, strict=True):
                 level.add_metric([model.workspace, modality, of], value)

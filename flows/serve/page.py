@@ -105,17 +105,17 @@ def _run(run: Run, api: str) -> dict[str, Any]:
 
 
 def _rows(model: Model) -> Iterator[dict[str, Any]]:
-    """One line a task and reference, the model's own scores."""
-    for (task, method, reference, metric), value in sorted(model.scores.items()):
+    """One line a source and reference, the model's own scores."""
+    for (source, method, reference, metric), value in sorted(model.scores.items()):
         if (method, metric) == ("model", "mae_hu"):
             counted = sorted(model.verdicts.items())
             yield {
                 "workspace": model.workspace,
-                "task": task,
+                "source": source,
                 "reference": reference,
                 "mae": f"{value:.1f}",
                 "verdicts": ", ".join(
-                    f"{n} {verdict}" for (of, verdict), n in counted if of == task
+                    f"{n} {verdict}" for (of, verdict), n in counted if of == source
                 ),
                 "made": _clock(model.made_s),
             }

@@ -90,9 +90,9 @@ class Model:
 
     workspace: str
     scores: dict[tuple[str, str, str, str], float]
-    """Mean over cases by (task, method, reference, metric)."""
+    """Mean over cases by (source, method, reference, metric)."""
     verdicts: dict[tuple[str, str], int]
-    """Registered cases by (task, verdict)."""
+    """Registered cases by (source, verdict)."""
     intensities: dict[str, tuple[float, float, float]]
     """(smallest, median, largest) body median by modality."""
     made_s: float
@@ -128,10 +128,10 @@ def _model(name: str, folder: Path) -> Model:
     for row in _rows(folder / "evaluation" / "scores.csv"):
         number = _number(row.get("value"))
         if number is not None:
-            key = row["task"], row["method"], row["reference"], row["metric"]
+            key = row["source"], row["method"], row["reference"], row["metric"]
             values[key].append(number)
     verdicts = Counter(
-        (row.get("task", ""), row.get("verdict", ""))
+        (row.get("source", ""), row.get("verdict", ""))
         for row in _rows(folder / "registration" / "quality.csv")
     )
     medians: dict[str, list[float]] = defaultdict(list)

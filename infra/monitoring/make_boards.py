@@ -82,18 +82,18 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             (
                 "MAE of unseen patients [HU]", "timeseries", "none",
                 'synthct_score{metric="mae_hu", reference="registered"}',
-                "{{workspace}} {{task}} {{method}}",
+                "{{workspace}} {{source}} {{method}}",
             ),
             (
                 "MAE against the mean of 14 days", "timeseries", "percentunit",
                 'synthct_score{method="model", metric="mae_hu"} / '
                 'avg_over_time(synthct_score{method="model", metric="mae_hu"}[14d])',
-                "{{workspace}} {{task}} {{reference}}",
+                "{{workspace}} {{source}} {{reference}}",
             ),
             (
                 "Registration gate", "bargauge", "none",
-                "sum by (workspace, task, verdict) (synthct_registration_cases)",
-                "{{workspace}} {{task}} {{verdict}}",
+                "sum by (workspace, source, verdict) (synthct_registration_cases)",
+                "{{workspace}} {{source}} {{verdict}}",
             ),
             (
                 "Body median of the scans", "timeseries", "none",

@@ -85,7 +85,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("cohort", "digital patients with known truth"),
     Stage("ingestion", "checked, de-identified volumes in zarr", ("raw",)),
     Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
-    Stage("training", "one network per task and fold", ("registration",)),
+    Stage("training", "one network per source and fold", ("registration",)),
     Stage(
         "evaluation",
         "synthetic CT of unseen patients, scored beside baselines",

@@ -41,18 +41,19 @@ def write_patient(
             attributes=DEVICE[scan] | extra,
             uid_seed=uid_seed,
         )
-    for task, source in made.sources.items():
-        _write_truth(out / "truth", task, source)
+    for modality, source in made.sources.items():
+        _write_truth(out / "truth", modality, source)
 
 
 def _scans(made: Patient) -> list[tuple[str, Any, dict[str, Any]]]:
     sources = [
-        (task, source.scan, dict(source.attributes)) for task, source in made.sources.items()
+        (modality, source.scan, dict(source.attributes))
+        for modality, source in made.sources.items()
     ]
     return [("ct", made.ct, {}), *sources]
 
 
-def _write_truth(folder: Path, task: str, source: SourceScan) -> None:
-    write_image(folder / f"{task}_ct.mha", source.ct)
-    write_image(folder / f"{task}_labels.mha", source.labels)
-    write_displacement_image(folder / f"{task}_displacement.mha", source.displacement)
+def _write_truth(folder: Path, modality: str, source: SourceScan) -> None:
+    write_image(folder / f"{modality}_ct.mha", source.ct)
+    write_image(folder / f"{modality}_labels.mha", source.labels)
+    write_displacement_image(folder / f"{modality}_displacement.mha", source.displacement)

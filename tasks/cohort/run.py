@@ -85,9 +85,10 @@ def _entry(out: Path, name: str, region: Region) -> dict[str, Any]:
             for scan, modality in MODALITY.items()
         },
         "truth": {
-            task: {
-                what: f"{name}/truth/{task}_{what}.mha" for what in ("ct", "labels", "displacement")
+            modality: {
+                what: f"{name}/truth/{modality}_{what}.mha"
+                for what in ("ct", "labels", "displacement")
             }
-            for task in ("mr", "cbct")
+            for modality in ("mr", "cbct")
         },
     }

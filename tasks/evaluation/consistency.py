@@ -35,7 +35,7 @@ EDGE_SHARE = 0.5
 
 
 def source_consistency(
-    source: NDArray[Any], sct: NDArray[Any], mask: Mask, *, task: str,
+    source: NDArray[Any], sct: NDArray[Any], mask: Mask, *, modality: str,
     spacing_mm: tuple[float, float, float],
 ) -> Measured:  # fmt: skip
     """``source_edges``, ``source_offset_mm`` and ``source_void_dice`` of one synthetic CT.
@@ -44,7 +44,7 @@ def source_consistency(
     ----------
     source, sct
         MR or CBCT [a.u., HU] and synthetic CT [HU] on one grid (Z, Y, X).
-    task
+    modality
         ``mr`` or ``cbct``: what is dark on it.
     """
     edges, offset_mm = edge_agreement(source, sct, mask, spacing_mm)
@@ -52,7 +52,7 @@ def source_consistency(
         {
             "source_edges": edges,
             "source_offset_mm": offset_mm,
-            "source_void_dice": void_dice(source, sct, mask, task),
+            "source_void_dice": void_dice(source, sct, mask, modality),
         }
     )
 
@@ -87,7 +87,7 @@ def edge_agreement(
     return here, None if here is None else length
 
 
-def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, task: str) -> float | None:
+def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, modality: str) -> float | None:
     """Dice of what is void in the synthetic CT and the equally many darkest voxels of the source.
 
     Void is air and lung, on MR also dense bone. As both have one size there is no threshold on
@@ -95,7 +95,7 @@ def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, task: str) ->
     same source. None where less than 0.1 % of the mask is void.
     """
     void = mask & (sct < AIR_HU)
-    if task == "mr":
+    if modality == "mr":
         void |= mask & (sct > DARK_BONE_HU)
     count = int(np.count_nonzero(void))
     values = source[mask].astype(np.float64)

@@ -61,7 +61,7 @@ class Attachments:
     segmenter
         Instead of ``segmentations``: what finds the structures on both CTs (``thresholds``,
         ``totalsegmentator``, or the folder of a small one).
-    source, source_task
+    source, source_modality
         The MR or CBCT that the prediction was made from, and which of ``mr``, ``cbct`` it is.
     dose_prediction, dose_reference
         RTDOSE files, or images in Gy, planned on each CT.
@@ -84,7 +84,7 @@ class Attachments:
     segmentations: Path | None = None
     segmenter: str = ""
     source: Path | None = None
-    source_task: str = "mr"
+    source_modality: str = "mr"
     dose_prediction: Path | None = None
     dose_reference: Path | None = None
     target: str = ""
@@ -248,10 +248,14 @@ def _add_source(
     values: dict[str, float | None] = {}
     if given.source is not None:
         scan = target.fits(
-            read_scan(given.source, Modality(given.source_task.upper())), given.source
+            read_scan(given.source, Modality(given.source_modality.upper())), given.source
         )
         told = source_consistency(
-            scan.array, sct.array, inside, task=given.source_task, spacing_mm=target.grid.spacing_mm
+            scan.array,
+            sct.array,
+            inside,
+            modality=given.source_modality,
+            spacing_mm=target.grid.spacing_mm,
         )
         values |= told.values
     folder = given.segmentations

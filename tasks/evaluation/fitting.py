@@ -19,14 +19,21 @@ from synthct.tasks.models.description import SourceScaling
 SUMS, FEATURES = "sums.json", "features.json"
 
 
-def baselines_for(task: str, names: Sequence[str]) -> dict[str, Baseline]:
+def baselines_for(modality: str, names: Sequence[str]) -> dict[str, Baseline]:
     """The named baselines that apply to the source modality."""
     built = {name: BASELINES.build(name, {}, where="evaluation.baselines") for name in names}
-    return {name: baseline for name, baseline in built.items() if task in baseline.tasks}
+    return {name: baseline for name, baseline in built.items() if modality in baseline.sources}
 
 
 def sum_case(
-    *, out: Path, source: Path, mask: Path, ct: Path, task: str, scaling: str, baselines: list[str]
+    *,
+    out: Path,
+    source: Path,
+    mask: Path,
+    ct: Path,
+    modality: str,
+    scaling: str,
+    baselines: list[str],
 ) -> None:
     """Unit: the statistics of one training patient, for every fold that trains on it."""
     scan = read_volume(source)
@@ -38,20 +45,20 @@ def sum_case(
     )
     sums = {
         name: {key: value.tolist() for key, value in baseline.sums(images).items()}
-        for name, baseline in baselines_for(task, baselines).items()
+        for name, baseline in baselines_for(modality, baselines).items()
     }
     write_whole(out / SUMS, json.dumps(sums, sort_keys=True) + "\n")
     write_whole(out / FEATURES, canonical_json(features(images, scan.grid.spacing_mm)))
 
 
 def fit_fold(
-    folder: Path, cases: Sequence[str], task: str, baselines: Sequence[str]
+    folder: Path, cases: Sequence[str], modality: str, baselines: Sequence[str]
 ) -> dict[str, Fitted]:
     """Each baseline fitted on the fold's training cases whose sums lie in ``folder``."""
     read = [json.loads((folder / case / SUMS).read_text()) for case in sorted(cases)]
     return {
         name: baseline.fit(_total([sums[name] for sums in read]))
-        for name, baseline in baselines_for(task, baselines).items()
+        for name, baseline in baselines_for(modality, baselines).items()
         if read
     }
 

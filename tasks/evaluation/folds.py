@@ -17,7 +17,7 @@ from synthct.tasks.models.description import ModelDescription
 class Fold:
     """One network and the cases it has, and has not, seen."""
 
-    task: str
+    source: str
     number: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -26,15 +26,15 @@ class Fold:
     @property
     def name(self) -> str:
         """Its folder in the training stage's out."""
-        return f"{self.task}_fold{self.number}"
+        return f"{self.source}_fold{self.number}"
 
 
 def read_folds(training: Path) -> list[Fold]:
     """``folds.json`` of the training stage, checked: no patient is tested who was seen before."""
     told = json.loads((training / "folds.json").read_text())
     folds = [
-        Fold(task, number, *(tuple(entry[part]) for part in ("train", "validation", "test")))
-        for task, entries in sorted(told.items())
+        Fold(source, number, *(tuple(entry[part]) for part in ("train", "validation", "test")))
+        for source, entries in sorted(told.items())
         for number, entry in enumerate(entries)
     ]
     tested: dict[str, str] = {}

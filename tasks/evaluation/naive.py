@@ -56,7 +56,7 @@ class UnseenImages(SourceImages):
 class Baseline(Protocol):
     """A method without learning; a frozen dataclass in ``tasks/evaluation/baselines``."""
 
-    tasks: ClassVar[frozenset[str]]
+    sources: ClassVar[frozenset[str]]
     """Source modalities it applies to."""
 
     def sums(self, images: TrainingImages) -> Sums:

@@ -95,13 +95,13 @@ def _fit(
     for fold in folds:
         scaling = description_of(context.artefact("training"), fold).source_scaling.kind
         for case in fold.train:
-            units[case] = _sums_unit(context, case, fold.task, scaling, names)
+            units[case] = _sums_unit(context, case, fold.source, scaling, names)
     good = set(run_units(context, f"evaluation/{FITS}", out, list(units.values())))
     return {
         fold.name: {
             name: dict(fitted)
             for name, fitted in fit_fold(
-                out, [case for case in fold.train if case in good], fold.task, names
+                out, [case for case in fold.train if case in good], fold.source, names
             ).items()
         }
         for fold in folds
@@ -131,15 +131,15 @@ def _predict(
 
 
 def _sums_unit(
-    context: StageContext, case: str, task: str, scaling: str, names: Sequence[str]
+    context: StageContext, case: str, source: str, scaling: str, names: Sequence[str]
 ) -> Unit:
     folder = context.artefact("registration") / case
-    here = sorted(baselines_for(task, names))
+    here = sorted(baselines_for(source, names))
     return Unit(
         name=case,
         function=sum_case,
         inputs={name: folder / f"{name}.zarr" for name in ("source", "mask", "ct")},
-        arguments={"task": task, "scaling": scaling, "baselines": here},
+        arguments={"source": source, "scaling": scaling, "baselines": here},
         plugins=tuple(BASELINES.module_of(name) for name in here),
     )
 

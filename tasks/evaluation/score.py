@@ -21,7 +21,7 @@ SCT, SCORES, ERRORS = "sct.zarr", "scores.json", "errors.json"
 NO_RIVALS_FOR_SOURCE = ("constant",)
 """Methods that show no anatomy at all."""
 
-IDENTITY = ("case", "patient", "task", "region", "synthetic", "verdict")
+IDENTITY = ("case", "patient", "modality", "region", "synthetic", "verdict")
 """What ``case.json`` says and ``scores.json`` repeats."""
 
 
@@ -73,8 +73,8 @@ def score_case(
         SourceScaling.model_validate({"kind": scaling}),
         read_volume(unregistered_ct).array,
     )
-    output, task = read_volume(sct).array, facts["task"]
-    methods: Arrays = {"model": output, **_naive(images, fits, task)}
+    output, modality = read_volume(sct).array, facts["source"]
+    methods: Arrays = {"model": output, **_naive(images, fits, modality)}
     copy_tree(sct, out / SCT)
     if sd is not None:
         copy_tree(sd, out / "sd.zarr")
@@ -86,7 +86,7 @@ def score_case(
         scorer.images("registered", moved, methods)
     if plan["source_consistency"]:
         asked = {n: hu for n, hu in methods.items() if n not in NO_RIVALS_FOR_SOURCE}
-        scorer.source(scan.array, task, {**asked, MOVED: moved})
+        scorer.source(scan.array, modality, {**asked, MOVED: moved})
     if truth_ct is not None:
         truth = references["truth"] = read_volume(truth_ct).array
         methods[MOVED] = moved
@@ -121,8 +121,8 @@ def why_not_scored(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     return ""
 
 
-def _naive(images: UnseenImages, fits: Mapping[str, Fitted], task: str) -> Arrays:
+def _naive(images: UnseenImages, fits: Mapping[str, Fitted], modality: str) -> Arrays:
     return {
         name: baseline.predict(images, fits[name])
-        for name, baseline in baselines_for(task, list(fits)).items()
+        for name, baseline in baselines_for(modality, list(fits)).items()
     }

@@ -91,11 +91,11 @@ class Scorer:
         evidence = Evidence(pair, truth.astype(np.float64))
         self.findings = examine(evidence, self.plan["checks"], self.plan["check_options"])
 
-    def source(self, source: NDArray[Any], task: str, methods: Arrays) -> None:
+    def source(self, source: NDArray[Any], modality: str, methods: Arrays) -> None:
         """Whether each output shows the anatomy of the source scan: no CT is asked."""
         for method, hu in methods.items():
             found = source_consistency(
-                source, hu, self.inside, task=task, spacing_mm=self.spacing_mm
+                source, hu, self.inside, modality=modality, spacing_mm=self.spacing_mm
             )
             self._take(method, "source", found)
 

@@ -17,7 +17,7 @@ from synthct.tasks.evaluation.statistics.paired import (
 from synthct.tasks.evaluation.statistics.standings import standings
 from synthct.tasks.pipeline.randomness import generator
 
-COLUMNS = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
+COLUMNS = ("case", "patient", "source", "region", "fold", "method", "reference", "metric", "value")
 """``scores.csv``: one number a line."""
 
 RATIOS = {"mr": ("constant", "lookup"), "cbct": ("constant", "lookup", "linear", "raw")}
@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 
 def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
     """Rows of ``scores.csv``: a score that is no number has no row."""
-    facts = ("case", "patient", "task", "region", "fold")
+    facts = ("case", "patient", "source", "region", "fold")
     return [
         {**{name: document[name] for name in facts}, **score}
         for document in documents
@@ -47,7 +47,7 @@ def floor_rows(
     documents: Sequence[Document], floor: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Rows of ``scores.csv`` for the registration floor: beside every MAE of the same case."""
-    facts = ("case", "patient", "task", "region", "fold")
+    facts = ("case", "patient", "source", "region", "fold")
     kind = {"method": "registered", "reference": "registered", "metric": "floor_mae_hu"}
     return [
         {**{name: document[name] for name in facts}, **kind, "value": told["floor_mae_hu"]}
@@ -59,26 +59,27 @@ def floor_rows(
 def summarise(
     documents: Sequence[Document], *, profile: Mapping[str, Any], seed: int, draws: int
 ) -> dict[str, Any]:
-    """``summary.json``: means with their n by task, region and fold, ratios and bias."""
+    """``summary.json``: means with their n by source, region and fold, ratios and bias."""
     rows = long_rows(documents)
-    tasks = sorted({row["task"] for row in rows})
+    sources = sorted({row["source"] for row in rows})
     return {
         "profile": dict(profile),
-        "cases": {t: len({r["case"] for r in rows if r["task"] == t}) for t in tasks},
+        "cases": {t: len({r["case"] for r in rows if r["source"] == t}) for t in sources},
         "mean": {
-            task: {
-                "all": _means(r for r in rows if r["task"] == task),
-                **_grouped([r for r in rows if r["task"] == task], "region", ""),
+            source: {
+                "all": _means(r for r in rows if r["source"] == source),
+                **_grouped([r for r in rows if r["source"] == source], "region", ""),
             }
-            for task in tasks
+            for source in sources
         },
         "fold": {
-            task: _grouped([r for r in rows if r["task"] == task], "fold", "fold") for task in tasks
+            source: _grouped([r for r in rows if r["source"] == source], "fold", "fold")
+            for source in sources
         },
-        "ratio": {task: _ratios(rows, task, seed, draws) for task in tasks},
-        "ranking": {task: standings(rows, task, seed) for task in tasks},
+        "ratio": {source: _ratios(rows, source, seed, draws) for source in sources},
+        "ranking": {source: standings(rows, source, seed) for source in sources},
         "registration_bias": {
-            task: _bias([d for d in documents if d["task"] == task]) for task in tasks
+            source: _bias([d for d in documents if d["source"] == source]) for source in sources
         },
         "not_scored_against_registered": {
             document["case"]: document["not_scored_against_registered"]
@@ -114,24 +115,24 @@ def _means(rows: Iterable[Row]) -> dict[str, Any]:
     return means
 
 
-def _ratios(rows: Sequence[Row], task: str, seed: int, draws: int) -> dict[str, Any]:
+def _ratios(rows: Sequence[Row], source: str, seed: int, draws: int) -> dict[str, Any]:
     """Mean MAE of the model over that of each baseline, on the cases that have both.
 
     ``{reference: {"model_over_BASELINE": {value, n, low, high, p_holm}}}``; interval and p (of a
     paired difference, over all baselines of the reference) only where there are cases enough.
     """
     ratios: dict[str, dict[str, Any]] = {}
-    for reference in sorted({row["reference"] for row in rows if row["task"] == task}):
-        model = _mae(rows, task, reference, "model")
+    for reference in sorted({row["reference"] for row in rows if row["source"] == source}):
+        model = _mae(rows, source, reference, "model")
         told: dict[str, dict[str, float]] = {}
         p_values: dict[str, float] = {}
-        for baseline in RATIOS[task]:
-            naive = _mae(rows, task, reference, baseline)
+        for baseline in RATIOS[source]:
+            naive = _mae(rows, source, reference, baseline)
             shared = sorted(set(model) & set(naive))
             if not shared or not any(naive[case] for case in shared):
                 continue
             first, second = (np.array([of[case] for case in shared]) for of in (model, naive))
-            rng = generator(seed, "evaluation", task, reference, baseline)
+            rng = generator(seed, "evaluation", source, reference, baseline)
             name = f"model_over_{baseline}"
             interval = paired_bootstrap(first, second, ratio_of_means, rng, draws=draws)
             told[name] = interval.as_json()
@@ -147,12 +148,12 @@ def _ratios(rows: Sequence[Row], task: str, seed: int, draws: int) -> dict[str, 
     return ratios
 
 
-def _mae(rows: Sequence[Row], task: str, reference: str, method: str) -> dict[str, float]:
-    wanted = (task, reference, method, "mae_hu")
+def _mae(rows: Sequence[Row], source: str, reference: str, method: str) -> dict[str, float]:
+    wanted = (source, reference, method, "mae_hu")
     return {
         row["case"]: row["value"]
         for row in rows
-        if (row["task"], row["reference"], row["method"], row["metric"]) == wanted
+        if (row["source"], row["reference"], row["method"], row["metric"]) == wanted
     }
 
 

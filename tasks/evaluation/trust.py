@@ -45,15 +45,15 @@ def trust(
     floor
         Case to how far its reference moves between alignments.
     """
-    tasks = sorted({document["task"] for document in documents})
+    sources = sorted({document["source"] for document in documents})
     return {
         "schema": SCHEMA,
         "suspects": _suspects(documents),
         "unlike": _unlike(documents, fits, folds),
         "floor": dict(floor),
         "uncertainty": {
-            task: _uncertainty([d for d in documents if d["task"] == task], out, params, seed)
-            for task in tasks
+            source: _uncertainty([d for d in documents if d["source"] == source], out, params, seed)
+            for source in sources
         },
     }
 

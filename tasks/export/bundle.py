@@ -34,7 +34,7 @@ def _metadata(description: ReleaseDescription, card: Mapping[str, Any]) -> dict[
         "pytorch_version": "2.13.0",
         "numpy_version": "2.0",
         "name": card["name"],
-        "task": f"synthetic CT from {model.task.upper()}",
+        "task": f"synthetic CT from {model.source.upper()}",
         "description": card["intended_use"],
         "authors": "the synthct pipeline",
         "copyright": "",
@@ -73,7 +73,7 @@ def _data_format(model: ModelDescription) -> dict[str, Any]:
             str(n): f"slice {n - model.slices // 2:+d}" if flat else "intensity"
             for n in range(model.slices if flat else 1)
         },
-        "modality": model.task.upper(),
+        "modality": model.source.upper(),
         "format": model.source_scaling.kind,
     }
     answer = {

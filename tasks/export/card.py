@@ -37,9 +37,9 @@ CHECKSUM_CAVEAT = (
 
 
 def make_card(
-    task: str, folds: Sequence[ExportedFold], facts: Mapping[str, Any], *, cleared_for: str = ""
+    source: str, folds: Sequence[ExportedFold], facts: Mapping[str, Any], *, cleared_for: str = ""
 ) -> dict[str, Any]:
-    """The card of one task's ensemble.
+    """The card of one source's ensemble.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def make_card(
     parities = [parity for fold in folds for parity in fold.parities.values()]
     return {
         "format": 1,
-        "name": f"synthct {task} to synthetic CT",
-        "task": task,
+        "name": f"synthct {source} to synthetic CT",
+        "source": source,
         "intended_use": facts["intended_use"],
         "not_for_clinical_use": "" if cleared_for else NOT_FOR_CLINICAL_USE,
         "cleared_for": cleared_for,

@@ -25,21 +25,21 @@ def used_cases(folds: Sequence[Mapping[str, Any]]) -> list[str]:
 def gather_facts(
     context: StageContext,
     params: ExportParams,
-    task: str,
+    source: str,
     fold_names: Sequence[str],
     cases: Sequence[str],
     scores: Sequence[Row],
     methods: Mapping[str, str],
     code: str,
 ) -> dict[str, Any]:
-    """Everything for the card of one task, as plain JSON that enters the unit's key."""
+    """Everything for the card of one source, as plain JSON that enters the unit's key."""
     registration = context.artefact("registration")
     dataset = _read(context.artefact("ingestion") / "dataset.json")
     return {
         "intended_use": params.intended_use,
         "dataset": {key: dataset.get(key) for key in ("dataset", "synthetic", "licence")},
         "cases": [_case_facts(registration / case / "case.json") for case in cases],
-        "scores": summarise(scores, task),
+        "scores": summarise(scores, source),
         "methods": dict(methods),
         "provenance": {
             "code_sha256": code,

@@ -168,7 +168,7 @@ def _fit(
     fit(
         out=out,
         scratch=scratch / "fit",
-        task=model.task,
+        source=model.source,
         fold=model.fold,
         seed=seed,
         params=json.loads(_recipe(model, asked).model_dump_json()),

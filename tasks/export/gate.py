@@ -17,11 +17,11 @@ Row = Mapping[str, str]
 """A row of ``evaluation/scores.csv``."""
 
 
-def summarise(rows: Iterable[Row], task: str) -> list[dict[str, Any]]:
+def summarise(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
     """Mean and SD over cases for each method, reference and metric, with the number of cases."""
     values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
-        if row["task"] == task and (value := _number(row)) is not None:
+        if row["source"] == source and (value := _number(row)) is not None:
             values[row["method"], row["reference"], row["metric"]].append(value)
     return [
         {
@@ -54,7 +54,7 @@ class Gate:
         """For the card."""
         return {key: _rounded(v) if isinstance(v, float) else v for key, v in vars(self).items()}
 
-    def fault(self, task: str) -> SynthctError | None:
+    def fault(self, source: str) -> SynthctError | None:
         """Why the release is refused, if the model's MAE is beyond ``max_ratio`` x baseline's."""
         if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
             return None
@@ -63,23 +63,23 @@ class Gate:
             problem=f"the model's mean MAE is {self.model_mae_hu:.1f} HU, that of the "
             f"{self.baseline} baseline {self.baseline_mae_hu:.1f} HU, on the same {self.cases} "
             f"unseen cases ({self.reference} CT)",
-            where=task,
+            where=source,
             remedy="train longer or on more patients; export.gate.max_ratio says what is accepted",
             code="gate-score",
         )
 
 
-def hold_gate(rows: Sequence[Row], task: str, params: GateParams) -> Gate:
-    """Hold the model against the task's baseline; too few scored cases raise."""
-    baseline = params.baseline(task)
-    model, naive = (_mae(rows, task, m, params.reference) for m in ("model", baseline))
+def hold_gate(rows: Sequence[Row], source: str, params: GateParams) -> Gate:
+    """Hold the model against the source's baseline; too few scored cases raise."""
+    baseline = params.baseline(source)
+    model, naive = (_mae(rows, source, m, params.reference) for m in ("model", baseline))
     shared = sorted(set(model) & set(naive))
     if len(shared) < params.min_cases:
         raise SynthctError(
             f"a release rests on at least {params.min_cases} such cases",
             problem=f"only {len(shared)} unseen cases are scored for both the model and the "
             f"{baseline} baseline against the {params.reference} CT",
-            where=task,
+            where=source,
             remedy="add patients, or set export.gate to what this cohort has",
             code="gate-no-scores",
         )
@@ -87,12 +87,12 @@ def hold_gate(rows: Sequence[Row], task: str, params: GateParams) -> Gate:
     return Gate(baseline, params.reference, params.max_ratio, len(shared), *means)
 
 
-def _mae(rows: Iterable[Row], task: str, method: str, reference: str) -> dict[str, float]:
-    wanted = (task, method, reference, "mae_hu")
+def _mae(rows: Iterable[Row], source: str, method: str, reference: str) -> dict[str, float]:
+    wanted = (source, method, reference, "mae_hu")
     return {
         row["case"]: value
         for row in rows
-        if (row["task"], row["method"], row["reference"], row["metric"]) == wanted
+        if (row["source"], row["method"], row["reference"], row["metric"]) == wanted
         and (value := _number(row)) is not None
     }
 

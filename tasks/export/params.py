@@ -26,9 +26,9 @@ class GateParams(Section):
     min_cases: int = Field(1, ge=1)
     """Fewest scored cases that both methods share."""
 
-    def baseline(self, task: str) -> str:
-        """The baseline of a task."""
-        return self.mr_baseline if task == "mr" else self.cbct_baseline
+    def baseline(self, source: str) -> str:
+        """The baseline of a source."""
+        return self.mr_baseline if source == "mr" else self.cbct_baseline
 
 
 class ParityParams(Section):

@@ -60,7 +60,7 @@ def compare(
 def check_parity(
     name: str, parities: Sequence[Parity], params: ParityParams
 ) -> SynthctError | None:
-    """The fault of the worst comparison, if it is beyond the limits; ``name``: task and format."""
+    """The fault of the worst comparison, if beyond the limits; ``name``: source and format."""
     worst = Parity.worst(parities)
     if (
         worst.max_difference <= params.max_difference

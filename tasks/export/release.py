@@ -1,4 +1,4 @@
-"""The unit of the export: all folds of one task as a release folder, or the reason why not."""
+"""The unit of the export: all folds of one source as a release folder, or the reason why not."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from synthct.tasks.prediction.release import (
 )
 
 
-def release_task(
+def release_source(
     *,
     out: Path,
-    task: str,
+    source: str,
     params: Mapping[str, Any],
     facts: Mapping[str, Any],
     ingestion: Mapping[str, Any],
@@ -42,11 +42,11 @@ def release_task(
     scratch: Path | None = None,
     **folders: Path,
 ) -> None:
-    """Write the release of one task into ``out``, or ``refused.json`` alone.
+    """Write the release of one source into ``out``, or ``refused.json`` alone.
 
     Parameters
     ----------
-    task
+    source
         ``mr`` or ``cbct``.
     params
         The export section as JSON.
@@ -71,19 +71,19 @@ def release_task(
     names = sorted(name for name in folders if name.startswith("fold"))
     seen = [folders[name] for name in sorted(folders) if name.startswith("seen")]
     models = [ModelDescription.load(folders[name] / MODEL) for name in names]
-    fault = _disagreement(task, models)
+    fault = _disagreement(source, models)
     folds: list[ExportedFold] = []
     if fault is None:
         for name in names:
             unseen = folders[name.replace("fold", "case")]
             folds.append(export_fold(out, name, folders[name], unseen, seen, settings))
-        fault = _parity_fault(task, folds, settings)
+        fault = _parity_fault(source, folds, settings)
     student = None
     if fault is None and settings.distil is not None:
         held = [folders[name] for name in sorted(folders) if name.startswith("held")]
         own = [folders[name] for name in names]
         student = distil(out, own, held, seen, settings, scratch=_kept(scratch), seed=seed)
-        fault = _parity_fault(f"{task}, student", [student.fold], settings)
+        fault = _parity_fault(f"{source}, student", [student.fold], settings)
     if fault is not None:
         _refuse(out, fault)
         return
@@ -92,7 +92,7 @@ def release_task(
     domain = _domain(seen, description.preprocessing)
     write_whole(out / MODEL, description.as_text())
     write_whole(out / DOMAIN, canonical_json(json.loads(domain.model_dump_json())))
-    card = make_card(task, folds, facts, cleared_for=settings.cleared_for)
+    card = make_card(source, folds, facts, cleared_for=settings.cleared_for)
     if student is not None:
         card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))
@@ -108,12 +108,12 @@ def _kept(scratch: Path | None) -> Path:
 
 
 def _parity_fault(
-    task: str, folds: Sequence[ExportedFold], params: ExportParams
+    source: str, folds: Sequence[ExportedFold], params: ExportParams
 ) -> SynthctError | None:
     """Of the first form that answers otherwise than the trainer's network."""
     for form in folds[0].parities if folds else ():
         fault = check_parity(
-            f"{task}, {form}", [fold.parities[form] for fold in folds], params.parity
+            f"{source}, {form}", [fold.parities[form] for fold in folds], params.parity
         )
         if fault is not None:
             return fault
@@ -124,7 +124,7 @@ def _description(
     folds: Sequence[ExportedFold], student: Distilled | None, ingestion: IngestionParams
 ) -> ReleaseDescription:
     return ReleaseDescription(
-        task=folds[0].model.task,
+        source=folds[0].model.source,
         members=[fold.member for fold in folds],
         student=None if student is None else student.fold.member,
         preprocessing=_without_cases(folds[0].model),
@@ -157,12 +157,12 @@ _SHARED = (
 """What the folds of one ensemble must agree on: a scan is prepared once for all of them."""
 
 
-def _disagreement(task: str, models: list[ModelDescription]) -> SynthctError | None:
+def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError | None:
     if not models:
         raise DataError(
             "a release holds at least one trained fold",
             problem="no trained fold is left",
-            where=task,
+            where=source,
             remedy="see training's excluded.json for why",
             code="no-folds",
         )
@@ -173,7 +173,7 @@ def _disagreement(task: str, models: list[ModelDescription]) -> SynthctError | N
                 return SynthctError(
                     "all folds of a release prepare a scan in the same way",
                     problem=f"the folds prepare a scan differently: {other} beside {first}",
-                    where=f"{task} fold {model.fold}, {name}",
+                    where=f"{source} fold {model.fold}, {name}",
                     remedy="train all folds with the same params",
                     code="folds-disagree",
                 )

@@ -1,4 +1,4 @@
-"""The export stage: one release folder per task."""
+"""The export stage: one release folder per source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synthct.data.tables import read_table
 from synthct.tasks.export.card_facts import gather_facts, used_cases
 from synthct.tasks.export.gate import Row, hold_gate
 from synthct.tasks.export.params import ExportParams
-from synthct.tasks.export.release import release_task
+from synthct.tasks.export.release import release_source
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.pipeline.code import code_hash
@@ -25,14 +25,14 @@ STAGE = "export"
 
 
 def run(context: StageContext, params: ExportParams) -> None:
-    """A task's folds leave as one ensemble when parity in ONNX Runtime and the score gate hold."""
+    """The folds of a source leave as one ensemble if parity and the score gate hold."""
     folds = json.loads((context.artefact("training") / "folds.json").read_text())
     scores = read_table(context.artefact("evaluation") / "scores.csv")
     code = code_hash([__name__])
     with build_out(context, STAGE) as out:
         units = [
-            _unit(context, params, task, folds[task], scores, dict(context.methods), code)
-            for task in sorted(folds)
+            _unit(context, params, source, folds[source], scores, dict(context.methods), code)
+            for source in sorted(folds)
         ]
         good = run_units(context, STAGE, out, units)
         _list_refused(out, good)
@@ -41,18 +41,18 @@ def run(context: StageContext, params: ExportParams) -> None:
 def _unit(
     context: StageContext,
     params: ExportParams,
-    task: str,
+    source: str,
     folds: Sequence[dict[str, Any]],
     scores: Sequence[Row],
     methods: dict[str, str],
     code: str,
 ) -> Unit:
     training, registration = context.artefact("training"), context.artefact("registration")
-    present = [k for k in range(len(folds)) if (training / f"{task}_fold{k}" / MODEL).is_file()]
-    names = [f"{task}_fold{k}" for k in present]
+    present = [k for k in range(len(folds)) if (training / f"{source}_fold{k}" / MODEL).is_file()]
+    names = [f"{source}_fold{k}" for k in present]
     inputs: dict[str, Path] = {}
     for k in present:
-        inputs[f"fold{k}"] = training / f"{task}_fold{k}"
+        inputs[f"fold{k}"] = training / f"{source}_fold{k}"
         inputs[f"case{k}"] = registration / _unseen(folds[k])
     cases = used_cases([folds[k] for k in present])
     for number, case in enumerate(_trained_on([folds[k] for k in present], params.domain_cases)):
@@ -60,14 +60,14 @@ def _unit(
     if params.distil is not None and present:
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
-    refusal, gate = _held(scores, task, params)
-    facts = gather_facts(context, params, task, names, cases, scores, dict(context.methods), code)
+    refusal, gate = _held(scores, source, params)
+    facts = gather_facts(context, params, source, names, cases, scores, dict(context.methods), code)
     return Unit(
-        name=task,
-        function=release_task,
+        name=source,
+        function=release_source,
         inputs=inputs,
         arguments={
-            "task": task,
+            "source": source,
             "params": json.loads(params.model_dump_json()),
             "facts": {**facts, "gate": gate},
             "ingestion": _ingestion(context),
@@ -92,13 +92,13 @@ def _ingestion(context: StageContext) -> dict[str, Any]:
 
 
 def _held(
-    scores: Sequence[Row], task: str, params: ExportParams
+    scores: Sequence[Row], source: str, params: ExportParams
 ) -> tuple[SynthctError | None, dict[str, Any]]:
     try:
-        gate = hold_gate(scores, task, params.gate)
+        gate = hold_gate(scores, source, params.gate)
     except SynthctError as fault:
         return fault, {}
-    return gate.fault(task), gate.as_json()
+    return gate.fault(source), gate.as_json()
 
 
 def _unseen(fold: dict[str, Any]) -> str:
@@ -110,12 +110,12 @@ def _network_module(fold: Path) -> str:
     return NETWORKS.module_of(str(ModelDescription.load(fold / MODEL).network["name"]))
 
 
-def _list_refused(out: Path, tasks: Sequence[str]) -> None:
+def _list_refused(out: Path, sources: Sequence[str]) -> None:
     """Add the refused releases to ``excluded.json``: they are a result, listed like the others."""
     rows = json.loads((out / EXCLUDED).read_text())
-    for task in tasks:
-        if (out / task / REFUSED).is_file():
-            row = {"unit": task, **json.loads((out / task / REFUSED).read_text())}
+    for source in sources:
+        if (out / source / REFUSED).is_file():
+            row = {"unit": source, **json.loads((out / source / REFUSED).read_text())}
             rows.append(row)
             emit("excluded", stage=STAGE, **row)
     write_whole(out / EXCLUDED, canonical_json(rows))

@@ -13,7 +13,7 @@ UNITS = {
 }  # fmt: skip
 """Unit that the end of a column's name stands for."""
 
-TASKS = {"mr": "MR → CT", "cbct": "CBCT → CT"}
+SOURCE_NAMES = {"mr": "MR → CT", "cbct": "CBCT → CT"}
 MODALITIES = {"ct": "CT", "mr": "MR", "cbct": "CBCT"}
 REFERENCES = {"registered": "against the registered CT", "truth": "against the true CT",
               "source": "against the source scan"}  # fmt: skip

@@ -31,7 +31,7 @@ class ModelDescription(Section):
     """One trained network, without its weights."""
 
     format: Literal[1] = 1
-    task: Literal["mr", "cbct"]
+    source: Literal["mr", "cbct"]
     fold: int
     network: dict[str, Any]
     """``{"name": ..., options...}`` of ``tasks/models/networks``."""

@@ -30,7 +30,7 @@ from synthct.tasks.prediction.signing import check_signature
 from synthct.tasks.prediction.structures import find_structures, require_structures
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
-"""What a model of each task was trained on."""
+"""What a model of each source was trained on."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def predict_file(
     Returns
     -------
     dict
-        ``out task release networks flips voxels_in_body notes unlike_training structures
+        ``out source release networks flips voxels_in_body notes unlike_training structures
         not_for_clinical_use``; no patient data.
     """
     means = means or Means()
@@ -178,7 +178,7 @@ def _predict(
     warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
-        "task": release.description.task,
+        "source": release.description.source,
         "release": _release_id(release.folder),
         "networks": networks,
         "flips": len(flips_of(release.model, tta=means.tta)),
@@ -259,14 +259,14 @@ def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]
 
 
 def _read(path: Path, release: Release, modality: Modality | None) -> Volume:
-    expected = SOURCES[release.description.task]
+    expected = SOURCES[release.description.source]
     if modality is None and format_of(path) != "dicom":
         modality = expected
     scan = read_scan(path, modality, require_finite=False)  # the guards look at NaN
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
         raise DataError(
-            f"a model of task {release.description.task!r} is given {expected} scans",
+            f"a model of source {release.description.source!r} is given {expected} scans",
             where=str(path),
             got=str(scan.modality),
             remedy="give the matching release" + (hint if expected is Modality.CBCT else ""),
@@ -281,9 +281,9 @@ def _caution(release: Release) -> str:
 
 
 def _derivation(release: Release, count: int) -> str:
-    task = release.description.task
+    source = release.description.source
     return (
-        f"Synthetic CT from {SOURCES[task]} by synthct, mean of {count} networks, release "
+        f"Synthetic CT from {SOURCES[source]} by synthct, mean of {count} networks, release "
         f"{_release_id(release.folder)}. {_caution(release)}"
     ).strip()
 

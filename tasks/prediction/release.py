@@ -54,7 +54,7 @@ class ReleaseDescription(Section):
     """``model.json`` of a release: what is done to a scan before and after the networks."""
 
     format: Literal[1] = 1
-    task: Literal["mr", "cbct"]
+    source: Literal["mr", "cbct"]
     members: list[Member]
     student: Member | None = None
     """One network that learned the ensemble's answers, where the export made one."""

@@ -1,4 +1,4 @@
-"""One (patient, task) pair: the unit of the registration stage."""
+"""One (patient, source) pair: the unit of the registration stage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def register_case(
     moving_body: Path,
     case: str,
     patient: str,
-    task: str,
+    source: str,
     region: str,
     synthetic: bool,
     method: str,
@@ -90,7 +90,7 @@ def register_case(
     identity = {
         "case": case,
         "patient": patient,
-        "task": task,
+        "source": source,
         "region": region,
         "synthetic": synthetic,
         "method": method,

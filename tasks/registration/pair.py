@@ -96,7 +96,7 @@ def register_files(
         region,
     )
     start = most_informative(pair, begins) if begins else None
-    tuned = wanted or preset_called(usual_preset(_task(pair.fixed), region))
+    tuned = wanted or preset_called(usual_preset(_source(pair.fixed), region))
     with limit_threads(threads):
         done = register(
             pair,
@@ -130,7 +130,7 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _task(fixed: Volume) -> str:
+def _source(fixed: Volume) -> str:
     return "mr" if fixed.modality is Modality.MR else "cbct"
 
 

@@ -56,12 +56,12 @@ class RegistrationParams(Section):
                 raise ValueError(f"no registration preset is called {name!r}")
         return presets
 
-    def method_of(self, task: str, region: str) -> tuple[str, dict[str, Any]]:
+    def method_of(self, source: str, region: str) -> tuple[str, dict[str, Any]]:
         """Name and options of the method of a case."""
-        named = self.methods.get(f"{task}_{region}", self.method)
+        named = self.methods.get(f"{source}_{region}", self.method)
         return named, dict(self.method_options) if named == self.method else {}
 
-    def preset_name(self, task: str, region: str) -> str:
+    def preset_name(self, source: str, region: str) -> str:
         """The preset of a case."""
-        usual = usual_preset(task, region, demo=self.variant == "demo")
-        return preset_called(self.presets.get(f"{task}_{region}", usual)).name
+        usual = usual_preset(source, region, demo=self.variant == "demo")
+        return preset_called(self.presets.get(f"{source}_{region}", usual)).name

@@ -130,8 +130,8 @@ def preset_called(name: str, *, where: str = "") -> Preset:
     return PRESETS[name]
 
 
-def usual_preset(task: str, region: str, *, demo: bool = False) -> str:
-    """Name of the preset for a task (``mr``, ``cbct``) and a region."""
+def usual_preset(source: str, region: str, *, demo: bool = False) -> str:
+    """Name of the preset for a source (``mr``, ``cbct``) and a region."""
     if demo:
-        return f"{task}_{_DEMO_REGIONS.get(region, 'other')}_demo"
-    return f"{task}_{_REGIONS.get(region, 'AB')}"
+        return f"{source}_{_DEMO_REGIONS.get(region, 'other')}_demo"
+    return f"{source}_{_REGIONS.get(region, 'AB')}"

@@ -19,11 +19,11 @@ from synthct.tasks.registration.presets import preset_called
 from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 STAGE = "registration"
-TASKS = ("mr", "cbct")
+SOURCES = ("mr", "cbct")
 """Source modalities; a patient without one simply has no such case."""
 
 COLUMNS = (
-    "case", "patient", "task", "region", "method", "preset", "verdict", "step", "reason",
+    "case", "patient", "source", "region", "method", "preset", "verdict", "step", "reason",
     "information_before", "information_after", "edges_before", "edges_after", "dice_before",
     "dice_after", "covered_after", "folding_percent", "sd_log_jacobian", "local_p95_mm",
     "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "rival_gain", "rival_distance_mm",
@@ -62,9 +62,9 @@ def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
 def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
     for file in sorted(ingestion.glob("*/patient.json")):
         facts = json.loads(file.read_text())
-        for task in TASKS:
-            if {task, "ct"} <= set(facts["scans"]):
-                yield _unit(context, params, file.parent, facts, task)
+        for source in SOURCES:
+            if {source, "ct"} <= set(facts["scans"]):
+                yield _unit(context, params, file.parent, facts, source)
 
 
 def _unit(
@@ -72,17 +72,17 @@ def _unit(
     params: RegistrationParams,
     folder: Path,
     facts: dict[str, Any],
-    task: str,
+    source: str,
 ) -> Unit:
     patient, region = facts["patient"], facts["region"]
-    case = f"{patient}_{task}"
-    truth = folder / "truth" / task
-    name, options = params.method_of(task, region)
+    case = f"{patient}_{source}"
+    truth = folder / "truth" / source
+    name, options = params.method_of(source, region)
     method = METHODS.build(name, options, where="params.yaml: registration.method_options")
     network = options.pop("network", None)
     inputs = {
-        "fixed": folder / f"{task}.zarr",
-        "fixed_body": folder / f"{task}_body.zarr",
+        "fixed": folder / f"{source}.zarr",
+        "fixed_body": folder / f"{source}_body.zarr",
         "moving": folder / "ct.zarr",
         "moving_body": folder / "ct_body.zarr",
         "truth_ct": truth / "ct.zarr",
@@ -98,12 +98,12 @@ def _unit(
         arguments={
             "case": case,
             "patient": patient,
-            "task": task,
+            "source": source,
             "region": region,
             "synthetic": bool(facts["synthetic"]),
             "method": name,
             "method_options": options,
-            "preset": asdict(preset_called(params.preset_name(task, region))),
+            "preset": asdict(preset_called(params.preset_name(source, region))),
             "gate": params.gate.model_dump(),
             "grid_spacing_mm": list(params.grid_spacing_mm),
             "margin_mm": params.margin_mm,

@@ -27,7 +27,7 @@ class Score:
 
     case: str
     patient: str
-    task: str
+    source: str
     region: str
     fold: str
     method: str
@@ -72,7 +72,7 @@ class Chain:
     studies
         The workspace's own study, where there is one, and those that the params name.
     cards, refusals
-        ``export/TASK/card.json`` and ``refused.json`` by task.
+        ``export/TASK/card.json`` and ``refused.json`` by source.
     excluded
         Rows of every stage's ``excluded.json``, each with its ``stage``.
     units

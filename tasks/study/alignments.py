@@ -32,7 +32,7 @@ def align(
     context: StageContext,
     out: Path,
     names: Iterable[str],
-    task: str,
+    source: str,
     registration: RegistrationParams,
 ) -> dict[str, dict[str, Path]]:
     """``{alignment: {case: stored CT}}``; cases that a method cannot do are missing there.
@@ -47,20 +47,20 @@ def align(
             cases = {file.parent.name: file.parent for file in registered.glob("*/case.json")}
             stored = {case: folder / OWN[name] for case, folder in cases.items()}
         else:
-            stored = _by_method(context, out, name, task, registration)
+            stored = _by_method(context, out, name, source, registration)
         found[name] = {case: path for case, path in stored.items() if path.is_dir()}
     return found
 
 
 def _by_method(
-    context: StageContext, out: Path, method: str, task: str, registration: RegistrationParams
+    context: StageContext, out: Path, method: str, source: str, registration: RegistrationParams
 ) -> dict[str, Path]:
     own = method == registration.method
     options = registration.method_options if own else {}
     wanted = registration.model_copy(
         update={"method": method, "method_options": options, "methods": {}}
     )
-    units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{task}")]
+    units = [unit for unit in case_units(context, wanted) if unit.name.endswith(f"_{source}")]
     folder = out / "aligned" / method
     good = run_units(context, f"study/aligned/{method}", folder, units)
     return {case: folder / case / OWN["registered"] for case in good}

@@ -96,10 +96,10 @@ def verdict(effect: Effect, summary: Mapping[str, Any], higher_is_better: bool) 
 
 
 def _title(findings: Findings) -> str:
-    task = "MR" if findings.summary["task"] == "mr" else "cone-beam CT"
+    source = "MR" if findings.summary["source"] == "mr" else "cone-beam CT"
     if len({pairs.alignment for pairs in findings.params.pairs}) > 1:
-        return f"How far does registration decide the score of {task} to CT?"
-    return f"Does regularization help {task} to CT?"
+        return f"How far does registration decide the score of {source} to CT?"
+    return f"Does regularization help {source} to CT?"
 
 
 def _chart(findings: Findings, unit: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from synthct.data.section import Section
-from synthct.tasks.training.params import PlugIn, Task, WeightedPlugIn
+from synthct.tasks.training.params import PlugIn, Source, WeightedPlugIn
 
 CONTROL = "none"
 """The arm that every other one is compared with: the recipe of ``training`` as it stands."""
@@ -59,7 +59,7 @@ class Pairs(Section):
 class StudyParams(Section):
     """A grid of units: arm x weight x pairs x fold x seed, each trained once and kept."""
 
-    task: Task = "mr"
+    source: Source = "mr"
     """Source modality."""
     arms: tuple[Arm, ...] = Field(min_length=1)
     """What is compared with the control, which is there by itself."""

@@ -16,7 +16,7 @@ from synthct.tasks.study.params import CONTROL, Arm, Pairs, StudyParams
 from synthct.tasks.study.price import price
 from synthct.tasks.study.trial import trial
 from synthct.tasks.training.folds import CaseFacts, Fold
-from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
 from synthct.tasks.training.run import drawing_weights, unused_by_a_unit
 
@@ -61,7 +61,9 @@ def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> Training
     changes |= {"losses": arm.losses} if arm.losses else {}
     if arm.patch_size is not None:
         size = {"patch_size": arm.patch_size}
-        changes |= {task: training.recipe(task).model_copy(update=size) for task in get_args(Task)}
+        changes |= {
+            source: training.recipe(source).model_copy(update=size) for source in get_args(Source)
+        }
     return training.model_copy(update=changes)
 
 
@@ -142,8 +144,8 @@ def _shared(
 ) -> dict[str, Any]:
     seen = {*fold.train, *fold.validation}
     return {
-        "task": params.task,
-        "params": training.model_dump(mode="json", exclude=unused_by_a_unit(params.task)),
+        "source": params.source,
+        "params": training.model_dump(mode="json", exclude=unused_by_a_unit(params.source)),
         "split": {**fold.as_json(), "test": list(test)},
         "regions": {fact.case: fact.region for fact in ground.cases if fact.case in seen},
     }

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.tasks.training.fit import fit
-from synthct.tasks.training.params import Task
+from synthct.tasks.training.params import Source
 
 PRICE = "price.json"
 
@@ -26,7 +26,7 @@ def price(
     *,
     out: Path,
     scratch: Path,
-    task: Task,
+    source: Source,
     seed: int,
     params: Mapping[str, Any],
     split: Mapping[str, Any],
@@ -49,7 +49,7 @@ def price(
                 fit(
                     out=inside,
                     scratch=inside / "scratch",
-                    task=task,
+                    source=source,
                     fold=0,
                     seed=seed,
                     params=run,

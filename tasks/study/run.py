@@ -84,19 +84,19 @@ def _ground(
         context,
         out,
         params.alignments,
-        params.task,
+        params.source,
         context.section("registration", RegistrationParams),
     )
     needed = {each.alignment for each in params.pairs}
     cases = [
         fact
-        for fact in usable_cases(registered, params.task, training)
+        for fact in usable_cases(registered, params.source, training)
         if all(fact.case in references[name] for name in needed)
     ]
     if len({fact.patient for fact in cases}) < 2:
         raise DataError(
             "a study needs pairs of at least two patients under every alignment it trains on",
-            problem=f"there are {len(cases)} usable pairs of {params.task}",
+            problem=f"there are {len(cases)} usable pairs of {params.source}",
             where=f"study: {', '.join(sorted(needed))}",
             remedy="`truth` is there for digital patients alone; look at registration/quality.csv",
             code="too-few-patients",
@@ -197,7 +197,7 @@ def _write(
         if table:
             write_table(out / name, list(table[0]), table)
     summary = {
-        "metric": metric, "reference": reference, "task": params.task,
+        "metric": metric, "reference": reference, "source": params.source,
         "patients": len({fact.patient for fact in ground.cases}), "folds": len(ground.folds),
         "seeds": len(params.seeds), "significance": params.significance,
         "arms": [arm.name for arm in params.arms], "pairs": [p.name for p in params.pairs],

@@ -14,7 +14,7 @@ from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import predict_hu
 from synthct.tasks.training.fit import fit
-from synthct.tasks.training.params import Task
+from synthct.tasks.training.params import Source
 from synthct.tasks.training.runner import torch_runner
 
 TRIAL, HISTORY = "trial.json", "history.csv"
@@ -24,7 +24,7 @@ def trial(
     *,
     out: Path,
     scratch: Path,
-    task: Task,
+    source: Source,
     fold: int,
     seed: int,
     params: Mapping[str, Any],
@@ -60,7 +60,7 @@ def trial(
         fit(
             out=model,
             scratch=scratch,
-            task=task,
+            source=source,
             fold=fold,
             seed=seed,
             params=params,

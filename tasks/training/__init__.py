@@ -1,1 +1,1 @@
-"""One network per task and fold, with pluggable networks, losses and regularizers."""
+"""One network per source and fold, with pluggable networks, losses and regularizers."""

@@ -85,16 +85,16 @@ def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) ->
 
 def _patch_faults(params: TrainingParams, network: Network) -> Iterator[str]:
     axes = 2 if network.dimensions == "2.5d" else 3
-    for task in params.tasks:
-        size = params.recipe(task).patch_size
+    for source in params.sources:
+        size = params.recipe(source).patch_size
         if len(size) != axes or any(length % network.divisor for length in size):
             yield (
-                f"{task}.patch_size: {params.network.name!r} takes {axes} multiples of "
+                f"{source}.patch_size: {params.network.name!r} takes {axes} multiples of "
                 f"{network.divisor}, got {list(size)}"
             )
         elif all(length == network.divisor for length in size):
             yield (
-                f"{task}.patch_size: one axis is at least {2 * network.divisor}: the deepest "
+                f"{source}.patch_size: one axis is at least {2 * network.divisor}: the deepest "
                 f"level needs more than one voxel to normalise over, got {list(size)}"
             )
 

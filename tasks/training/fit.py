@@ -22,7 +22,7 @@ from synthct.tasks.training.board import board
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
 from synthct.tasks.training.chunks import ChunkCache
 from synthct.tasks.training.loop import Loop
-from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
 from synthct.tasks.training.spill import Spill
@@ -34,7 +34,7 @@ def fit(
     *,
     out: Path,
     scratch: Path,
-    task: Task,
+    source: Source,
     fold: int,
     seed: int,
     params: Mapping[str, Any],
@@ -67,8 +67,8 @@ def fit(
         validation cases.
     """
     team = present()
-    recipe = TrainingParams.model_validate(params, strict=False).of_task(task)
-    scaling = recipe.recipe(task).source_scaling
+    recipe = TrainingParams.model_validate(params, strict=False).of_source(source)
+    scaling = recipe.recipe(source).source_scaling
     names = sorted({*split["train"], *split["validation"]})
     cases = {
         name: open_case(
@@ -77,7 +77,7 @@ def fit(
         for name in names
     }
     network = build_network(recipe)
-    description = _describe(recipe, task, fold, network, split, cases)
+    description = _describe(recipe, source, fold, network, split, cases)
     train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
     with torch.random.fork_rng(devices=[]):
         loop = _loop(
@@ -107,7 +107,7 @@ def _loop(
     start: Path | None,
     team: Team,
 ) -> Loop:
-    unit = f"{description.task}_fold{description.fold}"
+    unit = f"{description.source}_fold{description.fold}"
     torch.manual_seed(derive_seed(seed, "training", unit, "weights"))
     spill = Spill(scratch, int(params.max_scratch_gb * 1e9))
     cache = ChunkCache(int(params.max_ram_gb * 1e9), spill)
@@ -169,16 +169,16 @@ def _weights(loop: Loop) -> bytes:
 
 def _describe(
     params: TrainingParams,
-    task: Task,
+    source: Source,
     fold: int,
     network: Network,
     split: Mapping[str, Any],
     cases: Mapping[str, Case],
 ) -> ModelDescription:
     """What the network will be; how well it does is filled in at the end."""
-    recipe = params.recipe(task)
+    recipe = params.recipe(source)
     return ModelDescription(
-        task=task,
+        source=source,
         fold=fold,
         network=params.network.model_dump(mode="json"),
         dimensions=network.dimensions,

@@ -54,7 +54,7 @@ def make_folds(
     validation_fraction: float,
     smallest_training: int,
 ) -> list[Fold]:
-    """Cut the patients of one task into ``count`` folds (fewer where patients are fewer).
+    """Cut the patients of one source into ``count`` folds (fewer where patients are fewer).
 
     Each fold's test patients are in no other fold's test; sizes and regions differ by one
     patient at most. Needs two patients.

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from synthct.data.section import Section
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 
-Task = Literal["mr", "cbct"]
+Source = Literal["mr", "cbct"]
 Region = Literal["head-neck", "thorax", "abdomen", "other"]
 
 
@@ -105,7 +105,7 @@ class FineTuneParams(Section):
 class TrainingParams(Section):
     """One network per source modality and fold."""
 
-    tasks: tuple[Task, ...] = ("mr", "cbct")
+    sources: tuple[Source, ...] = ("mr", "cbct")
     """Source modalities to train for."""
     folds: int = Field(5, ge=2)
     """Folds over patients, stratified by region; as many as there are patients at most."""
@@ -170,15 +170,15 @@ class TrainingParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError("tasks must name each source once, and at least one")
+        if not self.sources or len(set(self.sources)) < len(self.sources):
+            raise ValueError("sources must name each source once, and at least one")
         if not self.losses or not any(loss.weight > 0 for loss in self.losses):
             raise ValueError("losses must hold at least one of weight above 0")
         return self
 
-    def of_task(self, task: Task) -> TrainingParams:
+    def of_source(self, source: Source) -> TrainingParams:
         """The same params with what is particular to this source filled in."""
-        return self.model_copy(update={"steps": self.recipe(task).steps or self.steps})
+        return self.model_copy(update={"steps": self.recipe(source).steps or self.steps})
 
     def tuning(self) -> TrainingParams:
         """The params of the steps that fine-tune."""
@@ -193,6 +193,6 @@ class TrainingParams(Section):
             }
         )
 
-    def recipe(self, task: Task) -> SourceRecipe:
+    def recipe(self, source: Source) -> SourceRecipe:
         """What is particular to this source."""
-        return self.mr if task == "mr" else self.cbct
+        return self.mr if source == "mr" else self.cbct

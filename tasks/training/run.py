@@ -1,4 +1,4 @@
-"""The training stage: folds over patients, one network for each task and fold."""
+"""The training stage: folds over patients, one network for each source and fold."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from synthct.tasks.training.cases import ARRAYS
 from synthct.tasks.training.check import check
 from synthct.tasks.training.folds import CaseFacts, Fold, make_folds
 from synthct.tasks.training.launch import train
-from synthct.tasks.training.params import Task, TrainingParams
+from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
 
 STAGE, JOINT, WEIGHTS = "training", "joint", "weights.safetensors"
 
 UNUSED_BY_A_UNIT = {
-    "tasks", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
+    "sources", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
 }  # fmt: skip
 """Params that decide which units there are; changing them retrains no unit that stays."""
 
@@ -38,10 +38,10 @@ def run(context: StageContext, params: TrainingParams) -> None:
     plans: list[Plan] = []
     folds: dict[str, list[dict[str, Any]]] = {}
     unfit: list[dict[str, str]] = []
-    for task in params.tasks:
-        cases = usable_cases(registered, task, params)
+    for source in params.sources:
+        cases = usable_cases(registered, source, params)
         if len({fact.patient for fact in cases}) < 2:
-            unfit.append(_too_few(task, cases))
+            unfit.append(_too_few(source, cases))
             continue
         made = make_folds(
             cases,
@@ -50,8 +50,8 @@ def run(context: StageContext, params: TrainingParams) -> None:
             validation_fraction=params.validation_fraction,
             smallest_training=params.smallest_training,
         )
-        _tell(task, made, params)
-        plans += [Plan(task, number, fold, cases) for number, fold in enumerate(made)]
+        _tell(source, made, params)
+        plans += [Plan(source, number, fold, cases) for number, fold in enumerate(made)]
     joint = [_unit(context, registered, plan, params) for plan in plans]
     with build_out(context, STAGE) as out:
         units = joint
@@ -66,7 +66,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
                 if plan.name in good
             ]
         for plan in plans:
-            folds.setdefault(plan.task, []).append(plan.fold.as_json())
+            folds.setdefault(plan.source, []).append(plan.fold.as_json())
         write_whole(out / "folds.json", canonical_json(folds))
         run_units(context, STAGE, out, units, also_excluded=unfit)
 
@@ -75,7 +75,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
 class Plan:
     """One network to train."""
 
-    task: Task
+    source: Source
     number: int
     fold: Fold
     cases: Sequence[CaseFacts]
@@ -83,7 +83,7 @@ class Plan:
     @property
     def name(self) -> str:
         """Of its unit."""
-        return f"{self.task}_fold{self.number}"
+        return f"{self.source}_fold{self.number}"
 
 
 def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dict[str, str]]]:
@@ -105,13 +105,13 @@ def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dic
     return kept, unfit
 
 
-def usable_cases(registered: Path, task: Task, params: TrainingParams) -> list[CaseFacts]:
-    """Registered pairs of the task that the gate let pass (suspect ones if the params say so)."""
+def usable_cases(registered: Path, source: Source, params: TrainingParams) -> list[CaseFacts]:
+    """Registered pairs of the source that the gate let pass (suspect ones if the params say so)."""
     verdicts = {"pass", "suspect"} if params.use_suspect else {"pass"}
     facts = []
-    for file in sorted(registered.glob(f"*_{task}/case.json")):
+    for file in sorted(registered.glob(f"*_{source}/case.json")):
         case = json.loads(file.read_text())
-        if case["task"] == task and case["verdict"] in verdicts:
+        if case["source"] == source and case["verdict"] in verdicts:
             facts.append(CaseFacts(case["case"], case["patient"], case["region"], case["verdict"]))
     return facts
 
@@ -123,7 +123,7 @@ def _unit(
     params: TrainingParams,
     start: Path | None = None,
 ) -> Unit:
-    task, fold = plan.task, plan.fold
+    source, fold = plan.source, plan.fold
     read = sorted({*fold.train, *fold.validation})
     weights = drawing_weights(fold, plan.cases, params)
     inputs = {
@@ -136,10 +136,10 @@ def _unit(
         function=train,
         inputs=inputs,
         arguments={
-            "task": task,
+            "source": source,
             "fold": plan.number,
             "seed": context.seed,
-            "params": params.model_dump(mode="json", exclude=unused_by_a_unit(task)),
+            "params": params.model_dump(mode="json", exclude=unused_by_a_unit(source)),
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in plan.cases if fact.case in read},
             **({"weights": weights} if weights else {}),
@@ -157,28 +157,28 @@ def drawing_weights(
     return dict.fromkeys(sorted(doubted), params.suspect_weight)
 
 
-def unused_by_a_unit(task: Task) -> set[str]:
-    """Keys of the params that change nothing in a network of this task."""
-    return UNUSED_BY_A_UNIT | ({"mr", "cbct"} - {task})
+def unused_by_a_unit(source: Source) -> set[str]:
+    """Keys of the params that change nothing in a network of this source."""
+    return UNUSED_BY_A_UNIT | ({"mr", "cbct"} - {source})
 
 
-def _tell(task: Task, made: Sequence[Fold], params: TrainingParams) -> None:
+def _tell(source: Source, made: Sequence[Fold], params: TrainingParams) -> None:
     if len(made) < params.folds:
-        text = f"{task}: {len(made)} folds, one patient each, since there are no more patients"
+        text = f"{source}: {len(made)} folds, one patient each, since there are no more patients"
         emit("note", stage=STAGE, text=text)
     if any(fold.held_out == "slab" for fold in made):
-        text = f"{task}: too few patients to hold any back: validated on slices of training cases"
+        text = f"{source}: too few patients to hold any back: validated on slices of training cases"
         emit("note", stage=STAGE, text=text)
 
 
-def _too_few(task: Task, cases: Sequence[CaseFacts]) -> dict[str, str]:
+def _too_few(source: Source, cases: Sequence[CaseFacts]) -> dict[str, str]:
     return {
-        "unit": task,
+        "unit": source,
         "code": "too-few-patients",
-        "where": f"training.tasks: {task}",
+        "where": f"training.sources: {source}",
         "rule": "training needs registered pairs of at least two patients",
         "got": f"{len({fact.patient for fact in cases})} patients",
-        "remedy": "add patients, look at registration's quality.csv, or take the task out",
+        "remedy": "add patients, look at registration's quality.csv, or take the source out",
     }
 
 

@@ -123,7 +123,7 @@ def test_a_scheduled_run_makes_again_what_is_current_or_touches_the_checkout(rep
 GRID = {
     "dataset": "study",
     "study": {
-        "task": "mr",
+        "source": "mr",
         "pairs": [{"name": "clean"}],
         "arms": [{"name": "norm_loss", "regularizers": [{"name": "norm_loss", "weight": 0.001}]}],
     },
@@ -138,7 +138,7 @@ def test_the_study_or_the_watcher_does_not_run_when_its_schedule_says_so(
     """Nobody starts them: cron does, within a minute each; the nightly one is not due."""
     site = copy_of(reproduced, "site")
     params = yaml.safe_load(tiny_params)
-    params["training"] |= {"tasks": ["mr"], "smallest_training": 1}
+    params["training"] |= {"sources": ["mr"], "smallest_training": 1}
     (site.root / "presets" / "study.yaml").write_text(yaml.safe_dump(params | GRID))
     document = yaml.safe_load((site.root / "prefect.yaml").read_text())
     for entry in document["deployments"][1:]:

@@ -9,7 +9,7 @@ from synthct.flows.run.stages import Built
 from synthct.flows.run.summary import as_json, exclusions, score_rows, show
 from synthct.flows.workspace.project import Project, Step
 
-SCORES = """case,patient,task,region,fold,method,reference,metric,value
+SCORES = """case,patient,source,region,fold,method,reference,metric,value
 A_mr,A,mr,thorax,0,model,registered,mae_hu,40
 B_mr,B,mr,thorax,1,model,registered,mae_hu,60
 A_mr,A,mr,thorax,0,model,registered,psnr_db,30
@@ -42,7 +42,7 @@ def scored(project):
 
 def test_means_are_over_cases_and_never_mix_task_reference_or_method(scored):
     rows = score_rows(scored)
-    assert [(r["task"], r["reference"], r["method"], r["cases"]) for r in rows] == [
+    assert [(r["source"], r["reference"], r["method"], r["cases"]) for r in rows] == [
         ("cbct", "registered", "raw", 1),
         ("mr", "registered", "model", 2),
         ("mr", "registered", "lookup", 1),

@@ -54,7 +54,7 @@ def test_changed_preset_is_said_and_not_followed(root):
 def test_a_study_that_gained_arms_is_told_in_a_line_that_names_its_source(root):
     arm = "    - {name: NAME, regularizers: [{name: cutout, weight: 0.5}]}\n"
     arms = [arm.replace("NAME", f"a{number}") for number in range(9)]
-    study = "dataset: sts\nstudy:\n  task: mr\n  arms:\n"
+    study = "dataset: sts\nstudy:\n  source: mr\n  arms:\n"
     (root / "presets" / "sts.yaml").write_text(study + "".join(arms[:8]))
     open_workspace(root, "sts")
     (root / "presets" / "sts.yaml").write_text(study + "".join(arms))

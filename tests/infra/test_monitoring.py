@@ -89,8 +89,9 @@ def root(tmp_path):
     (record / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
     tables = {
         "ingestion/quality.csv": "patient,modality,body_median\nA,MR,100\nB,MR,300\nC,MR,120\n",
-        "registration/quality.csv": "case,task,verdict\nA_mr,mr,pass\nB_mr,mr,fail\nC_mr,mr,pass\n",
-        "evaluation/scores.csv": "case,task,method,reference,metric,value\n"
+        "registration/quality.csv": "case,source,verdict\nA_mr,mr,pass\n"
+        "B_mr,mr,fail\nC_mr,mr,pass\n",
+        "evaluation/scores.csv": "case,source,method,reference,metric,value\n"
         "A_mr,mr,model,registered,mae_hu,40\nB_mr,mr,model,registered,mae_hu,60\n",
     }
     for name, text in tables.items():
@@ -138,7 +139,7 @@ def scraped(root, answer, monkeypatch):
         'synthct_training_loss{term="total_variation",unit="mr_fold0"} 0.5',
         'synthct_training_validation_mae_hu{unit="mr_fold0"} 71.5',
         'synthct_training_patches_per_second{unit="mr_fold0"} 12.5',
-        'synthct_registration_cases{task="mr",verdict="pass",workspace="demo"} 2.0',
+        'synthct_registration_cases{source="mr",verdict="pass",workspace="demo"} 2.0',
         'synthct_input_body_median{modality="MR",of="median",workspace="demo"} 120.0',
         'synthct_input_body_median{modality="MR",of="largest",workspace="demo"} 300.0',
     ],

@@ -31,7 +31,7 @@ class Lookup:
 
     bins: int = 300
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
+    sources: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
 
     def sums(self, images: TrainingImages) -> Sums:
         """Voxels and sum of HU per bin."""

@@ -19,7 +19,7 @@ LOW_HU, HIGH_HU = -1024, 3071
 class Constant:
     """The training patients' median HU at every voxel: no constant has a lower MAE there."""
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
+    sources: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
 
     def sums(self, images: TrainingImages) -> Sums:
         """Histogram of the CT in the mask, one bin a HU."""
@@ -45,7 +45,7 @@ class Linear:
     its scanner this way. Both sides are clipped to [-1024, 3071].
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"cbct"})
+    sources: ClassVar[frozenset[str]] = frozenset({"cbct"})
 
     def sums(self, images: TrainingImages) -> Sums:
         """Moments of (x, HU): n, sum x, sum HU, sum x^2, sum x HU."""
@@ -75,7 +75,7 @@ def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
 class Raw(Unfitted):
     """The CBCT's own numbers read as HU: what there is without any correction."""
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"cbct"})
+    sources: ClassVar[frozenset[str]] = frozenset({"cbct"})
 
     def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
         """The CBCT inside the mask."""
@@ -87,7 +87,7 @@ class Raw(Unfitted):
 class Unregistered(Unfitted):
     """The planning CT resampled without any registration, taken as if it were the synthetic CT."""
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
+    sources: ClassVar[frozenset[str]] = frozenset({"mr", "cbct"})
 
     def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
         """The CT inside the mask."""

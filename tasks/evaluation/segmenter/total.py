@@ -1,7 +1,7 @@
 """TotalSegmentator, where the user has installed it: its own command, as a child, on one CT.
 
 The package is no dependency: install it into its own environment and put its command on ``PATH``.
-Code is Apache-2.0; the weights are the user's to fetch, and those of some of its tasks (not of
+Code is Apache-2.0; the weights are the user's to fetch, and those of some of its sources (not of
 ``total``, which is used here) need a licence of their own. Nothing is downloaded here.
 """
 

@@ -22,14 +22,16 @@ DRAWS = 500
 Row = Mapping[str, Any]
 
 
-def standings(rows: Sequence[Row], task: str, seed: int) -> dict[str, Any]:
+def standings(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     """``{reference: {n, metrics, corrected, as_published, first_share}}``.
 
     Fewer than two rivals, or no case that all of them have, give nothing.
     """
     told: dict[str, Any] = {}
-    for reference in sorted({row["reference"] for row in rows if row["task"] == task} - {"source"}):
-        lines = [r for r in rows if r["task"] == task and r["reference"] == reference]
+    for reference in sorted(
+        {row["reference"] for row in rows if row["source"] == source} - {"source"}
+    ):
+        lines = [r for r in rows if r["source"] == source and r["reference"] == reference]
         table, cases = _table(lines)
         metrics = [m for m in (*RANKED, "dice") if all(m in table[method] for method in table)]
         if len(table) < 2 or not cases or not metrics:
@@ -38,7 +40,7 @@ def standings(rows: Sequence[Row], task: str, seed: int) -> dict[str, Any]:
             method: {m: float(np.mean(found[m])) for m in metrics}
             for method, found in table.items()
         }
-        rng = generator(seed, "evaluation", task, reference, "ranking")
+        rng = generator(seed, "evaluation", source, reference, "ranking")
         told[reference] = {
             "n": len(cases),
             "metrics": metrics,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from synthct.tasks.figures.charts import Dots, dot_chart
-from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from synthct.tasks.figures.numbers import METHODS, REFERENCES, SOURCE_NAMES, fixed, short
 from synthct.tasks.report.reading import Chain, Score
 from synthct.tasks.report.strips import Strip, worst_first
 from synthct.tasks.report.table import Table
@@ -26,7 +26,7 @@ from synthct.tasks.report.views.scores import (
     pick,
     references_of,
     regions_of,
-    tasks_of,
+    sources_of,
 )
 
 
@@ -36,7 +36,7 @@ class ScoredCase:
 
     rank: int
     case: str
-    task: str
+    source: str
     region: str
     fold: str
     mae_hu: str
@@ -45,10 +45,10 @@ class ScoredCase:
 
 
 @dataclass(frozen=True)
-class TaskScores:
-    """One task: chart, tables, registration bias with its floor as a sentence."""
+class SourceScores:
+    """One source: chart, tables, registration bias with its floor as a sentence."""
 
-    task: str
+    source: str
     chart: str
     legend: Sequence[tuple[str, int]]
     table: Table
@@ -65,20 +65,20 @@ class Evaluation:
     there: bool
     profile: str
     not_scored: Sequence[tuple[str, str]]
-    tasks: Sequence[TaskScores]
+    sources: Sequence[SourceScores]
     cases: Sequence[ScoredCase]
     not_shown: int
 
 
 def evaluation(chain: Chain, strips: Mapping[str, Strip]) -> Evaluation:
-    """Scores of all tasks, and the pictures that were drawn."""
+    """Scores of all sources, and the pictures that were drawn."""
     errors = case_errors(chain)
     order = worst_first(list(errors.items()))
     return Evaluation(
         there=chain.has("evaluation"),
         profile=_profile(chain.summary.get("profile") or {}),
         not_scored=sorted((chain.summary.get("not_scored_against_registered") or {}).items()),
-        tasks=[_task(chain, task) for task in tasks_of(chain.scores)],
+        sources=[_source(chain, source) for source in sources_of(chain.scores)],
         cases=[
             _case(chain, name, rank, errors[name], strips[name])
             for rank, name in enumerate(order, start=1)
@@ -95,17 +95,17 @@ def _profile(profile: Mapping[str, Any]) -> str:
     return f"{profile['name']}: PSNR and MS-SSIM over {low} to {high} HU, MAE and ME unclipped"
 
 
-def _task(chain: Chain, task: str) -> TaskScores:
-    scores = pick(chain.scores, task=task)
+def _source(chain: Chain, source: str) -> SourceScores:
+    scores = pick(chain.scores, source=source)
     colours = {region: number for number, region in enumerate(regions_of(scores))}
-    return TaskScores(
-        task=TASKS.get(task, task),
-        chart=_chart(scores, task, colours),
+    return SourceScores(
+        source=SOURCE_NAMES.get(source, source),
+        chart=_chart(scores, source, colours),
         legend=list(colours.items()),
-        table=score_table(scores, task),
-        ratios=ratio_table((chain.summary.get("ratio") or {}).get(task) or {}),
+        table=score_table(scores, source),
+        ratios=ratio_table((chain.summary.get("ratio") or {}).get(source) or {}),
         bias=bias_table(scores),
-        floor=_floor((chain.summary.get("registration_bias") or {}).get(task) or {}),
+        floor=_floor((chain.summary.get("registration_bias") or {}).get(source) or {}),
         parts=part_tables(scores),
     )
 
@@ -126,7 +126,7 @@ def _moves(chain: Chain, case: str) -> list[str]:
     return [] if floor is None else [f"reference between alignments {fixed(floor, 0)}"]
 
 
-def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> str:
+def _chart(scores: Sequence[Score], source: str, colours: Mapping[str, int]) -> str:
     lines = pick(scores, metric=MAE)
     reference = references_of(lines)[0]
     lines = pick(lines, reference=reference)
@@ -139,7 +139,8 @@ def _chart(scores: Sequence[Score], task: str, colours: Mapping[str, int]) -> st
     ]
     means = "; ".join(f"{r.name} {np.mean([v for _, v, _ in r.values]):.0f} HU" for r in rows)
     label = f"MAE {REFERENCES.get(reference, reference)} [HU]"
-    alt = f"{TASKS.get(task, task)}, mean absolute error of each case by method; means: {means}"
+    name = SOURCE_NAMES.get(source, source)
+    alt = f"{name}, mean absolute error of each case by method; means: {means}"
     return dot_chart(rows, x_label=label, alt=alt)
 
 
@@ -156,7 +157,7 @@ def _case(chain: Chain, name: str, rank: int, mae_hu: float, strip: Strip) -> Sc
     return ScoredCase(
         rank=rank,
         case=name,
-        task=TASKS.get(first.task, first.task),
+        source=SOURCE_NAMES.get(first.source, first.source),
         region=first.region,
         fold=first.fold,
         mae_hu=fixed(mae_hu, 1),

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, digits_for, fixed, mean_sd
+from synthct.tasks.figures.numbers import (
+    METHODS,
+    REFERENCES,
+    SOURCE_NAMES,
+    digits_for,
+    fixed,
+    mean_sd,
+)
 from synthct.tasks.report.reading import Chain, Score
 from synthct.tasks.report.views.scores import (
     MAE,
     best_baseline,
     pick,
     references_of,
-    tasks_of,
+    sources_of,
     values,
 )
 
@@ -24,9 +31,9 @@ FEW_PATIENTS = 5
 
 @dataclass(frozen=True)
 class MainScore:
-    """The number of one task: the model's MAE beside the best baseline's."""
+    """The number of one source: the model's MAE beside the best baseline's."""
 
-    task: str
+    source: str
     text: str
     against: str
     patients: int
@@ -51,7 +58,7 @@ def headline(chain: Chain) -> Headline:
         kind=_kind(chain),
         caveat=_caveat(chain, len(scored or chain.patients)),
         sentences=_sentences(chain, len(scored)),
-        scores=[main for task in tasks_of(chain.scores) if (main := _main(chain, task))],
+        scores=[main for source in sources_of(chain.scores) if (main := _main(chain, source))],
     )
 
 
@@ -106,8 +113,8 @@ def _folds(chain: Chain) -> str:
     return f"{count} {_plural('fold', count)}" if count else "folds not recorded"
 
 
-def _main(chain: Chain, task: str) -> MainScore | None:
-    scores = pick(chain.scores, task=task, metric=MAE)
+def _main(chain: Chain, source: str) -> MainScore | None:
+    scores = pick(chain.scores, source=source, metric=MAE)
     reference = references_of(scores)[0] if scores else ""
     scores = pick(scores, reference=reference)
     model = pick(scores, method="model")
@@ -116,11 +123,11 @@ def _main(chain: Chain, task: str) -> MainScore | None:
     digits = digits_for(values(model))
     baseline = best_baseline(scores)
     return MainScore(
-        task=TASKS.get(task, task),
+        source=SOURCE_NAMES.get(source, source),
         text=mean_sd(values(model), digits),
         against=REFERENCES.get(reference, reference),
         patients=len({score.patient for score in model}),
-        beside=_beside(scores, baseline, digits) + _floor(chain, task),
+        beside=_beside(scores, baseline, digits) + _floor(chain, source),
         beaten=baseline is None or _mean(scores, "model") < _mean(scores, baseline),
     )
 
@@ -136,10 +143,10 @@ def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
     return f"The model does not beat the best baseline, {name}: {fixed(mean, digits)} HU."
 
 
-def _floor(chain: Chain, task: str) -> str:
+def _floor(chain: Chain, source: str) -> str:
     """How far the reference itself moves, where that was measured: beside the main number."""
     told = (chain.trust.get("floor") or {}).items()
-    known = [f["floor_mae_hu"] for case, f in told if case.rsplit("_", 1)[-1] == task]
+    known = [f["floor_mae_hu"] for case, f in told if case.rsplit("_", 1)[-1] == source]
     known = [value for value in known if value is not None]
     if not known:
         return ""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Dots, dot_chart
-from synthct.tasks.figures.numbers import TASKS
+from synthct.tasks.figures.numbers import SOURCE_NAMES
 from synthct.tasks.report.overlays import Overlays
 from synthct.tasks.report.reading import Chain, Row
 from synthct.tasks.report.table import VERDICTS, Table, from_rows
 
 LESS_TOLD = (
-    "patient", "task", "synthetic", "preset", "sample_region_mm", "information_before",
+    "patient", "source", "synthetic", "preset", "sample_region_mm", "information_before",
     "information_after",
 )  # fmt: skip
 """Columns of ``quality.csv`` that are left to the file."""
@@ -32,7 +32,7 @@ class RegisteredCase:
     """A case with its pictures."""
 
     case: str
-    task: str
+    source: str
     region: str
     method: str
     verdict: str
@@ -107,10 +107,10 @@ def _true_errors(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
 
 
 def _case(name: str, facts: Mapping[str, Any], overlays: Overlays) -> RegisteredCase:
-    task = str(facts.get("task", ""))
+    source = str(facts.get("source", ""))
     return RegisteredCase(
         case=name,
-        task=TASKS.get(task, task),
+        source=SOURCE_NAMES.get(source, source),
         region=str(facts.get("region", "")),
         method=str(facts.get("method", "")),
         verdict=str(facts.get("verdict", "")),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.data.files import canonical_json
-from synthct.tasks.figures.numbers import TASKS, label_and_unit, without_folders
+from synthct.tasks.figures.numbers import SOURCE_NAMES, label_and_unit, without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -19,9 +19,9 @@ FIRST = (
 
 @dataclass(frozen=True)
 class Released:
-    """One task's card; ``refused`` when there is a reason instead of a model."""
+    """One source's card; ``refused`` when there is a reason instead of a model."""
 
-    task: str
+    source: str
     refused: bool
     parts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     whole: str
@@ -36,21 +36,23 @@ class Release:
 
 
 def release(chain: Chain) -> Release:
-    """Cards and refusals of all tasks."""
-    refused = [_refused(task, told) for task, told in chain.refusals.items()]
-    cards = [_card(task, told) for task, told in chain.cards.items() if task not in chain.refusals]
-    ordered = sorted([*refused, *cards], key=lambda model: model.task, reverse=True)
+    """Cards and refusals of all sources."""
+    refused = [_refused(source, told) for source, told in chain.refusals.items()]
+    cards = [
+        _card(source, told) for source, told in chain.cards.items() if source not in chain.refusals
+    ]
+    ordered = sorted([*refused, *cards], key=lambda model: model.source, reverse=True)
     return Release(chain.has("export"), ordered)
 
 
-def _card(task: str, card: Mapping[str, Any]) -> Released:
+def _card(source: str, card: Mapping[str, Any]) -> Released:
     parts = [(label_and_unit(name)[0], _facts(card[name])) for name in FIRST if name in card]
-    return Released(TASKS.get(task, task), False, parts, _whole(card))
+    return Released(SOURCE_NAMES.get(source, source), False, parts, _whole(card))
 
 
-def _refused(task: str, told: Mapping[str, Any]) -> Released:
+def _refused(source: str, told: Mapping[str, Any]) -> Released:
     parts = [("Why it was refused", _facts(told))]
-    return Released(TASKS.get(task, task), True, parts, _whole(told))
+    return Released(SOURCE_NAMES.get(source, source), True, parts, _whole(told))
 
 
 def _whole(value: Mapping[str, Any]) -> str:

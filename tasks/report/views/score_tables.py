@@ -10,7 +10,7 @@ from synthct.tasks.figures.numbers import (
     MEASURES,
     METHODS,
     REFERENCES,
-    TASKS,
+    SOURCE_NAMES,
     digits_for,
     fixed,
     mean_sd,
@@ -36,7 +36,7 @@ EVERYWHERE = "all regions"
 """Name of the rows over all cases."""
 
 
-def score_table(scores: Sequence[Score], task: str) -> Table:
+def score_table(scores: Sequence[Score], source: str) -> Table:
     """Image metrics by region and method, one group of columns, with its n, per reference."""
     regions = regions_of(scores)
     if len(regions) > 1:
@@ -56,7 +56,7 @@ def score_table(scores: Sequence[Score], task: str) -> Table:
     rows: list[Sequence[Cell]] = []
     for region in regions:
         rows += _region(_within(scores, region), region, shown, digits)
-    caption = f"{TASKS.get(task, task)}: mean ± standard deviation over n patients"
+    caption = f"{SOURCE_NAMES.get(source, source)}: mean ± standard deviation over n patients"
     return Table(caption, columns, rows, groups)
 
 

@@ -23,9 +23,9 @@ def values(scores: Iterable[Score]) -> list[float]:
     return [score.value for score in scores]
 
 
-def tasks_of(scores: Iterable[Score]) -> list[str]:
+def sources_of(scores: Iterable[Score]) -> list[str]:
     """Tasks, MR first."""
-    return sorted({score.task for score in scores}, reverse=True)
+    return sorted({score.source for score in scores}, reverse=True)
 
 
 def regions_of(scores: Iterable[Score]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synthct.tasks.figures.numbers import MEASURES, REFERENCES, TASKS, fixed
+from synthct.tasks.figures.numbers import MEASURES, REFERENCES, SOURCE_NAMES, fixed
 from synthct.tasks.report.reading import Row, Study
 from synthct.tasks.report.table import Cell, Column, Table
 from synthct.tasks.study.effects import Effect
@@ -35,8 +35,9 @@ def study(told: Study) -> StudyView:
     summary = told.summary
     name, _ = metric_of(told)
     against = REFERENCES.get(str(summary["reference"]), f"against {summary['reference']}")
+    name = SOURCE_NAMES.get(str(summary["source"]), summary["source"])
     sentence = (
-        f"{TASKS.get(str(summary['task']), summary['task'])}: {len(summary['arms'])} ways of "
+        f"{name}: {len(summary['arms'])} ways of "
         f"training, each against the plain recipe on the same {summary['patients']} patients in "
         f"{summary['folds']} folds with {summary['seeds']} {_plural('seed', summary['seeds'])}; "
         f"{name} of unseen patients {against}, paired differences with 95 % bootstrap intervals, "

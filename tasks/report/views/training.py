@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Line, line_chart
-from synthct.tasks.figures.numbers import TASKS, label_and_unit, short
+from synthct.tasks.figures.numbers import SOURCE_NAMES, label_and_unit, short
 from synthct.tasks.report.reading import Chain, Row
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -17,48 +17,49 @@ NOT_A_LOSS = {"step", "epoch", *RATE}
 
 
 @dataclass(frozen=True)
-class TaskTraining:
-    """Curves of one task: (heading, SVG, names of the lines with their colour)."""
+class SourceTraining:
+    """Curves of one source: (heading, SVG, names of the lines with their colour)."""
 
-    task: str
+    source: str
     charts: Sequence[tuple[str, str]]
     legend: Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True)
 class Training:
-    """The curves by task, the models and the folds."""
+    """The curves by source, the models and the folds."""
 
     there: bool
-    tasks: Sequence[TaskTraining]
+    sources: Sequence[SourceTraining]
     models: Table | None
     folds: Table | None
 
 
 def training(chain: Chain) -> Training:
     """The training section."""
-    tasks = sorted({name.rpartition("_fold")[0] for name in chain.histories}, reverse=True)
+    sources = sorted({name.rpartition("_fold")[0] for name in chain.histories}, reverse=True)
     return Training(
         there=chain.has("training"),
-        tasks=[_task(chain, task) for task in tasks],
+        sources=[_source(chain, source) for source in sources],
         models=_models(chain.models) if chain.models else None,
         folds=_folds(chain.folds) if chain.folds else None,
     )
 
 
-def _task(chain: Chain, task: str) -> TaskTraining:
-    runs = {n: rows for n, rows in chain.histories.items() if n.rpartition("_fold")[0] == task}
+def _source(chain: Chain, source: str) -> SourceTraining:
+    runs = {n: rows for n, rows in chain.histories.items() if n.rpartition("_fold")[0] == source}
     legend = [(f"fold {name.rpartition('_fold')[2]}", i) for i, name in enumerate(sorted(runs))]
     charts = []
     for column in _shown(next(iter(runs.values()), ())):
         label, unit = label_and_unit(column)
         lines = [_line(runs[name], name, column, i) for i, name in enumerate(sorted(runs))]
         axis = f"{label} [{unit}]" if unit else label
-        alt = f"{label} of the {TASKS.get(task, task)} networks over training steps; {_end(lines)}"
+        name = SOURCE_NAMES.get(source, source)
+        alt = f"{label} of the {name} networks over training steps; {_end(lines)}"
         chart = line_chart(lines, x_label="training step", y_label=axis, alt=alt)
         if chart:
             charts.append((label, chart))
-    return TaskTraining(TASKS.get(task, task), charts, legend)
+    return SourceTraining(SOURCE_NAMES.get(source, source), charts, legend)
 
 
 def _shown(rows: Sequence[Row]) -> list[str]:
@@ -116,16 +117,16 @@ def _plain(value: Any) -> str:
 
 
 def _folds(folds: Mapping[str, Any]) -> Table:
-    columns = [Column("Task"), Column("Fold", numeric=True), Column("Training"),
+    columns = [Column("Source"), Column("Fold", numeric=True), Column("Training"),
                Column("Validation"), Column("Test")]  # fmt: skip
     rows = [
         [
-            Cell(TASKS.get(task, task)),
+            Cell(SOURCE_NAMES.get(source, source)),
             Cell(str(number)),
             *[Cell(_who(fold, part)) for part in _PARTS],
         ]
-        for task in sorted(folds, reverse=True)
-        for number, fold in enumerate(folds[task])
+        for source in sorted(folds, reverse=True)
+        for number, fold in enumerate(folds[source])
     ]
     return Table("Who was trained, validated and tested on; patients never cross", columns, rows)
 

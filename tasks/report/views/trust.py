@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Line, line_chart
-from synthct.tasks.figures.numbers import METHODS, REFERENCES, TASKS, fixed, short
+from synthct.tasks.figures.numbers import METHODS, REFERENCES, SOURCE_NAMES, fixed, short
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
 
 @dataclass(frozen=True)
-class TaskTrust:
-    """Intervals of one task: sentences, tables, and (heading, SVG) charts."""
+class SourceTrust:
+    """Intervals of one source: sentences, tables, and (heading, SVG) charts."""
 
-    task: str
+    source: str
     sentences: Sequence[str]
     tables: Sequence[Table]
     charts: Sequence[tuple[str, str]]
@@ -31,7 +31,7 @@ class Trust:
     suspects: Table | None
     unlike: Table | None
     floor: Table | None
-    tasks: Sequence[TaskTrust]
+    sources: Sequence[SourceTrust]
     rankings: Sequence[Table]
 
 
@@ -46,7 +46,9 @@ def trust(chain: Chain) -> Trust:
         suspects=_suspects(suspects) if suspects else None,
         unlike=_unlike(told.get("unlike") or {}),
         floor=_floor(told.get("floor") or {}),
-        tasks=[_task(task, uncertainty[task]) for task in sorted(uncertainty, reverse=True)],
+        sources=[
+            _source(source, uncertainty[source]) for source in sorted(uncertainty, reverse=True)
+        ],
         rankings=_rankings(chain.summary.get("ranking") or {}),
     )
 
@@ -132,8 +134,8 @@ def _floor(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
     return Table("Registration floor: MAE between references under two alignments", columns, rows)
 
 
-def _task(task: str, by_reference: Mapping[str, Any]) -> TaskTrust:
-    name = TASKS.get(task, task)
+def _source(source: str, by_reference: Mapping[str, Any]) -> SourceTrust:
+    name = SOURCE_NAMES.get(source, source)
     sentences: list[str] = []
     tables: list[Table] = []
     charts: list[tuple[str, str]] = []
@@ -148,7 +150,7 @@ def _task(task: str, by_reference: Mapping[str, Any]) -> TaskTrust:
             )
         if told.get("calibration"):
             charts += _charts(told, f"{name}, {against}")
-    return TaskTrust(name, sentences, tables, charts)
+    return SourceTrust(name, sentences, tables, charts)
 
 
 def _holds(told: Mapping[str, Any], against: str) -> str:
@@ -226,8 +228,8 @@ def _charts(told: Mapping[str, Any], about: str) -> list[tuple[str, str]]:
 
 def _rankings(found: Mapping[str, Any]) -> list[Table]:
     tables = []
-    for task in sorted(found, reverse=True):
-        for reference, told in found[task].items():
+    for source in sorted(found, reverse=True):
+        for reference, told in found[source].items():
             columns = [
                 Column("Method"), Column("Mean rank, corrected", numeric=True),
                 Column("as published", numeric=True),
@@ -243,7 +245,8 @@ def _rankings(found: Mapping[str, Any]) -> list[Table]:
                 for method, place in sorted(told["corrected"].items(), key=lambda item: item[1])
             ]
             caption = (
-                f"{TASKS.get(task, task)}, ranking {REFERENCES.get(reference, reference)} over "
+                f"{SOURCE_NAMES.get(source, source)}, ranking "
+                f"{REFERENCES.get(reference, reference)} over "
                 f"{', '.join(_spelled(m) for m in told['metrics'])} (n = {told['n']})"
             )
             tables.append(Table(caption, columns, rows))

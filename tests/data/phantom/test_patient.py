@@ -19,9 +19,11 @@ def test_same_seed_gives_the_same_bytes_and_another_patient_does_not(make_small)
     one, again, other = (make_small("head-neck", name) for name in ("one", "one", "two"))
     assert one.ct.array.tobytes() == again.ct.array.tobytes()
     assert not np.array_equal(one.ct.array, other.ct.array)
-    for task in ("mr", "cbct"):
-        assert one.sources[task].scan.array.tobytes() == again.sources[task].scan.array.tobytes()
-        vectors = [p.sources[task].displacement.vectors for p in (one, again)]
+    for source in ("mr", "cbct"):
+        assert (
+            one.sources[source].scan.array.tobytes() == again.sources[source].scan.array.tobytes()
+        )
+        vectors = [p.sources[source].displacement.vectors for p in (one, again)]
         assert vectors[0].tobytes() == vectors[1].tobytes()
 
 

@@ -69,12 +69,12 @@ def test_cbct_is_told_from_ct_and_mr_carries_its_sequence(made):
 
 def test_truth_lies_on_the_grid_of_its_scan(made):
     raw = made.layout.raw / "HN-01"
-    for task in ("mr", "cbct"):
+    for source in ("mr", "cbct"):
         reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(raw / task)))
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(raw / source)))
         scan = reader.Execute()
         for what in ("ct", "labels", "displacement"):
-            truth = sitk.ReadImage(str(raw / "truth" / f"{task}_{what}.mha"))
+            truth = sitk.ReadImage(str(raw / "truth" / f"{source}_{what}.mha"))
             assert truth.GetSize() == scan.GetSize()
             assert np.allclose(truth.GetOrigin(), scan.GetOrigin(), atol=1e-3)
             assert np.allclose(truth.GetSpacing(), scan.GetSpacing(), atol=1e-4)

@@ -46,18 +46,18 @@ def anatomy(rng):
     return labels
 
 
-def write_case(folder, patient, task, seed):
+def write_case(folder, patient, source, seed):
     """One registered pair of a digital patient; the registration is one row off."""
     rng = np.random.default_rng(seed)
     grid = Grid(SHAPE, SPACING_MM)
     labels = anatomy(rng)
     truth = HU[labels] + (labels > 0) * rng.normal(0, 8, SHAPE)
-    if task == "cbct":
+    if source == "cbct":
         source = gaussian_filter(truth, 0.7) * 0.7 + 80 + rng.normal(0, 40, SHAPE)
     else:
         signal = np.array([0, 300, 20, 40, 800])[labels]
         source = gaussian_filter(signal.astype(float), 0.5) + rng.normal(0, 10, SHAPE)
-    modality = Modality.CBCT if task == "cbct" else Modality.MR
+    modality = Modality.CBCT if source == "cbct" else Modality.MR
     moved = np.roll(truth, 1, axis=1)
     volumes = {
         "source": (source.astype(np.float32), modality),
@@ -69,11 +69,11 @@ def write_case(folder, patient, task, seed):
     }
     for name, (array, kind) in volumes.items():
         write_volume(folder / f"{name}.zarr", Volume(array, grid, kind))
-    case = f"{patient}_{task}"
+    case = f"{patient}_{source}"
     facts = {
         "case": case,
         "patient": patient,
-        "task": task,
+        "source": source,
         "region": PATIENTS[patient],
         "synthetic": True,
         "method": "test",
@@ -82,13 +82,13 @@ def write_case(folder, patient, task, seed):
     write_whole(folder / "case.json", canonical_json(facts))
 
 
-def write_network(folder, task, fold, train, test):
+def write_network(folder, source, fold, train, test):
     """A real, untrained network: evaluation must not care how good it is."""
     options = {"slices": 3, "width": 8, "norm": "instance"}  # needs no running statistics
     network = {"name": "unet_plus_plus", **options}
-    kind = "zscore_in_mask" if task == "mr" else "min_p99.5"
+    kind = "zscore_in_mask" if source == "mr" else "min_p99.5"
     description = ModelDescription(
-        task=task,
+        source=source,
         fold=fold,
         network=network,
         slices=3,
@@ -106,13 +106,13 @@ def write_network(folder, task, fold, train, test):
     save_file(module.state_dict(), folder / "weights.safetensors")
 
 
-def entries(task):
+def entries(source):
     patients = list(PATIENTS)
     return [
         {
-            "train": [f"{p}_{task}" for p in patients if p not in test],
+            "train": [f"{p}_{source}" for p in patients if p not in test],
             "validation": [],
-            "test": [f"{p}_{task}" for p in test],
+            "test": [f"{p}_{source}" for p in test],
         }
         for test in (patients[::2], patients[1::2])
     ]
@@ -123,16 +123,16 @@ def cohort(tmp_path_factory):
     """Workspace folder with the outs of ingestion, registration and training."""
     artefacts = tmp_path_factory.mktemp("cohort") / "artefacts"
     write_whole(artefacts / "ingestion" / "labels.json", canonical_json(LABELS))
-    folds = {task: entries(task) for task in ("mr", "cbct")}
+    folds = {source: entries(source) for source in ("mr", "cbct")}
     for number, patient in enumerate(PATIENTS):
-        for task in folds:
-            folder = artefacts / "registration" / f"{patient}_{task}"
-            write_case(folder, patient, task, seed=number)
-    for task, told in folds.items():
+        for source in folds:
+            folder = artefacts / "registration" / f"{patient}_{source}"
+            write_case(folder, patient, source, seed=number)
+    for source, told in folds.items():
         for number, entry in enumerate(told):
-            folder = artefacts / "training" / f"{task}_fold{number}"
+            folder = artefacts / "training" / f"{source}_fold{number}"
             folder.mkdir(parents=True)
-            write_network(folder, task, number, entry["train"], entry["test"])
+            write_network(folder, source, number, entry["train"], entry["test"])
     write_whole(artefacts / "training" / "folds.json", canonical_json(folds))
     return artefacts.parent
 

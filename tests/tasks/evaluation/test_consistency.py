@@ -27,9 +27,9 @@ def scans():
     return mr + rng.normal(0, 10, mr.shape), np.where(mask, ct, -1024), mask
 
 
-def measured(scans, sct, task="mr"):
+def measured(scans, sct, source="mr"):
     mr, _, mask = scans
-    return source_consistency(mr, sct, mask, task=task, spacing_mm=SPACING_MM).values
+    return source_consistency(mr, sct, mask, modality=source, spacing_mm=SPACING_MM).values
 
 
 @pytest.mark.parametrize(("axis", "offset_mm"), [(0, 3.0), (1, 1.5), (2, 1.5)])
@@ -60,6 +60,6 @@ def test_dark_bone_counts_as_void_on_mr_only(scans):
 def test_a_scan_too_small_to_shift_has_no_offset():
     tiny = np.zeros((3, 9, 9))
     found = source_consistency(
-        tiny, tiny, np.ones(tiny.shape, bool), task="mr", spacing_mm=SPACING_MM
+        tiny, tiny, np.ones(tiny.shape, bool), modality="mr", spacing_mm=SPACING_MM
     )
     assert found.values["source_offset_mm"] is None

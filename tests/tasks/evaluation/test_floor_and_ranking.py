@@ -107,7 +107,7 @@ def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, 
     assert told["pairs"]["chain | same"]["mae_hu"] == 0
     assert told["pairs"]["chain | again"]["mae_hu"] > 0.1
     assert told["worst_mae_hu"] == told["pairs"]["chain | again"]["mae_hu"]
-    row = {"case": "XX-01_mr", "patient": "XX-01", "task": "mr", "region": "other", "fold": 0}
+    row = {"case": "XX-01_mr", "patient": "XX-01", "source": "mr", "region": "other", "fold": 0}
     assert floor_rows([row], {"XX-01_mr": told})[0]["value"] == told["floor_mae_hu"]
 
 

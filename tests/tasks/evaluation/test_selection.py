@@ -70,7 +70,7 @@ def test_a_member_that_fails_on_a_shifted_scanner_is_left_out_and_the_curve_says
 
 def test_networks_are_chosen_by_their_own_flips():
     model = ModelDescription(
-        task="mr", fold=0, network={"name": "unet_plus_plus"}, slices=1, patch_size=(20, 20),
+        source="mr", fold=0, network={"name": "unet_plus_plus"}, slices=1, patch_size=(20, 20),
         spacing_mm=(3.0, 1.5, 1.5), source_scaling=SourceScaling(kind="zscore_in_mask"),
         target_scaling=TargetScaling(), train_cases=[], test_cases=[], flips=("x",),
     )  # fmt: skip

@@ -69,9 +69,9 @@ def test_the_scores_are_those_of_the_stored_images(evaluated, cohort, table):
     sct = read_volume(evaluated / "HN-01_mr" / "sct.zarr").array[inside].astype(float)
     for reference, name in (("registered", "ct"), ("truth", "truth_ct")):
         ct = read_volume(folder / f"{name}.zarr").array[inside]
-        found = values(table, method="model", reference=reference, metric="mae_hu", task="mr")
+        found = values(table, method="model", reference=reference, metric="mae_hu", source="mr")
         assert found["HN-01_mr"] == pytest.approx(np.abs(sct - ct).mean(), rel=1e-5)
-        found = values(table, method="model", reference=reference, metric="me_hu", task="mr")
+        found = values(table, method="model", reference=reference, metric="me_hu", source="mr")
         assert found["HN-01_mr"] == pytest.approx((sct - ct).mean(), rel=1e-5)
     moved = read_volume(folder / "unregistered_ct.zarr").array[inside].astype(float)
     ct = read_volume(folder / "ct.zarr").array[inside]
@@ -80,14 +80,14 @@ def test_the_scores_are_those_of_the_stored_images(evaluated, cohort, table):
 
 
 def test_baselines_stand_where_their_modality_allows(table):
-    def methods(task, reference):
-        wanted = {"task": task, "reference": reference, "metric": "mae_hu"}
+    def methods(source, reference):
+        wanted = {"source": source, "reference": reference, "metric": "mae_hu"}
         return {row["method"] for row in table if wanted.items() <= row.items()}
 
     assert methods("mr", "registered") == {"model", "constant", "lookup", "unregistered"}
     assert methods("cbct", "registered") == methods("mr", "registered") | {"linear", "raw"}
-    for task in ("mr", "cbct"):  # the moved CT is a reference, and measured itself
-        assert methods(task, "truth") == methods(task, "registered") | {"registered"}
+    for source in ("mr", "cbct"):  # the moved CT is a reference, and measured itself
+        assert methods(source, "truth") == methods(source, "registered") | {"registered"}
 
 
 def test_a_failed_registration_is_no_reference_but_the_truth_still_is(table, summary):
@@ -110,7 +110,7 @@ def test_suspect_registrations_can_be_left_out(workspace, context_of):
 def test_means_ratios_and_bias_are_those_of_the_table(table, summary):
     mean = summary["mean"]["mr"]["all"]["registered"]
     by_method = {
-        method: values(table, task="mr", method=method, reference="registered", metric="mae_hu")
+        method: values(table, source="mr", method=method, reference="registered", metric="mae_hu")
         for method in ("model", "lookup")
     }
     for method, found in by_method.items():
@@ -121,16 +121,16 @@ def test_means_ratios_and_bias_are_those_of_the_table(table, summary):
     # Four patients are too few for an interval or a test.
     assert ratio == {"n": 4, "value": pytest.approx(expected, rel=1e-4)}
     thorax = values(
-        table, task="mr", method="model", reference="truth", metric="psnr_db", region="thorax"
+        table, source="mr", method="model", reference="truth", metric="psnr_db", region="thorax"
     )
     told = summary["mean"]["mr"]["thorax"]["truth"]["model"]
     assert told["n"] == 2
     assert told["psnr_db"] == pytest.approx(np.mean(list(thorax.values())), rel=1e-5)
-    truth = values(table, task="mr", method="lookup", reference="truth", metric="mae_hu")
+    truth = values(table, source="mr", method="lookup", reference="truth", metric="mae_hu")
     bias = summary["registration_bias"]["mr"]
     expected = np.mean([by_method["lookup"][case] - truth[case] for case in truth])
     assert bias["registered_less_truth"]["mae_hu"]["lookup"] == pytest.approx(expected, rel=1e-3)
-    floor = values(table, task="mr", method="registered", reference="truth", metric="mae_hu")
+    floor = values(table, source="mr", method="registered", reference="truth", metric="mae_hu")
     assert bias["reference_mae_hu"] == pytest.approx(np.mean(list(floor.values())), rel=1e-5)
     assert bias["reference_mae_hu"] > 50  # the moved CT is a whole row off
     assert set(summary["fold"]["mr"]) == {"fold0", "fold1"}
@@ -138,12 +138,12 @@ def test_means_ratios_and_bias_are_those_of_the_table(table, summary):
 
 def test_dice_of_the_true_ct_is_the_ceiling_and_the_constant_loses_every_structure_but_one(table):
     for structure in ("bone", "lung", "fat", "soft"):
-        ceiling = values(table, method="ceiling", metric=f"dice_{structure}", task="mr")
-        model = values(table, method="model", metric=f"dice_{structure}", task="mr")
+        ceiling = values(table, method="ceiling", metric=f"dice_{structure}", source="mr")
+        model = values(table, method="model", metric=f"dice_{structure}", source="mr")
         assert min(ceiling.values()) > 0.95
         assert all(model[case] < ceiling[case] for case in ceiling)
     lost = [
-        values(table, method="constant", metric=f"dice_{name}", task="mr")["HN-01_mr"]
+        values(table, method="constant", metric=f"dice_{name}", source="mr")["HN-01_mr"]
         for name in ("bone", "lung", "fat", "soft")
     ]
     assert sorted(lost)[:3] == [0, 0, 0]

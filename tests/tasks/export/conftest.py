@@ -13,11 +13,11 @@ from synthct.data.store.volumes import write_volume
 from synthct.data.tables import write_table
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.export.params import ExportParams
-from synthct.tasks.export.release import release_task
+from synthct.tasks.export.release import release_source
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.models.networks import NETWORKS
 
-SCORES = ("case", "patient", "task", "region", "fold", "method", "reference", "metric", "value")
+SCORES = ("case", "patient", "source", "region", "fold", "method", "reference", "metric", "value")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _toy_network_is_registered():
 def describe():
     def make(fold: int = 0, **changes) -> ModelDescription:
         values = {
-            "task": "mr",
+            "source": "mr",
             "fold": fold,
             "network": {"name": "toy", "slices": 3},
             "slices": 3,
@@ -90,7 +90,7 @@ def write_case(folder, seed: int) -> None:
     write_volume(folder / "ct.zarr", Volume(ct, grid, Modality.CT))
     name = folder.name
     case = {
-        "case": name, "patient": name.split("_")[0], "task": "mr", "region": "thorax",
+        "case": name, "patient": name.split("_")[0], "source": "mr", "region": "thorax",
         "synthetic": True, "method": "elastix", "verdict": "pass",
     }  # fmt: skip
     write_whole(folder / "case.json", canonical_json(case))
@@ -123,7 +123,7 @@ def make_artefacts(root, describe):
 def write_scores(root, *, model_hu: float, lookup_hu: float) -> None:
     rows = [
         {
-            "case": case, "patient": case[:2], "task": "mr", "region": "thorax", "fold": 0,
+            "case": case, "patient": case[:2], "source": "mr", "region": "thorax", "fold": 0,
             "method": method, "reference": "registered", "metric": "mae_hu",
             "value": value + offset,
         }
@@ -191,9 +191,9 @@ def make_release(out, artefacts, *, folds, params=None, refusal=None):
     for number, case in enumerate(("P1_mr", "P2_mr")):
         folders[f"seen{number:03d}"] = artefacts / "registration" / case
     settings = json.loads(ExportParams(**(params or {})).model_dump_json())
-    release_task(
+    release_source(
         out=out,
-        task="mr",
+        source="mr",
         params=settings,
         facts=dict(FACTS),
         ingestion={},

@@ -11,7 +11,7 @@ from synthct.data.store.volumes import read_volume
 from synthct.tasks.export.card import render_card
 from synthct.tasks.export.distil import distil
 from synthct.tasks.export.params import ExportParams
-from synthct.tasks.export.release import release_task
+from synthct.tasks.export.release import release_source
 from synthct.tasks.models.sliding import predict_hu
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
@@ -29,8 +29,8 @@ def with_student(out, artefacts, scratch, *, seen=("P1_mr", "P2_mr")):
     folders["held000"] = artefacts / "registration" / "P3_mr"
     folders |= {f"seen{n:03d}": artefacts / "registration" / name for n, name in enumerate(seen)}
     params = json.loads(ExportParams(distil=DISTIL).model_dump_json())
-    release_task(
-        out=out, task="mr", params=params, facts=dict(FACTS), ingestion={}, refusal=None,
+    release_source(
+        out=out, source="mr", params=params, facts=dict(FACTS), ingestion={}, refusal=None,
         seed=3, scratch=scratch, **folders,
     )  # fmt: skip
     return out

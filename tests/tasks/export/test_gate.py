@@ -7,16 +7,16 @@ from synthct.tasks.export.gate import hold_gate, summarise
 from synthct.tasks.export.params import GateParams
 
 
-def row(case, method, value, *, task="mr", reference="registered", metric="mae_hu"):
+def row(case, method, value, *, source="mr", reference="registered", metric="mae_hu"):
     return {
-        "case": case, "task": task, "method": method, "reference": reference, "metric": metric,
+        "case": case, "source": source, "method": method, "reference": reference, "metric": metric,
         "value": str(value),
     }  # fmt: skip
 
 
 def test_summary_is_mean_sd_and_n_per_method_reference_and_metric():
     rows = [row("A", "model", 50.0), row("B", "model", 70.0), row("A", "lookup", 120.0)]
-    rows += [row("A", "model", 40.0, reference="truth"), row("C", "model", 9.0, task="cbct")]
+    rows += [row("A", "model", 40.0, reference="truth"), row("C", "model", 9.0, source="cbct")]
     got = {(one["method"], one["reference"]): one for one in summarise(rows, "mr")}
     model = got["model", "registered"]
     assert (model["n"], model["mean"]) == (2, 60.0)
@@ -40,7 +40,7 @@ def test_the_ratio_of_means_over_the_same_cases_is_the_gate(limit, passes):
 
 
 def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():
-    rows = [row("A", "model", 50, task="cbct"), row("A", "lookup", 90, task="cbct")]
+    rows = [row("A", "model", 50, source="cbct"), row("A", "lookup", 90, source="cbct")]
     rows += [row("A", "model", 50, reference="truth"), row("A", "lookup", 90, reference="truth")]
     rows += [row("A", "model", 50), row("B", "lookup", 90), row("B", "model", "nan")]
     with pytest.raises(SynthctError) as caught:
@@ -49,7 +49,7 @@ def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():
 
 
 def test_each_task_is_held_against_its_own_baseline():
-    rows = [row("A", "model", 80, task="cbct"), row("A", "lookup", 90, task="cbct")]
-    rows += [row("A", "linear", 70, task="cbct")]
+    rows = [row("A", "model", 80, source="cbct"), row("A", "lookup", 90, source="cbct")]
+    rows += [row("A", "linear", 70, source="cbct")]
     assert hold_gate(rows, "cbct", GateParams()).fault("cbct").code == "gate-score"
     assert hold_gate(rows, "cbct", GateParams(cbct_baseline="lookup")).fault("cbct") is None

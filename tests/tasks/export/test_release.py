@@ -12,7 +12,7 @@ from synthct.data.files import content_hash
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.export.params import ParityParams
 from synthct.tasks.export.parity import Parity, check_parity, compare
-from synthct.tasks.export.release import release_task
+from synthct.tasks.export.release import release_source
 from synthct.tasks.export.windows import case_windows
 from synthct.tasks.models.sliding import predict_hu
 from synthct.tasks.prediction.release import open_release
@@ -100,7 +100,9 @@ def test_a_network_that_answers_nan_is_not_released(release_of, artefacts):
 
 def test_no_trained_fold_is_a_fault_of_the_data(tmp_path, facts):
     with pytest.raises(DataError) as caught:
-        release_task(out=tmp_path, task="mr", params={}, facts=facts, ingestion={}, refusal=None)
+        release_source(
+            out=tmp_path, source="mr", params={}, facts=facts, ingestion={}, refusal=None
+        )
     assert caught.value.code == "no-folds"
 
 

@@ -14,7 +14,7 @@ from synthct.tasks.prediction.release import Member, ReleaseDescription, write_c
 def model():
     """A 2.5-D model description with a 32 x 32 window."""
     return ModelDescription(
-        task="mr",
+        source="mr",
         fold=0,
         network={"name": "toy"},
         slices=3,
@@ -96,7 +96,7 @@ def write_release(folder, model, weights):
                 fold=fold, onnx=f"fold{fold}.onnx", weights=f"fold{fold}.safetensors", network={}
             )
         )
-    description = ReleaseDescription(task=model.task, members=members, preprocessing=model)
+    description = ReleaseDescription(source=model.source, members=members, preprocessing=model)
     write_whole(folder / "model.json", description.as_text())
     write_whole(folder / "card.json", canonical_json({"not_for_clinical_use": "never"}))
     write_checksums(folder)

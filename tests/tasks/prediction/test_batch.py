@@ -281,7 +281,7 @@ def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox,
     kept = b"".join(file.read_bytes() for file in outbox.root.rglob("*.db*"))
     assert kept
     for report in reports:
-        assert report["scan"].encode() in kept  # the task run bears the key
+        assert report["scan"].encode() in kept  # the source run bears the key
     for name in (b"Smith", b"Doe", b"thin.mha"):
         assert name not in kept
         assert name not in done.stdout.encode() + done.stderr.encode()

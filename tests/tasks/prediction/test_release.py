@@ -23,7 +23,7 @@ def test_a_whole_release_opens_and_its_networks_run(release):
     first, second = onnx_runners(opened.graphs())
     inputs = np.zeros((1, 3, 8, 8), np.float32)
     inputs[:, 1] = 1
-    assert opened.description.task == "mr"
+    assert opened.description.source == "mr"
     np.testing.assert_allclose(first(inputs), np.tanh(0.2), atol=1e-6)
     np.testing.assert_allclose(second(inputs), np.tanh(0.4), atol=1e-6)
 

@@ -37,7 +37,7 @@ def refused(folder, key) -> UsageError:
 def test_a_signed_copy_opens_and_the_original_is_untouched(release, signed, key):
     assert SIGNATURE not in {path.name for path in release.iterdir()}
     check_signature(signed, public(key))
-    assert open_release(signed).description.task == "mr"
+    assert open_release(signed).description.source == "mr"
     assert content_hash(signed / "fold0.onnx") == content_hash(release / "fold0.onnx")
 
 

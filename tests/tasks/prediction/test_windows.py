@@ -79,7 +79,7 @@ def test_channels_are_the_neighbours_with_the_own_slice_in_the_middle(model, sli
 
 def test_a_scan_smaller_than_one_deepest_voxel_cannot_be_normalised():
     model = ModelDescription(
-        task="mr", fold=0, network={"name": "any"}, slices=1, patch_size=(8, 16), divisor=4,
+        source="mr", fold=0, network={"name": "any"}, slices=1, patch_size=(8, 16), divisor=4,
         spacing_mm=(1.0, 1.0, 1.0), source_scaling=SourceScaling(), target_scaling=TargetScaling(),
     )  # fmt: skip
     windows = plan_windows((3, 4, 3), model, overlap=0.5)

@@ -43,20 +43,20 @@ class Known:
     truth: Displacement
     truth_ct: Volume
 
-    def write(self, folder: Path, task: str = "mr") -> dict[str, Path]:
+    def write(self, folder: Path, source: str = "mr") -> dict[str, Path]:
         """Store everything as ingestion does; the paths by the unit's parameter names."""
         volumes = {
-            "fixed": (f"{task}.zarr", self.fixed),
+            "fixed": (f"{source}.zarr", self.fixed),
             "moving": ("ct.zarr", self.moving),
-            "fixed_body": (f"{task}_body.zarr", self.fixed_body),
+            "fixed_body": (f"{source}_body.zarr", self.fixed_body),
             "moving_body": ("ct_body.zarr", self.moving_body),
-            "truth_ct": (f"truth/{task}/ct.zarr", self.truth_ct),
+            "truth_ct": (f"truth/{source}/ct.zarr", self.truth_ct),
         }
         for name, volume in volumes.values():
             write_volume(folder / name, volume)
-        write_displacement(folder / f"truth/{task}/displacement.zarr", self.truth)
+        write_displacement(folder / f"truth/{source}/displacement.zarr", self.truth)
         paths = {parameter: folder / name for parameter, (name, _) in volumes.items()}
-        return paths | {"truth_displacement": folder / f"truth/{task}/displacement.zarr"}
+        return paths | {"truth_displacement": folder / f"truth/{source}/displacement.zarr"}
 
 
 def make_known(seed: int = 0, *, mean_mm: float = 6.0, shift_mm=SHIFT_MM) -> Known:
@@ -90,7 +90,7 @@ def case_arguments(**changes):
     arguments = {
         "case": "XX-01_mr",
         "patient": "XX-01",
-        "task": "mr",
+        "source": "mr",
         "region": "other",
         "synthetic": True,
         "method": "elastix_mi",

@@ -109,7 +109,7 @@ def test_case_json_says_who_and_how_sure(case):
     assert json.loads((case / "case.json").read_text()) == {
         "case": "XX-01_mr",
         "patient": "XX-01",
-        "task": "mr",
+        "source": "mr",
         "region": "other",
         "synthetic": True,
         "method": "elastix_mi",

@@ -85,9 +85,9 @@ def test_a_limb_takes_the_abdomens_weights():
 
 
 def test_a_limb_of_the_demo_does_not_get_what_was_tuned_on_digital_abdomens():
-    for task in ("mr", "cbct"):
-        neutral = preset_called(usual_preset(task, "other", demo=True))
-        assert neutral.name == f"{task}_other_demo"
+    for source in ("mr", "cbct"):
+        neutral = preset_called(usual_preset(source, "other", demo=True))
+        assert neutral.name == f"{source}_other_demo"
         assert neutral.ct_window_hu == (-1000.0, 1500.0)
         assert neutral.mask_margin_mm == 8.0
 

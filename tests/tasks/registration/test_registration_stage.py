@@ -32,19 +32,19 @@ def context(tmp_path, monkeypatch, quick):
 
 @pytest.fixture
 def params():
-    names = {f"{task}_other": "quick" for task in ("mr", "cbct")}
+    names = {f"{source}_other": "quick" for source in ("mr", "cbct")}
     return RegistrationParams(presets=names, grid_spacing_mm=(5.0, 4.0, 4.0))
 
 
-def take_in(make, context, patient, tasks=("mr",), seed=0):
+def take_in(make, context, patient, sources=("mr",), seed=0):
     folder = context.artefact("ingestion") / patient
-    for task in tasks:
-        make(seed, mean_mm=3.0).write(folder, task)
+    for source in sources:
+        make(seed, mean_mm=3.0).write(folder, source)
     facts = {
         "patient": patient,
         "region": "other",
         "synthetic": True,
-        "scans": {scan: {} for scan in ("ct", *tasks)},
+        "scans": {scan: {} for scan in ("ct", *sources)},
     }
     write_whole(folder / "patient.json", canonical_json(facts))
 

@@ -30,7 +30,7 @@ def copied(tree: Tree, root: Path) -> Tree:
 
 def write_study(out: Path) -> None:
     """Summary and effects as the study stage leaves them."""
-    summary = {"metric": "mae_hu", "reference": "truth", "task": "mr", "patients": 3, "folds": 3,
+    summary = {"metric": "mae_hu", "reference": "truth", "source": "mr", "patients": 3, "folds": 3,
                "seeds": 1, "significance": 0.05, "arms": ["cutout", "mixup"], "pairs": ["clean"],
                }  # fmt: skip
     write_whole(out / "summary.json", canonical_json(summary))
@@ -80,7 +80,7 @@ class Tree:
         return self.layout.artefact(stage)
 
     def cases(self) -> list[str]:
-        return [f"{p}_{task}" for p in self.patients for task in ("mr", "cbct")]
+        return [f"{p}_{source}" for p in self.patients for source in ("mr", "cbct")]
 
     def build(self) -> Tree:
         for number, case in enumerate(self.cases()):
@@ -125,10 +125,10 @@ class Tree:
     def registration(self) -> None:
         out, rows = self.folder("registration"), []
         for number, case in enumerate(self.cases()):
-            patient, task = case.split("_")
+            patient, source = case.split("_")
             verdict = "suspect" if number == 1 else "pass"
             facts = {
-                "case": case, "patient": patient, "task": task, "synthetic": self.synthetic,
+                "case": case, "patient": patient, "source": source, "synthetic": self.synthetic,
                 "region": self.patients[patient], "method": "elastix", "verdict": verdict,
             }  # fmt: skip
             write_whole(out / case / "case.json", canonical_json(facts))
@@ -167,19 +167,19 @@ class Tree:
     def training(self) -> None:
         out = self.folder("training")
         folds: dict[str, list] = {}
-        for task in ("mr", "cbct"):
-            mine = [case for case in self.cases() if case.endswith(f"_{task}")]
-            folds[task] = []
+        for source in ("mr", "cbct"):
+            mine = [case for case in self.cases() if case.endswith(f"_{source}")]
+            folds[source] = []
             for k, test in enumerate(mine):
                 others = [case for case in mine if case != test]
                 fold = {"train": others[1:], "validation": others[:1], "test": [test]}
-                folds[task].append(fold)
-                self.model(out / f"{task}_fold{k}", task, k, fold)
+                folds[source].append(fold)
+                self.model(out / f"{source}_fold{k}", source, k, fold)
         write_whole(out / "folds.json", canonical_json(folds))
 
-    def model(self, folder: Path, task: str, fold: int, parts: dict) -> None:
+    def model(self, folder: Path, source: str, fold: int, parts: dict) -> None:
         model = {
-            "format": 1, "task": task, "fold": fold, "validation_mae_hu": 61.5 + fold,
+            "format": 1, "source": source, "fold": fold, "validation_mae_hu": 61.5 + fold,
             "network": {"name": "unet_plus_plus", "width": 8},
             "regularizers": [{"name": "norm_loss", "weight": 0.01}],
             **{f"{name}_cases": cases for name, cases in parts.items()},
@@ -211,7 +211,7 @@ class Tree:
         write_whole(out / "summary.json", canonical_json(self.summary()))
         write_whole(out / "trust.json", canonical_json(self.trust()))
         self.study()
-        columns = ("case", "patient", "task", "region", "fold", "method", "reference", "metric")
+        columns = ("case", "patient", "source", "region", "fold", "method", "reference", "metric")
         write_table(out / "scores.csv", (*columns, "value"), rows)
 
     def study(self) -> None:
@@ -270,11 +270,11 @@ class Tree:
         return summary
 
     def scores(self, case: str) -> list[dict]:
-        patient, task = case.split("_")
-        base = {"case": case, "patient": patient, "task": task, "fold": 0}
+        patient, source = case.split("_")
+        base = {"case": case, "patient": patient, "source": source, "fold": 0}
         base["region"] = self.patients[patient]
         rows = []
-        methods = METHODS | ({"raw": 2.0} if task == "cbct" else {})
+        methods = METHODS | ({"raw": 2.0} if source == "cbct" else {})
         for reference in ("registered", "truth") if self.synthetic else ("registered",):
             for method, factor in methods.items():
                 mae = self.errors_hu[case] * factor / METHODS["model"]

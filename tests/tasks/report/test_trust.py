@@ -39,7 +39,7 @@ def test_the_floor_stands_beside_the_main_number_and_the_case(page):
 def test_intervals_that_do_not_hold_are_not_to_be_relied_on(section):
     assert "hold 81.0 % of the voxels against the registered CT" in section
     assert "the nominal value lies outside: do not rely on these intervals here" in section
-    assert "Too few patients to judge intervals" in section  # the CBCT task
+    assert "Too few patients to judge intervals" in section  # the CBCT source
 
 
 def test_intervals_that_hold_say_so_and_few_cases_have_no_verdict(tree):
@@ -47,7 +47,7 @@ def test_intervals_that_hold_say_so_and_few_cases_have_no_verdict(tree):
     told = json.loads(path.read_text())
     told["uncertainty"]["mr"]["registered"]["coverage"]["all"] |= {"high": 0.93, "holds": True}
     write_whole(path, canonical_json(told))
-    sentences = trust(read_chain(tree.layout)).tasks[0].sentences
+    sentences = trust(read_chain(tree.layout)).sources[0].sentences
     assert "the nominal value lies in it" in sentences[0]
 
 

@@ -21,7 +21,7 @@ PARAMS = {
     "dataset": "demo",
     "cohort": {"regions": ["thorax"]},
     "training": {
-        "tasks": ["mr"],
+        "sources": ["mr"],
         "folds": 2,
         "smallest_training": 1,
         "validation_fraction": 0.5,
@@ -92,6 +92,6 @@ def _pair(folder, number):
         ("truth_ct", ct, Modality.CT),
     ):
         write_volume(folder / f"{kind}.zarr", Volume(array, grid, modality))
-    facts = {"case": folder.name, "patient": folder.name[:-3], "task": "mr", "region": "thorax",
+    facts = {"case": folder.name, "patient": folder.name[:-3], "source": "mr", "region": "thorax",
              "synthetic": True, "method": "elastix_mi", "verdict": "pass"}  # fmt: skip
     (folder / "case.json").write_text(json.dumps(facts))

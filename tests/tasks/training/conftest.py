@@ -105,7 +105,7 @@ def order(pairs, tmp_path):
         }  # fmt: skip
         params = TrainingParams.model_validate_json(json.dumps({**TINY, **changes}))
         return {
-            "out": out, "scratch": scratch, "task": "mr", "fold": 0, "seed": 1,
+            "out": out, "scratch": scratch, "source": "mr", "fold": 0, "seed": 1,
             "params": params.model_dump(mode="json"), "split": split,
             "regions": dict.fromkeys(NAMES, "thorax"), **files,
         }  # fmt: skip
@@ -122,10 +122,10 @@ def workspace(stored, tmp_path, monkeypatch):
         layout = Layout(tmp_path / "workspace")
         registered = layout.artefact("registration")
         for seed, (case, verdict) in enumerate(verdicts.items()):
-            patient, task = case.rsplit("_", 1)
+            patient, source = case.rsplit("_", 1)
             stored(registered, case, seed=seed)
             region = (regions or {}).get(patient, "thorax")
-            facts = {"case": case, "patient": patient, "task": task, "region": region,
+            facts = {"case": case, "patient": patient, "source": source, "region": region,
                      "synthetic": True, "method": "elastix_mi", "verdict": verdict}  # fmt: skip
             (registered / case / "case.json").write_text(json.dumps(facts))
         units = LocalResults(tmp_path / "units")

@@ -11,7 +11,7 @@ from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import TrainingParams
 
 ALL = {
-    "tasks": ["mr"],
+    "sources": ["mr"],
     "folds": 2,
     "network": {"name": "unet_plus_plus", "slices": 1, "width": 4, "norm": "instance"},
     "mr": {"patch_size": [32, 64]},

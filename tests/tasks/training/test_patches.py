@@ -92,7 +92,7 @@ def test_training_and_prediction_meet_the_same_numbers(stored, tmp_path, kind):
     case = open_case("a", "thorax", files, scaling)
     source, mask = read_volume(files["source"]), read_volume(files["mask"])
     model = ModelDescription(
-        task="mr", fold=0, network={"name": "any"}, slices=5, patch_size=(64, 32),
+        source="mr", fold=0, network={"name": "any"}, slices=5, patch_size=(64, 32),
         spacing_mm=(3.0, 2.0, 2.0), source_scaling=scaling, target_scaling=TargetScaling(),
     )  # fmt: skip
     windows = plan_windows(source.grid.shape, model, 0.5)

@@ -49,7 +49,7 @@ def test_fine_tuning_goes_on_from_the_papers_joint_networks():
     tuned = training("synthrad_fine_tune")
     assert tuned.fine_tune is not None
     assert tuned.model_copy(update={"fine_tune": None}) == training("synthrad_paper")
-    assert tuned.tuning().of_task("mr").steps == tuned.fine_tune.steps
+    assert tuned.tuning().of_source("mr").steps == tuned.fine_tune.steps
     assert tuned.tuning().optimizer.learning_rate == tuned.fine_tune.learning_rate
 
 

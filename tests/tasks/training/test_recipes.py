@@ -9,5 +9,5 @@ def test_one_sources_number_of_steps_is_used_for_the_other():
     params = TrainingParams.model_validate_json(
         '{"steps": 500, "mr": {"patch_size": [64, 64], "steps": 1000}}'
     )
-    assert params.of_task("mr").steps == 1000
-    assert params.of_task("cbct").steps == 500
+    assert params.of_source("mr").steps == 1000
+    assert params.of_source("cbct").steps == 500

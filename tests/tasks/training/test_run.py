@@ -14,7 +14,7 @@ from synthct.tasks.training.params import TrainingParams
 from synthct.tasks.training.run_state import load_checkpoint
 
 TINY = {
-    "tasks": ["mr"],
+    "sources": ["mr"],
     "folds": 2,
     "network": {"name": "unet_plus_plus", "slices": 1, "width": 4},
     "mr": {"patch_size": [32, 64]},
@@ -71,7 +71,7 @@ def test_a_second_run_trains_nothing_and_a_changed_step_count_trains_all(workspa
 
 def test_a_source_without_pairs_is_listed_and_the_others_are_trained(workspace):
     context = replace(workspace({"a_mr": "pass", "b_mr": "pass"}), max_excluded_fraction=0.5)
-    stage.run(context, params(tasks=["mr", "cbct"]))
+    stage.run(context, params(sources=["mr", "cbct"]))
     out, folders, folds = trained(context)
     assert folders == ["mr_fold0", "mr_fold1"]
     assert list(folds) == ["mr"]

@@ -30,7 +30,7 @@ class Constant(nn.Module):
 
 def validation(*cases, **more):
     description = ModelDescription(
-        task="mr", fold=0, network={"name": "any"}, slices=3, patch_size=(32, 32), divisor=16,
+        source="mr", fold=0, network={"name": "any"}, slices=3, patch_size=(32, 32), divisor=16,
         spacing_mm=(3.0, 2.0, 2.0), source_scaling=SourceScaling(), target_scaling=SCALING,
     )  # fmt: skip
     return Validation(cases, ChunkCache(1 << 30), description, **more)

@@ -109,7 +109,7 @@ def test_what_is_exported_answers_the_same_at_other_sizes(name):
     model = network.build().eval()
     x = stack(network)
     description = ModelDescription(
-        task="mr", fold=0, network={"name": name, **SMALL.get(name, {})},
+        source="mr", fold=0, network={"name": name, **SMALL.get(name, {})},
         dimensions=network.dimensions, slices=network.slices, patch_size=tuple(x.shape[2:]),
         divisor=network.divisor, spacing_mm=(3.0, 2.0, 2.0), source_scaling=SourceScaling(),
         target_scaling=TargetScaling(),
