@@ -19,7 +19,7 @@ from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.regularization.base import Step
 from synthct.tasks.training.compose import Composition
 from synthct.tasks.training.descent import Descent
-from synthct.tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from synthct.tasks.training.optimisation import learning_rate, make_optimizer, moving_average
 from synthct.tasks.training.params import TrainingParams
 from synthct.tasks.training.patches import PatchSampler, ahead
 from synthct.tasks.training.run_state import Progress, load_checkpoint, save_checkpoint
@@ -87,7 +87,7 @@ class Loop:
         self.compiled = torch.compile(self.model) if params.compile else self.model
         self.optimizer = make_optimizer(self.model, params.optimizer)
         decay = params.optimizer.ema_decay
-        self.average = MovingAverage(self.model, decay) if decay else None
+        self.average = moving_average(self.model, decay) if decay else None
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         voxels = sum(int(case.body.sum()) for case in sampler.cases)
@@ -127,7 +127,7 @@ class Loop:
     @property
     def judged(self) -> nn.Module:
         """The network that is validated and kept: the moving average where there is one."""
-        return self.average.model if self.average else self.model
+        return self.average.module if self.average else self.model
 
     def forward(self, model: nn.Module, source: Tensor) -> Tensor:
         """The network at the run's precision."""
@@ -150,7 +150,7 @@ class Loop:
         self.optimizer.step()
         self.composition.project(step)
         if self.average:
-            self.average.update(self.model, number)
+            self.average.update_parameters(self.model)
         return values
 
     def _begin(self, number: int, batch: Batch) -> Step:
@@ -226,7 +226,7 @@ class Loop:
     def _state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "average": self.average.model.state_dict() if self.average else None,
+            "average": self.average.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "composition": self.composition.state(),
             "best": self.best,
@@ -239,7 +239,7 @@ class Loop:
             return
         self.model.load_state_dict(state["model"])
         if self.average:
-            self.average.model.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.composition.restore(state["composition"])
         self.best = state["best"]

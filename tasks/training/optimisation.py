@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from synthct.tasks.training.params import OptimizerParams
 
@@ -39,22 +39,19 @@ def learning_rate(step: int, total: int, params: OptimizerParams) -> float:
     return params.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-class MovingAverage:
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     r"""Moving average of the weights, :math:`\bar\theta \gets d\,\bar\theta + (1 - d)\,\theta`.
 
-    The decay starts lower, ``min(decay, (1 + n) / (10 + n))`` after *n* updates, so that the
-    first weights are forgotten. Buffers (running statistics) are copied.
+    The decay of update *n* (from 1) is ``min(decay, n / (9 + n))``: it starts low, so that the
+    first weights are forgotten. Buffers (running statistics) are copied. ``module`` is the
+    averaged network; ``state_dict()`` holds the number of updates too.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False)
+    def lerp(mean: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+        return torch.lerp(mean, weight, 1 - min(decay, int(count) / (9 + int(count))))
 
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after step ``step`` (from 0)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mean, weight in zip(self.model.parameters(), model.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
-        for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(buffer)
+    average = AveragedModel(model, avg_fn=lerp).requires_grad_(False)
+    # At 0 torch would take the weights after the first step as they are: here the weights before
+    # it count as well.
+    average.n_averaged.fill_(1)
+    return average

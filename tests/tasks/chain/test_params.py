@@ -10,7 +10,7 @@ import yaml
 from synthct.data.errors import UsageError
 from synthct.tasks.chain.params import load_params, parse_params, resolved
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_one_fault_hides_the_others():
@@ -55,7 +55,7 @@ def test_yaml_that_is_none_is_a_traceback():
 
 
 def test_a_missing_file_is_a_traceback(tmp_path):
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match=r"there is no params\.yaml"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from synthct.tasks.training.optimisation import MovingAverage, learning_rate, make_optimizer
+from synthct.tasks.training.optimisation import learning_rate, make_optimizer, moving_average
 from synthct.tasks.training.params import OptimizerParams
 
 
@@ -38,13 +38,14 @@ def test_one_cycle_rises_then_falls():
 
 def test_the_moving_average_forgets_its_start_and_copies_running_statistics():
     model = nn.BatchNorm1d(1)
-    average = MovingAverage(model, decay=0.5)
+    average = moving_average(model, decay=0.5)
     with torch.no_grad():
         model.weight.fill_(3.0)
         model.running_mean.fill_(7.0)
-    average.update(model, step=0)  # decay (1 + 0) / (10 + 0) = 0.1: 0.1 * 1 + 0.9 * 3
-    assert average.model.weight.item() == pytest.approx(2.8)
-    assert average.model.running_mean.item() == 7.0
-    average.update(model, step=1000)  # decay 0.5
-    assert average.model.weight.item() == pytest.approx(2.9)
-    assert not any(p.requires_grad for p in average.model.parameters())
+    average.update_parameters(model)  # decay 1 / (9 + 1) = 0.1: 0.1 * 1 + 0.9 * 3
+    assert average.module.weight.item() == pytest.approx(2.8)
+    assert average.module.running_mean.item() == 7.0
+    average.n_averaged.fill_(1000)
+    average.update_parameters(model)  # decay 0.5
+    assert average.module.weight.item() == pytest.approx(2.9)
+    assert not any(p.requires_grad for p in average.module.parameters())
