@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs" / "add-a-regularizer.md"
+PAGE = ROOT / "docs" / "how-to" / "add-a-regularizer.md"
 
 SWITCHED_ON = '''
 from synthct.tasks.chain.params import parse_params
