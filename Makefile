@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test test-all lint types dag bench peers lock clean-runs
+.PHONY: help setup run test test-all lint types dag docs bench peers lock clean-runs
 
 help:  ## What the verbs do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,7 +50,10 @@ test-all: lint types  ## Also the tests that take minutes each
 dag: setup  ## Render dvc.yaml from tasks/chain/table.py
 	python -m synthct.tasks dag
 
-bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks.md
+docs: setup  ## The documentation site, in build/site; works without a server
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --clean
+
+bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks/
 	python -m benchmarks
 
 peers:  ## Make .venv-peers: other people's tools, which benchmarks measure beside ours

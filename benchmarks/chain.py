@@ -39,7 +39,7 @@ def measure() -> str:
             "",
             "## Overheads",
             "",
-            "| what | measured | held to |",
+            "| what | measured | limit |",
             "|---|---|---|",
             f"| run when all is current | {second['wall_s']:.1f} s | 15 s |",
             f"| peak memory, all processes (sum of PSS) | {first['peak_gib']:.2f} GiB | 6 GB |",

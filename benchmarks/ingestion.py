@@ -70,7 +70,7 @@ def _series(folder: Path, scan: Volume) -> str:
         f"## A series of {SLICES} slices of 512 x 512\n\n"
         "Read and checked (every header compared with the others, geometry, byte counts) in a warm"
         " reader process, beside SimpleITK's plain series reader.\n\n"
-        "| | ours [s] | SimpleITK [s] | ratio | held to |\n|---|---|---|---|---|\n"
+        "| | ours [s] | SimpleITK [s] | ratio | limit |\n|---|---|---|---|---|\n"
         f"| wall, least of {REPEATS} | {wall[0]:.2f} | {wall[1]:.2f} |"
         f" {wall[0] / wall[1]:.2f} | 2 |\n"
         f"| processor, least of {REPEATS} | {min(cpu_s):.2f} | {min(cpu_s) / processor:.2f} |"
@@ -135,7 +135,7 @@ def _stream(folder: Path) -> str:
         f"## {SCANS} scans in a row\n\n"
         "Caller and reader together, largest at any scan; and how much the caller grew from the"
         f" 50th to the {SCANS}th.\n\n"
-        "| largest [MB] | held to [MB] | growth of the caller [MB] |\n|---|---|---|\n"
+        "| largest [MB] | limit [MB] | growth of the caller [MB] |\n|---|---|---|\n"
         f"| {most:.0f} | {MEMORY_LIMIT_MB} | {(resident[-1] - resident[49]) * mb:+.1f} |"
     )
 

@@ -53,7 +53,7 @@ def measure() -> str:
         "| kind | files | refused | as |\n|---|---|---|---|\n"
         f"{rows}\n\n"
         f"In all {sum(refused.values())} of {len(BUILDERS)} refused. Largest memory of a reader"
-        f" {peak_bytes / 1e6:.0f} MB (held to {MEMORY_LIMIT_MB}); slowest answer {slowest_s:.1f} s;"
+        f" {peak_bytes / 1e6:.0f} MB (limit {MEMORY_LIMIT_MB}); slowest answer {slowest_s:.1f} s;"
         f" {leaks} answers told of the file outside, {changes} changed a file."
     )
 

@@ -36,7 +36,7 @@ def measure() -> str:
     lines = [
         "## Overheads",
         "",
-        "| what | measured | held to |",
+        "| what | measured | limit |",
         "|---|---|---|",
         f"| dispatch, {UNITS} no-work units, 2 workers: ours | {dispatch['ours']:.2f} ms | 20 ms |",
         f"| the same, Dask's own `map` + `gather` | {dispatch['dask']:.2f} ms | |",
@@ -48,7 +48,7 @@ def measure() -> str:
         "",
         f"{WORK_S:g} s of processor time a unit, 20 units a worker, `--cluster local`.",
         "",
-        "| workers | wall [s] | efficiency | held to |",
+        "| workers | wall [s] | efficiency | limit |",
         "|---|---|---|---|",
         f"| 1 | {one:.2f} | 1.00 | |",
         f"| 2 | {two:.2f} | {one / two:.2f} | 0.90 |",

@@ -86,7 +86,7 @@ def sides(name: str) -> str:
             "",
             f"2.5-D U-Net++ of 5 slices, windows {options['patch']} x {options['patch']}, overlap "
             f"{OVERLAP}, {THREADS} threads, one pass (no flips). HU inside the body "
-            f"{hu.min()} to {hu.max()}. Wall: best of {options['rounds']}; the target is 0.7.",
+            f"{hu.min()} to {hu.max()}. Wall: best of {options['rounds']}.",
             "",
             "| side | wall [s] | wall / MONAI | CPU / MONAI | peak memory [MiB] | peak / MONAI | "
             "largest difference in the body [HU] | part over 1 HU |",

@@ -175,7 +175,7 @@ def measure() -> str:
             f"views of {DETECTOR[0]}x{DETECTOR[1]} pixels, one thread each, seconds of the "
             "processor. Differences are 2-norms relative to the second named.",
             "",
-            "| | ours | RTK (Joseph, FDK) | held to |",
+            "| | ours | RTK (Joseph, FDK) | limit |",
             "|---|---|---|---|",
             f"| sinogram against exact chords | {exact[0]:.4f} | {exact[1]:.4f} | |",
             f"| sinogram against RTK's | {apart:.4f} | | {WITHIN:g} {met} |",

@@ -1,4 +1,4 @@
-"""``python -m docs.make_ingestion``: the tables of ``docs/ingestion.md`` from the code itself."""
+"""``python -m docs.make_ingestion``: the tables of ``docs/reference/findings.md``, from code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import synthct.tasks.ingestion
 from synthct.data.files import write_whole
 from synthct.tasks.ingestion.findings import Code, Severity
 
-PAGE = Path(__file__).with_name("ingestion.md")
-ROOT = PAGE.parent.parent
-FOLDERS = ("data/readers", "tasks/ingestion")
+PAGE = Path(__file__).with_name("reference") / "findings.md"
+ROOT = PAGE.parents[2]
+FOLDERS = ("data/readers", "tasks/ingestion", "tasks/intake")
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -34,7 +34,7 @@ def codes() -> list[Code]:
 
 
 def refusals() -> dict[str, tuple[str, str]]:
-    """Code, rule and remedy of every fault that readers and ingestion raise, from their source."""
+    """Code, rule and remedy of every error that readers and ingestion raise, from their source."""
     found: dict[str, tuple[str, str]] = {}
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -49,7 +49,7 @@ def _faults(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         words = {word.arg: _text(word.value) for word in node.keywords}
-        if name.endswith("SynthctError") and words.get("code"):
+        if name.endswith(("SynthctError", "Error")) and words.get("code"):
             yield words["code"], _text(node.args[0]) if node.args else "", words.get("remedy", "")
 
 
@@ -78,19 +78,9 @@ def refusals_table() -> str:
     return "\n".join(["| code | the rule that was broken | what to do |", "|---|---|---|", *rows])
 
 
-def figures() -> str:
-    """The benchmark pages of real scans, guards and identifiers, a level down."""
-    parts = []
-    for name in ("ingestion_real", "ingestion_guards", "ingestion_identifiers"):
-        page = PAGE.parent / "benchmarks" / f"{name}.md"
-        if page.is_file():
-            parts.append(f"##{page.read_text().strip()}")
-    return "\n\n".join(parts) or "Not measured yet."
-
-
 def rendered(text: str) -> str:
     """The page with its blocks made anew."""
-    blocks = {"findings": findings_table, "refusals": refusals_table, "figures": figures}
+    blocks = {"findings": findings_table, "refusals": refusals_table}
     return BLOCK.sub(lambda m: f"{m[1]}\n{blocks[m[2]]()}\n\n{m[3]}", text)
 
 

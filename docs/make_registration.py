@@ -1,14 +1,12 @@
-"""Run the code of docs/registration.md, make its pictures, and put the benchmark's table into it.
+"""Run the code of ``docs/how-to/register.md`` and make the pictures of registration.
 
-    python docs/make_registration.py [--seeds 10] [--table]
+    python docs/make_registration.py
 
-The table is of the pieces that ``python -m benchmarks.registration_phantom`` has made; nothing is
-measured here. The picture of real scans needs them (``$SYNTHCT_SHARED_DATA``).
+The picture of real scans needs them (``$SYNTHCT_SHARED_DATA``).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -19,9 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PAGE = ROOT / "docs" / "registration.md"
+PAGE = ROOT / "docs" / "how-to" / "register.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TABLE = re.compile(r"(<!-- benchmark -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
 
 
 def run_page(**changes: Any) -> dict[str, Any]:
@@ -89,19 +86,9 @@ def make_sts_picture() -> None:
 
 def main() -> int:
     """All of the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--table", action="store_true", help="the table alone, no code or picture")
-    options = parser.parse_args()
     os.chdir(ROOT)
-    if not options.table:
-        run_page()
-        make_sts_picture()
-    from benchmarks.registration_phantom import ROWS
-    from benchmarks.registration_phantom_table import page
-
-    table = page(options.seeds, list(ROWS))
-    PAGE.write_text(TABLE.sub(lambda found: f"{found[1]}{table}\n{found[2]}", PAGE.read_text()))
+    run_page()
+    make_sts_picture()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""``python -m docs.make_study``: pictures and tables of ``docs/study.md`` from finished studies.
+"""Pictures and tables of ``docs/benchmarks/study.md``, from finished studies.
 
     python -m docs.make_study [--from FOLDER]
 
@@ -23,8 +23,8 @@ from synthct.tasks.figures.page import FOLDER
 from synthct.tasks.study.effects import Effect, least_possible_p
 from synthct.tasks.study.figure import forest, scatter
 
-PAGE = Path(__file__).with_name("study.md")
-PICTURES = PAGE.parent / "pictures" / "study"
+PAGE = Path(__file__).with_name("benchmarks") / "study.md"
+PICTURES = PAGE.parents[1] / "pictures" / "study"
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MANY = 8
@@ -37,7 +37,7 @@ Row = Mapping[str, str]
 def main() -> int:
     """Write pictures and tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--from", dest="root", type=Path, default=PAGE.parent.parent)
+    parser.add_argument("--from", dest="root", type=Path, default=PAGE.parents[2])
     root = parser.parse_args().root / "workspaces"
 
     def filled(block: re.Match[str]) -> str:
@@ -71,10 +71,10 @@ def _arms(study: str, out: Path) -> str:
         if len(rows) >= MANY:
             name, alt = f"{study}_effects_{pairs}", f"Effects on {pairs} pairs"
             _picture(name, forest(rows, unit="HU", alt=alt))
-            parts.append(f"![{alt}](pictures/study/{name}.svg)")
+            parts.append(f"![{alt}](../pictures/study/{name}.svg)")
             name, alt = f"{study}_cost_{pairs}", f"Effect against cost on {pairs} pairs"
             _picture(name, scatter(rows, prices, unit="HU", alt=alt))
-            parts.append(f"![{alt}](pictures/study/{name}.svg)")
+            parts.append(f"![{alt}](../pictures/study/{name}.svg)")
         parts.append(_table(rows, prices))
     return "\n\n".join(parts)
 
@@ -108,7 +108,7 @@ def _bias(out: Path) -> str:
     lines = [
         f"{cells[0]['cases']} digital patients, each scored by a network that never saw them.",
         "",
-        "![MAE by alignment trained on and scored on](pictures/study/bias.svg)",
+        "![MAE by alignment trained on and scored on](../pictures/study/bias.svg)",
         "",
         "| scored on | trained on it, less trained on | difference [HU] | 95 % interval |",
         "|---|---|---|---|",

@@ -85,7 +85,7 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
             "the description of the cluster is valid",
             where=str(path),
             got=_told(error),
-            remedy="docs/operations.md lists the keys",
+            remedy="docs/how-to/operations.md lists the keys",
             code="bad-cluster-file",
         ) from error
 

@@ -25,24 +25,24 @@ from synthct.tasks.training.params import TrainingParams
 
 
 class ComputeParams(Section):
-    """What changes bytes, not where things run: cluster knobs are never in ``params.yaml``."""
+    """Settings of a computation that change its bytes. Where it runs is not among the params."""
 
     threads_per_unit: int = Field(1, ge=1, le=256)
-    """Threads of torch, ITK and BLAS inside one unit; part of every unit's key."""
+    """Threads of torch, ITK and BLAS in one unit; part of the key of every cached result."""
 
 
 class Params(Section):
     """Everything a workspace's results depend on besides scans and code."""
 
     seed: int = Field(20261123, ge=0)
-    """Every random stream derives from (seed, stage, case)."""
+    """All random numbers derive from (seed, stage, case)."""
     dataset: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """Folder below ``data/raw`` that holds the scans."""
     max_excluded_fraction: float = Field(0.5, ge=0, le=1)
     """A stage fails when more of its cases than this are excluded."""
     compute: ComputeParams = ComputeParams()
     cohort: CohortParams | None = None
-    """Digital patients to make; null: the scans are real."""
+    """Digital patients to draw. Null: the scans are real."""
     ingestion: IngestionParams = IngestionParams()
     registration: RegistrationParams = RegistrationParams()
     training: TrainingParams = TrainingParams()
@@ -50,8 +50,7 @@ class Params(Section):
     export: ExportParams = ExportParams()
     report: ReportParams = ReportParams()
     study: StudyParams | None = None
-    """A comparison of regularizers; null: none. Where it stands the workspace ends with it: no
-    model is trained for release."""
+    """A comparison of methods, which takes the place of training to report. Null: none."""
 
 
 def load_params(path: Path) -> Params:

@@ -13,11 +13,14 @@ VoxelMm = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Field(st
 
 
 class VoxelSizes(Section):
-    """Voxel sizes (z, y, x) [mm] of one region's scans."""
+    """Voxel sizes (z, y, x) of the scans of one region [mm]."""
 
     ct: VoxelMm = (4.0, 4.0, 4.0)
+    """Of the planning CT [mm]."""
     mr: VoxelMm = (5.0, 4.0, 4.0)
+    """Of the MR [mm]."""
     cbct: VoxelMm = (4.0, 4.0, 4.0)
+    """Of the reconstructed cone-beam CT [mm]."""
 
 
 HEAD_VOXELS = VoxelSizes(ct=(3.5, 3.0, 3.0), mr=(4.0, 2.7, 2.7), cbct=(3.5, 3.0, 3.0))
@@ -29,15 +32,15 @@ class CohortParams(Section):
     regions: Annotated[tuple[Region, ...], Field(strict=False, min_length=1)] = (
         "head-neck", "thorax", "abdomen",
     )  # fmt: skip
-    """Regions to draw patients of."""
+    """Body regions of the patients."""
     patients_per_region: PositiveInt = 3
-    """Patients of each region; patient n is the same however many there are."""
+    """Patients of each region. Patient n does not depend on how many there are."""
     voxels_mm: dict[Region, VoxelSizes] = Field(
         default={"head-neck": HEAD_VOXELS, "thorax": VoxelSizes(), "abdomen": VoxelSizes()}
     )
     """Voxel sizes of each region; the field of view stays the same."""
     anatomy_mm: PositiveFloat = 2.0
-    """Voxel side of the raster that the anatomy is drawn on [mm]; half a scan voxel or less."""
+    """Voxel size of the grid that the anatomy is drawn on [mm]; half a scan voxel or less."""
     deformation_mm: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Field(strict=False)] = (
         3.5,
         7.0,
@@ -52,7 +55,7 @@ class CohortParams(Section):
     mr_noise: NonNegativeFloat = 0.025
     """Noise of the MR as a fraction of its bright tissue."""
     mr_shading: NonNegativeFloat = 0.15
-    """Spread of the MR coils' sensitivity (standard deviation of its logarithm)."""
+    """Standard deviation of the logarithm of the MR coil sensitivity."""
     cbct_views: PositiveInt = 60
     """Projections of a CBCT over the full circle; detector pixels match its voxels."""
     cbct_scatter: NonNegativeFloat = 0.09

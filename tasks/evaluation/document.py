@@ -33,7 +33,7 @@ def _object(description: str, **properties: Any) -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema (JSON Schema 2020-12); ``docs/evaluation.schema.json`` holds the same."""
+    """The schema (JSON Schema 2020-12), the same as ``docs/reference/evaluation.schema.json``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Scores of one synthetic CT against one reference CT",

@@ -26,11 +26,11 @@ class StructureRule(Section):
     """A structure that a threshold can find, and the true labels it stands for."""
 
     low_hu: float
-    """Lowest HU that belongs to it."""
+    """Lowest value of the structure [HU]."""
     high_hu: float
-    """First HU that no longer does."""
+    """First value above it that no longer belongs to the structure [HU]."""
     labels: tuple[str, ...]
-    """``structure`` entries of ``labels.json`` that count as it."""
+    """Values of ``structure`` in ``labels.json`` that count as this structure."""
 
     @model_validator(mode="after")
     def _ordered(self) -> StructureRule:
@@ -62,12 +62,12 @@ class FloorEntry(Section):
     """Another way to align the same pair."""
 
     name: str
-    """What it is called in tables."""
+    """Its name in tables."""
     seed: int = 0
-    """Added to the chain's seed; 0 with the chain's own method would change nothing."""
+    """Added to the seed of the pipeline; 0 with the same method would change nothing."""
     registration: dict[str, Any] = Field(default_factory=dict)
-    """Keys of the section ``registration`` that differ from the chain's (``{method: lncc}``);
-    not those of the working grid."""
+    """Keys of the section ``registration`` that differ (``{method: lncc}``); the working grid
+    cannot."""
 
 
 class EvaluationParams(Section):
@@ -78,45 +78,49 @@ class EvaluationParams(Section):
     metrics: tuple[str, ...] = (
         "mae_hu", "me_hu", "psnr_db", "ms_ssim", "hu_bands", "dose_surrogates",
     )  # fmt: skip
-    """Members of ``tasks/evaluation/metrics``."""
+    """Image metrics by name."""
     metric_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Metric to its parameters, e.g. the clinic's ``stopping_power`` curve."""
+    """Options of metrics by name, for example the clinic's ``stopping_power`` curve."""
     checks: tuple[str, ...] = (
         "identity", "offset", "detail", "bone_range", "lost_structure", "copied", "mask_cover",
         "mask_air",
     )  # fmt: skip
-    """Members of ``tasks/evaluation/checks``, asked about the model's output."""
+    """Checks of the model's output by name."""
     check_options: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Check to its limits."""
+    """Limits of checks by name."""
     source_consistency: bool = True
-    """Also ask whether each method's output shows the anatomy of the source scan itself."""
+    """Also measure whether each output shows the anatomy of its own source scan."""
     baselines: tuple[str, ...] = ("constant", "lookup", "linear", "unregistered", "raw")
-    """Members of ``tasks/evaluation/baselines``, each where its source modality fits."""
+    """Simple methods by name, each used for the sources that it applies to."""
     tta: bool = False
-    """Also predict flipped in y and x: their mean is scored, their spread is the uncertainty."""
+    """Also predict inputs mirrored in y and x. Their mean is scored, and their spread is the
+    uncertainty."""
     coverage: float = Field(0.9, gt=0, lt=1)
     """Nominal coverage of the conformal intervals."""
     guarantee: Literal["mean", "risk_control"] = "mean"
-    """Whether intervals aim at the nominal coverage or stay above it (wider, for many patients)."""
+    """``mean``: mean coverage is nominal. ``risk_control``: coverage is nominal or more, which
+    needs wider intervals and more patients."""
     floor: tuple[FloorEntry, ...] = ()
-    """Other alignments of the reference, each costing one registration a case: how far the
-    reference itself moves between them is printed beside every MAE. Empty: not measured."""
+    """Other alignments of the reference. The difference between them is printed beside every MAE.
+    Each costs one registration per case. Empty: not measured."""
     score_suspect: bool = True
-    """Score against a moved CT that registration's gate calls suspect (failed ones never are)."""
+    """Also score against moved CTs that the registration gate calls suspect. Failed ones are never
+    used."""
     structures: dict[str, StructureRule] = Field(default_factory=default_structures)
-    """Found by HU thresholds and compared with the true labels (digital patients)."""
+    """Structures that HU thresholds find, compared with the true labels of digital patients."""
     segmenter: Literal["none", "thresholds", "small", "totalsegmentator"] = "thresholds"
-    """What finds structures in an sCT: nothing, HU thresholds (digital patients), a small network
-    trained on each fold's training CTs and label maps, or the user's TotalSegmentator."""
+    """How structures of a synthetic CT are found: not at all, by HU thresholds (digital patients),
+    by a small network trained on each fold's training patients, or by TotalSegmentator."""
     segmenter_steps: int = Field(150, ge=1)
-    """Training steps of the small segmenter, eight patches of 64 x 64 each."""
+    """Training steps of the small segmenter, with eight patches of 64 x 64 voxels each."""
     segmenter_width: int = Field(16, ge=4)
-    """Channels of its finest resolution."""
+    """Channels of the small segmenter at its finest resolution."""
     missing_structures: Literal["as_published", "penalised"] = "penalised"
-    """Distance of a structure that the sCT has lost: dropped, or the image's diagonal."""
+    """HD95 of a structure that the synthetic CT lacks: dropped, or the image's diagonal."""
     surface_distances: bool = False
-    """Also HD95 and surface Dice of the structures; thresholded specks make them large."""
+    """Also compute HD95 and surface Dice of the structures. Specks found by thresholds make them
+    large."""
     surface_tolerance_mm: float = Field(2.0, gt=0)
-    """Surface Dice counts surface within this distance [mm]."""
+    """Distance within which surface Dice counts surfaces as equal [mm]."""
     bootstrap_draws: int = Field(2000, ge=100)
-    """Resamplings of patients behind each interval."""
+    """Bootstrap samples of patients for each interval."""

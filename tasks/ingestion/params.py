@@ -11,11 +11,14 @@ from synthct.data.volume import Modality
 
 
 class BodyThresholds(Section):
-    """Fraction t of the intensity range above which a voxel counts as body, by modality."""
+    """Fraction of the intensity range above which a voxel counts as body, by modality."""
 
     ct: float = Field(0.45, gt=0, lt=1)
+    """For CT."""
     mr: float = Field(0.12, gt=0, lt=1)
+    """For MR."""
     cbct: float = Field(0.4, gt=0, lt=1)
+    """For cone-beam CT."""
 
     def of(self, modality: Modality) -> float:
         """The threshold of a modality."""
@@ -23,17 +26,17 @@ class BodyThresholds(Section):
 
 
 class BodyParams(Section):
-    """The body outline: threshold, opening, large components, closing, holes filled in-plane."""
+    """The body outline: threshold, opening, large components, closing, filling of holes."""
 
     threshold: BodyThresholds = BodyThresholds()
     by_region: dict[str, BodyThresholds] = Field(default_factory=dict)
-    """Other thresholds for a region, e.g. ``{head-neck: {mr: 0.3}}``."""
+    """Other thresholds for a region, for example ``{head-neck: {mr: 0.3}}``."""
     opening_mm: float = Field(4.0, ge=0)
-    """Radius of the ball that removes what is thin: couch plates, wires, noise."""
+    """Radius of the opening, which removes couch plates, wires and noise."""
     closing_mm: float = Field(6.0, ge=0)
-    """Radius of the ball that closes nostrils, skin folds and dark skin."""
+    """Radius of the closing, which fills nostrils, skin folds and dark skin."""
     keep_fraction: float = Field(0.2, gt=0, le=1)
-    """Components of at least this part of the largest one stay: legs and arms beside the trunk."""
+    """Components of at least this fraction of the largest one are kept, such as arms and legs."""
 
     def of(self, region: str) -> BodyThresholds:
         """The thresholds of a region."""
@@ -41,10 +44,10 @@ class BodyParams(Section):
 
 
 class IngestionParams(Section):
-    """Section ``ingestion`` of ``params.yaml``."""
+    """How scans are checked and the body is outlined."""
 
     body: BodyParams = BodyParams()
     guards: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Options of single guards by name; every guard runs (see ``tasks/ingestion/guards``)."""
+    """Limits of ingestion guards by name. Every guard runs."""
     released: list[str] = Field(default_factory=list)
-    """Quarantined scans that a person has looked at and let pass, as ``PATIENT/SCAN``."""
+    """Quarantined scans that a person has looked at and accepted, as ``PATIENT/SCAN``."""

@@ -13,18 +13,20 @@ from synthct.data.section import Section
 
 
 class SourceScaling(Section):
-    """How the source's intensities become the network's input."""
+    """How intensities of the source are scaled for the network."""
 
     kind: Literal["zscore_in_mask", "min_p99.5"] = "zscore_in_mask"
-    """``zscore_in_mask``: (x - mean) / SD over the body mask. ``min_p99.5``: minimum and 99.5th
-    percentile over the body mask to [-1, 1], clipped."""
+    """``zscore_in_mask``: (x - mean) / SD over the body. ``min_p99.5``: the minimum and the 99.5th
+    percentile over the body are mapped to [-1, 1], and values beyond are clipped."""
 
 
 class TargetScaling(Section):
     """CT clipped to [low, high] HU and mapped linearly to [-1, 1]."""
 
     low_hu: float = -1024.0
+    """CT number that becomes -1 [HU]."""
     high_hu: float = 3071.0
+    """CT number that becomes 1 [HU]."""
 
 
 class ModelDescription(Section):

@@ -14,25 +14,25 @@ from synthct.tasks.registration.presets import PRESETS, preset_called, usual_pre
 
 
 class RegistrationParams(Section):
-    """How each CT is moved onto its MR or CBCT, and when to believe it."""
+    """How each CT is moved onto its MR or cone-beam CT, and when the result is accepted."""
 
     method: str = "elastix_mi"
-    """Deformable step, after the rigid one: stock elastix (``elastix_mi``) or the torch engine
-    with the similarity ``mi``, ``ncc``, ``lncc``, ``mind`` or ``impact``."""
+    """Method of the deformable step: stock elastix (``elastix_mi``) or the PyTorch engine with the
+    similarity ``mi``, ``ncc``, ``lncc``, ``mind``, ``mind_fine`` or ``impact``."""
     method_options: dict[str, Any] = Field(default_factory=dict)
-    """Its parameters, by name; a TorchScript file ``network`` for ``impact``."""
+    """Options of the method by name; ``impact`` needs a TorchScript file, ``network``."""
     methods: dict[str, str] = Field(default_factory=dict)
-    """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to another method, with its own defaults."""
+    """Exceptions: source and region (``mr_head-neck``) to another method, with its defaults."""
     variant: Literal["published", "demo"] = "published"
-    """SynthRAD2025's presets, or others tuned for the tiny volumes of the digital patients."""
+    """Parameters published for SynthRAD2025, or others tuned on small digital patients."""
     presets: dict[str, str] = Field(default_factory=dict)
-    """Exceptions: ``TASK_REGION`` (``mr_head-neck``) to a preset's name."""
+    """Exceptions: source and region (``mr_head-neck``) to the name of a preset."""
     grid_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (3.0, 1.0, 1.0)
-    """Voxel size (z, y, x) of the working grid, on which training and scores run [mm]."""
+    """Voxel size (z, y, x) of the working grid, which training and scores use [mm]."""
     margin_mm: float = Field(15.0, ge=0)
-    """Kept around the body when the working grid is cropped [mm]."""
+    """Margin around the body when the working grid is cropped [mm]."""
     gate: GateParams = GateParams()
-    """When a result is suspect or has failed."""
+    """When a result is suspect, and when it has failed."""
 
     @field_validator("method")
     @classmethod

@@ -16,19 +16,19 @@ _NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 
 
 class Arm(Section):
-    """One way to train: the workspace's ``training`` section with something added."""
+    """A variant of the workspace's ``training`` section."""
 
     name: str = Field(pattern=_NAME)
-    """How tables call it."""
+    """Its name in tables."""
     regularizers: tuple[WeightedPlugIn, ...] = ()
-    """Added behind those of ``training.regularizers``."""
+    """Added after those of ``training.regularizers``."""
     weights: tuple[float, ...] = ()
-    """Strengths to try for the last regularizer; validation patients choose one for each fold.
-    Empty: its own ``weight`` stands."""
+    """Strengths to try for the last regularizer. Validation patients choose one for each fold.
+    Empty: its own ``weight`` is used."""
     network: PlugIn | None = None
-    """Instead of ``training.network``: networks and norms are axes too."""
+    """Instead of ``training.network``."""
     patch_size: tuple[int, ...] | None = None
-    """Instead of the source's own [voxels]: (Z, Y, X) where the network is a 3-D one."""
+    """Instead of the source's own [voxels]; (Z, Y, X) for 3-D networks."""
     losses: tuple[WeightedPlugIn, ...] | None = None
     """Instead of ``training.losses``."""
 
@@ -44,40 +44,40 @@ class Arm(Section):
 
 
 class Pairs(Section):
-    """Which CT the networks are trained towards."""
+    """The CT that networks are trained towards."""
 
     name: str = Field(pattern=_NAME)
-    """How tables call it."""
+    """Its name in tables."""
     alignment: str = Field("truth", pattern=_NAME)
     """``truth`` (digital patients: the CT of the source's own day), ``registered`` (as the
     registration stage left it) or the name of a registration method."""
     misregistration_mm: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """Mean length inside the body of a smooth random displacement that the CT of every training
-    and validation case is moved by [mm]. Test cases are never touched."""
+    """Mean length of a smooth random displacement inside the body, applied to the CT of training
+    and validation cases [mm]. Test cases are not moved."""
 
 
 class StudyParams(Section):
-    """A grid of units: arm x weight x pairs x fold x seed, each trained once and kept."""
+    """A comparison: every arm, weight, set of pairs, fold and seed is trained once."""
 
     source: Source = "mr"
     """Source modality."""
     arms: tuple[Arm, ...] = Field(min_length=1)
-    """What is compared with the control, which is there by itself."""
+    """What is compared with the control, which is always included."""
     pairs: tuple[Pairs, ...] = (Pairs(name="clean"),)
-    """What is trained on, one set of pairs after the other."""
+    """Sets of pairs to train on."""
     score_on: tuple[str, ...] = ("truth",)
-    """References of the test cases: ``truth``, ``registered`` or registration methods. The first
-    is the one that effects are measured on."""
+    """References of the test cases: ``truth``, ``registered`` or registration methods. Effects are
+    measured on the first."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    """Repetitions: first weights and patches differ, folds do not."""
+    """Repetitions with other initial weights and patches, on the same folds."""
     metrics: tuple[str, ...] = ("mae_hu", "psnr_db", "ms_ssim")
-    """Image metrics of every test case; the first is the one that is tested."""
+    """Image metrics of every test case. The first is tested for significance."""
     choose_by: Literal["validation"] = "validation"
-    """Strengths are chosen on validation patients; nothing else is offered."""
+    """Strengths are chosen on validation patients, never on test patients."""
     draws: int = Field(2000, ge=100)
     """Bootstrap samples of patients."""
     significance: float = Field(0.05, gt=0, lt=1)
-    """Family-wise error that Holm's correction keeps."""
+    """Family-wise error rate of Holm's correction."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,4 +1,4 @@
-"""The ``training`` section of ``params.yaml``. The defaults are the recipe of paper 49."""
+"""The ``training`` section of ``params.yaml``. The defaults follow arXiv:2510.21358."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Region = Literal["head-neck", "thorax", "abdomen", "other"]
 
 
 class PlugIn(Section):
-    """A plug-in by name; every other key is one of its parameters."""
+    """A plug-in by name. Every other key is one of its options."""
 
     model_config = ConfigDict(extra="allow")
 
     name: str
-    """Registered name."""
+    """Name in the registry."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -28,19 +28,19 @@ class PlugIn(Section):
 
 
 class WeightedPlugIn(PlugIn):
-    """A loss or a regularizer: its strength stands here, never in its class."""
+    """A loss or a regularizer by name and strength. Every other key is one of its options."""
 
     weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Strength; for a perturbation the probability with which a sample is perturbed."""
+    """Strength. For a perturbation, the probability with which a sample is perturbed."""
 
 
 class SourceRecipe(Section):
-    """What differs between sources."""
+    """Settings that differ between sources."""
 
     patch_size: tuple[int, ...]
-    """Training patch and sliding window (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
+    """Size of training patch and sliding window, (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
     source_scaling: SourceScaling = SourceScaling()
-    """How intensities become the network's input."""
+    """How intensities are scaled for the network."""
     steps: int | None = Field(None, ge=1)
     """Optimizer steps of this source's networks. Null: ``training.steps``."""
 
@@ -52,121 +52,124 @@ class SourceRecipe(Section):
 
 
 class MrRecipe(SourceRecipe):
-    """MR: intensities have no unit."""
+    """Settings for MR, whose intensities have no unit."""
 
     patch_size: tuple[int, ...] = (320, 320)
+    """Size of training patch and sliding window, (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
 
 
 class CbctRecipe(SourceRecipe):
-    """Cone-beam CT: uncalibrated HU."""
+    """Settings for cone-beam CT, whose HU are not calibrated."""
 
     patch_size: tuple[int, ...] = (256, 256)
+    """Size of training patch and sliding window, (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
     source_scaling: SourceScaling = SourceScaling(kind="min_p99.5")
+    """How intensities are scaled for the network."""
 
 
 class OptimizerParams(Section):
-    """AdamW."""
+    """The optimizer, AdamW, and its learning rate."""
 
     learning_rate: float = Field(1e-3, gt=0)
-    """At its highest."""
+    """Highest learning rate."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,
     )
-    """Decay of the running mean and of the running square of the gradient."""
+    """Decay rates of the running means of the gradient and of its square."""
     weight_decay: float = Field(1e-3, ge=0)
     """Decoupled decay of all weights, per step and learning rate."""
     schedule: Literal["halving", "cosine", "one_cycle"] = "halving"
-    """``halving``: every ``halve_every`` steps. ``cosine``: to 0 at the last step. ``one_cycle``:
-    up over the first ``warm_up`` of the run, then cosine to 0."""
+    """How the learning rate changes. ``halving``: every ``halve_every`` steps. ``cosine``: to 0 at
+    the last step. ``one_cycle``: up during ``warm_up``, then along a cosine to 0."""
     halve_every: int = Field(25_000, ge=1)
-    """Steps between two halvings."""
+    """Steps between two reductions of the learning rate by ``halving``."""
     halving: float = Field(0.5, gt=0, le=1)
-    """What the learning rate is multiplied by each time."""
+    """Factor of each reduction."""
     warm_up: float = Field(0.3, ge=0, lt=1)
-    """Rising part of ``one_cycle``, as a fraction of the run."""
+    """Rising part of ``one_cycle`` as a fraction of the run."""
     clip_norm: float | None = Field(None, gt=0)
-    """Largest length of the gradient; longer ones are scaled down. Null: no clipping."""
+    """Largest norm of the gradient; larger ones are scaled down. Null: no clipping."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Validate and keep an exponential moving average of the weights. Null: the weights."""
+    """Decay of an exponential moving average of the weights, which is then validated and kept.
+    Null: no average."""
 
 
 class FineTuneParams(Section):
-    """Training goes on with the cases of one region, from the weights of all regions."""
+    """Training continues with the cases of one region, from the weights for all regions."""
 
     region: Region
-    """Whose networks these are: patients of other regions are no longer validated nor tested."""
+    """Region of the fine-tuned networks. Other regions are not validated or tested."""
     steps: int = Field(20_000, ge=1)
     """Optimizer steps after the joint training."""
     learning_rate: float = Field(2e-4, gt=0)
-    """At its highest; the schedule is the optimizer's, anew."""
+    """Highest learning rate; the schedule of the optimizer starts again."""
 
 
 class TrainingParams(Section):
-    """One network per source modality and fold."""
+    """How networks are trained: one for each source and fold."""
 
     sources: tuple[Source, ...] = ("mr", "cbct")
     """Source modalities to train for."""
     folds: int = Field(5, ge=2)
-    """Folds over patients, stratified by region; as many as there are patients at most."""
+    """Folds over patients, stratified by region; at most as many as there are patients."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """Of each fold's training patients, held back to choose the best weights. Where fewer than
-    ``smallest_training`` patients would be left, the upper ``validation_fraction`` of the slices
-    of every training case is held back instead (``folds.json`` says so: ``slab``)."""
+    """Fraction of each fold's training patients held back to choose the best weights. Where fewer
+    than ``smallest_training`` patients would be left, that fraction of the slices of every
+    training case is held back instead, from the top (``slab`` in ``folds.json``)."""
     smallest_training: int = Field(3, ge=1)
-    """Fewest training patients that holding back whole patients may leave."""
+    """Smallest number of training patients for which whole patients are held back."""
     use_suspect: bool = False
-    """Also train and score on pairs whose registration the gate found suspect."""
+    """Also train on pairs whose registration is suspect."""
     suspect_weight: float = Field(0.25, gt=0, le=1)
-    """How often a suspect pair is drawn relative to one that passed, where ``use_suspect`` lets it
-    in."""
+    """How often a suspect pair is drawn relative to one that passed, with ``use_suspect``."""
 
     network: PlugIn = PlugIn(name="unet_plus_plus")
-    """Architecture and its options (``slices``, ``width``, ``norm``, ``activation``)."""
+    """Architecture and its options, such as ``slices``, ``width``, ``norm`` and ``activation``."""
     losses: tuple[WeightedPlugIn, ...] = (WeightedPlugIn(name="l1"),)
-    """Data terms, summed with their weights; in network units (CT scaled to [-1, 1])."""
+    """Losses, added with their weights, in network units: CT is scaled to [-1, 1]."""
     regularizers: tuple[WeightedPlugIn, ...] = ()
-    """In the order in which they act."""
+    """Regularizers, in the order in which they act."""
 
     mr: MrRecipe = MrRecipe()
-    """For MR sources."""
+    """Settings for MR."""
     cbct: CbctRecipe = CbctRecipe()
-    """For cone-beam CT sources."""
+    """Settings for cone-beam CT."""
     target_scaling: TargetScaling = TargetScaling()
-    """HU range that is learned."""
+    """Range of CT numbers that is learned."""
 
     steps: int = Field(100_000, ge=1)
     """Optimizer steps of each network."""
     batch: int = Field(32, ge=1)
     """Patches per step."""
     fine_tune: FineTuneParams | None = None
-    """Go on with one region. The joint networks are the same units with or without it: several
-    workspaces, one a region, share them. Null: one network for all regions."""
+    """Continue with one region. Workspaces for several regions share the joint networks. Null: one
+    network for all regions."""
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
-    """In-plane axes along which patches are flipped with probability one half."""
+    """In-plane axes along which patches are mirrored with probability 1/2."""
     optimizer: OptimizerParams = OptimizerParams()
-    """Optimizer and its schedule."""
+    """The optimizer and its schedule."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the forward pass; weights and losses are always float32."""
+    """Precision of the forward pass. Weights and losses are always float32."""
     compile: bool = False
-    """``torch.compile``: a minute or so up front, then faster steps; not with regularizers that
-    read or perturb layers."""
+    """Use ``torch.compile``: it takes about a minute, then steps are faster. Not available with
+    regularizers that read or perturb layers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: CUDA where there is one."""
+    """Device; ``auto`` uses CUDA where available."""
 
     validation_every: int = Field(1000, ge=1)
     """Steps between validations; the last step always has one."""
     validation_slices: int | None = Field(None, ge=1)
-    """Slices of each validation case, evenly spread. Null: all of them."""
+    """Slices of each validation case, evenly spaced. Null: all."""
     history_every: int = Field(100, ge=1)
-    """Steps that one row of ``history.csv`` averages over."""
+    """Steps averaged in one row of ``history.csv``."""
     checkpoint_every: int = Field(1000, ge=1)
-    """Steps between checkpoints: at most so many are lost by a kill."""
+    """Steps between checkpoints; at most so many are lost when the run is killed."""
     max_ram_gb: float = Field(4.0, gt=0)
-    """Decoded voxels kept in memory per network in training [GB]."""
+    """Decoded voxels kept in memory for each network in training [GB]."""
     max_scratch_gb: float = Field(50.0, ge=0)
-    """Decoded voxels beyond ``max_ram_gb`` kept in a scratch file per network in training [GB];
-    a tenth of the disk stays free. 0: they are decoded again each time."""
+    """Decoded voxels beyond ``max_ram_gb`` kept in a scratch file for each network [GB]. A tenth of
+    the disk stays free. 0: they are decoded again each time."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

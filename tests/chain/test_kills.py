@@ -20,7 +20,7 @@ _HEAD = """# Workers killed at random moments, stage by stage
 the tiny chain, two workers, a SIGKILL at uniformly drawn moments of the stage, two in each run from
 nothing. Every run left the bytes of the undisturbed one (SHA-256 of each file).
 
-| stage | units | kills | runs | units started again | held to | undisturbed [s] | killed [s] | on |
+| stage | units | kills | runs | units started again | limit | undisturbed [s] | killed [s] | on |
 |---|---|---|---|---|---|---|---|---|
 """
 

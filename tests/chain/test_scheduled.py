@@ -173,7 +173,7 @@ def test_the_study_or_the_watcher_does_not_run_when_its_schedule_says_so(
 
 @contextlib.contextmanager
 def nodes(checkout, port, count=2):
-    """A scheduler and workers as docs/operations.md starts them on bare nodes."""
+    """A scheduler and workers as docs/how-to/operations.md starts them on bare nodes."""
     folder = checkout.root / ".synthct" / "tls"
     tls = [
         "--tls-ca-file", f"{folder}/ca.pem", "--tls-cert", f"{folder}/node.pem",

@@ -185,6 +185,6 @@ def test_an_exported_number_is_on_no_board_and_in_no_rule(scraped):
 
 
 def test_an_alert_has_no_word_in_the_operations_page():
-    page = (MONITORING.parents[1] / "docs" / "operations.md").read_text()
+    page = (MONITORING.parents[1] / "docs" / "how-to" / "operations.md").read_text()
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert [r["alert"] for r in rules if f"`{r['alert']}`" not in page] == []

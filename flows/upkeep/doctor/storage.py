@@ -138,7 +138,9 @@ def _certificates(folder: Path) -> Iterator[Finding]:
     try:
         ends = load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
     except ValueError:
-        yield fault(about, "node.pem is not a certificate", "make new ones, docs/operations.md")
+        yield fault(
+            about, "node.pem is not a certificate", "make new ones, docs/how-to/operations.md"
+        )
         return
     left = (ends - datetime.datetime.now(datetime.UTC)).days
     told = f"until {ends:%Y-%m-%d}, {left} days"

@@ -19,7 +19,7 @@ from tests.flows.serve.test_serving import ended, waiting
 
 ROOT = Path(__file__).resolve().parents[3]
 KEEP = os.environ.get("SYNTHCT_PICTURES")
-"""Folder that keeps the pictures, for docs/operations.md; unset: they are only looked at."""
+"""Folder that keeps the pictures, for docs/how-to/operations.md; unset: they are only looked at."""
 
 
 def is_drawn(path):

@@ -152,7 +152,7 @@ def test_everything_that_applies_is_in_a_document_that_its_schema_accepts(files,
 
 
 def test_the_schema_in_the_docs_is_the_one_that_is_written():
-    docs = Path(__file__).resolve().parents[3] / "docs" / "evaluation.schema.json"
+    docs = Path(__file__).resolve().parents[3] / "docs" / "reference" / "evaluation.schema.json"
     assert docs.read_text() == canonical_json(json_schema())
 
 

@@ -112,7 +112,9 @@ def test_every_check_survives_a_pair_without_anatomy(name):
 
 
 def test_the_table_of_frauds_in_the_docs_names_checks_that_exist():
-    page = (Path(__file__).resolve().parents[3] / "docs" / "evaluation.md").read_text()
+    page = (
+        Path(__file__).resolve().parents[3] / "docs" / "explanation" / "evaluation.md"
+    ).read_text()
     for check in CHECKS.names():
         assert f"`{check}`" in page, check
     for code in ("test-case-seen", "test-scan-seen"):

@@ -1,4 +1,4 @@
-"""The code on docs/registration.md runs, at a small size, and its pictures exist."""
+"""The code on docs/how-to/register.md runs, at a small size, and its pictures exist."""
 
 import importlib.util
 import re
@@ -27,18 +27,25 @@ def test_the_code_of_the_page_runs_and_its_figures_hold(maker, tmp_path, monkeyp
     assert names["before_after_png"](names["done"]) == picture
 
 
-def test_every_picture_and_test_that_the_page_names_is_there():
-    text = (ROOT / "docs/registration.md").read_text()
-    named = re.findall(r"\]\((pictures/[^)]+)\)", text)
+HOW, WHY = ROOT / "docs/how-to/register.md", ROOT / "docs/explanation/registration.md"
+
+
+def test_every_picture_and_test_that_the_pages_name_is_there():
+    named = [
+        (page.parent / path).resolve()
+        for page in (HOW, WHY)
+        for path in re.findall(r"\]\((\.\./pictures/[^)]+)\)", page.read_text())
+    ]
     assert len(named) == 2
-    assert all((ROOT / "docs" / path).is_file() for path in named)
-    assert all((ROOT / path).is_file() for path in re.findall(r"tests/\S+\.py", text))
+    assert all(path.is_file() for path in named)
+    tests = re.findall(r"tests/\S+\.py", HOW.read_text() + WHY.read_text())
+    assert all((ROOT / path).is_file() for path in tests)
 
 
 def test_the_page_tells_the_thresholds_that_the_gate_has():
     from synthct.tasks.registration.gate.gate import GateParams
 
-    gate, text = GateParams(), (ROOT / "docs/registration.md").read_text()
+    gate, text = GateParams(), WHY.read_text()
     row = next(line for line in text.splitlines() if line.startswith("| SD of the log-Jacobian"))
     assert [float(n) for n in re.findall(r"[\d.]+(?= \|)", row)] == [
         gate.max_sd_log_jacobian, gate.reject_sd_log_jacobian,

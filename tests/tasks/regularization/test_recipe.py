@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs" / "add-a-regularizer.md"
+PAGE = ROOT / "docs" / "how-to" / "add-a-regularizer.md"
 
 SWITCHED_ON = '''
 from synthct.tasks.chain.params import parse_params
@@ -71,7 +71,12 @@ def strangers_tests(tmp_path):
 
 def test_the_pages_regularizer_keeps_the_promises_as_a_strangers(strangers_site, strangers_tests):
     promises = Path(__file__).with_name("test_promises.py")
-    chosen = ["-k", "mean_error or switched_on", "-o", f"pythonpath={ROOT} {strangers_site}"]
+    chosen = [
+        "-k",
+        "mean_error or switched_on",
+        "-o",
+        f"pythonpath={ROOT / 'src'} {ROOT} {strangers_site}",
+    ]
     quiet = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--color=no"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *quiet, *chosen, str(strangers_tests), str(promises)],

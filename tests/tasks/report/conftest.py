@@ -1,4 +1,4 @@
-"""A small artefact tree as the contracts of docs/architecture.md lay it out."""
+"""A small artefact tree as the contracts of docs/reference/artefacts.md lay it out."""
 
 from __future__ import annotations
 

@@ -15,14 +15,15 @@ from synthct.tasks.regularization.base import seams_of
 from synthct.tasks.training.check import check
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-TRAINING, WHICH = (DOCS / f"{name}.md" for name in ("training", "regularizers"))
+TRAINING, WHICH = (DOCS / name for name in ("how-to/train.md", "explanation/regularizers.md"))
 BLOCKS = re.findall(r"```yaml\n(.*?)```", TRAINING.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split(":")[0])
 def test_every_block_of_the_page_is_valid(block):
     indented = "".join(f"  {line}\n" for line in block.splitlines())
-    check(parse_params(f"dataset: demo\ntraining:\n{indented}", where="docs/training.md").training)
+    text = f"dataset: demo\ntraining:\n{indented}"
+    check(parse_params(text, where="docs/how-to/train.md").training)
 
 
 def own(registry):

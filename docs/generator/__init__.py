@@ -1,0 +1,1 @@
+"""Reference pages that are written when the site is built: from the code, never by hand."""

@@ -1,0 +1,92 @@
+"""The Python API page, from signatures and docstrings."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from typing import Any
+
+from docs.generator.docstrings import first_sentence, markdown
+from docs.generator.sources import API
+
+WIDTH = 88
+"""Signatures longer than this have a parameter a line."""
+
+
+def page() -> str:
+    """The reference of the Python API."""
+    parts = [
+        "# Python API",
+        "Arrays are (Z, Y, X), vectors are (z, y, x), points are LPS in millimetres. What is not "
+        "on this page may change without notice. Generated from signatures and docstrings.",
+    ]
+    for title, members in API:
+        parts.append(f"## {title}")
+        parts += [_member(member) for member in members]
+    return "\n\n".join(parts) + "\n"
+
+
+def _member(member: Any) -> str:
+    kind = "class " if inspect.isclass(member) else ""
+    parts = [
+        f"### {member.__name__}",
+        f"```python\nfrom {member.__module__} import {member.__name__}\n\n"
+        f"{kind}{signature(member)}\n```",
+        markdown(member.__doc__),
+    ]
+    if inspect.isclass(member) and not issubclass(member, enum.Enum):
+        parts.append(_methods(member))
+    return "\n\n".join(part for part in parts if part)
+
+
+def signature(member: Any) -> str:
+    """Name and signature, one parameter a line where it is long."""
+    if inspect.isclass(member) and issubclass(member, enum.Enum):
+        return f"{member.__name__}: " + ", ".join(str(each.value) for each in member)
+    try:
+        found = inspect.signature(member)
+    except (TypeError, ValueError):
+        return f"{member.__name__}(...)"
+    told = _parameters(found)
+    returns = ""
+    if not inspect.isclass(member) and found.return_annotation is not inspect.Signature.empty:
+        returns = f" -> {_annotation(found.return_annotation)}"
+    line = f"{member.__name__}({', '.join(told)}){returns}"
+    if len(line) <= WIDTH:
+        return line
+    return f"{member.__name__}(\n" + "".join(f"    {each},\n" for each in told) + f"){returns}"
+
+
+def _parameters(found: inspect.Signature) -> list[str]:
+    """Each parameter as in the source, and the ``*`` before those given by name only."""
+    told = []
+    for parameter in found.parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in told:
+            told.append("*")
+        text = parameter.name
+        if parameter.annotation is not inspect.Parameter.empty:
+            text += f": {_annotation(parameter.annotation)}"
+        if parameter.default is not inspect.Parameter.empty:
+            default = "..." if "factory" in repr(parameter.default) else repr(parameter.default)
+            text += f" = {default}"
+        told.append(text)
+    return told
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _methods(cls: type) -> str:
+    rows = []
+    for name, value in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if not (inspect.isfunction(function) and function.__doc__):
+            continue
+        shown = name if isinstance(value, property) else f"{name}()"
+        rows.append(
+            f"| `{shown}` | {first_sentence(function.__doc__).replace('|', chr(92) + '|')} |"
+        )
+    return "\n".join(["| method | what it does |", "|---|---|", *rows]) if rows else ""

@@ -1,0 +1,72 @@
+"""A page for each registry: every member with its options and its docstring."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from docs.generator.docstrings import first_sentence, markdown
+from docs.generator.sources import REGISTRIES, RegistryPage
+
+
+def pages() -> dict[str, str]:
+    """Path below ``docs/`` to markdown."""
+    return {f"reference/{each.file}.md": _page(each) for each in REGISTRIES}
+
+
+def _page(each: RegistryPage) -> str:
+    members = list(each.registry.items())
+    group = each.registry.group
+    parts = [
+        f"# {each.title}",
+        f"Chosen by name: {each.where}. Other distributions add members by the entry-point group "
+        f"`{group}`. Generated from the docstrings.",
+        "\n".join(
+            [
+                f"| {each.registry.kind} | what it does |",
+                "|---|---|",
+                *(f"| [`{name}`](#{name}) | {_cell(cls)} |" for name, cls in members),
+            ]
+        ),
+    ]
+    for name, cls in members:
+        parts.append(_member(name, cls))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(cls: type) -> str:
+    return first_sentence(cls.__doc__).replace("|", "\\|")
+
+
+def _member(name: str, cls: type) -> str:
+    parts = [f"## {name} {{#{name}}}", markdown(cls.__doc__), _options(cls)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _options(cls: type) -> str:
+    """Fields of the dataclass with types and defaults; what they mean stands above them."""
+    fields = dataclasses.fields(cls)
+    if not fields:
+        return "It has no options."
+    rows = [f"| `{field.name}` | `{_type(field)}` | {_default(field)} |" for field in fields]
+    return "\n".join(["| option | type | default |", "|---|---|---|", *rows])
+
+
+def _type(field: dataclasses.Field[Any]) -> str:
+    text = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
+    return text.replace("|", "\\|")
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        return "required"
+    text = json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+    return f"`{text}`" if len(text) <= 80 else f"`{text[:77]}...`"
