@@ -36,11 +36,14 @@ class SynthctError(Exception):
         self.problem = problem
         super().__init__(rule, where, got, remedy, code, problem)
 
+    @property
+    def what(self) -> str:
+        """Problem and rule, without the place and the remedy."""
+        text = "; ".join(part for part in (self.problem, self.rule) if part)
+        return f"{text}, got {self.got}" if self.got else text
+
     def __str__(self) -> str:
-        what = "; ".join(part for part in (self.problem, self.rule) if part)
-        text = f"{self.where}: {what}" if self.where else what
-        if self.got:
-            text += f", got {self.got}"
+        text = f"{self.where}: {self.what}" if self.where else self.what
         if self.remedy:
             text += f"; {self.remedy}"
         return " ".join(text.split())

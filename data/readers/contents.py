@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from synthct.data.errors import DataError, SynthctError
+from synthct.data.readers.contours import Outlines as Outlines
 from synthct.data.readers.dose import describe_dose
 from synthct.data.readers.entries import Entry, entries, walk
 from synthct.data.readers.formats import GRIDS, format_by_name
@@ -115,7 +116,7 @@ def contents(source: Path) -> list[Found]:
         raise DataError("the source exists", where=str(source), got="nothing", code="no-file")
     if is_ome_zarr(source):
         return [_image(source, source.name, "ome-zarr")]
-    zarrs = [folder for folder in _folders(source) if is_ome_zarr(folder)]
+    zarrs = _zarrs(source)
     rows = [_image(one, one.relative_to(source).as_posix(), "ome-zarr") for one in zarrs]
     plain: list[Entry] = []
     files, refused = walk(source) if source.is_dir() else ([_single(source)], [])
@@ -136,9 +137,14 @@ def contents(source: Path) -> list[Found]:
     return [*rows, *_dicom(source, plain, "")]
 
 
-def _folders(source: Path) -> Iterator[Path]:
-    if source.is_dir():
-        yield from (path for path in sorted(source.rglob("*")) if path.is_dir())
+def _zarrs(source: Path) -> list[Path]:
+    """The outermost OME-Zarr groups: what lies in one (levels, labels) belongs to it."""
+    found: list[Path] = []
+    for folder in sorted(source.rglob("*")) if source.is_dir() else []:
+        nested = found and folder.is_relative_to(found[-1])
+        if not nested and folder.is_dir() and is_ome_zarr(folder):
+            found.append(folder)
+    return found
 
 
 def _single(source: Path) -> Entry:
@@ -247,38 +253,3 @@ def _texts(header: Dataset) -> dict[str, Any]:
         single = isinstance(value, str | PersonName) or not hasattr(value, "__iter__")
         texts[keyword] = str(value) if single else [str(part) for part in value]
     return texts
-
-
-@dataclass(frozen=True, eq=False)
-class Outlines:
-    """A structure set: closed planar contours by structure name.
-
-    Parameters
-    ----------
-    contours
-        For each structure its polygons: float64 (n, 3) points, (z, y, x) [mm, LPS].
-    frame, series
-        FrameOfReferenceUID, and SeriesInstanceUID of the images that were outlined, where said.
-    skipped
-        Names of structures without closed planar contours (points, open lines).
-    """
-
-    contours: Mapping[str, Sequence[Any]] = field(repr=False)
-    frame: str = ""
-    series: str = ""
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Structures that can become masks."""
-        return tuple(self.contours)
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Outlines:
-        """From what the readers' process gave: all points in one array, cut by lengths."""
-        contours: dict[str, list[Any]] = {}
-        start = 0
-        for name, count in row["lengths"]:
-            contours.setdefault(name, []).append(row["points"][start : start + count])
-            start += count
-        return cls(contours, row["frame"], row["series"], tuple(row["skipped"]))

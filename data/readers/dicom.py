@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError
 from synthct.data.readers.entries import entries
+from synthct.data.readers.notes import Remark
 from synthct.data.readers.payload import kind_for
 from synthct.data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
 from synthct.data.readers.process.memory import empty
@@ -22,11 +23,15 @@ from synthct.data.volume import Modality, Volume
 __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
 
 
-def one_series(source: Path, uid: str = "") -> Series:
-    """The one image series of a folder or zip, or the one with the SeriesInstanceUID."""
+def one_series(source: Path, uid: str = "", modality: Modality | None = None) -> Series:
+    """The one image series of a folder or zip, or the one with the SeriesInstanceUID.
+
+    A dose is taken where it is asked for or alone: it is not mistaken for the images beside it.
+    """
     found = image_series(find_series(entries(source), uid))
-    if not uid and len(found) > 1:  # a dose beside the images of a plan is not mistaken for them
-        found = [one for one in found if one.modality is not Modality.DOSE] or found
+    if len(found) > 1:
+        wants_dose = modality is Modality.DOSE
+        found = [one for one in found if (one.modality is Modality.DOSE) == wants_dose] or found
     if len(found) == 1:
         return found[0]
     named = "; ".join(one.title for one in found[:4]) or "no CT or MR images"
@@ -39,29 +44,44 @@ def one_series(source: Path, uid: str = "") -> Series:
     )
 
 
-def read_series(
-    series: Series, where: str, modality: Modality | None = None, pile: Stack | None = None
-) -> Volume:
+def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:
     """Sort, check and decode the slices of a series.
 
     ``modality`` says what is expected: CBCT for a CT whose model name is not known as a cone-beam
-    imager is believed, any other disagreement raises. ``pile`` is the series as :func:`stack`
-    gave it, where that was asked before.
+    imager is believed, any other disagreement raises.
     """
+    return read_stack(series, stack(series, where), where, modality)[0]
+
+
+def read_stack(
+    series: Series, pile: Stack, where: str, modality: Modality | None = None
+) -> tuple[Volume, tuple[Remark, ...]]:
+    """:func:`read_series` of slices that :func:`stack` sorted, with all remarks on them."""
     kind = _agreed(series.modality, modality, where)
-    pile = pile or stack(series, where)
     lines = [_rescale(one, kind) for one in pile.slices]
-    return Volume(_values(pile.slices, lines, pile.grid.shape), pile.grid, kind)
+    padded: list[int] = []
+    volume = Volume(_values(pile.slices, lines, pile.grid.shape, padded), pile.grid, kind)
+    if not any(padded):
+        return volume, pile.remarks
+    share = sum(padded) / volume.array.size
+    sentence = f"{share:.1%} of the voxels are padding by the header and became {_FILLED[kind]}"
+    return volume, (*pile.remarks, Remark("pixel-padding", sentence, repaired=True))
+
+
+_FILLED = {Modality.MR: "0", Modality.CT: "air", Modality.CBCT: "air"}
 
 
 def _values(
-    slices: Sequence[Slice], lines: Sequence[tuple[float, float]], shape: tuple[int, int, int]
+    slices: Sequence[Slice],
+    lines: Sequence[tuple[float, float]],
+    shape: tuple[int, int, int],
+    padded: list[int],
 ) -> NDArray[Any]:
     """Slices after their rescale: whole numbers in the smallest type, others in float32."""
     stored: NDArray[Any] | None = None
     ends: list[float] = []
     for number, (pixels, (slope, intercept)) in enumerate(
-        zip(frame_pixels(slices), lines, strict=True)
+        zip(frame_pixels(slices, padded), lines, strict=True)
     ):
         if stored is None:
             stored = empty(shape, pixels.dtype)

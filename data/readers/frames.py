@@ -61,6 +61,8 @@ def frames_of(one: Slice) -> list[Slice]:
         own.update(common)
         own.file_meta = header.file_meta
         for keyword, value in {**shared, **_values(group)}.items():
+            if keyword in own:  # all frames share the top level's element: never change its value
+                del own[keyword]
             setattr(own, keyword, value)
         slices.append(replace(one, header=own, frame=number))
     return slices

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError
 from synthct.data.readers.lps import grid_from_columns
 from synthct.data.readers.misspelt_fields import near_miss
-from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels
+from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels, rescaled
 from synthct.data.readers.size_limits import checked_shape
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
@@ -23,12 +23,13 @@ CLEAR_AXIS = 0.8
 
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
-    "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
+    "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+_FUNCTION = ("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset")
 _MATTERS = (
-    "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "TransformMatrix", "Offset",
-    "AnatomicalOrientation", "ElementNumberOfChannels", "HeaderSize",
+    *_FUNCTION, "DistanceUnits", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData",
+    "TransformMatrix", "Offset", "AnatomicalOrientation", "ElementNumberOfChannels", "HeaderSize",
 )  # fmt: skip
 """Fields that change the voxels or their place and have a default."""
 
@@ -47,6 +48,8 @@ class MetaImageHeader:
     channels: int
     compressed_bytes: int | None
     offset: int
+    slope: float = 1.0
+    intercept: float = 0.0
 
 
 def read_metaimage(path: Path, modality: Modality) -> Volume:
@@ -54,13 +57,14 @@ def read_metaimage(path: Path, modality: Modality) -> Volume:
     header = read_metaimage_header(path)
     if header.channels != 1:
         raise _broken(str(path), f"{header.channels} values a voxel where a scan has one")
-    return Volume(_payload(path, header), header.grid, modality)
+    values = rescaled(_payload(path, header), header.slope, header.intercept)
+    return Volume(values, header.grid, modality)
 
 
 def read_metaimage_displacement(path: Path) -> Displacement:
     """Read a vector image of ITK displacements (x, y, z) [mm]."""
     header = read_metaimage_header(path)
-    if header.channels != 3:
+    if header.channels != 3 or (header.slope, header.intercept) != (1, 0):
         raise _broken(str(path), f"{header.channels} values a voxel where a displacement has 3")
     vectors = np.moveaxis(_payload(path, header), -1, 0)[::-1]
     return Displacement(np.ascontiguousarray(vectors, dtype=np.float32), header.grid)
@@ -90,10 +94,34 @@ def parse_header(data: bytes, where: str) -> MetaImageHeader:
     sizes = _numbers(fields, "DimSize", where)
     if not (sizes == np.rint(sizes)).all() or [sizes.size] != _numbers(fields, "NDims", where):
         raise _broken(where, f"NDims {fields.get('NDims')}, DimSize {fields.get('DimSize')}")
-    shape = checked_shape([int(size) for size in sizes[::-1]], dtype, where)
-    return MetaImageHeader(
-        _grid(fields, shape, where), dtype, channels, _compressed(fields, where), offset
+    space = _in_space(sizes, where)
+    shape = checked_shape([int(size) for size in space[::-1]], dtype, where)
+    grid, packed = _grid(fields, shape, sizes.size, where), _compressed(fields, where)
+    return MetaImageHeader(grid, dtype, channels, packed, offset, *_intensity(fields, where))
+
+
+def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """The first three sizes, where all others are one frame."""
+    if any(size != 1 for size in sizes[3:]):
+        raise DataError(
+            "a scan has one value a voxel",
+            where=where,
+            problem=f"{sizes.size} axes of {' x '.join(f'{size:.0f}' for size in sizes)}",
+            remedy="give one time point or component a file",
+            code="not-3d",
+        )
+    return sizes[:3]
+
+
+def _intensity(fields: dict[str, str], where: str) -> tuple[float, float]:
+    """Slope and offset from stored elements to what they measure."""
+    slope, offset = (
+        float(_numbers(fields, name, where, [default])[0])
+        for name, default in zip(_FUNCTION, (1.0, 0.0), strict=True)
     )
+    if slope == 0:
+        raise _broken(where, f"{_FUNCTION[0]} = 0")
+    return slope, offset
 
 
 def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
@@ -106,7 +134,7 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
         name, equals, value = data[position:end].decode("latin-1").partition("=")
         position = end + 1
         name = _SYNONYMS.get(name.strip(), name.strip())
-        if not equals or name in fields:
+        if not equals or fields.get(name, value.strip()) != value.strip():
             raise _broken(where, f"line {name[:40]!r} {'twice' if equals else 'without ='}")
         fields[name] = value.strip()
     if fields["ElementDataFile"] != "LOCAL":
@@ -120,14 +148,25 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
     return fields, position
 
 
-def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
+_UNITS_MM = {"?": 1.0, "mm": 1.0, "um": 1e-3, "cm": 10.0}
+"""MetaIO's names of the units of length [mm]."""
+
+
+def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str) -> Grid:
     spacing = _numbers(fields, "ElementSpacing", where)
-    origin = _numbers(fields, "Offset", where, [0, 0, 0])
-    matrix = _numbers(fields, "TransformMatrix", where, np.eye(3).ravel().tolist())
-    if spacing.size != 3 or origin.size != 3 or matrix.size != 9 or spacing.min() <= 0:
-        raise _broken(where, "spacing, offset or matrix that is not three-dimensional")
+    origin = _numbers(fields, "Offset", where, [0] * axes)
+    matrix = _numbers(fields, "TransformMatrix", where, np.eye(axes).ravel().tolist())
+    unit = fields.get("DistanceUnits", "mm").lower()
+    if unit not in _UNITS_MM:
+        raise _broken(where, f"DistanceUnits = {unit[:40]}")
+    if (spacing.size, origin.size, matrix.size) != (axes, axes, axes**2) or spacing.min() <= 0:
+        raise _broken(where, f"spacing, offset or matrix that is not of {axes} dimensions")
+    matrix = matrix.reshape(axes, axes)
+    if matrix[3:, :3].any() or matrix[:3, 3:].any():
+        raise _broken(where, "a TransformMatrix that mixes space and other axes")
+    spacing, origin = spacing[:3] * _UNITS_MM[unit], origin[:3] * _UNITS_MM[unit]
     # Row k of the file's matrix is the direction of index k: the transpose of ITK's.
-    directions = matrix.reshape(3, 3).T
+    directions = matrix[:3, :3].T
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-4):
         raise _broken(where, "a TransformMatrix whose directions are not of unit length")
     _require_letters(fields.get("AnatomicalOrientation", ""), directions, where)

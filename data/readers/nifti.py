@@ -23,7 +23,11 @@ from synthct.data.readers.size_limits import MAX_BYTES, checked_shape
 from synthct.data.volume import Grid, Modality, Volume
 
 FORMS_AGREE_MM = 0.05
-"""Largest distance of a corner voxel between qform and sform that rounding explains."""
+"""Largest distance of a corner voxel between qform and sform that rounding explains, beside what
+the quaternion cannot hold."""
+
+QUATERNION_PRECISION = 5e-7
+"""Error of ``1 - b² - c² - d²`` from three 32-bit numbers that were computed in 32 bits."""
 
 SPACING_AGREES = 1e-3
 """Largest relative difference of pixdim from the step lengths of the sform."""
@@ -125,6 +129,8 @@ def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
 def _scaling(slope: float, intercept: float, where: str) -> tuple[float, float]:
     if slope == 0:  # "no scaling" in the standard
         return 1.0, 0.0
+    if np.isnan(slope) and (np.isnan(intercept) or intercept == 0):
+        return 1.0, 0.0  # how nibabel and what builds on it leave scaling unset
     if not np.isfinite([slope, intercept]).all():
         raise _broken(where, f"scaling {slope} x + {intercept}")
     return slope, intercept
@@ -146,7 +152,8 @@ def _affine(
     qform = _qform(data, order, pixdim, where) if q_code > 0 else None
     sform = _sform(data, order, pixdim, where) if s_code > 0 else None
     if qform is not None and sform is not None:
-        _require_agreement(qform, sform, shape, where)
+        turned = np.array(struct.unpack_from(order + "3f", data, 256))
+        _require_agreement(qform, sform, shape, _uncertain(turned), where)
     chosen = sform if sform is not None else qform
     assert chosen is not None
     return RAS_TO_LPS @ chosen[:, :3], RAS_TO_LPS @ chosen[:, 3]
@@ -195,14 +202,31 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     return np.column_stack([rotation * steps, [x, y, z]])
 
 
+def _uncertain(bcd: NDArray[Any]) -> float:
+    """Angle [rad] that a qform may be off: near half turns its fourth number is all rounding.
+
+    The file holds b, c, d in 32 bits; ``a = sqrt(1 - b² - c² - d²)`` is half the angle that a
+    turn lacks to a half turn, and at 0 the root of the rounding error.
+    """
+    rest = max(0.0, 1.0 - float(bcd @ bcd))
+    low, high = max(0.0, rest - QUATERNION_PRECISION), rest + QUATERNION_PRECISION
+    return 2 * float(np.sqrt(high) - np.sqrt(low))
+
+
 def _require_agreement(
-    qform: NDArray[Any], sform: NDArray[Any], shape: tuple[int, ...], where: str
+    qform: NDArray[Any],
+    sform: NDArray[Any],
+    shape: tuple[int, ...],
+    uncertain: float,
+    where: str,
 ) -> None:
+    """Corners agree; the more exact sform rules, so the qform's own uncertainty is granted."""
     last = np.asarray(shape[::-1], dtype=float) - 1
     corners = np.array(np.meshgrid(*[(0.0, end) for end in last])).reshape(3, -1)
     apart = (qform - sform) @ np.vstack([corners, np.ones(corners.shape[1])])
     worst_mm = float(np.linalg.norm(apart, axis=0).max())
-    if not worst_mm <= FORMS_AGREE_MM:
+    size_mm = float(np.linalg.norm(sform[:, :3] @ last))
+    if not worst_mm <= FORMS_AGREE_MM + uncertain * size_mm:
         raise DataError(
             "qform and sform of a NIfTI file say the same place",
             where=where,

@@ -34,7 +34,7 @@ _KINDS = {
     "f4": ("float",),
     "f8": ("double",),
 }
-_MATTERS = ("space origin", "line skip", "byte skip", "data file", "datafile")
+_MATTERS = ("space origin", "space units", "line skip", "byte skip", "data file", "datafile")
 """Fields that change the voxels or their place and may be absent."""
 
 _LPS = np.eye(3)
@@ -91,8 +91,10 @@ def parse_header(data: bytes, where: str) -> NrrdHeader:
     sizes = fields.get("sizes", "").split()
     if fields.get("dimension") != str(len(sizes)) or not all(size.isdigit() for size in sizes):
         raise _broken(where, f"dimension {fields.get('dimension')}, sizes {sizes}")
-    shape = checked_shape([int(size) for size in reversed(sizes)], dtype, where)
-    return NrrdHeader(_grid(fields, shape, where), dtype, encoding != "raw", offset)
+    vectors = _directions(fields, [int(size) for size in sizes], where)
+    shape = checked_shape([size for size, _ in reversed(vectors)], dtype, where)
+    columns = np.array([vector for _, vector in vectors]).T
+    return NrrdHeader(_grid(fields, shape, columns, where), dtype, encoding != "raw", offset)
 
 
 def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
@@ -124,9 +126,22 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
 _CASED = ("data file", "datafile", "content")
 
 
-def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
-    turn = _SPACES.get(fields.get("space", ""))
-    if turn is None or "space directions" not in fields:
+def _grid(
+    fields: dict[str, str], shape: tuple[int, ...], columns: NDArray[Any], where: str
+) -> Grid:
+    turn = _SPACES[fields["space"]] @ np.diag(_millimetres(fields, where))
+    start = _vector(fields.get("space origin", "(0,0,0)"), where)
+    return grid_from_columns(shape, turn @ columns, (turn @ start).tolist(), where)
+
+
+def _directions(
+    fields: dict[str, str], sizes: list[int], where: str
+) -> list[tuple[int, NDArray[np.float64]]]:
+    """Size and step of each axis in space; an axis of one element that is none of it is left out.
+
+    A fourth axis of one frame or one component has the direction ``none``.
+    """
+    if fields.get("space", "") not in _SPACES or "space directions" not in fields:
         raise DataError(
             "an NRRD file says how it lies in the patient (space, space directions)",
             where=where,
@@ -134,22 +149,65 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], where: str) -> Grid:
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
-    columns = turn @ np.array(_vectors(fields["space directions"], 3, where)).T
-    origin = turn @ np.array(_vectors(fields.get("space origin", "(0,0,0)"), 1, where)[0])
-    return grid_from_columns(shape, columns, origin.tolist(), where)
+    words = re.findall(r"none|\([^()]*\)", fields["space directions"])
+    if len(words) != len(sizes):
+        raise _broken(where, f"vectors {fields['space directions'][:80]!r}")
+    pairs = list(zip(sizes, words, strict=True))
+    if any(word == "none" and size != 1 for size, word in pairs):
+        raise DataError(
+            "a scan has one value a voxel",
+            where=where,
+            problem=f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
+            remedy="give one time point or component a file",
+            code="not-3d",
+        )
+    return [(size, _vector(word, where)) for size, word in pairs if word != "none"]
 
 
-def _vectors(text: str, count: int, where: str) -> list[NDArray[np.float64]]:
+def _vector(text: str, where: str) -> NDArray[np.float64]:
     try:
-        found = [
-            np.array([float(number) for number in group.split(",")])
-            for group in re.findall(r"\(([^()]*)\)", text)
-        ]
+        found = np.array([float(number) for number in text.strip().strip("()").split(",")])
     except ValueError:
-        found = []
-    if len(found) != count or any(vector.size != 3 for vector in found):
-        raise _broken(where, f"vectors {text[:80]!r}")
+        found = np.array([])
+    if found.size != 3:
+        raise _broken(where, f"the vector {text[:80]!r}")
     return found
+
+
+_UNITS_MM = {
+    "": 1.0, "mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "millimetre": 1.0,
+    "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "\N{GREEK SMALL LETTER MU}m": 1e-3,
+    "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometers": 1e-3,
+    "micrometre": 1e-3, "nm": 1e-6, "nanometer": 1e-6,
+    "cm": 10.0, "centimeter": 10.0, "centimeters": 10.0, "centimetre": 10.0,
+    "m": 1000.0, "meter": 1000.0, "meters": 1000.0, "metre": 1000.0,
+}  # fmt: skip
+
+
+def _millimetres(fields: dict[str, str], where: str) -> list[float]:
+    """Length of one unit along each axis of space [mm]."""
+    # "units" are those of axes without a direction in space: beside directions only mm is clear.
+    axes = {_UNITS_MM.get(name) for name in _unit_names(fields.get("units", '"mm"'))}
+    names = _unit_names(fields.get("space units", '"mm" "mm" "mm"'))
+    if len(names) != 3 or any(name not in _UNITS_MM for name in names) or axes != {1.0}:
+        told = ", ".join(f"{key} {fields[key][:60]}" for key in _UNIT_FIELDS if key in fields)
+        raise DataError(
+            "the unit of length is known (space units: mm, cm, m or um)",
+            where=where,
+            problem=told,
+            remedy="save it in millimetres, or give the DICOM series",
+            code="unknown-unit",
+        )
+    return [_UNITS_MM[name] for name in names]
+
+
+_UNIT_FIELDS = ("space units", "units")
+
+
+def _unit_names(text: str) -> list[str]:
+    told = re.findall(r'"([^"]*)"', text) or text.split()
+    # Headers are read as Latin-1; a micro sign in UTF-8 is two letters there.
+    return [one.encode("latin-1").decode("utf-8", "replace").strip() for one in told]
 
 
 def _broken(where: str, got: str) -> DataError:

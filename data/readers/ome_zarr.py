@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, MachineError
 from synthct.data.files import MANIFEST, file_sha256
@@ -20,6 +21,7 @@ from synthct.data.readers.entries import entries
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.readers.process.memory import empty
 from synthct.data.readers.size_limits import checked_shape
+from synthct.data.readers.zarr_chunks import AIR_HU, Box, is_background, left_out
 from synthct.data.volume import Grid, Modality, Volume
 
 MAX_METADATA_BYTES = 1 << 24
@@ -37,35 +39,112 @@ _GROWING = {
 
 
 def is_ome_zarr(folder: Path) -> bool:
-    """Whether a folder is the group of an OME-Zarr image."""
+    """Whether a folder is the group of an OME-Zarr image, or of several (bioformats2raw)."""
     try:
-        return folder.is_dir() and _multiscale(_attributes(folder)) is not None
+        if not folder.is_dir():
+            return False
+        attributes = _attributes(folder)
+        return _multiscale(attributes) is not None or is_collection(attributes)
     except (DataError, OSError):
         return folder.suffix == ".zarr"
 
 
 def read_ome_zarr_grid(folder: Path) -> Grid:
     """Where the image lies."""
-    return _opened(folder)[1]
+    return _opened(image_folder(folder))[1]
 
 
 def read_ome_zarr(folder: Path, modality: Modality) -> Volume:
     """Read and check an OME-Zarr image with one value a voxel."""
     _require_unchanged(folder)
+    folder = image_folder(folder)
     array, grid, lead = _opened(folder)
-    if array.nchunks_initialized < array.nchunks and modality in (Modality.CT, Modality.CBCT):
-        # zarr leaves out chunks that hold its fill value, 0; in HU that is water, never air.
-        raise _broken(
-            folder,
-            f"{array.nchunks - array.nchunks_initialized} of {array.nchunks} chunks are not there",
-            "missing-chunk",
-        )
+    boxes = left_out(array)
+    _require_air(folder, array, boxes, modality)
     values = empty(grid.shape, array.dtype)
     step = max(1, int(array.chunks[lead]))
     for low in range(0, grid.shape[0], step):
         # Slab by slab: a second whole copy would double the memory.
         values[low : low + step] = np.asarray(array[(0,) * lead + (slice(low, low + step),)])
-    return Volume(values.astype(values.dtype.newbyteorder("="), copy=False), grid, modality)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    _require_background(folder, values, [box[lead:] for box in boxes], array, modality)
+    return Volume(values, grid, modality)
+
+
+def _require_air(folder: Path, array: Any, boxes: list[Box], modality: Modality) -> None:
+    """Writers leave out chunks of nothing but the fill value: in HU that must be air.
+
+    With the usual fill value, 0, a chunk that is not there would read as water.
+    """
+    if boxes and modality in (Modality.CT, Modality.CBCT) and not array.fill_value <= AIR_HU:
+        raise _missing(folder, boxes, f"would read as {array.fill_value} HU")
+
+
+def _require_background(
+    folder: Path, values: NDArray[Any], boxes: list[Box], array: Any, modality: Modality
+) -> None:
+    """Left-out chunks lie beside what the scan shows, not in it."""
+    listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
+    if not boxes or listed or modality in (Modality.MASK, Modality.LABELS, Modality.DOSE):
+        return
+    fill = float(array.fill_value or 0)
+    if modality is Modality.MR:
+        above = fill + 0.2 * (float(np.percentile(values, 99)) - fill)
+    else:
+        above = fill + 300.0
+    if not is_background(values, boxes, array.chunks[-3:], above=above):
+        raise _missing(folder, boxes, "cut through the body")
+
+
+def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
+    return DataError(
+        "an OME-Zarr image is whole: only chunks of plain background may be left out",
+        where=str(folder),
+        problem=f"{len(boxes)} chunks were never written and {what}",
+        remedy="copy it again; if its writer was stopped, write it again",
+        code="missing-chunk",
+    )
+
+
+def image_folder(folder: Path) -> Path:
+    """The group of the one image: itself, or the one that a bioformats2raw layout lists.
+
+    https://ngff.openmicroscopy.org/0.4/#bf2raw: images in ``0``, ``1``, ..., or as ``OME`` says.
+    """
+    if not is_collection(_attributes(folder)):
+        return folder
+    told = _attributes(folder / "OME")
+    listed = told.get("series", _ome(told).get("series"))
+    if not isinstance(listed, list):
+        listed = [str(n) for n in range(MOST_IMAGES) if (folder / str(n)).is_dir()]
+    if len(listed) != 1:
+        raise DataError(
+            "a source of one scan holds one image",
+            where=str(folder),
+            problem=f"{len(listed)} images: {', '.join(str(one)[:20] for one in listed[:5])}",
+            remedy="give the folder of one of them, for example " + str(folder / "0"),
+            code="several-series" if listed else "no-series",
+        )
+    return folder / _below(folder, str(listed[0]))
+
+
+MOST_IMAGES = 100
+
+
+def is_collection(attributes: Mapping[str, Any]) -> bool:
+    """Whether a group is the root of the layout that bioformats2raw writes."""
+    return "bioformats2raw.layout" in {**attributes, **_ome(attributes)}
+
+
+def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    ome = attributes.get("ome")
+    return ome if isinstance(ome, Mapping) else {}
+
+
+def _below(folder: Path, name: str) -> str:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise _broken(folder, f"an array at {name[:60]!r}", "path-traversal")
+    return name
 
 
 def _opened(folder: Path) -> tuple[Any, Grid, int]:
@@ -162,8 +241,7 @@ def _multiscale(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _array(folder: Path, name: str) -> Any:
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise _broken(folder, f"an array at {name[:60]!r}", "path-traversal")
+    name = _below(folder, name)
     try:
         import zarr
     except ImportError as error:

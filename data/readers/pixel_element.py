@@ -1,35 +1,41 @@
-"""The pixel element of a DICOM file as bytes: whole, and the last thing in it (PS3.5 A.4, 7.1)."""
+"""The pixel element of a DICOM file as bytes: whole, whole elements after it (PS3.5 A.4, 7.1)."""
 
 from __future__ import annotations
 
 import os
 from typing import BinaryIO
 
-from synthct.data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.after_pixels import require_end, require_padding
+from synthct.data.readers.slice import Slice, broken_dicom, image_bytes
 
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _UNDEFINED = 0xFFFFFFFF
-_AFTER = (b"\xfa\xff\xfa\xff", b"\xfc\xff\xfc\xff")
-"""What may follow pixels: digital signatures, trailing padding."""
 
 
-def native_start(file: BinaryIO, one: Slice, expected: int, *, implicit: bool) -> int:
-    """Position of the first pixel; as many bytes as declared, and nothing strange after them.
+def native_start(file: BinaryIO, one: Slice, frames: int, *, implicit: bool) -> int:
+    """Position of the first pixel; at least as many bytes as the image has, whole elements after.
 
     Bytes that were lost or added anywhere before shift the pixels or leave a rest: both raise.
+    An excess that the element's length declares is padding (PS3.5 8.1.1), where it can be no
+    pixels.
     """
+    expected = frames * image_bytes(one)
     file.seek(one.offset)
     element = file.read(8 if implicit else 12)
     if element[:4] != PIXEL_DATA:
         raise broken_dicom(one.entry, "no pixels")
     declared, start = int.from_bytes(element[-4:], "little"), file.tell()
-    if declared not in (expected, expected + expected % 2):
+    if declared < expected:
         raise broken_dicom(one.entry, f"{declared} bytes of pixels where {expected} are declared")
-    if (size := _size(file)) < start + expected:
-        got = f"{size - start} bytes of pixels where {expected} are declared"
+    padded = declared > expected + expected % 2
+    needed = declared if padded else expected  # some writers leave out the last byte of padding
+    if (size := _size(file)) < start + needed:
+        got = f"{size - start} bytes of pixels where {needed} are declared"
         raise broken_dicom(one.entry, got)
-    _require_end(file, start + declared, one, implicit=implicit)
+    if padded:
+        require_padding(file, one, start, expected, declared)
+    require_end(file, start + declared, one, implicit=implicit)
     return start
 
 
@@ -52,22 +58,7 @@ def require_whole_fragments(file: BinaryIO, one: Slice, frames: int) -> None:
         fragments += 1
     if fragments < frames:
         raise broken_dicom(one.entry, f"{fragments} fragments for {frames} frames")
-    _require_end(file, file.tell(), one, implicit=False)
-
-
-def _require_end(file: BinaryIO, position: int, one: Slice, *, implicit: bool) -> None:
-    size = _size(file)
-    while position < size:
-        file.seek(position)
-        head = file.read(8)
-        long = not implicit and head[4:6] in (b"OB", b"OW", b"SQ", b"UN")
-        if long:
-            length = int.from_bytes(file.read(4), "little")
-        else:
-            length = int.from_bytes(head[4:8] if implicit else head[6:8], "little")
-        if head[:4] not in _AFTER or file.tell() + length > size:
-            raise broken_dicom(one.entry, f"{size - position} bytes after its pixels")
-        position = file.tell() + length
+    require_end(file, file.tell(), one, implicit=False)
 
 
 def _size(file: BinaryIO) -> int:

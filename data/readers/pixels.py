@@ -14,12 +14,16 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from synthct.data.errors import DataError
 from synthct.data.readers.pixel_element import native_start, require_whole_fragments
-from synthct.data.readers.slice import Slice, broken_dicom, value
+from synthct.data.readers.pixel_padding import without_padding
+from synthct.data.readers.slice import Slice, broken_dicom, image_bytes, value
+
+_SIZES = ("Rows", "Columns", "BitsAllocated")
 
 
 def stored_pixels(one: Slice) -> NDArray[Any]:
@@ -27,47 +31,84 @@ def stored_pixels(one: Slice) -> NDArray[Any]:
     return next(frame_pixels([one]))
 
 
-def frame_pixels(slices: Sequence[Slice]) -> Iterator[NDArray[Any]]:
-    """The stored pixels of each slice; frames of one file are read from one pass over it."""
+def frame_pixels(
+    slices: Sequence[Slice], padded: list[int] | None = None
+) -> Iterator[NDArray[Any]]:
+    """The stored pixels of each slice; frames of one file are read from one pass over it.
+
+    What the header calls padding is air; ``padded`` takes the count of such pixels, a slice each.
+    """
     for _, group in groupby(slices, key=lambda one: one.entry.name):
         frames = list(group)
-        one = frames[0]
-        syntax = _checked_syntax(one)
+        syntax = _checked_syntax(frames[0])
         if syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
             planes = _native(frames, implicit=syntax == ImplicitVRLittleEndian)
         else:
             planes = _decoded(frames)
-        for plane in planes:
-            yield _stored_bits(plane, one)
+        for plane, one in zip(planes, frames, strict=True):
+            pixels, count = without_padding(_stored_bits(plane, one), plane, one)
+            if padded is not None:
+                padded.append(count)
+            yield pixels
 
 
 def _checked_syntax(one: Slice) -> str:
     header = one.header
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise broken_dicom(one.entry, "colour", "not-grey")
-    if header.get("PhotometricInterpretation") != "MONOCHROME2":
-        got = f"PhotometricInterpretation {header.get('PhotometricInterpretation')}"
-        raise broken_dicom(one.entry, got, "not-grey")
+    _require_grey(one)
     meta = getattr(header, "file_meta", None) or {}
     syntax = meta.get("TransferSyntaxUID")
     if syntax is None:
         raise broken_dicom(one.entry, "no transfer syntax", "missing-tag")
+    if not _decodes(syntax):
+        raise DataError(
+            "pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
+            where=str(one.entry.path or one.entry.name),
+            problem=f"the pixels are compressed as {syntax.name} ({syntax}), "
+            "which cannot be decoded here",
+            remedy="let the archive send them uncompressed (Explicit VR Little Endian), or "
+            "convert them, for example with gdcmconv --raw or dcmconv",
+            code="unknown-compression",
+        )
     return str(syntax)
+
+
+def _require_grey(one: Slice) -> None:
+    """One grey value a pixel, dark where it is low."""
+    samples = int(one.header.get("SamplesPerPixel") or 1)
+    meaning = str(one.header.get("PhotometricInterpretation") or "nothing")
+    if samples == 1 and meaning == "MONOCHROME2":
+        return
+    told = {
+        "MONOCHROME1": "the pixels are MONOCHROME1: low values are bright, so they are no "
+        "Hounsfield units",
+    }.get(meaning, f"the pixels are {meaning} with {samples} values each")
+    inverted = "convert it to MONOCHROME2 with its rescale, or export the reconstruction itself"
+    colour = "give the scan itself: this is a picture of it, such as a screen capture or a report"
+    raise DataError(
+        "the pixels of a CT or MR are one grey value each (MONOCHROME2)",
+        where=str(one.entry.path or one.entry.name),
+        problem=told,
+        remedy=inverted if meaning == "MONOCHROME1" else colour,
+        code="not-grey",
+    )
+
+
+def _decodes(syntax: UID) -> bool:
+    """Whether there is a decoder; uncompressed pixels need none."""
+    try:
+        return not syntax.is_encapsulated or bool(get_decoder(syntax).is_available)
+    except (ValueError, NotImplementedError):
+        return False
 
 
 def _native(frames: Sequence[Slice], *, implicit: bool) -> Iterator[NDArray[Any]]:
     """Uncompressed pixels; as many bytes as rows, columns and frames declare."""
     header, entry = frames[0].header, frames[0].entry
-    rows, columns, bits = (
-        int(value(header, name, entry)) for name in ("Rows", "Columns", "BitsAllocated")
-    )
-    if bits not in (8, 16, 32):
-        raise broken_dicom(entry, f"{bits} bits a pixel", "not-grey")
-    each = rows * columns * bits // 8
-    expected = each * int(header.get("NumberOfFrames") or 1)
+    each, frame_count = image_bytes(frames[0]), int(header.get("NumberOfFrames") or 1)
+    rows, columns, bits = (int(header[name].value) for name in _SIZES)
     kind = "i" if int(header.get("PixelRepresentation") or 0) else "u"
     with entry.open() as file:
-        start = native_start(file, frames[0], expected, implicit=implicit)
+        start = native_start(file, frames[0], frame_count, implicit=implicit)
         for one in frames:
             file.seek(start + one.frame * each)
             data = file.read(each)

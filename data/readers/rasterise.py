@@ -22,9 +22,11 @@ LEVEL_STEP = 0.01
 def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     """The structure on ``grid``, the grid of the outlined series.
 
-    Contours of one plane are combined by the even-odd rule, so an inner contour is a hole. A
-    slice takes the nearest outlined plane within half the usual distance of the planes, so
-    contours on every second slice, or on planes between slices, give a whole mask too.
+    Contours of one plane are combined by the even-odd rule, so an inner contour is a hole; for
+    CLOSEDPLANAR_XOR the standard says so (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
+    plane within half the usual distance of the planes, so contours on every second slice, or on
+    planes between slices, give a whole mask too. A plane reaches from half that distance below,
+    included, to half above, excluded: contours midway between slices fill as many as there are.
     """
     if structure not in outlines.contours:
         raise UsageError(
@@ -37,13 +39,9 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     drawn = np.array(sorted(levels))
     mask = np.zeros(grid.shape, np.uint8)
     usual = float(np.median(np.diff(drawn))) if drawn.size > 1 else 0.0
-    reach = max(usual / 2, 0.5) + LEVEL_STEP
     for row in range(grid.shape[0]):
-        nearest = float(drawn[np.abs(drawn - row).argmin()])
-        between = drawn[0] - 0.5 <= row <= drawn[-1] + 0.5
-        if between and abs(nearest - row) <= reach:
-            for polygon in levels[nearest]:
-                mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
+        for polygon in levels.get(_plane_of(row, drawn, max(usual / 2, 0.5)), ()):
+            mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
     if not mask.any():
         raise DataError(
             "a structure lies in the scan it was drawn on",
@@ -53,6 +51,14 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             code="structure-elsewhere",
         )
     return Volume(mask, grid, Modality.MASK)
+
+
+def _plane_of(row: int, drawn: NDArray[np.float64], reach: float) -> float:
+    """The outlined plane that a slice belongs to: from ``reach`` below it up to ``reach`` above."""
+    at = row + LEVEL_STEP  # midway means midway, whatever the levels were rounded to
+    nearest = float(drawn[np.abs(drawn - at).argmin()])
+    within = drawn[0] - 0.5 <= at < drawn[-1] + 0.5
+    return nearest if within and -reach <= at - nearest < reach else np.nan
 
 
 def _by_level(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +59,24 @@ def _is_copy(number: int, other: int, slices: Sequence[Slice], along: NDArray[np
     return _content(slices[number]) == _content(slices[other])
 
 
-def _content(one: Slice) -> tuple[str, str]:
+def _content(one: Slice) -> tuple[str, tuple[Any, Any]]:
     with one.entry.open() as file:
         file.seek(one.offset)
         digest = hashlib.sha256(file.read()).hexdigest()
-    lines = (one.header.get("RescaleSlope"), one.header.get("RescaleIntercept"))
-    return digest, str(lines)
+    return digest, rescale_of(one)
+
+
+def rescale_of(one: Slice) -> tuple[Any, Any]:
+    """Slope and intercept as numbers, however they are spelled; None where one is missing."""
+    slope, intercept = (one.header.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    return _number(slope), _number(intercept)
+
+
+def _number(found: Any) -> Any:
+    try:
+        return None if found in (None, "") else float(found)
+    except (TypeError, ValueError):
+        return str(found)
 
 
 def shuffled(slices: Sequence[Slice]) -> list[Remark]:
@@ -81,12 +95,43 @@ def shuffled(slices: Sequence[Slice]) -> list[Remark]:
 
 def mixed_rescale(slices: Sequence[Slice]) -> list[Remark]:
     """Slices with different rescale lines: each got its own."""
-    lines = {
-        (str(one.header.get("RescaleSlope")), str(one.header.get("RescaleIntercept")))
-        for one in slices
-    }
+    lines = {rescale_of(one) for one in slices}
     if len(lines) == 1:
         return []
     return [
         Remark("mixed-rescale", f"{len(lines)} rescale lines in one series, each slice its own")
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedLine:
+    """Evenly spaced corners (n, 3) [mm] that rounding turned into uneven ones."""
+
+    corners: NDArray[np.float64]
+    step_mm: float
+    remark: Remark
+
+
+def rounded_line(corners: NDArray[np.float64], normal: NDArray[np.float64]) -> RoundedLine | None:
+    """The line of which positions in tenths or hundredths of a millimetre are the rounding.
+
+    Some scanners write positions with one decimal: slices of 0.625 mm then lie 0.6 and 0.7 mm
+    apart. The least-squares line is taken where all positions have so few decimals and none is
+    farther from it than their rounding; None where the positions need no line or fit none.
+    """
+    unit = next((u for u in (0.1, 0.01) if _multiples(corners, u)), None)
+    if unit is None or len(corners) < 3:
+        return None
+    number = np.arange(len(corners)) - (len(corners) - 1) / 2
+    step = number @ corners / (number @ number)
+    line = corners.mean(axis=0) + np.outer(number, step)
+    off = np.abs(corners - line).max()
+    # Half a unit, and what the fit of rounded points itself may be off.
+    if off <= SAME_PLACE_MM or off > 0.75 * unit or step @ normal <= 2 * unit:
+        return None
+    sentence = f"positions rounded to {unit:g} mm (off by {off:.2g} mm) were put on their line"
+    return RoundedLine(line, float(step @ normal), Remark("positions-rounded", sentence, True))
+
+
+def _multiples(values: NDArray[np.float64], unit: float) -> bool:
+    return bool(np.abs(values / unit - np.rint(values / unit)).max() < 1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.readers.contents import contents
-from synthct.data.readers.dicom import one_series, read_series
+from synthct.data.readers.dicom import one_series, read_stack
 from synthct.data.readers.dose import describe_dose, read_dose
 from synthct.data.readers.formats import GRIDS, RAW, format_of
 from synthct.data.readers.header_facts import ScanFacts, grid_json, sequence_facts
@@ -78,13 +79,13 @@ def _read(path: Path, modality: Modality | None, series: str) -> tuple[Volume, S
 
 
 def _read_dicom(path: Path, modality: Modality | None, uid: str) -> tuple[Volume, ScanFacts]:
-    series = one_series(path, uid)
+    series = one_series(path, uid, modality)
     if series.modality is Modality.DOSE:
         volume = read_dose(series, modality)
         return volume, ScanFacts("dicom", Modality.DOSE, volume.grid)
     pile = stack(series, str(path))
-    volume = read_series(series, str(path), modality, pile)
-    return volume, _series_facts(series, pile, volume.modality)
+    volume, remarks = read_stack(series, pile, str(path), modality)
+    return volume, replace(_series_facts(series, pile, volume.modality), remarks=remarks)
 
 
 def _series_facts(series: Series, pile: Stack, modality: Modality | None) -> ScanFacts:

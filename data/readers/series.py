@@ -35,6 +35,7 @@ GEOMETRY_TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel",
     "PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept",
+    "PixelPaddingValue", "PixelPaddingRangeLimit",
 ]  # fmt: skip
 """What every slice is asked for."""
 
@@ -139,17 +140,43 @@ def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
 
 
 def group_series(slices: Sequence[Slice]) -> list[Series]:
-    """The slices by their SeriesInstanceUID; those without one are left out."""
-    groups: dict[str, list[Slice]] = {}
+    """The slices by SeriesInstanceUID and kind of object; those without a UID are left out.
+
+    Some systems give a structure set, a dose or a screen capture the UID of its CT.
+    """
+    groups: dict[tuple[str, str], list[Slice]] = {}
     for one in slices:
         if "SeriesInstanceUID" in one.header:
-            groups.setdefault(str(one.header.SeriesInstanceUID), []).append(one)
-    return [Series(uid, tuple(members)) for uid, members in groups.items()]
+            key = (str(one.header.SeriesInstanceUID), _object_kind(one.header))
+            groups.setdefault(key, []).append(one)
+    return [Series(uid, tuple(members)) for (uid, _), members in groups.items()]
+
+
+def _object_kind(header: Dataset) -> str:
+    """``image`` for all classes of CT and MR images, otherwise the SOP class itself."""
+    sop_class = str(header.get("SOPClassUID") or _meta(header, "MediaStorageSOPClassUID") or "")
+    if not sop_class:
+        return "image" if modality_of(header) in _IMAGED else str(header.get("Modality", ""))
+    return "image" if sop_class in IMAGES and sop_class != RTDoseStorage else sop_class
+
+
+_IMAGED = (Modality.CT, Modality.CBCT, Modality.MR)
 
 
 def image_series(found: Sequence[Series]) -> list[Series]:
-    """The series with pixels of a modality we read."""
-    return [one for one in found if one.modality is not None and "Rows" in one.first]
+    """The series with pixels of a modality we read.
+
+    Of objects with one SeriesInstanceUID a capture is none where the scan itself is there.
+    """
+    images = [one for one in found if one.modality is not None and "Rows" in one.first]
+    scans = {one.uid for one in images if _object_kind(one.first) == "image"}
+    return [
+        one
+        for one in images
+        if one.uid not in scans
+        or one.modality is Modality.DOSE
+        or _object_kind(one.first) == "image"
+    ]
 
 
 def is_dicom(entry: Entry) -> bool:

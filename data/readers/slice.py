@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
 from synthct.data.readers.entries import Entry
+
+SAME_NUMBER = 1e-6
+"""Relative difference of one number written with more or fewer decimals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,32 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
     if found is None or found == "":
         raise broken_dicom(entry, f"no {keyword}", "missing-tag")
     return found
+
+
+def same_value(found: Any, other: Any) -> bool:
+    """Equal as text or, for spacings, as numbers: ``4`` and ``4.000000`` say the same."""
+    if str(found) == str(other):
+        return True
+    try:
+        return bool(np.allclose(_numbers(found), _numbers(other), rtol=SAME_NUMBER, atol=0))
+    except (TypeError, ValueError):
+        return False
+
+
+def _numbers(found: Any) -> list[float]:
+    if isinstance(found, str) or not hasattr(found, "__iter__"):
+        raise TypeError  # one word: a UID or a patient's number is no number
+    return [float(part) for part in found]
+
+
+def image_bytes(one: Slice) -> int:
+    """Bytes of one uncompressed frame."""
+    rows, columns, bits = (
+        int(value(one.header, name, one.entry)) for name in ("Rows", "Columns", "BitsAllocated")
+    )
+    if bits not in (8, 16, 32):
+        raise broken_dicom(one.entry, f"{bits} bits a pixel", "not-grey")
+    return rows * columns * bits // 8
 
 
 def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataError:

@@ -17,12 +17,14 @@ from synthct.data.readers.repairs import (
     SAME_PLACE_MM,
     mixed_rescale,
     perpendicular,
+    rescale_of,
+    rounded_line,
     shuffled,
     without_repeats,
 )
 from synthct.data.readers.series import Series
 from synthct.data.readers.size_limits import checked_shape
-from synthct.data.readers.slice import Slice, broken_dicom, value
+from synthct.data.readers.slice import Slice, broken_dicom, same_value, value
 from synthct.data.volume import Grid
 
 STEP_TOLERANCE = 0.02
@@ -51,16 +53,14 @@ class Stack:
 def stack(series: Series, where: str) -> Stack:
     """Sort the slices by their position along the normal and check that they form a volume."""
     slices = series.slices
+    _require_every_frame(slices, where)
     if len(slices) < 2:
-        frames = int(slices[0].header.get("NumberOfFrames", 1) or 1)
-        code, got = ("multi-frame", f"one file of {frames} frames") if frames > 1 else (
-            "not-3d", "one slice")  # fmt: skip
         raise DataError(
-            "a scan is a series of at least two single-frame slices",
+            "a scan is a series of at least two slices",
             where=where,
-            got=got,
+            problem="the series has one slice",
             remedy="give the whole series, not a single image",
-            code=code,
+            code="not-3d",
         )
     _require_one(slices, where)
     _require_no_odd_rescale(slices, where)
@@ -70,11 +70,31 @@ def stack(series: Series, where: str) -> Stack:
     along = corners @ normal
     kept, repeated = without_repeats(slices, along)
     slices, corners, along = tuple(slices[number] for number in kept), corners[kept], along[kept]
-    step_mm = _step(along, slices, where)
-    _require_upright(corners, along, normal, where)
+    _require_own_places(along, slices, where)
+    line = rounded_line(corners, normal)
+    step_mm = line.step_mm if line else _step(along, where)
+    _require_upright(line.corners if line else corners, normal, where)
     _require_line(corners, slices, where)
-    grid = _grid(slices, corners[0], np.column_stack([row, column, normal]), step_mm, where)
-    return Stack(slices, grid, (*mended, *repeated, *shuffled(slices), *mixed_rescale(slices)))
+    corner = line.corners[0] if line else corners[0]
+    grid = _grid(slices, corner, np.column_stack([row, column, normal]), step_mm, where)
+    rounded = [line.remark] if line else []
+    remarks = (*mended, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
+    return Stack(slices, grid, remarks)
+
+
+def _require_every_frame(slices: Sequence[Slice], where: str) -> None:
+    """A file of several frames says where each lies (enhanced); a classic one says it of none."""
+    told = Counter(one.entry.name for one in slices)
+    for one in slices:
+        frames = int(one.header.get("NumberOfFrames") or 1)
+        if frames > 1 and told[one.entry.name] != frames:
+            raise DataError(
+                "every frame of a multi-frame file says where it lies (enhanced CT or MR)",
+                where=where,
+                problem=f"{one.entry.name} has {frames} frames and one position for all of them",
+                remedy="export the scan as single slices or as an enhanced CT or MR",
+                code="multi-frame",
+            )
 
 
 _SAME = (
@@ -90,16 +110,20 @@ _IDENTIFYING = ("PatientID", "StudyInstanceUID")
 def _require_one(slices: Sequence[Slice], where: str) -> None:
     """Sizes, spacing, number format and patient are the same in all slices."""
     for keyword in _SAME:
-        values: dict[str, str] = {}
-        for one in slices:
-            values.setdefault(str(one.header.get(keyword, "missing")), one.entry.name)
-        if len(values) > 1:
+        first = slices[0].header.get(keyword, "missing")
+        for one in slices[1:]:
+            found = one.header.get(keyword, "missing")
+            if same_value(found, first):
+                continue
             hidden = keyword in _IDENTIFYING
-            shown = [f"{'one' if hidden else text} ({name})" for text, name in values.items()]
+            shown = [
+                f"{'one' if hidden else text} ({name})"
+                for text, name in ((first, slices[0].entry.name), (found, one.entry.name))
+            ]
             raise DataError(
                 f"all slices of a series have the same {keyword}",
                 where=where,
-                got=", another ".join(shown[:2]) if hidden else ", ".join(shown[:2]),
+                got=(", another " if hidden else ", ").join(shown),
                 remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
@@ -107,15 +131,12 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
 
 def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
     """A rescale may change from slice to slice (MR, PET); one slice alone with another was hurt."""
-    lines = [
-        (str(one.header.get("RescaleSlope")), str(one.header.get("RescaleIntercept")))
-        for one in slices
-    ]
+    lines = [rescale_of(one) for one in slices]
     usual, count = Counter(lines).most_common(1)[0]
     if len(lines) < 4 or count != len(lines) - 1:
         return
     odd = next(number for number, line in enumerate(lines) if line != usual)
-    if "None" in lines[odd]:
+    if None in lines[odd]:
         return  # told when the pixels are read: a CT without a rescale is no CT
     raise DataError(
         "one slice alone does not have another rescale than all others",
@@ -142,7 +163,7 @@ def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
     return first
 
 
-def _step(along: NDArray[np.float64], slices: Sequence[Slice], where: str) -> float:
+def _require_own_places(along: NDArray[np.float64], slices: Sequence[Slice], where: str) -> None:
     gaps = np.diff(along)
     if gaps.min() < SAME_PLACE_MM:
         at = int(gaps.argmin())
@@ -154,6 +175,10 @@ def _step(along: NDArray[np.float64], slices: Sequence[Slice], where: str) -> fl
             remedy="remove the repeated slice, or give one time point",
             code="duplicate-slices",
         )
+
+
+def _step(along: NDArray[np.float64], where: str) -> float:
+    gaps = np.diff(along)
     median = float(np.median(gaps))
     tolerance = max(STEP_TOLERANCE * median, STEP_TOLERANCE_MM)
     wide = np.flatnonzero(np.abs(gaps - median) > tolerance)
@@ -191,10 +216,9 @@ def _uneven(
     )
 
 
-def _require_upright(
-    corners: NDArray[Any], along: NDArray[Any], normal: NDArray[Any], where: str
-) -> None:
-    drift = corners - corners[0] - np.outer(along - along[0], normal)
+def _require_upright(corners: NDArray[Any], normal: NDArray[Any], where: str) -> None:
+    along = (corners - corners[0]) @ normal
+    drift = corners - corners[0] - np.outer(along, normal)
     worst_mm = float(np.linalg.norm(drift, axis=1).max())
     if worst_mm > DRIFT_MM:
         raise DataError(

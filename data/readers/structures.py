@@ -1,8 +1,10 @@
-"""RTSTRUCT: the closed planar contours of every structure (DICOM PS3.3 A.19, C.8.8.5, C.8.8.6)."""
+"""RTSTRUCT: the closed contours of every structure (DICOM PS3.3 A.19, C.8.8.5, C.8.8.6)."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
+from synthct.data.readers.drawn_on import DrawnOn, drawn_on
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.series import find_series
 from synthct.data.readers.slice import broken_dicom
@@ -39,35 +42,68 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     )
 
 
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+"""Contours that enclose an area; those of one plane are combined by exclusive or."""
+
+
 def outlines(entry: Entry, where: str) -> dict[str, Any]:
     """Contours by structure: all points (n, 3) in one array, (z, y, x) [mm], cut by ``lengths``."""
     dataset = _whole(entry)
-    names = {
-        int(item.ROINumber): str(item.get("ROIName", "") or f"ROI {item.ROINumber}").strip()
-        for item in dataset.get("StructureSetROISequence") or []
-    }
-    _require_unique(names, where)
+    names = _names(dataset)
+    places = drawn_on(dataset)
     lengths: list[tuple[str, int]] = []
     parts: list[NDArray[np.float64]] = []
+    left_out: dict[str, str] = {}
     for roi in dataset.get("ROIContourSequence") or []:
-        name = names.get(int(roi.ReferencedROINumber))
+        number = int(roi.ReferencedROINumber)
+        name = names.get(number)
         if name is None:
-            raise broken_dicom(entry, f"contours of ROI {roi.ReferencedROINumber} without a name")
-        for contour in roi.get("ContourSequence") or []:
-            if str(contour.get("ContourGeometricType", "")).upper() != "CLOSED_PLANAR":
-                continue
-            points = _points(contour, entry, name)
-            lengths.append((name, len(points)))
-            parts.append(points)
+            left_out[f"ROI {number}"] = "unnamed-contours"
+            continue
+        try:
+            drawn, types = _closed(roi, entry, name)
+        except DataError as fault:
+            left_out[name] = fault.code
+            continue
+        if types:
+            left_out[name] = "some-contours" if drawn else "contour-type"
+        parts += drawn
+        lengths += [(name, len(points)) for points in drawn]
         if sum(length for _, length in lengths) > MAX_POINTS:
             raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
     outlined = {name for name, _ in lengths}
+    skipped = sorted(set(names.values()) - outlined)
     return {
         "points": np.concatenate(parts) if parts else np.zeros((1, 3)),
         "lengths": lengths,
-        "skipped": sorted(set(names.values()) - outlined),
-        **_reference(dataset),
+        "skipped": skipped,
+        "left_out": {**dict.fromkeys(skipped, "no-contours"), **left_out},
+        "drawn_on": {names[number]: one.as_json() for number, one in places.items()},
+        **_usual(places, dataset),
     }
+
+
+def _closed(roi: Dataset, entry: Entry, name: str) -> tuple[list[NDArray[np.float64]], list[str]]:
+    """The closed contours of one structure, and the types of all others it has."""
+    drawn: list[NDArray[np.float64]] = []
+    others: list[str] = []
+    for contour in roi.get("ContourSequence") or []:
+        kind = str(contour.get("ContourGeometricType", "")).strip().upper()
+        if kind in CLOSED:
+            drawn.append(_points(contour, entry, name))
+        else:
+            others.append(kind)
+    return drawn, others
+
+
+def _names(dataset: Dataset) -> dict[int, str]:
+    """A name for each ROINumber; the second of one name and later ones have their number in it."""
+    names: dict[int, str] = {}
+    for item in dataset.get("StructureSetROISequence") or []:
+        number = int(item.ROINumber)
+        name = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
+        names[number] = f"{name} ({number})" if name in names.values() else name
+    return names
 
 
 def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
@@ -82,27 +118,18 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
     return numbers.reshape(-1, 3)[:, ::-1]
 
 
-def _require_unique(names: dict[int, str], where: str) -> None:
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    if twice:
-        raise DataError(
-            "each structure has a name of its own",
-            where=where,
-            got=f"{min(twice)[:40]!r} twice",
-            remedy="rename one of them in the planning system",
-            code="structure-twice",
-        )
-
-
-def _reference(dataset: Dataset) -> dict[str, str]:
-    """Frame of reference and series that were outlined, where the file says them."""
-    frame = series = ""
-    for one in dataset.get("ReferencedFrameOfReferenceSequence") or []:
-        frame = str(one.get("FrameOfReferenceUID", ""))
-        for study in one.get("RTReferencedStudySequence") or []:
-            for image in study.get("RTReferencedSeriesSequence") or []:
-                series = str(image.get("SeriesInstanceUID", ""))
-    return {"frame": frame, "series": series}
+def _usual(places: Mapping[int, DrawnOn], dataset: Dataset) -> dict[str, str]:
+    """The frame of reference that most structures lie in, and the series they were drawn on."""
+    frames = Counter(one.frame_uid for one in places.values() if one.frame_uid)
+    listed = [
+        str(one.get("FrameOfReferenceUID") or "")
+        for one in dataset.get("ReferencedFrameOfReferenceSequence") or []
+    ]
+    frame = frames.most_common(1)[0][0] if frames else "".join(listed[:1])
+    series = Counter(
+        uid for one in places.values() if one.frame_uid == frame for uid in one.series_uids
+    )
+    return {"frame": frame, "series": series.most_common(1)[0][0] if series else ""}
 
 
 def _whole(entry: Entry) -> Dataset:

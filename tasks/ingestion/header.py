@@ -17,7 +17,18 @@ MIXED_RESCALE = Code(
 ROUNDED = Code(
     "direction-rounded", Severity.REPAIR, "rounded direction cosines were made perpendicular"
 )
-REMARKS = {code.name: code for code in (REPEATED_SLICES, SHUFFLED_SLICES, MIXED_RESCALE, ROUNDED)}
+ROUNDED_PLACES = Code(
+    "positions-rounded", Severity.REPAIR, "positions rounded to tenths of a millimetre were evened"
+)
+PIXEL_PADDING = Code(
+    "pixel-padding", Severity.REPAIR, "pixels that the header calls padding became air"
+)
+REMARKS = {
+    code.name: code
+    for code in (
+        REPEATED_SLICES, SHUFFLED_SLICES, MIXED_RESCALE, ROUNDED, ROUNDED_PLACES, PIXEL_PADDING,
+    )
+}  # fmt: skip
 """What becomes of the remarks of the readers."""
 
 THICKNESS = Code(

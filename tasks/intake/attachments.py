@@ -137,8 +137,8 @@ def _rows(extra: Extra, homes: ScanIndex) -> Iterator[PlannedAttachment]:
         return
     except DataError as fault:
         # A structure's name may stand in the fault of its set: only the rule is told.
-        seen = "" if extra.kind == STRUCTURES else f", got {fault.got}"
-        told = hidden(f"{fault.rule}{seen}", extra.secrets)
+        seen = fault.rule if extra.kind == STRUCTURES else fault.what
+        told = hidden(seen, extra.secrets)
         finding = Finding(fault.code, Severity.REJECT, told, fault.remedy)
         yield PlannedAttachment(replace(blank, findings=(finding,)), extra)
         return

@@ -44,6 +44,12 @@ BASIC, MODIFIED_DATES, NO_FACE = (
 )
 """Codes of DICOM PS3.16, CID 7050."""
 
+EMPTY = ("Manufacturer", "SliceThickness", "PatientPosition", "AcquisitionNumber")
+EMPTY_CT = ("KVP",)
+EMPTY_MR = ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength")
+"""Type 2 elements of the copies (PS3.3 A.3, A.4): empty where the source has no fit value, never
+absent. ScanningSequence and SequenceVariant, Type 1, are then research mode and none."""
+
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 
 
@@ -97,6 +103,10 @@ def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms)
     clean.SOPInstanceUID = names.uid(f"{instance} {one.frame}" if one.frame else instance)
     _sign(clean, BASIC)
     _sign(clean, MODIFIED_DATES)
+    for keyword in (*EMPTY, *(EMPTY_MR if is_mr else EMPTY_CT)):
+        setattr(clean, keyword, None)
+    if is_mr:
+        clean.ScanningSequence, clean.SequenceVariant = "RM", "NONE"
     _copy_numbers(source, clean)
     _copy_words(source, clean)
     if modality is Modality.CBCT and not CONE_BEAM.search(clean.get("ManufacturerModelName", "")):

@@ -160,7 +160,7 @@ def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedSca
     try:
         volume, facts = candidate.read()
     except DataError as fault:
-        told = hidden(f"{fault.rule}, got {fault.got}", candidate.secrets)
+        told = hidden(fault.what, candidate.secrets)
         finding = Finding(fault.code, Severity.REJECT, told, fault.remedy)
         return PlannedScan(replace(row, status=REFUSED, findings=(finding,)), candidate)
     looked, findings = guarded(volume, None, IngestionParams())

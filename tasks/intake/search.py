@@ -204,7 +204,7 @@ def _judge(
 def _why_not(row: Found) -> str:
     if row.kind == "broken":
         fault: SynthctError | None = row.fault
-        return hidden(f"{fault.rule}, got {fault.got}" if fault else "damaged", secrets_of(row))
+        return hidden(fault.what if fault else "damaged", secrets_of(row))
     if row.kind == "localizer":
         return "a localizer"
     kind = str(row.header.get("Modality", ""))

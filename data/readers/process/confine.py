@@ -80,5 +80,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
 def _python_folders() -> list[str]:
     """Where the interpreter and the packages lie: modules may be imported late."""
     places = {*sysconfig.get_paths().values(), sys.base_prefix + "/lib", "/usr/lib", "/lib"}
+    # Packages of the system or of another environment, where a .pth file or PYTHONPATH names them.
+    places |= {one for one in sys.path if Path(one).name in ("site-packages", "dist-packages")}
     return sorted({*places, "/lib64", "/dev/null", "/dev/urandom", "/proc/self", "/proc/meminfo",
                    "/proc/cpuinfo", "/sys/devices/system/cpu", "/etc/ld.so.cache"})  # fmt: skip

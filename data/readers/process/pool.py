@@ -142,6 +142,7 @@ def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
         got=row["got"],
         remedy=row["remedy"],
         code=row["code"],
+        problem=row.get("problem", ""),
     )
     return fault
 

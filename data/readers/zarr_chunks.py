@@ -1,0 +1,142 @@
+"""Which chunks of a zarr array nobody wrote: zarr reads them as its fill value, without a word.
+
+zarr counts every chunk of a shard that exists as written; here a shard's own index is asked
+(https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthct.data.errors import DataError
+
+AIR_HU = -900.0
+"""A fill value up to this is air: writers leave out chunks that hold nothing else."""
+
+MOST_CUT = 0.2
+"""Share of the voxels beside left-out chunks that may hold more than the fill."""
+
+_EMPTY = (1 << 64) - 1
+Box = tuple[slice, ...]
+
+
+def left_out(array: Any) -> list[Box]:
+    """The boxes (slices along all axes of the array) of the chunks that were never written."""
+    folder = Path(array.store.root) / array.path
+    outer, inner = tuple(array.shards or array.chunks), tuple(array.chunks)
+    boxes: list[Box] = []
+    for place in np.ndindex(*_counts(array.shape, outer)):
+        start = tuple(n * size for n, size in zip(place, outer, strict=True))
+        file = folder / array.metadata.encode_chunk_key(place)
+        if not file.is_file():
+            offsets: Iterable[tuple[int, ...]] = _offsets(outer, inner)
+        elif array.shards:
+            offsets = _empty_in_shard(file, array, outer, inner)
+        else:
+            continue
+        for offset in offsets:
+            at = tuple(a + b for a, b in zip(start, offset, strict=True))
+            if all(a < size for a, size in zip(at, array.shape, strict=True)):
+                boxes.append(_box(at, inner, array.shape))
+    return boxes
+
+
+def is_background(
+    values: NDArray[Any], boxes: list[Box], chunks: tuple[int, ...], *, above: float
+) -> bool:
+    """Whether left-out chunks lie in the background, as far as the voxels beside them tell.
+
+    Around chunks that hold nothing but their fill value there is mostly background too; chunks
+    that were lost cut through what the scan shows.
+
+    Parameters
+    ----------
+    values
+        The whole array, chunks that were left out as their fill value.
+    boxes, chunks
+        The chunks that were left out, and the size of a chunk.
+    above
+        Voxels higher than this are no background.
+    """
+    missing = {tuple(one.start for one in box) for box in boxes}
+    beside = shown = 0
+    for box in boxes:
+        for axis, here in enumerate(box):
+            for at, next_to in ((here.start - 1, here.start - chunks[axis]), (here.stop,) * 2):
+                start = tuple(
+                    one.start for one in (*box[:axis], slice(next_to, 0), *box[axis + 1 :])
+                )
+                if not 0 <= at < values.shape[axis] or start in missing:
+                    continue
+                face = values[(*box[:axis], slice(at, at + 1), *box[axis + 1 :])]
+                beside += face.size
+                shown += int((face > above).sum())
+    return beside > 0 and shown <= MOST_CUT * beside
+
+
+def _counts(shape: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:
+    return [-(-length // size) for length, size in zip(shape, sizes, strict=True)]
+
+
+def _box(start: tuple[int, ...], sizes: tuple[int, ...], shape: tuple[int, ...]) -> Box:
+    return tuple(
+        slice(a, min(a + size, length)) for a, size, length in zip(start, sizes, shape, strict=True)
+    )
+
+
+def _empty_in_shard(
+    file: Path, array: Any, outer: tuple[int, ...], inner: tuple[int, ...]
+) -> Iterator[tuple[int, ...]]:
+    """Offsets in a shard of the chunks that its index calls empty."""
+    counts = _counts(outer, inner)
+    total = int(np.prod(counts))
+    settings = _sharding(array)
+    names = [str(one.get("name")) for one in settings.get("index_codecs", [])]
+    if names not in (["bytes"], ["bytes", "crc32c"]) or _big(settings):
+        raise _unknown(file, f"an index coded by {', '.join(names)}")
+    size = 16 * total + (4 if len(names) == 2 else 0)
+    with file.open("rb") as opened:
+        data = opened.read()
+    at = 0 if settings.get("index_location") == "start" else len(data) - size
+    if at < 0 or len(data) < size:
+        raise _unknown(file, f"{len(data)} bytes, fewer than its index has")
+    index = np.frombuffer(data[at : at + 16 * total], "<u8").reshape(*counts, 2)
+    for place, offset in zip(np.ndindex(*counts), _offsets(outer, inner), strict=True):
+        if int(index[place][0]) == _EMPTY and int(index[place][1]) == _EMPTY:
+            yield offset
+
+
+def _offsets(outer: tuple[int, ...], inner: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Where the chunks of a shard start in it."""
+    for place in np.ndindex(*_counts(outer, inner)):
+        yield tuple(n * size for n, size in zip(place, inner, strict=True))
+
+
+def _sharding(array: Any) -> Mapping[str, Any]:
+    for codec in json.loads(json.dumps(array.metadata.to_dict(), default=str)).get("codecs", []):
+        if codec.get("name") == "sharding_indexed":
+            settings: Mapping[str, Any] = codec["configuration"]
+            nested = [one.get("name") for one in settings.get("codecs", [])]
+            return {} if "sharding_indexed" in nested else settings
+    return {}
+
+
+def _big(settings: Mapping[str, Any]) -> bool:
+    first = settings["index_codecs"][0]
+    return str(first.get("configuration", {}).get("endian", "little")) != "little"
+
+
+def _unknown(file: Path, got: str) -> DataError:
+    return DataError(
+        "a shard says which of its chunks were written",
+        where=str(file),
+        problem=f"the shard has {got}",
+        remedy="copy it again, or convert it to .mha",
+        code="damaged",
+    )
