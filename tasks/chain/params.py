@@ -100,9 +100,7 @@ def layout_of(workspace: Path, params: Params) -> Layout:
 
 def resolved(params: Params) -> str:
     """The whole of the params as YAML, defaults written out."""
-    return yaml.safe_dump(
-        json.loads(params.model_dump_json()), sort_keys=False, width=100, allow_unicode=True
-    )
+    return yaml.safe_dump(params.as_json(), sort_keys=False, width=100, allow_unicode=True)
 
 
 def _told(fault: Any) -> str:

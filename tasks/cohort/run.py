@@ -56,7 +56,7 @@ def _unit(context: StageContext, params: CohortParams, name: str, region: Region
 
 def protocol_of(params: CohortParams, region: Region) -> dict[str, Any]:
     """The fields of ``synthct.data.phantom.patient.Protocol`` as plain JSON."""
-    voxels = params.voxels_mm[region].model_dump(mode="json")
+    voxels = params.voxels_mm[region].as_json()
     return {
         "voxels_mm": voxels,
         "anatomy_mm": params.anatomy_mm,

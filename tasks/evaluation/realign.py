@@ -57,9 +57,9 @@ def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str
     seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
     # The chain's own section is the base: were it to change, registration's out, which this stage
     # reads, would change with it, so DVC needs no second dependency.
-    own = context.section("registration", RegistrationParams).model_dump(mode="json")
+    own = context.section("registration", RegistrationParams).as_json()
     try:
-        params = RegistrationParams.model_validate_json(json.dumps({**own, **entry.registration}))
+        params = RegistrationParams.from_json({**own, **entry.registration})
     except ValueError as error:
         raise UsageError(
             f"the alignment {entry.name!r} is a valid section registration",

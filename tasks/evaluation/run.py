@@ -160,7 +160,7 @@ def _score_units(
         "fold": fold.number,
         "scaling": description_of(context.artefact("training"), fold).source_scaling.kind,
         "fits": dict(fits),
-        "plan": params.model_dump(mode="json", exclude=NOT_SCORING),
+        "plan": params.as_json(exclude=NOT_SCORING),
     }
     return [
         Unit(case, score_case, _inputs(context, out, case), arguments, plugins)

@@ -43,7 +43,7 @@ def gather_facts(
         "methods": dict(methods),
         "provenance": {
             "code_sha256": code,
-            "export_params": json.loads(params.model_dump_json()),
+            "export_params": params.as_json(),
             "seed": context.seed,
             "inputs": _inputs(context, fold_names, cases),
         },

@@ -171,7 +171,7 @@ def _fit(
         source=model.source,
         fold=model.fold,
         seed=seed,
-        params=json.loads(_recipe(model, asked).model_dump_json()),
+        params=_recipe(model, asked).as_json(),
         split={"train": names, "validation": [], "test": [], "held_out": "slab"},
         regions=dict(zip(names, (_facts(case)["region"] for case in lessons), strict=True)),
         start=start / WEIGHTS,
@@ -183,7 +183,7 @@ def _recipe(model: ModelDescription, asked: DistilParams) -> TrainingParams:
     """The ensemble's own network and scaling; the rest as the params of the distillation say."""
     recipe: Mapping[str, Any] = {
         "patch_size": list(model.patch_size),
-        "source_scaling": model.source_scaling.model_dump(mode="json"),
+        "source_scaling": model.source_scaling.as_json(),
     }
     both = dict.fromkeys(("mr", "cbct"), recipe)
     every = max(1, asked.steps // 10)
@@ -191,7 +191,7 @@ def _recipe(model: ModelDescription, asked: DistilParams) -> TrainingParams:
         {
             **both, "network": dict(model.network), "steps": asked.steps, "batch": asked.batch,
             "flips": list(model.flips), "losses": [{"name": "l1", "weight": 1.0}],
-            "target_scaling": model.target_scaling.model_dump(mode="json"),
+            "target_scaling": model.target_scaling.as_json(),
             "optimizer": {"learning_rate": asked.learning_rate, "schedule": "cosine"},
             "validation_every": every, "checkpoint_every": every, "validation_slices": 8,
         },

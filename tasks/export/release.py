@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,7 +63,7 @@ def release_source(
         summed up for ``predict``'s warning; ``heldN``: test cases of the first fold, which score
         the student that ``distil`` asks for.
     """
-    settings = ExportParams.model_validate(dict(params))
+    settings = ExportParams.from_json(params)
     if refusal is not None:
         write_whole(out / REFUSED, canonical_json(dict(refusal)))
         return
@@ -87,11 +86,11 @@ def release_source(
     if fault is not None:
         _refuse(out, fault)
         return
-    checked = IngestionParams.model_validate_json(json.dumps(ingestion))
+    checked = IngestionParams.from_json(ingestion)
     description = _description(folds, student, checked)
     domain = _domain(seen, description.preprocessing)
     write_whole(out / MODEL, description.as_text())
-    write_whole(out / DOMAIN, canonical_json(json.loads(domain.model_dump_json())))
+    write_whole(out / DOMAIN, canonical_json(domain.as_json()))
     card = make_card(source, folds, facts, cleared_for=settings.cleared_for)
     if student is not None:
         card["distilled"] = student.as_json()

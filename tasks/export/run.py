@@ -68,7 +68,7 @@ def _unit(
         inputs=inputs,
         arguments={
             "source": source,
-            "params": json.loads(params.model_dump_json()),
+            "params": params.as_json(),
             "facts": {**facts, "gate": gate},
             "ingestion": _ingestion(context),
             "refusal": None if refusal is None else refusal.as_json(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -119,7 +118,7 @@ class RawDataset(Section):
 
     def save(self, folder: Path) -> None:
         """Write ``dataset.json``, whole or not at all."""
-        document = json.loads(self.model_dump_json())
+        document = self.as_json()
         for patient in document["patients"].values():
             for kind in ("structures", "masks", "dose"):  # as before where there are none
                 if not patient[kind]:

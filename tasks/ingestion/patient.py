@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +67,7 @@ def ingest_patient(
         its structures' masks; ``dose``; ``truth_ID_ct``, ``truth_ID_labels``,
         ``truth_ID_displacement``.
     """
-    section = IngestionParams.model_validate_json(json.dumps(params))
+    section = IngestionParams.from_json(params)
     scans: dict[str, Any] = {}
     left_out: dict[str, Any] = {}
     seen: dict[str, str] = {}

@@ -95,7 +95,7 @@ def _unit(
             "synthetic": synthetic,
             "modalities": {scan: str(entry.modality) for scan, entry in patient.scans.items()},
             "truth": sorted(patient.truth),
-            "params": json.loads(params.model_copy(update=own).model_dump_json()),
+            "params": params.model_copy(update=own).as_json(),
         },
         plugins=tuple(sorted({GUARDS.module_of(guard) for guard in GUARDS.names()})),
     )
@@ -155,8 +155,8 @@ def _dataset_facts(
         "format": 1,
         "dataset": dataset.dataset,
         "synthetic": dataset.synthetic,
-        "licence": json.loads(dataset.licence.model_dump_json()),
-        "ingestion": json.loads(params.model_copy(update={"released": []}).model_dump_json()),
+        "licence": dataset.licence.as_json(),
+        "ingestion": params.model_copy(update={"released": []}).as_json(),
         "patients": {
             name: {
                 "region": dataset.patients[name].region,

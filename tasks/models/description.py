@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +62,7 @@ class ModelDescription(Section):
 
     def save(self, path: Path) -> None:
         """Write ``model.json``."""
-        write_whole(path, canonical_json(json.loads(self.model_dump_json())))
+        write_whole(path, canonical_json(self.as_json()))
 
     @classmethod
     def load(cls, path: Path) -> ModelDescription:

@@ -65,7 +65,7 @@ class ReleaseDescription(Section):
 
     def as_text(self) -> str:
         """Canonical JSON."""
-        return canonical_json(json.loads(self.model_dump_json()))
+        return canonical_json(self.as_json())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def register_case(
         pair,
         grid,
         Preset.from_json(preset),
-        GateParams.model_validate_json(json.dumps(dict(gate))),
+        GateParams.from_json(gate),
         chosen,
         seed=seed,
         threads=threads,

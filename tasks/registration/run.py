@@ -104,7 +104,7 @@ def _unit(
             "method": name,
             "method_options": options,
             "preset": asdict(preset_called(params.preset_name(source, region))),
-            "gate": params.gate.model_dump(),
+            "gate": params.gate.as_json(),
             "grid_spacing_mm": list(params.grid_spacing_mm),
             "margin_mm": params.margin_mm,
             "seed": derive_seed(context.seed, STAGE, case),

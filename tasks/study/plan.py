@@ -145,7 +145,7 @@ def _shared(
     seen = {*fold.train, *fold.validation}
     return {
         "source": params.source,
-        "params": training.model_dump(mode="json", exclude=unused_by_a_unit(params.source)),
+        "params": training.as_json(exclude=unused_by_a_unit(params.source)),
         "split": {**fold.as_json(), "test": list(test)},
         "regions": {fact.case: fact.region for fact in ground.cases if fact.case in seen},
     }

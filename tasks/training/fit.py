@@ -67,7 +67,7 @@ def fit(
         validation cases.
     """
     team = present()
-    recipe = TrainingParams.model_validate(params, strict=False).of_source(source)
+    recipe = TrainingParams.from_json(params).of_source(source)
     scaling = recipe.recipe(source).source_scaling
     names = sorted({*split["train"], *split["validation"]})
     cases = {
@@ -180,7 +180,7 @@ def _describe(
     return ModelDescription(
         source=source,
         fold=fold,
-        network=params.network.model_dump(mode="json"),
+        network=params.network.as_json(),
         dimensions=network.dimensions,
         slices=network.slices,
         patch_size=recipe.patch_size,
@@ -189,7 +189,7 @@ def _describe(
         source_scaling=recipe.source_scaling,
         target_scaling=params.target_scaling,
         flips=params.flips,
-        regularizers=[entry.model_dump(mode="json") for entry in params.regularizers],
+        regularizers=[entry.as_json() for entry in params.regularizers],
         regions=sorted({cases[name].region for name in split["train"]}),
         train_cases=list(split["train"]),
         validation_cases=list(split["validation"]),

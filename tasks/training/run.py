@@ -139,7 +139,7 @@ def _unit(
             "source": source,
             "fold": plan.number,
             "seed": context.seed,
-            "params": params.model_dump(mode="json", exclude=unused_by_a_unit(source)),
+            "params": params.as_json(exclude=unused_by_a_unit(source)),
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in plan.cases if fact.case in read},
             **({"weights": weights} if weights else {}),

@@ -32,7 +32,7 @@ def check_segmenter(segmenter: str) -> None:
 def structures_of(ct: Volume, inside: Mask, segmenter: str) -> dict[str, Mask]:
     """``{structure: mask}`` (Z, Y, X) of a CT [HU], cut to ``inside``."""
     if segmenter == THRESHOLDS:
-        rules = EvaluationParams().model_dump(mode="json")["structures"]
+        rules = EvaluationParams().as_json()["structures"]
         return by_threshold(ct.array, inside, rules)
     if segmenter == TOTAL:
         labels, names = total_segmentator(ct)
