@@ -74,7 +74,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, alt: str) -
     body = [_grid(frame, x_ticks, y_ticks)]
     body += [_curve(frame, line, x_ticks, y_ticks) for line in shown]
     body.append(_axis_names(frame, x_label, y_label))
-    return _svg(frame, alt, body)
+    return svg(frame, alt, body)
 
 
 def _curve(frame: Frame, line: Line, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
@@ -98,11 +98,11 @@ def _grid(frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> s
     for value in y_ticks:
         y = frame.y(_share(value, y_ticks))
         parts.append(f'<path class="grid" d="M{frame.x(0):.1f} {y:.1f}H{frame.x(1):.1f}"/>')
-        parts.append(_label(frame.x(0) - 6, y + 4, _tick(value, y_ticks), "end"))
+        parts.append(text_at(frame.x(0) - 6, y + 4, _tick(value, y_ticks), "end"))
     for value in x_ticks:
         x = frame.x(_share(value, x_ticks))
         parts.append(f'<path class="tick" d="M{x:.1f} {frame.y(0):.1f}v4"/>')
-        parts.append(_label(x, frame.y(0) + 17, _tick(value, x_ticks), "middle"))
+        parts.append(text_at(x, frame.y(0) + 17, _tick(value, x_ticks), "middle"))
     axis = f"M{frame.x(0):.1f} {frame.y(0):.1f}H{frame.x(1):.1f}"
     parts.append(f'<path class="axis" d="{axis}"/>')
     return "".join(parts)
@@ -112,9 +112,9 @@ def _axis_names(frame: Frame, x_label: str, y_label: str) -> str:
     middle = frame.y(0.5)
     turned = f'<g transform="translate(14 {middle:.1f}) rotate(-90)">'
     return (
-        _label(frame.x(0.5), frame.height - 6, x_label, "middle")
+        text_at(frame.x(0.5), frame.height - 6, x_label, "middle")
         + turned
-        + _label(0, 0, y_label, "middle")
+        + text_at(0, 0, y_label, "middle")
         + "</g>"
     )
 
@@ -131,8 +131,8 @@ def dot_chart(rows: Sequence[Dots], *, x_label: str, alt: str) -> str:
     body = [_columns(frame, x_ticks)]
     for number, row in enumerate(shown):
         body.append(_dots(frame, row, frame.top + step * (number + 0.5), x_ticks))
-    body.append(_label(frame.x(0.5), frame.height - 8, x_label, "middle"))
-    return _svg(frame, alt, body)
+    body.append(text_at(frame.x(0.5), frame.height - 8, x_label, "middle"))
+    return svg(frame, alt, body)
 
 
 def _columns(frame: Frame, x_ticks: Sequence[float]) -> str:
@@ -140,14 +140,14 @@ def _columns(frame: Frame, x_ticks: Sequence[float]) -> str:
     for value in x_ticks:
         x = frame.x(_share(value, x_ticks))
         parts.append(f'<path class="grid" d="M{x:.1f} {frame.y(1):.1f}V{frame.y(0):.1f}"/>')
-        parts.append(_label(x, frame.y(0) + 16, _tick(value, x_ticks), "middle"))
+        parts.append(text_at(x, frame.y(0) + 16, _tick(value, x_ticks), "middle"))
     return "".join(parts)
 
 
 def _dots(frame: Frame, row: Dots, y: float, x_ticks: Sequence[float]) -> str:
     mean = float(np.mean([value for _, value, _ in row.values]))
     at = frame.x(_share(mean, x_ticks))
-    parts = [_label(frame.left - 10, y + 4, row.name, "end")]
+    parts = [text_at(frame.left - 10, y + 4, row.name, "end")]
     for label, value, colour in row.values:
         x = frame.x(_share(value, x_ticks))
         told = f"{escape(label)}: {fixed(value, 1)}"
@@ -156,7 +156,7 @@ def _dots(frame: Frame, row: Dots, y: float, x_ticks: Sequence[float]) -> str:
             f"<title>{told}</title></circle>"
         )
     parts.append(f'<path class="mean" d="M{at:.1f} {y - 10:.1f}v20"/>')
-    parts.append(_label(frame.width - 6, y + 4, fixed(mean, digits_for([mean])), "end", "strong"))
+    parts.append(text_at(frame.width - 6, y + 4, fixed(mean, digits_for([mean])), "end", "strong"))
     return "".join(parts)
 
 
@@ -169,12 +169,14 @@ def _tick(value: float, axis: Sequence[float]) -> str:
     return fixed(value, decimals)
 
 
-def _label(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+def text_at(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+    """A line of text; ``anchor`` is ``start``, ``middle`` or ``end``, ``kind`` a CSS class."""
     name = f' class="{kind}"' if kind else ""
     return f'<text{name} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(frame: Frame, alt: str, body: Sequence[str]) -> str:
+def svg(frame: Frame, alt: str, body: Sequence[str]) -> str:
+    """The chart with its description for screen readers."""
     return (
         f'<svg class="chart" viewBox="0 0 {frame.width:.0f} {frame.height:.0f}" role="img"'
         f' aria-label="{escape(alt)}">{"".join(body)}</svg>'

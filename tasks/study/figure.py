@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from synthct.tasks.figures.charts import Frame, ticks
+from synthct.tasks.figures.charts import Frame, svg, text_at, ticks
 from synthct.tasks.study.effects import Effect
 
 ROW = 22
@@ -33,8 +33,8 @@ def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
     for number, effect in enumerate(shown):
         y = frame.top + ROW * (number + 0.5)
         body.append(_interval(frame, effect, axis, y, number + 1))
-    body.append(_text(frame.x(0.5), frame.height - 8, f"difference to none [{unit}]", "middle"))
-    return _svg(frame, alt, body)
+    body.append(text_at(frame.x(0.5), frame.height - 8, f"difference to none [{unit}]", "middle"))
+    return svg(frame, alt, body)
 
 
 def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str, alt: str) -> str:
@@ -63,15 +63,15 @@ def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str
                 f'<path class="grid" d="M{x:.1f} {y:.1f}L{end:.1f} {name_y:.1f}"/>'
                 f'<circle class="dot c0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(told)}'
                 "</title></circle>"
-                + _text(end + (-4 if side is cheap else 4), name_y + 4, effect.arm, anchor)
+                + text_at(end + (-4 if side is cheap else 4), name_y + 4, effect.arm, anchor)
             )
-    body.append(_text(frame.x(0.5), frame.height - 8, "arithmetic a step, none = 1", "middle"))
+    body.append(text_at(frame.x(0.5), frame.height - 8, "arithmetic a step, none = 1", "middle"))
     body.append(
         f'<g transform="translate(14 {frame.y(0.5):.1f}) rotate(-90)">'
-        + _text(0, 0, f"difference to none [{unit}]", "middle")
+        + text_at(0, 0, f"difference to none [{unit}]", "middle")
         + "</g>"
     )
-    return _svg(frame, alt, body)
+    return svg(frame, alt, body)
 
 
 def _apart(frame: Frame, wanted: Sequence[float]) -> list[float]:
@@ -88,12 +88,12 @@ def _apart(frame: Frame, wanted: Sequence[float]) -> list[float]:
 
 def _interval(frame: Frame, effect: Effect, axis: Sequence[float], y: float, rank: int) -> str:
     at = frame.x(_share(effect.difference, axis))
-    parts = [_text(frame.left - 10, y + 4, f"{effect.arm}  {rank}", "end")]
+    parts = [text_at(frame.left - 10, y + 4, f"{effect.arm}  {rank}", "end")]
     if effect.low is not None and effect.high is not None:
         low, high = (frame.x(_share(v, axis)) for v in (effect.low, effect.high))
         parts.append(f'<path class="axis" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
     parts.append(f'<circle class="dot c0" cx="{at:.1f}" cy="{y:.1f}" r="4.5"/>')
-    parts.append(_text(frame.width - 8, y + 4, f"{effect.difference:+.2f}", "end", "strong"))
+    parts.append(text_at(frame.width - 8, y + 4, f"{effect.difference:+.2f}", "end", "strong"))
     return f"<g><title>{escape(effect.arm)}</title>{''.join(parts)}</g>"
 
 
@@ -103,7 +103,7 @@ def _columns(frame: Frame, axis: Sequence[float]) -> str:
         x = frame.x(_share(value, axis))
         kind = "mean" if value == 0 else "grid"
         parts.append(f'<path class="{kind}" d="M{x:.1f} {frame.y(1):.1f}V{frame.y(0):.1f}"/>')
-        parts.append(_text(x, frame.y(0) + 16, f"{value:g}", "middle"))
+        parts.append(text_at(x, frame.y(0) + 16, f"{value:g}", "middle"))
     return "".join(parts)
 
 
@@ -113,28 +113,16 @@ def _rows(frame: Frame, axis: Sequence[float]) -> str:
         y = frame.y(_share(value, axis))
         kind = "mean" if value == 0 else "grid"
         parts.append(f'<path class="{kind}" d="M{frame.x(0):.1f} {y:.1f}H{frame.x(1):.1f}"/>')
-        parts.append(_text(frame.x(0) - 6, y + 4, f"{value:g}", "end"))
+        parts.append(text_at(frame.x(0) - 6, y + 4, f"{value:g}", "end"))
     return "".join(parts)
 
 
 def _below(frame: Frame, axis: Sequence[float]) -> str:
     return "".join(
-        _text(frame.x(_share(value, axis)), frame.y(0) + 17, f"{value:g}", "middle")
+        text_at(frame.x(_share(value, axis)), frame.y(0) + 17, f"{value:g}", "middle")
         for value in axis
     )
 
 
 def _share(value: float, axis: Sequence[float]) -> float:
     return (value - axis[0]) / (axis[-1] - axis[0])
-
-
-def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
-    name = f' class="{kind}"' if kind else ""
-    return f'<text{name} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(frame: Frame, alt: str, body: Sequence[str]) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {frame.width:.0f} {frame.height:.0f}" role="img"'
-        f' aria-label="{escape(alt)}">{"".join(body)}</svg>'
-    )
