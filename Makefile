@@ -1,37 +1,37 @@
 # A handful of verbs. `make run` on a fresh machine: install, then the whole chain.
-PYTHON ?= python3.11
-ifeq (,$(shell command -v $(PYTHON)))
-PYTHON := python3
+# A name on the PATH is not yet a Python (pyenv puts names of absent ones there), hence each is run.
+ifndef PYTHON
+PYTHON := $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$name -c "" 2> /dev/null && echo $$name && break; done)
 endif
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup run test test-all lint types dag docs bench peers lock clean-runs
+.PHONY: help setup setup-dev run test test-all lint types dag docs bench peers lock sbom
 
 help:  ## What the verbs do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready  ## Make .venv from the pinned lock
+setup: $(VENV)/.run  ## Make .venv with what a user needs, from the locks
+setup-dev: $(VENV)/.dev  ## The same, and what tests, linters and docs need
 
-$(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "synthct needs Python 3.11 (zarr 3.1.6 is the last for it), got $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+$(VENV)/.run $(VENV)/.dev: $(wildcard locks/*.txt) pyproject.toml infra/local/install.sh
+	PYTHON="$(PYTHON)" infra/local/install.sh $(VENV) $(subst .,,$(suffix $@))
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	$(VENV)/bin/python -m pip check
+	touch $(VENV)/.run $@
 
 run: setup  ## The whole chain on the embedded cohort
 	synthct run --cluster local
 
-lint: setup  ## ruff (style, likely mistakes) and import-linter (who may import whom)
+lint: setup-dev  ## ruff (style, likely mistakes) and import-linter (who may import whom)
 	ruff check .
 	ruff format --check .
 	lint-imports
 
-types: setup  ## mypy, strict
+types: setup-dev  ## mypy, strict
 	mypy
 
 # Two processes, one a core: the chain's clones and the flow's server in one, the rooms in the other.
@@ -50,14 +50,17 @@ test-all: lint types  ## Also the tests that take minutes each
 dag: setup  ## Render dvc.yaml from tasks/chain/table.py
 	python -m synthct.tasks dag
 
-docs: setup  ## The documentation site, in build/site; works without a server
+docs: setup-dev  ## The documentation site, in build/site; works without a server
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --clean
 
-bench: setup  ## Speed and memory, as ratios in one run; writes docs/benchmarks/
+bench: setup-dev  ## Speed and memory, as ratios in one run; writes docs/benchmarks/
 	python -m benchmarks
 
 peers:  ## Make .venv-peers: other people's tools, which benchmarks measure beside ours
 	./infra/local/peers.sh
 
-lock: setup  ## Write requirements.lock anew from pyproject.toml
-	./infra/local/lock.sh
+lock: setup-dev  ## Write locks/ anew from pyproject.toml; UPGRADE=1: the newest versions
+	$(VENV)/bin/python infra/local/lock.py $(if $(UPGRADE),--upgrade)
+
+sbom: setup-dev  ## Write dist/sbom/: CycloneDX bills of materials, one a lock
+	infra/local/sbom.sh

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Make or refresh a virtual environment from its lock: install.sh VENV ROLE, a role of locks/ (predict, run, cluster,
+# dev); $PYTHON is the interpreter. Nothing is resolved here: what is installed is what the lock names, and every file
+# has the SHA-256 that the lock gives it.
+set -euo pipefail
+[ $# -eq 2 ] || { echo "install.sh VENV ROLE: two arguments are needed, got $#" >&2; exit 2; }
+venv=$1 role=$2 python=${PYTHON:-python3}
+locks=$(cd "$(dirname "$0")/../../locks" && pwd)
+
+# py311 for Python 3.11
+tag() { "$1" -c 'import sys; print("py%d%d" % sys.version_info[:2])'; }
+tag=$(tag "$python") || { echo "$python does not run: set PYTHON to Python 3.11 to 3.14" >&2; exit 2; }
+if [ ! -f "$locks/$tag-$role.txt" ]; then
+    echo "there is no lock for role $role on $("$python" --version) ($python): locks/ has" \
+        "$(cd "$locks" && echo py*-*.txt); set PYTHON to one of these" >&2
+    exit 2
+fi
+# Files of two Pythons in one folder hide each other's faults.
+clear=()
+if [ -e "$venv/bin/python" ] && [ "$(tag "$venv/bin/python" || true)" != "$tag" ]; then clear=(--clear); fi
+"$python" -m venv "${clear[@]}" "$venv"
+
+install() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+        --no-build-isolation --use-pep517 -r "$locks/$1.txt"
+}
+install build # setuptools first: what comes as source is built with it, not with whatever an index offers
+install "$tag-$role"
+# The CUDA build of torch needs libraries that the CPU build does not: it says so itself.
+if "$venv/bin/python" - << 'EOF'
+import importlib.metadata, sys
+found = [each for each in importlib.metadata.distributions() if each.name == "torch"]
+wanted = [name for each in found for name in each.requires or ()]
+sys.exit(not any(name.startswith(("nvidia-", "cuda-", "triton")) for name in wanted))
+EOF
+then
+    install "$tag-cuda"
+fi

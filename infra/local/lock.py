@@ -1,0 +1,180 @@
+"""Write ``locks/``: what each role installs on each Python, every file by its SHA-256.
+
+``python infra/local/lock.py`` (``make lock``) keeps the versions that are locked and still fit;
+``--upgrade`` takes the newest. ``--torch WHEEL`` adds another build of the pinned torch (the CPU
+build, say), so that an index which offers it can be used.
+
+uv resolves for a Python that need not be installed here, and lists for each package the files that
+fit Linux on x86_64. It passes over upper bounds of ``Requires-Python``, which pip would refuse at
+the user's, so `check_python` looks at them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ROOT / "locks"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+RUN = ("train", "ops", "sign", "dose")
+ROLES: dict[str, tuple[str, ...]] = {
+    "predict": (),
+    "run": RUN,
+    "cluster": (*RUN, "slurm", "kubernetes"),
+    "dev": (*RUN, "slurm", "docs", "dev"),
+}
+PLATFORM = "x86_64-manylinux_2_28"
+SDISTS = {"antlr4-python3-runtime"}
+"""What exists as source only. Another one stops `make lock`: building it runs its code."""
+TORCH_BUILDS = LOCKS / "torch-builds.txt"
+BUILD_TOOLS = "build.txt"
+
+Package = dict[str, Any]
+
+
+def main() -> None:
+    """Resolve once for each Python with all extras, then once for each role within that."""
+    arguments = argparse.ArgumentParser(description="Write locks/ from pyproject.toml.")
+    arguments.add_argument("--upgrade", action="store_true", help="take the newest versions")
+    arguments.add_argument("--torch", type=Path, help="add this build of torch to the known ones")
+    options = arguments.parse_args()
+    if options.torch:
+        add_torch_build(options.torch)
+    with tempfile.TemporaryDirectory() as scratch:
+        written = dict(files(Path(scratch), upgrade=options.upgrade))
+    for old in LOCKS.glob("*.txt"):
+        if old != TORCH_BUILDS:
+            old.unlink()
+    for name, text in written.items():
+        (LOCKS / name).write_text(text)
+        print(f"locks/{name}: {text.count('==')} packages")
+
+
+def files(scratch: Path, *, upgrade: bool) -> Iterator[tuple[str, str]]:
+    """Name and text of each lock."""
+    known = "" if upgrade else pins()
+    for python in PYTHONS:
+        everything = scratch / f"{python}.txt"
+        everything.write_text(known)  # uv prefers the versions that its output names already
+        extras = sorted({extra for role in ROLES.values() for extra in role})
+        resolve(python, extras, everything)
+        known = known or everything.read_text()  # one version on all Pythons, where one fits all
+        cuda: dict[str, Package] = {}
+        for role, chosen in ROLES.items():
+            pylock = scratch / f"pylock.{role}.toml"
+            resolve(python, chosen, pylock, "--constraints", str(everything))
+            packages = tomllib.loads(pylock.read_text())["packages"]
+            cuda |= {package["name"]: package for package in packages if is_cuda(package)}
+            kept = [package for package in packages if not is_cuda(package)]
+            check_python(kept, python)
+            yield file_name(python, role), lock_text(kept, python, role)
+        yield file_name(python, "cuda"), lock_text(cuda.values(), python, "cuda")
+        if python == PYTHONS[0]:
+            tools = [package for package in packages if package["name"] == "setuptools"]
+            yield BUILD_TOOLS, lock_text(tools, python, "build")
+
+
+def resolve(python: str, extras: Iterable[str], out: Path, *more: str) -> None:
+    """Let uv write ``out``, a list of requirements or a pylock.toml by its suffix."""
+    command = [
+        str(Path(sys.executable).with_name("uv")), "pip", "compile", "pyproject.toml", "-",
+        "--no-config", "--quiet", "--no-python-downloads", "--python", sys.executable,
+        "--python-version", python, "--python-platform", PLATFORM, "--no-header", "--no-annotate",
+        "--output-file", str(out), *more,
+    ]  # fmt: skip
+    for extra in extras:
+        command += ["--extra", extra]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    subprocess.run(command, cwd=ROOT, check=True, input="\n".join(build), text=True)
+
+
+def is_cuda(package: Package) -> bool:
+    """Whether only the CUDA build of torch asks for it: such go to a lock of their own."""
+    return re.match(r"(nvidia|cuda)-|triton$", package["name"]) is not None
+
+
+def lock_text(packages: Iterable[Package], python: str, role: str) -> str:
+    """One lock in pip's format: a version and the SHA-256 of each file that may be installed."""
+    lines = [
+        f"# {role}, Python {python}, Linux x86_64. Written by `make lock` from pyproject.toml.",
+        "--only-binary :all:",
+        *(f"--no-binary {name}" for name in sorted(SDISTS)),
+    ]
+    for package in sorted(packages, key=lambda package: package["name"]):
+        hashes = file_hashes(package, python)
+        lines.append(f"{package['name']}=={package['version']} \\")
+        lines.append(" \\\n".join(f"    --hash=sha256:{each}" for each in sorted(hashes)))
+    return "\n".join(lines) + "\n"
+
+
+def file_hashes(package: Package, python: str) -> set[str]:
+    """SHA-256 of the wheels; of the sources only where they are all there is and we know it."""
+    name, wheels = package["name"], package.get("wheels", [])
+    if not wheels and name not in SDISTS:
+        sys.exit(f"{name} {package['version']} has no wheel for Python {python}: see SDISTS")
+    chosen = wheels or [package["sdist"]]
+    hashes = {each["hashes"]["sha256"] for each in chosen}
+    if name == "torch":
+        hashes |= torch_builds(package["version"], python)
+    return hashes
+
+
+def check_python(packages: Iterable[Package], python: str) -> None:
+    """Stop at a package that says it does not run on this Python, as far as it is installed here."""
+    installed = {each.name.lower(): each for each in metadata.distributions()}
+    for package in packages:
+        found = installed.get(package["name"])
+        if found is None or found.version != package["version"]:
+            continue
+        bounds = found.metadata["Requires-Python"] or ""
+        if not SpecifierSet(bounds).contains(f"{python}.99"):
+            sys.exit(
+                f"{found.name} {found.version} asks for Python {bounds}, so pip refuses it on "
+                f"{python}: give it an environment marker in pyproject.toml"
+            )
+
+
+def torch_builds(version: str, python: str) -> set[str]:
+    """SHA-256 of the builds with a local tag, which no public index lists beside the plain one."""
+    wanted = re.compile(rf"torch-{re.escape(version)}\+\w+-cp{python.replace('.', '')}-.*")
+    lines = [line.split() for line in TORCH_BUILDS.read_text().splitlines() if line[:1] != "#"]
+    return {digest for digest, name in lines if wanted.fullmatch(name)}
+
+
+def add_torch_build(wheel: Path) -> None:
+    """Put the SHA-256 of a wheel at hand into the list of known builds."""
+    with wheel.open("rb") as stream:
+        line = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {wheel.name}\n"
+    text = TORCH_BUILDS.read_text()
+    TORCH_BUILDS.write_text(text if line in text else text + line)
+
+
+def pins() -> str:
+    """The versions that are locked now, those of the oldest Python first."""
+    lines: dict[str, str] = {}
+    for python in PYTHONS:
+        for path in sorted(LOCKS.glob(f"{file_name(python, '*')}")):
+            for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE):
+                lines.setdefault(name, f"{name}=={version}\n")
+    return "".join(lines.values())
+
+
+def file_name(python: str, role: str) -> str:
+    """``py311-run.txt``."""
+    return f"py{python.replace('.', '')}-{role}.txt"
+
+
+if __name__ == "__main__":
+    main()
