@@ -132,7 +132,7 @@ def file_hashes(package: Package, python: str) -> set[str]:
 
 
 def check_python(packages: Iterable[Package], python: str) -> None:
-    """Stop at a package that says it does not run on this Python, as far as it is installed here."""
+    """Stop at an installed package that says it does not run on this Python."""
     installed = {each.name.lower(): each for each in metadata.distributions()}
     for package in packages:
         found = installed.get(package["name"])
