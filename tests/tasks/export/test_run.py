@@ -46,5 +46,5 @@ def test_a_model_worse_than_the_look_up_is_refused_and_listed(context, artefacts
     assert [path.name for path in (artefacts / "export/mr").iterdir()] == ["refused.json"]
     (row,) = json.loads((artefacts / "export/excluded.json").read_text())
     assert (row["unit"], row["code"]) == ("mr", "gate-score")
-    assert "130.0 HU against 100.0 HU" in row["got"]
+    assert "130.0 HU, that of the lookup baseline 100.0 HU" in row["problem"]
     assert row["remedy"]

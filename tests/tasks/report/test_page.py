@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -62,7 +63,7 @@ def test_two_checkouts_give_the_same_bytes_whatever_case_finishes_first(tree, tm
     def backwards(function, items, *, label):
         return iter(list(context.fan_out(function, items, label=label))[::-1])
 
-    run(type(context)(context.layout, 2, context.units, backwards), SMALL)
+    run(dataclasses.replace(context, seed=2, fan_out=backwards), SMALL)
     assert twin.page() == first
     assert str(tmp_path) not in first
 

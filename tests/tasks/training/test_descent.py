@@ -174,7 +174,7 @@ def test_one_patch_that_is_too_large_is_told(small_device):
 
 
 def test_fewer_patches_than_processes_are_told():
-    with pytest.raises(MachineError, match="2 patches for 3 processes"):
+    with pytest.raises(MachineError, match="2 patches cannot be divided among 3 processes"):
         descent(team=Team(0, 3)).check_team(2)
 
 

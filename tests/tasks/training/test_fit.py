@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_names_the_cases(order):
     with pytest.raises(DataError) as caught:
         fit(**arguments)
     assert caught.value.code == "loss-not-finite"
-    assert "b_mr" in caught.value.got
+    assert "b_mr" in caught.value.problem
     assert not list(arguments["out"].iterdir())
 
 

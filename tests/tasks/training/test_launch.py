@@ -55,7 +55,7 @@ def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order,
     with pytest.raises(DataError) as caught:
         train(**arguments)
     assert caught.value.code == "loss-not-finite"
-    assert "b_mr" in caught.value.got
+    assert "b_mr" in caught.value.problem
 
 
 @pytest.mark.slow

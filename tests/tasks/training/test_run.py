@@ -110,7 +110,7 @@ def test_the_last_good_checkpoint_of_a_run_that_broke_is_kept(
     stage.run(context, params(**steps))
     rows = json.loads((context.artefact("training") / "excluded.json").read_text())
     assert {row["code"] for row in rows} == {"loss-not-finite"}
-    assert all("b_mr" in row["got"] and "checkpoint is kept" in row["remedy"] for row in rows)
+    assert all("b_mr" in row["problem"] and "checkpoint is kept" in row["remedy"] for row in rows)
     kept = [load_checkpoint(path.parent) for path in (tmp_path / "root").rglob("checkpoint.pt")]
     assert all(torch.isfinite(w).all() for state in kept for w in state["model"].values())
     assert kept

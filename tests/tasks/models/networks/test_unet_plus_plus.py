@@ -65,7 +65,7 @@ def test_fresh_weights_come_from_the_given_stream_alone():
         ({"slices": 4}, "slices must be odd, got 4"),
         ({"width": 6}, "multiple of 4, got 6"),
         ({"stem_stride": 4}, "stem_stride must be 1 or 2, got 4"),
-        ({"norm": "layer"}, "norm must be one of"),
+        ({"norm": "layer"}, "norm: Input should be"),
         ({"widht": 16}, "did you mean 'width'?"),
     ],
 )
