@@ -94,7 +94,8 @@ def test_fresh_weights_come_from_the_given_stream_alone(name):
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"norm": "layer"}, "norm: Input should be"), ({"activation": "gelu"}, "activation: Input should be"),
+    [({"norm": "layer"}, "norm: Input should be"),
+     ({"activation": "gelu"}, "activation: Input should be"),
      ({"widht": 16}, "did you mean 'width'")],
 )  # fmt: skip
 def test_wrong_options_are_told_with_the_rule(name, options, told):
