@@ -20,6 +20,7 @@ _SHORT = (
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 16
+_COMPARED, _FEWEST_COLUMNS = 1 << 16, 8
 
 FEWEST_ZEROS = 128
 """A shorter tail of zeros may be the dark end of an image that was shifted."""
@@ -39,20 +40,24 @@ def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, decla
         got = f"{declared} bytes of pixels where {expected} are declared, and no padding"
         raise broken_dicom(one.entry, got)
     file.seek(start)
-    kind = np.dtype(f"<u{pixel}")
-    image = np.frombuffer(file.read(image_bytes(one)), kind).astype(np.int64)
-    if _sheared(image, columns, columns + excess // (rows * pixel)):
+    image = np.frombuffer(file.read(image_bytes(one)), np.dtype(f"<u{pixel}"))
+    middle = max(0, image.size - _COMPARED) // 2
+    part = image[middle : middle + _COMPARED].astype(np.int64)
+    if _sheared(part, columns, columns + excess // (rows * pixel)):
         raise broken_dicom(one.entry, f"pixels of other rows than of {columns} columns")
 
 
 def _sheared(image: NDArray[Any], columns: int, most: int) -> bool:
-    """Whether the rows would agree better with each other if they were longer."""
+    """Whether rows would agree far better with each other if they were longer.
+
+    A number of columns with one wrong bit is off by many: small shears are not looked for.
+    """
 
     def apart(lag: int) -> float:
         return float(np.abs(image[lag:] - image[:-lag]).mean())
 
-    longest = min(most, image.size - 1)
-    return any(apart(lag) < 0.9 * apart(columns) for lag in range(columns + 1, longest + 1))
+    lags = range(columns + _FEWEST_COLUMNS, min(most, image.size // 2) + 1)
+    return any(apart(lag) < 0.7 * apart(columns) for lag in lags)
 
 
 def require_end(file: BinaryIO, position: int, one: Slice, *, implicit: bool) -> None:

@@ -123,7 +123,7 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
     return fields, end.end()
 
 
-_CASED = ("data file", "datafile", "content")
+_CASED = ("data file", "datafile", "content", "space units", "units")
 
 
 def _grid(
@@ -206,8 +206,15 @@ _UNIT_FIELDS = ("space units", "units")
 
 def _unit_names(text: str) -> list[str]:
     told = re.findall(r'"([^"]*)"', text) or text.split()
-    # Headers are read as Latin-1; a micro sign in UTF-8 is two letters there.
-    return [one.encode("latin-1").decode("utf-8", "replace").strip() for one in told]
+    # The header is read as Latin-1; a micro sign in UTF-8 is two letters there.
+    return [_utf8(one).strip().lower() for one in told]
+
+
+def _utf8(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _broken(where: str, got: str) -> DataError:

@@ -19,8 +19,10 @@ from synthct.data.errors import DataError
 AIR_HU = -900.0
 """A fill value up to this is air: writers leave out chunks that hold nothing else."""
 
-MOST_CUT = 0.2
-"""Share of the voxels beside left-out chunks that may hold more than the fill."""
+MOST_CUT, FEWEST_CUT = 0.1, 32
+"""Share of the surface along an axis, and voxels, that may lie beside left-out chunks."""
+
+_SLAB = 16
 
 _EMPTY = (1 << 64) - 1
 Box = tuple[slice, ...]
@@ -52,8 +54,9 @@ def is_background(
 ) -> bool:
     """Whether left-out chunks lie in the background, as far as the voxels beside them tell.
 
-    Around chunks that hold nothing but their fill value there is mostly background too; chunks
-    that were lost cut through what the scan shows.
+    The surface of a body crosses the planes between chunks where it will: along an axis one of
+    as many surface voxels as a chunk is long lies at such a plane. Chunks that were lost cut the
+    body exactly there, and far more of its surface seems to.
 
     Parameters
     ----------
@@ -64,20 +67,43 @@ def is_background(
     above
         Voxels higher than this are no background.
     """
+    if sum(_volume(box) for box in boxes) == values.size:
+        return False
+    for axis, size in enumerate(chunks):
+        cut = _cut(values, boxes, axis, size, above)
+        most = max(MOST_CUT, 3 / size) * _surface(values, axis, above)
+        if cut > max(FEWEST_CUT, most):
+            return False
+    return True
+
+
+def _volume(box: Box) -> int:
+    return int(np.prod([one.stop - one.start for one in box]))
+
+
+def _cut(values: NDArray[Any], boxes: list[Box], axis: int, size: int, above: float) -> int:
+    """Voxels above the background right beside left-out chunks along an axis."""
     missing = {tuple(one.start for one in box) for box in boxes}
-    beside = shown = 0
+    count = 0
     for box in boxes:
-        for axis, here in enumerate(box):
-            for at, next_to in ((here.start - 1, here.start - chunks[axis]), (here.stop,) * 2):
-                start = tuple(
-                    one.start for one in (*box[:axis], slice(next_to, 0), *box[axis + 1 :])
-                )
-                if not 0 <= at < values.shape[axis] or start in missing:
-                    continue
+        here = box[axis]
+        for at, start in ((here.start - 1, here.start - size), (here.stop, here.stop)):
+            beside = tuple(start if k == axis else one.start for k, one in enumerate(box))
+            if 0 <= at < values.shape[axis] and beside not in missing:
                 face = values[(*box[:axis], slice(at, at + 1), *box[axis + 1 :])]
-                beside += face.size
-                shown += int((face > above).sum())
-    return beside > 0 and shown <= MOST_CUT * beside
+                count += int((face > above).sum())
+    return count
+
+
+def _surface(values: NDArray[Any], axis: int, above: float) -> int:
+    """Neighbours along an axis of which one is background and the other not."""
+    count = 0
+    for low in range(0, values.shape[0], _SLAB):
+        # Slab by slab, one slice over: a whole mask could double the memory.
+        body = values[low : low + _SLAB + (axis == 0)] > above
+        near, far = (np.moveaxis(body, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        count += int((near != far).sum())
+    return count
 
 
 def _counts(shape: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.path
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -133,3 +134,69 @@ def test_a_dose_that_does_not_say_what_it_is_is_refused(tmp_path, keyword, value
 def test_a_dose_is_not_taken_for_a_ct(tmp_path):
     with pytest.raises(DataError, match="DOSE where CT"):
         read_scan(dose_file(tmp_path / "RD.dcm", STORED), Modality.CT)
+
+
+def typed(path, kinds):
+    """The contours of a set, in order, get these geometric types."""
+    dataset = pydicom.dcmread(path)
+    contours = [c for roi in dataset.ROIContourSequence for c in roi.ContourSequence]
+    for contour, kind in zip(contours, kinds, strict=True):
+        contour.ContourGeometricType = kind
+    dataset.save_as(path)
+    return path
+
+
+def test_contours_combined_by_exclusive_or_are_not_left_out(tmp_path):
+    nested = [square(0.5, 15.5, 4.0), square(3.5, 12.5, 4.0), square(6.5, 9.5, 4.0)]
+    path = typed(structure_set(tmp_path / "RS.dcm", {"a": nested}), ["CLOSEDPLANAR_XOR"] * 3)
+    assert read_mask(path, "a", GRID).array.sum() == 15**2 - 9**2 + 3**2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "drawn", "told"),
+    [
+        (["CLOSED_PLANAR", "POINT"], True, "some-contours"),
+        (["OPEN_PLANAR", "OPEN_NONPLANAR"], False, "contour-type"),
+        (["INTERPOLATED_PLANAR"] * 2, False, "contour-type"),
+        (["closed_planar", "ClosedPlanar_XOR"], True, None),
+    ],
+)
+def test_contours_that_cannot_be_drawn_are_told(tmp_path, kinds, drawn, told):
+    contours = [square(2.5, 5.5, z) for z in (2.0, 4.0)]
+    outlines = read_structures(typed(structure_set(tmp_path / "RS.dcm", {"a": contours}), kinds))
+    assert (outlines.names == ("a",)) == drawn
+    assert outlines.left_out.get("a") == told
+
+
+@pytest.mark.parametrize(("offset", "rows"), [(0.0, 4), (0.7, 4), (1.0, 4), (1.3, 4), (-1.0, 4)])
+def test_contours_between_slices_fill_as_many_slices_as_there_are(tmp_path, offset, rows):
+    grid = Grid((12, 20, 20), (2.0, 1.0, 1.0))
+    contours = [square(2.5, 5.5, z + offset) for z in (6.0, 8.0, 10.0, 12.0)]
+    mask = read_mask(structure_set(tmp_path / "RS.dcm", {"a": contours}), "a", grid)
+    assert int(mask.array.any(axis=(1, 2)).sum()) == rows
+
+
+def test_one_contour_midway_between_slices_fills_one(tmp_path):
+    mask = read_mask(structure_set(tmp_path / "RS.dcm", {"a": [square(1, 5, 3.0)]}), "a", GRID)
+    assert int(mask.array.any(axis=(1, 2)).sum()) == 1
+
+
+def test_two_structures_of_one_name_do_not_sink_the_set(tmp_path):
+    boxes = {"Heart": [square(2.5, 5.5, 4.0)], "b": [square(7.5, 12.5, 4.0)]}
+    path = structure_set(tmp_path / "RS.dcm", boxes)
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[1].ROIName = "Heart"
+    dataset.save_as(path)
+    assert read_structures(path).names == ("Heart", "Heart (1)")
+    assert [read_mask(path, name, GRID).array.sum() for name in ("Heart", "Heart (1)")] == [9, 25]
+
+
+def test_one_damaged_structure_does_not_sink_the_set(tmp_path):
+    boxes = {"good": [square(2.5, 5.5, 4.0)], "bad": [square(7.5, 12.5, 4.0)]}
+    path = structure_set(tmp_path / "RS.dcm", boxes)
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence[1].ContourSequence[0].NumberOfContourPoints = 99
+    dataset.save_as(path)
+    outlines = read_structures(path)
+    assert outlines.names == ("good",)
+    assert outlines.left_out == {"bad": "damaged"}

@@ -36,9 +36,7 @@ def test_the_ratio_of_means_over_the_same_cases_is_the_gate(limit, passes):
     assert (fault is None) == passes
     if fault is not None:
         assert fault.code == "gate-score"
-        assert (
-            "60.0 HU, that of the lookup baseline 100.0 HU, on the same 2" in fault.problem
-        )
+        assert "60.0 HU, that of the lookup baseline 100.0 HU, on the same 2" in fault.problem
 
 
 def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():

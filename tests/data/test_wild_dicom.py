@@ -1,0 +1,281 @@
+"""DICOM as scanners and archives write it: legal oddities are read right, damage is still found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import HTJ2KLossless, generate_uid
+
+from synthct.data.errors import DataError
+from synthct.data.readers import find, read_scan, read_scan_and_facts, read_structures
+from synthct.data.volume import Modality
+from tests.data import points
+from tests.data.radiotherapy import dose_file, square, structure_set
+from tests.data.wild_dicom import Way, stored, write_enhanced, write_series
+
+WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), np.eye(3), (5.0, -8.0, 12.0))
+VALUES = points.image(WHERE)
+
+
+def read(path, **options):
+    return read_scan_and_facts(path, **options)
+
+
+def refused(path):
+    with pytest.raises(DataError) as caught:
+        read_scan(path)
+    return caught.value
+
+
+def edit(path, **changes):
+    dataset = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("top", [("position",), ("rescale",), ("position", "rescale")])
+def test_a_keyword_at_top_level_too_does_not_give_all_frames_the_last_value(
+    tmp_path, modality, top
+):
+    way = Way(modality, "u2", intercept=-1024.0)
+    path = write_enhanced(tmp_path / "e.dcm", WHERE, VALUES, way, per_frame=True, top=top)
+    scan = read_scan(path)
+    assert scan.modality == modality
+    assert np.array_equal(scan.array, VALUES)
+    assert scan.grid.is_close(WHERE)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 6])
+def test_classic_files_of_several_frames_do_not_lose_all_but_the_first(tmp_path, frames):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    for number, file in enumerate(sorted((tmp_path / "s").iterdir())):
+        pixels = VALUES[number].tobytes() * frames
+        edit(file, NumberOfFrames=frames, PixelData=pixels)
+    fault = refused(tmp_path / "s")
+    assert fault.code == "multi-frame"
+    assert str(frames) in fault.problem
+
+
+OUTSIDE = np.zeros(VALUES.shape[1:], bool)
+OUTSIDE[:2, :2] = OUTSIDE[-2:, -2:] = OUTSIDE[0] = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "intercept", "raw", "tag"),
+    [
+        ("i2", 16, 0, -2000, ("SS", -2000)),
+        ("i2", 16, -1024, -2000, ("US", 63536)),
+        ("i2", 16, 0, -32768, ("SS", -32768)),
+        ("u2", 16, -1024, 63536, ("US", 63536)),
+        ("u2", 16, -1024, 65535, ("US", 65535)),
+        ("u2", 12, -1024, 63536, ("US", 63536)),
+        ("u2", 12, -1024, 4095, ("US", 4095)),
+        ("u2", 12, -1024, 1024, ("US", 1024)),
+        ("u2", 16, -3024, 0, ("US", 0)),
+    ],
+)
+def test_padding_is_air_and_no_bone_however_its_value_is_spelled(
+    tmp_path, kind, bits, intercept, raw, tag
+):
+    way = Way(kind=kind, stored_bits=bits, intercept=float(intercept))
+    pixels = stored(VALUES, way)
+    pixels[:, OUTSIDE] = np.array(raw & 0xFFFF, "u2").view(kind)
+    way.after = ((0x00280120, *tag),)
+    write_series(tmp_path / "s", WHERE, VALUES, way, pixels=pixels)
+    scan, facts = read(tmp_path / "s")
+    assert (scan.array[:, OUTSIDE] == -1024).all()
+    inner = ~OUTSIDE
+    same = scan.array[:, inner] == VALUES[:, inner]
+    # Only a value that is the padding's own and touches the edge may have become air.
+    assert (VALUES[:, inner][~same] == raw + intercept).all()
+    assert [remark.code for remark in facts.remarks] == ["pixel-padding"]
+
+
+def test_a_padding_range_covers_all_its_values(tmp_path):
+    pixels = VALUES.copy()
+    pixels[:, 0, :6], pixels[:, 0, 6:] = -2000, -1500
+    way = Way(after=((0x00280120, "SS", -2000), (0x00280121, "SS", -1400)))
+    write_series(tmp_path / "s", WHERE, VALUES, way, pixels=pixels)
+    scan = read_scan(tmp_path / "s")
+    assert (scan.array[:, 0] == -1024).all()
+    assert np.array_equal(scan.array[:, 1:], VALUES[:, 1:])
+
+
+def test_tissue_of_the_value_of_padding_is_not_cut_out_of_the_body(tmp_path):
+    pixels = np.full(VALUES.shape, 30, np.int16)
+    pixels[:, 4:6, 4:6] = 40
+    way = Way(after=((0x00280120, "SS", 40),))
+    write_series(tmp_path / "s", WHERE, VALUES, way, pixels=pixels)
+    assert np.array_equal(read_scan(tmp_path / "s").array, pixels)
+
+
+@pytest.mark.parametrize("excess", [b"\0\0", b"\1\2\3\4", b"\0" * 24, b"\0" * 4096, b"\xff" * 512])
+def test_pixels_with_padding_behind_them_are_read(tmp_path, excess):
+    write_series(tmp_path / "s", WHERE, VALUES, Way(excess=excess))
+    assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
+
+
+def test_rows_that_a_smaller_image_would_hide_are_no_padding(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    for file in (tmp_path / "s").iterdir():
+        edit(file, Rows=WHERE.shape[1] - 3)
+    assert refused(tmp_path / "s").code == "damaged"
+
+
+def test_a_narrower_image_with_dark_last_rows_is_not_read_sheared(tmp_path):
+    where = points.grid((3, 40, 48), (2.0, 2.0, 3.0), np.eye(3), (5.0, -8.0, 12.0))
+    dark = points.image(where)
+    dark[:, -16:] = 0
+    write_series(tmp_path / "s", where, dark)
+    for file in (tmp_path / "s").iterdir():
+        edit(file, Columns=32)
+    assert refused(tmp_path / "s").code == "damaged"
+
+
+AFTER = {
+    "a private group": ((0x7FE10010, "LO", "MAKER"), (0x7FE11010, "OB", b"\1\2\3\4" * 9)),
+    "two private groups": ((0x7FE10010, "LO", "A"), (0x7FE30010, "LO", "B"),
+                           (0x7FE31001, "DS", "1.5")),
+    "trailing padding": ((0xFFFCFFFC, "OB", b"\0" * 128),),
+    "a private sequence": ((0x7FE10010, "LO", "A"), (0x7FE11020, "SQ", [pydicom.Dataset()])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+@pytest.mark.parametrize("tail", [b"", b"\0" * 512])
+def test_legal_elements_and_zeros_after_the_pixels_are_passed_over(tmp_path, after, implicit, tail):
+    way = Way(implicit=implicit, after=after, tail=tail)
+    write_series(tmp_path / "s", WHERE, VALUES, way)
+    assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"\1\2", b"\x08\x00\x08\x00CS\x02\x00AB", b"\xe1\x7f\x10\x00LO\xff\x00A", b"\0" * 200 + b"\1"],
+    ids=["bytes", "an earlier tag", "a cut element", "zeros and a byte"],
+)
+def test_what_no_writer_puts_after_pixels_is_still_found(tmp_path, tail):
+    write_series(tmp_path / "s", WHERE, VALUES, Way(tail=tail))
+    assert refused(tmp_path / "s").code == "damaged"
+
+
+def test_bytes_added_to_dark_pixels_are_not_taken_for_a_tail_of_zeros(tmp_path):
+    dark = VALUES.copy()
+    dark[:, -3:] = 0
+    write_series(tmp_path / "s", WHERE, dark)
+    file = sorted((tmp_path / "s").iterdir())[2]
+    data = file.read_bytes()
+    at = data.rindex(b"\xe0\x7f\x10\x00") + 40
+    file.write_bytes(data[:at] + b"\7\7" + data[at:])
+    assert refused(tmp_path / "s").code == "damaged"
+
+
+@pytest.mark.parametrize("spelled", ["{:.6f}", "{:.6e}", "{:+.3f}"])
+def test_a_number_in_another_spelling_is_the_same_number(tmp_path, spelled):
+    write_series(tmp_path / "s", WHERE, VALUES, Way(spelled=spelled))
+    scan, facts = read(tmp_path / "s")
+    assert np.array_equal(scan.array, VALUES)
+    assert facts.remarks == ()
+
+
+def test_one_slice_with_its_rescale_spelled_otherwise_was_not_hurt(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    edit(tmp_path / "s" / "003.dcm", RescaleSlope="1.000000", RescaleIntercept="-0.0")
+    assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
+
+
+def test_patient_numbers_are_no_numbers(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES, Way(elements={"PatientID": "7"}))
+    edit(tmp_path / "s" / "003.dcm", PatientID="007")
+    assert refused(tmp_path / "s").code == "mixed-patientid"
+
+
+@pytest.mark.parametrize("step", [0.625, 0.7, 1.25, 2.46])
+@pytest.mark.parametrize("tilt", [0.0, 12.0])
+def test_positions_in_tenths_of_a_millimetre_are_not_uneven(tmp_path, step, tilt):
+    turn = points.rotation(0, tilt)
+    where = points.grid((20, 8, 9), (2.0, 2.0, step), turn, (3.04, -7.7, 11.16))
+    write_series(tmp_path / "s", where, points.image(where), Way(decimals=1))
+    scan, facts = read(tmp_path / "s")
+    # Each position is off by 0.05 mm a component, their line by less.
+    assert points.worst(scan) < 0.5 + 0.1 * points.STEEPEST
+    assert abs(scan.grid.spacing_mm[0] - step) < 0.005
+    assert {remark.code for remark in facts.remarks} <= {"positions-rounded", "direction-rounded"}
+
+
+def test_a_slice_that_is_missing_is_not_rounded_away(tmp_path):
+    where = points.grid((20, 8, 9), (2.0, 2.0, 0.7), np.eye(3), (3.0, -7.7, 0.05))
+    write_series(tmp_path / "s", where, points.image(where), Way(decimals=1))
+    (tmp_path / "s" / "007.dcm").unlink()
+    assert refused(tmp_path / "s").code == "missing-slices"
+
+
+def test_one_slice_moved_by_a_tenth_is_not_rounded_away(tmp_path):
+    where = points.grid((20, 8, 9), (2.0, 2.0, 3.0), np.eye(3), (0.0, 0.0, 0.5))
+    write_series(tmp_path / "s", where, points.image(where), Way(decimals=1))
+    x, y, z = pydicom.dcmread(tmp_path / "s" / "007.dcm").ImagePositionPatient
+    edit(tmp_path / "s" / "007.dcm", ImagePositionPatient=[x, y, f"{float(z) + 0.1:.1f}"])
+    assert refused(tmp_path / "s").code in ("slice-out-of-line", "uneven-spacing")
+
+
+def test_structures_and_a_dose_with_the_uid_of_their_ct_do_not_hide_it(tmp_path):
+    uid = generate_uid()
+    write_series(tmp_path, WHERE, VALUES, series=uid)
+    structure_set(tmp_path / "0-RS.dcm", {"a": [square(1, 4, 4.0)]}, SeriesInstanceUID=uid)
+    stored_gy = np.full((4, 5, 6), 1000, "u4")
+    edit(dose_file(tmp_path / "z-RD.dcm", stored_gy), SeriesInstanceUID=uid)
+    for options in ({}, {"series": uid}):
+        assert np.array_equal(read_scan(tmp_path, **options).array, VALUES)
+        dose = read_scan(tmp_path, Modality.DOSE, **options)
+        assert dose.array.shape == (4, 5, 6)
+    assert read_structures(tmp_path).names == ("a",)
+    rows = {row.kind: row for row in find(tmp_path)}
+    assert sorted(rows) == ["dose", "scan", "structures"]
+    assert {row.series for row in rows.values()} == {uid}
+    assert np.array_equal(rows["scan"].read().array, VALUES)
+    assert rows["dose"].grid is not None
+
+
+def test_a_screen_capture_with_the_uid_of_its_ct_does_not_hide_it(tmp_path):
+    uid = generate_uid()
+    write_series(tmp_path, WHERE, VALUES, series=uid)
+    capture = pydicom.dcmread(tmp_path / "000.dcm")
+    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        del capture[keyword]
+    capture.save_as(tmp_path / "capture.dcm")
+    assert np.array_equal(read_scan(tmp_path).array, VALUES)
+
+
+def test_a_compression_that_nothing_here_decodes_is_not_to_be_sent_again(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    for file in (tmp_path / "s").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f" * 8])
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
+        dataset.save_as(file)
+    fault = refused(tmp_path / "s")
+    assert fault.code == "unknown-compression"
+    assert "High-Throughput JPEG 2000" in fault.problem
+    assert "uncompressed" in fault.remedy
+    assert "send the series again" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "samples", "word"),
+    [("MONOCHROME1", 1, "convert"), ("RGB", 3, "capture"), ("PALETTE COLOR", 1, "capture")],
+)
+def test_inverted_and_coloured_pixels_are_not_to_be_sent_again(tmp_path, meaning, samples, word):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    for file in (tmp_path / "s").iterdir():
+        edit(file, PhotometricInterpretation=meaning, SamplesPerPixel=samples)
+    fault = refused(tmp_path / "s")
+    assert fault.code == "not-grey"
+    assert meaning in fault.problem
+    assert word in fault.remedy

@@ -1,0 +1,229 @@
+"""NIfTI, MetaImage, NRRD and OME-Zarr as other programs write them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import zarr
+
+from synthct.data.errors import DataError
+from synthct.data.readers import find, read_scan
+from synthct.data.volume import Modality
+from tests.data import points
+from tests.data.wild_images import write_mha, write_nifti, write_nrrd, write_zarr
+
+WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), points.rotation(2, 20), (5.0, -8.0, 12.0))
+VALUES = points.image(WHERE)
+STRAIGHT = points.grid((32, 64, 64), (1.5, 1.5, 2.0), np.eye(3), (0.0, 0.0, 0.0))
+CHUNKS = (16, 16, 16)
+
+
+def refused(path, modality=Modality.CT):
+    with pytest.raises(DataError) as caught:
+        read_scan(path, modality)
+    return caught.value
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(np.nan, np.nan), (np.nan, 0.0), (0.0, 7.0)])
+def test_a_scaling_that_was_never_set_is_none(tmp_path, slope, intercept):
+    path = write_nifti(tmp_path / "a.nii", WHERE, VALUES, slope=slope, intercept=intercept)
+    assert np.array_equal(read_scan(path, Modality.CT).array, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(np.nan, -1024.0), (np.inf, 0.0), (1.0, np.nan), (1.0, np.inf)]
+)
+def test_a_scaling_that_was_hurt_is_still_refused(tmp_path, slope, intercept):
+    path = write_nifti(tmp_path / "a.nii", WHERE, VALUES, slope=slope, intercept=intercept)
+    assert refused(path).code == "bad-header"
+
+
+@pytest.mark.parametrize(("axis", "tilt"), [(0, 0.0), (0, 0.3), (1, 17.0), (0, 179.9)])
+def test_no_axis_order_makes_simpleitks_two_orientations_differ(tmp_path, axis, tilt):
+    expected = {}
+    image = sitk.GetImageFromArray(np.zeros((60, 64, 62), np.uint8))
+    image.SetSpacing((7.0, 7.0, 5.0))
+    for number, turn in enumerate(points.TURNS):
+        direction = points.rotation(axis, tilt) @ points.rotation(2, tilt / 3) @ turn
+        where = points.grid((60, 64, 62), (7.0, 7.0, 5.0), direction, (1.0, 2.0, 3.0))
+        image.SetDirection(direction.ravel().tolist())
+        image.SetOrigin(where.origin_mm[::-1])
+        sitk.WriteImage(image, str(tmp_path / f"{number}.nii"))
+        expected[f"{number}.nii"] = where
+    rows = find(tmp_path)
+    assert [row.place for row in rows if row.fault is not None] == []
+    for row in rows:
+        assert row.grid.is_close(expected[row.place], 2e-3)
+
+
+@pytest.mark.parametrize("moved_mm", [0.1, 30.0])
+def test_two_orientations_that_do_differ_are_still_refused(tmp_path, moved_mm):
+    path = write_nifti(tmp_path / "a.nii", WHERE, VALUES, moved_sform_mm=moved_mm)
+    assert refused(path).code == "two-orientations"
+
+
+def test_a_quaternion_of_another_turn_is_still_refused(tmp_path):
+    path = write_nifti(tmp_path / "a.nii", STRAIGHT, points.image(STRAIGHT),
+                       quaternion=[0.0, 0.01, 0.99])  # fmt: skip
+    assert refused(path).code == "two-orientations"
+
+
+@pytest.mark.parametrize("axes", [4, 5])
+def test_one_frame_is_no_fourth_dimension_in_metaimage(tmp_path, axes):
+    scan = read_scan(write_mha(tmp_path / "a.mha", WHERE, VALUES, axes=axes), Modality.CT)
+    assert np.array_equal(scan.array, VALUES)
+    assert scan.grid.is_close(WHERE)
+
+
+@pytest.mark.parametrize("extra", ["first", "last"])
+def test_one_component_is_no_fourth_dimension_in_nrrd(tmp_path, extra):
+    scan = read_scan(write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, extra=extra), Modality.CT)
+    assert np.array_equal(scan.array, VALUES)
+    assert scan.grid.is_close(WHERE)
+
+
+def test_two_frames_are_told_and_not_read_as_one(tmp_path):
+    two = np.concatenate([VALUES, VALUES])
+    sizes = " ".join(map(str, (*WHERE.shape[::-1], 2)))
+    mha = write_mha(tmp_path / "a.mha", WHERE, two, axes=4, DimSize=sizes)
+    nrrd = write_nrrd(tmp_path / "a.nrrd", WHERE, two, extra="last", sizes=sizes)
+    for path in (mha, nrrd):
+        fault = refused(path)
+        assert fault.code == "not-3d"
+        assert "2" in fault.problem
+
+
+@pytest.mark.parametrize(("unit", "unit_mm"), [("um", 1e-3), ("cm", 10.0), ("mm", 1.0)])
+def test_lengths_in_another_unit_do_not_shrink_the_patient(tmp_path, unit, unit_mm):
+    for path in (
+        write_mha(tmp_path / "a.mha", WHERE, VALUES, unit=unit, unit_mm=unit_mm),
+        write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, unit=unit, unit_mm=unit_mm, space="RAS"),
+    ):
+        assert read_scan(path, Modality.CT).grid.is_close(WHERE)
+
+
+def test_a_unit_that_is_not_known_is_refused(tmp_path):
+    assert refused(write_mha(tmp_path / "a.mha", WHERE, VALUES, unit="inch")).code == "bad-header"
+    nrrd = write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, unit="inch")
+    assert refused(nrrd).code == "unknown-unit"
+    mixed = write_nrrd(tmp_path / "b.nrrd", WHERE, VALUES, unit="mm", units='"cm" "cm" "cm"')
+    assert refused(mixed).code == "unknown-unit"
+
+
+def test_the_intensity_function_of_metaimage_gives_hu(tmp_path):
+    stored = (VALUES + 1024).astype(np.uint16)
+    path = write_mha(tmp_path / "a.mha", WHERE, stored, ElementToIntensityFunctionSlope=1,
+                     ElementToIntensityFunctionOffset=-1024)  # fmt: skip
+    scan = read_scan(path, Modality.CT)
+    assert np.array_equal(scan.array, VALUES)
+    assert scan.array.dtype == np.int16
+
+
+def body():
+    """Air of exactly -1000 HU around a cylinder of tissue."""
+    z, y, x = np.moveaxis(STRAIGHT.points(np.moveaxis(np.indices(STRAIGHT.shape), 0, -1)), -1, 0)
+    return np.where((x / 33) ** 2 + (y / 21) ** 2 < 1, 40 + np.rint(z), -1000).astype(np.int16)
+
+
+WRITTEN = [(3, None), (3, (32, 32, 32)), (2, None)]
+
+
+@pytest.mark.parametrize(("version", "shards"), WRITTEN)
+def test_chunks_of_air_that_a_writer_left_out_are_air(tmp_path, version, shards):
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), version=version, shards=shards,
+                      chunks=CHUNKS, fill=-1000)  # fmt: skip
+    assert np.array_equal(read_scan(path, Modality.CT).array, body())
+
+
+@pytest.mark.parametrize(("version", "shards"), WRITTEN)
+@pytest.mark.parametrize("fill", [0, -1000])
+@pytest.mark.parametrize(
+    "part",
+    [
+        np.s_[:16, :, :],
+        np.s_[:, :32, :],
+        np.s_[:, :, 16:],
+        np.s_[:, :, :48],
+        np.s_[16:, 16:48, :48],
+    ],
+)
+def test_a_half_written_image_is_not_filled_up_with_water_or_air(
+    tmp_path, version, shards, fill, part
+):
+    ct = body() if fill else points.image(STRAIGHT)
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, ct, version=version, shards=shards,
+                      chunks=CHUNKS, fill=fill, only=part)  # fmt: skip
+    assert refused(path).code == "missing-chunk"
+
+
+@pytest.mark.parametrize("shards", [None, (32, 64, 64)])
+def test_an_image_that_was_never_written_is_no_scan_of_air(tmp_path, shards):
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), shards=shards, fill=-1000,
+                      only=np.s_[:0, :, :])  # fmt: skip
+    assert refused(path).code == "missing-chunk"
+
+
+def test_one_chunk_that_was_lost_inside_the_body_is_not_air(tmp_path):
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), chunks=CHUNKS, fill=-1000)
+    (path / "0" / "c" / "1" / "1" / "1").unlink()
+    assert refused(path).code == "missing-chunk"
+
+
+def test_a_half_written_mr_is_not_read_as_dark(tmp_path):
+    mr = np.where(body() > 0, 400, 0).astype(np.int16)
+    whole = write_zarr(tmp_path / "a.zarr", STRAIGHT, mr, chunks=CHUNKS)
+    assert np.array_equal(read_scan(whole, Modality.MR).array, mr)
+    half = write_zarr(tmp_path / "b.zarr", STRAIGHT, mr, chunks=CHUNKS, only=np.s_[:16, :, :])
+    assert refused(half, Modality.MR).code == "missing-chunk"
+
+
+def test_a_shard_that_was_cut_is_refused(tmp_path):
+    path = write_zarr(
+        tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT), shards=(32, 64, 64), chunks=CHUNKS
+    )
+    (shard,) = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".json"]
+    for keep in (10, shard.stat().st_size // 2):
+        shard.write_bytes(shard.read_bytes()[:keep])
+        refused(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_one_image_of_a_bioformats2raw_root_is_read(tmp_path, version):
+    root = tmp_path / "a.zarr"
+    group = zarr.open_group(str(root), mode="w", zarr_format=version)
+    if version == 2:
+        group.attrs["bioformats2raw.layout"] = 3
+    else:
+        group.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    write_zarr(root / "0", STRAIGHT, points.image(STRAIGHT), version=version)
+    assert points.worst(read_scan(root, Modality.CT)) <= 0.5
+    (row,) = find(tmp_path)
+    assert (row.place, row.fault) == ("a.zarr", None)
+    write_zarr(root / "1", STRAIGHT, points.image(STRAIGHT), version=version)
+    assert refused(root).code == "several-series"
+
+
+def test_a_bioformats2raw_root_leads_nowhere_else(tmp_path):
+    root = tmp_path / "a.zarr"
+    zarr.open_group(str(root), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
+    write_zarr(tmp_path / "other", STRAIGHT, points.image(STRAIGHT))
+    (root / "OME").mkdir()
+    (root / "OME" / ".zattrs").write_text(json.dumps({"series": ["../other"]}))
+    assert refused(root).code == "path-traversal"
+
+
+def test_labels_beside_an_image_are_no_second_scan(tmp_path):
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT))
+    (path / "labels").mkdir()
+    write_zarr(path / "labels" / "ct", STRAIGHT, points.image(STRAIGHT))
+    assert [row.place for row in find(tmp_path)] == ["a.zarr"]
+
+
+def test_all_turns_are_different():
+    assert len({turn.tobytes() for turn in points.TURNS}) == 48
+    pairs = itertools.combinations(points.TURNS[:6], 2)
+    assert not any(np.array_equal(one, other) for one, other in pairs)
