@@ -1,12 +1,18 @@
-"""Digital patients of many sizes, noises and voxels: scans in which nothing is wrong."""
+"""Digital patients of many sizes, noises and voxels: scans in which nothing is wrong.
+
+Each also as coronal and as sagittal slices, with its voxels unchanged; those of the head and neck
+hold the whole head.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
 
+import numpy as np
+
 from synthct.data.phantom.patient import Patient, Protocol, make_patient
-from synthct.data.volume import Volume
+from synthct.data.volume import Grid, Volume
 from synthct.tasks.pipeline.randomness import generator
 
 REGIONS = ("head-neck", "thorax", "abdomen")
@@ -38,10 +44,30 @@ def clean_patient(number: int) -> tuple[str, Patient]:
     return region, make_patient(region, protocol, lambda *n: generator(number, "clean", *n))
 
 
-def clean_scans(count: int, start: int = 0) -> Iterator[tuple[str, str, Volume]]:
+ORDERS = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+"""Which axis of an axial scan becomes slice, row and column."""
+
+
+def permuted(scan: Volume, order: str) -> Volume:
+    """The same voxels at the same places, stored in another order of axes."""
+    axes = ORDERS[order]
+    grid = scan.grid
+    z, y, x = (tuple(row[axis] for axis in axes) for row in grid.direction)
+    turned = Grid(
+        tuple(grid.shape[axis] for axis in axes),  # type: ignore[arg-type]
+        tuple(grid.spacing_mm[axis] for axis in axes),  # type: ignore[arg-type]
+        grid.origin_mm,
+        (z, y, x),  # type: ignore[arg-type]
+    )
+    return Volume(np.ascontiguousarray(scan.array.transpose(axes)), turned, scan.modality)
+
+
+def clean_scans(
+    count: int, start: int = 0, order: str = "axial"
+) -> Iterator[tuple[str, str, Volume]]:
     """(name, region, scan): CT, MR and CBCT of one patient after another."""
     for number in range(start, start + (count + 2) // 3):
         region, patient = clean_patient(number)
         scans = {"ct": patient.ct, **{source: one.scan for source, one in patient.sources.items()}}
         for scan, volume in list(scans.items())[: count - 3 * (number - start)]:
-            yield f"{region}-{number}/{scan}", region, volume
+            yield f"{region}-{number}/{scan} {order}", region, permuted(volume, order)

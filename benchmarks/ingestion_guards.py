@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._clean_scans import clean_scans
+from benchmarks._clean_scans import ORDERS, clean_scans
 from benchmarks._scan_faults import KINDS, Planted, sound_ct
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
@@ -92,10 +92,12 @@ def measure() -> str:
         found, codes, told = _kind(name)
         total += found
         rows.append(f"| {name} | {found} of {SEEDS} | {codes} | {told} |")
-    false = list(alarms(clean_scans(CLEAN)))
+    false = [alarm for order in ORDERS for alarm in alarms(clean_scans(CLEAN, order=order))]
     head = (
         f"{total} of {len(KINDS) * SEEDS} planted faults found ({len(KINDS)} kinds in {SEEDS} "
-        f"digital patients each); {len(false)} alarms on {CLEAN} sound scans (CT, MR, CBCT). "
+        f"digital patients each); {len(false)} alarms on {CLEAN} sound scans (CT, MR, CBCT; "
+        f"whole heads, thoraces, abdomens), each as {', '.join(ORDERS)} slices: "
+        f"{CLEAN * len(ORDERS)} in all. "
         f"A repaired scan has every voxel within {SAME_MM:g} mm of the truth and its exact value."
     )
     table = "| fault | found | named | repaired |\n|---|---|---|---|\n" + "\n".join(rows)

@@ -9,21 +9,40 @@ the caller.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from synthct.data.errors import UsageError
 from synthct.data.files import RECEIPT
+from synthct.data.readers import beside
 from synthct.data.readers import requests as inside
 from synthct.data.readers.contents import Found, Outlines
 from synthct.data.readers.formats import format_of
 from synthct.data.readers.header_facts import ScanFacts, grid_from_json
+from synthct.data.readers.headers import Contour, SeriesHeaders, Structure, StructureSet
 from synthct.data.readers.process import call
 from synthct.data.readers.rasterise import mask_of
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 __all__ = [
-    "Found", "Outlines", "ScanFacts", "describe", "find", "format_of", "read_displacement_image",
-    "read_mask", "read_scan", "read_scan_and_facts", "read_structures",
+    "Contour",
+    "Found",
+    "Outlines",
+    "ScanFacts",
+    "SeriesHeaders",
+    "Structure",
+    "StructureSet",
+    "describe",
+    "find",
+    "format_of",
+    "pick_series",
+    "read_beside",
+    "read_displacement_image",
+    "read_mask",
+    "read_scan",
+    "read_scan_and_facts",
+    "read_structure_sets",
+    "read_structures",
 ]  # fmt: skip
 
 
@@ -82,6 +101,35 @@ def describe(path: Path, *, series: str = "") -> ScanFacts:
     return ScanFacts.from_json(answer)
 
 
+def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -> str:
+    """SeriesInstanceUID of the one volume in a DICOM folder or zip; empty for other formats.
+
+    Localizers, captures, dose reports and doses beside the scan are none, as for ``ingest``.
+    Several volumes that could be meant raise a fault that lists them.
+
+    Parameters
+    ----------
+    said
+        UID, number or description of the series, as a person says it (``--series``).
+    wanted
+        Modalities that can be meant, where volumes of several lie there.
+    """
+    if format_of(path) != "dicom":
+        if said:
+            raise UsageError(
+                "a series is chosen in a DICOM folder or zip",
+                problem=f"series {said!r} is asked for in a file that is no DICOM",
+                where=str(path),
+                remedy="leave --series away",
+                code="series-of-a-file",
+            )
+        return ""
+    return str(
+        call(inside.series_uid, reads=[path], path=str(path), said=said,
+             wanted=[str(one) for one in wanted])
+    )  # fmt: skip
+
+
 def find(source: Path) -> list[Found]:
     """Everything that lies in a source: scans, structure sets, doses, and what cannot be read.
 
@@ -95,6 +143,31 @@ def find(source: Path) -> list[Found]:
 def read_structures(path: Path) -> Outlines:
     """The contours of an RTSTRUCT file (or of the one in a folder or zip) by structure name."""
     return Outlines.from_json(call(inside.structures, reads=[path], path=str(path)))
+
+
+def read_beside(
+    path: Path, keywords: Sequence[str], *, series: str = ""
+) -> tuple[SeriesHeaders, list[StructureSet]]:
+    """Headers of one image series of a DICOM folder or zip, and the structure sets beside it.
+
+    Parameters
+    ----------
+    keywords
+        Elements of the series that are wanted as text; nothing else of a header is handed on.
+    series
+        SeriesInstanceUID, where a source holds several.
+    """
+    answer = call(
+        beside.beside, reads=[path], path=str(path), keywords=list(keywords), series=series
+    )
+    sets = [StructureSet.from_json(one) for one in answer["sets"]]
+    return SeriesHeaders.from_json(answer["headers"]), sets
+
+
+def read_structure_sets(path: Path) -> list[StructureSet]:
+    """Every structure set of a file, folder or zip, with contours of every type."""
+    answer = call(beside.structure_sets, reads=[path], path=str(path))
+    return [StructureSet.from_json(one) for one in answer]
 
 
 def read_mask(path: Path, structure: str, grid: Grid) -> Volume:

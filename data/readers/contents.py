@@ -20,12 +20,19 @@ from synthct.data.readers.header_facts import grid_from_json, grid_json, sequenc
 from synthct.data.readers.ome_zarr import is_ome_zarr
 from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.process.pool import fault_from_json
-from synthct.data.readers.series import HEADER_TAGS, Series, group_series, read_slices
+from synthct.data.readers.series import (
+    HEADER_TAGS,
+    Series,
+    group_series,
+    is_capture,
+    is_localizer,
+    read_slices,
+)
 from synthct.data.readers.slices import stack
 from synthct.data.volume import Grid, Modality, Volume
 
-SCAN, STRUCTURES, DOSE, LOCALIZER, OTHER, BROKEN = (
-    "scan", "structures", "dose", "localizer", "other", "broken",
+SCAN, STRUCTURES, DOSE, LOCALIZER, CAPTURE, OTHER, BROKEN = (
+    "scan", "structures", "dose", "localizer", "capture", "other", "broken",
 )  # fmt: skip
 
 
@@ -36,7 +43,8 @@ class Found:
     Parameters
     ----------
     kind
-        ``scan``, ``structures``, ``dose``, ``localizer``, ``other`` (DICOM that holds no image of
+        ``scan``, ``structures``, ``dose``, ``localizer``, ``capture`` (a picture of a screen, such
+        as a dose report), ``other`` (DICOM that holds no image of
         these) or ``broken`` (a file that is damaged).
     path
         What to give to ``read_scan``: the folder or zip of a series, or the file.
@@ -240,8 +248,9 @@ def _kind(series: Series) -> str:
         return STRUCTURES
     if series.modality is None or "Rows" not in header:
         return OTHER
-    types = header.get("ImageType") or []
-    return LOCALIZER if "LOCALIZER" in [str(part).upper() for part in types] else SCAN
+    if is_localizer(header):
+        return LOCALIZER
+    return CAPTURE if is_capture(header) else SCAN
 
 
 def _texts(header: Dataset) -> dict[str, Any]:

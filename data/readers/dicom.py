@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from synthct.data.errors import DataError
 from synthct.data.readers.entries import entries
 from synthct.data.readers.notes import Remark
 from synthct.data.readers.payload import kind_for
+from synthct.data.readers.pick import picked
 from synthct.data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
 from synthct.data.readers.process.memory import empty
-from synthct.data.readers.series import Series, find_series, image_series
+from synthct.data.readers.series import Series, find_series
 from synthct.data.readers.slice import Slice, broken_dicom
 from synthct.data.readers.slices import Stack, stack
 from synthct.data.volume import Modality, Volume
@@ -23,25 +24,23 @@ from synthct.data.volume import Modality, Volume
 __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
 
 
-def one_series(source: Path, uid: str = "", modality: Modality | None = None) -> Series:
-    """The one image series of a folder or zip, or the one with the SeriesInstanceUID.
+def one_series(
+    source: Path, said: str = "", modality: Modality | None = None, *,
+    wanted: Collection[Modality] = (),
+) -> Series:  # fmt: skip
+    """The one volume of a folder or zip (:func:`synthct.data.readers.pick.picked`).
 
-    A dose is taken where it is asked for or alone: it is not mistaken for the images beside it.
+    Parameters
+    ----------
+    said
+        SeriesInstanceUID, number or description of the series, where there are several.
+    modality
+        What is asked for: a dose is not mistaken for the images beside it.
+    wanted
+        What is preferred where volumes of several modalities are there.
     """
-    found = image_series(find_series(entries(source), uid))
-    if len(found) > 1:
-        wants_dose = modality is Modality.DOSE
-        found = [one for one in found if (one.modality is Modality.DOSE) == wants_dose] or found
-    if len(found) == 1:
-        return found[0]
-    named = "; ".join(one.title for one in found[:4]) or "no CT or MR images"
-    raise DataError(
-        "a DICOM source holds one CT or MR series",
-        where=str(source),
-        got=f"{len(found)}: {named}" if found else named,
-        remedy="give each series its own folder" if found else "give the folder of the images",
-        code="several-series" if found else "no-series",
-    )
+    likely = {Modality.DOSE} if modality is Modality.DOSE else set(wanted)
+    return picked(find_series(entries(source), said), source, said, likely)
 
 
 def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:

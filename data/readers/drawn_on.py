@@ -86,17 +86,25 @@ def drawn_on(dataset: Dataset) -> dict[int, DrawnOn]:
     """For each ROINumber of a structure set where its coordinates hold."""
     listed = _listed(dataset)
     pictures = {
-        int(roi.ReferencedROINumber): set(_images(roi))
+        roi_number(roi, "ReferencedROINumber"): set(_images(roi))
         for roi in dataset.get("ROIContourSequence") or []
     }
     return {
-        int(roi.ROINumber): _one(
+        roi_number(roi, "ROINumber"): _one(
             str(roi.get("ReferencedFrameOfReferenceUID") or "").strip(),
-            pictures.get(int(roi.ROINumber), set()),
+            pictures.get(roi_number(roi, "ROINumber"), set()),
             listed,
         )
         for roi in dataset.get("StructureSetROISequence") or []
     }
+
+
+def roi_number(item: Dataset, keyword: str) -> int:
+    """The number of a structure; -1 where it has none that can be read."""
+    try:
+        return int(item[keyword].value)
+    except (KeyError, TypeError, ValueError):
+        return -1
 
 
 def _one(said: str, pictures: set[str], listed: _Listed) -> DrawnOn:

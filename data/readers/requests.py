@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ def scan(path: str, modality: str | None, series: str, require_finite: bool) -> 
     if require_finite:
         _require_finite(volume, source)
     return {"array": volume.array, "modality": str(volume.modality), "facts": facts.as_json()}
+
+
+def series_uid(path: str, said: str, wanted: Sequence[str]) -> str:
+    """What :func:`synthct.data.readers.pick_series` gives."""
+    with faults_only(path):
+        return one_series(Path(path), said, wanted=[Modality(one) for one in wanted]).uid
 
 
 def facts(path: str, series: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ HEADER_TAGS = [
 
 READ_TAGS = [
     *HEADER_TAGS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits",
+    "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "SOPInstanceUID",
 ]  # fmt: skip
 """What is read of a header; everything else is skipped unread."""
 
@@ -97,20 +97,27 @@ class Series:
     def title(self) -> str:
         """Modality, description and number of files, for messages."""
         about = str(self.first.get("SeriesDescription", "")).strip() or self.folder or "no name"
-        return f"{self.first.get('Modality', '?')} {about!r} ({len(self.slices)} files)"
+        number = str(self.first.get("SeriesNumber") or "").strip()
+        counted = f"series {number}, {len(self.slices)}" if number else f"{len(self.slices)}"
+        return f"{self.first.get('Modality', '?')} {about!r} ({counted} files)"
+
+    def called(self, said: str) -> bool:
+        """Whether this is what a person calls the series: its UID, number or description."""
+        names = (self.uid, self.first.get("SeriesNumber"), self.first.get("SeriesDescription"))
+        return said.strip() in [str(name).strip() for name in names if name not in (None, "")]
 
 
-def find_series(files: Sequence[Entry], uid: str = "") -> list[Series]:
-    """Every DICOM series among the files, or the one of ``uid``, by first file name.
+def find_series(files: Sequence[Entry], said: str = "") -> list[Series]:
+    """Every DICOM series among the files, or those called ``said``, by first file name.
 
     Other files are skipped. A file that cannot be read raises, because it may be a slice; where
     the series is named, only one beside its slices.
     """
     slices, broken = read_slices(files)
-    found = [series for series in group_series(slices) if uid in ("", series.uid)]
+    found = [series for series in group_series(slices) if not said or series.called(said)]
     folders = {one.entry.name.rpartition("/")[0] for series in found for one in series.slices}
     for one in broken:
-        if not uid or one.entry.name.rpartition("/")[0] in folders:
+        if not said or one.entry.name.rpartition("/")[0] in folders:
             raise one.fault
     return found
 
@@ -177,6 +184,22 @@ def image_series(found: Sequence[Series]) -> list[Series]:
         or one.modality is Modality.DOSE
         or _object_kind(one.first) == "image"
     ]
+
+
+def is_localizer(header: Dataset) -> bool:
+    """Whether the image only shows where others lie (scout, topogram)."""
+    return "LOCALIZER" in _image_type(header)
+
+
+def is_capture(header: Dataset) -> bool:
+    """Whether the image is a picture of a screen or a page, such as a dose report."""
+    kind = _object_kind(header)
+    return (kind.startswith("1.") and kind != RTDoseStorage) or "SCREEN SAVE" in _image_type(header)
+
+
+def _image_type(header: Dataset) -> list[str]:
+    found = header.get("ImageType") or []
+    return [str(part).upper() for part in ([found] if isinstance(found, str) else found)]
 
 
 def is_dicom(entry: Entry) -> bool:

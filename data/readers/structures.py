@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
-from synthct.data.readers.drawn_on import DrawnOn, drawn_on
+from synthct.data.readers.drawn_on import DrawnOn, drawn_on, roi_number
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.series import find_series
 from synthct.data.readers.slice import broken_dicom
@@ -48,14 +48,14 @@ CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 def outlines(entry: Entry, where: str) -> dict[str, Any]:
     """Contours by structure: all points (n, 3) in one array, (z, y, x) [mm], cut by ``lengths``."""
-    dataset = _whole(entry)
-    names = _names(dataset)
+    dataset = whole_header(entry)
+    names = unique_names(dataset)
     places = drawn_on(dataset)
     lengths: list[tuple[str, int]] = []
     parts: list[NDArray[np.float64]] = []
     left_out: dict[str, str] = {}
     for roi in dataset.get("ROIContourSequence") or []:
-        number = int(roi.ReferencedROINumber)
+        number = roi_number(roi, "ReferencedROINumber")
         name = names.get(number)
         if name is None:
             left_out[f"ROI {number}"] = "unnamed-contours"
@@ -72,13 +72,15 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
         if sum(length for _, length in lengths) > MAX_POINTS:
             raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
     outlined = {name for name, _ in lengths}
-    skipped = sorted(set(names.values()) - outlined)
+    skipped = sorted(set(names.values()) - outlined - set(left_out))
     return {
         "points": np.concatenate(parts) if parts else np.zeros((1, 3)),
         "lengths": lengths,
         "skipped": skipped,
         "left_out": {**dict.fromkeys(skipped, "no-contours"), **left_out},
-        "drawn_on": {names[number]: one.as_json() for number, one in places.items()},
+        "drawn_on": {
+            names[number]: one.as_json() for number, one in places.items() if number in names
+        },
         **_usual(places, dataset),
     }
 
@@ -96,16 +98,6 @@ def _closed(roi: Dataset, entry: Entry, name: str) -> tuple[list[NDArray[np.floa
     return drawn, others
 
 
-def _names(dataset: Dataset) -> dict[int, str]:
-    """A name for each ROINumber; the second of one name and later ones have their number in it."""
-    names: dict[int, str] = {}
-    for item in dataset.get("StructureSetROISequence") or []:
-        number = int(item.ROINumber)
-        name = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
-        names[number] = f"{name} ({number})" if name in names.values() else name
-    return names
-
-
 def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(number) for number in contour.ContourData])
@@ -116,6 +108,25 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
         got = f"{numbers.size} numbers for {declared} contour points of {name[:40]!r}"
         raise broken_dicom(entry, got)
     return numbers.reshape(-1, 3)[:, ::-1]
+
+
+def unique_names(dataset: Dataset) -> dict[int, str]:
+    """Name by ROINumber: where one is given to several structures, the second is ``NAME (2)``."""
+    names: dict[int, str] = {}
+    taken: Counter[str] = Counter()
+    for item in dataset.get("StructureSetROISequence") or []:
+        number = roi_number(item, "ROINumber")
+        name = str(item.get("ROIName", "") or f"ROI {number}").strip()
+        taken[name] += 1
+        while taken[name] > 1:
+            again = f"{name} ({taken[name]})"
+            taken[again] += 1
+            if taken[again] == 1:
+                name = again
+                break
+            taken[name] += 1
+        names[number] = name
+    return names
 
 
 def _usual(places: Mapping[int, DrawnOn], dataset: Dataset) -> dict[str, str]:
@@ -132,7 +143,8 @@ def _usual(places: Mapping[int, DrawnOn], dataset: Dataset) -> dict[str, str]:
     return {"frame": frame, "series": series.most_common(1)[0][0] if series else ""}
 
 
-def _whole(entry: Entry) -> Dataset:
+def whole_header(entry: Entry) -> Dataset:
+    """Every element of a structure set."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

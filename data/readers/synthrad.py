@@ -7,6 +7,7 @@ a file name alone: a lone ``cbct.mha`` outside such a folder is not believed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 _SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 _SOURCES = ("mr", "cbct")
 _REGIONS = {"HN": "head-neck", "TH": "thorax", "AB": "abdomen", "B": "other", "P": "other"}
+MOST_BYTES = 1 << 22
+"""A larger ``dataset.json`` is not one of nnU-Net."""
+
 _NAME = re.compile(r"[12](HN|TH|AB|B|P)[A-Z]\w*")
 
 
@@ -57,8 +61,31 @@ def _case(folder: Path) -> CaseFolder | None:
 
 
 def _file(folder: Path, name: str) -> Path | None:
+    """The image called ``name``, in small letters or capitals; the first suffix that is there."""
     for suffix in _SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
+        for path in sorted(folder.iterdir()):
+            if path.name.lower() == f"{name}{suffix}" and path.is_file():
+                return path
     return None
+
+
+def channel_names(path: Path) -> dict[str, str]:
+    """What the numbered channels of an nnU-Net data set are, by the ``dataset.json`` beside them.
+
+    ``{"0000": "T1", "0001": "CT"}``; empty where the file says nothing of the kind. ``modality``
+    is the name in nnU-Net 1, ``channel_names`` in nnU-Net 2. Runs in the readers' process.
+    """
+    if path.stat().st_size > MOST_BYTES:
+        return {}
+    try:
+        told = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    found = told.get("channel_names", told.get("modality")) if isinstance(told, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {
+        f"{int(number):04d}": str(name)
+        for number, name in found.items()
+        if str(number).isdecimal() and len(str(number)) <= 4 and isinstance(name, str)
+    }

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from synthct.flows.cli import chain, machine, prediction, scans, science, scores, serve, study
+from synthct.flows.cli import chain, key, machine, prediction, scans, science, scores, serve, study
 from synthct.flows.exits import USAGE, guarded
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
@@ -49,6 +49,7 @@ commands = typer.Typer(
 for function in (
     chain.run,
     chain.stage,
+    key.key,
     scans.ingest,
     science.register,
     prediction.predict,

@@ -92,6 +92,9 @@ def predict(
         ),
     ] = None,
     public_key: PublicKey = None,
+    series: Annotated[
+        str, typer.Option(metavar="ID", help="Number, description or UID, where a folder has more.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Make a synthetic CT of one scan.
@@ -126,6 +129,7 @@ def predict(
                 surest=surest,
             ),
             public_key=public_key,
+            series=series,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
             step=lambda name: bars.update(bar, description=name),
         )

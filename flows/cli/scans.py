@@ -48,6 +48,14 @@ def ingest(
             metavar="CSV", help="Columns path, patient, modality, region: what files hide."
         ),
     ] = None,
+    to_fill_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-manifest",
+            metavar="CSV",
+            help="Write a manifest of what was found, to fill in; it names paths and patients.",
+        ),
+    ] = None,
     licence: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Licence of the scans; it travels to the model card."),
@@ -79,6 +87,8 @@ def ingest(
     from synthct.flows.workspace.project import find_root
     from synthct.tasks.ingestion.dataset import Licence
     from synthct.tasks.intake import plan_intake, take_in
+    from synthct.tasks.intake.lock import intake_lock
+    from synthct.tasks.intake.manifest import write_manifest
 
     raw = find_root() / "data" / "raw" / _checked_name(dataset)
     _require_region(region)
@@ -106,17 +116,27 @@ def ingest(
     if places:
         for label, place in plan.places.items():
             typer.echo(f"{label}: {place}", err=True)
+    if to_fill_in is not None:
+        write_manifest(to_fill_in, plan.to_fill_in)
     added: tuple[str, ...] = ()
     if not dry_run and (plan.new or plan.new_extras or terms):
-        with _bar("copy") as progress:
-            added = take_in(plan, progress).added
-        _track(raw)
+        # The data set is held until DVC knows it: another intake must not change it under DVC.
+        with intake_lock(raw, _note), _bar("copy") as progress:
+            result = take_in(plan, progress)
+            added = result.added
+            _track(raw)
+        for name in result.overtaken:
+            _note(f"{name} came into the data set meanwhile, and stays as it is there")
     refused = [row for row in plan.rows if row.status == "refused"]
     if as_json:
         typer.echo(json.dumps(_document(plan, added), indent=2))
     else:
         _tell(plan, added, dry_run, len(refused))
     return EXCLUSIONS if refused else CLEAN
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
 def _checked_name(dataset: str) -> str:
@@ -215,7 +235,7 @@ def _pairs(plan: IntakePlan) -> Table:
     table = Table("patient", "scans", "beside", "cases")
     good = [row for row in plan.rows if row.status != REFUSED]
     extras = {extra.row for extra in plan.extras}
-    for patient in sorted({row.patient for row in plan.rows}):
+    for patient in sorted({row.patient for row in plan.rows if row.patient}):
         own = [row for row in good if row.patient == patient]
         scans = [row.scan for row in own if row not in extras]
         beside = [row.scan for row in own if row in extras]
@@ -229,7 +249,7 @@ def _pairs(plan: IntakePlan) -> Table:
 
 def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:
     for note in plan.notes:
-        typer.echo(f"note: {note}", err=True)
+        _note(note)
     for row in plan.rows:
         for finding in row.findings if row.status == "refused" else ():
             remedy = f"; {finding.remedy}" if finding.remedy else ""

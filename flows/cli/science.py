@@ -30,6 +30,7 @@ class Kind(StrEnum):
 SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
 """Of the time of a registration: what the forecast begins with."""
 
+_SERIES = "Number, description or UID of the series, where a folder holds several."
 _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it."
 
 
@@ -50,6 +51,8 @@ def register(
     moving_mask: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); found where not given.")
     ] = None,
+    fixed_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
+    moving_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
     initial: Annotated[
@@ -109,6 +112,7 @@ def register(
             moving_mask=moving_mask,
             fixed_modality=_modality(fixed_modality),
             moving_modality=_modality(moving_modality),
+            series=(fixed_series, moving_series),
             initial=initial or (),
             method=method,
             method_options=_options(option or (), network),

@@ -12,12 +12,21 @@ import typer
 from synthct.flows.cli.options import examples
 from synthct.flows.exits import CLEAN
 
+_SERIES = "Number, description or UID of the series, where a folder holds several."
+
 
 class Missing(StrEnum):
     """Distance of a structure that the prediction lacks."""
 
     PENALISED = "penalised"
     AS_PUBLISHED = "as_published"
+
+
+class Gamma(StrEnum):
+    """Where gamma looks for the dose that agrees."""
+
+    INTERPOLATED = "interpolated"
+    DISCRETE = "discrete"
 
 
 class Source(StrEnum):
@@ -65,12 +74,18 @@ def evaluate(
         typer.Option(metavar="SCAN", help="The MR or CBCT itself: does the sCT show its anatomy?"),
     ] = None,
     source_modality: Annotated[Source, typer.Option(help="What --source is.")] = Source.MR,
+    prediction_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
+    reference_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
+    source_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     dose_prediction: Annotated[
         Path | None, typer.Option(metavar="FILE", help="RTDOSE or image [Gy] on the prediction.")
     ] = None,
     dose_reference: Annotated[
         Path | None, typer.Option(metavar="FILE", help="RTDOSE or image [Gy] on the reference.")
     ] = None,
+    gamma: Annotated[
+        Gamma, typer.Option(help="Read the evaluated dose between its voxels too, or at them only.")
+    ] = Gamma.INTERPOLATED,
     target: Annotated[
         str, typer.Option(metavar="NAME", help="Structure of the reference, for conformity.")
     ] = "",
@@ -131,8 +146,12 @@ def evaluate(
         segmenter=segmenter,
         source=source,
         source_modality=source_modality.value,
+        prediction_series=prediction_series,
+        reference_series=reference_series,
+        source_series=source_series,
         dose_prediction=dose_prediction,
         dose_reference=dose_reference,
+        gamma=gamma.value,
         target=target,
         prescription_gy=prescription_gy,
         curves=_curves(curves),
@@ -194,6 +213,9 @@ def _show(document: dict[str, Any]) -> None:
             if name == "mae_hu" and "floor" in document:
                 floor = document["floor"]["floor_mae_hu"]
                 table.add_row("  the reference moves by", _number(floor))
+    if convention := document.get("dose", {}).get("gamma_convention"):
+        told = f"gamma: {convention['normalisation']}, {convention['search']}, voxels above "
+        table.caption = f"{told}{convention['cutoff_percent']:g} % of the reference's maximum"
     for name, value in _dose_rows(document.get("dose", {})):
         table.add_row(name, _number(value))
     console.print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -113,14 +113,24 @@ def show(console: Console, project: Project, built: Sequence[Built], seconds: fl
             highlight=False,
         )
     for row in exclusions(project):
-        rule = " ".join(f"{row.get('rule', '')}, got {row.get('got', '')}".split())
-        console.print(f"excluded by {row['stage']}: {row.get('unit', '')}: {rule}", markup=False)
+        console.print(
+            f"excluded by {row['stage']}: {row.get('unit', '')}: {_told(row)}", markup=False
+        )
     if built:
         times = ", ".join(f"{b.name} {spelled_s(b.seconds)}" for b in built)
         console.print(f"{spelled_s(seconds)} in all: {times}", highlight=False, soft_wrap=True)
     if page := report_page(project):
         path = page.relative_to(project.root)
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _told(row: Mapping[str, str]) -> str:
+    """Problem, rule and, where a person can do something about it, the remedy."""
+    seen = f", got {row['got']}" if row.get("got") and not row.get("problem") else ""
+    parts = (row.get("problem", ""), f"{row.get('rule', '')}{seen}")
+    told = "; ".join(part for part in parts if part)
+    remedy = row.get("remedy", "") if row.get("problem") else ""
+    return " ".join(f"{told}; {remedy}".split() if remedy else told.split())
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -85,7 +85,15 @@ def json_schema() -> dict[str, Any]:
             "dose": _object(
                 "Where doses were given.",
                 prediction=_FILE, reference=_FILE,
-                gamma_pass_percent=_SCORES, dvh=_PER_SIDE,
+                gamma_pass_percent=_SCORES,
+                gamma_convention=_object(
+                    "How gamma was computed; its figures mean nothing without.",
+                    search={"enum": ["interpolated", "discrete"]},
+                    normalisation={"enum": ["global", "local"]},
+                    cutoff_percent={"type": "number", "description": "Of the reference's maximum."},
+                    steps={"type": "integer", "description": "Within one distance criterion."},
+                ),
+                dvh=_PER_SIDE,
                 conformity={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
             ),
             "warnings": {"type": "array", "items": {"type": "string"}},

@@ -10,21 +10,17 @@ from typing import Any
 import numpy as np
 
 from synthct.data.errors import UsageError
-from synthct.data.files import canonical_json, content_hash, write_whole
-from synthct.data.readers import read_scan
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.readers import pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.evaluation.checks import examine
 from synthct.tasks.evaluation.consistency import source_consistency
 from synthct.tasks.evaluation.document import SCHEMA
-from synthct.tasks.evaluation.dose.compare import (
-    CRITERIA,
-    conformity,
-    dvh_figures,
-    gamma_pass_percent,
-)
+from synthct.tasks.evaluation.dose.gamma import Convention, Search
+from synthct.tasks.evaluation.doses import Doses, compare_doses
 from synthct.tasks.evaluation.evidence import Evidence
 from synthct.tasks.evaluation.floor import CHAIN, floor_of
-from synthct.tasks.evaluation.inputs import Target, require_hu
+from synthct.tasks.evaluation.inputs import Target, identity, require_hu
 from synthct.tasks.evaluation.maps import write_maps
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
@@ -75,6 +71,10 @@ class Attachments:
         Folder for maps of the errors (``tasks/evaluation/maps.py``).
     device
         Where similarity is computed (``cuda``, ``cpu`` by torch); empty: by numpy.
+    gamma
+        Search of the gamma index: ``interpolated`` or ``discrete``.
+    prediction_series, reference_series, source_series
+        Number, description or UID of the series, where a folder or zip of DICOM holds several.
     policy
         What the HD95 of a structure is that the prediction lacks.
     tolerance_mm
@@ -93,6 +93,10 @@ class Attachments:
     other_references: tuple[Path, ...] = ()
     maps: Path | None = None
     device: str = ""
+    gamma: Search = "interpolated"
+    prediction_series: str = ""
+    reference_series: str = ""
+    source_series: str = ""
     policy: Policy = "penalised"
     tolerance_mm: float = 2.0
 
@@ -148,29 +152,33 @@ def evaluate_files(
         another grid is a fault, because resampling changes every score.
     """
     chosen, given = profile_called(profile, where="profile"), extras or Attachments()
-    truth = read_scan(reference, Modality.CT)
+    truth = _read(reference, Modality.CT, given.reference_series)
     target = Target(truth.grid, resample)
-    raw = read_scan(prediction, Modality.CT)
+    raw = _read(prediction, Modality.CT, given.prediction_series)
     sct = target.fits(raw, prediction)
     inside = target.body(mask)
     for path, volume in ((prediction, sct), (reference, truth)):
-        require_hu(volume.array[inside], path)
+        require_hu(volume.array[inside], path, volume.array)
     spacing_mm = truth.grid.spacing_mm
     pair = masked_pair(truth.array, sct.array, inside, profile=chosen, spacing_mm=spacing_mm)
     measured = _merged(METRICS.build(m, _options(m, given), where="metrics")(pair) for m in metrics)
     findings = examine(Evidence(pair, truth.array.astype(np.float64)), checks)
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "prediction": _identity(prediction),
-        "reference": _identity(reference),
-        "mask": _identity(mask) if mask else None,
+        "prediction": identity(prediction),
+        "reference": identity(reference),
+        "mask": identity(mask) if mask else None,
         "profile": chosen.as_json(),
         "grid": {"shape": list(truth.grid.shape), "spacing_mm": list(spacing_mm)},
         "resampled": target.moves(raw),
         "voxels": int(inside.sum()),
         "scores": dict(measured.values),
         "checks": [finding.as_json() for finding in findings],
-        "warnings": [*measured.warnings, *_turned(truth)],
+        "warnings": [
+            *measured.warnings,
+            *_turned(truth),
+            *target.cropped(raw, prediction, inside),
+        ],
     }
     _add_floor(document, given, target, inside, truth)
     _add_anatomy(document, given, target, inside, truth, sct)
@@ -181,6 +189,11 @@ def evaluate_files(
     if json_file is not None:
         write_whole(json_file, canonical_json(document))
     return document
+
+
+def _read(path: Path, modality: Modality, said: str = "") -> Volume:
+    """The one volume of its kind in a folder; a localizer or report beside it is none."""
+    return read_scan(path, modality, series=pick_series(path, said, [modality]))
 
 
 def _options(metric: str, given: Attachments) -> dict[str, Any]:
@@ -197,11 +210,13 @@ def _add_floor(
         return
     images = {CHAIN: truth.array}
     for number, path in enumerate(given.other_references, 1):
-        other = target.fits(read_scan(path, Modality.CT), path)
-        require_hu(other.array[inside], path)
+        raw = _read(path, Modality.CT)
+        document["warnings"] += target.cropped(raw, path, inside)
+        other = target.fits(raw, path)
+        require_hu(other.array[inside], path, other.array)
         images[str(number)] = other.array
     document["floor"] = {
-        "references": [_identity(path) for path in given.other_references],
+        "references": [identity(path) for path in given.other_references],
         **floor_of(images, inside),
     }
 
@@ -247,9 +262,9 @@ def _add_source(
     """``source``: does the synthetic CT show its own source's anatomy? Needs no CT."""
     values: dict[str, float | None] = {}
     if given.source is not None:
-        scan = target.fits(
-            read_scan(given.source, Modality(given.source_modality.upper())), given.source
-        )
+        raw = _read(given.source, Modality(given.source_modality.upper()), given.source_series)
+        document["warnings"] += target.cropped(raw, given.source, inside)
+        scan = target.fits(raw, given.source)
         told = source_consistency(
             scan.array,
             sct.array,
@@ -275,40 +290,15 @@ def _add_dose(document: dict[str, Any], given: Attachments, target: Target, insi
     """``dose``: gamma, dose-volume figures of the reference's structures, conformity."""
     if given.dose_prediction is None or given.dose_reference is None:
         return
-    known, found = (target.dose(path) for path in (given.dose_reference, given.dose_prediction))
-    spacing_mm = target.grid.spacing_mm
-    told: dict[str, Any] = {
-        "prediction": _identity(given.dose_prediction),
-        "reference": _identity(given.dose_reference),
-        "gamma_pass_percent": {
-            f"{percent:g}%/{distance:g}mm": gamma_pass_percent(
-                np.where(inside, known, 0.0), np.where(inside, found, 0.0), spacing_mm,
-                dose_percent=percent, distance_mm=distance,
-            )
-            for percent, distance in CRITERIA
-        },
-    }  # fmt: skip
+    structures = None
     if given.segmentations is not None:
         structures = read_side(given.segmentations, "reference", target, inside)
-        sides = {"reference": known, "prediction": found}
-        told["dvh"] = {side: dvh_figures(dose, structures) for side, dose in sides.items()}
-        if given.target:
-            told["conformity"] = _conformity(sides, structures, given)
-    document["dose"] = told
-
-
-def _conformity(
-    sides: dict[str, Any], structures: dict[str, Mask], given: Attachments
-) -> dict[str, float | None]:
-    if given.target not in structures:
-        raise UsageError(
-            f"no structure of the reference is called {given.target!r}",
-            where="--target",
-            remedy=f"there are: {', '.join(sorted(structures))}",
-            code="unknown-structure",
-        )
-    target = structures[given.target]
-    return {side: conformity(dose, target, given.prescription_gy) for side, dose in sides.items()}
+    doses = Doses(
+        given.dose_reference, given.dose_prediction, Convention(search=given.gamma),
+        given.target, given.prescription_gy,
+    )  # fmt: skip
+    document["dose"], warnings = compare_doses(doses, target, inside, structures)
+    document["warnings"] += warnings
 
 
 def _turned(truth: Volume) -> list[str]:
@@ -326,7 +316,3 @@ def _merged(parts: Iterable[Measured]) -> Measured:
         values |= part.values
         warnings += part.warnings
     return Measured(values, tuple(warnings))
-
-
-def _identity(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": content_hash(path)}

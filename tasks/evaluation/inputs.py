@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthct.data.errors import DataError
+from synthct.data.files import content_hash
 from synthct.data.itk import resample as resampled
+from synthct.data.orientation import reordered_onto
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.evaluation.pair import Mask
@@ -19,9 +21,16 @@ from synthct.tasks.evaluation.profiles import OUTSIDE_HU
 LEAST_SPREAD_HU = 20.0
 """Inside a body HU differ by more than this; images scaled to [0, 1] or z-scores do not."""
 
+LEAST_AIR_SHARE = 0.02
+"""Of an image that shows the air around a body."""
+
 LEAST_MODERATE_SHARE = 0.5
 """Of a body's voxels at least this share lies between -1024 and 3071 HU; of a scan that was
 scaled twice, or whose intercept was lost, it does not."""
+
+SAME_PLACE = 0.01
+"""Part of a voxel within which two grids are one: headers round (NIfTI to 32 bits, DICOM to 16
+characters), and a hundredth of a voxel changes no score."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +41,19 @@ class Target:
     resample: bool
 
     def fits(self, volume: Volume, path: Path) -> Volume:
-        """The volume on the grid: as it is, resampled where that was asked for, else a fault."""
-        if volume.grid.is_close(self.grid):
-            return volume
+        """The volume on the grid: its voxels in the grid's order, or resampled where asked for.
+
+        The same voxels with axes permuted or flipped are only put in order; another grid without
+        ``resample`` is a fault.
+        """
+        same = self._in_order(volume)
+        if same is not None:
+            return same
         if not self.resample:
             raise DataError(
                 "prediction, reference, masks and doses lie on one grid",
+                problem=f"it lies on {told(volume.grid)}, the reference on {told(self.grid)}",
                 where=str(path),
-                got=f"{told(volume.grid)}, the reference {told(self.grid)}",
                 remedy="give --resample, which changes the scores, or export it on that grid",
                 code="grid-mismatch",
             )
@@ -48,8 +62,30 @@ class Target:
         return resampled(volume, self.grid, outside=outside, nearest=nearest)
 
     def moves(self, volume: Volume) -> bool:
-        """Whether the volume lies elsewhere."""
-        return not volume.grid.is_close(self.grid)
+        """Whether the volume has to be resampled."""
+        return self._in_order(volume) is None
+
+    def unseen(self, volume: Volume, inside: Mask) -> float:
+        """Share of the mask in which the volume has no voxel [1]."""
+        if not self.moves(volume):
+            return 0.0
+        field = volume.with_array(np.ones(volume.grid.shape, np.uint8), Modality.MASK)
+        seen = resampled(field, self.grid, outside=0, nearest=True).array > 0
+        return float(np.count_nonzero(inside & ~seen) / np.count_nonzero(inside))
+
+    def cropped(self, volume: Volume, path: Path, inside: Mask) -> list[str]:
+        """Says where a resampled file has no voxels: what is scored there was never computed."""
+        share = self.unseen(volume, inside)
+        if not share:
+            return []
+        value = "air (-1024 HU)" if volume.modality is Modality.CT else "0"
+        return [
+            f"{path.name}: {max(share, 0.0001):.2%} of the scored voxels lie outside it and count "
+            f"as {value}: crop the mask to it, or score a file that covers the mask"
+        ]
+
+    def _in_order(self, volume: Volume) -> Volume | None:
+        return reordered_onto(volume, self.grid, SAME_PLACE * min(self.grid.spacing_mm))
 
     def mask(self, path: Path) -> Mask:
         """Voxels > 0 of a mask file."""
@@ -64,9 +100,9 @@ class Target:
             )
         return np.asarray(array > 0)
 
-    def dose(self, path: Path) -> NDArray[np.float64]:
+    def dose(self, volume: Volume, path: Path) -> NDArray[np.float64]:
         """A dose [Gy]: nowhere below 0, and some of it is there."""
-        array = self.fits(read_scan(path, Modality.DOSE), path).array.astype(np.float64)
+        array = self.fits(volume, path).array.astype(np.float64)
         if array.min() < 0 or array.max() <= 0:
             raise DataError(
                 "a dose is in Gy: nowhere below 0, somewhere above",
@@ -93,6 +129,11 @@ class Target:
         return inside
 
 
+def identity(path: Path) -> dict[str, str]:
+    """A file by name and content, never by where it lies."""
+    return {"name": path.name, "sha256": content_hash(path)}
+
+
 def told(grid: Grid) -> str:
     """A grid in words."""
     spacing = " x ".join(f"{v:g}" for v in grid.spacing_mm)
@@ -100,20 +141,32 @@ def told(grid: Grid) -> str:
     return f"{grid.shape} of {spacing} mm from ({origin})"
 
 
-def require_hu(values: NDArray[Any], path: Path) -> None:
+def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = None) -> None:
     """Raise unless the values inside the mask can be HU of a body.
 
-    They are spread out, fat and gas lie below 0, and most lie in the range of a CT.
+    They are spread out, fat and gas lie below 0, and most lie in the range of a CT. A mask of soft
+    tissue alone holds no fat and no gas: then the air in the rest of the ``image`` says it.
     """
     low, high = float(values.min()), float(values.max())
     moderate = float(np.mean((values >= -1100) & (values <= 3071)))
     if high - low > LEAST_SPREAD_HU and low < 0 and moderate >= LEAST_MODERATE_SHARE:
         return
+    if image is not None and _is_soft_tissue(values, image):
+        return
     raise DataError(
         "a CT is in Hounsfield units: inside the body it has values below 0, a spread of more "
-        f"than {LEAST_SPREAD_HU:g} and mostly lies between -1024 and 3071",
+        f"than {LEAST_SPREAD_HU:g} and mostly lies between -1024 and 3071; a mask of soft tissue "
+        "alone may be used where there is air at -1000 around the body",
+        problem=f"inside the mask the values lie between {low:g} and {high:g}",
         where=str(path),
-        got=f"{low:g} to {high:g} inside the mask",
         remedy="apply the rescale slope and intercept, or undo the network's normalisation",
         code="not-hu",
     )
+
+
+def _is_soft_tissue(values: NDArray[Any], image: NDArray[Any]) -> bool:
+    """Tissue near water inside the mask, and air at -1000 HU in a part of the image."""
+    low, middle, high = (float(v) for v in np.percentile(values, (1, 50, 99)))
+    air = np.mean((image > -1100) & (image < -900))
+    near_water = -150 <= middle <= 150 and low >= -200 and high <= 400 and high - low > 2
+    return near_water and bool(air >= LEAST_AIR_SHARE)

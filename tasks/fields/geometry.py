@@ -39,16 +39,21 @@ def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> G
             remedy="check the mask and that it lies on the same scan",
             code="mask-empty",
         )
+    return cropped(grid, inside, margin_mm)
+
+
+def cropped(grid: Grid, inside: NDArray[np.bool_], margin_mm: float) -> Grid:
+    """The grid around the marked voxels and a margin [mm]; one too thin is refused."""
     start, stop = [], []
-    for axis, (size, step) in enumerate(zip(grid.shape, spacing_mm, strict=True)):
+    for axis, (size, step) in enumerate(zip(grid.shape, grid.spacing_mm, strict=True)):
         others = tuple(other for other in range(3) if other != axis)
         occupied = np.flatnonzero(inside.any(axis=others))
         margin = int(np.ceil(margin_mm / step))
         start.append(max(0, int(occupied[0]) - margin))
         stop.append(min(size, int(occupied[-1]) + 1 + margin))
-    cropped = grid.crop((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    require_extent(cropped)
-    return cropped
+    around = grid.crop((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    require_extent(around)
+    return around
 
 
 def require_extent(grid: Grid) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from synthct.data.itk import resample
+from synthct.data.orientation import flipped, nearest_axes, turned
 from synthct.data.volume import Grid, Modality, Triple, Volume
 
 UPRIGHT_MM = 0.05
@@ -55,40 +54,6 @@ def reoriented(volume: Volume) -> Volume:
     order, signs = nearest_axes(volume.grid)
     array = flipped(volume.array, order, signs)
     return Volume(np.ascontiguousarray(array), turned(volume.grid, order, signs), volume.modality)
-
-
-def nearest_axes(grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For each world axis (z, y, x): the array axis nearest to it, and its sign along it."""
-    direction = np.asarray(grid.direction)
-    order = max(
-        permutations(range(3)), key=lambda p: sum(abs(direction[w, a]) for w, a in enumerate(p))
-    )
-    return order, tuple(1 if direction[w, a] > 0 else -1 for w, a in enumerate(order))
-
-
-def flipped(array: NDArray[Any], order: tuple[int, ...], signs: tuple[int, ...]) -> NDArray[Any]:
-    """The last three axes of an array permuted and flipped; leading axes stay."""
-    lead = array.ndim - 3
-    turned_array = array.transpose(*range(lead), *(lead + axis for axis in order))
-    steps = (slice(None),) * lead + tuple(slice(None, None, sign) for sign in signs)
-    return turned_array[steps]
-
-
-def turned(grid: Grid, order: tuple[int, ...], signs: tuple[int, ...]) -> Grid:
-    """The grid of :func:`flipped` voxels: every voxel keeps its place."""
-    direction = np.asarray(grid.direction)[:, order] * np.asarray(signs)
-    start = np.zeros(3)
-    for axis, sign in zip(order, signs, strict=True):
-        start[axis] = 0 if sign > 0 else grid.shape[axis] - 1
-    shape = tuple(grid.shape[axis] for axis in order)
-    spacing = tuple(grid.spacing_mm[axis] for axis in order)
-    rows = tuple(_triple(row) for row in direction)
-    return Grid(
-        (shape[0], shape[1], shape[2]),
-        _triple(spacing),
-        _triple(grid.points(start)),
-        (rows[0], rows[1], rows[2]),
-    )
 
 
 def straightened(grid: Grid) -> Grid:

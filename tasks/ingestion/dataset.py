@@ -107,6 +107,8 @@ class RawDataset(Section):
     synthetic: bool = False
     licence: Licence = Licence()
     patients: dict[str, RawPatient] = Field(default_factory=dict)
+    key_check: str = ""
+    """Tells whether a pseudonym key is the one that the patients' names were made with."""
 
     @field_validator("patients")
     @classmethod
@@ -119,6 +121,8 @@ class RawDataset(Section):
     def save(self, folder: Path) -> None:
         """Write ``dataset.json``, whole or not at all."""
         document = self.as_json()
+        if not self.key_check:
+            del document["key_check"]
         for patient in document["patients"].values():
             for kind in ("structures", "masks", "dose"):  # as before where there are none
                 if not patient[kind]:

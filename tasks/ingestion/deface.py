@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from synthct.data.orientation import nearest_axes
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.ingestion.body import AIR_HU, body_mask
-from synthct.tasks.ingestion.canonical import nearest_axes, reoriented
+from synthct.tasks.ingestion.canonical import reoriented
 from synthct.tasks.ingestion.params import BodyParams
 
 DEPTH_MM = 25.0

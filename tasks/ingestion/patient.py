@@ -190,9 +190,7 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
     if not set(scans) - {CT}:
         missing.append("MR or CBCT")
     if missing:
-        reasons = "; ".join(
-            f"{name}: {row['rule']}, got {row['got']}" for name, row in left_out.items()
-        )
+        reasons = "; ".join(f"{name}: {_seen(row)}" for name, row in left_out.items())
         raise DataError(
             "a patient has a CT and an MR or CBCT",
             where=patient,
@@ -200,6 +198,12 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
             remedy="add the missing scan or take the patient out of the data set",
             code="missing-modality",
         )
+
+
+def _seen(row: Mapping[str, str]) -> str:
+    """Problem and rule of a fault."""
+    told = f"{row['rule']}, got {row['got']}" if row.get("got") else row["rule"]
+    return "; ".join(part for part in (row.get("problem", ""), told) if part)
 
 
 def _without_folder(fault: DataError, patient: str, name: str, path: Path) -> dict[str, str]:

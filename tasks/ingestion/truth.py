@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from synthct.data.errors import DataError
+from synthct.data.orientation import flipped, nearest_axes, turned
 from synthct.data.readers import read_displacement_image, read_scan
 from synthct.data.store.volumes import read_grid, write_displacement, write_volume
 from synthct.data.volume import Displacement, Grid, Modality
-from synthct.tasks.ingestion.canonical import (
-    canonical,
-    flipped,
-    nearest_axes,
-    stored_type,
-    straightened,
-    turned,
-)
+from synthct.tasks.ingestion.canonical import canonical, stored_type, straightened
 
 
 def store_truth(out: Path, name: str, paths: Mapping[str, Path]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthct.data.readers import Found
+from synthct.data.volume import Modality
 from synthct.tasks.intake.scrub import secrets_of
 
 STRUCTURES, DOSE, MASK = "structures", "dose", "mask"
@@ -23,6 +24,8 @@ class Extra:
         Whose it is, as the source (or the manifest) says it.
     listed
         Named by the manifest: chosen before others.
+    drawn_on
+        The scan that the manifest says it belongs to, where it says one.
     """
 
     found: Found
@@ -30,6 +33,7 @@ class Extra:
     kind: str
     identity: str
     listed: bool = False
+    drawn_on: Modality | None = None
 
     @property
     def place(self) -> str:

@@ -1,16 +1,28 @@
-"""The manifest: a CSV that decides what file names and folders cannot."""
+"""The manifest: a CSV that decides what numbers, UIDs, names and folders cannot.
+
+People fill it in with a spreadsheet: a byte-order mark, semicolons or tabs between the cells,
+another case of the headings, further columns and empty lines change nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+import os
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from synthct.data.errors import UsageError
-from synthct.data.tables import read_table
 from synthct.data.volume import Modality
 
 COLUMNS = ("path", "patient", "modality", "region")
+
+_ABOUT = "about"
+"""Last column of a manifest that is written to be filled in: for people, ignored on reading."""
 
 _MODALITIES = (Modality.CT, Modality.MR, Modality.CBCT, Modality.MASK)
 
@@ -27,46 +39,130 @@ class ManifestRow:
     """Whether the manifest names the scan: then it goes before others of its patient."""
 
 
+@dataclass(frozen=True)
+class ToFillIn:
+    """A row of the manifest that is written for a person; ``about`` says what is asked."""
+
+    path: Path
+    patient: str
+    modality: str
+    region: str
+    about: str
+
+
 def read_manifest(path: Path) -> dict[Path, ManifestRow]:
     """Rows by resolved path; paths are relative to the manifest's folder."""
-    try:
-        table = read_table(path)
-    except FileNotFoundError as error:
-        raise UsageError("the manifest exists", where=str(path), code="manifest-missing") from error
+    table = _table(path)
     if not table or set(COLUMNS) - set(table[0]):
+        found = ", ".join(table[0]) if table else "no rows"
         raise UsageError(
             f"a manifest is a CSV with the columns {', '.join(COLUMNS)}",
+            problem=f"the manifest has {'the columns ' if table else ''}{found}",
             where=str(path),
-            got=", ".join(table[0]) if table else "no rows",
             remedy="add the header line",
             code="manifest-columns",
         )
-    rows = [_row(entry, path) for entry in table]
-    return {row.path.resolve(): row for row in rows}
+    rows: dict[Path, ManifestRow] = {}
+    for entry in table:
+        row = _row(entry, path)
+        if rows.setdefault(row.path.resolve(), row) != row:
+            raise UsageError(
+                "a manifest names a path once",
+                problem="two lines of the manifest say different things of one path",
+                where=f"{path}: {entry['path']}",
+                remedy="take one of them out",
+                code="manifest-twice",
+            )
+    return rows
+
+
+def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
+    """Write a manifest to fill in, for its owner's eyes only: paths and numbers name people."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, _ABOUT])
+    here = path.parent.resolve()
+    for row in sorted(rows, key=lambda one: str(one.path)):
+        place = row.path.resolve()
+        near = place.relative_to(here) if place.is_relative_to(here) else place
+        writer.writerow([str(near), row.patient, row.modality, row.region, row.about])
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise UsageError(
+            "a manifest is written to a new file",
+            problem="the file is there already and may be filled in",
+            where=str(path),
+            remedy="name another file, or remove it",
+            code="manifest-there",
+        ) from error
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """The lines that say something, by column in small letters."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError("the manifest exists", where=str(path), code="manifest-missing") from error
+    lines = _text(data).splitlines()
+    if lines and lines[0].lower().startswith("sep="):  # what Excel writes for itself
+        del lines[0]
+    header = lines[0] if lines else ""
+    between = max(",;\t", key=header.count)
+    rows = csv.DictReader(lines, delimiter=between, restkey="", restval="")
+    return [
+        {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key}
+        for row in rows
+        if any(value.strip() for key, value in row.items() if key and value)
+    ]
+
+
+def _text(data: bytes) -> str:
+    """UTF-8 or UTF-16 by their marks; else UTF-8, else the code page of a Western Windows."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
-    scan = manifest.parent / entry["path"].strip()
-    if not scan.exists():
-        raise UsageError(
-            "every path in the manifest exists",
-            where=f"{manifest}: {entry['path']}",
-            remedy="paths are relative to the manifest's folder",
-            code="manifest-path",
-        )
-    modality = entry["modality"].strip().upper()
+    modality = entry["modality"].upper()
     if modality and modality not in _MODALITIES:
         raise UsageError(
             "a manifest's modality is CT, MR, CBCT or MASK (of the body)",
+            problem=f"the modality is {modality!r}",
             where=f"{manifest}: {entry['path']}",
-            got=modality,
             remedy="leave it empty for DICOM",
             code="manifest-modality",
         )
     return ManifestRow(
-        scan,
-        entry["patient"].strip(),
+        _place(entry["path"], manifest),
+        entry["patient"],
         Modality(modality) if modality else None,
-        entry["region"].strip(),
+        entry["region"],
         listed=True,
     )
+
+
+def _place(told: str, manifest: Path) -> Path:
+    """The path as it is spelled on this disk; one inside a zip is taken at its word."""
+    spellings = {form: manifest.parent / unicodedata.normalize(form, told) for form in _FORMS}
+    for place in (manifest.parent / told, *spellings.values()):
+        above = [one for one in place.parents if one.is_file()]
+        if told and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
+            return place
+    raise UsageError(
+        "every path in the manifest exists",
+        problem="there is nothing at a path of the manifest" if told else "a line has no path",
+        where=f"{manifest}: {told}",
+        remedy="paths are relative to the manifest's folder",
+        code="manifest-path",
+    )
+
+
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+"""Composed and decomposed letters: macOS spells an umlaut in another way than others do."""

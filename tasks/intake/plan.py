@@ -16,15 +16,15 @@ from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_extras
 from synthct.tasks.intake.burned_in_text import BURNED_IN_SAID, beside_body
-from synthct.tasks.intake.manifest import read_manifest
+from synthct.tasks.intake.candidate import Candidate
+from synthct.tasks.intake.choice import decide
+from synthct.tasks.intake.fill_in import rows_to_fill_in
+from synthct.tasks.intake.manifest import ToFillIn, read_manifest
 from synthct.tasks.intake.persons import persons_apart
-from synthct.tasks.intake.pseudonym import Pseudonyms, load_pseudonyms
+from synthct.tasks.intake.pseudonym import Pseudonyms, load_pseudonyms, require_key
 from synthct.tasks.intake.rows import (
-    ELSEWHERE,
-    KNOWN,
     NEW,
     REFUSED,
-    SECOND,
     IntakeRow,
     PlannedAttachment,
     PlannedScan,
@@ -33,9 +33,15 @@ from synthct.tasks.intake.rows import (
 )
 from synthct.tasks.intake.scan_index import ScanIndex
 from synthct.tasks.intake.scrub import hidden
-from synthct.tasks.intake.search import Candidate, Passed, listed_places, search
+from synthct.tasks.intake.search import Passed, listed_places, search
 
 BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality was taken from the file name")
+UNCLEAR = Code(
+    "identity-unclear",
+    Severity.REJECT,
+    "whose scan it is cannot be told from numbers, UIDs and names: two patients could become one",
+    "write what was found with --write-manifest FILE, name the patients, give it with --manifest",
+)
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 
@@ -56,6 +62,8 @@ class IntakePlan:
     """Where each ``place`` is: for the person at the terminal, who asks; never stored."""
     deface: bool
     pseudonyms: Pseudonyms = field(repr=False)
+    to_fill_in: tuple[ToFillIn, ...] = field(default=(), repr=False)
+    """A manifest of everything found; it names paths and people: written on request only."""
 
     @property
     def rows(self) -> tuple[IntakeRow, ...]:
@@ -105,6 +113,7 @@ def plan_intake(
     """
     names = load_pseudonyms()
     known = load_dataset(raw) if (raw / DATASET_FILE).is_file() else RawDataset(dataset=dataset)
+    require_key(names, known.key_check, str(raw))
     if known.synthetic:
         raise UsageError(
             "real scans are not mixed with digital patients",
@@ -127,15 +136,23 @@ def plan_intake(
     for candidate in found.candidates:
         inspected.append(_inspect(candidate, names, region))
         looked(candidate.label)
-    decided, notes = _decide(persons_apart(inspected, names, known), known)
+    decided, notes = decide(persons_apart(inspected, names, known), known)
     extras, passed = plan_extras(found.extras, ScanIndex(decided, known, raw, names), looked)
-    notes = [*_passed(found.passed_over), *notes, *passed, *_incomplete(decided, known)]
+    notes = [
+        *found.layouts,
+        *_passed(found.passed_over),
+        *notes,
+        *passed,
+        *_incomplete(decided, known),
+    ]
     extras.sort(key=lambda one: (one.row.patient, one.row.scan, one.row.place))
     decided.sort(key=lambda scan: (scan.row.patient, scan.row.scan, scan.row.place))
     places = dict(listed_places(found))
+    asked = tuple(rows_to_fill_in(decided, extras, found.passed_over))
     return IntakePlan(
-        dataset, raw, licence, tuple(decided), tuple(extras), tuple(notes), places, deface, names
-    )
+        dataset, raw, licence, tuple(decided), tuple(extras), tuple(notes), places, deface, names,
+        asked,
+    )  # fmt: skip
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[str], None]:
@@ -157,6 +174,10 @@ def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedSca
         format=candidate.format,
         place=candidate.label,
     )
+    if candidate.unclear:
+        finding = UNCLEAR.found(candidate.unclear)
+        row = replace(row, patient="", findings=(finding,), status=REFUSED)
+        return PlannedScan(row, candidate)
     try:
         volume, facts = candidate.read()
     except DataError as fault:
@@ -188,62 +209,6 @@ def _contradicted(candidate: Candidate, findings: Iterable[Finding]) -> bool:
     if told & {"burned-in-text", BURNED_IN_SAID.name} and not candidate.listed:
         return True  # before anything is stored; a manifest that names the scan overrides it
     return severity is Severity.REJECT or (candidate.guessed and "wrong-modality" in told)
-
-
-def _decide(
-    inspected: Sequence[PlannedScan], known: RawDataset
-) -> tuple[list[PlannedScan], list[str]]:
-    """One scan of each modality a patient: named in the manifest, DICOM, most slices."""
-    origins = {
-        scan.origin: (name, key)
-        for name, patient in known.patients.items()
-        for key, scan in patient.scans.items()
-    }
-    decided: list[PlannedScan] = []
-    notes: list[str] = []
-    chosen: dict[tuple[str, str], PlannedScan] = {}
-    for scan in sorted(inspected, key=_preference):
-        key = (scan.row.patient, scan.row.scan)
-        if scan.row.status == REFUSED:
-            decided.append(scan)
-        elif key in chosen:
-            notes.append(_second(scan, chosen[key]))
-        else:
-            chosen[key] = _held_against(scan, origins, known)
-            decided.append(chosen[key])
-    return decided, notes
-
-
-def _preference(scan: PlannedScan) -> tuple[bool, bool, int, str]:
-    listed = scan.candidate.listed
-    return (not listed, scan.candidate.format != "dicom", -scan.row.size[2], scan.row.place)
-
-
-def _second(scan: PlannedScan, first: PlannedScan) -> str:
-    same = "the same scan as" if scan.origin == first.origin else "another scan beside"
-    remedy = "" if scan.origin == first.origin else "; a manifest can choose it"
-    return (
-        f"{scan.row.place}: {same} {first.row.place} ({first.row.scan} of {first.row.patient}), "
-        f"passed over{remedy}"
-    )
-
-
-def _held_against(
-    scan: PlannedScan, origins: dict[str, tuple[str, str]], known: RawDataset
-) -> PlannedScan:
-    row = scan.row
-    there = origins.get(scan.origin)
-    if there == (row.patient, row.scan):
-        return replace(scan, row=replace(row, status=KNOWN))
-    if there is not None:
-        sentence = f"the same voxels are in the data set as {there[1]} of {there[0]}"
-        finding = ELSEWHERE.found(sentence)
-    elif row.patient in known.patients and row.scan in known.patients[row.patient].scans:
-        sentence = f"{row.patient} has another {row.scan} in the data set"
-        finding = SECOND.found(sentence)
-    else:
-        return scan
-    return replace(scan, row=replace(row, status=REFUSED, findings=(*row.findings, finding)))
 
 
 def _incomplete(decided: Sequence[PlannedScan], known: RawDataset) -> list[str]:

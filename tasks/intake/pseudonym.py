@@ -45,13 +45,22 @@ class Pseudonyms:
         """A UID under the ``2.25`` root; equal originals give equal UIDs, so references hold."""
         return f"2.25.{int(self.hashed('uid', original)[:32], 16)}"
 
+    @property
+    def check(self) -> str:
+        """Is the same for the same key, and tells nothing of it: it may stand in a data set."""
+        return self.hashed("check", "synthct pseudonym key")[:16]
+
     def days(self, patient: str) -> int:
         """How many days earlier the patient's dates are told: the same for all of them."""
         return 1 + int(self.hashed("days", patient)[:8], 16) % MOST_DAYS
 
 
 def load_pseudonyms() -> Pseudonyms:
-    """The key from ``$SYNTHCT_PSEUDONYM_KEY``, else from the key file, made at first use."""
+    """The key from ``$SYNTHCT_PSEUDONYM_KEY``, else from the key file.
+
+    None is made here: with a new key the patients of a data set would all come in again under
+    other names, and a container that lost its key would make one at each start.
+    """
     text = os.environ.get(VARIABLE)
     if text is None:
         text = _key_from_file(key_file())
@@ -59,7 +68,7 @@ def load_pseudonyms() -> Pseudonyms:
         raise UsageError(
             f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
             where=VARIABLE if VARIABLE in os.environ else str(key_file()),
-            got=f"{len(text.strip())}",
+            problem=f"the key has {len(text.strip())}",
             remedy="set a long random key and keep it safe",
             code="key-too-short",
         )
@@ -73,12 +82,45 @@ def key_file() -> Path:
 
 
 def _key_from_file(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "patients are named by a key of your own, which is made once and kept",
+            problem="there is no pseudonym key",
+            where=str(path),
+            remedy=f"`synthct key --new` makes one; in a container mount it or set ${VARIABLE}",
+            code="no-pseudonym-key",
+        ) from error
+
+
+def new_key() -> Path:
+    """Make the key file, readable by its owner only; a key that is there is never replaced."""
+    path = key_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
+    except FileExistsError as error:
+        raise UsageError(
+            "a pseudonym key is made once",
+            problem="there is a key already",
+            where=str(path),
+            remedy="keep it: with another key every patient would get a second name",
+            code="key-there",
+        ) from error
     with os.fdopen(handle, "w") as file:
-        key = secrets.token_hex(32)
-        file.write(key + "\n")
-    return key
+        file.write(secrets.token_hex(32) + "\n")
+    return path
+
+
+def require_key(names: Pseudonyms, check: str, where: str) -> None:
+    """The key is the one that a data set's patients were named with; ``check`` may be empty."""
+    if check in ("", names.check):
+        return
+    raise UsageError(
+        "one data set has one pseudonym key",
+        problem="its patients were named with another key: they would all come in twice",
+        where=where,
+        remedy=f"give that key (${VARIABLE} or {key_file()}), or name another --dataset",
+        code="another-key",
+    )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthct.data.orientation import nearest_axes
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.ingestion.canonical import nearest_axes, reoriented, straightened
+from synthct.tasks.ingestion.canonical import reoriented, straightened
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
 from synthct.tasks.intake.attachment_files import Extra
-from synthct.tasks.intake.search import Candidate
+from synthct.tasks.intake.candidate import Candidate
 
 NEW, KNOWN, REFUSED = "new", "known", "refused"
 """Will be taken in; is there already; cannot be taken in."""
@@ -88,7 +89,9 @@ class PlannedAttachment:
     grid
         Of that scan: structures are drawn on it.
     count
-        Structures in the set.
+        Structures that are drawn.
+    only
+        Which structures of a set are drawn on this scan, by their places in the set.
     """
 
     row: IntakeRow
@@ -97,6 +100,7 @@ class PlannedAttachment:
     grid: Grid | None = None
     origin: str = ""
     count: int = 0
+    only: tuple[int, ...] = ()
 
 
 def content_of(volume: Volume) -> str:

@@ -11,7 +11,6 @@ from synthct.data.volume import Grid
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.intake.rows import REFUSED, PlannedScan
-from synthct.tasks.intake.search import dicom_identity
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class ScanIndex:
                 found.grid,
                 self.names.uid(found.series) if found.series else "",
                 self.names.uid(found.frame) if found.frame else "",
-                "" if one.candidate.listed or not found.series else dicom_identity(found),
+                "" if one.candidate.listed or not found.series else one.candidate.identity,
             )
 
     def of(self, patient: str) -> list[Home]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import DataError, SynthctError, UsageError
-from synthct.data.readers import Found, ScanFacts, find, read_scan_and_facts
-from synthct.data.readers.synthrad import CaseFolder, case_folders
-from synthct.data.volume import Modality, Volume
+from synthct.data.errors import UsageError
+from synthct.data.readers import Found, find
+from synthct.data.readers.process import call
+from synthct.data.readers.synthrad import CaseFolder, case_folders, channel_names
+from synthct.data.volume import Modality
 from synthct.tasks.intake.attachment_files import DOSE, MASK, STRUCTURES, Extra
+from synthct.tasks.intake.candidate import Candidate
+from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
 from synthct.tasks.intake.scrub import hidden, secrets_of
-
-_MASK_WORDS = frozenset(
-    {"mask", "masks", "seg", "segmentation", "segmentations", "label", "labels", "gtv", "ctv",
-     "ptv", "roi", "body", "landmarks"}
-)  # fmt: skip
-_MR_WORDS = frozenset({"mr", "mri", "mrt", "t1", "t2", "t1w", "t2w", "flair"})
+from synthct.tasks.intake.whose import Whose, alone, key_of, whose_series
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
 """Kinds of MR images that hold no anatomy to learn from (DICOM PS3.3 C.8.3.1.1.1)."""
@@ -33,83 +31,9 @@ _REGIONS = {
 }
 """Regions by BodyPartExamined."""
 
+SYNTHRAD = "SynthRAD"
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A scan that may be taken in.
-
-    Parameters
-    ----------
-    found
-        Where it is and what its header says.
-    label
-        ``source 1, scan 3``: what may be shown and stored.
-    identity
-        Whose it is, as the source says it; only its keyed hash is stored.
-    modality
-        From the header, the manifest, the case folder or the file name (then ``guessed``).
-    listed
-        Named by the manifest: chosen before other scans of its patient and modality.
-    """
-
-    found: Found
-    label: str
-    identity: str
-    modality: Modality
-    guessed: bool = False
-    region: str = ""
-    listed: bool = False
-
-    @property
-    def place(self) -> str:
-        """Where it is, for the person at the terminal; never stored."""
-        return f"{self.found.path.name}: {self.found.place}"
-
-    @property
-    def format(self) -> str:
-        """Format of the file or series."""
-        return self.found.format
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """Texts that no message may repeat."""
-        return secrets_of(self.found)
-
-    @property
-    def folder(self) -> Path:
-        """The smallest folder that holds all files of a series; the zip or file otherwise."""
-        if not self.found.path.is_dir() or self.format != "dicom":
-            return self.found.path
-        parents = [PurePosixPath(name).parent for name in self.found.files]
-        return self.found.path / os.path.commonpath(parents)
-
-    @property
-    def birth_date(self) -> str:
-        """As the header says it; empty where it does not."""
-        return str(self.found.header.get("PatientBirthDate", "")).strip()
-
-    @property
-    def person(self) -> str:
-        """Name and birth date as one text; empty where either is missing."""
-        name, born = str(self.found.header.get("PatientName", "")), self.birth_date
-        words = sorted(word for word in re.split(r"[\s^=,]+", name.casefold()) if word)
-        return f"{' '.join(words)} {born}" if words and born else ""
-
-    def read(self) -> tuple[Volume, ScanFacts]:
-        """The voxels; raises a fault when they are unfit."""
-        if self.found.damaged_beside:
-            raise DataError(
-                "the files beside a series are whole: a damaged one may be a slice of it",
-                where=self.place,
-                got="a damaged file in its folder",
-                remedy="send the series again, or remove the file if it is no part of it",
-                code="damaged-beside",
-            )
-        if self.found.fault is not None:
-            raise self.found.fault
-        return read_scan_and_facts(
-            self.folder, self.modality, series=self.found.series, require_finite=False
-        )
+NOBODY = "the patient's number names nobody, and nothing binds a CT to its source"
 
 
 @dataclass(frozen=True)
@@ -119,20 +43,72 @@ class Passed:
     label: str
     reason: str
     place: str
+    path: Path | None = None
+    """Of an image that a manifest could name."""
 
 
 @dataclass
 class Search:
-    """Everything found, and what was passed over with the reason."""
+    """Everything found, what was passed over with the reason, and how the files are ordered."""
 
     candidates: list[Candidate] = field(default_factory=list)
     extras: list[Extra] = field(default_factory=list)
     passed_over: list[Passed] = field(default_factory=list)
+    layouts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A find with its label and source."""
+
+    found: Found
+    label: str
+    source: Path
+    said: ManifestRow
+
+    @property
+    def path(self) -> Path:
+        return self.found.path.resolve()
+
+    @property
+    def nameable(self) -> Path | None:
+        return self.found.path if self.found.kind == "scan" else None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of all finds together."""
+
+    whose: Mapping[tuple[str, str], Whose]
+    unbound: set[str]
+    named: Mapping[Path, Named]
+    cases: Mapping[Path, CaseFolder]
+    series: Sequence[Found]
+
+    def of_series(self, row: Found) -> tuple[str, str]:
+        """Identity of a DICOM row, or an empty one and the reason."""
+        one = self.whose[key_of(row)]
+        return ("", NOBODY) if not one.text or one.text in self.unbound else (one.text, "")
 
 
 def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Search:
     """Walk the sources (and the manifest's paths) and tell scans from everything else."""
+    rows = list(_rows(sources, manifest))
+    known = _look(rows)
     result = Search()
+    for row in rows:
+        outcome = _judge(row, known)
+        if isinstance(outcome, Candidate):
+            result.candidates.append(outcome)
+        elif isinstance(outcome, Extra):
+            result.extras.append(outcome)
+        else:
+            result.passed_over.append(Passed(row.label, outcome, row.found.place, row.nameable))
+    result.layouts = _layouts(rows, known)
+    return result
+
+
+def _rows(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iterator[_Row]:
     seen: set[tuple[Any, ...]] = set()
     listed = [row.path for row in manifest.values()]
     every = [*sources, *(path for path in listed if not _covered(path, sources))]
@@ -141,9 +117,11 @@ def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Sea
             raise UsageError(
                 "every source exists", where=str(source), remedy="check the path", code="no-source"
             )
-        rows = [row for row in find(source) if _is_new(row, seen)]
-        _sort(rows, source, f"source {number}", manifest, result)
-    return result
+        found = [row for row in find(source) if _is_new(row, seen)]
+        for count, row in enumerate(found, 1):
+            kind = "file" if row.kind == "broken" else "scan"
+            said = _said(first_place(row), manifest)
+            yield _Row(row, f"source {number}, {kind} {count}", source, said)
 
 
 def _covered(path: Path, sources: Sequence[Path]) -> bool:
@@ -159,54 +137,67 @@ def _is_new(row: Found, seen: set[tuple[Any, ...]]) -> bool:
     return True
 
 
-def _sort(
-    rows: Sequence[Found],
-    source: Path,
-    name: str,
-    manifest: Mapping[Path, ManifestRow],
-    result: Search,
-) -> None:
+def _look(rows: Sequence[_Row]) -> _Known:
+    """Whose everything is: told by all that was found together, not row by row."""
+    dicom = [row.found for row in rows if _is_dicom(row.found)]
+    scans = [row for row in dicom if row.kind == "scan"]
+    open_rows = {key_of(row.found) for row in rows if not row.said.patient}
+    whose = whose_series(dicom)
+    files = [row for row in rows if row.found.kind == "scan" and row.found.format != "dicom"]
+    unsaid = {row.path: _root(row.source) for row in files if not row.said.patient}
     cases = {
         path.resolve(): case
+        for source in {row.source for row in rows}
         for case in case_folders(source)
         for path in (*case.scans.values(), *([case.mask] if case.mask else []))
     }
-    series = [row for row in rows if row.kind == "scan" and row.format == "dicom"]
-    for number, row in enumerate(rows, 1):
-        label = f"{name}, {'file' if row.kind == 'broken' else 'scan'} {number}"
-        outcome = _judge(row, label, series, manifest, cases)
-        if isinstance(outcome, Candidate):
-            result.candidates.append(outcome)
-        elif isinstance(outcome, Extra):
-            result.extras.append(outcome)
-        else:
-            result.passed_over.append(Passed(label, outcome, row.place))
+    return _Known(
+        whose,
+        alone(whose, [row for row in scans if key_of(row) in open_rows]),
+        named_files(unsaid, _channels(unsaid)),
+        cases,
+        scans,
+    )
 
 
-def _judge(
-    row: Found,
-    label: str,
-    series: Sequence[Found],
-    manifest: Mapping[Path, ManifestRow],
-    cases: Mapping[Path, CaseFolder],
-) -> Candidate | Extra | str:
+def _is_dicom(row: Found) -> bool:
+    return row.format == "dicom" and row.kind in ("scan", STRUCTURES, DOSE)
+
+
+def _root(source: Path) -> Path:
+    resolved = source.resolve()
+    return resolved if resolved.is_dir() and resolved.suffix != ".zarr" else resolved.parent
+
+
+def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
+    """By the folder of an nnU-Net data set what its ``dataset.json`` calls the channels."""
+    folders = {path.parent.parent for path in files if path.parent.name.startswith("images")}
+    told = {folder: folder / "dataset.json" for folder in folders}
+    return {
+        folder: call(channel_names, reads=[file], path=file)
+        for folder, file in told.items()
+        if file.is_file()
+    }
+
+
+def _judge(row: _Row, known: _Known) -> Candidate | Extra | str:
     """A scan, what lies beside scans, or why it is neither."""
-    if row.kind in (STRUCTURES, DOSE):
-        said = _said(_first_file(row), manifest)
-        return Extra(row, label, row.kind, said.patient or dicom_identity(row), said.listed)
-    if row.kind != "scan":
-        return _why_not(row)
-    if row.format == "dicom":
-        return _from_series(row, label, _said(_first_file(row), manifest))
-    return _from_file(row, label, series, _said(row.path, manifest), cases.get(row.path.resolve()))
+    found, said = row.found, row.said
+    if found.kind in (STRUCTURES, DOSE):
+        identity = said.patient or known.of_series(found)[0] or found.series
+        return Extra(found, row.label, found.kind, identity, said.listed, said.modality)
+    if found.kind != "scan":
+        return _why_not(found)
+    return _from_series(row, known) if found.format == "dicom" else _from_file(row, known)
 
 
 def _why_not(row: Found) -> str:
     if row.kind == "broken":
-        fault: SynthctError | None = row.fault
-        return hidden(fault.what if fault else "damaged", secrets_of(row))
+        return hidden(row.fault.what if row.fault else "damaged", secrets_of(row))
     if row.kind == "localizer":
         return "a localizer"
+    if row.kind == "capture":
+        return "a picture of a screen or a report"
     kind = str(row.header.get("Modality", ""))
     kind = kind if re.fullmatch(r"[A-Z]{1,9}", kind) else "a file"
     count = f"{len(row.files)} file{'' if len(row.files) == 1 else 's'}"
@@ -217,79 +208,78 @@ def _first_file(row: Found) -> Path:
     return row.path / row.files[0] if row.path.is_dir() and row.files else row.path
 
 
-def _from_series(row: Found, label: str, said: ManifestRow) -> Candidate | str:
-    modality = said.modality or row.modality
+def first_place(row: Found) -> Path:
+    """What a manifest names: the first file of a series (in a zip, below the zip), or the file."""
+    inside = row.format == "dicom" and row.files and not row.path.name.endswith(row.files[0])
+    return row.path / row.files[0] if inside else row.path
+
+
+def _from_series(row: _Row, known: _Known) -> Candidate | str:
+    found, said = row.found, row.said
+    modality = said.modality or found.modality
     if modality is None:
         return "neither CT nor MR"
-    kinds = {str(part).upper() for part in list(row.header.get("ImageType") or ())[2:]}
+    kinds = {str(part).upper() for part in list(found.header.get("ImageType") or ())[2:]}
     if modality is Modality.MR and kinds & _NO_MAGNITUDE and not said.listed:
         return "a phase, real or imaginary image, not a magnitude"
-    part = str(row.header.get("BodyPartExamined", "")).upper()
+    part = str(found.header.get("BodyPartExamined", "")).upper()
     by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
-    return Candidate(
-        row,
-        label,
-        said.patient or dicom_identity(row),
-        modality,
-        region=said.region or by_part,
-        listed=said.listed,
+    identity, unclear = (said.patient, "") if said.patient else known.of_series(found)
+    return Candidate(found, row.label, identity, modality, region=said.region or by_part,
+                     listed=said.listed, unclear=unclear)  # fmt: skip
+
+
+def _from_file(row: _Row, known: _Known) -> Candidate | Extra | str:
+    said, case = row.said, known.cases.get(row.path)
+    name = known.named.get(row.path) or named_files({row.path: _root(row.source)}, {})[row.path]
+    is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
+    identity, unclear = _identity_of(row, name, known)
+    if said.modality is Modality.MASK or (is_mask and said.modality is None):
+        return Extra(row.found, row.label, MASK, identity or row.label, said.listed)
+    modality = said.modality or (None if name.mask else name.modality)
+    reason = _unknown(name) if said.modality is None else ""
+    if modality is Modality.CBCT and said.modality is None and not _has_ct(name, known):
+        reason = "a file name cannot say CBCT where no CT goes with it: name it in a manifest"
+    if reason or modality is None:
+        return reason
+    region = said.region or (case.region if case else "") or ""
+    return Candidate(replace(row.found, modality=modality), row.label, identity, modality,
+                     guessed=said.modality is None, region=region, listed=said.listed,
+                     unclear=unclear, session=name.day)  # fmt: skip
+
+
+def _unknown(name: Named) -> str:
+    if name.derived:
+        return "a derivative of a BIDS data set: a manifest can name it"
+    if name.mask:
+        return "a mask or label map: a manifest can name it as MASK (of the body)"
+    if name.modality is None:
+        return "the modality is not known: name it in a manifest (--manifest)"
+    return ""
+
+
+def _has_ct(name: Named, known: _Known) -> bool:
+    return any(
+        one.modality is Modality.CT and one.whose == name.whose for one in known.named.values()
     )
 
 
-def dicom_identity(row: Found) -> str:
-    """Patient ID, else name, else study: whatever says whose scan it is."""
-    for keyword in ("PatientID", "PatientName", "StudyInstanceUID"):
-        text = str(row.header.get(keyword) or "").strip()
-        if text:
-            return text
-    return row.series
-
-
-def _from_file(
-    row: Found, label: str, series: Sequence[Found], said: ManifestRow, case: CaseFolder | None
-) -> Candidate | Extra | str:
-    modality, reason = said.modality, ""
-    is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
-    if modality is Modality.MASK or (is_mask and modality is None):
-        identity = said.patient or _folder_identity(row, series)
-        return Extra(row, label, MASK, identity, said.listed)
-    if modality is None and case is not None:
-        names = {path.resolve(): name for name, path in case.scans.items()}
-        modality = Modality(names[row.path.resolve()].upper())
-    if modality is None:
-        modality, reason = modality_by_name(row.path.name)
-    if modality is None:
-        return reason
-    region = said.region or (case.region if case else "") or ""
-    identity = said.patient or _folder_identity(row, series)
-    guessed = said.modality is None
-    return Candidate(replace(row, modality=modality), label, identity, modality, guessed, region,
-                     said.listed)  # fmt: skip
-
-
-def modality_by_name(name: str) -> tuple[Modality | None, str]:
-    """CT or MR by a word of the file name (checked against the voxels later), else the reason."""
-    words = set(re.split(r"[^a-z0-9]+", name.lower()))
-    if words & _MASK_WORDS:
-        return None, "a mask or label map: a manifest can name it as MASK (of the body)"
-    if "cbct" in words:
-        return None, "a file name cannot say CBCT: name it in a manifest (--manifest)"
-    if "ct" in words and not words & _MR_WORDS:
-        return Modality.CT, ""
-    if words & _MR_WORDS and "ct" not in words:
-        return Modality.MR, ""
-    return None, "the modality is not known: name it in a manifest (--manifest)"
-
-
-def _folder_identity(row: Found, series: Sequence[Found]) -> str:
-    """The one DICOM patient below the file's folder, else the folder's own name."""
-    folder = row.path.resolve().parent
+def _identity_of(row: _Row, name: Named, known: _Known) -> tuple[str, str]:
+    """Whose a file is: the one DICOM patient below its patient's folder, else by its names."""
+    if row.said.patient:
+        return row.said.patient, ""
+    folder = [row.path, *row.path.parents][max(name.level, 1)]
+    others = {
+        one.whose for path, one in known.named.items() if path.is_relative_to(folder) and one.whose
+    }
     near = {
-        dicom_identity(one)
-        for one in series
+        known.of_series(one)[0]
+        for one in known.series
         if one.path.is_dir() and _first_file(one).resolve().is_relative_to(folder)
     }
-    return near.pop() if len(near) == 1 else folder.name
+    if len(near) == 1 and len(others) < 2 and near != {""}:
+        return near.pop(), ""
+    return name.whose, name.unclear
 
 
 def _said(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
@@ -298,6 +288,20 @@ def _said(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
         if place in manifest:
             return manifest[place]
     return ManifestRow(path)
+
+
+def _layouts(rows: Sequence[_Row], known: _Known) -> list[str]:
+    """``source 1: BIDS (4 files)``, by source and layout."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        name, case = known.named.get(row.path), known.cases.get(row.path)
+        if name is not None and row.found.format != "dicom":
+            layout = SYNTHRAD if case is not None and case.region else name.layout
+            counts[row.label.partition(",")[0], layout] += 1
+    return [
+        f"{source}: {count} image file{'' if count == 1 else 's'} ordered as {layout}"
+        for (source, layout), count in sorted(counts.items())
+    ]
 
 
 def listed_places(found: Search) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ names (:mod:`synthct.tasks.intake.structure_names`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from synthct.data.errors import DataError
 from synthct.data.files import whole_folder
 from synthct.data.readers.contents import Outlines
+from synthct.data.readers.drawn_on import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.rasterise import mask_of
@@ -26,19 +27,32 @@ from synthct.tasks.intake.structure_names import neutral_names
 
 
 def references_of(*, path: str, uid: str) -> dict[str, Any]:
-    """``series`` and ``frame`` that a set was drawn on, ``count`` of structures. In the child."""
+    """Of each structure of a set what it is called here and where it was drawn. In the child.
+
+    ``names`` and ``drawn_on`` by their places in the set, ``count`` of them, ``unfit``: name and
+    code of those whose contours are damaged.
+    """
     with faults_only(path):
         found = _outlines(path, uid)
-    return {"series": found.series, "frame": found.frame, "count": len(found.names)}
+    names = neutral_names([*found.names, *found.unfit])
+    places = [found.drawn_on.get(name, DrawnOn()).as_json() for name in found.names]
+    count = len(found.names)
+    unfit = dict(zip(names[count:], found.unfit.values(), strict=True))
+    return {"names": names[:count], "drawn_on": places, "count": count, "unfit": unfit}
 
 
-def look_at_structures(*, path: str, uid: str, grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Volumes [cm^3] by neutral name, codes of what could not be drawn, a digest. In the child."""
+def look_at_structures(
+    *, path: str, uid: str, grid: Mapping[str, Any], only: Sequence[int]
+) -> dict[str, Any]:
+    """Volumes [cm^3] by neutral name, codes of what could not be drawn, a digest. In the child.
+
+    ``only`` these structures are drawn, by their places in the set.
+    """
     volumes_cm3: dict[str, float] = {}
     unfit: dict[str, str] = {}
     digest = hashlib.sha256()
     with faults_only(path):
-        for name, mask in _masks(path, uid, grid_from_json(grid)):
+        for name, mask in _masks(path, uid, grid_from_json(grid), only):
             if isinstance(mask, DataError):
                 unfit[name] = mask.code
                 continue
@@ -47,11 +61,13 @@ def look_at_structures(*, path: str, uid: str, grid: Mapping[str, Any]) -> dict[
     return {"volumes_cm3": volumes_cm3, "unfit": unfit, "digest": digest.hexdigest()}
 
 
-def copy_structures(*, path: str, uid: str, grid: Mapping[str, Any], folder: str) -> int:
+def copy_structures(
+    *, path: str, uid: str, grid: Mapping[str, Any], only: Sequence[int], folder: str
+) -> int:
     """Write ``NAME.mha`` for each structure that lies in the scan. Runs in the child."""
     count = 0
     with whole_folder(Path(folder)) as building, faults_only(path):
-        for name, mask in _masks(path, uid, grid_from_json(grid)):
+        for name, mask in _masks(path, uid, grid_from_json(grid), only):
             if isinstance(mask, Volume):
                 write_image(building / f"{name}.mha", mask)
                 count += 1
@@ -62,10 +78,13 @@ def _outlines(path: str, uid: str) -> Outlines:
     return Outlines.from_json(outlines(find_structures(Path(path), uid), path))
 
 
-def _masks(path: str, uid: str, grid: Grid) -> Iterator[tuple[str, Volume | DataError]]:
+def _masks(
+    path: str, uid: str, grid: Grid, only: Sequence[int]
+) -> Iterator[tuple[str, Volume | DataError]]:
     found = _outlines(path, uid)
-    for original, name in zip(found.names, neutral_names(found.names), strict=True):
+    names = neutral_names(found.names)
+    for number in only:
         try:
-            yield name, mask_of(found, original, grid)
+            yield names[number], mask_of(found, found.names[number], grid)
         except DataError as fault:
-            yield name, fault
+            yield names[number], fault

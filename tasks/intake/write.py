@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from synthct.tasks.ingestion.dataset import (
     load_dataset,
 )
 from synthct.tasks.intake.attachment_files import DOSE, STRUCTURES
-from synthct.tasks.intake.attachments import DRAWING_S, read_dose, read_mask
+from synthct.tasks.intake.attachments import read_dose, read_mask
 from synthct.tasks.intake.deidentify import copy_series, copy_volume
+from synthct.tasks.intake.fit_structures import DRAWING_S
+from synthct.tasks.intake.lock import intake_lock
 from synthct.tasks.intake.plan import IntakePlan, Progress
+from synthct.tasks.intake.pseudonym import require_key
 from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
 from synthct.tasks.intake.structures import copy_structures
 
@@ -38,20 +41,33 @@ class IntakeResult:
     """``PATIENT/SCAN`` of the scans that were written."""
     known: int
     refused: int
+    overtaken: tuple[str, ...] = ()
+    """``PATIENT/SCAN`` of what another intake entered since the plan was made: left as it is."""
 
 
-def take_in(plan: IntakePlan, progress: Progress | None = None) -> IntakeResult:
+def take_in(
+    plan: IntakePlan, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None
+) -> IntakeResult:
     """Write the plan's new scans, with what lies beside them, and enter them into ``dataset.json``.
 
     Each scan appears whole or not at all; ``dataset.json`` is replaced after each patient, so a
     kill loses at most one patient's copies and the same command goes on. Nothing new, nothing
-    written.
+    written. One intake writes at a time (``told`` says that it waits); the data set is read again
+    when the turn comes, and what another one entered meanwhile stays.
     """
+    with intake_lock(plan.folder, told):
+        return _take_in(plan, progress)
+
+
+def _take_in(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
     new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_extras)
     added: list[str] = []
     dataset = _current(plan)
+    overtaken = [one for one in new if _is_there(one, dataset)]
     for patient in sorted({one.row.patient for one in new}):
-        own = [one for one in new if one.row.patient == patient]
+        own = [one for one in new if one.row.patient == patient and one not in overtaken]
+        if not own:
+            continue
         entry = dataset.patients.get(patient, RawPatient(region=own[0].row.region))
         for one in own:
             entry = _with(entry, one, plan)
@@ -63,15 +79,32 @@ def take_in(plan: IntakePlan, progress: Progress | None = None) -> IntakeResult:
     if plan.licence is not None and plan.licence != dataset.licence:
         dataset.model_copy(update={"licence": plan.licence}).save(plan.folder)
     counts = [row.status for row in plan.rows]
+    late = tuple(f"{one.row.patient}/{one.row.scan}" for one in overtaken)
     return IntakeResult(
-        plan.dataset, plan.folder, tuple(added), counts.count("known"), counts.count("refused")
-    )
+        plan.dataset, plan.folder, tuple(added), counts.count("known"), counts.count("refused"),
+        late,
+    )  # fmt: skip
+
+
+def _is_there(one: PlannedScan | PlannedAttachment, dataset: RawDataset) -> bool:
+    """Whether the data set has a scan of this kind of the patient, or the same voxels elsewhere."""
+    entry = dataset.patients.get(one.row.patient)
+    if entry is not None and one.row.scan in entry.files():
+        return True
+    return isinstance(one, PlannedScan) and any(
+        scan.origin == one.origin for other in dataset.patients.values()
+        for scan in other.scans.values()
+    )  # fmt: skip
 
 
 def _current(plan: IntakePlan) -> RawDataset:
-    if (plan.folder / DATASET_FILE).is_file():
-        return load_dataset(plan.folder)
-    return RawDataset(dataset=plan.dataset)
+    """The data set as it is now, sealed with the key's check value."""
+    check = plan.pseudonyms.check
+    if not (plan.folder / DATASET_FILE).is_file():
+        return RawDataset(dataset=plan.dataset, key_check=check)
+    dataset = load_dataset(plan.folder)
+    require_key(plan.pseudonyms, dataset.key_check, str(plan.folder))
+    return dataset.model_copy(update={"key_check": check})
 
 
 def _with(entry: RawPatient, one: PlannedScan | PlannedAttachment, plan: IntakePlan) -> RawPatient:
@@ -135,6 +168,7 @@ def _copy_extra(one: PlannedAttachment, plan: IntakePlan) -> RawFile:
             path=str(extra.file),
             uid=extra.series,
             grid=grid_json(one.grid) if one.grid else {},
+            only=list(one.only),
             folder=str(folder.absolute()),
         )
     elif extra.kind == DOSE:

@@ -76,6 +76,7 @@ def predict(
     overlap: float = 0.5,
     batch: int = 8,
     uncertainty: bool = False,
+    wanted: Volume | None = None,
     progress: Progress | None = None,
 ) -> Prediction:
     """Mean of all networks and flips over a scan.
@@ -98,11 +99,14 @@ def predict(
         Windows that enter the network together; bounds the memory.
     uncertainty
         Also give the standard deviation over networks and flips.
+    wanted
+        Voxels to predict; the mask where not given. Intensities are scaled by the mask alone, so
+        that voxels asked for beside it change no other one.
     """
     _check(source, mask, overlap, batch)
     voters = _Voters(tuple(run) if isinstance(run, Sequence) else (run,), flips_of(model, tta=tta))
-    inside = np.asarray(mask.array) > 0
-    scale = fit_source(source.array, inside, model.source_scaling)
+    scale = fit_source(source.array, np.asarray(mask.array) > 0, model.source_scaling)
+    inside = np.asarray((mask if wanted is None else wanted).array) > 0
     windows = plan_windows(source.grid.shape, model, overlap)
     hu = np.full(source.grid.shape, model.outside_hu, np.int16)
     sd_hu = np.zeros(source.grid.shape, np.float32) if uncertainty else None

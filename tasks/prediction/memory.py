@@ -26,8 +26,8 @@ CHECK_BYTES = 27
 KEPT_BYTES = 8
 """Per voxel of the scan afterwards: outline, result and the map of the uncertainty."""
 
-WORKING_BYTES = 11
-"""Per voxel of the working grid: source, mask, HU and spread."""
+WORKING_BYTES = 12
+"""Per voxel of the working grid: source, mask, what is wanted, HU and spread."""
 
 SLAB_BYTES = 64 << 20
 """What one resampling step may take; it sets how many slices are resampled at once."""

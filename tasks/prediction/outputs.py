@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import whole_folder
@@ -19,7 +18,7 @@ from synthct.tasks.prediction.prepare import Prepared
 from synthct.tasks.prediction.reference import Reference
 from synthct.tasks.prediction.series import write_sct
 from synthct.tasks.prediction.slab_resampling import on_grid
-from synthct.tasks.prediction.structures import write_structures
+from synthct.tasks.prediction.structures import Carried, write_structures
 
 
 @dataclass(frozen=True)
@@ -108,11 +107,11 @@ def write_results(
     derivation: str,
     caution: str,
     reference: Reference | None,
-    structures: list[Dataset],
+    structures: list[Carried],
     uid_seed: str,
 ) -> None:
     """The uncertainty first: when the synthetic CT is there, everything is."""
-    mask, body = prepared.mask, prepared.body
+    mask, body = prepared.wanted, prepared.body
     if outputs.uncertainty is not None and prediction.sd_hu is not None:
         spread = on_grid(prediction.sd_hu, mask, body, 0.0)
         write_image(outputs.uncertainty, body.with_array(spread, Modality.CT))
@@ -132,7 +131,8 @@ def write_results(
             reference=reference,
             uid_seed=uid_seed,
         )
-        moved = [file.rename(building / file.name) for file in files]
+        for file in files:
+            file.rename(building / file.name)
         (building / "series").rmdir()
         if reference is not None:
-            write_structures(building, structures, moved, reference)
+            write_structures(building, structures, reference)

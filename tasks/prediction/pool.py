@@ -46,6 +46,7 @@ def predict_pool(
     keep: int,
     overlap: float = 0.5,
     batch: int = 8,
+    wanted: Volume | None = None,
     progress: Progress | None = None,
 ) -> Selected:
     """Ask every network of a pool, each with its own flips, and keep the ``keep`` surest.
@@ -53,7 +54,8 @@ def predict_pool(
     A member's own uncertainty is its spread over flips (in the paper: over sliding patches), so
     the model must have been trained with flips. For scans that no member has seen: folds on a
     new patient, or networks that differ in their seed. Every member's answer is held: six bytes
-    a voxel and member.
+    a voxel and member. ``wanted`` is what is predicted, the mask where not given; the spread is
+    compared inside the mask.
     """
     check_pool(len(runners), model, keep=keep, tta=True)
     votes: list[Prediction] = []
@@ -61,7 +63,7 @@ def predict_pool(
         votes.append(
             predict(
                 run, source, mask, model, tta=True, overlap=overlap, batch=batch,
-                uncertainty=True, progress=_part(progress, len(votes), len(runners)),
+                uncertainty=True, wanted=wanted, progress=_part(progress, len(votes), len(runners)),
             )
         )  # fmt: skip
     return select(votes, np.asarray(mask.array) > 0, keep=keep)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
 from synthct.data.files import content_hash
-from synthct.data.readers import describe, format_of, read_scan
-from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
+from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
 from synthct.tasks.prediction.domain import fingerprint, told
@@ -27,7 +26,7 @@ from synthct.tasks.prediction.release import CHECKSUMS, Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
 from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
 from synthct.tasks.prediction.signing import check_signature
-from synthct.tasks.prediction.structures import find_structures, require_structures
+from synthct.tasks.prediction.structures import Carried, carried, require_structures
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
 """What a model of each source was trained on."""
@@ -82,6 +81,7 @@ def predict_file(
     modality: Modality | None = None,
     means: Means | None = None,
     public_key: Path | None = None,
+    series: str = "",
     progress: Progress | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -110,14 +110,17 @@ def predict_file(
         What a file that does not say it holds; by default what the model was trained on.
     public_key
         Ed25519 key (PEM) that must have signed the release.
+    series
+        Number, description or UID of the series, where a DICOM input holds several that fit.
     step
         Told the name of each step as it begins.
 
     Returns
     -------
     dict
-        ``out source release networks flips voxels_in_body notes unlike_training structures
-        not_for_clinical_use``; no patient data.
+        ``out source release networks flips voxels_in_body voxels_not_predicted notes
+        unlike_training
+        structures not_for_clinical_use``; no patient data.
     """
     means = means or Means()
     outputs = Outputs(out, uncertainty, dicom_reference, structures)
@@ -131,17 +134,21 @@ def predict_file(
         members = 1 if means.student else len(release.description.members)
         check_pool(members, release.model, keep=means.surest, tta=means.tta)
     step("read the scan")
-    grid = describe(input).grid
+    series = pick_series(input, series, [modality or SOURCES[release.description.source]])
+    facts = describe(input, series=series)
     graphs = release.graphs_bytes(int8=means.int8, student=means.student)
-    cap = require_room(grid, release.model, means.max_ram_gb, graphs)
+    cap = require_room(facts.grid, release.model, means.max_ram_gb, graphs)
     with held(means.max_ram_gb):
-        return _predict(release, input, grid, cap, mask, modality, outputs, means, progress, step)
+        return _predict(
+            release, input, series, facts, cap, mask, modality, outputs, means, progress, step
+        )
 
 
 def _predict(
     release: Release,
     input: Path,
-    grid: Grid,
+    series: str,
+    facts: ScanFacts,
     cap: int,
     mask: Path | None,
     modality: Modality | None,
@@ -150,10 +157,10 @@ def _predict(
     progress: Progress | None,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
-    outputs.check_room(grid)
-    reference, structures = _beside(outputs, input, grid)
+    outputs.check_room(facts.grid)
+    reference, structures = _beside(outputs, input, series, facts)
     step("find the body")
-    prepared = _prepared(input, mask, release, modality)
+    prepared = _prepared(input, series, mask, release, modality)
     step("run the networks")
     runners = onnx_runners(
         release.graphs(int8=means.int8, student=means.student),
@@ -183,29 +190,33 @@ def _predict(
         "networks": networks,
         "flips": len(flips_of(release.model, tta=means.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
-        "notes": [*prepared.notes, *warned],
+        "voxels_not_predicted": prepared.missed,
+        "notes": [*prepared.notes, *filter(None, (one.note for one in structures)), *warned],
         "unlike_training": unlike,
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
 
 
-def _beside(outputs: Outputs, scan: Path, grid: Grid) -> tuple[Reference | None, list[Dataset]]:
+def _beside(
+    outputs: Outputs, input: Path, series: str, scan: ScanFacts
+) -> tuple[Reference | None, list[Carried]]:
     """The reference and the contours that go with it."""
     if outputs.dicom_reference is None:
         return None, []
-    reference = read_reference(outputs.dicom_reference)
-    check_same_place(reference, outputs.dicom_reference, scan, grid)
+    own = outputs.dicom_reference.resolve() == input.resolve()
+    reference = read_reference(outputs.dicom_reference, series if own else "")
+    check_same_place(reference, outputs.dicom_reference, scan)
     if outputs.structures is not None:
         return reference, require_structures(outputs.structures, reference)
-    return reference, find_structures([outputs.dicom_reference], reference)
+    return reference, carried(reference.sets, reference)
 
 
 def _prepared(
-    path: Path, mask: Path | None, release: Release, modality: Modality | None
+    path: Path, series: str, mask: Path | None, release: Release, modality: Modality | None
 ) -> Prepared:
     """A function of its own: the scan as it was read is forgotten when it returns."""
-    scan = _read(path, release, modality)
+    scan = _read(path, series, release, modality)
     given = None if mask is None else read_scan(mask, Modality.MASK)
     try:
         return prepare(scan, given, release.model, release.description.ingestion)
@@ -235,7 +246,7 @@ def _run(
     if means.surest is not None:
         chosen = predict_pool(
             runners, prepared.source, prepared.mask, model, keep=means.surest,
-            overlap=means.overlap, batch=batch, progress=progress,
+            overlap=means.overlap, batch=batch, wanted=prepared.wanted, progress=progress,
         )  # fmt: skip
         return Prediction(chosen.hu, chosen.sd_hu if wanted else None)
     return predict(
@@ -247,6 +258,7 @@ def _run(
         overlap=means.overlap,
         batch=batch,
         uncertainty=wanted,
+        wanted=prepared.wanted,
         progress=progress,
     )
 
@@ -258,11 +270,12 @@ def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]
     return release.domain.unlike(seen)
 
 
-def _read(path: Path, release: Release, modality: Modality | None) -> Volume:
+def _read(path: Path, series: str, release: Release, modality: Modality | None) -> Volume:
     expected = SOURCES[release.description.source]
     if modality is None and format_of(path) != "dicom":
         modality = expected
-    scan = read_scan(path, modality, require_finite=False)  # the guards look at NaN
+    # The guards look at NaN.
+    scan = read_scan(path, modality, series=series, require_finite=False)
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
         raise DataError(

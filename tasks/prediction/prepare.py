@@ -7,16 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthct.data.errors import DataError
-from synthct.data.volume import Modality, Volume
-from synthct.tasks.fields.geometry import working_grid
+from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.check import Outline, check_volume
 from synthct.tasks.ingestion.findings import Finding, Severity
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.prediction.slab_resampling import resample_slabs
+from synthct.tasks.prediction.grid import prediction_grid
+from synthct.tasks.prediction.slab_resampling import missed, resample_slabs, touched
 
 COARSE_RATIO = 2.0
 """Scan spacing / trained spacing above which a note says that detail is missing."""
+
+FINE_RATIO = 2.0
+"""Trained spacing / scan spacing above which a note says that the result is coarser than its grid.
+
+A CT on a grid of twice its spacing and back is off by tens of HU at every edge of bone."""
+
+REACH_TOLERANCE = 1e-3
+"""Of a voxel: directions of an upright scan are unit vectors to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +35,21 @@ class Prepared:
     ----------
     source, mask
         On the working grid: axes-aligned, the model's spacing, cropped to the body and a margin.
+    wanted
+        The mask and the voxels beside it that thin parts of the body need: what is predicted.
     body
         The body mask on the scan's own grid.
+    missed
+        Voxels of the body that find no value: 0, or a note says so.
     notes
         What a person should know before trusting the result.
     """
 
     source: Volume
     mask: Volume
+    wanted: Volume
     body: Volume
+    missed: int
     notes: tuple[str, ...]
 
 
@@ -53,16 +67,55 @@ def prepare(
     region = model.regions[0] if len(model.regions) == 1 else "other"
     checked = check_volume(scan, region, ingestion or IngestionParams(), outline=_given(mask))
     _stop_where_unfit(checked.findings)
-    body = checked.mask
-    grid = working_grid(body, model.spacing_mm, model.margin_mm)
+    upright = checked.mask
+    body = _continued(upright, scan.grid) if mask is None else _on_scan(mask, scan.grid)
+    grid = prediction_grid(upright, body, model.spacing_mm, model.margin_mm)
+    inside = resample_slabs(upright, grid, outside=0, nearest=True)
+    wanted = touched(inside, body)
+    left_out = missed(wanted, body)
     told = [finding.sentence for finding in checked.findings]
+    if left_out:
+        told.append(f"{left_out} voxels of the body are not predicted: they are left at air")
     return Prepared(
         # The same value outside as in registration, whose sources training saw.
         source=resample_slabs(checked.volume, grid, outside=float(checked.volume.array.min())),
-        mask=resample_slabs(body, grid, outside=0, nearest=True),
-        body=resample_slabs(body, scan.grid, outside=0, nearest=True),
-        notes=(*told, *_coarse(body, model)),
+        mask=inside,
+        wanted=wanted,
+        body=body,
+        missed=left_out,
+        notes=(*told, *_spacing(upright, model)),
     )
+
+
+def _on_scan(mask: Volume, grid: Grid) -> Volume:
+    """A given mask where the scan's voxels lie.
+
+    Not by way of the upright scan: turned there and back, its thin parts would be gone.
+    """
+    return resample_slabs(_binary(mask), grid, outside=0, nearest=True)
+
+
+def _continued(upright: Volume, grid: Grid) -> Volume:
+    """The outline on the scan's own grid, continued to the faces of an oblique scan.
+
+    The upright voxel nearest to one at a face may lie beyond the face, where the upright scan is
+    empty and so is the outline; up to ``n - 1/2`` voxels of the scan, ``n`` layers are affected.
+    They take the outline of the next layer inwards.
+    """
+    body = resample_slabs(upright, grid, outside=0, nearest=True)
+    turn, steps = np.abs(np.asarray(grid.direction)), np.asarray(grid.spacing_mm)
+    reach = (np.asarray(upright.grid.spacing_mm) @ turn) / 2 / steps
+    layers = np.ceil(reach - 0.5 - REACH_TOLERANCE).astype(int)
+    if not layers.any():
+        return body
+    array = body.array.copy()
+    for axis, count in enumerate(layers):
+        planes = np.moveaxis(array, axis, 0)
+        count = min(int(count), (len(planes) - 1) // 2)
+        if count:
+            planes[:count] |= planes[count]
+            planes[-count:] |= planes[-count - 1]
+    return body.with_array(array)
 
 
 def _given(mask: Volume | None) -> Outline | None:
@@ -100,9 +153,23 @@ def _binary(mask: Volume) -> Volume:
     return mask.with_array((mask.array > 0).astype(np.uint8), Modality.MASK)
 
 
-def _coarse(body: Volume, model: ModelDescription) -> list[str]:
+def _spacing(body: Volume, model: ModelDescription) -> list[str]:
+    """Says where the scan's voxels are much larger or much smaller than the model's."""
     pairs = zip(body.grid.spacing_mm, model.spacing_mm, strict=True)
-    ratio = max(scanned / trained for scanned, trained in pairs)
-    if ratio <= COARSE_RATIO:
-        return []
-    return [f"voxels are up to {ratio:.1f} times as large as those the model was trained on"]
+    ratios = [scanned / trained for scanned, trained in pairs]
+    told = []
+    if max(ratios) > COARSE_RATIO:
+        told.append(
+            f"voxels are up to {max(ratios):.1f} times as large as those the model was trained on"
+        )
+    if min(ratios) < 1 / FINE_RATIO:
+        told.append(
+            f"voxels are up to {1 / min(ratios):.1f} times as small as those the model was trained "
+            f"on ({_mm(model.spacing_mm)} mm): the synthetic CT has the model's detail, "
+            "interpolated onto the scan's grid"
+        )
+    return told
+
+
+def _mm(spacing: tuple[float, float, float]) -> str:
+    return " x ".join(f"{step:g}" for step in spacing)

@@ -7,17 +7,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset
 
 from synthct.data.errors import UsageError
-from synthct.data.readers import format_of
-from synthct.data.readers.dicom import one_series
-from synthct.data.readers.entries import Entry
-from synthct.data.readers.slices import stack
+from synthct.data.readers import ScanFacts, SeriesHeaders, StructureSet, read_beside
 from synthct.data.volume import Grid
 
 PATIENT = (
@@ -35,6 +29,9 @@ STUDY = (
 FRAME = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition")
 """Frame of Reference Module (C.7.4.1), and how the patient lay."""
 
+DAYS = ("AcquisitionDate", "SeriesDate", "AcquisitionTime", "SeriesTime")
+"""When the source was made: a planning system sorts by it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -42,76 +39,66 @@ class Reference:
 
     Parameters
     ----------
-    header
-        Of one slice, without pixels.
-    instances
-        (SOP class, SOP instance) of each slice, in the order of the volume's slices.
-    grid
-        Where the series lies.
+    headers
+        Of its image series.
+    sets
+        Structure sets that lie with it.
     """
 
-    header: Dataset
-    instances: tuple[tuple[str, str], ...]
-    grid: Grid
+    headers: SeriesHeaders
+    sets: tuple[StructureSet, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """Where the series lies."""
+        return self.headers.grid
 
     @property
     def frame(self) -> str:
         """FrameOfReferenceUID; empty where the series has none."""
-        return str(self.header.get("FrameOfReferenceUID", "") or "")
+        return self.headers.frame
 
-    def taken_over(self) -> dict[str, Any]:
+    def text(self, *keywords: str) -> str:
+        """The first of these elements that says something."""
+        found = (self.headers.texts.get(keyword) for keyword in keywords)
+        return next((str(value) for value in found if value), "")
+
+    def taken_over(self) -> dict[str, str | list[str]]:
         """Values of the Patient, Study and Frame of Reference Modules, as text."""
-        with overlong_values():
-            return {
-                keyword: _plain(self.header.get(keyword))
-                for keyword in (*PATIENT, *STUDY, *FRAME)
-                if keyword in self.header
-            }
+        texts = self.headers.texts
+        return {name: texts[name] for name in (*PATIENT, *STUDY, *FRAME) if name in texts}
 
 
-def read_reference(path: Path) -> Reference:
-    """Read the headers of the one image series in a DICOM folder or zip."""
-    series = one_series(path)
-    pile = stack(series, str(path))
-    instances = tuple(_instance(one.entry) for one in pile.slices)
-    entry = series.slices[0].entry
-    with overlong_values(), entry.open() as file:
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    return Reference(header, instances, pile.grid)
+def read_reference(path: Path, series: str = "") -> Reference:
+    """Read the headers of the one image series in a DICOM folder or zip, once.
+
+    ``series`` is its SeriesInstanceUID, where that is known.
+    """
+    headers, sets = read_beside(path, (*PATIENT, *STUDY, *FRAME, *DAYS), series=series)
+    return Reference(headers, tuple(sets))
 
 
-def _instance(entry: Entry) -> tuple[str, str]:
-    with overlong_values(), entry.open() as file:
-        tags: list[Any] = ["SOPClassUID", "SOPInstanceUID"]
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-    return str(header.get("SOPClassUID", "")), str(header.get("SOPInstanceUID", ""))
-
-
-def check_same_place(reference: Reference, path: Path, scan: Path, grid: Grid) -> None:
+def check_same_place(reference: Reference, path: Path, scan: ScanFacts) -> None:
     """The reference must share the scan's frame and its box must hold the scan's centre.
 
     Its frame of reference is taken over: a reference of another patient or another day would
     file the synthetic CT where it is not.
     """
-    there = reference.grid
-    index = there.index(np.asarray(grid.centre_mm))
+    there, here = reference.grid, scan.grid
+    index = there.index(np.asarray(here.centre_mm))
     if np.any(index < -0.5) or np.any(index > np.asarray(there.shape) - 0.5):
-        raise _elsewhere(path, f"centres {_mm(there.centre_mm)} and {_mm(grid.centre_mm)} mm")
-    if format_of(scan) == "dicom":
-        frames = {reference.frame, _frame_of(scan)}
-        if len(frames - {""}) > 1:
-            raise _elsewhere(path, "another FrameOfReferenceUID than the scan's")
+        raise _elsewhere(
+            path, f"its centre is {_mm(there.centre_mm)}, the scan's {_mm(here.centre_mm)} mm"
+        )
+    if len({reference.frame, scan.frame} - {""}) > 1:
+        raise _elsewhere(path, "it has another FrameOfReferenceUID than the scan")
 
 
-def _frame_of(scan: Path) -> str:
-    return str(one_series(scan).first.get("FrameOfReferenceUID", "") or "")
-
-
-def _elsewhere(reference: Path, got: str) -> UsageError:
+def _elsewhere(reference: Path, problem: str) -> UsageError:
     return UsageError(
         "the DICOM reference lies where the scan lies: its frame of reference is taken over",
+        problem=problem,
         where=str(reference),
-        got=got,
         remedy="give the series that the scan was made from",
         code="reference-elsewhere",
     )
@@ -124,13 +111,6 @@ def overlong_values() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="The value length", category=UserWarning)
         warnings.filterwarnings("ignore", message="Invalid value for VR", category=UserWarning)
         yield
-
-
-def _plain(value: Any) -> Any:
-    """Text, so that it is written in this file's character set and not in the reference's."""
-    if value is None:
-        return ""
-    return str(value) if not isinstance(value, list | tuple) else [str(part) for part in value]
 
 
 def _mm(point: tuple[float, float, float]) -> str:

@@ -87,23 +87,23 @@ def series_attributes(derivation: str, caution: str) -> dict[str, Any]:
 
 def _days(reference: Reference) -> Mapping[str, Any]:
     """The day of the source: a planning system sorts by it, and a result holds no clock."""
-    header = reference.header
-    day = header.get("AcquisitionDate") or header.get("SeriesDate") or header.get("StudyDate")
-    time = header.get("AcquisitionTime") or header.get("SeriesTime") or header.get("StudyTime")
-    values = {"Date": str(day or ""), "Time": str(time or "")}
+    values = {
+        kind: reference.text(f"Acquisition{kind}", f"Series{kind}", f"Study{kind}")
+        for kind in ("Date", "Time")
+    }
     return {keyword: values[keyword[-4:]] for keyword in _DATES if values[keyword[-4:]]}
 
 
 def _series_item(reference: Reference) -> Dataset:
     item = Dataset()
-    item.SeriesInstanceUID = str(reference.header.SeriesInstanceUID)
-    item.ReferencedInstanceSequence = [_instance(*pair) for pair in reference.instances]
+    item.SeriesInstanceUID = reference.headers.series
+    item.ReferencedInstanceSequence = [_instance(*pair) for pair in reference.headers.instances]
     return item
 
 
 def _sources(reference: Reference) -> Callable[[int], Mapping[str, Any]]:
     def of_slice(index: int) -> Mapping[str, Any]:
-        source = _instance(*reference.instances[index])
+        source = _instance(*reference.headers.instances[index])
         source.PurposeOfReferenceCodeSequence = [_code(*SOURCE_IMAGE)]
         source.SpatialLocationsPreserved = "YES"
         return {"SourceImageSequence": [source]}

@@ -35,6 +35,42 @@ def resample_slabs(volume: Volume, grid: Grid, *, outside: float, nearest: bool 
     return Volume(values, grid, volume.modality)
 
 
+def touched(mask: Volume, body: Volume) -> Volume:
+    """The mask and, beside it, the voxels of its grid nearest to body voxels that it misses.
+
+    Parts of the body thinner than a voxel of the mask's grid (nose tip, ears, fingers) fall
+    between its voxels: :func:`on_grid` would find no value for them.
+    """
+    wanted = np.asarray(mask.array) > 0
+    size = np.asarray(wanted.shape)
+    for part, grid in _slabs(body.grid):
+        left_out = (np.asarray(body.array[part]) > 0) & ~_reached(mask, grid)
+        if left_out.any():
+            places = mask.grid.index(grid.points(np.argwhere(left_out)))
+            nearest = np.clip(np.rint(places).astype(int), 0, size - 1)
+            wanted[tuple(nearest.T)] = True
+    return mask.with_array(wanted.astype(np.uint8))
+
+
+def missed(mask: Volume, body: Volume) -> int:
+    """Body voxels for which :func:`on_grid` finds no value in the mask."""
+    return sum(
+        int(np.count_nonzero((np.asarray(body.array[part]) > 0) & ~_reached(mask, grid)))
+        for part, grid in _slabs(body.grid)
+    )
+
+
+def _reached(mask: Volume, grid: Grid) -> NDArray[np.bool_]:
+    """Where on ``grid`` linear interpolation finds a voxel of the mask."""
+    near = _near(mask.grid, grid)
+    if near is None:
+        return np.zeros(grid.shape, bool)
+    there = mask.crop(*near)
+    inside = (np.asarray(there.array) > 0).astype(np.float32)
+    weight = resample(there.with_array(inside, Modality.CT), grid, outside=0.0)
+    return np.asarray(weight.array > LEAST_WEIGHT)
+
+
 def on_grid(
     values: NDArray[Any],
     mask: Volume,

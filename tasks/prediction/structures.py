@@ -1,96 +1,136 @@
-"""Contours (RTSTRUCT) of the source, carried over so that they lie on the synthetic CT."""
+"""Contours (RTSTRUCT) of the source, carried over so that they lie on the synthetic CT.
+
+A structure set may hold structures of several frames of reference. Only those of the reference's
+own are carried over, with their coordinates as they are; the others are left out and counted.
+"""
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage
 
 from synthct.data.errors import UsageError
-from synthct.data.readers.entries import Entry, entries
-from synthct.data.readers.series import is_dicom
+from synthct.data.readers import (
+    Contour,
+    SeriesHeaders,
+    Structure,
+    StructureSet,
+    read_beside,
+    read_structure_sets,
+)
 from synthct.data.writers.dicom import IMPLEMENTATION_UID, derive_uid
 from synthct.tasks.prediction.reference import Reference, overlong_values
 
 FILE = "structures-{number}.dcm"
 """Name in the folder of the new series."""
 
-_KEPT = (
-    "StructureSetLabel", "StructureSetName", "StructureSetDate", "StructureSetTime",
-    "StructureSetROISequence", "ROIContourSequence", "RTROIObservationsSequence",
-    "ApprovalStatus",
-)  # fmt: skip
-"""What makes the contours; operators, machines and private tags stay behind."""
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What is carried over of one structure set.
+
+    Parameters
+    ----------
+    given
+        The set as it came.
+    kept
+        The structures drawn in the reference's frame of reference.
+    """
+
+    given: StructureSet
+    kept: tuple[Structure, ...]
+
+    @property
+    def note(self) -> str:
+        """Which structures were left out; numbers, for a name may be a person's. Empty: none."""
+        kept = {one.number for one in self.kept}
+        left = [str(one.number) for one in self.given.structures if one.number not in kept]
+        if not left:
+            return ""
+        return (
+            f"{len(left)} of {len(self.given.structures)} structures are left out (ROI number "
+            f"{', '.join(left)}): they are not drawn in the frame of reference of "
+            "--dicom-reference, and no registration between the frames is given"
+        )
 
 
-def find_structures(paths: Sequence[Path], reference: Reference) -> list[Dataset]:
-    """Structure sets in the paths (files, folders, zips) that share the reference's frame."""
+def carried(sets: Sequence[StructureSet], reference: Reference) -> list[Carried]:
+    """The structure sets of which something was drawn on the reference, and what that is."""
+    place = reference.headers
     found = []
-    for path in paths:
-        for entry in entries(path):
-            dataset = _structure_set(entry)
-            if dataset is not None and reference.frame in _frames(dataset):
-                found.append(dataset)
+    for given in sets:
+        kept = [one for one in given.structures if one.drawn_on.lies_on(place.frame, place.series)]
+        if kept:
+            found.append(Carried(given, tuple(kept)))
     return found
 
 
-def require_structures(path: Path, reference: Reference) -> list[Dataset]:
-    """The structure sets of a path that was named for them; none that fits is a usage fault."""
-    found = find_structures([path], reference)
+def require_structures(path: Path, reference: Reference) -> list[Carried]:
+    """What is carried over of a path that was named for it; nothing at all is a usage fault."""
+    sets = read_structure_sets(path)
+    found = carried(sets, reference)
     if not found:
         raise UsageError(
             "structures are an RTSTRUCT in the frame of reference of --dicom-reference",
+            problem="none of its structures is drawn there" if sets else "it holds no RTSTRUCT",
             where=str(path),
-            got="none",
             remedy="give the structure set that was drawn on the reference or registered to it",
             code="no-structures",
         )
     return found
 
 
-def _structure_set(entry: Entry) -> Dataset | None:
-    if not is_dicom(entry):
-        return None
-    with overlong_values(), entry.open() as file:
-        dataset = pydicom.dcmread(file, force=True)
-    return dataset if dataset.get("Modality") == "RTSTRUCT" else None
-
-
-def _frames(dataset: Dataset) -> set[str]:
-    return {
-        str(item.get("FrameOfReferenceUID", ""))
-        for item in dataset.get("ReferencedFrameOfReferenceSequence", None) or ()
-    }
-
-
-def write_structures(
-    folder: Path, sets: Sequence[Dataset], files: Sequence[Path], reference: Reference
-) -> list[Path]:
-    """Write each structure set anew into ``folder``, its images those in ``files``.
+def write_structures(folder: Path, sets: Sequence[Carried], reference: Reference) -> list[Path]:
+    """Write each structure set anew beside the series that was written into ``folder``.
 
     The points stay where they are (mm, same frame); references to the old images become
     references to the synthetic CT's, and the patient is the reference's.
     """
-    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    if not sets:
+        return []
+    images, _ = read_beside(folder, ())
     written = []
-    for number, given in enumerate(sets):
+    for number, one in enumerate(sets):
         path = folder / FILE.format(number=number)
         with overlong_values():
-            _anew(given, images, reference).save_as(path, enforce_file_format=True)
+            _anew(one, images, reference).save_as(path, enforce_file_format=True)
         written.append(path)
     return written
 
 
-def _anew(given: Dataset, images: Sequence[Dataset], reference: Reference) -> Dataset:
-    series, frame = str(images[0].SeriesInstanceUID), str(images[0].FrameOfReferenceUID)
-    digest = hashlib.sha256(str(given.get("SOPInstanceUID", "")).encode()).hexdigest()
+def _anew(one: Carried, images: SeriesHeaders, reference: Reference) -> Dataset:
+    made = _empty(one.given.uid, images.series)
+    for keyword, value in reference.taken_over().items():
+        if keyword not in ("PositionReferenceIndicator", "PatientPosition"):
+            setattr(made, keyword, value)
+    made.PositionReferenceIndicator = ""
+    for keyword, value in one.given.texts.items():
+        setattr(made, keyword, value)
+    made.ApprovalStatus = "UNAPPROVED"
+    made.StructureSetLabel = str(made.get("StructureSetLabel", "") or "contours")
+    made.ReferencedFrameOfReferenceSequence = [_referenced(images)]
+    planes = _Planes.of(images)
+    made.StructureSetROISequence = [_definition(roi, images.frame) for roi in one.kept]
+    drawn = [_drawn(roi, planes) for roi in one.kept if roi.drawn is not None]
+    if drawn:
+        made.ROIContourSequence = drawn
+    observed = [Dataset.from_json(dict(item)) for roi in one.kept for item in roi.observed]
+    for item in observed:
+        item.ROIInterpreter = ""  # required, may be empty; a person's name stays behind
+    if observed:
+        made.RTROIObservationsSequence = observed
+    return made
+
+
+def _empty(uid: str, series: str) -> Dataset:
+    digest = hashlib.sha256(uid.encode()).hexdigest()
     made = Dataset()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -104,67 +144,79 @@ def _anew(given: Dataset, images: Sequence[Dataset], reference: Reference) -> Da
     made.SeriesDescription = "contours of the source, on the synthetic CT"
     made.Manufacturer, made.ManufacturerModelName = "synthct", "synthct predict"
     made.SeriesNumber, made.InstanceNumber, made.OperatorsName = 2, 1, ""
-    for keyword, value in reference.taken_over().items():
-        if keyword not in ("PositionReferenceIndicator", "PatientPosition"):
-            setattr(made, keyword, value)
-    made.PositionReferenceIndicator = ""
-    for keyword in _KEPT:
-        if keyword in given:
-            made[keyword] = copy.deepcopy(given[keyword])
-    made.ApprovalStatus = "UNAPPROVED"
-    made.StructureSetLabel = str(made.get("StructureSetLabel", "") or "contours")
-    _point_at(made, images, frame, series)
     return made
 
 
-def _point_at(made: Dataset, images: Sequence[Dataset], frame: str, series: str) -> None:
-    """Name the new images wherever the old ones were named."""
+def _referenced(images: SeriesHeaders) -> Dataset:
+    """The new images, in the place where the old ones were listed."""
     whole = Dataset()
-    whole.SeriesInstanceUID = series
-    whole.ContourImageSequence = [_image(image) for image in images]
+    whole.SeriesInstanceUID = images.series
+    whole.ContourImageSequence = [_image(pair) for pair in images.instances]
     study = Dataset()
     study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management (retired)
-    study.ReferencedSOPInstanceUID = str(images[0].StudyInstanceUID)
+    study.ReferencedSOPInstanceUID = images.study
     study.RTReferencedSeriesSequence = [whole]
     referenced = Dataset()
-    referenced.FrameOfReferenceUID = frame
+    referenced.FrameOfReferenceUID = images.frame
     referenced.RTReferencedStudySequence = [study]
-    made.ReferencedFrameOfReferenceSequence = [referenced]
-    for roi in made.get("StructureSetROISequence", None) or ():
-        roi.ReferencedFrameOfReferenceUID = frame
-    planes = _planes(images)
-    for roi in made.get("ROIContourSequence", None) or ():
-        for contour in roi.get("ContourSequence", None) or ():
-            nearest = _nearest(contour, planes)
-            if nearest is not None:
-                contour.ContourImageSequence = [_image(images[nearest])]
-            elif "ContourImageSequence" in contour:
-                del contour.ContourImageSequence
+    return referenced
 
 
-def _image(image: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = str(image.SOPClassUID)
-    item.ReferencedSOPInstanceUID = str(image.SOPInstanceUID)
+def _definition(roi: Structure, frame: str) -> Dataset:
+    item = Dataset.from_json(dict(roi.definition))
+    item.ReferencedFrameOfReferenceUID = frame
     return item
 
 
-def _planes(images: Sequence[Dataset]) -> Mapping[str, Any]:
-    row, column = np.reshape(np.asarray(images[0].ImageOrientationPatient, float), (2, 3))
-    normal = np.cross(row, column)
-    along = np.array([normal @ np.asarray(i.ImagePositionPatient, float) for i in images])
-    step = float(np.abs(np.diff(along)).mean()) if len(along) > 1 else 1.0
-    return {"normal": normal, "along_mm": along, "step_mm": step}
+def _drawn(roi: Structure, planes: _Planes) -> Dataset:
+    item = Dataset.from_json(dict(roi.drawn or {}))
+    contours = [_contour(contour, planes) for contour in roi.contours]
+    if contours:
+        item.ContourSequence = contours
+    return item
 
 
-def _nearest(contour: Dataset, planes: Mapping[str, Any]) -> int | None:
-    """Index of the image a contour lies on; None where it lies beyond or on no single one."""
-    points = np.reshape(np.asarray(contour.get("ContourData", None) or [], float), (-1, 3))
-    if not len(points):
-        return None
-    heights = points @ planes["normal"]
-    if np.ptp(heights) > planes["step_mm"] / 2:
-        return None
-    gaps = np.abs(planes["along_mm"] - heights.mean())
-    nearest = int(gaps.argmin())
-    return nearest if gaps[nearest] <= planes["step_mm"] / 2 + 1e-3 else None
+def _contour(contour: Contour, planes: _Planes) -> Dataset:
+    item = Dataset.from_json(dict(contour.item))
+    image = planes.nearest(contour.points_mm)
+    if image is not None:
+        item.ContourImageSequence = [_image(image)]
+    if len(contour.points_mm):
+        item.NumberOfContourPoints = len(contour.points_mm)
+        item.ContourData = [f"{number:.6f}" for number in contour.points_mm[:, ::-1].ravel()]
+    return item
+
+
+def _image(instance: tuple[str, str]) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance
+    return item
+
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """Where the images of a series lie along their normal (z, y, x) [mm]."""
+
+    instances: Sequence[tuple[str, str]]
+    normal: NDArray[np.float64]
+    along_mm: NDArray[np.float64]
+    step_mm: float
+
+    @classmethod
+    def of(cls, images: SeriesHeaders) -> _Planes:
+        count = images.grid.shape[0]
+        corners = np.stack([np.arange(count), np.zeros(count), np.zeros(count)], axis=1)
+        normal = np.asarray(images.grid.direction)[:, 0]
+        along = images.grid.points(corners) @ normal
+        return cls(images.instances, normal, along, images.grid.spacing_mm[0])
+
+    def nearest(self, points_mm: NDArray[np.float64]) -> tuple[str, str] | None:
+        """The image a contour lies on; None where it lies beyond or on no single one."""
+        if not len(points_mm):
+            return None
+        heights = points_mm @ self.normal
+        if np.ptp(heights) > self.step_mm / 2:
+            return None
+        gaps = np.abs(self.along_mm - heights.mean())
+        near = int(gaps.argmin())
+        return self.instances[near] if gaps[near] <= self.step_mm / 2 + 1e-3 else None

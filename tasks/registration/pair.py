@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, whole_folder, write_whole
-from synthct.data.readers import read_scan
+from synthct.data.orientation import reordered_onto
+from synthct.data.readers import format_of, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.tasks.ingestion.body import body_mask
@@ -22,7 +24,8 @@ from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.register import Registered, register
 from synthct.tasks.registration.results import write_transform
 from synthct.tasks.registration.rigid.initial import most_informative, read_initial
-from synthct.tasks.registration.scan_pair import ScanPair
+from synthct.tasks.registration.scan_pair import SAME_PLACE, ScanPair
+from synthct.tasks.registration.sides import Sides, sides_of
 
 STEPS = ("read", "rigid", "deformable", "gate", "write")
 """What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""
@@ -41,6 +44,7 @@ def register_files(
     moving_mask: Path | None = None,
     fixed_modality: Modality | None = None,
     moving_modality: Modality | None = None,
+    series: tuple[str, str] = ("", ""),
     initial: Sequence[Path] = (),
     method: str = "elastix_mi",
     method_options: Mapping[str, Any] | None = None,
@@ -66,6 +70,9 @@ def register_files(
         Bodies (> 0) on the voxels of their scans; found by threshold where not given.
     fixed_modality, moving_modality
         What a scan that is not DICOM measures.
+    series
+        Number, description or UID of the fixed and of the moving series, where a folder or zip of
+        DICOM holds several that could be meant.
     initial
         Rigid ITK transforms (fixed -> moving points) to begin with; of several, the one under
         which the scans know most of each other. Without any, the scanner's frame and a few shifts
@@ -89,8 +96,8 @@ def register_files(
     wanted = preset_called(preset, where="--preset") if preset else None
     tell("read")
     pair = _read_pair(
-        read_scan(fixed, fixed_modality),
-        read_scan(moving, moving_modality),
+        _read_scan(fixed, fixed_modality, "fixed", series[0]),
+        _read_scan(moving, moving_modality, "moving", series[1]),
         fixed_mask,
         moving_mask,
         region,
@@ -109,6 +116,8 @@ def register_files(
             threads=threads,
             tell=tell,
         )
+        sides = sides_of(pair, None if start is None else start[1])
+    done = _after_sides(done, sides)
     tell("write")
     facts = {
         "method": method,
@@ -117,6 +126,33 @@ def register_files(
         "initial": None if start is None else start[0],
     }
     return _write(out, done, facts)
+
+
+_WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
+"""What is meant where a folder holds volumes of several modalities."""
+
+
+def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> Volume:
+    if modality is None and format_of(path) != "dicom":
+        raise UsageError(
+            "a scan that is not DICOM does not say what it measures",
+            problem=f"the modality of the {role} scan is not known",
+            where=str(path),
+            remedy=f"say it: --{role}-modality ct, mr or cbct",
+            code="modality-unknown",
+        )
+    wanted = [modality] if modality else _WANTED[role]
+    return read_scan(path, modality, series=pick_series(path, said, wanted))
+
+
+def _after_sides(done: Registered, sides: Sides) -> Registered:
+    """A pair that fits only as its mirror image has failed, whatever the gate says."""
+    judgement = done.judgement
+    if sides.doubt:
+        reason = "; ".join(filter(None, (sides.doubt, judgement.reason)))
+        judgement = replace(judgement, verdict="fail", reason=reason)
+    told = {**done.quality, **asdict(judgement), "sides": sides.information}
+    return replace(done, judgement=judgement, quality=told)
 
 
 def _check_out(out: Path) -> None:
@@ -151,7 +187,10 @@ def _read_pair(
 
 def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
     if mask is not None:
-        return read_scan(mask, Modality.MASK)
+        given = read_scan(mask, Modality.MASK)
+        # The same voxels in another order of axes; anything else is refused with the pair.
+        tolerance_mm = SAME_PLACE * min(scan.grid.spacing_mm)
+        return reordered_onto(given, scan.grid, tolerance_mm) or given
     return body_mask(scan, BodyParams(), region)
 
 

@@ -25,9 +25,10 @@ SOURCES = ("mr", "cbct")
 COLUMNS = (
     "case", "patient", "source", "region", "method", "preset", "verdict", "step", "reason",
     "information_before", "information_after", "edges_before", "edges_after", "dice_before",
-    "dice_after", "covered_after", "folding_percent", "sd_log_jacobian", "local_p95_mm",
-    "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "rival_gain", "rival_distance_mm",
-    "starts_returned", "starts_spread_mm", "round_trip_p95_mm", "sample_region_mm",
+    "dice_after", "covered_after", "air_after", "folding_percent", "sd_log_jacobian",
+    "local_p95_mm", "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "rival_gain",
+    "rival_distance_mm", "starts_returned", "starts_spread_mm", "round_trip_p95_mm",
+    "sample_region_mm",
     "true_unregistered_mm", "true_best_rigid_mm", "true_rigid_mm", "true_registered_mm",
 )  # fmt: skip
 
@@ -125,6 +126,7 @@ def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
             **{f"{name}_before": before[name] for name in ("information", "edges", "dice")},
             **{f"{name}_after": after[name] for name in ("information", "edges", "dice")},
             "covered_after": after["covered"],
+            "air_after": after["air"],
             "local_p95_mm": after["local_p95_mm"],
             **after["deformation"],
             "bone_strain": after["bone"]["strain"],

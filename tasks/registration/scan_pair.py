@@ -70,6 +70,10 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
         )
 
 
+SAME_PLACE = 0.1
+"""Part of a voxel within which two grids agree: headers round."""
+
+
 def same_place(first: Grid, second: Grid) -> bool:
-    """Whether two grids agree within a tenth of a voxel (headers round)."""
-    return first.is_close(second, tolerance_mm=0.1 * min(first.spacing_mm))
+    """Whether two grids agree within a tenth of a voxel."""
+    return first.is_close(second, tolerance_mm=SAME_PLACE * min(first.spacing_mm))

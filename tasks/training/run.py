@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
     for source in params.sources:
         cases = usable_cases(registered, source, params)
         if len({fact.patient for fact in cases}) < 2:
-            unfit.append(_too_few(source, cases))
+            unfit.append(_too_few(source, cases, _verdicts(registered, source)))
             continue
         made = make_folds(
             cases,
@@ -103,6 +104,12 @@ def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dic
         else:
             unfit.append(_none_of(region, plan.name))
     return kept, unfit
+
+
+def _verdicts(registered: Path, source: Source) -> Counter[str]:
+    """How many registered pairs of the source the gate gave each verdict."""
+    cases = (json.loads(file.read_text()) for file in registered.glob(f"*_{source}/case.json"))
+    return Counter(case["verdict"] for case in cases if case["source"] == source)
 
 
 def usable_cases(registered: Path, source: Source, params: TrainingParams) -> list[CaseFacts]:
@@ -171,14 +178,24 @@ def _tell(source: Source, made: Sequence[Fold], params: TrainingParams) -> None:
         emit("note", stage=STAGE, text=text)
 
 
-def _too_few(source: Source, cases: Sequence[CaseFacts]) -> dict[str, str]:
+def _too_few(
+    source: Source, cases: Sequence[CaseFacts], verdicts: Mapping[str, int]
+) -> dict[str, str]:
+    patients = len({fact.patient for fact in cases})
+    counted = ", ".join(f"{verdicts[one]} {one}" for one in ("pass", "suspect", "fail"))
+    suspect = verdicts["suspect"] > 0
+    look = "look at registration's quality.csv and pictures"
     return {
         "unit": source,
         "code": "too-few-patients",
         "where": f"training.sources: {source}",
+        "problem": f"{sum(verdicts.values())} pairs are registered ({counted}), "
+        f"{patients} patients can be used",
         "rule": "training needs registered pairs of at least two patients",
-        "got": f"{len({fact.patient for fact in cases})} patients",
-        "remedy": "add patients, look at registration's quality.csv, or take the source out",
+        "got": f"{patients} patients",
+        "remedy": f"{look}; if the suspect pairs are good, set training.use_suspect"
+        if suspect
+        else f"add patients, {look}, or take the source out",
     }
 
 

@@ -12,7 +12,7 @@ from synthct.flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
-    "run", "stage", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
+    "run", "stage", "key", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
     "regularizers", "study", "report", "serve", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "numpy", "yaml")

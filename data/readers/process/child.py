@@ -18,7 +18,12 @@ def main(handle: int) -> None:
     """Serve requests until the other side closes the channel."""
     channel = socket.socket(fileno=handle)
     memory.share()
-    for name in ("synthct.data.readers.requests", "pydicom.pixels", "gdcm"):
+    for name in (
+        "synthct.data.readers.requests",
+        "synthct.data.readers.beside",
+        "pydicom.pixels",
+        "gdcm",
+    ):
         importlib.import_module(name)
     wire.send(channel, {"ready": True})
     while True:

@@ -1,65 +1,14 @@
-"""Two supplied dose distributions: gamma index and dose-volume figures."""
+"""Two supplied dose distributions: dose-volume figures and conformity."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import UsageError
 from synthct.tasks.evaluation.pair import Floats, Mask
-
-CRITERIA = ((2.0, 2.0), (3.0, 3.0))
-"""(dose difference [% of the reference's maximum], distance [mm]) of the usual gamma tests."""
-
-CUTOFF_PERCENT = 10.0
-"""Voxels below this part of the reference's maximum are not judged."""
-
-INTERPOLATION = 10
-"""Search steps within one distance criterion."""
-
-
-def gamma_pass_percent(
-    reference_gy: Floats,
-    evaluated_gy: Floats,
-    spacing_mm: tuple[float, float, float],
-    *,
-    dose_percent: float,
-    distance_mm: float,
-    cutoff_percent: float = CUTOFF_PERCENT,
-) -> float:
-    r"""Share [%] of voxels with global gamma at most 1, by ``pymedphys.gamma``.
-
-    :math:`\gamma = \min_r \sqrt{(\Delta D/\delta_D)^2 + (|r|/\delta_r)^2}`.
-
-    References
-    ----------
-    Low et al., Med Phys 25 (1998) 656-661; Wendling et al., Med Phys 34 (2007) 1647-1654.
-    """
-    try:
-        import pymedphys
-    except ImportError as error:
-        raise UsageError(
-            "gamma needs pymedphys",
-            got=str(error),
-            remedy="pip install 'synthct[dose]'",
-            code="extra-missing",
-        ) from error
-    axes = tuple(
-        np.arange(n) * step for n, step in zip(reference_gy.shape, spacing_mm, strict=True)
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        gamma = pymedphys.gamma(
-            axes, reference_gy, axes, evaluated_gy, dose_percent, distance_mm,
-            lower_percent_dose_cutoff=cutoff_percent, interp_fraction=INTERPOLATION, max_gamma=1.1,
-            skip_once_passed=True, quiet=True, interp_algo="scipy",
-        )  # fmt: skip
-    judged = gamma[np.isfinite(gamma)]
-    return float(100 * np.mean(judged <= 1)) if judged.size else 100.0
 
 
 def dose_at_volume_gy(dose_gy: NDArray[Any], percent: float) -> float:

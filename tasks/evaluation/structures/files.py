@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from synthct.data.errors import DataError
@@ -25,11 +27,9 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
     """
     masks = folder / side
     if masks.is_dir():
-        return {
-            _stem(path): target.mask(path) & inside
-            for path in sorted(masks.iterdir())
-            if path.name.endswith(IMAGES)
-        }
+        paths = [path for path in sorted(masks.iterdir()) if _ending(path)]
+        _named_once([_name(path) for path in paths], masks)
+        return {_name(path): target.mask(path) & inside for path in paths}
     for suffix in IMAGES:
         path = folder / f"{side}{suffix}"
         if path.is_file():
@@ -52,11 +52,9 @@ def _from_labels(path: Path, target: Target, inside: Mask) -> dict[str, Mask]:
     labels = target.fits(read_scan(path, Modality.LABELS), path).array
     names = _names(path.parent / LABELS)
     present = sorted({int(v) for v in labels[inside]} | {int(v) for v in names})
-    return {
-        names.get(str(value), f"label_{value}"): (labels == value) & inside
-        for value in present
-        if value > 0
-    }
+    called = {value: names.get(str(value), f"label_{value}") for value in present if value > 0}
+    _named_once(list(called.values()), path.parent / LABELS)
+    return {name: (labels == value) & inside for value, name in called.items()}
 
 
 def _names(path: Path) -> dict[str, str]:
@@ -78,5 +76,22 @@ def _names(path: Path) -> dict[str, str]:
         ) from error
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+def _ending(path: Path) -> str:
+    return next((ending for ending in IMAGES if path.name.lower().endswith(ending)), "")
+
+
+def _name(path: Path) -> str:
+    """The file's name without the format's ending: names of structures hold dots (``Lung.L``)."""
+    return path.name[: -len(_ending(path))]
+
+
+def _named_once(names: Sequence[str], where: Path) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            "every structure of a side has a name of its own",
+            problem=f"{twice[0]!r} is there {names.count(twice[0])} times",
+            where=str(where),
+            remedy="rename one, or leave one out",
+            code="structure-twice",
+        )

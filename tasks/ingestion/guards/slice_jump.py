@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,27 +25,44 @@ TISSUE_HU = -500.0
 LARGE = 0.5
 """Slices with less tissue than this part of the fullest are ends of a head or limb."""
 
-ALIKE = 0.5
-"""Correlation of bright voxels of two slices of one scan; of body and background it is near 0."""
+LEAST_VOXELS = 20
+"""Fewer bright voxels (of about 4 mm) prove nothing."""
+
+LIT = 0.4
+"""Part of a slice's own bright end (98th percentile) above which its voxels are compared."""
+
+ODD = 0.5
+"""What a factor may leave unexplained of the difference of two slices, relative to their mean."""
+
+UNEVEN = 0.8
+"""How far the logarithms of the voxels' own factors may spread (10 to 90 %): a rescale is the same
+for all, where a body begins they differ."""
 
 
 @GUARDS.register("slice_jump")
 @dataclass(frozen=True)
 class SliceJump:
-    """The typical voxel changes little from one slice to the next.
+    r"""The typical voxel changes little from one slice to the next.
+
+    In an MR the change is the median of :math:`\log(b/a)` over the voxels that are bright in two
+    neighbouring slices :math:`a, b`, each by its own measure. Anatomy changes too: where a body
+    begins, whichever way the slices are stored, the change goes on over several of them, differs
+    from voxel to voxel, and no one factor makes the second slice of the first. A rescale that
+    changes does none of these.
 
     Parameters
     ----------
     jump_hu
         Median change of all voxels, or of tissue, between two slices of a CT or CBCT [HU].
     ratio
-        Median change of bright voxels between two slices of an MR, as a factor.
+        Median change of bright voxels between two slices of an MR beyond the change of the
+        slices beside them, as a factor.
     ends
         Slices at either end that are not asked: there a reconstruction or a slab fades.
     """
 
     jump_hu: float = 200.0
-    ratio: float = 1.6
+    ratio: float = 1.4
     ends: int = 2
     needs_mask: bool = False
 
@@ -53,18 +71,17 @@ class SliceJump:
         planes = coarse_planes(scan)[self.ends : -self.ends or None]
         if len(planes) < 3:
             return scan, []
-        bright = float(np.percentile(planes, 75))
-        whole = max(float((plane > TISSUE_HU).mean()) for plane in planes)
-        for number, (here, there) in enumerate(itertools.pairwise(planes)):
-            told = (
-                self._factor(here, there, bright)
-                if scan.modality is Modality.MR
-                else self._step(here, there, whole)
-            )
+        steps = self._factors(planes) if scan.modality is Modality.MR else self._steps(planes)
+        for number, told in enumerate(steps):
             if told:
                 at = number + self.ends + 2
                 return scan, [JUMP.found(f"{told} at slice {at} of {scan.array.shape[0]}")]
         return scan, []
+
+    def _steps(self, planes: NDArray[np.float32]) -> Iterator[str]:
+        whole = max(float((plane > TISSUE_HU).mean()) for plane in planes)
+        for here, there in itertools.pairwise(planes):
+            yield self._step(here, there, whole)
 
     def _step(self, here: NDArray[np.float32], there: NDArray[np.float32], whole: float) -> str:
         """Half of all voxels, or three quarters of a large slice's tissue, go the same way."""
@@ -76,18 +93,36 @@ class SliceJump:
             return ""
         return f"the typical value changes by {low if low > 0 else high:.0f} HU"
 
-    def _factor(self, here: NDArray[np.float32], there: NDArray[np.float32], bright: float) -> str:
-        lit = np.maximum(here, there) > max(bright, 0.0)
-        if lit.mean() < 0.02:
-            return ""
-        low, high = sorted(float(np.median(one[lit])) for one in (here, there))
-        if low <= 0 or high / low <= self.ratio or not _alike(here[lit], there[lit]):
-            return ""
-        return f"the typical bright value changes by a factor of {high / low:.1f}"
+    def _factors(self, planes: NDArray[np.float32]) -> Iterator[str]:
+        changes = [_change(here, there) for here, there in itertools.pairwise(planes)]
+        for number, change in enumerate(changes):
+            beside = [changes[at].log for at in (number - 1, number + 1) if 0 <= at < len(changes)]
+            # A change in the same direction beside it is a fade or a body that begins.
+            sign = np.sign(change.log)
+            usual = max([0.0, *(float(sign * one) for one in beside)])
+            jumps = abs(change.log) - usual > np.log(self.ratio)
+            factor = np.exp(abs(change.log))
+            even = change.odd < ODD and change.spread < UNEVEN
+            told = f"the typical bright value changes by a factor of {factor:.1f}"
+            yield told if jumps and even else ""
 
 
-def _alike(here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
-    """The same anatomy under another scale; where the body begins it is not."""
-    if not (np.ptp(here) > 0 and np.ptp(there) > 0):
-        return False
-    return float(np.corrcoef(here, there)[0, 1]) >= ALIKE
+@dataclass(frozen=True)
+class _Change:
+    """From one slice of an MR to the next: log of the factor, its spread, what it leaves over."""
+
+    log: float = 0.0
+    spread: float = np.inf
+    odd: float = np.inf
+
+
+def _change(here: NDArray[np.float32], there: NDArray[np.float32]) -> _Change:
+    limits = [LIT * float(np.percentile(one, 98)) for one in (here, there)]
+    lit = (here > limits[0]) & (there > limits[1])
+    if min(limits) <= 0 or lit.sum() < LEAST_VOXELS:
+        return _Change()
+    logs = np.log(there[lit] / here[lit])
+    low, middle, high = (float(v) for v in np.percentile(logs, (10, 50, 90)))
+    scaled = float(np.exp(middle)) * here
+    mean = float(np.abs(there).mean() + np.abs(scaled).mean()) / 2
+    return _Change(middle, high - low, float(np.abs(there - scaled).mean()) / mean)

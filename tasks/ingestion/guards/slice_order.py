@@ -53,6 +53,9 @@ class SliceOrder:
     ----------
     foreign
         Ratio of the steps to a slice to the step over it, from which the slice is foreign.
+    larger
+        Ratio of the steps to a foreign slice, or around two exchanged ones, to the steps beside
+        them, at least.
     exchanged
         Ratio of the steps as they are to the steps with two neighbours exchanged.
     shuffled
@@ -65,6 +68,7 @@ class SliceOrder:
     """
 
     foreign: float = 1.25
+    larger: float = 1.15
     exchanged: float = 1.1
     shuffled: float = 0.8
     least: float = 0.01
@@ -94,7 +98,12 @@ class SliceOrder:
         if ratio > self.shuffled:
             return [SHUFFLED.found(f"neighbours differ {ratio:.0%} as much as any two slices")]
         foreign = np.minimum(near[:-1], near[1:]) / far > self.foreign
+        # The halves of a head are alike: over its middle plane the far step is small, the near
+        # ones are like those beside them. To and from a foreign slice they are larger.
+        beside = np.concatenate([near[1:2], near[:-2]]), np.concatenate([near[2:], near[-2:-1]])
+        foreign &= np.minimum(near[:-1], near[1:]) > self.larger * np.minimum(*beside)
         exchanged = (near[:-2] + near[2:]) / (far[:-1] + far[1:]) > self.exchanged
+        exchanged &= near[:-2] + near[2:] > self.larger * 2 * near[1:-1]
         if not foreign.any() and not exchanged.any():
             return []
         at = int(np.flatnonzero(foreign)[0] if foreign.any() else np.flatnonzero(exchanged)[0]) + 2

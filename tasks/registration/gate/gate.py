@@ -46,6 +46,9 @@ class GateParams(Section):
     """Dice of the bodies in the common field of view below which a case is suspect [1]."""
     fail_dice: float = Field(0.60, ge=0, le=1)
     """Dice below which a case has failed [1]."""
+    max_air: float = Field(0.08, ge=0, le=1)
+    """Share of the mask more than 8 mm outside the moved CT's body above which a case is suspect
+    [1]: there a network would learn that tissue is air. The limit of the check ``mask_air``."""
     max_bone_strain: float = Field(0.18, gt=0)
     """Mean strain of bone above which a case is suspect [1]."""
     reject_bone_strain: float = Field(0.25, gt=0)
@@ -180,6 +183,8 @@ def _doubts(now: StepMeasures, gate: GateParams) -> list[str]:
         found.append(f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}")
     if now.dice < gate.min_dice:
         found.append(f"the bodies overlap by a Dice of {now.dice:.2f}")
+    if now.air > gate.max_air:
+        found.append(f"{now.air:.0%} of the mask lies in the air around the moved body")
     if now.bone.strain > gate.max_bone_strain:
         found.append(f"bone is strained by {now.bone.strain:.0%} on average")
     return found

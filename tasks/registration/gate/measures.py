@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from synthct.data.itk import resample
 from synthct.data.volume import Displacement, Grid, Modality, Volume
-from synthct.tasks.fields.geometry import displacement_of
+from synthct.tasks.fields.geometry import displacement_of, grown
 from synthct.tasks.fields.jacobian import DeformationQuality, deformation_quality, lengths_beyond
 from synthct.tasks.registration.agreement import (
     gradient_agreement,
@@ -21,6 +22,10 @@ from synthct.tasks.registration.scan_pair import ScanPair, whole_field
 
 AIR_HU = -1024.0
 """CT number outside the field of view."""
+
+AIR_MM = 8.0
+"""Skin may lie this far apart before a voxel of one body counts as air of the other [mm]: two
+voxels of the demo's working grid, as the check ``mask_air`` of evaluation allows two."""
 
 CT_RANGE_HU = (-1024.0, 3071.0)
 """Range of a stored CT [HU]."""
@@ -46,6 +51,9 @@ class StepMeasures:
         Folding, roughness, size.
     bone
         How the CT's bone is strained and moved.
+    air
+        Share of the source's body, where the moving scan sees, that lies further than ``AIR_MM``
+        outside the moving scan's body [1]: where training and scores would look at air.
     """
 
     information: float
@@ -55,6 +63,7 @@ class StepMeasures:
     local_p95_mm: float
     deformation: DeformationQuality
     bone: BoneMotion = field(default_factory=BoneMotion)
+    air: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +113,15 @@ def measure(
         local_p95_mm=local,
         deformation=deformation_quality(moved.displacement, inside),
         bone=bone_motion(source, moved.scan, inside, moved.displacement, rigid),
+        air=air_share(inside & seen, moved.body),
     )
+
+
+def air_share(mask: NDArray[np.bool_], moved_body: Volume) -> float:
+    """Share of the mask further than ``AIR_MM`` outside the moved body [1]; 0 of an empty mask."""
+    near = grown(moved_body.array, moved_body.grid.spacing_mm, AIR_MM)
+    count = int(np.count_nonzero(mask))
+    return int(np.count_nonzero(mask & (near == 0))) / count if count else 0.0
 
 
 def as_ct(volume: Volume) -> Volume:

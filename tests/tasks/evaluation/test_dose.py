@@ -17,13 +17,9 @@ from synthct.tasks.evaluation.dose.beams import (
     range_errors_mm,
     seen_from,
 )
-from synthct.tasks.evaluation.dose.compare import (
-    conformity,
-    dose_at_volume_gy,
-    dvh_figures,
-    gamma_pass_percent,
-)
+from synthct.tasks.evaluation.dose.compare import conformity, dose_at_volume_gy, dvh_figures
 from synthct.tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
+from synthct.tasks.evaluation.dose.gamma import Convention, gamma_of, pass_percent
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 
@@ -124,7 +120,7 @@ def dose(shift_mm=0.0, scale=1.0):
 
 
 def gamma(first, second, percent=2.0, distance=2.0):
-    return gamma_pass_percent(first, second, (2.0,) * 3, dose_percent=percent, distance_mm=distance)
+    return pass_percent(first, second, (2.0,) * 3, dose_percent=percent, distance_mm=distance)
 
 
 def test_gamma_forgives_what_is_within_its_criteria_and_nothing_else():
@@ -135,6 +131,49 @@ def test_gamma_forgives_what_is_within_its_criteria_and_nothing_else():
     assert gamma(flat, flat * 1.021) == 0
     assert gamma(flat, flat * 1.021, 3.0, 3.0) == 100
     assert gamma(dose(), dose(shift_mm=6)) < gamma(dose(), dose(shift_mm=6), 3.0, 3.0) < 80
+
+
+def test_gamma_of_a_mask_without_dose_is_no_100_percent():
+    gy = np.zeros((4, 6, 6))
+    gy[:, :, :3] = 60.0
+    where = np.zeros(gy.shape, bool)
+    where[:, :, 4:] = True
+    criteria = {"dose_percent": 3.0, "distance_mm": 3.0}
+    assert pass_percent(gy, gy * 2, (2.0,) * 3, where, **criteria) is None
+    assert pass_percent(gy, gy, (2.0,) * 3, ~where, **criteria) == 100
+
+
+def test_gamma_is_global_to_the_whole_dose_and_judges_the_mask_alone():
+    """60 Gy in one half, 10 Gy in the other, off by 1.5 Gy: 2.5 % of 60, 15 % of 10."""
+    gy = np.full((4, 6, 12), 10.0)
+    gy[:, :, :6] = 60.0
+    low = np.zeros(gy.shape, bool)
+    low[:, :, 9:] = True
+    criteria = {"dose_percent": 3.0, "distance_mm": 3.0}
+    off = np.where(low, gy + 1.5, gy)
+    for search in ("interpolated", "discrete"):
+        found = [
+            pass_percent(
+                gy, off, (2.0,) * 3, low, **criteria,
+                convention=Convention(search=search, normalisation=normalisation),
+            )
+            for normalisation in ("global", "local")
+        ]  # fmt: skip
+        # Locally, only what lies within 3 mm of the unchanged 10 Gy (one voxel of 2 mm) passes.
+        assert found == [100, pytest.approx(100 / 3)], search
+
+
+def test_discrete_gamma_by_hand():
+    """A ramp of 1 Gy each 2 mm, moved by one voxel: found again at its distance, 2 of 3 mm."""
+    ramp = np.broadcast_to(np.arange(10, 30, dtype=float), (3, 3, 20)).copy()
+    moved = np.roll(ramp, 1, axis=2)
+    judged = np.zeros(ramp.shape, bool)
+    judged[1, 1, 5:15] = True
+    found = gamma_of(
+        ramp, moved, (2.0,) * 3, judged, dose_percent=0.1, distance_mm=3.0,
+        convention=Convention(search="discrete"),
+    )  # fmt: skip
+    np.testing.assert_allclose(found, 2 / 3)
 
 
 def test_dose_volume_figures_by_hand():

@@ -235,6 +235,17 @@ def test_values_that_are_not_hu_are_named(files, arrays, tmp_path, unit, change,
     assert (found.code, found.where) == ("not-hu", str(path)), unit
 
 
+def test_a_mask_of_soft_tissue_alone_is_no_wrong_rescale(files, arrays, tmp_path):
+    reference, prediction, mask = arrays
+    soft = (mask > 0) & (reference == 40)
+    files["mask"] = save(tmp_path / "soft.mha", soft.astype(np.uint8))
+    tissue = np.where(np.arange(SHAPE[2]) % 2, 35.0, 45.0)
+    files["reference"] = save(tmp_path / "ct.mha", np.where(soft, tissue, reference))
+    files["prediction"] = save(tmp_path / "sct.mha", np.where(soft, tissue + 15, prediction))
+    document = evaluate_files(files["prediction"], files["reference"], files["mask"])
+    assert document["scores"]["mae_hu"] == pytest.approx(15)
+
+
 def test_a_missing_reference_or_folder_is_named(files, tmp_path):
     absent = tmp_path / "absent.nii.gz"
     assert str(absent) in str(fault(files, reference=absent))

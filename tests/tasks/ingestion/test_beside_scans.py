@@ -151,15 +151,61 @@ def test_structures_without_their_series_are_drawn_in_the_same_coordinates(pacs,
     assert "structures-by-frame" in codes
 
 
-def test_a_damaged_structure_set_sinks_nothing_and_tells_no_name(pacs, uids, tmp_path):
+def test_a_damaged_structure_sinks_no_other_and_tells_no_name(pacs, uids, tmp_path):
     file = add_structures(pacs, uids)
     dataset = pydicom.dcmread(file)
     dataset.ROIContourSequence[0].ContourSequence[0].ContourData = ["1", "2"]
     dataset.save_as(file)
     plan, result = ingest([pacs], tmp_path / "raw")
-    assert len(result.added) == 2
-    assert row_of(plan, "structures").status == "refused"
+    assert len(result.added) == 3
+    told = [one.sentence for one in row_of(plan, "structures-ct").findings]
+    assert "bladder" in told[0]
+    assert any("(damaged)" in one for one in told)
     assert "Doe" not in repr(plan.rows)
+
+
+def test_two_structures_of_one_name_both_come_in(pacs, uids, tmp_path):
+    twice = {"Heart": [square(-11.5, 11.5, -10.0)], "heart_b": [square(-20.5, -5.5, -10.0)]}
+    file = structure_set(pacs / "rt" / "RS.dcm", twice, PatientID="DOE123", **uids)
+    dataset = pydicom.dcmread(file)
+    dataset.StructureSetROISequence[1].ROIName = "Heart"
+    dataset.save_as(file)
+    plan, _ = ingest([pacs], tmp_path / "raw")
+    folder = tmp_path / "raw" / plan.rows[0].patient / "structures" / "ct"
+    voxels = {
+        file.name: int(read_scan(file, Modality.MASK).array.sum()) for file in folder.iterdir()
+    }
+    assert voxels == {"heart.mha": 8 * 8, "heart_2.mha": 5 * 5}
+
+
+def test_a_manifest_gives_structures_with_foreign_uids_to_their_scan(pacs, uids, tmp_path):
+    file = add_structures(pacs, uids, series="1.2.3.4", frame="1.2.3.5", PatientID="OTHER")
+    (pacs / "m.csv").write_text(
+        f"path,patient,modality,region\n{file.relative_to(pacs)},DOE123,,\n"
+    )
+    assert row_of(plan_intake([pacs], "demo", tmp_path / "raw"), "structures").status == "refused"
+    plan = plan_intake([pacs], "demo", tmp_path / "raw", pacs / "m.csv")
+    row = row_of(plan, "structures-ct")
+    assert row.status == "new"
+    assert "belongs-by-manifest" in {one.code for one in row.findings}
+    (pacs / "m.csv").write_text(
+        f"path,patient,modality,region\n{file.relative_to(pacs)},DOE123,MR,\n"
+    )
+    plan = plan_intake([pacs], "demo", tmp_path / "raw", pacs / "m.csv")
+    assert row_of(plan, "structures-mr").status == "new"
+
+
+@pytest.mark.parametrize(("shift_mm", "status"), [(0, "new"), (900, "refused")])
+def test_a_manifest_gives_a_dose_with_a_foreign_frame_to_its_scan(
+    pacs, uids, tmp_path, shift_mm, status
+):
+    file, _ = add_dose(pacs, uids, FrameOfReferenceUID="1.2.3.4",
+                       ImagePositionPatient=[-10.0, 20.0, -20.0 + shift_mm])  # fmt: skip
+    (pacs / "m.csv").write_text(
+        f"path,patient,modality,region\n{file.relative_to(pacs)},DOE123,,\n"
+    )
+    plan = plan_intake([pacs], "demo", tmp_path / "raw", pacs / "m.csv")
+    assert row_of(plan, "dose").status == status
 
 
 def test_a_dose_keeps_its_grid_and_its_gray(pacs, uids, tmp_path):

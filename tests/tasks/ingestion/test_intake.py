@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
+import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -23,7 +27,8 @@ from synthct.tasks.ingestion.dataset import Licence, load_dataset
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run
 from synthct.tasks.intake import plan_intake, take_in
-from synthct.tasks.intake.pseudonym import Pseudonyms, key_file, load_pseudonyms
+from synthct.tasks.intake.manifest import read_manifest
+from synthct.tasks.intake.pseudonym import Pseudonyms, key_file, load_pseudonyms, new_key
 
 KEY = "a key of more than sixteen characters"
 
@@ -247,6 +252,34 @@ class TestImageFiles:
         assert where(plan, "mr").endswith("mr_t2.mha")
         assert any("another scan beside" in note for note in plan.notes)
 
+    @pytest.mark.parametrize("written", [
+        b"\xef\xbb\xbfpath,patient,modality,region\r\n1ABA001/cbct.nii.gz,Max,CBCT,thorax\r\n",
+        b"Path;Patient;Modality;Region;about\r\n1ABA001/cbct.nii.gz;Max;cbct;thorax;x\r\n;;;;\r\n",
+        b"sep=;\r\npath;patient;modality;region\r\n1ABA001/cbct.nii.gz;Max;CBCT;thorax\r\n",
+        "path\tpatient\tmodality\tregion\n1ABA001/cbct.nii.gz\tMax\tCBCT\tthorax\n".encode("utf-16"),
+        b'"path";"patient";"modality";"region"\n"1ABA001/cbct.nii.gz";"Max";"CBCT";"thorax"\n',
+    ], ids=["mark", "semicolons", "sep", "UTF-16", "quoted"])  # fmt: skip
+    def test_a_manifest_is_read_as_a_spreadsheet_saves_it(self, case, tmp_path, written):
+        (case / "ct.nii.gz").rename(case / "cbct.nii.gz")
+        manifest = case.parent / "m.csv"
+        manifest.write_bytes(written)
+        (row,) = read_manifest(manifest).values()
+        assert (row.patient, row.modality, row.region) == ("Max", Modality.CBCT, "thorax")
+
+    def test_an_umlaut_is_read_however_it_was_saved(self, tmp_path):
+        (tmp_path / "Müller").mkdir()
+        for number, data in enumerate(["Müller".encode("cp1252"), "Mu\u0308ller".encode()]):
+            manifest = tmp_path / f"{number}.csv"
+            manifest.write_bytes(b"path;patient;modality;region\n" + data + b";7;;\n")
+            assert [row.patient for row in read_manifest(manifest).values()] == ["7"]
+
+    def test_a_manifest_that_says_two_things_of_one_file_is_a_mistake_of_use(self, case, tmp_path):
+        (case / "m.csv").write_text(
+            "path,patient,modality,region\nct.nii.gz,A,CT,\nct.nii.gz,B,CT,\n"
+        )
+        with pytest.raises(UsageError, match="names a path once"):
+            read_manifest(case / "m.csv")
+
     def test_texts_in_headers_stay_behind(self, case, tmp_path):
         image = sitk.ReadImage(str(case / "MR_T1.mha"))
         image.SetMetaData("Comment", "ZQSECRET Jane Doe")
@@ -323,15 +356,90 @@ def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
         plan_intake([tmp_path / "nowhere"], "demo", tmp_path / "raw")
 
 
-def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path, monkeypatch):
+def test_a_key_is_made_on_request_once_and_only_its_owner_may_read_it(tmp_path, monkeypatch):
     monkeypatch.delenv("SYNTHCT_PSEUDONYM_KEY")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    first = load_pseudonyms().patient("DOE")
+    with pytest.raises(UsageError, match="synthct key --new"):
+        load_pseudonyms()
+    assert not key_file().exists()
+    new_key()
+    first = load_pseudonyms()
     assert stat.S_IMODE(key_file().stat().st_mode) == 0o600
-    assert load_pseudonyms().patient("DOE") == first
+    with pytest.raises(UsageError, match="there is a key already"):
+        new_key()
+    assert load_pseudonyms() == first
     key_file().unlink()
-    assert load_pseudonyms().patient("DOE") != first
+    new_key()
+    assert load_pseudonyms().patient("DOE") != first.patient("DOE")
     assert KEY not in repr(Pseudonyms(KEY.encode()))
+
+
+def test_another_key_does_not_make_six_people_of_three(source, tmp_path, monkeypatch):
+    ingest([source], tmp_path / "raw")
+    before = tree(tmp_path / "raw")
+    document = json.loads(before["dataset.json"])
+    assert document["key_check"] == Pseudonyms(KEY.encode()).check
+    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "another key of many characters")
+    with pytest.raises(UsageError) as caught:
+        plan_intake([source], "demo", tmp_path / "raw")
+    assert caught.value.code == "another-key"
+    assert tree(tmp_path / "raw") == before
+
+
+def test_a_data_set_of_before_gets_the_check_value_of_the_key_with_the_next_patient(
+    source, tmp_path
+):
+    raw = tmp_path / "raw"
+    ingest([source / "DOE123"], raw)
+    load_dataset(raw).model_copy(update={"key_check": ""}).save(raw)
+    assert "key_check" not in (raw / "dataset.json").read_text()
+    ingest([source], raw)
+    assert load_dataset(raw).key_check == Pseudonyms(KEY.encode()).check
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from synthct.tasks.intake import plan_intake, take_in
+source, raw, ready, go = map(Path, sys.argv[1:])
+plan = plan_intake([source], "demo", raw)
+ready.touch()
+while not go.exists():
+    time.sleep(0.01)
+print(*take_in(plan).added)
+"""
+
+
+def test_two_intakes_at_once_lose_no_patient(source, tmp_path):
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(source / name), str(tmp_path / "raw"),
+             str(tmp_path / name), str(tmp_path / "go")],
+            cwd=Path(__file__).resolve().parents[3], stdout=subprocess.PIPE, text=True,
+        )
+        for name in ("DOE123", "ROE456")
+    ]  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not all((tmp_path / name).exists() for name in ("DOE123", "ROE456")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    added = " ".join(racer.communicate(timeout=120)[0] for racer in racers).split()
+    assert len(added) == 4
+    patients = load_dataset(tmp_path / "raw").patients
+    assert sorted(f"{p}/{scan}" for p, one in patients.items() for scan in one.scans) == sorted(
+        added
+    )
+
+
+def test_what_another_intake_entered_meanwhile_stays(source, tmp_path):
+    plan = plan_intake([source], "demo", tmp_path / "raw")
+    ingest([source / "DOE123"], tmp_path / "raw")
+    before = tree(tmp_path / "raw")
+    result = take_in(plan)
+    assert (len(result.added), len(result.overtaken)) == (2, 2)
+    after = tree(tmp_path / "raw")
+    assert {name for name in before if after[name] != before[name]} == {"dataset.json"}
 
 
 def test_a_short_key_is_refused(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._clean_scans import clean_scans
+from benchmarks._clean_scans import ORDERS, clean_scans
 from benchmarks._scan_faults import KINDS, sound_ct
 from benchmarks.ingestion_guards import alarms, look_at, mended
 from synthct.data.volume import Modality, Volume
@@ -46,13 +46,16 @@ def test_no_planted_fault_passes_unseen_in_ten_patients(name, tmp_path):
         assert planted.truth is None or mended(planted, looked), seed
 
 
-def test_sound_scans_raise_no_alarm():
-    assert list(alarms(clean_scans(3, start=1))) == []
+@pytest.mark.parametrize("order", ORDERS)
+def test_sound_scans_raise_no_alarm(order):
+    """A whole head; CT, MR and cone-beam CT."""
+    assert list(alarms(clean_scans(3, order=order))) == []
 
 
 @pytest.mark.slow
-def test_two_hundred_sound_scans_raise_no_alarm():
-    assert list(alarms(clean_scans(200))) == []
+@pytest.mark.parametrize("order", ORDERS)
+def test_two_hundred_sound_scans_raise_no_alarm(order):
+    assert list(alarms(clean_scans(200, order=order))) == []
 
 
 REAL = [

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from benchmarks._clean_scans import clean_patient, permuted
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.guards.slice_jump import SliceJump
+from synthct.tasks.ingestion.guards.slice_order import SliceOrder
 
 SHAPE = (30, 40, 40)
 
@@ -33,3 +35,49 @@ def test_a_rescale_that_changes_in_the_middle_is_found_though_the_scan_is_noisy(
     array = scan(noise, 0, SHAPE[0])
     array[15:] *= 2.5
     assert codes(array) == ["slice-jump"]
+
+
+@pytest.fixture(scope="module")
+def heads():
+    """The MR of a digital head with its neck, in the three orders of its axes."""
+    _, patient = clean_patient(0)
+    mr = patient.sources["mr"].scan
+    return {order: permuted(mr, order) for order in ("axial", "coronal", "sagittal")}
+
+
+@pytest.mark.parametrize("order", ["axial", "coronal", "sagittal"])
+def test_a_whole_head_is_no_rescale_however_its_slices_are_stored(heads, order):
+    assert SliceJump()(heads[order], None)[1] == []
+
+
+@pytest.mark.parametrize("order", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("factor", [0.25, 0.6, 1.7, 3.0])
+@pytest.mark.parametrize("slices", [slice(20, None), slice(20, 24), slice(20, 21)])
+def test_a_factor_on_some_slices_of_a_whole_head_is_found(heads, order, factor, slices):
+    scan = heads[order]
+    array = scan.array.astype(np.float32)
+    array[slices] *= factor
+    (found,) = SliceJump()(scan.with_array(array), None)[1]
+    assert found.code == "slice-jump"
+    assert f"slice 21 of {len(array)}" in found.sentence
+
+
+def test_crosstalk_between_slices_is_no_rescale(heads):
+    array = heads["axial"].array.astype(np.float32)
+    array[::2] *= 0.8
+    assert SliceJump()(heads["axial"].with_array(array), None)[1] == []
+
+
+def test_a_coil_that_fades_along_the_slices_is_no_rescale(heads):
+    array = heads["axial"].array.astype(np.float32)
+    array *= 0.75 ** np.arange(len(array))[:, None, None]
+    assert SliceJump()(heads["axial"].with_array(array), None)[1] == []
+
+
+def test_a_head_whose_halves_are_alike_has_no_misplaced_middle_slice(heads):
+    """Across the plane between them the second next slice is more alike than the next."""
+    half = heads["sagittal"].array[: len(heads["sagittal"].array) // 2 + 1]
+    array = np.concatenate([half, half[-2::-1]])
+    grid = heads["sagittal"].grid
+    both = Grid(array.shape, grid.spacing_mm, grid.origin_mm, grid.direction)
+    assert SliceOrder()(Volume(array, both, Modality.MR), None)[1] == []

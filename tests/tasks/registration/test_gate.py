@@ -1,11 +1,13 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.fields.jacobian import DeformationQuality
 from synthct.tasks.registration.gate.bone import BoneMotion
 from synthct.tasks.registration.gate.gate import GateParams, Judgement, doubted, judge
-from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.gate.measures import StepMeasures, air_share
 
 STILL = DeformationQuality(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 POOR = StepMeasures(1.05, 0.10, 0.85, 1.0, 0.0, STILL)
@@ -100,3 +102,23 @@ def test_bone_that_bends_is_suspect():
 def test_a_late_doubt_never_makes_a_verdict_better(before, after):
     found = doubted(Judgement("rigid", before, "first"), "second")
     assert (found.verdict, found.reason) == (after, "first; second")
+
+
+def test_a_mask_that_lies_in_the_air_of_the_moved_ct_is_suspect():
+    """A real limb passed with 16 % of its mask in air; the check of evaluation allows 8 %."""
+    in_air = replace(BEST, air=0.16)
+    found = verdict(deformable=in_air)
+    assert (found.step, found.verdict) == ("deformable", "suspect")
+    assert "16% of the mask lies in the air" in found.reason
+    assert verdict(deformable=replace(BEST, air=0.05)).verdict == "pass"
+
+
+def test_air_is_what_lies_further_than_8_mm_outside_the_moved_body():
+    """Ten voxels of 4 mm in a row: a mask of all of them, a body of the first five."""
+    grid = Grid((1, 1, 10), (4.0, 4.0, 4.0))
+    body = np.zeros(grid.shape, np.uint8)
+    body[..., :5] = 1
+    whole = np.ones(grid.shape, bool)
+    # Voxels 6 and 7 are 4 and 8 mm away and allowed; 8 to 10 are 12 to 20 mm away.
+    assert air_share(whole, Volume(body, grid, Modality.MASK)) == pytest.approx(0.3)
+    assert air_share(~whole, Volume(body, grid, Modality.MASK)) == 0.0

@@ -79,6 +79,15 @@ def test_a_source_without_pairs_is_listed_and_the_others_are_trained(workspace):
     assert (row["unit"], row["code"]) == ("cbct", "too-few-patients")
 
 
+def test_pairs_that_are_all_suspect_are_told_as_such_with_the_way_on(workspace):
+    pairs = dict.fromkeys(("a_mr", "b_mr", "c_mr"), "suspect")
+    context = replace(workspace(pairs), max_excluded_fraction=1.0)
+    stage.run(context, params())
+    (row,) = json.loads((context.artefact("training") / "excluded.json").read_text())
+    assert "3 pairs are registered (0 pass, 3 suspect, 0 fail)" in row["problem"]
+    assert "training.use_suspect" in row["remedy"]
+
+
 def test_wrong_params_stop_before_anything_is_written(workspace):
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     with pytest.raises(UsageError, match="no regularizer is called"):

@@ -1,0 +1,54 @@
+"""The one volume among the DICOM series of a source, as ``synthct ingest`` sees it.
+
+A localizer, a screen capture, a dose report or a dose beside a scan is none that could be meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from synthct.data.errors import DataError
+from synthct.data.readers.series import Series, image_series, is_capture, is_localizer
+from synthct.data.volume import Modality
+
+ONE_OF = "name one with --series (its number, description or UID), or give each its own folder"
+
+
+def picked(
+    series: Sequence[Series], source: Path, said: str = "", wanted: Collection[Modality] = ()
+) -> Series:
+    """The series that is meant.
+
+    Parameters
+    ----------
+    series
+        All that lie in ``source``, or those that ``said`` names.
+    wanted
+        Modalities that can be meant, where the source holds volumes of several. A dose is taken
+        only where it is wanted, or alone.
+    """
+    found = image_series(series)
+    rules = (
+        lambda one: (one.modality is Modality.DOSE) == (Modality.DOSE in wanted),
+        lambda one: not is_localizer(one.first),
+        lambda one: not is_capture(one.first),
+        lambda one: one.modality in wanted,
+    )
+    for holds in rules[: len(rules) if wanted else -1]:
+        if len(found) > 1:
+            found = [one for one in found if holds(one)] or found
+    if len(found) == 1:
+        return found[0]
+    named = "; ".join(one.title for one in found[:4])
+    if found:
+        problem = f"{len(found)} series could be meant: {named}"
+    else:
+        problem = f"no CT or MR series is called {said!r}" if said else "no CT or MR images"
+    raise DataError(
+        "a DICOM source holds one CT or MR volume",
+        problem=problem,
+        where=str(source),
+        remedy=ONE_OF if found else "give the folder of the images",
+        code="several-series" if found else "no-series",
+    )

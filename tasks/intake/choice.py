@@ -1,0 +1,124 @@
+"""Which scan of each kind a patient brings: those that belong together, not those with most slices.
+
+A patient may have a planning CT beside a longer diagnostic one, or scans of several days. What
+binds a CT and its source is, in this order, their frame of reference, their study, their day.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from synthct.tasks.ingestion.dataset import RawDataset
+from synthct.tasks.ingestion.patient import CT
+from synthct.tasks.intake.rows import ELSEWHERE, KNOWN, REFUSED, SECOND, PlannedScan
+
+Bond = tuple[bool, bool, bool]
+"""Whether two scans share frame of reference, study, day."""
+
+_NONE: Bond = (False, False, False)
+_TOLD = ("frame of reference", "study", "day")
+
+
+def decide(
+    inspected: Sequence[PlannedScan], known: RawDataset
+) -> tuple[list[PlannedScan], list[str]]:
+    """One scan of each kind a patient, held against the data set; notes on those passed over."""
+    origins = {
+        scan.origin: (name, key)
+        for name, patient in known.patients.items()
+        for key, scan in patient.scans.items()
+    }
+    decided = [scan for scan in inspected if scan.row.status == REFUSED]
+    notes: list[str] = []
+    for own in _by_patient(inspected).values():
+        ordered = _preferred(own, origins)
+        chosen = {scan.row.scan: scan for scan in reversed(ordered)}
+        over = [scan for scan in ordered if chosen[scan.row.scan] is not scan]
+        notes += [_second(scan, chosen[scan.row.scan], chosen) for scan in over]
+        decided += [_held_against(scan, origins, known) for scan in chosen.values()]
+    return decided, notes
+
+
+def _by_patient(inspected: Sequence[PlannedScan]) -> dict[str, list[PlannedScan]]:
+    found: dict[str, list[PlannedScan]] = defaultdict(list)
+    for scan in inspected:
+        if scan.row.status != REFUSED:
+            found[scan.row.patient].append(scan)
+    return found
+
+
+def _preferred(
+    own: Sequence[PlannedScan], origins: dict[str, tuple[str, str]]
+) -> list[PlannedScan]:
+    """The scans of a patient: the CT to take, the sources that belong to it, then the others."""
+
+    def worth(scan: PlannedScan, bond: tuple[Bond, ...]) -> tuple[object, ...]:
+        there = origins.get(scan.origin) == (scan.row.patient, scan.row.scan)
+        best = tuple(tuple(not part for part in one) for one in bond)
+        listed, dicom = scan.candidate.listed, scan.candidate.format == "dicom"
+        return (not listed, not there, best, not dicom, -scan.row.size[2], scan.row.place)
+
+    planning = [scan for scan in own if scan.row.scan == CT]
+    sources = [scan for scan in own if scan.row.scan != CT]
+    ordered = sorted(planning, key=lambda ct: worth(ct, _bonds(ct, sources)))
+    first = ordered[:1]
+    return [*ordered, *sorted(sources, key=lambda scan: worth(scan, _bonds(scan, first)))]
+
+
+def _bonds(scan: PlannedScan, others: Sequence[PlannedScan]) -> tuple[Bond, ...]:
+    """The firmest bond to any of the others, those that the manifest names before the rest."""
+    listed = [one for one in others if one.candidate.listed] or others
+    return (max((bond(scan, one) for one in listed), default=_NONE),)
+
+
+def bond(one: PlannedScan, other: PlannedScan) -> Bond:
+    """What two scans share; what either of them does not say is not shared."""
+    a, b = one.candidate, other.candidate
+    return (
+        bool(a.found.frame) and a.found.frame == b.found.frame,
+        bool(a.found.study) and a.found.study == b.found.study,
+        bool(a.day) and a.day == b.day,
+    )
+
+
+def _second(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) -> str:
+    if scan.origin == first.origin:
+        told, remedy = "the same scan as", ""
+    else:
+        told, remedy = "another scan beside", f"{_why(scan, first, chosen)}; a manifest can choose"
+    return (
+        f"{scan.row.place}: {told} {first.row.place} ({first.row.scan} of {first.row.patient}), "
+        f"passed over{remedy}"
+    )
+
+
+def _why(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) -> str:
+    """What the chosen scan shares with its partner that the other does not."""
+    for name, partner in chosen.items():
+        if name == first.row.scan or CT not in (name, first.row.scan):
+            continue
+        both = zip(_TOLD, bond(first, partner), bond(scan, partner), strict=True)
+        shared = [what for what, own, others in both if own and not others]
+        if shared:
+            return f" (that one shares the {shared[0]} with the {name})"
+    return ""
+
+
+def _held_against(
+    scan: PlannedScan, origins: dict[str, tuple[str, str]], known: RawDataset
+) -> PlannedScan:
+    row = scan.row
+    there = origins.get(scan.origin)
+    if there == (row.patient, row.scan):
+        return replace(scan, row=replace(row, status=KNOWN))
+    if there is not None:
+        sentence = f"the same voxels are in the data set as {there[1]} of {there[0]}"
+        finding = ELSEWHERE.found(sentence)
+    elif row.patient in known.patients and row.scan in known.patients[row.patient].scans:
+        sentence = f"{row.patient} has another {row.scan} in the data set"
+        finding = SECOND.found(sentence)
+    else:
+        return scan
+    return replace(scan, row=replace(row, status=REFUSED, findings=(*row.findings, finding)))

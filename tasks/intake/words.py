@@ -1,0 +1,139 @@
+"""Names of files and folders taken apart: what they say of a modality, a day, and whose they are.
+
+``case001_T1w`` says MR and ``case001``; ``P1-CT_20200101`` says CT, a day and ``P1``; ``nifti``
+says nothing of anybody. What is no word of the trade is taken for the name of a person or case.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from synthct.data.volume import Modality
+
+MASK_WORDS = frozenset(
+    {"mask", "masks", "seg", "segs", "segmentation", "segmentations", "label", "labels", "gtv",
+     "ctv", "ptv", "roi", "body", "landmarks", "labelstr", "labelsts", "derivatives"}
+)  # fmt: skip
+_CT_WORDS = frozenset(["ct", "cts", "ctsim", "planningct", "pct", "planct", "rtct"])
+_CBCT_WORDS = frozenset(["cbct", "cbcts", "conebeam"])
+_MR_WORDS = frozenset(
+    {"mr", "mrs", "mri", "mris", "mrt", "t1", "t2", "t1w", "t2w", "t2star", "pd", "pdw", "flair",
+     "mprage"}
+)  # fmt: skip
+
+_FOLDERS = """nifti niftis nii niigz mha mhd nrrd zarr ome dicom dicoms dcm image images img imgs
+scan scans data dataset raw anat input inputs output outputs export exports exported converted
+resampled registered rigid reg original originals orig preprocessed processed source sources target
+targets reference ref fixed moving files series volume volumes vol study studies patient patients
+case cases subject subjects rawdata sourcedata dl download downloads tmp temp incoming pacs archive
+upload"""
+_PROTOCOL = """ax axi axial tra trans transverse sag sagittal cor coronal 2d 3d iso pre post
+contrast gd gad ce native plan planning sim simulation diagnostic diag space tse fse haste cube
+vista gre se ge flash spgr bravo vibe lava thrive tfe ffe bffe trufi dixon water inphase in phase
+opp opposed fs fatsat stir tirm ir n4 bfc corrected norm normalised normalized hu aligned deformed
+defaced recon ph mag magnitude standard kernel"""
+_SPLITS = """train training test testing val validation imagestr imagests imagesval labelstr
+labelsts labelsval"""
+SPLITS = frozenset(_SPLITS.split())
+"""Parts of a data set: they name nobody, but a name in two of them is not one person's."""
+
+_SAYS_NOBODY = frozenset(f"{_FOLDERS} {_PROTOCOL} {_SPLITS}".split())
+
+_SESSION = re.compile(r"(?:ses|session|visit|day|fx|fraction|timepoint)(\d*)")
+_DAY = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_GLUED = re.compile(r"(cbct|ct|mri|mr)(\d+)|(\d+)(cbct|ct|mri|mr)")
+_ENDINGS = re.compile(r"(?i)(\.nii\.gz|\.nii|\.mha|\.mhd|\.nrrd|\.nhdr|\.ome\.zarr|\.zarr)$")
+_BIDS = re.compile(
+    r"(?i)(sub-[a-z0-9]+)(?:_(ses-[a-z0-9]+))?(?:_[a-z]+-[a-z0-9]+)*(?:_([a-z0-9]+))?"
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What one name of a file or folder says.
+
+    Parameters
+    ----------
+    whose
+        What is left when the words of the trade are taken away: a person or case; may be empty.
+    modality
+        CT, MR or CBCT; None where it says none, or several.
+    day
+        The day or session that it names; empty where none.
+    mask
+        Whether it names a mask or label map.
+    bids
+        Whether it is built as BIDS builds names (``sub-01_ses-1_T1w``).
+    """
+
+    whose: str = ""
+    modality: Modality | None = None
+    day: str = ""
+    mask: bool = False
+    bids: bool = False
+
+
+def stem_of(name: str) -> str:
+    """The name of an image file without its ending."""
+    return _ENDINGS.sub("", name)
+
+
+def words_of(name: str) -> Words:
+    """Take the name of a file (without ending) or folder apart.
+
+    >>> words_of("case001_ct").whose, str(words_of("case001_ct").modality)
+    ('case001', 'CT')
+    >>> words_of("nifti").whose, words_of("sub-01_ses-2_T1w").whose
+    ('', 'sub-01')
+    """
+    bids = _BIDS.fullmatch(name)
+    if bids:
+        said = _words(bids[3] or "")
+        return Words(bids[1], said.modality, bids[2] or "", said.mask, bids=True)
+    days = [found[0] for found in _DAY.finditer(name)]
+    found = _words(_DAY.sub(" ", name))
+    return Words(found.whose, found.modality, " ".join([*days, found.day]).strip(), found.mask)
+
+
+def _words(name: str) -> Words:
+    tokens = list(re.finditer(r"[^\W_]+", name))
+    kinds: set[Modality] = set()
+    kept, end, day, mask = "", -1, "", False
+    for number, token in enumerate(tokens):
+        text, lowered = token[0], token[0].lower()
+        follows = tokens[number + 1][0] if number + 1 < len(tokens) else ""
+        before = tokens[number - 1][0].lower() if number else ""
+        kind, rest = _kind(lowered)
+        session = _SESSION.fullmatch(lowered)
+        if kind:
+            kinds.add(kind)
+            text = rest
+        elif lowered in MASK_WORDS:
+            mask, text = True, ""
+        elif session and (session[1] or follows.isdigit() or not follows):
+            day, text = lowered, ""
+        elif _SESSION.fullmatch(before) and lowered.isdigit() and day == before:
+            day, text = f"{day}{lowered}", ""
+        elif lowered in _SAYS_NOBODY and not follows.isdigit():
+            text = ""  # but "case 001" and "AB 01" are what people call a case
+        if text:
+            glue = name[end : token.start()] if end == _end_before(tokens, number) else "_"
+            kept, end = f"{kept}{glue}{text}" if kept else text, token.end()
+    return Words(kept, kinds.pop() if len(kinds) == 1 else None, day, mask)
+
+
+def _end_before(tokens: list[re.Match[str]], number: int) -> int:
+    return tokens[number - 1].end() if number else 0
+
+
+def _kind(word: str) -> tuple[Modality | None, str]:
+    """The modality that a word names, and what is glued to it (``ct001``)."""
+    glued = _GLUED.fullmatch(word)
+    rest = (glued[2] or glued[3]) if glued else ""
+    word = (glued[1] or glued[4]) if glued else word
+    if word in _CBCT_WORDS:
+        return Modality.CBCT, rest
+    if word in _CT_WORDS:
+        return Modality.CT, rest
+    return (Modality.MR, rest) if word in _MR_WORDS else (None, "")

@@ -1,0 +1,67 @@
+"""The grid that a scan is predicted on: every voxel of its body finds a value there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Triple, Volume
+from synthct.tasks.fields.geometry import cropped
+from synthct.tasks.prediction.slab_resampling import resample_slabs, touched
+
+COVER_MM = 1e-3
+"""A voxel centre this close to the outer face of a grid counts as outside [mm]: ITK has no value
+on the last face itself, and rounding decides on which side of it a centre lies."""
+
+LEAST_MARGIN_MM = 1e-3
+"""One voxel around the body whatever the model's margin: a body voxel between two voxels of the
+grid must not lie beyond the last of them."""
+
+
+def prediction_grid(upright: Volume, body: Volume, spacing_mm: Triple, margin_mm: float) -> Grid:
+    """The scan's box at ``spacing_mm`` around its body and a margin, no voxel of it left out.
+
+    Registration's working grid, on which the network was trained, may stop half a voxel short of
+    the scan's box at each face; this one is the same wherever that loses no voxel.
+
+    Parameters
+    ----------
+    upright
+        Body mask on the axes-aligned grid.
+    body
+        Body mask on the scan's own grid: what is to be predicted.
+    spacing_mm, margin_mm
+        The model's voxel size (z, y, x) and margin [mm].
+    """
+    grid = covering_grid(upright.grid, spacing_mm)
+    inside = touched(resample_slabs(upright, grid, outside=0, nearest=True), body)
+    if not np.any(inside.array):
+        raise DataError(
+            "a scan shows a part of a body",
+            problem="no voxel of the body mask lies within the scan",
+            remedy="check the mask and that it lies on the same scan",
+            code="mask-empty",
+        )
+    return cropped(grid, np.asarray(inside.array) > 0, max(margin_mm, LEAST_MARGIN_MM))
+
+
+def covering_grid(grid: Grid, spacing_mm: Triple) -> Grid:
+    """:meth:`~synthct.data.volume.Grid.with_spacing`, a voxel longer where it would stop short.
+
+    Along an axis of length ``L`` and step ``d`` [mm], ``n`` voxels of ``s`` hold the centres of all
+    voxels of the scan if ``n s > L - d``. One voxel more reaches less than half a voxel beyond the
+    scan's faces, so that each centre of the new grid still lies within the scan.
+    """
+    close = grid.with_spacing(spacing_mm)
+    centres_mm = np.asarray(grid.extent_mm) - np.asarray(grid.spacing_mm)
+    short = np.asarray(close.extent_mm) <= centres_mm + 2 * COVER_MM
+    if not short.any():
+        return close
+    shape = np.asarray(close.shape) + short
+    half_mm = np.asarray(spacing_mm) * (shape - 1) / 2
+    origin = np.asarray(grid.centre_mm) - np.asarray(grid.direction) @ half_mm
+    nz, ny, nx = (int(size) for size in shape)
+    z, y, x = (float(value) for value in origin)
+    return replace(close, shape=(nz, ny, nx), origin_mm=(z, y, x))

@@ -1,0 +1,108 @@
+"""``synthct ingest`` and ``synthct key`` as they are typed."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.flows.cli.app import command_line
+from synthct.flows.exits import CLEAN, EXCLUSIONS, USAGE
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = (12, 24, 28)
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "a key of more than sixteen characters")
+
+
+def write(path, modality, seed=0):
+    """A textured body in air."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: SHAPE[1], : SHAPE[2]]
+    body = ((y - 12) / 9) ** 2 + ((x - 14) / 11) ** 2 < 1
+    wave = 60 * np.sin(x / 3 + seed) + 40 * np.cos(y / 4)
+    tissue, air = (40 + wave, -1000.0) if modality is Modality.CT else (300 + wave, 0.0)
+    array = np.where(body, tissue, air) + np.linspace(0, 8, SHAPE[0])[:, None, None]
+    array = np.abs(array) if modality is Modality.MR else array
+    array = array + rng.normal(0, 3, SHAPE)
+    write_image(path, Volume(array.astype(np.float32), Grid(SHAPE, (4.0, 8.0, 8.0)), modality))
+
+
+def ingest(capsys, *arguments):
+    code = command_line(["ingest", *map(str, arguments), "--dataset", "nobody", "--dry-run"])
+    return code, capsys.readouterr()
+
+
+def test_the_layout_is_called_by_its_name(tmp_path, capsys):
+    for number, name in enumerate(("case001", "case002")):
+        write(tmp_path / "flat" / f"{name}_ct.mha", Modality.CT, number)
+        write(tmp_path / "flat" / f"{name}_mr.mha", Modality.MR, number)
+    code, shown = ingest(capsys, tmp_path / "flat", "--json")
+    document = json.loads(shown.out)
+    assert code == CLEAN
+    assert document["notes"][0].startswith("source 1: 4 image files ordered as one flat folder")
+    people = {}
+    for row in document["scans"]:
+        people.setdefault(row["patient"], set()).add(row["scan"])
+    assert list(people.values()) == [{"ct", "mr"}] * 2
+    assert "case00" not in shown.out + shown.err
+
+
+def test_scans_that_are_nobodys_are_refused_and_the_manifest_to_fill_in_decides(tmp_path, capsys):
+    write(tmp_path / "flat" / "Mueller_ct.mha", Modality.CT)
+    write(tmp_path / "flat" / "4711_mr.mha", Modality.MR)
+    manifest = tmp_path / "flat" / "m.csv"
+    code, shown = ingest(capsys, tmp_path / "flat", "--write-manifest", manifest)
+    assert code == EXCLUSIONS
+    assert "--write-manifest" in shown.err
+    assert "Mueller" not in shown.out + shown.err
+    assert stat.S_IMODE(manifest.stat().st_mode) == 0o600
+    lines = manifest.read_text().splitlines()
+    assert lines[0] == "path,patient,modality,region,about"
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        ["4711_mr.mha", "", "MR"], ["Mueller_ct.mha", "", "CT"],
+    ]  # fmt: skip
+    manifest.write_text(manifest.read_text().replace(".mha,,", ".mha,4711,"))
+    code, shown = ingest(capsys, tmp_path / "flat", "--manifest", manifest, "--json")
+    rows = json.loads(shown.out)["scans"]
+    assert code == CLEAN
+    assert [row["status"] for row in rows] == ["new", "new"]
+    assert len({row["patient"] for row in rows}) == 1
+
+
+def test_a_filled_in_manifest_is_not_overwritten(tmp_path, capsys):
+    write(tmp_path / "P1" / "ct.mha", Modality.CT)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("hours of work")
+    code, shown = ingest(capsys, tmp_path / "P1", "--write-manifest", manifest)
+    assert code == USAGE
+    assert "the file is there already" in shown.err
+    assert manifest.read_text() == "hours of work"
+
+
+def test_without_a_key_nothing_is_taken_in_and_the_way_to_one_is_told(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.delenv("SYNTHCT_PSEUDONYM_KEY")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    write(tmp_path / "P1" / "ct.mha", Modality.CT)
+    code, shown = ingest(capsys, tmp_path / "P1")
+    assert code == USAGE
+    assert "synthct key --new" in shown.err
+    assert command_line(["key", "--new"]) == CLEAN
+    made = capsys.readouterr().out
+    assert command_line(["key"]) == CLEAN
+    assert capsys.readouterr().out.strip() in made
+    secret = next((tmp_path / "config").rglob("*.key")).read_text().strip()
+    assert secret not in made
+    assert command_line(["key", "--new"]) == USAGE
+    assert ingest(capsys, tmp_path / "P1")[0] == CLEAN

@@ -1,0 +1,125 @@
+"""A CT and its source belong together by frame of reference, study and day, not by slices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from synthct.data.volume import Grid, Volume
+from synthct.data.writers.dicom import write_series
+from synthct.tasks.intake import plan_intake
+from synthct.tasks.intake.manifest import read_manifest, write_manifest
+from synthct.tasks.intake.whose import names_nobody
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "a key of more than sixteen characters")
+
+
+@pytest.fixture
+def send(tmp_path):
+    """Write a series with the UIDs and texts given; gives its folder below ``pacs``."""
+
+    def write(name, volume, **about):
+        folder = tmp_path / "pacs" / name
+        patient = about.pop("PatientID", "ANONYMOUS")
+        for file in write_series(folder, volume, patient_id=patient, study=name,
+                                 series_description="s", uid_seed=name):  # fmt: skip
+            dataset = pydicom.dcmread(file)
+            dataset.PatientName = "ANONYMOUS" if patient == "ANONYMOUS" else "Doe"
+            dataset.PatientBirthDate = ""
+            for keyword, value in about.items():
+                setattr(dataset, keyword, value)
+            dataset.save_as(file)
+        return folder
+
+    return write
+
+
+def plan_of(tmp_path, manifest=None):
+    return plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw", manifest)
+
+
+def pairs(plan):
+    """VoxelSample of each patient's scans."""
+    found = {}
+    for row in plan.rows:
+        if row.status != "refused":
+            found.setdefault(row.patient, set()).add(plan.places[row.place].rpartition(" ")[2])
+    return sorted(map(sorted, found.values()))
+
+
+def longer(volume):
+    array = np.concatenate([volume.array, volume.array[::-1] + 1])
+    grid = volume.grid
+    return Volume(array, Grid(array.shape, grid.spacing_mm, grid.origin_mm), volume.modality)
+
+
+@pytest.mark.parametrize("tie", ["FrameOfReferenceUID", "StudyInstanceUID"])
+def test_patients_who_are_all_anonymous_stay_apart(tmp_path, send, ct, mr, other_ct, other_mr, tie):
+    for patient, scans in {"a": (ct, mr), "b": (other_ct, other_mr)}.items():
+        uid = generate_uid()
+        for kind, volume in zip(("x", "y"), scans, strict=True):
+            send(f"{patient}{kind}", volume, **{tie: uid})
+    assert pairs(plan_of(tmp_path)) == [["ax", "ay"], ["bx", "by"]]
+
+
+def test_folders_bind_anonymous_series_that_no_uid_binds(tmp_path, send, ct, mr, other_ct):
+    for patient, volume in {"P1": ct, "P2": other_ct}.items():
+        send(f"{patient}/ct", volume)
+    send("P1/mr", mr)
+    assert pairs(plan_of(tmp_path)) == [["P1/ct", "P1/mr"], ["P2/ct"]]
+
+
+def test_anonymous_scans_that_nothing_binds_are_refused_until_a_manifest_says_whose(
+    tmp_path, send, ct, mr
+):
+    send("c7", ct)
+    send("m9", mr)
+    plan = plan_of(tmp_path)
+    assert {row.findings[0].code for row in plan.rows} == {"identity-unclear"}
+    assert {row.status for row in plan.rows} == {"refused"}
+    write_manifest(tmp_path / "m.csv", plan.to_fill_in)
+    text = (tmp_path / "m.csv").read_text()
+    assert text.count(",,") >= 2
+    (tmp_path / "m.csv").write_text(
+        text.replace(",,", ",Jane Doe,", 1).replace("m9,,", "m9,Jane Doe,")
+    )
+    assert {row.patient for row in read_manifest(tmp_path / "m.csv").values()} == {"Jane Doe"}
+    assert pairs(plan_of(tmp_path, tmp_path / "m.csv")) == [["c7", "m9"]]
+
+
+@pytest.mark.parametrize("tie", ["FrameOfReferenceUID", "StudyInstanceUID", "StudyDate"])
+def test_a_longer_diagnostic_ct_does_not_beat_the_one_that_belongs_to_the_mr(
+    tmp_path, send, ct, mr, tie
+):
+    shared = "20200307" if tie == "StudyDate" else generate_uid()
+    other = {"StudyDate": "20191224"} if tie == "StudyDate" else {}
+    send("planning", ct, PatientID="DOE", **{tie: shared})
+    send("mr", mr, PatientID="DOE", **{tie: shared})
+    send("diagnostic", longer(ct), PatientID="DOE", **other)
+    plan = plan_of(tmp_path)
+    assert pairs(plan) == [["mr", "planning"]]
+    (note,) = (note for note in plan.notes if "another scan beside" in note)
+    assert "shares the" in note
+
+
+def test_among_several_mrs_the_one_in_the_cts_coordinates_is_taken(tmp_path, send, ct, mr):
+    frame = generate_uid()
+    send("ct", ct, PatientID="DOE", FrameOfReferenceUID=frame)
+    send("mr", mr, PatientID="DOE", FrameOfReferenceUID=frame)
+    send("late", longer(mr), PatientID="DOE")
+    assert pairs(plan_of(tmp_path)) == [["ct", "mr"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "nobody"),
+    [("ANONYMOUS", True), ("anonymized", True), ("Anon^Patient", True), ("000000", True),
+     ("", True), ("xxx", True), ("N/A", True), ("REMOVED", True), ("ANON-0012", False),
+     ("4711", False), ("Doe", False), ("Test7", False)],
+)  # fmt: skip
+def test_placeholders_are_told_from_numbers(text, nobody):
+    assert names_nobody(text) is nobody

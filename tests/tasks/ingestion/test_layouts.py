@@ -1,0 +1,161 @@
+"""Two patients never become one, whatever their files are called and wherever they lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthct.data.readers.synthrad import case_folders, channel_names
+from synthct.data.volume import Modality
+from synthct.tasks.intake.layout import MIXED, NAMELESS, NO_PARTNER, TWO_PLACES, named_files
+from synthct.tasks.intake.words import words_of
+
+ROOT = Path("/x/trial")
+
+
+def named(*files, root=ROOT, channels=None):
+    """Whose each file is: the name, or the reason why it is not known."""
+    found = named_files({root / file: root for file in files}, channels or {})
+    return {str(path.relative_to(root)): one for path, one in found.items()}
+
+
+def whose(*files, **options):
+    return {file: one.whose or one.unclear for file, one in named(*files, **options).items()}
+
+
+TWO = [("P1", "ct"), ("P1", "mr"), ("P2", "ct"), ("P2", "mr")]
+
+LAYOUTS = {
+    "a leaf folder": "{p}/nifti/{m}.nii.gz",
+    "a leaf folder of another name": "{p}/xyz7/{m}.nii.gz",
+    "flat": "{p}_{m}.nii.gz",
+    "flat, modality first": "{m}_{p}.mha",
+    "by modality": "{m}/{p}_{m}.nii.gz",
+    "by modality, plain names": "{m}/{p}.nii.gz",
+    "a folder for each": "{p}/{m}.mha",
+    "a folder for each scan": "{p}/{m}/image.mha",
+    "numbered": "{p}/{m}_1.nii.gz",
+    "days": "{p}/2020-03-07/{m}.nii.gz",
+    "BIDS": "sub-{p}/ses-1/anat/sub-{p}_ses-1_{m}.nii.gz",
+}
+
+
+@pytest.mark.parametrize("pattern", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_scans_of_two_patients_go_to_two(pattern):
+    files = {pattern.format(p=p, m=m): (p, m) for p, m in TWO}
+    found = named(*files)
+    for file, (patient, modality) in files.items():
+        assert found[file].whose in (patient, f"sub-{patient}")
+        assert found[file].modality == Modality(modality.upper())
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(sorted(LAYOUTS.values())),
+    st.lists(
+        st.from_regex(r"[A-Z]{1,3}[0-9]{1,4}", fullmatch=True), min_size=2, max_size=5, unique=True
+    ),
+    st.sampled_from([("ct", "mr"), ("CT", "MR"), ("ct", "T1w"), ("CT", "cbct")]),
+)
+def test_no_two_names_ever_share_a_patient(pattern, names, kinds):
+    names = [name for name in names if words_of(name).modality is None]
+    files = {pattern.format(p=p, m=m): p for p in names for m in kinds}
+    found = named(*files)
+    patients = {}
+    for file, one in found.items():
+        if one.whose:
+            patients.setdefault(one.whose, set()).add(files[file])
+    assert all(len(people) == 1 for people in patients.values())
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["case001_mr.nii.gz", "case002_ct.nii.gz"], NO_PARTNER),
+        (["CT/case001.nii.gz", "MR/case002.nii.gz"], NO_PARTNER),
+        (["P1/scan1/ct.mha", "P1/scan2/mr.mha"], NO_PARTNER),
+        (["A/P1/ct.mha", "A/P1/mr.mha", "B/P1/ct.mha", "B/P1/mr.mha", "B/P2/ct.mha"], TWO_PLACES),
+        (["train/CT/1.mha", "train/MR/1.mha", "test/CT/1.mha", "test/MR/1.mha"], TWO_PLACES),
+        (["ct.mha", "case001_mr.mha", "case002_mr.mha"], MIXED),
+    ],
+)
+def test_what_no_name_decides_is_nobodys(files, reason):
+    told = whose(*files)
+    assert [told[file] for file in files[:2]] == [reason] * 2
+
+
+def test_folders_named_for_nothing_name_no_patient():
+    assert whose("ct.mha", "mr.mha", root=Path("/scans/data")) == dict.fromkeys(
+        ("ct.mha", "mr.mha"), NAMELESS
+    )
+
+
+def test_one_unpaired_scan_among_pairs_is_only_incomplete():
+    told = whose("c1_ct.mha", "c1_mr.mha", "c2_ct.mha", "c3_mr.mha")
+    assert set(told.values()) == {"c1", "c2", "c3"}
+
+
+def test_a_source_below_the_patients_folder_still_knows_the_patient():
+    for patient in ("P1", "P2"):
+        root = Path(f"/x/{patient}/nifti")
+        assert set(whose("ct.mha", "mr.mha", root=root).values()) == {patient}
+
+
+def test_layouts_are_called_by_their_names():
+    told = {
+        file: one.layout
+        for file, one in named("sub-1/anat/sub-1_T1w.nii.gz", "sub-1/ct/sub-1_ct.nii.gz").items()
+    }
+    assert set(told.values()) == {"BIDS"}
+    assert named("c1_ct.mha")["c1_ct.mha"].layout.startswith("one flat folder")
+    assert named("CT/c1.mha")["CT/c1.mha"].layout == "a folder for each modality"
+
+
+def test_derivatives_of_bids_do_not_stand_for_the_scans():
+    found = named("sub-1/ct/sub-1_ct.nii.gz", "derivatives/reg/sub-1/sub-1_ct.nii.gz")
+    assert [one.derived for one in found.values()] == [False, True]
+    assert found["sub-1/ct/sub-1_ct.nii.gz"].whose == "sub-1"
+
+
+def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"channel_names": {"0": "T1", "1": "CT"}}))
+    found = named(
+        "imagesTr/c_1_0000.nii.gz", "imagesTr/c_1_0001.nii.gz", "labelsTr/c_1.nii.gz",
+        root=tmp_path, channels={tmp_path: channel_names(file)},
+    )  # fmt: skip
+    assert [(one.whose, str(one.modality), one.mask) for one in found.values()] == [
+        ("c_1", "MR", False), ("c_1", "CT", False), ("c_1", "None", True),
+    ]  # fmt: skip
+    assert found["imagesTr/c_1_0000.nii.gz"].layout == "nnU-Net"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"channel_names": []}', "{" * 100_000, "\0"])
+def test_a_dataset_json_that_says_nothing_says_nothing(tmp_path, text):
+    (tmp_path / "dataset.json").write_text(text)
+    assert channel_names(tmp_path / "dataset.json") == {}
+
+
+def test_files_in_capitals_are_a_case_too(tmp_path):
+    for name in ("CT.mha", "CBCT.mha", "Mask.MHA"):
+        (tmp_path / "P1").mkdir(exist_ok=True)
+        (tmp_path / "P1" / name).touch()
+    (case,) = case_folders(tmp_path)
+    assert set(case.scans) == {"ct", "cbct"}
+    assert case.mask is not None
+    assert named("P1/CT.mha", "P1/CBCT.mha")["P1/CBCT.mha"].modality is Modality.CBCT
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("HN-01", "HN-01"), ("AB_01_mr", "AB_01"), ("Patient_001", "Patient_001"),
+     ("Müller_CT", "Müller"), ("TP1_ct", "TP1"),
+     ("ct001", "001"), ("img001", "img001"), ("nifti", ""), ("20200101", ""),
+     ("P1_visit_2_ct", "P1")],
+)  # fmt: skip
+def test_words_of_the_trade_are_taken_away_and_numbers_of_cases_stay(name, expected):
+    assert words_of(name).whose == expected
