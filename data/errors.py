@@ -1,6 +1,9 @@
-"""What can go wrong, told the same way everywhere: the rule, where, what came, what to do."""
+"""What can go wrong, reported the same way everywhere: problem, rule, where, remedy."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class SynthctError(Exception):
@@ -89,3 +92,43 @@ class MachineError(SynthctError):
 
 class TooManyExcludedError(SynthctError):
     """More cases were excluded than ``max_excluded_fraction`` allows (exit code 1)."""
+
+
+def mask_empty(mask: str, holds: str, *, where: str = "", remedy: str = "") -> DataError:
+    """The fault of a mask without a voxel.
+
+    Parameters
+    ----------
+    mask
+        Which one: ``the body mask``.
+    holds
+        Of what it should hold a voxel: ``the scan``; "" where that goes without saying.
+    where
+        The file or case.
+    remedy
+        Unless it is to look whether mask and scan belong together.
+    """
+    of = f" of {holds}" if holds else ""
+    return DataError(
+        f"{mask} holds at least one voxel{of}",
+        problem=f"{mask} is empty",
+        where=where,
+        remedy=remedy or "check the mask and that it lies on the same scan of the same patient",
+        code="mask-empty",
+    )
+
+
+def nearest(name: str, known: Iterable[str], *, closeness: float = 0.6) -> str | None:
+    """The known name most like ``name``, upper and lower case alike; None where none is."""
+    spelled = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=closeness)
+    return spelled[near[0]] if near else None
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], *, kind: str = "known", closeness: float = 0.6
+) -> str:
+    """``did you mean 'x'?``, or all that is known where nothing is near."""
+    names = sorted(known)
+    near = nearest(name, names, closeness=closeness)
+    return f"did you mean {near!r}?" if near else f"{kind}: {', '.join(names) or 'none'}"

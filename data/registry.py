@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import json
 import pkgutil
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
 
@@ -72,7 +71,7 @@ class Registry(Generic[T]):
             raise UsageError(
                 f"no {self.kind} is called {name!r}",
                 where=where,
-                remedy=suggestion(name, self._known),
+                remedy=did_you_mean(name, self._known),
                 code=f"unknown-{self.kind.replace(' ', '-')}",
             )
         return self._known[name]
@@ -89,7 +88,7 @@ class Registry(Generic[T]):
         checked, wrong = {}, []
         for key, value in options.items():
             if key not in fields:
-                wrong.append(f"no parameter {key!r} ({suggestion(key, fields)})")
+                wrong.append(f"no parameter {key!r} ({did_you_mean(key, fields)})")
                 continue
             try:
                 checked[key] = _checked(types[key], value)
@@ -129,13 +128,6 @@ class Registry(Generic[T]):
                     f"{self.kind} {point.name!r} of {point.value} is already "
                     f"{self._known[point.name].__qualname__}"
                 )
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """The nearest known word as a question, or all of them."""
-    words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(words) or 'none'}"
 
 
 def _checked(kind: Any, value: Any) -> Any:

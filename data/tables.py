@@ -1,4 +1,4 @@
-"""CSV as every table here is written: fixed columns and digits, no clock, whole or not at all."""
+"""CSV as every table here is written: fixed columns, six digits, no clock, whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,26 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from synthct.data.files import write_whole
+
+T = TypeVar("T")
+
+
+def six_digits(value: float) -> float:
+    """The number to six significant digits."""
+    return float(f"{value:.6g}")
+
+
+def floats_to_six_digits(value: T) -> T:
+    """A float to six significant digits; anything else as it is."""
+    return six_digits(value) if isinstance(value, float) else value  # type: ignore[return-value]
+
+
+def six_digits_text(value: object) -> str:
+    """How a table spells a value: floats to six significant digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -30,4 +47,4 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def _spelled(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return six_digits_text(value)

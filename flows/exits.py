@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable
 
+from synthct.data.environment import DEBUG
 from synthct.data.errors import MachineError, SynthctError, UsageError
+from synthct.data.os_errors import is_disk_full, machine_fault
 
 CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
 """Done; failed; wrong command line or params; done, but cases were excluded (and are listed)."""
-
-DEBUG = "SYNTHCT_DEBUG"
-"""Set to 1: errors come with their traceback."""
 
 _EXTRAS = {
     "torch": "train", "monai": "train", "zarr": "train", "nibabel": "train", "s3fs": "train",
@@ -37,8 +35,10 @@ def guarded(call: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _tell(str(os_fault(error)), FAILED)
+        return _tell(str(machine_fault(error)), FAILED)
     except Exception as error:  # noqa: BLE001 - a bug of ours is told in one line too
+        if is_disk_full(error):
+            return _tell(str(machine_fault(error)), FAILED)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _tell(f"{text}; this is a bug: {DEBUG}=1 shows where", FAILED)
 
@@ -46,22 +46,6 @@ def guarded(call: Callable[[], int]) -> int:
 def _tell(line: str, code: int) -> int:
     sys.stderr.write(f"synthct: {line}\n")
     return code
-
-
-def os_fault(error: OSError) -> MachineError:
-    """A fault of the file system or the network, said like every other."""
-    where = str(error.filename or "")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return MachineError(
-            "the disk has room for the results",
-            where=where,
-            got=error.strerror or "no space",
-            remedy="free space and run the same command again; finished units are kept",
-            code="disk-full",
-        )
-    return MachineError(
-        "the machine does what is asked", where=where, got=error.strerror or str(error)
-    )
 
 
 def _missing_module(error: ModuleNotFoundError) -> MachineError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
+
+from synthct.data.errors import nearest
 
 _CLOSE = 0.8
 """Similarity from which on a name is another one misspelt (difflib's ratio)."""
@@ -17,6 +18,6 @@ def near_miss(names: Collection[str], matters: Collection[str]) -> str | None:
     """
     absent = {name.lower() for name in matters if name not in names}
     for name in names:
-        if name not in matters and difflib.get_close_matches(name.lower(), absent, 1, _CLOSE):
+        if name not in matters and nearest(name, absent, closeness=_CLOSE):
             return name
     return None

@@ -16,7 +16,11 @@ def faults_only(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (SynthctError, OSError):
+    except (
+        SynthctError,
+        OSError,
+        ImportError,
+    ):  # a package that is missing is no fault of the scan
         raise
     except Exception as error:
         raise DataError(

@@ -17,17 +17,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import ARRAYS, ARRAYS_COPIES, ARRAYS_COPIES_GB
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import MANIFEST, RECEIPT
 from synthct.data.layout import default_root
 from synthct.data.store.objects import Objects
-from synthct.data.store.receipts import VARIABLE, Shard, arrays_url, require_receipt
-
-FOLDER = "SYNTHCT_ARRAYS_COPIES"
-"""Folder of the copies, best on a disk of this machine; unset: ``arrays`` beside the units."""
-
-LIMIT = "SYNTHCT_ARRAYS_COPIES_GB"
-"""Size [GB] beyond which unused copies go, 20 where unset; copies in use may exceed it."""
+from synthct.data.store.receipts import Shard, arrays_url, require_receipt
 
 _GB = 1e9
 
@@ -104,7 +99,7 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
             "the object store holds every shard that a receipt names",
             where=where,
             got=f"no object (404), named by {folder / RECEIPT}",
-            remedy=f"correct {VARIABLE}, or restore the object; else remove that folder and the "
+            remedy=f"correct {ARRAYS}, or restore the object; else remove that folder and the "
             "unit that holds it, and run its stage again",
             code="array-missing",
         ) from error
@@ -122,26 +117,26 @@ def _url(folder: Path) -> str:
     if url := arrays_url():
         return url
     raise MachineError(
-        "the voxels of an array with a receipt lie where SYNTHCT_ARRAYS says",
+        f"the voxels of an array with a receipt lie where {ARRAYS} says",
         where=str(folder / RECEIPT),
-        got=f"{VARIABLE} is not set",
-        remedy=f"set {VARIABLE} to the s3:// prefix or folder that was used when it was written",
+        got=f"{ARRAYS} is not set",
+        remedy=f"set {ARRAYS} to the s3:// prefix or folder that was used when it was written",
         code="arrays-nowhere",
     )
 
 
 def _root() -> Path:
-    root = Path(os.environ.get(FOLDER) or default_root() / "arrays").absolute()
+    root = Path(os.environ.get(ARRAYS_COPIES) or default_root() / "arrays").absolute()
     (root / "locks").mkdir(parents=True, exist_ok=True)
     return root
 
 
 def _limit() -> float:
-    said = os.environ.get(LIMIT, "20")
+    said = os.environ.get(ARRAYS_COPIES_GB, "20")
     try:
         return float(said) * _GB
     except ValueError as error:
-        raise UsageError("a size in GB", where=LIMIT, got=said) from error
+        raise UsageError("a size in GB", where=ARRAYS_COPIES_GB, got=said) from error
 
 
 def _evict(root: Path, room: int) -> None:
@@ -204,7 +199,7 @@ def _lock(root: Path, name: str, how: int) -> int:
             "the file system of the local copies knows locks",
             where=str(root),
             got=error.strerror or type(error).__name__,
-            remedy=f"set {FOLDER} to a folder on a disk of this machine",
+            remedy=f"set {ARRAYS_COPIES} to a folder on a disk of this machine",
             code="no-locks",
         ) from error
     return opened

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import ARRAYS
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import RECEIPT, canonical_json
-
-VARIABLE = "SYNTHCT_ARRAYS"
-"""Where the voxels of stored arrays lie: an ``s3://`` prefix, ``file://`` or a folder that all
-workers see; unset: in the arrays' own folders. One prefix belongs to one repository."""
 
 _METADATA = "zarr.json"
 
@@ -51,11 +48,11 @@ class Shard:
 
 def arrays_url(url: str | None = None) -> str:
     """The prefix that ``$SYNTHCT_ARRAYS`` (or ``url``) names, folders absolute; "" for none."""
-    url = os.environ.get(VARIABLE, "") if url is None else url
+    url = os.environ.get(ARRAYS, "") if url is None else url
     if not url or url.startswith("s3://"):
         return url.rstrip("/")
     if "://" in url and not url.startswith("file://"):
-        raise UsageError("arrays lie in a folder, file:// or s3:// URL", where=VARIABLE, got=url)
+        raise UsageError("arrays lie in a folder, file:// or s3:// URL", where=ARRAYS, got=url)
     return str(Path(url.removeprefix("file://")).absolute())
 
 

@@ -2,6 +2,7 @@
 
 A unit is published in one rename, so a kill leaves it absent or whole. The store outlives the
 stages' outs (DVC removes those before a run) and is shared by all worktrees of a repository.
+Every file is verified when a unit is handed out; a damaged unit steps aside and is made again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,16 +18,25 @@ from typing import Protocol
 
 import fsspec
 
+from synthct.data.environment import UNITS
 from synthct.data.errors import UsageError
-from synthct.data.files import content_hash, copy_tree, sync_tree, write_whole
+from synthct.data.files import content_hash
 from synthct.data.layout import default_root
+from synthct.data.store.local_results import LocalResults
 from synthct.data.store.outage import survive
+from synthct.data.store.unit_files import (
+    FILES,
+    HASH,
+    LISTING,
+    RECORD,
+    RUNS,
+    damage,
+    damaged_unit,
+    listing_of,
+    require_key,
+)
 
-VARIABLE = "SYNTHCT_UNITS"
-"""URL of the store: a folder, ``file://`` or ``s3://``; unset: beside git's common directory."""
-
-_HASH = "content.sha256"
-_FILES = "files"
+__all__ = ["LocalResults", "RemoteResults", "ResultCache", "open_result_cache"]
 
 
 class ResultCache(Protocol):
@@ -37,10 +46,20 @@ class ResultCache(Protocol):
         """Whether the unit is there, whole."""
 
     def fetch(self, key: str, target: Path) -> bool:
-        """Copy the unit to ``target`` and check it; a damaged unit is dropped and gives False."""
+        """Copy the unit to ``target`` and verify every file; False: it is not there.
 
-    def publish(self, key: str, folder: Path) -> None:
-        """Add the content of ``folder`` under ``key``; a unit that is already there stays."""
+        Raises
+        ------
+        MachineError
+            ``unit-damaged``: the fault names the file. The unit is no longer there, ``target``
+            neither.
+        """
+
+    def publish(self, key: str, folder: Path, record: str = "") -> None:
+        """Add the content of ``folder`` under ``key``; a unit that is already there stays.
+
+        ``record`` says, as JSON, what computed it.
+        """
 
     def keys(self) -> Iterator[str]:
         """All keys."""
@@ -48,82 +67,32 @@ class ResultCache(Protocol):
     def age_s(self, key: str) -> float:
         """Seconds since the unit was published."""
 
+    def touch(self, key: str) -> None:
+        """Make the unit young again: a run counts on it."""
+
     def remove(self, key: str) -> None:
         """Forget a unit."""
 
+    def place(self) -> Path:
+        """Folder whose lock (``data/store/cache_lock.py``) a run holds."""
+
+    def leave_token(self, token: str) -> None:
+        """Leave a mark that all who share the store see; refuse a store that cannot be written.
+
+        Raises
+        ------
+        UsageError
+            ``units-not-writable``.
+        """
+
+    def sees(self, token: str) -> bool:
+        """Whether the mark is there."""
+
+    def drop_token(self, token: str) -> None:
+        """Remove the mark."""
+
     def texts(self, name: str) -> Iterator[str]:
         """What every file so named says, of all units."""
-
-
-@dataclass(frozen=True)
-class LocalResults:
-    """Units in a folder of this machine or of a shared file system."""
-
-    root: Path
-
-    def _folder(self, key: str) -> Path:
-        return self.root / key[:2] / key
-
-    def has(self, key: str) -> bool:
-        """Whether the unit is there: published folders are always whole."""
-        return (self._folder(key) / _HASH).is_file()
-
-    def fetch(self, key: str, target: Path) -> bool:
-        """Copy and verify."""
-        if not self.has(key):
-            return False
-        source = self._folder(key)
-        copy_tree(source / _FILES, target)
-        if content_hash(target) == (source / _HASH).read_text():
-            return True
-        shutil.rmtree(target)
-        self.remove(key)
-        return False
-
-    def publish(self, key: str, folder: Path) -> None:
-        """Copy into a temporary sibling, sync, rename."""
-        if self.has(key):
-            return
-        target = self._folder(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=self.root, prefix=".building."))
-        try:
-            copy_tree(folder, building / _FILES)
-            write_whole(building / _HASH, content_hash(building / _FILES))
-            sync_tree(building)
-            os.chmod(building, 0o755)
-            os.rename(building, target)
-        except OSError:
-            shutil.rmtree(building, ignore_errors=True)
-            if not self.has(key):  # another worker was first: its unit has the same content
-                raise
-
-    def keys(self) -> Iterator[str]:
-        """All published keys."""
-        if self.root.is_dir():
-            for shelf in sorted(self.root.iterdir()):
-                if len(shelf.name) == 2:
-                    yield from sorted(unit.name for unit in shelf.iterdir())
-
-    def age_s(self, key: str) -> float:
-        """Since it was renamed into place, as the file system tells it; gone: 0."""
-        try:
-            return time.time() - (self._folder(key) / _HASH).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
-
-    def texts(self, name: str) -> Iterator[str]:
-        """Files of that name in any folder of any unit."""
-        for file in self.root.glob(f"??/*/{_FILES}/**/{name}"):
-            with contextlib.suppress(FileNotFoundError):  # its unit was removed meanwhile
-                yield file.read_text()
-
-    def remove(self, key: str) -> None:
-        """Rename away, then delete, so that no half-deleted unit is ever found."""
-        with contextlib.suppress(FileNotFoundError):
-            doomed = Path(tempfile.mkdtemp(dir=self.root, prefix=".building."))
-            os.rename(self._folder(key), doomed / key)
-            shutil.rmtree(doomed, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -136,7 +105,7 @@ class RemoteResults:
     url: str
 
     def _path(self, key: str) -> str:
-        return f"{self.url.rstrip('/')}/{key[:2]}/{key}"
+        return f"{self.url.rstrip('/')}/{key[:2]}/{require_key(key)}"
 
     def has(self, key: str) -> bool:
         """Whether the hash, uploaded last, is there."""
@@ -146,7 +115,7 @@ class RemoteResults:
         system, path = fsspec.url_to_fs(self._path(key))
         system.invalidate_cache()
         try:
-            system.info(f"{path}/{_HASH}")  # exists() would call a server error "absent"
+            system.info(f"{path}/{HASH}")  # exists() would call a server error "absent"
         except FileNotFoundError:
             return False
         return True
@@ -155,37 +124,44 @@ class RemoteResults:
         """Download and verify; what an outage cut short is downloaded again."""
         if not self.has(key):
             return False
-        expected = survive(lambda: self._download(key, target), where=self._path(key))
-        if content_hash(target) == expected:
+        listed = survive(lambda: self._download(key, target), where=self._path(key))
+        found = damage(target, listed)
+        if found is None:
             return True
         shutil.rmtree(target)
         self.remove(key)
-        return False
+        raise damaged_unit(f"{self._path(key)}/{FILES}/{found[0]}", found[1], "removed")
 
     def _download(self, key: str, target: Path) -> str:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         system, path = fsspec.url_to_fs(self._path(key))
-        expected: str = system.cat_file(f"{path}/{_HASH}").decode()
-        for name, entry in system.find(f"{path}/{_FILES}", detail=True).items():
-            local = target / name.split(f"/{key}/{_FILES}/", 1)[1]
+        try:
+            listed: str = system.cat_file(f"{path}/{LISTING}").decode(errors="replace")
+        except FileNotFoundError:
+            listed = ""
+        for name, entry in system.find(f"{path}/{FILES}", detail=True).items():
+            local = target / name.split(f"/{key}/{FILES}/", 1)[1]
             local.parent.mkdir(parents=True, exist_ok=True)
             system.get_file(name, str(local))
             if local.stat().st_size != entry["size"]:
                 raise ConnectionError(f"{name}: {local.stat().st_size} of {entry['size']} bytes")
-        return expected
+        return listed
 
-    def publish(self, key: str, folder: Path) -> None:
+    def publish(self, key: str, folder: Path, record: str = "") -> None:
         """Upload the files, then the hash that makes them visible."""
         if not self.has(key):
-            survive(lambda: self._upload(key, folder), where=self._path(key))
+            survive(lambda: self._upload(key, folder, record), where=self._path(key))
 
-    def _upload(self, key: str, folder: Path) -> None:
+    def _upload(self, key: str, folder: Path, record: str) -> None:
         system, path = fsspec.url_to_fs(self._path(key))
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                system.put_file(str(file), f"{path}/{_FILES}/{file.relative_to(folder).as_posix()}")
-        system.pipe_file(f"{path}/{_HASH}", content_hash(folder).encode())
+                system.put_file(str(file), f"{path}/{FILES}/{file.relative_to(folder).as_posix()}")
+        system.pipe_file(f"{path}/{LISTING}", listing_of(folder).encode())
+        if record:
+            system.pipe_file(f"{path}/{RECORD}", record.encode())
+        system.pipe_file(f"{path}/{HASH}", content_hash(folder).encode())
 
     def keys(self) -> Iterator[str]:
         """All published keys."""
@@ -194,14 +170,56 @@ class RemoteResults:
     def _keys(self) -> list[str]:
         system, path = fsspec.url_to_fs(self.url)
         system.invalidate_cache()
-        found = system.glob(f"{path.rstrip('/')}/*/*/{_HASH}")
+        found = system.glob(f"{path.rstrip('/')}/*/*/{HASH}")
         return [name.rsplit("/", 2)[1] for name in sorted(found)]
 
     def age_s(self, key: str) -> float:
         """Since its hash was uploaded, by the store's own clock."""
         system, path = fsspec.url_to_fs(self._path(key))
-        made = survive(lambda: system.modified(f"{path}/{_HASH}"), where=self._path(key))
+        made = survive(lambda: system.modified(f"{path}/{HASH}"), where=self._path(key))
         return time.time() - float(made.timestamp())
+
+    def touch(self, key: str) -> None:
+        """Write the hash again."""
+        survive(lambda: self._touch(key), where=self._path(key))
+
+    def _touch(self, key: str) -> None:
+        system, path = fsspec.url_to_fs(self._path(key))
+        with contextlib.suppress(FileNotFoundError):
+            system.pipe_file(f"{path}/{HASH}", system.cat_file(f"{path}/{HASH}"))
+
+    def place(self) -> Path:
+        """A folder of the checkout: runs of other checkouts are safe by the age of their units."""
+        return default_root() / "units-remote"
+
+    def leave_token(self, token: str) -> None:
+        """An object."""
+        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        survive(lambda: system.pipe_file(path, b"run"), where=self.url)
+
+    def sees(self, token: str) -> bool:
+        """The object is there."""
+        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+
+        def once() -> bool:
+            system.invalidate_cache()
+            try:
+                system.info(path)
+            except FileNotFoundError:
+                return False
+            return True
+
+        return survive(once, where=self.url)
+
+    def drop_token(self, token: str) -> None:
+        """Remove the object."""
+        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+
+        def once() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                system.rm_file(path)
+
+        survive(once, where=self.url)
 
     def texts(self, name: str) -> Iterator[str]:
         """Files of that name in any folder of any unit."""
@@ -220,19 +238,17 @@ class RemoteResults:
     def _remove(self, key: str) -> None:
         system, path = fsspec.url_to_fs(self._path(key))
         with contextlib.suppress(FileNotFoundError):
-            system.rm_file(f"{path}/{_HASH}")
+            system.rm_file(f"{path}/{HASH}")
             system.rm(path, recursive=True)
 
 
 def open_result_cache(url: str | None = None) -> ResultCache:
     """The store at ``url``, else at ``$SYNTHCT_UNITS``, else beside git's common directory."""
-    url = url or os.environ.get(VARIABLE) or str(default_root() / "units")
+    url = url or os.environ.get(UNITS) or str(default_root() / "units")
     if url.startswith("s3://"):
         return RemoteResults(url)
     if "://" in url and not url.startswith("file://"):
-        raise UsageError(
-            "the result cache is a folder, file:// or s3:// URL", where=VARIABLE, got=url
-        )
+        raise UsageError("the result cache is a folder, file:// or s3:// URL", where=UNITS, got=url)
     root = Path(url.removeprefix("file://")).absolute()
     root.mkdir(parents=True, exist_ok=True)
     return LocalResults(root)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synthct.data.environment import CLUSTER
 from synthct.data.files import canonical_json, write_whole
 from synthct.flows.cli.options import Json, Preset, examples
 from synthct.flows.exits import CLEAN, EXCLUSIONS
+from synthct.tasks.pipeline.artefacts import EXCLUDED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +39,7 @@ def run(
         str,
         typer.Option(
             metavar="KIND",
-            envvar="SYNTHCT_CLUSTER",
+            envvar=str(CLUSTER),
             help="Where the cases run: `here` (in the stage's own process), `local` (workers on "
             "this machine), `gpu` (one a GPU and the cores left over), `slurm` or `kubernetes` "
             "(jobs, pods: infra/KIND/cluster.yaml), or tcp://HOST:PORT, tls://HOST:PORT of a Dask "
@@ -110,7 +112,7 @@ def stage(
     if done.returncode != 0:
         return done.returncode
     step = project.step(name)
-    excluded = project.root / step.out / "excluded.json" if step else None
+    excluded = project.root / step.out / EXCLUDED if step else None
     listed = json.loads(excluded.read_text()) if excluded and excluded.is_file() else []
     return EXCLUSIONS if listed else CLEAN
 

@@ -27,10 +27,11 @@ def key(
     """
     import os
 
-    from synthct.tasks.intake.pseudonym import VARIABLE, key_file, load_pseudonyms, new_key
+    from synthct.data.environment import PSEUDONYM_KEY
+    from synthct.tasks.intake.pseudonym import key_file, load_pseudonyms, new_key
 
     if new:
         typer.echo(f"{new_key()}: made; keep a copy in a safe place")
-    where = f"${VARIABLE}" if VARIABLE in os.environ else str(key_file())
+    where = f"${PSEUDONYM_KEY}" if PSEUDONYM_KEY in os.environ else str(key_file())
     typer.echo(f"{where}: check value {load_pseudonyms().check}")
     return CLEAN

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synthct.data.environment import ARRAYS
 from synthct.data.errors import UsageError
 from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN, FAILED
@@ -26,7 +27,7 @@ def doctor(
         bool,
         typer.Option(
             "--prune-units",
-            help="Remove finished units, and voxels at $SYNTHCT_ARRAYS, that no lock of any "
+            help=f"Remove finished units, and voxels at ${ARRAYS}, that no lock of any "
             "branch, tag or worktree names.",
         ),
     ] = False,
@@ -51,19 +52,21 @@ def doctor(
 
 
 def _prune(yes: bool) -> int:
+    from synthct.data.store.cache_lock import alone
     from synthct.data.store.result_cache import open_result_cache
     from synthct.flows.upkeep.pruning import LEAST_AGE_S, doomed, prune
     from synthct.flows.workspace.project import find_root
 
-    units = open_result_cache()
-    found = doomed(find_root(), units)
+    units, root = open_result_cache(), find_root()
+    with alone(units.place()):
+        found = doomed(root, units)
     days = LEAST_AGE_S / 86_400
     typer.echo(
         f"{found.kept} units stay (named by a lock, or younger than {days:g} day), "
         f"{len(found.keys)} can go"
     )
     if found.keys and (yes or typer.confirm("Remove them?")):
-        typer.echo(f"removed {prune(units, found.keys)}")
+        typer.echo(f"removed {prune(root, units, found.keys)}")
     _prune_arrays(yes)
     return CLEAN
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -162,17 +161,11 @@ def _require_region(region: str) -> None:
 
 def _track(raw: Path) -> None:
     """Have DVC remember the data set: its ``.dvc`` file is what git holds of it."""
-    from synthct.flows.workspace.freshness import dvc_command
+    from synthct.flows.workspace.freshness import dvc_command, patiently
     from synthct.flows.workspace.project import QUIET, find_root
 
-    done = subprocess.run(
-        dvc_command("--wait-for-lock", "add", "--quiet", str(raw)),
-        cwd=find_root(),
-        env={**os.environ, **QUIET},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = dvc_command("--wait-for-lock", "add", "--quiet", str(raw))
+    done = patiently(command, find_root(), {**os.environ, **QUIET})
     if done.returncode != 0:
         raise MachineError(
             "DVC can remember the data set",

@@ -189,11 +189,13 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
     """``NAME=VALUE`` with a value in YAML, as the method's parameters."""
     import yaml
 
+    from synthct.data.yaml_text import load_yaml
+
     options: dict[str, Any] = {}
     for entry in given:
         name, equals, text = entry.partition("=")
         try:
-            options[name] = yaml.safe_load(text)
+            options[name] = load_yaml(text)
         except yaml.YAMLError:
             equals = ""
         if not (name and equals):

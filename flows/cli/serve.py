@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from synthct.data.environment import WEBHOOK_FILE
 from synthct.flows.cli.options import examples
 from synthct.flows.exits import CLEAN
 
@@ -13,7 +14,7 @@ from synthct.flows.exits import CLEAN
 @examples(
     "synthct serve                         until Ctrl-C",
     "synthct serve --port 8080             the status page on another port",
-    "SYNTHCT_WEBHOOK_FILE=~/hook synthct serve      tell a chat how runs ended",
+    f"{WEBHOOK_FILE}=~/hook synthct serve      tell a chat how runs ended",
 )
 def serve(
     port: Annotated[

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synthct.data.environment import CLUSTER
 from synthct.data.errors import UsageError
 from synthct.flows.cli.chain import refresh_dag
 from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN, EXCLUSIONS
+from synthct.tasks.pipeline.artefacts import EFFECTS, PAGE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +46,7 @@ def study(
         str,
         typer.Option(
             metavar="KIND",
-            envvar="SYNTHCT_CLUSTER",
+            envvar=str(CLUSTER),
             help="Where the trials run, as in `synthct run`.",
         ),
     ] = "local",
@@ -86,7 +88,7 @@ def study(
         if not built:
             typer.echo(f"{project.name}: everything is current")
         Console().print(_table(_effects(project.root / out)))
-        typer.echo(f"study: {out / 'index.html'}")
+        typer.echo(f"study: {out / PAGE}")
     return EXCLUSIONS if exclusions(project) else CLEAN
 
 
@@ -104,7 +106,7 @@ def _require_study(project: Project) -> None:
 def _effects(out: Path) -> list[dict[str, str]]:
     from synthct.data.tables import read_table
 
-    table = out / "effects.csv"
+    table = out / EFFECTS
     return read_table(table) if table.is_file() else []
 
 
@@ -128,7 +130,7 @@ def _table(rows: list[dict[str, str]]) -> Table:
 def _as_json(project: Project, out: Path, seconds: float) -> dict[str, Any]:
     return {
         "workspace": project.workspace.as_posix(),
-        "page": (out / "index.html").as_posix(),
+        "page": (out / PAGE).as_posix(),
         "seconds": round(seconds, 1),
         "effects": _effects(project.root / out),
     }

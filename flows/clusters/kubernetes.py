@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import TLS, UNITS
 from synthct.data.errors import MachineError
 from synthct.flows.clusters.settings import Kubernetes, read_settings
 from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
@@ -116,16 +116,16 @@ def _container(
         certificates[f"{tls}{part}__KEY"] = f"{_CERTIFICATES}/node.key"
     values = {
         **SINGLE_THREADED,
-        **variables,
+        **{str(name): value for name, value in variables.items()},
         "PYTHONPATH": str(root / "src"),
         "HOME": "/tmp",
-        dask_client.TLS: _CERTIFICATES,
+        str(TLS): _CERTIFICATES,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
         **certificates,
         **{_dask_variable(key): str(value) for key, value in ONE_AT_A_TIME.items()},
     }  # fmt: skip
-    if units := os.environ.get("SYNTHCT_UNITS"):
-        values["SYNTHCT_UNITS"] = units
+    if units := UNITS.get():
+        values[str(UNITS)] = units
     size: dict[str, Any] = {"cpu": str(settings.cores), "memory": f"{settings.memory_gib:g}Gi"}
     if settings.gpus and role == "worker":
         size["nvidia.com/gpu"] = "1"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, nearest
 from synthct.flows.clusters.started import Cluster
 
 KINDS = ("here", "local", "gpu", "slurm", "kubernetes")
@@ -23,13 +22,13 @@ def check_kind(kind: str) -> str:
     """``kind`` if ``--cluster`` knows it."""
     if kind in KINDS or _ADDRESS.fullmatch(kind):
         return kind
-    near = difflib.get_close_matches(kind, KINDS, n=1)
+    near = nearest(kind, KINDS)
     raise UsageError(
         f"a cluster is one of {', '.join(KINDS)}, or the tcp://HOST:PORT or tls://HOST:PORT "
         "of a scheduler",
         where="--cluster",
         got=repr(kind),
-        remedy=f"did you mean {near[0]!r}?" if near else "",
+        remedy=f"did you mean {near!r}?" if near else "",
         code="unknown-cluster",
     )
 

@@ -9,10 +9,9 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from synthct.data.environment import CLUSTER_FILE
 from synthct.data.errors import UsageError
-
-VARIABLE = "SYNTHCT_CLUSTER_FILE"
-"""Path of the YAML file; unset: ``infra/KIND/cluster.yaml`` of the checkout."""
+from synthct.data.yaml_text import load_yaml
 
 
 class Settings(BaseModel):
@@ -69,17 +68,17 @@ Kind = TypeVar("Kind", bound=Settings)
 
 def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
     """The settings of one kind of cluster; all faults at once."""
-    path = Path(os.environ.get(VARIABLE) or root / "infra" / name / "cluster.yaml")
+    path = Path(os.environ.get(CLUSTER_FILE) or root / "infra" / name / "cluster.yaml")
     if not path.is_file():
         raise UsageError(
             f"--cluster {name} finds a file that describes the cluster",
             where=str(path),
             got="no such file",
-            remedy=f"copy infra/{name}/cluster.yaml and set {VARIABLE}",
+            remedy=f"copy infra/{name}/cluster.yaml and set {CLUSTER_FILE}",
             code="no-cluster-file",
         )
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text()) or {})
+        return kind.model_validate(load_yaml(path.read_text(errors="replace")) or {})
     except (ValidationError, yaml.YAMLError) as error:
         raise UsageError(
             "the description of the cluster is valid",

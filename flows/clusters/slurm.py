@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import TLS
 from synthct.data.errors import MachineError
 from synthct.data.layout import default_root
 from synthct.flows.clusters.settings import Slurm, read_settings
@@ -55,7 +56,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         **SINGLE_THREADED,
         **variables,
         "PYTHONPATH": str(root / "src"),
-        dask_client.TLS: str(dask_client.tls_folder()),
+        TLS: str(dask_client.tls_folder()),
     }
     exports = [f"export {name}={_quoted(value)}" for name, value in sorted(inherited.items())]
     gpu = ["--gpus-per-task=1"] if settings.gpus else []

@@ -15,21 +15,14 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
+from synthct.data.environment import RUNS, SERVED_ROOT
 from synthct.data.errors import MachineError
 from synthct.flows.exits import CLEAN, EXCLUSIONS
-from synthct.flows.jobs.scheduled_jobs import (
-    DEMO,
-    ROOT,
-    RUN,
-    STUDY,
-    WATCH,
-    ScheduledJob,
-    kept_files,
-)
+from synthct.flows.jobs.scheduled_jobs import DEMO, RUN, STUDY, WATCH, ScheduledJob, kept_files
 from synthct.flows.jobs.worktree import keep_lock, override, restore, worktree
 from synthct.flows.processes.children import Kept
-from synthct.flows.run.running import RUNS
 from synthct.flows.workspace.project import PRIVATE, QUIET, find_root
+from synthct.tasks.pipeline.artefacts import SUMMARY
 from synthct.tasks.pipeline.code import source_root
 
 if TYPE_CHECKING:
@@ -72,7 +65,7 @@ def scheduled(
     """
     means = {} if what == WATCH else {"cluster": cluster, "workers": workers}
     errand = ScheduledJob(what, preset, {"until": until, **means, **(options or {})})
-    root = Path(os.environ.get(ROOT) or find_root())
+    root = Path(os.environ.get(SERVED_ROOT) or find_root())
     with _only_one(root, errand.workspace) as alone:
         if not alone:
             from prefect.states import Cancelled
@@ -121,7 +114,7 @@ def _build(
     name, told = errand.workspace, flow_run.get_name() or "by-hand"
     with worktree(root, f"{name}.{told}", ref) as place:
         _apply(place, errand, overrides)
-        summary = place / PRIVATE / "summary.json"
+        summary = place / PRIVATE / SUMMARY
         summary.parent.mkdir(parents=True, exist_ok=True)
         more = ["--summary", str(summary)] if errand.what == RUN else []
         code = _run(root, place, place, [*errand.arguments(), *more])
@@ -186,4 +179,4 @@ def _keep_tables(root: Path, place: Path, name: str, summary: Path) -> None:
             (target / file).parent.mkdir(exist_ok=True)
             shutil.copy2(source, target / file)
     if summary.is_file():
-        shutil.copy2(summary, target / "summary.json")
+        shutil.copy2(summary, target / SUMMARY)

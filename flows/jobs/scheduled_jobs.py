@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthct.data.errors import UsageError
+from synthct.tasks.pipeline.artefacts import (
+    BIAS,
+    EFFECTS,
+    MATRIX,
+    PAGE,
+    QUALITY_TABLE,
+    SCORES,
+    SUMMARY,
+)
 
 RUN, STUDY, WATCH = "run", "study", "watch"
 KINDS = (RUN, STUDY, WATCH)
-
-ROOT = "SYNTHCT_SERVED_ROOT"
-"""The checkout that is served; unset: the one around the working directory."""
 
 DEMO = "demo"
 """Name of the root's own workspace."""
@@ -25,11 +31,11 @@ _NEGATABLE: dict[str, frozenset[str]] = {
 """The ``--no-`` options of each command; the other switches are off unless they are given."""
 
 _KEPT = {
-    "ingestion": ("quality.csv",),
-    "registration": ("quality.csv",),
-    "evaluation": ("scores.csv",),
-    "report": ("index.html",),
-    "study": ("effects.csv", "matrix.csv", "bias.csv", "summary.json", "index.html"),
+    "ingestion": (QUALITY_TABLE,),
+    "registration": (QUALITY_TABLE,),
+    "evaluation": (SCORES,),
+    "report": (PAGE,),
+    "study": (EFFECTS, MATRIX, BIAS, SUMMARY, PAGE),
 }
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import write_whole
+from synthct.data.yaml_text import read_yaml
 from synthct.flows.workspace.freshness import dvc_command
 from synthct.flows.workspace.project import PRIVATE, QUIET
 
@@ -83,7 +84,7 @@ def override(params_file: Path, values: Mapping[str, Any]) -> None:
         return
     from synthct.tasks.chain.params import parse_params
 
-    document = yaml.safe_load(params_file.read_text()) or {}
+    document = read_yaml(params_file) or {}
     for dotted, value in values.items():
         *parents, last = dotted.split(".")
         inner = document

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from synthct.data.environment import PARENT_PID
 from synthct.flows.processes import keeper
 
 _PATIENCE_S = keeper.GRACE_S + 3.0
@@ -43,7 +44,10 @@ class Kept:
         reader, self._holding = os.pipe()
         try:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(keeper.__file__), str(reader), *command],
+                [
+                    *(sys.executable, "-I", "-S", str(keeper.__file__)),
+                    *(str(reader), str(PARENT_PID), *command),
+                ],
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,

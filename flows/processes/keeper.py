@@ -1,10 +1,12 @@
 """Run a command in a process group that dies whole with whoever holds the other end of a pipe.
 
-    python -I -S keeper.py HANDLE COMMAND...
+    python -I -S keeper.py HANDLE VARIABLE COMMAND...
 
 The holder keeps the write end and closes it to end the command; when it is killed, the kernel
 closes it. A signal on parent death would not do: it is lost between fork and exec, and it fires
 when the *thread* that started the child ends. Standard library only: it starts in 20 ms.
+The variable tells the command this process's id: ``python -m synthct.tasks`` watches it in its
+turn, should this keeper itself be killed.
 """
 
 from __future__ import annotations
@@ -22,13 +24,10 @@ from pathlib import Path
 GRACE_S = 2.0
 """Between the polite signal and the one that nobody can ignore."""
 
-PARENT_VARIABLE = "SYNTHCT_PARENT_PID"
-"""What ``python -m synthct.tasks`` watches in its turn, should this keeper itself be killed."""
-
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(handle: int, command: Sequence[str]) -> int:
+def main(handle: int, parent_variable: str, command: Sequence[str]) -> int:
     """Run the command; its exit code, or 128 + the signal that ended it."""
     _adopt_orphans()
     signal.signal(signal.SIGTERM, _leave)
@@ -37,7 +36,7 @@ def main(handle: int, command: Sequence[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        env={**os.environ, parent_variable: str(os.getpid())},
     )
     try:
         _wait_for_either(handle, group)
@@ -97,4 +96,4 @@ def _children() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthct.data.environment import EVENTS
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.run.running import new_record
 from synthct.flows.run.screen import open_screen
@@ -13,7 +14,6 @@ from synthct.flows.run.stages import build_stage
 from synthct.flows.run.summary import report_page
 from synthct.flows.workspace.freshness import stale_targets
 from synthct.flows.workspace.project import Project
-from synthct.tasks.pipeline import events
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def fresh_page(project: Project, console: Console) -> Path:
         )
     elif step.target in stale:
         record = new_record(project.root)
-        variables = project.environment() | {events.VARIABLE: str(record.events)}
+        variables = project.environment() | {EVENTS: str(record.events)}
         with open_screen(console) as screen:
             build_stage(project, step, record, variables, [screen])
     page = report_page(project)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER
+from synthct.data.store.cache_lock import held
+from synthct.data.store.result_cache import open_result_cache
 from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import Cluster, check_kind, open_cluster
 from synthct.flows.processes.children import environment
@@ -21,13 +24,9 @@ from synthct.flows.run.screen import open_screen
 from synthct.flows.run.stages import Built, Record
 from synthct.flows.workspace.freshness import to_build
 from synthct.flows.workspace.project import PRIVATE, QUIET, STEADY, Project
-from synthct.tasks.pipeline import dask_client, events, fanout
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-RUNS = "SYNTHCT_RUNS"
-"""Folder of the runs' records; unset: ``.synthct/runs`` of the checkout."""
 
 _KEPT_RECORDS = 50
 """Runs whose events and output are kept; older ones go when a new run starts."""
@@ -69,15 +68,15 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         highlight=False,
         soft_wrap=True,
     )
-    with _means(work, means, record) as (server, cluster):
+    with held(open_result_cache().place()), _means(work, means, record) as (server, cluster):
         _tell_where(console, server, cluster)
         from synthct.flows.run.pipeline import conduct
 
-        variables = project.environment() | {events.VARIABLE: str(record.events)}
+        variables = project.environment() | {EVENTS: str(record.events)}
         if cluster.scheduler:
-            variables[fanout.VARIABLE] = cluster.scheduler
+            variables[SCHEDULER] = cluster.scheduler
         if cluster.gpus:
-            variables[dask_client.GPU_UNITS] = "1"
+            variables[GPU_UNITS] = "1"
         with open_screen(console) as screen, watched(cluster, record.folder):
             return conduct(work, record, variables, screen, server=server)
 
@@ -91,7 +90,7 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
         clusters: list[Cluster] = []
 
         def start_cluster() -> None:
-            variables = {events.VARIABLE: str(record.events)}
+            variables = {str(EVENTS): str(record.events)}
             cluster = open_cluster(
                 means.cluster, workers=means.workers, root=project.root, variables=variables
             )

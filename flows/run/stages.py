@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +12,10 @@ from typing import Protocol
 from synthct.data.errors import MachineError
 from synthct.flows.processes.children import Kept
 from synthct.flows.run.progress import Event, EventTail
-from synthct.flows.workspace.freshness import dvc_command
+from synthct.flows.workspace.freshness import BUSY_WAIT_S, busy, dvc_command, waiting_for
 from synthct.flows.workspace.project import Project, Step
 
 _TICK_S = 0.2
-_BUSY_WAIT_S = 1.0
-_BUSY_PATIENCE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,11 @@ def build_stage(
             with Kept(command, folder=project.root, environment=environment) as child:
                 lines = _follow(child, step, record, listeners)
                 code = child.wait()
-            if code == 0 or not busy(lines) or time.monotonic() - started > _BUSY_PATIENCE_S:
+            if code == 0 or not busy(lines):
                 break
-            time.sleep(_BUSY_WAIT_S)
+            _wait(step, listeners, waiting_for(lines))
         if code != 0:
-            raise stage_failed(step, lines, record.output(step))
+            raise dvc_killed(step, code) or stage_failed(step, lines, record.output(step))
         built = Built(step.name, how_built(lines), round(time.monotonic() - started, 1))
         return built
     finally:
@@ -124,6 +123,17 @@ def _follow(child: Kept, step: Step, record: Record, listeners: list[Listener]) 
     return lines
 
 
+def _wait(step: Step, listeners: list[Listener], told: str) -> None:
+    """Until the next try, in which a person may cancel."""
+    for listener in listeners:
+        listener.said(step, told)
+    until_s = time.monotonic() + BUSY_WAIT_S
+    while time.monotonic() < until_s:
+        for listener in listeners:
+            listener.tick(step)
+        time.sleep(min(_TICK_S, BUSY_WAIT_S))
+
+
 def _pass_on(tail: EventTail, step: Step, listeners: list[Listener]) -> None:
     for event in tail.new():
         for listener in listeners:
@@ -132,20 +142,31 @@ def _pass_on(tail: EventTail, step: Step, listeners: list[Listener]) -> None:
         listener.tick(step)
 
 
-def busy(lines: Iterable[str]) -> bool:
-    """Whether another DVC of this checkout holds the stage's files: it waits for its own lock only.
-
-    ``--wait-for-lock`` does not cover the lock of single files, which is refused at once.
-    """
-    return any(line.startswith(_DVC_FAULT) and "being blocked by" in line for line in lines)
-
-
 def how_built(lines: Iterable[str]) -> str:
     """What DVC's output says it did."""
     text = "\n".join(lines)
     if "Running stage" in text:
         return "ran"
     return "restored" if "skipping run" in text else "current"
+
+
+def dvc_killed(step: Step, code: int) -> MachineError | None:
+    """The fault of a DVC that a signal ended (the keeper gives 128 + its number); else None.
+
+    A stage that is killed is another matter: DVC lives to say so.
+    """
+    number = -code if code < 0 else code - 128
+    if number not in set(signal.Signals):
+        return None
+    return MachineError(
+        "DVC runs until its stage has ended",
+        problem=f"DVC was ended by {signal.Signals(number).name} while stage {step.name} ran; the "
+        "stage itself did not fail",
+        where=step.name,
+        remedy="somebody stopped it, or memory ran out (`dmesg` tells); the same command goes on "
+        "where it stopped",
+        code="dvc-killed",
+    )
 
 
 def stage_failed(step: Step, lines: list[str], log: Path) -> MachineError:

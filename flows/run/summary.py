@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synthct.data.tables import read_table
 from synthct.flows.run.stages import Built
 from synthct.flows.workspace.project import Project
+from synthct.tasks.pipeline.artefacts import EXCLUDED, PAGE, SCORES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ _METHODS = ("model", "lookup", "linear", "constant", "raw", "unregistered")
 
 def score_rows(project: Project) -> list[dict[str, Any]]:
     """Means over cases: a row for each source, reference and method, the model first."""
-    table = _out(project, "evaluation", "scores.csv")
+    table = _out(project, "evaluation", SCORES)
     if table is None:
         return []
     values: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(
@@ -53,7 +54,7 @@ def score_rows(project: Project) -> list[dict[str, Any]]:
 
 def floors_hu(project: Project) -> dict[str, float]:
     """Mean registration floor of each source [HU], where the evaluation measured it."""
-    table = _out(project, "evaluation", "scores.csv")
+    table = _out(project, "evaluation", SCORES)
     found: dict[str, list[float]] = defaultdict(list)
     for row in read_table(table) if table is not None else ():
         if row["metric"] == "floor_mae_hu":
@@ -71,7 +72,7 @@ def exclusions(project: Project) -> list[dict[str, str]]:
     """Cases that a stage set aside, with the reason."""
     found = []
     for step in project.steps:
-        path = project.root / step.out / "excluded.json"
+        path = project.root / step.out / EXCLUDED
         if path.is_file():
             found += [{"stage": step.name, **row} for row in json.loads(path.read_text())]
     return found
@@ -79,7 +80,7 @@ def exclusions(project: Project) -> list[dict[str, str]]:
 
 def report_page(project: Project) -> Path | None:
     """The offline HTML report, if it is built."""
-    return _out(project, "report", "index.html")
+    return _out(project, "report", PAGE)
 
 
 def _out(project: Project, stage: str, file: str) -> Path | None:

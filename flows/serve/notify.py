@@ -10,13 +10,11 @@ from pathlib import Path
 
 import httpx
 
+from synthct.data.environment import WEBHOOK_FILE
 from synthct.data.errors import UsageError
 from synthct.flows.jobs.scheduled_jobs import WATCH
 from synthct.flows.run.screen import spelled_s
 from synthct.flows.serve.runs import BATCH, ENDED, Run
-
-VARIABLE = "SYNTHCT_WEBHOOK_FILE"
-"""File with the webhook's URL: it is a secret, so it stands in no command line or variable."""
 
 _TIMEOUT_S = 10.0
 _TRIES = 5
@@ -24,7 +22,7 @@ _TRIES = 5
 
 def webhook() -> str | None:
     """The URL, if one is configured."""
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(WEBHOOK_FILE)
     if not path:
         return None
     try:
@@ -32,7 +30,7 @@ def webhook() -> str | None:
     except OSError as error:
         raise UsageError(
             "the file with the webhook's URL can be read",
-            where=f"{VARIABLE}={path}",
+            where=f"{WEBHOOK_FILE}={path}",
             got=error.strerror or "error",
             code="no-webhook",
         ) from error

@@ -16,6 +16,7 @@ from synthct.data.tables import read_table
 from synthct.flows.clusters.activity import FILE as CLUSTER_FILE
 from synthct.flows.run.progress import Event, EventTail, StageProgress
 from synthct.flows.workspace.project import PRIVATE
+from synthct.tasks.pipeline.artefacts import QUALITY_TABLE, SCORES
 
 _FRESH_S = 30.0
 """An older picture of a cluster is of one that is gone."""
@@ -115,7 +116,9 @@ def models(root: Path) -> Iterator[Model]:
 def _tables(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
-    names = ("ingestion/quality.csv", "registration/quality.csv", "evaluation/scores.csv")
+    names = (
+        f"ingestion/{QUALITY_TABLE}", f"registration/{QUALITY_TABLE}", f"evaluation/{SCORES}",
+    )  # fmt: skip
     return [folder / name for name in names if (folder / name).is_file()]
 
 
@@ -125,17 +128,17 @@ def _newest(folder: Path | None) -> float:
 
 def _model(name: str, folder: Path) -> Model:
     values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for row in _rows(folder / "evaluation" / "scores.csv"):
+    for row in _rows(folder / "evaluation" / SCORES):
         number = _number(row.get("value"))
         if number is not None:
             key = row["source"], row["method"], row["reference"], row["metric"]
             values[key].append(number)
     verdicts = Counter(
         (row.get("source", ""), row.get("verdict", ""))
-        for row in _rows(folder / "registration" / "quality.csv")
+        for row in _rows(folder / "registration" / QUALITY_TABLE)
     )
     medians: dict[str, list[float]] = defaultdict(list)
-    for row in _rows(folder / "ingestion" / "quality.csv"):
+    for row in _rows(folder / "ingestion" / QUALITY_TABLE):
         number = _number(row.get("body_median"))
         if number is not None:
             medians[row.get("modality", "")].append(number)

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from synthct.data.environment import SERVED_ROOT
 from synthct.data.errors import UsageError
-from synthct.flows.jobs.scheduled_jobs import ROOT
+from synthct.data.yaml_text import read_yaml
 from synthct.flows.workspace.project import find_root
 
 FILE = "prefect.yaml"
@@ -21,7 +20,7 @@ _QUERY_S = 2.0
 
 def deployments(root: Path) -> list[dict[str, Any]]:
     """The entries of ``prefect.yaml``."""
-    document = yaml.safe_load((root / FILE).read_text())
+    document = read_yaml(root / FILE) or {}
     found = document.get("deployments") or []
     if not found:
         raise UsageError("prefect.yaml names a deployment", where=FILE, code="no-deployments")
@@ -41,7 +40,7 @@ def main() -> None:
     from synthct.flows.jobs.schedule import scheduled
 
     runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
-    for entry in deployments(Path(os.environ.get(ROOT) or find_root())):
+    for entry in deployments(Path(os.environ.get(SERVED_ROOT) or find_root())):
         deployment: Any = scheduled.to_deployment(
             name=entry["name"],
             description=entry.get("description"),

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from synthct.data.environment import ARRAYS, ARRAYS_COPIES, CLUSTER_FILE, SERVED_ROOT, TLS, UNITS
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
-from synthct.data.store import local_copies as copies
-from synthct.data.store import receipts
-from synthct.data.store import result_cache as units
 from synthct.data.store.result_cache import LocalResults, open_result_cache
-from synthct.flows.clusters.settings import VARIABLE as CLUSTER_FILE
-from synthct.flows.jobs.scheduled_jobs import ROOT
 from synthct.flows.processes.children import Kept, environment
 from synthct.flows.run.prefect_process import bound_memory
 from synthct.flows.run.prefect_server import SERVING, prefect_server
@@ -33,12 +29,11 @@ from synthct.flows.serve.runner import deployments
 from synthct.flows.serve.snapshot import Facts, Observer
 from synthct.flows.workspace.project import PRIVATE, QUIET
 from synthct.tasks.pipeline.code import source_root
-from synthct.tasks.pipeline.dask_client import TLS
 
 _LOOK_EVERY_S = 5.0
 _AGAIN_AFTER_S = 5.0
 
-_PLACES = (units.VARIABLE, receipts.VARIABLE, copies.FOLDER, TLS, CLUSTER_FILE)
+_PLACES = (UNITS, ARRAYS, ARRAYS_COPIES, TLS, CLUSTER_FILE)
 
 Say = Callable[[str], None]
 
@@ -63,8 +58,9 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         require_free(ports.page)
         say("the Prefect server starts: seconds, a minute or more the first time")
         # The code that serves is the code that conducts; each run then has its worktree's own.
+        served = {str(SERVED_ROOT): str(root)}
         code = {"PYTHONPATH": str(source_root() / "src")}
-        stack.enter_context(environment({**QUIET, **code, **absolute_places(), ROOT: str(root)}))
+        stack.enter_context(environment({**QUIET, **code, **absolute_places(), **served}))
         home = root / PRIVATE / "prefect"
         api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))
         ensure_automations()

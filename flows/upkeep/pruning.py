@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.store.result_cache import ResultCache
+from synthct.data.store.cache_lock import alone
+from synthct.data.store.result_cache import LocalResults, ResultCache
+from synthct.data.yaml_text import yaml_of
 from synthct.flows.workspace.freshness import dvc_command
 from synthct.tasks.pipeline.stage import UNIT_KEYS
 
@@ -44,13 +44,26 @@ def doomed(root: Path, units: ResultCache, least_age_s: float = LEAST_AGE_S) -> 
     return Doomed(keys, len(present) - len(keys))
 
 
-def prune(units: ResultCache, keys: Iterable[str]) -> int:
-    """Remove them; how many were removed."""
-    count = 0
-    for key in keys:
-        units.remove(key)
-        count += 1
-    return count
+def prune(
+    root: Path, units: ResultCache, keys: Iterable[str], least_age_s: float = LEAST_AGE_S
+) -> int:
+    """Remove those of the units that may still go; how many were removed.
+
+    Between the judgement and now (a person was asked) a run may have begun to count on one, and
+    a branch may have been fetched: no run is on while all is judged again.
+
+    Raises
+    ------
+    UsageError
+        ``run-is-on``; nothing was removed.
+    """
+    with alone(units.place()):
+        going = sorted(set(keys) & set(doomed(root, units, least_age_s).keys))
+        for key in going:
+            units.remove(key)
+        if isinstance(units, LocalResults):
+            units.sweep(least_age_s)
+    return len(going)
 
 
 def named_units(root: Path) -> set[str]:
@@ -75,7 +88,7 @@ def named_texts(root: Path, name: str) -> Iterator[str]:
 
 def directories(lock: str) -> set[str]:
     """Hashes of the folders that the stages of a ``dvc.lock`` wrote."""
-    document: Any = yaml.safe_load(lock) or {}
+    document: Any = yaml_of(lock, where="dvc.lock") or {}
     return {
         str(out["md5"])
         for stage in (document.get("stages") or {}).values()

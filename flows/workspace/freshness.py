@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from synthct.data.errors import MachineError
 from synthct.flows.workspace.project import Project, Step
@@ -14,6 +16,54 @@ from synthct.flows.workspace.project import Project, Step
 def dvc_command(*arguments: str) -> list[str]:
     """DVC of this environment; ``-P`` keeps our folder ``data`` off its import path."""
     return [sys.executable, "-m", "dvc", *arguments]
+
+
+BUSY_WAIT_S = 1.0
+_TELL_EVERY_S = 60.0
+
+
+def busy(lines: Iterable[str]) -> bool:
+    """Whether another DVC of this checkout is at work on the same files.
+
+    ``--wait-for-lock`` waits for the lock of the repository only. The locks of single files, which
+    a running stage holds to its end, and the lock of their list are refused at once.
+    """
+    told = [line for line in lines if line.startswith(("ERROR: ", "\x1b[31mERROR"))]
+    return any("being blocked by" in line or _NO_LOCK in line for line in told)
+
+
+_NO_LOCK = "Unable to acquire lock"
+
+
+def waiting_for(lines: Iterable[str]) -> str:
+    """One line on what is waited for."""
+    holders = [line.strip() for line in lines if line.strip().startswith("(PID ")]
+    told = f": {holders[0]}" if holders else ""
+    return f"another DVC is at work in this checkout{told}; waiting for it (Ctrl-C ends the wait)"
+
+
+def patiently(
+    command: list[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a DVC command to its end, however long another one holds its files."""
+    told_s = float("-inf")
+    while True:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        if done.returncode == 0 or not busy(lines):
+            return done
+        if time.monotonic() - told_s > _TELL_EVERY_S:
+            told_s = time.monotonic()
+            sys.stderr.write(f"{waiting_for(lines)}\n")
+        time.sleep(BUSY_WAIT_S)
 
 
 def to_build(project: Project) -> tuple[Step, ...]:
@@ -32,15 +82,8 @@ def stale_targets(project: Project) -> set[str]:
 
 
 def _ask(project: Project, targets: Sequence[str]) -> dict[str, object]:
-    done = subprocess.run(
-        dvc_command("--wait-for-lock", "status", "--json", *targets),
-        cwd=project.root,
-        env=project.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = dvc_command("--wait-for-lock", "status", "--json", *targets)
+    done = patiently(command, project.root, project.environment())
     if done.returncode == 0:
         return dict(json.loads(done.stdout or "{}"))
     said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, nearest
 from synthct.data.files import write_whole
+from synthct.data.yaml_text import read_yaml, yaml_of
 
 PRESETS = Path("presets")
 WORKSPACES = Path("workspaces")
@@ -69,11 +67,11 @@ def _resolved(source: Path, told: str) -> str:
 def unknown_preset(root: Path, preset: str) -> UsageError:
     """The fault of a name that no preset has."""
     known = preset_names(root)
-    near = difflib.get_close_matches(preset, known, n=1)
+    near = nearest(preset, known)
     return UsageError(
         f"no preset is called {preset!r}",
         where=f"{PRESETS}/",
-        remedy=(f"did you mean {near[0]!r}? " if near else "")
+        remedy=(f"did you mean {near!r}? " if near else "")
         + f"presets: {', '.join(known) or 'none'}",
         code="unknown-preset",
     )
@@ -87,8 +85,8 @@ def _differences(root: Path, preset: str, params_file: Path, source: Path, told:
     """One sentence when the preset would now give other params than the workspace has."""
     if not source.is_file():
         return [f"{told} is gone; {params_file.relative_to(root)} is used"]
-    here = _flat(yaml.safe_load(params_file.read_text()))
-    there = _flat(yaml.safe_load(_resolved(source, told)))
+    here = _flat(read_yaml(params_file))
+    there = _flat(yaml_of(_resolved(source, told), where=told))
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     if not keys:
         return []

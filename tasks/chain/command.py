@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
-from synthct.data.errors import MachineError, SynthctError, UsageError
+from synthct.data.environment import DEBUG
+from synthct.data.errors import SynthctError, UsageError
+from synthct.data.os_errors import machine_fault
 from synthct.data.section import Section
+from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.chain.params import Params, layout_of, load_params
 from synthct.tasks.chain.table import (
@@ -24,6 +26,7 @@ from synthct.tasks.chain.table import (
 from synthct.tasks.pipeline import fanout, terminal
 from synthct.tasks.pipeline import parent_watch as watch
 from synthct.tasks.pipeline.code import source_root
+from synthct.tasks.pipeline.packages import require_recorded
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
 
@@ -46,9 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{fault}\n")
         return 2 if isinstance(fault, UsageError) else 1
     except OSError as error:
-        if os.environ.get("SYNTHCT_DEBUG"):
+        if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"{_told(error)}\n")
+        sys.stderr.write(f"{machine_fault(error)}\n")
         return 1
 
 
@@ -58,6 +61,7 @@ def _run(name: str, workspace: Path) -> int:
         return 0
     stage = stage_called(name)
     _check_checkout()
+    require_recorded(stage.module)
     params = load_params(workspace / "params.yaml")
     if stage not in active_stages(params):
         raise UsageError(
@@ -68,7 +72,7 @@ def _run(name: str, workspace: Path) -> int:
             code="stage-not-active",
         )
     context = context_of(workspace, params, name)
-    with terminal.progress(name):
+    with terminal.progress(name), held(context.units.place()):
         importlib.import_module(stage.module).run(context, getattr(params, name))
     excluded = json.loads((context.artefact(name) / EXCLUDED).read_text())
     for row in excluded:
@@ -100,24 +104,6 @@ def _check_checkout() -> None:
             remedy="cd to the root of that checkout, or run `make setup` in this one",
             code="other-checkout",
         )
-
-
-def _told(error: OSError) -> MachineError:
-    where = str(error.filename or "")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return MachineError(
-            "",
-            problem=f"the disk is full: {error.strerror or 'no space left'}",
-            where=where,
-            remedy="free space and run the same command again; finished units are kept",
-            code="disk-full",
-        )
-    return MachineError(
-        "",
-        problem=f"the file system failed: {error}",
-        where=where,
-        code="os-error",
-    )
 
 
 if __name__ == "__main__":

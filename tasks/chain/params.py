@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, did_you_mean
 from synthct.data.layout import Layout
 from synthct.data.section import Section
+from synthct.data.yaml_text import load_yaml
 from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.export.params import ExportParams
@@ -65,13 +65,17 @@ def load_params(path: Path) -> Params:
             remedy="run from the repository's root, or name a workspace that exists",
             code="params-missing",
         ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "params are text in UTF-8", problem=str(error), where=str(path), code="params-not-yaml"
+        ) from error
     return parse_params(text, where=str(path))
 
 
 def parse_params(text: str, *, where: str) -> Params:
     """Check the text of a ``params.yaml``."""
     try:
-        loaded = yaml.safe_load(text) or {}
+        loaded = load_yaml(text) or {}
         document = json.dumps(loaded)
     except (yaml.YAMLError, TypeError) as error:
         raise UsageError(
@@ -112,8 +116,7 @@ def _told(fault: Any) -> str:
 
 def _did_you_mean(location: tuple[Any, ...]) -> str:
     known = list(_keys_at(Params, location[:-1]))
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(sorted(known))})"
+    return f" ({did_you_mean(str(location[-1]), known, closeness=0.5)})"
 
 
 def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> Iterator[str]:

@@ -12,7 +12,14 @@ import yaml
 
 from synthct.data.errors import UsageError
 from synthct.data.layout import Layout, study_folder
+from synthct.tasks.pipeline.artefacts import PAGE, SUMMARY
 from synthct.tasks.pipeline.code import source_root, stage_code
+from synthct.tasks.pipeline.packages import (
+    VERSIONS,
+    stage_distributions,
+    stale_versions,
+    write_versions,
+)
 
 if TYPE_CHECKING:
     from synthct.tasks.chain.params import Params
@@ -90,7 +97,7 @@ STAGES: tuple[Stage, ...] = (
         "evaluation",
         "synthetic CT of unseen patients, scored beside baselines",
         ("ingestion", "registration", "training"),
-        ("summary.json",),
+        (SUMMARY,),
     ),
     Stage(
         "export",
@@ -113,6 +120,8 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 
+
+STAGE_MODULES = tuple(stage.module for stage in STAGES)
 
 NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
 """Stages that make and judge one model for release."""
@@ -157,7 +166,7 @@ def render(workspace: Path) -> str:
 
     params = load_params(workspace / "params.yaml")
     layout = layout_of(workspace, params)
-    studies = [study_folder(name) / "index.html" for name in params.report.studies]
+    studies = [study_folder(name) / PAGE for name in params.report.studies]
     stages = {
         stage.name: _entry(stage, layout, studies if stage.name == "report" else ())
         for stage in active_stages(params)
@@ -186,7 +195,8 @@ def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any
     chain = [s.name for s in STAGES if s.name != "study"]
     sections = chain if stage.tells_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
-    entry["params"] = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
+    own = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
+    entry["params"] = [*own, {VERSIONS.as_posix(): stage_distributions(stage.module)}]
     # persist: DVC leaves the old out in place, so the stage can adopt its finished units back
     # after a clone and a pull; the stage itself replaces the folder in one rename.
     entry["outs"] = [{stage.outs(layout).as_posix(): {"persist": True}}]
@@ -198,13 +208,16 @@ def _from_here(path: Path, workspace: Path) -> str:
 
 
 def write_dvc_file(workspace: Path) -> None:
-    """Render ``dvc.yaml`` (``make dag``)."""
+    """Render ``dvc.yaml``, and ``versions.yaml`` in the root (``make dag``)."""
     from synthct.data.files import write_whole
 
+    write_versions(STAGE_MODULES)
     write_whole(workspace / "dvc.yaml", render(workspace))
 
 
 def stale_dvc_file(workspace: Path) -> bool:
-    """Whether the ``dvc.yaml`` on disk is not what the table says."""
+    """Whether the files on disk are not what the table and the installed packages say."""
     file = workspace / "dvc.yaml"
+    if stale_versions(STAGE_MODULES):
+        return True
     return not file.is_file() or file.read_text() != render(workspace)

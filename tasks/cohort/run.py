@@ -9,6 +9,7 @@ from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.phantom.tissues import label_table
 from synthct.tasks.cohort.params import CohortParams, Region
 from synthct.tasks.cohort.patient import write_patient
+from synthct.tasks.pipeline.artefacts import DATASET, LABELS
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
 STAGE = "cohort"
@@ -39,8 +40,8 @@ def run(context: StageContext, params: CohortParams) -> None:
             "licence": LICENCE,
             "patients": {name: _entry(out, name, regions[name]) for name in good},
         }
-        write_whole(out / "dataset.json", canonical_json(facts))
-        write_whole(out / "labels.json", canonical_json(label_table()))
+        write_whole(out / DATASET, canonical_json(facts))
+        write_whole(out / LABELS, canonical_json(label_table()))
 
 
 def _unit(context: StageContext, params: CohortParams, name: str, region: Region) -> Unit:

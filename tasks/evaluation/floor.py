@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
+from synthct.data.tables import six_digits
 
 FLOOR = "floor.json"
 
@@ -61,13 +62,13 @@ def floor_of(images: Mapping[str, NDArray[Any]], inside: NDArray[np.bool_]) -> d
     for first, second in combinations(images, 2):
         error = images[second][inside].astype(np.float64) - images[first][inside]
         pairs[f"{first} | {second}"] = {
-            "mae_hu": float(f"{np.abs(error).mean():.6g}"),
-            "me_hu": float(f"{error.mean():.6g}"),
+            "mae_hu": six_digits(float(np.abs(error).mean())),
+            "me_hu": six_digits(float(error.mean())),
         }
     own = [told["mae_hu"] for name, told in pairs.items() if name.startswith(f"{CHAIN} | ")]
     return {
         "pairs": pairs,
-        "floor_mae_hu": float(f"{np.mean(own):.6g}") if own else None,
+        "floor_mae_hu": six_digits(float(np.mean(own))) if own else None,
         "worst_mae_hu": max(own, default=None),
     }
 
@@ -75,4 +76,4 @@ def floor_of(images: Mapping[str, NDArray[Any]], inside: NDArray[np.bool_]) -> d
 def mean_floor(told: Sequence[Mapping[str, Any]]) -> float | None:
     """Mean over cases."""
     known = [one["floor_mae_hu"] for one in told if one.get("floor_mae_hu") is not None]
-    return float(f"{np.mean(known):.6g}") if known else None
+    return six_digits(float(np.mean(known))) if known else None

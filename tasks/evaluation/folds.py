@@ -11,6 +11,7 @@ from typing import Any
 from synthct.data.errors import DataError, MachineError
 from synthct.data.files import MANIFEST, file_sha256
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline.artefacts import CT, FOLDS, MODEL, SOURCE
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Fold:
 
 def read_folds(training: Path) -> list[Fold]:
     """``folds.json`` of the training stage, checked: no patient is tested who was seen before."""
-    told = json.loads((training / "folds.json").read_text())
+    told = json.loads((training / FOLDS).read_text())
     folds = [
         Fold(source, number, *(tuple(entry[part]) for part in ("train", "validation", "test")))
         for source, entries in sorted(told.items())
@@ -54,7 +55,7 @@ def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
         if before:
             raise MachineError(
                 "a patient is tested by one network, which has not seen that patient",
-                where=str(training / "folds.json"),
+                where=str(training / FOLDS),
                 got=f"{case}, tested by {fold.name} and {before}",
                 remedy="run the training stage again",
                 code="test-case-seen",
@@ -88,7 +89,7 @@ def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
 
 
 def _contents(folder: Path) -> list[str]:
-    names = [name for name in ("source.zarr", "ct.zarr") if (folder / name).is_dir()]
+    names = [name for name in (SOURCE, CT) if (folder / name).is_dir()]
     return [file_sha256(folder / name / MANIFEST) for name in names]
 
 
@@ -115,9 +116,9 @@ def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, 
 
 def is_trained(training: Path, fold: Fold) -> bool:
     """Whether the fold's network is there."""
-    return (training / fold.name / "model.json").is_file()
+    return (training / fold.name / MODEL).is_file()
 
 
 def description_of(training: Path, fold: Fold) -> ModelDescription:
     """What the fold's network is."""
-    return ModelDescription.load(training / fold.name / "model.json")
+    return ModelDescription.load(training / fold.name / MODEL)

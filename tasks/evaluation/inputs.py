@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.data.files import content_hash
 from synthct.data.itk import resample as resampled
 from synthct.data.orientation import reordered_onto
@@ -119,13 +119,7 @@ class Target:
             return np.ones(self.grid.shape, bool)
         inside = self.mask(path)
         if not inside.any():
-            raise DataError(
-                "the mask holds at least one voxel of the reference",
-                where=str(path),
-                got="an empty mask",
-                remedy="check that the mask belongs to this scan",
-                code="mask-empty",
-            )
+            raise mask_empty("the mask", "the reference", where=str(path))
         return inside
 
 

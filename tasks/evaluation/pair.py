@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.tasks.evaluation.profiles import OUTSIDE_HU, PROFILES, Profile
 
 Floats = NDArray[np.float64]
@@ -80,12 +80,7 @@ def _check_shapes(reference: NDArray[Any], prediction: NDArray[Any], inside: Mas
             code="shape-mismatch",
         )
     if not inside.any():
-        raise DataError(
-            "the mask holds at least one voxel",
-            got="an empty mask",
-            remedy="check that the mask belongs to this scan",
-            code="mask-empty",
-        )
+        raise mask_empty("the mask", "")
 
 
 def require_finite(array: NDArray[Any], where: str) -> None:

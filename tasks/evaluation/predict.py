@@ -10,8 +10,7 @@ from synthct.data.store.volumes import read_volume, write_volume
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import predict as predict_scan
-
-SCT, SD = "sct.zarr", "sd.zarr"
+from synthct.tasks.pipeline.artefacts import MODEL, SCT, SCT_SD
 
 
 def predict_case(*, out: Path, source: Path, mask: Path, model: Path, tta: bool) -> None:
@@ -26,8 +25,8 @@ def predict_case(*, out: Path, source: Path, mask: Path, model: Path, tta: bool)
     )  # the report asks this stage for a sentence only
 
     scan, body = read_volume(source), read_volume(mask)
-    description = ModelDescription.load(model / "model.json")
+    description = ModelDescription.load(model / MODEL)
     found = predict_scan(torch_runner(model), scan, body, description, tta=tta, uncertainty=tta)
     write_volume(out / SCT, Volume(found.hu.astype(np.int16), scan.grid, Modality.CT))
     if found.sd_hu is not None:
-        write_volume(out / SD, Volume(found.sd_hu, scan.grid, Modality.CT))
+        write_volume(out / SCT_SD, Volume(found.sd_hu, scan.grid, Modality.CT))

@@ -11,6 +11,7 @@ from typing import Any
 from synthct.data.errors import UsageError
 from synthct.tasks.evaluation.floor import FLOOR, compare_alignments
 from synthct.tasks.evaluation.params import FloorEntry
+from synthct.tasks.pipeline.artefacts import CT, MASK
 from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
 ALIGNED = "floor"
@@ -74,10 +75,10 @@ def _comparison(
     context: StageContext, folder: Path, case: str, entries: Sequence[FloorEntry]
 ) -> Unit | None:
     chain = context.artefact("registration") / case
-    found = [entry.name for entry in entries if (folder / entry.name / case / "ct.zarr").is_dir()]
+    found = [entry.name for entry in entries if (folder / entry.name / case / CT).is_dir()]
     if not found:
         return None
-    inputs = {"ct": chain / "ct.zarr", "mask": chain / "mask.zarr"}
+    inputs = {"ct": chain / CT, "mask": chain / MASK}
     for number, name in enumerate(found):
-        inputs[f"moved_{number}"] = folder / name / case / "ct.zarr"
+        inputs[f"moved_{number}"] = folder / name / case / CT
     return Unit(case, compare_alignments, inputs, {"names": found})

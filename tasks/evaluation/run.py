@@ -22,13 +22,14 @@ from synthct.tasks.evaluation.folds import (
 )
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.params import EvaluationParams
-from synthct.tasks.evaluation.predict import SCT, SD, predict_case
+from synthct.tasks.evaluation.predict import predict_case
 from synthct.tasks.evaluation.profiles import profile_called
 from synthct.tasks.evaluation.realign import measure_floor
-from synthct.tasks.evaluation.score import SCORES, score_case
+from synthct.tasks.evaluation.score import CASE_SCORES, score_case
 from synthct.tasks.evaluation.segment import SEGMENTED, segment_cases
 from synthct.tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
 from synthct.tasks.evaluation.trust import trust
+from synthct.tasks.pipeline.artefacts import CASE, LABELS, SCORES, SCT, SCT_SD, SUMMARY, TRUST
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 FITS = "fits"
@@ -67,17 +68,15 @@ def run(context: StageContext, params: EvaluationParams) -> None:
             *without_network(training, every),
         ]
         good = run_units(context, "evaluation", out, units, also_excluded=excluded)
-        documents = [json.loads((out / name / SCORES).read_text()) for name in good]
+        documents = [json.loads((out / name / CASE_SCORES).read_text()) for name in good]
         floor = measure_floor(context, out, good, params.floor)
-        write_table(
-            out / "scores.csv", COLUMNS, [*long_rows(documents), *floor_rows(documents, floor)]
-        )
+        write_table(out / SCORES, COLUMNS, [*long_rows(documents), *floor_rows(documents, floor)])
         summary = summarise(
             documents, profile=profile.as_json(), seed=context.seed, draws=params.bootstrap_draws
         )
-        write_whole(out / "summary.json", canonical_json(summary))
+        write_whole(out / SUMMARY, canonical_json(summary))
         beside = trust(documents, out, out / FITS, folds, params, context.seed, floor)
-        write_whole(out / "trust.json", canonical_json(beside))
+        write_whole(out / TRUST, canonical_json(beside))
 
 
 def _excluded(out: Path, parts: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -174,11 +173,11 @@ def _inputs(context: StageContext, out: Path, case: str) -> dict[str, Path]:
     inputs = {
         name: folder / f"{name}.zarr" for name in volumes if (folder / f"{name}.zarr").exists()
     }
-    labels = context.artefact("ingestion") / "labels.json"
+    labels = context.artefact("ingestion") / LABELS
     if "truth_labels" in inputs and labels.is_file():
         inputs["labels"] = labels
-    if (spread := out / PREDICTED / case / SD).exists():
+    if (spread := out / PREDICTED / case / SCT_SD).exists():
         inputs["sd"] = spread
     if (found := out / SEGMENTED / case).is_dir():
         inputs["segmented"] = found
-    return {**inputs, "case": folder / "case.json", "sct": out / PREDICTED / case / SCT}
+    return {**inputs, "case": folder / CASE, "sct": out / PREDICTED / case / SCT}

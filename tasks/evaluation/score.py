@@ -15,8 +15,9 @@ from synthct.tasks.evaluation.scorer import MOVED, Arrays, Scorer
 from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
 from synthct.tasks.evaluation.uncertainty.likeness import features
 from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.pipeline.artefacts import SCT, SCT_SD
 
-SCT, SCORES, ERRORS = "sct.zarr", "scores.json", "errors.json"
+CASE_SCORES, ERRORS = "scores.json", "errors.json"
 
 NO_RIVALS_FOR_SOURCE = ("constant",)
 """Methods that show no anatomy at all."""
@@ -77,7 +78,7 @@ def score_case(
     methods: Arrays = {"model": output, **_naive(images, fits, modality)}
     copy_tree(sct, out / SCT)
     if sd is not None:
-        copy_tree(sd, out / "sd.zarr")
+        copy_tree(sd, out / SCT_SD)
     doubt = why_not_scored(facts, plan)
     scorer = Scorer(inside, scan.grid.spacing_mm, plan)
     moved = read_volume(ct).array
@@ -105,7 +106,7 @@ def score_case(
         "features": features(images, scan.grid.spacing_mm),
         **scorer.as_json(),
     }
-    write_whole(out / SCORES, canonical_json(document))
+    write_whole(out / CASE_SCORES, canonical_json(document))
     spread = None if sd is None else read_volume(sd).array
     errors = {name: error_facts(hu, output, inside, spread) for name, hu in references.items()}
     write_whole(out / ERRORS, canonical_json(errors))

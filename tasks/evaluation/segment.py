@@ -8,8 +8,8 @@ from pathlib import Path
 from synthct.data.errors import UsageError
 from synthct.tasks.evaluation.folds import Fold
 from synthct.tasks.evaluation.params import EvaluationParams
-from synthct.tasks.evaluation.predict import SCT
 from synthct.tasks.evaluation.segmenter.total import identity
+from synthct.tasks.pipeline.artefacts import LABELS, MASK, SCT, TRUTH_CT, TRUTH_LABELS
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
@@ -51,13 +51,13 @@ def _train(
 
     units = []
     for fold in folds:
-        inputs = {"labels": context.artefact("ingestion") / "labels.json"}
+        inputs = {"labels": context.artefact("ingestion") / LABELS}
         cases = [case for case in fold.train if _has_anatomy(context, case)]
         for number, case in enumerate(cases):
             folder = context.artefact("registration") / case
-            inputs[f"ct_{number}"] = folder / "truth_ct.zarr"
-            inputs[f"anatomy_{number}"] = folder / "truth_labels.zarr"
-            inputs[f"mask_{number}"] = folder / "mask.zarr"
+            inputs[f"ct_{number}"] = folder / TRUTH_CT
+            inputs[f"anatomy_{number}"] = folder / TRUTH_LABELS
+            inputs[f"mask_{number}"] = folder / MASK
         arguments = {
             "cases": cases,
             "steps": params.segmenter_steps,
@@ -97,10 +97,10 @@ def _segmentation(
     folder = context.artefact("registration") / case
     inputs = {name: folder / f"{name}.zarr" for name in IMAGES}
     inputs = {name: path for name, path in inputs.items() if path.exists()}
-    inputs |= {"sct": predicted / case / SCT, "mask": folder / "mask.zarr"}
+    inputs |= {"sct": predicted / case / SCT, "mask": folder / MASK}
     if kind == "small":
         inputs["model"] = out / SEGMENTERS / fold.name
         if _has_anatomy(context, case):
-            inputs["truth_labels"] = folder / "truth_labels.zarr"
-            inputs["labels"] = context.artefact("ingestion") / "labels.json"
+            inputs["truth_labels"] = folder / TRUTH_LABELS
+            inputs["labels"] = context.artefact("ingestion") / LABELS
     return Unit(case, segment_case, inputs, {"segmenter": kind, "identity": version})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from synthct.data.tables import floats_to_six_digits
 from synthct.tasks.evaluation.statistics.paired import (
     holm,
     paired_bootstrap,
@@ -178,4 +179,4 @@ def _bias(documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return floats_to_six_digits(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from synthct.data.tables import floats_to_six_digits, six_digits
 from synthct.tasks.evaluation.fitting import FEATURES
 from synthct.tasks.evaluation.folds import Fold
 from synthct.tasks.evaluation.params import EvaluationParams
@@ -122,7 +123,7 @@ def _against(
         curves = np.array([f["retention"] for f in facts.values() if "retention" in f])
         told["retention"] = _rounded(curves.mean(axis=0).tolist())
         gains = [f["retention_gain"] for f in facts.values() if f.get("retention_gain") is not None]
-        told["retention_gain"] = float(f"{np.mean(gains):.6g}") if gains else None
+        told["retention_gain"] = six_digits(np.mean(gains)) if gains else None
     return told
 
 
@@ -143,13 +144,10 @@ def _coverage(
     rng = generator(seed, "evaluation", "coverage", kind)
     found = held_out_coverage(patients, params.coverage, rng, guarantee=params.guarantee)
     return {
-        name: {
-            key: float(f"{value:.6g}") if isinstance(value, float) else value
-            for key, value in one.as_json().items()
-        }
+        name: {key: floats_to_six_digits(value) for key, value in one.as_json().items()}
         for name, one in found.items()
     }
 
 
 def _rounded(points: Sequence[Sequence[float]]) -> list[list[float]]:
-    return [[float(f"{value:.6g}") for value in point] for point in points]
+    return [[six_digits(value) for value in point] for point in points]

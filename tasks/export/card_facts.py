@@ -10,6 +10,7 @@ from typing import Any
 from synthct.data.files import content_hash
 from synthct.tasks.export.gate import Row, summarise
 from synthct.tasks.export.params import ExportParams
+from synthct.tasks.pipeline.artefacts import CASE, DATASET, SCORES
 from synthct.tasks.pipeline.stage import UNIT_KEYS, StageContext
 
 CASE_FACTS = ("patient", "region", "synthetic", "method", "verdict")
@@ -34,11 +35,11 @@ def gather_facts(
 ) -> dict[str, Any]:
     """Everything for the card of one source, as plain JSON that enters the unit's key."""
     registration = context.artefact("registration")
-    dataset = _read(context.artefact("ingestion") / "dataset.json")
+    dataset = _read(context.artefact("ingestion") / DATASET)
     return {
         "intended_use": params.intended_use,
         "dataset": {key: dataset.get(key) for key in ("dataset", "synthetic", "licence")},
-        "cases": [_case_facts(registration / case / "case.json") for case in cases],
+        "cases": [_case_facts(registration / case / CASE) for case in cases],
         "scores": summarise(scores, source),
         "methods": dict(methods),
         "provenance": {
@@ -75,7 +76,7 @@ def _inputs(
         if (context.artefact(stage) / UNIT_KEYS).is_file()
     }
     registration = sorted(content_hash(context.artefact("registration") / case) for case in cases)
-    scores = content_hash(context.artefact("evaluation") / "scores.csv")
+    scores = content_hash(context.artefact("evaluation") / SCORES)
     return {
         "training": folds,
         "registration": registration,

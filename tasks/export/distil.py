@@ -19,9 +19,10 @@ from synthct.tasks.export.fold import ExportedFold, export_fold
 from synthct.tasks.export.params import DistilParams, ExportParams
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import Runner, predict_hu
+from synthct.tasks.pipeline.artefacts import CASE, CT, MASK, MODEL, SOURCE, WEIGHTS
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import TrainingParams
-from synthct.tasks.training.runner import WEIGHTS, torch_runner
+from synthct.tasks.training.runner import torch_runner
 
 NAME = "student"
 """Stem of the student's files in the release."""
@@ -98,7 +99,7 @@ def distil(
     Hinton, Vinyals & Dean, arXiv:1503.02531 (2015).
     """
     assert params.distil is not None
-    model = ModelDescription.load(folds[0] / "model.json")
+    model = ModelDescription.load(folds[0] / MODEL)
     lessons = _lessons(unseen, seen)
     ensemble = [torch_runner(fold) for fold in folds]
     taught = [_teach(ensemble, case, model, scratch / _TAUGHT) for case in lessons]
@@ -134,18 +135,18 @@ def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
 
 
 def _facts(case: Path) -> dict[str, Any]:
-    return dict(json.loads((case / "case.json").read_text()))
+    return dict(json.loads((case / CASE).read_text()))
 
 
 def _teach(ensemble: Sequence[Runner], case: Path, model: ModelDescription, folder: Path) -> Path:
     """The ensemble's answer [HU] as a stored volume, made once."""
     out = folder / f"{case.name}.zarr"
     if not out.is_dir():
-        mask = read_volume(case / "mask.zarr")
-        hu = predict_hu(ensemble, read_volume(case / "source.zarr"), mask, model)
+        mask = read_volume(case / MASK)
+        hu = predict_hu(ensemble, read_volume(case / SOURCE), mask, model)
         with whole_folder(out) as building:
-            write_volume(building / "ct.zarr", mask.with_array(hu, Modality.CT))
-    return out / "ct.zarr"
+            write_volume(building / CT, mask.with_array(hu, Modality.CT))
+    return out / CT
 
 
 def _fit(
@@ -162,7 +163,7 @@ def _fit(
     names = [f"case{number:03d}" for number in range(len(lessons))]
     files: dict[str, Any] = {}
     for name, case, answer in zip(names, lessons, taught, strict=True):
-        files[f"{name}/source"], files[f"{name}/mask"] = case / "source.zarr", case / "mask.zarr"
+        files[f"{name}/source"], files[f"{name}/mask"] = case / SOURCE, case / MASK
         files[f"{name}/ct"] = answer
     (scratch / "fit").mkdir(exist_ok=True)
     fit(

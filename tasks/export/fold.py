@@ -28,11 +28,12 @@ from synthct.tasks.export.windows import case_windows
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.sliding import Runner
+from synthct.tasks.pipeline.artefacts import MODEL, WEIGHTS
 from synthct.tasks.prediction.release import Member
 from synthct.tasks.prediction.runtime import onnx_runner
 from synthct.tasks.training.params import PlugIn
 from synthct.tasks.training.plugins import build
-from synthct.tasks.training.runner import WEIGHTS, load_network, torch_runner
+from synthct.tasks.training.runner import load_network, torch_runner
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def export_fold(
     unseen, seen
         Registered cases: one that this network was not trained on, and training cases.
     """
-    model = ModelDescription.load(fold / "model.json")
+    model = ModelDescription.load(fold / MODEL)
     trained = torch_runner(fold)
     windows = case_windows(unseen, model, params.parity.windows)
     forms = _write_forms(out, name, fold, model, params)

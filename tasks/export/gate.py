@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthct.data.errors import SynthctError
+from synthct.data.tables import six_digits
 from synthct.tasks.export.params import GateParams
 
 Row = Mapping[str, str]
@@ -103,4 +104,4 @@ def _number(row: Row) -> float | None:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+    return six_digits(value)

@@ -11,22 +11,16 @@ from synthct.data.errors import DataError, SynthctError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.export.bundle import write_bundle
-from synthct.tasks.export.card import PAGE, make_card, render_card
+from synthct.tasks.export.card import make_card, render_card
 from synthct.tasks.export.distil import Distilled, distil
 from synthct.tasks.export.fold import ExportedFold, export_fold
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.parity import check_parity
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline.artefacts import CARD, CARD_PAGE, MASK, MODEL, REFUSED, SOURCE
 from synthct.tasks.prediction.domain import Domain, fingerprint
-from synthct.tasks.prediction.release import (
-    CARD,
-    DOMAIN,
-    MODEL,
-    REFUSED,
-    ReleaseDescription,
-    write_checksums,
-)
+from synthct.tasks.prediction.release import DOMAIN, ReleaseDescription, write_checksums
 
 
 def release_source(
@@ -95,7 +89,7 @@ def release_source(
     if student is not None:
         card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))
-    write_whole(out / PAGE, render_card(card))
+    write_whole(out / CARD_PAGE, render_card(card))
     write_bundle(out, description, card)
     write_checksums(out)
 
@@ -135,8 +129,8 @@ def _domain(seen: Sequence[Path], model: ModelDescription) -> Domain:
     return Domain.of(
         [
             fingerprint(
-                read_volume(case / "source.zarr"),
-                read_volume(case / "mask.zarr"),
+                read_volume(case / SOURCE),
+                read_volume(case / MASK),
                 model.source_scaling,
             )
             for case in seen

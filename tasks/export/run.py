@@ -16,18 +16,18 @@ from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCORES
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
-from synthct.tasks.prediction.release import MODEL, REFUSED
 
 STAGE = "export"
 
 
 def run(context: StageContext, params: ExportParams) -> None:
     """The folds of a source leave as one ensemble if parity and the score gate hold."""
-    folds = json.loads((context.artefact("training") / "folds.json").read_text())
-    scores = read_table(context.artefact("evaluation") / "scores.csv")
+    folds = json.loads((context.artefact("training") / FOLDS).read_text())
+    scores = read_table(context.artefact("evaluation") / SCORES)
     code = code_hash([__name__])
     with build_out(context, STAGE) as out:
         units = [
@@ -87,7 +87,7 @@ def _trained_on(folds: Sequence[dict[str, Any]], most: int) -> list[str]:
 
 
 def _ingestion(context: StageContext) -> dict[str, Any]:
-    dataset = json.loads((context.artefact("ingestion") / "dataset.json").read_text())
+    dataset = json.loads((context.artefact("ingestion") / DATASET).read_text())
     return dict(dataset.get("ingestion", {}))
 
 

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.data.itk import (
     displacement_from_itk,
     displacement_to_itk,
@@ -33,12 +33,7 @@ def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> G
     grid = source_body.grid.with_spacing(spacing_mm)
     inside = resample(source_body, grid, outside=0, nearest=True).array > 0
     if not inside.any():
-        raise DataError(
-            "a body mask marks at least one voxel",
-            problem="the body mask is empty on the working grid",
-            remedy="check the mask and that it lies on the same scan",
-            code="mask-empty",
-        )
+        raise mask_empty("the body mask", "the working grid")
     return cropped(grid, inside, margin_mm)
 
 

@@ -12,9 +12,7 @@ from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
 from synthct.data.volume import Modality
-
-DATASET_FILE = "dataset.json"
-LABELS_FILE = "labels.json"
+from synthct.tasks.pipeline.artefacts import DATASET
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """Patients and scans become folder names."""
@@ -127,12 +125,12 @@ class RawDataset(Section):
             for kind in ("structures", "masks", "dose"):  # as before where there are none
                 if not patient[kind]:
                     del patient[kind]
-        write_whole(folder / DATASET_FILE, canonical_json(document))
+        write_whole(folder / DATASET, canonical_json(document))
 
 
 def load_dataset(folder: Path) -> RawDataset:
     """Read and check the ``dataset.json`` of a raw data set."""
-    file = folder / DATASET_FILE
+    file = folder / DATASET
     try:
         text = file.read_text()
     except FileNotFoundError as error:

@@ -24,6 +24,7 @@ from synthct.tasks.ingestion.header import header_findings
 from synthct.tasks.ingestion.pairs import pair_findings
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.truth import store_truth
+from synthct.tasks.pipeline.artefacts import PATIENT
 from synthct.tasks.pipeline.events import emit
 
 CT = "ct"
@@ -101,7 +102,7 @@ def ingest_patient(
         "patient": patient, "region": region, "synthetic": synthetic, "scans": scans,
         "left_out": left_out, **attached,
     }  # fmt: skip
-    write_whole(out / "patient.json", canonical_json(facts))
+    write_whole(out / PATIENT, canonical_json(facts))
 
 
 def check_scan(

@@ -11,11 +11,12 @@ from typing import Any
 from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.tables import write_table
-from synthct.tasks.ingestion.dataset import LABELS_FILE, RawDataset, RawPatient, load_dataset
+from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, load_dataset
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import ingest_patient
 from synthct.tasks.ingestion.twins import twins
+from synthct.tasks.pipeline.artefacts import DATASET, LABELS, PATIENT, QUALITY_TABLE
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 STAGE = "ingestion"
@@ -33,17 +34,17 @@ def run(context: StageContext, params: IngestionParams) -> None:
     units, refused = _units(raw, dataset, params)
     with build_out(context, STAGE) as out:
         patients = run_units(context, STAGE, out, units, also_excluded=refused)
-        facts = [json.loads((out / name / "patient.json").read_text()) for name in patients]
+        facts = [json.loads((out / name / PATIENT).read_text()) for name in patients]
         doubled = twins(out, facts, params.released)
         patients = [name for name in patients if name not in doubled]
         facts = [one for one in facts if one["patient"] not in doubled]
         _leave_out(out, doubled)
         _list_left_out(out, facts)
-        write_table(out / "quality.csv", QUALITY_COLUMNS, quality_rows(facts))
-        write_whole(out / "dataset.json", canonical_json(_dataset_facts(dataset, patients, params)))
-        labels = raw / LABELS_FILE
+        write_table(out / QUALITY_TABLE, QUALITY_COLUMNS, quality_rows(facts))
+        write_whole(out / DATASET, canonical_json(_dataset_facts(dataset, patients, params)))
+        labels = raw / LABELS
         text = labels.read_text() if labels.is_file() else "{}"
-        write_whole(out / LABELS_FILE, canonical_json(json.loads(text)))
+        write_whole(out / LABELS, canonical_json(json.loads(text)))
 
 
 def _units(

@@ -13,6 +13,7 @@ from synthct.data.readers import read_displacement_image, read_scan
 from synthct.data.store.volumes import read_grid, write_displacement, write_volume
 from synthct.data.volume import Displacement, Grid, Modality
 from synthct.tasks.ingestion.canonical import canonical, stored_type, straightened
+from synthct.tasks.pipeline.artefacts import DISPLACEMENT
 
 
 def store_truth(out: Path, name: str, paths: Mapping[str, Path]) -> None:
@@ -24,7 +25,7 @@ def store_truth(out: Path, name: str, paths: Mapping[str, Path]) -> None:
         write_volume(folder / f"{part}.zarr", stored_type(volume))
     field = canonical_displacement(read_displacement_image(paths[f"truth_{name}_displacement"]))
     _require_on(field.grid, source, f"truth/{name}/displacement")
-    write_displacement(folder / "displacement.zarr", field)
+    write_displacement(folder / DISPLACEMENT, field)
 
 
 def canonical_displacement(field: Displacement) -> Displacement:

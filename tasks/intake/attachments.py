@@ -25,7 +25,7 @@ from synthct.tasks.intake.rows import (
     orientation,
 )
 from synthct.tasks.intake.scan_index import ScanIndex
-from synthct.tasks.intake.scrub import hidden
+from synthct.tasks.intake.scrub import spoken, told
 
 HIGH_DOSE = Code("dose-high", Severity.NOTE, "a dose above what is prescribed", "check DoseUnits")
 PART_OF_DOSE = Code(
@@ -94,9 +94,9 @@ def _rows(extra: Extra, homes: ScanIndex) -> Iterator[PlannedAttachment]:
         return
     except DataError as fault:
         # A structure's name may stand in the fault of its set: only the rule is told.
-        seen = fault.rule if extra.kind == STRUCTURES else fault.what
-        told = hidden(seen, extra.secrets)
-        finding = Finding(fault.code, Severity.REJECT, told, fault.remedy)
+        said = told(fault, extra.secrets, values=extra.kind != STRUCTURES)
+        remedy = spoken(fault.remedy, extra.secrets)
+        finding = Finding(fault.code, Severity.REJECT, said, remedy)
         yield PlannedAttachment(replace(blank, findings=(finding,)), extra)
         return
     for one in fitted:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synthct.data.errors import DataError, UsageError
 from synthct.tasks.ingestion.check import guarded
-from synthct.tasks.ingestion.dataset import DATASET_FILE, Licence, RawDataset, load_dataset
+from synthct.tasks.ingestion.dataset import Licence, RawDataset, load_dataset
 from synthct.tasks.ingestion.findings import Code, Finding, Severity, worst
 from synthct.tasks.ingestion.header import header_findings
 from synthct.tasks.ingestion.params import IngestionParams
@@ -32,8 +32,9 @@ from synthct.tasks.intake.rows import (
     orientation,
 )
 from synthct.tasks.intake.scan_index import ScanIndex
-from synthct.tasks.intake.scrub import hidden
+from synthct.tasks.intake.scrub import spoken, told
 from synthct.tasks.intake.search import Passed, listed_places, search
+from synthct.tasks.pipeline.artefacts import DATASET
 
 BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality was taken from the file name")
 UNCLEAR = Code(
@@ -112,7 +113,7 @@ def plan_intake(
         Remove the faces of heads from the copies.
     """
     names = load_pseudonyms()
-    known = load_dataset(raw) if (raw / DATASET_FILE).is_file() else RawDataset(dataset=dataset)
+    known = load_dataset(raw) if (raw / DATASET).is_file() else RawDataset(dataset=dataset)
     require_key(names, known.key_check, str(raw))
     if known.synthetic:
         raise UsageError(
@@ -181,8 +182,9 @@ def _inspect(candidate: Candidate, names: Pseudonyms, region: str) -> PlannedSca
     try:
         volume, facts = candidate.read()
     except DataError as fault:
-        told = hidden(fault.what, candidate.secrets)
-        finding = Finding(fault.code, Severity.REJECT, told, fault.remedy)
+        remedy = spoken(fault.remedy, candidate.secrets)
+        said = told(fault, candidate.secrets)
+        finding = Finding(fault.code, Severity.REJECT, said, remedy)
         return PlannedScan(replace(row, status=REFUSED, findings=(finding,)), candidate)
     looked, findings = guarded(volume, None, IngestionParams())
     findings = [*header_findings(facts), *findings, *beside_body(looked, row.region)]

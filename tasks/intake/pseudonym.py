@@ -13,10 +13,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthct.data.environment import PSEUDONYM_KEY
 from synthct.data.errors import UsageError
-
-VARIABLE = "SYNTHCT_PSEUDONYM_KEY"
-"""The key as text; unset: the key file."""
 
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
@@ -61,13 +59,13 @@ def load_pseudonyms() -> Pseudonyms:
     None is made here: with a new key the patients of a data set would all come in again under
     other names, and a container that lost its key would make one at each start.
     """
-    text = os.environ.get(VARIABLE)
+    text = os.environ.get(PSEUDONYM_KEY)
     if text is None:
         text = _key_from_file(key_file())
     if len(text.strip()) < MIN_KEY_CHARACTERS:
         raise UsageError(
             f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
-            where=VARIABLE if VARIABLE in os.environ else str(key_file()),
+            where=PSEUDONYM_KEY if PSEUDONYM_KEY in os.environ else str(key_file()),
             problem=f"the key has {len(text.strip())}",
             remedy="set a long random key and keep it safe",
             code="key-too-short",
@@ -89,7 +87,8 @@ def _key_from_file(path: Path) -> str:
             "patients are named by a key of your own, which is made once and kept",
             problem="there is no pseudonym key",
             where=str(path),
-            remedy=f"`synthct key --new` makes one; in a container mount it or set ${VARIABLE}",
+            remedy="make one with `synthct key --new`; a container needs it mounted, or set "
+            f"${PSEUDONYM_KEY}",
             code="no-pseudonym-key",
         ) from error
 
@@ -121,6 +120,6 @@ def require_key(names: Pseudonyms, check: str, where: str) -> None:
         "one data set has one pseudonym key",
         problem="its patients were named with another key: they would all come in twice",
         where=where,
-        remedy=f"give that key (${VARIABLE} or {key_file()}), or name another --dataset",
+        remedy=f"give that key (${PSEUDONYM_KEY} or {key_file()}), or name another --dataset",
         code="another-key",
     )

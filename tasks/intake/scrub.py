@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from synthct.data.errors import SynthctError
 from synthct.data.readers import Found
+from synthct.tasks.intake.sentences import values_in
 
 _UID = re.compile(r"\b\d+(?:\.\d+){3,}\b")
 
@@ -52,3 +54,30 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
         return text
     pattern = re.compile("|".join(re.escape(one) for one in longest_first), re.IGNORECASE)
     return pattern.sub("…", text)
+
+
+def told(fault: SynthctError, secrets: Iterable[str], *, values: bool = True) -> str:
+    """What a fault says of a source, fit for a table: no place, nothing that may name a person.
+
+    Our own words stay as they are. Without ``values`` only the rule is told: a structure's name may
+    stand in what came.
+    """
+    secrets = list(secrets)
+    rule = spoken(fault.rule, secrets)
+    if not values:
+        return rule
+    problem, got = spoken(fault.problem, secrets), spoken(fault.got, secrets)
+    told = f"{problem}; {rule}" if problem else rule
+    return f"{told}, got {got}" if got else told
+
+
+def spoken(text: str, secrets: Iterable[str]) -> str:
+    """The text with secrets and UIDs hidden in what a sentence of ours was filled with."""
+    places = values_in(text)
+    if places is None:
+        return hidden(text, secrets)
+    secrets, parts, here = list(secrets), [], 0
+    for start, end in places:
+        parts += [text[here:start], hidden(text[start:end], secrets)]
+        here = end
+    return "".join([*parts, text[here:]])

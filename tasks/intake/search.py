@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import SynthctError, UsageError
 from synthct.data.readers import Found, find
 from synthct.data.readers.process import call
 from synthct.data.readers.synthrad import CaseFolder, case_folders, channel_names
@@ -18,7 +18,7 @@ from synthct.tasks.intake.attachment_files import DOSE, MASK, STRUCTURES, Extra
 from synthct.tasks.intake.candidate import Candidate
 from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
-from synthct.tasks.intake.scrub import hidden, secrets_of
+from synthct.tasks.intake.scrub import secrets_of, told
 from synthct.tasks.intake.whose import Whose, alone, key_of, whose_series
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
@@ -193,7 +193,8 @@ def _judge(row: _Row, known: _Known) -> Candidate | Extra | str:
 
 def _why_not(row: Found) -> str:
     if row.kind == "broken":
-        return hidden(row.fault.what if row.fault else "damaged", secrets_of(row))
+        fault: SynthctError | None = row.fault
+        return told(fault, secrets_of(row)) if fault else "damaged"
     if row.kind == "localizer":
         return "a localizer"
     if row.kind == "capture":

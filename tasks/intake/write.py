@@ -12,14 +12,7 @@ from synthct.data.readers import format_of
 from synthct.data.readers.header_facts import grid_json
 from synthct.data.readers.process import call
 from synthct.data.writers import write_image
-from synthct.tasks.ingestion.dataset import (
-    DATASET_FILE,
-    RawDataset,
-    RawFile,
-    RawPatient,
-    RawScan,
-    load_dataset,
-)
+from synthct.tasks.ingestion.dataset import RawDataset, RawFile, RawPatient, RawScan, load_dataset
 from synthct.tasks.intake.attachment_files import DOSE, STRUCTURES
 from synthct.tasks.intake.attachments import read_dose, read_mask
 from synthct.tasks.intake.deidentify import copy_series, copy_volume
@@ -29,6 +22,7 @@ from synthct.tasks.intake.plan import IntakePlan, Progress
 from synthct.tasks.intake.pseudonym import require_key
 from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
 from synthct.tasks.intake.structures import copy_structures
+from synthct.tasks.pipeline.artefacts import DATASET
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ def _is_there(one: PlannedScan | PlannedAttachment, dataset: RawDataset) -> bool
 def _current(plan: IntakePlan) -> RawDataset:
     """The data set as it is now, sealed with the key's check value."""
     check = plan.pseudonyms.check
-    if not (plan.folder / DATASET_FILE).is_file():
+    if not (plan.folder / DATASET).is_file():
         return RawDataset(dataset=plan.dataset, key_check=check)
     dataset = load_dataset(plan.folder)
     require_key(plan.pseudonyms, dataset.key_check, str(plan.folder))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 
 UPPER_PERCENTILE = 99.5
@@ -48,12 +48,7 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     """
     inside = array[np.asarray(mask) > 0]
     if inside.size == 0:
-        raise DataError(
-            "a body mask marks at least one voxel of its scan",
-            problem="the body mask is empty",
-            remedy="check the mask and that it lies on the same patient",
-            code="mask-empty",
-        )
+        raise mask_empty("the body mask", "the scan")
     inside = inside.astype(np.float64)
     if not np.isfinite(inside).all():
         raise DataError(

@@ -1,4 +1,8 @@
-"""Which source files a module runs: the code part of a stage's DVC deps and of a unit's key."""
+"""Which source files a module runs: the code part of a stage's DVC deps and of a unit's key.
+
+The third-party packages that those files import are listed too; ``tasks/pipeline/packages.py``
+says which of them compute, and in which version.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,9 @@ PACKAGE = "synthct"
 ROOMS = ("data", "tasks", "flows")
 """Folders of the checkout that ``src/synthct`` links to: ``data/volume.py`` is
 ``synthct.data.volume``."""
+
+_IN_NO_KEY = frozenset({"synthct.data.environment"})
+"""Declares where things lie and run, which never changes a result."""
 
 _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
@@ -40,7 +47,7 @@ def code_files(module: str, *, root: Path | None = None) -> list[Path]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or _file_of(name, root) is None:
+        if name in seen or name in _IN_NO_KEY or _file_of(name, root) is None:
             continue
         seen.add(name)
         waiting.extend(_imports(name, root))
@@ -77,6 +84,27 @@ def stage_code(module: str, *, root: Path | None = None) -> list[Path]:
     }
     loose = {file for file in files if not any(file.is_relative_to(f) for f in folders)}
     return sorted(loose | folders)
+
+
+def packages_imported(modules: Iterable[str]) -> frozenset[str]:
+    """Top-level names of the foreign packages that a unit of these modules can import."""
+    return _foreign(tuple(_code_of(tuple(sorted(set(modules)))).values()))
+
+
+def stage_packages(module: str, *, root: Path | None = None) -> frozenset[str]:
+    """The same for a stage, whichever of the known plug-ins its params name."""
+    root = root or source_root()
+    files: list[Path] = []
+    for path in stage_code(module, root=root):
+        files += (root / path).rglob("*.py") if (root / path).is_dir() else [root / path]
+    return _foreign(tuple(file for file in files if file.suffix == ".py"))
+
+
+def _foreign(files: tuple[Path, ...]) -> frozenset[str]:
+    named = {
+        name.split(".")[0] for file in files for name in _imported(file, file.stat().st_mtime_ns)
+    }
+    return frozenset(named - set(ROOMS) - sys.stdlib_module_names)
 
 
 def code_hash(modules: Iterable[str]) -> str:
@@ -185,30 +213,37 @@ def _file_of(module: str, root: Path) -> Path | None:
 def _imports(module: str, root: Path) -> list[str]:
     file = _file_of(module, root)
     assert file is not None
+    return list(_imported(file, file.stat().st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _imported(file: Path, modified_ns: int) -> tuple[str, ...]:
+    """Every dotted name that an import statement of the file may mean."""
     found: list[str] = []
-    for node in ast.walk(_parsed(file)):
+    for node in ast.walk(_parse(file, modified_ns)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.append(node.module)
             found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+    return tuple(found)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=32)
 def _parse(file: Path, _modified_ns: int) -> ast.Module:
     return ast.parse(file.read_text())
 
 
-def _parsed(file: Path) -> ast.Module:
-    return _parse(file, file.stat().st_mtime_ns)
-
-
 def _builds_registry(file: Path) -> bool:
+    return _registry_in(file, file.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _registry_in(file: Path, modified_ns: int) -> bool:
     return any(
         isinstance(node, ast.Call)
         and isinstance(called := node.func, ast.Name | ast.Subscript)
         and (called.id if isinstance(called, ast.Name) else getattr(called.value, "id", ""))
         == "Registry"
-        for node in ast.walk(_parsed(file))
+        for node in ast.walk(_parse(file, modified_ns))
     )

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from synthct.data.environment import GPU_UNITS
 from synthct.data.errors import MachineError
 from synthct.tasks.pipeline import events
 from synthct.tasks.pipeline.dask_client import (
-    GPU_UNITS,
     Landed,
     Outcome,
     attempt,

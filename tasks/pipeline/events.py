@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "SYNTHCT_EVENTS"
-"""Path of the file; unset: events are dropped. Never a DVC dependency, never in an out."""
+from synthct.data.environment import EVENTS
 
 _elsewhere: list[Callable[[str], None]] = []
 """Where lines go on a machine that cannot see the file: the innermost :func:`diverted` block."""
@@ -37,7 +36,7 @@ def emit(kind: str, **fields: Any) -> None:
 
 def append(line: str) -> None:
     """Add one whole line to the event file of this process."""
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(EVENTS)
     if not path:
         return
     try:
@@ -53,7 +52,7 @@ def append(line: str) -> None:
 
 def reachable() -> bool:
     """Whether this process can append to the run's event file (a worker far away cannot)."""
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(EVENTS)
     return bool(path) and Path(str(path)).exists()
 
 

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from synthct.data.environment import SCHEDULER
 from synthct.tasks.pipeline.dask_client import Outcome, connect
 from synthct.tasks.pipeline.dispatch import Dispatch
 from synthct.tasks.pipeline.retry_policy import Pace, RetryPolicy
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-VARIABLE = "SYNTHCT_SCHEDULER"
-"""Address of a Dask scheduler (``tcp://`` or ``tls://``); unset: the cases run in this process."""
 
 
 class Fanout(Protocol):
@@ -75,5 +73,5 @@ class OnDask:
 
 def from_environment() -> Fanout:
     """The fan-out that ``$SYNTHCT_SCHEDULER`` asks for."""
-    address = os.environ.get(VARIABLE)
+    address = os.environ.get(SCHEDULER)
     return OnDask(address) if address else here

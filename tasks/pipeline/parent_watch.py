@@ -8,15 +8,14 @@ import threading
 import time
 from pathlib import Path
 
-VARIABLE = "SYNTHCT_PARENT_PID"
-"""Process id of what keeps this stage for the flow; unset: it was started by hand."""
+from synthct.data.environment import PARENT_PID
 
 _PERIOD_S = 1.0
 
 
 def die_with_parent() -> None:
     """Kill this process group within about a second of the flow's death, SIGKILL included."""
-    pid = os.environ.get(VARIABLE, "")
+    pid = os.environ.get(PARENT_PID, "")
     if pid.isdigit():
         started = _start_ticks(int(pid))
         threading.Thread(target=_watch, args=(int(pid), started), daemon=True).start()

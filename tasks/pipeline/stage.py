@@ -4,39 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import inspect
 import json
-import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from synthct.data.errors import DataError, MachineError, SynthctError, TooManyExcludedError
+from synthct.data.errors import MachineError, SynthctError, TooManyExcludedError
 from synthct.data.files import canonical_json, content_hash, whole_folder, write_whole
-from synthct.data.layout import Layout, default_root
+from synthct.data.layout import Layout
+from synthct.data.os_errors import is_disk_full, machine_fault
 from synthct.data.section import Section
 from synthct.data.store.offload import move_arrays
-from synthct.data.store.receipts import VARIABLE, arrays_url
+from synthct.data.store.receipts import arrays_url
 from synthct.data.store.result_cache import ResultCache
-from synthct.tasks.pipeline.code import code_hash, require_code
+from synthct.tasks.pipeline.adoption import adopt
+from synthct.tasks.pipeline.artefacts import EXCLUDED, UNIT_KEYS
+from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
+from synthct.tasks.pipeline.execution import FAULT, Order, execute
 from synthct.tasks.pipeline.fanout import Fanout
-from synthct.tasks.pipeline.threads import apply_limits, limit_threads
+from synthct.tasks.pipeline.packages import unit_versions
+from synthct.tasks.pipeline.unit_plan import UnitPlan, fetch_all, unit_lost
 
 S = TypeVar("S", bound=Section)
 
-UNIT_KEYS = "units.json"
-"""In every out: {unit name: {"key": ..., "content": ...}}, so a pulled out can be adopted back."""
-
-EXCLUDED = "excluded.json"
 """In every out: list of {"unit", "code", "where", "rule", "got", "remedy"}."""
 
-_FAULT = "error.json"
+__all__ = [
+    "EXCLUDED",
+    "UNIT_KEYS",
+    "Order",
+    "StageContext",
+    "Unit",
+    "build_out",
+    "execute",
+    "run_units",
+]
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,14 @@ class Unit:
         return (self.function.__module__, *self.plugins)
 
     def key(self, threads: int) -> str:
-        """SHA-256 of everything the result depends on: inputs, arguments, code, threads."""
+        """SHA-256 of all that the result depends on: inputs, arguments, code, packages, threads."""
         identity = {
             "function": f"{self.function.__module__}:{self.function.__qualname__}",
             "name": self.name,
             "inputs": {name: content_hash(path) for name, path in self.inputs.items()},
             "arguments": dict(self.arguments),
             "code": code_hash(self.modules),
+            "packages": unit_versions(self.modules),
             "threads": threads,
         }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
@@ -114,26 +122,6 @@ class StageContext:
         return self.layout.artefact(stage)
 
 
-@dataclass(frozen=True)
-class Order:
-    """A unit on its way to a worker: plain data only."""
-
-    unit: str
-    stage: str
-    key: str
-    function: str
-    inputs: Mapping[str, str]
-    arguments: Mapping[str, Any]
-    threads: int
-    units: ResultCache
-    modules: tuple[str, ...]
-    code: str
-    """Hash of the code of ``modules`` that the key stands for."""
-    gpu: bool = False
-    arrays: str = ""
-    """Prefix that takes the voxels of its arrays; "": they stay in the unit."""
-
-
 @contextlib.contextmanager
 def build_out(context: StageContext, stage: str) -> Iterator[Path]:
     """Build the stage's out beside its place; it appears whole when the block succeeds."""
@@ -160,33 +148,28 @@ def run_units(
     """Run what is not in the result cache yet, copy all into ``out/<unit name>``; the good names.
 
     Excluded units are listed in ``out/excluded.json`` together with ``also_excluded`` (rows that
-    the stage found itself). Errors of the machine stop the stage after the others have finished.
+    the stage found itself). Units that turn out to be damaged are computed again, all at once.
+    Errors of the machine stop the stage after the others have finished.
     """
-    adopt(context, stage)
-    keys = {unit.name: unit.key(context.threads_per_unit) for unit in units}
-    missing = [unit for unit in units if not context.units.has(keys[unit.name])]
+    adopt(context.units, context.artefact(stage), stage)
+    plan = UnitPlan(context.units, stage, {u.name: u.key(context.threads_per_unit) for u in units})
+    missing = [unit for unit in units if not plan.counted_on(unit)]
     emit("units_planned", stage=stage, total=len(units), reused=len(units) - len(missing))
-    _compute(context, stage, missing, keys, total=len(units))
+    _compute(context, plan, missing)
+    if lost := fetch_all(plan, units, out):
+        _compute(context, plan, [unit for unit in units if unit.name in lost])
+        if again := fetch_all(plan, [unit for unit in units if unit.name in lost], out):
+            raise unit_lost(stage, again)
     excluded: list[Mapping[str, Any]] = list(also_excluded)
     recorded: dict[str, dict[str, str]] = {}
     good: list[str] = []
     for unit in units:
         folder = out / unit.name
-        if not context.units.fetch(keys[unit.name], folder):
-            raise MachineError(
-                "",
-                problem=f"a finished unit cannot be read back: {keys[unit.name][:12]} is "
-                "missing or damaged in the result cache",
-                where=f"{stage}/{unit.name}",
-                remedy="run the same command again",
-                code="unit-lost",
-            )
-        recorded[unit.name] = {"key": keys[unit.name], "content": content_hash(folder)}
-        if (folder / _FAULT).exists():
-            excluded.append({"unit": unit.name, **json.loads((folder / _FAULT).read_text())})
+        if (folder / FAULT).exists():
+            excluded.append({"unit": unit.name, **json.loads((folder / FAULT).read_text())})
             shutil.rmtree(folder)
-            del recorded[unit.name]
         else:
+            recorded[unit.name] = {"key": plan.keys[unit.name], "content": content_hash(folder)}
             good.append(unit.name)
     write_whole(out / UNIT_KEYS, canonical_json(recorded))
     write_whole(out / EXCLUDED, canonical_json(excluded))
@@ -211,53 +194,66 @@ def _check_excluded(
         )
 
 
-def _compute(
-    context: StageContext,
-    stage: str,
-    missing: Sequence[Unit],
-    keys: Mapping[str, str],
-    *,
-    total: int,
-) -> None:
-    orders = [_order(context, stage, unit, keys[unit.name]) for unit in missing]
-    started, done, errors = time.monotonic(), total - len(missing), []
-    for order, outcome in context.fan_out(execute, orders, label=_label):
-        done += 1
-        left = total - done
-        finished = done - (total - len(missing))
-        eta_s = (time.monotonic() - started) / finished * left
-        if outcome.error is not None:
-            errors.append((order.unit, outcome.error))
-            emit("unit_failed", stage=stage, unit=order.unit, error=str(outcome.error))
-            continue
-        receipt = outcome.result()
-        emit(
-            "unit_done", stage=stage, unit=order.unit, done=done, total=total,
-            eta_s=round(eta_s, 1), **receipt,
-        )  # fmt: skip
+def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> None:
+    if not missing:
+        return
+    token = secrets.token_hex(16)
+    store, stage, total = plan.units, plan.stage, len(plan.keys)
+    store.leave_token(token)
+    try:
+        orders = [_order(context, plan, unit, token) for unit in missing]
+        started, done, errors, cpus = time.monotonic(), total - len(missing), [], {""}
+        for order, outcome in context.fan_out(execute, orders, label=_label):
+            done += 1
+            plan.keep_young()
+            if outcome.error is not None:
+                errors.append((order.unit, outcome.error))
+                emit("unit_failed", stage=stage, unit=order.unit, error=str(outcome.error))
+                continue
+            mean_s = (time.monotonic() - started) / (done - (total - len(missing)))
+            receipt = dict(outcome.result())
+            cpus.add(receipt.pop("cpu"))
+            emit(
+                "unit_done", stage=stage, unit=order.unit, done=done, total=total,
+                eta_s=round(mean_s * (total - done), 1), **receipt,
+            )  # fmt: skip
+    finally:
+        store.drop_token(token)
+    if len(cpus) > 2:  # "": a unit that was found finished
+        text = "CPUs with other features computed units of this stage: last digits may differ; "
+        emit("note", stage=stage, text=text + " | ".join(sorted(cpus - {""})))
     if errors:
-        name, error = errors[0]
-        if isinstance(error, SynthctError):
-            raise error
-        raise MachineError(
-            "",
-            problem=f"{len(errors)} of {total} units failed; the first: "
-            f"{type(error).__name__}: {error}",
-            where=f"{stage}/{name}",
-            remedy="finished units are kept; run the same command again",
-            code="unit-failed",
-        ) from error
+        raise _failed(stage, total, errors)
+
+
+def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> Exception:
+    name, error = errors[0]
+    if isinstance(error, SynthctError):
+        return error
+    if is_disk_full(error):
+        return machine_fault(error, where=f"{stage}/{name}")
+    fault = MachineError(
+        "",
+        problem=f"{len(errors)} of {total} units failed; the first: "
+        f"{type(error).__name__}: {error}",
+        where=f"{stage}/{name}",
+        remedy="finished units are kept; run the same command again",
+        code="unit-failed",
+    )
+    fault.__cause__ = error
+    return fault
 
 
 def _label(order: Order) -> str:
     return f"{order.stage}/{order.unit}"
 
 
-def _order(context: StageContext, stage: str, unit: Unit, key: str) -> Order:
+def _order(context: StageContext, plan: UnitPlan, unit: Unit, token: str) -> Order:
     return Order(
         unit=unit.name,
-        stage=stage,
-        key=key,
+        stage=plan.stage,
+        key=plan.keys[unit.name],
+        token=token,
         function=f"{unit.function.__module__}:{unit.function.__qualname__}",
         inputs={name: str(path.absolute()) for name, path in unit.inputs.items()},
         arguments=dict(unit.arguments),
@@ -265,69 +261,7 @@ def _order(context: StageContext, stage: str, unit: Unit, key: str) -> Order:
         units=context.units,
         modules=unit.modules,
         code=code_hash(unit.modules),
+        packages=unit_versions(unit.modules),
         gpu=unit.gpu,
         arrays=arrays_url(),
     )
-
-
-def execute(order: Order) -> dict[str, Any]:
-    """Run one unit (on whatever machine this is) and publish it; a small receipt goes back."""
-    started = time.monotonic()
-    if order.units.has(order.key):  # finished, but its worker died before it could say so
-        return {"seconds": 0.0, "reused": True, "excluded": False}
-    require_code(order.modules, order.code)
-    module, name = order.function.split(":")
-    function = getattr(importlib.import_module(module), name)
-    if order.arrays:
-        os.environ[VARIABLE] = order.arrays  # a worker elsewhere reads from where we read
-    scratch = default_root() / "scratch" / order.key
-    extra: dict[str, Any] = {}
-    if "scratch" in inspect.signature(function).parameters:
-        scratch.mkdir(parents=True, exist_ok=True)
-        extra["scratch"] = scratch
-    inputs = {name: Path(path) for name, path in order.inputs.items()}
-    excluded = False
-    with tempfile.TemporaryDirectory(prefix="synthct-unit-") as temporary:
-        out = Path(temporary) / "out"
-        out.mkdir()
-        with limit_threads(order.threads):
-            apply_limits(order.threads)
-            try:
-                function(out=out, **inputs, **order.arguments, **extra)
-            except DataError as fault:
-                excluded = True
-                shutil.rmtree(out)
-                out.mkdir()
-                write_whole(out / _FAULT, canonical_json(fault.as_json()))
-        if order.arrays:
-            move_arrays(out, order.arrays)
-        order.units.publish(order.key, out)
-    if not excluded:  # what an excluded unit left behind (a checkpoint) helps to find out why
-        shutil.rmtree(scratch, ignore_errors=True)
-    return {
-        "seconds": round(time.monotonic() - started, 2),
-        "reused": False,
-        "excluded": excluded,
-    }
-
-
-def adopt(context: StageContext, stage: str) -> int:
-    """Put the units of the stage's present out back into the store; how many were missing there.
-
-    After a clone and ``dvc pull`` the store is empty but the out is there: adding one patient
-    must then cost one patient. A unit whose content no longer has its recorded hash is left out.
-    """
-    out = context.artefact(stage)
-    try:
-        recorded = json.loads((out / UNIT_KEYS).read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
-    adopted = 0
-    for name, entry in recorded.items():
-        folder = out / name
-        if context.units.has(entry["key"]) or not folder.is_dir():
-            continue
-        if content_hash(folder) == entry["content"]:
-            context.units.publish(entry["key"], folder)
-            adopted += 1
-    return adopted

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthct.tasks.pipeline.events import VARIABLE
+from synthct.data.environment import EVENTS
 
 _PERIOD_S = 0.5
 
@@ -20,20 +20,20 @@ _PERIOD_S = 0.5
 @contextlib.contextmanager
 def progress(stage: str) -> Iterator[None]:
     """Print units as they finish, with the time left, unless somebody else reads the events."""
-    if os.environ.get(VARIABLE):
+    if os.environ.get(EVENTS):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="synthct-events-") as folder:
         path = Path(folder) / "events.jsonl"
         path.touch()
-        os.environ[VARIABLE] = str(path)
+        os.environ[EVENTS] = str(path)
         stop = threading.Event()
         follower = threading.Thread(target=_follow, args=(path, stop), daemon=True)
         follower.start()
         try:
             yield
         finally:
-            del os.environ[VARIABLE]
+            del os.environ[EVENTS]
             stop.set()
             follower.join()
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import PARENT_PID
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
-from synthct.tasks.pipeline import parent_watch as watch
+from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.inbox import Arrival, Inbox
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
-from synthct.tasks.prediction.release import CHECKSUMS
 
 MOST_CRASHES = 2
 """A scan over which the worker died this often is set aside: it would be a loop."""
@@ -164,7 +164,7 @@ def _in_child(
         write_whole(folder / "order.json", canonical_json(order))
         child = subprocess.run(
             [sys.executable, "-m", "synthct.tasks.prediction.worker", str(folder / "order.json")],
-            env={**os.environ, watch.VARIABLE: str(os.getpid())},
+            env={**os.environ, PARENT_PID: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             start_new_session=True, pass_fds=(handle,), check=False,
         )  # fmt: skip

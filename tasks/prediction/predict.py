@@ -16,13 +16,14 @@ from synthct.data.readers import ScanFacts, describe, format_of, pick_series, re
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
+from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, told
 from synthct.tasks.prediction.memory import choose_batch, held, require_room
 from synthct.tasks.prediction.outputs import Outputs, write_results
 from synthct.tasks.prediction.pool import check_pool, predict_pool
 from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
-from synthct.tasks.prediction.release import CHECKSUMS, Release, open_release
+from synthct.tasks.prediction.release import Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
 from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
 from synthct.tasks.prediction.signing import check_signature

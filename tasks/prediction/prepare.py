@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.check import Outline, check_volume
 from synthct.tasks.ingestion.findings import Finding, Severity
@@ -126,11 +126,11 @@ def _given(mask: Volume | None) -> Outline | None:
     def outline(upright: Volume) -> Volume:
         body = resample_slabs(binary, upright.grid, outside=0, nearest=True)
         if not np.any(body.array):
-            raise DataError(
-                "the body mask holds at least one voxel of the scan",
-                got="a mask that does not meet the scan",
-                remedy="check that mask and scan share a frame",
-                code="mask-empty",
+            raise mask_empty(
+                "the body mask",
+                "the scan",
+                remedy="a mask that does not meet the scan is empty there: check that both share "
+                "a frame",
             )
         return body
 

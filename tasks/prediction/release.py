@@ -14,18 +14,15 @@ from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.data.section import Section
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline.artefacts import CARD, CHECKSUMS, MODEL, REFUSED
 from synthct.tasks.prediction.domain import Domain
 
-CHECKSUMS = "checksums.json"
 """Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
 
 SIGNATURE = "signature.json"
 """Not listed: it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
 
-CARD = "card.json"
-MODEL = "model.json"
 DOMAIN = "domain.json"
-REFUSED = "refused.json"
 
 _EXTERNAL_DATA = b"\n\x08location"
 """How protobuf spells the key with which an ONNX tensor points to another file of the machine."""

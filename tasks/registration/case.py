@@ -18,6 +18,17 @@ from synthct.data.store.volumes import (
 )
 from synthct.data.volume import Displacement, Grid, Modality
 from synthct.tasks.fields.geometry import displacement_of, displacement_on, working_grid
+from synthct.tasks.pipeline.artefacts import (
+    CASE,
+    CT,
+    DISPLACEMENT,
+    MASK,
+    QUALITY,
+    SOURCE,
+    TRUTH_CT,
+    TRUTH_LABELS,
+    UNREGISTERED_CT,
+)
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import AIR_HU, as_ct
@@ -95,8 +106,8 @@ def register_case(
         "method": method,
         "verdict": done.judgement.verdict,
     }
-    write_whole(out / "case.json", canonical_json(identity))
-    write_whole(out / "quality.json", canonical_json(quality))
+    write_whole(out / CASE, canonical_json(identity))
+    write_whole(out / QUALITY, canonical_json(quality))
 
 
 def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
@@ -121,19 +132,19 @@ def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
 def _write_truth(out: Path, grid: Grid, ct: Path | None, labels: Path | None) -> None:
     if ct is not None:
         known = resample(read_volume(ct), grid, outside=AIR_HU)
-        write_volume(out / "truth_ct.zarr", as_ct(known))
+        write_volume(out / TRUTH_CT, as_ct(known))
     if labels is not None:
         write_volume(
-            out / "truth_labels.zarr", resample(read_volume(labels), grid, outside=0, nearest=True)
+            out / TRUTH_LABELS, resample(read_volume(labels), grid, outside=0, nearest=True)
         )
 
 
 def _write_result(out: Path, done: Registered) -> str:
     """Write volumes, field and transform; the transform's file name."""
     seen = (np.asarray(done.body.array) > 0) & (np.asarray(done.moved.field.array) > 0)
-    write_volume(out / "source.zarr", done.source)
-    write_volume(out / "mask.zarr", done.body.with_array(seen.astype(np.uint8), Modality.MASK))
-    write_volume(out / "ct.zarr", as_ct(done.moved.scan))
-    write_volume(out / "unregistered_ct.zarr", as_ct(done.unregistered))
-    write_displacement(out / "displacement.zarr", done.moved.displacement)
+    write_volume(out / SOURCE, done.source)
+    write_volume(out / MASK, done.body.with_array(seen.astype(np.uint8), Modality.MASK))
+    write_volume(out / CT, as_ct(done.moved.scan))
+    write_volume(out / UNREGISTERED_CT, as_ct(done.unregistered))
+    write_displacement(out / DISPLACEMENT, done.moved.displacement)
     return write_transform(out, done.transform)

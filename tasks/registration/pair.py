@@ -16,6 +16,7 @@ from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams
+from synthct.tasks.pipeline.artefacts import QUALITY
 from synthct.tasks.pipeline.threads import limit_threads
 from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import as_ct
@@ -32,7 +33,7 @@ STEPS = ("read", "rigid", "deformable", "gate", "write")
 
 PICTURE = "before_after.png"
 
-_QUALITY = "quality.json"
+_QUALITY = QUALITY
 """A folder that holds one is an earlier registration and may be replaced."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, field_validator
 
+from synthct.data.errors import did_you_mean
 from synthct.data.section import Section
 from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.methods import METHODS
@@ -38,8 +38,7 @@ class RegistrationParams(Section):
     @classmethod
     def _registered(cls, method: str) -> str:
         if method not in METHODS.names():
-            near = difflib.get_close_matches(method, METHODS.names(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METHODS.names())}"
+            hint = did_you_mean(method, METHODS.names())
             raise ValueError(f"no registration method is called {method!r}; {hint}")
         return method
 

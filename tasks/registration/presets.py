@@ -6,10 +6,9 @@ The published figures are facts of the challenge's preprocessing (Thummerer et a
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, did_you_mean
 from synthct.tasks.registration.preset import BSplineStep, Preset, RigidStep
 
 _ABDOMEN_MR = BSplineStep(
@@ -116,15 +115,11 @@ _DEMO_REGIONS = {**_REGIONS, "other": "other"}
 def preset_called(name: str, *, where: str = "") -> Preset:
     """The preset of that name."""
     if name not in PRESETS:
-        spelled = {known.lower(): known for known in PRESETS}
-        near = difflib.get_close_matches(name.lower(), spelled, n=1)
         raise UsageError(
             "",
             problem=f"no registration preset is called {name!r}",
             where=where,
-            remedy=f"did you mean {spelled[near[0]]!r}?"
-            if near
-            else f"known: {', '.join(PRESETS)}",
+            remedy=did_you_mean(name, PRESETS),
             code="unknown-preset",
         )
     return PRESETS[name]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data.tables import write_table
+from synthct.tasks.pipeline.artefacts import CASE, CT, DISPLACEMENT, PATIENT, QUALITY, QUALITY_TABLE
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
@@ -41,7 +42,7 @@ def run(context: StageContext, params: RegistrationParams) -> None:
         emit("note", stage=STAGE, text=said)
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
-        write_table(out / "quality.csv", COLUMNS, quality_rows(out, good))
+        write_table(out / QUALITY_TABLE, COLUMNS, quality_rows(out, good))
 
 
 def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any]]) -> str:
@@ -61,7 +62,7 @@ def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
 
 
 def _units(context: StageContext, params: RegistrationParams, ingestion: Path) -> Iterator[Unit]:
-    for file in sorted(ingestion.glob("*/patient.json")):
+    for file in sorted(ingestion.glob(f"*/{PATIENT}")):
         facts = json.loads(file.read_text())
         for source in SOURCES:
             if {source, "ct"} <= set(facts["scans"]):
@@ -84,11 +85,11 @@ def _unit(
     inputs = {
         "fixed": folder / f"{source}.zarr",
         "fixed_body": folder / f"{source}_body.zarr",
-        "moving": folder / "ct.zarr",
+        "moving": folder / CT,
         "moving_body": folder / "ct_body.zarr",
-        "truth_ct": truth / "ct.zarr",
+        "truth_ct": truth / CT,
         "truth_labels": truth / "labels.zarr",
-        "truth_displacement": truth / "displacement.zarr",
+        "truth_displacement": truth / DISPLACEMENT,
     }
     if network is not None:
         inputs["network"] = Path(network)
@@ -118,10 +119,10 @@ def _unit(
 def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
     """A row of ``quality.csv`` for each case."""
     for case in cases:
-        quality = json.loads((out / case / "quality.json").read_text())
+        quality = json.loads((out / case / QUALITY).read_text())
         before, after = quality["steps"]["identity"], quality["steps"][quality["step"]]
         yield {
-            **json.loads((out / case / "case.json").read_text()),
+            **json.loads((out / case / CASE).read_text()),
             **{name: quality[name] for name in ("preset", "step", "reason", "sample_region_mm")},
             **{f"{name}_before": before[name] for name in ("information", "edges", "dice")},
             **{f"{name}_after": after[name] for name in ("information", "edges", "dice")},

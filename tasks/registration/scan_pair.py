@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.data.volume import Grid, Modality, Volume
 
 
@@ -55,12 +55,7 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
         )
     inside = scan.array[np.asarray(body.array) > 0]
     if inside.size == 0:
-        raise DataError(
-            "a body mask marks at least one voxel",
-            problem=f"the {role} body mask is empty",
-            remedy="check the mask and that it lies on the same scan",
-            code="mask-empty",
-        )
+        raise mask_empty(f"the {role} body mask", "its scan")
     if inside.min() == inside.max():
         raise DataError(
             "a scan varies inside the body",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -11,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from synthct.data.errors import nearest
 from synthct.tasks.models.contracts import Batch, Target
 from synthct.tasks.pipeline.randomness import derive_seed
 
@@ -199,8 +199,8 @@ def missing_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
     faults = []
     for name in layers:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}? " if near else ""
             faults.append(f"no layer is called {name!r}; {hint}layers: {', '.join(known)}")
     return faults
 

@@ -23,6 +23,7 @@ from synthct.tasks.figures.pictures import (
     stretch_codes,
     uri,
 )
+from synthct.tasks.pipeline.artefacts import DISPLACEMENT, MASK, SOURCE
 from synthct.tasks.report.strips import source_limits
 
 BODY_HU = -300.0
@@ -76,8 +77,8 @@ class Overlays:
 def draw_overlays(order: OverlayOrder) -> Overlays:
     """Draw one case (on whatever machine this is)."""
     folder = Path(order.registration)
-    source = read_volume(folder / "source.zarr")
-    mask = np.asarray(read_volume(folder / "mask.zarr").array > 0)
+    source = read_volume(folder / SOURCE)
+    mask = np.asarray(read_volume(folder / MASK).array > 0)
     limits = source_limits(source, mask)
     planes = tuple(_draw(order, name, axis, source, mask, limits) for name, axis in PLANES.items())
     return Overlays(order.case, planes)
@@ -101,7 +102,7 @@ def _draw(
         shrink(upright(stored_cut(folder / f"{ct}.zarr", axis, at), axis), order.pixels)
         for ct in ("unregistered_ct", "ct")
     )
-    jacobian = jacobian_slice(folder / "displacement.zarr", axis, at)
+    jacobian = jacobian_slice(folder / DISPLACEMENT, axis, at)
     inside = shrink(upright(np.take(mask, at, axis), axis), order.pixels) >= 0.5
     return Overlay(
         plane=name,

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.figures.pictures import DIVERGING, WINDOWS
+from synthct.tasks.pipeline.artefacts import DISPLACEMENT, MASK, SOURCE
 from synthct.tasks.report.overlays import BODY_HU, BONE_HU, jacobian_slice, middle, upright
 from synthct.tasks.report.strips import Scene, source_limits
 
@@ -77,12 +78,12 @@ class RegisteredRow:
 def registration_png(rows: Sequence[RegisteredRow]) -> bytes:
     """The CT's outlines on the source before and after, and the Jacobian; coronal, as a PNG."""
     axis = 1
-    sizes = [_size(read_volume(row.folder / "mask.zarr").grid.extent_mm, axis) for row in rows]
+    sizes = [_size(read_volume(row.folder / MASK).grid.extent_mm, axis) for row in rows]
     figure, axes = _panels(sizes, 3)
     shown: Any = None
     for line, row in zip(axes, rows, strict=True):
-        source = read_volume(row.folder / "source.zarr")
-        mask = np.asarray(read_volume(row.folder / "mask.zarr").array > 0)
+        source = read_volume(row.folder / SOURCE)
+        mask = np.asarray(read_volume(row.folder / MASK).array > 0)
         at, extent = middle(mask, axis), _extent(source.grid.extent_mm, axis)
         limits = source_limits(source, mask)
         for panel, name in ((line[0], "unregistered_ct"), (line[1], "ct")):
@@ -90,7 +91,7 @@ def registration_png(rows: Sequence[RegisteredRow]) -> bytes:
             _grey(panel, cut, *limits, extent)
             ct = np.take(read_volume(row.folder / f"{name}.zarr").array, at, axis)
             _outline(panel, upright(ct, axis), extent)
-        logs = np.log2(np.clip(jacobian_slice(row.folder / "displacement.zarr", axis, at), 0.5, 2))
+        logs = np.log2(np.clip(jacobian_slice(row.folder / DISPLACEMENT, axis, at), 0.5, 2))
         inside = upright(np.take(mask, at, axis), axis)
         shown = _signed(line[2], np.ma.masked_where(~inside, upright(logs, axis)), 1.0, extent)
         line[0].set_ylabel(row.label, color=INK)

@@ -11,12 +11,27 @@ from typing import Any
 from synthct.data.errors import UsageError
 from synthct.data.layout import Layout, study_folder
 from synthct.data.tables import read_table
+from synthct.tasks.pipeline.artefacts import (
+    CARD,
+    CASE,
+    DATASET,
+    FOLDS,
+    HISTORY,
+    LABELS,
+    MODEL,
+    PATIENT,
+    QUALITY,
+    QUALITY_TABLE,
+    REFUSED,
+    SCORES,
+    SUMMARY,
+    TRUST,
+)
 from synthct.tasks.pipeline.stage import EXCLUDED, UNIT_KEYS
 
 STAGES = ("ingestion", "registration", "training", "evaluation", "export")
 """The stages whose outs the report reads, in the order of the chain."""
 
-STUDY_SUMMARY = "summary.json"
 
 Row = Mapping[str, str]
 
@@ -120,21 +135,21 @@ def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
     here = {name: folders.get(name, Path("absent") / name) for name in STAGES}
     return Chain(
         folders=folders,
-        dataset=_json(here["ingestion"] / "dataset.json"),
-        labels=_json(here["ingestion"] / "labels.json"),
-        patients=_each(here["ingestion"], "patient.json"),
+        dataset=_json(here["ingestion"] / DATASET),
+        labels=_json(here["ingestion"] / LABELS),
+        patients=_each(here["ingestion"], PATIENT),
         cases=_cases(here["registration"]),
-        scan_rows=_table(here["ingestion"] / "quality.csv"),
-        registration_rows=_table(here["registration"] / "quality.csv"),
-        folds=_json(here["training"] / "folds.json"),
-        models=_each(here["training"], "model.json"),
+        scan_rows=_table(here["ingestion"] / QUALITY_TABLE),
+        registration_rows=_table(here["registration"] / QUALITY_TABLE),
+        folds=_json(here["training"] / FOLDS),
+        models=_each(here["training"], MODEL),
         histories=_histories(here["training"]),
-        scores=_scores(here["evaluation"] / "scores.csv"),
-        summary=_json(here["evaluation"] / "summary.json"),
-        trust=_json(here["evaluation"] / "trust.json"),
+        scores=_scores(here["evaluation"] / SCORES),
+        summary=_json(here["evaluation"] / SUMMARY),
+        trust=_json(here["evaluation"] / TRUST),
         studies=_studies(layout, studies),
-        cards=_each(here["export"], "card.json"),
-        refusals=_each(here["export"], "refused.json"),
+        cards=_each(here["export"], CARD),
+        refusals=_each(here["export"], REFUSED),
         excluded=_excluded(folders),
         units={name: _json(folder / UNIT_KEYS) for name, folder in folders.items()},
     )
@@ -142,13 +157,13 @@ def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
 
 def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
     own = layout.artefact("study")
-    found = [_study("", own)] if (own / STUDY_SUMMARY).is_file() else []
+    found = [_study("", own)] if (own / SUMMARY).is_file() else []
     for name in names:
         folder = study_folder(name)
-        if not (folder / STUDY_SUMMARY).is_file():
+        if not (folder / SUMMARY).is_file():
             raise UsageError(
                 "",
-                problem=f"the study has not run: there is no {folder / STUDY_SUMMARY}",
+                problem=f"the study has not run: there is no {folder / SUMMARY}",
                 where=f"report.studies: {name}",
                 remedy=f"synthct study --grid presets/{name}.yaml",
                 code="study-missing",
@@ -159,7 +174,7 @@ def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
 
 def _study(name: str, folder: Path) -> Study:
     tables = (_table(folder / f"{table}.csv") for table in ("effects", "matrix", "bias"))
-    return Study(name, _json(folder / STUDY_SUMMARY), *tables)
+    return Study(name, _json(folder / SUMMARY), *tables)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -175,13 +190,13 @@ def _each(folder: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _cases(folder: Path) -> dict[str, dict[str, Any]]:
-    told = _each(folder, "case.json")
-    measured = _each(folder, "quality.json")
+    told = _each(folder, CASE)
+    measured = _each(folder, QUALITY)
     return {name: {**measured.get(name, {}), **case} for name, case in told.items()}
 
 
 def _histories(folder: Path) -> dict[str, list[dict[str, str]]]:
-    return {path.parent.name: read_table(path) for path in sorted(folder.glob("*/history.csv"))}
+    return {path.parent.name: read_table(path) for path in sorted(folder.glob(f"*/{HISTORY}"))}
 
 
 def _scores(path: Path) -> list[Score]:

@@ -9,6 +9,15 @@ from typing import Any, Protocol, TypeVar
 from synthct.data.errors import MachineError
 from synthct.data.files import write_whole
 from synthct.tasks.figures.page import render
+from synthct.tasks.pipeline.artefacts import (
+    CT,
+    DISPLACEMENT,
+    MASK,
+    PAGE,
+    SCT,
+    SOURCE,
+    UNREGISTERED_CT,
+)
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import StageContext, build_out
 from synthct.tasks.report.overlays import OverlayOrder, draw_overlays
@@ -28,10 +37,9 @@ from synthct.tasks.report.views.training import training
 from synthct.tasks.report.views.trust import trust
 
 STAGE = "report"
-PAGE = "index.html"
 
-_STRIP = ("source.zarr", "ct.zarr", "mask.zarr")
-_OVERLAY = (*_STRIP, "unregistered_ct.zarr", "displacement.zarr")
+_STRIP = (SOURCE, CT, MASK)
+_OVERLAY = (*_STRIP, UNREGISTERED_CT, DISPLACEMENT)
 
 
 class _Order(Protocol):
@@ -87,7 +95,7 @@ def _strip_orders(chain: Chain, params: ReportParams) -> list[StripOrder]:
     able = [
         case
         for case in worst_first(list(case_errors(chain).items()))
-        if _all_there(fixed / case, _STRIP) and _all_there(scored / case, ("sct.zarr",))
+        if _all_there(fixed / case, _STRIP) and _all_there(scored / case, (SCT,))
     ]
     return [
         StripOrder(

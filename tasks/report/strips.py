@@ -19,6 +19,7 @@ from synthct.tasks.figures.pictures import (
     stretch_codes,
     uri,
 )
+from synthct.tasks.pipeline.artefacts import CT, MASK, SCT, SOURCE
 
 LEAST_AREA = 0.25
 """A slice competes for the worst only with this part of the largest slice's scored area: at the
@@ -81,10 +82,10 @@ class Scene:
 def read_scene(registration: Path, evaluation: Path) -> Scene:
     """Load the case's volumes."""
     return Scene(
-        source=read_volume(registration / "source.zarr"),
-        ct=read_volume(registration / "ct.zarr"),
-        sct=read_volume(evaluation / "sct.zarr"),
-        mask=np.asarray(read_volume(registration / "mask.zarr").array > 0),
+        source=read_volume(registration / SOURCE),
+        ct=read_volume(registration / CT),
+        sct=read_volume(evaluation / SCT),
+        mask=np.asarray(read_volume(registration / MASK).array > 0),
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synthct.data.errors import UsageError
+from synthct.tasks.pipeline.artefacts import CASE, CT, TRUTH_CT
 from synthct.tasks.pipeline.stage import StageContext, run_units
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.registration.run import case_units
 
-OWN = {"truth": "truth_ct.zarr", "registered": "ct.zarr"}
+OWN = {"truth": TRUTH_CT, "registered": CT}
 """Alignments that the registration stage has left, and their files."""
 
 
@@ -44,7 +45,7 @@ def align(
     found: dict[str, dict[str, Path]] = {}
     for name in sorted({*names}):
         if name in OWN:
-            cases = {file.parent.name: file.parent for file in registered.glob("*/case.json")}
+            cases = {file.parent.name: file.parent for file in registered.glob(f"*/{CASE}")}
             stored = {case: folder / OWN[name] for case, folder in cases.items()}
         else:
             stored = _by_method(context, out, name, source, registration)

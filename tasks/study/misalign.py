@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from synthct.data.store.volumes import read_volume, write_volume
+from synthct.tasks.pipeline.artefacts import CT
 from synthct.tasks.pipeline.randomness import generator
-
-CT = "ct.zarr"
 
 SMOOTHNESS_MM = 20.0
 """Standard deviation of the Gaussian that makes the displacement smooth: whole organs move

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.pipeline.artefacts import MASK
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.pipeline.stage import Unit
 from synthct.tasks.study.choose import Job
@@ -86,7 +87,7 @@ def misaligned_units(ground: Ground, pairs: Pairs, aligned: Mapping[str, Path]) 
                 function=misalign,
                 inputs={
                     "ct": aligned[fact.case],
-                    "mask": ground.registered / fact.case / "mask.zarr",
+                    "mask": ground.registered / fact.case / MASK,
                 },
                 arguments={
                     "mean_mm": pairs.misregistration_mm,

@@ -11,6 +11,7 @@ from typing import Any
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
+from synthct.tasks.pipeline.artefacts import BIAS, EFFECTS, MATRIX, PAGE, SUMMARY
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, build_out, run_units
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.study.alignments import OWN, align, check_alignments
@@ -189,9 +190,9 @@ def _write(
     tilted = biases(behind, alignment_of=alignment_of, seed=context.seed, draws=params.draws)
     rows = [{**asdict(e), "flops_ratio": prices.get(e.arm)} for e in found]
     for name, table in (
-        ("effects.csv", rows),
-        ("matrix.csv", [asdict(cell) for cell in cells]),
-        ("bias.csv", [asdict(bias) for bias in tilted]),
+        (EFFECTS, rows),
+        (MATRIX, [asdict(cell) for cell in cells]),
+        (BIAS, [asdict(bias) for bias in tilted]),
         ("trials.csv", list(_trial_rows(trials, kept))),
     ):
         if table:
@@ -202,8 +203,8 @@ def _write(
         "seeds": len(params.seeds), "significance": params.significance,
         "arms": [arm.name for arm in params.arms], "pairs": [p.name for p in params.pairs],
     }  # fmt: skip
-    write_whole(out / "summary.json", canonical_json(summary))
-    write_whole(out / "index.html", page(Findings(summary, found, prices, cells, tilted, params)))
+    write_whole(out / SUMMARY, canonical_json(summary))
+    write_whole(out / PAGE, page(Findings(summary, found, prices, cells, tilted, params)))
 
 
 def _trial_rows(trials: Sequence[Trial], kept: Sequence[Trial]) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,12 @@ from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.pipeline.artefacts import HISTORY, MODEL
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import Source
 from synthct.tasks.training.runner import torch_runner
 
-TRIAL, HISTORY = "trial.json", "history.csv"
+TRIAL = "trial.json"
 
 
 def trial(
@@ -69,7 +70,7 @@ def trial(
             weights=weights,
             **learned,
         )
-        description = ModelDescription.load(model / "model.json")
+        description = ModelDescription.load(model / MODEL)
         scores = [
             score
             for case in split["test"]

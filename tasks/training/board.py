@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from synthct.data.environment import TENSORBOARD
 from synthct.tasks.training.loop import Watcher
-
-VARIABLE = "SYNTHCT_TENSORBOARD"
-"""Folder for event files, e.g. ``runs``; unset: none are written. Never a DVC dependency."""
 
 
 def board(unit: str) -> list[Watcher]:
     """A watcher that writes the numbers of a run to ``$SYNTHCT_TENSORBOARD/UNIT``, or none."""
-    folder = os.environ.get(VARIABLE)
+    folder = os.environ.get(TENSORBOARD)
     if not folder:
         return []
     from torch.utils.tensorboard.writer import SummaryWriter

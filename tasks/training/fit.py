@@ -17,6 +17,7 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
 from synthct.tasks.models.contracts import Network
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.training.board import board
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
@@ -88,11 +89,11 @@ def fit(
         return
     if loop.progress.remarks:
         write_whole(out / "remarks.json", canonical_json(loop.progress.remarks))
-    write_whole(out / "weights.safetensors", _weights(loop))
+    write_whole(out / WEIGHTS, _weights(loop))
     columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
-    write_table(out / "history.csv", columns, loop.progress.history)
+    write_table(out / HISTORY, columns, loop.progress.history)
     mae_hu = round(loop.progress.best_mae_hu, 3)
-    description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / "model.json")
+    description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / MODEL)
 
 
 def _loop(

@@ -19,17 +19,12 @@ from typing import Any
 import torch
 
 import synthct.data.errors
+from synthct.data.environment import EVENTS, TRAINING_PROCESSES
 from synthct.data.errors import MachineError, SynthctError
 from synthct.data.files import canonical_json, write_whole
-from synthct.tasks.pipeline.events import VARIABLE as EVENTS
 from synthct.tasks.pipeline.threads import apply_limits
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.team import join
-
-VARIABLE = "SYNTHCT_TRAINING_PROCESSES"
-"""Processes that train one network together, each on a GPU of its own where there are as many.
-Unset: none besides this one on a CPU, one child on a GPU. Where things run is never in the params:
-two processes make the network that one makes, to rounding."""
 
 FAULT, POLL_S = "error.json", 0.05
 
@@ -50,11 +45,11 @@ def train(*, scratch: Path, **order: Any) -> None:
 
 
 def _processes(device: str) -> int:
-    asked = os.environ.get(VARIABLE, "")
+    asked = os.environ.get(TRAINING_PROCESSES, "")
     if asked and not asked.isdecimal():
         raise MachineError(
-            f"{VARIABLE} is a number of processes",
-            problem=f"{VARIABLE} is {asked!r}",
+            f"{TRAINING_PROCESSES} is a number of processes",
+            problem=f"{TRAINING_PROCESSES} is {asked!r}",
             code="processes",
         )
     if asked:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.models.description import TargetScaling
 from synthct.tasks.models.normalise import scale_target
@@ -103,12 +103,7 @@ class PatchSampler:
             )
         for case in self.cases:
             if not case.body.any():
-                raise DataError(
-                    "every training case has body to learn from",
-                    problem="the body mask is empty",
-                    where=case.name,
-                    code="mask-empty",
-                )
+                raise mask_empty("the body mask", "a training case", where=case.name)
 
     def batch(self, number: int) -> Batch:
         """Batch ``number`` on the CPU."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.pipeline.artefacts import CASE, FOLDS, WEIGHTS
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 from synthct.tasks.training.cases import ARRAYS
@@ -19,7 +20,7 @@ from synthct.tasks.training.launch import train
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
 
-STAGE, JOINT, WEIGHTS = "training", "joint", "weights.safetensors"
+STAGE, JOINT = "training", "joint"
 
 UNUSED_BY_A_UNIT = {
     "sources", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
@@ -68,7 +69,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
             ]
         for plan in plans:
             folds.setdefault(plan.source, []).append(plan.fold.as_json())
-        write_whole(out / "folds.json", canonical_json(folds))
+        write_whole(out / FOLDS, canonical_json(folds))
         run_units(context, STAGE, out, units, also_excluded=unfit)
 
 
@@ -116,7 +117,7 @@ def usable_cases(registered: Path, source: Source, params: TrainingParams) -> li
     """Registered pairs of the source that the gate let pass (suspect ones if the params say so)."""
     verdicts = {"pass", "suspect"} if params.use_suspect else {"pass"}
     facts = []
-    for file in sorted(registered.glob(f"*_{source}/case.json")):
+    for file in sorted(registered.glob(f"*_{source}/{CASE}")):
         case = json.loads(file.read_text())
         if case["source"] == source and case["verdict"] in verdicts:
             facts.append(CaseFacts(case["case"], case["patient"], case["region"], case["verdict"]))

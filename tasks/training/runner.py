@@ -14,10 +14,9 @@ from torch import nn
 from synthct.data.errors import MachineError
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pipeline.artefacts import MODEL, WEIGHTS
 from synthct.tasks.training.params import PlugIn
 from synthct.tasks.training.plugins import build
-
-WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
 def load_network(folder: Path) -> nn.Module:

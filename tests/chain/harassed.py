@@ -62,12 +62,12 @@ class Starts(WorkerPlugin):
                 log.write(f"{key}\n")
 
 
-def harass(checkout: Checkout, stage: str, kills: int, seed: int) -> Toll:
+def harass(checkout: Checkout, stage: str, kills: int, seed: int, workspace: str = ".") -> Toll:
     """Run the stage from nothing until so many workers died; each run must leave the same bytes.
 
     The process's working directory must be the checkout: workers inherit it.
     """
-    out = out_of(checkout, stage)
+    out = out_of(checkout, stage, workspace)
     calm, keys = hashes(out), keys_of(out)
     toll, chance = Toll(stage, len(keys)), random.Random(f"{stage}{seed}")
     log = checkout.root.parent / f"{stage}.starts"
@@ -76,20 +76,24 @@ def harass(checkout: Checkout, stage: str, kills: int, seed: int) -> Toll:
         with Client(cluster.scheduler, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
             client.register_plugin(Starts(str(log)))
-        toll.calm_s = _run(checkout, stage, keys, cluster.scheduler, [], toll)
+        toll.calm_s = _run(checkout, (stage, workspace), keys, cluster.scheduler, [], toll)
         log.unlink()
         while toll.kills < kills:
             wanted = min(KILLS_A_RUN, kills - toll.kills)
             moments = sorted(chance.uniform(0.0, toll.calm_s) for _ in range(wanted))
-            toll.seconds += _run(checkout, stage, keys, cluster.scheduler, moments, toll, chance)
+            toll.seconds += _run(
+                checkout, (stage, workspace), keys, cluster.scheduler, moments, toll, chance
+            )
             toll.runs += 1
             assert hashes(out) == calm, f"{stage}: other bytes after {toll.kills} kills"
             toll.started = len(log.read_text().splitlines())
     return toll
 
 
-def out_of(checkout: Checkout, stage: str) -> Path:
+def out_of(checkout: Checkout, stage: str, workspace: str = ".") -> Path:
     """Folder that a stage writes."""
+    if workspace != ".":
+        return checkout.root / workspace / "artefacts" / stage
     where = "data/raw/demo" if stage == "cohort" else f"data/artefacts/{stage}"
     return checkout.root / where
 
@@ -106,16 +110,18 @@ def keys_of(out: Path) -> set[str]:
     return {entry["key"] for manifest in manifests for entry in manifest.values()}
 
 
-def _run(checkout, stage, keys, scheduler, moments, toll, chance=None) -> float:
+def _run(checkout, what, keys, scheduler, moments, toll, chance=None) -> float:
     """One run from nothing; kills fall at the moments, while the stage is on."""
-    shutil.rmtree(out_of(checkout, stage))
+    stage, workspace = what
+    shutil.rmtree(out_of(checkout, stage, workspace))
     for key in keys:
         shutil.rmtree(checkout.units / key[:2] / key, ignore_errors=True)
         shutil.rmtree(checkout.root / ".synthct/scratch" / key, ignore_errors=True)
     began_s = time.monotonic()
     with (checkout.root.parent / f"{stage}.said").open("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "synthct.tasks", stage], cwd=checkout.root,
+            [sys.executable, "-m", "synthct.tasks", stage, "--workspace", workspace],
+            cwd=checkout.root,
             env=checkout.environment | {"SYNTHCT_SCHEDULER": scheduler},
             stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from synthct.data.files import write_whole
 from tests.chain.harassed import Toll, harass
+from tests.chain.test_scheduled import GRID
 
 FIGURES = Path(os.environ.get("SYNTHCT_FIGURES", "")).absolute()
 """File that keeps the figures, for the docs; unset: they are only judged."""
@@ -61,5 +64,26 @@ def test_killed_workers_change_the_bytes_of_a_stage_or_cost_more_than_was_lost(
     toll = harass(checkout, stage, kills, seed=8)
     assert toll.kills == kills
     assert toll.again <= kills + 1
+    if os.environ.get("SYNTHCT_FIGURES"):
+        note_down(FIGURES, toll)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_killed_workers_change_the_bytes_of_a_study_or_cost_more_than_was_lost(
+    reproduced, copy_of, tiny_params, monkeypatch
+):
+    """Two arms on two alignments: trials, the pairs made for them, the prices."""
+    checkout = copy_of(reproduced, "study")
+    monkeypatch.chdir(checkout.root)
+    place = "workspaces/study"
+    params = yaml.safe_load(tiny_params) | GRID
+    (checkout.root / place).mkdir(parents=True)
+    (checkout.root / place / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage in ("cohort", "ingestion", "registration", "study"):
+        checkout.run(sys.executable, "-m", "synthct.tasks", stage, "--workspace", place)
+    toll = harass(checkout, "study", 6, seed=8, workspace=place)
+    assert toll.kills == 6
+    assert toll.again <= 7
     if os.environ.get("SYNTHCT_FIGURES"):
         note_down(FIGURES, toll)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
+import fsspec
+import numpy as np
 import pytest
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import MachineError, UsageError
 from synthct.data.store.result_cache import LocalResults, open_result_cache
+from synthct.data.store.volumes import write_volume
+from synthct.data.volume import Grid, Modality, Volume
 
 KEY = "ab" + "0" * 62
 
@@ -51,15 +60,146 @@ def test_a_removed_unit_is_still_found(store, made, tmp_path):
     assert list(store.keys()) == []
 
 
-def test_a_damaged_unit_is_handed_out(made, tmp_path):
-    store = LocalResults(tmp_path / "store")
-    store.root.mkdir()
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def voxels(tmp_path):
+    """A unit that is a stored volume; the place of its only shard."""
+    grid = Grid((2, 3, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    folder = tmp_path / "volume"
+    write_volume(folder / "ct.zarr", Volume(np.ones(grid.shape, np.int16), grid, Modality.CT))
+    (shard,) = (folder / "ct.zarr").glob("0/c/0/0/0")
+    return folder, shard.relative_to(folder)
+
+
+DAMAGES = {
+    "a flipped bit in a shard": lambda unit, shard: flip(unit / "files" / shard),
+    "a missing shard": lambda unit, shard: (unit / "files" / shard).unlink(),
+    "a file too many": lambda unit, shard: (unit / "files" / "more").write_text("x"),
+    "no list of files": lambda unit, shard: (unit / "files.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_in_the_store_is_handed_out_or_stays_for_ever(damage, tmp_path):
+    store = open_result_cache(str(tmp_path / "store"))
+    made, shard = voxels(tmp_path)
     store.publish(KEY, made)
-    file = tmp_path / "store/ab" / KEY / "files/b.txt"
-    file.write_text("c")
-    assert not store.fetch(KEY, tmp_path / "back")
+    unit = tmp_path / "store/ab" / KEY
+    DAMAGES[damage](unit, shard)
+    with pytest.raises(MachineError) as told:
+        store.fetch(KEY, tmp_path / "back")
+    assert told.value.code == "unit-damaged"
+    assert told.value.where.startswith(str(unit / "files")), "the file is named"
     assert not (tmp_path / "back").exists()
-    assert not store.has(KEY), "it is dropped, so that the unit is computed again"
+    assert not store.has(KEY)
+    store.publish(KEY, made)
+    assert store.fetch(KEY, tmp_path / "back"), "made again, it is good again"
+    assert (tmp_path / "back" / shard).read_bytes() == (made / shard).read_bytes()
+    assert len(list((tmp_path / "store/.broken").iterdir())) == 1, "what was broken can be seen"
+
+
+@pytest.mark.parametrize("lost", ["content.sha256", "files"])
+def test_the_remains_of_a_unit_are_in_the_way_for_ever(lost, made, tmp_path):
+    store = open_result_cache(str(tmp_path / "store"))
+    store.publish(KEY, made)
+    remains = tmp_path / "store/ab" / KEY / lost
+    shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+    assert not store.has(KEY)
+    assert not store.fetch(KEY, tmp_path / "back")
+    store.publish(KEY, made)
+    assert store.fetch(KEY, tmp_path / "back")
+
+
+def test_a_flipped_bit_on_s3_is_handed_out(s3, made, tmp_path):
+    store = open_result_cache(f"{s3}/{tmp_path.name}")
+    store.publish(KEY, made)
+    system, path = fsspec.url_to_fs(f"{s3}/{tmp_path.name}/ab/{KEY}")
+    system.pipe_file(f"{path}/files/b.txt", b"c")
+    with pytest.raises(MachineError, match=r"files/b\.txt: .*other bytes") as told:
+        store.fetch(KEY, tmp_path / "back")
+    assert told.value.code == "unit-damaged"
+    store.publish(KEY, made)
+    assert store.fetch(KEY, tmp_path / "back")
+
+
+@pytest.mark.parametrize("key", ["../" * 8 + "etc", "ab/../../x", "", "AB" * 32, "ab" * 31])
+def test_a_key_leads_out_of_the_store(key, store, made, tmp_path):
+    calls = (
+        lambda: store.publish(key, made),
+        lambda: store.has(key),
+        lambda: store.fetch(key, tmp_path / "back"),
+        lambda: store.remove(key),
+    )
+    for call in calls:
+        with pytest.raises(MachineError, match="a unit is named by a SHA-256"):
+            call()
+
+
+def test_a_worker_that_does_not_share_the_store_cannot_tell(store, tmp_path):
+    store.leave_token("t" * 8)
+    assert store.sees("t" * 8)
+    assert not LocalResults(tmp_path / "elsewhere").sees("t" * 8)
+    store.drop_token("t" * 8)
+    assert not store.sees("t" * 8)
+    assert list(store.keys()) == []
+
+
+def test_a_unit_that_a_run_counts_on_stays_old(store, made):
+    store.publish(KEY, made)
+    if isinstance(store, LocalResults):
+        os.utime(store.root / "ab" / KEY / "content.sha256", (1e9, 1e9))
+        assert store.age_s(KEY) > 1e8
+    store.touch(KEY)
+    assert store.age_s(KEY) < 60
+    store.touch("cd" + "0" * 62)  # gone meanwhile: nothing to do
+
+
+@pytest.mark.parametrize(
+    ("root", "folders", "files"),
+    [(0o2770, 0o2770, 0o660), (0o755, 0o755, 0o644), (0o700,) * 2 + (0o600,)],
+)
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_umask_of_one_person_locks_the_unit_for_the_other(
+    root, folders, files, umask, made, tmp_path
+):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(root)
+    before = os.umask(umask)
+    try:
+        store = open_result_cache(str(tmp_path / "store"))
+        store.publish(KEY, made)
+        store.leave_token("t")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "store/ab").rglob("*"):
+        assert oct(path.stat().st_mode & 0o7777) == oct(folders if path.is_dir() else files), path
+    assert (tmp_path / "store/.runs").stat().st_mode & 0o7777 == folders
+
+
+def test_a_store_that_another_person_owns_is_found_out_after_hours_of_work(tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can be two persons")
+    store = tmp_path / "store"
+    (store / "ab").mkdir(parents=True)
+    store.chmod(0o777)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    script = (
+        "import os, sys\nfrom synthct.data.store.result_cache import open_result_cache\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: open_result_cache(sys.argv[1]).leave_token('t')\n"
+        "except Exception as fault: print(fault.code, fault)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(store)], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.startswith("units-not-writable ")
+    assert f"you may not write {store}/ab" in told
+    assert "chgrp" in told
 
 
 def test_a_store_of_an_unknown_kind_is_taken_for_a_folder():

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from synthct.data.environment import EVENTS
 from synthct.flows.run.progress import EventTail, StageProgress, told
 from synthct.flows.run.stages import how_built, last_words
 
@@ -92,7 +93,7 @@ def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):
     from synthct.tasks.pipeline import events
 
     path = tmp_path / "events.jsonl"
-    monkeypatch.setenv(events.VARIABLE, str(path))
+    monkeypatch.setenv(EVENTS, str(path))
     events.emit("note", stage="x", text="hello")
     (event,) = EventTail(path).new()
     assert told(event) == "x: hello"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 
 from synthct.data.errors import UsageError
 from synthct.data.files import RECEIPT
+from synthct.data.layout import Layout
 from synthct.data.store.objects import Objects
 from synthct.data.store.offload import move_arrays
 from synthct.data.store.result_cache import LocalResults, RemoteResults
@@ -21,8 +23,14 @@ from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.flows.upkeep.pruning import doomed, named_units, prune
 from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
+from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
 DAY_S = 86_400.0
+
+
+def written(*, out):
+    (out / "x").write_text("x")
 
 
 def md5(text):
@@ -83,7 +91,7 @@ def repository(tmp_path):
 
 
 def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
-    names = "abcdefg"
+    names = "abcdef0"
     here, branch, tag, tree, workspace, out, nobody = (repository.unit(each) for each in names)
     repository.commit(repository.lock(here))
     repository.git("checkout", "-qb", "other-branch")
@@ -103,7 +111,7 @@ def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
     found = doomed(repository.root, repository.units)
     assert found.keys == (nobody,)
     assert found.kept == 6
-    assert prune(repository.units, found.keys) == 1
+    assert prune(repository.root, repository.units, found.keys) == 1
     assert set(repository.units.keys()) == {here, branch, tag, tree, workspace, out}
 
 
@@ -112,6 +120,63 @@ def test_a_unit_of_a_run_that_is_on_is_removed(repository):
     repository.commit(repository.lock())
     assert doomed(repository.root, repository.units).keys == (old,)
     assert young not in named_units(repository.root)
+
+
+def test_units_go_while_a_run_that_counts_on_them_is_on(repository):
+    """A run resumed after two days: no lock names its units, and they are older than a day."""
+    key = repository.unit("a")
+    repository.commit(repository.lock())
+    assert doomed(repository.root, repository.units).keys == (key,)
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom synthct.data.store.cache_lock import held\n"
+        "with held(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(repository.units.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        run.stdout.readline()
+        with pytest.raises(UsageError, match="a run uses the result cache now") as told:
+            prune(repository.root, repository.units, [key])
+        assert told.value.code == "run-is-on"
+        assert list(repository.units.keys()) == [key]
+        run.kill()  # a killed run holds nothing
+        run.wait()
+    assert prune(repository.root, repository.units, [key]) == 1
+
+
+def test_a_unit_that_a_run_took_up_while_a_person_was_asked_goes(repository):
+    key = repository.unit("a")
+    repository.commit(repository.lock())
+    judged = doomed(repository.root, repository.units).keys
+    repository.units.touch(key)
+    assert prune(repository.root, repository.units, judged) == 0
+    assert list(repository.units.keys()) == [key]
+
+
+def test_a_stage_that_counts_on_an_old_unit_leaves_it_to_be_pruned(
+    repository, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    context = StageContext(Layout(), 1, repository.units, here)
+    unit = Unit("x", written)
+    for _ in range(2):
+        with build_out(context, "toy") as out:
+            run_units(context, "toy", out, [unit])
+        age_s = repository.units.age_s(unit.key(1))
+        assert age_s < 60
+        then = time.time() - 2 * DAY_S
+        os.utime(repository.units._folder(unit.key(1)) / "content.sha256", (then, then))
+
+
+def test_half_built_and_broken_units_stay_for_ever(repository):
+    root = repository.units.root
+    repository.commit(repository.lock())
+    for name in (".building.old", ".building.young", ".broken/x"):
+        (root / name).mkdir(parents=True)
+        if "young" not in name:
+            os.utime(root / name, (1e9, 1e9))
+    prune(repository.root, repository.units, [])
+    assert [path.name for path in root.glob(".building.*")] == [".building.young"]
+    assert not list((root / ".broken").iterdir())
 
 
 def test_what_a_lock_names_is_guessed_when_its_manifest_is_not_here(repository):

@@ -10,35 +10,59 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import READER_MIB
 from synthct.data.errors import DataError, SynthctError
 from synthct.data.readers.process import confine, memory, wire
+
+_MODULES = (".py", ".pyc", ".so")
+
+
+_PRELOADED = (
+    "synthct.data.readers.requests",
+    "synthct.data.readers.beside",
+    "pydicom.pixels",
+    "gdcm",
+)
+"""Imported once: every fork inherits them."""
 
 
 def main(handle: int) -> None:
     """Serve requests until the other side closes the channel."""
     channel = socket.socket(fileno=handle)
     memory.share()
-    for name in (
-        "synthct.data.readers.requests",
-        "synthct.data.readers.beside",
-        "pydicom.pixels",
-        "gdcm",
-    ):
-        importlib.import_module(name)
+    try:
+        for name in _PRELOADED:
+            importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 the caller is told what is missing here
+        wire.send(channel, {"import": f"{type(error).__name__}: {error}"})
+        return
+    confine.package_folders()  # looked up once, before the forks
     wire.send(channel, {"ready": True})
     while True:
         try:
             request = wire.receive(channel)
         except (EOFError, OSError):
             return
-        for name in (request["module"], *request["preload"]):
-            importlib.import_module(name)  # ours, imported once: the fork inherits them
+        if failed := _imported([request["module"], *request["preload"]]):
+            wire.send(channel, {"import": failed})
+            wire.send(channel, {"ended": 0})
+            continue
         child = os.fork()
         if child == 0:
             _answer(channel, request)
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         wire.send(channel, {"ended": code})
+
+
+def _imported(names: list[str]) -> str:
+    """Import them once, so that the forks inherit them; what went wrong."""
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 the caller is told what is missing here
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
@@ -62,14 +86,18 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
         return {"fault": {"kind": type(fault).__name__, **fault.as_json()}}
     except MemoryError:
         pass
+    except ImportError as error:
+        return {"import": f"{type(error).__name__}: {error}"}
     except OSError as error:
+        if str(error.filename).endswith(_MODULES):  # found on the path, but shut out
+            return {"import": f"{type(error).__name__}: {error}"}
         return {"system": f"{type(error).__name__}: {error}"}
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
     too_large = DataError(
         "a scan fits into the memory of its reader",
         got="more",
-        remedy="crop or resample it, or raise SYNTHCT_READER_MIB",
+        remedy=f"crop or resample it, or raise {READER_MIB}",
         code="too-large",
     )
     return {"fault": {"kind": "DataError", **too_large.as_json()}}

@@ -8,6 +8,7 @@ and the readers' own checks stand alone.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import struct
@@ -15,6 +16,8 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
+
+from synthct.data.environment import READER_MIB
 
 MEMORY_MIB = 1250
 """What a request may take beyond the process as it starts [MiB]; ``$SYNTHCT_READER_MIB``."""
@@ -31,7 +34,7 @@ def limit_resources(cpu_s: float) -> None:
     """Cap memory, processor time, written bytes and core dumps of this process."""
     page = resource.getpagesize()
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * page
-    extra = int(os.environ.get("SYNTHCT_READER_MIB", MEMORY_MIB)) << 20
+    extra = int(os.environ.get(READER_MIB, MEMORY_MIB)) << 20
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime + cpu_s) + 1
     for kind, most in (
@@ -77,10 +80,31 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
     os.close(handle)
 
 
+@functools.cache
+def package_folders() -> tuple[str, ...]:
+    """Where foreign packages lie: of this environment, of the user, of the system, of a ``.pth``.
+
+    A folder on the module path counts when it holds installed packages; the checkout, the working
+    directory and whatever else stands on the path do not. Packages that an installer linked into
+    place (``uv --link-mode symlink``) are followed to where they are.
+    """
+    found: list[str] = []
+    for entry in map(Path, filter(None, sys.path)):
+        if not entry.is_dir():
+            continue
+        if entry.name not in _PACKAGES and not any(entry.glob("*.dist-info")):
+            continue
+        found.append(str(entry))
+        found += [str(each.resolve()) for each in entry.iterdir() if each.is_symlink()]
+    return tuple(found)
+
+
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+
+
 def _python_folders() -> list[str]:
     """Where the interpreter and the packages lie: modules may be imported late."""
     places = {*sysconfig.get_paths().values(), sys.base_prefix + "/lib", "/usr/lib", "/lib"}
-    # Packages of the system or of another environment, where a .pth file or PYTHONPATH names them.
-    places |= {one for one in sys.path if Path(one).name in ("site-packages", "dist-packages")}
+    places |= set(package_folders())
     return sorted({*places, "/lib64", "/dev/null", "/dev/urandom", "/proc/self", "/proc/meminfo",
                    "/proc/cpuinfo", "/sys/devices/system/cpu", "/etc/ld.so.cache"})  # fmt: skip

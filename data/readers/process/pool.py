@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data import errors as faults
+from synthct.data.environment import DEBUG, READER_MIB
 from synthct.data.errors import DataError, MachineError, SynthctError
 from synthct.data.readers.process import memory, wire
 
@@ -116,6 +117,8 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
         return answer["result"]
     if "fault" in answer:
         raise fault_from_json(answer["fault"], where)
+    if "import" in answer:
+        raise _package_shut_out(answer["import"])
     if "system" in answer:
         raise MachineError(
             "a source can be read",
@@ -147,6 +150,18 @@ def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
     return fault
 
 
+def _package_shut_out(problem: str) -> MachineError:
+    """The reader's process cannot import what this one can."""
+    return MachineError(
+        "the process that reads foreign files can import the packages that it needs",
+        problem=problem,
+        where=sys.executable,
+        remedy="it may read the folders of installed packages that are on the module path: install "
+        "the package into this environment; `synthct doctor` says what is missing",
+        code="reader-package",
+    )
+
+
 def _stopped(where: str, got: str) -> DataError:
     return DataError(
         "a scan can be read",
@@ -170,7 +185,7 @@ class _Reader:
         ours, theirs = socket.socketpair()
         environment = {
             name: os.environ[name]
-            for name in ("PATH", "LD_LIBRARY_PATH", "SYNTHCT_READER_MIB", "LANG")
+            for name in ("PATH", "LD_LIBRARY_PATH", READER_MIB, "LANG")
             if name in os.environ
         }
         search = [path for path in sys.path if path]
@@ -183,21 +198,24 @@ class _Reader:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # Decoders print what they read: it may name a patient.
-            stderr=None if os.environ.get("SYNTHCT_DEBUG") else subprocess.DEVNULL,
+            stderr=None if DEBUG.get() else subprocess.DEVNULL,
         )
         theirs.close()
         self.channel = ours
         ours.settimeout(START_S)
         try:
-            wire.receive(ours)
+            started = wire.receive(ours)
         except (EOFError, OSError) as error:
             self.stop()
             raise MachineError(
                 "a reader's process can be started",
                 got=f"exit code {self.process.returncode}",
-                remedy="set SYNTHCT_DEBUG=1 to see why",
+                remedy=f"set {DEBUG}=1 to see why",
                 code="no-reader",
             ) from error
+        if "import" in started:
+            self.stop()
+            raise _package_shut_out(started["import"])
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
         """The answer (None: it died without one) and the exit code of the process that gave it."""

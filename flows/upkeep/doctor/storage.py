@@ -11,11 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from synthct.data.environment import ARRAYS, UNITS
 from synthct.data.errors import SynthctError
 from synthct.data.layout import default_root
 from synthct.data.store.outage import survive
-from synthct.data.store.receipts import VARIABLE as ARRAYS
-from synthct.data.store.result_cache import VARIABLE
 from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
 from synthct.flows.workspace.project import QUIET
 from synthct.tasks.pipeline.dask_client import tls_folder
@@ -108,7 +107,7 @@ def _s3_credentials() -> Finding:
 
 def _s3_access() -> Iterator[Finding]:
     """Whether the stores on S3 let us in; asked only where there are some."""
-    for kind, variable in (("result cache", VARIABLE), ("array store", ARRAYS)):
+    for kind, variable in (("result cache", UNITS), ("array store", ARRAYS)):
         url = os.environ.get(variable, "")
         if url.startswith("s3://"):
             yield _answers(f"{kind} {url}", url, variable)

@@ -10,6 +10,7 @@ from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.evaluation.segmenter.total import require_total_segmentator, total_segmentator
 from synthct.tasks.evaluation.structures.scores import by_threshold
+from synthct.tasks.pipeline.artefacts import WEIGHTS
 
 THRESHOLDS, TOTAL = "thresholds", "totalsegmentator"
 
@@ -47,4 +48,4 @@ def structures_of(ct: Volume, inside: Mask, segmenter: str) -> dict[str, Mask]:
 
 
 def _is_small(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("names.json", "weights.safetensors"))
+    return all((folder / name).is_file() for name in ("names.json", WEIGHTS))

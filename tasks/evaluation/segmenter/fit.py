@@ -18,9 +18,10 @@ from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.evaluation.segmenter.network import SmallUNet, stacks
+from synthct.tasks.pipeline.artefacts import WEIGHTS
 from synthct.tasks.pipeline.randomness import generator
 
-WEIGHTS, NAMES = "weights.safetensors", "names.json"
+NAMES = "names.json"
 
 SAME = {"tooth": "bone"}
 """Structures that count as another one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.statistics.ranking import rank, rank_stability
 from synthct.tasks.pipeline.randomness import generator
 
@@ -72,4 +73,4 @@ def _table(lines: Sequence[Row]) -> tuple[dict[str, dict[str, list[float]]], lis
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(f"{value:.6g}") for name, value in values.items()}
+    return {name: six_digits(value) for name, value in values.items()}

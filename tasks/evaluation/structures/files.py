@@ -12,8 +12,8 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.tasks.evaluation.inputs import Target
 from synthct.tasks.evaluation.pair import Mask
+from synthct.tasks.pipeline.artefacts import LABELS
 
-LABELS = "labels.json"
 """Beside label maps: ``{"1": "liver"}`` or ``{"1": {"name": "liver"}}``; else ``label_1``."""
 
 IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".zarr")

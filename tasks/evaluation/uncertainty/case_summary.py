@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
 from synthct.tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
@@ -64,6 +65,6 @@ def error_facts(
         curve = retention_curve(error, spread)
         gain = retention_gain(curve)
         told["scaled"] = ErrorCounts.of(error / spread, found).as_json()
-        told["retention"] = [[float(f"{value:.6g}") for value in point] for point in curve]
-        told["retention_gain"] = None if gain is None else float(f"{gain:.6g}")
+        told["retention"] = [[six_digits(value) for value in point] for point in curve]
+        told["retention_gain"] = None if gain is None else six_digits(gain)
     return told

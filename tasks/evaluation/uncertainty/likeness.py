@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import t as student_t
 
+from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.naive import SourceImages
 
 LEAST_TRAINING = 4
@@ -67,8 +68,8 @@ def unlikeness(case: Features, training: Sequence[Features]) -> dict[str, Any]:
     apart = np.abs(here - known.mean(axis=0)) / spread
     limit = float(student_t.isf(FALSE_ALARMS / len(names) / 2, n - 1))
     return {
-        "distance": float(f"{apart.max():.6g}"),
-        "limit": float(f"{limit:.6g}"),
+        "distance": six_digits(apart.max()),
+        "limit": six_digits(limit),
         "unlike": bool(apart.max() > limit),
         "because": names[int(apart.argmax())],
     }

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, mask_empty
 from synthct.data.volume import Displacement, Grid, Volume
 from synthct.tasks.fields.derivatives import Spacing
 from synthct.tasks.registration.contracts import Comparison, Featured, Level, Similarity
@@ -221,13 +221,14 @@ def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:
 
 def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
     inside = np.asarray(mask) > 0
-    if inside.shape != image.array.shape or not inside.any():
+    if inside.shape != image.array.shape:
         raise DataError(
-            f"the {name} mask marks at least one voxel of its scan",
-            problem=f"the {name} mask is empty: {int(inside.sum())} voxels marked, shape "
-            f"{inside.shape}",
-            code="mask-empty",
+            "a mask lies on the grid of its scan",
+            problem=f"the {name} mask has {inside.shape} voxels, its scan {image.array.shape}",
+            code="mask-shape",
         )
+    if not inside.any():
+        raise mask_empty(f"the {name} mask", "its scan")
     values = image.array[inside]
     if not np.isfinite(image.array).all():
         raise DataError(

@@ -42,9 +42,9 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
         f"naps.stage(Path({str(small_disk)!r}), here, {COUNT})\n"
     )
     wrapped = (
-        "import sys\nfrom synthct.tasks.chain.command import _told\ntry:\n"
+        "import sys\nfrom synthct.data.os_errors import machine_fault\ntry:\n"
         + "".join(f"    {line}\n" for line in script.splitlines())
-        + "except OSError as error:\n    sys.exit(str(_told(error)))\n"
+        + "except OSError as error:\n    sys.exit(str(machine_fault(error)))\n"
         "except Exception as error:\n    sys.exit(str(error))\n"
     )
     command = [sys.executable, "-c", wrapped]
@@ -54,7 +54,8 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
     )
     assert full.returncode == 1, "the disk was large enough"
     assert len(full.stderr.strip().splitlines()) == 1, full.stderr
-    assert "No space left" in full.stderr or "no space" in full.stderr
+    assert "no space left on the device" in full.stderr
+    assert "free space" in full.stderr
     store = LocalResults(small_disk / "units")
     finished = list(store.keys())
     for number, key in enumerate(finished):

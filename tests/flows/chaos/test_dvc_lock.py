@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from synthct.flows.run.stages import Record, build_stage, busy
-from synthct.flows.workspace.freshness import dvc_command, to_build
+from synthct.data.errors import MachineError
+from synthct.flows.run.stages import Record, build_stage
+from synthct.flows.workspace.freshness import busy, dvc_command, to_build
 from synthct.flows.workspace.project import QUIET
 
 
@@ -48,7 +50,7 @@ def test_a_stage_whose_files_are_in_use_fails_at_once(toy, monkeypatch):
     monkeypatch.setattr(
         "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
     )
-    monkeypatch.setattr("synthct.flows.run.stages._BUSY_WAIT_S", 0.1)
+    monkeypatch.setattr("synthct.flows.run.stages.BUSY_WAIT_S", 0.1)
     record = Record(toy.root)
     built = build_stage(toy, toy.steps[0], record, toy.environment(), [])
     assert built.how == "ran"
@@ -69,3 +71,64 @@ def test_a_lock_left_by_a_kill_blocks_the_next_run(toy):
     second = start(toy.root)
     assert second.communicate(timeout=60)[0].count("Running stage") == 3
     assert second.returncode == 0
+
+
+def held_by_a_person(toy):
+    """`dvc repro` typed by hand, in the middle of its first stage."""
+    (toy.root / "wait-one").touch()
+    first = start(toy.root)
+    deadline = time.monotonic() + 120
+    while not (toy.root / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return first
+
+
+def test_a_run_beside_dvc_repro_ends_busy_instead_of_waiting(toy, capfd):
+    """`dvc status` too takes the locks of single files, and so was refused before any stage."""
+    first = held_by_a_person(toy)
+    pid = int((toy.root / "started").read_text())
+    later = threading.Timer(4.0, lambda: [(toy.root / "wait-one").unlink(), os.kill(pid, 9)])
+    later.start()
+    steps = to_build(toy)
+    assert first.wait(timeout=60), "the person's stage was killed: its locks are gone"
+    first.stdout.close()
+    assert [step.name for step in steps] == ["one", "two", "three"]
+    told = capfd.readouterr().err
+    assert told.count("waiting for it") == 1
+    assert "PID" in told
+    record = Record(toy.root)
+    variables = toy.environment() | {"SYNTHCT_EVENTS": str(record.events)}
+    record.events.touch()
+    assert build_stage(toy, steps[0], record, variables, []).how == "ran"
+
+
+def test_a_lock_of_the_list_of_locks_is_taken_for_a_failure():
+    assert busy(["ERROR: Unable to acquire lock. Most likely another DVC process is running"])
+    assert not busy(["scan.mha: being blocked by a wall"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_dvc_is_told_as_the_failure_of_its_stage(number, toy, monkeypatch):
+    script = (
+        "import os, sys\nprint('Running stage one:', flush=True)\n"
+        f"print('scan 3 of 9', flush=True)\nos.kill(os.getpid(), {int(number)})\n"
+    )
+    monkeypatch.setattr(
+        "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
+    )
+    with pytest.raises(MachineError, match=f"DVC was ended by {number.name}") as told:
+        build_stage(toy, toy.steps[0], Record(toy.root), toy.environment(), [])
+    assert told.value.code == "dvc-killed"
+
+
+def test_a_failed_stage_is_told_as_a_killed_dvc(toy, monkeypatch):
+    """DVC itself ends with 255 or 1; a stage that was killed is in its words."""
+    for code in (1, 255):
+        script = f"import sys\nprint('scan.mha: three axes')\nsys.exit({code})"
+        monkeypatch.setattr(
+            "synthct.flows.run.stages.dvc_command",
+            lambda *_, script=script: [sys.executable, "-c", script],
+        )
+        with pytest.raises(MachineError, match=r"stage one failed: scan\.mha: three axes"):
+            build_stage(toy, toy.steps[0], Record(toy.root), toy.environment(), [])

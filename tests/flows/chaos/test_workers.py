@@ -189,3 +189,54 @@ def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, u
     assert len(started(tmp_path)) <= COUNT + 10 * 3, (
         "two in flight and one just finished, each time"
     )
+
+
+class Sleeper(threading.Thread):
+    """One worker of this process's cluster gets a tenth of its time, as on a swapping machine."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.stop = threading.Event()
+        self.victim = next(
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "spawn_main" in " ".join(process.cmdline())
+        )
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            self.victim.suspend()
+            self.stop.wait(0.45)
+            self.victim.resume()
+            self.stop.wait(0.05)
+
+
+def located(*, out: Path, log: str) -> None:
+    """A unit that says which process ran it."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    os.close(handle)
+    time.sleep(0.1)
+    (out / "x").write_text("x")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_one_slow_worker_of_four_holds_up_a_thousand_units_or_loses_one(tmp_path, monkeypatch):
+    """Each unit runs once, and the slow worker is left far fewer than its quarter."""
+    count, log = 1000, str(tmp_path / "pids")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events"))
+    units = [Unit(f"u{n:04d}", located, arguments={"log": log}) for n in range(count)]
+    with open_cluster("local", workers=4, root=ROOT, variables={"PYTHONPATH": str(ROOT)}) as four:
+        list(OnDask(four.scheduler)(pid_of, range(4), label=str))
+        sleeper = Sleeper()
+        sleeper.start()
+        context = StageContext(Layout(), 1, LocalResults(tmp_path / "u"), OnDask(four.scheduler))
+        good = run_units(context, "toy", tmp_path / "out", units)
+        sleeper.stop.set()
+        sleeper.join()
+    pids = Path(log).read_text().split()
+    assert len(good) == len(pids) == count, "a unit was lost or ran twice"
+    assert len(set(pids)) == 4
+    assert pids.count(str(sleeper.victim.pid)) < count / 8

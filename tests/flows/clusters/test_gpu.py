@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from synthct.data.environment import GPU_UNITS
 from synthct.data.errors import MachineError
 from synthct.flows.clusters import gpu
 from synthct.flows.clusters.opening import open_cluster
-from synthct.tasks.pipeline import dask_client, fanout
+from synthct.tasks.pipeline import fanout
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def sees(item: Item) -> tuple[str, float]:
 
 def test_two_units_share_a_gpu_or_a_unit_runs_beside_it(request, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setenv(dask_client.GPU_UNITS, "1")
+    monkeypatch.setenv(GPU_UNITS, "1")
     root = request.config.rootpath
     with open_cluster("gpu", workers=3, root=root, variables={}) as cluster:
         assert cluster.gpus

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from synthct.data.environment import CLUSTER_FILE, TLS
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.clusters.authority import make_authority
 from synthct.flows.clusters.kubernetes import cluster_spec
 from synthct.flows.clusters.opening import open_cluster
-from synthct.flows.clusters.settings import VARIABLE, Kubernetes, Slurm, read_settings
+from synthct.flows.clusters.settings import Kubernetes, Slurm, read_settings
 from synthct.flows.clusters.slurm import job
 from synthct.flows.clusters.started import ONE_AT_A_TIME
-from synthct.tasks.pipeline import dask_client
 
 
 @pytest.fixture
 def certificates(tmp_path, monkeypatch):
     make_authority(tmp_path / "tls")
-    monkeypatch.setenv(dask_client.TLS, str(tmp_path / "tls"))
+    monkeypatch.setenv(TLS, str(tmp_path / "tls"))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("slurm", Slurm), ("kubernetes", Kubernetes)])
@@ -28,7 +28,7 @@ def test_the_file_that_we_ship_is_not_valid(name, kind, request):
 
 def test_faults_of_a_cluster_file_are_told_one_by_one(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text("partitoin: gpu\ncores: 0\nwalltime: soon\n")
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "c.yaml"))
+    monkeypatch.setenv(CLUSTER_FILE, str(tmp_path / "c.yaml"))
     with pytest.raises(UsageError) as told:
         read_settings(Slurm, tmp_path, "slurm")
     for key in ("partitoin", "cores", "walltime"):

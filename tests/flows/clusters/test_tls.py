@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from synthct.data.environment import TLS
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.clusters.authority import make_authority
 from synthct.flows.clusters.opening import open_cluster
@@ -23,7 +24,7 @@ def secured(tmp_path, monkeypatch):
     from distributed import LocalCluster
 
     make_authority(tmp_path / "ours")
-    monkeypatch.setenv(dask_client.TLS, str(tmp_path / "ours"))
+    monkeypatch.setenv(TLS, str(tmp_path / "ours"))
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tls", host="127.0.0.1",
         security=dask_client.security("tls://"), dashboard_address=None,
@@ -37,7 +38,7 @@ def test_units_do_not_run_over_tls_or_a_stranger_gets_in(secured, tmp_path, monk
         ((_, outcome),) = fanout.OnDask(given.scheduler)(double, [21], label=str)
     assert outcome.result() == 42
     make_authority(tmp_path / "theirs")
-    monkeypatch.setenv(dask_client.TLS, str(tmp_path / "theirs"))
+    monkeypatch.setenv(TLS, str(tmp_path / "theirs"))
     monkeypatch.setattr(fanout, "_CONNECT", "2s")
     with pytest.raises(MachineError, match="a Dask scheduler answers"):
         list(fanout.OnDask(secured)(double, [21], label=str))
@@ -57,7 +58,7 @@ def test_a_key_is_readable_by_others_or_an_authority_is_replaced(tmp_path):
 
 def test_a_worktree_of_the_checkout_has_no_certificates(tmp_path, monkeypatch):
     """A scheduled run works in one; its certificates are the checkout's."""
-    monkeypatch.delenv(dask_client.TLS, raising=False)
+    monkeypatch.delenv(TLS, raising=False)
     site, place = tmp_path / "site", tmp_path / "site" / ".synthct" / "worktrees" / "run"
     site.mkdir()
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")

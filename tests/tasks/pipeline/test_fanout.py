@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from synthct.data.environment import EVENTS
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
@@ -74,7 +75,7 @@ def test_events_of_a_worker_far_away_are_lost(on_dask, tmp_path, monkeypatch):
     """The workers were started without the event file: what they tell travels with Dask."""
     file = tmp_path / "events.jsonl"
     file.touch()
-    monkeypatch.setenv(events.VARIABLE, str(file))
+    monkeypatch.setenv(EVENTS, str(file))
     list(on_dask(say, [1, 2], label=str))
     deadline = time.monotonic() + 5
     while len(file.read_text().splitlines()) < 2 and time.monotonic() < deadline:
@@ -89,7 +90,7 @@ def test_a_unit_that_kills_its_worker_is_named_and_the_others_run_once(
     context = StageContext(Layout(), 1, LocalResults(tmp_path / "units"), on_dask)
     names = ["a", "b", "poison", "c", "d"]
     units = [Unit(name, log_or_die, arguments={"log": str(tmp_path / name)}) for name in names]
-    monkeypatch.setenv(events.VARIABLE, str(tmp_path / "events.jsonl"))
+    monkeypatch.setenv(EVENTS, str(tmp_path / "events.jsonl"))
     with pytest.raises(MachineError, match=r"the worker died each time it ran this unit") as told:
         run_units(context, "toy", tmp_path / "out", units)
     assert told.value.where == "toy/poison"

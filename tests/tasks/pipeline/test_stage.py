@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import numpy as np
 import pytest
 
 from synthct.data.errors import DataError, MachineError, TooManyExcludedError
+from synthct.data.files import content_hash
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
 from synthct.data.store.volumes import read_volume, write_volume
 from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.pipeline.adoption import adopt
 from synthct.tasks.pipeline.fanout import here
+from synthct.tasks.pipeline.machine import cpu_features
+from synthct.tasks.pipeline.packages import unit_versions
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
 CALLS: list[str] = []
@@ -117,15 +122,110 @@ def test_a_machine_fault_stops_the_stage_after_the_others_finished(context, tmp_
     assert CALLS == ["a", "b", "a"], "the finished unit is not redone"
 
 
-def test_a_damaged_unit_in_the_store_is_never_handed_out(context, tmp_path):
-    out = build(context, units_of(tmp_path, a="1"))
+def test_lost_and_damaged_units_cost_one_run_each(context, tmp_path, monkeypatch):
+    """Several at once, of every kind, are computed again in the same run; the file is named."""
+    monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events"))
+    units = units_of(tmp_path, a="1", b="2", c="3", d="4", e="5")
+    out = build(context, units)
     shutil.rmtree(out)
-    for stored in (tmp_path / "units").rglob("result.txt"):
-        stored.write_text("666")
-    with pytest.raises(MachineError, match="read back"):
-        build(context, units_of(tmp_path, a="1"))
+    folders = {unit.name: context.units._folder(unit.key(1)) for unit in units}
+    (folders["a"] / "files/result.txt").write_text("666")
+    (folders["b"] / "files/result.txt").unlink()
+    (folders["c"] / "content.sha256").unlink()
+    shutil.rmtree(folders["d"] / "files")
+    CALLS.clear()
+    out = build(context, units)
+    assert sorted(CALLS) == ["a", "b", "c", "d"], "and the whole one is not"
+    assert [(out / name / "result.txt").read_text() for name in "abcde"] == [
+        "2",
+        "4",
+        "6",
+        "8",
+        "10",
+    ]
+    told = (tmp_path / "events").read_text()
+    assert str(folders["a"] / "files/result.txt") in told
+    CALLS.clear()
+    build(context, units)
+    assert CALLS == []
+
+
+class Forgetful(LocalResults):
+    def fetch(self, key, target):
+        return False
+
+
+def test_a_store_that_loses_every_unit_is_tried_for_ever(context, tmp_path):
+    units = units_of(tmp_path, a="1", b="2")
+    with pytest.raises(MachineError, match="2 units are damaged or gone a second time") as told:
+        build(replace(context, units=Forgetful(tmp_path / "units")), units)
+    assert told.value.code == "unit-lost"
+    assert "run the same command again" not in str(told.value)
+
+
+def test_a_flipped_bit_in_a_pulled_out_becomes_a_unit(context, tmp_path):
+    (tmp_path / "seven").write_text("7")
+    units = [Unit("x", filled, {"number": tmp_path / "seven"})]
+    out = build(context, units)
+    (shard,) = out.glob("x/ct.zarr/0/c/0/0/0")
+    good = shard.read_bytes()
+    shard.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    out = build(replace(context, units=LocalResults(tmp_path / "empty")), units)
+    assert next(out.glob("x/ct.zarr/0/c/0/0/0")).read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {"key": "../../../../escaped", "content": "%s"}}',
+        '{"../a": {"key": "%s", "content": "%s"}}',
+        '{"a": {"key": 3, "content": "%s"}}', '{"a": null}', "[]", "3", "not json",
+    ],
+)  # fmt: skip
+def test_units_json_of_a_stranger_writes_outside_the_store(text, context, tmp_path):
     out = build(context, units_of(tmp_path, a="1"))
-    assert (out / "a" / "result.txt").read_text() == "2"
+    text = text.replace("%s", content_hash(out / "a"))
+    (out / "units.json").write_text(text)
+    elsewhere = tmp_path / "deep" / "in" / "a" / "store"
+    elsewhere.mkdir(parents=True)
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(elsewhere)}
+    assert adopt(LocalResults(elsewhere), out, "toy") == 0
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(elsewhere)} == before
+    assert list(LocalResults(elsewhere).keys()) == []
+
+
+def elsewhere(function, items, *, label):
+    """Workers on a machine that has a folder of its own where the run has its result cache."""
+    for item in items:
+        folder = Path(str(item.units.root) + "-of-the-worker")
+        folder.mkdir(exist_ok=True)
+        yield from here(function, [replace(item, units=LocalResults(folder))], label=label)
+
+
+def test_a_worker_that_does_not_share_the_unit_store_computes_everything_for_nothing(
+    context, tmp_path
+):
+    with pytest.raises(MachineError, match="sees another folder, or none") as told:
+        build(replace(context, fan_out=elsewhere), units_of(tmp_path, a="1", b="2"))
+    assert told.value.code == "other-units"
+    assert CALLS == [], "nothing was computed"
+
+
+def test_nobody_can_tell_afterwards_what_computed_a_unit(context, tmp_path):
+    unit = units_of(tmp_path, a="1")[0]
+    build(context, [unit])
+    record = json.loads((context.units._folder(unit.key(1)) / "record.json").read_text())
+    assert record["cpu_features"] == list(cpu_features())
+    assert set(record["packages"]) <= set(unit_versions(unit.modules))
+    assert record["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+
+
+def test_cpus_that_round_otherwise_are_mixed_without_a_word(context, tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events"))
+    cpus = iter([("avx2",), ("avx2", "avx512_bf16")])
+    monkeypatch.setattr("synthct.tasks.pipeline.execution.cpu_features", lambda: next(cpus))
+    build(context, units_of(tmp_path, a="1", b="2"))
+    assert "last digits may differ; avx2 | avx2 avx512_bf16" in (tmp_path / "events").read_text()
 
 
 def test_scratch_survives_a_kill_and_goes_when_the_unit_is_done(context):

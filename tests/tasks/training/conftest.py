@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from synthct.data.environment import EVENTS
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.models.description import SourceScaling
-from synthct.tasks.pipeline.events import VARIABLE
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
 from synthct.tasks.training.cases import ARRAYS, open_case
@@ -116,7 +116,7 @@ def order(pairs, tmp_path):
 @pytest.fixture
 def workspace(stored, tmp_path, monkeypatch):
     """A workspace whose registration wrote some pairs, given as ``{case: verdict}``."""
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "events.jsonl"))
+    monkeypatch.setenv(EVENTS, str(tmp_path / "events.jsonl"))
 
     def make(verdicts, *, regions=None):
         layout = Layout(tmp_path / "workspace")

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from synthct.data.environment import EVENTS
 from synthct.data.errors import MachineError
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.models.description import TargetScaling
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.pipeline.events import VARIABLE as EVENTS
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
 from synthct.tasks.training.compose import Composition, Member, Term

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from synthct.data.environment import EVENTS
 from synthct.data.errors import DataError
 from synthct.data.store.volumes import read_volume
 from synthct.data.tables import read_table
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import predict_hu
-from synthct.tasks.pipeline.events import VARIABLE
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import seams_of
 from synthct.tasks.training import loop as loop_module
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_names_the_cases(order):
 
 def test_the_loss_terms_are_told_one_by_one(order, tmp_path, monkeypatch):
     events = tmp_path / "events.jsonl"
-    monkeypatch.setenv(VARIABLE, str(events))
+    monkeypatch.setenv(EVENTS, str(events))
     fit(**order(regularizers=[{"name": "norm_loss", "weight": 0.01}]))
     steps = [json.loads(line) for line in events.read_text().splitlines() if '"step"' in line]
     last = steps[-1]

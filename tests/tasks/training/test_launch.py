@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from synthct.data.environment import TRAINING_PROCESSES
 from synthct.data.errors import DataError, MachineError
 from synthct.data.tables import read_table
-from synthct.tasks.training.launch import VARIABLE, train
+from synthct.tasks.training.launch import train
 
 
 def test_two_processes_train_as_one_does_to_the_rounding_of_float32(order, monkeypatch):
@@ -19,7 +20,7 @@ def test_two_processes_train_as_one_does_to_the_rounding_of_float32(order, monke
     }  # fmt: skip
     alone, pair = order("alone", **extra), order("pair", **extra)
     train(**alone)
-    monkeypatch.setenv(VARIABLE, "2")
+    monkeypatch.setenv(TRAINING_PROCESSES, "2")
     train(**pair)
     ours, theirs = (read_table(a["out"] / "history.csv") for a in (alone, pair))
     assert len(ours) == len(theirs) > 0
@@ -33,7 +34,7 @@ def test_two_processes_train_as_one_does_to_the_rounding_of_float32(order, monke
 def test_a_child_writes_the_bytes_that_this_process_writes(order, monkeypatch):
     here, child = order("here", steps=2), order("child", steps=2)
     train(**here)
-    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv(TRAINING_PROCESSES, "1")
     train(**child)
     for file in sorted(here["out"].iterdir()):
         assert (child["out"] / file.name).read_bytes() == file.read_bytes()
@@ -42,7 +43,7 @@ def test_a_child_writes_the_bytes_that_this_process_writes(order, monkeypatch):
 @pytest.mark.slow
 def test_a_batch_norm_that_two_processes_divide_is_remarked(order, monkeypatch):
     arguments = order(steps=1, batch=4, mr={"patch_size": [32, 64]})
-    monkeypatch.setenv(VARIABLE, "2")
+    monkeypatch.setenv(TRAINING_PROCESSES, "2")
     train(**arguments)
     (remark,) = json.loads((arguments["out"] / "remarks.json").read_text())
     assert "batch norms see the parts of 2 processes alone" in remark
@@ -51,7 +52,7 @@ def test_a_batch_norm_that_two_processes_divide_is_remarked(order, monkeypatch):
 def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order, monkeypatch):
     network = {"name": "unet_plus_plus", "slices": 3, "width": 4, "norm": "instance"}
     arguments = order(broken=True, steps=50, network=network, mr={"patch_size": [32, 64]})
-    monkeypatch.setenv(VARIABLE, "2")
+    monkeypatch.setenv(TRAINING_PROCESSES, "2")
     with pytest.raises(DataError) as caught:
         train(**arguments)
     assert caught.value.code == "loss-not-finite"
@@ -61,12 +62,12 @@ def test_a_fault_of_a_child_is_raised_as_it_is_and_the_others_do_not_wait(order,
 @pytest.mark.slow
 def test_what_needs_whole_batches_is_not_divided_silently(order, monkeypatch):
     arguments = order(regularizers=[{"name": "gradient_norm", "weight": 0.01}])
-    monkeypatch.setenv(VARIABLE, "2")
+    monkeypatch.setenv(TRAINING_PROCESSES, "2")
     with pytest.raises(MachineError, match="gradient_norm need whole batches"):
         train(**arguments)
 
 
 def test_a_number_of_processes_that_is_none_is_told(order, monkeypatch):
-    monkeypatch.setenv(VARIABLE, "two")
-    with pytest.raises(MachineError, match=f"{VARIABLE} is a number"):
+    monkeypatch.setenv(TRAINING_PROCESSES, "two")
+    with pytest.raises(MachineError, match=f"{TRAINING_PROCESSES} is a number"):
         train(**order())

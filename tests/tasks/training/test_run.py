@@ -111,7 +111,7 @@ def test_another_weight_of_suspect_pairs_retrains_only_the_folds_that_learn_from
 def test_the_last_good_checkpoint_of_a_run_that_broke_is_kept(
     stored, workspace, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("synthct.tasks.pipeline.stage.default_root", lambda: tmp_path / "root")
+    monkeypatch.setattr("synthct.tasks.pipeline.execution.default_root", lambda: tmp_path / "root")
     pairs = dict.fromkeys(("a_mr", "b_mr", "c_mr", "d_mr"), "pass")
     context = replace(workspace(pairs), max_excluded_fraction=1.0)
     stored(context.artefact("registration"), "b_mr", broken=True)

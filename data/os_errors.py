@@ -1,0 +1,56 @@
+"""What the operating system refused, said like every other error: one place for all commands."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+
+from synthct.data.errors import MachineError
+
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_NO_TEMPORARY = "No usable temporary directory found"
+"""What Python says where /tmp is full: it tries to write, and calls the failure a missing file."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room for a file, however a library says so."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    text = str(error)
+    return any(words in text for words in _FULL) or _NO_TEMPORARY in text
+
+
+def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
+    """The fault of an ``OSError``, or of what a library made of one."""
+    place = str(getattr(error, "filename", None) or where)
+    if is_disk_full(error):
+        return MachineError(
+            "results and temporary files need room",
+            problem=f"no space left on the device ({_room(place)})",
+            where=place,
+            remedy="free space (or set TMPDIR to a larger disk) and run the same command again; "
+            "finished units are kept",
+            code="disk-full",
+        )
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return MachineError(
+        "the machine does what is asked",
+        problem=f"{said}",
+        where=place,
+        remedy="check the path, its permissions and the disk, and run the same command again",
+        code="os-error",
+    )
+
+
+def _room(place: str) -> str:
+    """Free space where temporary files go and where the file lies."""
+    folders = [os.environ.get("TMPDIR") or "/tmp", os.path.dirname(place) or os.getcwd()]  # noqa: PTH109, PTH120
+    told = []
+    for folder in dict.fromkeys(folders):
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            continue
+        told.append(f"{folder} has {found.f_bavail * found.f_frsize / 1e6:.0f} MB")
+    return ", ".join(told) or tempfile.gettempprefix()

@@ -1,0 +1,65 @@
+"""Runs hold the result cache; what removes units from it waits until none does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from synthct.data.errors import UsageError
+
+IN_USE = ".in-use"
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""A file system without locks: young units are safe by their age all the same."""
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A run is on: nobody prunes the store at ``folder`` meanwhile. Many runs may hold it."""
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No run is on while the block lasts; one that starts waits for its end.
+
+    Raises
+    ------
+    UsageError
+        ``run-is-on``.
+    """
+    try:
+        with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+    except BlockingIOError as error:
+        raise UsageError(
+            "units are removed only while no run needs them",
+            problem="a run uses the result cache now",
+            where=str(folder),
+            remedy="prune when it has ended; nothing was removed",
+            code="run-is-on",
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / IN_USE
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    except PermissionError:  # made by another person: a shared lock asks for reading only
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,108 @@
+"""YAML that people or other sites wrote: plain values of bounded size, one kind of error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthct.data.errors import UsageError
+
+MOST_BYTES = 8 << 20
+MOST_NODES = 200_000
+"""Values after every alias is written out: a page of YAML can stand for more than memory holds."""
+MOST_LEVELS = 60
+
+
+class YamlRefused(yaml.YAMLError):
+    """Larger or deeper than any file of ours, or a value that Python cannot hold."""
+
+
+def load_yaml(text: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises
+    ------
+    yaml.YAMLError
+        Not YAML, not plain values, or refused (:class:`YamlRefused`).
+    """
+    if len(text) > MOST_BYTES:
+        raise YamlRefused(f"{len(text)} characters, at most {MOST_BYTES} are read")
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _require_bounded(node)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise YamlRefused(f"more than {MOST_LEVELS} levels") from None
+    except (ValueError, OverflowError, AttributeError) as error:
+        # A date of month 13, an integer of ten thousand digits: the parser lets Python's error out.
+        raise YamlRefused(f"a value that is none: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _require_bounded(node: yaml.Node) -> None:
+    """Count with memory: an alias costs a look-up here, however much it stands for."""
+    known: dict[int, tuple[int, int]] = {}
+    open_nodes: set[int] = set()
+
+    def measured(each: yaml.Node) -> tuple[int, int]:
+        if id(each) in known:
+            return known[id(each)]
+        if id(each) in open_nodes:
+            raise YamlRefused("an alias within what it names")
+        if len(open_nodes) > MOST_LEVELS:
+            raise YamlRefused(f"more than {MOST_LEVELS} levels")
+        open_nodes.add(id(each))
+        inner = [measured(child) for child in _children(each)]
+        open_nodes.remove(id(each))
+        size = 1 + sum(size for size, _ in inner)
+        levels = 1 + max((levels for _, levels in inner), default=0)
+        if size > MOST_NODES:
+            raise YamlRefused(f"aliases that stand for more than {MOST_NODES} values")
+        if levels > MOST_LEVELS:
+            raise YamlRefused(f"more than {MOST_LEVELS} levels")
+        known[id(each)] = size, levels
+        return known[id(each)]
+
+    measured(node)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def yaml_of(text: str, *, where: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises
+    ------
+    UsageError
+        ``not-yaml``.
+    """
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            "the file is YAML of plain values",
+            problem=" ".join(str(error).split()),
+            where=where,
+            code="not-yaml",
+        ) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain values of a file; faults as :func:`yaml_of`."""
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "the file is text in UTF-8", problem=str(error), where=str(path), code="not-yaml"
+        ) from error
+    return yaml_of(text, where=str(path))

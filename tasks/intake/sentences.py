@@ -1,0 +1,79 @@
+"""The sentences of our own errors: in what a reader says, only the values come from a source.
+
+A folder called ``link`` must not turn "a link that leads outside" into "a … that leads outside",
+while a patient of that name must not come through. So the sentence that a text was made by is
+found in our source, and nothing but what was put into it is searched for secrets.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import synthct.data.readers
+import synthct.tasks.ingestion
+
+_LEAST_LETTERS = 3
+"""Fewer letters of our own make no sentence: ``{a}, {b}`` would fit anything."""
+
+Sentence = tuple[str, ...]
+"""Our own pieces of a text; a value stands between each two."""
+
+
+def values_in(text: str) -> list[tuple[int, int]] | None:
+    """Where the values of a text lie, (start, end); None: it is no sentence of ours."""
+    constant, with_values = _sentences()
+    if text in constant:
+        return []
+    fitting = [
+        (sum(map(len, sentence)), found)
+        for sentence in with_values
+        if (found := _fitted(sentence, text)) is not None
+    ]
+    return max(fitting)[1] if fitting else None
+
+
+def _fitted(sentence: Sentence, text: str) -> list[tuple[int, int]] | None:
+    """Each piece at its first place: linear in the text, whatever the text is."""
+    first, *middle, last = sentence
+    here, end = len(first), len(text) - len(last)
+    if here > end or not text.startswith(first) or not text.endswith(last):
+        return None
+    values = []
+    for piece in middle:
+        found = text.find(piece, here, end)
+        if found < 0:
+            return None
+        values.append((here, found))
+        here = found + len(piece)
+    return [*values, (here, end)]
+
+
+@functools.cache
+def _sentences() -> tuple[frozenset[str], tuple[Sentence, ...]]:
+    """All strings of the readers and of ingestion, without and with values."""
+    constant: set[str] = set()
+    with_values: set[Sentence] = set()
+    for package in (synthct.data.readers, synthct.tasks.ingestion):
+        for file in Path(str(package.__file__)).parent.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    constant.add(node.value)
+                elif isinstance(node, ast.JoinedStr):
+                    with_values.add(tuple(_pieces(node)))
+    spoken = (s for s in with_values if sum(c.isalpha() for c in "".join(s)) >= _LEAST_LETTERS)
+    return frozenset(constant), tuple(spoken)
+
+
+def _pieces(node: ast.JoinedStr) -> Iterator[str]:
+    """Constant pieces; an empty one between two values that touch."""
+    piece = ""
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            piece += str(part.value)
+        else:
+            yield piece
+            piece = ""
+    yield piece

@@ -1,0 +1,56 @@
+"""Finished units from an out: after a clone and ``dvc pull`` the result cache is empty."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from synthct.data.files import content_hash
+from synthct.data.store.result_cache import ResultCache
+from synthct.data.store.unit_files import array_damage, is_key
+from synthct.tasks.pipeline.artefacts import UNIT_KEYS
+from synthct.tasks.pipeline.events import emit
+
+"""In every out: {unit name: {"key": ..., "content": ...}}, so a pulled out can be adopted back."""
+
+
+def adopt(units: ResultCache, out: Path, stage: str) -> int:
+    """Put the units of the stage's present out back into the store; how many were missing there.
+
+    Adding one patient to a pulled data set must cost one patient. A unit whose content no longer
+    has its recorded hash is left out, and so is one whose voxels are damaged; what is no name or
+    no key is told and touched by nobody: the out may be another person's.
+    """
+    adopted = 0
+    for name, key, content in _recorded(out, stage):
+        folder = out / name
+        if not folder.is_dir() or units.has(key) or content_hash(folder) != content:
+            continue
+        if damaged := array_damage(folder):
+            emit("note", stage=stage, text=f"{name}: not reused, {damaged} is damaged")
+            continue
+        units.publish(key, folder)
+        adopted += 1
+    return adopted
+
+
+def _recorded(out: Path, stage: str) -> list[tuple[str, str, str]]:
+    """(unit, key, content) of the entries that can be one's."""
+    try:
+        recorded: Any = json.loads((out / UNIT_KEYS).read_text())
+        entries = [(name, each["key"], each["content"]) for name, each in recorded.items()]
+    except FileNotFoundError:
+        return []
+    except (ValueError, AttributeError, TypeError, KeyError, UnicodeDecodeError):
+        emit("note", stage=stage, text=f"{out / UNIT_KEYS} is not ours: no unit is reused from it")
+        return []
+    good = [each for each in entries if is_key(each[1]) and _is_name(each[0])]
+    if len(good) < len(entries):
+        text = f"{out / UNIT_KEYS}: {len(entries) - len(good)} entries are no units"
+        emit("note", stage=stage, text=text)
+    return good
+
+
+def _is_name(name: str) -> bool:
+    return name not in {"", ".", ".."} and "/" not in name and "\0" not in name

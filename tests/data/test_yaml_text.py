@@ -1,0 +1,97 @@
+"""YAML of strangers is bounded, and whatever is wrong with it is one kind of error."""
+
+from __future__ import annotations
+
+import ast
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synthct.data.errors import UsageError
+from synthct.data.yaml_text import MOST_LEVELS, YamlRefused, load_yaml, read_yaml
+from synthct.flows.clusters.settings import Slurm, read_settings
+from synthct.tasks.chain.params import load_params, parse_params
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGED = "a: &a {k0: 1}\n" + "".join(
+    f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 10)}], {new}0: 1}}\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+REFUSED = {
+    "a billion values by aliases": LAUGHS,
+    "a billion merged keys": MERGED,
+    "brackets without end": "[" * 5000 + "]" * 5000,
+    "levels without end": "[" * (MOST_LEVELS + 5) + "]" * (MOST_LEVELS + 5),
+    "an alias within what it names": "&a [*a]",
+    "an integer that Python refuses": f"seed: {'9' * 5000}",
+    "a day that never was": "seed: 2026-13-45",
+    "a file of megabytes": "# " + "x" * (9 << 20),
+}
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_a_bomb_runs_to_the_memory_limit_or_is_called_a_bug(text):
+    started_s = time.monotonic()
+    with pytest.raises(YamlRefused):
+        load_yaml(text)
+    assert time.monotonic() - started_s < 20
+
+
+def test_params_presets_and_cluster_files_are_read_without_a_bound(tmp_path, monkeypatch):
+    for name in ("params.yaml", "cluster.yaml"):
+        (tmp_path / name).write_text(LAUGHS)
+    monkeypatch.setenv("SYNTHCT_CLUSTER_FILE", str(tmp_path / "cluster.yaml"))
+    for call in (
+        lambda: load_params(tmp_path / "params.yaml"),
+        lambda: parse_params(LAUGHS, where="preset"),
+        lambda: read_settings(Slurm, tmp_path, "slurm"),
+        lambda: read_yaml(tmp_path / "params.yaml"),
+    ):
+        with pytest.raises(UsageError, match="aliases that stand for more than"):
+            call()
+
+
+def test_bytes_that_are_no_text_are_called_a_bug(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe\n")
+    for call in (load_params, read_yaml):
+        with pytest.raises(UsageError, match="UTF-8"):
+            call(tmp_path / "params.yaml")
+
+
+def test_an_honest_alias_is_refused():
+    assert load_yaml("a: &a {k: 1}\nb: *a\nc: {<<: *a, l: 2}") == {
+        "a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2},
+    }  # fmt: skip
+    assert load_yaml("") is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_a_plain_value_comes_back_as_another(value):
+    assert load_yaml(yaml.safe_dump(value)) == value
+
+
+def test_a_file_of_ours_reads_yaml_past_the_bound():
+    calls = []
+    for room in ("data", "tasks", "flows"):
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr in {
+                    "safe_load", "load", "full_load", "unsafe_load", "safe_load_all", "load_all"
+                } and getattr(node.value, "id", "") == "yaml":  # fmt: skip
+                    calls.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert calls == [], "use data/yaml_text.py"
