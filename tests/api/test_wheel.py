@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_no_scan_or_artefact_of_the_checkout_enters_sdist_or_wheel(distribution)
     with zipfile.ZipFile(wheel) as archive:
         contents |= {name: archive.read(name) for name in archive.namelist()}
     assert [name for name, content in contents.items() if SECRET.encode() in content] == []
+
+
+def test_an_index_is_told_every_python_that_the_package_is_installed_on(distribution):
+    with zipfile.ZipFile(distribution[1]) as wheel:
+        (name,) = (n for n in wheel.namelist() if n.endswith(".dist-info/METADATA"))
+        told = message_from_bytes(wheel.read(name))
+    series = [c.rpartition(" :: ")[2] for c in told.get_all("Classifier") if ":: Python :: 3." in c]
+    minors = [int(one.removeprefix("3.")) for one in series]
+    wanted = set(told["Requires-Python"].split(","))
+    assert wanted == {f">=3.{min(minors)}", f"<3.{max(minors) + 1}"}
+    assert minors == list(range(min(minors), max(minors) + 1))
+    assert "Typing :: Typed" in told.get_all("Classifier")
+    assert told["License-Expression"]
 
 
 @pytest.fixture(scope="module")
