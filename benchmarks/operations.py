@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ def measure() -> str:
     noop_s, dvc_s = _noop()
     one, two, plain = _scaling(root)
     lines = [
+        *_starting(),
         "## Overheads",
         "",
         "| what | measured | limit |",
@@ -86,6 +88,43 @@ def measure() -> str:
         "GPU figures were not measured: no GPU was at hand.",
     ]
     return "\n".join(lines)
+
+
+def _starting() -> list[str]:
+    """Processor time until a person sees something: what is loaded too early shows here."""
+    python = _cpu_s([sys.executable, "-c", "pass"])
+    rows = {
+        "`import synthct`": [sys.executable, "-c", "import synthct"],
+        "`synthct --help`": [sys.executable, "-m", "synthct.flows", "--help"],
+        "`synthct predict --help`": [sys.executable, "-m", "synthct.flows", "predict", "--help"],
+    }
+    limits = {"`import synthct`": "0.3 s", "`synthct --help`": "0.5 s"}
+    lines = [
+        "## Starting",
+        "",
+        f"Processor time, median of {ROUNDS * 2 + 1} processes; Python alone takes {python:.2f} s.",
+        "",
+        "| what | measured | of it beyond Python | limit |",
+        "|---|---|---|---|",
+    ]
+    for name, command in rows.items():
+        spent = _cpu_s(command)
+        lines.append(
+            f"| {name} | {spent:.2f} s | {spent - python:.2f} s | {limits.get(name, '')} |"
+        )
+    return [*lines, ""]
+
+
+def _cpu_s(command: list[str]) -> float:
+    """Processor time of a command with its children [s], after a round that fills the caches."""
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd() / "src")}
+    spent = []
+    for _ in range(ROUNDS * 2 + 2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(spent[1:])
 
 
 def _nothing(number: int) -> int:

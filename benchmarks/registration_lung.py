@@ -177,7 +177,7 @@ def command(scans: Scans) -> Found:
             method="mind_fine",
             preset="lung",
             out=out,
-        )
+        ).quality
         spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
         transform = sitk.ReadTransform(str(out / str(told["transform"])))
     return Found(transform, *spent)

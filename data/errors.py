@@ -60,6 +60,12 @@ class SynthctError(Exception):
         told = self.where or where
         return _rebuild(type(self), self.rule, told, self.got, self.remedy, self.code, self.problem)
 
+    def rename(self, path: str, name: str) -> None:
+        """Say ``name`` wherever the error says ``path``, which the reader would not know."""
+        for field in ("rule", "where", "got", "remedy", "problem"):
+            setattr(self, field, getattr(self, field).replace(path, name))
+        self.args = (self.rule, self.where, self.got, self.remedy, self.code, self.problem)
+
     def as_json(self) -> dict[str, str]:
         """The fault as a row of ``excluded.json``."""
         return {

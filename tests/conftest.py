@@ -41,6 +41,14 @@ def browser() -> str:
     return str(found)
 
 
+@pytest.fixture(scope="session")
+def distribution(tmp_path_factory) -> tuple[Path, Path]:
+    """(sdist, wheel) of this checkout, as they would be published."""
+    from tests.packaging import build
+
+    return build(tmp_path_factory.mktemp("distribution"))
+
+
 @pytest.fixture(autouse=True)
 def _own_unit_store(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTHCT_UNITS", str(tmp_path / "units"))

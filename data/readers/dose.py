@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
-from synthct.data.readers.lps import grid_xyz
 from synthct.data.readers.pixels import frame_pixels
 from synthct.data.readers.process.memory import empty
 from synthct.data.readers.series import Series

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthct.data.affine import grid_from_columns
 from synthct.data.errors import DataError
-from synthct.data.readers.lps import grid_from_columns
 from synthct.data.readers.misspelt_fields import near_miss
 from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels, rescaled
 from synthct.data.readers.size_limits import checked_shape

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthct.data import exact_affine
+from synthct.data.affine import RAS_TO_LPS, grid_from_columns
 from synthct.data.errors import DataError
 from synthct.data.exact_affine import HEADER_BYTES, MOST_BYTES
-from synthct.data.readers.lps import RAS_TO_LPS, grid_from_columns
 from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled
 from synthct.data.readers.size_limits import MAX_BYTES, checked_shape
 from synthct.data.volume import Grid, Modality, Volume

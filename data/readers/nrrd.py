@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthct.data.affine import RAS_TO_LPS, grid_from_columns
 from synthct.data.errors import DataError
-from synthct.data.readers.lps import RAS_TO_LPS, grid_from_columns
 from synthct.data.readers.misspelt_fields import near_miss
 from synthct.data.readers.payload import inflated_voxels, raw_voxels
 from synthct.data.readers.size_limits import checked_shape

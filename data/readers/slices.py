@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
-from synthct.data.readers.lps import grid_xyz
 from synthct.data.readers.notes import Remark
 from synthct.data.readers.repairs import (
     SAME_PLACE_MM,

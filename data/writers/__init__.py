@@ -18,18 +18,19 @@ SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 """File formats by suffix; ``.mha``, ``.nii.gz`` and ``.nrrd`` are written compressed."""
 
 
-def write_image(path: Path, volume: Volume) -> None:
+def write_image(path: Path, volume: Volume, *, compress: bool = True) -> None:
     """Write a volume in the format that the suffix names, replacing the file in one step.
 
     Voxels and places are kept exactly: NIfTI-1 holds its affine in 32 bits, so the exact one
-    stands beside it (:mod:`synthct.data.exact_affine`).
+    stands beside it (:mod:`synthct.data.exact_affine`). ``compress=False`` is for files that are
+    read once and removed; ``.nii`` never is, ``.nii.gz`` always.
     """
-    _write(to_itk(volume), path)
+    _write(to_itk(volume), path, compress)
 
 
 def write_displacement_image(path: Path, displacement: Displacement) -> None:
     """Write a displacement as a vector image: ITK's order (x, y, z) [mm], LPS, float32."""
-    _write(displacement_to_itk(displacement, np.float32), path)
+    _write(displacement_to_itk(displacement, np.float32), path, True)
 
 
 def suffix_of(path: Path) -> str:
@@ -45,7 +46,7 @@ def suffix_of(path: Path) -> str:
     )
 
 
-def _write(image: sitk.Image, path: Path) -> None:
+def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     suffix = suffix_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -54,7 +55,7 @@ def _write(image: sitk.Image, path: Path) -> None:
         nifti = suffix in (".nii", ".nii.gz")
         plain = Path(folder) / "plain.nii" if nifti else building
         try:
-            sitk.WriteImage(image, str(plain), not nifti)
+            sitk.WriteImage(image, str(plain), compress and not nifti)
             if nifti:
                 _require_whole(plain, image, path)
                 add_exact_affine(plain, image, building)

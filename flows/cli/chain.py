@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from synthct.data.environment import CLUSTER
-from synthct.data.files import canonical_json, write_whole
-from synthct.flows.cli.options import Json, Preset, examples
+from synthct.flows.cli.options import Json, Preset, examples, teller
 from synthct.flows.exits import CLEAN, EXCLUSIONS
-from synthct.tasks.pipeline.artefacts import EXCLUDED
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from synthct.flows.workspace.project import Project
 
 
 @examples(
@@ -69,16 +59,18 @@ def run(
     """
     from rich.console import Console
 
+    from synthct.data.files import canonical_json, write_whole
     from synthct.flows.clusters.opening import check_kind
     from synthct.flows.run import summary
     from synthct.flows.run.running import Means, run_project
+    from synthct.flows.workspace.project import open_checkout, refresh_dag
 
     started = time.monotonic()
-    told = Console(stderr=True)
+    console = Console(stderr=True)
     check_kind(cluster)
-    project = _open(preset, told).until(until)
-    refresh_dag(project, told)
-    built = run_project(project, Means(cluster, workers, port), told)
+    project = open_checkout(preset, teller(console)).until(until)
+    refresh_dag(project, teller(console))
+    built = run_project(project, Means(cluster, workers, port), console)
     seconds = time.monotonic() - started
     if summary_file:
         write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
@@ -106,15 +98,14 @@ def stage(
     """
     from rich.console import Console
 
-    project = _open(preset, Console(stderr=True))
-    command = [sys.executable, "-m", "synthct.tasks", name, "--workspace", str(project.workspace)]
-    done = subprocess.run(command, cwd=project.root, env=project.environment(), check=False)
-    if done.returncode != 0:
-        return done.returncode
-    step = project.step(name)
-    excluded = project.root / step.out / EXCLUDED if step else None
-    listed = json.loads(excluded.read_text()) if excluded and excluded.is_file() else []
-    return EXCLUSIONS if listed else CLEAN
+    from synthct.flows.run.stages import run_alone
+    from synthct.flows.run.summary import exclusions
+    from synthct.flows.workspace.project import open_checkout
+
+    project = open_checkout(preset, teller(Console(stderr=True)))
+    if code := run_alone(project, name):
+        return code
+    return EXCLUSIONS if any(row["stage"] == name for row in exclusions(project)) else CLEAN
 
 
 @examples("synthct report", "synthct report --preset sts --out ~/sts-report")
@@ -129,33 +120,11 @@ def report(
     from rich.console import Console
 
     from synthct.flows.run.reporting import copy_page, fresh_page
+    from synthct.flows.workspace.project import open_checkout, refresh_dag
 
-    told = Console(stderr=True)
-    project = _open(preset, told)
-    refresh_dag(project, told)
-    page = fresh_page(project, told)
+    console = Console(stderr=True)
+    project = open_checkout(preset, teller(console))
+    refresh_dag(project, teller(console))
+    page = fresh_page(project, console)
     typer.echo(copy_page(page, out.expanduser()) if out else page.relative_to(project.root))
     return CLEAN
-
-
-def _open(preset: str | None, told: Console) -> Project:
-    """The chain to build; what the person should know about its workspace is said."""
-    from synthct.flows.workspace.presets import open_workspace
-    from synthct.flows.workspace.project import find_root, open_project, require_own_code
-
-    root = find_root()
-    require_own_code(root)
-    os.chdir(root)
-    opened = open_workspace(root, preset)
-    for note in opened.notes:
-        told.print(note, highlight=False, soft_wrap=True, markup=False)
-    return open_project(root, opened.workspace)
-
-
-def refresh_dag(project: Project, told: Console) -> None:
-    """Render the workspace's ``dvc.yaml`` anew when the code or the table has moved on."""
-    from synthct.tasks.chain.table import stale_dvc_file, write_dvc_file
-
-    if stale_dvc_file(project.workspace):
-        write_dvc_file(project.workspace)
-        told.print(f"rendered {project.workspace / 'dvc.yaml'} anew", highlight=False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
@@ -20,6 +23,11 @@ Preset = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
+
+
+def teller(console: Console) -> Callable[[str], None]:
+    """A function that prints a sentence there as it is."""
+    return lambda line: console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def examples(*lines: str) -> Callable[[Command], Command]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import synthct
 from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN
 
@@ -104,37 +106,32 @@ def predict(
 
     Without --dicom-reference nothing of the patient enters the output. Not for clinical use.
     """
-    from synthct.data.volume import Modality
-    from synthct.tasks.prediction.predict import Means, predict_file
-
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
-        document = predict_file(
+        made = synthct.predict(
             model,
             input,
-            out,
+            out=out,
             mask=mask,
             dicom_reference=dicom_reference,
             structures=structures,
-            uncertainty=uncertainty,
-            modality=Modality(modality.value.upper()) if modality else None,
-            means=Means(
-                tta=tta,
-                overlap=overlap,
-                threads=threads,
-                device=device.value,
-                max_ram_gb=max_ram,
-                int8=int8,
-                student=student,
-                surest=surest,
-            ),
+            uncertainty=uncertainty or False,
+            modality=modality,
+            tta=tta,
+            overlap=overlap,
+            threads=threads,
+            device=device.value,
+            max_ram_gb=max_ram,
+            int8=int8,
+            student=student,
+            surest=surest,
             public_key=public_key,
             series=series,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
             step=lambda name: bars.update(bar, description=name),
         )
         bars.update(bar, description="done")
-    _tell(document, out, as_json=as_json)
+    _tell(made.report, out, as_json=as_json)
     return CLEAN
 
 
@@ -161,7 +158,7 @@ def _bars() -> Progress:
     )
 
 
-def _tell(document: dict[str, Any], out: Path, *, as_json: bool) -> None:
+def _tell(document: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
@@ -220,19 +217,9 @@ def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) ->
 
     With --public-key also who made it; without, only that no byte changed by accident.
     """
-    from synthct.tasks.prediction.release import open_release
-    from synthct.tasks.prediction.signing import check_signature
+    from synthct.tasks.prediction.signing import verify_release
 
-    if public_key is not None:
-        check_signature(model, public_key)
-    release = open_release(model)
-    document = {
-        "model": str(model),
-        "source": release.description.source,
-        "networks": len(release.description.members),
-        "files": len(release.listed),
-        "signed": public_key is not None,
-    }
+    document = verify_release(model, public_key)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:

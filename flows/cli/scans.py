@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthct.data.errors import MachineError, UsageError
+import synthct
 from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from synthct.tasks.intake import IntakePlan
-
-_REGIONS = ("head-neck", "thorax", "abdomen", "other")
-_REGIONS_TOLD = f"{', '.join(_REGIONS[:-1])} or {_REGIONS[-1]}"
+    from synthct import Intake
 
 
 @examples(
@@ -40,7 +34,9 @@ def ingest(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the table, write nothing.")
     ] = False,
-    region: Annotated[str, typer.Option(metavar="REGION", help=f"{_REGIONS_TOLD}.")] = "other",
+    region: Annotated[
+        str, typer.Option(metavar="REGION", help="head-neck, thorax, abdomen or other.")
+    ] = "other",
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -83,110 +79,81 @@ def ingest(
     modalities, regions and the choice between scans. Names of files and folders are shown on
     request only (--places). Originals are not touched. Exit code 3 when a scan was refused.
     """
+    from synthct.flows.workspace.freshness import track
     from synthct.flows.workspace.project import find_root
-    from synthct.tasks.ingestion.dataset import Licence
-    from synthct.tasks.intake import plan_intake, take_in
-    from synthct.tasks.intake.lock import intake_lock
-    from synthct.tasks.intake.manifest import write_manifest
 
-    raw = find_root() / "data" / "raw" / _checked_name(dataset)
-    _require_region(region)
-    if licence is None and (cite or non_commercial):
-        raise UsageError(
-            "a citation or a restriction belongs to a licence",
-            where="--cite, --non-commercial",
-            remedy="name it with --licence",
-            code="licence-missing",
-        )
-    terms = licence and Licence(name=licence, cite=cite, non_commercial=non_commercial)
-    with _bar("look") as progress:
-        plan = plan_intake(
-            sources,
-            dataset,
-            raw,
-            manifest,
-            region=region,
-            licence=terms or None,
-            deface=deface,
-            progress=progress,
-        )
-    if not as_json:
-        _show(plan)
-    if places:
-        for label, place in plan.places.items():
+    root = find_root()
+    raw = root / "data" / "raw" / dataset
+
+    def planned(seen: Intake) -> None:
+        bars.close()
+        if not as_json:
+            _show(seen)
+        for label, place in seen.plan.places.items() if places else ():
             typer.echo(f"{label}: {place}", err=True)
-    if to_fill_in is not None:
-        write_manifest(to_fill_in, plan.to_fill_in)
-    added: tuple[str, ...] = ()
-    if not dry_run and (plan.new or plan.new_extras or terms):
-        # The data set is held until DVC knows it: another intake must not change it under DVC.
-        with intake_lock(raw, _note), _bar("copy") as progress:
-            result = take_in(plan, progress)
-            added = result.added
-            _track(raw)
-        for name in result.overtaken:
-            _note(f"{name} came into the data set meanwhile, and stays as it is there")
-    refused = [row for row in plan.rows if row.status == "refused"]
+
+    with contextlib.closing(_Bars()) as bars:
+        found = synthct.ingest(
+            sources,
+            raw,
+            dataset=dataset,
+            region=region,
+            manifest=manifest,
+            licence=licence,
+            cite=cite,
+            non_commercial=non_commercial,
+            deface=deface,
+            dry_run=dry_run,
+            to_fill_in=to_fill_in,
+            planned=planned,
+            # DVC is told while the data set is held: another intake must not change it meanwhile.
+            written=lambda _: track(root, raw),
+            progress=bars.show,
+            tell=_note,
+        )
     if as_json:
-        typer.echo(json.dumps(_document(plan, added), indent=2))
+        typer.echo(json.dumps(found.as_json(), indent=2))
     else:
-        _tell(plan, added, dry_run, len(refused))
-    return EXCLUSIONS if refused else CLEAN
+        _tell(found, dry_run)
+    return EXCLUSIONS if found.refused else CLEAN
 
 
 def _note(text: str) -> None:
     typer.echo(f"note: {text}", err=True)
 
 
-def _checked_name(dataset: str) -> str:
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]*", dataset):
-        return dataset
-    raise UsageError(
-        "a data set's name has lower-case letters, digits, - and _",
-        where="--dataset",
-        got=repr(dataset),
-        code="bad-dataset-name",
-    )
+class _Bars:
+    """One bar a phase on the standard error; gone while something else is printed."""
+
+    def __init__(self) -> None:
+        self._shown = contextlib.ExitStack()
+        self._phase = ""
+        self._update: Callable[[int, int], None] = lambda done, total: None
+        self.show("look", 0, 0)
+
+    def show(self, phase: str, done: int, total: int) -> None:
+        """The bar of the phase as it stands now; without a total it only moves."""
+        if phase != self._phase:
+            self.close()
+            self._open(phase)
+        self._update(done, total)
+
+    def _open(self, phase: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        bars = self._shown.enter_context(Progress(console=Console(stderr=True), transient=True))
+        bar = bars.add_task(phase, total=None)
+        self._phase = phase
+        self._update = lambda done, total: bars.update(bar, completed=done, total=total or None)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._shown.close()
+        self._phase = ""
 
 
-def _require_region(region: str) -> None:
-    if region not in _REGIONS:
-        raise UsageError(
-            f"a region is {_REGIONS_TOLD}",
-            where="--region",
-            got=repr(region),
-            code="unknown-region",
-        )
-
-
-def _track(raw: Path) -> None:
-    """Have DVC remember the data set: its ``.dvc`` file is what git holds of it."""
-    from synthct.flows.workspace.freshness import dvc_command, patiently
-    from synthct.flows.workspace.project import QUIET, find_root
-
-    command = dvc_command("--wait-for-lock", "add", "--quiet", str(raw))
-    done = patiently(command, find_root(), {**os.environ, **QUIET})
-    if done.returncode != 0:
-        raise MachineError(
-            "DVC can remember the data set",
-            where=str(raw),
-            got=" ".join(done.stderr.split()),
-            remedy=f"the copies are in place: dvc add {raw}",
-            code="dvc-add",
-        )
-
-
-@contextlib.contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(what, total=None)
-        yield lambda done, total, name: bars.update(bar, completed=done, total=total)
-
-
-def _show(plan: IntakePlan) -> None:
+def _show(found: Intake) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -197,7 +164,7 @@ def _show(plan: IntakePlan) -> None:
     ):  # fmt: skip
         table.add_column(heading, no_wrap=True)
     table.add_column("findings")
-    for row in plan.rows:
+    for row in found.rows:
         cells = (
             row.place,
             row.patient,
@@ -214,21 +181,20 @@ def _show(plan: IntakePlan) -> None:
     console = Console()
     if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
         console = Console(width=max(console.width, 160))
-    if plan.rows:
+    if found.rows:
         console.print(table)
-        console.print(_pairs(plan))
+        console.print(_pairs(found))
 
 
-def _pairs(plan: IntakePlan) -> Table:
+def _pairs(found: Intake) -> Table:
     """A row a patient: its scans, what lies beside them, and the cases they make."""
     from rich.table import Table
 
-    from synthct.tasks.intake.rows import REFUSED
-
     table = Table("patient", "scans", "beside", "cases")
-    good = [row for row in plan.rows if row.status != REFUSED]
-    extras = {extra.row for extra in plan.extras}
-    for patient in sorted({row.patient for row in plan.rows if row.patient}):
+    refused = set(found.refused)
+    good = [row for row in found.rows if row not in refused]
+    extras = {extra.row for extra in found.plan.extras}
+    for patient in sorted({row.patient for row in found.rows if row.patient}):
         own = [row for row in good if row.patient == patient]
         scans = [row.scan for row in own if row not in extras]
         beside = [row.scan for row in own if row in extras]
@@ -240,26 +206,17 @@ def _pairs(plan: IntakePlan) -> Table:
     return table
 
 
-def _tell(plan: IntakePlan, added: tuple[str, ...], dry_run: bool, refused: int) -> None:
-    for note in plan.notes:
+def _tell(found: Intake, dry_run: bool) -> None:
+    for note in found.notes:
         _note(note)
-    for row in plan.rows:
-        for finding in row.findings if row.status == "refused" else ():
+    for name in found.overtaken:
+        _note(f"{name} came into the data set meanwhile, and stays as it is there")
+    for row in found.refused:
+        for finding in row.findings:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             typer.echo(f"refused: {row.place}: {finding.sentence}{remedy}", err=True)
+    plan, refused = found.plan, len(found.refused)
     new = len(plan.new) + len(plan.new_extras)
-    known = len(plan.rows) - new - refused
-    took = f"{new} would be taken in" if dry_run else f"{len(added)} taken in"
+    known = len(found.rows) - new - refused
+    took = f"{new} would be taken in" if dry_run else f"{len(found.added)} taken in"
     typer.echo(f"data/raw/{plan.dataset}: {took}, {known} known already, {refused} refused")
-
-
-def _document(plan: IntakePlan, added: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "dataset": plan.dataset,
-        "added": list(added),
-        "scans": [
-            {**asdict(row), "findings": [finding.as_json() for finding in row.findings]}
-            for row in plan.rows
-        ],
-        "notes": list(plan.notes),
-    }

@@ -7,16 +7,14 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import synthct
 from synthct.data.errors import UsageError
 from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN, FAILED
-
-if TYPE_CHECKING:
-    from synthct.data.volume import Modality
 
 
 class Kind(StrEnum):
@@ -102,33 +100,34 @@ def register(
     says fail: what stands then is the best earlier step. Suspect: look at the picture.
     """
     from synthct.flows.run.forecast import step_bar
-    from synthct.tasks.registration.pair import register_files
 
     with step_bar(SHARES) as tell:
-        quality = register_files(
+        made = synthct.register(
             fixed,
             moving,
+            out=out,
             fixed_mask=fixed_mask,
             moving_mask=moving_mask,
-            fixed_modality=_modality(fixed_modality),
-            moving_modality=_modality(moving_modality),
-            series=(fixed_series, moving_series),
+            fixed_modality=fixed_modality,
+            moving_modality=moving_modality,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
             initial=initial or (),
             method=method,
             method_options=_options(option or (), network),
             preset=preset,
             region=region,
-            out=out,
             seed=seed,
             threads=threads,
             progress=tell,
         )
+    quality = made.quality
     if as_json:
         typer.echo(json.dumps(quality, indent=2))
     else:
         reason = f" ({quality['reason']})" if quality["reason"] else ""
-        typer.echo(f"{quality['verdict']}, {quality['step']} step{reason}: {out}")
-    return FAILED if quality["verdict"] == "fail" else CLEAN
+        typer.echo(f"{made.verdict}, {quality['step']} step{reason}: {out}")
+    return FAILED if made.verdict == "fail" else CLEAN
 
 
 @examples("synthct regularizers", "synthct regularizers cutout")
@@ -177,12 +176,6 @@ def _show_regularizer(entry: dict[str, Any]) -> None:
     typer.echo(f"\nIn params.yaml: regularizers: [{{name: {entry['name']}, weight: 1.0{options}}}]")
     if entry["incompatible"]:
         typer.echo(f"Not together with: {', '.join(entry['incompatible'])}")
-
-
-def _modality(kind: Kind | None) -> Modality | None:
-    from synthct.data.volume import Modality
-
-    return Modality(kind.value.upper()) if kind else None
 
 
 def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:

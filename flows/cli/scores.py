@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+import synthct
 from synthct.flows.cli.options import examples
 from synthct.flows.exits import CLEAN
 
@@ -137,66 +138,38 @@ def evaluate(
     """
     from rich.console import Console
 
-    from synthct.tasks.evaluation.files import Attachments, evaluate_files
-    from synthct.tasks.evaluation.profiles import DEFAULT_PROFILE
-
     printed = json_file == Path("-")
-    extras = Attachments(
-        segmentations=segmentations,
-        segmenter=segmenter,
-        source=source,
-        source_modality=source_modality.value,
-        prediction_series=prediction_series,
-        reference_series=reference_series,
-        source_series=source_series,
-        dose_prediction=dose_prediction,
-        dose_reference=dose_reference,
-        gamma=gamma.value,
-        target=target,
-        prescription_gy=prescription_gy,
-        curves=_curves(curves),
-        other_references=tuple(other_reference or ()),
-        maps=maps,
-        device=device,
-        policy=missing.value,
-    )
     with Console(stderr=True).status("evaluate"):
-        document = evaluate_files(
+        document = synthct.evaluate(
             prediction,
             reference,
-            mask,
-            extras,
-            profile or DEFAULT_PROFILE,
-            None if printed else json_file,
+            mask=mask,
+            out=None if printed else json_file,
+            profile=profile,
             resample=resample,
+            segmentations=segmentations,
+            segmenter=segmenter,
+            missing=missing.value,
+            source=source,
+            source_modality=source_modality,
+            prediction_series=prediction_series,
+            reference_series=reference_series,
+            source_series=source_series,
+            dose_prediction=dose_prediction,
+            dose_reference=dose_reference,
+            gamma=gamma.value,
+            target=target,
+            prescription_gy=prescription_gy,
+            curves=curves,
+            other_references=other_reference or (),
+            maps=maps,
+            device=device,
         )
     if printed:
         typer.echo(json.dumps(document, indent=2))
     else:
         _show(document)
     return CLEAN
-
-
-_CURVES = {"electron_density", "stopping_power"}
-
-
-def _curves(path: Path | None) -> dict[str, Any] | None:
-    """The clinic's curves; tuples, as the metric's fields are."""
-    from synthct.data.errors import UsageError
-
-    if path is None:
-        return None
-    try:
-        told = json.loads(path.read_text())
-        return {name: tuple(map(tuple, told[name])) for name in _CURVES & set(told)}
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            "curves are JSON lists of [HU, value] pairs by name",
-            where=str(path),
-            got=str(error),
-            remedy='write {"stopping_power": [[-1000, 0.001], [0, 1.0], ...]}',
-            code="curves-unreadable",
-        ) from error
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synthct.data.environment import WEBHOOK_FILE
-from synthct.flows.cli.options import examples
+from synthct.flows.cli.options import examples, teller
 from synthct.flows.exits import CLEAN
 
 
@@ -45,12 +45,11 @@ def serve(
     from synthct.flows.serve.serving import Ports, serve
     from synthct.flows.workspace.project import find_root
 
-    told = Console(stderr=True)
     stop_after_s = None if stop_after is None else stop_after * 3600.0
     serve(
         find_root(),
         Ports(port, prefect_port),
-        lambda line: told.print(line, highlight=False, soft_wrap=True, markup=False),
+        teller(Console(stderr=True)),
         stop_after_s=stop_after_s,
     )
     return CLEAN

@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthct.data.environment import CLUSTER
-from synthct.data.errors import UsageError
-from synthct.flows.cli.chain import refresh_dag
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, teller
 from synthct.flows.exits import CLEAN, EXCLUSIONS
-from synthct.tasks.pipeline.artefacts import EFFECTS, PAGE
+from synthct.tasks.pipeline.artefacts import PAGE
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from synthct.flows.workspace.project import Project
 
 PRESET = "study"
 """The study that is run when no grid is named: ``presets/study.yaml``."""
@@ -65,49 +61,23 @@ def study(
 
     from synthct.flows.clusters.opening import check_kind
     from synthct.flows.run.running import Means, run_project
-    from synthct.flows.run.summary import exclusions
-    from synthct.flows.workspace.presets import open_workspace
-    from synthct.flows.workspace.project import find_root, open_project, require_own_code
+    from synthct.flows.run.summary import exclusions, study_as_json, study_effects
+    from synthct.flows.workspace.project import open_checkout, refresh_dag, require_study
 
-    started, told = time.monotonic(), Console(stderr=True)
+    started, console = time.monotonic(), Console(stderr=True)
     check_kind(cluster)
-    root = find_root()
-    require_own_code(root)
-    name = grid.stem if grid else PRESET
-    opened = open_workspace(root, name, file=grid.resolve() if grid else None)
-    for note in opened.notes:
-        told.print(note, highlight=False, soft_wrap=True, markup=False)
-    project = open_project(root, opened.workspace)
-    _require_study(project)
-    refresh_dag(project, told)
-    built = run_project(project, Means(cluster, workers, None), told)
-    out = project.steps[-1].out
+    project = open_checkout(grid.stem if grid else PRESET, teller(console), file=grid)
+    require_study(project)
+    refresh_dag(project, teller(console))
+    built = run_project(project, Means(cluster, workers, None), console)
     if as_json:
-        typer.echo(json.dumps(_as_json(project, out, time.monotonic() - started), indent=2))
+        typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
     else:
         if not built:
             typer.echo(f"{project.name}: everything is current")
-        Console().print(_table(_effects(project.root / out)))
-        typer.echo(f"study: {out / PAGE}")
+        Console().print(_table(study_effects(project)))
+        typer.echo(f"study: {project.steps[-1].out / PAGE}")
     return EXCLUSIONS if exclusions(project) else CLEAN
-
-
-def _require_study(project: Project) -> None:
-    if project.step("study") is None:
-        raise UsageError(
-            "a study's params have a `study:` section",
-            where=str(project.workspace / "params.yaml"),
-            got="study: null",
-            remedy="see presets/study.yaml; `synthct run` runs workspaces without one",
-            code="no-study",
-        )
-
-
-def _effects(out: Path) -> list[dict[str, str]]:
-    from synthct.data.tables import read_table
-
-    table = out / EFFECTS
-    return read_table(table) if table.is_file() else []
 
 
 def _table(rows: list[dict[str, str]]) -> Table:
@@ -125,12 +95,3 @@ def _table(rows: list[dict[str, str]]) -> Table:
             row["adjusted_p"] or "-", row["flops_ratio"] or "-",
         )  # fmt: skip
     return table
-
-
-def _as_json(project: Project, out: Path, seconds: float) -> dict[str, Any]:
-    return {
-        "workspace": project.workspace.as_posix(),
-        "page": (out / PAGE).as_posix(),
-        "seconds": round(seconds, 1),
-        "effects": _effects(project.root / out),
-    }

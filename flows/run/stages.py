@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -102,6 +104,13 @@ def build_stage(
     finally:
         for listener in listeners:
             listener.ends(step, built)
+
+
+def run_alone(project: Project, name: str) -> int:
+    """``python -m synthct.tasks NAME`` in the project's workspace, unseen by DVC; its exit code."""
+    command = [sys.executable, "-m", "synthct.tasks", name, "--workspace", str(project.workspace)]
+    environment = project.environment()
+    return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode
 
 
 def _follow(child: Kept, step: Step, record: Record, listeners: list[Listener]) -> list[str]:

@@ -102,6 +102,22 @@ def as_json(project: Project, built: Sequence[Built], seconds: float) -> dict[st
     }
 
 
+def study_effects(project: Project) -> list[dict[str, str]]:
+    """Rows of the study's ``effects.csv``, once it is made."""
+    table = project.root / project.steps[-1].out / "effects.csv"
+    return read_table(table) if table.is_file() else []
+
+
+def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
+    """What a study found, as plain values."""
+    return {
+        "workspace": project.workspace.as_posix(),
+        "page": (project.steps[-1].out / "index.html").as_posix(),
+        "seconds": round(seconds, 1),
+        "effects": study_effects(project),
+    }
+
+
 def show(console: Console, project: Project, built: Sequence[Built], seconds: float) -> None:
     """Print it."""
     from synthct.flows.run.screen import spelled_s

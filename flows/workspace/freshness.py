@@ -1,8 +1,9 @@
-"""What DVC says about a workspace: which stages are not up to date."""
+"""What DVC is asked: which stages are not up to date, and to remember a data set."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from synthct.data.errors import MachineError
-from synthct.flows.workspace.project import Project, Step
+from synthct.flows.workspace.project import QUIET, Project, Step
 
 
 def dvc_command(*arguments: str) -> list[str]:
-    """DVC of this environment; ``-P`` keeps our folder ``data`` off its import path."""
+    """DVC of this environment."""
     return [sys.executable, "-m", "dvc", *arguments]
 
 
@@ -79,6 +80,20 @@ def stale_targets(project: Project) -> set[str]:
     """Targets whose code, params, inputs or outs are not what ``dvc.lock`` says."""
     answer = _ask(project, [step.target for step in project.steps])
     return set(answer) & {step.target for step in project.steps}
+
+
+def track(root: Path, folder: Path) -> None:
+    """Have DVC remember a data set: its ``.dvc`` file is what git holds of it."""
+    command = dvc_command("--wait-for-lock", "add", "--quiet", str(folder))
+    done = patiently(command, root, {**os.environ, **QUIET})
+    if done.returncode != 0:
+        raise MachineError(
+            "DVC remembers the data set",
+            problem=f"dvc add failed ({' '.join(done.stderr.split())})",
+            where=str(folder),
+            remedy=f"the copies are in place: dvc add {folder}",
+            code="dvc-add",
+        )
 
 
 def _ask(project: Project, targets: Sequence[str]) -> dict[str, object]:

@@ -116,6 +116,47 @@ def require_own_code(root: Path) -> None:
         )
 
 
+def open_checkout(
+    preset: str | None, tell: Callable[[str], None], *, file: Path | None = None
+) -> Project:
+    """The chain of a preset's workspace in the checkout around us; this process works in its root.
+
+    ``tell`` is given what a person should know about the workspace; ``file`` is a preset that lies
+    elsewhere.
+    """
+    from synthct.flows.workspace.presets import open_workspace
+
+    root = find_root()
+    require_own_code(root)
+    elsewhere = None if file is None else file.resolve()
+    os.chdir(root)
+    opened = open_workspace(root, preset, file=elsewhere)
+    for note in opened.notes:
+        tell(note)
+    return open_project(root, opened.workspace)
+
+
+def require_study(project: Project) -> None:
+    """Refuse a workspace whose params have no ``study:`` section."""
+    if project.step("study") is None:
+        raise UsageError(
+            "a study's params have a `study:` section",
+            problem="these params have none",
+            where=str(project.workspace / "params.yaml"),
+            remedy="see presets/study.yaml; `synthct run` runs workspaces without one",
+            code="no-study",
+        )
+
+
+def refresh_dag(project: Project, tell: Callable[[str], None]) -> None:
+    """Render the workspace's ``dvc.yaml`` anew when the code or the table has moved on."""
+    from synthct.tasks.chain.table import stale_dvc_file, write_dvc_file
+
+    if stale_dvc_file(project.workspace):
+        write_dvc_file(project.workspace)
+        tell(f"rendered {project.workspace / 'dvc.yaml'} anew")
+
+
 def open_project(root: Path, workspace: Path) -> Project:
     """The chain of a workspace (``.`` is the demo)."""
     from synthct.tasks.chain.params import layout_of, load_params

@@ -107,6 +107,14 @@ class Attachments:
                 remedy="give both --dose-prediction and --dose-reference",
                 code="dose-alone",
             )
+        if self.source_modality not in ("mr", "cbct"):
+            raise UsageError(
+                "a prediction is made from an MR or a cone-beam CT",
+                problem=f"the source is said to be {self.source_modality!r}",
+                where="source_modality",
+                remedy="give the scan that the prediction was made from",
+                code="wrong-modality",
+            )
         if self.segmenter and self.segmentations is not None:
             raise UsageError(
                 "structures come from files or from a segmenter",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError, mask_empty
+from synthct.data.errors import DataError, UsageError, mask_empty
 from synthct.data.files import content_hash
 from synthct.data.itk import resample as resampled
 from synthct.data.orientation import reordered_onto
@@ -126,6 +128,26 @@ class Target:
 def identity(path: Path) -> dict[str, str]:
     """A file by name and content, never by where it lies."""
     return {"name": path.name, "sha256": content_hash(path)}
+
+
+CURVES = ("electron_density", "stopping_power")
+
+
+def read_curves(given: Path | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The clinic's curves from a JSON file or a mapping, as tuples of (HU, value)."""
+    if given is None:
+        return None
+    try:
+        curves = given if isinstance(given, Mapping) else dict(json.loads(given.read_text()))
+        return {name: tuple(map(tuple, curves[name])) for name in CURVES if name in curves}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            "curves are lists of [HU, value] pairs by name",
+            problem=f"the curves cannot be read ({error})",
+            where="curves" if isinstance(given, Mapping) else str(given),
+            remedy='write {"stopping_power": [[-1000, 0.001], [0, 1.0], ...]}',
+            code="curves-unreadable",
+        ) from error
 
 
 def told(grid: Grid) -> str:

@@ -33,6 +33,21 @@ class Licence(Section):
     cite: str = ""
     non_commercial: bool = False
 
+    @classmethod
+    def named(cls, name: str | None, cite: str, non_commercial: bool) -> Licence | None:
+        """The licence of that name, or None; a citation or a restriction needs a name."""
+        if name is not None:
+            return cls(name=name, cite=cite, non_commercial=non_commercial)
+        if cite or non_commercial:
+            raise UsageError(
+                "a citation or a restriction belongs to a licence",
+                problem="the licence has no name",
+                where="licence",
+                remedy="name the licence too",
+                code="licence-missing",
+            )
+        return None
+
 
 class RawScan(Section):
     """One scan of a patient."""

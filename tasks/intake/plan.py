@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ UNCLEAR = Code(
     "whose scan it is cannot be told from numbers, UIDs and names: two patients could become one",
     "write what was found with --write-manifest FILE, name the patients, give it with --manifest",
 )
+REGIONS = ("head-neck", "thorax", "abdomen", "other")
+"""Parts of the body that scans are filed under."""
+
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 
@@ -81,6 +85,11 @@ class IntakePlan:
         """What it would write beside scans."""
         return tuple(extra for extra in self.extras if extra.row.status == NEW)
 
+    @property
+    def refused(self) -> tuple[IntakeRow, ...]:
+        """Rows that cannot be taken in; their findings say why."""
+        return tuple(row for row in self.rows if row.status == REFUSED)
+
 
 def plan_intake(
     sources: Sequence[Path],
@@ -112,6 +121,7 @@ def plan_intake(
     deface
         Remove the faces of heads from the copies.
     """
+    _require_names(dataset, region)
     names = load_pseudonyms()
     known = load_dataset(raw) if (raw / DATASET).is_file() else RawDataset(dataset=dataset)
     require_key(names, known.key_check, str(raw))
@@ -154,6 +164,25 @@ def plan_intake(
         dataset, raw, licence, tuple(decided), tuple(extras), tuple(notes), places, deface, names,
         asked,
     )  # fmt: skip
+
+
+def _require_names(dataset: str, region: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", dataset):
+        raise UsageError(
+            "a data set's name has lower-case letters, digits, - and _",
+            problem=f"the data set is called {dataset!r}",
+            where="dataset",
+            remedy="give it another name",
+            code="bad-dataset-name",
+        )
+    if region not in REGIONS:
+        raise UsageError(
+            f"a region is one of {', '.join(REGIONS)}",
+            problem=f"no region is called {region!r}",
+            where="region",
+            remedy="take other where none fits",
+            code="unknown-region",
+        )
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[str], None]:

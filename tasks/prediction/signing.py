@@ -80,6 +80,26 @@ def sign_release(folder: Path, private: Path, out: Path) -> None:
         write_whole(building / SIGNATURE, canonical_json(document))
 
 
+def verify_release(folder: Path, public_key: Path | None = None) -> dict[str, Any]:
+    """Check every file of a release and, with a key, who signed it.
+
+    Returns
+    -------
+    dict
+        ``model source networks files signed``.
+    """
+    if public_key is not None:
+        check_signature(folder, public_key)
+    release = open_release(folder)
+    return {
+        "model": str(folder),
+        "source": release.description.source,
+        "networks": len(release.description.members),
+        "files": len(release.listed),
+        "signed": public_key is not None,
+    }
+
+
 def check_signature(folder: Path, public: Path) -> None:
     """Raise unless the holder of the key's private half signed this very ``checksums.json``.
 

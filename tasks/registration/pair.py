@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, whole_folder, write_whole
 from synthct.data.orientation import reordered_onto
 from synthct.data.readers import format_of, pick_series, read_scan
-from synthct.data.volume import Modality, Volume
+from synthct.data.volume import Displacement, Modality, Volume
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams
 from synthct.tasks.pipeline.artefacts import QUALITY
 from synthct.tasks.pipeline.threads import limit_threads
+from synthct.tasks.registration.align import Tell
 from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import as_ct
 from synthct.tasks.registration.methods import METHODS
@@ -37,6 +38,33 @@ _QUALITY = QUALITY
 """A folder that holds one is an earlier registration and may be replaced."""
 
 
+@dataclass(frozen=True, eq=False)
+class RegisteredPair:
+    """A registered pair in memory.
+
+    Parameters
+    ----------
+    done
+        Both scans on the working grid, the transform and the verdict of the gate.
+    quality
+        Figures, verdict and how it was made, as ``quality.json`` has them.
+    """
+
+    done: Registered
+    quality: Mapping[str, Any]
+
+    @property
+    def moved(self) -> Volume:
+        """The moving scan on the grid of the fixed one; a CT as int16 [HU]."""
+        moved = self.done.moved.scan
+        return as_ct(moved) if moved.modality is Modality.CT else moved
+
+    @property
+    def displacement(self) -> Displacement:
+        """Fixed -> moving points [mm, LPS]."""
+        return self.done.moved.displacement
+
+
 def register_files(
     fixed: Path,
     moving: Path,
@@ -51,16 +79,16 @@ def register_files(
     method_options: Mapping[str, Any] | None = None,
     preset: str | None = None,
     region: str = "other",
-    out: Path,
+    out: Path | None = None,
     seed: int = 0,
     threads: int = 1,
     gate: GateParams | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Register two files and write a folder of results on the grid of ``fixed``.
+    progress: Tell | None = None,
+) -> RegisteredPair:
+    """Register two files on the grid of ``fixed``; with ``out`` also write a folder of results.
 
-    Writes ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]), ``quality.json``, which
-    is also returned, the ITK transform that it names, the same mapping: ``transform.tfm``, or
+    The folder gets ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]),
+    ``quality.json``, the ITK transform that it names, the same mapping: ``transform.tfm``, or
     ``transform.h5`` for a dense field, and ``before_after.png`` where matplotlib is installed.
 
     Parameters
@@ -76,7 +104,7 @@ def register_files(
         DICOM holds several that could be meant.
     initial
         Rigid ITK transforms (fixed -> moving points) to begin with; of several, the one under
-        which the scans know most of each other. Without any, the scanner's frame and a few shifts
+        which the scans share most information. Without any, the scanner's frame and a few shifts
         are tried.
     method, method_options
         Name in ``synthct.tasks.registration.methods`` and its parameters.
@@ -93,7 +121,8 @@ def register_files(
     chosen = METHODS.build(method, method_options or {}, where="--method")
     chosen.plugins()  # names and parameters are checked before any file is read
     begins = [read_initial(path) for path in initial]
-    _check_out(out)
+    if out is not None:
+        _check_out(out)
     wanted = preset_called(preset, where="--preset") if preset else None
     tell("read")
     pair = _read_pair(
@@ -119,14 +148,17 @@ def register_files(
         )
         sides = sides_of(pair, None if start is None else start[1])
     done = _after_sides(done, sides)
-    tell("write")
     facts = {
         "method": method,
         "method_facts": chosen.facts(),
         "seed": seed,
         "initial": None if start is None else start[0],
     }
-    return _write(out, done, facts)
+    made = RegisteredPair(done, {**done.quality, **facts})
+    if out is None:
+        return made
+    tell("write")
+    return replace(made, quality=_write(out, made))
 
 
 _WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
@@ -195,16 +227,15 @@ def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
     return body_mask(scan, BodyParams(), region)
 
 
-def _write(out: Path, done: Registered, facts: Mapping[str, Any]) -> dict[str, Any]:
-    moved = done.moved.scan
+def _write(out: Path, made: RegisteredPair) -> dict[str, Any]:
     with whole_folder(out) as folder:
-        write_image(folder / "moved.mha", as_ct(moved) if moved.modality is Modality.CT else moved)
-        write_displacement_image(folder / "displacement.mha", done.moved.displacement)
-        name = write_transform(folder, done.transform)
-        picture = _picture(done)
+        write_image(folder / "moved.mha", made.moved)
+        write_displacement_image(folder / "displacement.mha", made.displacement)
+        name = write_transform(folder, made.done.transform)
+        picture = _picture(made.done)
         if picture:
             write_whole(folder / PICTURE, picture)
-        quality = {**done.quality, "transform": name, "picture": bool(picture), **facts}
+        quality = {**made.quality, "transform": name, "picture": bool(picture)}
         write_whole(folder / _QUALITY, canonical_json(quality))
     return quality
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from synthct.data.readers.lps import grid_xyz
+from synthct.data.affine import grid_xyz
 
 STEEPEST = 45.0
 """Most that the function changes [HU / mm]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +119,13 @@ def test_two_series_of_one_folder_are_told_apart_by_their_uid(mixed, oblique):
         assert np.array_equal(
             read_scan(mixed / "same-folder", series=row.series).array, oblique.array
         )
+
+
+def test_a_relative_path_begins_where_the_caller_is_now_not_where_its_reader_began(
+    tmp_path, oblique, monkeypatch
+):
+    for name in ("here", "there"):
+        write_image(tmp_path / name / "ct.mha", oblique)
+        monkeypatch.chdir(tmp_path / name)
+        assert read_scan(Path("ct.mha"), Modality.CT).grid.shape == oblique.grid.shape
+        assert [row.place for row in find(Path())] == ["ct.mha"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import synthct
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.flows.cli.app import command_line, commands
 from synthct.flows.exits import guarded
@@ -15,7 +16,10 @@ DESIGNED = {
     "run", "stage", "key", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
     "regularizers", "study", "report", "serve", "doctor",
 }  # fmt: skip
-HEAVY = ("torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "numpy", "yaml")
+HEAVY = (
+    "torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "scipy", "numpy",
+    "pydantic", "yaml", "synthct.tasks",
+)  # fmt: skip
 
 
 def names():
@@ -126,16 +130,15 @@ def test_doctor_never_shows_credentials(capsys, monkeypatch):
 
 def test_register_tells_verdict_and_files_and_ends_by_the_exit_codes(tmp_path, capsys, monkeypatch):
     """The command around the registration: what is passed on, printed and returned."""
-    import synthct.tasks.registration.pair as pair
-
     asked = {}
 
     def done(fixed, moving, **options):
         asked.update(options)
         options["progress"]("read")
-        return {"verdict": options["preset"], "step": "rigid", "reason": "because"}
+        quality = {"verdict": options["preset"], "step": "rigid", "reason": "because"}
+        return synthct.Registration(None, None, quality)
 
-    monkeypatch.setattr(pair, "register_files", done)
+    monkeypatch.setattr(synthct, "register", done)
     line = ["register", "--fixed", "a.mha", "--moving", "b.mha", "--out", str(tmp_path)]
     line += ["--initial", "one.tfm", "--initial", "two.tfm"]
     assert command_line([*line, "--preset", "suspect"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import resource
@@ -67,6 +68,8 @@ def _imported(names: list[str]) -> str:
 
 def _answer(channel: socket.socket, request: dict[str, Any]) -> None:
     try:
+        with contextlib.suppress(OSError):  # absolute paths do without
+            os.chdir(request["folder"])
         confine.limit_files(request["reads"], request["writes"])
         confine.limit_resources(request["cpu_s"])
         answer = _result(request)

@@ -79,6 +79,8 @@ def call(
         "module": function.__module__,
         "function": function.__qualname__,
         "arguments": arguments,
+        # A reader lives on where the caller was when it started; paths may be relative.
+        "folder": _working_folder(),
         "preload": list(preload),
         # Links are followed here: a source may be a link, what lies below it may not lead out.
         "reads": [str(path.resolve()) for path in sources] + [str(path) for path in sources],
@@ -172,6 +174,14 @@ def _stopped(where: str, got: str) -> DataError:
     )
 
 
+def _working_folder() -> str:
+    """Where relative paths begin; a folder that is gone has none."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "/"
+
+
 def _bytes(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -188,7 +198,7 @@ class _Reader:
             for name in ("PATH", "LD_LIBRARY_PATH", READER_MIB, "LANG")
             if name in os.environ
         }
-        search = [path for path in sys.path if path]
+        search = [str(Path(path).absolute()) for path in sys.path if path]
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "ITK")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "synthct.data.readers.process.child", str(theirs.fileno())],

@@ -1,13 +1,8 @@
-"""A clinic's machine: only the base dependencies are installed, and ``predict`` is enough."""
+"""A clinic's machine: the wheel with the dependencies that it names, and ``predict`` is enough."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-import tomllib
-from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
@@ -18,25 +13,23 @@ from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.cohort.run import protocol_of
 from synthct.tasks.pipeline.randomness import generator
 from tests.conftest import skip_or_fail
+from tests.packaging import clean_environment, make_environment
 
-ROOT = Path(__file__).resolve().parents[3]
-ABSENT = ("torch", "prefect", "dvc", "dask", "monai", "zarr", "onnx")
+ABSENT = ("torch", "prefect", "dvc", "dask", "monai", "zarr", "onnx", "nibabel")
 
 
 @pytest.fixture
-def bare(tmp_path):
-    """Python of a new virtual environment with the base dependencies, or a reason why not."""
+def bare(tmp_path, distribution):
+    """Folder of a new virtual environment with the wheel and its dependencies, or why not."""
     folder = tmp_path / "bare"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    base = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    python = folder / "bin" / "python"
+    python = make_environment(folder, shared=False)
     got = subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--retries", "1", *base],
-        capture_output=True, text=True,
+        [str(python), "-m", "pip", "install", "--quiet", "--retries", "1", str(distribution[1])],
+        capture_output=True, text=True, env=clean_environment(), cwd=tmp_path,
     )  # fmt: skip
     if got.returncode:
         skip_or_fail("index", f"no package index: {got.stderr.strip().splitlines()[-1][:200]}")
-    return python
+    return folder
 
 
 @pytest.fixture
@@ -55,28 +48,17 @@ def phantom(tmp_path):
 def test_a_new_environment_with_the_base_dependencies_predicts_a_phantom(
     bare, phantom, release, tmp_path
 ):
-    environment = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
-    }
-    code = tmp_path / "code"  # a copy without tests, caches and data, as an installation has it
-    for package in ("data", "tasks", "flows"):
-        shutil.copytree(
-            ROOT / package,
-            code / package,
-            ignore=shutil.ignore_patterns("raw", "artefacts", "__pycache__"),
-        )
-    environment["PYTHONPATH"] = str(code)
     absent = subprocess.run(
-        [str(bare), "-c", f"import importlib.util as u; print([n for n in {ABSENT} "
-         "if u.find_spec(n)])"],
-        env=environment, capture_output=True, text=True, check=True,
+        [str(bare / "bin" / "python"), "-c", f"import importlib.util as u; print([n for n in "
+         f"{ABSENT} if u.find_spec(n)])"],
+        env=clean_environment(), capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     assert absent.stdout.strip() == "[]"
-    run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"
     options = ["--model", release, "--input", phantom, "--out", tmp_path / "sct"]
     done = subprocess.run(
-        [str(bare), "-c", run, "predict", *map(str, options), "--dicom-reference", str(phantom)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True,
+        [str(bare / "bin" / "synthct"), "predict", *map(str, options),
+         "--dicom-reference", str(phantom)],
+        env=clean_environment(), cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "sct"))

@@ -25,7 +25,7 @@ def registered(scans, out, **options):
         moving_modality=Modality.CT,
         out=out,
         **options,
-    )
+    ).quality
     transform = sitk.ReadTransform(str(out / quality["transform"]))
     with (scans / "landmarks.csv").open() as file:
         rows = np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])

@@ -38,7 +38,7 @@ def result(files, quick, tmp_path_factory):
             preset="quick",
             out=out,
             progress=steps.append,
-        )
+        ).quality
     return out, quality, steps
 
 

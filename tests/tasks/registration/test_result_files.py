@@ -70,7 +70,7 @@ def run(folder, out, **changes):
             "preset": "hasty",
         }
         | changes,
-    )
+    ).quality
 
 
 def agree(folder, out, quality):

@@ -1,0 +1,199 @@
+"""``synthct.predict``: a synthetic CT of one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthct.api.arguments import PathLike, Scan, as_path, modality_of, scan_files
+from synthct.data.errors import UsageError
+from synthct.data.volume import Modality, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A synthetic CT and how it was made.
+
+    Parameters
+    ----------
+    report
+        ``out source release networks flips voxels_in_body voxels_not_predicted notes
+        unlike_training structures not_for_clinical_use``: plain JSON, no patient data.
+    """
+
+    report: Mapping[str, Any]
+    _sct: Volume | Path
+    _uncertainty: Volume | Path | None
+
+    @property
+    def sct(self) -> Volume:
+        """The synthetic CT [HU] on the grid of the scan; read from ``out`` where one was named."""
+        return _volume(self._sct)
+
+    @property
+    def uncertainty(self) -> Volume | None:
+        """Standard deviation over folds and mirrorings [HU], where it was asked for."""
+        return None if self._uncertainty is None else _volume(self._uncertainty)
+
+
+def predict(
+    model: PathLike,
+    scan: Scan,
+    *,
+    out: PathLike | None = None,
+    mask: Scan | None = None,
+    dicom_reference: PathLike | None = None,
+    structures: PathLike | None = None,
+    uncertainty: bool | PathLike = False,
+    modality: Modality | str | None = None,
+    tta: bool = True,
+    overlap: float = 0.5,
+    batch: int | None = None,
+    threads: int = 0,
+    device: str = "cpu",
+    max_ram_gb: float | None = None,
+    int8: bool = False,
+    student: bool = False,
+    surest: int | None = None,
+    public_key: PathLike | None = None,
+    series: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Prediction:
+    """Make a synthetic CT of one MR or cone-beam CT. Not for clinical use.
+
+    Parameters
+    ----------
+    model
+        Release folder; every file of it is checked first.
+    scan
+        MR or cone-beam CT. A scan that training would not have let in is refused.
+    out
+        ``.mha``, ``.nii.gz``, ``.nii`` or ``.nrrd``, or a folder (no suffix) for a DICOM series;
+        there whole or not at all. Without it the result stays in memory.
+    mask
+        Body (> 0) in the scan's frame; outlined where not given.
+    dicom_reference
+        DICOM whose patient, study and frame of reference the new series takes over; without it
+        nothing of the patient enters the output. Its RTSTRUCT comes along.
+    structures
+        RTSTRUCT to carry over to the new series.
+    uncertainty
+        True: also the standard deviation [HU], in memory; a path: as that image file.
+    modality
+        What a file that does not say it measures; by default what the model was trained on.
+    tta
+        Also mirror as in training.
+    overlap
+        Of neighbouring windows, as a fraction.
+    batch
+        Windows that enter a network together; None: what the memory allows, at most 8.
+    threads
+        Windows that are computed at the same time; 0: one a core.
+    device
+        ``cpu``, or ``cuda`` with onnxruntime-gpu.
+    max_ram_gb
+        Memory that the process may take [GB]; None: what the machine has left.
+    int8, student, surest
+        The 8-bit networks; the ensemble in one network; the K networks that are least spread over
+        mirrorings. The release's card says what each costs.
+    public_key
+        Ed25519 key (PEM) that must have signed the release.
+    series
+        Number, description or UID, where a folder or zip of DICOM holds several series.
+    progress, step
+        Told windows done and in all; told the name of each step as it begins.
+
+    Raises
+    ------
+    DataError
+        The scan is damaged, of another modality, or unfit.
+    UsageError
+        The release or the names of the outputs are wrong.
+    MachineError
+        Memory or disk do not suffice.
+
+    Examples
+    --------
+    >>> import synthct
+    >>> made = synthct.predict("release", "mr.nii.gz")
+    >>> made.sct.array.dtype, made.sct.unit, made.report["networks"]
+    (dtype('int16'), 'HU', 2)
+
+    From memory to a file:
+
+    >>> mr = synthct.read("mr.nii.gz", "MR")
+    >>> synthct.predict("release", mr, out="sct.nii.gz", tta=False).report["out"]
+    'sct.nii.gz'
+    """
+    from synthct.tasks.prediction.predict import Means, predict_file
+
+    _require_out(out, dicom_reference, structures, uncertainty)
+    with scan_files() as files:
+        target = files.folder() / "sct.nii" if out is None else as_path(out)
+        spread = None if isinstance(uncertainty, bool) else as_path(uncertainty)
+        if uncertainty is True:
+            spread = files.folder() / "uncertainty.nii"
+        report = predict_file(
+            as_path(model),
+            files.path(scan, "scan"),
+            target,
+            mask=files.perhaps(mask, "mask", Modality.MASK),
+            dicom_reference=as_path(dicom_reference),
+            structures=as_path(structures),
+            uncertainty=spread,
+            modality=modality_of(scan, modality, "scan"),
+            means=Means(
+                tta=tta,
+                overlap=overlap,
+                batch=batch,
+                threads=threads,
+                device=device,
+                max_ram_gb=max_ram_gb,
+                int8=int8,
+                student=student,
+                surest=surest,
+            ),
+            public_key=as_path(public_key),
+            series=series,
+            progress=progress,
+            step=step or (lambda name: None),
+        )
+        # Files of ours are read before they go.
+        sct = _volume(target) if out is None else target
+        sd = _volume(spread) if spread is not None and uncertainty is True else spread
+    return Prediction({**report, "out": None if out is None else str(target)}, sct, sd)
+
+
+def _volume(kept: Volume | Path) -> Volume:
+    if isinstance(kept, Volume):
+        return kept
+    from synthct.data.readers import read_scan
+
+    return read_scan(kept, Modality.CT)
+
+
+def _require_out(
+    out: PathLike | None,
+    dicom_reference: PathLike | None,
+    structures: PathLike | None,
+    uncertainty: bool | PathLike,
+) -> None:
+    if out is None and (dicom_reference is not None or structures is not None):
+        raise UsageError(
+            "a DICOM reference goes with a DICOM series",
+            problem="a reference or structures were given, and no folder for the new series",
+            where="out",
+            remedy="name a folder as `out`, or leave them out",
+            code="reference-without-series",
+        )
+    if out is not None and uncertainty is True:
+        raise UsageError(
+            "with `out` every result is a file",
+            problem="the uncertainty was asked for without a name",
+            where="uncertainty",
+            remedy="give uncertainty=FILE, or leave out `out`",
+            code="uncertainty-without-name",
+        )
