@@ -22,7 +22,9 @@ RECEIPT = "receipt.json"
 
 def canonical_json(value: Any) -> str:
     """The one spelling of a JSON value: sorted keys, two-space indent, a newline at the end."""
-    return json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # A file name that is not UTF-8 holds lone surrogates: JSON spells them \udcXX.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -135,7 +137,7 @@ def content_hash(path: Path) -> str:
         raise FileNotFoundError(path)
     digest = hashlib.sha256()
     for relative, value in tree_hashes(path):
-        digest.update(f"{relative}\0{value}\n".encode())
+        digest.update(os.fsencode(relative) + f"\0{value}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,25 @@ import SimpleITK as sitk
 
 from synthct.data.errors import DataError
 from synthct.data.volume import Displacement, Grid, Modality, Volume
+
+
+@contextlib.contextmanager
+def in_folder(folder: Path) -> Iterator[str]:
+    """A spelling of an existing folder that ITK can write below.
+
+    SimpleITK takes text that is UTF-8; a name that is not ends the whole process in C++
+    (``std::logic_error``). Linux also knows an open folder by its number.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+    else:
+        yield str(folder)
 
 
 def to_itk(volume: Volume) -> sitk.Image:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.itk import displacement_to_itk, to_itk
+from synthct.data.itk import displacement_to_itk, in_folder, to_itk
 from synthct.data.volume import Displacement, Volume
 from synthct.data.writers.nifti import add_exact_affine
 
@@ -55,7 +55,8 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
         nifti = suffix in (".nii", ".nii.gz")
         plain = Path(folder) / "plain.nii" if nifti else building
         try:
-            sitk.WriteImage(image, str(plain), compress and not nifti)
+            with in_folder(Path(folder)) as spelled:
+                sitk.WriteImage(image, f"{spelled}/{plain.name}", compress and not nifti)
             if nifti:
                 _require_whole(plain, image, path)
                 add_exact_affine(plain, image, building)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,10 @@ def _root(
 
 def command_line(arguments: Sequence[str]) -> int:
     """Run one command line; its exit code."""
+    # A file name that is not UTF-8 is printed as it can be; the result is there by then.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     return guarded(lambda: _parsed(arguments))
 
 

@@ -27,7 +27,7 @@ from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
 from synthct.tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
 from synthct.tasks.evaluation.segmenter.ask import check_segmenter, structures_of
 from synthct.tasks.evaluation.structures.completeness import completeness
-from synthct.tasks.evaluation.structures.files import has_side, read_side
+from synthct.tasks.evaluation.structures.files import has_side, read_side, unseen
 from synthct.tasks.evaluation.structures.scores import (
     Policy,
     compare_structures,
@@ -240,6 +240,7 @@ def _add_anatomy(
     """``structures``: overlap, surfaces, volumes, HU errors, completeness by class."""
     if given.segmentations is not None:
         known = read_side(given.segmentations, "reference", target, inside)
+        document["warnings"] += unseen(known)
         found = read_side(given.segmentations, "prediction", target, inside)
     elif given.segmenter:
         known, found = (structures_of(ct, inside, given.segmenter) for ct in (truth, sct))

@@ -108,6 +108,7 @@ def _fold(fold: ExportedFold) -> dict[str, Any]:
     told: dict[str, Any] = {
         "fold": model.fold,
         "network": model.network,
+        "precision": model.precision,
         "train_cases": len(model.train_cases),
         "validation_cases": len(model.validation_cases),
         "test_cases": len(model.test_cases),

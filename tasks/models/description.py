@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
+
+MOST_HU = 32000
+"""A CT is stored in 16 bits [HU]."""
+
+MOST_VOXELS = 1 << 26
+"""Of one window: more is no network that anybody could have trained."""
+
+PatchSide = Annotated[int, Field(ge=1, le=4096)]
+SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
 
 
 class SourceScaling(Section):
@@ -22,10 +32,16 @@ class SourceScaling(Section):
 class TargetScaling(Section):
     """CT clipped to [low, high] HU and mapped linearly to [-1, 1]."""
 
-    low_hu: float = -1024.0
+    low_hu: float = Field(-1024.0, ge=-MOST_HU, le=MOST_HU, allow_inf_nan=False)
     """CT number that becomes -1 [HU]."""
-    high_hu: float = 3071.0
+    high_hu: float = Field(3071.0, ge=-MOST_HU, le=MOST_HU, allow_inf_nan=False)
     """CT number that becomes 1 [HU]."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TargetScaling:
+        if self.low_hu >= self.high_hu:
+            raise ValueError(f"low_hu {self.low_hu:g} does not lie below high_hu {self.high_hu:g}")
+        return self
 
 
 class ModelDescription(Section):
@@ -33,25 +49,28 @@ class ModelDescription(Section):
 
     format: Literal[1] = 1
     source: Literal["mr", "cbct"]
-    fold: int
+    fold: int = Field(ge=0)
     network: dict[str, Any]
     """``{"name": ..., options...}`` of ``tasks/models/networks``."""
     dimensions: Literal["2.5d", "3d"] = "2.5d"
-    slices: int = 5
+    slices: int = Field(5, ge=1, le=99)
     """Neighbouring slices that enter as channels (2.5-D; odd; the centre slice comes out)."""
-    patch_size: tuple[int, ...]
+    patch_size: tuple[PatchSide, ...] = Field(min_length=2, max_length=3)
     """Sliding window (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels]; a multiple of ``divisor``."""
-    divisor: int = 32
+    divisor: int = Field(32, ge=1, le=1024)
     """Window sizes must be multiples of this (the network's total down-sampling)."""
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: tuple[SpacingMm, SpacingMm, SpacingMm]
     """Voxel size (z, y, x) [mm] the network was trained at."""
-    margin_mm: float = 15.0
+    margin_mm: float = Field(15.0, ge=0, le=1000, allow_inf_nan=False)
     """Margin around the body that the networks saw (registration's ``margin_mm``)."""
     source_scaling: SourceScaling
     target_scaling: TargetScaling
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
     """In-plane axes that were flipped in training: those that test-time augmentation may flip."""
-    outside_hu: int = -1024
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the forward pass in training; None: trained by a version that did not say it. Released
+    networks compute in float32."""
+    outside_hu: int = Field(-1024, ge=-MOST_HU, le=MOST_HU)
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)
     regions: list[str] = Field(default_factory=list)
@@ -59,6 +78,17 @@ class ModelDescription(Section):
     validation_cases: list[str] = Field(default_factory=list)
     test_cases: list[str] = Field(default_factory=list)
     validation_mae_hu: float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelDescription:
+        sides = 2 if self.dimensions == "2.5d" else 3
+        if len(self.patch_size) != sides:
+            raise ValueError(f"patch_size has {sides} sides in {self.dimensions}")
+        if self.slices % 2 == 0:
+            raise ValueError(f"slices is odd, the middle one comes out; {self.slices} is even")
+        if math.prod(self.patch_size) > MOST_VOXELS:
+            raise ValueError(f"patch_size {self.patch_size} holds more than {MOST_VOXELS} voxels")
+        return self
 
     def save(self, path: Path) -> None:
         """Write ``model.json``."""

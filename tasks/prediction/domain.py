@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from synthct.data.section import Section
 from synthct.data.volume import Volume
@@ -18,6 +19,11 @@ QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 LIMIT = 0.5
 """How far beyond the trained range, in widths of that range, a feature may lie unsaid."""
 
+_FEATURES = {f"intensity:q{round(100 * q):02d}" for q in QUANTILES} | {
+    "edges", "noise", "section_cm2",
+}  # fmt: skip
+"""What :func:`fingerprint` measures."""
+
 _LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0}
 """Narrowest range of a feature: a few training cases do not show how much patients vary."""
 
@@ -25,15 +31,28 @@ _LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 
 class Range(Section):
     """What the training cases had of one feature."""
 
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} lies above high {self.high:g}")
+        return self
 
 
 class Domain(Section):
     """``domain.json`` of a release: ranges over training cases, never a single case's values."""
 
-    cases: int
+    cases: int = Field(ge=1)
     features: dict[str, Range]
+
+    @model_validator(mode="after")
+    def _known(self) -> Domain:
+        unknown = sorted(set(self.features) - _FEATURES)
+        if unknown:
+            raise ValueError(f"features: {unknown[0][:40]!r} is none that is measured")
+        return self
 
     @classmethod
     def of(cls, cases: Sequence[Mapping[str, float]]) -> Domain:

@@ -12,7 +12,7 @@ import numpy as np
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import whole_folder
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.data.writers import suffix_of, write_image
+from synthct.data.writers import SUFFIXES, suffix_of, write_image
 from synthct.tasks.models.sliding import Prediction
 from synthct.tasks.prediction.prepare import Prepared
 from synthct.tasks.prediction.reference import Reference
@@ -32,8 +32,13 @@ class Outputs:
 
     @property
     def is_series(self) -> bool:
-        """A name without a suffix is the folder of a DICOM series."""
-        return self.out.suffix == ""
+        """A name without a suffix is the folder of a DICOM series, and so is ``sct_v1.2``.
+
+        No image format's suffix starts with a digit; a folder that exists needs no guess.
+        """
+        ending = self.out.suffix[1:]
+        image = self.out.name.lower().endswith(SUFFIXES)
+        return not image and (not ending or ending[0].isdigit() or self.out.is_dir())
 
     def check(self, *, untouched: Iterable[Path | None]) -> None:
         """Raise where the names cannot be written as asked, or are those of an input."""
@@ -48,7 +53,7 @@ class Outputs:
                 code="output-is-input",
             )
         if not self.is_series:
-            suffix_of(self.out)
+            _require_suffix(self.out)
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(
                 "the folder of the new series does not exist yet or is empty",
@@ -96,6 +101,20 @@ class Outputs:
                     remedy="free space or name another disk",
                     code="disk-full",
                 )
+
+
+def _require_suffix(out: Path) -> None:
+    try:
+        suffix_of(out)
+    except UsageError as fault:
+        raise UsageError(
+            f"{fault.rule}, and the folder of a DICOM series has no suffix",
+            problem=f"{out.suffix!r} is the suffix of no format that is written",
+            where=str(out),
+            remedy="name a file with one of these suffixes, or a folder: a new one without "
+            "a suffix or one that exists and is empty",
+            code=fault.code,
+        ) from None
 
 
 def write_results(

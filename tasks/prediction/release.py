@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError, model_validator
+
 from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.data.section import Section
@@ -16,6 +18,7 @@ from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.pipeline.artefacts import CARD, CHECKSUMS, MODEL, REFUSED
 from synthct.tasks.prediction.domain import Domain
+from synthct.tasks.prediction.onnx_file import require_self_contained
 
 """Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
 
@@ -23,9 +26,6 @@ SIGNATURE = "signature.json"
 """Not listed: it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
 
 DOMAIN = "domain.json"
-
-_EXTERNAL_DATA = b"\n\x08location"
-"""How protobuf spells the key with which an ONNX tensor points to another file of the machine."""
 
 
 class Member(Section):
@@ -59,6 +59,18 @@ class ReleaseDescription(Section):
     """Of the first fold, with case names left out: they stay in the pipeline."""
     ingestion: IngestionParams = IngestionParams()
     """How the training scans were checked and outlined; ``predict`` does the same."""
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> ReleaseDescription:
+        model = self.preprocessing
+        if not self.members:
+            raise ValueError("members: a release holds at least one network")
+        if any(size % model.divisor for size in model.patch_size):
+            raise ValueError(
+                f"preprocessing.patch_size: {model.patch_size} is no multiple of the divisor "
+                f"{model.divisor}"
+            )
+        return self
 
     def as_text(self) -> str:
         """Canonical JSON."""
@@ -117,7 +129,7 @@ class Release:
                     code="no-int8",
                 )
             graph = _checked(self.folder / name, self.listed[name])
-            _check_self_contained(self.folder / name, graph)
+            require_self_contained(self.folder / name, graph)
             yield graph
 
 
@@ -162,12 +174,22 @@ def open_release(folder: Path) -> Release:
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise UsageError(
             "a release holds model.json, card.json and the graphs that model.json names",
+            problem=_what(error),
             where=str(folder),
-            got=" ".join(str(error).split())[:200],
             remedy="export it again with a version of synthct that matches",
             code="release-unreadable",
         ) from error
     return Release(folder, description, card, listed, domain)
+
+
+def _what(error: Exception) -> str:
+    """The first thing that is wrong, with the place of it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"{place}: {first['msg']}" if place else str(first["msg"])
+    missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return " ".join(missing.split())[:200]
 
 
 def _refused_release(file: Path) -> UsageError:
@@ -219,14 +241,3 @@ def _checked(file: Path, entry: dict[str, Any]) -> bytes:
             code="release-damaged",
         )
     return content
-
-
-def _check_self_contained(file: Path, graph: bytes) -> None:
-    if _EXTERNAL_DATA in graph:
-        raise UsageError(
-            "an ONNX file of a release holds its weights itself",
-            where=str(file),
-            got="a reference to another file",
-            remedy="export it again; a graph that reads other files of the machine is not opened",
-            code="release-external-data",
-        )

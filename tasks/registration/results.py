@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from synthct.data.itk import in_folder
 from synthct.data.volume import Displacement, Grid
 
 TEXT, BINARY = "transform.tfm", "transform.h5"
@@ -18,7 +19,8 @@ TEXT, BINARY = "transform.tfm", "transform.h5"
 def write_transform(folder: Path, transform: sitk.Transform) -> str:
     """Write ``transform.tfm`` or, where it holds a dense field, ``transform.h5``; its name."""
     name = BINARY if _is_dense(transform) else TEXT
-    sitk.WriteTransform(transform, str(folder / name))
+    with in_folder(folder) as spelled:
+        sitk.WriteTransform(transform, f"{spelled}/{name}")
     return name
 
 

@@ -12,6 +12,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
 from synthct.tasks.pipeline.artefacts import BIAS, EFFECTS, MATRIX, PAGE, SUMMARY
+from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, build_out, run_units
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.study.alignments import OWN, align, check_alignments
@@ -34,6 +35,7 @@ from synthct.tasks.study.trial import TRIAL
 from synthct.tasks.training.check import check as check_training
 from synthct.tasks.training.folds import make_folds
 from synthct.tasks.training.params import TrainingParams
+from synthct.tasks.training.precision import settled, told
 from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
@@ -46,6 +48,8 @@ def run(context: StageContext, params: StudyParams) -> None:
     """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals and Holm-corrected Wilcoxon tests."""  # noqa: E501
     training = context.section("training", TrainingParams)
     check(training, params)
+    emit("note", stage=STAGE, text=told(training))
+    training = settled(training)
     with build_out(context, STAGE) as out:
         ground = _ground(context, out, training, params)
         grid = list(jobs(params, len(ground.folds)))

@@ -26,6 +26,7 @@ from synthct.tasks.training.loop import Loop
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
+from synthct.tasks.training.precision import named, settled
 from synthct.tasks.training.spill import Spill
 from synthct.tasks.training.team import Team, present
 from synthct.tasks.training.validation import Validation
@@ -68,7 +69,7 @@ def fit(
         validation cases.
     """
     team = present()
-    recipe = TrainingParams.from_json(params).of_source(source)
+    recipe = settled(TrainingParams.from_json(params).of_source(source))
     scaling = recipe.recipe(source).source_scaling
     names = sorted({*split["train"], *split["validation"]})
     cases = {
@@ -190,6 +191,7 @@ def _describe(
         source_scaling=recipe.source_scaling,
         target_scaling=params.target_scaling,
         flips=params.flips,
+        precision=named(params),
         regularizers=[entry.as_json() for entry in params.regularizers],
         regions=sorted({cases[name].region for name in split["train"]}),
         train_cases=list(split["train"]),

@@ -149,8 +149,10 @@ class TrainingParams(Section):
     """In-plane axes along which patches are mirrored with probability 1/2."""
     optimizer: OptimizerParams = OptimizerParams()
     """The optimizer and its schedule."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the forward pass. Weights and losses are always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Precision of the forward pass; weights and losses are always float32. ``auto``: bfloat16
+    where the GPU or processor of the machine that plans the run has it, float32 elsewhere. The
+    networks say which it was (docs/decisions/0012-precision.md)."""
     compile: bool = False
     """Use ``torch.compile``: it takes about a minute, then steps are faster. Not available with
     regularizers that read or perturb layers."""

@@ -19,6 +19,7 @@ from synthct.tasks.training.folds import CaseFacts, Fold, make_folds
 from synthct.tasks.training.launch import train
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
+from synthct.tasks.training.precision import settled, told
 
 STAGE, JOINT = "training", "joint"
 
@@ -36,6 +37,8 @@ def run(context: StageContext, params: TrainingParams) -> None:
     regions that they went on from are in ``joint/``.
     """
     check(params)
+    emit("note", stage=STAGE, text=told(params))
+    params = settled(params)
     registered = context.artefact("registration")
     plans: list[Plan] = []
     folds: dict[str, list[dict[str, Any]]] = {}

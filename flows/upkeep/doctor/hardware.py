@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+from synthct.tasks.pipeline.processor import EMULATED, processor_features
 
 LEAST_MEMORY_GB = 6.0
 """The demo's peak on two workers."""
@@ -25,6 +26,7 @@ def look_at_hardware(root: Path) -> Iterator[Finding]:
     yield ok("cores", f"{cores}: --cluster local starts as many workers")
     yield _memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB)
     yield _gpu()
+    yield bfloat16(processor_features())
     yield clock(time.time(), _newest_commit_s(root), _file_time_s())
 
 
@@ -35,6 +37,17 @@ def _memory(gib: float) -> Finding:
         "memory",
         f"{gib:.1f} GiB",
         f"the demo on two workers takes {LEAST_MEMORY_GB:g}: --workers 1",
+    )
+
+
+def bfloat16(features: Sequence[str]) -> Finding:
+    """Whether networks train in bfloat16 here without pretending."""
+    if features:
+        return ok("bfloat16", f"{', '.join(features)}: training.precision auto takes it")
+    return lacks(
+        "bfloat16",
+        "none in the processor: training.precision auto takes float32",
+        f"precision: bfloat16 takes {EMULATED} here, say auto",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from synthct.data.errors import DataError
@@ -41,6 +41,15 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
         got="neither",
         code="segmentations-missing",
     )
+
+
+def unseen(structures: Mapping[str, Mask]) -> list[str]:
+    """A sentence for each structure that has no voxel where scores look."""
+    return [
+        f"{name}: no voxel of it lies in the mask: it is not scored"
+        for name, inside in structures.items()
+        if not inside.any()
+    ]
 
 
 def has_side(folder: Path, side: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,11 @@ ROUNDING = 1e-4
 def read_initial(path: Path) -> sitk.Transform:
     """A rigid transform (fixed -> moving points) from an ITK file (.tfm, .txt, .h5, .mat)."""
     try:
-        transform: sitk.Transform = sitk.ReadTransform(str(path))
+        with tempfile.TemporaryDirectory(prefix="synthct-transform-") as folder:
+            # ITK takes no name that is not UTF-8; it tells the format by the ending.
+            link = Path(folder) / f"initial{ascii(path.suffix)[1:-1]}"
+            link.symlink_to(path.absolute())
+            transform: sitk.Transform = sitk.ReadTransform(str(link))
     except RuntimeError as error:
         raise UsageError(
             "an initial transform is a file that ITK wrote (.tfm, .h5)",

@@ -186,3 +186,15 @@ def test_gamma_where_no_dose_lies_in_the_mask_has_no_value_and_says_so(images, t
     assert any("nothing to judge" in text for text in document["warnings"])
     told = document["dose"]["gamma_convention"]
     assert (told["search"], told["normalisation"], told["cutoff_percent"]) == (search, "global", 10)
+
+
+def test_a_structure_outside_the_mask_is_told_not_dropped_in_silence(images, tmp_path):
+    """A mask by a threshold of HU cuts both lungs out."""
+    folder = write(tmp_path / "files", images)
+    rim = np.zeros(SHAPE, np.uint8)
+    rim[0] = 1  # the mask begins at slice 1
+    for side in ("reference", "prediction"):
+        sitk.WriteImage(image(rim), str(folder / "seg" / side / "Lung.R.mha"))
+    document = scored(folder)
+    assert "dice_Lung.R" not in document["structures"]["scores"]
+    assert any(text.startswith("Lung.R: no voxel of it") for text in document["warnings"])

@@ -1,0 +1,52 @@
+"""bfloat16 where the processor or the GPU computes in it, float32 where it would only pretend to.
+
+``auto`` is settled once, by the process that plans a stage; units are handed the answer. See
+docs/decisions/0012-precision.md for what that means for keys and workers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from synthct.tasks.pipeline.processor import EMULATED, processor_features
+from synthct.tasks.training.params import TrainingParams
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def settled(params: TrainingParams) -> TrainingParams:
+    """The params with ``auto`` replaced by what this machine computes in."""
+    if params.precision != "auto":
+        return params
+    return params.model_copy(update={"precision": _best(params.device)[0]})
+
+
+def told(params: TrainingParams) -> str:
+    """One sentence for the run's log: the precision of these params here, and why."""
+    best, why = _best(params.device)
+    if params.precision == "auto":
+        return f"precision {best}: auto, {why}"
+    if params.precision == "bfloat16" and best != "bfloat16":
+        return (
+            f"precision bfloat16, as the params say; but {why}: it takes {EMULATED}; "
+            "training.precision: auto chooses by the processor"
+        )
+    return f"precision {params.precision}, as the params say"
+
+
+def _best(device: str) -> tuple[Precision, str]:
+    if device != "cpu" and torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", "the GPU computes in bfloat16"
+        return "float32", "the GPU has no bfloat16"
+    found = processor_features()
+    if found:
+        return "bfloat16", f"the processor has {', '.join(found)}"
+    return "float32", "the processor has no bfloat16 (avx512_bf16, amx_bf16)"
+
+
+def named(params: TrainingParams) -> Precision:
+    """The precision of settled params."""
+    return "bfloat16" if settled(params).precision == "bfloat16" else "float32"

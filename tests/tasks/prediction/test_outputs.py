@@ -1,0 +1,38 @@
+"""Where a prediction is written: what a name means, and that inputs stay what they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from synthct.data.errors import UsageError
+from synthct.data.readers import read_scan
+from synthct.data.volume import Modality
+from synthct.data.writers import write_image
+from synthct.tasks.prediction.outputs import Outputs
+from synthct.tasks.prediction.predict import Means, predict_file
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [("sct", True), ("sct_v1.2", True), ("2024.05.17", True), ("sct.2b", True), (".hidden", True),
+     ("sct.mha", False), ("sct.v2.nii.gz", False), ("SCT.NRRD", False), ("sct.mah", False),
+     ("sct.dcm", False)],
+)  # fmt: skip
+def test_a_dot_in_the_name_of_a_folder_makes_it_no_image_file(tmp_path, name, series):
+    assert Outputs(tmp_path / name).is_series is series
+
+
+def test_a_folder_that_exists_is_a_folder_whatever_its_name(tmp_path):
+    (tmp_path / "sct.of.may").mkdir()
+    assert Outputs(tmp_path / "sct.of.may").is_series
+    with pytest.raises(UsageError) as caught:
+        Outputs(tmp_path / "sct.of.june").check(untouched=())
+    assert caught.value.code == "unknown-suffix"
+    assert "folder" in str(caught.value)
+
+
+def test_a_series_goes_into_a_folder_with_a_version_in_its_name(release, patient, tmp_path):
+    write_image(tmp_path / "scan.mha", patient)
+    means = Means(tta=False, threads=1)
+    predict_file(release, tmp_path / "scan.mha", tmp_path / "sct_v1.2", means=means)
+    assert read_scan(tmp_path / "sct_v1.2").modality is Modality.CT
