@@ -9,30 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
-
-from synthct.data.errors import MachineError
-from synthct.data.store.outage import survive
+from synthct.data.store.connection import connect, plain_md5
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, no_bucket, survive
 
 T = TypeVar("T")
-
-CONNECT_S, ANSWER_S = 5.0, 30.0
-"""How long one request waits for the server and for its next bytes [s]."""
-
-SAME_ANSWER = 3
-"""Wrong bytes this many times in a row are no accident of the line: they are what is stored."""
-
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-
-
-class WrongBytes(ConnectionError):
-    """An answer whose bytes are not the expected ones; asked for again."""
 
 
 class Objects:
@@ -41,18 +26,7 @@ class Objects:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.remote = "://" in url and not url.startswith("file://")
-        options: dict[str, Any] = {}
-        if url.startswith("s3://"):
-            # The waiting is ours: botocore's and s3fs's own retries would multiply with it.
-            options["config_kwargs"] = {
-                "retries": {"max_attempts": 1},
-                "connect_timeout": CONNECT_S,
-                "read_timeout": ANSWER_S,
-            }
-        self.system, path = fsspec.url_to_fs(self.url, **options)
-        self.path = str(path).rstrip("/")
-        if url.startswith("s3://"):
-            self.system.retries = 1
+        self.system, self.path = connect(self.url)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; ``FileNotFoundError`` where it is not there."""
@@ -98,7 +72,7 @@ class Objects:
         try:
             self._ask(name, once)
         except FileNotFoundError as error:
-            raise self._no_bucket(name) from error
+            raise no_bucket(f"{self.url}/{name}") from error
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
@@ -134,20 +108,11 @@ class Objects:
 
     def _same_answer(self, name: str, once: Callable[[], None]) -> bool:
         """Whether the right bytes came; wrong ones a few times in a row are what is stored."""
-        wrong = 0
-
-        def counted() -> bool:
-            nonlocal wrong
-            try:
-                once()
-            except WrongBytes:
-                wrong += 1
-                if wrong >= SAME_ANSWER:
-                    return False
-                raise
-            return True
-
-        return self._ask(name, counted)
+        try:
+            survive(once, where=f"{self.url}/{name}", same_answer=SAME_ANSWER)
+        except WrongBytes:
+            return False
+        return True
 
     def _arrived(self, name: str, source: Path) -> bool:
         """Size and MD5 as the server states them; where it states no MD5, the bytes read back."""
@@ -155,8 +120,7 @@ class Objects:
         if int(info["size"]) != source.stat().st_size:
             return False
         data = source.read_bytes()
-        tag = _MD5.fullmatch(str(info.get("ETag", "")))
-        if tag and tag.group(1) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+        if plain_md5(info.get("ETag")) == hashlib.md5(data, usedforsecurity=False).hexdigest():
             return True
         return bytes(self.system.cat_file(self._at(name))) == data
 
@@ -169,15 +133,6 @@ class Objects:
 
     def _ask(self, name: str, once: Callable[[], T]) -> T:
         return survive(once, where=f"{self.url}/{name}")
-
-    def _no_bucket(self, name: str) -> MachineError:
-        return MachineError(
-            "the bucket exists",
-            where=f"{self.url}/{name}",
-            got="404",
-            remedy="create it, or correct the URL",
-            code="storage-missing",
-        )
 
 
 def _age_s(entry: dict[str, Any]) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from synthct.data.errors import MachineError
+from synthct.data.errors import MachineError, SynthctError
 
 T = TypeVar("T")
 
@@ -15,9 +17,43 @@ PATIENCE_S = 900.0
 waiting between two attempts. s3fs alone gives up after about 40 s."""
 
 _LONGEST_WAIT_S = 30.0
+_SILENT_WAIT_S = 3.0
+"""A longer pause between two attempts is told: a slip in an address looks like an outage."""
+
+_LOG = logging.getLogger("synthct.storage")
+
+_STATUS_PASSES = {307, 408, 409, 412, 416, 425, 429}
+"""Of 3xx and 4xx: redirected or throttled for now, or the object changed under our hands."""
+
+_STATUS_STAYS = {501, 505, 507}
+"""Of 5xx: not implemented, or no room."""
+
+_CODE_PASSES = re.compile(r"Timeout|SlowDown|Throttl|TooMany|BadDigest|Incomplete|SHA256Mismatch")
+_CODE_FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|AccountProblem")
+_CODE_DENIED = re.compile(r"Denied|Token|Credential|Signature|AccessKey|TimeTooSkewed|NotSignedUp")
+
+_OF_NETWORK = {
+    "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "ClientError",
+}  # fmt: skip
+
+_ROOMS = {"botocore", "aiobotocore", "aiohttp", "asyncio"}
 
 
-def survive(call: Callable[[], T], *, where: str, patience_s: float | None = None) -> T:
+SAME_ANSWER = 3
+"""Wrong bytes this many times are no accident of the line: they are what is stored."""
+
+
+class WrongBytes(ConnectionError):
+    """An answer whose bytes are not the expected ones; asked for again."""
+
+
+def survive(
+    call: Callable[[], T],
+    *,
+    where: str,
+    patience_s: float | None = None,
+    same_answer: int | None = None,
+) -> T:
     """The value of ``call``, tried again while the store is away.
 
     Parameters
@@ -28,38 +64,59 @@ def survive(call: Callable[[], T], *, where: str, patience_s: float | None = Non
         URL, for the fault.
     patience_s
         Seconds; None: :data:`PATIENCE_S`.
+    same_answer
+        After so many wrong answers :class:`WrongBytes` is raised; None: they pass like an outage.
 
     Raises
     ------
     MachineError
-        ``storage-denied`` at once when the store refuses, ``storage-away`` when it stays away.
+        At once when the store refuses: ``storage-denied`` (credentials, policy, clock),
+        ``storage-full``, ``storage-refused`` (region, bucket name, address); ``storage-away`` when
+        it stays away.
     FileNotFoundError
         As the store says it.
     """
     deadline_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
-    wait_s = 0.5
+    wait_s, wrong = 0.5, 0
     while True:
         try:
             return call()
         except Exception as error:
+            wrong += isinstance(error, WrongBytes)
+            if same_answer is not None and wrong >= same_answer:
+                raise
             raise_refusal(error, where=where)
             if time.monotonic() + wait_s > deadline_s:
                 raise away(error, where=where) from error
         time.sleep(wait_s)
-        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        wait_s = longer(wait_s, where)
+
+
+def no_bucket(where: str) -> MachineError:
+    """The fault of a store that takes a file for no bucket of its own."""
+    return MachineError(
+        "the bucket exists",
+        where=where,
+        problem="there is no such bucket (404)",
+        remedy="create it, or correct the URL",
+        code="storage-missing",
+    )
+
+
+def longer(wait_s: float, where: str) -> float:
+    """The pause [s] after the one of ``wait_s``; that we are waiting is told once."""
+    if wait_s < _SILENT_WAIT_S <= 2 * wait_s:
+        _LOG.warning("%s does not answer: waiting for it, up to %g minutes", where, PATIENCE_S / 60)
+    return min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 def raise_refusal(error: Exception, *, where: str) -> None:
     """Raise what waiting does not help against; return where the error may pass by itself."""
-    if isinstance(error, PermissionError):
-        raise MachineError(
-            "the object store lets us in",
-            where=where,
-            got=" ".join(str(error).split()) or "403",
-            remedy="credentials, the bucket's policy, or the clock: synthct doctor",
-            code="storage-denied",
-        ) from error
-    if isinstance(error, FileNotFoundError) or not _passes(error):
+    if isinstance(error, SynthctError | FileNotFoundError):
+        raise error
+    if refused := _refusal(error, where):
+        raise refused from error
+    if not _passes(error):
         raise error
 
 
@@ -68,13 +125,94 @@ def away(error: Exception, *, where: str) -> MachineError:
     return MachineError(
         "the object store answers",
         where=where,
-        got=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+        problem=f"it stayed away: {type(error).__name__}: {_words(error)[:200]}",
         remedy="what is finished is kept; run the same command again when it is back",
         code="storage-away",
     )
 
 
+def _refusal(error: Exception, where: str) -> MachineError | None:
+    """The fault of an answer, or of a setting on this side, that no waiting changes."""
+    code, status = _answer(error)
+    problem = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
+    if _CODE_FULL.search(code) or status == 507:
+        return MachineError(
+            "the object store has room for the results",
+            where=where, problem=problem, code="storage-full",
+            remedy="raise the quota or free space, and run the same command again",
+        )  # fmt: skip
+    # s3fs makes a PermissionError of other refusals too: the status goes first.
+    denied = status in (401, 403) if status else isinstance(error, PermissionError)
+    if denied or _CODE_DENIED.search(code) or _lacks_credentials(error):
+        return MachineError(
+            "the object store lets us in",
+            where=where, problem=problem or "403", code="storage-denied",
+            remedy="correct the credentials, the bucket's policy, or the clock: synthct doctor",
+        )  # fmt: skip
+    if _stays(code, status) or _misconfigured(error):
+        return MachineError(
+            "the object store takes the request",
+            where=where, problem=problem, code="storage-refused",
+            remedy="correct the bucket's name, the region (AWS_DEFAULT_REGION), the address "
+            "(AWS_ENDPOINT_URL) or a session's token that has expired",
+        )  # fmt: skip
+    return None
+
+
+def _answer(error: BaseException) -> tuple[str, int | None]:
+    """(code, HTTP status) of the server's answer behind an error, as botocore kept it."""
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):
+            told: dict[str, Any] = response.get("Error") or {}
+            status = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+            code = str(told.get("Code") or "")
+            # The answer to a HEAD has no body: botocore gives the status for the code.
+            return ("" if code.isdigit() else code), int(status or (code.isdigit() and code) or 0)
+    return "", None
+
+
+def _stays(code: str, status: int | None) -> bool:
+    if not status or _CODE_PASSES.search(code) or status in _STATUS_PASSES:
+        return False
+    return 300 <= status < 500 or status in _STATUS_STAYS
+
+
+def _lacks_credentials(error: Exception) -> bool:
+    """Errors that botocore raises before it asks anybody: none, half of them, or expired ones."""
+    named = {type(each).__name__ for each in _chain(error) if _room(each) in _ROOMS}
+    return any(re.search(r"Credential|SSO|Token|ProfileNotFound", name) for name in named)
+
+
+def _misconfigured(error: Exception) -> bool:
+    """Errors of our side's settings: nothing of the network, and certificates that are not good."""
+    if type(error) is ValueError and "endpoint" in str(error):
+        return True
+    if any("SSL" in type(each).__name__ or "Cert" in type(each).__name__ for each in _chain(error)):
+        return True
+    return _room(error) == "botocore" and not _is_of_network(error)
+
+
+def _is_of_network(error: Exception) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    # What has an answer of the server was judged by it.
+    return bool(names & _OF_NETWORK)
+
+
 def _passes(error: Exception) -> bool:
     """Network and server errors of s3fs, botocore and aiohttp, told by where they come from."""
-    room = type(error).__module__.split(".")[0]
-    return isinstance(error, OSError) or room in {"botocore", "aiobotocore", "aiohttp", "asyncio"}
+    return isinstance(error, OSError) or _room(error) in _ROOMS
+
+
+def _room(error: BaseException) -> str:
+    return type(error).__module__.split(".")[0]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())

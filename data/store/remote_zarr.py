@@ -6,15 +6,15 @@ import asyncio
 import time
 from typing import Any
 
-import fsspec
 from zarr.abc.store import ByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, WrapperStore
 
 from synthct.data.errors import MachineError
 from synthct.data.store import outage
+from synthct.data.store.connection import connect
 
-_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_SHORTEST_WAIT_S = 0.5
 
 
 class RemoteZarr(WrapperStore[FsspecStore]):
@@ -26,7 +26,7 @@ class RemoteZarr(WrapperStore[FsspecStore]):
     @classmethod
     def at(cls, url: str) -> RemoteZarr:
         """The store of the volume at an ``s3://`` (or other object store's) URL."""
-        system, path = fsspec.url_to_fs(url, asynchronous=True)
+        system, path = connect(url, asynchronous=True)
         return cls(FsspecStore(system, read_only=True, path=path))
 
     async def get(
@@ -48,7 +48,7 @@ class RemoteZarr(WrapperStore[FsspecStore]):
                 if found is None or _whole(found, byte_range):
                     return found
             await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            wait_s = outage.longer(wait_s, key)
 
 
 def _whole(found: Any, byte_range: ByteRequest | None) -> bool:

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import fsspec
-
 from synthct.data.environment import UNITS
-from synthct.data.errors import UsageError
+from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
 from synthct.data.layout import default_root
+from synthct.data.store.connection import connect, download, object_path
 from synthct.data.store.local_results import LocalResults
-from synthct.data.store.outage import survive
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, no_bucket, survive
 from synthct.data.store.unit_files import (
     FILES,
     HASH,
@@ -112,7 +111,7 @@ class RemoteResults:
         return survive(lambda: self._has(key), where=self._path(key))
 
     def _has(self, key: str) -> bool:
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
         system.invalidate_cache()
         try:
             system.info(f"{path}/{HASH}")  # exists() would call a server error "absent"
@@ -124,8 +123,13 @@ class RemoteResults:
         """Download and verify; what an outage cut short is downloaded again."""
         if not self.has(key):
             return False
-        listed = survive(lambda: self._download(key, target), where=self._path(key))
-        found = damage(target, listed)
+        try:
+            listed = survive(
+                lambda: self._download(key, target), where=self._path(key), same_answer=SAME_ANSWER
+            )
+            found = damage(target, listed)
+        except (DataError, WrongBytes) as error:  # a name that no unit of ours has, other bytes
+            found = "", str(error)
         if found is None:
             return True
         shutil.rmtree(target)
@@ -135,26 +139,29 @@ class RemoteResults:
     def _download(self, key: str, target: Path) -> str:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
+        system.invalidate_cache()
         try:
             listed: str = system.cat_file(f"{path}/{LISTING}").decode(errors="replace")
         except FileNotFoundError:
             listed = ""
-        for name, entry in system.find(f"{path}/{FILES}", detail=True).items():
-            local = target / name.split(f"/{key}/{FILES}/", 1)[1]
-            local.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(name, str(local))
-            if local.stat().st_size != entry["size"]:
-                raise ConnectionError(f"{name}: {local.stat().st_size} of {entry['size']} bytes")
+        prefix = f"{path}/{FILES}/"
+        for name, entry in system.find(prefix.rstrip("/"), detail=True).items():
+            inside = object_path(name.removeprefix(prefix), where=self._path(key))
+            download(system, name, target / inside, entry)
         return listed
 
     def publish(self, key: str, folder: Path, record: str = "") -> None:
         """Upload the files, then the hash that makes them visible."""
-        if not self.has(key):
+        if self.has(key):
+            return
+        try:
             survive(lambda: self._upload(key, folder, record), where=self._path(key))
+        except FileNotFoundError as error:
+            raise no_bucket(self._path(key)) from error
 
     def _upload(self, key: str, folder: Path, record: str) -> None:
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 system.put_file(str(file), f"{path}/{FILES}/{file.relative_to(folder).as_posix()}")
@@ -168,14 +175,14 @@ class RemoteResults:
         yield from survive(self._keys, where=self.url)
 
     def _keys(self) -> list[str]:
-        system, path = fsspec.url_to_fs(self.url)
+        system, path = connect(self.url)
         system.invalidate_cache()
         found = system.glob(f"{path.rstrip('/')}/*/*/{HASH}")
         return [name.rsplit("/", 2)[1] for name in sorted(found)]
 
     def age_s(self, key: str) -> float:
         """Since its hash was uploaded, by the store's own clock."""
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
         made = survive(lambda: system.modified(f"{path}/{HASH}"), where=self._path(key))
         return time.time() - float(made.timestamp())
 
@@ -184,7 +191,7 @@ class RemoteResults:
         survive(lambda: self._touch(key), where=self._path(key))
 
     def _touch(self, key: str) -> None:
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
         with contextlib.suppress(FileNotFoundError):
             system.pipe_file(f"{path}/{HASH}", system.cat_file(f"{path}/{HASH}"))
 
@@ -194,12 +201,12 @@ class RemoteResults:
 
     def leave_token(self, token: str) -> None:
         """An object."""
-        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
         survive(lambda: system.pipe_file(path, b"run"), where=self.url)
 
     def sees(self, token: str) -> bool:
         """The object is there."""
-        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
 
         def once() -> bool:
             system.invalidate_cache()
@@ -213,7 +220,7 @@ class RemoteResults:
 
     def drop_token(self, token: str) -> None:
         """Remove the object."""
-        system, path = fsspec.url_to_fs(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
 
         def once() -> None:
             with contextlib.suppress(FileNotFoundError):
@@ -226,7 +233,7 @@ class RemoteResults:
         yield from survive(lambda: self._texts(name), where=self.url)
 
     def _texts(self, name: str) -> list[str]:
-        system, path = fsspec.url_to_fs(self.url)
+        system, path = connect(self.url)
         system.invalidate_cache()
         found = [each for each in system.find(path) if each.rsplit("/", 1)[-1] == name]
         return [system.cat_file(each).decode() for each in found]
@@ -236,7 +243,7 @@ class RemoteResults:
         survive(lambda: self._remove(key), where=self._path(key))
 
     def _remove(self, key: str) -> None:
-        system, path = fsspec.url_to_fs(self._path(key))
+        system, path = connect(self._path(key))
         with contextlib.suppress(FileNotFoundError):
             system.rm_file(f"{path}/{HASH}")
             system.rm(path, recursive=True)

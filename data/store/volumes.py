@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,10 @@ from synthct.data.files import (
     write_whole,
 )
 from synthct.data.store.local_copies import discard, pin, pinned
-from synthct.data.store.objects import SAME_ANSWER, Objects
+from synthct.data.store.objects import Objects
 from synthct.data.store.ome_attributes import LEVEL, attributes_of, grid_of
+from synthct.data.store.outage import SAME_ANSWER
+from synthct.data.temporary import temporary_folder
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 CHUNK = (16, 64, 64)
@@ -175,8 +176,8 @@ def _damaged(where: str, got: str) -> MachineError:
 def _write(url: str | Path, array: NDArray[Any], grid: Grid, attributes: dict[str, Any]) -> None:
     target = str(url)
     if "://" in target and not target.startswith("file://"):
-        with tempfile.TemporaryDirectory(prefix="synthct-store-") as temporary:
-            local = Path(temporary) / "volume.zarr"
+        with temporary_folder("store") as temporary:
+            local = temporary / "volume.zarr"
             _build(local, array, grid, attributes)
             _upload(local, target)
         return
@@ -243,8 +244,8 @@ def _upload(local: Path, target: str) -> None:
 def _read(url: str | Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
     target = str(url).removeprefix("file://")
     if "://" in target:
-        with tempfile.TemporaryDirectory(prefix="synthct-store-") as temporary:
-            local = Path(temporary) / "volume.zarr"
+        with temporary_folder("store") as temporary:
+            local = temporary / "volume.zarr"
             _download(target, local)
             return _read_local(local, target)
     if (Path(target) / RECEIPT).is_file():

@@ -10,8 +10,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from synthct.data.temporary import sweep
 from synthct.flows.cli import chain, key, machine, prediction, scans, science, scores, serve, study
 from synthct.flows.exits import USAGE, guarded
+from synthct.tasks.pipeline.ending import ends_in_order
 
 HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
 
@@ -30,6 +32,10 @@ EXAMPLES = "\n".join(
         "  synthct run --preset sts               train and score on them",
     )
 )
+
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C, without a word; no command of ours ends so."""
 
 
 def paragraphs(text: str) -> str:
@@ -86,12 +92,17 @@ def _root(
 
 
 def command_line(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code."""
+    """Run one command line; its exit code.
+
+    What an earlier command, killed, left in the folder for temporary files goes first.
+    """
     # A file name that is not UTF-8 is printed as it can be; the result is there by then.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    return guarded(lambda: _parsed(arguments))
+    with ends_in_order():
+        sweep()
+        return guarded(lambda: _parsed(arguments))
 
 
 def _parsed(arguments: Sequence[str]) -> int:
@@ -103,6 +114,8 @@ def _parsed(arguments: Sequence[str]) -> int:
         return error.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 

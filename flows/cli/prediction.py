@@ -260,7 +260,7 @@ def watch(
         float, typer.Option(metavar="S", min=0.5, help="Pause between looks [s].")
     ] = 10.0,
     settle: Annotated[
-        float, typer.Option(metavar="S", min=0.0, help="Unchanged for so long: whole [s].")
+        float, typer.Option(metavar="S", min=0.1, help="Unchanged for so long: whole [s].")
     ] = 10.0,
     plain: Annotated[
         bool, typer.Option("--plain", help="Without Prefect: base packages are enough.")
@@ -278,7 +278,8 @@ def watch(
     Every entry of the inbox (file, zip or folder) is a scan. A result appears whole in
     done/KEY with its report; a scan that cannot be predicted in quarantine/KEY with the reason.
     KEY is a hash of scan and release: names stay in the inbox, and nothing is predicted twice,
-    whatever is killed and started again. Exit code 3: done, but scans were set aside.
+    whatever is killed and started again. A scan is taken when two looks, --settle apart, found the
+    same files; --once waits for the second one. Exit code 3: done, but scans were set aside.
     """
     from synthct.flows.exits import EXCLUSIONS
     from synthct.flows.jobs.watch import watch as look
@@ -290,7 +291,10 @@ def watch(
         if not as_json:
             typer.echo(f"{result.key[:16]}: {result.status}", err=False)
             if result.told:
-                typer.echo(f"note: {result.told}", err=True)
+                say(result.told)
+
+    def say(line: str) -> None:
+        typer.echo(f"note: {line}", err=True)
 
     orders = Orders(
         model=model,
@@ -303,12 +307,13 @@ def watch(
     )
     outbox = Outbox(out)
     results = look(
-        open_inbox(inbox, settle_s=settle),
+        open_inbox(inbox, settle_s=settle, memory=outbox.memory(inbox)),
         outbox,
         orders,
         once=once,
         every_s=every,
         tell=tell,
+        say=say,
         home=None if plain else out / ".prefect",
     )
     if as_json:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthct.flows.run.prefect_server import prefect_server
+from synthct.tasks.prediction.arrival import Inbox
 from synthct.tasks.prediction.batch import Orders, Result, predict_arrival, predict_waiting, waiting
-from synthct.tasks.prediction.inbox import Inbox
 from synthct.tasks.prediction.outbox import Outbox
 
 
@@ -24,6 +25,7 @@ def watch(
     once: bool,
     every_s: float,
     tell: Callable[[Result], None],
+    say: Callable[[str], None],
     home: Path | None,
 ) -> list[Result]:
     """Predict what waits; without ``once`` go on looking until stopped.
@@ -34,30 +36,59 @@ def watch(
         Pause between two looks [s].
     tell
         Called with each result as it comes.
+    say
+        Called with what a person should know of the inbox; no names.
     home
         Folder of the Prefect server; None: without Prefect.
     """
+    looking = _Looking(inbox, outbox, orders, say)
     if home is None:
-        return list(_told(_looks(inbox, outbox, orders, predict_waiting, once, every_s), tell))
+        return list(_told(looking.results(predict_waiting, once, every_s), tell))
     with prefect_server(home) as server:
-        found = _looks(inbox, outbox, orders, _conducted(server), once, every_s)
-        return list(_told(found, tell))
+        return list(_told(looking.results(_conducted(server), once, every_s), tell))
 
 
 Batch = Callable[[Inbox, Outbox, Orders], Iterator[Result]]
 
 
-def _looks(
-    inbox: Inbox, outbox: Outbox, orders: Orders, batch: Batch, once: bool, every_s: float
-) -> Iterator[Result]:
-    while True:
-        if waiting(inbox, outbox, orders):
-            yield from batch(inbox, outbox, orders)
+@dataclass
+class _Looking:
+    """Looks at an inbox, one after the other."""
+
+    inbox: Inbox
+    outbox: Outbox
+    orders: Orders
+    say: Callable[[str], None]
+    _said: list[str] = field(default_factory=list)
+
+    def results(self, batch: Batch, once: bool, every_s: float) -> Iterator[Result]:
+        """What became of the scans, as they come."""
+        yield from self._look(batch)
         if once:
-            # A worker that died once is tried once more; two looks at a prefix tell a settled one.
-            yield from batch(inbox, outbox, orders)
+            # A scan is whole when two looks agree, so what is new is waited for; and a worker that
+            # died is tried once more.
+            if self.inbox.pending.count:
+                time.sleep(self.inbox.pending.rest_s)
+            yield from self._look(batch)
+            if left := self.inbox.pending.count:
+                self.say(f"{left} entries are not whole yet: they still change; look again later")
             return
-        time.sleep(every_s)
+        while True:
+            time.sleep(every_s)
+            yield from self._look(batch)
+
+    def _look(self, batch: Batch) -> Iterator[Result]:
+        found = waiting(self.inbox, self.outbox, self.orders)
+        if found:
+            yield from batch(self.inbox, self.outbox, self.orders)
+            found = waiting(self.inbox, self.outbox, self.orders)
+        pending = self.inbox.pending
+        oldest_s = max([pending.oldest_s, *(arrival.known_s for _, arrival in found)])
+        self.outbox.note_look(pending.count + len(found), oldest_s)
+        for note in self.inbox.notes:
+            if note not in self._said:
+                self.say(note)
+        self._said = list(self.inbox.notes)
 
 
 def _told(results: Iterator[Result], tell: Callable[[Result], None]) -> Iterator[Result]:
@@ -71,9 +102,8 @@ def _conducted(server: str) -> Batch:
     from prefect import flow, task
     from prefect.artifacts import create_table_artifact
     from prefect.cache_policies import NO_CACHE
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from synthct.flows.run.journal import send_the_rest
+    from synthct.flows.run.journal import at_server, send_the_rest
 
     def run(inbox: Inbox, outbox: Outbox, orders: Orders) -> Iterator[Result]:
         arrivals = dict(waiting(inbox, outbox, orders))
@@ -95,7 +125,7 @@ def _conducted(server: str) -> Batch:
             create_table_artifact(table=rows, key="predictions")
 
         if arrivals:
-            with temporary_settings({PREFECT_API_URL: server}):
+            with at_server(server):
                 try:
                     batch([key[:16] for key in arrivals])
                 finally:

@@ -7,7 +7,9 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -117,6 +119,77 @@ class Kept:
         _trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class Revived:
+    """A command that is started again when it ends by itself.
+
+    Parameters
+    ----------
+    name
+        As people call it.
+    command
+        Program and arguments; it may ask for a port, which must then be the same each time.
+    folder
+        Working directory.
+    output
+        Where all its lives write.
+    say
+        Told of each new start.
+    """
+
+    LOOK_EVERY_S = 0.5
+    LONGEST_WAIT_S = 30.0
+    STEADY_S = 60.0
+    """A life that was longer is no sign of a command that cannot start."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        output: IO[bytes],
+        say: Callable[[str], None],
+    ) -> None:
+        self._name, self._command, self._folder = name, command, folder
+        self._output, self._say = output, say
+        self._environment = dict(os.environ)
+        self._ending = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="revive")
+
+    def start(self) -> None:
+        """The first life."""
+        self.process = Kept(
+            self._command, folder=self._folder, environment=self._environment, output=self._output
+        )
+        self._started_s = time.monotonic()
+
+    def watch(self) -> None:
+        """From now on it is started again when it ends."""
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        wait_s = self.LOOK_EVERY_S
+        while not self._ending.wait(self.LOOK_EVERY_S):
+            if self.process.ended() is None:
+                continue
+            if time.monotonic() - self._started_s > self.STEADY_S:
+                wait_s = self.LOOK_EVERY_S
+            self._say(f"{self._name} ended ({self.process.ended()}); it is started again")
+            self.process.stop()
+            if self._ending.wait(wait_s):
+                return
+            wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
+            with contextlib.suppress(OSError):  # no process, no memory: the next look tries again
+                self.start()
+
+    def stop(self) -> None:
+        """End it and all it started."""
+        self._ending.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        if hasattr(self, "process"):
+            self.process.stop()
 
 
 @contextlib.contextmanager

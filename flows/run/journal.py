@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +17,9 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from synthct.flows.run.prefect_server import AUTH
 from synthct.flows.run.progress import Event, StageProgress, told
 from synthct.flows.run.stages import Built
 from synthct.flows.workspace.project import Step
@@ -23,6 +27,7 @@ from synthct.flows.workspace.project import Step
 _ARTIFACT_EVERY_S = 2.0
 _ASK_EVERY_S = 5.0
 _PATIENCE_S = 10.0
+_AWAY_S = 60.0
 
 
 class Cancelled(BaseException):
@@ -38,12 +43,14 @@ class Journal:
         self._progress = StageProgress()
         self._artifact: UUID | None = None
         self._updated_s = self._asked_s = time.monotonic()
+        self._away_until_s = 0.0
 
     def begins(self, step: Step) -> None:
         """Open the progress artifact."""
-        self._artifact = create_progress_artifact(
-            progress=0.0, key=f"progress-{step.name}", description=step.summary or step.name
-        )  # type: ignore[assignment]
+        with self._server():
+            self._artifact = create_progress_artifact(
+                progress=0.0, key=f"progress-{step.name}", description=step.summary or step.name
+            )  # type: ignore[assignment]
 
     def event(self, step: Step, event: Event) -> None:
         """Log what a person would want to read."""
@@ -62,8 +69,23 @@ class Journal:
 
         A server that does not answer for a while costs a picture, not the stage.
         """
-        with contextlib.suppress(httpx.HTTPError):
+        if time.monotonic() < self._away_until_s:
+            return
+        with self._server():
             self._tick()
+
+    @contextlib.contextmanager
+    def _server(self) -> Iterator[None]:
+        """For calls that the stage does not depend on; after a lost one, none for a while.
+
+        Each waits a minute for a server that is gone, and the stage's output with it.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not server_lost(error):
+                raise
+            self._away_until_s = time.monotonic() + _AWAY_S
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -77,7 +99,9 @@ class Journal:
     def ends(self, step: Step, built: Built | None) -> None:
         """Close the artifact."""
         if built is not None:
-            self._update(100.0)
+            if time.monotonic() >= self._away_until_s:
+                with self._server():
+                    self._update(100.0)
             self._log.info("%s: %s in %.1f s", step.name, built.how, built.seconds)
 
     def _update(self, percent: float) -> None:
@@ -95,6 +119,22 @@ def publish_scores(rows: Sequence[dict[str, Any]]) -> None:
     """The table artifact of the run."""
     if rows:
         create_table_artifact(table=[dict(row) for row in rows], key="scores")
+
+
+def at_server(url: str) -> AbstractContextManager[Any]:
+    """Prefect's client at a server, for the block; its settings may have been read long before."""
+    return temporary_settings(
+        {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: os.environ.get(AUTH) or None}
+    )
+
+
+def server_lost(error: BaseException | None) -> bool:
+    """Whether an error is a Prefect server's that does not answer, or knows us no more."""
+    while error is not None:
+        if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def send_the_rest() -> None:

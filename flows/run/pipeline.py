@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
-import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled as CancelledState
 
-from synthct.data.errors import MachineError
-from synthct.flows.run.journal import Cancelled, Journal, publish_scores, send_the_rest
+from synthct.data.errors import MachineError, SynthctError
+from synthct.flows.run.journal import (
+    Cancelled,
+    Journal,
+    at_server,
+    publish_scores,
+    send_the_rest,
+    server_lost,
+)
 from synthct.flows.run.stages import Built, Listener, Record, build_stage
 from synthct.flows.run.summary import score_rows
 from synthct.flows.workspace.project import Project, Step
@@ -32,10 +37,17 @@ def conduct(
 
     Whether a stage is up to date is DVC's to say, so Prefect caches and persists nothing.
     """
+    done: dict[str, Built] = {}
+    failed: list[SynthctError] = []
 
     def build(step: Step) -> Built:
         journal = Journal(UUID(flow_run.get_id()))
-        return build_stage(project, step, record, environment, [screen, journal])
+        try:
+            done[step.name] = build_stage(project, step, record, environment, [screen, journal])
+        except SynthctError as fault:
+            failed.append(fault)
+            raise
+        return done[step.name]
 
     @flow(name="synthct", flow_run_name=record.folder.name, persist_result=False)
     def chain(workspace: str, stages: list[str]) -> list[Built] | State:
@@ -46,11 +58,15 @@ def conduct(
         publish_scores(score_rows(project))
         return built
 
-    with temporary_settings({PREFECT_API_URL: server}):
+    with at_server(server):
         try:
             ended = chain(project.name, [step.name for step in project.steps])
-        except httpx.HTTPError as error:
-            raise _server_lost(server, error) from error
+        except Exception as error:
+            if not server_lost(error):
+                raise
+            if failed:
+                raise failed[0] from error
+            return _go_on(project, record, environment, screen, done)
         finally:
             send_the_rest()
     if isinstance(ended, list):
@@ -58,20 +74,25 @@ def conduct(
     raise MachineError(
         "the run goes on to its end",
         where=record.folder.name,
-        got="cancelled in Prefect",
+        problem="it was cancelled in Prefect",
         remedy="the same command goes on where it stopped",
         code="cancelled",
     )
 
 
-def _server_lost(server: str, error: Exception) -> MachineError:
-    return MachineError(
-        "the Prefect server answers while the chain runs",
-        where=server,
-        got=f"{type(error).__name__}: {error}",
-        remedy="the same command goes on where it stopped; the server's log may say why",
-        code="server-lost",
-    )
+def _go_on(
+    project: Project,
+    record: Record,
+    environment: dict[str, str],
+    screen: Listener,
+    done: dict[str, Built],
+) -> list[Built]:
+    """Build what is left without Prefect: it shows a run, it is not needed for one."""
+    for step in project.steps:
+        if step.name not in done:
+            screen.said(step, "the Prefect server is lost; the run goes on without it")
+            done[step.name] = build_stage(project, step, record, environment, [screen])
+    return [done[step.name] for step in project.steps]
 
 
 def _as_task(build: Callable[[Step], Built], step: Step) -> Callable[[Step], Built]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import socket
 import sys
 import time
@@ -14,11 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from synthct.data.errors import MachineError
-from synthct.flows.processes.children import Kept, environment
+from synthct.flows.processes.children import Kept, Revived, environment
 from synthct.flows.run import prefect_process
 
 VARIABLE = "PREFECT_API_URL"
 """A server that the user runs already; set: no other is started."""
+
+AUTH = "PREFECT_API_AUTH_STRING"
+"""``user:password``, as Prefect's own client reads it."""
 
 SERVING = "serving.url"
 """In the checkout's private folder while ``synthct serve`` is up: the address of its API."""
@@ -60,6 +64,7 @@ def prefect_server(
     port: int | None = None,
     meanwhile: Callable[[], None] = lambda: None,
     schedules: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """Address of a healthy Prefect API for the block; what else must start may do so meanwhile.
 
@@ -73,6 +78,8 @@ def prefect_server(
         Called while the server starts.
     schedules
         Whether it also schedules runs and acts on automations (``synthct serve``).
+    say
+        Told when a server of ours ended and is started again.
     """
     if given := os.environ.get(VARIABLE):
         with environment(_HEARTBEATS):
@@ -81,11 +88,12 @@ def prefect_server(
             yield given
         return
     if port is None and not schedules and (serving := _served(home.parent)):
-        with environment({**_HEARTBEATS, VARIABLE: serving}):
+        password = {AUTH: read_password(home, serving)}
+        with environment({**_HEARTBEATS, **password, VARIABLE: serving}):
             meanwhile()
             yield serving
         return
-    with _own_server(home, port, meanwhile, schedules) as url:
+    with _own_server(home, port, meanwhile, schedules, say) as url:
         yield url
 
 
@@ -98,37 +106,72 @@ def _served(private: Path) -> str | None:
     return url if _answers(url) else None
 
 
+def password_file(home: Path, url: str) -> Path:
+    """File with ``user:password`` of our server at an address, for its owner alone."""
+    return home / f"password.{url.removesuffix('/api').rsplit(':', 1)[-1]}"
+
+
+def read_password(home: Path, url: str) -> str:
+    """``user:password`` of a server of ours; "" where it has left none."""
+    try:
+        return password_file(home, url).read_text().strip()
+    except OSError:
+        return ""
+
+
 @contextlib.contextmanager
 def _own_server(
-    home: Path, port: int | None, meanwhile: Callable[[], None], schedules: bool
+    home: Path,
+    port: int | None,
+    meanwhile: Callable[[], None],
+    schedules: bool,
+    say: Callable[[str], None],
 ) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # the database tells what ran here
     chosen = _free_port() if port is None else _require_free(port)
     url = f"http://{_HOST}:{chosen}/api"
-    # Ours too: the Prefect client reads them when it is first imported, and children inherit them.
-    with environment(_settings(home, url, schedules)), contextlib.ExitStack() as stack:
-        with _starting(home), (home / "server.log").open("wb") as log:
-            server = stack.enter_context(
-                Kept(_command(chosen), folder=home, environment=os.environ, output=log)
-            )
+    with _password(home, url) as password, contextlib.ExitStack() as stack:
+        # Ours too: the Prefect client reads them when it is first imported, children inherit them.
+        stack.enter_context(environment(_settings(home, url, schedules, password)))
+        log = stack.enter_context((home / "server.log").open("wb"))
+        server = Revived("the Prefect server", _command(chosen), home, log, say)
+        stack.callback(server.stop)
+        with _starting(home):
+            server.start()
             meanwhile()
-            _wait_until_healthy(server, url, home / "server.log")
+            _wait_until_healthy(server.process, url, home / "server.log")
+        server.watch()
         yield url
 
 
+@contextlib.contextmanager
+def _password(home: Path, url: str) -> Iterator[str]:
+    """A new password for this start, in a file for its owner alone: other users share loopback."""
+    password, file = f"synthct:{secrets.token_urlsafe(32)}", password_file(home, url)
+    file.unlink(missing_ok=True)  # of a server that was killed
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as opened:
+        opened.write(password)
+    try:
+        yield password
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def _command(port: int) -> list[str]:
-    # The application that `prefect server start` itself runs, without its two extra processes.
-    application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
-    quiet = ["--log-level", "warning", "--timeout-graceful-shutdown", "2"]
-    listen = ["--host", _HOST, "--port", str(port)]
-    return [sys.executable, prefect_process.__file__, *application, *listen, *quiet]
+    return [sys.executable, prefect_process.__file__, str(port)]
 
 
-def _settings(home: Path, url: str, schedules: bool) -> dict[str, str]:
+def _settings(home: Path, url: str, schedules: bool, password: str) -> dict[str, str]:
     off = () if schedules else _UNUSED_SERVICES
     return {
         "PREFECT_HOME": str(home),
         VARIABLE: url,
+        AUTH: password,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+        # A web page that the user has open can send a POST with his browser's password.
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_UI_API_URL": url,  # else the page asks port 4200
         # The default lets any web page that the user has open read and cancel runs.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),

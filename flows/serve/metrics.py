@@ -22,7 +22,8 @@ Family = GaugeMetricFamily
 def exposition(facts: Facts) -> bytes:
     """The page that Prometheus scrapes."""
     registry = CollectorRegistry()
-    registry.register(_Fixed([*_runs(facts), *_stages(facts), *_cluster(facts), *_models(facts)]))
+    families = [*_runs(facts), *_watchers(facts), *_stages(facts), *_cluster(facts)]
+    registry.register(_Fixed([*families, *_models(facts)]))
     return generate_latest(registry)
 
 
@@ -69,6 +70,21 @@ def _runs(facts: Facts) -> Iterator[Family]:
     for each in answer.due:
         due.add_metric([each.deployment], each.at_s)
     yield due
+
+
+def _watchers(facts: Facts) -> Iterator[Family]:
+    blind = _family(
+        "synthct_watcher_blind_seconds", "Since a scheduled watcher last looked well", "workspace"
+    )
+    oldest = _family(
+        "synthct_watcher_oldest_waiting_seconds",
+        "How long the oldest scan without a result has been in the inbox",
+        "workspace",
+    )
+    for look in facts.looks:
+        blind.add_metric([look.workspace], look.blind_s)
+        oldest.add_metric([look.workspace], look.oldest_s)
+    yield from (blind, oldest)
 
 
 def _stages(facts: Facts) -> Iterator[Family]:

@@ -34,11 +34,31 @@ def webhook() -> str | None:
             got=error.strerror or "error",
             code="no-webhook",
         ) from error
-    if not url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    if problem := _slip(url):
         raise UsageError(
-            "a webhook is an https:// URL", where=path, got="another", code="bad-webhook"
+            "a webhook is one https:// URL (http:// on this machine)",
+            where=path,
+            problem=f"what the file holds {problem}",  # not the URL itself: it is a secret
+            remedy="copy the whole URL into the file, on one line",
+            code="bad-webhook",
         )
     return url
+
+
+def _slip(url: str) -> str:
+    """What is wrong with a webhook's URL; "" where nothing is."""
+    try:
+        parts = httpx.URL(url)
+        host, port = parts.host, parts.port
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return "is no URL"
+    if not host or any(sign.isspace() for sign in url):
+        return "is no URL with a host"
+    if port is not None and not 0 < port < 2**16:
+        return "has a port that there is not"
+    if parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "localhost")):
+        return ""
+    return f"is an address that begins with {parts.scheme or 'nothing'}://"
 
 
 @dataclass
@@ -66,7 +86,7 @@ class Notifier:
                 continue
             try:
                 httpx.post(self.url, json=message(run), timeout=_TIMEOUT_S).raise_for_status()
-            except httpx.HTTPError as error:
+            except Exception as error:  # noqa: BLE001 - no message may end the service
                 self._failures[run.id] = self._failures.get(run.id, 0) + 1
                 if self._failures[run.id] < _TRIES:
                     continue  # told at the next look

@@ -22,6 +22,10 @@ Page = Callable[[], tuple[str, bytes]]
 """Content type and body."""
 
 
+class NotWell(Exception):
+    """A page that is asked how the service is says so: it answers 503."""
+
+
 @contextlib.contextmanager
 def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
     """Serve the pages for the block; their address."""
@@ -41,6 +45,9 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
             else:
                 try:
                     kind, body = page()
+                except NotWell as trouble:
+                    told = f"{trouble}\n".encode()
+                    self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", told)
                 except Exception as error:  # noqa: BLE001 - one page must not end the server
                     told = f"{type(error).__name__}: {error}\n".encode()
                     self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", told)

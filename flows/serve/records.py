@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
 import math
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -22,6 +25,14 @@ _FRESH_S = 30.0
 """An older picture of a cluster is of one that is gone."""
 
 _KEPT_RUNS = 20
+
+_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error)
+"""What a file raises that has other fields, columns or types than ours."""
+
+_OF_A_WORKER = {
+    "name": str, "memory_bytes": float, "memory_limit_bytes": float, "spilled_bytes": float,
+    "cpu_percent": float, "executing": int, "ready": int, "gpus": float,
+}  # fmt: skip
 
 
 @dataclass
@@ -42,7 +53,9 @@ class Record:
         """Take in what is new."""
         self._tail = self._tail or EventTail(self.folder / "events.jsonl")
         for event in self._tail.new():
-            self._take(event)
+            # A line of somebody else's, or of another version: it is not shown, nothing more.
+            with contextlib.suppress(*_ODD):
+                self._take(event)
 
     def _take(self, event: Event) -> None:
         kind, stage = event.get("kind"), str(event.get("stage", ""))
@@ -54,7 +67,7 @@ class Record:
         elif kind == "stage_done" and stage in self._started_s:
             self.stage_s[stage] = self.last_s - self._started_s[stage]
         elif kind == "step" and isinstance(event.get("terms"), dict):
-            self.steps[str(event.get("unit", ""))] = event
+            self.steps[str(event.get("unit", ""))] = _step(event)
         self.progress.take(event)
 
     @property
@@ -62,9 +75,11 @@ class Record:
         """The workers, if there are any now."""
         try:
             told = json.loads((self.folder / CLUSTER_FILE).read_text())
-        except (OSError, ValueError):
+            fresh = time.time() - float(told["time_s"]) < _FRESH_S
+            seen = {"dashboard": _web(told.get("dashboard"))}
+            return {**seen, "workers": [_worker(each) for each in told["workers"]]} if fresh else {}
+        except (OSError, *_ODD):
             return {}
-        return told if time.time() - told.get("time_s", 0.0) < _FRESH_S else {}
 
 
 @dataclass
@@ -81,7 +96,8 @@ class Records:
         names = names[:_KEPT_RUNS]
         self.known = {name: self.known.get(name) or Record(folder / name) for name in names}
         for record in self.known.values():
-            record.read()
+            with contextlib.suppress(OSError):  # removed meanwhile, or not ours to read
+                record.read()
         return list(self.known.values())
 
 
@@ -90,7 +106,7 @@ class Model:
     """Tables of a workspace's newest results."""
 
     workspace: str
-    scores: dict[tuple[str, str, str, str], float]
+    scores: dict[tuple[str, ...], float]
     """Mean over cases by (source, method, reference, metric)."""
     verdicts: dict[tuple[str, str], int]
     """Registered cases by (source, verdict)."""
@@ -110,7 +126,8 @@ def models(root: Path) -> Iterator[Model]:
             folders[place.name] = place
     for name, folder in sorted(folders.items()):
         if _newest(folder):
-            yield _model(name, folder)
+            with contextlib.suppress(*_ODD):
+                yield _model(name, folder)
 
 
 def _tables(folder: Path | None) -> list[Path]:
@@ -119,29 +136,53 @@ def _tables(folder: Path | None) -> list[Path]:
     names = (
         f"ingestion/{QUALITY_TABLE}", f"registration/{QUALITY_TABLE}", f"evaluation/{SCORES}",
     )  # fmt: skip
-    return [folder / name for name in names if (folder / name).is_file()]
+    return [folder / name for name in names]
 
 
 def _newest(folder: Path | None) -> float:
-    return max((path.stat().st_mtime for path in _tables(folder)), default=0.0)
+    """When the newest table was written; 0 where there is none. A table may go at any moment."""
+    newest_s = 0.0
+    for path in _tables(folder):
+        with contextlib.suppress(OSError):
+            newest_s = max(newest_s, path.stat().st_mtime)
+    return newest_s
+
+
+def _step(event: Event) -> Event:
+    """Of a training step the numbers that the exporter tells."""
+    told: Event = {"terms": {str(k): float(v) for k, v in event["terms"].items()}}
+    for name in ("best_validation_mae_hu", "patches_per_s"):
+        told[name] = float(event[name]) if event.get(name) is not None else None
+    return told
+
+
+def _web(address: object) -> str | None:
+    """The address of a page; None for anything else."""
+    told = str(address or "")
+    return told if re.fullmatch(r"https?://[^/\s]+(/\S*)?", told) else None
+
+
+def _worker(told: dict[str, Any]) -> dict[str, Any]:
+    """A worker's facts, of the types that page and exporter show."""
+    return {name: kind(told[name]) for name, kind in _OF_A_WORKER.items()}
 
 
 def _model(name: str, folder: Path) -> Model:
-    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    values: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in _rows(folder / "evaluation" / SCORES):
         number = _number(row.get("value"))
-        if number is not None:
-            key = row["source"], row["method"], row["reference"], row["metric"]
+        key = tuple(row.get(column) or "" for column in ("source", "method", "reference", "metric"))
+        if number is not None and all(key):
             values[key].append(number)
     verdicts = Counter(
-        (row.get("source", ""), row.get("verdict", ""))
+        (row.get("source") or "", row.get("verdict") or "")
         for row in _rows(folder / "registration" / QUALITY_TABLE)
     )
     medians: dict[str, list[float]] = defaultdict(list)
     for row in _rows(folder / "ingestion" / QUALITY_TABLE):
         number = _number(row.get("body_median"))
         if number is not None:
-            medians[row.get("modality", "")].append(number)
+            medians[row.get("modality") or ""].append(number)
     return Model(
         name,
         {key: fmean(each) for key, each in values.items()},
@@ -154,7 +195,7 @@ def _model(name: str, folder: Path) -> Model:
 def _rows(path: Path) -> Iterable[dict[str, str]]:
     try:
         return read_table(path)
-    except (OSError, ValueError):
+    except (OSError, *_ODD):
         return []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable
@@ -13,8 +12,8 @@ from typing import Any
 import httpx
 
 from synthct.flows.jobs.scheduled_jobs import RUN, STUDY, WATCH, workspace_of
+from synthct.flows.run.prefect_api import Api
 
-_TIMEOUT_S = 5.0
 _NEWEST = 100
 _NEWEST_LOOKS = 3
 _PREFIX = re.compile(r"^Flow run encountered an exception: (\w+SynthctError: )?")
@@ -70,6 +69,25 @@ class Due:
 
 
 @dataclass(frozen=True)
+class Watcher:
+    """A deployment that looks into an inbox.
+
+    Parameters
+    ----------
+    workspace
+        As its runs are listed.
+    out
+        Its outbox, as the deployment's options name it.
+    on
+        Whether it is scheduled.
+    """
+
+    workspace: str
+    out: str
+    on: bool
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the server said; ``up`` is False when it did not, and then nothing else is known.
 
@@ -81,26 +99,37 @@ class Answer:
     due: tuple[Due, ...] = ()
     late: int = 0
     off: tuple[str, ...] = ()
+    watchers: tuple[Watcher, ...] = ()
 
 
-def ask(api: str) -> Answer:
+def ask(api: Api) -> Answer:
     """One look at the server: never raises for a server that is gone."""
     try:
-        with httpx.Client(base_url=api, timeout=_TIMEOUT_S, auth=_password()) as client:
-            deployed = _post(client, "deployments")
-            names = {each["id"]: each["name"] for each in deployed}
-            newest = _newest(client, deployed)
-            waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-            planned = _post(client, "flow_runs", flow_runs=waiting, sort="EXPECTED_START_TIME_ASC")
-    except (httpx.HTTPError, ValueError, KeyError):
+        deployed = _post(api, "deployments")
+        names = {each["id"]: each["name"] for each in deployed}
+        newest = _newest(api, deployed)
+        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        planned = _post(api, "flow_runs", flow_runs=waiting, sort="EXPECTED_START_TIME_ASC")
+        return Answer(
+            up=True,
+            runs=tuple(_run(each) for each in newest),
+            due=tuple(_due(planned, names)),
+            late=sum(each.get("state_name") == "Late" for each in planned),
+            off=tuple(sorted(each["name"] for each in deployed if not _is_on(each))),
+            watchers=tuple(_watcher(each) for each in deployed if _watches(each)),
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
         return Answer(up=False)
-    return Answer(
-        up=True,
-        runs=tuple(_run(each) for each in newest),
-        due=tuple(_due(planned, names)),
-        late=sum(each.get("state_name") == "Late" for each in planned),
-        off=tuple(sorted(each["name"] for each in deployed if not _is_on(each))),
-    )
+
+
+def _watches(deployment: dict[str, Any]) -> bool:
+    return (deployment.get("parameters") or {}).get("what") == WATCH
+
+
+def _watcher(deployment: dict[str, Any]) -> Watcher:
+    _, workspace = about(deployment["parameters"])
+    out = (deployment["parameters"].get("options") or {}).get("out")
+    return Watcher(workspace, str(out or ""), _is_on(deployment))
 
 
 def _is_on(deployment: dict[str, Any]) -> bool:
@@ -108,31 +137,27 @@ def _is_on(deployment: dict[str, Any]) -> bool:
     return scheduled and not deployment.get("paused")
 
 
-def _newest(client: httpx.Client, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _newest(api: Api, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Runs by start, newest first. Looks into an inbox are many: they crowd out no other."""
-    watchers = {e["id"] for e in deployed if (e.get("parameters") or {}).get("what") == WATCH}
+    watchers = {each["id"] for each in deployed if _watches(each)}
     others = [each["id"] for each in deployed if each["id"] not in watchers]
-    found = []
-    for which, limit in (
-        ({"is_null_": True}, _NEWEST),
-        ({"any_": others}, _NEWEST),
-        ({"any_": sorted(watchers)}, _NEWEST_LOOKS),
+    looks, any_end = {"any_": sorted(watchers)}, {"not_any_": ["SCHEDULED"]}
+    found = {}
+    for which, state, limit in (
+        ({"is_null_": True}, any_end, _NEWEST),
+        ({"any_": others}, any_end, _NEWEST),
+        (looks, any_end, _NEWEST_LOOKS),
+        # Three bad looks in a row must not hide when the last good one was.
+        (looks, {"any_": ["COMPLETED"]}, _NEWEST_LOOKS),
     ):
-        past = {"state": {"type": {"not_any_": ["SCHEDULED"]}}, "deployment_id": which}
-        found += _post(client, "flow_runs", flow_runs=past, sort="START_TIME_DESC", limit=limit)
-    return sorted(found, key=lambda each: each.get("start_time") or "", reverse=True)
+        past = {"state": {"type": state}, "deployment_id": which}
+        for each in _post(api, "flow_runs", flow_runs=past, sort="START_TIME_DESC", limit=limit):
+            found[each["id"]] = each
+    return sorted(found.values(), key=lambda each: each.get("start_time") or "", reverse=True)
 
 
-def _password() -> tuple[str, str] | None:
-    """What Prefect's own client sends to a server that asks for a password."""
-    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
-    return (user, password) if colon else None
-
-
-def _post(client: httpx.Client, what: str, **body: Any) -> list[dict[str, Any]]:
-    answer = client.post(f"/{what}/filter", json={"limit": _NEWEST, **body})
-    answer.raise_for_status()
-    return list(answer.json())
+def _post(api: Api, what: str, **body: Any) -> list[dict[str, Any]]:
+    return list(api.ask(f"/{what}/filter", **{"limit": _NEWEST, **body}))
 
 
 def _run(found: dict[str, Any]) -> Run:

@@ -19,12 +19,12 @@ from synthct.data.files import write_whole
 from synthct.data.store.result_cache import LocalResults, open_result_cache
 from synthct.flows.processes.children import Kept, environment
 from synthct.flows.run.prefect_process import bound_memory
-from synthct.flows.run.prefect_server import SERVING, prefect_server
+from synthct.flows.run.prefect_server import SERVING, password_file, prefect_server
 from synthct.flows.serve import metrics, prometheus
 from synthct.flows.serve.automations import ensure_automations
 from synthct.flows.serve.notify import Notifier, webhook
 from synthct.flows.serve.page import status_page
-from synthct.flows.serve.pages import Page, as_json, pages, require_free
+from synthct.flows.serve.pages import NotWell, Page, as_json, pages, require_free
 from synthct.flows.serve.runner import deployments
 from synthct.flows.serve.snapshot import Facts, Observer
 from synthct.flows.workspace.project import PRIVATE, QUIET
@@ -62,7 +62,7 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         code = {"PYTHONPATH": str(source_root() / "src")}
         stack.enter_context(environment({**QUIET, **code, **absolute_places(), **served}))
         home = root / PRIVATE / "prefect"
-        api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True))
+        api = stack.enter_context(prefect_server(home, port=ports.prefect, schedules=True, say=say))
         ensure_automations()
         store = open_result_cache()
         observer = Observer(root, api, store.root if isinstance(store, LocalResults) else root)
@@ -76,6 +76,7 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         say(f"status page: {page}")
         for name, url in links:
             say(f"{name}: {url}")
+        say(f"the runs' page asks for a password; it stands in {password_file(home, api)}")
         say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C ends all of it")
         _until_told(runner, scraper, observer, notifier, say, stop_after_s)
 
@@ -104,8 +105,15 @@ def _pages(
         "/": html,
         "/status.json": lambda: as_json(_plain(observer.look())),
         "/metrics": lambda: ("text/plain; version=0.0.4", metrics.exposition(observer.look())),
-        "/healthz": lambda: ("text/plain", b"ok\n"),
+        "/healthz": lambda: _health(observer),
     }
+
+
+def _health(observer: Observer) -> tuple[str, bytes]:
+    """Whether what is due would be started."""
+    if not observer.look().answer.up:
+        raise NotWell("the Prefect server does not answer")
+    return "text/plain", b"ok\n"
 
 
 def _plain(facts: Facts) -> dict[str, object]:
@@ -195,8 +203,8 @@ def _announced(root: Path, api: str) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-class _Stop(Exception):
-    pass
+class _Stop(BaseException):
+    """A signal; no handler of errors on the way may take it for one."""
 
 
 def _until_told(
@@ -212,20 +220,41 @@ def _until_told(
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     end_s = time.monotonic() + (stop_after_s if stop_after_s is not None else float("inf"))
-    looked_s = 0.0
+    looked_s, trouble = 0.0, ""
     try:
         while time.monotonic() < end_s:
             runner.keep_up(say)
             if time.monotonic() - looked_s > _LOOK_EVERY_S:
                 looked_s = time.monotonic()
-                facts = observer.look()
-                for line in notifier.take(facts.answer.runs):
-                    say(line)
-                if scraper:
-                    scraper.follow(facts)
+                trouble = _look(observer, notifier, scraper, say, trouble)
             time.sleep(0.5)
     except _Stop:
         say("stopping: runs that are on are ended; the next start goes on where they stopped")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _look(
+    observer: Observer,
+    notifier: Notifier,
+    scraper: prometheus.Prometheus | None,
+    say: Say,
+    trouble: str,
+) -> str:
+    """Look, and pass on what is new; what went wrong with it, told when it is another than before.
+
+    A file that cannot be read or a message that cannot be sent costs a look, never the service.
+    """
+    try:
+        facts = observer.look()
+        for line in notifier.take(facts.answer.runs):
+            say(line)
+        if scraper:
+            scraper.follow(facts)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        told = f"{type(error).__name__}: {error}"
+        if told != trouble:
+            say(f"a look failed, the service goes on: {told}")
+        return told
+    return ""

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synthct.flows.run.prefect_api import Api
+from synthct.flows.serve.looks import Look, looks_of
 from synthct.flows.serve.machine import Machine
 from synthct.flows.serve.records import Model, Record, Records, models
 from synthct.flows.serve.runs import Answer, ask
@@ -24,6 +26,7 @@ class Facts:
     models: tuple[Model, ...]
     machine: Machine
     taken_s: float
+    looks: tuple[Look, ...] = ()
 
     @property
     def active(self) -> Record | None:
@@ -59,6 +62,8 @@ class Observer:
     _facts: Facts | None = None
 
     def __post_init__(self) -> None:
+        self._asks = Api(self.api)
+        self._since_s = time.time()
         self._records = Records(self.root)
         self._machine = Machine(self.root, self.units)
 
@@ -68,10 +73,11 @@ class Observer:
             now_s = time.time()
             if self._facts is None or now_s - self._facts.taken_s > self.period_s:
                 self._facts = Facts(
-                    ask(self.api),
+                    (answer := ask(self._asks)),
                     tuple(self._records.read()),
                     tuple(models(self.root)),
                     self._machine,
                     now_s,
+                    tuple(looks_of(answer, self.root, self._since_s)),
                 )
             return self._facts

@@ -15,6 +15,7 @@ from synthct.data.os_errors import machine_fault
 from synthct.data.section import Section
 from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
+from synthct.data.temporary import sweep
 from synthct.tasks.chain.params import Params, layout_of, load_params
 from synthct.tasks.chain.table import (
     STAGES,
@@ -26,6 +27,7 @@ from synthct.tasks.chain.table import (
 from synthct.tasks.pipeline import fanout, terminal
 from synthct.tasks.pipeline import parent_watch as watch
 from synthct.tasks.pipeline.code import source_root
+from synthct.tasks.pipeline.ending import Ended, ends_in_order
 from synthct.tasks.pipeline.packages import require_recorded
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
@@ -44,7 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     watch.die_with_parent()
     try:
-        return _run(options.stage, Path(options.workspace))
+        with ends_in_order():
+            sweep()
+            return _run(options.stage, Path(options.workspace))
+    except Ended as ended:
+        sys.stderr.write(f"{ended}; finished units are kept\n")
+        return ended.exit_code
     except SynthctError as fault:
         sys.stderr.write(f"{fault}\n")
         return 2 if isinstance(fault, UsageError) else 1

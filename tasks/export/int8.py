@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.export.graph import INPUT, strip
 from synthct.tasks.export.windows import CaseWindows
 from synthct.tasks.models.description import ModelDescription
@@ -68,8 +67,8 @@ class _Windows(CalibrationDataReader):  # type: ignore[misc]
 
 def quantise(graph: bytes, kind: str, windows: Sequence[NDArray[np.float32]]) -> bytes:
     """The graph with 8-bit convolutions; ``windows`` (C, Y, X) calibrate the static kind."""
-    with tempfile.TemporaryDirectory(prefix="synthct-int8-") as folder:
-        before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder("int8") as folder:
+        before, after = folder / "float.onnx", folder / "int8.onnx"
         before.write_bytes(graph)
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)

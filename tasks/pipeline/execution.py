@@ -7,7 +7,6 @@ import inspect
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.layout import default_root
 from synthct.data.store.offload import move_arrays
 from synthct.data.store.result_cache import ResultCache
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.pipeline.code import require_code
 from synthct.tasks.pipeline.machine import cpu_features, machine_record
 from synthct.tasks.pipeline.packages import require_versions
@@ -72,8 +72,8 @@ def execute(order: Order) -> dict[str, Any]:
         extra["scratch"] = scratch
     inputs = {name: Path(path) for name, path in order.inputs.items()}
     excluded = False
-    with tempfile.TemporaryDirectory(prefix="synthct-unit-") as temporary:
-        out = Path(temporary) / "out"
+    with temporary_folder("unit") as temporary:
+        out = temporary / "out"
         out.mkdir()
         with limit_threads(order.threads):
             apply_limits(order.threads)

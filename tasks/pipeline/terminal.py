@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synthct.data.environment import EVENTS
+from synthct.data.temporary import temporary_folder
 
 _PERIOD_S = 0.5
 
@@ -23,8 +23,8 @@ def progress(stage: str) -> Iterator[None]:
     if os.environ.get(EVENTS):
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="synthct-events-") as folder:
-        path = Path(folder) / "events.jsonl"
+    with temporary_folder("events") as folder:
+        path = folder / "events.jsonl"
         path.touch()
         os.environ[EVENTS] = str(path)
         stop = threading.Event()

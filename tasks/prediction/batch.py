@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any
 from synthct.data.environment import PARENT_PID
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
-from synthct.tasks.prediction.inbox import Arrival, Inbox
+from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
 
 MOST_CRASHES = 2
@@ -79,7 +79,7 @@ class Orders:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one arrival: ``done``, ``quarantined``, ``busy`` or ``crashed``."""
+    """What became of an arrival: ``done``, ``quarantined``, ``busy``, ``changed``, ``crashed``."""
 
     key: str
     status: str
@@ -120,6 +120,10 @@ def predict_arrival(
         except DataError as fault:
             outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
             return Result(key, "quarantined", str(fault))
+        except MachineError as fault:
+            if fault.code != CHANGED:  # its sender goes on: it is looked at again
+                raise
+            return Result(key, "changed", str(fault))
         except _Died as death:
             return _crashed(key, name, outbox, death)
 
@@ -152,8 +156,7 @@ def _in_child(
     key: str, arrival: Arrival, inbox: Inbox, orders: Orders, building: Path, handle: int
 ) -> dict[str, Any]:
     """Run the prediction in a process of its own, which dies with this one."""
-    with tempfile.TemporaryDirectory(prefix="synthct-inbox-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("inbox") as folder:
         scan = inbox.fetch(arrival, folder)
         order = {
             "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
@@ -176,7 +179,7 @@ def _in_child(
     fault = answer["fault"]
     raise _KINDS[answer["kind"]](
         fault["rule"], where=fault["where"], got=fault["got"], remedy=fault["remedy"],
-        code=fault["code"],
+        code=fault["code"], problem=fault["problem"],
     )  # fmt: skip
 
 

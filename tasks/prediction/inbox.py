@@ -2,178 +2,157 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from pathlib import Path
 
-from synthct.data.errors import MachineError, UsageError
+from synthct.data.errors import UsageError
 from synthct.data.files import content_hash, copy_tree
+from synthct.tasks.prediction.arrival import (
+    NOTHING_PENDING,
+    UNFINISHED,
+    Arrival,
+    Inbox,
+    Pending,
+    inbox_changed,
+    pending,
+    suffixes,
+)
+from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.prefix import PrefixInbox
 
-UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart")
-"""Endings that programs give to files they are still writing."""
+__all__ = ["Arrival", "FolderInbox", "Inbox", "PrefixInbox", "open_inbox"]
 
+_CLOCKS_APART_S = 2.0
 
-@dataclass(frozen=True)
-class Arrival:
-    """One entry of the inbox: a file, a zip or a folder of one scan.
-
-    Parameters
-    ----------
-    name
-        As the sender called it; it may identify a patient and stays in the inbox.
-    content
-        Hash that names the entry's bytes.
-    """
-
-    name: str
-    content: str
-
-
-class Inbox(Protocol):
-    """Where scans arrive."""
-
-    def arrivals(self) -> list[Arrival]:
-        """Entries that are whole, by name."""
-
-    def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """The scan on this machine; a copy goes into ``folder``."""
+State = tuple[tuple[str, int, int, int], ...]
+"""(name, size, modified, changed [ns]) of every file of an entry."""
 
 
 @dataclass
 class FolderInbox:
-    """A folder: each entry is a scan, taken once nothing in it has changed for ``settle_s``."""
+    """A folder: each entry is a scan, taken once it has been the same for ``settle_s``.
+
+    The same: names, sizes, dates of modification and of change, at two looks. A copy that keeps
+    the dates of its original (``cp -p``, ``rsync -t``) shows in the dates of change; a sender whose
+    clock is wrong delays nothing, because the time between the looks is ours.
+    """
 
     root: Path
     settle_s: float = 10.0
-    _hashes: dict[Any, str] = field(default_factory=dict)
+    looks: Looks = field(default_factory=Looks)
+    pending: Pending = NOTHING_PENDING
+    notes: Sequence[str] = ()
+    _hashes: dict[State, str] = field(default_factory=dict)
 
     def arrivals(self) -> list[Arrival]:
         """Hashes an entry once for each state of its files."""
-        found = []
-        for entry in sorted(self.root.iterdir()):
-            state = _state(entry)
-            if state is None or not self._settled(state):
-                continue
-            if state not in self._hashes:
-                self._hashes[state] = content_hash(entry)
-            found.append(Arrival(entry.name, self._hashes[state]))
+        states = {
+            entry.name: state
+            for entry in sorted(self.root.iterdir())
+            if (state := _state(entry)) is not None
+        }
+        quiet = self.looks.see({name: repr(state) for name, state in states.items()})
+        found, waiting, unread = [], [], 0
+        for name, state in states.items():
+            known_s = self.looks.known_s(name)
+            content = self._hash(name, state) if quiet[name] >= self.settle_s else None
+            if content is not None:
+                found.append(Arrival(name, content, known_s))
+            else:
+                waiting.append((quiet[name], known_s))
+                unread += quiet[name] >= self.settle_s
+        self._hashes = {s: h for s, h in self._hashes.items() if s in set(states.values())}
+        self.pending = pending(waiting, self.settle_s)
+        self.notes = list(_notes(states, unread))
         return found
 
-    def _settled(self, state: tuple[tuple[str, int, int], ...]) -> bool:
-        newest_ns = max(changed for _, _, changed in state)
-        return time.time() - newest_ns / 1e9 >= self.settle_s
+    def _hash(self, name: str, state: State) -> str | None:
+        """None where the files cannot be read: one entry must not end the watch over the others."""
+        if state not in self._hashes:
+            try:
+                self._hashes[state] = content_hash(self.root / name)
+            except OSError:
+                return None
+        return self._hashes[state]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
         """A copy, whose bytes are those that were seen: the sender may write on meanwhile."""
-        source, target = self.root / arrival.name, folder / f"scan{_suffixes(arrival.name)}"
-        if source.is_dir():
-            target = folder / "scan"
-            copy_tree(source, target)
-        else:
-            target.write_bytes(source.read_bytes())
+        source, target = self.root / arrival.name, folder / f"scan{suffixes(arrival.name)}"
+        try:
+            if source.is_dir():
+                target = folder / "scan"
+                copy_tree(source, target)
+            else:
+                target.write_bytes(source.read_bytes())
+        except FileNotFoundError as error:
+            raise inbox_changed(arrival) from error
         if content_hash(target) != arrival.content:
-            raise _changed(arrival)
+            raise inbox_changed(arrival)
         return target
 
 
-def _state(entry: Path) -> tuple[tuple[str, int, int], ...] | None:
-    """(name, size, time of change) of every file; None for what is no scan yet."""
-    files = [entry] if entry.is_file() else [p for p in entry.rglob("*") if p.is_file()]
-    if entry.name.startswith(".") or entry.is_symlink() or not files:
-        return None
-    if any(file.name.lower().endswith(UNFINISHED) for file in files):
-        return None
+def _state(entry: Path) -> State | None:
+    """Of an entry that may be a scan; None for what is none, or none yet."""
     try:
+        files = [entry] if entry.is_file() else [p for p in entry.rglob("*") if p.is_file()]
+        if entry.name.startswith(".") or entry.is_symlink() or not files:
+            return None
+        if any(file.name.lower().endswith(UNFINISHED) for file in files):
+            return None
         return tuple(
-            (str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in sorted(files)
+            (str(file), (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns)
+            for file in sorted(files)
         )
-    except FileNotFoundError:  # taken away while we looked
+    except OSError:  # taken away while we looked
         return None
 
 
-@dataclass
-class PrefixInbox:
-    """An S3 prefix: each object or "folder" directly below it is a scan.
+def _notes(states: dict[str, State], unread: int) -> list[str]:
+    latest_ns = (time.time() + _CLOCKS_APART_S) * 1e9
+    future = sum(
+        any(max(modified, changed) > latest_ns for *_, modified, changed in state)
+        for state in states.values()
+    )
+    told = []
+    if future:
+        told.append(
+            f"{future} of {len(states)} entries hold files dated in the future: a clock is wrong; "
+            "they are taken once two looks found them alike"
+        )
+    if unread:
+        told.append(f"{unread} of {len(states)} entries cannot be read: look at their permissions")
+    return told
 
-    Objects appear whole; a folder of them is taken once none has changed for ``settle_s``.
+
+def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> Inbox:
+    """The inbox at a folder, ``file://`` or ``s3://`` URL.
+
+    Parameters
+    ----------
+    settle_s
+        For how long an entry must be the same to be whole [s]; more than 0.
+    memory
+        File that remembers the looks; None: this process alone does.
     """
-
-    url: str
-    settle_s: float = 10.0
-    _seen: dict[str, tuple[str, float]] = field(default_factory=dict)
-
-    def arrivals(self) -> list[Arrival]:
-        """Entries whose objects (names, sizes, ETags) were the same ``settle_s`` ago."""
-        system, root = self._system()
-        system.invalidate_cache()
-        groups: dict[str, list[str]] = {}
-        for path, about in sorted(system.find(root, detail=True).items()):
-            relative = PurePosixPath(path).relative_to(root)
-            if relative.parts and not relative.name.endswith(UNFINISHED):
-                line = f"{relative}\0{about['size']}\0{about.get('ETag', '')}"
-                groups.setdefault(relative.parts[0], []).append(line)
-        now = time.monotonic()
-        found = []
-        for name, lines in groups.items():
-            content = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-            known, since = self._seen.get(name, ("", now))
-            since = since if known == content else now
-            self._seen[name] = (content, since)
-            if now - since >= self.settle_s:
-                found.append(Arrival(name, content))
-        return found
-
-    def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """Download."""
-        system, root = self._system()
-        source = f"{root}/{arrival.name}"
-        if system.isfile(source):
-            target = folder / f"scan{_suffixes(arrival.name)}"
-            system.get_file(source, str(target))
-            return target
-        target = folder / "scan"
-        for path in system.find(source):
-            local = target / PurePosixPath(path).relative_to(source)
-            local.parent.mkdir(parents=True, exist_ok=True)
-            system.get_file(path, str(local))
-        return target
-
-    def _system(self) -> tuple[Any, str]:
-        import fsspec
-
-        system, path = fsspec.url_to_fs(self.url)
-        return system, str(path).rstrip("/")
-
-
-def open_inbox(place: str, *, settle_s: float) -> Inbox:
-    """The inbox at a folder, ``file://`` or ``s3://`` URL."""
+    if settle_s <= 0:
+        raise UsageError(
+            "an entry is whole when it has been the same for a while",
+            problem=f"--settle is {settle_s:g} s, so a scan is taken while it is being copied",
+            remedy="give it the longest pause of a transfer; 10 s are usual",
+            code="no-settling",
+        )
+    looks = Looks(memory)
     if place.startswith("s3://"):
-        return PrefixInbox(place, settle_s)
+        return PrefixInbox(place, settle_s, looks)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():
         raise UsageError(
             "the inbox is a folder that exists, or an s3:// URL",
             where=place,
-            got="no such folder",
+            problem="there is no such folder",
             remedy="make it, or name another",
             code="no-inbox",
         )
-    return FolderInbox(root, settle_s)
-
-
-def _suffixes(name: str) -> str:
-    """``.nii.gz`` of ``a.b.nii.gz``: what the reader tells the format by."""
-    parts = PurePosixPath(name).suffixes
-    return "".join(parts[-2:]) if parts[-1:] == [".gz"] else "".join(parts[-1:])
-
-
-def _changed(arrival: Arrival) -> MachineError:
-    return MachineError(
-        "an entry of the inbox stays as it is while it is read",
-        where=arrival.content[:16],
-        got="other bytes than a moment ago",
-        remedy="nothing: it is taken when it has settled (--settle)",
-        code="inbox-changed",
-    )
+    return FolderInbox(root, settle_s, looks)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ from typing import Any
 from synthct.data.files import canonical_json, whole_folder, write_whole
 
 REPORT = "report.json"
+
+LOOKS, LAST_LOOK = ".looks", "last.json"
+"""Below an outbox: what its watcher saw, for the next look and for the exporter."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,16 @@ class Outbox:
             count += 1
             write_whole(file, str(count))
         return count
+
+    def memory(self, inbox: str) -> Path:
+        """File that remembers the looks at an inbox; in a folder for its owner alone."""
+        return self.root / LOOKS / f"{hashlib.sha256(inbox.encode()).hexdigest()[:16]}.json"
+
+    def note_look(self, waiting: int, oldest_s: float) -> None:
+        """Leave word of a look: when it was, how many scans wait, the oldest for how long [s]."""
+        (self.root / LOOKS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = {"looked_s": round(time.time()), "waiting": waiting, "oldest_s": round(oldest_s)}
+        write_whole(self.root / LOOKS / LAST_LOOK, canonical_json(facts))
 
     def reports(self) -> list[dict[str, Any]]:
         """All reports, done first, by name."""

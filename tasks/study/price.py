@@ -5,7 +5,6 @@ Seconds depend on the machine and may not stand in an out; they are in the bench
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 from synthct.data.files import canonical_json, write_whole
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import Source
 
@@ -42,8 +42,7 @@ def price(
     for steps in (SHORT, LONG):
         run = {**params, "steps": steps, "validation_every": LONG, "checkpoint_every": LONG + 1}
         run |= {name: {**run[name], "steps": None} for name in ("mr", "cbct") if name in run}
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            inside = Path(folder)
+        with temporary_folder("price", scratch) as inside:
             (inside / "scratch").mkdir()
             with FlopCounterMode(display=False) as counter:
                 fit(

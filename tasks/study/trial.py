@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
@@ -56,8 +56,7 @@ def trial(
     """
     seen = {*split["train"], *split["validation"]}
     learned = {name: path for name, path in files.items() if name.split("/")[0] in seen}
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        model = Path(folder)
+    with temporary_folder("trial", scratch) as model:
         fit(
             out=model,
             scratch=scratch,

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ import synthct.data.errors
 from synthct.data.environment import EVENTS, TRAINING_PROCESSES
 from synthct.data.errors import MachineError, SynthctError
 from synthct.data.files import canonical_json, write_whole
+from synthct.data.temporary import temporary_folder
 from synthct.tasks.pipeline.threads import apply_limits
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.team import join
@@ -58,8 +58,7 @@ def _processes(device: str) -> int:
 
 
 def _in_children(count: int, values: Mapping[str, Any], paths: Mapping[str, Path]) -> None:
-    with tempfile.TemporaryDirectory(prefix="synthct-training-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("training") as folder:
         children = [_start(rank, count, folder, values, paths) for rank in range(count)]
         try:
             failed = _wait(children)

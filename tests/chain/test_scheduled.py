@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from synthct.data.tables import read_table
-from synthct.flows.run.prefect_server import PATIENCE_S
+from synthct.flows.run.prefect_api import Api
+from synthct.flows.run.prefect_server import PATIENCE_S, read_password
 from tests.flows.serve.conftest import free_port
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -47,15 +48,20 @@ def deployments(checkout):
     """(API, deployments by name) once all three are there."""
     deadline = time.monotonic() + PATIENCE_S
     file = checkout.root / ".synthct" / "serving.url"
-    while not file.exists() or len(found := _deployments(file.read_text())) < 3:
+    while not file.exists() or len(found := _deployments(api := _api(checkout, file))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    return file.read_text(), {each["name"]: each["id"] for each in found}
+    return api, {each["name"]: each["id"] for each in found}
+
+
+def _api(checkout, file):
+    url = file.read_text()
+    return Api(url, read_password(checkout.root / ".synthct" / "prefect", url), timeout_s=120)
 
 
 def _deployments(api):
     try:
-        return httpx.post(f"{api}/deployments/filter", json={}, timeout=30).json()
+        return api.ask("/deployments/filter")
     except httpx.HTTPError:
         return []
 
@@ -64,24 +70,24 @@ def lines_of(api, identity):
     """The log of a run."""
     time.sleep(3.0)  # the last log lines
     wanted = {"flow_run_id": {"any_": [identity]}}
-    found = httpx.post(f"{api}/logs/filter", json={"logs": wanted}, timeout=30).json()
+    found = api.ask("/logs/filter", logs=wanted)
     return "\n".join(line["message"] for line in found)
 
 
 def run_once(checkout, **parameters):
     """The nightly deployment, now; its final state and its log."""
     api, found = deployments(checkout)
-    url = f"{api}/deployments/{found['nightly']}/create_flow_run"
+    path = f"/deployments/{found['nightly']}/create_flow_run"
     body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
     for _ in range(20):
-        answer = httpx.post(url, json=body, timeout=120)
+        answer = api.request(path, "POST", body)
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             break
         time.sleep(0.5)  # SQLite was busy: Prefect's own client asks again too
     answer.raise_for_status()
     identity = answer.json()["id"]
     while True:
-        run = httpx.get(f"{api}/flow_runs/{identity}", timeout=120).json()
+        run = api.ask(f"/flow_runs/{identity}", method="GET")
         if run.get("state_type") in ENDED:
             return run["state_type"], lines_of(api, identity)
         time.sleep(1.0)
@@ -92,7 +98,7 @@ def first_by_the_clock(api, deployment, seconds):
     wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}, "sort": "START_TIME_ASC"}
     deadline = time.monotonic() + seconds
     while True:
-        found = httpx.post(f"{api}/flow_runs/filter", json=wanted, timeout=30).json()
+        found = api.ask("/flow_runs/filter", **wanted)
         for run in found:
             if run["auto_scheduled"] and run["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
                 return run["state_type"], lines_of(api, run["id"])

@@ -15,6 +15,18 @@ ANSWERS = {
 }
 
 
+def refusal(kind: str, asked: bytes) -> bytes:
+    """What S3 answers, by status and code: ``400 ExpiredToken``. To a HEAD without body."""
+    status, code = kind.split()
+    body = f"<Error><Code>{code}</Code><Message>said the store</Message></Error>".encode()
+    head = (
+        f"HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\n"
+        "x-amz-bucket-region: eu-west-1\r\n"  # without it botocore follows a 301 for ever
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode()
+    return head if asked.startswith(b"HEAD") else head + body
+
+
 class Proxy:
     """Forwards to the server; the next ``faulty`` requests go wrong in one way."""
 
@@ -56,6 +68,8 @@ class Proxy:
     def _spoil(self, client: socket.socket, first: bytes) -> bool:
         if self.kind in ANSWERS:
             client.sendall(ANSWERS[self.kind])
+        elif " " in self.kind:
+            client.sendall(refusal(self.kind, first))
         elif self.kind == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif self.kind == "slow":

@@ -4,6 +4,7 @@ import pytest
 
 from synthct.data.errors import MachineError
 from synthct.flows.run import journal
+from synthct.flows.run.prefect_api import Api
 from synthct.flows.workspace.freshness import stale_targets, to_build
 
 
@@ -12,9 +13,7 @@ def result(project, name):
 
 
 def asked(server, path, **body):
-    answer = httpx.post(f"{server}/{path}/filter", json=body)
-    answer.raise_for_status()
-    return answer.json()
+    return Api(server).ask(f"/{path}/filter", **body)
 
 
 def newest_run(server):
@@ -100,8 +99,8 @@ def test_run_cancelled_in_prefect_stops_the_stage_and_all_it_started(
     until(lambda: (toy.root / "started").exists(), 90, "the stage")
     members = family(flow.pid)
     run = newest_run(server)
-    state = {"state": {"type": "CANCELLING"}, "force": True}
-    httpx.post(f"{server}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
+    state = {"type": "CANCELLING"}
+    Api(server).ask(f"/flow_runs/{run['id']}/set_state", state=state, force=True)
     assert flow.wait(20) != 0
     assert "cancelled in Prefect" in flow.stdout.read()
     assert [each for each in members if each.is_running()] == []

@@ -82,7 +82,7 @@ def test_a_run_at_a_served_or_a_given_server_beats_so_rarely_that_it_is_called_c
 
 
 def test_the_database_of_a_server_grows_for_ever(tmp_path):
-    settings = module._settings(tmp_path, "http://127.0.0.1:1/api", True)
+    settings = module._settings(tmp_path, "http://127.0.0.1:1/api", True, "a:b")
     script = (
         "from prefect.settings import get_current_settings\n"
         "found = get_current_settings().server.services.db_vacuum\n"

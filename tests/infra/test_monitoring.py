@@ -16,8 +16,9 @@ from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import open_cluster
 from synthct.flows.clusters.started import Cluster
 from synthct.flows.serve import metrics
+from synthct.flows.serve.looks import looks_of
 from synthct.flows.serve.pages import pages
-from synthct.flows.serve.runs import Answer, Due, Run, about
+from synthct.flows.serve.runs import Answer, Due, Run, Watcher, about
 from synthct.flows.serve.snapshot import Observer
 from tests.conftest import skip_or_fail
 from tests.infra.promql import MONITORING, expressions, names, told
@@ -152,15 +153,18 @@ def test_the_exporter_tells_another_number(line, scraped):
     assert float(found) == pytest.approx(float(value))
 
 
-def test_an_inbox_without_scans_calls_the_watcher_blind():
-    """A batch runs inside a look, and only when scans came: the alert is not about batches."""
-    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
-    (blind,) = [rule["expr"] for rule in rules if rule["alert"] == "WatcherBlind"]
+def test_a_batch_is_taken_for_a_look_of_the_watcher():
+    """A batch runs inside a look, and only when scans came: the alert is about looks."""
     look = about({"what": "watch", "options": {"inbox": "incoming"}})
     batch = about({"scans": ["0123456789abcdef"]})
     assert look == ("watch", "watch incoming")
-    assert f'what="{look[0]}"' in blind
-    assert f'what="{batch[0]}"' not in blind
+    ended_s = time.time()
+    of_batch = Run("1", "b", batch[1], batch[0], "COMPLETED", "", 0.0, ended_s, 1.0, False)
+    of_look = Run("2", "l", look[1], look[0], "COMPLETED", "", 0.0, ended_s, 1.0, True)
+    for runs, blind in (((of_batch,), True), ((of_batch, of_look), False)):
+        told = Answer(True, runs, watchers=(Watcher(look[1], "predicted", True),))
+        (mine,) = looks_of(told, MONITORING, ended_s - 4000)
+        assert (mine.blind_s > 1800) is blind
 
 
 def test_the_score_is_not_the_mean_over_cases(scraped):

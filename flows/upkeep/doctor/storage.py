@@ -14,6 +14,7 @@ from pathlib import Path
 from synthct.data.environment import ARRAYS, UNITS
 from synthct.data.errors import SynthctError
 from synthct.data.layout import default_root
+from synthct.data.store.connection import connect
 from synthct.data.store.outage import survive
 from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
 from synthct.flows.workspace.project import QUIET
@@ -115,12 +116,10 @@ def _s3_access() -> Iterator[Finding]:
 
 def _answers(about: str, url: str, variable: str) -> Finding:
     try:
-        import fsspec
-
-        system, path = fsspec.url_to_fs(url)
+        system, path = connect(url)
         survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
     except SynthctError as failed:
-        return fault(about, failed.got, failed.remedy)
+        return fault(about, failed.problem or failed.got, failed.remedy)
     except FileNotFoundError:
         return fault(about, "no such bucket", f"make the bucket, or correct {variable}")
     return ok(about, "answers")

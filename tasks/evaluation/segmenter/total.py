@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import file_sha256
 from synthct.data.readers import read_scan
+from synthct.data.temporary import temporary_folder
 from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_image
 
@@ -74,8 +74,8 @@ def _weights_folders() -> list[Path]:
 def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint8], dict[str, str]]:
     """Label map (Z, Y, X) of a CT [HU], and ``{"1": name}`` of the structures it found."""
     command = require_total_segmentator()
-    with tempfile.TemporaryDirectory(prefix="synthct-segment-") as temporary:
-        scan, found = Path(temporary) / "ct.nii.gz", Path(temporary) / "found"
+    with temporary_folder("segment") as temporary:
+        scan, found = temporary / "ct.nii.gz", temporary / "found"
         write_image(scan, ct)
         order = [str(command), "-i", str(scan), "-o", str(found), *(["--fast"] if fast else [])]
         child = subprocess.run(order, capture_output=True, text=True, check=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from synthct.data.errors import DataError
+from synthct.data.temporary import temporary_folder
 from synthct.data.volume import Grid
 from synthct.tasks.registration.elastix.parameter_maps import ParameterMap, bspline_map, rigid_map
 from synthct.tasks.registration.job import Images
@@ -65,10 +65,10 @@ def run_bspline(
 
     ``stiff`` holds rigidity coefficients (0 soft, 1 bone) in the moving frame.
     """
-    with tempfile.TemporaryDirectory(prefix="synthct-elastix-") as folder:
+    with temporary_folder("elastix") as folder:
         path = None
         if stiff is not None:
-            path = Path(folder) / "stiff.mha"
+            path = folder / "stiff.mha"
             sitk.WriteImage(stiff, str(path))
         told = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
         try:
@@ -100,9 +100,9 @@ def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
 def _execute(
     images: Images, parameters: ParameterMap, threads: int, *, moving_mask: bool = True
 ) -> Found:
-    with tempfile.TemporaryDirectory(prefix="synthct-elastix-") as folder:
+    with temporary_folder("elastix") as folder:
         engine = sitk.ElastixImageFilter()
-        engine.SetOutputDirectory(folder)
+        engine.SetOutputDirectory(str(folder))
         engine.LogToConsoleOff()
         engine.LogToFileOn()
         engine.SetLogFileName("elastix.log")
@@ -119,7 +119,7 @@ def _execute(
         except RuntimeError as error:
             raise StepFailed(
                 "elastix can register the pair",
-                got=_last_words(Path(folder) / "elastix.log") or "an error without a message",
+                got=_last_words(folder / "elastix.log") or "an error without a message",
                 remedy="check that both scans show the same part of the patient",
                 code="elastix-failed",
             ) from error

@@ -20,7 +20,8 @@ import httpx
 import psutil
 import pytest
 
-from synthct.flows.run.prefect_server import PATIENCE_S
+from synthct.flows.run.prefect_api import Api
+from synthct.flows.run.prefect_server import PATIENCE_S, read_password
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -85,10 +86,16 @@ class Site:
         """Address of its Prefect API."""
         return (self.root / ".synthct" / "serving.url").read_text()
 
-    def ask(self, path, method="POST", **body):
+    @property
+    def calls(self) -> Api:
+        """It, with the password that stands in its file."""
+        password = read_password(self.root / ".synthct" / "prefect", self.api)
+        return Api(self.api, password, timeout_s=120)
+
+    def ask(self, path, /, method="POST", **body):
         """One call of the API."""
         for _ in range(20):
-            answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=120)
+            answer = self.calls.request(path, method, body)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.5)  # SQLite was busy: Prefect's own client asks again too
@@ -108,7 +115,7 @@ class Site:
         """A run as the server knows it."""
         for _ in range(10):
             with contextlib.suppress(httpx.TransportError):  # a crowded machine: asked again
-                return httpx.get(f"{self.api}/flow_runs/{identity}", timeout=30).json()
+                return self.ask(f"/flow_runs/{identity}", method="GET")
         log = (self.root / ".synthct" / "prefect" / "server.log").read_text()
         raise AssertionError(f"the Prefect server does not answer: {log[-4000:]}")
 

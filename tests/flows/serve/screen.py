@@ -35,16 +35,23 @@ def opened(browser: str, profile: Path):
             if each["type"] == "page"
         ]
         with connect(page["webSocketDebuggerUrl"], max_size=2**26, open_timeout=30) as socket:
-            yield lambda url, path, text, settle_s=2.0: _look(socket, url, path, text, settle_s)
+            yield lambda url, path, text, settle_s=2.0, password=None: _look(
+                socket, url, path, text, settle_s, password
+            )
     finally:
         process.kill()
         process.wait()
         process.stderr.close()
 
 
-def _look(socket, url: str, path: Path, text: str, settle_s: float) -> Path:
+def _look(socket, url: str, path: Path, text: str, settle_s: float, password: str | None) -> Path:
     """Open the page, wait until it says `text`, let it settle, take its picture."""
     _ask(socket, "Page.navigate", url=url)
+    if password is not None:  # as Prefect's page keeps what a person typed
+        time.sleep(2.0)
+        keep = f"localStorage.setItem('prefect-password', btoa({json.dumps(password)}))"
+        _ask(socket, "Runtime.evaluate", expression=keep)
+        _ask(socket, "Page.navigate", url=url)
     deadline = time.monotonic() + 40.0
     while True:
         said = _ask(

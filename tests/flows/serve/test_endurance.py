@@ -78,7 +78,11 @@ def test_a_run_by_hand_beside_serve_is_called_crashed_while_it_works(site, toy, 
     """`synthct run` tells the same server; its stage is silent for longer than the automation."""
     (toy.root / "wait-one").touch()
     flow = start_flow(
-        toy, PREFECT_API_URL=site.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY="", SYNTHCT_TOY_NAP_S="130"
+        toy,
+        PREFECT_API_URL=site.api,
+        PREFECT_API_AUTH_STRING=site.calls.auth,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY="",
+        SYNTHCT_TOY_NAP_S="130",
     )
     said, _ = flow.communicate(timeout=400)
     assert flow.returncode == 0, said

@@ -60,7 +60,7 @@ def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
     waiting(site, until)
     record = site.root / ".synthct" / "runs" / "20261125-020000-ab12"
     tell_a_run(record)
-    prefect = site.api.removesuffix("/api")
+    prefect, password = site.api.removesuffix("/api"), site.calls.auth
     with opened(browser, tmp_path / "profile") as look:
         with (
             open_cluster("local", workers=2, root=ROOT, variables={}) as cluster,
@@ -80,8 +80,13 @@ def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
             ]
             units.join()
         pictures += [
-            look(f"{prefect}/runs", folder / "prefect-runs.png", "Running"),
-            look(f"{prefect}/runs/flow-run/{first}", folder / "prefect-run.png", "Running"),
+            look(f"{prefect}/runs", folder / "prefect-runs.png", "Running", password=password),
+            look(
+                f"{prefect}/runs/flow-run/{first}",
+                folder / "prefect-run.png",
+                "Running",
+                password=password,
+            ),
         ]
     for path in pictures:
         assert is_drawn(path), path.name

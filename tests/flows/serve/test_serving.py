@@ -201,12 +201,12 @@ def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
     assert not (tmp_path / ".synthct" / "prefect").exists()
 
 
-def test_starts_in_a_row_leave_more_than_one_automation(site):
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+def test_starts_in_a_row_leave_more_than_one_automation(site, monkeypatch):
+    from synthct.flows.run.journal import at_server
     from synthct.flows.serve.automations import SILENT, ensure_automations
 
-    with temporary_settings({PREFECT_API_URL: site.api}):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", site.calls.auth)
+    with at_server(site.api):
         ensure_automations()
         ensure_automations()
     (mine,) = [each for each in site.ask("/automations/filter") if each["name"] == SILENT]

@@ -52,6 +52,17 @@ def orders(release):
     return Orders(model=release, means=MEANS)
 
 
+SETTLE_S = 0.2
+
+
+def looked_at(place):
+    """The inbox after a first look, and the while after which it takes what has not changed."""
+    place.settle_s = SETTLE_S
+    place.arrivals()
+    time.sleep(1.1 * SETTLE_S)
+    return place
+
+
 def statuses(results):
     return sorted(result.status for result in results)
 
@@ -59,7 +70,7 @@ def statuses(results):
 def test_each_scan_is_predicted_once_and_a_bad_one_does_not_sink_the_others(
     inbox, outbox, orders, tmp_path
 ):
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     assert statuses(predict_waiting(place, outbox, orders)) == ["done", "done", "quarantined"]
     before = content_hash(outbox.root)
     assert list(predict_waiting(place, outbox, orders)) == []  # nothing waits any more
@@ -79,14 +90,14 @@ def test_the_same_bytes_under_two_names_are_one_scan_and_changed_bytes_another(
     inbox, outbox, orders, patient
 ):
     (inbox / "copy.mha").write_bytes((inbox / "Smith John.mha").read_bytes())
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     assert len(waiting(place, outbox, orders)) == 3
     write_image(inbox / "copy.mha", patient.with_array(patient.array * np.float32(0.9)))
-    assert len(waiting(place, outbox, orders)) == 4
+    assert len(waiting(looked_at(place), outbox, orders)) == 4
 
 
 def test_another_release_predicts_anew_and_the_same_does_not(inbox, outbox, orders, release):
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     first = {key for key, _ in waiting(place, outbox, orders)}
     assert {key for key, _ in waiting(place, outbox, orders)} == first
     (release / "card.json").write_text('{"not_for_clinical_use": "other"}')
@@ -98,11 +109,11 @@ def test_what_is_still_being_written_waits(inbox, outbox, orders):
     assert waiting(FolderInbox(inbox, settle_s=60), outbox, orders) == []
     for name in ("late.mha.part", ".hidden.mha"):
         (inbox / name).write_bytes(b"half")
-    assert len(waiting(FolderInbox(inbox, settle_s=0), outbox, orders)) == 3
+    assert len(waiting(looked_at(FolderInbox(inbox)), outbox, orders)) == 3
 
 
 def test_a_claimed_scan_is_left_to_its_claimer(inbox, outbox, orders):
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     (key, arrival), *_ = waiting(place, outbox, orders)
     with outbox.claim(key) as handle:
         assert handle is not None
@@ -115,7 +126,7 @@ def test_a_fault_of_the_machine_stops_and_records_nothing(inbox, outbox, release
     content[50] ^= 1
     (release / "fold0.onnx").write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        list(predict_waiting(FolderInbox(inbox, settle_s=0), outbox, orders))
+        list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, orders))
     assert caught.value.code == "release-damaged"
     assert outbox.reports() == []
 
@@ -127,7 +138,7 @@ def test_a_scan_that_kills_its_worker_is_set_aside_after_a_second_try(
         raise batch._Died("the worker was killed by signal 9")
 
     monkeypatch.setattr(batch, "_in_child", die)
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     assert statuses(predict_waiting(place, outbox, orders)) == ["crashed"] * 3
     assert statuses(predict_waiting(place, outbox, orders)) == ["quarantined"] * 3
     assert {report["code"] for report in outbox.reports()} == {"worker-died"}
@@ -135,7 +146,7 @@ def test_a_scan_that_kills_its_worker_is_set_aside_after_a_second_try(
 
 
 def test_a_worker_that_is_killed_is_told_from_a_fault(inbox, outbox, orders, tmp_path):
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     (key, arrival), *_ = waiting(place, outbox, orders)
     limited = Orders(model=orders.model, means={"no_such_option": 1})
     result = batch.predict_arrival(key, arrival, place, outbox, limited)
@@ -145,7 +156,7 @@ def test_a_worker_that_is_killed_is_told_from_a_fault(inbox, outbox, orders, tmp
 
 def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
     named = Orders(model=orders.model, means=MEANS, keep_names=True, form="dicom", identified=True)
-    list(predict_waiting(FolderInbox(inbox, settle_s=0), outbox, named))
+    list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, named))
     names = sorted(folder.name[:-17] for folder in outbox.done.iterdir())
     assert names == ["Doe_Jane", "Smith_John"]
     series = next(outbox.done.glob("Doe_Jane*")) / "sct"
@@ -162,12 +173,12 @@ def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, ou
 
 def test_an_inbox_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError) as caught:
-        open_inbox(str(tmp_path / "none"), settle_s=0)
+        open_inbox(str(tmp_path / "none"), settle_s=SETTLE_S)
     assert caught.value.code == "no-inbox"
 
 
 def test_bytes_that_change_under_the_reader_are_not_predicted(inbox, tmp_path):
-    place = FolderInbox(inbox, settle_s=0)
+    place = looked_at(FolderInbox(inbox))
     arrival = next(one for one in place.arrivals() if one.name.startswith("Smith"))
     (inbox / arrival.name).write_bytes(b"other")
     with pytest.raises(MachineError) as caught:
@@ -182,7 +193,9 @@ from synthct.tasks.prediction.batch import Orders, predict_waiting
 from synthct.tasks.prediction.inbox import FolderInbox
 from synthct.tasks.prediction.outbox import Outbox
 orders = Orders(model=Path(sys.argv[1]), means={"tta": False, "threads": 1})
-inbox, outbox = FolderInbox(Path(sys.argv[2]), settle_s=0), Outbox(Path(sys.argv[3]))
+inbox, outbox = FolderInbox(Path(sys.argv[2]), settle_s=0.1), Outbox(Path(sys.argv[3]))
+inbox.arrivals()
+time.sleep(0.15)
 for result in predict_waiting(inbox, outbox, orders):
     print(result.key[:16], result.status, flush=True)
 """
@@ -256,7 +269,7 @@ def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
     prefix = f"{s3}/incoming"
     for file in (inbox / "Doe Jane").iterdir():
         system.put_file(str(file), f"{prefix}/Doe Jane/{file.name}")
-    place = PrefixInbox(prefix, settle_s=0)
+    place = looked_at(PrefixInbox(prefix))
     assert statuses(predict_waiting(place, outbox, orders)) == ["done"]
     assert list(predict_waiting(place, outbox, orders)) == []
     (folder,) = outbox.done.iterdir()
@@ -267,7 +280,7 @@ def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
 @pytest.mark.slow
 def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox, orders, tmp_path):
     home = tmp_path / "prefect"
-    options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0]
+    options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0.5]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"

@@ -1,0 +1,120 @@
+"""The one way to an object store: no retries but our own, and no object name that leads astray."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthct.data.errors import DataError
+from synthct.data.store.outage import WrongBytes
+
+CONNECT_S, ANSWER_S = 5.0, 30.0
+"""How long one request waits for the server and for its next bytes [s]."""
+
+_LONGEST_PART = 255
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+def connect(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
+    """File system and path of a URL (``file://``, ``s3://``, ``memory://``).
+
+    The retries are ours (:mod:`synthct.data.store.outage`): those of botocore and of s3fs, which
+    take a refusal for an outage, would multiply with them.
+    """
+    import fsspec  # not in the base install, which looks at folders only
+
+    if not url.startswith("s3://"):
+        system, path = fsspec.url_to_fs(url)
+        return system, str(path).rstrip("/")
+    limits = {
+        "retries": {"total_max_attempts": 1},
+        "connect_timeout": CONNECT_S,
+        "read_timeout": ANSWER_S,
+    }
+    # A session of ours alone: s3fs hands out the same one for the same options.
+    system, path = fsspec.url_to_fs(url, config_kwargs=limits, asynchronous=asynchronous)
+    system.retries = 1
+    return system, str(path).rstrip("/")
+
+
+def download(system: Any, path: str, target: Path, listed: Mapping[str, Any]) -> None:
+    """Copy an object to ``target``; its bytes are those of the entry that was listed.
+
+    Raises
+    ------
+    WrongBytes
+        It was overwritten since, or while it was read: parts of two objects would be mixed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    system.get_file(path, str(target))
+    if target.stat().st_size != int(listed["size"]):
+        raise WrongBytes(f"{target.stat().st_size} of {listed['size']} bytes came")
+    tag = plain_md5(listed.get("ETag"))
+    if tag is not None:
+        with target.open("rb") as file:
+            if hashlib.file_digest(file, _md5).hexdigest() == tag:
+                return
+        raise WrongBytes("other bytes came than were listed")
+    # The tag of an upload in parts is no hash of the bytes; but it changes with the object.
+    system.invalidate_cache()
+    if version(system.info(path)) != version(listed):
+        raise WrongBytes("the object was overwritten while it was read")
+
+
+def version(entry: Mapping[str, Any]) -> str:
+    """What an object store says of an object that changes whenever its bytes do."""
+    return f"{entry['size']}\0{entry.get('ETag', '')}\0{entry.get('LastModified', '')}"
+
+
+def plain_md5(tag: object) -> str | None:
+    """The MD5 that an ETag states; None where it states none."""
+    found = _MD5.fullmatch(str(tag or ""))
+    return found.group(1) if found else None
+
+
+def _md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def object_path(name: str, *, where: str) -> Path:
+    """The relative path of an object below its prefix, safe to join to a folder of ours.
+
+    Object stores allow any text as a name: ``../../.bashrc``, ``/etc/passwd``, ``a//b``. Only names
+    that mean the same place to a file system, inside the folder, are taken.
+
+    Parameters
+    ----------
+    name
+        The object's name below the prefix.
+    where
+        What to call it in the fault: the name itself may identify a patient.
+
+    Raises
+    ------
+    DataError
+        ``object-name``.
+    """
+    parts = name.split("/")
+    if all(_is_plain(part) for part in parts):
+        return Path(*parts)
+    raise DataError(
+        "each part of an object's name is the name of a file: not empty, `.` or `..`, at most "
+        f"{_LONGEST_PART} bytes, no control characters",
+        where=where,
+        problem="an object's name leads out of its folder or is no file name",
+        remedy="rename the object, or remove it if it is not yours",
+        code="object-name",
+    )
+
+
+def _is_plain(part: str) -> bool:
+    if part in ("", ".", "..") or any(ord(sign) < 32 or ord(sign) == 127 for sign in part):
+        return False
+    try:
+        return len(part.encode()) <= _LONGEST_PART
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False

@@ -1,0 +1,83 @@
+"""Folders for the time of one piece of work; what a killed process left is removed at the next.
+
+They may hold scans with names. A folder is locked while its process lives (the kernel lets go of
+the lock whatever ends it, in containers that share ``/tmp`` too), so one that nobody locks is left
+over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_MARK = ".synthct."
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str, folder: Path | None = None) -> Iterator[Path]:
+    """An empty folder for the block, readable by its owner alone.
+
+    Parameters
+    ----------
+    name
+        What it is for, e.g. ``unit``; part of the folder's name.
+    folder
+        Where to make it; None: the folder for temporary files (``$TMPDIR``, else ``/tmp``).
+    """
+    place = Path(folder or tempfile.gettempdir())
+    sweep(place)
+    made, lock = _locked(place, name)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep(folder: Path | None = None) -> int:
+    """Remove the folders of dead processes of this user; how many there were."""
+    swept = 0
+    for left in Path(folder or tempfile.gettempdir()).glob(f"{_MARK}*"):
+        with contextlib.suppress(OSError):
+            if left.is_symlink() or left.stat().st_uid != os.getuid():
+                continue
+            lock = _lock(left)
+            if lock is None:
+                continue
+            try:
+                shutil.rmtree(left, ignore_errors=True)
+                swept += 1
+            finally:
+                os.close(lock)
+    return swept
+
+
+def _locked(place: Path, name: str) -> tuple[Path, int]:
+    """A new folder and its lock; another process may sweep it before we have locked it."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=f"{_MARK}{name}.", dir=place))
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(made)
+            if lock is not None and made.is_dir():
+                return made, lock
+            if lock is not None:
+                os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """The open, locked folder; None while another process holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        os.close(handle)
+        raise
+    return handle

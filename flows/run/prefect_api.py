@@ -1,0 +1,78 @@
+"""Calls of a Prefect API with its password and its CSRF token; importing it imports no Prefect."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from synthct.flows.run.prefect_server import AUTH
+
+TOKEN_S = 1800.0
+"""A token is good for an hour."""
+
+
+@dataclass
+class Api:
+    """One server, for as long as it lives; a token is fetched once in half an hour.
+
+    Parameters
+    ----------
+    url
+        Ends in ``/api``.
+    auth
+        ``user:password``; None: what ``$PREFECT_API_AUTH_STRING`` holds.
+    timeout_s
+        Of one request.
+    """
+
+    url: str
+    auth: str | None = None
+    timeout_s: float = 5.0
+    _client_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    _token: str | None = None
+    _until_s: float = 0.0
+
+    def ask(self, path: str, /, method: str = "POST", **body: Any) -> Any:
+        """What the server answers, as JSON; None where it has no body.
+
+        Raises
+        ------
+        httpx.HTTPError
+        """
+        answer = self.request(path, method, body)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def request(self, path: str, method: str, body: dict[str, Any]) -> httpx.Response:
+        """One call; a token that the server no longer knows is replaced."""
+        with httpx.Client(timeout=self.timeout_s, auth=self._password()) as client:
+            answer = client.request(
+                method, f"{self.url}{path}", json=body, headers=self._csrf(client)
+            )
+            if answer.status_code == HTTPStatus.FORBIDDEN and self._token:
+                self._until_s = 0.0
+                answer = client.request(
+                    method, f"{self.url}{path}", json=body, headers=self._csrf(client)
+                )
+            return answer
+
+    def _csrf(self, client: httpx.Client) -> dict[str, str]:
+        if time.monotonic() > self._until_s:
+            told = client.get(f"{self.url}/csrf-token", params={"client": self._client_id})
+            # 422: that server asks for none.
+            self._token = str(told.json()["token"]) if told.status_code == HTTPStatus.OK else None
+            self._until_s = time.monotonic() + TOKEN_S
+        if self._token is None:
+            return {}
+        return {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client_id}
+
+    def _password(self) -> tuple[str, str] | None:
+        given = os.environ.get(AUTH, "") if self.auth is None else self.auth
+        user, colon, password = given.partition(":")
+        return (user, password) if colon else None

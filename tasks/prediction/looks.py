@@ -1,0 +1,101 @@
+"""What earlier looks at an inbox saw: an entry is whole when two looks, far enough apart, agree.
+
+The clock is ours: dates of files come from the sender's machine or from the file system's, and a
+copy may keep the dates of its original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synthct.data.files import canonical_json, write_whole
+
+
+@dataclass
+class _Seen:
+    state: str
+    since: float
+    """When this state was first seen [s of the monotonic clock]."""
+    first: float
+    """When the entry was first seen [s of the monotonic clock]."""
+
+
+@dataclass
+class Looks:
+    """Since when each entry has been as it is.
+
+    Parameters
+    ----------
+    file
+        Where it is remembered, so that a process that looks once goes on from the look before it;
+        None: in memory. It holds hashes of names, in a folder for its owner alone.
+    """
+
+    file: Path | None = None
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            self._seen = _read(self.file)
+
+    def see(self, states: Mapping[str, str]) -> dict[str, float]:
+        """Take in a look at all entries; for how long each has been as it is now [s].
+
+        Parameters
+        ----------
+        states
+            What names the state of an entry, by the entry's name.
+        """
+        now = time.monotonic()
+        found = {}
+        for name, state in states.items():
+            known = self._seen.get(_hash(name))
+            if known is None:
+                found[name] = _Seen(_hash(state), now, now)
+            elif known.state != _hash(state):
+                found[name] = _Seen(_hash(state), now, known.first)
+            else:
+                found[name] = known
+        self._seen = {_hash(name): seen for name, seen in found.items()}
+        self._keep(now)
+        return {name: now - seen.since for name, seen in found.items()}
+
+    def known_s(self, name: str) -> float:
+        """For how long an entry has been there, however it changed [s]."""
+        known = self._seen.get(_hash(name))
+        return time.monotonic() - known.first if known else 0.0
+
+    def _keep(self, now: float) -> None:
+        if self.file is None:
+            return
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        today = time.time()
+        entries = {
+            name: [seen.state, round(today - (now - seen.since)), round(today - (now - seen.first))]
+            for name, seen in self._seen.items()
+        }
+        write_whole(self.file, canonical_json({"format": 1, "entries": entries}))
+
+
+def _read(file: Path) -> dict[str, _Seen]:
+    """What was remembered; nothing where that cannot be read: then two new looks are taken."""
+    now, today = time.monotonic(), time.time()
+    try:
+        entries = json.loads(file.read_text())["entries"]
+        return {
+            str(name): _Seen(
+                str(state), now - max(0.0, today - since), now - max(0.0, today - first)
+            )
+            for name, (state, since, first) in entries.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
