@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from synthct.data.environment import SERVED_ROOT
 from synthct.data.errors import UsageError
 from synthct.data.yaml_text import read_yaml
 from synthct.flows.workspace.project import find_root
