@@ -38,15 +38,6 @@ class Outlines:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def unfit(self) -> dict[str, str]:
-        """Structures whose contours are damaged, with the code of what is wrong.
-
-        One of them does not take the others with it.
-        """
-        sound = {"no-contours", "contour-type", "some-contours", "unnamed-contours"}
-        return {name: code for name, code in self.left_out.items() if code not in sound}
-
-    @property
     def names(self) -> tuple[str, ...]:
         """Structures that can become masks."""
         return tuple(self.contours)

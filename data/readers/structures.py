@@ -72,7 +72,7 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
         if sum(length for _, length in lengths) > MAX_POINTS:
             raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
     outlined = {name for name, _ in lengths}
-    skipped = sorted(set(names.values()) - outlined - set(left_out))
+    skipped = sorted(set(names.values()) - outlined)
     return {
         "points": np.concatenate(parts) if parts else np.zeros((1, 3)),
         "lengths": lengths,
@@ -111,21 +111,17 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
 
 
 def unique_names(dataset: Dataset) -> dict[int, str]:
-    """Name by ROINumber: where one is given to several structures, the second is ``NAME (2)``."""
+    """A name for each ROINumber; the second of one name and later ones have a number in it."""
     names: dict[int, str] = {}
-    taken: Counter[str] = Counter()
+    taken: set[str] = set()
     for item in dataset.get("StructureSetROISequence") or []:
         number = roi_number(item, "ROINumber")
-        name = str(item.get("ROIName", "") or f"ROI {number}").strip()
-        taken[name] += 1
-        while taken[name] > 1:
-            again = f"{name} ({taken[name]})"
-            taken[again] += 1
-            if taken[again] == 1:
-                name = again
-                break
-            taken[name] += 1
+        said = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
+        name, extra = said, number
+        while name in taken:
+            name, extra = f"{said} ({extra})", extra + 1
         names[number] = name
+        taken.add(name)
     return names
 
 

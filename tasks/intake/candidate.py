@@ -32,6 +32,8 @@ class Candidate:
         Named by the manifest: chosen before other scans of its patient and modality.
     session
         Day or session that the names of its folders tell.
+    bound
+        The header names nobody: the identity was made from what binds series together.
     """
 
     found: Found
@@ -43,6 +45,7 @@ class Candidate:
     listed: bool = False
     unclear: str = ""
     session: str = ""
+    bound: bool = False
 
     @property
     def place(self) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from synthct.data.readers import Found
 from synthct.tasks.intake.attachment_files import MASK
 from synthct.tasks.intake.manifest import ToFillIn
+from synthct.tasks.intake.passed import Passed
 from synthct.tasks.intake.rows import REFUSED, IntakeRow, PlannedAttachment, PlannedScan
-from synthct.tasks.intake.search import Passed, first_place
+from synthct.tasks.intake.search import first_place
 
 
 def rows_to_fill_in(

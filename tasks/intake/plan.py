@@ -21,6 +21,7 @@ from synthct.tasks.intake.candidate import Candidate
 from synthct.tasks.intake.choice import decide
 from synthct.tasks.intake.fill_in import rows_to_fill_in
 from synthct.tasks.intake.manifest import ToFillIn, read_manifest
+from synthct.tasks.intake.passed import Passed
 from synthct.tasks.intake.persons import persons_apart
 from synthct.tasks.intake.pseudonym import Pseudonyms, load_pseudonyms, require_key
 from synthct.tasks.intake.rows import (
@@ -34,7 +35,7 @@ from synthct.tasks.intake.rows import (
 )
 from synthct.tasks.intake.scan_index import ScanIndex
 from synthct.tasks.intake.scrub import spoken, told
-from synthct.tasks.intake.search import Passed, listed_places, search
+from synthct.tasks.intake.search import listed_places, search
 from synthct.tasks.pipeline.artefacts import DATASET
 
 BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality was taken from the file name")

@@ -9,6 +9,7 @@ from pathlib import Path
 from synthct.data.readers import find
 from synthct.data.volume import Grid
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient
+from synthct.tasks.intake.candidate import Candidate
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.intake.rows import REFUSED, PlannedScan
 
@@ -35,6 +36,11 @@ class Home:
     identity: str = ""
 
 
+def _told_identity(candidate: Candidate) -> str:
+    told = candidate.found.series and not candidate.listed and not candidate.bound
+    return candidate.identity if told else ""
+
+
 @dataclass
 class ScanIndex:
     """The scans of this intake, and those of the data set, looked at when they are asked for."""
@@ -58,7 +64,7 @@ class ScanIndex:
                 found.grid,
                 self.names.uid(found.series) if found.series else "",
                 self.names.uid(found.frame) if found.frame else "",
-                "" if one.candidate.listed or not found.series else one.candidate.identity,
+                _told_identity(one.candidate),
             )
 
     def of(self, patient: str) -> list[Home]:

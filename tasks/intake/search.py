@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import SynthctError, UsageError
+from synthct.data.errors import UsageError
 from synthct.data.readers import Found, find
 from synthct.data.readers.process import call
 from synthct.data.readers.synthrad import CaseFolder, case_folders, channel_names
@@ -18,7 +17,7 @@ from synthct.tasks.intake.attachment_files import DOSE, MASK, STRUCTURES, Extra
 from synthct.tasks.intake.candidate import Candidate
 from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
-from synthct.tasks.intake.scrub import secrets_of, told
+from synthct.tasks.intake.passed import Passed, unknown, why_not
 from synthct.tasks.intake.whose import Whose, alone, key_of, whose_series
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
@@ -34,17 +33,6 @@ _REGIONS = {
 SYNTHRAD = "SynthRAD"
 
 NOBODY = "the patient's number names nobody, and nothing binds a CT to its source"
-
-
-@dataclass(frozen=True)
-class Passed:
-    """Something that is not taken in, and why: ``label`` may be shown, ``place`` only at will."""
-
-    label: str
-    reason: str
-    place: str
-    path: Path | None = None
-    """Of an image that a manifest could name."""
 
 
 @dataclass
@@ -187,22 +175,8 @@ def _judge(row: _Row, known: _Known) -> Candidate | Extra | str:
         identity = said.patient or known.of_series(found)[0] or found.series
         return Extra(found, row.label, found.kind, identity, said.listed, said.modality)
     if found.kind != "scan":
-        return _why_not(found)
+        return why_not(found)
     return _from_series(row, known) if found.format == "dicom" else _from_file(row, known)
-
-
-def _why_not(row: Found) -> str:
-    if row.kind == "broken":
-        fault: SynthctError | None = row.fault
-        return told(fault, secrets_of(row)) if fault else "damaged"
-    if row.kind == "localizer":
-        return "a localizer"
-    if row.kind == "capture":
-        return "a picture of a screen or a report"
-    kind = str(row.header.get("Modality", ""))
-    kind = kind if re.fullmatch(r"[A-Z]{1,9}", kind) else "a file"
-    count = f"{len(row.files)} file{'' if len(row.files) == 1 else 's'}"
-    return f"{kind} ({count}) is not taken in"
 
 
 def _first_file(row: Found) -> Path:
@@ -226,8 +200,9 @@ def _from_series(row: _Row, known: _Known) -> Candidate | str:
     part = str(found.header.get("BodyPartExamined", "")).upper()
     by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
     identity, unclear = (said.patient, "") if said.patient else known.of_series(found)
+    bound = not said.patient and known.whose[key_of(found)].bound
     return Candidate(found, row.label, identity, modality, region=said.region or by_part,
-                     listed=said.listed, unclear=unclear)  # fmt: skip
+                     listed=said.listed, unclear=unclear, bound=bound)  # fmt: skip
 
 
 def _from_file(row: _Row, known: _Known) -> Candidate | Extra | str:
@@ -238,7 +213,7 @@ def _from_file(row: _Row, known: _Known) -> Candidate | Extra | str:
     if said.modality is Modality.MASK or (is_mask and said.modality is None):
         return Extra(row.found, row.label, MASK, identity or row.label, said.listed)
     modality = said.modality or (None if name.mask else name.modality)
-    reason = _unknown(name) if said.modality is None else ""
+    reason = unknown(name) if said.modality is None else ""
     if modality is Modality.CBCT and said.modality is None and not _has_ct(name, known):
         reason = "a file name cannot say CBCT where no CT goes with it: name it in a manifest"
     if reason or modality is None:
@@ -247,16 +222,6 @@ def _from_file(row: _Row, known: _Known) -> Candidate | Extra | str:
     return Candidate(replace(row.found, modality=modality), row.label, identity, modality,
                      guessed=said.modality is None, region=region, listed=said.listed,
                      unclear=unclear, session=name.day)  # fmt: skip
-
-
-def _unknown(name: Named) -> str:
-    if name.derived:
-        return "a derivative of a BIDS data set: a manifest can name it"
-    if name.mask:
-        return "a mask or label map: a manifest can name it as MASK (of the body)"
-    if name.modality is None:
-        return "the modality is not known: name it in a manifest (--manifest)"
-    return ""
 
 
 def _has_ct(name: Named, known: _Known) -> bool:

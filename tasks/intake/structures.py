@@ -30,14 +30,16 @@ def references_of(*, path: str, uid: str) -> dict[str, Any]:
     """Of each structure of a set what it is called here and where it was drawn. In the child.
 
     ``names`` and ``drawn_on`` by their places in the set, ``count`` of them, ``unfit``: name and
-    code of those whose contours are damaged.
+    code of what the reader could not take of the set.
     """
     with faults_only(path):
         found = _outlines(path, uid)
-    names = neutral_names([*found.names, *found.unfit])
+    originals = [*found.names, *(name for name in found.left_out if name not in found.names)]
+    names = neutral_names(originals)
     places = [found.drawn_on.get(name, DrawnOn()).as_json() for name in found.names]
     count = len(found.names)
-    unfit = dict(zip(names[count:], found.unfit.values(), strict=True))
+    neutral = dict(zip(originals, names, strict=True))
+    unfit = {neutral[name]: code for name, code in found.left_out.items()}
     return {"names": names[:count], "drawn_on": places, "count": count, "unfit": unfit}
 
 

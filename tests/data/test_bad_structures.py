@@ -57,8 +57,7 @@ def test_damaged_contours_leave_the_other_structures_readable(rtstruct, harm):
 
     found = rtstruct(["Heart", "Lung", "Liver"], edit)
     assert set(lows(found)) == {"Heart", "Liver"}
-    assert found.unfit == {"Lung": "damaged"}
-    assert "Lung" not in found.skipped
+    assert found.left_out == {"Lung": "damaged"}
 
 
 def test_a_structure_without_a_number_leaves_the_others_readable(rtstruct):

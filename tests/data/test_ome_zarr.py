@@ -80,7 +80,7 @@ def test_an_oblique_volume_of_our_own_store_keeps_its_directions(tmp_path, obliq
 def test_a_missing_chunk_of_a_ct_does_not_become_water(tmp_path):
     path = write(tmp_path / "scan.zarr")
     next(file for file in (path / "s0").rglob("*") if file.is_file() and file.name == "1").unlink()
-    with pytest.raises(DataError, match="chunks are not there"):
+    with pytest.raises(DataError, match="chunks were never written"):
         read_scan(path, Modality.CT)
 
 

@@ -57,12 +57,11 @@ def dicoms(draw):
     if draw(st.booleans()):
         order = draw(st.permutations(range(where.shape[0])))
         top = draw(st.sampled_from([(), ("position",), ("rescale",), ("position", "rescale")]))
-        if bits == 16:
-            per_frame = draw(st.booleans())
-            way.spelled, way.kind, way.intercept = "{:.10g}", "u2", -1024.0
-            return lambda folder, values: wild_dicom.write_enhanced(
-                folder / "one.dcm", where, values, way, order=order, per_frame=per_frame, top=top
-            ), where  # fmt: skip
+        per_frame = draw(st.booleans())
+        way.spelled, way.kind, way.intercept, way.stored_bits = "{:.10g}", "u2", -1024.0, 16
+        return lambda folder, values: wild_dicom.write_enhanced(
+            folder / "one.dcm", where, values, way, order=order, per_frame=per_frame, top=top
+        ), where  # fmt: skip
 
     def classic(folder, values):
         wild_dicom.write_series(folder / "scan", where, values, way)

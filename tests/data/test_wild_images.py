@@ -199,27 +199,27 @@ def test_the_one_image_of_a_bioformats2raw_root_is_read(tmp_path, version):
         group.attrs["bioformats2raw.layout"] = 3
     else:
         group.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
-    write_zarr(root / "0", STRAIGHT, points.image(STRAIGHT), version=version)
+    write_zarr(root / "0", STRAIGHT, points.image(STRAIGHT), version=version, chunks=CHUNKS)
     assert points.worst(read_scan(root, Modality.CT)) <= 0.5
     (row,) = find(tmp_path)
     assert (row.place, row.fault) == ("a.zarr", None)
-    write_zarr(root / "1", STRAIGHT, points.image(STRAIGHT), version=version)
+    write_zarr(root / "1", STRAIGHT, points.image(STRAIGHT), version=version, chunks=CHUNKS)
     assert refused(root).code == "several-series"
 
 
 def test_a_bioformats2raw_root_leads_nowhere_else(tmp_path):
     root = tmp_path / "a.zarr"
     zarr.open_group(str(root), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
-    write_zarr(tmp_path / "other", STRAIGHT, points.image(STRAIGHT))
+    write_zarr(tmp_path / "other", STRAIGHT, points.image(STRAIGHT), chunks=CHUNKS)
     (root / "OME").mkdir()
     (root / "OME" / ".zattrs").write_text(json.dumps({"series": ["../other"]}))
     assert refused(root).code == "path-traversal"
 
 
 def test_labels_beside_an_image_are_no_second_scan(tmp_path):
-    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT))
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT), chunks=CHUNKS)
     (path / "labels").mkdir()
-    write_zarr(path / "labels" / "ct", STRAIGHT, points.image(STRAIGHT))
+    write_zarr(path / "labels" / "ct", STRAIGHT, points.image(STRAIGHT), chunks=CHUNKS)
     assert [row.place for row in find(tmp_path)] == ["a.zarr"]
 
 

@@ -175,7 +175,7 @@ def test_two_structures_of_one_name_both_come_in(pacs, uids, tmp_path):
     voxels = {
         file.name: int(read_scan(file, Modality.MASK).array.sum()) for file in folder.iterdir()
     }
-    assert voxels == {"heart.mha": 8 * 8, "heart_2.mha": 5 * 5}
+    assert voxels == {"heart.mha": 8 * 8, "heart_1.mha": 5 * 5}
 
 
 def test_a_manifest_gives_structures_with_foreign_uids_to_their_scan(pacs, uids, tmp_path):

@@ -12,6 +12,7 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
 from synthct.tasks.intake.manifest import read_manifest, write_manifest
 from synthct.tasks.intake.whose import names_nobody
+from tests.data.radiotherapy import square, structure_set
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,23 @@ def test_among_several_mrs_the_one_in_the_cts_coordinates_is_taken(tmp_path, sen
     send("mr", mr, PatientID="DOE", FrameOfReferenceUID=frame)
     send("late", longer(mr), PatientID="DOE")
     assert pairs(plan_of(tmp_path)) == [["ct", "mr"]]
+
+
+def test_anonymous_structures_go_to_the_series_that_they_name_whatever_their_study(
+    tmp_path, send, ct, mr
+):
+    frame = generate_uid()
+    for name, volume in {"ct": ct, "mr": mr}.items():
+        folder = send(name, volume, FrameOfReferenceUID=frame)
+    header = pydicom.dcmread(next((folder.parent / "ct").glob("*.dcm")), stop_before_pixels=True)
+    structure_set(tmp_path / "pacs" / "rt" / "RS.dcm", {"Heart": [square(-11.5, 11.5, -10.0)]},
+                  PatientID="ANONYMOUS", series=str(header.SeriesInstanceUID),
+                  frame=frame)  # fmt: skip
+    plan = plan_of(tmp_path)
+    assert {row.scan: row.status for row in plan.rows} == {
+        "ct": "new", "mr": "new", "structures-ct": "new",
+    }  # fmt: skip
+    assert len({row.patient for row in plan.rows}) == 1
 
 
 @pytest.mark.parametrize(

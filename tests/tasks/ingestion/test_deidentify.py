@@ -55,6 +55,35 @@ def test_the_days_between_scans_of_a_patient_stay_and_the_days_do_not(tmp_path, 
     assert there["ct"] < date(2021, 3, 10)
 
 
+TYPE_2 = {
+    "ct": ["Manufacturer", "SliceThickness", "AcquisitionNumber", "KVP", "PatientBirthDate",
+           "PatientSex", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID",
+           "SeriesNumber", "PositionReferenceIndicator"],
+    "mr": ["Manufacturer", "SliceThickness", "ScanOptions", "MRAcquisitionType", "EchoTime",
+           "EchoTrainLength"],
+}  # fmt: skip
+"""Elements that PS3.3 wants in a CT or MR, empty where there is nothing to say."""
+
+
+def test_elements_that_may_be_empty_are_never_lost(tmp_path, ct, mr):
+    for name, volume in (("ct", ct), ("mr", mr)):
+        files = write_series(tmp_path / "pacs" / name, volume, patient_id="DOE", study=name,
+                             series_description=name, uid_seed="d")  # fmt: skip
+        for file in files:
+            dataset = pydicom.dcmread(file)
+            for keyword in (*TYPE_2[name], "ScanningSequence"):
+                if keyword in dataset:
+                    del dataset[keyword]
+            dataset.save_as(file)
+    result = take_in(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
+    assert len(result.added) == 2
+    for added in result.added:
+        header = pydicom.dcmread(tmp_path / "raw" / added / "0000.dcm")
+        absent = [keyword for keyword in TYPE_2[added.split("/")[1]] if keyword not in header]
+        assert absent == []
+        assert added.endswith("ct") or header.ScanningSequence == "RM"
+
+
 @pytest.mark.parametrize(
     ("keyword", "text", "kept"),
     [("Manufacturer", "SIEMENS / MIM Software", True), ("Manufacturer", "ACME Doe", False),
