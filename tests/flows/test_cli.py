@@ -87,7 +87,7 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
         (UsageError("a rule", where="key"), 2, "key: a rule"),
         (DataError("a rule", where="scan.mha", got="2"), 1, "scan.mha: a rule, got 2"),
         (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
-        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: the disk has room"),
+        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: no space left on the device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),
         (KeyboardInterrupt(), 1, "goes on where it left off"),
         (ModuleNotFoundError("no", name="torch.nn"), 1, "synthct[train]"),
