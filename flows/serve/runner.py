@@ -110,6 +110,8 @@ async def _register(runner: Runner, wanted: list[RunnerDeployment]) -> None:
                 stored = None
             if stored is not None and stored.id in _known and _is_whole(stored, deployment):
                 continue
+            if stored is not None and stored.id in _known and not _is_ours(stored, deployment):
+                await client.delete_deployment(stored.id)  # at once: it was changed while we serve
             identity = await runner.aadd_deployment(deployment)
             if not _is_ours(await client.read_deployment(identity), deployment):
                 # Registering again leaves steps that somebody put before the flow.

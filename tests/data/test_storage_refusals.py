@@ -139,11 +139,11 @@ def test_a_store_that_does_not_answer_is_waited_for_without_a_word(monkeypatch, 
     from synthct.data.store import outage
 
     monkeypatch.setattr(outage, "_SILENT_WAIT_S", 1.0)
-    monkeypatch.setattr(outage, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(outage, "PATIENCE_S", 3.0)
     refusing.misbehave("503", 10_000)
     assert refused(list_units, "s3://bucket/units").code == "storage-away"
     assert [record.message for record in caplog.records if record.name == "synthct.storage"] == [
-        "s3://bucket/units does not answer: waiting for it, up to 0.0166667 minutes"
+        "s3://bucket/units does not answer: waiting for it, up to 0.05 minutes"
     ]
 
 

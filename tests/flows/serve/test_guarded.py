@@ -98,10 +98,11 @@ def test_a_deployment_is_made_to_load_code_from_elsewhere(site, until, tmp_path)
 
     def ours():
         found = gone(site)
-        return found if found and found["entrypoint"] != changes["entrypoint"] else None
+        return found if found and found["path"] != changes["path"] else None
 
     found = until(ours, 60, "our code, again")
     assert not found["pull_steps"]
+    assert found["entrypoint"] == "synthct.flows.jobs.schedule.scheduled"
     assert found["path"] == str(site.root / ".synthct" / "serve")
     assert not (tmp_path / "ran").exists()
 
