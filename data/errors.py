@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 
 class SynthctError(Exception):
@@ -76,6 +77,12 @@ class SynthctError(Exception):
             "got": self.got,
             "remedy": self.remedy,
         }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, str]) -> Self:
+        """The error that :meth:`as_json` described."""
+        fields = {name: row.get(name, "") for name in ("where", "got", "remedy", "problem")}
+        return cls(row.get("rule", ""), code=row.get("code", "error"), **fields)
 
 
 def _rebuild(

@@ -63,8 +63,8 @@ class Orders:
         if not listing.is_file():
             raise UsageError(
                 "a release folder has a checksums.json, written last",
+                problem="there is no checksums.json",
                 where=str(self.model),
-                got="none",
                 remedy="give the folder that the export stage wrote, whole",
                 code="release-incomplete",
             )
@@ -142,9 +142,9 @@ def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
     if outbox.crashes(key, one_more=True) < MOST_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
     fault = DataError(
-        f"a scan does not kill its prediction {MOST_CRASHES} times",
+        "",
+        problem=f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
         where=key[:16],
-        got=str(death),
         remedy="predict it alone with `synthct predict`, with more memory",
         code="worker-died",
     )
@@ -176,11 +176,7 @@ def _in_child(
         answer = json.loads((folder / ANSWER).read_text())
     if answer["kind"] == "done":
         return dict(answer["document"])
-    fault = answer["fault"]
-    raise _KINDS[answer["kind"]](
-        fault["rule"], where=fault["where"], got=fault["got"], remedy=fault["remedy"],
-        code=fault["code"], problem=fault["problem"],
-    )  # fmt: skip
+    raise _KINDS[answer["kind"]].from_json(answer["fault"])
 
 
 def _last_words(child: subprocess.CompletedProcess[bytes]) -> str:

@@ -67,9 +67,10 @@ def require_room(
     if needed > cap:
         asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
         raise MachineError(
-            "a prediction fits into the memory that it is given",
+            "",
+            problem=f"too little memory: about {needed / GB:.1f} GB are needed, {cap / GB:.1f} "
+            f"GB allowed ({asked})",
             where=f"scan of {' x '.join(str(size) for size in reversed(scan.shape))} voxels",
-            got=f"about {needed / GB:.1f} GB needed, {cap / GB:.1f} GB allowed ({asked})",
             remedy="allow more, or cut the scan into parts along its axis",
             code="memory-cap",
         )
@@ -121,8 +122,8 @@ def held(max_ram_gb: float | None) -> Iterator[None]:
 def _too_little(max_ram_gb: float | None) -> MachineError:
     allowed = "the machine's" if max_ram_gb is None else f"{max_ram_gb:g} GB"
     return MachineError(
-        "a prediction fits into the memory that it is given",
-        got=f"more than {allowed} memory",
+        "",
+        problem=f"too little memory: {allowed} are allowed, and more is needed",
         remedy="allow more (--max-ram), or cut the scan into parts along its axis",
         code="memory-cap",
     )

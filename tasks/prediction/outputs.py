@@ -47,8 +47,8 @@ class Outputs:
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
                 "inputs and outputs are different files",
+                problem="an input or another output has the same name",
                 where=str(self.out),
-                got="one name twice",
                 remedy="name other outputs",
                 code="output-is-input",
             )
@@ -56,9 +56,9 @@ class Outputs:
             _require_suffix(self.out)
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(
-                "the folder of the new series does not exist yet or is empty",
+                "a series is written into a new or empty folder",
+                problem="the folder holds files",
                 where=str(self.out),
-                got="a folder with files",
                 remedy="name a new folder, or a file ending in .mha or .nii.gz",
                 code="out-not-empty",
             )
@@ -70,16 +70,16 @@ class Outputs:
         if self.dicom_reference is not None and not self.is_series:
             raise UsageError(
                 "a DICOM reference goes with a DICOM series",
+                problem="the output is an image file",
                 where=str(self.out),
-                got="an image file",
                 remedy="name an output folder, or leave out --dicom-reference",
                 code="reference-without-series",
             )
         if self.structures is not None and self.dicom_reference is None:
             raise UsageError(
-                "contours are carried over to a series that is filed beside its source",
+                "contours are carried over to a series that is filed beside their source",
+                problem="there is no --dicom-reference",
                 where=str(self.structures),
-                got="no --dicom-reference",
                 remedy="name the series that the contours belong to with --dicom-reference",
                 code="structures-without-reference",
             )
@@ -95,9 +95,10 @@ class Outputs:
             free = shutil.disk_usage(folder).free
             if free < count:
                 raise MachineError(
-                    "the disk has room for the results",
+                    "",
+                    problem=f"the disk has too little room: {count >> 20} MiB needed, "
+                    f"{free >> 20} MiB free",
                     where=str(path),
-                    got=f"{free >> 20} MiB free, {count >> 20} MiB asked",
                     remedy="free space or name another disk",
                     code="disk-full",
                 )

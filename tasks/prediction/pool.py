@@ -74,15 +74,15 @@ def check_pool(members: int, model: ModelDescription, *, keep: int, tta: bool) -
     if not 1 <= keep <= members:
         raise UsageError(
             f"between 1 and all {members} members of the pool are kept",
+            problem=f"surest is {keep}",
             where="surest",
-            got=str(keep),
             code="pool-keep",
         )
     if len(flips_of(model, tta=tta)) < 2:
         raise UsageError(
-            "a network tells how sure it is by its spread over mirrorings",
+            "networks are chosen by their spread over mirrorings",
+            problem="the model was trained without flips" if tta else "mirroring is switched off",
             where="surest",
-            got="a model trained without flips" if tta else "no mirroring",
             remedy="leave out the choice of the surest networks, or let the model mirror",
             code="pool-no-spread",
         )
@@ -107,8 +107,8 @@ def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
     if not 1 <= keep <= len(pool):
         raise UsageError(
             f"between 1 and all {len(pool)} members of the pool are kept",
+            problem=f"surest is {keep}",
             where="surest",
-            got=str(keep),
             code="pool-keep",
         )
     spreads = [_spread(member) for member in pool]
@@ -128,8 +128,8 @@ def _spread(member: Prediction) -> NDArray[np.float32]:
     if member.sd_hu is None:
         raise UsageError(
             "every member of a pool tells its own uncertainty",
+            problem="a prediction of the pool has no uncertainty",
             where="pool",
-            got="a prediction without spread",
             remedy="predict with flips and uncertainty",
             code="pool-no-spread",
         )

@@ -280,9 +280,9 @@ def _read(path: Path, series: str, release: Release, modality: Modality | None) 
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
         raise DataError(
-            f"a model of source {release.description.source!r} is given {expected} scans",
+            "",
+            problem=f"the scan is {scan.modality}, the model predicts from {expected}",
             where=str(path),
-            got=str(scan.modality),
             remedy="give the matching release" + (hint if expected is Modality.CBCT else ""),
             code="wrong-modality",
         )

@@ -100,9 +100,9 @@ class Release:
             return self.description.members
         if self.description.student is None:
             raise UsageError(
-                "a student is in the release that it is asked of",
+                "",
+                problem="the release has no student network",
                 where=str(self.folder),
-                got="none",
                 remedy="leave out --student, or export with export.distil set",
                 code="no-student",
             )
@@ -122,9 +122,9 @@ class Release:
             name = member.int8 if int8 else member.onnx
             if name is None:
                 raise UsageError(
-                    "8-bit networks are in the release that they are asked of",
+                    "",
+                    problem="the release has no 8-bit networks",
                     where=str(self.folder),
-                    got="none",
                     remedy="leave out --int8, or export with export.formats.int8 set",
                     code="no-int8",
                 )
@@ -195,10 +195,9 @@ def _what(error: Exception) -> str:
 def _refused_release(file: Path) -> UsageError:
     row = json.loads(file.read_text())
     return UsageError(
-        "only a released model predicts; the export refused this one because not: "
-        + str(row.get("rule", "")),
+        "only a released model predicts",
+        problem=f"the export refused this model: {row.get('problem') or row.get('rule', '')}",
         where=str(file),
-        got=str(row.get("got", "")),
         remedy=str(row.get("remedy", "")),
         code="release-refused",
     )
@@ -211,8 +210,10 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(
             "a release folder has a checksums.json, written last",
+            problem="there is no checksums.json"
+            if isinstance(error, OSError)
+            else "checksums.json cannot be read",
             where=str(folder / CHECKSUMS),
-            got="none" if isinstance(error, OSError) else "something else under that name",
             remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
             code="release-incomplete",
         ) from error
@@ -222,9 +223,11 @@ def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
     present = _present(folder)
     for name in sorted(present ^ set(listed)):
         raise UsageError(
-            "a release folder holds the files that checksums.json lists, no more and no fewer",
+            "a release folder holds exactly the files that checksums.json lists",
+            problem="the file is not listed in checksums.json"
+            if name in present
+            else "the file is missing",
             where=f"{folder}/{name}",
-            got="a file that is not listed" if name in present else "no such file",
             remedy="copy the release again",
             code="release-files-differ",
         )
@@ -234,9 +237,10 @@ def _checked(file: Path, entry: dict[str, Any]) -> bytes:
     content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise UsageError(
-            "every file of a release has the SHA-256 that checksums.json lists",
+            "",
+            problem=f"the file is not the one that checksums.json lists ({len(content)} of "
+            f"{entry.get('bytes')} bytes)",
             where=str(file),
-            got=f"other bytes ({len(content)} of {entry.get('bytes')})",
             remedy="the release is damaged or was changed: copy it again from where it was made",
             code="release-damaged",
         )

@@ -35,8 +35,8 @@ def new_key(private: Path) -> Path:
         if path.exists():
             raise UsageError(
                 "a new key has a new name",
+                problem="there is a file of that name",
                 where=str(path),
-                got="a file",
                 remedy="name another file",
                 code="key-exists",
             )
@@ -72,9 +72,12 @@ def sign_release(folder: Path, private: Path, out: Path) -> None:
     }
     if out.exists():
         raise UsageError(
-            "the signed release is a new folder", where=str(out), got="a file or folder",
-            remedy="name another folder", code="out-not-empty",
-        )  # fmt: skip
+            "a signed release is a new folder",
+            problem="there is a file or folder of that name",
+            where=str(out),
+            remedy="name another folder",
+            code="out-not-empty",
+        )
     with whole_folder(out) as building:
         shutil.copytree(folder, building, dirs_exist_ok=True)
         write_whole(building / SIGNATURE, canonical_json(document))
@@ -121,9 +124,9 @@ def check_signature(folder: Path, public: Path) -> None:
 
 def _refused(folder: Path, got: str) -> UsageError:
     return UsageError(
-        "the release is signed by the key that was given",
+        "",
+        problem=f"the signature does not hold: {got}",
         where=str(folder / SIGNATURE),
-        got=got,
         remedy="get the release, or the right public key, from whoever made it",
         code="signature-invalid",
     )
@@ -153,8 +156,8 @@ def _key(path: Path, loader: str, kind: str, **options: Any) -> Any:
 def _wrong_key(path: Path, got: str) -> UsageError:
     return UsageError(
         "a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
+        problem=f"this is no such key: {got}",
         where=str(path),
-        got=got,
         remedy="`synthct sign --new-key FILE` makes a pair",
         code="wrong-key",
     )
@@ -168,8 +171,8 @@ def _crypto() -> dict[str, Any]:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ModuleNotFoundError as error:
         raise MachineError(
-            "signatures need the package cryptography",
-            got="not installed",
+            "signatures need it",
+            problem="the package cryptography is not installed",
             remedy="pip install 'synthct[sign]'",
             code="package-missing",
         ) from error

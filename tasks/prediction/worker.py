@@ -23,7 +23,10 @@ def main(order_file: Path) -> int:
     except SynthctError as fault:
         answer = {"kind": _kind(fault), "fault": _anonymous(fault, order)}
     except OSError as error:
-        told = SynthctError("the machine does what is asked", got=str(error.strerror or error))
+        told = SynthctError(
+            "",
+            problem=str(error.strerror or error),
+        )
         answer = {"kind": "machine", "fault": told.as_json()}
     write_whole(Path(order["answer"]), canonical_json(answer))
     return 0

@@ -108,7 +108,7 @@ def _fault(folder: Path, code: int) -> SynthctError:
     for file in sorted(folder.glob(f"*/{FAULT}"), key=lambda path: path.stat().st_mtime_ns)[:1]:
         told = json.loads(file.read_text())
         kind = getattr(synthct.data.errors, told.pop("kind"))
-        fault: SynthctError = kind(told.pop("rule"), **told)
+        fault: SynthctError = kind.from_json(told)
         return fault
     return MachineError(
         "",

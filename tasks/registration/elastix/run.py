@@ -74,14 +74,14 @@ def run_bspline(
         try:
             found = _execute(images, told, threads)
         except StepFailed as fault:
-            if _OUTSIDE not in (fault.got or ""):
+            if _OUTSIDE not in fault.problem:
                 raise
             found = _execute(images, told, threads, moving_mask=False)
     parameters = _numbers(found["TransformParameters"])
     if np.abs(parameters).max() > FARTHEST_MM:
         raise StepFailed(
             f"control points move by at most {FARTHEST_MM:g} mm",
-            got=f"{np.abs(parameters).max():.3g} mm",
+            problem=f"a control point moved by {np.abs(parameters).max():.3g} mm",
             remedy="raise the bending weight, or check that the images have texture",
             code="elastix-diverged",
         )
@@ -118,8 +118,9 @@ def _execute(
                 engine.Execute()
         except RuntimeError as error:
             raise StepFailed(
-                "elastix can register the pair",
-                got=_last_words(folder / "elastix.log") or "an error without a message",
+                "",
+                problem="elastix failed: "
+                + (_last_words(folder / "elastix.log") or "an error without a message"),
                 remedy="check that both scans show the same part of the patient",
                 code="elastix-failed",
             ) from error
@@ -156,8 +157,8 @@ def _numbers(values: Sequence[str]) -> list[float]:
     numbers = [float(value) for value in values]
     if not np.isfinite(numbers).all():
         raise StepFailed(
-            "elastix returns finite transform parameters",
-            got="NaN or infinity",
+            "",
+            problem="elastix returned transform parameters that are NaN or infinite",
             remedy="check the scans for empty or constant regions",
             code="elastix-diverged",
         )
