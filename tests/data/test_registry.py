@@ -71,7 +71,7 @@ def test_a_member_that_can_change_is_refused():
         side: float = 1.0
 
     with pytest.raises(TypeError, match="frozen"):
-        Registry("shape", group="toy.none", package="sources").register("loose")(Loose)
+        Registry("shape", group="toy.none", package="tasks").register("loose")(Loose)
 
 
 def test_a_strangers_entry_point_is_found(shapes, tmp_path, monkeypatch):
