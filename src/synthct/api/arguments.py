@@ -1,4 +1,4 @@
-"""What a caller gives, as what the sources take: paths, modalities, files of volumes in memory."""
+"""What a caller gives, as what the tasks take: paths, modalities, files of volumes in memory."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ScanFiles:
 def scan_files() -> Iterator[ScanFiles]:
     """Volumes in memory as files in a private folder that goes with the block, however it ends.
 
-    There is one way into the sources, by file: the same reading in a confined process, the same
+    There is one way into the tasks, by file: the same reading in a confined process, the same
     checks and the same hashes in reports, whether a scan lies on disk or in memory. The folder
     lies under ``$TMPDIR`` and only its owner can look into it.
     """
