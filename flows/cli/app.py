@@ -11,7 +11,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from synthct.data.temporary import sweep
-from synthct.flows.cli import chain, key, machine, prediction, scans, science, scores, serve, study
+from synthct.flows.cli import (
+    chain,
+    inbox,
+    key,
+    machine,
+    prediction,
+    scans,
+    science,
+    scores,
+    serve,
+    study,
+)
 from synthct.flows.exits import USAGE, guarded
 from synthct.tasks.pipeline.ending import ends_in_order
 
@@ -62,7 +73,7 @@ for function in (
     prediction.predict,
     prediction.sign,
     prediction.verify,
-    prediction.watch,
+    inbox.watch,
     scores.evaluate,
     science.regularizers,
     study.study,

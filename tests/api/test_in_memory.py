@@ -108,6 +108,7 @@ def test_the_folder_is_private_while_it_is_there(scene, pair, temporary, monkeyp
         (lambda mr, ct: synthct.register(mr, ct, fixed_modality="CBCT"), "modality-contradicted"),
         (lambda mr, ct: synthct.read("mr.nii.gz", "MRI"), "unknown-modality"),
         (lambda mr, ct: synthct.read("mr.nii.gz"), "modality-unknown"),
+        (lambda mr, ct: synthct.read("mr.nii.gz", "MR", series="3"), "series-of-a-file"),
         (lambda mr, ct: synthct.write(mr, "scan.png"), "unknown-suffix"),
         (lambda mr, ct: synthct.predict("release", mr, dicom_reference="x"),
          "reference-without-series"),

@@ -18,7 +18,7 @@ DESIGNED = {
 }  # fmt: skip
 HEAVY = (
     "torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "scipy", "numpy",
-    "pydantic", "yaml", "synthct.tasks",
+    "pydantic", "yaml", "synthct.data.readers", "synthct.tasks.chain",
 )  # fmt: skip
 
 

@@ -1,16 +1,16 @@
-"""What a caller gives, as what the sources take: paths, modalities, files of volumes in memory."""
+"""What a caller gives, as what the tasks take: paths, modalities, files of volumes in memory."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias, overload
 
 from synthct.data.errors import SynthctError, UsageError
+from synthct.data.temporary import temporary_folder
 from synthct.data.volume import Modality, Volume
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -60,8 +60,7 @@ class ScanFiles:
     def folder(self) -> Path:
         """The private folder, made when it is first needed."""
         if self._folder is None:
-            made = tempfile.TemporaryDirectory(prefix="synthct-")
-            self._folder = Path(self._stack.enter_context(made))
+            self._folder = self._stack.enter_context(temporary_folder("scan"))
         return self._folder
 
     def path(self, scan: Scan, name: str, *modalities: Modality) -> Path:
@@ -104,9 +103,10 @@ class ScanFiles:
 def scan_files() -> Iterator[ScanFiles]:
     """Volumes in memory as files in a private folder that goes with the block, however it ends.
 
-    There is one way into the sources, by file: the same reading in a confined process, the same
+    There is one way into the tasks, by file: the same reading in a confined process, the same
     checks and the same hashes in reports, whether a scan lies on disk or in memory. The folder
-    lies under ``$TMPDIR`` and only its owner can look into it.
+    lies under ``$TMPDIR``, only its owner can look into it, and what a killed process left is
+    removed by the next one.
     """
     with contextlib.ExitStack() as stack:
         files = ScanFiles(stack)

@@ -79,9 +79,8 @@ def ingest(
 ) -> Intake:
     """Take in scans: every one is read and checked once, and copied without its identity.
 
-    Patients get pseudonyms by a keyed hash (``$SYNTHCT_PSEUDONYM_KEY``, else a key file that is
-    made in your configuration folder). Originals are not touched. In a checkout, ``synthct
-    ingest`` also has DVC remember the data set.
+    Patients get pseudonyms by a keyed hash; ``synthct key --new`` makes the key, once. Originals
+    are not touched. In a checkout, ``synthct ingest`` also has DVC remember the data set.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def read(path: PathLike, modality: Modality | str | None = None, *, series: str 
         What the voxels measure (``"CT"``, ``"MR"``, ``"CBCT"``, ``"MASK"``, ``"LABELS"``,
         ``"DOSE"``). DICOM says it itself; for the other formats it must be given.
     series
-        SeriesInstanceUID, where a DICOM source holds several.
+        Number, description or UID, where a folder or zip of DICOM holds several volumes.
 
     Returns
     -------
@@ -53,9 +53,11 @@ def read(path: PathLike, modality: Modality | str | None = None, *, series: str 
     >>> mr.array.shape, mr.grid.spacing_mm, mr.unit
     ((30, 48, 48), (5.0, 4.0, 4.0), 'a.u.')
     """
-    from synthct.data.readers import read_scan
+    from synthct.data.readers import pick_series, read_scan
 
-    return read_scan(as_path(path), as_modality(modality, "modality"), series=series)
+    source, measured = as_path(path), as_modality(modality, "modality")
+    chosen = pick_series(source, series, [measured] if measured else [])
+    return read_scan(source, measured, series=chosen)
 
 
 def read_displacement(path: PathLike) -> Displacement:
