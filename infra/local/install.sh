@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make or refresh a virtual environment from its lock: install.sh VENV ROLE, a role of locks/ (predict, run, cluster,
 # dev); $PYTHON is the interpreter. Nothing is resolved here: what is installed is what the lock names, and every file
-# has the SHA-256 that the lock gives it.
+# has the SHA-256 that the lock gives it. $TORCH: cpu or cuda.
 set -euo pipefail
 [ $# -eq 2 ] || { echo "install.sh VENV ROLE: two arguments are needed, got $#" >&2; exit 2; }
 venv=$1 role=$2 python=${PYTHON:-python3}
@@ -26,13 +26,20 @@ install() {
 }
 install build # setuptools first: what comes as source is built with it, not with whatever an index offers
 install "$tag-$role"
-# The CUDA build of torch needs libraries that the CPU build does not: it says so itself.
-if "$venv/bin/python" - << 'EOF'
-import importlib.metadata, sys
-found = [each for each in importlib.metadata.distributions() if each.name == "torch"]
-wanted = [name for each in found for name in each.requires or ()]
-sys.exit(not any(name.startswith(("nvidia-", "cuda-", "triton")) for name in wanted))
-EOF
-then
-    install "$tag-cuda"
+[ "$role" = predict ] && exit
+
+# torch: $TORCH says cpu or cuda. Otherwise CUDA where NVIDIA's driver is, and elsewhere what the index offers: the
+# CPU build where it is known and to be had. A wrong hash is no reason to take the other one.
+torch=${TORCH:-}
+if [ -z "$torch" ] && { [ -e /proc/driver/nvidia/version ] || [ ! -f "$locks/$tag-cpu.txt" ]; }; then torch=cuda; fi
+if [ -n "$torch" ]; then
+    install "$tag-$torch"
+elif ! said=$(install "$tag-cpu" 2>&1); then
+    case $said in
+    *"No matching distribution found for torch"*) install "$tag-cuda" ;;
+    *)
+        echo "$said" >&2
+        exit 1
+        ;;
+    esac
 fi

@@ -1,8 +1,7 @@
 """Write ``locks/``: what each role installs on each Python, every file by its SHA-256.
 
 ``python infra/local/lock.py`` (``make lock``) keeps the versions that are locked and still fit;
-``--upgrade`` takes the newest. ``--torch WHEEL`` adds another build of the pinned torch (the CPU
-build, say), so that an index which offers it can be used.
+``--upgrade`` takes the newest. ``--torch WHEEL`` makes a CPU build of the pinned torch known.
 
 uv resolves for a Python that need not be installed here, and lists for each package the files that
 fit Linux on x86_64. It passes over upper bounds of ``Requires-Python``, which pip would refuse at
@@ -38,7 +37,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 PLATFORM = "x86_64-manylinux_2_28"
 SDISTS = {"antlr4-python3-runtime"}
 """What exists as source only. Another one stops `make lock`: building it runs its code."""
-TORCH_BUILDS = LOCKS / "torch-builds.txt"
+CPU_BUILDS = LOCKS / "torch-cpu-builds.txt"
 BUILD_TOOLS = "build.txt"
 
 Package = dict[str, Any]
@@ -48,18 +47,18 @@ def main() -> None:
     """Resolve once for each Python with all extras, then once for each role within that."""
     arguments = argparse.ArgumentParser(description="Write locks/ from pyproject.toml.")
     arguments.add_argument("--upgrade", action="store_true", help="take the newest versions")
-    arguments.add_argument("--torch", type=Path, help="add this build of torch to the known ones")
+    arguments.add_argument("--torch", type=Path, help="make this CPU build of torch known")
     options = arguments.parse_args()
     if options.torch:
-        add_torch_build(options.torch)
+        add_cpu_build(options.torch)
     with tempfile.TemporaryDirectory() as scratch:
         written = dict(files(Path(scratch), upgrade=options.upgrade))
     for old in LOCKS.glob("*.txt"):
-        if old != TORCH_BUILDS:
+        if old != CPU_BUILDS:
             old.unlink()
     for name, text in written.items():
         (LOCKS / name).write_text(text)
-        print(f"locks/{name}: {text.count('==')} packages")
+        sys.stdout.write(f"locks/{name}: {text.count('==')} packages\n")
 
 
 def files(scratch: Path, *, upgrade: bool) -> Iterator[tuple[str, str]]:
@@ -71,16 +70,18 @@ def files(scratch: Path, *, upgrade: bool) -> Iterator[tuple[str, str]]:
         extras = sorted({extra for role in ROLES.values() for extra in role})
         resolve(python, extras, everything)
         known = known or everything.read_text()  # one version on all Pythons, where one fits all
-        cuda: dict[str, Package] = {}
+        torch: dict[str, Package] = {}
         for role, chosen in ROLES.items():
             pylock = scratch / f"pylock.{role}.toml"
             resolve(python, chosen, pylock, "--constraints", str(everything))
             packages = tomllib.loads(pylock.read_text())["packages"]
-            cuda |= {package["name"]: package for package in packages if is_cuda(package)}
-            kept = [package for package in packages if not is_cuda(package)]
+            torch |= {package["name"]: package for package in packages if is_torch(package)}
+            kept = [package for package in packages if not is_torch(package)]
             check_python(kept, python)
             yield file_name(python, role), lock_text(kept, python, role)
-        yield file_name(python, "cuda"), lock_text(cuda.values(), python, "cuda")
+        yield file_name(python, "cuda"), lock_text(torch.values(), python, "cuda")
+        if build := cpu_build(torch["torch"]["version"], python):
+            yield file_name(python, "cpu"), lock_text([build], python, "cpu")
         if python == PYTHONS[0]:
             tools = [package for package in packages if package["name"] == "setuptools"]
             yield BUILD_TOOLS, lock_text(tools, python, "build")
@@ -100,9 +101,9 @@ def resolve(python: str, extras: Iterable[str], out: Path, *more: str) -> None:
     subprocess.run(command, cwd=ROOT, check=True, input="\n".join(build), text=True)
 
 
-def is_cuda(package: Package) -> bool:
-    """Whether only the CUDA build of torch asks for it: such go to a lock of their own."""
-    return re.match(r"(nvidia|cuda)-|triton$", package["name"]) is not None
+def is_torch(package: Package) -> bool:
+    """Whether it is torch or only torch's CUDA build asks for it: such go to locks of their own."""
+    return re.match(r"(nvidia|cuda)-|triton$|torch$", package["name"]) is not None
 
 
 def lock_text(packages: Iterable[Package], python: str, role: str) -> str:
@@ -125,14 +126,11 @@ def file_hashes(package: Package, python: str) -> set[str]:
     if not wheels and name not in SDISTS:
         sys.exit(f"{name} {package['version']} has no wheel for Python {python}: see SDISTS")
     chosen = wheels or [package["sdist"]]
-    hashes = {each["hashes"]["sha256"] for each in chosen}
-    if name == "torch":
-        hashes |= torch_builds(package["version"], python)
-    return hashes
+    return {each["hashes"]["sha256"] for each in chosen}
 
 
 def check_python(packages: Iterable[Package], python: str) -> None:
-    """Stop at an installed package that says it does not run on this Python."""
+    """Stop at a package that says it does not run on this Python, if it is installed here."""
     installed = {each.name.lower(): each for each in metadata.distributions()}
     for package in packages:
         found = installed.get(package["name"])
@@ -146,27 +144,34 @@ def check_python(packages: Iterable[Package], python: str) -> None:
             )
 
 
-def torch_builds(version: str, python: str) -> set[str]:
-    """SHA-256 of the builds with a local tag, which no public index lists beside the plain one."""
-    wanted = re.compile(rf"torch-{re.escape(version)}\+\w+-cp{python.replace('.', '')}-.*")
-    lines = [line.split() for line in TORCH_BUILDS.read_text().splitlines() if line[:1] != "#"]
-    return {digest for digest, name in lines if wanted.fullmatch(name)}
+def cpu_build(version: str, python: str) -> Package | None:
+    """The CPU build, which the public index does not list beside the CUDA build, if it is known.
+
+    Its version has the local tag here. In one requirement with the hashes of both builds, pip takes
+    the one that its index gives a hash for, and a folder of wheels gives none.
+    """
+    start = f"torch-{version}+cpu-cp{python.replace('.', '')}-"
+    lines = [line.split() for line in CPU_BUILDS.read_text().splitlines() if line[:1] != "#"]
+    wheels = [{"hashes": {"sha256": digest}} for digest, name in lines if name.startswith(start)]
+    return {"name": "torch", "version": f"{version}+cpu", "wheels": wheels} if wheels else None
 
 
-def add_torch_build(wheel: Path) -> None:
+def add_cpu_build(wheel: Path) -> None:
     """Put the SHA-256 of a wheel at hand into the list of known builds."""
     with wheel.open("rb") as stream:
         line = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {wheel.name}\n"
-    text = TORCH_BUILDS.read_text()
-    TORCH_BUILDS.write_text(text if line in text else text + line)
+    text = CPU_BUILDS.read_text()
+    CPU_BUILDS.write_text(text if line in text else text + line)
 
 
 def pins() -> str:
     """The versions that are locked now, those of the oldest Python first."""
     lines: dict[str, str] = {}
     for python in PYTHONS:
-        for path in sorted(LOCKS.glob(f"{file_name(python, '*')}")):
-            for name, version in re.findall(r"^([\w.-]+)==(\S+)", path.read_text(), re.MULTILINE):
+        for path in sorted(LOCKS.glob(file_name(python, "*"))):
+            for name, version in re.findall(
+                r"^([\w.-]+)==([^\s+]+)", path.read_text(), re.MULTILINE
+            ):
                 lines.setdefault(name, f"{name}=={version}\n")
     return "".join(lines.values())
 

@@ -6,7 +6,7 @@ from packaging.requirements import Requirement
 from synthct.flows.clusters.authority import make_authority
 from synthct.flows.upkeep.doctor.finding import Status, fault, healthy, lacks, ok
 from synthct.flows.upkeep.doctor.hardware import clock
-from synthct.flows.upkeep.doctor.packages import itk_wheel, pins, requirements
+from synthct.flows.upkeep.doctor.packages import itk_wheel, pins, python_version, requirements
 from synthct.flows.upkeep.doctor.storage import _certificates, _s3_access
 
 
@@ -52,6 +52,21 @@ def test_wheel_with_elastix_alone_is_ok():
 def test_package_at_an_unproven_version_is_worse_than_an_absent_one(installed, extra, status):
     wanted = [Requirement("prefect==3.8.8"), Requirement("SQLAlchemy<2.1")]
     assert pins(extra, "the flow", wanted, installed).status is status
+
+
+@pytest.mark.parametrize(
+    ("version", "machine", "status"),
+    [
+        ("3.11.2", "x86_64", Status.OK),
+        ("3.13.0", "x86_64", Status.OK),
+        ("3.14.1", "x86_64", Status.LACKS),
+        ("3.15.0", "x86_64", Status.FAULT),
+        ("3.10.13", "x86_64", Status.FAULT),
+        ("3.12.1", "aarch64", Status.FAULT),
+    ],
+)
+def test_python_without_a_lock_is_told_before_anything_fails_on_it(version, machine, status):
+    assert python_version(version, machine).status is status
 
 
 def test_extras_are_told_apart():

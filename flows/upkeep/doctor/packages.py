@@ -13,10 +13,13 @@ from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
 _PURPOSES = {"": "predict", "train": "the chain", "ops": "the flow"}
 """What the base and the extras are for."""
 
+_RUN_HERE = ("3.11", "3.12", "3.13")
+_LOCKED_ONLY = ("3.14",)
+
 
 def look_at_packages() -> Iterator[Finding]:
     """Python, our pins, and the two wheels that must never meet."""
-    yield _python()
+    yield python_version(platform.python_version(), platform.machine())
     installed = installed_versions()
     for extra, purpose in _PURPOSES.items():
         yield pins(extra, purpose, requirements(extra), installed)
@@ -87,11 +90,17 @@ def itk_wheel(installed: Mapping[str, str]) -> Finding:
     return ok("SimpleITK", f"with elastix, {installed[elastix]}")
 
 
-def _python() -> Finding:
-    version = platform.python_version()
-    if version.startswith("3.11."):
+def python_version(version: str, machine: str) -> Finding:
+    """Whether there is a lock for this Python, and whether it was ever run with it."""
+    minor = version.rsplit(".", 1)[0]
+    what = f"{version} on {machine}"
+    if machine != "x86_64":
+        return fault("Python", what, "use Linux on x86_64: elastix has no wheel for others")
+    if minor in _RUN_HERE:
         return ok("Python", version)
-    return fault("Python", version, "the pins were proven on 3.11: python3.11 -m venv .venv")
+    if minor in _LOCKED_ONLY:
+        return lacks("Python", version, "it has a lock, but tests ran on 3.11, 3.12 and 3.13 only")
+    return fault("Python", version, "use Python 3.11, 3.12 or 3.13: PYTHON=python3.11 make setup")
 
 
 def _normal(name: str) -> str:

@@ -137,7 +137,7 @@ def _interpolated(
         raise UsageError(
             "gamma is computed by pymedphys",
             problem=f"pymedphys cannot be imported ({error})",
-            remedy="pip install 'synthct[dose]'",
+            remedy="pip install 'synthct[dose]' on Python 3.11 or 3.12, which pymedphys supports",
             code="extra-missing",
         ) from error
     axes = tuple(np.arange(n) * step for n, step in zip(judged_gy.shape, spacing_mm, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pydicom
 import pytest
@@ -120,6 +122,8 @@ def dose(shift_mm=0.0, scale=1.0):
 
 
 def gamma(first, second, percent=2.0, distance=2.0):
+    if sys.version_info >= (3, 13):
+        pytest.skip("pymedphys refuses Python 3.13 and newer")
     return pass_percent(first, second, (2.0,) * 3, dose_percent=percent, distance_mm=distance)
 
 

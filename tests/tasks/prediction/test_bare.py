@@ -1,8 +1,6 @@
-"""A clinic's machine: the wheel with the dependencies that it names, and ``predict`` is enough."""
+"""A clinic's machine, on each Python at hand: the lock of ``predict`` is enough."""
 
 from __future__ import annotations
-
-import subprocess
 
 import pytest
 import SimpleITK as sitk
@@ -12,24 +10,15 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.cohort.run import protocol_of
 from synthct.tasks.pipeline.randomness import generator
-from tests.conftest import skip_or_fail
-from tests.packaging import clean_environment, make_environment
+from tests.pythons import PYTHONS, install, interpreter, run
 
-ABSENT = ("torch", "prefect", "dvc", "dask", "monai", "zarr", "onnx", "nibabel")
+ABSENT = ("torch", "prefect", "dvc", "dask", "monai", "zarr", "onnx")
 
 
-@pytest.fixture
-def bare(tmp_path, distribution):
-    """Folder of a new virtual environment with the wheel and its dependencies, or why not."""
-    folder = tmp_path / "bare"
-    python = make_environment(folder, shared=False)
-    got = subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--retries", "1", str(distribution[1])],
-        capture_output=True, text=True, env=clean_environment(), cwd=tmp_path,
-    )  # fmt: skip
-    if got.returncode:
-        skip_or_fail("index", f"no package index: {got.stderr.strip().splitlines()[-1][:200]}")
-    return folder
+@pytest.fixture(params=PYTHONS)
+def bare(request, tmp_path):
+    """Folder of programs of a new virtual environment from the lock, or a reason why not."""
+    return install(interpreter(request.param), "predict", tmp_path)
 
 
 @pytest.fixture
@@ -48,19 +37,11 @@ def phantom(tmp_path):
 def test_a_new_environment_with_the_base_dependencies_predicts_a_phantom(
     bare, phantom, release, tmp_path
 ):
-    absent = subprocess.run(
-        [str(bare / "bin" / "python"), "-c", f"import importlib.util as u; print([n for n in "
-         f"{ABSENT} if u.find_spec(n)])"],
-        env=clean_environment(), capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert absent.stdout.strip() == "[]"
+    find = f"import importlib.util as u; print([n for n in {ABSENT} if u.find_spec(n)])"
+    assert run(bare / "python", "-c", find).strip() == "[]"
+    assert "predict" in run(bare / "synthct", "--help")
     options = ["--model", release, "--input", phantom, "--out", tmp_path / "sct"]
-    done = subprocess.run(
-        [str(bare / "bin" / "synthct"), "predict", *map(str, options),
-         "--dicom-reference", str(phantom)],
-        env=clean_environment(), cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run(bare / "synthct", "predict", *options, "--dicom-reference", phantom)
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "sct"))
     source = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(phantom)))
     made = sitk.ReadImage(names)

@@ -1,0 +1,33 @@
+"""All that a user gets, on each Python at hand: it installs, imports and says that it is well."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.pythons import PYTHONS, install, interpreter, run
+
+IMPORTS = """
+import importlib, importlib.metadata as metadata
+failed = {}
+for name in metadata.packages_distributions():
+    if name.isidentifier() and name != "spec":  # a stray folder of one of them
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            failed[name] = repr(error)
+print(failed)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", PYTHONS)
+def test_a_package_of_the_lock_does_not_import_on_this_python(version, tmp_path):
+    if version not in os.environ.get("SYNTHCT_WHOLE_PYTHONS", "").split(","):
+        pytest.skip(
+            f"torch's CUDA build and its libraries are 6 GB: set SYNTHCT_WHOLE_PYTHONS={version}"
+        )
+    programs = install(interpreter(version), "run", tmp_path)
+    assert run(programs / "python", "-W", "ignore", "-c", IMPORTS).splitlines()[-1] == "{}"
+    assert "as pinned" in run(programs / "synthct", "doctor")
