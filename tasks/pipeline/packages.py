@@ -129,7 +129,7 @@ def require_versions(wanted: Mapping[str, str]) -> None:
                 problem=f"{distribution} is {here} on this worker and {version} where the run "
                 "was started",
                 where=sys.prefix,
-                remedy="install the same requirements.lock on all machines, start the workers "
+                remedy="install the same lock on all machines, start the workers "
                 "anew and run the same command again: finished units are kept",
                 code="other-packages",
             )
@@ -177,7 +177,7 @@ def require_recorded(module: str) -> None:
             f"{recorded.get(name, 'nothing of it')}",
             where=str(VERSIONS),
             remedy="`make dag` writes what is installed, then `dvc repro` again (`synthct run` "
-            "does both); or install requirements.lock",
+            "does both); or install the lock (`make setup`)",
             code="versions-stale",
         )
 
