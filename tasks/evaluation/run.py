@@ -138,7 +138,7 @@ def _sums_unit(
         name=case,
         function=sum_case,
         inputs={name: folder / f"{name}.zarr" for name in ("source", "mask", "ct")},
-        arguments={"source": source, "scaling": scaling, "baselines": here},
+        arguments={"modality": source, "scaling": scaling, "baselines": here},
         plugins=tuple(BASELINES.module_of(name) for name in here),
     )
 

@@ -75,6 +75,10 @@ class Unit:
     plugins: tuple[str, ...] = ()
     gpu: bool = False
 
+    def __post_init__(self) -> None:
+        if both := self.inputs.keys() & self.arguments.keys():
+            raise ValueError(f"{self.name}: {', '.join(sorted(both))} is an input and an argument")
+
     @property
     def modules(self) -> tuple[str, ...]:
         """Its own module and those of its plug-ins: their code is in the key."""
