@@ -1,4 +1,4 @@
-"""``model.json``: everything besides the weights that is needed to run a network on a scan."""
+"""``model.json``: what is needed, in addition to the weights, to run a network on a scan."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ModelDescription(Section):
     """``{"name": ..., options...}`` of ``tasks/models/networks``."""
     dimensions: Literal["2.5d", "3d"] = "2.5d"
     slices: int = 5
-    """Neighbouring slices that enter as channels (2.5-D; odd; the centre slice comes out)."""
+    """Neighbouring slices that are input channels (2.5-D; odd); the centre one is predicted."""
     patch_size: tuple[int, ...]
     """Sliding window (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels]; a multiple of ``divisor``."""
     divisor: int = 32
@@ -46,11 +46,11 @@ class ModelDescription(Section):
     spacing_mm: tuple[float, float, float]
     """Voxel size (z, y, x) [mm] the network was trained at."""
     margin_mm: float = 15.0
-    """Margin around the body that the networks saw (registration's ``margin_mm``)."""
+    """Margin around the body in training (``margin_mm`` of the registration)."""
     source_scaling: SourceScaling
     target_scaling: TargetScaling
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
-    """In-plane axes that were flipped in training: those that test-time augmentation may flip."""
+    """In-plane axes that were flipped in training, and may be flipped in test-time augmentation."""
     outside_hu: int = -1024
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)
