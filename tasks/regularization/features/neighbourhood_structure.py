@@ -1,4 +1,4 @@
-"""STRUCTURE: places that look alike in the CT stay neighbours among the source's features."""
+"""STRUCTURE: voxels with similar CT surroundings should have similar features of the source."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layers import bottleneck, faults_of_role
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
+from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutput, Role
 
 
 @REGULARIZERS.register("neighbourhood_structure")
 @dataclass(frozen=True)
-class NeighbourhoodStructure(Regularizer):
+class NeighbourhoodStructure(LayerOutput):
     r"""Divergence of neighbourhoods, :math:`\frac1L\sum_{l=1}^{L} \frac1l\, JS(S_X^l, S_A^l)`.
 
-    For *N* places, :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` holds in each row how near
-    the others are, :math:`\hat Z` being descriptors centred over the places and of unit length;
-    its *l*-th power follows *l* steps from neighbour to neighbour. *A* are the network's
-    features, *X* what their geometry shall be, and *JS* the Jensen-Shannon divergence of the
-    rows, a mean over the rows, at most :math:`\log 2`. In the paper *X* is the latent space of a
-    pretrained encoder and *A* its image under a learned alignment, for a pair of modalities with
-    few pairs. An adaptation: there is no pretrained CT encoder here, so *X* are the CT patches
+    For *N* voxels, row *i* of :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` is the
+    similarity of voxel *i* to all others, where the descriptors :math:`\hat Z` are centred over the
+    voxels and normalised to unit length; its *l*-th power is a random walk of *l* steps. *A* are
+    the network's features, *X* the reference descriptors, and *JS* the Jensen-Shannon divergence
+    of the rows, averaged over the rows, at most :math:`\log 2`. In the paper *X* is the latent
+    space of a pretrained encoder and *A* its image under a learned alignment, for two modalities
+    with few pairs. An adaptation: there is no pretrained CT encoder here, so *X* are the CT patches
     that the cells of the feature map cover. Unit: nats.
 
-    For synthetic CT: the geometry of the CT side is known from few patients, and so a target
-    for what MR or CBCT is encoded into.
+    For synthetic CT: with few patients, the similarity structure of the CT is a target for the
+    features of MR or CBCT.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     levels
-        *L*, the longest walk.
+        *L*, the length of the longest random walk.
     temperature
         :math:`\tau`.
     layer
-        Whose output is *A*; empty: the bottleneck, the activation after the widest convolution.
+        Layer whose output is *A*; empty: the bottleneck, the activation after the widest
+        convolution.
     detail
-        Each cell's CT patch is averaged to this many values along each axis.
+        The CT patch of each cell is averaged to this many values along each axis.
     samples
-        VoxelSample drawn, the same of each patch; those outside the body are left out.
+        Number of voxels drawn, the same in each patch; those outside the body are excluded.
 
     References
     ----------
@@ -56,11 +57,10 @@ class NeighbourhoodStructure(Regularizer):
 
     levels: int = 2
     temperature: float = 0.2
-    layer: str = ""
     detail: int = 4
     samples: int = 64
 
-    paper: ClassVar[int | None] = 196
+    role: ClassVar[Role] = BOTTLENECK
 
     def __post_init__(self) -> None:
         for name, least in (("levels", 1), ("detail", 1), ("samples", 2)):
@@ -69,25 +69,19 @@ class NeighbourhoodStructure(Regularizer):
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(bottleneck(model), "activation after a convolution")
-        return missing_layers(model, [self.layer])
-
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is *A*."""
-        return [self.layer] if self.layer else bottleneck(model)
+        return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor:
         """Mean over the levels; a scalar [nats]."""
         (feature,) = step.features.values()
         grid = feature.shape[2:]
-        places = draw_places(step.batch.mask, grid, self.samples, step.rng)
-        wanted = places.rows(cell_patches(step.batch.target, grid, self.detail))
+        voxels = draw_voxels(step.batch.mask, grid, self.samples, step.rng)
+        wanted = voxels.rows(cell_patches(step.batch.target, grid, self.detail))
         if len(wanted) < 3:
             return step.prediction.new_zeros(())
-        x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, places.rows(feature)))
+        x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, voxels.rows(feature)))
         walk_x, walk_a, value = x, a, divergence_of_rows(x, a)
         for level in range(2, self.levels + 1):
             walk_x, walk_a = walk_x @ x, walk_a @ a
@@ -96,7 +90,10 @@ class NeighbourhoodStructure(Regularizer):
 
 
 def cell_patches(image: Tensor, grid: Sequence[int], detail: int) -> Tensor:
-    """What each cell of ``grid`` covers of (B, 1, ...), as channels; (B, detail^axes, *grid)."""
+    """The part of (B, 1, ...) that each cell of ``grid`` covers, as channels.
+
+    (B, detail^axes, *grid).
+    """
     fine = on_grid(image, [length * detail for length in grid])
     axes = len(grid)
     split = fine.reshape(len(image), *(size for length in grid for size in (length, detail)))
@@ -105,7 +102,7 @@ def cell_patches(image: Tensor, grid: Sequence[int], detail: int) -> Tensor:
 
 
 def neighbourhoods(rows: Tensor, temperature: float) -> Tensor:
-    """How near all are to each of (N, C), as probabilities; (N, N)."""
+    """Similarities between the rows of (N, C), as probabilities in each row; (N, N)."""
     unit = functional.normalize(rows - rows.mean(dim=0), dim=1)
     return torch.softmax(unit @ unit.T / temperature, dim=1)
 

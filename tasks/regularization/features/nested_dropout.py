@@ -1,4 +1,4 @@
-"""Nested dropout: the first channels must do alone what the others may only refine."""
+"""Nested dropout: features ordered by importance, by dropping all channels after a random one."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.layers import LayerOutput
 
 
 @REGULARIZERS.register("nested_dropout")
 @dataclass(frozen=True)
-class NestedDropout(Regularizer):
+class NestedDropout(LayerOutput):
     r"""Only the first *k* of *C* channels are kept, :math:`p(k) \propto \exp(-(k / sC)^2)`.
 
     *k* from 1 to *C* is drawn for each sample, *s* is ``spread``; all later channels are zero.
-    A channel is learned only as far as those before it leave something to explain: features come
-    out ordered by importance, and most of what is memorised, as against learned, has no room
-    in the first ones. The paper compresses the features of a classifier against wrong labels;
-    an adaptation to image targets. Features keep shape (B, C, ...) and unit; all channels are
-    used when predicting, so leave some samples whole (strength below 1).
+    A channel learns only what those before it do not explain, so that features are ordered by
+    importance, and memorised details do not fit into the first ones. The paper compresses the
+    features of a classifier against label noise; here the targets are images: an adaptation.
+    Features keep shape (B, C, ...) and unit. All channels are used at prediction, so some samples
+    should keep all of them (strength below 1).
 
-    For synthetic CT: misregistered pairs are wrong labels; what they teach differs from case to
-    case and is the least compressible part.
+    For synthetic CT: misregistered pairs are wrong labels; their errors differ from case to case
+    and are the least compressible part.
 
     Acts at ``perturb``; the strength is the probability that a sample is truncated, in [0, 1].
 
     Parameters
     ----------
     spread
-        Width of the distribution of *k*, as a part of the channels.
+        Width of the distribution of *k*, as a fraction of the channels.
     layer
-        Whose output is truncated; empty: the last activation before the last convolution.
+        Layer whose output is truncated; empty: the last activation before the last convolution.
 
     References
     ----------
@@ -46,38 +46,32 @@ class NestedDropout(Regularizer):
     """
 
     spread: float = 0.5
-    layer: str = ""
 
-    paper: ClassVar[int | None] = 32
     incompatible: ClassVar[frozenset[str]] = frozenset({"jacobian_nuclear_norm"})
 
     def __post_init__(self) -> None:
         if self.spread <= 0:
             raise ValueError(f"spread must be positive, got {self.spread}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(before_head(model), "activation before the last convolution")
-        return missing_layers(model, [self.layer])
-
     def hides(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is truncated."""
-        return [self.layer] if self.layer else before_head(model)
+        return self.chosen(model)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
         """Zero the later channels of ``feature`` (B, C, ...)."""
         rng = step.rng
         samples, channels = feature.shape[:2]
         chosen = torch.rand(samples, generator=rng) < step.strength
-        drawn = torch.multinomial(self._chances(channels), samples, replacement=True, generator=rng)
+        drawn = torch.multinomial(
+            self._probabilities(channels), samples, replacement=True, generator=rng
+        )
         kept = torch.where(chosen, drawn + 1, channels).view(-1, 1)
         mask = torch.arange(channels) < kept
         mask = mask.view(samples, channels, *(1 for _ in range(feature.ndim - 2)))
         return feature * mask.to(feature.device)
 
-    def _chances(self, channels: int) -> Tensor:
+    def _probabilities(self, channels: int) -> Tensor:
         """Probability of keeping 1, 2, ..., C channels; (C,)."""
         k = torch.arange(1, channels + 1, dtype=torch.float64)
-        chances = torch.exp(-((k / (self.spread * channels)) ** 2))
-        return chances / chances.sum()
+        weights = torch.exp(-((k / (self.spread * channels)) ** 2))
+        return weights / weights.sum()

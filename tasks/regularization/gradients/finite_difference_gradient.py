@@ -1,20 +1,25 @@
-"""Gradient regularization by an ascent and a descent step: cheap, and better than the exact one."""
+"""Gradient regularization by finite differences along the gradient."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.gradients.displaced import gradient_at
+from synthct.tasks.regularization.base import Periodic, Step
+from synthct.tasks.regularization.gradients.displaced import (
+    add_difference,
+    current_gradient,
+    gradient_at,
+    with_gradient,
+)
 
 Scheme = Literal["forward", "backward", "centred"]
 
 
 @REGULARIZERS.register("finite_difference_gradient")
 @dataclass(frozen=True)
-class FiniteDifferenceGradient(Regularizer):
+class FiniteDifferenceGradient(Periodic):
     r"""Slope of :math:`\tfrac12\|\nabla L\|^2` by differences over a step along the gradient.
 
     With :math:`g = \nabla L(\theta)` and the ascent step :math:`\epsilon`, the gradient gains
@@ -24,27 +29,28 @@ class FiniteDifferenceGradient(Regularizer):
               \Delta_B = \frac{g - \nabla L(\theta - \epsilon g)}{\epsilon}, \qquad
               \Delta_C = \tfrac12(\Delta_F + \Delta_B)
 
-    (``forward``, ``backward``, ``centred``). All tend to the Hessian times *g* for small
-    :math:`\epsilon`; the step is meant to be finite. The paper finds that the forward difference
-    with a large ascent step (strength = :math:`\epsilon` is SAM without its normalisation) biases
-    the solution more strongly to the sparse, "rich" regime than exact double differentiation,
-    and the backward one less; and it costs one pass more, not two. Unlike ``gradient_norm``
-    the step grows with the gradient. *L* is the whole objective; the pass meets the same batch
-    and random numbers and leaves running statistics alone. Unit of the penalty: network units
-    squared per unit of weight squared.
+    (``forward``, ``backward``, ``centred``). All converge to the Hessian times *g* for small
+    :math:`\epsilon`, but the step is finite on purpose. In the paper, the forward difference with
+    a large ascent step (strength = :math:`\epsilon` is SAM without its normalisation) biases the
+    solution more strongly to the sparse, "rich" regime than exact double differentiation, and the
+    backward difference less; and it costs one extra pass instead of two. Unlike in
+    ``gradient_norm``, the step is proportional to the gradient. *L* is the whole objective; the
+    extra pass uses the same batch and random numbers and does not change running statistics.
+    Unit of the penalty: network units squared per unit of weight squared.
 
-    For synthetic CT: few patients; solutions that use few features carry over to new scanners.
+    For synthetic CT: with few patients, solutions that use few features generalise better to new
+    scanners.
 
     Acts at ``gradient``.
 
     Parameters
     ----------
     scheme
-        ``forward`` (one more pass), ``backward`` (one more) or ``centred`` (two more).
+        ``forward`` (one extra pass), ``backward`` (one extra) or ``centred`` (two extra).
     ascent
         The paper's :math:`\epsilon`: the weights are moved by this times the gradient.
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------
@@ -54,28 +60,22 @@ class FiniteDifferenceGradient(Regularizer):
 
     scheme: Scheme = "forward"
     ascent: float = 0.05
-    every: int = 1
-
-    paper: ClassVar[int | None] = 159
 
     def __post_init__(self) -> None:
         if self.scheme not in get_args(Scheme):
             raise ValueError(f"scheme must be one of {get_args(Scheme)}, got {self.scheme!r}")
         if self.ascent <= 0:
             raise ValueError(f"ascent must be positive, got {self.ascent}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+        super().__post_init__()
 
     def gradient(self, step: Step) -> None:
         """Add the difference quotient to every parameter's ``grad``."""
-        if step.number % self.every:
+        if not self.is_due(step):
             return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
-        here = [p.grad.detach().clone() for p in parameters if p.grad is not None]
+        parameters = with_gradient(step.model)
+        here = current_gradient(parameters)
         ends = {"forward": (1.0,), "backward": (-1.0,), "centred": (1.0, -1.0)}[self.scheme]
         for sign in ends:
             scale = sign * step.strength * self.every / (self.ascent * len(ends))
             there = gradient_at(step.objective, parameters, here, sign * self.ascent)
-            for parameter, a, b in zip(parameters, here, there, strict=True):
-                assert parameter.grad is not None
-                parameter.grad = (parameter.grad + scale * (b - a)).detach()
+            add_difference(parameters, here, there, scale)

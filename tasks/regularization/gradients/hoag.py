@@ -1,30 +1,32 @@
-"""HOAG: strengths are learned on validation patches while the network is still training."""
+"""HOAG: strengths of regularizers are learned on validation patches during training."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.data.errors import UsageError
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.gradients.displaced import gradient_at, length_of
-
-Vector = tuple[Tensor, ...]
-"""One tensor for each parameter of the network."""
+from synthct.tasks.regularization.base import Periodic, Step
+from synthct.tasks.regularization.gradients.displaced import (
+    Gradient,
+    gradient_at,
+    gradient_of,
+    length_of,
+    with_gradient,
+)
 
 PROBE = 0.1
-"""Relative change of a strength by which the objective's gradient is told apart (it is linear)."""
+"""Relative change of a strength for the finite difference; the objective is linear in it."""
 
 
 @REGULARIZERS.register("hoag")
 @dataclass(frozen=True)
-class Hoag(Regularizer):
+class Hoag(Periodic):
     r"""Descent in the logarithms of strengths :math:`\lambda` by an inexact hypergradient.
 
     With the training objective *L* and the validation error *E* (mean absolute error over the
@@ -33,17 +35,17 @@ class Hoag(Regularizer):
     .. math:: \frac{dE}{d\log\lambda} = -q^T\,\frac{\partial \nabla_\theta L}{\partial\log\lambda},
               \qquad (H + d I)\,q = \nabla_\theta E,
 
-    with *H* the Hessian of *L*. As in the paper neither the training nor the linear system need
-    be solved: a few iterations of conjugate gradients, at weights that are still on their way.
-    Products with *H* are forward differences of gradients; the mixed derivative is the gradient
-    at a slightly larger strength. Each update is at most a factor of two. The paper assumes a
-    smooth, strongly convex inner problem; for networks the damping *d* stands in for that, the
-    iterations end at the first direction of negative curvature, and what is found is a local
-    answer. Only what enters the objective can be learned: penalties and targets, not
-    perturbations. Unit: network units per logarithm.
+    with *H* the Hessian of *L*. As in the paper, neither the training nor the linear system is
+    solved exactly: there are a few iterations of conjugate gradients, at weights that have not
+    converged. Products with *H* are forward differences of gradients; the mixed derivative is a
+    difference to the gradient at a slightly larger strength. Each update is at most a factor of
+    two. The paper assumes a smooth, strongly convex inner problem. For networks the damping *d*
+    takes its place, the iterations stop at the first direction of negative curvature, and the
+    solution is local. Only strengths that enter the objective can be learned: those of penalties
+    and targets, not of perturbations. Unit: network units per unit of the logarithm.
 
-    For synthetic CT: penalties weighed against each other without a grid of trainings, on
-    validation patients, never on test patients.
+    For synthetic CT: penalties are balanced without a grid search, on validation patients, never
+    on test patients.
 
     Acts at ``gradient``; the strength is the step length in the logarithms. List it last.
 
@@ -52,11 +54,11 @@ class Hoag(Regularizer):
     learned
         Names of the regularizers whose strengths are learned; empty: all others.
     every
-        Act at each k-th step only; one time costs about 3 + ``iterations`` extra passes.
+        Act at each k-th step only; an update costs about 3 + ``iterations`` extra passes.
     iterations
-        Of conjugate gradients, at most.
+        Most iterations of conjugate gradients.
     damping
-        *d*, added to the Hessian's diagonal.
+        *d*, added to the diagonal of the Hessian.
     reach
         Distance in weight space of the forward differences.
 
@@ -72,26 +74,30 @@ class Hoag(Regularizer):
     damping: float = 0.01
     reach: float = 0.001
 
-    paper: ClassVar[int | None] = 156
-
     def __post_init__(self) -> None:
-        for name in ("every", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
         for name in ("damping", "reach"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     def gradient(self, step: Step) -> None:
-        """Change ``step.strengths``; the network's gradients stay as they are."""
-        labels = self._labels(step)
-        if not labels or step.number % self.every:
-            return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
-        here = _gradient(step.objective, parameters)
-        outer = _gradient(lambda: _validation_error(step), parameters)
+        """Change ``step.strengths``; the network's gradients are not changed.
 
-        def curved(vector: Vector) -> Vector:
+        Raises
+        ------
+        UsageError
+            If ``learned`` names a regularizer that is not listed.
+        """
+        labels = self._labels(step)
+        if not labels or not self.is_due(step):
+            return
+        parameters = with_gradient(step.model)
+        here = gradient_of(step.objective, parameters)
+        outer = gradient_of(lambda: _validation_error(step), parameters)
+
+        def curved(vector: Gradient) -> Gradient:
             return self._curved(step, parameters, here, vector)
 
         solved = conjugate_gradients(curved, outer, self.iterations)
@@ -108,14 +114,14 @@ class Hoag(Regularizer):
                 "hoag learns the strengths of regularizers that are listed",
                 problem=f"no regularizer in the list is called {', '.join(unknown)}",
                 where="params.yaml: training.regularizers",
-                remedy=f"listed: {', '.join(known) or 'none'}",
+                remedy=f"name some of: {', '.join(known)}" if known else "list one",
                 code="unknown-regularizer",
             )
         return [label for label in self.learned or known if step.strengths[label] > 0]
 
     def _curved(
-        self, step: Step, parameters: Sequence[nn.Parameter], here: Vector, vector: Vector
-    ) -> Vector:
+        self, step: Step, parameters: Sequence[nn.Parameter], here: Gradient, vector: Gradient
+    ) -> Gradient:
         """``(H + damping) vector`` by a forward difference."""
         epsilon = self.reach / length_of(vector)
         there = gradient_at(step.objective, parameters, vector, epsilon)
@@ -125,22 +131,22 @@ class Hoag(Regularizer):
         )
 
     def _mixed(
-        self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Vector
-    ) -> Vector:
-        """Derivative of the objective's gradient by the logarithm of one strength."""
+        self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Gradient
+    ) -> Gradient:
+        """Derivative of the objective's gradient with respect to the logarithm of one strength."""
         kept = step.strengths[label]
         step.strengths[label] = kept * (1 + PROBE)
         try:
-            there = _gradient(step.objective, parameters)
+            there = gradient_of(step.objective, parameters)
         finally:
             step.strengths[label] = kept
         return tuple((b - a) / PROBE for a, b in zip(here, there, strict=True))
 
 
 def conjugate_gradients(
-    curved: Callable[[Vector], Vector], right: Vector, iterations: int
-) -> Vector:
-    """Solve ``curved(x) = right`` roughly, from zero, as long as the curvature is positive."""
+    curved: Callable[[Gradient], Gradient], right: Gradient, iterations: int
+) -> Gradient:
+    """Approximate ``x`` with ``curved(x) = right``, from zero, while the curvature is positive."""
     solved = tuple(torch.zeros_like(r) for r in right)
     residual = direction = right
     size = first = _dot(residual, residual)
@@ -165,13 +171,9 @@ def _validation_error(step: Step) -> Tensor:
     return error.sum() / batch.mask.sum().clamp(min=1)
 
 
-def _gradient(value: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> Vector:
-    return torch.autograd.grad(value(), list(parameters), allow_unused=True, materialize_grads=True)
-
-
-def _dot(a: Vector, b: Vector) -> Tensor:
+def _dot(a: Gradient, b: Gradient) -> Tensor:
     return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
 
 
-def _add(a: Vector, scale: Tensor, b: Vector) -> Vector:
+def _add(a: Gradient, scale: Tensor, b: Gradient) -> Gradient:
     return tuple(x + scale * y for x, y in zip(a, b, strict=True))

@@ -1,4 +1,4 @@
-"""Manifold mixup: samples are mixed in a hidden layer, where concepts lie apart."""
+"""Manifold mixup: samples are mixed in a hidden layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.base import Step, missing_layers
 from synthct.tasks.regularization.inputs.mixing import Mixture, draw_mixture
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.layers import LayerOutputs
 
 INPUT = "input"
 """Among ``layers``: the network's input."""
@@ -21,30 +21,31 @@ INPUT = "input"
 
 @REGULARIZERS.register("manifold_mixup")
 @dataclass(frozen=True)
-class ManifoldMixup(Regularizer):
-    r"""Features of two samples are mixed in one layer, drawn anew at each step, and so are targets.
+class ManifoldMixup(LayerOutputs):
+    r"""Features of two samples, in a layer drawn at each step, and their targets are mixed.
 
-    With :math:`f = f_k \circ g_k` cut at a layer *k* drawn from ``layers``,
+    With :math:`f = f_k \circ g_k` split at a layer *k* drawn from ``layers``,
 
     .. math:: f_k\big(\lambda g_k(x_i) + (1-\lambda) g_k(x_j)\big) \approx
               \lambda y_i + (1-\lambda) y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha).
 
-    The features of a layer become flat: they vary in few directions for each concept. An
+    The features of a layer become flat: they vary in few directions for each class. An
     adaptation from classification: targets are images, mixed voxel by voxel, and a mixed sample
-    counts where both masks are 1. Every path from input to output should lead through a named
-    layer: where skips pass it by, the other sample's fine detail is missing. In the U-Net++ that
-    holds for ``encoder.stem``, ``nodes.x04`` (when there is no skip at full size) and all of
-    ``full_size``. A batch of one stays as it is. Features keep shape and unit.
+    counts where both masks are 1. Every path from input to output should pass through a named
+    layer: skip connections that bypass it do not carry the fine detail of the other sample. In
+    the U-Net++ this holds for ``encoder.stem``, ``nodes.x04`` (if there is no skip connection at
+    full size) and all of ``full_size``. A batch of one is not changed. Features keep shape and
+    unit.
 
-    For synthetic CT: smoother transitions between tissues in feature space, fewer outliers on
-    anatomy between the training patients.
+    For synthetic CT: smoother transitions between tissues in feature space, fewer outliers for
+    anatomy between that of the training patients.
 
     Acts at ``perturb``; the strength is the probability that a sample is mixed, in [0, 1].
 
     Parameters
     ----------
     alpha
-        Of the Beta distribution; the paper prefers larger ones here (1 or 2) than for inputs.
+        Parameter of the Beta distribution; the paper uses larger values (1 or 2) than for inputs.
     layers
         Names of the layers to choose from, ``input`` for the input itself; empty: the input and
         the last activation before the last convolution.
@@ -58,7 +59,6 @@ class ManifoldMixup(Regularizer):
     alpha: float = 1.0
     layers: tuple[str, ...] = ()
 
-    paper: ClassVar[int | None] = 107
     incompatible: ClassVar[frozenset[str]] = frozenset(
         {"mixup", "adaptive_mixup", "jacobian_nuclear_norm"}
     )
@@ -67,33 +67,38 @@ class ManifoldMixup(Regularizer):
         if self.alpha <= 0:
             raise ValueError(f"alpha must be positive, got {self.alpha}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent."""
+    def named(self) -> Sequence[str]:
+        """``layers``."""
+        return self.layers
+
+    def chosen(self, model: nn.Module) -> Sequence[str]:
+        """The layers to choose from, ``input`` among them."""
+        return self.layers or (INPUT, *self.role.find(model))
+
+    def problems(self, model: nn.Module) -> list[str]:
+        """Named layers that are absent; the input is always there."""
         if not self.layers:
-            return faults_of_role(before_head(model), "activation before the last convolution")
+            return super().problems(model)
         return missing_layers(model, [name for name in self.layers if name != INPUT])
 
     def hides(self, model: nn.Module) -> Sequence[str]:
         """All layers that may be drawn."""
-        return [name for name in self._candidates(model) if name != INPUT]
+        return [name for name in self.chosen(model) if name != INPUT]
 
     def perturb(self, step: Step) -> Batch:
-        """Mix the targets, and the sources when the input is drawn."""
+        """Mix the targets, and the sources if the input is drawn."""
         layer, mixture = self._drawn(step)
         return mixture.of_batch(step.batch) if layer == INPUT else mixture.of_targets(step.batch)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
-        """Mix the layer's output (B, C, ...) when it is the one that is drawn."""
+        """Mix the output (B, C, ...) of the layer if it is the one that is drawn."""
         drawn, mixture = self._drawn(step)
         return mixture.of(feature) if layer == drawn else feature
 
-    def _candidates(self, model: nn.Module) -> Sequence[str]:
-        return self.layers or (INPUT, *before_head(model))
-
     def _drawn(self, step: Step) -> tuple[str, Mixture]:
-        """Layer and mixture of the step: the same at each of its moments."""
+        """Layer and mixture of the step, the same whenever they are drawn in this step."""
         rng = step.rng
-        candidates = self._candidates(step.model)
+        candidates = self.chosen(step.model)
         layer = candidates[int(torch.randint(len(candidates), (), generator=rng))]
         count = step.batch.source.shape[0]
         return layer, draw_mixture(self.alpha, step.strength, count, rng)

@@ -1,48 +1,45 @@
-"""Group orthogonality: the filters of a group are orthonormal."""
+"""Group orthogonality: the filters of each group of a layer are orthonormal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("group_orthogonality")
 @dataclass(frozen=True)
-class GroupOrthogonality(Regularizer):
-    r"""Filters of a group are pulled towards orthonormality, groups are free of each other.
+class GroupOrthogonality(Filters, PeriodicPenalty):
+    r"""Filters of a group are pulled towards orthonormality, without coupling between groups.
 
     .. math:: \sum_l \sum_{g} \left\| W_{l,g} W_{l,g}^\top - I \right\|_F^2
 
     The rows of :math:`W_{l,g}` are the filters of group *g* of layer *l*; with more filters than
-    weights in a filter, :math:`\|W^\top W - I\|_F^2`, which can be zero. Against orthogonality
-    of the whole layer it costs less by the number of groups, asks for less, and suits group
-    normalisation, which treats the same groups alike. No unit; independent of the batch.
+    weights in a filter, :math:`\|W^\top W - I\|_F^2`, which can be zero. Compared with
+    orthogonality of the whole layer, the computation is cheaper by the number of groups, the
+    constraint is weaker, and it matches group normalisation with the same groups. No unit;
+    independent of the batch.
 
-    For synthetic CT: redundant filters are dear when patients are few.
+    For synthetic CT: redundant filters waste capacity when there are few patients.
 
     Acts at ``penalty``. The strength in the authors' code is 0.01.
 
     Parameters
     ----------
     groups
-        Groups of a layer; where the filters cannot be shared out evenly, or a group would hold
-        fewer than ``least``, the next smaller number that can.
+        Groups of a layer; where the number of filters is not divisible by it, or a group would
+        have fewer than ``least``, the next smaller number that fits.
     least
         Fewest filters in a group.
     members
-        ``neighbours``: a group holds channels that follow each other, as in group
-        normalisation; ``spread``: a set holds one channel of each of those groups.
+        ``neighbours``: a group has consecutive channels, as in group normalisation; ``spread``:
+        a set has one channel of each of those groups.
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -57,10 +54,6 @@ class GroupOrthogonality(Regularizer):
     groups: int = 32
     least: int = 4
     members: Literal["neighbours", "spread"] = "neighbours"
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 67
 
     def __post_init__(self) -> None:
         if self.groups < 1:
@@ -69,20 +62,12 @@ class GroupOrthogonality(Regularizer):
             raise ValueError(f"least must be at least 1, got {self.least}")
         if self.members not in ("neighbours", "spread"):
             raise ValueError(f"members must be neighbours or spread, got {self.members!r}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over layers and groups; a scalar without unit."""
-        if step.number % self.every:
-            return None
-        distances = [
-            _distance(self._sets(matrix)) for _, matrix in filter_matrices(step.model, self.layers)
-        ]
-        return self.every * torch.stack(distances).sum()
+        distances = [_distance(self._sets(matrix)) for _, matrix in self.matrices(step.model)]
+        return torch.stack(distances).sum()
 
     def _sets(self, matrix: Tensor) -> Tensor:
         """(sets, filters of a set, weights of a filter)."""

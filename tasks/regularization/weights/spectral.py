@@ -1,53 +1,52 @@
-"""Spectral regularization: the largest singular value of every layer stays near one."""
+"""Spectral regularization: the largest singular value of every layer is kept near one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Memory, Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import FILTERED, filter_matrices, require_every
+from synthct.tasks.regularization.base import Memory, PeriodicPenalty, Step, missing_layers
+from synthct.tasks.regularization.layers import FILTERED, Filters
 
 NORMALISING = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-"""Layers whose weight is a diagonal matrix: one factor a channel."""
+"""Layers whose weight acts as a diagonal matrix: one factor per channel."""
 
 WARM_UP = 20
-"""Power iterations on a vector that has just been drawn."""
+"""Power iterations on a newly drawn vector."""
 
 
 @REGULARIZERS.register("spectral")
 @dataclass(frozen=True)
-class Spectral(Regularizer):
+class Spectral(Filters, PeriodicPenalty):
     r"""Squared distance of the largest singular values from one.
 
     .. math:: \sum_l \left(\sigma_{\max}(W_l)^k - 1\right)^2 + \|b_l\|_2^{2k}
 
-    :math:`W_l` is a layer's weight as a matrix: an output channel a row for convolutions and
-    linear layers; for normalisation layers the diagonal of their scales, whose largest singular
-    value is the largest magnitude. :math:`b_l` is the layer's bias. The other singular values
-    are free, unlike under an orthogonality penalty. No unit; independent of the batch.
+    :math:`W_l` is a layer's weight as a matrix: one row per output channel for convolutions and
+    linear layers; for normalisation layers the diagonal matrix of their scales, whose largest
+    singular value is the largest magnitude. :math:`b_l` is the layer's bias. Unlike in an
+    orthogonality penalty, the other singular values are free. No unit; independent of the batch.
 
-    :math:`\sigma_{\max}` is read off as :math:`\|W^\top u\|_2` at a unit vector *u* that
-    follows the leading left singular vector by power iteration, one round a step: a product
+    :math:`\sigma_{\max}` is estimated as :math:`\|W^\top u\|_2` with a unit vector *u* that
+    tracks the leading left singular vector by power iteration, one iteration per step: products
     with the weights, no decomposition. For a convolution it is that of the reshaped kernel,
     as in the paper, not of the operator on images (for that see ``gram_lipschitz``).
 
-    For synthetic CT: training goes on after the regions are learned jointly, each fine-tuned;
-    layers whose gradients have collapsed to few directions would no longer learn.
+    For synthetic CT: a network trained on all regions is fine-tuned on each; layers whose
+    gradients have collapsed to few directions would no longer learn.
 
     Acts at ``penalty``; the vectors *u* advance at ``project``.
 
     Parameters
     ----------
     exponent
-        *k*: 1, or 2 as in the conference version, which punishes large values harder.
+        *k*: 1, or 2 as in the conference version, which penalises large values more.
     iterations
-        Power iterations each time it acts.
+        Power iterations each time that it acts.
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -61,20 +60,16 @@ class Spectral(Regularizer):
 
     exponent: int = 1
     iterations: int = 1
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 7
 
     def __post_init__(self) -> None:
         if self.exponent < 1:
             raise ValueError(f"exponent must be at least 1, got {self.exponent}")
         if self.iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {self.iterations}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or of another kind."""
+    def problems(self, model: nn.Module) -> list[str]:
+        """Named layers that are absent or of another kind."""
         missing = missing_layers(model, self.layers)
         if missing:
             return missing
@@ -83,38 +78,36 @@ class Spectral(Regularizer):
         return [f"layer {name!r} has no weight matrix and no scales" for name in bare]
 
     def begin(self, step: Step) -> None:
-        """Draw the vectors and bring them near the leading singular vectors."""
+        """Draw the vectors and iterate them towards the leading singular vectors."""
         self._draw_missing(step)
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over the layers; a scalar without unit."""
-        if step.number % self.every:
-            return None
-        self._draw_missing(step)  # where the strength was zero when the run began
+        self._draw_missing(step)  # if the strength was zero when the run began
         sizes = [*self._matrix_norms(step), *self._largest_scales(step.model)]
         biases = [(bias**2).sum() for bias in self._biases(step.model)]
         terms = [(size**self.exponent - 1) ** 2 for size in sizes]
         terms += [square**self.exponent for square in biases]
-        return self.every * torch.stack(terms).sum()
+        return torch.stack(terms).sum()
 
     def project(self, step: Step) -> None:
-        """Let the vectors follow the changed weights, just before they are used again."""
+        """Update the vectors for the changed weights, in the step before they are used."""
         if (step.number + 1) % self.every:
             return
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             if name in step.memory:
                 _advance(step.memory, name, matrix.detach(), self.iterations)
 
     def _draw_missing(self, step: Step) -> None:
         rng = step.rng
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             if name not in step.memory:
                 drawn = torch.randn(matrix.shape[0], generator=rng, dtype=matrix.dtype)
                 step.memory[name] = nn.functional.normalize(drawn, dim=0).to(matrix.device)
                 _advance(step.memory, name, matrix.detach(), WARM_UP)
 
     def _matrix_norms(self, step: Step) -> Iterator[Tensor]:
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             yield torch.linalg.vector_norm(step.memory[name].to(matrix) @ matrix)
 
     def _largest_scales(self, model: nn.Module) -> Iterator[Tensor]:
@@ -134,7 +127,7 @@ class Spectral(Regularizer):
 
 
 def _advance(memory: Memory, name: str, matrix: Tensor, rounds: int) -> None:
-    """Power iteration on ``W W^T``; a matrix of zeros leaves the vector where it is."""
+    """Power iteration on ``W W^T``; a zero matrix leaves the vector unchanged."""
     u = memory[name].to(matrix)
     for _ in range(rounds):
         ahead = matrix @ (u @ matrix)
