@@ -1,7 +1,7 @@
-"""Whether a synthetic CT shows the anatomy of its own source: needs no CT at all.
+"""Agreement of a synthetic CT with the anatomy of its own source scan; no CT is needed.
 
-A model that learned from misaligned pairs draws the CT's anatomy where the source has none, and
-a score against an equally misaligned CT rewards it. These measures ask the source instead.
+A model trained on misaligned pairs draws the CT's anatomy where the source has none, and a score
+against an equally misaligned CT rewards that. These measures compare with the source instead.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from synthct.tasks.evaluation.pair import Floats, Mask, Measured
 from synthct.tasks.evaluation.structures.overlap import dice
 
 AIR_HU = -300.0
-"""Below it a voxel gives neither MR signal nor CBCT attenuation."""
+"""Voxels below this value give neither MR signal nor CBCT attenuation."""
 
 DARK_BONE_HU = 400.0
 """Bone at least this dense is dark on MR (its T2 is below 1 ms), bright on CBCT."""
 
 LEAST_VOID = 1e-3
-"""Share of the mask that must be void for its place to mean anything."""
+"""Smallest void share of the mask for which the overlap of voids is meaningful."""
 
 START = (0, 0, 0)
 
 REACH = 2
-"""Offsets of up to this many voxels are tried along each axis."""
+"""Largest offset tried along each axis [voxels]."""
 
 EDGE_SHARE = 0.5
-"""Edge strength, as a share of the mean gradient, below which an edge hardly counts."""
+"""The parameter epsilon of the edge directions, as a share of the mean gradient: weaker edges
+hardly count."""
 
 
 def source_consistency(
@@ -45,7 +46,7 @@ def source_consistency(
     source, sct
         MR or CBCT [a.u., HU] and synthetic CT [HU] on one grid (Z, Y, X).
     modality
-        ``mr`` or ``cbct``: what is dark on it.
+        ``mr`` or ``cbct``: determines which tissues are dark.
     """
     edges, offset_mm = edge_agreement(source, sct, mask, spacing_mm)
     return Measured(
@@ -60,7 +61,7 @@ def source_consistency(
 def edge_agreement(
     source: NDArray[Any], sct: NDArray[Any], mask: Mask, spacing_mm: tuple[float, float, float]
 ) -> tuple[float | None, float | None]:
-    r"""Mean :math:`(n_s \cdot n_p)^2` of the edge directions, and where it is largest [mm].
+    r"""Mean :math:`(n_s \cdot n_p)^2` of the edge directions, and the offset of its maximum [mm].
 
     :math:`n = \nabla I / \sqrt{|\nabla I|^2 + \varepsilon^2}` after a Gaussian of one voxel: the
     contrast between modalities does not matter, the direction of edges does. The offset is the
@@ -88,11 +89,11 @@ def edge_agreement(
 
 
 def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, modality: str) -> float | None:
-    """Dice of what is void in the synthetic CT and the equally many darkest voxels of the source.
+    """Dice of the void voxels of the synthetic CT and the same number of darkest source voxels.
 
-    Void is air and lung, on MR also dense bone. As both have one size there is no threshold on
-    the source's arbitrary unit. Dark fluid keeps it below 1; compare it between methods on the
-    same source. None where less than 0.1 % of the mask is void.
+    Void means air and lung, on MR also dense bone. As both sets have the same size, no threshold
+    on the source's arbitrary unit is needed. Dark fluid keeps the value below 1; compare it
+    between methods on the same source. None if less than 0.1 % of the mask is void.
     """
     void = mask & (sct < AIR_HU)
     if modality == "mr":

@@ -1,4 +1,4 @@
-"""What a check is given and what it finds."""
+"""Input and result of the checks of a model's output."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from scipy.ndimage import binary_closing, binary_fill_holes, label
 from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair
 
 BODY_HU = -300.0
-"""A body outline lies where HU cross this."""
+"""Threshold of the body outline [HU]."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's answer.
+    """Result of one check.
 
     Parameters
     ----------
     check
-        Its name.
+        Name of the check.
     value, limit, unit
-        What was measured and where suspicion starts; none where it cannot be measured.
+        Measured value, the limit beyond which it is suspect, and their unit; value None: cannot
+        be measured.
     suspect
         Whether the value lies beyond the limit.
     told
-        What that means, as a sentence.
+        Explanation of the value. The name is a key of ``scores.json``.
     """
 
     check: str
@@ -39,21 +40,21 @@ class Finding:
     told: str
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON; nine digits, what is beyond hangs on the order of adding."""
+        """Plain JSON, with nine digits: the others depend on the order of summation."""
         value = None if self.value is None else float(f"{self.value:.9g}")
         return {**vars(self), "value": value}
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A pair before its outside was emptied, with what several checks need, computed once.
+    """Input of the checks, with what several of them need computed once.
 
     Parameters
     ----------
     pair
         The masked pair that is scored.
     whole_reference
-        The reference CT (Z, Y, X) [HU] as it came, outside the mask too.
+        The reference CT (Z, Y, X) [HU], also outside the mask.
     """
 
     pair: MaskedPair
@@ -61,17 +62,17 @@ class Evidence:
 
     @functools.cached_property
     def body(self) -> Mask:
-        """The reference's own body: its largest part above -300 HU, holes filled by slice."""
+        """Body of the reference: its largest part above -300 HU, holes filled by slice."""
         return body_of(self.whole_reference)
 
     @property
     def inside(self) -> Mask:
-        """Where scores look."""
+        """The mask inside which scores are computed."""
         return self.pair.mask
 
 
 class Check(Protocol):
-    """One suspicion; a frozen dataclass registered in ``tasks/evaluation/checks``."""
+    """One check; a frozen dataclass registered in ``tasks/evaluation/checks``."""
 
     def __call__(self, evidence: Evidence) -> Finding:
         """Examine the evidence."""

@@ -1,4 +1,4 @@
-"""Score two files: what ``synthct evaluate`` does."""
+"""Score two files, as ``synthct evaluate`` does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from synthct.data.volume import Modality, Volume
 from synthct.tasks.evaluation.checks import examine
 from synthct.tasks.evaluation.consistency import source_consistency
 from synthct.tasks.evaluation.document import SCHEMA
+from synthct.tasks.evaluation.dose.compare import Doses, compare_doses
 from synthct.tasks.evaluation.dose.gamma import Convention, Search
-from synthct.tasks.evaluation.doses import Doses, compare_doses
 from synthct.tasks.evaluation.evidence import Evidence
 from synthct.tasks.evaluation.floor import CHAIN, floor_of
 from synthct.tasks.evaluation.inputs import Target, identity, require_hu
@@ -47,7 +47,7 @@ CHECK_NAMES = (
 
 @dataclass(frozen=True)
 class Attachments:
-    """What may be given besides prediction, reference and mask.
+    """Optional inputs and settings besides prediction, reference and mask.
 
     Parameters
     ----------
@@ -55,30 +55,36 @@ class Attachments:
         Folder with the sides ``prediction``, ``reference`` and perhaps ``source``: a folder of
         masks each, or a label map each with ``labels.json``.
     segmenter
-        Instead of ``segmentations``: what finds the structures on both CTs (``thresholds``,
-        ``totalsegmentator``, or the folder of a small one).
+        Instead of ``segmentations``: what segments both CTs (``thresholds``,
+        ``totalsegmentator``, or the folder of a trained small segmenter).
     source, source_modality
-        The MR or CBCT that the prediction was made from, and which of ``mr``, ``cbct`` it is.
+        The MR or CBCT that the prediction was made from; ``mr`` or ``cbct``.
     dose_prediction, dose_reference
         RTDOSE files, or images in Gy, planned on each CT.
     target, prescription_gy
-        Structure of the reference side and dose for Paddick's conformity.
+        Structure of the reference side and prescribed dose [Gy] for Paddick's conformity.
     curves
         ``{"electron_density": nodes, "stopping_power": nodes}`` of the clinic.
     other_references
-        The same reference under other alignments: how far it moves is the floor of every MAE.
+        The same reference under other alignments. The MAE between alignments is the floor of every
+        MAE against them.
     maps
-        Folder for maps of the errors (``tasks/evaluation/maps.py``).
+        Folder for error maps (``tasks/evaluation/maps.py``).
     device
-        Where similarity is computed (``cuda``, ``cpu`` by torch); empty: by numpy.
+        ``cuda`` or ``cpu``: similarity is computed with torch there; empty: with numpy.
     gamma
         Search of the gamma index: ``interpolated`` or ``discrete``.
     prediction_series, reference_series, source_series
-        Number, description or UID of the series, where a folder or zip of DICOM holds several.
+        Number, description or UID of the series, if a folder or zip of DICOM holds several.
     policy
-        What the HD95 of a structure is that the prediction lacks.
+        HD95 of a structure that the prediction lacks.
     tolerance_mm
-        Surface Dice and completeness count surface within this distance.
+        Distance within which surface Dice and completeness count surfaces as equal [mm].
+
+    Raises
+    ------
+    UsageError
+        Inputs contradict each other, or one lacks its counterpart.
     """
 
     segmentations: Path | None = None
@@ -104,21 +110,23 @@ class Attachments:
         if (self.dose_prediction is None) != (self.dose_reference is None):
             raise UsageError(
                 "two doses are compared: one planned on the prediction, one on the reference",
+                problem="only one dose is given",
                 remedy="give both --dose-prediction and --dose-reference",
                 code="dose-alone",
             )
         if self.source_modality not in ("mr", "cbct"):
             raise UsageError(
                 "a prediction is made from an MR or a cone-beam CT",
-                problem=f"the source is said to be {self.source_modality!r}",
+                problem=f"the modality of the source is given as {self.source_modality!r}",
                 where="source_modality",
                 remedy="give the scan that the prediction was made from",
                 code="wrong-modality",
             )
         if self.segmenter and self.segmentations is not None:
             raise UsageError(
-                "structures come from files or from a segmenter",
-                remedy="give --segmentations or --segmenter",
+                "structures come either from files or from a segmenter",
+                problem="both --segmentations and --segmenter are given",
+                remedy="leave one of them out",
                 code="two-segmentations",
             )
         if self.segmenter:
@@ -126,6 +134,7 @@ class Attachments:
         if bool(self.target) != (self.prescription_gy > 0):
             raise UsageError(
                 "conformity needs a target structure and its prescription",
+                problem="only one of the two is given",
                 remedy="give both --target and --prescription-gy",
                 code="target-alone",
             )
@@ -143,21 +152,28 @@ def evaluate_files(
     metrics: Sequence[str] = METRIC_NAMES,
     checks: Sequence[str] = CHECK_NAMES,
 ) -> dict[str, Any]:
-    """Compare a synthetic CT with a reference CT inside a mask; the document, also as a file.
+    """Compare a synthetic CT with a reference CT inside a mask; returns the document.
 
     Parameters
     ----------
     prediction, reference
         CT scans [HU] of any readable format.
     mask
-        Voxels > 0 count; none: all voxels.
+        Voxels > 0 are scored; None: all voxels.
     extras
-        What else is there: structures, the source, doses.
+        Optional inputs: structures, the source, doses.
     json_file
-        Where to write the document (``tasks/evaluation/document.py``), whole or not at all.
+        File to write the document to atomically (``tasks/evaluation/document.py``).
     resample
-        Bring what lies on another grid onto the reference's (linear, masks nearest); without it
-        another grid is a fault, because resampling changes every score.
+        Resample files on other grids onto the reference's (linear, masks nearest). Without it
+        another grid is an error, because resampling changes every score.
+
+    Raises
+    ------
+    DataError
+        A file lies on another grid, is not in HU, or a mask is empty.
+    UsageError
+        A name of a metric, check or profile is unknown.
     """
     chosen, given = profile_called(profile, where="profile"), extras or Attachments()
     truth = _read(reference, Modality.CT, given.reference_series)
@@ -199,9 +215,9 @@ def evaluate_files(
     return document
 
 
-def _read(path: Path, modality: Modality, said: str = "") -> Volume:
-    """The one volume of its kind in a folder; a localizer or report beside it is none."""
-    return read_scan(path, modality, series=pick_series(path, said, [modality]))
+def _read(path: Path, modality: Modality, series: str = "") -> Volume:
+    """The one volume of its modality in a folder; localizers and reports do not count."""
+    return read_scan(path, modality, series=pick_series(path, series, [modality]))
 
 
 def _options(metric: str, given: Attachments) -> dict[str, Any]:
@@ -213,7 +229,7 @@ def _options(metric: str, given: Attachments) -> dict[str, Any]:
 def _add_floor(
     document: dict[str, Any], given: Attachments, target: Target, inside: Mask, truth: Volume
 ) -> None:
-    """``floor``: how far the reference itself moves between its alignments [HU]."""
+    """``floor``: difference of the reference between its alignments [HU]."""
     if not given.other_references:
         return
     images = {CHAIN: truth.array}
@@ -248,7 +264,7 @@ def _add_anatomy(
         return
     spacing_mm = target.grid.spacing_mm
     near = {"spacing_mm": spacing_mm, "tolerance_mm": given.tolerance_mm}
-    told = _merged(
+    scores = _merged(
         (
             compare_structures(known, found, policy=given.policy, **near),  # type: ignore[arg-type]
             volumes(known, found, spacing_mm=spacing_mm),
@@ -260,37 +276,37 @@ def _add_anatomy(
         "found_by": Path(given.segmenter).name if given.segmenter else "files",
         "policy": given.policy,
         "tolerance_mm": given.tolerance_mm,
-        "scores": dict(told.values),
+        "scores": dict(scores.values),
     }
-    document["warnings"] += told.warnings
+    document["warnings"] += scores.warnings
 
 
 def _add_source(
     document: dict[str, Any], given: Attachments, target: Target, inside: Mask, sct: Volume
 ) -> None:
-    """``source``: does the synthetic CT show its own source's anatomy? Needs no CT."""
+    """``source``: agreement of the synthetic CT with its own source scan; needs no CT."""
     values: dict[str, float | None] = {}
     if given.source is not None:
         raw = _read(given.source, Modality(given.source_modality.upper()), given.source_series)
         document["warnings"] += target.cropped(raw, given.source, inside)
         scan = target.fits(raw, given.source)
-        told = source_consistency(
+        agreement = source_consistency(
             scan.array,
             sct.array,
             inside,
             modality=given.source_modality,
             spacing_mm=target.grid.spacing_mm,
         )
-        values |= told.values
+        values |= agreement.values
     folder = given.segmentations
     if folder is not None and has_side(folder, "source"):
         own = read_side(folder, "source", target, inside)
         found = read_side(folder, "prediction", target, inside)
-        told = compare_structures(
+        overlap = compare_structures(
             own, found, spacing_mm=target.grid.spacing_mm, policy=given.policy,
             tolerance_mm=given.tolerance_mm,
         )  # fmt: skip
-        values |= {f"source_{name}": value for name, value in told.values.items()}
+        values |= {f"source_{name}": value for name, value in overlap.values.items()}
     if values:
         document["source"] = {"scores": values}
 
@@ -311,11 +327,13 @@ def _add_dose(document: dict[str, Any], given: Attachments, target: Target, insi
 
 
 def _turned(truth: Volume) -> list[str]:
-    """Beams are named for a patient whose array axes are the body's."""
+    """A warning if the array's axes are not the patient's, which beam angles refer to."""
     off = np.abs(np.asarray(truth.grid.direction) - np.eye(3)).max()
     if off < 0.1:
         return []
-    return ["dose_surrogates: the grid is turned against the patient; beam angles are the array's"]
+    return [
+        "dose_surrogates: the grid is rotated against the patient; beam angles refer to the grid"
+    ]
 
 
 def _merged(parts: Iterable[Measured]) -> Measured:

@@ -1,4 +1,4 @@
-"""Fit the naive baselines: sums of each training patient once, their total for each fold."""
+"""Fit the naive baselines: each training patient is summed once, and the sums added per fold."""
 
 from __future__ import annotations
 
@@ -35,7 +35,19 @@ def sum_case(
     scaling: str,
     baselines: list[str],
 ) -> None:
-    """Unit: the statistics of one training patient, for every fold that trains on it."""
+    """Unit: write ``sums.json`` and ``features.json`` of one training patient.
+
+    Every fold that trains on the patient uses them.
+
+    Parameters
+    ----------
+    source, mask, ct
+        The case's files of the registration stage.
+    modality, scaling
+        Source modality, and how the network normalises it.
+    baselines
+        Names of the baselines to sum for.
+    """
     scan = read_volume(source)
     images = TrainingImages(
         source=scan.array,
@@ -54,7 +66,7 @@ def sum_case(
 def fit_fold(
     folder: Path, cases: Sequence[str], modality: str, baselines: Sequence[str]
 ) -> dict[str, Fitted]:
-    """Each baseline fitted on the fold's training cases whose sums lie in ``folder``."""
+    """Each baseline, fitted to the sums of the fold's training cases in ``folder``."""
     read = [json.loads((folder / case / SUMS).read_text()) for case in sorted(cases)]
     return {
         name: baseline.fit(_total([sums[name] for sums in read]))
@@ -64,5 +76,5 @@ def fit_fold(
 
 
 def _total(sums: Sequence[Mapping[str, Any]]) -> Sums:
-    # Added in the order of the cases' names, so the last bit does not hang on who came first.
+    # Added in the order of the cases' names, so that the last bit is reproducible.
     return {key: np.sum([np.asarray(one[key], float) for one in sums], axis=0) for key in sums[0]}

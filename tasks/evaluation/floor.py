@@ -1,13 +1,13 @@
-"""The registration floor: how far the reference itself moves between alignments [HU].
+"""The registration floor: difference of the reference between alignments [HU].
 
-No score against a registered CT is finer than the difference between two defensible alignments of
-that CT. Here the same pair is registered again, by other methods or with other seeds, and the
-moved CTs are compared as if one of them were a prediction.
+No score against a registered CT can resolve less than the difference between two defensible
+alignments of that CT. Here the same pair is registered again, by other methods or with other
+seeds, and the moved CTs are compared as if one of them were a prediction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from synthct.data.tables import six_digits
 FLOOR = "floor.json"
 
 CHAIN = "chain"
-"""Name of the alignment that the chain trains and scores on."""
+"""Name of the alignment that the pipeline trains and scores on."""
 
 
 def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **moved: Path) -> None:
@@ -32,9 +32,14 @@ def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **m
     Parameters
     ----------
     ct, mask
-        The chain's moved CT and where scores look.
+        The pipeline's moved CT, and the mask inside which scores are computed.
     names, moved
         Names of the other alignments; ``moved_0``, ``moved_1``, ... are their moved CTs.
+
+    Raises
+    ------
+    DataError
+        An alignment has another grid.
     """
     first = read_volume(ct)
     inside = read_volume(mask).array > 0
@@ -43,9 +48,10 @@ def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **m
         other = read_volume(moved[f"moved_{number}"])
         if not other.grid.is_close(first.grid):
             raise DataError(
-                "all alignments of a case lie on one working grid",
+                "all alignments of a case have the same working grid",
+                problem=f"this alignment has the grid {other.grid.shape}, the pipeline's own has "
+                f"{first.grid.shape}",
                 where=f"evaluation.floor, {name}",
-                got=f"{other.grid.shape}, the chain {first.grid.shape}",
                 remedy="leave grid_spacing_mm and margin_mm as in the section registration",
                 code="grid-mismatch",
             )
@@ -54,7 +60,7 @@ def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **m
 
 
 def floor_of(images: Mapping[str, NDArray[Any]], inside: NDArray[np.bool_]) -> dict[str, Any]:
-    """Pairwise MAE and ME [HU] of the moved CTs, and the mean over pairs with the chain's.
+    """Pairwise MAE and ME [HU] of the moved CTs, and the mean over pairs with the pipeline's.
 
     ``{"pairs": {"a | b": {mae_hu, me_hu}}, "floor_mae_hu": ..., "worst_mae_hu": ...}``.
     """
@@ -65,15 +71,9 @@ def floor_of(images: Mapping[str, NDArray[Any]], inside: NDArray[np.bool_]) -> d
             "mae_hu": six_digits(float(np.abs(error).mean())),
             "me_hu": six_digits(float(error.mean())),
         }
-    own = [told["mae_hu"] for name, told in pairs.items() if name.startswith(f"{CHAIN} | ")]
+    own = [pair["mae_hu"] for name, pair in pairs.items() if name.startswith(f"{CHAIN} | ")]
     return {
         "pairs": pairs,
         "floor_mae_hu": six_digits(float(np.mean(own))) if own else None,
         "worst_mae_hu": max(own, default=None),
     }
-
-
-def mean_floor(told: Sequence[Mapping[str, Any]]) -> float | None:
-    """Mean over cases."""
-    known = [one["floor_mae_hu"] for one in told if one.get("floor_mae_hu") is not None]
-    return six_digits(float(np.mean(known))) if known else None

@@ -1,4 +1,4 @@
-"""Which network may be asked about which patient."""
+"""The cross-validation folds, checked: no network is tested on a patient it was trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synthct.tasks.pipeline.artefacts import CT, FOLDS, MODEL, SOURCE
 
 @dataclass(frozen=True)
 class Fold:
-    """One network and the cases it has, and has not, seen."""
+    """One network, with its training, validation and test cases."""
 
     source: str
     number: int
@@ -26,16 +26,22 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """Its folder in the training stage's out."""
+        """Name of its folder in the training stage's output."""
         return f"{self.source}_fold{self.number}"
 
 
 def read_folds(training: Path) -> list[Fold]:
-    """``folds.json`` of the training stage, checked: no patient is tested who was seen before."""
-    told = json.loads((training / FOLDS).read_text())
+    """``folds.json`` of the training stage.
+
+    Raises
+    ------
+    MachineError
+        A test patient was seen in training or validation, or is tested twice.
+    """
+    stored = json.loads((training / FOLDS).read_text())
     folds = [
         Fold(source, number, *(tuple(entry[part]) for part in ("train", "validation", "test")))
-        for source, entries in sorted(told.items())
+        for source, entries in sorted(stored.items())
         for number, entry in enumerate(entries)
     ]
     tested: dict[str, str] = {}
@@ -46,28 +52,37 @@ def read_folds(training: Path) -> list[Fold]:
 
 def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
     known = [*fold.train, *fold.validation]
-    if is_trained(training, fold):  # what the network itself says it saw
+    if is_trained(training, fold):  # what the network's own description lists
         description = description_of(training, fold)
         known += [*description.train_cases, *description.validation_cases]
-    seen = {_patient(case): "trained on" for case in known}
+    seen = {_patient(case) for case in known}
     for case in fold.test:
-        before = seen.get(_patient(case)) or tested.get(case)
-        if before:
+        problem = ""
+        if _patient(case) in seen:
+            problem = f"{case} is tested by {fold.name}, which was trained on the same patient"
+        elif case in tested:
+            problem = f"{case} is tested by both {tested[case]} and {fold.name}"
+        if problem:
             raise MachineError(
-                "a patient is tested by one network, which has not seen that patient",
+                "a patient is tested by exactly one network, which has not seen that patient",
+                problem=problem,
                 where=str(training / FOLDS),
-                got=f"{case}, tested by {fold.name} and {before}",
                 remedy="run the training stage again",
                 code="test-case-seen",
             )
-        tested[case] = f"tested by {fold.name}"
+        tested[case] = fold.name
 
 
 def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
-    """Raise when a tested scan, under whatever name, is one that its network was trained on.
+    """Raise if the voxels of a test scan are also those of a training scan, under any name.
 
-    Patients are told apart by their pseudonym; a scan that came in twice has two. The stored
+    Patients are identified by their pseudonym; a scan that was ingested twice has two. The stored
     content (source, or moved CT) of a test case must differ from every training case's.
+
+    Raises
+    ------
+    MachineError
+        A test scan has the same voxels as a scan that its network was trained on.
     """
     hashes = {
         case: _contents(registration / case)
@@ -80,10 +95,11 @@ def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
             twins = sorted({seen[value] for value in hashes[case] if value in seen})
             if twins:
                 raise MachineError(
-                    "a tested scan is none that its network was trained on, under any name",
+                    "a network is never tested on a scan that it was trained on, under any name",
+                    problem=f"the test scan has the same voxels as {', '.join(twins)}, which its "
+                    "network was trained on",
                     where=f"{fold.name}/{case}",
-                    got=f"the same voxels as {', '.join(twins)}",
-                    remedy="take the scan in once, under one pseudonym, and run again",
+                    remedy="ingest the scan once, under one pseudonym, and run again",
                     code="test-scan-seen",
                 )
 
@@ -101,10 +117,10 @@ def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, 
     """Rows of ``excluded.json`` for the test cases of folds whose training was excluded."""
     return [
         DataError(
-            "the fold that tests the case has a network",
+            "",
+            problem="the fold that tests this case has no trained network",
             where=fold.name,
-            got="no model.json",
-            remedy="see training/excluded.json",
+            remedy="training/excluded.json says why its training was excluded",
             code="no-network",
         ).as_json()
         | {"unit": case}
@@ -115,10 +131,10 @@ def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, 
 
 
 def is_trained(training: Path, fold: Fold) -> bool:
-    """Whether the fold's network is there."""
+    """Whether the fold has a trained network."""
     return (training / fold.name / MODEL).is_file()
 
 
 def description_of(training: Path, fold: Fold) -> ModelDescription:
-    """What the fold's network is."""
+    """Description of the fold's network."""
     return ModelDescription.load(training / fold.name / MODEL)

@@ -1,4 +1,4 @@
-"""Files to be scored, read onto the reference's grid; what is wrong with them is named."""
+"""Reading the files to be scored onto the reference's grid, and checking them."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.profiles import OUTSIDE_HU
 
 LEAST_SPREAD_HU = 20.0
-"""Inside a body HU differ by more than this; images scaled to [0, 1] or z-scores do not."""
+"""HU inside a body span more than this; images scaled to [0, 1] or z-scores do not."""
 
 LEAST_AIR_SHARE = 0.02
-"""Of an image that shows the air around a body."""
+"""Smallest share of air in an image that shows the surroundings of a body."""
 
 LEAST_MODERATE_SHARE = 0.5
-"""Of a body's voxels at least this share lies between -1024 and 3071 HU; of a scan that was
-scaled twice, or whose intercept was lost, it does not."""
+"""At least this share of a body's voxels lies between -1024 and 3071 HU, unless the scan was
+scaled twice or its intercept was lost."""
 
 SAME_PLACE = 0.01
-"""Part of a voxel within which two grids are one: headers round (NIfTI to 32 bits, DICOM to 16
-characters), and a hundredth of a voxel changes no score."""
+"""Fraction of a voxel within which two grids count as equal: headers round (NIfTI to 32 bits,
+DICOM to 16 characters), and a hundredth of a voxel changes no score."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The grid that everything is brought to, and whether it may be."""
+    """The reference's grid, and whether files on other grids may be resampled onto it."""
 
     grid: Grid
     resample: bool
 
     def fits(self, volume: Volume, path: Path) -> Volume:
-        """The volume on the grid: its voxels in the grid's order, or resampled where asked for.
+        """The volume on the grid: with its voxels reordered, or resampled if that is allowed.
 
-        The same voxels with axes permuted or flipped are only put in order; another grid without
-        ``resample`` is a fault.
+        The same voxels with axes permuted or flipped are only reordered.
+
+        Raises
+        ------
+        DataError
+            The volume lies on another grid, and ``resample`` is off.
         """
         same = self._in_order(volume)
         if same is not None:
@@ -54,7 +58,8 @@ class Target:
         if not self.resample:
             raise DataError(
                 "prediction, reference, masks and doses lie on one grid",
-                problem=f"it lies on {told(volume.grid)}, the reference on {told(self.grid)}",
+                problem=f"the file has the grid {describe(volume.grid)}, the reference has "
+                f"{describe(self.grid)}",
                 where=str(path),
                 remedy="give --resample, which changes the scores, or export it on that grid",
                 code="grid-mismatch",
@@ -68,7 +73,7 @@ class Target:
         return self._in_order(volume) is None
 
     def unseen(self, volume: Volume, inside: Mask) -> float:
-        """Share of the mask in which the volume has no voxel [1]."""
+        """Share of the mask that the volume does not cover [1]."""
         if not self.moves(volume):
             return 0.0
         field = volume.with_array(np.ones(volume.grid.shape, np.uint8), Modality.MASK)
@@ -76,7 +81,7 @@ class Target:
         return float(np.count_nonzero(inside & ~seen) / np.count_nonzero(inside))
 
     def cropped(self, volume: Volume, path: Path, inside: Mask) -> list[str]:
-        """Says where a resampled file has no voxels: what is scored there was never computed."""
+        """Warnings about parts of the mask that a resampled file does not cover."""
         share = self.unseen(volume, inside)
         if not share:
             return []
@@ -90,33 +95,51 @@ class Target:
         return reordered_onto(volume, self.grid, SAME_PLACE * min(self.grid.spacing_mm))
 
     def mask(self, path: Path) -> Mask:
-        """Voxels > 0 of a mask file."""
+        """Voxels > 0 of a mask file, (Z, Y, X).
+
+        Raises
+        ------
+        DataError
+            The file has negative values, or another grid.
+        """
         array = self.fits(read_scan(path, Modality.MASK), path).array
         if array.min() < 0:
             raise DataError(
                 "a mask is 0 outside and above 0 inside",
+                problem=f"the values range from {array.min():g} to {array.max():g}",
                 where=str(path),
-                got=f"values from {array.min():g} to {array.max():g}",
                 remedy="give a mask, not an image",
                 code="mask-negative",
             )
         return np.asarray(array > 0)
 
     def dose(self, volume: Volume, path: Path) -> NDArray[np.float64]:
-        """A dose [Gy]: nowhere below 0, and some of it is there."""
+        """A dose distribution (Z, Y, X) [Gy].
+
+        Raises
+        ------
+        DataError
+            A value is negative, or none is positive.
+        """
         array = self.fits(volume, path).array.astype(np.float64)
         if array.min() < 0 or array.max() <= 0:
             raise DataError(
-                "a dose is in Gy: nowhere below 0, somewhere above",
+                "a dose in Gy is nowhere below 0 and somewhere above",
+                problem=f"the values range from {array.min():g} to {array.max():g}",
                 where=str(path),
-                got=f"{array.min():g} to {array.max():g}",
                 remedy="give an RTDOSE file or an image in Gy, not a CT",
                 code="not-a-dose",
             )
         return array
 
     def body(self, path: Path | None) -> Mask:
-        """The mask to score in: all voxels without a file; an empty one is a fault."""
+        """The mask to score in, (Z, Y, X): all voxels without a file.
+
+        Raises
+        ------
+        DataError
+            The mask is empty.
+        """
         if path is None:
             return np.ones(self.grid.shape, bool)
         inside = self.mask(path)
@@ -126,7 +149,7 @@ class Target:
 
 
 def identity(path: Path) -> dict[str, str]:
-    """A file by name and content, never by where it lies."""
+    """Name and content hash of a file or folder; its path is no part of a result."""
     return {"name": path.name, "sha256": content_hash(path)}
 
 
@@ -150,8 +173,8 @@ def read_curves(given: Path | Mapping[str, Any] | None) -> dict[str, Any] | None
         ) from error
 
 
-def told(grid: Grid) -> str:
-    """A grid in words."""
+def describe(grid: Grid) -> str:
+    """A grid as text: shape, spacing and origin."""
     spacing = " x ".join(f"{v:g}" for v in grid.spacing_mm)
     origin = ", ".join(f"{v:g}" for v in grid.origin_mm)
     return f"{grid.shape} of {spacing} mm from ({origin})"
@@ -160,8 +183,14 @@ def told(grid: Grid) -> str:
 def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = None) -> None:
     """Raise unless the values inside the mask can be HU of a body.
 
-    They are spread out, fat and gas lie below 0, and most lie in the range of a CT. A mask of soft
-    tissue alone holds no fat and no gas: then the air in the rest of the ``image`` says it.
+    HU of a body are spread out, fat and gas lie below 0, and most values lie in the range of a CT.
+    A mask of soft tissue alone contains neither fat nor gas; then air at -1000 HU elsewhere in
+    ``image`` is accepted instead.
+
+    Raises
+    ------
+    DataError
+        The values cannot be HU.
     """
     low, high = float(values.min()), float(values.max())
     moderate = float(np.mean((values >= -1100) & (values <= 3071)))
@@ -170,10 +199,10 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
     if image is not None and _is_soft_tissue(values, image):
         return
     raise DataError(
-        "a CT is in Hounsfield units: inside the body it has values below 0, a spread of more "
-        f"than {LEAST_SPREAD_HU:g} and mostly lies between -1024 and 3071; a mask of soft tissue "
-        "alone may be used where there is air at -1000 around the body",
-        problem=f"inside the mask the values lie between {low:g} and {high:g}",
+        "a CT is in Hounsfield units: inside the body some values are below 0, they span more "
+        f"than {LEAST_SPREAD_HU:g}, and most are between -1024 and 3071; a mask of soft tissue "
+        "alone may be used if there is air at -1000 around the body",
+        problem=f"inside the mask the values range from {low:g} to {high:g}",
         where=str(path),
         remedy="apply the rescale slope and intercept, or undo the network's normalisation",
         code="not-hu",

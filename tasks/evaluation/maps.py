@@ -1,4 +1,4 @@
-"""Where in the patient a synthetic CT is wrong: maps to lay over the scan."""
+"""Error maps of a synthetic CT, to overlay on the scan."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def write_maps(
     electron_density: Nodes = (),
     stopping_power: Nodes = (),
 ) -> list[str]:
-    """Write the maps of one pair, on its grid, 0 outside the mask; their names.
+    """Write the maps of one pair on its grid, 0 outside the mask; returns their file names.
 
-    ``error_hu.mha`` is prediction - reference [HU]; ``surrogate_wepl_PARTICLE_ANGLE_mm.mha`` the
-    error of the water-equivalent path length from the entrance of the beam to the voxel [mm],
+    ``error_hu.mha`` is prediction - reference [HU]; ``surrogate_wepl_PARTICLE_ANGLE_mm.mha`` is
+    the error of the water-equivalent path length from the entrance of the beam to the voxel [mm],
     for photons (electron density) and protons (stopping power) at 0, 90, 180 and 270 degrees.
-    The folder appears whole; one that was there is replaced.
+    The folder is written atomically and replaces an existing one.
 
     Parameters
     ----------
     reference, prediction
         CTs [HU] on one grid.
     inside
-        (Z, Y, X): where scores look; air outside has no density.
+        Mask (Z, Y, X) inside which scores are computed; air outside has no density.
     electron_density, stopping_power
-        Nodes (HU, value relative to water) of the clinic; empty: the generic curves.
+        The clinic's nodes (HU, value relative to water); empty: the generic curves.
     """
     curves = {
         "photon": curve_from("electron density", tuple(electron_density), ELECTRON_DENSITY),
@@ -60,6 +60,6 @@ def write_maps(
 
 
 def _written(folder: Path, name: str, values: NDArray[np.float64], like: Volume) -> str:
-    """As float32; a map is no CT, whatever its numbers' unit."""
+    """As float32, and not marked as a CT, although the unit may be HU."""
     write_image(folder / f"{name}.mha", like.with_array(values.astype(np.float32), Modality.MR))
     return f"{name}.mha"

@@ -1,4 +1,4 @@
-"""What a naive baseline is: sums over single patients, a fit from their total, a prediction."""
+"""Interface of naive baselines: sums over single patients, a fit to their total, a prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sums = Mapping[str, NDArray[np.float64]]
 """Additive statistics by name: the sums of a fold are the sum over its training patients."""
 
 Fitted = Mapping[str, Any]
-"""Plain JSON: what a fold's training patients say."""
+"""Parameters fitted on a fold's training patients, as plain JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,20 +41,20 @@ class SourceImages:
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages(SourceImages):
-    """A training patient: ``ct`` [HU] was moved onto the source."""
+    """A training patient; ``ct`` [HU] is the CT registered to the source."""
 
     ct: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class UnseenImages(SourceImages):
-    """A patient to predict: the only CT in sight is the one that no registration touched."""
+    """A patient to predict; the only CT available is the unregistered one."""
 
     unregistered_ct: NDArray[Any]
 
 
 class Baseline(Protocol):
-    """A method without learning; a frozen dataclass in ``tasks/evaluation/baselines``."""
+    """A simple method to compare with; a frozen dataclass in ``tasks/evaluation/baselines``."""
 
     sources: ClassVar[frozenset[str]]
     """Source modalities it applies to."""
@@ -63,14 +63,14 @@ class Baseline(Protocol):
         """Statistics of one training patient; empty when there is nothing to fit."""
 
     def fit(self, sums: Sums) -> Fitted:
-        """What it learns from the statistics of a fold's training patients."""
+        """Parameters from the summed statistics of a fold's training patients."""
 
     def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
         """The synthetic CT [HU] (Z, Y, X) of an unseen patient."""
 
 
 class Unfitted:
-    """The half of a baseline that learns nothing."""
+    """Base of baselines that have nothing to fit."""
 
     def sums(self, images: TrainingImages) -> Sums:
         """Nothing to count."""

@@ -1,4 +1,4 @@
-"""A synthetic CT beside its reference: checked once, then measured by every metric."""
+"""A pair of synthetic CT and reference: checked once, then passed to every metric."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class MaskedPair:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a metric found: numbers by name (none where there is no number) and what to know."""
+    """Result of a metric: values by name (None: undefined) and warnings."""
 
     values: Mapping[str, float | None]
     warnings: tuple[str, ...] = field(default=())
 
 
 class Metric(Protocol):
-    """One way to compare; a frozen dataclass registered in ``tasks/evaluation/metrics``."""
+    """A metric; a frozen dataclass registered in ``tasks/evaluation/metrics``."""
 
     def __call__(self, pair: MaskedPair) -> Measured:
         """Measure the pair."""
@@ -53,10 +53,18 @@ def masked_pair(
     profile: Profile = PROFILES["synthrad2025_container"],
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> MaskedPair:
-    """Binarise the mask (``> 0``; none: all voxels), empty what is outside, in float64.
+    """Check two CTs [HU] (Z, Y, X), and set both to ``OUTSIDE_HU`` outside the mask, in float64.
 
-    Shapes that differ, an empty mask and numbers that are not finite raise :class:`DataError`:
-    they are never averaged over.
+    Parameters
+    ----------
+    mask
+        Voxels > 0 are scored; None: all voxels.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, the mask is empty, or a voxel is not finite; such voxels are never
+        averaged over.
     """
     inside = np.ones(reference.shape, bool) if mask is None else np.asarray(mask) > 0
     _check_shapes(reference, prediction, inside)
@@ -74,8 +82,9 @@ def masked_pair(
 def _check_shapes(reference: NDArray[Any], prediction: NDArray[Any], inside: Mask) -> None:
     if not reference.ndim == 3 or not reference.shape == prediction.shape == inside.shape:
         raise DataError(
-            "prediction, reference and mask have one shape (Z, Y, X)",
-            got=f"{prediction.shape}, {reference.shape}, {inside.shape}",
+            "they must have one shape (Z, Y, X)",
+            problem=f"prediction, reference and mask have the shapes {prediction.shape}, "
+            f"{reference.shape} and {inside.shape}",
             remedy="resample onto the reference's grid first",
             code="shape-mismatch",
         )
@@ -84,13 +93,13 @@ def _check_shapes(reference: NDArray[Any], prediction: NDArray[Any], inside: Mas
 
 
 def require_finite(array: NDArray[Any], where: str) -> None:
-    """Raise unless every voxel is a number."""
+    """Raise :class:`DataError` unless every voxel is finite."""
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
         raise DataError(
-            "voxels are finite",
+            "",
+            problem=f"{bad} of {array.size} voxels are NaN or infinite",
             where=where,
-            got=f"{bad} NaN or infinite",
-            remedy="mend the file: a mean over the others would hide it",
+            remedy="repair the file: a mean over the other voxels would hide the defect",
             code="not-finite",
         )

@@ -19,7 +19,7 @@ SOFT_STRUCTURES = (
     "cartilage",
     "skin",
 )
-"""Structures of ``labels.json`` whose HU overlap: a threshold sees them as one."""
+"""Structures of ``labels.json`` whose HU overlap; a threshold cannot separate them."""
 
 
 class StructureRule(Section):
@@ -44,9 +44,9 @@ def _rule(low_hu: float, high_hu: float, *labels: str) -> StructureRule:
 
 
 def default_structures() -> dict[str, StructureRule]:
-    """The structures of the digital patients that a threshold can tell apart.
+    """The structures of the digital patients that thresholds can separate.
 
-    Between lung and fat lies what voxels at the skin average to: it belongs to neither.
+    The range between lung and fat is left out: voxels at the skin average to it.
     """
     lowest, metal = HU_BANDS["air"][0], HU_BANDS["metal"][0]
     return {

@@ -1,4 +1,8 @@
-"""One unseen case through the network that has never seen it."""
+"""Predict one test case with its fold's network.
+
+A module of its own: its imports are part of the unit's cache key, and a change to scoring must not
+predict every case again.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,20 @@ from synthct.tasks.pipeline.artefacts import MODEL, SCT, SCT_SD
 def predict_case(*, out: Path, source: Path, mask: Path, model: Path, tta: bool) -> None:
     """Unit: write ``sct.zarr`` on the source's grid [HU]; with ``tta`` also ``sd.zarr``.
 
-    ``sd.zarr`` is the standard deviation over the flips [HU], float32 as a CT: what the network
-    is unsure of in the one way that an unseen patient allows (other folds have seen it).
-    A unit of its own, so that another metric or threshold does not predict anything again.
+    ``sd.zarr`` is the standard deviation over the flips [HU], stored as float32. The spread over
+    folds cannot be had for a test patient: the other folds were trained on it.
+
+    Parameters
+    ----------
+    source, mask
+        Scan and body mask of the registration stage.
+    model
+        The fold's folder of the training stage.
+    tta
+        Whether to average over mirrored inputs (test-time augmentation).
     """
-    from synthct.tasks.training.runner import (
-        torch_runner,
-    )  # the report asks this stage for a sentence only
+    # Imports torch: too slow for reading the stage's docstring alone.
+    from synthct.tasks.training.runner import torch_runner
 
     scan, body = read_volume(source), read_volume(mask)
     description = ModelDescription.load(model / MODEL)

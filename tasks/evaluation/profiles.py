@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from synthct.data.errors import UsageError
 
 OUTSIDE_HU = -1024.0
-"""Reference and prediction are set to this outside the mask before anything is measured."""
+"""Value of reference and prediction outside the mask, set before anything is measured [HU]."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """An intensity range by name; scores under different profiles are different numbers.
+    """A named intensity range; scores under different profiles are not comparable.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Profile:
     def __post_init__(self) -> None:
         if not OUTSIDE_HU <= self.low_hu < self.high_hu:
             raise ValueError(
-                f"a profile has {OUTSIDE_HU:g} <= low_hu < high_hu (what is outside the mask is "
+                f"a profile has {OUTSIDE_HU:g} <= low_hu < high_hu (values outside the mask are "
                 f"clipped to low), got {self.low_hu:g}, {self.high_hu:g}"
             )
 
@@ -37,7 +37,7 @@ class Profile:
         return self.high_hu - self.low_hu
 
     def as_json(self) -> dict[str, str | float]:
-        """What stands beside every score."""
+        """The entry ``profile`` of the documents with scores."""
         return {"name": self.name, "low_hu": self.low_hu, "high_hu": self.high_hu}
 
 
@@ -48,16 +48,17 @@ PROFILES = {
         Profile("synthrad2025_container", -1024.0, 3071.0),
     )
 }
-"""The SynthRAD2025 metrics repository and its evaluation container differ in the upper end."""
+"""The SynthRAD2025 metrics repository and its evaluation container differ in the upper limit."""
 
 DEFAULT_PROFILE = "synthrad2025_container"
 
 
 def profile_called(name: str, *, where: str = "") -> Profile:
-    """The profile of that name."""
+    """The profile of that name; an unknown one raises :class:`UsageError`."""
     if name not in PROFILES:
         raise UsageError(
-            f"no intensity profile is called {name!r}",
+            "",
+            problem=f"no intensity profile is called {name!r}",
             where=where,
             remedy=f"known: {', '.join(sorted(PROFILES))}",
             code="unknown-profile",
@@ -73,7 +74,7 @@ HU_BANDS: dict[str, tuple[float, float]] = {
     "bone": (150.0, 2900.0),
     "metal": (2900.0, 32768.0),
 }
-"""[low, high) in HU; together they hold every CT number.
+"""[low, high) in HU; together they cover every CT number.
 
 Usual clinical ranges (Schneider, Pedroni & Lomax, Phys Med Biol 41 (1996) 111-124); spongy bone
 and contrast-filled vessels overlap around 150 HU, as they do on a real CT.

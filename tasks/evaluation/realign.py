@@ -1,4 +1,4 @@
-"""The evaluation stage's own registrations: other alignments of the test cases, for the floor."""
+"""Other alignments of the test cases, registered by the evaluation stage to measure the floor."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ from synthct.tasks.pipeline.artefacts import CT, MASK
 from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
 ALIGNED = "floor"
-"""Sub-folder of the out with a folder of registrations for each entry."""
+"""Sub-folder of the output with a folder of registrations for each entry."""
 
 
 def measure_floor(
     context: StageContext, out: Path, cases: Sequence[str], entries: Sequence[FloorEntry]
 ) -> dict[str, Any]:
-    """Register the cases anew for each entry; ``{case: floor.json}`` of those that could be."""
+    """Register the cases again for each entry; ``{case: floor.json}`` of those that succeeded.
+
+    Raises
+    ------
+    UsageError
+        Entries share a name, or one is not a valid section ``registration``.
+    """
     if not entries:
         return {}
     _check(entries)
     for entry in entries:
         place = f"{ALIGNED}/{entry.name}"
         units = _registrations(context, entry, cases)
-        run_units(_patient(context), f"evaluation/{place}", out / place, units)
+        run_units(_tolerant(context), f"evaluation/{place}", out / place, units)
     units = [unit for case in cases if (unit := _comparison(context, out / ALIGNED, case, entries))]
     place = f"{ALIGNED}/compared"
-    good = run_units(_patient(context), f"evaluation/{place}", out / place, units)
+    good = run_units(_tolerant(context), f"evaluation/{place}", out / place, units)
     return {case: json.loads((out / place / case / FLOOR).read_text()) for case in good}
 
 
@@ -39,15 +45,16 @@ def _check(entries: Sequence[FloorEntry]) -> None:
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names) or "compared" in names:
         raise UsageError(
-            "the entries of evaluation.floor have names of their own, not 'compared'",
+            "each entry of evaluation.floor has a name of its own, and none is called 'compared'",
+            problem=f"the names are {', '.join(names)}",
             where="evaluation.floor",
-            got=", ".join(names),
+            remedy="rename the entry",
             code="floor-names",
         )
 
 
-def _patient(context: StageContext) -> StageContext:
-    """A case whose other registration fails has no floor; that stops nothing."""
+def _tolerant(context: StageContext) -> StageContext:
+    """Any number of failures is accepted: a case without another registration has no floor."""
     return dataclasses.replace(context, max_excluded_fraction=1.0)
 
 
@@ -56,16 +63,17 @@ def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str
     from synthct.tasks.registration.run import case_units
 
     seeded = dataclasses.replace(context, seed=context.seed + entry.seed)
-    # The chain's own section is the base: were it to change, registration's out, which this stage
-    # reads, would change with it, so DVC needs no second dependency.
+    # The pipeline's section registration is the base. If it changes, the registration stage's
+    # output, which this stage reads, changes too, so DVC needs no second dependency.
     own = context.section("registration", RegistrationParams).as_json()
     try:
         params = RegistrationParams.from_json({**own, **entry.registration})
     except ValueError as error:
         raise UsageError(
-            f"the alignment {entry.name!r} is a valid section registration",
+            "",
+            problem=f"the alignment {entry.name!r} is not a valid section registration: {error}",
             where="evaluation.floor",
-            got=str(error),
+            remedy="correct the keys under `registration` of this entry",
             code="floor-params",
         ) from error
     return [unit for unit in case_units(seeded, params) if unit.name in set(cases)]

@@ -1,4 +1,4 @@
-"""The evaluation stage: unseen patients only, beside naive baselines, against both references."""
+"""The evaluation stage: scores of unseen patients and of naive baselines, by reference."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from synthct.tasks.pipeline.artefacts import CASE, LABELS, SCORES, SCT, SCT_SD, 
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 FITS = "fits"
-"""Sub-folder of the out with the sums that the baselines are fitted from."""
+"""Sub-folder of the output with the sums that the baselines are fitted to."""
 
 PREDICTED = "predicted"
-"""Sub-folder with the predictions as units of their own; scoring repeats them beside its scores."""
+"""Sub-folder with the predictions, which are units of their own; scoring copies them."""
 
 NOT_SCORING = {
     "baselines", "bootstrap_draws", "tta", "coverage", "guarantee", "floor", "segmenter_steps",
     "segmenter_width",
 }  # fmt: skip
-"""Params that scoring one case does not see: changing them must not score every case again."""
+"""Params that do not affect the scores of a case: changing them must not score it again."""
 
 
 def run(context: StageContext, params: EvaluationParams) -> None:
@@ -75,12 +75,12 @@ def run(context: StageContext, params: EvaluationParams) -> None:
             documents, profile=profile.as_json(), seed=context.seed, draws=params.bootstrap_draws
         )
         write_whole(out / SUMMARY, canonical_json(summary))
-        beside = trust(documents, out, out / FITS, folds, params, context.seed, floor)
-        write_whole(out / TRUST, canonical_json(beside))
+        trusted = trust(documents, out, out / FITS, folds, params, context.seed, floor)
+        write_whole(out / TRUST, canonical_json(trusted))
 
 
 def _excluded(out: Path, parts: Sequence[str]) -> list[Mapping[str, Any]]:
-    """What the parts of the stage set aside; a case that two of them name is listed once."""
+    """Exclusions of the stage's parts; a case that two of them exclude is listed once."""
     rows = [row for part in parts for row in json.loads((out / part / EXCLUDED).read_text())]
     return list({(row["unit"], row["code"]): row for row in rows}.values())
 
@@ -88,7 +88,7 @@ def _excluded(out: Path, parts: Sequence[str]) -> list[Mapping[str, Any]]:
 def _fit(
     context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
 ) -> dict[str, dict[str, Any]]:
-    """Every fold's baselines, fitted on its training patients alone."""
+    """Every fold's baselines, fitted to its training patients alone."""
     names = list(params.baselines)
     units: dict[str, Unit] = {}
     for fold in folds:
@@ -110,10 +110,9 @@ def _fit(
 def _predict(
     context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
 ) -> set[str]:
-    """Every fold's test cases through its network; those that could be predicted."""
-    from synthct.tasks.models.networks import (
-        NETWORKS,
-    )  # torch: seconds that reading the docstring must not cost
+    """Predict every fold's test cases with its network; returns those that succeeded."""
+    # Imports torch: too slow for reading the docstring of `run` alone.
+    from synthct.tasks.models.networks import NETWORKS
 
     units = []
     for fold in folds:

@@ -1,4 +1,4 @@
-"""Score one unseen case: the network's prediction and the naive methods."""
+"""Score one unseen case: the network's prediction and the naive baselines."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from synthct.tasks.pipeline.artefacts import SCT, SCT_SD
 
 CASE_SCORES, ERRORS = "scores.json", "errors.json"
 
-NO_RIVALS_FOR_SOURCE = ("constant",)
-"""Methods that show no anatomy at all."""
+WITHOUT_ANATOMY = ("constant",)
+"""Methods whose output shows no anatomy; not compared with the source scan."""
 
 IDENTITY = ("case", "patient", "modality", "region", "synthetic", "verdict")
-"""What ``case.json`` says and ``scores.json`` repeats."""
+"""Keys of ``case.json`` that ``scores.json`` repeats."""
 
 
 def score_case(
@@ -45,26 +45,26 @@ def score_case(
     truth_labels: Path | None = None,
     labels: Path | None = None,
 ) -> None:
-    """Unit: write ``scores.json`` and ``errors.json``, and ``sct.zarr`` beside them as it came.
+    """Unit: write ``scores.json`` and ``errors.json``, and a copy of the predicted ``sct.zarr``.
 
     Parameters
     ----------
     source, mask, ct, unregistered_ct, case
         The case's files of the registration stage.
     sct
-        What the fold's network, which has never seen this patient, predicted.
+        Prediction of the fold's network, which was not trained on this patient.
     scaling
-        How the network's source is normalised, and so that of the baselines.
+        Normalisation of the network's source, used for the baselines too.
     fits
         Baselines fitted on the fold's training patients, by name.
     plan
         The section ``evaluation`` of the params, without what only the summary needs.
     sd
-        Standard deviation over the flips [HU], where they were asked for.
+        Standard deviation over the flips [HU], with test-time augmentation only.
     segmented
-        Label maps of the synthetic CT and its references, by one and the same segmenter.
+        Label maps of the synthetic CT and its references, all by the same segmenter.
     truth_ct, truth_labels, labels
-        Digital patients: the CT and the anatomy on the source's day, and what the labels mean.
+        Digital patients: CT and anatomy at the time of the source scan, and the labels' meaning.
     """
     facts = json.loads(case.read_text())
     scan, inside = read_volume(source), read_volume(mask).array > 0
@@ -86,8 +86,8 @@ def score_case(
     if not doubt:
         scorer.images("registered", moved, methods)
     if plan["source_consistency"]:
-        asked = {n: hu for n, hu in methods.items() if n not in NO_RIVALS_FOR_SOURCE}
-        scorer.source(scan.array, modality, {**asked, MOVED: moved})
+        compared = {n: hu for n, hu in methods.items() if n not in WITHOUT_ANATOMY}
+        scorer.source(scan.array, modality, {**compared, MOVED: moved})
     if truth_ct is not None:
         truth = references["truth"] = read_volume(truth_ct).array
         methods[MOVED] = moved
@@ -97,7 +97,7 @@ def score_case(
             scorer.structures(read_volume(truth_labels).array, names, truth, methods)
     if segmented is not None:
         scorer.segmented(segmented, "" if doubt else "registered", moved, output)
-    for reference in list(references.values())[:1]:  # the moved CT, as in a clinic, or the truth
+    for reference in list(references.values())[:1]:  # the registered CT, else the true one
         scorer.checks(reference, output)
     document = {
         **{name: facts[name] for name in IDENTITY},
@@ -113,7 +113,7 @@ def score_case(
 
 
 def why_not_scored(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Why the moved CT is no reference for this case; empty: it is one."""
+    """Why the moved CT cannot serve as the reference of this case; empty: it can."""
     verdict = facts["verdict"]
     if verdict == "fail":
         return "registration failed: the moved CT is no reference"

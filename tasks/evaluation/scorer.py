@@ -30,8 +30,9 @@ from synthct.tasks.evaluation.structures.scores import (
 SCHEMA = "synthct-scores/1"
 
 CEILING, MOVED = "ceiling", "registered"
-"""Methods that are no rivals: the true CT under the same thresholds (no segmentation of an sCT can
-be better), and the moved CT scored against the truth (what a score against it cannot resolve)."""
+"""Methods that are not compared with the model: the true CT under the same thresholds (the best
+that a segmentation of an sCT can reach), and the moved CT scored against the truth (the resolution
+of scores against it)."""
 
 SEGMENTATION = "HU thresholds, not anatomy; the ceiling is the true CT under the same thresholds"
 
@@ -42,7 +43,7 @@ SEGMENTED_BY = {
 }
 
 LEAST_CEILING = 0.5
-"""Dice of a segmenter on the true CT below which it is not asked about the sCT."""
+"""Dice of the segmenter on the true CT below which a structure is not scored on the sCT."""
 
 IMAGES = ("sct", "ct", "truth_ct", ANATOMY)
 
@@ -92,7 +93,7 @@ class Scorer:
         self.findings = examine(evidence, self.plan["checks"], self.plan["check_options"])
 
     def source(self, source: NDArray[Any], modality: str, methods: Arrays) -> None:
-        """Whether each output shows the anatomy of the source scan: no CT is asked."""
+        """Agreement of each output with the anatomy of the source scan; no CT is used."""
         for method, hu in methods.items():
             found = source_consistency(
                 source, hu, self.inside, modality=modality, spacing_mm=self.spacing_mm
@@ -106,7 +107,7 @@ class Scorer:
         truth: NDArray[Any],
         methods: Arrays,
     ) -> None:
-        """Overlap with the true structures and the error inside them, the ceiling beside."""
+        """Overlap with the true structures, the error inside them, and the ceiling."""
         anatomy = by_labels(labels, self.inside, self.plan["structures"], names)
         self.segmentation = SEGMENTATION
         for method, hu in {**methods, CEILING: truth}.items():
@@ -127,17 +128,17 @@ class Scorer:
     def segmented(
         self, folder: Path, reference: str, moved: NDArray[Any], hu: NDArray[Any]
     ) -> None:
-        """The model's structures by a segmenter, the segmenter's own accuracy (ceiling) beside.
+        """The model's structures found by a segmenter, and the segmenter's own accuracy (ceiling).
 
-        Against the same segmenter's on the moved CT, and against the true labels (else its own on
-        the true CT).
-        ``reference`` is empty where the moved CT is no reference.
+        They are compared with the structures that the same segmenter finds on the moved CT, and
+        with the true labels (without those, with its structures on the true CT). ``reference`` is
+        empty where the moved CT cannot serve as a reference.
         """
-        told = json.loads((folder / FOUND).read_text())
-        self.segmentation = SEGMENTED_BY[told["segmenter"]]
+        description = json.loads((folder / FOUND).read_text())
+        self.segmentation = SEGMENTED_BY[description["segmenter"]]
         found = {name: self._cut(read_structures(folder, name)) for name in IMAGES}
         if found[ANATOMY]:
-            self._leave_out_unseen(found)
+            self._drop_unreliable(found)
         if reference and found["ct"]:
             self._anatomy(reference, "model", found["ct"], found["sct"])
             self._take("model", reference, errors_within(moved, hu, found["ct"]))
@@ -146,8 +147,8 @@ class Scorer:
             self._anatomy("truth", "model", known, found["sct"])
             self._anatomy("truth", MOVED, known, found["ct"])
 
-    def _leave_out_unseen(self, found: dict[str, dict[str, Mask]]) -> None:
-        """Structures that the segmenter does not find on the true CT say nothing of an sCT."""
+    def _drop_unreliable(self, found: dict[str, dict[str, Mask]]) -> None:
+        """Drop structures that the segmenter does not even find on the true CT."""
         own = compare_structures(
             found[ANATOMY], found["truth_ct"], spacing_mm=self.spacing_mm, surfaces=False
         )
@@ -159,7 +160,7 @@ class Scorer:
                     structures.pop(name, None)
             if ceiling is not None and ceiling < LEAST_CEILING:
                 self.warnings.append(
-                    f"{name}: Dice {ceiling:.2f} of the segmenter on the true CT, not scored"
+                    f"{name}: not scored, Dice of the segmenter on the true CT is {ceiling:.2f}"
                 )
 
     def _cut(self, structures: dict[str, Mask]) -> dict[str, Mask]:
@@ -196,10 +197,10 @@ class Scorer:
 
 
 def registration_bias(rows: list[Row]) -> dict[str, Any]:
-    """How much kinder or harsher the moved CT is than the truth: score less score, per method.
+    """Score against the moved CT minus score against the truth, by metric and method.
 
-    ``reference_mae_hu`` is how far the moved CT itself lies from the truth. Empty unless the case
-    has both references.
+    ``reference_mae_hu`` is the MAE of the moved CT itself against the truth [HU]. Empty unless the
+    case has both references.
     """
     truth = {(row.method, row.metric): row.value for row in rows if row.reference == "truth"}
     bias: dict[str, dict[str, float]] = {}
@@ -214,5 +215,5 @@ def registration_bias(rows: list[Row]) -> dict[str, Any]:
 
 
 def _digits(value: float) -> float:
-    """Nine digits: what is beyond hangs on the processor's order of adding."""
+    """Round to nine digits: the others depend on the processor's order of summation."""
     return float(f"{value:.9g}")

@@ -1,4 +1,4 @@
-"""The evaluation stage's segmentations: a segmenter for each fold, then every test case by it."""
+"""Segmentations of the test cases: a segmenter is trained for each fold, then applied."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.pipeline.stage import StageContext, Unit, run_units
 
 SEGMENTERS, SEGMENTED = "segmenters", "segmented"
-"""Sub-folders of the out: the frozen networks by fold, and the label maps by case."""
+"""Sub-folders of the output: the trained segmenters by fold, and the label maps by case."""
 
 IMAGES = ("ct", "truth_ct")
-"""References that are segmented beside the synthetic CT, where the case has them."""
+"""References that are segmented like the synthetic CT, if the case has them."""
 
 
 def segment_cases(
@@ -27,7 +27,13 @@ def segment_cases(
     params: EvaluationParams,
     predicted: Path,
 ) -> set[str]:
-    """Segment the predicted test cases into ``out/segmented``; those that could be."""
+    """Segment the predicted test cases into ``out/segmented``; returns those that succeeded.
+
+    Raises
+    ------
+    UsageError
+        The segmenter is not installed, or there are no label maps to train one.
+    """
     kind = params.segmenter
     if kind not in ("small", "totalsegmentator"):
         return set()
@@ -45,8 +51,8 @@ def segment_cases(
 def _train(
     context: StageContext, out: Path, folds: Sequence[Fold], params: EvaluationParams
 ) -> set[str]:
-    """A network for each fold, from its own training patients' label maps and nobody else's."""
-    # Torch: seconds that reading the stage's docstring must not cost.
+    """Train a network for each fold, on the label maps of its own training patients only."""
+    # Imports torch: too slow for reading the stage's docstring alone.
     from synthct.tasks.evaluation.segmenter.fit import fit_segmenter
 
     units = []
@@ -68,9 +74,9 @@ def _train(
             units.append(Unit(fold.name, fit_segmenter, inputs, arguments, gpu=True))
     if not units:
         raise UsageError(
-            "the small segmenter learns from label maps of training patients' CTs",
+            "the small segmenter is trained on label maps of the training patients' CTs",
+            problem="the dataset has no label maps",
             where="evaluation.segmenter",
-            got="a dataset without label maps",
             remedy="give `labels` in the dataset's dataset.json, or choose thresholds or "
             "totalsegmentator",
             code="segmenter-no-labels",

@@ -1,4 +1,4 @@
-"""From the scores of single cases to the table and the means: every mean says of how many."""
+"""Table and means of the scores of single cases; every mean comes with its number of cases."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from synthct.tasks.evaluation.statistics.standings import standings
 from synthct.tasks.pipeline.randomness import generator
 
 COLUMNS = ("case", "patient", "source", "region", "fold", "method", "reference", "metric", "value")
-"""``scores.csv``: one number a line."""
+"""Columns of ``scores.csv``: one score per line."""
 
 RATIOS = {"mr": ("constant", "lookup"), "cbct": ("constant", "lookup", "linear", "raw")}
 """Baselines that the model's MAE is divided by."""
 
 DETAIL = ("mae_hu_", "me_hu_", "structure_", "volume_")
-"""Metrics by band and structure: in ``scores.csv``, too many for the summary."""
+"""Metrics by band and structure: listed in ``scores.csv`` only, too many for the summary."""
 
 Document = Mapping[str, Any]
 """``scores.json`` of one case."""
@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 
 
 def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """Rows of ``scores.csv``: a score that is no number has no row."""
+    """Rows of ``scores.csv``; a score without a value has no row."""
     facts = ("case", "patient", "source", "region", "fold")
     return [
         {**{name: document[name] for name in facts}, **score}
@@ -47,13 +47,13 @@ def long_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
 def floor_rows(
     documents: Sequence[Document], floor: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Rows of ``scores.csv`` for the registration floor: beside every MAE of the same case."""
+    """Rows of ``scores.csv`` with the registration floor of each case [HU]."""
     facts = ("case", "patient", "source", "region", "fold")
     kind = {"method": "registered", "reference": "registered", "metric": "floor_mae_hu"}
     return [
-        {**{name: document[name] for name in facts}, **kind, "value": told["floor_mae_hu"]}
+        {**{name: document[name] for name in facts}, **kind, "value": measured["floor_mae_hu"]}
         for document in documents
-        if (told := floor.get(document["case"])) and told["floor_mae_hu"] is not None
+        if (measured := floor.get(document["case"])) and measured["floor_mae_hu"] is not None
     ]
 
 
@@ -98,7 +98,7 @@ def _grouped(rows: Sequence[Row], column: str, prefix: str) -> dict[str, Any]:
 def _means(rows: Iterable[Row]) -> dict[str, Any]:
     """``{reference: {method: {metric: mean, "n": cases}}}``.
 
-    A metric that fewer cases have (a structure that few patients have) tells its own ``n_METRIC``.
+    A metric that fewer cases have (a structure that few patients have) has its own ``n_METRIC``.
     """
     values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
@@ -119,13 +119,13 @@ def _means(rows: Iterable[Row]) -> dict[str, Any]:
 def _ratios(rows: Sequence[Row], source: str, seed: int, draws: int) -> dict[str, Any]:
     """Mean MAE of the model over that of each baseline, on the cases that have both.
 
-    ``{reference: {"model_over_BASELINE": {value, n, low, high, p_holm}}}``; interval and p (of a
-    paired difference, over all baselines of the reference) only where there are cases enough.
+    ``{reference: {"model_over_BASELINE": {value, n, low, high, p_holm}}}``; interval and p (of
+    paired differences, corrected over all baselines of the reference) only for enough cases.
     """
     ratios: dict[str, dict[str, Any]] = {}
     for reference in sorted({row["reference"] for row in rows if row["source"] == source}):
         model = _mae(rows, source, reference, "model")
-        told: dict[str, dict[str, float]] = {}
+        entries: dict[str, dict[str, float]] = {}
         p_values: dict[str, float] = {}
         for baseline in RATIOS[source]:
             naive = _mae(rows, source, reference, baseline)
@@ -136,15 +136,15 @@ def _ratios(rows: Sequence[Row], source: str, seed: int, draws: int) -> dict[str
             rng = generator(seed, "evaluation", source, reference, baseline)
             name = f"model_over_{baseline}"
             interval = paired_bootstrap(first, second, ratio_of_means, rng, draws=draws)
-            told[name] = interval.as_json()
+            entries[name] = interval.as_json()
             p = wilcoxon_p(first, second)
             if p is not None:
                 p_values[name] = p
         for name, p in holm(p_values).items():
-            told[name]["p_holm"] = p
+            entries[name]["p_holm"] = p
         ratios[reference] = {
             name: {key: _rounded(value) for key, value in entry.items()}
-            for name, entry in told.items()
+            for name, entry in entries.items()
         }
     return ratios
 
@@ -159,7 +159,7 @@ def _mae(rows: Sequence[Row], source: str, reference: str, method: str) -> dict[
 
 
 def _bias(documents: Sequence[Document]) -> dict[str, Any]:
-    """Means over digital patients of (score against the moved CT) - (score against the truth)."""
+    """Means over digital patients of score against the moved CT minus score against the truth."""
     known = [d["registration_bias"] for d in documents if d["registration_bias"]]
     if not known:
         return {}

@@ -1,4 +1,4 @@
-"""How far the scores can be trusted: checks, coverage, calibration, unlike scans, floor."""
+"""Trustworthiness of the scores: checks, coverage, calibration, out-of-domain scans, floor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trust(
     seed: int,
     floor: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``trust.json``: what stands beside the scores.
+    """Content of ``trust.json``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def trust(
     fits
         Folder with the features of every training case.
     floor
-        Case to how far its reference moves between alignments.
+        Case to the difference of its reference between alignments.
     """
     sources = sorted({document["source"] for document in documents})
     return {
@@ -69,8 +69,8 @@ def _suspects(documents: Sequence[Document]) -> list[dict[str, Any]]:
 
 
 def _unlike(documents: Sequence[Document], fits: Path, folds: Sequence[Fold]) -> dict[str, Any]:
-    """Case to its distance from the scans that its own network learned from."""
-    told: dict[str, Any] = {}
+    """Case to its distance from the scans that its own network was trained on."""
+    distances: dict[str, Any] = {}
     training = {
         case: [fits / name / FEATURES for name in fold.train]
         for fold in folds
@@ -79,8 +79,8 @@ def _unlike(documents: Sequence[Document], fits: Path, folds: Sequence[Fold]) ->
     for document in documents:
         files = [file for file in training[document["case"]] if file.is_file()]
         known = [json.loads(file.read_text()) for file in files]
-        told[document["case"]] = unlikeness(document["features"], known)
-    return told
+        distances[document["case"]] = unlikeness(document["features"], known)
+    return distances
 
 
 def _uncertainty(
@@ -88,11 +88,11 @@ def _uncertainty(
 ) -> dict[str, Any]:
     """By reference: coverage of intervals held out by patient, calibration and retention."""
     facts = {d["case"]: json.loads((out / d["case"] / ERRORS).read_text()) for d in documents}
-    references = sorted({name for told in facts.values() for name in told})
+    references = sorted({name for errors in facts.values() for name in errors})
     return {
         reference: _against(
             [d for d in documents if reference in facts[d["case"]]],
-            {case: told[reference] for case, told in facts.items() if reference in told},
+            {case: errors[reference] for case, errors in facts.items() if reference in errors},
             params,
             seed,
         )
@@ -106,25 +106,25 @@ def _against(
     params: EvaluationParams,
     seed: int,
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"nominal": params.coverage, "guarantee": params.guarantee}
-    told["coverage"] = _coverage(documents, facts, "absolute", params, seed)
-    told["by_region"] = {
+    result: dict[str, Any] = {"nominal": params.coverage, "guarantee": params.guarantee}
+    result["coverage"] = _coverage(documents, facts, "absolute", params, seed)
+    result["by_region"] = {
         region: _coverage([d for d in documents if d["region"] == region], facts, "absolute",
                           params, seed)
         for region in sorted({d["region"] for d in documents})
     }  # fmt: skip
     scaled = [ErrorCounts.from_json(f["scaled"]) for f in facts.values() if "scaled" in f]
     if scaled:
-        told["scaled_coverage"] = _coverage(documents, facts, "scaled", params, seed)
-        told["calibration"] = {
+        result["scaled_coverage"] = _coverage(documents, facts, "scaled", params, seed)
+        result["calibration"] = {
             "observed": _rounded(observed_levels(scaled)),
             "factor": _rounded(recalibrated(scaled)),
         }
         curves = np.array([f["retention"] for f in facts.values() if "retention" in f])
-        told["retention"] = _rounded(curves.mean(axis=0).tolist())
+        result["retention"] = _rounded(curves.mean(axis=0).tolist())
         gains = [f["retention_gain"] for f in facts.values() if f.get("retention_gain") is not None]
-        told["retention_gain"] = six_digits(np.mean(gains)) if gains else None
-    return told
+        result["retention_gain"] = six_digits(np.mean(gains)) if gains else None
+    return result
 
 
 def _coverage(
@@ -136,9 +136,10 @@ def _coverage(
 ) -> dict[str, Any]:
     patients: dict[str, list[ErrorCounts]] = {}
     for document in documents:
-        told = facts[document["case"]]
-        if kind in told:
-            patients.setdefault(document["patient"], []).append(ErrorCounts.from_json(told[kind]))
+        errors = facts[document["case"]]
+        if kind in errors:
+            counts = ErrorCounts.from_json(errors[kind])
+            patients.setdefault(document["patient"], []).append(counts)
     if len(patients) < LEAST_PATIENTS:
         return {}
     rng = generator(seed, "evaluation", "coverage", kind)

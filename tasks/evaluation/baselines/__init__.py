@@ -1,4 +1,4 @@
-"""What naive methods reach: one file each, selectable by name; a model must beat them."""
+"""Naive baselines that a model must beat, selectable by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the intensity of a voxel alone says about its HU."""
+"""Baseline that maps the intensity of a single voxel to HU by a look-up table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
 
 RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0)}
-"""Normalised intensities that the table covers, by scaling; beyond it its ends are used."""
+"""Range of normalised intensities of the table, by scaling; its ends are used beyond it."""
 
 
 @BASELINES.register("lookup")
@@ -20,8 +20,8 @@ RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0)}
 class Lookup:
     """Mean HU of the training patients per bin of the normalised source intensity.
 
-    Not forced to be monotone: on MR both air and cortical bone are dark. Bins that no training
-    voxel fell into are filled in between their neighbours.
+    The table need not be monotone: on MR both air and cortical bone are dark. Bins without
+    training voxels are interpolated from their neighbours.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Baselines with at most two numbers: one tissue, a line, the CBCT itself, the unregistered CT."""
+"""Baselines with at most two parameters: constant, linear, CBCT itself, unregistered CT."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Constant:
 class Linear:
     r"""Least squares :math:`\mathrm{HU} \approx a\,x + b` over the training patients' voxels.
 
-    ``x`` is the CBCT number as it was reconstructed, not the normalised one: a clinic calibrates
-    its scanner this way. Both sides are clipped to [-1024, 3071].
+    ``x`` is the reconstructed CBCT number, not the normalised one, as in a clinic's calibration of
+    its scanner. Both sides are clipped to [-1024, 3071].
     """
 
     sources: ClassVar[frozenset[str]] = frozenset({"cbct"})
@@ -73,7 +73,7 @@ def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
 @BASELINES.register("raw")
 @dataclass(frozen=True)
 class Raw(Unfitted):
-    """The CBCT's own numbers read as HU: what there is without any correction."""
+    """The CBCT's own numbers taken as HU, without any correction."""
 
     sources: ClassVar[frozenset[str]] = frozenset({"cbct"})
 

@@ -1,7 +1,7 @@
-"""Named checks against scores that look better than the synthetic CT is, one file each.
+"""Named checks for scores that are better than the synthetic CT deserves.
 
-A check measures one thing on a prediction, its reference and the mask, and says whether the
-value can be believed. None of them changes a score; all of them stand beside it.
+A check measures one property of a prediction, its reference and the mask, and whether its value is
+suspect. Checks never change a score; they are reported with it.
 """
 
 from __future__ import annotations

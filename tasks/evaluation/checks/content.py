@@ -17,15 +17,15 @@ from synthct.tasks.evaluation.pair import Floats
 class BoneRange:
     """Ratio of the densest 0.5 % of the masked voxels, prediction over reference (HU + 1000).
 
-    Quantiles do not ask where a voxel is, so misalignment leaves them alone; bones clipped to a
-    soft tissue window, or an output activation that saturates, do not.
+    Quantiles do not depend on the position of voxels, so misalignment does not affect them; bones
+    clipped to a soft tissue window, or a saturating output activation, do.
 
     Parameters
     ----------
     least
         A lower ratio is suspect.
     top_percent
-        Share of the voxels that are looked at [%].
+        Share of the voxels that is averaged [%].
     """
 
     least: float = 0.8
@@ -54,7 +54,7 @@ def _top_mean(hu: np.ndarray, percent: float) -> float:
 class Copied:
     """Share of masked voxels with the reference's exact HU (both rounded), where it has texture.
 
-    Noise cannot be predicted: of a good synthetic CT a few percent agree by chance. A network
+    Noise cannot be predicted: a few percent of a good synthetic CT agree by chance. A network
     that was trained on the patient, or the CT itself under another name, agrees far more often.
 
     Parameters
@@ -71,11 +71,11 @@ class Copied:
             np.rint(image[evidence.inside])
             for image in (evidence.pair.reference, evidence.pair.prediction)
         )
-        varied = (known > -990) & (known < 2900)  # air and clipped values agree honestly
+        varied = (known > -990) & (known < 2900)  # air and clipped values may agree
         value = float(np.mean((known == found)[varied])) if varied.any() else None
         return Finding(
             "copied", value, self.most, "", value is not None and value > self.most,
-            "share of voxels with the reference's exact HU: more than chance means it was seen",
+            "share of voxels with the reference's exact HU; above the limit the CT was seen",
         )  # fmt: skip
 
 
@@ -85,8 +85,9 @@ class Detail:
     r"""Ratio of the standard deviations of fine detail, prediction over reference, in the mask.
 
     Detail is the difference of Gaussians :math:`G_{1} * I - G_{2} * I` (sigmas in voxels) inside
-    the mask eroded by two voxels: edges and texture of two to eight voxels. It does not ask where
-    the detail is, so a shift leaves it at 1; averaging over wrong alignments lowers it.
+    the mask eroded by two voxels: edges and texture of two to eight voxels. It does not depend on
+    the position of the detail, so a shift leaves it at 1; averaging over misaligned pairs lowers
+    it.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ class Detail:
         value = found / known if known > 0 else None
         return Finding(
             "detail", value, self.least, "", value is not None and value < self.least,
-            "share of the reference's fine detail that is left; below the limit it is blurred",
+            "fine detail as a share of the reference's; below the limit the image is blurred",
         )  # fmt: skip
 
 
@@ -120,8 +121,8 @@ def _detail(image: Floats) -> Floats:
 class Identity:
     """Correlation of prediction and reference HU inside the mask, both clipped to [-1000, 1500].
 
-    A mean error can be small with any anatomy of about the right tissues; the correlation of two
-    patients is not. (Pearson's, which no gain or offset of HU changes.)
+    The mean error of another patient can be small if the tissues are about right; the correlation
+    of two patients is low. Pearson's correlation is invariant to gain and offset.
 
     Parameters
     ----------

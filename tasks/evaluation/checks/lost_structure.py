@@ -1,4 +1,4 @@
-"""Erased: a connected piece of bone that the prediction does not have anywhere near."""
+"""Check for erased structures: a connected piece of bone that is missing in the prediction."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class LostStructure:
     """Volume of the largest connected piece of the reference's bone without bone nearby [ml].
 
     Bone is above ``bone_hu`` in the reference and above ``found_hu`` in the prediction. Voxels of
-    the reference's bone farther than ``reach_mm`` from any bone of the prediction are lost; thin
-    misplaced edges are not, an erased vertebra is. It needs no segmentation.
+    the reference's bone farther than ``reach_mm`` from any bone of the prediction are lost; an
+    erased vertebra is lost, thin misplaced edges are not. No segmentation is needed.
 
     Parameters
     ----------
     most_ml
-        A larger lost piece is suspect,
+        A larger lost piece is suspect [ml].
     least_voxels
-        if it also has more voxels than this: on coarse grids a handful of partly filled voxels
-        falls below the threshold in any honest image.
+        It must also have more voxels than this: on coarse grids a few voxels fall below the
+        threshold by partial volume.
     """
 
     bone_hu: float = 250.0
@@ -46,7 +46,7 @@ class LostStructure:
         limit = max(self.most_ml, self.least_voxels * voxel_ml)
         return Finding(
             "lost_structure", value, limit, "ml", value > limit,
-            f"largest piece of bone with none within {self.reach_mm:g} mm in the prediction",
+            f"largest piece of bone without bone within {self.reach_mm:g} mm in the prediction",
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Checks of the mask: easy air inside it, body outside it."""
+"""Checks of the mask: air inside it, body outside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MaskAir:
         value = int(np.count_nonzero(around)) / int(np.count_nonzero(evidence.inside))
         return Finding(
             "mask_air", value, self.most, "", value > self.most,
-            "share of the scored voxels that lie around the body",
+            "share of the scored voxels that lie outside the body",
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Shifted: the prediction lies beside its reference."""
+"""Check for a shift of the whole prediction against its reference."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair
 @CHECKS.register("offset")
 @dataclass(frozen=True)
 class Offset:
-    r"""Length of the one translation that best explains the difference of the images [mm].
+    r"""Length of the translation that best explains the difference of the images [mm].
 
     Gauss-Newton on :math:`\sum_m (p(x + t) - g(x))^2` over smoothed images (sigma 2, then 1
-    voxels), a few steps each. A whole-image shift of the synthetic CT (a wrong origin, half a
-    slice, a model that learned a misregistration) shows here though every organ is there.
+    voxels), a few steps each. It detects a shift of the whole synthetic CT (a wrong origin, half a
+    slice, a misregistration learned by the model), although no organ is missing.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ class Offset:
         value = None if found is None else float(np.linalg.norm(found))
         return Finding(
             "offset", value, limit, "mm", value is not None and value > limit,
-            "translation that would bring the prediction onto the reference",
+            "translation that aligns the prediction with the reference",
         )  # fmt: skip
 
 
 def translation_mm(pair: MaskedPair, *, steps: int = 6) -> Floats | None:
-    """The translation (z, y, x) [mm] that carries the prediction onto the reference."""
+    """The translation (z, y, x) [mm] that aligns the prediction with the reference, or None."""
     low, high = -1024.0, 1500.0
     known, guess = (np.clip(i, low, high) for i in (pair.reference, pair.prediction))
     moved = np.zeros(3)
@@ -60,7 +60,7 @@ def translation_mm(pair: MaskedPair, *, steps: int = 6) -> Floats | None:
 
 
 def _step(fixed: Floats, moving: Floats, mask: Mask) -> Floats | None:
-    """Least squares of fixed - moving = -t . grad, voxels; none where nothing varies."""
+    """Least squares of fixed - moving = -t . grad [voxels]; None if the images do not vary."""
     if min(fixed.shape) < 2:
         return None
     slopes = np.stack([axis[mask] for axis in list(np.gradient((fixed + moving) / 2))])

@@ -1,1 +1,1 @@
-"""What a synthetic CT would do to dose: surrogates from HU, and comparison of supplied doses."""
+"""Dosimetric effect of a synthetic CT: surrogates from HU, and comparison of supplied doses."""

@@ -1,4 +1,4 @@
-"""Straight beams through a patient: water-equivalent path length and where a proton stops."""
+"""Straight beams through a patient: water-equivalent path length and proton range."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GANTRY_DEG = (0.0, 90.0, 180.0, 270.0)
 
 @dataclass(frozen=True, eq=False)
 class BeamView:
-    """A volume (Z, depth, across) as one beam sees it, and the step along the beam [mm]."""
+    """A volume (Z, depth, across) in the coordinates of one beam, and its depth step [mm]."""
 
     values: NDArray[Any]
     step_mm: float
@@ -31,9 +31,9 @@ def seen_from(
     outside: float = 0.0,
     nearest: bool = False,
 ) -> BeamView:
-    """Turn (Z, Y, X) so that the beam runs along axis 1, entering at index 0.
+    """Rotate (Z, Y, X) so that the beam runs along axis 1, entering at index 0.
 
-    Multiples of 90 degrees only turn the array; other angles interpolate in the axial plane
+    Multiples of 90 degrees only permute the array; other angles interpolate in the axial plane
     (linear, or nearest for masks) at the finer of the two in-plane spacings.
     """
     quarter, rest = divmod(gantry_deg % 360, 90)
@@ -87,13 +87,13 @@ def path_errors_mm(
 def path_error_map_mm(
     reference: Floats, prediction: Floats, spacing_mm: tuple[float, float, float], gantry_deg: float
 ) -> Floats:
-    """Error of the path length at every voxel [mm], (Z, Y, X) as the densities lie.
+    """Error of the path length at every voxel [mm], on the grid (Z, Y, X) of the densities.
 
-    For beams along the array's axes (multiples of 90 degrees); others have no voxels of their own.
+    Only for beams along the array's axes (multiples of 90 degrees); others raise ValueError.
     """
     quarter, rest = divmod(gantry_deg % 360, 90)
     if rest:
-        raise ValueError(f"gantry_deg is a multiple of 90 here, got {gantry_deg:g}")
+        raise ValueError(f"gantry_deg must be a multiple of 90 here, got {gantry_deg:g}")
     known, guess = (seen_from(one, spacing_mm, gantry_deg) for one in (reference, prediction))
     error = path_length_mm(guess) - path_length_mm(known)
     if quarter in (1, 2):
@@ -104,11 +104,11 @@ def path_error_map_mm(
 def range_errors_mm(
     reference: BeamView, prediction: BeamView, mask: BeamView
 ) -> NDArray[np.float64]:
-    """How far a proton aimed at the middle of the body overshoots in the prediction [mm], (n,).
+    """Range error in the prediction of protons aimed at the middle of the body [mm], (n,).
 
     For each ray through the mask the proton's range is the reference's path length to the middle
-    of the ray's masked voxels; the error is where it stops in the prediction less where it stops
-    in the reference (above 0: too deep). Rays on which it leaves the image are left out.
+    of the ray's masked voxels. The error is its stopping depth in the prediction minus that in the
+    reference (positive: too deep). Rays on which it leaves the image are excluded.
     """
     inside: Mask = np.asarray(mask.values) > 0.5
     count = inside.sum(axis=1)
@@ -129,7 +129,7 @@ def _along(values: Floats, rays: Mask) -> Floats:
 
 
 def _stops(lengths: Floats, ranges: Floats) -> Floats:
-    """Depth [voxels, faces] where each rising curve reaches its range; NaN where it never does."""
+    """Depth [voxels, at faces] at which each path length reaches its range; NaN if it does not."""
     reached = lengths >= ranges[:, None] - 1e-9
     at = reached.argmax(axis=1)
     rows = np.arange(len(at))
@@ -145,7 +145,7 @@ def radiograph_mm(
 ) -> Floats:
     r"""Parallel-beam integral :math:`\int \max(0, 1 + HU/1000)\,ds` [mm of water], (Z, across).
 
-    In units of water the beam's energy cancels; scatter and divergence are left out on purpose.
+    In units of water the beam's energy cancels; scatter and divergence are not modelled.
     """
     attenuation = np.maximum(0.0, 1.0 + np.asarray(hu, dtype=np.float64) / 1000.0)
     view = seen_from(attenuation, spacing_mm, gantry_deg)

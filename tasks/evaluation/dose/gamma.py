@@ -1,4 +1,4 @@
-"""Gamma index of two doses, and the convention it was computed by."""
+"""Gamma index of two doses, and the conventions of its computation."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ CRITERIA = ((2.0, 2.0), (3.0, 3.0))
 """(dose difference [% of the reference's maximum], distance [mm]) of the usual gamma tests."""
 
 MOST_GAMMA = 1.1
-"""The search ends here: what passes is what is asked."""
+"""Gamma above which the search stops: only whether a voxel passes matters."""
 
 Search = Literal["interpolated", "discrete"]
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How gamma is computed; the figure means nothing without it.
+    """How gamma is computed; pass rates under different conventions are not comparable.
 
-    On one pair of doses of the SlicerRT project 3 %/3 mm gives 81 % by discrete search and 90 %
-    interpolated.
+    On one pair of doses of the SlicerRT project 3 %/3 mm gives 81 % with a discrete search and
+    90 % with an interpolated one.
 
     Parameters
     ----------
     search
-        ``interpolated``: the evaluated dose is read, linearly, also between its voxels, in steps of
-        a ``steps``-th of the distance criterion. ``discrete``: at its voxels alone.
+        ``interpolated``: the evaluated dose is interpolated linearly between its voxels, in steps
+        of the distance criterion over ``steps``. ``discrete``: at its voxels only.
     normalisation
-        ``global``: the dose difference is a part of the reference's maximum, everywhere in the
-        dose and not only in the mask; ``local``: of the reference in the voxel judged.
+        ``global``: the dose difference is a percentage of the reference's maximum over the whole
+        dose, not only the mask; ``local``: of the reference in the judged voxel.
     cutoff_percent
-        Voxels whose reference lies below this part of its maximum are not judged [%].
+        Voxels whose reference dose is below this percentage of its maximum are not judged [%].
     steps
-        Of an interpolated search within one distance criterion.
+        Steps of an interpolated search within one distance criterion.
     """
 
     search: Search = "interpolated"
@@ -54,10 +54,10 @@ class Convention:
 
     def as_json(self) -> dict[str, Any]:
         """Every setting, by name."""
-        told = asdict(self)
+        settings = asdict(self)
         if self.search == "discrete":
-            del told["steps"]
-        return told
+            del settings["steps"]
+        return settings
 
 
 def pass_percent(
@@ -70,10 +70,19 @@ def pass_percent(
     distance_mm: float,
     convention: Convention | None = None,
 ) -> float | None:
-    r"""Share [%] of the judged voxels with gamma at most 1; None where no voxel is judged.
+    r"""Percentage of the judged voxels with gamma at most 1; None if no voxel is judged.
 
     :math:`\gamma(x) = \min_r \sqrt{(\Delta D/\delta_D)^2 + (|r|/\delta_r)^2}` at the reference's
-    voxels in the mask; the evaluated dose is searched in and outside it.
+    voxels in the mask; the evaluated dose is searched inside and outside of it.
+
+    Parameters
+    ----------
+    reference_gy, evaluated_gy
+        Doses (Z, Y, X) [Gy] on one grid.
+    mask
+        Voxels to judge; None: all.
+    dose_percent, distance_mm
+        The criterion [%, mm].
 
     References
     ----------
@@ -102,7 +111,7 @@ def gamma_of(
     convention: Convention,
     most: float = MOST_GAMMA,
 ) -> NDArray[np.float64]:
-    """Gamma of the judged voxels, in their order; ``most`` where it is larger."""
+    """Gamma (n,) of the judged voxels in array order, at most ``most``."""
     if convention.search == "discrete":
         return _discrete(
             reference_gy, evaluated_gy, spacing_mm, judged, dose_percent, distance_mm,
@@ -135,7 +144,7 @@ def _interpolated(
         import pymedphys
     except ImportError as error:
         raise UsageError(
-            "gamma is computed by pymedphys",
+            "an interpolated gamma is computed with pymedphys",
             problem=f"pymedphys cannot be imported ({error})",
             remedy="pip install 'synthct[dose]' on Python 3.11 or 3.12, which pymedphys supports",
             code="extra-missing",
@@ -145,7 +154,7 @@ def _interpolated(
         warnings.simplefilter("ignore", DeprecationWarning)
         found = pymedphys.gamma(
             axes, judged_gy, axes, evaluated_gy, dose_percent, distance_mm,
-            # All that is not judged was set to 0; half the cut-off leaves no question of rounding.
+            # Voxels that are not judged are 0; half the cut-off excludes them despite rounding.
             lower_percent_dose_cutoff=how.cutoff_percent / 2, interp_fraction=how.steps,
             max_gamma=most, local_gamma=how.normalisation == "local",
             global_normalisation=highest_gy, skip_once_passed=most == MOST_GAMMA, quiet=True,
@@ -164,7 +173,7 @@ def _discrete(
     local: bool,
     most: float,
 ) -> NDArray[np.float64]:
-    """The least over the voxels within ``most`` distance criteria, shift by shift."""
+    """Minimum over the voxels within ``most`` distance criteria, shift by shift."""
     known = reference_gy[judged].astype(np.float64)
     allowed = dose_percent / 100 * (known if local else float(reference_gy.max()))
     reach = [int(most * distance_mm / step) for step in spacing_mm]

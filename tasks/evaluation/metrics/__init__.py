@@ -1,6 +1,6 @@
-"""Image metrics, one file each: a new one is selectable in ``params.yaml`` by its name.
+"""Image metrics, one file each, selectable in ``params.yaml`` by name.
 
-What metrics share (``windows``) lies here too, so that DVC, which hashes the folder, sees it.
+Code that metrics share (``windows``) is in this folder too, because DVC hashes the folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dose surrogates: what the HU errors mean along beams, without a dose engine."""
+"""Dose surrogates: effect of the HU errors along beams, without a dose engine."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class DoseSurrogates:
 
     With density :math:`\rho(HU)` from a curve, path length
     :math:`W(x) = \int_0^x \rho\,ds` along each beam: ``wepl`` for photons (electron density),
-    ``range`` for protons (stopping power; where a proton aimed at the middle of the body stops),
-    ``drr`` the difference of parallel-beam radiographs. All are **surrogates**: no dose was
+    ``range`` for protons (stopping power; stopping point of a proton aimed at the middle of the
+    body), ``drr`` the difference of parallel-beam radiographs. All are **surrogates**: no dose is
     calculated, air outside the mask has no density, and the curves are generic unless given.
 
     Parameters
@@ -54,7 +54,7 @@ class DoseSurrogates:
         self._curves()
 
     def __call__(self, pair: MaskedPair) -> Measured:
-        """Measure the pair: seven numbers, each named a surrogate."""
+        """Measure the pair: seven values, named ``surrogate_...``."""
         photons, protons = self._curves()
         paths: list[Floats] = []
         ranges: list[Floats] = []

@@ -25,7 +25,7 @@ class MeanAbsoluteError:
 @METRICS.register("me_hu")
 @dataclass(frozen=True)
 class MeanError:
-    r"""Mean error :math:`\sum (p - g)\,m / \sum m` [HU]; above 0: too dense."""
+    r"""Mean error :math:`\sum (p - g)\,m / \sum m` [HU]; positive: too dense."""
 
     def __call__(self, pair: MaskedPair) -> Measured:
         """Measure the pair."""
@@ -38,7 +38,7 @@ class PeakSignalToNoise:
     r"""Peak signal-to-noise ratio :math:`10\log_{10}(R^2/\mathrm{MSE})` [dB].
 
     Both images are clipped to the profile's [low, high]; R = high - low; the mean squared error
-    is taken over masked voxels only. Identical images have none (a ratio to zero).
+    is taken over masked voxels only. Undefined (None) for identical images.
     """
 
     def __call__(self, pair: MaskedPair) -> Measured:
@@ -60,7 +60,7 @@ class ErrorPerBand:
     Parameters
     ----------
     least_voxels
-        A band with fewer voxels in the reference gives no number.
+        A band with fewer voxels in the reference has no value.
     """
 
     least_voxels: int = 1

@@ -29,12 +29,12 @@ class MultiScaleSimilarity:
     every scale (Wang's original takes it at the coarsest only). Images are clipped to the
     profile, shifted to start at 0, padded to 97 voxels with edge values; between levels they are
     averaged over 2 x 2 x 2 voxels and every second one is kept. A mask that vanishes at a
-    coarse level ends the product there, and a warning says so.
+    coarse level ends the product there, with a warning.
 
     Parameters
     ----------
     device
-        ``cuda`` (a GPU) or ``cpu``: by torch there, equal to 1e-9; empty: by numpy.
+        ``cuda`` or ``cpu``: computed with torch there, equal to 1e-9; empty: with numpy.
     """
 
     device: str = ""
@@ -48,8 +48,8 @@ class MultiScaleSimilarity:
         score, levels = self._product(x, y, mask, pair.profile.width_hu)
         if levels == len(WEIGHTS):
             return Measured({"ms_ssim": score})
-        told = f"ms_ssim: the mask vanishes at level {levels + 1} of {len(WEIGHTS)}"
-        return Measured({"ms_ssim": score if levels else None}, (told,))
+        warning = f"ms_ssim: the mask vanishes at level {levels + 1} of {len(WEIGHTS)}"
+        return Measured({"ms_ssim": score if levels else None}, (warning,))
 
     def _product(self, x: Floats, y: Floats, mask: Mask, width: float) -> tuple[float, int]:
         if not self.device:
@@ -66,7 +66,7 @@ def _over_levels(
     level_mean: Callable[[Any, Any, Any, float, float], float | None],
     halved: Callable[[Any], Any],
 ) -> tuple[float, int]:
-    """The score and how many levels it is made of, by numpy's or torch's arithmetic."""
+    """The score and its number of levels; the functions compute with numpy or torch."""
     x, y, mask = images
     score = 1.0
     for level, weight in enumerate(WEIGHTS):
@@ -102,7 +102,7 @@ def halve(image: Floats) -> Floats:
     """Mean of 2 x 2 x 2 voxels at every second one, zeros before the first.
 
     Equal to convolving with ones / 8 (``same``) and keeping ``[::2, ::2, ::2]``: voxel k of the
-    result is the mean of 2 k - 1 and 2 k, so the first one is averaged with nothing.
+    result is the mean of 2 k - 1 and 2 k, and the first one is averaged with zero.
     """
     for axis in range(3):
         turned = np.moveaxis(image, axis, 0)

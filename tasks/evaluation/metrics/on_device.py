@@ -1,4 +1,4 @@
-"""The windows of SSIM and MS-SSIM in torch: the same numbers on a GPU, to 1e-9."""
+"""The windows of SSIM and MS-SSIM in torch, for GPUs; equal to numpy to 1e-9."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from synthct.tasks.evaluation.pair import Floats, Mask
 
 
 def device_called(name: str) -> torch.device:
-    """The device, if this machine has it."""
+    """The torch device; :class:`UsageError` if this machine does not have it."""
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        known = name == "cuda"
         raise UsageError(
-            "similarity is computed by numpy (no device), or by torch on cpu or on a cuda GPU",
+            "similarity is computed with numpy (no device), or with torch on cpu or a cuda GPU",
+            problem="torch finds no GPU on this machine" if known else f"no device {name!r}",
             where="device",
-            got=name + ("" if name != "cuda" else ": torch sees no GPU here"),
             remedy="leave the device out",
             code="no-such-device",
         )
@@ -26,14 +27,14 @@ def device_called(name: str) -> torch.device:
 
 
 def placed(images: tuple[Floats, Floats, Mask], device: torch.device) -> list[Tensor]:
-    """Images in float64 and the mask on the device."""
+    """The images (float64) and the mask, copied to the device."""
     return [torch.from_numpy(np.ascontiguousarray(image)).to(device) for image in images]
 
 
 def level_mean(x: Tensor, y: Tensor, mask: Tensor, width: float, weight: float) -> float | None:
-    """Mean of (L C S)^weight over the mask without its border; none where that is empty.
+    """Mean of (L C S)^weight over the mask without its border; None if that is empty.
 
-    As ``windows.similarity``: the same windows, sample covariances and stabilisers.
+    Same windows, sample covariances and stabilisers as ``windows.similarity``.
     """
     if min(mask.shape) < WINDOW:
         return None
@@ -64,7 +65,7 @@ def halve(image: Tensor) -> Tensor:
 
 
 def _window_mean(field: Tensor) -> Tensor:
-    """Mean of 7 x 7 x 7 voxels wherever they fit, an axis at a time."""
+    """Mean of 7 x 7 x 7 voxels (no padding), one axis at a time."""
     pooled = field[None, None]
     for kernel in ((WINDOW, 1, 1), (1, WINDOW, 1), (1, 1, WINDOW)):
         pooled = avg_pool3d(pooled, kernel, stride=1)

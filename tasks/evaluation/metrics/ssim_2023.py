@@ -1,4 +1,4 @@
-"""Single-scale SSIM of the 2023 challenge: a different number from MS-SSIM."""
+"""Single-scale SSIM of the 2023 challenge; not comparable with MS-SSIM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synthct.tasks.evaluation.metrics.windows import mask_box, similarity
 from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
 
 LOW_HU, HIGH_HU = -1024.0, 3000.0
-"""Range of the 2023 challenge: R = 4024, shift +1024, whatever the profile of the others."""
+"""Range of the 2023 challenge, R = 4024 and shift +1024; the chosen profile does not apply."""
 
 
 @METRICS.register("ssim_2023")
@@ -25,7 +25,7 @@ class SingleScaleSimilarity:
     Parameters
     ----------
     device
-        ``cuda`` (a GPU) or ``cpu``: by torch there, equal to 1e-9; empty: by numpy.
+        ``cuda`` or ``cpu``: computed with torch there, equal to 1e-9; empty: with numpy.
 
     References
     ----------
@@ -42,14 +42,14 @@ class SingleScaleSimilarity:
         x = np.clip(pair.reference, LOW_HU, HIGH_HU) - LOW_HU
         y = np.clip(pair.prediction, LOW_HU, HIGH_HU) - LOW_HU
         if self.device:
-            return Measured({"ssim_2023": self._by_torch(x, y, pair.mask)})
+            return Measured({"ssim_2023": self._with_torch(x, y, pair.mask)})
         total, count = 0.0, 0
         for plane in similarity(x, y, pair.mask, box, HIGH_HU - LOW_HU):
             total += float(plane.sum())
             count += plane.size
         return Measured({"ssim_2023": total / count})
 
-    def _by_torch(self, x: Floats, y: Floats, mask: Mask) -> float | None:
+    def _with_torch(self, x: Floats, y: Floats, mask: Mask) -> float | None:
         from synthct.tasks.evaluation.metrics.on_device import device_called, level_mean, placed
 
         first, second, inside = placed((x, y, mask), device_called(self.device))

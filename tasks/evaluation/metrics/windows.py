@@ -1,10 +1,9 @@
-"""Similarity in 7 x 7 x 7 windows, a plane at a time: what SSIM and MS-SSIM share.
+"""Similarity in 7 x 7 x 7 windows, plane by plane, shared by SSIM and MS-SSIM.
 
-Both scores drop the three outermost voxels of each side, so no window ever needs what lies
-beyond the border, and both average inside the mask, so windows are formed only over the mask's
-bounding box. Per plane the sums of the four fields x, y, x^2 + y^2 and xy run through y and x
-by doubling (1 + 1, 2 + 2, 4 + 2 + 1 voxels) and through z as a running sum: everything stays
-in the processor's cache.
+Both scores drop the three outermost voxels of each side, so no window extends beyond the border,
+and both average inside the mask, so windows are formed only over the mask's bounding box. Per
+plane the four fields x, y, x^2 + y^2 and xy are summed along y and x by doubling (1 + 1, 2 + 2,
+4 + 2 + 1 voxels) and along z as a running sum; the working set stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Box = tuple[slice, slice, slice]
 
 
 def mask_box(mask: Mask) -> Box | None:
-    """Bounding box of the mask without its border of three voxels; nothing where that is empty."""
+    """Bounding box of the mask without its border of three voxels; None if that is empty."""
     if min(mask.shape) < WINDOW:
         return None
     inner = mask[RADIUS:-RADIUS, RADIUS:-RADIUS, RADIUS:-RADIUS]

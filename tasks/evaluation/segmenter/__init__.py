@@ -1,1 +1,1 @@
-"""CTs and synthetic CTs segmented alike: by the project's small network or TotalSegmentator."""
+"""Segmentation of CTs and synthetic CTs, with a small network or TotalSegmentator."""

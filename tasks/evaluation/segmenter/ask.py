@@ -1,4 +1,4 @@
-"""Structures of one CT by a named segmenter, for two files that come without segmentations."""
+"""Structures of one CT by a named segmenter, for files without segmentations."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ THRESHOLDS, TOTAL = "thresholds", "totalsegmentator"
 
 
 def check_segmenter(segmenter: str) -> None:
-    """Whether it is one, and here, before anything is read."""
+    """Raise :class:`UsageError` unless the segmenter exists and is installed."""
     if segmenter == TOTAL:
         require_total_segmentator()
     elif segmenter != THRESHOLDS and not _is_small(Path(segmenter)):
         raise UsageError(
-            "a segmenter is thresholds, totalsegmentator, or the folder of a small one",
+            "a segmenter is thresholds, totalsegmentator, or the folder of a trained small one",
+            problem=f"{segmenter!r} is none of these",
             where="--segmenter",
-            got=segmenter,
-            remedy="folders of small ones lie in artefacts/evaluation/segmenters after a run with "
-            "evaluation.segmenter: small",
+            remedy="a run with evaluation.segmenter: small writes such folders to "
+            "artefacts/evaluation/segmenters",
             code="segmenter-unknown",
         )
 
@@ -38,7 +38,7 @@ def structures_of(ct: Volume, inside: Mask, segmenter: str) -> dict[str, Mask]:
     if segmenter == TOTAL:
         labels, names = total_segmentator(ct)
         return {name: (labels == int(value)) & inside for value, name in names.items()}
-    # Torch, which two files without a small segmenter do not need.
+    # Imports torch, which only the small segmenter needs.
     from synthct.tasks.evaluation.segmenter.fit import load_segmenter
     from synthct.tasks.evaluation.segmenter.network import segment
 

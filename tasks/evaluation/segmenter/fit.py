@@ -1,4 +1,4 @@
-"""The small segmenter, trained on the CTs of the training patients alone, then frozen."""
+"""Training of the small segmenter, on the CTs of the training patients only."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from synthct.tasks.pipeline.randomness import generator
 NAMES = "names.json"
 
 SAME = {"tooth": "bone"}
-"""Structures that count as another one."""
+"""Structures that are merged into another one."""
 
 PATCH, BATCH = 64, 8
-"""Pixels a side, and patches a step."""
+"""Side of a patch [pixels], and patches per step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,23 @@ def fit_segmenter(
         ``labels.json``: label value to ``{"structure": ...}``; each structure is a class.
     cases
         Names of the training cases, which the description repeats.
+    steps, width, seed
+        Training steps, channels at the finest resolution, and seed of the random streams.
     scans
         CT, label map and body mask of each case, on one grid.
+
+    Raises
+    ------
+    DataError
+        ``labels.json`` names no structure.
     """
     names = json.loads(labels.read_text())
     classes = class_names(names)
     if not classes:
         raise DataError(
-            "the small segmenter learns from label maps whose labels.json names structures",
+            "the small segmenter is trained on label maps whose labels.json names structures",
+            problem="labels.json names no structure",
             where=str(labels),
-            got="no structure",
             remedy="give label maps with the dataset, or set evaluation.segmenter to thresholds",
             code="segmenter-no-labels",
         )
@@ -74,7 +81,7 @@ def fit_segmenter(
 
 
 def class_names(names: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Structures of ``labels.json`` in alphabetical order; class 0 is what none of them is."""
+    """Structures of ``labels.json`` in alphabetical order; class 0 is everything else."""
     return sorted({_structure(label) for label in names.values() if "structure" in label})
 
 
@@ -90,21 +97,23 @@ def classes_of(
 
 
 def load_segmenter(folder: Path) -> tuple[nn.Module, list[str]]:
-    """The frozen network and the names of its classes from 1 on."""
-    told = json.loads((folder / NAMES).read_text())
-    model = SmallUNet(len(told["classes"]) + 1, told["width"])
+    """The trained network without gradients, and the names of its classes from 1 on."""
+    description = json.loads((folder / NAMES).read_text())
+    model = SmallUNet(len(description["classes"]) + 1, description["width"])
     model.load_state_dict(load_file(folder / WEIGHTS))
-    return model.eval().requires_grad_(False), list(told["classes"])
+    return model.eval().requires_grad_(False), list(description["classes"])
 
 
 def train(
     examples: Sequence[Example], classes: int, *, steps: int, width: int, seed: int
 ) -> nn.Module:
-    r"""Balanced cross-entropy + soft Dice on random patches, AdamW, one cycle; the frozen network.
+    r"""Train on random patches with AdamW and a one-cycle schedule; the network without gradients.
+
+    The loss is a balanced cross-entropy plus soft Dice,
 
     .. math:: L = CE + 1 - \frac{1}{K} \sum_k \frac{2 \sum p_k g_k}{\sum p_k + \sum g_k}
 
-    over the K classes present in the batch, so that a gland counts as much as the muscle.
+    over the K classes present in the batch, so that small structures count as much as large ones.
     """
     rng = generator(seed, "evaluation", "segmenter")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -135,7 +144,7 @@ def _loss(scores: Tensor, wanted: Tensor, balance: Tensor) -> Tensor:
 
 
 def _balance(examples: Sequence[Example], classes: int) -> Tensor:
-    """Weight of each class in the cross-entropy: one over the root of its share, mean 1."""
+    """Weight of each class in the cross-entropy: inverse root of its share, with mean 1."""
     voxels = sum(np.bincount(one.classes[one.body], minlength=classes) for one in examples)
     weights = 1 / np.sqrt(np.maximum(voxels, 1) / np.sum(voxels))
     weights[voxels == 0] = 0.0
@@ -157,7 +166,7 @@ def _example(
 def _batch(
     examples: Sequence[Example], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Patches around body voxels; every second one around a class drawn evenly."""
+    """Patches around body voxels; every second one around a uniformly drawn class."""
     images = np.full((BATCH, examples[0].images.shape[1], PATCH, PATCH), -1.0, np.float32)
     wanted = np.zeros((BATCH, PATCH, PATCH), np.uint8)
     for row in range(BATCH):

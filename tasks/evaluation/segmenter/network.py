@@ -1,4 +1,4 @@
-"""A small 2.5-D U-Net that names the structure of every voxel of a CT."""
+"""A small 2.5-D U-Net that segments the structures of a CT."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SLICES = 3
 """Neighbouring slices that enter as channels."""
 
 WINDOWS_HU = ((-1024.0, 3071.0), (-1000.0, -200.0), (-200.0, 300.0), (100.0, 1200.0))
-"""Every slice is shown in each of these: all, lung, soft tissue, bone. In the whole range alone
-fat and muscle lie 4 % apart, which a few hundred steps do not learn to see."""
+"""Every slice is input in each of these windows: full range, lung, soft tissue, bone. In the full
+range alone fat and muscle differ by 4 %, which a few hundred steps do not learn."""
 
 CHANNELS = SLICES * len(WINDOWS_HU)
 
 LEVELS = 3
-"""Resolutions; sizes are padded to multiples of 2^(LEVELS - 1)."""
+"""Number of resolutions; sizes are padded to multiples of 2^(LEVELS - 1)."""
 
 
 class SmallUNet(nn.Module):
     """Windowed slices (B, 12, Y, X) in [-1, 1] to scores (B, classes, Y, X) of the middle one.
 
-    Batch norm, because it keeps absolute HU, and HU are most of what tells structures apart.
+    Batch normalization preserves absolute HU, by which structures differ most.
     """
 
     def __init__(self, classes: int, width: int) -> None:
@@ -68,7 +68,7 @@ def _two(inputs: int, outputs: int) -> nn.Sequential:
 def stacks(hu: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """A CT (Z, Y, X) [HU] as (Z, 12, Y, X): each slice between its neighbours, in four windows.
 
-    Outside the body all is air, so that couch and scores' mask change nothing.
+    Everything outside the body is set to air, so that the couch does not matter.
     """
     body = np.pad(np.where(mask, hu, -1024), ((1, 1), (0, 0), (0, 0)), mode="edge")
     shown = [scale_target(body, TargetScaling(low_hu=lo, high_hu=hi)) for lo, hi in WINDOWS_HU]

@@ -1,8 +1,8 @@
-"""TotalSegmentator, where the user has installed it: its own command, as a child, on one CT.
+"""TotalSegmentator on one CT, run as a child process if the user has installed it.
 
-The package is no dependency: install it into its own environment and put its command on ``PATH``.
-Code is Apache-2.0; the weights are the user's to fetch, and those of some of its sources (not of
-``total``, which is used here) need a licence of their own. Nothing is downloaded here.
+The package is not a dependency: install it into its own environment and put its command on
+``PATH``. Its code is Apache-2.0. The user downloads the weights; those of some of its tasks (not
+of ``total``, which is used here) need a licence of their own. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from synthct.data.writers import write_image
 COMMAND = "TotalSegmentator"
 
 WEIGHTS_FOLDERS = ("TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR")
-"""Variables that say where the weights are; else ``~/.totalsegmentator``."""
+"""Environment variables with the folder of the weights; default ``~/.totalsegmentator``."""
 
 
 def require_total_segmentator() -> Path:
-    """The command; a fault of the user where it or its weights are missing."""
+    """Path of the command; :class:`UsageError` if it or its weights are missing."""
     command = shutil.which(COMMAND)
     if command is None:
         raise UsageError(
-            "evaluation.segmenter totalsegmentator needs its command on PATH",
+            "the segmenter totalsegmentator runs TotalSegmentator's own command",
+            problem=f"there is no command {COMMAND} on PATH",
             where="evaluation.segmenter",
-            got=f"no {COMMAND}",
             remedy="install TotalSegmentator in an environment of its own and put its command on "
             "PATH, or choose small or thresholds",
             code="segmenter-missing",
@@ -45,9 +45,9 @@ def require_total_segmentator() -> Path:
     folders = _weights_folders()
     if not any(folder.is_dir() and any(folder.rglob("*.pth")) for folder in folders):
         raise UsageError(
-            "TotalSegmentator's weights are the user's: they are on this machine beforehand",
+            "the weights must be on this machine beforehand: nothing is downloaded during a run",
+            problem="there are no weights (*.pth) of TotalSegmentator",
             where=str(folders[0]),
-            got="no weights (*.pth)",
             remedy="run `totalseg_download_weights -t total` once, or set TOTALSEG_WEIGHTS_PATH",
             code="segmenter-no-weights",
         )
@@ -55,24 +55,32 @@ def require_total_segmentator() -> Path:
 
 
 def identity() -> str:
-    """Hash of the command's file and of its weights' names and sizes: another one answers anew."""
+    """Hash of the command's file and of its weights' names and sizes, for the cache key."""
     command = require_total_segmentator()
     weights = sorted(
         (path.relative_to(folder).as_posix(), path.stat().st_size)
         for folder in _weights_folders()
         for path in folder.rglob("*.pth")
     )
-    told = json.dumps([file_sha256(command), weights])
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = json.dumps([file_sha256(command), weights])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _weights_folders() -> list[Path]:
-    told = [Path(os.environ[name]) for name in WEIGHTS_FOLDERS if os.environ.get(name)]
-    return told or [Path.home() / ".totalsegmentator"]
+    folders = [Path(os.environ[name]) for name in WEIGHTS_FOLDERS if os.environ.get(name)]
+    return folders or [Path.home() / ".totalsegmentator"]
 
 
 def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Label map (Z, Y, X) of a CT [HU], and ``{"1": name}`` of the structures it found."""
+    """Label map (Z, Y, X) of a CT [HU], and ``{"1": name}`` of the structures found.
+
+    Raises
+    ------
+    UsageError
+        TotalSegmentator or its weights are not installed.
+    MachineError
+        It ends with an error, or its masks lie on another grid.
+    """
     command = require_total_segmentator()
     with temporary_folder("segment") as temporary:
         scan, found = temporary / "ct.nii.gz", temporary / "found"
@@ -80,23 +88,24 @@ def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint
         order = [str(command), "-i", str(scan), "-o", str(found), *(["--fast"] if fast else [])]
         child = subprocess.run(order, capture_output=True, text=True, check=False)
         if child.returncode:
-            words = child.stderr.strip().splitlines()
-            raise _failed(words[-1] if words else f"exit code {child.returncode}")
+            lines = child.stderr.strip().splitlines()
+            last = lines[-1] if lines else f"exit code {child.returncode}"
+            raise _failed(f"TotalSegmentator ended with an error: {last}")
         labels, names = np.zeros(ct.array.shape, np.uint8), dict[str, str]()
         for value, path in enumerate(sorted(found.glob("*.nii.gz")), 1):
             mask = read_scan(path, Modality.MASK)
             if not mask.grid.is_close(ct.grid):
-                raise _failed(f"{path.name} on another grid than the CT")
+                raise _failed(f"{path.name} lies on another grid than the CT")
             labels[mask.array > 0] = value
             names[str(value)] = path.name.removesuffix(".nii.gz")
     return labels, names
 
 
-def _failed(got: str) -> MachineError:
+def _failed(problem: str) -> MachineError:
     return MachineError(
-        "TotalSegmentator ends without an error and answers on the CT's grid",
+        "",
+        problem=problem,
         where=COMMAND,
-        got=got,
         remedy="run it by hand on the same CT",
         code="segmenter-failed",
     )

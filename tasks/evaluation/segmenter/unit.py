@@ -1,4 +1,4 @@
-"""The structures of one test case: its synthetic CT and its references, segmented alike."""
+"""Structures of one test case: its synthetic CT and its references by the same segmenter."""
 
 from __future__ import annotations
 
@@ -30,14 +30,13 @@ def segment_case(
     Parameters
     ----------
     segmenter
-        ``small``, whose frozen network lies in ``model``, or ``totalsegmentator``.
+        ``small``, whose trained network is in the folder ``model``, or ``totalsegmentator``.
     identity
-        Of a segmenter that is not an input: part of the unit's key, so that another version
-        answers anew.
+        Hash of a segmenter that is not an input, as a part of the unit's cache key.
     truth_labels, labels
-        True anatomy and what its values mean; brought to the classes of the small segmenter.
+        True anatomy and the meaning of its values; converted to the small segmenter's classes.
     images
-        CTs by name: ``model`` is a folder, so the synthetic CT is called ``sct``.
+        CTs by name; the synthetic CT is ``sct``, as ``model`` is the folder of the network.
     """
     from synthct.tasks.evaluation.segmenter.fit import classes_of, load_segmenter
     from synthct.tasks.evaluation.segmenter.network import segment
@@ -75,7 +74,7 @@ ANATOMY = "anatomy"
 
 
 def read_structures(folder: Path, name: str) -> dict[str, NDArray[np.bool_]]:
-    """``{structure: mask}`` of one image of the unit's folder; empty: it was not segmented."""
+    """``{structure: mask}`` of one image in the unit's folder; empty if it was not segmented."""
     if not (folder / f"{name}.zarr").exists():
         return {}
     names = json.loads((folder / FOUND).read_text())["names"]

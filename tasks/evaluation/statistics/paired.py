@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_CASES = 5
-"""Fewer patients than this give no interval: their few resamplings only look precise."""
+"""Fewer patients than this give no interval: a bootstrap of so few is misleadingly precise."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of ``n`` patients with its percentile interval (none for too few)."""
+    """A statistic of ``n`` patients with its percentile interval (None for too few)."""
 
     value: float
     n: int
@@ -23,9 +23,9 @@ class Interval:
     high: float | None = None
 
     def as_json(self) -> dict[str, float | int]:
-        """Without what is not known."""
-        told = {"value": self.value, "n": self.n, "low": self.low, "high": self.high}
-        return {name: number for name, number in told.items() if number is not None}
+        """Plain JSON, without unknown limits."""
+        fields = {"value": self.value, "n": self.n, "low": self.low, "high": self.high}
+        return {name: number for name, number in fields.items() if number is not None}
 
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -39,7 +39,7 @@ def ratio_of_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def difference_of_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of the first column less mean of the second, (..., n, 2) -> (...)."""
+    """Mean of the first column minus mean of the second, (..., n, 2) -> (...)."""
     means = samples.mean(axis=-2)
     return np.asarray(means[..., 0] - means[..., 1])
 
@@ -55,7 +55,7 @@ def paired_bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic of paired scores, patients drawn with replacement.
 
-    Both scores of a patient are drawn together, so what makes a patient hard cancels.
+    Both scores of a patient are drawn together, so the difficulty of a patient cancels.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ def paired_bootstrap(
 
 
 LEAST_PAIRS = 6
-"""With five patients the smallest two-sided p is 1/16: nothing could be found at 5 %."""
+"""With five patients the smallest two-sided p is 1/16, so nothing can be significant at 5 %."""
 
 
 def wilcoxon_p(first: NDArray[Any], second: NDArray[Any]) -> float | None:
-    """Two-sided p of Wilcoxon's signed-rank test on paired scores; none for too few patients.
+    """Two-sided p of Wilcoxon's signed-rank test on paired scores; None for too few patients.
 
-    Exact where there are no ties and at most 50 pairs. Pairs without a difference count half to
-    each side (Pratt); all pairs equal: 1.
+    Exact without ties and with at most 50 pairs. Zero differences are handled by Pratt's method;
+    if all are zero, p is 1.
 
     References
     ----------

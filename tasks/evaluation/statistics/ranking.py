@@ -1,4 +1,4 @@
-"""Ranking of methods over several metrics, as the challenge published it and corrected."""
+"""Ranking of methods over several metrics, as published by the challenge and corrected."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from scipy.stats import rankdata
 Rule = Literal["corrected", "as_published"]
 
 HIGHER_IS_BETTER = ("psnr_db", "ms_ssim", "ssim_2023", "dice", "surface_dice", "completeness")
-"""Beginnings of metrics where more is better; of all others less is."""
+"""Prefixes of metrics for which higher is better; for all others lower is."""
 
 PUBLISHED_LOWER = ("ms_ssim", "dice")
-"""What the published SynthRAD2025 script ranks the wrong way round."""
+"""Metrics that the published SynthRAD2025 script ranks in the wrong direction."""
 
 Scores = Mapping[str, Mapping[str, float]]
 """Method to metric to mean score."""
 
 
 def higher_is_better(metric: str, rule: Rule = "corrected") -> bool:
-    """The direction of a metric under a rule."""
+    """Whether a higher value of the metric is better under the rule."""
     if rule == "as_published" and metric.startswith(PUBLISHED_LOWER):
         return False
     return metric.startswith(HIGHER_IS_BETTER)
@@ -31,8 +31,8 @@ def higher_is_better(metric: str, rule: Rule = "corrected") -> bool:
 def rank(scores: Scores, metrics: Sequence[str], rule: Rule = "corrected") -> dict[str, float]:
     """Mean over metrics of the rank of each method (1 is best, ties share their mean rank).
 
-    A method without a score in a metric is last there. ``as_published`` takes MS-SSIM and Dice
-    as lower-is-better, to replicate the published table; ``corrected`` is what to read.
+    A method without a score in a metric ranks last in it. ``as_published`` treats MS-SSIM and Dice
+    as lower-is-better, only to replicate the published table.
     """
     methods = sorted(scores)
     if not methods or not metrics:

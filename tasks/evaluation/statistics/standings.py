@@ -1,4 +1,4 @@
-"""The methods of one cohort ranked over metrics, on the cases that all of them have."""
+"""Ranking of the methods of one cohort over metrics, on the cases that all methods have."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from synthct.tasks.evaluation.statistics.ranking import rank, rank_stability
 from synthct.tasks.pipeline.randomness import generator
 
 RANKED = ("mae_hu", "psnr_db", "ms_ssim")
-"""Image metrics that are ranked, as the challenge does; Dice joins where structures were found."""
+"""Image metrics that are ranked, as in the challenge; with Dice if there are structures."""
 
 NOT_RANKED = ("registered", "ceiling")
-"""Methods that are references, not rivals."""
+"""Methods that are references and do not take part in the ranking."""
 
 DRAWS = 500
 
@@ -26,9 +26,9 @@ Row = Mapping[str, Any]
 def standings(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     """``{reference: {n, metrics, corrected, as_published, first_share}}``.
 
-    Fewer than two rivals, or no case that all of them have, give nothing.
+    Empty for fewer than two methods, or if no case has scores of all of them.
     """
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for reference in sorted(
         {row["reference"] for row in rows if row["source"] == source} - {"source"}
     ):
@@ -42,14 +42,14 @@ def standings(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
             for method, found in table.items()
         }
         rng = generator(seed, "evaluation", source, reference, "ranking")
-        told[reference] = {
+        result[reference] = {
             "n": len(cases),
             "metrics": metrics,
             "corrected": _rounded(rank(means, metrics)),
             "as_published": _rounded(rank(means, metrics, "as_published")),
             "first_share": _rounded(rank_stability(table, metrics, rng, draws=DRAWS)),
         }
-    return told
+    return result
 
 
 def _table(lines: Sequence[Row]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:

@@ -1,4 +1,4 @@
-"""Completeness of anatomy by structure class: what a voxel-wise score does not see."""
+"""Completeness of anatomy by structure class, which voxel-wise scores do not measure."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _BONE = (
 
 
 def class_of(name: str, reference_ml: float) -> StructureClass:
-    """By the words in the name (TotalSegmentator's and TG-263's), else by the volume.
+    """Class from the words of the name (TotalSegmentator's and TG-263's), else from the volume.
 
-    ``costal`` cartilage and ``fem_head`` aside, a word at the start of a part of the name
-    decides: ``rib_left_4`` is bone, ``kidney_rib`` would be too.
+    A part of the name that starts with a known word decides: ``rib_left_4`` is bone, and so would
+    ``kidney_rib`` be. ``costal`` cartilage and ``fem_head`` are not recognised.
     """
     words = re.split(r"[^a-z]+", name.lower())
     if any(word.startswith(_BONE) for word in words):
@@ -79,7 +79,7 @@ def completeness(
 ) -> Measured:
     """``completeness_CLASS`` (mean over its structures) and ``completeness`` (mean over classes).
 
-    Structures absent from the reference do not count; one that the prediction lacks counts 0.
+    Structures absent from the reference are ignored; one that the prediction lacks counts as 0.
     """
     found: dict[str, list[float]] = {}
     voxel_ml = float(np.prod(spacing_mm)) / 1000
@@ -107,11 +107,11 @@ def completeness(
 
 
 def _share(skeleton: Mask, own: Mask, other: Mask) -> float:
-    """Of the skeleton (of the whole structure where thinning leaves nothing)."""
+    """Share of the skeleton (or of the structure, if its skeleton is empty) inside ``other``."""
     line = skeleton if skeleton.any() else own
     return int(np.count_nonzero(line & other)) / int(np.count_nonzero(line))
 
 
 def _padded(mask: Mask) -> Mask:
-    """Thinning treats the border of the image as structure unless air lies there."""
+    """The mask with a border of one empty voxel, without which thinning fails at the edges."""
     return np.pad(np.asarray(mask, bool), 1)

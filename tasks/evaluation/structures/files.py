@@ -1,4 +1,4 @@
-"""Structures from files: a folder of masks a side, or one label map a side."""
+"""Structures from files: for each side a folder of masks, or one label map."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from synthct.tasks.evaluation.inputs import Target
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.pipeline.artefacts import LABELS
 
-"""Beside label maps: ``{"1": "liver"}`` or ``{"1": {"name": "liver"}}``; else ``label_1``."""
-
 IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".zarr")
-"""``.zarr``: as ingestion stores structures; OME-Zarr."""
+"""File name endings; ``.zarr`` is OME-Zarr, the format in which ingestion stores structures."""
 
 
 def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str, Mask]:
     """``{structure: mask}`` of ``folder/SIDE/NAME.*`` or of the label map ``folder/SIDE.*``.
 
-    Masks are cut to ``inside``; a side that is not there is a fault.
+    Masks are cut to ``inside``. ``labels.json`` beside a label map names its values,
+    ``{"1": "liver"}`` or ``{"1": {"name": "liver"}}``; others are called ``label_1``.
+
+    Raises
+    ------
+    DataError
+        The side is missing, a mask lies on another grid, or two structures share a name.
     """
     masks = folder / side
     if masks.is_dir():
@@ -37,23 +41,24 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
     raise DataError(
         "segmentations are folders SIDE/NAME.* of masks, or label maps SIDE.*, for the sides "
         "prediction and reference",
+        problem=f"there is neither a folder nor a label map of the {side}",
         where=str(masks),
-        got="neither",
+        remedy="add it to the folder of segmentations",
         code="segmentations-missing",
     )
 
 
 def unseen(structures: Mapping[str, Mask]) -> list[str]:
-    """A sentence for each structure that has no voxel where scores look."""
+    """A warning for each structure that has no voxel in the mask."""
     return [
-        f"{name}: no voxel of it lies in the mask: it is not scored"
+        f"{name}: no voxel of it lies in the mask, so it is not scored"
         for name, inside in structures.items()
         if not inside.any()
     ]
 
 
 def has_side(folder: Path, side: str) -> bool:
-    """Whether the side is there."""
+    """Whether the folder has segmentations of the side."""
     return (folder / side).is_dir() or any((folder / f"{side}{s}").is_file() for s in IMAGES)
 
 
@@ -70,16 +75,16 @@ def _names(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
         return {
             str(int(value)): str(name["name"] if isinstance(name, dict) else name)
-            for value, name in told.items()
+            for value, name in stored.items()
         }
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(
             "labels.json maps label values to names",
+            problem=f"the file cannot be read: {error}",
             where=str(path),
-            got=str(error),
             remedy='write {"1": "liver", ...}',
             code="labels-unreadable",
         ) from error
@@ -90,7 +95,7 @@ def _ending(path: Path) -> str:
 
 
 def _name(path: Path) -> str:
-    """The file's name without the format's ending: names of structures hold dots (``Lung.L``)."""
+    """File name without its ending; names of structures may contain dots (``Lung.L``)."""
     return path.name[: -len(_ending(path))]
 
 
@@ -99,7 +104,7 @@ def _named_once(names: Sequence[str], where: Path) -> None:
     if twice:
         raise DataError(
             "every structure of a side has a name of its own",
-            problem=f"{twice[0]!r} is there {names.count(twice[0])} times",
+            problem=f"the structure {twice[0]!r} occurs {names.count(twice[0])} times",
             where=str(where),
             remedy="rename one, or leave one out",
             code="structure-twice",

@@ -1,4 +1,4 @@
-"""How well two segmentations of one structure overlap, and how far their surfaces lie apart."""
+"""Overlap and surface distances of two segmentations of one structure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from synthct.tasks.evaluation.pair import Mask
 Triple = tuple[float, float, float]
 
 ROUNDING_MM = 1e-6
-"""Five voxels of 0.4 mm are 2 mm, not 2.0000000000000004."""
+"""Tolerance for rounding [mm]: five voxels of 0.4 mm give 2.0000000000000004."""
 
 
 def dice(reference: Mask, prediction: Mask) -> float | None:
-    r"""Dice coefficient :math:`2|A \cap B| / (|A| + |B|)`; none where both are empty."""
+    r"""Dice coefficient :math:`2|A \cap B| / (|A| + |B|)`; None if both are empty."""
     total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
     if total == 0:
         return None

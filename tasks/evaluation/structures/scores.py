@@ -1,8 +1,8 @@
-"""Structures of a synthetic CT against reference structures; a lost one is never left out.
+"""Structures of a synthetic CT against reference structures; a missing one is always scored.
 
-The segmentation here is a plain HU threshold, not an anatomical one: it says whether bone, lung
-or gas is where it should be, not whether a rib is a rib. What the same threshold reaches on the
-true CT is reported beside it as the ceiling.
+The segmentation here is a plain HU threshold, not an anatomical one: it shows whether bone, lung
+or gas is in the right place, not whether a rib is a rib. The result of the same threshold on the
+true CT is reported with it as the ceiling.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def compare_structures(
 
     Only structures present in the reference count. One that the prediction lacks has Dice 0 and
     surface Dice 0; its HD95 is dropped (``as_published``) or is the image's diagonal
-    (``penalised``). One that only the prediction has is told as a warning.
+    (``penalised``). One that only the prediction has gives a warning.
     """
     values: dict[str, float | None] = {}
     warnings: list[str] = []
@@ -89,8 +89,8 @@ def errors_within(
 ) -> Measured:
     """``structure_mae_hu_NAME`` and ``structure_me_hu_NAME`` [HU] inside each true structure.
 
-    Unlike the HU bands of a reference, a structure does not move when the reference does: what
-    a blurred or misplaced bone costs is charged to bone.
+    Unlike the HU bands of a reference, true structures do not depend on the reference's alignment:
+    the error of a blurred or misplaced bone is attributed to bone.
     """
     values: dict[str, float | None] = {}
     for name, inside in structures.items():

@@ -1,1 +1,1 @@
-"""How far a synthetic CT can be off where nobody can look: intervals, and when to distrust them."""
+"""Uncertainty of a synthetic CT without a reference: intervals, their coverage, likeness."""

@@ -1,4 +1,4 @@
-"""What calibration needs of one scored case, without its voxels."""
+"""Summary of the errors of one scored case, sufficient for calibration without its voxels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
 from synthct.tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
 
 KEPT = tuple(round(0.05 * step, 2) for step in range(1, 21))
-"""Shares of voxels that are kept, the most certain first."""
+"""Shares of voxels kept in the retention curve, most certain first."""
 
 
 def retention_curve(
     error_hu: NDArray[Any], uncertainty: NDArray[Any]
 ) -> list[tuple[float, float, float]]:
-    r"""(share kept, MAE of the kept [HU], MAE if errors themselves had ranked them [HU]).
+    r"""Points (share kept, MAE of the kept voxels [HU], MAE of the ideal ranking [HU]).
 
-    Voxels are dropped from the most uncertain on. The last point is the MAE of all; a useless
-    uncertainty gives a level line, a perfect one the third column.
+    Voxels are dropped in order of falling uncertainty; the ideal ranking drops them in order of
+    falling error. The last point is the MAE of all voxels; an uninformative uncertainty gives a
+    flat line, a perfect one the third column.
+
+    Parameters
+    ----------
+    error_hu, uncertainty
+        Values (n,) of the same voxels.
 
     References
     ----------
@@ -40,31 +46,33 @@ def retention_curve(
 
 
 def retention_gain(curve: list[tuple[float, float, float]]) -> float | None:
-    """Part of the possible gain that is reached: 1 for the ideal ranking, 0 for a useless one."""
-    whole = curve[-1][1]
-    reached = sum(whole - found for _, found, _ in curve)
-    possible = sum(whole - ideal for _, _, ideal in curve)
+    """Fraction of the possible gain: 1 for the ideal ranking, 0 for an uninformative one."""
+    overall = curve[-1][1]
+    reached = sum(overall - found for _, found, _ in curve)
+    possible = sum(overall - ideal for _, _, ideal in curve)
     return reached / possible if possible > 0 else None
 
 
 def error_facts(
     reference: NDArray[Any], prediction: NDArray[Any], mask: Mask, sd_hu: NDArray[Any] | None
 ) -> dict[str, Any]:
-    """Counts of the errors by HU band; with a spread also of scaled errors, and retention.
+    """Counts of the errors by HU band; with ``sd_hu`` also of scaled errors, and retention.
 
     Parameters
     ----------
-    reference, prediction, sd_hu
-        (Z, Y, X) [HU]; without ``sd_hu`` there is no uncertainty to judge.
+    reference, prediction
+        CTs (Z, Y, X) [HU].
+    sd_hu
+        Predicted standard deviation (Z, Y, X) [HU]; None: no uncertainty is assessed.
     """
     found = prediction[mask].astype(np.float64)
     error = found - reference[mask]
-    told: dict[str, Any] = {"absolute": ErrorCounts.of(error, found).as_json()}
+    summary: dict[str, Any] = {"absolute": ErrorCounts.of(error, found).as_json()}
     if sd_hu is not None:
         spread = np.maximum(sd_hu[mask].astype(np.float64), LEAST_SD_HU)
         curve = retention_curve(error, spread)
         gain = retention_gain(curve)
-        told["scaled"] = ErrorCounts.of(error / spread, found).as_json()
-        told["retention"] = [[six_digits(value) for value in point] for point in curve]
-        told["retention_gain"] = None if gain is None else six_digits(gain)
-    return told
+        summary["scaled"] = ErrorCounts.of(error / spread, found).as_json()
+        summary["retention"] = [[six_digits(value) for value in point] for point in curve]
+        summary["retention_gain"] = None if gain is None else six_digits(gain)
+    return summary

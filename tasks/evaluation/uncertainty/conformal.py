@@ -1,7 +1,7 @@
 """Split conformal intervals: half-widths from patients with a reference, for patients without.
 
-The patient is what is exchangeable, not the voxel: every calibration patient counts once, however
-large it is.
+Patients are exchangeable, voxels are not: every calibration patient has the same weight, whatever
+its size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from synthct.tasks.evaluation.uncertainty.histogram import COUNT, EDGES, ErrorCo
 Guarantee = Literal["mean", "risk_control"]
 
 LEAST_PATIENTS = 5
-"""A band that fewer calibration patients have takes the half-width of all bands together."""
+"""A band that fewer calibration patients have uses the half-width of all bands together."""
 
 ALL = "all"
 """Name of all bands together."""
@@ -29,13 +29,13 @@ HalfWidths = Mapping[str, float]
 def calibrate(
     patients: Sequence[ErrorCounts], coverage: float, *, guarantee: Guarantee = "mean"
 ) -> dict[str, float]:
-    r"""Least half-width per band at which the patients' mean coverage reaches the nominal one.
+    r"""Smallest half-width per band at which the patients' mean coverage is at least nominal.
 
     ``mean``: :math:`\frac1n\sum_i c_i(q) \ge 1 - \alpha`, so the expected coverage of a new
-    patient is the nominal one up to the cohort's chance. ``risk_control`` adds the finite-sample
-    term, :math:`\frac{n}{n+1}(1 - \bar c(q)) + \frac{1}{n+1} \le \alpha`: the expected coverage
-    of a new exchangeable patient is then at least nominal, at the price of wider intervals; with
-    fewer than :math:`1/\alpha - 1` patients nothing reaches it and the half-width is infinite.
+    patient is nominal up to the sampling error of the cohort. ``risk_control`` adds the
+    finite-sample term, :math:`\frac{n}{n+1}(1 - \bar c(q)) + \frac{1}{n+1} \le \alpha`: the
+    expected coverage of a new exchangeable patient is then at least nominal, at the cost of wider
+    intervals; with fewer than :math:`1/\alpha - 1` patients the half-width is infinite.
 
     References
     ----------
@@ -76,5 +76,5 @@ def _least(counts: Sequence[NDArray[np.int64]], coverage: float, guarantee: Guar
 
 
 def wanted_share(n: int, coverage: float, guarantee: Guarantee) -> float:
-    """What the mean over ``n`` calibration patients has to reach; above 1: nothing can."""
+    """Mean coverage that ``n`` calibration patients must reach; above 1: impossible."""
     return coverage if guarantee == "mean" else 1 - ((n + 1) * (1 - coverage) - 1) / n

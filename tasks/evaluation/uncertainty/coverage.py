@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? Coverage over patients, with its own interval."""
+"""Observed coverage of the intervals over patients, with its own confidence interval."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from synthct.tasks.evaluation.uncertainty.resampled import resampled
 
 @dataclass(frozen=True)
 class Coverage:
-    """Observed coverage over ``n`` patients beside the nominal one.
+    """Observed and nominal coverage over ``n`` patients.
 
     Parameters
     ----------
     low, high
-        95 % bootstrap interval over patients; none for fewer than five.
+        95 % bootstrap interval over patients; None for fewer than five.
     holds
-        Whether the nominal coverage lies in it; none where there is no interval.
+        Whether the nominal coverage lies in it; None without an interval.
     half_width
-        Mean half-width [HU, or factor of sigma]; none where a fold had too few patients.
+        Mean half-width [HU, or factor of sigma]; None if a fold had too few patients.
     """
 
     nominal: float
@@ -73,10 +73,10 @@ def split_coverage(
 ) -> dict[str, Coverage]:
     """Calibrate on some patients, count on others: coverage by band and over ``all``.
 
-    The nominal coverage is promised over draws of calibration *and* new patients, so the interval
-    comes from both: each bootstrap sample draws the calibration patients, finds the half-widths
-    anew, and counts on drawn test patients. An interval over test patients alone would take the
-    chance of 24 calibration patients for a broken promise.
+    The nominal coverage is an expectation over draws of calibration *and* new patients, so the
+    bootstrap resamples both: each sample draws calibration patients, computes the half-widths
+    again, and counts on drawn test patients. An interval over test patients alone would mistake
+    the sampling error of 24 calibration patients for a lack of coverage.
     """
     widths = calibrate(calibration, nominal, guarantee=guarantee)
     found = _gathered([(covered_share(patient, widths), widths) for patient in test], nominal, rng)
@@ -97,25 +97,27 @@ def held_out_coverage(
 ) -> dict[str, Coverage]:
     """Each patient's cases against half-widths from all *other* patients; by band and ``all``.
 
-    With few patients this uses each of them for both without ever judging one by itself.
+    With few patients this uses each of them for both, but never a patient for itself.
     """
-    told = []
+    covered = []
     for name, own in patients.items():
         others = [case for other, cases in patients.items() if other != name for case in cases]
         if not others:
             return {}
         widths = calibrate(others, nominal, guarantee=guarantee)
-        told += [(covered_share(case, widths), widths) for case in own]
-    return _gathered(told, nominal, rng)
+        covered += [(covered_share(case, widths), widths) for case in own]
+    return _gathered(covered, nominal, rng)
 
 
 def _gathered(
-    told: Sequence[tuple[Mapping[str, float], HalfWidths]], nominal: float, rng: np.random.Generator
+    covered: Sequence[tuple[Mapping[str, float], HalfWidths]],
+    nominal: float,
+    rng: np.random.Generator,
 ) -> dict[str, Coverage]:
-    names = sorted({name for shares, _ in told for name in shares}, key=lambda n: (n != ALL, n))
+    names = sorted({name for shares, _ in covered for name in shares}, key=lambda n: (n != ALL, n))
     found = {}
     for name in names:
-        pairs = [(s[name], w.get(name, w[ALL])) for s, w in told if name in s]
+        pairs = [(s[name], w.get(name, w[ALL])) for s, w in covered if name in s]
         width = float(np.mean([w for _, w in pairs]))
         found[name] = coverage_of([share for share, _ in pairs], nominal, width, rng)
     return found

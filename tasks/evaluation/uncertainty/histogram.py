@@ -1,4 +1,4 @@
-"""Errors of one patient as counts: all that calibration needs, a few kilobytes a case."""
+"""Histogram of the errors of one patient: a few kilobytes, sufficient for calibration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from synthct.tasks.evaluation.profiles import HU_BANDS
 
 FIRST, LAST, COUNT = 0.25, 8192.0, 1024
-"""Bins are geometric, 1 % wide: an error [HU] or a ratio is known to that."""
+"""Bins are geometric and 1 % wide, which is the precision of errors [HU] and ratios."""
 
 EDGES: NDArray[np.float64] = np.concatenate([[0.0], np.geomspace(FIRST, LAST, COUNT)])
-"""Upper edges of the bins; the first bin holds what is exactly 0, the last also what is beyond."""
+"""Upper edges of the bins; the first holds exact zeros, the last also everything beyond."""
 
 Counts = NDArray[np.int64]
 
@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 class ErrorCounts:
     r"""Counts of :math:`|e|` (or of :math:`|e|/\sigma`) by HU band of the *prediction*.
 
-    The prediction's band is known when there is no reference; the reference's is not.
+    The band of the prediction is known without a reference, that of the reference is not.
 
     Parameters
     ----------
@@ -58,10 +58,10 @@ class ErrorCounts:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> ErrorCounts:
-        """Back from :meth:`as_json`."""
+    def from_json(cls, document: Mapping[str, Any]) -> ErrorCounts:
+        """Inverse of :meth:`as_json`."""
         found: dict[str, Counts] = {}
-        for name, pairs in told.items():
+        for name, pairs in document.items():
             counts = np.zeros(COUNT + 1, np.int64)
             for at, count in pairs:
                 counts[at] = count

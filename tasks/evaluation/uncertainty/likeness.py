@@ -1,4 +1,4 @@
-"""Is this scan like those the network learned from? A warning, not a score."""
+"""Out-of-domain warning: whether a scan is like those that the network was trained on."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.naive import SourceImages
 
 LEAST_TRAINING = 4
-"""With fewer training scans nothing is known of how much they differ."""
+"""With fewer training scans their variability is unknown."""
 
 FALSE_ALARMS = 0.05
-"""Share of scans like the training's that are warned of all the same, were features normal."""
+"""Share of in-domain scans that are warned about anyway, if features were normally distributed."""
 
 FLOOR = 0.05
-"""Least spread of a feature: what is below it is no difference, however alike the training is."""
+"""Smallest spread of a feature: less is no difference, however similar the training scans are."""
 
 SHADING_MM = 40.0
-"""Scale above which brightness that varies is a coil's (or a scatter's) rather than anatomy's."""
+"""Scale above which varying brightness is due to the coil (or scatter), not to anatomy."""
 
 Features = Mapping[str, float]
 
 
 def features(images: SourceImages, spacing_mm: tuple[float, float, float]) -> dict[str, float]:
-    """What the network sees of a scan, in eleven numbers that no anatomy alone explains.
+    """Appearance of a scan as eleven numbers.
 
     Seven quantiles of the scaled source inside the body; logarithms of its noise (second
-    differences within a row, whose median is blind to edges), of its texture, of its shading
-    (what is left after smoothing over ``SHADING_MM`` inside the body), and of the body's volume.
+    differences within a row, whose median ignores edges), of its texture, of its shading
+    (the variation left after smoothing over ``SHADING_MM`` inside the body), and of the body's
+    volume [l].
     """
     scaled = images.scaled().astype(np.float64)
     whole = np.zeros(images.source.shape)
@@ -51,13 +52,13 @@ def features(images: SourceImages, spacing_mm: tuple[float, float, float]) -> di
 
 
 def unlikeness(case: Features, training: Sequence[Features]) -> dict[str, Any]:
-    r"""How surprising the oddest feature of a scan is, were it one more of its training scans.
+    r"""Distance of a scan from the training scans, by its most unusual feature.
 
     :math:`t_k = \frac{x_k - \bar m_k}{s_k \sqrt{1 + 1/n}}` of a new scan of the same kind has
-    Student's distribution with :math:`n - 1` degrees of freedom. ``distance`` is the largest
-    :math:`|t_k|`; ``limit`` is what the largest of all features exceeds in at most
-    ``FALSE_ALARMS`` of such scans (Bonferroni, so also when features go together). One odd
-    feature is enough: a mean over all of them would hide a noise five times too high.
+    Student's t distribution with :math:`n - 1` degrees of freedom. ``distance`` is the largest
+    :math:`|t_k|`; ``limit`` is exceeded by at most ``FALSE_ALARMS`` of such scans (Bonferroni,
+    valid for correlated features too). One unusual feature is enough: a mean over all of them
+    would hide noise that is five times too high.
     """
     if len(training) < LEAST_TRAINING:
         return {"distance": None, "limit": None, "unlike": None, "because": ""}

@@ -1,4 +1,4 @@
-"""Quantile recalibration: what factor makes a spread of voters an honest interval."""
+"""Quantile recalibration: the factor that turns a spread into a calibrated interval."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from scipy.stats import norm
 from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Nominal coverages at which calibration is told."""
+"""Nominal coverages at which calibration is reported."""
 
 LEAST_SD_HU = 1.0
-"""A spread of 0 promises an exact voxel, which no network can; the least believed [HU]."""
+"""Smallest standard deviation used [HU]: a spread of 0 would claim an exact prediction."""
 
 
 def observed_levels(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]]:
@@ -31,7 +31,7 @@ def observed_levels(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]
 def recalibrated(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]]:
     r"""(nominal, factor): the multiple of :math:`\sigma` whose mean coverage is the nominal one.
 
-    The map replaces the normal quantile :math:`\Phi^{-1}((1 + p)/2)`; it rises with the level.
+    The factor replaces the normal quantile :math:`\Phi^{-1}((1 + p)/2)`; it rises with the level.
 
     References
     ----------

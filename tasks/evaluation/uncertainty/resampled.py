@@ -1,4 +1,4 @@
-"""Coverage when both the calibration and the new patients are drawn again."""
+"""Bootstrap of the coverage over both the calibration patients and the new patients."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def resampled(
 ) -> dict[str, Floats]:
     """Mean coverage of drawn test patients under half-widths from drawn calibration patients.
 
-    By band and ``all``, (draws,) each: ``calibrate`` and ``covered_share`` of every draw, done at
-    once on the patients' cumulative counts. A band that no drawn test patient has is NaN there.
+    By band and ``all``, (draws,) each: ``calibrate`` and ``covered_share`` of every draw,
+    vectorised on the patients' cumulative counts. NaN where no drawn test patient has the band.
     """
     known, new = _draw(len(calibration), draws, rng), _draw(len(test), draws, rng)
     names = sorted({name for patient in test for name in patient.bands})

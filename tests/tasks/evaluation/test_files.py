@@ -326,5 +326,5 @@ def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
 
 
 def test_an_absent_gpu_is_named_instead_of_scored_elsewhere(files):
-    with pytest.raises(UsageError, match="by torch on cpu or on a cuda GPU"):
+    with pytest.raises(UsageError, match="no device 'tpu'"):
         evaluate_files(**files, extras=Attachments(device="tpu"))

@@ -218,7 +218,7 @@ def test_a_patient_that_was_trained_on_is_never_tested(workspace):
     folds = json.loads(path.read_text())
     folds["mr"][0]["validation"] = ["HN-01_mr"]
     path.write_text(json.dumps(folds))
-    with pytest.raises(MachineError, match=r"HN-01_mr, tested by mr_fold0 and trained on"):
+    with pytest.raises(MachineError, match="HN-01_mr is tested by mr_fold0, which was trained on"):
         read_folds(path.parent)
 
 
@@ -228,7 +228,7 @@ def test_a_network_that_says_it_saw_the_patient_is_not_believed_blind(workspace)
     model = json.loads(path.read_text())
     model["validation_cases"] = ["TH-02_mr"]
     path.write_text(json.dumps(model))
-    with pytest.raises(MachineError, match=r"TH-02_mr, tested by mr_fold1 and trained on"):
+    with pytest.raises(MachineError, match="TH-02_mr is tested by mr_fold1, which was trained on"):
         read_folds(training)
 
 
