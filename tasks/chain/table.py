@@ -66,7 +66,7 @@ class Stage:
     @property
     def run_file(self) -> Path:
         """The file of :attr:`module`, relative to the root."""
-        return Path("sources") / self.name / "run.py"
+        return Path("tasks") / self.name / "run.py"
 
     def outs(self, layout: Layout) -> Path:
         """The one folder the stage writes."""

@@ -34,7 +34,7 @@ def test_every_stage_depends_on_its_own_code_and_not_on_the_orchestrator(monkeyp
     for name, entry in stages.items():
         assert f"tasks/{name}/run.py" in entry["deps"]
         assert not [dep for dep in entry["deps"] if dep.startswith("flows")]
-        assert all((ROOT / dep).exists() for dep in entry["deps"] if dep.startswith("sources"))
+        assert all((ROOT / dep).exists() for dep in entry["deps"] if dep.startswith("tasks"))
 
 
 def test_a_page_quotes_a_methods_sentence_that_has_changed(monkeypatch):

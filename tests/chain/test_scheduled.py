@@ -233,7 +233,7 @@ def test_bare_nodes_do_not_carry_a_scheduled_run_or_answer_for_code_they_do_not_
             assert "evaluation: ran" in told
             done = site.published() - reproduced.published()
             assert done
-            code = site.root / "sources" / "evaluation" / "predict.py"
+            code = site.root / "tasks" / "evaluation" / "predict.py"
             code.write_text(code.read_text() + "\n_NEWER = True\n")
             git(site, "commit", "-qam", "code that no worker has")
             state, told = run_once(site, until="evaluation", overrides=overrides)

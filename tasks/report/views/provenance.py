@@ -57,7 +57,7 @@ def _stages(chain: Chain) -> Table:
 
 
 def _code(stage: str) -> str:
-    file = source_root() / "sources" / stage / "run.py"
+    file = source_root() / "tasks" / stage / "run.py"
     return code_hash((f"synthct.tasks.{stage}.run",)) if file.is_file() else "absent"
 
 

@@ -197,7 +197,7 @@ def test_the_headers_of_the_reference_are_read_once(release, dicom, tmp_path, mo
 
 
 def test_prediction_imports_no_reading_of_files_but_the_readers_own_door():
-    for file in sorted((ROOT / "sources" / "prediction").glob("*.py")):
+    for file in sorted((ROOT / "tasks" / "prediction").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
