@@ -148,7 +148,7 @@ def _bars() -> Progress:
     )
 
     return Progress(
-        TextColumn("{source.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

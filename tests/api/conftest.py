@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.sources.prediction.conftest import write_release
-from tests.sources.registration.conftest import QUICK, make_known
+from tests.tasks.prediction.conftest import write_release
+from tests.tasks.registration.conftest import QUICK, make_known
 
 from synthct.data.files import write_whole
 from synthct.data.volume import Volume

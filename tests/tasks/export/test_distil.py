@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.sources.export.conftest import FACTS, make_artefacts
+from tests.tasks.export.conftest import FACTS, make_artefacts
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash

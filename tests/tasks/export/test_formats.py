@@ -25,7 +25,7 @@ ALL = {"torch_export": True, "torchscript": True, "int8": "static", "max_int8_co
 
 @pytest.fixture(scope="module")
 def in_all_forms(released_from, tmp_path_factory):
-    from tests.sources.export.conftest import make_release
+    from tests.tasks.export.conftest import make_release
 
     folder = tmp_path_factory.mktemp("forms") / "release"
     return make_release(folder, released_from[1], folds=(0,), params={"formats": ALL})

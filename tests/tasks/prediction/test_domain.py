@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.sources.prediction.conftest import small_patient
+from tests.tasks.prediction.conftest import small_patient
 
 from synthct.data.volume import Modality
 from synthct.tasks.models.description import SourceScaling

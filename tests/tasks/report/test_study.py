@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from tests.sources.report.conftest import write_study
+from tests.tasks.report.conftest import write_study
 
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
