@@ -62,7 +62,7 @@ def run(
     from synthct.data.files import canonical_json, write_whole
     from synthct.flows.clusters.opening import check_kind
     from synthct.flows.run import summary
-    from synthct.flows.run.running import Means, run_project
+    from synthct.flows.run.running import RunOptions, run_project
     from synthct.flows.workspace.project import open_checkout, refresh_dag
 
     started = time.monotonic()
@@ -70,7 +70,7 @@ def run(
     check_kind(cluster)
     project = open_checkout(preset, teller(console)).until(until)
     refresh_dag(project, teller(console))
-    built = run_project(project, Means(cluster, workers, port), console)
+    built = run_project(project, RunOptions(cluster, workers, port), console)
     seconds = time.monotonic() - started
     if summary_file:
         write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))

@@ -60,7 +60,7 @@ def study(
     from rich.console import Console
 
     from synthct.flows.clusters.opening import check_kind
-    from synthct.flows.run.running import Means, run_project
+    from synthct.flows.run.running import RunOptions, run_project
     from synthct.flows.run.summary import exclusions, study_as_json, study_effects
     from synthct.flows.workspace.project import open_checkout, refresh_dag, require_study
 
@@ -69,7 +69,7 @@ def study(
     project = open_checkout(grid.stem if grid else PRESET, teller(console), file=grid)
     require_study(project)
     refresh_dag(project, teller(console))
-    built = run_project(project, Means(cluster, workers, None), console)
+    built = run_project(project, RunOptions(cluster, workers, None), console)
     if as_json:
         typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
     else:

@@ -36,7 +36,7 @@ _SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
 @dataclass(frozen=True)
-class Means:
+class RunOptions:
     """Where a run runs: never in ``params.yaml``, it would make results stale.
 
     Parameters
@@ -54,9 +54,9 @@ class Means:
     port: int | None = None
 
 
-def run_project(project: Project, means: Means, console: Console) -> list[Built]:
+def run_project(project: Project, options: RunOptions, console: Console) -> list[Built]:
     """Bring the project up to date; an empty list when it was, and then nothing was started."""
-    check_kind(means.cluster)
+    check_kind(options.cluster)
     steps = to_build(project)
     if not steps:
         return []
@@ -68,7 +68,10 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         highlight=False,
         soft_wrap=True,
     )
-    with held(open_result_cache().place()), _means(work, means, record) as (server, cluster):
+    with (
+        held(open_result_cache().place()),
+        _server_and_cluster(work, options, record) as (server, cluster),
+    ):
         _tell_where(console, server, cluster)
         from synthct.flows.run.pipeline import conduct
 
@@ -82,7 +85,9 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
 
 
 @contextlib.contextmanager
-def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str, Cluster]]:
+def _server_and_cluster(
+    project: Project, options: RunOptions, record: Record
+) -> Iterator[tuple[str, Cluster]]:
     """Server and cluster, started side by side: each takes seconds."""
     home = project.root / PRIVATE / "prefect"
     with contextlib.ExitStack() as stack:
@@ -92,12 +97,14 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
         def start_cluster() -> None:
             variables = {str(EVENTS): str(record.events)}
             cluster = open_cluster(
-                means.cluster, workers=means.workers, root=project.root, variables=variables
+                options.cluster, workers=options.workers, root=project.root, variables=variables
             )
             clusters.append(stack.enter_context(cluster))
             import synthct.flows.run.pipeline  # noqa: F401 - Prefect's import takes a second; the server starts meanwhile
 
-        server = stack.enter_context(prefect_server(home, port=means.port, meanwhile=start_cluster))
+        server = stack.enter_context(
+            prefect_server(home, port=options.port, meanwhile=start_cluster)
+        )
         yield server, clusters[0]
 
 

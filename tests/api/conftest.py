@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.tasks.prediction.conftest import write_release
-from tests.tasks.registration.conftest import QUICK, make_known
 
 from synthct.data.files import write_whole
 from synthct.data.volume import Volume
 from synthct.data.writers import write_image
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.registration import presets
+from tests.tasks.prediction.conftest import write_release
+from tests.tasks.registration.conftest import QUICK, make_known
 
 TABLE = """path,patient,modality,region
 scans/mr.nii.gz,P1,MR,

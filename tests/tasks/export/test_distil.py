@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from tests.tasks.export.conftest import FACTS, make_artefacts
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
@@ -17,6 +16,7 @@ from synthct.tasks.models.sliding import predict_hu
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
 from synthct.tasks.training.run_state import load_checkpoint
+from tests.tasks.export.conftest import FACTS, make_artefacts
 
 DISTIL = {"steps": 60, "batch": 2, "learning_rate": 0.01}
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.tasks.prediction.conftest import small_patient
 
 from synthct.data.volume import Modality
 from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.prediction.domain import Domain, fingerprint, told
 from synthct.tasks.prediction.prepare import prepare
+from tests.tasks.prediction.conftest import small_patient
 
 ZSCORE = SourceScaling()
 

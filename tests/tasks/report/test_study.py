@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from tests.tasks.report.conftest import write_study
 
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
@@ -14,6 +13,7 @@ from synthct.tasks.report.params import ReportParams
 from synthct.tasks.report.reading import read_chain
 from synthct.tasks.report.run import run
 from synthct.tasks.report.views.study import study
+from tests.tasks.report.conftest import write_study
 
 
 def test_every_arm_of_a_study_is_told_with_its_interval_best_first(tree):
