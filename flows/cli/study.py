@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthct.data.environment import CLUSTER
-from synthct.flows.cli.options import Json, examples, teller
+from synthct.flows.cli.options import Json, examples, printer
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.tasks.pipeline.artefacts import PAGE
 
@@ -66,9 +66,9 @@ def study(
 
     started, console = time.monotonic(), Console(stderr=True)
     check_kind(cluster)
-    project = open_checkout(grid.stem if grid else PRESET, teller(console), file=grid)
+    project = open_checkout(grid.stem if grid else PRESET, printer(console), file=grid)
     require_study(project)
-    refresh_dag(project, teller(console))
+    refresh_dag(project, printer(console))
     built = run_project(project, RunOptions(cluster, workers, None), console)
     if as_json:
         typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
@@ -76,7 +76,7 @@ def study(
         if not built:
             typer.echo(f"{project.name}: everything is current")
         Console().print(_table(study_effects(project)))
-        typer.echo(f"study: {project.steps[-1].out / PAGE}")
+        typer.echo(f"study: {project.stages[-1].out / PAGE}")
     return EXCLUSIONS if exclusions(project) else CLEAN
 
 

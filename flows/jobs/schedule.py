@@ -20,7 +20,7 @@ from synthct.data.errors import MachineError
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.flows.jobs.scheduled_jobs import DEMO, RUN, STUDY, WATCH, ScheduledJob, kept_files
 from synthct.flows.jobs.worktree import keep_lock, override, restore, worktree
-from synthct.flows.processes.children import Kept
+from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.workspace.project import PRIVATE, QUIET, find_root
 from synthct.tasks.pipeline.artefacts import SUMMARY
 from synthct.tasks.pipeline.code import source_root
@@ -161,7 +161,7 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
     for variable in [name for name in environment if name.startswith("PREFECT__")]:
         del environment[variable]
     command = [sys.executable, "-m", "synthct.flows", *arguments]
-    with Kept(command, folder=folder, environment=environment) as child:
+    with SupervisedProcess(command, folder=folder, environment=environment) as child:
         for line in child.lines(1.0):
             if line and line.strip():
                 log.info("%s", line)

@@ -1,4 +1,4 @@
-"""One run of the chain: ask DVC, start what is needed, conduct, and leave nothing behind."""
+"""One run of the chain: ask DVC, start what is needed, run_stages, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.flows.clusters.opening import Cluster, check_kind, open_cluster
 from synthct.flows.processes.children import environment
 from synthct.flows.run.prefect_server import prefect_server
 from synthct.flows.run.screen import open_screen
-from synthct.flows.run.stages import Built, Record
+from synthct.flows.run.stages import RunRecord, StageResult
 from synthct.flows.workspace.freshness import to_build
 from synthct.flows.workspace.project import PRIVATE, QUIET, STEADY, Project
 
@@ -54,17 +54,17 @@ class RunOptions:
     port: int | None = None
 
 
-def run_project(project: Project, options: RunOptions, console: Console) -> list[Built]:
+def run_project(project: Project, options: RunOptions, console: Console) -> list[StageResult]:
     """Bring the project up to date; an empty list when it was, and then nothing was started."""
     check_kind(options.cluster)
-    steps = to_build(project)
-    if not steps:
+    stages = to_build(project)
+    if not stages:
         return []
-    project.check(steps)
-    work = dataclasses.replace(project, steps=steps)
+    project.check(stages)
+    work = dataclasses.replace(project, stages=stages)
     record = new_record(project.root)
     console.print(
-        f"to build: {', '.join(step.name for step in steps)}; record: {_told(record, project)}",
+        f"to build: {', '.join(stage.name for stage in stages)}; record: {_told(record, project)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -73,7 +73,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         _server_and_cluster(work, options, record) as (server, cluster),
     ):
         _tell_where(console, server, cluster)
-        from synthct.flows.run.pipeline import conduct
+        from synthct.flows.run.pipeline import run_stages
 
         variables = project.environment() | {EVENTS: str(record.events)}
         if cluster.scheduler:
@@ -81,12 +81,12 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         if cluster.gpus:
             variables[GPU_UNITS] = "1"
         with open_screen(console) as screen, watched(cluster, record.folder):
-            return conduct(work, record, variables, screen, server=server)
+            return run_stages(work, record, variables, screen, server=server)
 
 
 @contextlib.contextmanager
 def _server_and_cluster(
-    project: Project, options: RunOptions, record: Record
+    project: Project, options: RunOptions, record: RunRecord
 ) -> Iterator[tuple[str, Cluster]]:
     """Server and cluster, started side by side: each takes seconds."""
     home = project.root / PRIVATE / "prefect"
@@ -108,7 +108,7 @@ def _server_and_cluster(
         yield server, clusters[0]
 
 
-def new_record(root: Path) -> Record:
+def new_record(root: Path) -> RunRecord:
     """A fresh folder for the events and the output of a run; very old ones are removed."""
     runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
     runs.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def new_record(root: Path) -> Record:
     folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder.mkdir()
     (folder / "events.jsonl").touch()
-    return Record(folder)
+    return RunRecord(folder)
 
 
 def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
@@ -126,6 +126,6 @@ def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
     console.print(f"watch: {', '.join(pages)}", highlight=False, soft_wrap=True)
 
 
-def _told(record: Record, project: Project) -> str:
+def _told(record: RunRecord, project: Project) -> str:
     inside = record.folder.is_relative_to(project.root)
     return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

@@ -8,13 +8,13 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 
 _PURPOSES = {"": "predict", "train": "the chain", "ops": "the flow"}
 """What the base and the extras are for."""
 
 
-def look_at_packages() -> Iterator[Finding]:
+def look_at_packages() -> Iterator[CheckResult]:
     """Python, our pins, and the two wheels that must never meet."""
     yield _python()
     installed = installed_versions()
@@ -50,7 +50,7 @@ def requirements(extra: str) -> list[Requirement]:
 
 def pins(
     extra: str, purpose: str, wanted: list[Requirement], installed: Mapping[str, str]
-) -> Finding:
+) -> CheckResult:
     """Whether all of one extra is there, at versions that were proven together."""
     about = f"packages for {purpose}"
     missing = [each.name for each in wanted if _normal(each.name) not in installed]
@@ -62,14 +62,14 @@ def pins(
     ]
     remedy = f"pip install 'synthct[{extra}]'" if extra else "pip install synthct"
     if wrong:
-        return fault(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
+        return error(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
     if missing:
-        report = lacks if extra else fault
+        report = warning if extra else error
         return report(about, f"missing: {', '.join(missing)}", remedy)
     return ok(about, f"{len(wanted)} as pinned")
 
 
-def itk_wheel(installed: Mapping[str, str]) -> Finding:
+def itk_wheel(installed: Mapping[str, str]) -> CheckResult:
     """Stock SimpleITK overwrites the files of the wheel that has elastix in it."""
     elastix, stock = "simpleitk-simpleelastix", "simpleitk"
     mend = (
@@ -77,21 +77,21 @@ def itk_wheel(installed: Mapping[str, str]) -> Finding:
         "pip install --no-deps 'SimpleITK-SimpleElastix==3.0.0a1.post183'"
     )
     if stock in installed:
-        return fault("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
+        return error("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
     if elastix not in installed:
-        return fault("SimpleITK", "absent", mend)
+        return error("SimpleITK", "absent", mend)
     import SimpleITK as sitk
 
     if not hasattr(sitk, "ElastixImageFilter"):
-        return fault("SimpleITK", "imports without elastix: files of another wheel", mend)
+        return error("SimpleITK", "imports without elastix: files of another wheel", mend)
     return ok("SimpleITK", f"with elastix, {installed[elastix]}")
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     version = platform.python_version()
     if version.startswith("3.11."):
         return ok("Python", version)
-    return fault("Python", version, "the pins were proven on 3.11: python3.11 -m venv .venv")
+    return error("Python", version, "the pins were proven on 3.11: python3.11 -m venv .venv")
 
 
 def _normal(name: str) -> str:
