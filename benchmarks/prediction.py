@@ -254,11 +254,11 @@ def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
 
 
 def _file(folder: Path, slices: int) -> Callable[[], None]:
-    from synthct.tasks.prediction.predict import Means, predict_file
+    from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
-    means = Means(tta=False, threads=THREADS)
+    options = PredictOptions(tta=False, threads=THREADS)
     names = folder / "release", folder / f"{slices}.mha", folder / f"sct{slices}.mha"
-    return lambda: (predict_file(*names, means=means), None)[1]
+    return lambda: (predict_file(*names, options=options), None)[1]
 
 
 def _peak_mib() -> float:

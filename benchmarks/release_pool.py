@@ -15,7 +15,7 @@ from synthct.tasks.chain.params import load_params
 from synthct.tasks.cohort.params import Region
 from synthct.tasks.cohort.patient import write_patient
 from synthct.tasks.cohort.run import PREFIX, protocol_of
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 RELEASES = Path(os.environ.get("SYNTHCT_RELEASES", str(Layout().artefact("export"))))
 """Releases of the demo (`make run`)."""
@@ -64,7 +64,9 @@ def _errors(patient: Path, source: str) -> list[float]:
     found = []
     for keep in KEPT:
         out = patient / f"{source}_{keep}.mha"
-        predict_file(RELEASES / source, patient / source, out, means=Means(surest=keep, threads=1))
+        predict_file(
+            RELEASES / source, patient / source, out, options=PredictOptions(surest=keep, threads=1)
+        )
         hu = read_scan(out, Modality.CT).array
         body = hu > -1024
         found.append(float(np.abs(hu[body].astype(np.float64) - truth[body]).mean()))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from synthct.data.environment import CLUSTER
-from synthct.flows.cli.options import Json, Preset, examples, teller
+from synthct.flows.cli.options import Json, Preset, examples, printer
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 
@@ -62,15 +62,15 @@ def run(
     from synthct.data.files import canonical_json, write_whole
     from synthct.flows.clusters.opening import check_kind
     from synthct.flows.run import summary
-    from synthct.flows.run.running import Means, run_project
+    from synthct.flows.run.running import RunOptions, run_project
     from synthct.flows.workspace.project import open_checkout, refresh_dag
 
     started = time.monotonic()
     console = Console(stderr=True)
     check_kind(cluster)
-    project = open_checkout(preset, teller(console)).until(until)
-    refresh_dag(project, teller(console))
-    built = run_project(project, Means(cluster, workers, port), console)
+    project = open_checkout(preset, printer(console)).until(until)
+    refresh_dag(project, printer(console))
+    built = run_project(project, RunOptions(cluster, workers, port), console)
     seconds = time.monotonic() - started
     if summary_file:
         write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
@@ -102,7 +102,7 @@ def stage(
     from synthct.flows.run.summary import exclusions
     from synthct.flows.workspace.project import open_checkout
 
-    project = open_checkout(preset, teller(Console(stderr=True)))
+    project = open_checkout(preset, printer(Console(stderr=True)))
     if code := run_alone(project, name):
         return code
     return EXCLUSIONS if any(row["stage"] == name for row in exclusions(project)) else CLEAN
@@ -123,8 +123,8 @@ def report(
     from synthct.flows.workspace.project import open_checkout, refresh_dag
 
     console = Console(stderr=True)
-    project = open_checkout(preset, teller(console))
-    refresh_dag(project, teller(console))
+    project = open_checkout(preset, printer(console))
+    refresh_dag(project, printer(console))
     page = fresh_page(project, console)
     typer.echo(copy_page(page, out.expanduser()) if out else page.relative_to(project.root))
     return CLEAN

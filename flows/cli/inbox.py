@@ -88,7 +88,7 @@ def watch(
         identified=identified,
         keep_names=keep_names,
         uncertainty=uncertainty,
-        means={"tta": tta, "threads": threads, "max_ram_gb": max_ram},
+        options={"tta": tta, "threads": threads, "max_ram_gb": max_ram},
         public_key=public_key,
     )
     outbox = Outbox(out)

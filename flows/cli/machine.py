@@ -13,7 +13,7 @@ from synthct.flows.cli.options import Json, examples
 from synthct.flows.exits import CLEAN, FAILED
 
 if TYPE_CHECKING:
-    from synthct.flows.upkeep.doctor.finding import Finding
+    from synthct.flows.upkeep.doctor.check_result import CheckResult
 
 
 @examples(
@@ -39,16 +39,16 @@ def doctor(
     their pins, memory, disk, GPU, git, DVC, S3 credentials (whether
     there are any, never which), write access, clock.
     """
-    from synthct.flows.upkeep.doctor.finding import healthy
+    from synthct.flows.upkeep.doctor.check_result import healthy
 
     if prune_units:
         return _prune(yes)
-    findings = _examined()
+    results = _examined()
     if as_json:
-        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+        typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     else:
-        _show(findings)
-    return CLEAN if healthy(findings) else FAILED
+        _show(results)
+    return CLEAN if healthy(results) else FAILED
 
 
 def _prune(yes: bool) -> int:
@@ -91,7 +91,7 @@ def _prune_arrays(yes: bool) -> None:
         typer.echo(f"removed {prune_objects(url, found.names)}")
 
 
-def _examined() -> list[Finding]:
+def _examined() -> list[CheckResult]:
     from pathlib import Path
 
     from synthct.flows.upkeep.doctor.hardware import look_at_hardware
@@ -110,14 +110,14 @@ def _examined() -> list[Finding]:
     ]
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(results: list[CheckResult]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"ok": "green", "lacks": "yellow", "fault": "bold red"}
+    styles = {"ok": "green", "warning": "yellow", "error": "bold red"}
     table = Table("", "about", "found", "remedy", box=None, padding=(0, 1))
-    for each in findings:
+    for each in results:
         mark = Text(str(each.status), style=styles[each.status])
         table.add_row(mark, Text(each.about), Text(each.found), Text(each.remedy, style="dim"))
     Console().print(table)

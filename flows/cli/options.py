@@ -25,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on standar
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
 
 
-def teller(console: Console) -> Callable[[str], None]:
+def printer(console: Console) -> Callable[[str], None]:
     """A function that prints a sentence there as it is."""
     return lambda line: console.print(line, highlight=False, soft_wrap=True, markup=False)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synthct.data.environment import WEBHOOK_FILE
-from synthct.flows.cli.options import examples, teller
+from synthct.flows.cli.options import examples, printer
 from synthct.flows.exits import CLEAN
 
 
@@ -49,7 +49,7 @@ def serve(
     serve(
         find_root(),
         Ports(port, prefect_port),
-        teller(Console(stderr=True)),
+        printer(Console(stderr=True)),
         stop_after_s=stop_after_s,
     )
     return CLEAN

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthct.data.environment import CLUSTER
-from synthct.flows.cli.options import Json, examples, teller
+from synthct.flows.cli.options import Json, examples, printer
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.tasks.pipeline.artefacts import PAGE
 
@@ -60,23 +60,23 @@ def study(
     from rich.console import Console
 
     from synthct.flows.clusters.opening import check_kind
-    from synthct.flows.run.running import Means, run_project
+    from synthct.flows.run.running import RunOptions, run_project
     from synthct.flows.run.summary import exclusions, study_as_json, study_effects
     from synthct.flows.workspace.project import open_checkout, refresh_dag, require_study
 
     started, console = time.monotonic(), Console(stderr=True)
     check_kind(cluster)
-    project = open_checkout(grid.stem if grid else PRESET, teller(console), file=grid)
+    project = open_checkout(grid.stem if grid else PRESET, printer(console), file=grid)
     require_study(project)
-    refresh_dag(project, teller(console))
-    built = run_project(project, Means(cluster, workers, None), console)
+    refresh_dag(project, printer(console))
+    built = run_project(project, RunOptions(cluster, workers, None), console)
     if as_json:
         typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
     else:
         if not built:
             typer.echo(f"{project.name}: everything is current")
         Console().print(_table(study_effects(project)))
-        typer.echo(f"study: {project.steps[-1].out / PAGE}")
+        typer.echo(f"study: {project.stages[-1].out / PAGE}")
     return EXCLUSIONS if exclusions(project) else CLEAN
 
 

@@ -20,7 +20,7 @@ from synthct.data.errors import MachineError
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.flows.jobs.scheduled_jobs import DEMO, RUN, STUDY, WATCH, ScheduledJob, kept_files
 from synthct.flows.jobs.worktree import keep_lock, override, restore, worktree
-from synthct.flows.processes.children import Kept
+from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.workspace.project import PRIVATE, QUIET, find_root
 from synthct.tasks.pipeline.artefacts import SUMMARY
 from synthct.tasks.pipeline.code import source_root
@@ -63,17 +63,17 @@ def scheduled(
         More options of the command, e.g. a watcher's
         `{"model": "release/mr", "inbox": "incoming", "out": "predicted", "uncertainty": true}`.
     """
-    means = {} if what == WATCH else {"cluster": cluster, "workers": workers}
-    errand = ScheduledJob(what, preset, {"until": until, **means, **(options or {})})
+    cluster_options = {} if what == WATCH else {"cluster": cluster, "workers": workers}
+    job = ScheduledJob(what, preset, {"until": until, **cluster_options, **(options or {})})
     root = Path(os.environ.get(SERVED_ROOT) or find_root())
-    with _only_one(root, errand.workspace) as alone:
+    with _only_one(root, job.workspace) as alone:
         if not alone:
             from prefect.states import Cancelled
 
-            return Cancelled(message=f"{errand.workspace} is being worked on by another run")
+            return Cancelled(message=f"{job.workspace} is being worked on by another run")
         if what == WATCH:
-            return _watch(root, errand)
-        return _build(root, errand, ref, overrides or {}, whole=until is None)
+            return _watch(root, job)
+        return _build(root, job, ref, overrides or {}, whole=until is None)
 
 
 @contextlib.contextmanager
@@ -93,53 +93,53 @@ def _only_one(root: Path, workspace: str) -> Iterator[bool]:
             yield True
 
 
-def _watch(root: Path, errand: ScheduledJob) -> int | State:
+def _watch(root: Path, job: ScheduledJob) -> int | State:
     """One look, in the served checkout: releases, inbox and outbox lie where the person put them.
 
     Results are published by the outbox itself, so a look that is killed is looked again.
     """
-    code = _run(root, root, source_root(), errand.arguments())
-    _require_good(errand, code)
+    code = _run(root, root, source_root(), job.arguments())
+    _require_good(job, code)
     if code == EXCLUSIONS:
         from prefect.states import Completed
 
-        where = Path(str(errand.options["out"])) / "quarantine"
+        where = Path(str(job.options["out"])) / "quarantine"
         return Completed(message=f"scans were set aside: {where}")
     return code
 
 
 def _build(
-    root: Path, errand: ScheduledJob, ref: str, overrides: dict[str, Any], *, whole: bool
+    root: Path, job: ScheduledJob, ref: str, overrides: dict[str, Any], *, whole: bool
 ) -> int | State:
-    name, told = errand.workspace, flow_run.get_name() or "by-hand"
+    name, told = job.workspace, flow_run.get_name() or "by-hand"
     with worktree(root, f"{name}.{told}", ref) as place:
-        _apply(place, errand, overrides)
+        _apply(place, job, overrides)
         summary = place / PRIVATE / SUMMARY
         summary.parent.mkdir(parents=True, exist_ok=True)
-        more = ["--summary", str(summary)] if errand.what == RUN else []
-        code = _run(root, place, place, [*errand.arguments(), *more])
-        _require_good(errand, code)
+        more = ["--summary", str(summary)] if job.what == RUN else []
+        code = _run(root, place, place, [*job.arguments(), *more])
+        _require_good(job, code)
         if whole:
-            keep_lock(root, place, name, f"Scheduled {errand.what} {told} of {name}")
+            keep_lock(root, place, name, f"Scheduled {job.what} {told} of {name}")
             _keep_tables(root, place, name, summary)
     return code
 
 
-def _require_good(errand: ScheduledJob, code: int) -> None:
+def _require_good(job: ScheduledJob, code: int) -> None:
     if code not in (CLEAN, EXCLUSIONS):
         raise MachineError(
-            f"the scheduled {errand.what} ends well",
-            where=errand.workspace,
+            f"the scheduled {job.what} ends well",
+            where=job.workspace,
             got=f"exit code {code}",
             remedy="the log of this run says why; the next one goes on where it stopped",
             code="scheduled-run-failed",
         )
 
 
-def _apply(place: Path, errand: ScheduledJob, overrides: dict[str, Any]) -> None:
+def _apply(place: Path, job: ScheduledJob, overrides: dict[str, Any]) -> None:
     from synthct.flows.workspace.presets import open_workspace
 
-    name = errand.workspace if errand.what == STUDY else errand.preset
+    name = job.workspace if job.what == STUDY else job.preset
     opened = open_workspace(place, name)
     restore(place, opened.workspace)
     override(place / opened.workspace / "params.yaml", overrides)
@@ -161,7 +161,7 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
     for variable in [name for name in environment if name.startswith("PREFECT__")]:
         del environment[variable]
     command = [sys.executable, "-m", "synthct.flows", *arguments]
-    with Kept(command, folder=folder, environment=environment) as child:
+    with SupervisedProcess(command, folder=folder, environment=environment) as child:
         for line in child.lines(1.0):
             if line and line.strip():
                 log.info("%s", line)

@@ -65,7 +65,7 @@ class ScheduledJob:
                 f"a schedule starts one of {', '.join(KINDS)}",
                 where="parameter `what`",
                 got=repr(self.what),
-                code="unknown-errand",
+                code="unknown-job",
             )
         needed = ("model", "inbox", "out") if self.what == WATCH else ()
         lacks = [name for name in needed if not self.options.get(name)]
@@ -75,7 +75,7 @@ class ScheduledJob:
                 where="parameter `options`",
                 got=f"no {', '.join(lacks)}",
                 remedy="set them in prefect.yaml, or for this run alone",
-                code="watcher-untold",
+                code="watcher-options-missing",
             )
 
     @property

@@ -20,7 +20,7 @@ from synthct.flows.processes import keeper
 _PATIENCE_S = keeper.GRACE_S + 3.0
 
 
-class Kept:
+class SupervisedProcess:
     """A command under a keeper (see ``flows/processes/keeper.py``).
 
     Parameters
@@ -109,7 +109,7 @@ class Kept:
         if self._keeper.stdout is not None:
             self._keeper.stdout.close()
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> SupervisedProcess:
         return self
 
     def __exit__(
@@ -121,7 +121,7 @@ class Kept:
         self.stop()
 
 
-class Revived:
+class RestartingProcess:
     """A command that is started again when it ends by itself.
 
     Parameters
@@ -159,7 +159,7 @@ class Revived:
 
     def start(self) -> None:
         """The first life."""
-        self.process = Kept(
+        self.process = SupervisedProcess(
             self._command, folder=self._folder, environment=self._environment, output=self._output
         )
         self._started_s = time.monotonic()

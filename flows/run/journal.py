@@ -20,9 +20,9 @@ from prefect.artifacts import (
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from synthct.flows.run.prefect_server import AUTH
-from synthct.flows.run.progress import Event, StageProgress, told
-from synthct.flows.run.stages import Built
-from synthct.flows.workspace.project import Step
+from synthct.flows.run.progress import Event, StageProgress, event_line
+from synthct.flows.run.stages import StageResult
+from synthct.flows.workspace.project import StageTarget
 
 _ARTIFACT_EVERY_S = 2.0
 _ASK_EVERY_S = 5.0
@@ -45,26 +45,26 @@ class Journal:
         self._updated_s = self._asked_s = time.monotonic()
         self._away_until_s = 0.0
 
-    def begins(self, step: Step) -> None:
+    def started(self, stage: StageTarget) -> None:
         """Open the progress artifact."""
         with self._server():
             self._artifact = create_progress_artifact(
-                progress=0.0, key=f"progress-{step.name}", description=step.summary or step.name
+                progress=0.0, key=f"progress-{stage.name}", description=stage.summary or stage.name
             )  # type: ignore[assignment]
 
-    def event(self, step: Step, event: Event) -> None:
+    def event(self, stage: StageTarget, event: Event) -> None:
         """Log what a person would want to read."""
         self._progress.take(event)
-        if line := told(event):
+        if line := event_line(event):
             level = self._log.error if event["kind"] == "unit_failed" else self._log.info
             level("%s", line)
 
-    def said(self, step: Step, line: str) -> None:
+    def output(self, stage: StageTarget, line: str) -> None:
         """Log the stage's own words."""
         if line.strip():
             self._log.info("%s", line)
 
-    def tick(self, step: Step) -> None:
+    def tick(self, stage: StageTarget) -> None:
         """Update the artifact, look whether the run was cancelled; both seldom.
 
         A server that does not answer for a while costs a picture, not the stage.
@@ -96,13 +96,13 @@ class Journal:
             self._asked_s = now
             self._require_wanted()
 
-    def ends(self, step: Step, built: Built | None) -> None:
+    def finished(self, stage: StageTarget, built: StageResult | None) -> None:
         """Close the artifact."""
         if built is not None:
             if time.monotonic() >= self._away_until_s:
                 with self._server():
                     self._update(100.0)
-            self._log.info("%s: %s in %.1f s", step.name, built.how, built.seconds)
+            self._log.info("%s: %s in %.1f s", stage.name, built.how, built.seconds)
 
     def _update(self, percent: float) -> None:
         if self._artifact is not None:

@@ -20,39 +20,39 @@ from synthct.flows.run.journal import (
     send_the_rest,
     server_lost,
 )
-from synthct.flows.run.stages import Built, Listener, Record, build_stage
+from synthct.flows.run.stages import Listener, RunRecord, StageResult, build_stage
 from synthct.flows.run.summary import score_rows
-from synthct.flows.workspace.project import Project, Step
+from synthct.flows.workspace.project import Project, StageTarget
 
 
-def conduct(
+def run_stages(
     project: Project,
-    record: Record,
+    record: RunRecord,
     environment: dict[str, str],
     screen: Listener,
     *,
     server: str,
-) -> list[Built]:
+) -> list[StageResult]:
     """Build the stages of ``project`` in order; the first that fails ends the run.
 
     Whether a stage is up to date is DVC's to say, so Prefect caches and persists nothing.
     """
-    done: dict[str, Built] = {}
+    done: dict[str, StageResult] = {}
     failed: list[SynthctError] = []
 
-    def build(step: Step) -> Built:
+    def build(stage: StageTarget) -> StageResult:
         journal = Journal(UUID(flow_run.get_id()))
         try:
-            done[step.name] = build_stage(project, step, record, environment, [screen, journal])
+            done[stage.name] = build_stage(project, stage, record, environment, [screen, journal])
         except SynthctError as fault:
             failed.append(fault)
             raise
-        return done[step.name]
+        return done[stage.name]
 
     @flow(name="synthct", flow_run_name=record.folder.name, persist_result=False)
-    def chain(workspace: str, stages: list[str]) -> list[Built] | State:
+    def chain(workspace: str, stages: list[str]) -> list[StageResult] | State:
         try:
-            built = [_as_task(build, step)(step) for step in project.steps]
+            built = [_as_task(build, stage)(stage) for stage in project.stages]
         except Cancelled:
             return CancelledState(message="cancelled in Prefect; finished units are kept")
         publish_scores(score_rows(project))
@@ -60,7 +60,7 @@ def conduct(
 
     with at_server(server):
         try:
-            ended = chain(project.name, [step.name for step in project.steps])
+            ended = chain(project.name, [stage.name for stage in project.stages])
         except Exception as error:
             if not server_lost(error):
                 raise
@@ -82,24 +82,26 @@ def conduct(
 
 def _go_on(
     project: Project,
-    record: Record,
+    record: RunRecord,
     environment: dict[str, str],
     screen: Listener,
-    done: dict[str, Built],
-) -> list[Built]:
+    done: dict[str, StageResult],
+) -> list[StageResult]:
     """Build what is left without Prefect: it shows a run, it is not needed for one."""
-    for step in project.steps:
-        if step.name not in done:
-            screen.said(step, "the Prefect server is lost; the run goes on without it")
-            done[step.name] = build_stage(project, step, record, environment, [screen])
-    return [done[step.name] for step in project.steps]
+    for stage in project.stages:
+        if stage.name not in done:
+            screen.output(stage, "the Prefect server is lost; the run goes on without it")
+            done[stage.name] = build_stage(project, stage, record, environment, [screen])
+    return [done[stage.name] for stage in project.stages]
 
 
-def _as_task(build: Callable[[Step], Built], step: Step) -> Callable[[Step], Built]:
+def _as_task(
+    build: Callable[[StageTarget], StageResult], stage: StageTarget
+) -> Callable[[StageTarget], StageResult]:
     return task(
-        name=step.name,
-        task_run_name=step.name,
-        description=step.summary,
+        name=stage.name,
+        task_run_name=stage.name,
+        description=stage.summary,
         cache_policy=NO_CACHE,
         persist_result=False,
     )(build)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from synthct.data.errors import MachineError
-from synthct.flows.processes.children import Kept, Revived, environment
+from synthct.flows.processes.children import RestartingProcess, SupervisedProcess, environment
 from synthct.flows.run import prefect_process
 
 VARIABLE = "PREFECT_API_URL"
@@ -135,7 +135,7 @@ def _own_server(
         # Ours too: the Prefect client reads them when it is first imported, children inherit them.
         stack.enter_context(environment(_settings(home, url, schedules, password)))
         log = stack.enter_context((home / "server.log").open("wb"))
-        server = Revived("the Prefect server", _command(chosen), home, log, say)
+        server = RestartingProcess("the Prefect server", _command(chosen), home, log, say)
         stack.callback(server.stop)
         with _starting(home):
             server.start()
@@ -218,7 +218,7 @@ def _port_taken(port: int, got: str) -> MachineError:
     )
 
 
-def _wait_until_healthy(server: Kept, url: str, log: Path) -> None:
+def _wait_until_healthy(server: SupervisedProcess, url: str, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not _answers(url):
         if server.ended() is not None or time.monotonic() > deadline:

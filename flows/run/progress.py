@@ -98,7 +98,7 @@ def _steps_told(event: Event) -> str:
 _TOLD_APART = {"time_s", "step", "total", "eta_s", "epoch"}
 
 
-def told(event: Event) -> str:
+def event_line(event: Event) -> str:
     """One event as a line for people, or nothing: strangers' stages may leave fields out."""
     from synthct.tasks.pipeline.terminal import spelled
 

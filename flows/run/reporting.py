@@ -23,10 +23,10 @@ STAGE = "report"
 
 def fresh_page(project: Project, console: Console) -> Path:
     """The page; the report stage runs when it is stale, the long stages before it never."""
-    step = project.step(STAGE)
-    assert step is not None, "every workspace has a report"
+    stage = project.stage(STAGE)
+    assert stage is not None, "every workspace has a report"
     stale = stale_targets(project)
-    earlier = [each.name for each in project.steps if each.target in stale and each != step]
+    earlier = [each.name for each in project.stages if each.target in stale and each != stage]
     if earlier and report_page(project) is None:
         raise UsageError(
             "a report is made of finished stages",
@@ -41,16 +41,16 @@ def fresh_page(project: Project, console: Console) -> Path:
             highlight=False,
             soft_wrap=True,
         )
-    elif step.target in stale:
+    elif stage.target in stale:
         record = new_record(project.root)
         variables = project.environment() | {EVENTS: str(record.events)}
         with open_screen(console) as screen:
-            build_stage(project, step, record, variables, [screen])
+            build_stage(project, stage, record, variables, [screen])
     page = report_page(project)
     if page is None:
         raise MachineError(
             "the report stage leaves an index.html",
-            where=str(step.out),
+            where=str(stage.out),
             remedy="synthct run",
             code="report-missing",
         )

@@ -1,4 +1,4 @@
-"""One run of the chain: ask DVC, start what is needed, conduct, and leave nothing behind."""
+"""One run of the chain: ask DVC, start what is needed, run_stages, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.flows.clusters.opening import Cluster, check_kind, open_cluster
 from synthct.flows.processes.children import environment
 from synthct.flows.run.prefect_server import prefect_server
 from synthct.flows.run.screen import open_screen
-from synthct.flows.run.stages import Built, Record
+from synthct.flows.run.stages import RunRecord, StageResult
 from synthct.flows.workspace.freshness import to_build
 from synthct.flows.workspace.project import PRIVATE, QUIET, STEADY, Project
 
@@ -36,7 +36,7 @@ _SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 
 
 @dataclass(frozen=True)
-class Means:
+class RunOptions:
     """Where a run runs: never in ``params.yaml``, it would make results stale.
 
     Parameters
@@ -54,23 +54,26 @@ class Means:
     port: int | None = None
 
 
-def run_project(project: Project, means: Means, console: Console) -> list[Built]:
+def run_project(project: Project, options: RunOptions, console: Console) -> list[StageResult]:
     """Bring the project up to date; an empty list when it was, and then nothing was started."""
-    check_kind(means.cluster)
-    steps = to_build(project)
-    if not steps:
+    check_kind(options.cluster)
+    stages = to_build(project)
+    if not stages:
         return []
-    project.check(steps)
-    work = dataclasses.replace(project, steps=steps)
+    project.check(stages)
+    work = dataclasses.replace(project, stages=stages)
     record = new_record(project.root)
     console.print(
-        f"to build: {', '.join(step.name for step in steps)}; record: {_told(record, project)}",
+        f"to build: {', '.join(stage.name for stage in stages)}; record: {_told(record, project)}",
         highlight=False,
         soft_wrap=True,
     )
-    with held(open_result_cache().place()), _means(work, means, record) as (server, cluster):
+    with (
+        held(open_result_cache().place()),
+        _server_and_cluster(work, options, record) as (server, cluster),
+    ):
         _tell_where(console, server, cluster)
-        from synthct.flows.run.pipeline import conduct
+        from synthct.flows.run.pipeline import run_stages
 
         variables = project.environment() | {EVENTS: str(record.events)}
         if cluster.scheduler:
@@ -78,11 +81,13 @@ def run_project(project: Project, means: Means, console: Console) -> list[Built]
         if cluster.gpus:
             variables[GPU_UNITS] = "1"
         with open_screen(console) as screen, watched(cluster, record.folder):
-            return conduct(work, record, variables, screen, server=server)
+            return run_stages(work, record, variables, screen, server=server)
 
 
 @contextlib.contextmanager
-def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str, Cluster]]:
+def _server_and_cluster(
+    project: Project, options: RunOptions, record: RunRecord
+) -> Iterator[tuple[str, Cluster]]:
     """Server and cluster, started side by side: each takes seconds."""
     home = project.root / PRIVATE / "prefect"
     with contextlib.ExitStack() as stack:
@@ -92,16 +97,18 @@ def _means(project: Project, means: Means, record: Record) -> Iterator[tuple[str
         def start_cluster() -> None:
             variables = {str(EVENTS): str(record.events)}
             cluster = open_cluster(
-                means.cluster, workers=means.workers, root=project.root, variables=variables
+                options.cluster, workers=options.workers, root=project.root, variables=variables
             )
             clusters.append(stack.enter_context(cluster))
             import synthct.flows.run.pipeline  # noqa: F401 - Prefect's import takes a second; the server starts meanwhile
 
-        server = stack.enter_context(prefect_server(home, port=means.port, meanwhile=start_cluster))
+        server = stack.enter_context(
+            prefect_server(home, port=options.port, meanwhile=start_cluster)
+        )
         yield server, clusters[0]
 
 
-def new_record(root: Path) -> Record:
+def new_record(root: Path) -> RunRecord:
     """A fresh folder for the events and the output of a run; very old ones are removed."""
     runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
     runs.mkdir(parents=True, exist_ok=True)
@@ -110,7 +117,7 @@ def new_record(root: Path) -> Record:
     folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder.mkdir()
     (folder / "events.jsonl").touch()
-    return Record(folder)
+    return RunRecord(folder)
 
 
 def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
@@ -119,6 +126,6 @@ def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
     console.print(f"watch: {', '.join(pages)}", highlight=False, soft_wrap=True)
 
 
-def _told(record: Record, project: Project) -> str:
+def _told(record: RunRecord, project: Project) -> str:
     inside = record.folder.is_relative_to(project.root)
     return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from synthct.flows.run.progress import Event, StageProgress, told
-from synthct.flows.run.stages import Built
-from synthct.flows.workspace.project import Step
+from synthct.flows.run.progress import Event, StageProgress, event_line
+from synthct.flows.run.stages import StageResult
+from synthct.flows.workspace.project import StageTarget
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,27 +33,27 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def begins(self, step: Step) -> None:
+    def started(self, stage: StageTarget) -> None:
         """Say which stage."""
         self._progress = StageProgress()
-        self._say(f"{step.name}: {step.summary}" if step.summary else step.name)
+        self._say(f"{stage.name}: {stage.summary}" if stage.summary else stage.name)
 
-    def event(self, step: Step, event: Event) -> None:
+    def event(self, stage: StageTarget, event: Event) -> None:
         """Say what a person would want to read later."""
         self._progress.take(event)
-        if line := told(event):
+        if line := event_line(event):
             self._say(line)
 
-    def said(self, step: Step, line: str) -> None:
-        """Kept in the run's folder."""
+    def output(self, stage: StageTarget, line: str) -> None:
+        """SupervisedProcess in the run's folder."""
 
-    def tick(self, step: Step) -> None:
+    def tick(self, stage: StageTarget) -> None:
         """Nothing moves in a log."""
 
-    def ends(self, step: Step, built: Built | None) -> None:
+    def finished(self, stage: StageTarget, built: StageResult | None) -> None:
         """Say what became of it."""
         what = f"{built.how}, {built.seconds:.1f} s" if built else "failed"
-        self._say(f"{step.name}: {what}")
+        self._say(f"{stage.name}: {what}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -92,25 +92,25 @@ class Bars:
         assert self._display is not None, "enter first"
         return self._display
 
-    def begins(self, step: Step) -> None:
+    def started(self, stage: StageTarget) -> None:
         """Add a bar that pulses until the stage has planned its units."""
         self._progress, self._started_s = StageProgress(), time.monotonic()
         self._bar = self._shown.add_task(
-            step.name, total=None, count="", clock="", text=step.summary
+            stage.name, total=None, count="", clock="", text=stage.summary
         )
 
-    def event(self, step: Step, event: Event) -> None:
+    def event(self, stage: StageTarget, event: Event) -> None:
         """Learn; a failed unit is said at once."""
         self._progress.take(event)
         if event.get("kind") == "unit_failed":
             self._shown.console.print(
-                f"{step.name}: {event.get('unit')} failed: {event.get('error')}", markup=False
+                f"{stage.name}: {event.get('unit')} failed: {event.get('error')}", markup=False
             )
 
-    def said(self, step: Step, line: str) -> None:
-        """Kept in the run's folder."""
+    def output(self, stage: StageTarget, line: str) -> None:
+        """SupervisedProcess in the run's folder."""
 
-    def tick(self, step: Step) -> None:
+    def tick(self, stage: StageTarget) -> None:
         """Move the bar."""
         from rich.markup import escape
 
@@ -123,10 +123,10 @@ class Bars:
             total=now.total or None,
             count=f"{now.done}/{now.total}" if now.total else "",
             clock=clock,
-            text=escape(now.text or step.summary),
+            text=escape(now.text or stage.summary),
         )
 
-    def ends(self, step: Step, built: Built | None) -> None:
+    def finished(self, stage: StageTarget, built: StageResult | None) -> None:
         """Leave the bar with what became of it."""
         now = self._progress
         notes = [built.how if built else "failed"]
@@ -141,7 +141,7 @@ class Bars:
         )
 
     def _update(self, **fields: Any) -> None:
-        assert self._bar is not None, "begins() comes first"
+        assert self._bar is not None, "started() comes first"
         self._shown.update(self._bar, **fields)
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from synthct.data.errors import MachineError
-from synthct.flows.processes.children import Kept
+from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.run.progress import Event, EventTail
 from synthct.flows.workspace.freshness import BUSY_WAIT_S, busy, dvc_command, waiting_for
-from synthct.flows.workspace.project import Project, Step
+from synthct.flows.workspace.project import Project, StageTarget
 
 _TICK_S = 0.2
 
 
 @dataclass(frozen=True)
-class Built:
+class StageResult:
     """What became of a stage.
 
     Parameters
@@ -42,24 +42,24 @@ class Built:
 class Listener(Protocol):
     """Somebody who is told what a stage does."""
 
-    def begins(self, step: Step) -> None:
+    def started(self, stage: StageTarget) -> None:
         """The stage starts."""
 
-    def event(self, step: Step, event: Event) -> None:
+    def event(self, stage: StageTarget, event: Event) -> None:
         """One event of the stage."""
 
-    def said(self, step: Step, line: str) -> None:
+    def output(self, stage: StageTarget, line: str) -> None:
         """One line of output of the stage or of DVC."""
 
-    def tick(self, step: Step) -> None:
+    def tick(self, stage: StageTarget) -> None:
         """About five times a second; raising here stops the stage."""
 
-    def ends(self, step: Step, built: Built | None) -> None:
+    def finished(self, stage: StageTarget, built: StageResult | None) -> None:
         """The stage is over; None: it failed."""
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """Folder of one run of the chain: events, output, times."""
 
     folder: Path
@@ -69,41 +69,41 @@ class Record:
         """The event file that all stages of the run append to."""
         return self.folder / "events.jsonl"
 
-    def output(self, step: Step) -> Path:
+    def output(self, stage: StageTarget) -> Path:
         """Whole output of a stage."""
-        return self.folder / f"{step.name}.log"
+        return self.folder / f"{stage.name}.log"
 
 
 def build_stage(
     project: Project,
-    step: Step,
-    record: Record,
+    stage: StageTarget,
+    record: RunRecord,
     environment: dict[str, str],
     listeners: Iterable[Listener],
-) -> Built:
+) -> StageResult:
     """Bring one stage up to date; it and all it started are gone when this returns or raises."""
     listeners = list(listeners)
     # The lock is waited for: another workspace of the same checkout may be at work.
-    command = dvc_command("--wait-for-lock", "repro", "--single-item", step.target)
+    command = dvc_command("--wait-for-lock", "repro", "--single-item", stage.target)
     for listener in listeners:
-        listener.begins(step)
-    built: Built | None = None
+        listener.started(stage)
+    built: StageResult | None = None
     started = time.monotonic()
     try:
         while True:
-            with Kept(command, folder=project.root, environment=environment) as child:
-                lines = _follow(child, step, record, listeners)
+            with SupervisedProcess(command, folder=project.root, environment=environment) as child:
+                lines = _follow(child, stage, record, listeners)
                 code = child.wait()
             if code == 0 or not busy(lines):
                 break
-            _wait(step, listeners, waiting_for(lines))
+            _wait(stage, listeners, waiting_for(lines))
         if code != 0:
-            raise dvc_killed(step, code) or stage_failed(step, lines, record.output(step))
-        built = Built(step.name, how_built(lines), round(time.monotonic() - started, 1))
+            raise dvc_killed(stage, code) or stage_failed(stage, lines, record.output(stage))
+        built = StageResult(stage.name, how_built(lines), round(time.monotonic() - started, 1))
         return built
     finally:
         for listener in listeners:
-            listener.ends(step, built)
+            listener.finished(stage, built)
 
 
 def run_alone(project: Project, name: str) -> int:
@@ -113,42 +113,44 @@ def run_alone(project: Project, name: str) -> int:
     return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode
 
 
-def _follow(child: Kept, step: Step, record: Record, listeners: list[Listener]) -> list[str]:
+def _follow(
+    child: SupervisedProcess, stage: StageTarget, record: RunRecord, listeners: list[Listener]
+) -> list[str]:
     """Pass on events and output until the child ends; all its lines."""
     lines: list[str] = []
     tail = EventTail(record.events)
     for _ in tail.new():
         pass  # what earlier stages wrote
-    with record.output(step).open("a") as log:
+    with record.output(stage).open("a") as log:
         for line in child.lines(_TICK_S):
             if line is not None:
                 lines.append(line)
                 log.write(line + "\n")
                 log.flush()
                 for listener in listeners:
-                    listener.said(step, line)
-            _pass_on(tail, step, listeners)
-    _pass_on(tail, step, listeners)
+                    listener.output(stage, line)
+            _pass_on(tail, stage, listeners)
+    _pass_on(tail, stage, listeners)
     return lines
 
 
-def _wait(step: Step, listeners: list[Listener], told: str) -> None:
+def _wait(stage: StageTarget, listeners: list[Listener], told: str) -> None:
     """Until the next try, in which a person may cancel."""
     for listener in listeners:
-        listener.said(step, told)
+        listener.output(stage, told)
     until_s = time.monotonic() + BUSY_WAIT_S
     while time.monotonic() < until_s:
         for listener in listeners:
-            listener.tick(step)
+            listener.tick(stage)
         time.sleep(min(_TICK_S, BUSY_WAIT_S))
 
 
-def _pass_on(tail: EventTail, step: Step, listeners: list[Listener]) -> None:
+def _pass_on(tail: EventTail, stage: StageTarget, listeners: list[Listener]) -> None:
     for event in tail.new():
         for listener in listeners:
-            listener.event(step, event)
+            listener.event(stage, event)
     for listener in listeners:
-        listener.tick(step)
+        listener.tick(stage)
 
 
 def how_built(lines: Iterable[str]) -> str:
@@ -159,7 +161,7 @@ def how_built(lines: Iterable[str]) -> str:
     return "restored" if "skipping run" in text else "current"
 
 
-def dvc_killed(step: Step, code: int) -> MachineError | None:
+def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
     """The fault of a DVC that a signal ended (the keeper gives 128 + its number); else None.
 
     A stage that is killed is another matter: DVC lives to say so.
@@ -169,19 +171,19 @@ def dvc_killed(step: Step, code: int) -> MachineError | None:
         return None
     return MachineError(
         "DVC runs until its stage has ended",
-        problem=f"DVC was ended by {signal.Signals(number).name} while stage {step.name} ran; the "
+        problem=f"DVC was ended by {signal.Signals(number).name} while stage {stage.name} ran; the "
         "stage itself did not fail",
-        where=step.name,
+        where=stage.name,
         remedy="somebody stopped it, or memory ran out (`dmesg` tells); the same command goes on "
         "where it stopped",
         code="dvc-killed",
     )
 
 
-def stage_failed(step: Step, lines: list[str], log: Path) -> MachineError:
+def stage_failed(stage: StageTarget, lines: list[str], log: Path) -> MachineError:
     """The fault of a stage that ended badly, in its own last words."""
     return MachineError(
-        f"stage {step.name} failed: {last_words(lines)}",
+        f"stage {stage.name} failed: {last_words(lines)}",
         remedy=f"all it said: {log}",
         code="stage-failed",
     )

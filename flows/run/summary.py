@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from synthct.data.tables import read_table
-from synthct.flows.run.stages import Built
+from synthct.flows.run.stages import StageResult
 from synthct.flows.workspace.project import Project
 from synthct.tasks.pipeline.artefacts import EXCLUDED, PAGE, SCORES
 
@@ -71,10 +71,10 @@ def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[str, str, int, str]
 def exclusions(project: Project) -> list[dict[str, str]]:
     """Cases that a stage set aside, with the reason."""
     found = []
-    for step in project.steps:
-        path = project.root / step.out / EXCLUDED
+    for stage in project.stages:
+        path = project.root / stage.out / EXCLUDED
         if path.is_file():
-            found += [{"stage": step.name, **row} for row in json.loads(path.read_text())]
+            found += [{"stage": stage.name, **row} for row in json.loads(path.read_text())]
     return found
 
 
@@ -84,12 +84,12 @@ def report_page(project: Project) -> Path | None:
 
 
 def _out(project: Project, stage: str, file: str) -> Path | None:
-    step = project.step(stage)
-    path = project.root / step.out / file if step else None
+    target = project.stage(stage)
+    path = project.root / target.out / file if target else None
     return path if path is not None and path.is_file() else None
 
 
-def as_json(project: Project, built: Sequence[Built], seconds: float) -> dict[str, Any]:
+def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> dict[str, Any]:
     """The whole summary as plain values."""
     page = report_page(project)
     return {
@@ -104,7 +104,7 @@ def as_json(project: Project, built: Sequence[Built], seconds: float) -> dict[st
 
 def study_effects(project: Project) -> list[dict[str, str]]:
     """Rows of the study's ``effects.csv``, once it is made."""
-    table = project.root / project.steps[-1].out / "effects.csv"
+    table = project.root / project.stages[-1].out / "effects.csv"
     return read_table(table) if table.is_file() else []
 
 
@@ -112,13 +112,13 @@ def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
     """What a study found, as plain values."""
     return {
         "workspace": project.workspace.as_posix(),
-        "page": (project.steps[-1].out / "index.html").as_posix(),
+        "page": (project.stages[-1].out / "index.html").as_posix(),
         "seconds": round(seconds, 1),
         "effects": study_effects(project),
     }
 
 
-def show(console: Console, project: Project, built: Sequence[Built], seconds: float) -> None:
+def show(console: Console, project: Project, built: Sequence[StageResult], seconds: float) -> None:
     """Print it."""
     from synthct.flows.run.screen import spelled_s
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from synthct.data.files import canonical_json, write_whole
-from synthct.flows.processes.children import Kept
+from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.serve.snapshot import Facts
 
 RULES = Path("infra") / "monitoring" / "alerts.yaml"
@@ -30,7 +30,7 @@ class Prometheus:
             probe.bind((_HOST, 0))
             self.address = f"http://{_HOST}:{probe.getsockname()[1]}"
         self._log = (folder / "prometheus.log").open("wb")
-        self.process = Kept(
+        self.process = SupervisedProcess(
             [
                 "prometheus",
                 f"--config.file={folder / 'prometheus.yaml'}",

@@ -17,7 +17,7 @@ from synthct.data.environment import ARRAYS, ARRAYS_COPIES, CLUSTER_FILE, SERVED
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
 from synthct.data.store.result_cache import LocalResults, open_result_cache
-from synthct.flows.processes.children import Kept, environment
+from synthct.flows.processes.children import SupervisedProcess, environment
 from synthct.flows.run.prefect_process import bound_memory
 from synthct.flows.run.prefect_server import SERVING, password_file, prefect_server
 from synthct.flows.serve import metrics, prometheus
@@ -144,7 +144,7 @@ class _Runner:
 
     folder: Path
     log: IO[bytes]
-    process: Kept | None = None
+    process: SupervisedProcess | None = None
     again_s: float = 0.0
 
     def keep_up(self, say: Say) -> None:
@@ -160,7 +160,9 @@ class _Runner:
             self.process.stop()
         self.again_s = 0.0
         command = [sys.executable, "-m", "synthct.flows.serve.runner"]
-        self.process = Kept(command, folder=self.folder, environment=os.environ, output=self.log)
+        self.process = SupervisedProcess(
+            command, folder=self.folder, environment=os.environ, output=self.log
+        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from synthct.data.errors import MachineError
-from synthct.flows.workspace.project import QUIET, Project, Step
+from synthct.flows.workspace.project import QUIET, Project, StageTarget
 
 
 def dvc_command(*arguments: str) -> list[str]:
@@ -67,19 +67,19 @@ def patiently(
         time.sleep(BUSY_WAIT_S)
 
 
-def to_build(project: Project) -> tuple[Step, ...]:
+def to_build(project: Project) -> tuple[StageTarget, ...]:
     """The first stale stage and all after it: later ones may only become stale by then."""
     stale = stale_targets(project)
-    for number, step in enumerate(project.steps):
-        if step.target in stale:
-            return project.steps[number:]
+    for number, stage in enumerate(project.stages):
+        if stage.target in stale:
+            return project.stages[number:]
     return ()
 
 
 def stale_targets(project: Project) -> set[str]:
     """Targets whose code, params, inputs or outs are not what ``dvc.lock`` says."""
-    answer = _ask(project, [step.target for step in project.steps])
-    return set(answer) & {step.target for step in project.steps}
+    answer = _ask(project, [stage.target for stage in project.stages])
+    return set(answer) & {stage.target for stage in project.stages}
 
 
 def track(root: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ PRIVATE = ".synthct"
 
 
 @dataclass(frozen=True)
-class Step:
+class StageTarget:
     """One stage as the flow sees it.
 
     Parameters
@@ -42,20 +42,20 @@ class Project:
 
     root: Path
     name: str
-    steps: tuple[Step, ...]
+    stages: tuple[StageTarget, ...]
     workspace: Path = Path()
-    check: Callable[[tuple[Step, ...]], None] = lambda steps: None
+    check: Callable[[tuple[StageTarget, ...]], None] = lambda stages: None
     """Told what will be built before anything is started; raises :class:`UsageError`."""
 
-    def step(self, name: str) -> Step | None:
+    def stage(self, name: str) -> StageTarget | None:
         """The stage of that name, if it is among the stages to build."""
-        return next((step for step in self.steps if step.name == name), None)
+        return next((stage for stage in self.stages if stage.name == name), None)
 
     def until(self, name: str | None) -> Project:
         """The chain up to and including a stage (None: all of it)."""
         if name is None:
             return self
-        names = [step.name for step in self.steps]
+        names = [stage.name for stage in self.stages]
         if name not in names:
             raise UsageError(
                 f"no stage of this workspace is called {name!r}",
@@ -63,7 +63,7 @@ class Project:
                 remedy=f"stages: {', '.join(names)}",
                 code="unknown-stage",
             )
-        return replace(self, steps=self.steps[: names.index(name) + 1])
+        return replace(self, stages=self.stages[: names.index(name) + 1])
 
     def environment(self) -> dict[str, str]:
         """What every child is given: this Python first on the path, nobody told about it."""
@@ -138,7 +138,7 @@ def open_checkout(
 
 def require_study(project: Project) -> None:
     """Refuse a workspace whose params have no ``study:`` section."""
-    if project.step("study") is None:
+    if project.stage("study") is None:
         raise UsageError(
             "a study's params have a `study:` section",
             problem="these params have none",
@@ -164,8 +164,8 @@ def open_project(root: Path, workspace: Path) -> Project:
 
     params = load_params(root / workspace / "params.yaml")
     layout = layout_of(workspace, params)
-    steps = tuple(
-        Step(
+    stages = tuple(
+        StageTarget(
             name=stage.name,
             target=stage.name if layout.is_root else f"{layout.dvc_file.as_posix()}:{stage.name}",
             out=stage.outs(layout),
@@ -176,15 +176,15 @@ def open_project(root: Path, workspace: Path) -> Project:
     if params.cohort is None:
         _require_scans(root, layout.raw)
 
-    def check(planned: tuple[Step, ...]) -> None:
-        if any(step.name == "training" for step in planned):
+    def check(planned: tuple[StageTarget, ...]) -> None:
+        if any(stage.name == "training" for stage in planned):
             from synthct.tasks.training.check import check as check_training
 
             # Names and layers must be right before an hour of registration, not after.
             check_training(params.training, where=f"{workspace / 'params.yaml'}: training")
 
     name = "demo" if layout.is_root else workspace.name
-    return Project(root, name, steps, workspace, check)
+    return Project(root, name, stages, workspace, check)
 
 
 def _require_scans(root: Path, raw: Path) -> None:

@@ -43,8 +43,8 @@ class Orders:
         Name results after the senders' entries, which may identify patients.
     uncertainty
         Also write the spread over folds and flips.
-    means
-        :class:`synthct.tasks.prediction.predict.Means` as JSON.
+    options
+        :class:`synthct.tasks.prediction.predict.PredictOptions` as JSON.
     public_key
         Key that must have signed the release.
     """
@@ -54,7 +54,7 @@ class Orders:
     identified: bool = False
     keep_names: bool = False
     uncertainty: bool = False
-    means: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     public_key: Path | None = None
 
     def release(self) -> str:
@@ -73,7 +73,7 @@ class Orders:
     def key(self, arrival: Arrival) -> str:
         """Of the scan's bytes, the release and the orders: another release predicts anew."""
         parts = [arrival.content, self.release(), self.form, self.identified]
-        text = json.dumps([*parts, self.uncertainty, self.means], sort_keys=True)
+        text = json.dumps([*parts, self.uncertainty, self.options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -160,7 +160,7 @@ def _in_child(
         scan = inbox.fetch(arrival, folder)
         order = {
             "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
-            "form": orders.form, "identified": orders.identified, "means": orders.means,
+            "form": orders.form, "identified": orders.identified, "options": orders.options,
             "uncertainty": orders.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
             "public_key": str(orders.public_key.absolute()) if orders.public_key else None,
         }  # fmt: skip

@@ -34,7 +34,7 @@ SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
 
 
 @dataclass(frozen=True)
-class Means:
+class PredictOptions:
     """How the networks are run: the result is the same to about one HU.
 
     Parameters
@@ -80,7 +80,7 @@ def predict_file(
     structures: Path | None = None,
     uncertainty: Path | None = None,
     modality: Modality | None = None,
-    means: Means | None = None,
+    options: PredictOptions | None = None,
     public_key: Path | None = None,
     series: str = "",
     progress: Progress | None = None,
@@ -123,25 +123,25 @@ def predict_file(
         unlike_training
         structures not_for_clinical_use``; no patient data.
     """
-    means = means or Means()
+    options = options or PredictOptions()
     outputs = Outputs(out, uncertainty, dicom_reference, structures)
     outputs.check(untouched=(input, mask, dicom_reference, structures))
-    provider_of(means.device)
+    provider_of(options.device)
     step("check the release")
     if public_key is not None:
         check_signature(model, public_key)
     release = open_release(model)
-    if means.surest is not None:
-        members = 1 if means.student else len(release.description.members)
-        check_pool(members, release.model, keep=means.surest, tta=means.tta)
+    if options.surest is not None:
+        members = 1 if options.student else len(release.description.members)
+        check_pool(members, release.model, keep=options.surest, tta=options.tta)
     step("read the scan")
     series = pick_series(input, series, [modality or SOURCES[release.description.source]])
     facts = describe(input, series=series)
-    graphs = release.graphs_bytes(int8=means.int8, student=means.student)
-    cap = require_room(facts.grid, release.model, means.max_ram_gb, graphs)
-    with held(means.max_ram_gb):
+    graphs = release.graphs_bytes(int8=options.int8, student=options.student)
+    cap = require_room(facts.grid, release.model, options.max_ram_gb, graphs)
+    with held(options.max_ram_gb):
         return _predict(
-            release, input, series, facts, cap, mask, modality, outputs, means, progress, step
+            release, input, series, facts, cap, mask, modality, outputs, options, progress, step
         )
 
 
@@ -154,7 +154,7 @@ def _predict(
     mask: Path | None,
     modality: Modality | None,
     outputs: Outputs,
-    means: Means,
+    options: PredictOptions,
     progress: Progress | None,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -164,12 +164,12 @@ def _predict(
     prepared = _prepared(input, series, mask, release, modality)
     step("run the networks")
     runners = onnx_runners(
-        release.graphs(int8=means.int8, student=means.student),
-        threads=means.threads,
-        device=means.device,
+        release.graphs(int8=options.int8, student=options.student),
+        threads=options.threads,
+        device=options.device,
     )
-    prediction = _run(runners, prepared, release, means, cap, outputs, progress)
-    networks = len(runners) if means.surest is None else means.surest
+    prediction = _run(runners, prepared, release, options, cap, outputs, progress)
+    networks = len(runners) if options.surest is None else options.surest
     unlike = _unlike(prepared, release)
     step("write the result")
     write_results(
@@ -189,7 +189,7 @@ def _predict(
         "source": release.description.source,
         "release": _release_id(release.folder),
         "networks": networks,
-        "flips": len(flips_of(release.model, tta=means.tta)),
+        "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
         "voxels_not_predicted": prepared.missed,
         "notes": [*prepared.notes, *filter(None, (one.note for one in structures)), *warned],
@@ -229,25 +229,25 @@ def _run(
     runners: Any,
     prepared: Prepared,
     release: Release,
-    means: Means,
+    options: PredictOptions,
     cap: int,
     outputs: Outputs,
     progress: Progress | None,
 ) -> Prediction:
     model, wanted = release.model, outputs.uncertainty is not None
-    batch = means.batch
+    batch = options.batch
     if batch is None:
-        windows = plan_windows(prepared.source.grid.shape, model, means.overlap)
+        windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
         sizes = tuple(axis.size for axis in windows.axes)
         shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
         still = prepared.source.array.size * (6 if wanted else 2)
         still += prepared.body.array.size * (4 if wanted else 2)
-        still += 0 if means.surest is None else prepared.source.array.size * 6 * len(runners)
+        still += 0 if options.surest is None else prepared.source.array.size * 6 * len(runners)
         batch = choose_batch(runners[0], shape, cap, still)
-    if means.surest is not None:
+    if options.surest is not None:
         chosen = predict_pool(
-            runners, prepared.source, prepared.mask, model, keep=means.surest,
-            overlap=means.overlap, batch=batch, wanted=prepared.wanted, progress=progress,
+            runners, prepared.source, prepared.mask, model, keep=options.surest,
+            overlap=options.overlap, batch=batch, wanted=prepared.wanted, progress=progress,
         )  # fmt: skip
         return Prediction(chosen.hu, chosen.sd_hu if wanted else None)
     return predict(
@@ -255,8 +255,8 @@ def _run(
         prepared.source,
         prepared.mask,
         model,
-        tta=means.tta,
-        overlap=means.overlap,
+        tta=options.tta,
+        overlap=options.overlap,
         batch=batch,
         uncertainty=wanted,
         wanted=prepared.wanted,

@@ -11,7 +11,7 @@ from synthct.data.errors import DataError, SynthctError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.readers import format_of
 from synthct.tasks.pipeline.parent_watch import die_with_parent
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 
 def main(order_file: Path) -> int:
@@ -43,7 +43,7 @@ def _predict(order: dict[str, Any]) -> dict[str, Any]:
         target,
         dicom_reference=scan if itself else None,
         uncertainty=out / "uncertainty.mha" if order["uncertainty"] else None,
-        means=Means(**order["means"]),
+        options=PredictOptions(**order["options"]),
         public_key=Path(order["public_key"]) if order["public_key"] else None,
     )
     return {**document, "out": target.name}

@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from synthct.flows.run.prefect_server import prefect_server
-from synthct.flows.run.running import Means, run_project
-from synthct.flows.workspace.project import QUIET, Project, Step
+from synthct.flows.run.running import RunOptions, run_project
+from synthct.flows.workspace.project import QUIET, Project, StageTarget
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -55,11 +55,11 @@ def toy(_toy_template, tmp_path):
     """Project of three stages that each append their name to the text they read."""
     root = tmp_path / "toy"
     shutil.copytree(_toy_template, root)
-    return Project(root, "toy", _steps())
+    return Project(root, "toy", _stages())
 
 
-def _steps():
-    return tuple(Step(name, name, Path("out") / name, f"makes {name}") for name in STAGES)
+def _stages():
+    return tuple(StageTarget(name, name, Path("out") / name, f"makes {name}") for name in STAGES)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def built_toy(_built_template, tmp_path):
     """As ``toy``, with all three stages up to date."""
     root = tmp_path / "built"
     shutil.copytree(_built_template, root)
-    return Project(root, "toy", _steps())
+    return Project(root, "toy", _stages())
 
 
 @pytest.fixture(scope="session")
@@ -106,12 +106,12 @@ def empty_database(_server):
 
 
 @pytest.fixture
-def conduct(server):
+def run_stages(server):
     """Run a project in this process; what was built and what the terminal showed."""
 
     def run(project, cluster="here"):
         console = Console(record=True, file=io.StringIO(), width=200)
-        built = run_project(project, Means(cluster, workers=1), console)
+        built = run_project(project, RunOptions(cluster, workers=1), console)
         return built, console.export_text()
 
     return run

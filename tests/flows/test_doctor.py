@@ -4,7 +4,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from synthct.flows.clusters.authority import make_authority
-from synthct.flows.upkeep.doctor.finding import Status, fault, healthy, lacks, ok
+from synthct.flows.upkeep.doctor.check_result import Status, error, healthy, ok, warning
 from synthct.flows.upkeep.doctor.hardware import clock
 from synthct.flows.upkeep.doctor.packages import itk_wheel, pins, python_version, requirements
 from synthct.flows.upkeep.doctor.storage import _certificates, _s3_access
@@ -18,11 +18,11 @@ def test_certificates_end_in_the_night_and_nobody_was_told(tmp_path, monkeypatch
     monkeypatch.setattr("synthct.flows.clusters.authority.VALID_DAYS", 20)
     make_authority(tmp_path / "days")
     (short,) = _certificates(tmp_path / "days")
-    assert short.status is Status.FAULT
+    assert short.status is Status.ERROR
     assert "authority NEWDIR" in short.remedy
     (tmp_path / "days" / "node.pem").write_text("nothing of the kind\n")
     (broken,) = _certificates(tmp_path / "days")
-    assert broken.status is Status.FAULT
+    assert broken.status is Status.ERROR
 
 
 NOON_S = 1_800_000_000.0
@@ -31,7 +31,7 @@ NOON_S = 1_800_000_000.0
 def test_stock_simpleitk_beside_the_elastix_wheel_is_a_fault_with_the_way_out():
     both = {"simpleitk": "2.5.7", "simpleitk-simpleelastix": "3.0.0a1.post183"}
     found = itk_wheel(both)
-    assert found.status is Status.FAULT
+    assert found.status is Status.ERROR
     assert "pip uninstall -y SimpleITK" in found.remedy
 
 
@@ -44,9 +44,9 @@ def test_wheel_with_elastix_alone_is_ok():
     ("installed", "extra", "status"),
     [
         ({"prefect": "3.8.8", "sqlalchemy": "2.0.1"}, "ops", Status.OK),
-        ({"prefect": "3.8.8", "sqlalchemy": "2.1.0"}, "ops", Status.FAULT),
-        ({"prefect": "3.8.8"}, "ops", Status.LACKS),
-        ({"prefect": "3.8.8"}, "", Status.FAULT),
+        ({"prefect": "3.8.8", "sqlalchemy": "2.1.0"}, "ops", Status.ERROR),
+        ({"prefect": "3.8.8"}, "ops", Status.WARNING),
+        ({"prefect": "3.8.8"}, "", Status.ERROR),
     ],
 )
 def test_package_at_an_unproven_version_is_worse_than_an_absent_one(installed, extra, status):
@@ -82,8 +82,8 @@ def test_extras_are_told_apart():
     ("now_s", "commit_s", "file_s", "status"),
     [
         (NOON_S, NOON_S - 60, NOON_S, Status.OK),
-        (NOON_S, NOON_S + 3600, NOON_S, Status.FAULT),
-        (NOON_S, 0.0, NOON_S - 600, Status.FAULT),
+        (NOON_S, NOON_S + 3600, NOON_S, Status.ERROR),
+        (NOON_S, 0.0, NOON_S - 600, Status.ERROR),
     ],
 )
 def test_clock_that_is_off_is_noticed(now_s, commit_s, file_s, status):
@@ -91,8 +91,8 @@ def test_clock_that_is_off_is_noticed(now_s, commit_s, file_s, status):
 
 
 def test_what_is_only_lacking_does_not_fail_the_machine():
-    assert healthy([ok("a", "x"), lacks("b", "x", "y")])
-    assert not healthy([ok("a", "x"), fault("b", "x", "y")])
+    assert healthy([ok("a", "x"), warning("b", "x", "y")])
+    assert not healthy([ok("a", "x"), error("b", "x", "y")])
 
 
 @pytest.mark.parametrize("variable", ["SYNTHCT_UNITS", "SYNTHCT_ARRAYS"])
@@ -106,6 +106,6 @@ def test_a_bucket_that_is_not_there_is_found_out_in_the_night(variable, s3, monk
     assert (str(good.status), good.found) == ("ok", "answers")
     monkeypatch.setenv(variable, "s3://synthct-absent/somewhere")
     (bad,) = about()
-    assert str(bad.status) == "fault"
+    assert str(bad.status) == "error"
     assert bad.found == "no such bucket"
     assert variable in bad.remedy

@@ -6,13 +6,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from synthct.flows.processes.children import Kept, environment
+from synthct.flows.processes.children import SupervisedProcess, environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def kept(script, tmp_path):
-    return Kept(["sh", "-c", script], folder=tmp_path, environment=os.environ)
+    return SupervisedProcess(["sh", "-c", script], folder=tmp_path, environment=os.environ)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)])
@@ -50,8 +50,8 @@ def test_command_that_ignores_the_polite_signal_is_ended(tmp_path, family):
 def test_nothing_outlives_a_holder_that_was_killed(tmp_path, until):
     holder = (
         "import os, sys, time\nfrom pathlib import Path\n"
-        "from synthct.flows.processes.children import Kept\n"
-        "child = Kept(['sh', '-c', 'sleep 300 & sleep 300'], folder=Path('.'),"
+        "from synthct.flows.processes.children import SupervisedProcess\n"
+        "child = SupervisedProcess(['sh', '-c', 'sleep 300 & sleep 300'], folder=Path('.'),"
         " environment=os.environ)\nprint(child.pid, flush=True)\ntime.sleep(300)\n"
     )
     with environment({"PYTHONPATH": str(ROOT / "src")}):

@@ -20,8 +20,8 @@ def newest_run(server):
     return asked(server, "flow_runs", sort="START_TIME_DESC", limit=1)[0]
 
 
-def test_stages_are_built_in_order_and_dvc_remembers_them(toy, conduct, server):
-    built, shown = conduct(toy)
+def test_stages_are_built_in_order_and_dvc_remembers_them(toy, run_stages, server):
+    built, shown = run_stages(toy)
     assert [(each.name, each.how) for each in built] == [
         ("one", "ran"), ("two", "ran"), ("three", "ran"),
     ]  # fmt: skip
@@ -37,8 +37,10 @@ def test_stages_are_built_in_order_and_dvc_remembers_them(toy, conduct, server):
     )
 
 
-def test_run_up_to_a_stage_touches_later_ones_or_shows_no_progress_and_words(toy, conduct, server):
-    conduct(toy.until("one"))
+def test_run_up_to_a_stage_touches_later_ones_or_shows_no_progress_and_words(
+    toy, run_stages, server
+):
+    run_stages(toy.until("one"))
     assert stale_targets(toy) == {"two", "three"}
     assert not (toy.root / "out" / "two").exists()
     run = newest_run(server)
@@ -51,42 +53,42 @@ def test_run_up_to_a_stage_touches_later_ones_or_shows_no_progress_and_words(toy
     assert any(line["message"].startswith("one: ran in ") for line in logs)
 
 
-def test_nothing_is_started_when_all_is_current(built_toy, conduct, monkeypatch):
+def test_nothing_is_started_when_all_is_current(built_toy, run_stages, monkeypatch):
     monkeypatch.setattr(
         "synthct.flows.run.running.prefect_server", lambda *_, **__: pytest.fail("started")
     )
     monkeypatch.setattr(
         "synthct.flows.run.running.open_cluster", lambda *_, **__: pytest.fail("started")
     )
-    built, shown = conduct(built_toy)
+    built, shown = run_stages(built_toy)
     assert (built, shown) == ([], "")
 
 
 @pytest.mark.slow
-def test_what_does_not_change_a_stage_does_not_rerun_it(built_toy, conduct):
+def test_what_does_not_change_a_stage_does_not_rerun_it(built_toy, run_stages):
     (built_toy.root / "in.txt").write_text("scan ")  # the stage strips it: the same out bytes
-    built, _ = conduct(built_toy)
+    built, _ = run_stages(built_toy)
     assert [(each.name, each.how) for each in built] == [
         ("one", "ran"), ("two", "current"), ("three", "current"),
     ]  # fmt: skip
 
 
-def test_out_that_dvc_has_in_its_cache_is_restored_not_made_again(built_toy, conduct):
+def test_out_that_dvc_has_in_its_cache_is_restored_not_made_again(built_toy, run_stages):
     (built_toy.root / "out" / "two" / "result.txt").unlink()
     (built_toy.root / "poison-two").touch()
-    built, _ = conduct(built_toy)
+    built, _ = run_stages(built_toy)
     assert [(each.name, each.how) for each in built] == [("two", "restored"), ("three", "current")]
     assert result(built_toy, "two") == "scan one two\n"
 
 
-def test_poisoned_stage_fails_the_run_and_is_named_with_its_own_words(toy, conduct, server):
+def test_poisoned_stage_fails_the_run_and_is_named_with_its_own_words(toy, run_stages, server):
     (toy.root / "poison-two").touch()
     with pytest.raises(MachineError) as caught:
-        conduct(toy)
+        run_stages(toy)
     told = str(caught.value)
     assert "stage two failed: scan.mha: a volume has three axes, got 2; remove it" in told
     assert "two.log" in told
-    assert [step.name for step in to_build(toy)] == ["two", "three"], "the next run goes on there"
+    assert [stage.name for stage in to_build(toy)] == ["two", "three"], "the next run goes on there"
     assert not (toy.root / "out" / "three").exists()
     assert newest_run(server)["state"]["type"] == "FAILED"
 
@@ -112,7 +114,7 @@ FIVE_TIMES = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in ra
 
 @pytest.mark.parametrize("again", FIVE_TIMES)
 def test_killed_flow_leaves_no_process_and_the_same_command_finishes(
-    again, toy, start_flow, conduct, until, family
+    again, toy, start_flow, run_stages, until, family
 ):
     (toy.root / "wait-two").touch()
     flow = start_flow(toy, "local")
@@ -126,7 +128,7 @@ def test_killed_flow_leaves_no_process_and_the_same_command_finishes(
     _, alive = psutil.wait_procs(members, timeout=5)
     assert alive == []
     (toy.root / "wait-two").unlink()
-    built, _ = conduct(toy)
+    built, _ = run_stages(toy)
     assert [(each.name, each.how) for each in built] == [("two", "ran"), ("three", "ran")]
     assert result(toy, "three") == "scan one two three\n"
 
@@ -143,4 +145,4 @@ def test_server_that_is_silent_for_a_while_does_not_stop_the_stage(toy, monkeypa
     monkeypatch.setattr(journal, "_ARTIFACT_EVERY_S", 0.0)
     listener = journal.Journal(None)
     listener._artifact = "known"
-    listener.tick(toy.steps[0])
+    listener.tick(toy.stages[0])

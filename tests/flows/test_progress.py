@@ -3,7 +3,7 @@ import json
 import pytest
 
 from synthct.data.environment import EVENTS
-from synthct.flows.run.progress import EventTail, StageProgress, told
+from synthct.flows.run.progress import EventTail, StageProgress, event_line
 from synthct.flows.run.stages import how_built, last_words
 
 
@@ -47,8 +47,8 @@ def test_long_unit_counts_by_its_steps(monkeypatch):
 
 
 def test_event_of_a_stranger_does_not_stop_the_run():
-    assert told({"kind": "unit_done", "stage": "x"}) == ""
-    assert told({"kind": "note", "stage": "x", "text": "hello"}) == "x: hello"
+    assert event_line({"kind": "unit_done", "stage": "x"}) == ""
+    assert event_line({"kind": "note", "stage": "x", "text": "hello"}) == "x: hello"
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):
     monkeypatch.setenv(EVENTS, str(path))
     events.emit("note", stage="x", text="hello")
     (event,) = EventTail(path).new()
-    assert told(event) == "x: hello"
+    assert event_line(event) == "x: hello"
     assert json.loads(path.read_text()) == event

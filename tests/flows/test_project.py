@@ -21,10 +21,10 @@ def test_demo_and_workspace_never_share_an_out_or_a_target(root):
     (root / "data" / "raw" / "sts").mkdir(parents=True)
     demo, sts = open_project(root, Path()), open_project(root, Path("workspaces/sts"))
     assert (demo.name, sts.name) == ("demo", "sts")
-    assert demo.steps[0].target == "cohort"
-    assert sts.steps[0].target == "workspaces/sts/dvc.yaml:ingestion"  # real scans: no cohort
-    assert not {step.out for step in demo.steps} & {step.out for step in sts.steps}
-    assert not {step.target for step in demo.steps} & {step.target for step in sts.steps}
+    assert demo.stages[0].target == "cohort"
+    assert sts.stages[0].target == "workspaces/sts/dvc.yaml:ingestion"  # real scans: no cohort
+    assert not {stage.out for stage in demo.stages} & {stage.out for stage in sts.stages}
+    assert not {stage.target for stage in demo.stages} & {stage.target for stage in sts.stages}
 
 
 def test_missing_scans_are_said_before_anything_starts(root):
@@ -38,7 +38,7 @@ def test_missing_scans_are_said_before_anything_starts(root):
 
 def test_chain_up_to_a_stage_holds_it_and_all_before_it(root):
     demo = open_project(root, Path())
-    names = [step.name for step in demo.until("registration").steps]
+    names = [stage.name for stage in demo.until("registration").stages]
     assert names == ["cohort", "ingestion", "registration"]
     assert demo.until(None) is demo
     with pytest.raises(UsageError, match="stages: cohort, ingestion"):

@@ -21,11 +21,11 @@ class Screen(Listener):
     def __init__(self):
         self.lines = []
 
-    def begins(self, step): ...
-    def event(self, step, event): ...
-    def tick(self, step): ...
-    def ends(self, step, built): ...
-    def said(self, step, line):
+    def started(self, stage): ...
+    def event(self, stage, event): ...
+    def tick(self, stage): ...
+    def finished(self, stage, built): ...
+    def output(self, stage, line):
         self.lines.append(line)
 
 
@@ -52,17 +52,17 @@ def lost(monkeypatch):
     return lose
 
 
-def conduct(toy, server, screen):
+def run_stages(toy, server, screen):
     record = new_record(toy.root)
     variables = toy.environment() | {events.VARIABLE: str(record.events)}
-    return pipeline.conduct(toy, record, variables, screen, server=server)
+    return pipeline.run_stages(toy, record, variables, screen, server=server)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_run_whose_stages_were_done_ends_as_lost(moment, toy, server, lost):
     lost(moment)
     screen = Screen()
-    built = conduct(toy, server, screen)
+    built = run_stages(toy, server, screen)
     assert [each.name for each in built] == ["one", "two", "three"]
     assert (toy.root / "out/three/result.txt").read_text() == "scan one two three\n"
     assert any("goes on without it" in line for line in screen.lines) == (moment == "before")
@@ -86,7 +86,7 @@ def test_a_stage_that_failed_is_told_as_a_lost_server(toy, server, monkeypatch):
 
     monkeypatch.setattr(pipeline, "flow", flow)
     with pytest.raises(MachineError) as told:
-        conduct(toy, server, Screen())
+        run_stages(toy, server, Screen())
     assert told.value.code == "stage-failed"
 
 
@@ -102,7 +102,7 @@ def test_a_lost_server_holds_up_every_line_of_a_stage(monkeypatch, toy):
     monkeypatch.setattr(journal, "get_run_logger", lambda: Console(file=io.StringIO()))
     told = journal.Journal(None)
     monkeypatch.setattr(told, "_tick", lose)
-    told.begins(toy.steps[0])
+    told.started(toy.stages[0])
     for _ in range(100):
-        told.tick(toy.steps[0])
+        told.tick(toy.stages[0])
     assert len(asked) == 1

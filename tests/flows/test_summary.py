@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from synthct.flows.run.stages import Built
+from synthct.flows.run.stages import StageResult
 from synthct.flows.run.summary import as_json, exclusions, score_rows, show
-from synthct.flows.workspace.project import Project, Step
+from synthct.flows.workspace.project import Project, StageTarget
 
 SCORES = """case,patient,source,region,fold,method,reference,metric,value
 A_mr,A,mr,thorax,0,model,registered,mae_hu,40
@@ -24,10 +24,12 @@ A_cbct,A,cbct,thorax,0,raw,registered,mae_hu,150
 @pytest.fixture
 def project(tmp_path):
     names = ("ingestion", "evaluation", "report")
-    project = Project(tmp_path, "demo", tuple(Step(n, n, Path("artefacts") / n) for n in names))
-    for step in project.steps:
-        (tmp_path / step.out).mkdir(parents=True)
-        (tmp_path / step.out / "excluded.json").write_text("[]")
+    project = Project(
+        tmp_path, "demo", tuple(StageTarget(n, n, Path("artefacts") / n) for n in names)
+    )
+    for stage in project.stages:
+        (tmp_path / stage.out).mkdir(parents=True)
+        (tmp_path / stage.out / "excluded.json").write_text("[]")
     return project
 
 
@@ -59,7 +61,7 @@ def test_excluded_cases_are_listed_with_the_stage_that_set_them_aside(scored):
 
 def test_person_is_told_scores_exclusions_times_and_where_the_report_is(scored):
     console = Console(record=True, width=100, file=io.StringIO())
-    show(console, scored, [Built("ingestion", "ran", 65.0)], 70.0)
+    show(console, scored, [StageResult("ingestion", "ran", 65.0)], 70.0)
     text = console.export_text()
     for told in (
         "MAE [HU]", "PSNR [dB]", "50.0",
@@ -82,7 +84,9 @@ def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_
 
 
 def test_machine_is_told_the_same_as_plain_json(scored):
-    document = json.loads(json.dumps(as_json(scored, [Built("report", "restored", 1.5)], 2.0)))
+    document = json.loads(
+        json.dumps(as_json(scored, [StageResult("report", "restored", 1.5)], 2.0))
+    )
     assert document["stages"] == [{"name": "report", "how": "restored", "seconds": 1.5}]
     assert document["report"] == "artefacts/report/index.html"
     assert len(document["scores"]) == 4

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from synthct.flows.run.running import Means, run_project
+from synthct.flows.run.running import RunOptions, run_project
 from synthct.flows.workspace.project import Project, Step
 
 if __name__ == "__main__":
@@ -13,5 +13,5 @@ if __name__ == "__main__":
     names = ("one", "two", "three")
     steps = tuple(Step(name, name, Path("out") / name, f"makes {name}") for name in names)
     run_project(
-        Project(root, "toy", steps), Means(sys.argv[2], workers=1), Console(file=sys.stdout)
+        Project(root, "toy", steps), RunOptions(sys.argv[2], workers=1), Console(file=sys.stdout)
     )

@@ -1,1 +1,1 @@
-"""``synthct doctor``: what this machine has and lacks, each finding with its remedy."""
+"""``synthct doctor``: what this machine has and lacks, each result with its remedy."""

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 
 _PURPOSES = {"": "predict", "train": "the chain", "ops": "the flow"}
 """What the base and the extras are for."""
@@ -17,7 +17,7 @@ _RUN_HERE = ("3.11", "3.12", "3.13")
 _LOCKED_ONLY = ("3.14",)
 
 
-def look_at_packages() -> Iterator[Finding]:
+def look_at_packages() -> Iterator[CheckResult]:
     """Python, our pins, and the two wheels that must never meet."""
     yield python_version(platform.python_version(), platform.machine())
     installed = installed_versions()
@@ -53,7 +53,7 @@ def requirements(extra: str) -> list[Requirement]:
 
 def pins(
     extra: str, purpose: str, wanted: list[Requirement], installed: Mapping[str, str]
-) -> Finding:
+) -> CheckResult:
     """Whether all of one extra is there, at versions that were proven together."""
     about = f"packages for {purpose}"
     missing = [each.name for each in wanted if _normal(each.name) not in installed]
@@ -65,14 +65,14 @@ def pins(
     ]
     remedy = f"pip install 'synthct[{extra}]'" if extra else "pip install synthct"
     if wrong:
-        return fault(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
+        return error(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
     if missing:
-        report = lacks if extra else fault
+        report = warning if extra else error
         return report(about, f"missing: {', '.join(missing)}", remedy)
     return ok(about, f"{len(wanted)} as pinned")
 
 
-def itk_wheel(installed: Mapping[str, str]) -> Finding:
+def itk_wheel(installed: Mapping[str, str]) -> CheckResult:
     """Stock SimpleITK overwrites the files of the wheel that has elastix in it."""
     elastix, stock = "simpleitk-simpleelastix", "simpleitk"
     mend = (
@@ -80,27 +80,27 @@ def itk_wheel(installed: Mapping[str, str]) -> Finding:
         "pip install --no-deps 'SimpleITK-SimpleElastix==3.0.0a1.post183'"
     )
     if stock in installed:
-        return fault("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
+        return error("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
     if elastix not in installed:
-        return fault("SimpleITK", "absent", mend)
+        return error("SimpleITK", "absent", mend)
     import SimpleITK as sitk
 
     if not hasattr(sitk, "ElastixImageFilter"):
-        return fault("SimpleITK", "imports without elastix: files of another wheel", mend)
+        return error("SimpleITK", "imports without elastix: files of another wheel", mend)
     return ok("SimpleITK", f"with elastix, {installed[elastix]}")
 
 
-def python_version(version: str, machine: str) -> Finding:
+def python_version(version: str, machine: str) -> CheckResult:
     """Whether there is a lock for this Python, and whether it was ever run with it."""
     minor = version.rsplit(".", 1)[0]
     what = f"{version} on {machine}"
     if machine != "x86_64":
-        return fault("Python", what, "use Linux on x86_64: elastix has no wheel for others")
+        return error("Python", what, "use Linux on x86_64: elastix has no wheel for others")
     if minor in _RUN_HERE:
         return ok("Python", version)
     if minor in _LOCKED_ONLY:
-        return lacks("Python", version, "it has a lock, but tests ran on 3.11, 3.12 and 3.13 only")
-    return fault("Python", version, "use Python 3.11, 3.12 or 3.13: PYTHON=python3.11 make setup")
+        return warning("Python", version, "it has a lock, but tests ran on 3.11, 3.12 and 3.13 only")
+    return error("Python", version, "use Python 3.11, 3.12 or 3.13: PYTHON=python3.11 make setup")
 
 
 def _normal(name: str) -> str:

@@ -16,7 +16,7 @@ from synthct.data.errors import SynthctError
 from synthct.data.layout import default_root
 from synthct.data.store.connection import connect
 from synthct.data.store.outage import survive
-from synthct.flows.upkeep.doctor.finding import Finding, fault, lacks, ok
+from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 from synthct.flows.workspace.project import QUIET
 from synthct.tasks.pipeline.dask_client import tls_folder
 
@@ -29,14 +29,14 @@ LEAST_DAYS = 21
 _GIB = 2**30
 
 
-def look_at_storage(root: Path | None) -> Iterator[Finding]:
+def look_at_storage(root: Path | None) -> Iterator[CheckResult]:
     """``root`` is the checkout, None outside one."""
     git = shutil.which("git")
-    yield ok("git", _said([git, "--version"])) if git else fault("git", "absent", "install git")
+    yield ok("git", _said([git, "--version"])) if git else error("git", "absent", "install git")
     yield _s3_credentials()
     yield from _s3_access()
     if root is None:
-        yield lacks("checkout", "not inside one", "cd to the repository for `run` and `ingest`")
+        yield warning("checkout", "not inside one", "cd to the repository for `run` and `ingest`")
         yield _space(Path.cwd())
         return
     yield ok("checkout", str(root))
@@ -48,24 +48,24 @@ def look_at_storage(root: Path | None) -> Iterator[Finding]:
     yield from _dvc(root)
 
 
-def _space(folder: Path) -> Finding:
+def _space(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free / _GIB
     if free >= LEAST_FREE_GB:
         return ok("disk", f"{free:.0f} GiB free")
-    return fault("disk", f"{free:.1f} GiB free", f"the demo wants {LEAST_FREE_GB:g} GiB")
+    return error("disk", f"{free:.1f} GiB free", f"the demo wants {LEAST_FREE_GB:g} GiB")
 
 
-def _writable(folder: Path) -> Finding:
+def _writable(folder: Path) -> CheckResult:
     about = f"write to {folder.name or folder}"
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.NamedTemporaryFile(dir=existing):
             return ok(about, "yes")
-    except OSError as error:
-        return fault(about, error.strerror or "no", f"give this user the right to write {existing}")
+    except OSError as failure:
+        return error(about, failure.strerror or "no", f"give this user write access to {existing}")
 
 
-def _unfinished_dag(root: Path) -> Finding:
+def _unfinished_dag(root: Path) -> CheckResult:
     from synthct.tasks.chain.table import stale_dvc_file
 
     before = Path.cwd()
@@ -75,15 +75,15 @@ def _unfinished_dag(root: Path) -> Finding:
     finally:
         os.chdir(before)
     if stale:
-        return lacks("dvc.yaml", "older than the stages' table", "make dag (`run` does it too)")
+        return warning("dvc.yaml", "older than the stages' table", "make dag (`run` does it too)")
     return ok("dvc.yaml", "as the stages' table says")
 
 
-def _dvc(root: Path) -> Iterator[Finding]:
+def _dvc(root: Path) -> Iterator[CheckResult]:
     try:
         import dvc  # noqa: F401
     except ModuleNotFoundError:
-        yield fault("DVC", "absent", "pip install 'synthct[ops]'")
+        yield error("DVC", "absent", "pip install 'synthct[ops]'")
         return
     command = [sys.executable, "-m", "dvc"]
     yield ok("DVC cache", _said([*command, "cache", "dir"], root))
@@ -91,10 +91,10 @@ def _dvc(root: Path) -> Iterator[Finding]:
     if remotes:
         yield ok("DVC remotes", ", ".join(remotes))
     else:
-        yield lacks("DVC remotes", "none", "dvc remote add -d NAME URL, to share results")
+        yield warning("DVC remotes", "none", "dvc remote add -d NAME URL, to share results")
 
 
-def _s3_credentials() -> Finding:
+def _s3_credentials() -> CheckResult:
     """Presence only; nothing of them is read or shown."""
     home = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
     if os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
@@ -103,10 +103,10 @@ def _s3_credentials() -> Finding:
         return ok("S3 credentials", "a role")
     if home.is_file():
         return ok("S3 credentials", "in the credentials file")
-    return lacks("S3 credentials", "none", "only s3:// stores and remotes want them")
+    return warning("S3 credentials", "none", "only s3:// stores and remotes want them")
 
 
-def _s3_access() -> Iterator[Finding]:
+def _s3_access() -> Iterator[CheckResult]:
     """Whether the stores on S3 let us in; asked only where there are some."""
     for kind, variable in (("result cache", UNITS), ("array store", ARRAYS)):
         url = os.environ.get(variable, "")
@@ -114,18 +114,18 @@ def _s3_access() -> Iterator[Finding]:
             yield _answers(f"{kind} {url}", url, variable)
 
 
-def _answers(about: str, url: str, variable: str) -> Finding:
+def _answers(about: str, url: str, variable: str) -> CheckResult:
     try:
         system, path = connect(url)
         survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
-    except SynthctError as failed:
-        return fault(about, failed.problem or failed.got, failed.remedy)
+    except SynthctError as failure:
+        return error(about, failure.what, failure.remedy)
     except FileNotFoundError:
-        return fault(about, "no such bucket", f"make the bucket, or correct {variable}")
+        return error(about, "no such bucket", f"make the bucket, or correct {variable}")
     return ok(about, "answers")
 
 
-def _certificates(folder: Path) -> Iterator[Finding]:
+def _certificates(folder: Path) -> Iterator[CheckResult]:
     """How long the certificates of ``tls://`` clusters hold; only where there are some."""
     file = folder / "node.pem"
     if not file.is_file():
@@ -136,7 +136,7 @@ def _certificates(folder: Path) -> Iterator[Finding]:
     try:
         ends = load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
     except ValueError:
-        yield fault(
+        yield error(
             about, "node.pem is not a certificate", "make new ones, docs/how-to/operations.md"
         )
         return
@@ -146,7 +146,7 @@ def _certificates(folder: Path) -> Iterator[Finding]:
         mend = (
             "`python -m synthct.flows.clusters.authority NEWDIR`, give all machines the new files"
         )
-        yield fault(about, told, mend)
+        yield error(about, told, mend)
     else:
         yield ok(about, told)
 

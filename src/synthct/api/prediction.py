@@ -128,7 +128,7 @@ def predict(
     >>> synthct.predict("release", mr, out="sct.nii.gz", tta=False).report["out"]
     'sct.nii.gz'
     """
-    from synthct.tasks.prediction.predict import Means, predict_file
+    from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
     _require_out(out, dicom_reference, structures, uncertainty)
     with scan_files() as files:
@@ -145,7 +145,7 @@ def predict(
             structures=as_path(structures),
             uncertainty=spread,
             modality=modality_of(scan, modality, "scan"),
-            means=Means(
+            options=PredictOptions(
                 tta=tta,
                 overlap=overlap,
                 batch=batch,

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from synthct.data.errors import MachineError
-from synthct.flows.run.stages import Record, build_stage
+from synthct.flows.run.stages import RunRecord, build_stage
 from synthct.flows.workspace.freshness import busy, dvc_command, to_build
 from synthct.flows.workspace.project import QUIET
 
@@ -51,8 +51,8 @@ def test_a_stage_whose_files_are_in_use_fails_at_once(toy, monkeypatch):
         "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
     )
     monkeypatch.setattr("synthct.flows.run.stages.BUSY_WAIT_S", 0.1)
-    record = Record(toy.root)
-    built = build_stage(toy, toy.steps[0], record, toy.environment(), [])
+    record = RunRecord(toy.root)
+    built = build_stage(toy, toy.stages[0], record, toy.environment(), [])
     assert built.how == "ran"
     assert (toy.root / "tries").read_text() == "3"
 
@@ -90,17 +90,17 @@ def test_a_run_beside_dvc_repro_ends_busy_instead_of_waiting(toy, capfd):
     pid = int((toy.root / "started").read_text())
     later = threading.Timer(4.0, lambda: [(toy.root / "wait-one").unlink(), os.kill(pid, 9)])
     later.start()
-    steps = to_build(toy)
+    stages = to_build(toy)
     assert first.wait(timeout=60), "the person's stage was killed: its locks are gone"
     first.stdout.close()
-    assert [step.name for step in steps] == ["one", "two", "three"]
+    assert [stage.name for stage in stages] == ["one", "two", "three"]
     told = capfd.readouterr().err
     assert told.count("waiting for it") == 1
     assert "PID" in told
-    record = Record(toy.root)
+    record = RunRecord(toy.root)
     variables = toy.environment() | {"SYNTHCT_EVENTS": str(record.events)}
     record.events.touch()
-    assert build_stage(toy, steps[0], record, variables, []).how == "ran"
+    assert build_stage(toy, stages[0], record, variables, []).how == "ran"
 
 
 def test_a_lock_of_the_list_of_locks_is_taken_for_a_failure():
@@ -118,7 +118,7 @@ def test_a_killed_dvc_is_told_as_the_failure_of_its_stage(number, toy, monkeypat
         "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
     )
     with pytest.raises(MachineError, match=f"DVC was ended by {number.name}") as told:
-        build_stage(toy, toy.steps[0], Record(toy.root), toy.environment(), [])
+        build_stage(toy, toy.stages[0], RunRecord(toy.root), toy.environment(), [])
     assert told.value.code == "dvc-killed"
 
 
@@ -131,4 +131,4 @@ def test_a_failed_stage_is_told_as_a_killed_dvc(toy, monkeypatch):
             lambda *_, script=script: [sys.executable, "-c", script],
         )
         with pytest.raises(MachineError, match=r"stage one failed: scan\.mha: three axes"):
-            build_stage(toy, toy.steps[0], Record(toy.root), toy.environment(), [])
+            build_stage(toy, toy.stages[0], RunRecord(toy.root), toy.environment(), [])

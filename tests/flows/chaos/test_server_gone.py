@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from synthct.flows.processes import keeper
-from synthct.flows.processes.children import Revived
+from synthct.flows.processes.children import RestartingProcess
 from synthct.flows.run import prefect_process
 from synthct.flows.run.prefect_api import Api
 from synthct.flows.run.prefect_server import _answers, prefect_server
@@ -15,7 +15,7 @@ from synthct.flows.run.prefect_server import _answers, prefect_server
 @pytest.mark.slow
 def test_a_minute_without_the_server_loses_the_run(toy, tmp_path, start_flow, until, monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr(Revived, "LOOK_EVERY_S", 60.0)  # so long it stays away
+    monkeypatch.setattr(RestartingProcess, "LOOK_EVERY_S", 60.0)  # so long it stays away
     (toy.root / "wait-one").touch()
     with prefect_server(tmp_path / "prefect") as url:
         flow = start_flow(toy, SYNTHCT_TOY_NAP_S="75")

@@ -146,7 +146,7 @@ def test_two_deployments_build_one_workspace_at_once(site, until):
 
 
 @pytest.mark.slow
-def test_an_errand_that_nobody_knows_starts_something(site, until):
+def test_a_scheduled_job_of_an_unknown_kind_starts_something(site, until):
     identity = site.start(what="stdy")
     assert ended(site, identity, until) == "FAILED"
     assert "one of run, study, watch" in site.run(identity)["state"]["message"]

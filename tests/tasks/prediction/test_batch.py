@@ -25,7 +25,7 @@ from synthct.tasks.prediction.outbox import Outbox
 from synthct.tasks.prediction.release import write_checksums
 
 ROOT = Path(__file__).resolve().parents[3]
-MEANS = {"tta": False, "threads": 1}
+OPTIONS = {"tta": False, "threads": 1}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def outbox(tmp_path):
 
 @pytest.fixture
 def orders(release):
-    return Orders(model=release, means=MEANS)
+    return Orders(model=release, options=OPTIONS)
 
 
 SETTLE_S = 0.2
@@ -148,14 +148,16 @@ def test_a_scan_that_kills_its_worker_is_set_aside_after_a_second_try(
 def test_a_worker_that_is_killed_is_told_from_a_fault(inbox, outbox, orders, tmp_path):
     place = looked_at(FolderInbox(inbox))
     (key, arrival), *_ = waiting(place, outbox, orders)
-    limited = Orders(model=orders.model, means={"no_such_option": 1})
+    limited = Orders(model=orders.model, options={"no_such_option": 1})
     result = batch.predict_arrival(key, arrival, place, outbox, limited)
     assert result.status == "crashed"
     assert "no_such_option" in result.told
 
 
 def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
-    named = Orders(model=orders.model, means=MEANS, keep_names=True, form="dicom", identified=True)
+    named = Orders(
+        model=orders.model, options=OPTIONS, keep_names=True, form="dicom", identified=True
+    )
     list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, named))
     names = sorted(folder.name[:-17] for folder in outbox.done.iterdir())
     assert names == ["Doe_Jane", "Smith_John"]
@@ -166,7 +168,7 @@ def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
 
 def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, outbox):
     (tmp_path / "empty").mkdir()
-    orders = Orders(model=tmp_path / "relaese", means=MEANS)
+    orders = Orders(model=tmp_path / "relaese", options=OPTIONS)
     with pytest.raises(UsageError, match="relaese: a release folder"):
         waiting(FolderInbox(tmp_path / "empty"), outbox, orders)
 
@@ -192,7 +194,7 @@ from pathlib import Path
 from synthct.tasks.prediction.batch import Orders, predict_waiting
 from synthct.tasks.prediction.inbox import FolderInbox
 from synthct.tasks.prediction.outbox import Outbox
-orders = Orders(model=Path(sys.argv[1]), means={"tta": False, "threads": 1})
+orders = Orders(model=Path(sys.argv[1]), options={"tta": False, "threads": 1})
 inbox, outbox = FolderInbox(Path(sys.argv[2]), settle_s=0.1), Outbox(Path(sys.argv[3]))
 inbox.arrivals()
 time.sleep(0.15)

@@ -19,7 +19,7 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
 from synthct.tasks.prediction import memory
 from synthct.tasks.prediction.memory import choose_batch, held, needed_bytes, require_room
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 from synthct.tasks.prediction.slab_resampling import on_grid, resample_slabs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +35,9 @@ def test_a_scan_that_does_not_fit_is_refused_before_anything_is_computed(
     release, scan_file, tmp_path
 ):
     with pytest.raises(MachineError) as caught:
-        predict_file(release, scan_file, tmp_path / "sct.mha", means=Means(max_ram_gb=0.01))
+        predict_file(
+            release, scan_file, tmp_path / "sct.mha", options=PredictOptions(max_ram_gb=0.01)
+        )
     assert caught.value.code == "memory-cap"
     assert "--max-ram" in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"scan.mha", "release"}
@@ -114,8 +116,9 @@ def test_words_of_other_errors_are_not_taken_for_a_lack_of_memory():
 PEAK = """
 import json, sys
 from pathlib import Path
-from synthct.tasks.prediction.predict import Means, predict_file
-predict_file(*map(Path, sys.argv[1:4]), means=Means(max_ram_gb=float(sys.argv[4]), threads=1))
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
+options = PredictOptions(max_ram_gb=float(sys.argv[4]), threads=1)
+predict_file(*map(Path, sys.argv[1:4]), options=options)
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM"):
         print(int(line.split()[1]) / 1e6)
@@ -198,14 +201,14 @@ def test_a_write_that_the_disk_cuts_short_is_told_and_leaves_nothing(tmp_path):
 SERIES = """
 import resource, signal, sys
 from pathlib import Path
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 from synthct.data.errors import SynthctError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def full(step):
     if step == "write the result":
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
 try:
-    predict_file(*map(Path, sys.argv[1:4]), means=Means(threads=1), step=full)
+    predict_file(*map(Path, sys.argv[1:4]), options=PredictOptions(threads=1), step=full)
 except (SynthctError, OSError) as error:
     print(type(error).__name__, str(error)[:300])
     sys.exit(7)

@@ -16,10 +16,10 @@ from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.flows.cli.app import command_line
 from synthct.tasks.evaluation.files import evaluate_files
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 from synthct.tasks.registration.rigid.initial import read_initial
 
-MEANS = Means(tta=False, threads=1)
+OPTIONS = PredictOptions(tta=False, threads=1)
 NAME = os.fsdecode(b"M\xfcller")  # Latin-1: no UTF-8
 
 
@@ -44,7 +44,9 @@ def series(folder, patient, tmp_path):
 
 
 def test_a_series_is_predicted_as_if_its_names_were_plain(release, series, tmp_path):
-    result = predict_file(release, series, tmp_path / "sct", dicom_reference=series, means=MEANS)
+    result = predict_file(
+        release, series, tmp_path / "sct", dicom_reference=series, options=OPTIONS
+    )
     assert result["voxels_not_predicted"] == 0
     assert read_scan(tmp_path / "sct").modality is Modality.CT
 
@@ -54,7 +56,7 @@ def test_results_are_written_under_such_names(release, patient, folder, ending):
     """ITK ended the whole process here, in C++."""
     scan, out = folder / f"{NAME}{ending}", folder / f"{NAME}-sct{ending}"
     write_image(scan, patient)
-    result = predict_file(release, scan, out, means=MEANS)
+    result = predict_file(release, scan, out, options=OPTIONS)
     assert json.loads(canonical_json(result))["out"] == str(out)
     assert read_scan(out, Modality.CT).grid.is_close(patient.grid, 1e-2)
     document = evaluate_files(out, out, metrics=("mae_hu",), json_file=folder / f"{NAME}.json")

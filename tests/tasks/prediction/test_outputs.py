@@ -9,7 +9,7 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers import write_image
 from synthct.tasks.prediction.outputs import Outputs
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_a_folder_that_exists_is_a_folder_whatever_its_name(tmp_path):
 
 def test_a_series_goes_into_a_folder_with_a_version_in_its_name(release, patient, tmp_path):
     write_image(tmp_path / "scan.mha", patient)
-    means = Means(tta=False, threads=1)
-    predict_file(release, tmp_path / "scan.mha", tmp_path / "sct_v1.2", means=means)
+    options = PredictOptions(tta=False, threads=1)
+    predict_file(release, tmp_path / "scan.mha", tmp_path / "sct_v1.2", options=options)
     assert read_scan(tmp_path / "sct_v1.2").modality is Modality.CT

@@ -20,7 +20,7 @@ from synthct.tasks.fields.geometry import working_grid
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import check_scan
 from synthct.tasks.models.normalise import scale_source, unscale_target
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 from synthct.tasks.prediction.prepare import prepare
 from synthct.tasks.prediction.slab_resampling import on_grid
 
@@ -71,7 +71,7 @@ def test_the_surest_network_answers_alone_and_is_told_as_one(
 ):
     # tanh(w z) turned over and back is itself: both members are sure, so the first listed stands.
     folder = make_release(tmp_path / "pool", model, (0.4, 0.2))
-    result = predict_file(folder, scan_file, tmp_path / "one.mha", means=Means(surest=1))
+    result = predict_file(folder, scan_file, tmp_path / "one.mha", options=PredictOptions(surest=1))
     alone = make_release(tmp_path / "alone", model, (0.4,))
     predict_file(alone, scan_file, tmp_path / "same.mha")
     got, same = (read_scan(tmp_path / f"{n}.mha", Modality.CT).array for n in ("one", "same"))
@@ -80,14 +80,17 @@ def test_the_surest_network_answers_alone_and_is_told_as_one(
 
 
 @pytest.mark.parametrize(
-    ("means", "code"),
-    [(Means(surest=3), "pool-keep"), (Means(surest=1, tta=False), "pool-no-spread")],
+    ("options", "code"),
+    [
+        (PredictOptions(surest=3), "pool-keep"),
+        (PredictOptions(surest=1, tta=False), "pool-no-spread"),
+    ],
 )
 def test_a_choice_that_cannot_be_made_is_told_before_the_scan_is_read(
-    release, tmp_path, means, code
+    release, tmp_path, options, code
 ):
     with pytest.raises(UsageError) as caught:
-        predict_file(release, tmp_path / "not there", tmp_path / "sct.mha", means=means)
+        predict_file(release, tmp_path / "not there", tmp_path / "sct.mha", options=options)
     assert caught.value.code == code
 
 
@@ -161,7 +164,7 @@ def test_the_uncertainty_map_is_the_spread_of_the_folds(
         scan_file,
         tmp_path / "sct.mha",
         uncertainty=tmp_path / "sd.mha",
-        means=Means(tta=False),
+        options=PredictOptions(tta=False),
     )
     got = read_scan(tmp_path / "sd.mha", Modality.CT)
     body = prepare(patient, None, model).body.array > 0
@@ -248,7 +251,7 @@ def test_a_real_mr_goes_from_dicom_to_dicom_at_its_own_geometry(
     scan = shared_data / "sts_mr_ct" / "STS_002" / "MR_T1_dicom"
     folder = make_release(tmp_path / "release", model, (0.3,))
     result = predict_file(
-        folder, scan, tmp_path / "sct", dicom_reference=scan, means=Means(tta=False)
+        folder, scan, tmp_path / "sct", dicom_reference=scan, options=PredictOptions(tta=False)
     )
     got = read_scan(tmp_path / "sct")
     assert got.modality is Modality.CT

@@ -12,9 +12,9 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.evaluation.files import Attachments, evaluate_files
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
-MEANS = Means(tta=False, threads=1)
+OPTIONS = PredictOptions(tta=False, threads=1)
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def dicom(tmp_path, patient):
 def test_a_localizer_and_a_report_beside_the_scan_stop_no_prediction(
     release, dicom, patient, tmp_path
 ):
-    predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
-    predict_file(release, dicom, tmp_path / "sct.mha", means=MEANS)
+    predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, options=OPTIONS)
+    predict_file(release, dicom, tmp_path / "sct.mha", options=OPTIONS)
     made = read_scan(tmp_path / "sct.mha", Modality.CT)
     assert made.grid.is_close(patient.grid, 1e-3)
     assert np.array_equal(read_scan(tmp_path / "sct").array, made.array)
@@ -48,9 +48,9 @@ def test_of_two_series_the_named_one_is_predicted(release, dicom, patient, tmp_p
                              series_description="t2", uid_seed="u"):  # fmt: skip
         file.rename(dicom / f"t2-{file.name}")
     with pytest.raises(DataError, match="--series"):
-        predict_file(release, dicom, tmp_path / "no.mha", means=MEANS)
+        predict_file(release, dicom, tmp_path / "no.mha", options=OPTIONS)
     for name in ("t1", "t2"):
-        predict_file(release, dicom, tmp_path / f"{name}.mha", series=name, means=MEANS)
+        predict_file(release, dicom, tmp_path / f"{name}.mha", series=name, options=OPTIONS)
     one, two = (read_scan(tmp_path / f"{n}.mha", Modality.CT).array for n in ("t1", "t2"))
     assert np.abs(one - two[::-1]).max() <= 1
     assert np.abs(one - two).max() > 1

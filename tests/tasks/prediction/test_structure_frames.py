@@ -14,10 +14,10 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 import synthct.data.readers
 from synthct.data.errors import UsageError
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 ROOT = Path(__file__).resolve().parents[3]
-MEANS = Means(tta=False, threads=1)
+OPTIONS = PredictOptions(tta=False, threads=1)
 HERE, ELSEWHERE = "1.2.840.1.10", "1.2.840.1.20"
 """Frames of reference of the MR that is predicted, and of another scan."""
 
@@ -99,7 +99,7 @@ def structure_set(path, rois, *, frames=((HERE, ()), (ELSEWHERE, ()))):
 
 
 def carried(tmp_path, release, dicom):
-    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
+    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, options=OPTIONS)
     made = sorted((tmp_path / "sct").glob("structures-*.dcm"))
     return result, [pydicom.dcmread(path) for path in made]
 
@@ -154,7 +154,12 @@ def test_a_set_asked_for_by_name_of_which_nothing_lies_here_is_refused(release, 
     strange = structure_set(tmp_path / "set.dcm", [(1, "Heart", ELSEWHERE, None)])
     with pytest.raises(UsageError) as caught:
         predict_file(
-            release, dicom, tmp_path / "no", dicom_reference=dicom, structures=strange, means=MEANS
+            release,
+            dicom,
+            tmp_path / "no",
+            dicom_reference=dicom,
+            structures=strange,
+            options=OPTIONS,
         )
     assert caught.value.code == "no-structures"
     assert "none of its structures is drawn there" in str(caught.value)
@@ -174,7 +179,7 @@ def test_no_stranger_s_dicom_is_parsed_outside_the_reader(release, dicom, tmp_pa
     for number, structures in enumerate((None, given)):
         result = predict_file(
             release, dicom, tmp_path / f"sct{number}", dicom_reference=dicom,
-            structures=structures, means=MEANS,
+            structures=structures, options=OPTIONS,
         )  # fmt: skip
         assert result["structures"] == 1
 
@@ -191,7 +196,7 @@ def test_the_headers_of_the_reference_are_read_once(release, dicom, tmp_path, mo
     (tmp_path / "reference").symlink_to(dicom)
     monkeypatch.setattr(synthct.data.readers, "call", counted)
     predict_file(
-        release, dicom, tmp_path / "sct", dicom_reference=tmp_path / "reference", means=MEANS
+        release, dicom, tmp_path / "sct", dicom_reference=tmp_path / "reference", options=OPTIONS
     )
     assert asked == ["beside"]
 

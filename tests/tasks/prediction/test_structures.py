@@ -10,9 +10,9 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from synthct.data.errors import UsageError
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.prediction.predict import Means, predict_file
+from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
-MEANS = Means(tta=False, threads=1)
+OPTIONS = PredictOptions(tta=False, threads=1)
 FRAME = "1.2.3.4"
 
 
@@ -58,7 +58,7 @@ def contours(path, patient, *, frame=FRAME):
 
 def test_contours_keep_their_points_and_name_the_new_images(release, dicom, patient, tmp_path):
     contours(dicom / "plan.dcm", patient)
-    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
+    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, options=OPTIONS)
     assert result["structures"] == 1
     made = pydicom.dcmread(tmp_path / "sct" / "structures-0.dcm")
     images = {
@@ -87,7 +87,7 @@ def test_the_patient_of_contours_is_the_references_and_who_drew_them_stays_behin
     release, dicom, patient, tmp_path
 ):
     contours(dicom / "plan.dcm", patient)
-    predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
+    predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, options=OPTIONS)
     made = pydicom.dcmread(tmp_path / "sct" / "structures-0.dcm")
     source = pydicom.dcmread(next(p for p in sorted(dicom.iterdir()) if p.name != "plan.dcm"))
     assert (made.PatientID, made.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
@@ -102,15 +102,20 @@ def test_contours_of_another_frame_are_left_and_asked_for_by_name_are_refused(
 ):
     strange = contours(tmp_path / "elsewhere" / "plan.dcm", patient, frame="9.9.9")
     shared = contours(dicom / "plan.dcm", patient, frame="9.9.9")
-    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, means=MEANS)
+    result = predict_file(release, dicom, tmp_path / "sct", dicom_reference=dicom, options=OPTIONS)
     assert result["structures"] == 0
     assert shared.is_file()
     with pytest.raises(UsageError) as caught:
         predict_file(
-            release, dicom, tmp_path / "no", dicom_reference=dicom, structures=strange, means=MEANS
+            release,
+            dicom,
+            tmp_path / "no",
+            dicom_reference=dicom,
+            structures=strange,
+            options=OPTIONS,
         )
     assert caught.value.code == "no-structures"
     with pytest.raises(UsageError) as caught:
-        predict_file(release, dicom, tmp_path / "no", structures=strange, means=MEANS)
+        predict_file(release, dicom, tmp_path / "no", structures=strange, options=OPTIONS)
     assert caught.value.code == "structures-without-reference"
     assert not (tmp_path / "no").exists()

@@ -69,7 +69,7 @@ def test_a_new_no_option_of_a_command_cannot_be_set_by_a_schedule(what):
         ({"what": "watch", "options": {"model": "r"}}, "got no inbox, out"),
     ],
 )
-def test_a_wrong_errand_is_found_out_after_an_hour(given, rule):
+def test_a_wrong_scheduled_job_is_found_out_after_an_hour(given, rule):
     with pytest.raises(UsageError, match=rule):
         ScheduledJob(**given)
 
@@ -81,9 +81,9 @@ def test_a_shipped_schedule_asks_for_what_is_not_there():
     for each in shipped:
         assert each["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
         given = {name: each["parameters"].get(name) for name in ("what", "preset")}
-        errand = ScheduledJob(**given, options=each["parameters"].get("options") or {})
-        if errand.what == "study":
-            assert (ROOT / errand.arguments()[2]).is_file()
+        job = ScheduledJob(**given, options=each["parameters"].get("options") or {})
+        if job.what == "study":
+            assert (ROOT / job.arguments()[2]).is_file()
 
 
 def test_every_idle_look_into_the_inbox_is_told_to_the_chat():

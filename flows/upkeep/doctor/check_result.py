@@ -12,14 +12,14 @@ class Status(StrEnum):
     """How bad it is."""
 
     OK = "ok"
-    LACKS = "lacks"
+    WARNING = "warning"
     """Something optional is absent: what needs it says so when it is asked for."""
-    FAULT = "fault"
+    ERROR = "error"
     """Runs would fail, or worse, silently differ."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What was found, and what to do about it.
 
     Parameters
@@ -44,21 +44,21 @@ class Finding:
         return asdict(self)
 
 
-def ok(about: str, found: str) -> Finding:
+def ok(about: str, found: str) -> CheckResult:
     """Nothing to do."""
-    return Finding(about, Status.OK, found)
+    return CheckResult(about, Status.OK, found)
 
 
-def lacks(about: str, found: str, remedy: str) -> Finding:
+def warning(about: str, found: str, remedy: str) -> CheckResult:
     """Something optional is absent."""
-    return Finding(about, Status.LACKS, found, remedy)
+    return CheckResult(about, Status.WARNING, found, remedy)
 
 
-def fault(about: str, found: str, remedy: str) -> Finding:
+def error(about: str, found: str, remedy: str) -> CheckResult:
     """Something must be mended."""
-    return Finding(about, Status.FAULT, found, remedy)
+    return CheckResult(about, Status.ERROR, found, remedy)
 
 
-def healthy(findings: Iterable[Finding]) -> bool:
+def healthy(results: Iterable[CheckResult]) -> bool:
     """Whether nothing must be mended."""
-    return all(finding.status is not Status.FAULT for finding in findings)
+    return all(result.status is not Status.ERROR for result in results)
