@@ -99,7 +99,8 @@ def python_version(version: str, machine: str) -> CheckResult:
     if minor in _RUN_HERE:
         return ok("Python", version)
     if minor in _LOCKED_ONLY:
-        return warning("Python", version, "it has a lock, but tests ran on 3.11, 3.12 and 3.13 only")
+        remedy = "it has a lock, but tests ran on 3.11, 3.12 and 3.13 only"
+        return warning("Python", version, remedy)
     return error("Python", version, "use Python 3.11, 3.12 or 3.13: PYTHON=python3.11 make setup")
 
 
