@@ -22,7 +22,7 @@ CASE_SCORES, ERRORS = "scores.json", "errors.json"
 WITHOUT_ANATOMY = ("constant",)
 """Methods whose output shows no anatomy; not compared with the source scan."""
 
-IDENTITY = ("case", "patient", "modality", "region", "synthetic", "verdict")
+IDENTITY = ("case", "patient", "source", "region", "synthetic", "verdict")
 """Keys of ``case.json`` that ``scores.json`` repeats."""
 
 
