@@ -1,4 +1,4 @@
-"""Affines of other programs: (x, y, z) order in LPS or RAS to a :class:`Grid` and back; nibabel.
+"""Affines of other programs: (x, y, z) order in LPS or RAS to a :class:`Grid` and back.
 
 NIfTI and nibabel say where a voxel lies in RAS millimetres (right, anterior, superior) by a 4 x 4
 matrix from the index (i, j, k, 1); see the NIfTI-1.1 standard, ``nifti1.h``, "METHOD 3", and
@@ -8,22 +8,16 @@ https://nipy.org/nibabel/coordinate_systems.html. Ours is LPS with every vector 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError, MachineError
-from synthct.data.volume import Grid, Matrix, Modality, Triple, Volume
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Image
-    from nibabel.spatialimages import SpatialImage
+from synthct.data.errors import DataError
+from synthct.data.volume import Grid, Matrix, Triple
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 """Turns right-anterior-superior into left-posterior-superior coordinates (and back)."""
-
-_MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
 def grid_from_columns(
@@ -72,88 +66,6 @@ def ras_affine(grid: Grid) -> NDArray[np.float64]:
     affine = grid.affine[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
     affine[:3] = RAS_TO_LPS @ affine[:3]
     return affine + 0.0  # no negative zeros
-
-
-def to_nibabel(volume: Volume) -> Nifti1Image:
-    """The volume as a nibabel image with axes (X, Y, Z) that shares no memory with it.
-
-    Voxels are kept exactly; what NIfTI lacks becomes what it has: bool uint8, half floats float32.
-    The affine keeps its 64 bits in memory; nibabel saves 32 of them, so a file that has to be
-    exact is written by :func:`synthct.data.writers.write_image`.
-
-    Raises
-    ------
-    MachineError
-        ``package-missing``: nibabel is not installed.
-    """
-    nibabel = _nibabel()
-    kind = volume.array.dtype.str[1:]
-    array = np.array(volume.array.T, dtype={"b1": "u1", "f2": "f4"}.get(kind), order="F")
-    affine = ras_affine(volume.grid)
-    image: Nifti1Image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    # Both forms, for programs that know one; update_affine would round ours to 32 bits.
-    image.set_sform(affine, code="scanner", update_affine=False)
-    image.set_qform(affine, code="scanner", update_affine=False)
-    return image
-
-
-def from_nibabel(image: SpatialImage, modality: Modality) -> Volume:
-    """A nibabel image with a RAS affine as a volume in LPS that shares no memory with it.
-
-    The array keeps its axes, in turned order (Z, Y, X), and its values, scaled as the header says;
-    nothing is resampled.
-
-    Raises
-    ------
-    DataError
-        ``not-3d``: several values a voxel; ``no-orientation``: no affine; ``direction-skewed``:
-        shear, which no grid of boxes has; ``spacing-not-positive``.
-    """
-    where = str(image.get_filename() or "the nibabel image")
-    shape = tuple(image.shape)
-    if len(shape) < 3 or any(size != 1 for size in shape[3:]):
-        raise DataError(
-            "a scan has three axes and one value a voxel",
-            problem=f"the image has the shape {shape}",
-            where=where,
-            remedy="give one volume, for example image.slicer[..., 0]",
-            code="not-3d",
-        )
-    if image.affine is None:
-        raise DataError(
-            "an image says how it lies in the patient",
-            problem="the image has no affine",
-            where=where,
-            remedy="give it the affine of the scan that it was made from",
-            code="no-orientation",
-        )
-    affine = np.asarray(image.affine, dtype=float)
-    columns = RAS_TO_LPS @ affine[:3] * _unit_mm(image)
-    array = np.array(np.asanyarray(image.dataobj).reshape(shape[:3]).T, order="C")
-    grid = grid_from_columns(
-        array.shape, columns[:, :3] + 0.0, (columns[:, 3] + 0.0).tolist(), where
-    )
-    return Volume(array, grid, modality)
-
-
-def _unit_mm(image: SpatialImage) -> float:
-    """Of the affine [mm]; images of other formats than NIfTI have millimetres."""
-    units = getattr(image.header, "get_xyzt_units", None)
-    return _MILLIMETRES[units()[0]] if units is not None else 1.0
-
-
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ModuleNotFoundError as error:
-        raise MachineError(
-            "images of nibabel need the package nibabel",
-            problem="nibabel is not installed",
-            remedy="pip install nibabel",
-            code="package-missing",
-        ) from error
-    return nibabel
 
 
 def _triple(values: Any) -> Triple:

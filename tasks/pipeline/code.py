@@ -104,7 +104,7 @@ def _foreign(files: tuple[Path, ...]) -> frozenset[str]:
     named = {
         name.split(".")[0] for file in files for name in _imported(file, file.stat().st_mtime_ns)
     }
-    return frozenset(named - set(ROOMS) - sys.stdlib_module_names)
+    return frozenset(named - {PACKAGE} - sys.stdlib_module_names)
 
 
 def code_hash(modules: Iterable[str]) -> str:

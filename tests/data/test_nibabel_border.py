@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from synthct.data.affine import from_nibabel, ras_affine, to_nibabel
+from synthct.data.affine import ras_affine
 from synthct.data.errors import DataError, MachineError
+from synthct.data.nibabel_images import from_nibabel, to_nibabel
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 

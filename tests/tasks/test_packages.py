@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.tasks import packages
 from synthct.tasks.chain.table import STAGES, render
+from synthct.tasks.pipeline import packages
 from synthct.tasks.pipeline.code import packages_imported, stage_packages
 from synthct.tasks.pipeline.stage import Unit
 

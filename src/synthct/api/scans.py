@@ -220,9 +220,9 @@ def from_nibabel(image: SpatialImage, modality: Modality | str) -> Volume:
     >>> synthct.from_nibabel(nibabel.load("mr.nii.gz"), "MR").grid.shape
     (30, 48, 48)
     """
-    from synthct.data import affine
+    from synthct.data import nibabel_images
 
-    return affine.from_nibabel(image, as_modality(modality, "modality"))
+    return nibabel_images.from_nibabel(image, as_modality(modality, "modality"))
 
 
 def to_nibabel(volume: Volume) -> Nifti1Image:
@@ -234,6 +234,6 @@ def to_nibabel(volume: Volume) -> Nifti1Image:
     >>> synthct.to_nibabel(synthct.read("mr.nii.gz", "MR")).affine[0].tolist()
     [-4.0, 0.0, 0.0, 90.0]
     """
-    from synthct.data import affine
+    from synthct.data import nibabel_images
 
-    return affine.to_nibabel(volume)
+    return nibabel_images.to_nibabel(volume)

@@ -8,8 +8,8 @@ import pytest
 
 from synthct.flows.upkeep.doctor.finding import Status
 from synthct.flows.upkeep.doctor.hardware import bfloat16
-from synthct.tasks import processor
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.pipeline import processor
 from synthct.tasks.pipeline.processor import processor_features
 from synthct.tasks.training import precision
 from synthct.tasks.training import run as stage
