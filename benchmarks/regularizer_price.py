@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import weakref
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from synthct.tasks.chain.params import load_params
 from synthct.tasks.models.contracts import Batch
-from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization import REGULARIZERS, catalogue
 from synthct.tasks.regularization.base import seams_of
 from synthct.tasks.training.loop import Loop
 from synthct.tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
@@ -33,6 +34,8 @@ ON_WEIGHTS = {
     "orthogonal_convolution", "orthonormal_filters", "gram_lipschitz", "generalized_gaussian",
 }  # fmt: skip
 TARGETS = {"one pass": 1.3, "two passes": 2.3, "weights": 1.15, "strengths": math.inf}
+
+IDENTIFIER = re.compile(r"(arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,9}/[^\s,;]+[^\s,;.])", re.ASCII)
 
 EVERY = (1, 2, 5, 10, 20, 50)
 """Periods tried for a penalty on weights until it meets its target."""
@@ -192,10 +195,12 @@ def rows(params: TrainingParams) -> Iterator[str]:
         at = f"every {options['every']}" if options else "as it is"
         met = "no target" if math.isinf(target) else ("yes" if price <= target else "NO")
         limit = "" if math.isinf(target) else f"{target:g}"
-        paper = REGULARIZERS.get(name).paper
+        (entry,) = catalogue(name)
+        found = IDENTIFIER.search(entry["references"])
+        source = found[0] if found else ""
         print(f"{name}: {first:.2f}, {price:.2f} {at}", flush=True)
         yield (
-            f"| `{name}` | {paper or ''} | {kind} | {first:.2f} | {at} | {price:.2f} "
+            f"| `{name}` | {source} | {kind} | {first:.2f} | {at} | {price:.2f} "
             f"| {memory:.2f} | {limit} | {met} |"
         )
 
@@ -214,7 +219,8 @@ def measure() -> str:
         "its defaults is measured again at longer periods `every` (it then acts so many times as "
         "strongly); the price is the mean over a period. No GPU was to be had: figures at full "
         "width on one are not here.\n\n"
-        "| regularizer | paper | kind | time, defaults | setting | time | memory | target | met |\n"
+        "| regularizer | source | kind | time, defaults | setting | time | memory | target "
+        "| met |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(rows(params))

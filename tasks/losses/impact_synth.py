@@ -52,9 +52,10 @@ class ImpactSynth:
 
     References
     ----------
-    Why Registration Quality Matters: Enhancing sCT Synthesis with IMPACT-Based Registration
-    (paper 49 of the catalogue); after Boussot, Hémon, Nunes, Dowling, Rouzé, Lafond, Barateau &
-    Dillenseger, IMPACT, arXiv:2503.24121.
+    Boussot, Hémon, Nunes & Dillenseger, Why Registration Quality Matters: Enhancing sCT Synthesis
+    with IMPACT-Based Registration (2025); after Boussot, Hémon, Nunes, Dowling, Rouzé, Lafond,
+    Barateau & Dillenseger, IMPACT: A Generic Semantic Loss for Multimodal Medical Image
+    Registration, arXiv:2503.24121.
     """  # noqa: D205
 
     network: str = ""

@@ -58,7 +58,8 @@ class Huber:
 
     References
     ----------
-    Huber, Ann. Math. Stat. 35 (1964) 73-101.
+    Huber, Robust Estimation of a Location Parameter, Ann. Math. Stat. 35 (1964) 73-101,
+    doi:10.1214/aoms/1177703732.
     """  # noqa: D205
 
     delta_hu: float = 50.0

@@ -36,7 +36,8 @@ class Poisson:
     References
     ----------
     Harmany, Marcia & Willett, This is SPIRAL-TAP: Sparse Poisson Intensity Reconstruction
-    ALgorithms - Theory and Practice, IEEE Trans. Image Process. 21 (2012) 1084-1096.
+    ALgorithms - Theory and Practice, IEEE Trans. Image Process. 21 (2012) 1084-1096,
+    doi:10.1109/TIP.2011.2168410, arXiv:1005.4274.
     """  # noqa: D205, D400
 
     counts: float = 100.0

@@ -37,7 +37,9 @@ class Ssim:
 
     References
     ----------
-    Wang, Bovik, Sheikh & Simoncelli, IEEE Trans. Image Process. 13 (2004) 600-612.
+    Wang, Bovik, Sheikh & Simoncelli, Image Quality Assessment: From Error Visibility to
+    Structural Similarity, IEEE Trans. Image Process. 13 (2004) 600-612,
+    doi:10.1109/TIP.2003.819861.
     """  # noqa: D400
 
     window: int = 7

@@ -1,4 +1,4 @@
-"""Regularizers by name; one file each, found when first asked for."""
+"""Registry of regularizers: plug-in modules of this package, imported at the first look-up."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ REGULARIZERS: Registry[Regularizer] = Registry(
 )
 
 
-def catalogue(name: str | None = None) -> list[dict[str, Any]]:
-    """Every regularizer, or the one called ``name``, as plain values for people and machines.
+_REFERENCES = "References\n----------\n"
 
-    ``name, summary, seams, paper, incompatible, module, doc`` and ``parameters``: a list of
-    ``{name, type, default}``.
+
+def catalogue(name: str | None = None) -> list[dict[str, Any]]:
+    """Every regularizer, or the one called ``name``, as values that JSON can hold.
+
+    ``name, summary, seams, references, incompatible, module, doc`` and ``parameters``: a list of
+    ``{name, type, default}``. ``references`` is that section of the docstring, on one line.
+
+    Raises
+    ------
+    UsageError
+        If no regularizer is called ``name``.
     """
     if name is not None:
         return [_entry(name, REGULARIZERS.get(name))]
@@ -31,15 +39,21 @@ def _entry(name: str, cls: type[Regularizer]) -> dict[str, Any]:
         "name": name,
         "summary": doc.partition("\n\n")[0].replace("\n", " "),
         "seams": list(seams_of(cls)),
-        "paper": cls.paper,
+        "references": " ".join(doc.partition(_REFERENCES)[2].split()),
         "incompatible": sorted(cls.incompatible),
         "module": cls.__module__,
         "parameters": [
             {"name": field.name, "type": str(field.type), "default": _default(field)}
-            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            for field in _fields(cls)
         ],
         "doc": doc,
     }
+
+
+def _fields(cls: type[Regularizer]) -> list[dataclasses.Field[Any]]:
+    """A regularizer's own parameters, then those of its base classes."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return sorted(fields, key=lambda field: bool(field.kw_only))
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

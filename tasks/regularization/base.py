@@ -1,4 +1,4 @@
-"""What a regularizer sees of one training step, and the moments at which it may act."""
+"""The base class of regularizers, and the state of one training step that they are given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Memory = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One training step, as one regularizer sees it.
+    """State of one training step, from the point of view of one regularizer.
 
     Parameters
     ----------
@@ -29,25 +29,27 @@ class Step:
     model
         The network in training mode.
     number, total, epoch
-        This step, the number of steps, and how often the training set has been drawn.
+        Index of this step, number of steps of the run, and number of passes over the training
+        set so far.
     seed
-        Of this step; streams for each regularizer derive from it.
+        Seed of this step; each regularizer's random stream is derived from it.
     run
-        The network under the run's precision. Regularizers call :meth:`forward` instead.
+        The network at the precision of the run. Regularizers call :meth:`forward` instead.
     objective
-        Evaluates losses and penalties again at the model's present weights, on the same batch
-        with the same random numbers, leaving the model's running statistics alone.
+        Evaluates losses and penalties again at the model's current weights, on the same batch
+        with the same random numbers, without changing the model's running statistics.
     validation
         Draws a batch of validation patches (for strengths that are learned).
     prediction, features, value
-        Known once the forward pass is done: the output, the outputs of the layers that this
-        regularizer collects, and the objective up to here (losses, penalties listed before).
+        Set after the forward pass: the output, the outputs of the layers that this regularizer
+        collects, and the objective so far (losses and the penalties listed before).
     label, strength, memory
         Of this regularizer: its name in the history, weight times schedule, and its tensors.
     strengths
-        Weight of every regularizer by label. A learned schedule may change its numbers.
+        Weight of every regularizer by label. A learned schedule may change these numbers.
     learning_rate
-        Of the optimizer in this step, for regularizers that train something of their own.
+        Learning rate of the optimizer in this step, for regularizers that train parameters of
+        their own.
     """
 
     batch: Batch
@@ -75,15 +77,16 @@ class Step:
 
     @property
     def rng(self) -> torch.Generator:
-        """A new generator (CPU) of this regularizer's stream in this step.
+        """A new generator (CPU) at the start of this regularizer's random stream in this step.
 
-        It does not depend on the other regularizers, nor on what was drawn before, so that
-        evaluating the objective again meets the same numbers. Draw from one generator only.
+        It depends neither on the other regularizers nor on what was drawn before, so that
+        evaluating the objective again draws the same numbers. Read this property once per
+        evaluation: each read starts the stream again.
         """
         return torch.Generator().manual_seed(derive_seed(self.seed, self.label))
 
     def forward(self, source: Tensor) -> Tensor:
-        """An extra pass, with gradients; running statistics of the model stay as they are."""
+        """An extra forward pass, with gradients; the model's running statistics do not change."""
         with frozen_statistics(self.model):
             return self.run(source)
 
@@ -93,66 +96,67 @@ class Step:
 
 
 class Regularizer:
-    """Any idea that constrains the solution beyond its data term.
+    """Base class of everything that constrains the solution beyond the data term.
 
-    Subclasses are frozen dataclasses whose fields are parameters, never strengths: those stand
-    in ``params.yaml`` as ``weight`` and arrive as ``step.strength``. Override only the moments
-    it acts at. A regularizer of strength 0 is not called at all. At the ``perturb`` seam the
+    Subclasses are frozen dataclasses whose fields are parameters, never strengths: the strength
+    is ``weight`` in ``params.yaml`` and is passed as ``step.strength``. Override only the methods
+    it needs. A regularizer of strength 0 is not called at all. At the ``perturb`` seam the
     strength is the probability with which a sample is perturbed.
     """
 
-    paper: ClassVar[int | None] = None
-    """Row of the catalogue of papers it comes from."""
     incompatible: ClassVar[frozenset[str]] = frozenset()
     """Names of regularizers it cannot be combined with."""
     whole_batch: ClassVar[bool] = False
-    """Whether it must see all samples of a batch at once, so that no batch may be divided."""
+    """Whether it needs all samples of a batch at once, so that a batch must not be split."""
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """What keeps it from working with this network; empty when nothing does."""
+    def problems(self, model: nn.Module) -> list[str]:
+        """Reasons why it cannot be used with this network; empty if it can."""
         return []
 
     def collects(self, model: nn.Module) -> Sequence[str]:
-        """Names of the layers whose outputs it wants as ``step.features``."""
+        """Names of the layers whose outputs it needs as ``step.features``."""
         return ()
 
     def hides(self, model: nn.Module) -> Sequence[str]:
-        """Names of the layers whose outputs it perturbs through :meth:`hidden`."""
+        """Names of the layers whose outputs :meth:`hidden` changes."""
         return ()
 
     def begin(self, step: Step) -> None:
-        """Fill ``step.memory`` before the first step of a run that has nothing to resume."""
+        """Fill ``step.memory`` before the first step of a run that is not resumed."""
 
     def perturb(self, step: Step) -> Batch:
-        """Before the forward pass: other inputs or targets."""
+        """Before the forward pass: return the batch with changed inputs or targets."""
         return step.batch
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
-        """During the forward pass: another output of one of the layers it ``hides``."""
+        """During the forward pass: return the changed output of one of the layers it ``hides``."""
         return feature
 
     def target(self, target: Target, step: Step) -> Target:
-        """Before the loss: other targets or voxel weights, for noisy or misregistered pairs."""
+        """Before the loss: return changed targets or voxel weights."""
         return target
 
     def penalty(self, step: Step) -> Tensor | None:
-        """Return a scalar added to the loss (times the strength), or nothing this time."""
+        """Return a scalar to add to the loss (times the strength), or None in this step."""
         return None
 
     def gradient(self, step: Step) -> None:
-        """Between backward pass and optimizer: change the parameters' ``grad``."""
+        """Between backward pass and optimizer: change the ``grad`` of the parameters."""
 
     def project(self, step: Step) -> None:
-        """After the optimizer: proximal step, projection, pruning of the parameters."""
+        """After the optimizer: change the parameters (proximal step, projection, pruning)."""
 
     def schedule(self, progress: float) -> float:
-        """Factor on the weight over the run; ``progress`` grows from 0 to 1."""
+        """Factor on the weight; ``progress`` runs from 0 at the first step to 1 at the last."""
         return 1.0
 
     def displacement(
         self, u: Tensor, spacing_mm: tuple[float, float, float], tissue: Tensor | None = None
     ) -> Tensor:
-        """Penalty on a displacement ``u`` (B, 3, Z, Y, X) [mm]; a scalar."""
+        """Penalty on a displacement ``u`` (B, 3, Z, Y, X) [mm]; a scalar.
+
+        ``tissue`` (B, 1, Z, Y, X) [1] is a weight or relative stiffness per voxel.
+        """
         return u.new_zeros(())
 
     def image(self, x: Tensor, spacing_mm: tuple[float, float, float]) -> Tensor:
@@ -160,8 +164,47 @@ class Regularizer:
         return x.new_zeros(())
 
     def prox(self, x: Tensor, spacing_mm: tuple[float, float, float], step: float) -> Tensor:
-        """``argmin_v |v - x|^2 / 2 + step * image(v)``."""
+        """Proximal map: ``argmin_v |v - x|^2 / 2 + step * image(v)``."""
         return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class Periodic(Regularizer):
+    """A regularizer that acts at each ``every``-th step only, to save time.
+
+    Parameters
+    ----------
+    every
+        Period in steps; at least 1. A subclass that acts seldom acts ``every`` times as strongly.
+    """
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+
+    def is_due(self, step: Step) -> bool:
+        """Whether it acts in this step."""
+        return step.number % self.every == 0
+
+
+class PeriodicPenalty(Periodic):
+    """A penalty that is added at each ``every``-th step only, ``every`` times as strongly.
+
+    Its mean over a period is that of the penalty itself.
+    """
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """``every`` times :meth:`cost` in the steps in which it acts; a scalar."""
+        if not self.is_due(step):
+            return None
+        cost = self.cost(step)
+        return None if cost is None else self.every * cost
+
+    def cost(self, step: Step) -> Tensor | None:
+        """Return the penalty itself, a scalar, or None where there is nothing to penalise."""
+        raise NotImplementedError
 
 
 _SEAMS: dict[str, tuple[str, ...]] = {
@@ -177,37 +220,37 @@ _SEAMS: dict[str, tuple[str, ...]] = {
 
 
 def seams_of(cls: type[Regularizer]) -> tuple[str, ...]:
-    """At which seams the class acts: those whose moments it overrides."""
+    """The seams at which the class acts: those of which it overrides a method."""
     return tuple(
         seam
-        for seam, moments in _SEAMS.items()
-        if any(getattr(cls, moment) is not getattr(Regularizer, moment) for moment in moments)
+        for seam, methods in _SEAMS.items()
+        if any(getattr(cls, method) is not getattr(Regularizer, method) for method in methods)
     )
 
 
 def splits(cls: type[Regularizer]) -> bool:
-    """Whether a batch may be evaluated part by part under it.
+    """Whether a batch may be evaluated in parts with this regularizer.
 
-    What changes gradients evaluates the objective of the whole batch again.
+    One that changes gradients evaluates the objective of the whole batch again.
     """
     return not cls.whole_batch and "gradient" not in seams_of(cls)
 
 
 def missing_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
-    """A fault for each name that is no layer of the network, with those that are."""
+    """A message for each name that is not a layer of the network, with the names that are."""
     known = [name for name, _ in model.named_modules() if name]
-    faults = []
+    messages = []
     for name in layers:
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near!r}? " if near else ""
-            faults.append(f"no layer is called {name!r}; {hint}layers: {', '.join(known)}")
-    return faults
+            messages.append(f"no layer is called {name!r}; {hint}layers: {', '.join(known)}")
+    return messages
 
 
 @contextlib.contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Normalise by the batch as in training, but leave the running means and variances alone."""
+    """Normalise by the batch as in training, without updating running means and variances."""
     tracking = [
         module
         for module in model.modules()

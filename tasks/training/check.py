@@ -53,7 +53,7 @@ def _faults(params: TrainingParams) -> Iterator[str]:
     with torch.device("meta"):  # shapes and names alone: nothing is drawn
         model = network.build()
     for where, entry, regularizer in regularizers:
-        faults = regularizer.faults(model)
+        faults = regularizer.problems(model)
         yield from (f"{where}: {fault}" for fault in faults)
         hooked = params.compile and not faults and _hooks(regularizer, model)
         if hooked:

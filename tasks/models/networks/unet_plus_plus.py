@@ -59,7 +59,8 @@ class UNetPlusPlus:
 
     References
     ----------
-    Zhou et al., UNet++, IEEE Trans. Med. Imaging 39 (2020) 1856-1867.
+    Zhou et al., UNet++: Redesigning Skip Connections to Exploit Multiscale Features in Image
+    Segmentation, IEEE Trans. Med. Imaging 39 (2020) 1856-1867, doi:10.1109/TMI.2019.2959609.
     """
 
     slices: int = 5

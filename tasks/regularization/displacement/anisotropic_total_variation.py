@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,8 +40,6 @@ class AnisotropicTotalVariation(Regularizer):
     """
 
     epsilon: float = 0.01
-
-    paper: ClassVar[int | None] = 111
 
     def __post_init__(self) -> None:
         if self.epsilon <= 0:

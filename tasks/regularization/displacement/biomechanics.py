@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -55,8 +55,6 @@ class Biomechanics(Regularizer):
     form: Literal["strain_energy", "equilibrium"] = "strain_energy"
     poisson: float = 0.49
     young: float = 1.0
-
-    paper: ClassVar[int | None] = 35
 
     def __post_init__(self) -> None:
         if self.form not in ("strain_energy", "equilibrium"):

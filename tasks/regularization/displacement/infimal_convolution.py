@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -58,8 +57,6 @@ class InfimalConvolution(Regularizer):
     smooth_mm: float = 10.0
     epsilon: float = 0.05
     iterations: int = 100
-
-    paper: ClassVar[int | None] = 190
 
     def __post_init__(self) -> None:
         if self.smooth_mm <= 0:

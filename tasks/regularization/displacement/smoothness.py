@@ -59,7 +59,7 @@ class Bending(Regularizer):
     References
     ----------
     Rueckert, Sonoda, Hayes, Hill, Leach & Hawkes, Nonrigid registration using free-form
-    deformations, IEEE Trans. Med. Imaging 18 (1999) 712-721.
+    deformations, IEEE Trans. Med. Imaging 18 (1999) 712-721, doi:10.1109/42.796284.
     """  # noqa: D400
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:

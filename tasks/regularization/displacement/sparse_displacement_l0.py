@@ -43,7 +43,6 @@ class SparseDisplacementL0(Regularizer):
     sigma_mm: float = 1.0
     grouped: bool = True
 
-    paper: ClassVar[int | None] = 18
     penalises_translation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

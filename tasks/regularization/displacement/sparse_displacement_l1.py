@@ -42,7 +42,6 @@ class SparseDisplacementL1(Regularizer):
 
     grouped: bool = True
 
-    paper: ClassVar[int | None] = 61
     penalises_translation: ClassVar[bool] = True
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:

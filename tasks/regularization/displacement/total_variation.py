@@ -36,8 +36,9 @@ class TotalVariation(Regularizer):
 
     References
     ----------
-    Rudin, Osher & Fatemi, Physica D 60 (1992) 259-268; for displacements Vishnevskiy, Gass,
-    Szekely, Tanner & Goksel, IEEE Trans. Med. Imaging 36 (2017) 385-395.
+    Rudin, Osher & Fatemi, Nonlinear total variation based noise removal algorithms, Physica D 60
+    (1992) 259-268, doi:10.1016/0167-2789(92)90242-F; for displacements Vishnevskiy, Gass, Szekely,
+    Tanner & Goksel, IEEE Trans. Med. Imaging 36 (2017) 385-395, doi:10.1109/TMI.2016.2610583.
     """
 
     epsilon: float = 0.01

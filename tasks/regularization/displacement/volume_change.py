@@ -29,7 +29,7 @@ class Divergence(Regularizer):
     ----------
     Mansi, Pennec, Sermesant, Delingette & Ayache, iLogDemons: a demons-based registration
     algorithm for tracking incompressible elastic biological tissues, Int. J. Comput. Vis. 92
-    (2011) 92-111.
+    (2011) 92-111, doi:10.1007/s11263-010-0405-z.
     """
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import activations, faults_of_role
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import EVERY_ACTIVATION, LayerOutputs, Role
 
 FLOOR = 1e-6
 """Least variance divided by: a constant feature map has kurtosis 0 and no gradient to fear."""
@@ -19,7 +19,7 @@ FLOOR = 1e-6
 
 @REGULARIZERS.register("activation_kurtosis")
 @dataclass(frozen=True)
-class ActivationKurtosis(Regularizer):
+class ActivationKurtosis(LayerOutputs, PeriodicPenalty):
     r"""Mean kurtosis of the layers' outputs, :math:`\overline{(a-\mu)^4}\,/\,\sigma^4`.
 
     Mean :math:`\mu`, variance :math:`\sigma^2` and fourth moment are over all elements of a
@@ -50,27 +50,19 @@ class ActivationKurtosis(Regularizer):
     layers: tuple[str, ...] = ()
     every: int = 4
 
-    paper: ClassVar[int | None] = 24
+    role: ClassVar[Role] = EVERY_ACTIVATION
 
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent."""
-        if not self.layers:
-            return faults_of_role(activations(model), "activation")
-        return missing_layers(model, self.layers)
+    def named(self) -> Sequence[str]:
+        """``layers``."""
+        return self.layers
 
     def collects(self, model: nn.Module) -> Sequence[str]:
-        """The layers whose outputs are meant."""
-        return self.layers or activations(model)
+        """The layers whose outputs are penalised."""
+        return self.chosen(model)
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Mean over the layers; a scalar without unit."""
-        if step.number % self.every:
-            return None
-        return self.every * torch.stack([kurtosis(a) for a in step.features.values()]).mean()
+        return torch.stack([kurtosis(a) for a in step.features.values()]).mean()
 
 
 def kurtosis(values: Tensor) -> Tensor:

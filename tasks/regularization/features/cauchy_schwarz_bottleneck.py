@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.base import Step
 from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.layers import LayerOutput
 
 TINY = 1e-8
 """Keeps widths and logarithms finite when all samples are alike."""
@@ -20,7 +19,7 @@ TINY = 1e-8
 
 @REGULARIZERS.register("cauchy_schwarz_bottleneck")
 @dataclass(frozen=True)
-class CauchySchwarzBottleneck(Regularizer):
+class CauchySchwarzBottleneck(LayerOutput):
     r"""Prediction plus compression, :math:`D_{CS}(y; \hat y | x) + \beta I_{CS}(x; t)`.
 
     Over *N* voxels with source values *x* (slices as components), features *t*, target *y* and
@@ -64,11 +63,8 @@ class CauchySchwarzBottleneck(Regularizer):
     """
 
     compression: float = 0.1
-    layer: str = ""
     samples: int = 64
     width: float = 0.5
-
-    paper: ClassVar[int | None] = 34
 
     def __post_init__(self) -> None:
         if self.compression < 0:
@@ -78,15 +74,9 @@ class CauchySchwarzBottleneck(Regularizer):
         if self.width <= 0:
             raise ValueError(f"width must be positive, got {self.width}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(before_head(model), "activation before the last convolution")
-        return missing_layers(model, [self.layer])
-
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is *t*."""
-        return [self.layer] if self.layer else before_head(model)
+        return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor:
         """Divergence and compressed information; a scalar without unit."""

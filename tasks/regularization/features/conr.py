@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.base import Step
 from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.layers import LayerOutput
 
 
 @REGULARIZERS.register("conr")
 @dataclass(frozen=True)
-class ConR(Regularizer):
+class ConR(LayerOutput):
     r"""Contrast where label and prediction disagree, the harder the rarer the label.
 
     Of *N* voxels with unit features *z*, targets *y* and predictions :math:`\hat y`, those with
@@ -62,10 +61,7 @@ class ConR(Regularizer):
 
     similar: float = 0.1
     temperature: float = 0.2
-    layer: str = ""
     samples: int = 64
-
-    paper: ClassVar[int | None] = 164
 
     def __post_init__(self) -> None:
         if self.similar <= 0:
@@ -75,15 +71,9 @@ class ConR(Regularizer):
         if self.samples < 2:
             raise ValueError(f"samples must be at least 2, got {self.samples}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(before_head(model), "activation before the last convolution")
-        return missing_layers(model, [self.layer])
-
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is *z*."""
-        return [self.layer] if self.layer else before_head(model)
+        return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor:
         """Mean over the voxels; a scalar without unit."""

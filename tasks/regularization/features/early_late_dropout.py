@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import bottleneck, faults_of_role
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutputs, Role
 
 Phase = Literal["early", "late"]
 
 
 @REGULARIZERS.register("early_late_dropout")
 @dataclass(frozen=True)
-class EarlyLateDropout(Regularizer):
+class EarlyLateDropout(LayerOutputs):
     r"""Dropout in one part of the run only: :math:`h \mapsto h\,m/(1-p)`, :math:`m \sim B(1-p)`.
 
     Of the drop rate *p* (the strength) a run sees, at progress *s* with the boundary *c*,
@@ -58,7 +58,7 @@ class EarlyLateDropout(Regularizer):
     unit: Literal["channel", "element"] = "channel"
     layers: tuple[str, ...] = ()
 
-    paper: ClassVar[int | None] = 199
+    role: ClassVar[Role] = BOTTLENECK
     incompatible: ClassVar[frozenset[str]] = frozenset({"jacobian_nuclear_norm"})
 
     def __post_init__(self) -> None:
@@ -69,11 +69,9 @@ class EarlyLateDropout(Regularizer):
         if self.unit not in ("channel", "element"):
             raise ValueError(f"unit must be channel or element, got {self.unit!r}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent."""
-        if not self.layers:
-            return faults_of_role(bottleneck(model), "activation after a convolution")
-        return missing_layers(model, self.layers)
+    def named(self) -> Sequence[str]:
+        """``layers``."""
+        return self.layers
 
     def schedule(self, progress: float) -> float:
         """Factor on the drop rate."""
@@ -83,7 +81,7 @@ class EarlyLateDropout(Regularizer):
 
     def hides(self, model: nn.Module) -> Sequence[str]:
         """The layers that are thinned."""
-        return self.layers or bottleneck(model)
+        return self.chosen(model)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
         """Drop channels or elements of ``feature`` (B, C, ...)."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.base import Periodic, Step
+from synthct.tasks.regularization.layers import LayerOutput
 
 
 @REGULARIZERS.register("jacobian_nuclear_norm")
 @dataclass(frozen=True)
-class JacobianNuclearNorm(Regularizer):
+class JacobianNuclearNorm(LayerOutput, Periodic):
     r"""Half the squared norms :math:`\|J_g\|_F^2 + \|J_h\|_F^2` for :math:`f = g \circ h`.
 
     The least value of this mean over all ways of writing *f* as a composition is the nuclear
@@ -53,11 +53,8 @@ class JacobianNuclearNorm(Regularizer):
     arXiv:2405.14544.
     """
 
-    layer: str = ""
     noise: float = 0.1
-    every: int = 1
 
-    paper: ClassVar[int | None] = 72
     incompatible: ClassVar[frozenset[str]] = frozenset(
         {"manifold_mixup", "early_late_dropout", "nested_dropout"}
     )
@@ -65,22 +62,15 @@ class JacobianNuclearNorm(Regularizer):
     def __post_init__(self) -> None:
         if self.noise <= 0:
             raise ValueError(f"noise must be positive, got {self.noise}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(before_head(model), "activation before the last convolution")
-        return missing_layers(model, [self.layer])
+        super().__post_init__()
 
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The cut."""
-        return [self.layer] if self.layer else before_head(model)
+        return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor | None:
         """Mean of both squared Frobenius norms, by noise; a scalar."""
-        if step.number % self.every:
+        if not self.is_due(step):
             return None
         ((layer, feature),) = step.features.items()
         moved, predicted = self._moved(step, layer, feature)

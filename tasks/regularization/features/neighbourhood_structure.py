@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.base import Step
 from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
-from synthct.tasks.regularization.layers import bottleneck, faults_of_role
+from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutput, Role
 
 
 @REGULARIZERS.register("neighbourhood_structure")
 @dataclass(frozen=True)
-class NeighbourhoodStructure(Regularizer):
+class NeighbourhoodStructure(LayerOutput):
     r"""Divergence of neighbourhoods, :math:`\frac1L\sum_{l=1}^{L} \frac1l\, JS(S_X^l, S_A^l)`.
 
     For *N* places, :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` holds in each row how near
@@ -56,11 +56,10 @@ class NeighbourhoodStructure(Regularizer):
 
     levels: int = 2
     temperature: float = 0.2
-    layer: str = ""
     detail: int = 4
     samples: int = 64
 
-    paper: ClassVar[int | None] = 196
+    role: ClassVar[Role] = BOTTLENECK
 
     def __post_init__(self) -> None:
         for name, least in (("levels", 1), ("detail", 1), ("samples", 2)):
@@ -69,15 +68,9 @@ class NeighbourhoodStructure(Regularizer):
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(bottleneck(model), "activation after a convolution")
-        return missing_layers(model, [self.layer])
-
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is *A*."""
-        return [self.layer] if self.layer else bottleneck(model)
+        return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor:
         """Mean over the levels; a scalar [nats]."""

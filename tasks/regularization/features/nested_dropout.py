@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.layers import LayerOutput
 
 
 @REGULARIZERS.register("nested_dropout")
 @dataclass(frozen=True)
-class NestedDropout(Regularizer):
+class NestedDropout(LayerOutput):
     r"""Only the first *k* of *C* channels are kept, :math:`p(k) \propto \exp(-(k / sC)^2)`.
 
     *k* from 1 to *C* is drawn for each sample, *s* is ``spread``; all later channels are zero.
@@ -46,24 +46,16 @@ class NestedDropout(Regularizer):
     """
 
     spread: float = 0.5
-    layer: str = ""
 
-    paper: ClassVar[int | None] = 32
     incompatible: ClassVar[frozenset[str]] = frozenset({"jacobian_nuclear_norm"})
 
     def __post_init__(self) -> None:
         if self.spread <= 0:
             raise ValueError(f"spread must be positive, got {self.spread}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name the layer if it is absent."""
-        if not self.layer:
-            return faults_of_role(before_head(model), "activation before the last convolution")
-        return missing_layers(model, [self.layer])
-
     def hides(self, model: nn.Module) -> Sequence[str]:
         """The layer whose output is truncated."""
-        return [self.layer] if self.layer else before_head(model)
+        return self.chosen(model)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
         """Zero the later channels of ``feature`` (B, C, ...)."""

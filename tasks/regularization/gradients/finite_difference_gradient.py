@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.gradients.displaced import gradient_at
+from synthct.tasks.regularization.base import Periodic, Step
+from synthct.tasks.regularization.gradients.displaced import (
+    add_difference,
+    current_gradient,
+    gradient_at,
+    with_gradient,
+)
 
 Scheme = Literal["forward", "backward", "centred"]
 
 
 @REGULARIZERS.register("finite_difference_gradient")
 @dataclass(frozen=True)
-class FiniteDifferenceGradient(Regularizer):
+class FiniteDifferenceGradient(Periodic):
     r"""Slope of :math:`\tfrac12\|\nabla L\|^2` by differences over a step along the gradient.
 
     With :math:`g = \nabla L(\theta)` and the ascent step :math:`\epsilon`, the gradient gains
@@ -54,28 +59,22 @@ class FiniteDifferenceGradient(Regularizer):
 
     scheme: Scheme = "forward"
     ascent: float = 0.05
-    every: int = 1
-
-    paper: ClassVar[int | None] = 159
 
     def __post_init__(self) -> None:
         if self.scheme not in get_args(Scheme):
             raise ValueError(f"scheme must be one of {get_args(Scheme)}, got {self.scheme!r}")
         if self.ascent <= 0:
             raise ValueError(f"ascent must be positive, got {self.ascent}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+        super().__post_init__()
 
     def gradient(self, step: Step) -> None:
         """Add the difference quotient to every parameter's ``grad``."""
-        if step.number % self.every:
+        if not self.is_due(step):
             return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
-        here = [p.grad.detach().clone() for p in parameters if p.grad is not None]
+        parameters = with_gradient(step.model)
+        here = current_gradient(parameters)
         ends = {"forward": (1.0,), "backward": (-1.0,), "centred": (1.0, -1.0)}[self.scheme]
         for sign in ends:
             scale = sign * step.strength * self.every / (self.ascent * len(ends))
             there = gradient_at(step.objective, parameters, here, sign * self.ascent)
-            for parameter, a, b in zip(parameters, here, there, strict=True):
-                assert parameter.grad is not None
-                parameter.grad = (parameter.grad + scale * (b - a)).detach()
+            add_difference(parameters, here, there, scale)

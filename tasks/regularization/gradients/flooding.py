@@ -48,7 +48,6 @@ class Flooding(Regularizer):
 
     level: float = 0.01
 
-    paper: ClassVar[int | None] = 159
     whole_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.gradients.displaced import (
+    Function,
+    Gradient,
+    GradientLength,
+    current_gradient,
+)
 
 
 @REGULARIZERS.register("gradient_norm")
 @dataclass(frozen=True)
-class GradientNorm(Regularizer):
+class GradientNorm(GradientLength):
     r"""Half the squared length of the objective's gradient, :math:`\tfrac12\|\nabla_\theta L\|^2`.
 
     *L* is the objective: losses and penalties. The noise of small batches makes gradient descent
@@ -49,61 +55,22 @@ class GradientNorm(Regularizer):
     Generalization, ICLR 2022, arXiv:2109.14119.
     """
 
-    method: Literal["finite_difference", "exact"] = "finite_difference"
-    reach: float = 0.01
-    every: int = 1
+    def value(self, step: Step) -> Tensor:
+        """The objective so far: the losses and the penalties listed before."""
+        return step.value
 
-    paper: ClassVar[int | None] = 106
+    def function(self, step: Step) -> Function:
+        """The whole objective."""
+        return step.objective
 
-    def __post_init__(self) -> None:
-        if self.method not in ("finite_difference", "exact"):
-            raise ValueError(f"method must be finite_difference or exact, got {self.method!r}")
-        if self.reach <= 0:
-            raise ValueError(f"reach must be positive, got {self.reach}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+    def gradient_here(self, step: Step, parameters: Sequence[nn.Parameter]) -> Gradient:
+        """What the backward pass has found, at no cost."""
+        return current_gradient(parameters)
 
-    def penalty(self, step: Step) -> Tensor | None:
-        """Differentiable twice; a scalar."""
-        if self.method != "exact" or step.number % self.every:
-            return None
-        parameters = [p for p in step.model.parameters() if p.requires_grad]
-        slopes = torch.autograd.grad(
-            step.value, parameters, create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return 0.5 * self.every * torch.stack([(g**2).sum() for g in slopes]).sum()
+    def cost(self, gradient: Gradient) -> Tensor:
+        """Half the squared length; a scalar."""
+        return 0.5 * torch.stack([(g**2).sum() for g in gradient]).sum()
 
-    def gradient(self, step: Step) -> None:
-        """Add the product of Hessian and gradient to every parameter's ``grad``."""
-        if self.method != "finite_difference" or step.number % self.every:
-            return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
-        slopes = [p.grad.detach().clone() for p in parameters if p.grad is not None]
-        length = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(g) for g in slopes])
-        )
-        if length == 0:
-            return
-        ahead = self._gradient_ahead(step, parameters, slopes, self.reach / length)
-        scale = step.strength * self.every * length / self.reach
-        for parameter, here, there in zip(parameters, slopes, ahead, strict=True):
-            parameter.grad = (parameter.grad + scale * (there - here)).detach()
-
-    def _gradient_ahead(
-        self,
-        step: Step,
-        parameters: list[torch.nn.Parameter],
-        slopes: list[Tensor],
-        epsilon: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The objective's gradient at ``theta + epsilon g``; the weights come back unchanged."""
-        kept = [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            for parameter, slope in zip(parameters, slopes, strict=True):
-                parameter.add_(epsilon * slope)
-        try:
-            return torch.autograd.grad(step.objective(), parameters, materialize_grads=True)
-        finally:
-            with torch.no_grad():
-                for parameter, before in zip(parameters, kept, strict=True):
-                    parameter.copy_(before)
+    def scale(self, step: Step, length: Tensor) -> Tensor:
+        """The product of Hessian and gradient, over the length of the displacement."""
+        return step.strength * self.every * length / self.reach

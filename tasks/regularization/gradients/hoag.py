@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.data.errors import UsageError
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.gradients.displaced import gradient_at, length_of
-
-Vector = tuple[Tensor, ...]
-"""One tensor for each parameter of the network."""
+from synthct.tasks.regularization.base import Periodic, Step
+from synthct.tasks.regularization.gradients.displaced import (
+    Gradient,
+    gradient_at,
+    gradient_of,
+    length_of,
+    with_gradient,
+)
 
 PROBE = 0.1
 """Relative change of a strength by which the objective's gradient is told apart (it is linear)."""
@@ -24,7 +26,7 @@ PROBE = 0.1
 
 @REGULARIZERS.register("hoag")
 @dataclass(frozen=True)
-class Hoag(Regularizer):
+class Hoag(Periodic):
     r"""Descent in the logarithms of strengths :math:`\lambda` by an inexact hypergradient.
 
     With the training objective *L* and the validation error *E* (mean absolute error over the
@@ -72,12 +74,10 @@ class Hoag(Regularizer):
     damping: float = 0.01
     reach: float = 0.001
 
-    paper: ClassVar[int | None] = 156
-
     def __post_init__(self) -> None:
-        for name in ("every", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        if self.iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
         for name in ("damping", "reach"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -85,13 +85,13 @@ class Hoag(Regularizer):
     def gradient(self, step: Step) -> None:
         """Change ``step.strengths``; the network's gradients stay as they are."""
         labels = self._labels(step)
-        if not labels or step.number % self.every:
+        if not labels or not self.is_due(step):
             return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
-        here = _gradient(step.objective, parameters)
-        outer = _gradient(lambda: _validation_error(step), parameters)
+        parameters = with_gradient(step.model)
+        here = gradient_of(step.objective, parameters)
+        outer = gradient_of(lambda: _validation_error(step), parameters)
 
-        def curved(vector: Vector) -> Vector:
+        def curved(vector: Gradient) -> Gradient:
             return self._curved(step, parameters, here, vector)
 
         solved = conjugate_gradients(curved, outer, self.iterations)
@@ -114,8 +114,8 @@ class Hoag(Regularizer):
         return [label for label in self.learned or known if step.strengths[label] > 0]
 
     def _curved(
-        self, step: Step, parameters: Sequence[nn.Parameter], here: Vector, vector: Vector
-    ) -> Vector:
+        self, step: Step, parameters: Sequence[nn.Parameter], here: Gradient, vector: Gradient
+    ) -> Gradient:
         """``(H + damping) vector`` by a forward difference."""
         epsilon = self.reach / length_of(vector)
         there = gradient_at(step.objective, parameters, vector, epsilon)
@@ -125,21 +125,21 @@ class Hoag(Regularizer):
         )
 
     def _mixed(
-        self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Vector
-    ) -> Vector:
+        self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Gradient
+    ) -> Gradient:
         """Derivative of the objective's gradient by the logarithm of one strength."""
         kept = step.strengths[label]
         step.strengths[label] = kept * (1 + PROBE)
         try:
-            there = _gradient(step.objective, parameters)
+            there = gradient_of(step.objective, parameters)
         finally:
             step.strengths[label] = kept
         return tuple((b - a) / PROBE for a, b in zip(here, there, strict=True))
 
 
 def conjugate_gradients(
-    curved: Callable[[Vector], Vector], right: Vector, iterations: int
-) -> Vector:
+    curved: Callable[[Gradient], Gradient], right: Gradient, iterations: int
+) -> Gradient:
     """Solve ``curved(x) = right`` roughly, from zero, as long as the curvature is positive."""
     solved = tuple(torch.zeros_like(r) for r in right)
     residual = direction = right
@@ -165,13 +165,9 @@ def _validation_error(step: Step) -> Tensor:
     return error.sum() / batch.mask.sum().clamp(min=1)
 
 
-def _gradient(value: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> Vector:
-    return torch.autograd.grad(value(), list(parameters), allow_unused=True, materialize_grads=True)
-
-
-def _dot(a: Vector, b: Vector) -> Tensor:
+def _dot(a: Gradient, b: Gradient) -> Tensor:
     return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
 
 
-def _add(a: Vector, scale: Tensor, b: Vector) -> Vector:
+def _add(a: Gradient, scale: Tensor, b: Gradient) -> Gradient:
     return tuple(x + scale * y for x, y in zip(a, b, strict=True))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.gradients.displaced import gradient_at, length_of
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.gradients.displaced import (
+    Function,
+    Gradient,
+    GradientLength,
+    gradient_of,
+    length_of,
+)
 
 
 @REGULARIZERS.register("surrogate_sharpness")
 @dataclass(frozen=True)
-class SurrogateSharpness(Regularizer):
+class SurrogateSharpness(GradientLength):
     r"""Length of the gradient, :math:`\|\nabla_\theta h\|`, of the mean output *h*.
 
     To first order, the length times :math:`\rho` is the most by which weights within a ball of
@@ -49,52 +54,27 @@ class SurrogateSharpness(Regularizer):
     Optimization Techniques, NeurIPS 2024, arXiv:2503.04242.
     """
 
-    method: Literal["finite_difference", "exact"] = "finite_difference"
-    reach: float = 0.01
     every: int = 2
 
-    paper: ClassVar[int | None] = 202
+    def value(self, step: Step) -> Tensor:
+        """Mean of the prediction over the body; a scalar [network units]."""
+        return _mean_output(step, step.prediction)
 
-    def __post_init__(self) -> None:
-        if self.method not in ("finite_difference", "exact"):
-            raise ValueError(f"method must be finite_difference or exact, got {self.method!r}")
-        if self.reach <= 0:
-            raise ValueError(f"reach must be positive, got {self.reach}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+    def function(self, step: Step) -> Function:
+        """The same, by another forward pass."""
+        return lambda: _mean_output(step, step.forward(step.batch.source))
 
-    def penalty(self, step: Step) -> Tensor | None:
-        """Differentiable twice; a scalar [network units per unit of weight]."""
-        if self.method != "exact" or step.number % self.every:
-            return None
-        parameters = [p for p in step.model.parameters() if p.requires_grad]
-        slopes = torch.autograd.grad(
-            _mean_output(step, step.prediction),
-            parameters,
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        return self.every * length_of(slopes)
+    def gradient_here(self, step: Step, parameters: Sequence[nn.Parameter]) -> Gradient:
+        """By another forward and backward pass."""
+        return gradient_of(self.function(step), parameters)
 
-    def gradient(self, step: Step) -> None:
-        """Add the slope of the sharpness to every parameter's ``grad``."""
-        if self.method != "finite_difference" or step.number % self.every:
-            return
-        parameters = [p for p in step.model.parameters() if p.grad is not None]
+    def cost(self, gradient: Gradient) -> Tensor:
+        """Length of the gradient; a scalar [network units per unit of weight]."""
+        return length_of(gradient)
 
-        def height() -> Tensor:
-            return _mean_output(step, step.forward(step.batch.source))
-
-        here = torch.autograd.grad(height(), parameters, allow_unused=True, materialize_grads=True)
-        length = length_of(here)
-        if length == 0:
-            return
-        ahead = gradient_at(height, parameters, here, self.reach / length)
-        scale = step.strength * self.every / self.reach
-        for parameter, a, b in zip(parameters, here, ahead, strict=True):
-            assert parameter.grad is not None
-            parameter.grad = (parameter.grad + scale * (b - a)).detach()
+    def scale(self, step: Step, length: Tensor) -> float:
+        """The product of Hessian and unit vector, over the length of the displacement."""
+        return step.strength * self.every / self.reach
 
 
 def _mean_output(step: Step, prediction: Tensor) -> Tensor:

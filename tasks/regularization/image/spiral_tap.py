@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,14 +46,13 @@ class SpiralTap(Regularizer):
     References
     ----------
     Harmany, Marcia & Willett, This is SPIRAL-TAP: Sparse Poisson Intensity Reconstruction
-    ALgorithms - Theory and Practice, IEEE Trans. Image Process. 21 (2012) 1084-1096.
+    ALgorithms - Theory and Practice, IEEE Trans. Image Process. 21 (2012) 1084-1096,
+    doi:10.1109/TIP.2011.2168410, arXiv:1005.4274.
     """
 
     form: Literal["wavelets", "total_variation"] = "wavelets"
     levels: int = 3
     epsilon: float = 1e-3
-
-    paper: ClassVar[int | None] = 78
 
     def __post_init__(self) -> None:
         if self.form not in ("wavelets", "total_variation"):

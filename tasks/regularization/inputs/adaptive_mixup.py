@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.base import Periodic, Step
 from synthct.tasks.regularization.inputs.mixing import Mixture, draw_partners
 
 FIRST = (1.0, 1.0, 0.0)
@@ -23,7 +23,7 @@ one and 0.7 of the other, or the reverse) would have to choose first."""
 
 @REGULARIZERS.register("adaptive_mixup")
 @dataclass(frozen=True)
-class AdaptiveMixup(Regularizer):
+class AdaptiveMixup(Periodic):
     r"""Mixup with shares from a learned interval, :math:`\lambda = \alpha + \Delta\,\epsilon`.
 
     With :math:`\epsilon \sim U(0, 1)` and a policy
@@ -64,14 +64,12 @@ class AdaptiveMixup(Regularizer):
     learning_rate: float = 0.3
     every: int = 2
 
-    paper: ClassVar[int | None] = 130
     incompatible: ClassVar[frozenset[str]] = frozenset({"mixup", "manifold_mixup"})
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+        super().__post_init__()
 
     def perturb(self, step: Step) -> Batch:
         """Let the policy learn, then mix by it."""
@@ -82,7 +80,7 @@ class AdaptiveMixup(Regularizer):
         chosen = torch.rand(count, generator=rng) < step.strength
         partner = draw_partners(count, rng).to(batch.source.device)
         place = torch.rand(count, generator=rng).to(batch.source)
-        if step.number % self.every == 0:
+        if self.is_due(step):
             self._learn(step, partner, place)
         policy, _ = _remembered(step)
         share = share_of(policy, _distances(batch, partner), place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,8 +45,6 @@ class Cutout(Regularizer):
     size_mm: float = 32.0
     holes: int = 1
     fill: float = 0.0
-
-    paper: ClassVar[int | None] = 64
 
     def __post_init__(self) -> None:
         if self.size_mm <= 0:

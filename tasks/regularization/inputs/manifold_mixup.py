@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
+from synthct.tasks.regularization.base import Step, missing_layers
 from synthct.tasks.regularization.inputs.mixing import Mixture, draw_mixture
-from synthct.tasks.regularization.layers import before_head, faults_of_role
+from synthct.tasks.regularization.layers import LayerOutputs
 
 INPUT = "input"
 """Among ``layers``: the network's input."""
@@ -21,7 +21,7 @@ INPUT = "input"
 
 @REGULARIZERS.register("manifold_mixup")
 @dataclass(frozen=True)
-class ManifoldMixup(Regularizer):
+class ManifoldMixup(LayerOutputs):
     r"""Features of two samples are mixed in one layer, drawn anew at each step, and so are targets.
 
     With :math:`f = f_k \circ g_k` cut at a layer *k* drawn from ``layers``,
@@ -58,7 +58,6 @@ class ManifoldMixup(Regularizer):
     alpha: float = 1.0
     layers: tuple[str, ...] = ()
 
-    paper: ClassVar[int | None] = 107
     incompatible: ClassVar[frozenset[str]] = frozenset(
         {"mixup", "adaptive_mixup", "jacobian_nuclear_norm"}
     )
@@ -67,15 +66,23 @@ class ManifoldMixup(Regularizer):
         if self.alpha <= 0:
             raise ValueError(f"alpha must be positive, got {self.alpha}")
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent."""
+    def named(self) -> Sequence[str]:
+        """``layers``."""
+        return self.layers
+
+    def chosen(self, model: nn.Module) -> Sequence[str]:
+        """The layers to choose from, ``input`` among them."""
+        return self.layers or (INPUT, *self.role.find(model))
+
+    def problems(self, model: nn.Module) -> list[str]:
+        """Named layers that are absent; the input is always there."""
         if not self.layers:
-            return faults_of_role(before_head(model), "activation before the last convolution")
+            return super().problems(model)
         return missing_layers(model, [name for name in self.layers if name != INPUT])
 
     def hides(self, model: nn.Module) -> Sequence[str]:
         """All layers that may be drawn."""
-        return [name for name in self._candidates(model) if name != INPUT]
+        return [name for name in self.chosen(model) if name != INPUT]
 
     def perturb(self, step: Step) -> Batch:
         """Mix the targets, and the sources when the input is drawn."""
@@ -87,13 +94,10 @@ class ManifoldMixup(Regularizer):
         drawn, mixture = self._drawn(step)
         return mixture.of(feature) if layer == drawn else feature
 
-    def _candidates(self, model: nn.Module) -> Sequence[str]:
-        return self.layers or (INPUT, *before_head(model))
-
     def _drawn(self, step: Step) -> tuple[str, Mixture]:
         """Layer and mixture of the step: the same at each of its moments."""
         rng = step.rng
-        candidates = self._candidates(step.model)
+        candidates = self.chosen(step.model)
         layer = candidates[int(torch.randint(len(candidates), (), generator=rng))]
         count = step.batch.source.shape[0]
         return layer, draw_mixture(self.alpha, step.strength, count, rng)

@@ -42,7 +42,6 @@ class Mixup(Regularizer):
 
     alpha: float = 0.4
 
-    paper: ClassVar[int | None] = 130
     incompatible: ClassVar[frozenset[str]] = frozenset({"adaptive_mixup", "manifold_mixup"})
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Probabilities at which the gap is measured."""
@@ -55,7 +55,7 @@ def calibration_penalty(
 
 @REGULARIZERS.register("calibrated_flips")
 @dataclass(frozen=True)
-class CalibratedFlips(Regularizer):
+class CalibratedFlips(PeriodicPenalty):
     r"""The network's doubt is made honest: errors are as large as mirrorings disagree.
 
     With the answers *a* of the patch and *b* of its mirror image (turned back), the voxel's
@@ -90,23 +90,18 @@ class CalibratedFlips(Regularizer):
     """
 
     least: float = 0.005
-    every: int = 1
 
-    paper: ClassVar[int | None] = 113
     whole_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.least <= 0:
             raise ValueError(f"least must be above 0, got {self.least}")
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1, got {self.every}")
+        super().__post_init__()
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """One more pass, over the mirrored batch; a scalar [1]."""
-        if step.number % self.every:
-            return None
         batch = step.batch
         turned = step.forward(batch.source.flip(-1)).flip(-1).to(step.prediction.dtype)
         spread = ((step.prediction - turned).square() / 4 + self.least**2).sqrt()
         error = batch.target - (step.prediction + turned) / 2
-        return self.every * calibration_penalty(error, spread, batch.mask)
+        return calibration_penalty(error, spread, batch.mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +49,6 @@ class EarlyLearning(Regularizer):
     """
 
     memory: float = 0.995
-
-    paper: ClassVar[int | None] = 60
 
     def __post_init__(self) -> None:
         if not 0 <= self.memory < 1:

@@ -74,7 +74,6 @@ class NestedCoTeaching(NestedDropout):
     alone: float = 0.3
     ramp: float = 0.1
 
-    paper: ClassVar[int | None] = 217
     incompatible: ClassVar[frozenset[str]] = frozenset({"nested_dropout", "jacobian_nuclear_norm"})
     whole_batch: ClassVar[bool] = True
 

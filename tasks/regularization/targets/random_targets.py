@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,8 +48,6 @@ class RandomTargets(Regularizer):
     """
 
     cell: int = 4
-
-    paper: ClassVar[int | None] = 214
 
     def __post_init__(self) -> None:
         if self.cell < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,8 +51,6 @@ class SparseAnnotation(Regularizer):
     every: int = 4
     first: int = 0
     axes: tuple[str, ...] = ("z",)
-
-    paper: ClassVar[int | None] = 206
 
     def __post_init__(self) -> None:
         if self.every < 1:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy.special import gammaincinv
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    filtered,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 SHAPES = (0.1, 3.0)
 """Least and greatest shape that a fit gives, as in the paper's table."""
@@ -29,7 +23,7 @@ ROUNDING = 0.01
 
 @REGULARIZERS.register("generalized_gaussian")
 @dataclass(frozen=True)
-class GeneralizedGaussian(Regularizer):
+class GeneralizedGaussian(Filters, PeriodicPenalty):
     r"""Negative logarithm of a generalized-Gaussian prior on the weights, layer by layer.
 
     .. math:: \sum_l \sum_i \left(\frac{|w_{l,i}|}{\alpha_l}\right)^{\nu_l}, \qquad
@@ -76,43 +70,32 @@ class GeneralizedGaussian(Regularizer):
     shape: float | None = 0.8
     deepshape: bool = False
     sharpening: float = 0.8
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 213
 
     def __post_init__(self) -> None:
         if self.shape is not None and self.shape <= 0:
             raise ValueError(f"shape must be positive, got {self.shape}")
         if not 0 < self.sharpening <= 1:
             raise ValueError(f"sharpening must be in (0, 1], got {self.sharpening}")
-        require_every(self.every)
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
+        super().__post_init__()
 
     def begin(self, step: Step) -> None:
         """Fit the law of every layer."""
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             step.memory[name] = torch.tensor(fit_law(matrix, self.shape), dtype=torch.float64)
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over the weights; a scalar [nat]."""
-        if step.number % self.every:
-            return None
         if not step.memory:  # the strength was zero when the run began
             self.begin(step)
         costs = [
-            _cost(matrix, *step.memory[name].tolist())
-            for name, matrix in filter_matrices(step.model, self.layers)
+            _cost(matrix, *step.memory[name].tolist()) for name, matrix in self.matrices(step.model)
         ]
-        return self.every * torch.stack(costs).sum()
+        return torch.stack(costs).sum()
 
     def project(self, step: Step) -> None:
         """After the last step reshape the weights, if asked."""
         if self.deepshape and step.number == step.total - 1:
-            for _, module in filtered(step.model, self.layers):
+            for _, module in self.modules(step.model):
                 weight = module.weight
                 assert isinstance(weight, Tensor)
                 _reshape(weight, self.sharpening)

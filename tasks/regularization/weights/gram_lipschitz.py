@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import filtered, layer_faults, require_every
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("gram_lipschitz")
 @dataclass(frozen=True)
-class GramLipschitz(Regularizer):
+class GramLipschitz(Filters, PeriodicPenalty):
     r"""Upper bounds on the layers' Lipschitz constants, by Gram iteration.
 
     .. math:: \sum_l \max(0,\ \bar\sigma_l - \tau), \qquad
@@ -60,10 +59,6 @@ class GramLipschitz(Regularizer):
     iterations: int = 5
     oversampling: int = 4
     threshold: float = 1.0
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 207
 
     def __post_init__(self) -> None:
         if self.iterations < 0:
@@ -72,18 +67,12 @@ class GramLipschitz(Regularizer):
             raise ValueError(f"oversampling must be at least 2, got {self.oversampling}")
         if self.threshold < 0:
             raise ValueError(f"threshold must not be negative, got {self.threshold}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over the layers; a scalar without unit."""
-        if step.number % self.every:
-            return None
-        bounds = torch.stack([self._bound(m) for _, m in filtered(step.model, self.layers)])
-        return self.every * (bounds - self.threshold).clamp_min(0).sum()
+        bounds = torch.stack([self._bound(m) for _, m in self.modules(step.model)])
+        return (bounds - self.threshold).clamp_min(0).sum()
 
     def _bound(self, module: nn.Module) -> Tensor:
         """Upper bound on the largest singular value of a layer."""

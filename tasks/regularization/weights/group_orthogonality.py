@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("group_orthogonality")
 @dataclass(frozen=True)
-class GroupOrthogonality(Regularizer):
+class GroupOrthogonality(Filters, PeriodicPenalty):
     r"""Filters of a group are pulled towards orthonormality, groups are free of each other.
 
     .. math:: \sum_l \sum_{g} \left\| W_{l,g} W_{l,g}^\top - I \right\|_F^2
@@ -57,10 +53,6 @@ class GroupOrthogonality(Regularizer):
     groups: int = 32
     least: int = 4
     members: Literal["neighbours", "spread"] = "neighbours"
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 67
 
     def __post_init__(self) -> None:
         if self.groups < 1:
@@ -69,20 +61,12 @@ class GroupOrthogonality(Regularizer):
             raise ValueError(f"least must be at least 1, got {self.least}")
         if self.members not in ("neighbours", "spread"):
             raise ValueError(f"members must be neighbours or spread, got {self.members!r}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over layers and groups; a scalar without unit."""
-        if step.number % self.every:
-            return None
-        distances = [
-            _distance(self._sets(matrix)) for _, matrix in filter_matrices(step.model, self.layers)
-        ]
-        return self.every * torch.stack(distances).sum()
+        distances = [_distance(self._sets(matrix)) for _, matrix in self.matrices(step.model)]
+        return torch.stack(distances).sum()
 
     def _sets(self, matrix: Tensor) -> Tensor:
         """(sets, filters of a set, weights of a filter)."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 SOFTENING = 1e-4
 """Added to squared distances (and to angles over pi): equal filters have a finite energy."""
@@ -22,7 +18,7 @@ SOFTENING = 1e-4
 
 @REGULARIZERS.register("hyperspherical_energy")
 @dataclass(frozen=True)
-class HypersphericalEnergy(Regularizer):
+class HypersphericalEnergy(Filters, PeriodicPenalty):
     r"""Mean energy of the filters' directions, as charges on a sphere (Thomson's problem).
 
     .. math:: \sum_l \frac{1}{N_l(N_l-1)} \sum_{i \ne j} f_s\!\left(d(\hat w_i, \hat w_j)\right),
@@ -62,32 +58,22 @@ class HypersphericalEnergy(Regularizer):
     power: Literal[0, 1, 2] = 2
     distance: Literal["euclidean", "angle"] = "euclidean"
     half_space: bool = False
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 68
 
     def __post_init__(self) -> None:
         if self.power not in (0, 1, 2):
             raise ValueError(f"power must be 0, 1 or 2, got {self.power}")
         if self.distance not in ("euclidean", "angle"):
             raise ValueError(f"distance must be euclidean or angle, got {self.distance!r}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor | None:
         """Mean over the pairs of a layer, sum over the layers; a scalar without unit."""
-        if step.number % self.every:
-            return None
         energies = [
             self._energy(matrix)
-            for _, matrix in filter_matrices(step.model, self.layers)
+            for _, matrix in self.matrices(step.model)
             if matrix.shape[0] > 1 and matrix.shape[1] > 1
         ]
-        return self.every * torch.stack(energies).sum() if energies else None
+        return torch.stack(energies).sum() if energies else None
 
     def _energy(self, matrix: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(matrix, dim=1, keepdim=True)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import filter_matrices, layer_faults
+from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("norm_loss")
 @dataclass(frozen=True)
-class NormLoss(Regularizer):
+class NormLoss(Filters):
     r"""Squared distance of every filter's length from one, :math:`\sum_{l,c}(1-\|w_{l,c}\|_2)^2`.
 
     :math:`w_{l,c}` holds all weights of output channel *c* of layer *l*: the weight matrix of
@@ -38,16 +37,8 @@ class NormLoss(Regularizer):
     method for deep neural networks, ICPR 2020, arXiv:2103.06583.
     """
 
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 17
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
     def penalty(self, step: Step) -> Tensor:
         """Sum over the filters; a scalar without unit."""
-        matrices = filter_matrices(step.model, self.layers)
-        lengths = torch.cat([torch.linalg.vector_norm(matrix, dim=1) for _, matrix in matrices])
+        matrices = [matrix for _, matrix in self.matrices(step.model)]
+        lengths = torch.cat([torch.linalg.vector_norm(matrix, dim=1) for matrix in matrices])
         return ((1 - lengths) ** 2).sum()

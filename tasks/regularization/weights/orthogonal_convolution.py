@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import require_every
+from synthct.tasks.regularization.base import PeriodicPenalty, Step, missing_layers
+from synthct.tasks.regularization.layers import Filters
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -26,7 +25,7 @@ _CONVOLVE: dict[int, Callable[..., Tensor]] = {
 
 @REGULARIZERS.register("orthogonal_convolution")
 @dataclass(frozen=True)
-class OrthogonalConvolution(Regularizer):
+class OrthogonalConvolution(Filters, PeriodicPenalty):
     r"""Distance of convolutions from orthogonal operators, from their kernels alone.
 
     .. math:: \sum_l \left\| \operatorname{conv}(K_l, K_l;\ P, S) - I_0 \right\|_F^2
@@ -63,25 +62,15 @@ class OrthogonalConvolution(Regularizer):
     Wang, Chen, Chakraborty & Yu, Orthogonal Convolutional Neural Networks, CVPR 2020.
     """
 
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 75
-
-    def __post_init__(self) -> None:
-        require_every(self.every)
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent, no convolutions, or cannot become orthogonal."""
+    def problems(self, model: nn.Module) -> list[str]:
+        """Named layers that are absent, no convolutions, or cannot become orthogonal."""
         missing = missing_layers(model, self.layers)
-        return missing or [f for name in self.layers if (f := _fault(name, model))]
+        return missing or [p for name in self.layers if (p := _problem(name, model))]
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor | None:
         """Sum over the convolutions; a scalar without unit."""
-        if step.number % self.every:
-            return None
         distances = [_distance(module) for module in self._convolutions(step.model)]
-        return self.every * torch.stack(distances).sum() if distances else None
+        return torch.stack(distances).sum() if distances else None
 
     def _convolutions(self, model: nn.Module) -> Iterator[Convolution]:
         for name, module in model.named_modules():
@@ -91,7 +80,7 @@ class OrthogonalConvolution(Regularizer):
                 yield module
 
 
-def _fault(name: str, model: nn.Module) -> str | None:
+def _problem(name: str, model: nn.Module) -> str | None:
     module = model.get_submodule(name)
     if not isinstance(module, Convolution):
         return f"layer {name!r} is no convolution"

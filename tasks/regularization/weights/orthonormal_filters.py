@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Memory, Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    filtered,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import Memory, Periodic, Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("orthonormal_filters")
 @dataclass(frozen=True)
-class OrthonormalFilters(Regularizer):
+class OrthonormalFilters(Filters, Periodic):
     r"""Filters of a layer are pulled towards orthonormality; gradients are brought to one size.
 
     .. math:: \frac12 \sum_l \sum_b \left\| W_{l,b} W_{l,b}^\top - I \right\|_F^2
@@ -65,28 +59,20 @@ class OrthonormalFilters(Regularizer):
 
     modulation: bool = True
     limit: float = 10.0
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 204
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
-        require_every(self.every)
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
+        super().__post_init__()
 
     def collects(self, model: nn.Module) -> Sequence[str]:
         """The layers whose errors are compared."""
-        return [name for name, _ in filtered(model, self.layers)] if self.modulation else []
+        return [name for name, _ in self.modules(model)] if self.modulation else []
 
     def penalty(self, step: Step) -> Tensor | None:
         """Half the sum over layers and banks; a scalar without unit."""
         _listen(step)
-        return None if step.number % self.every else self._departure(step.model)
+        return self._departure(step.model) if self.is_due(step) else None
 
     def gradient(self, step: Step) -> None:
         """Multiply the layers' gradients by their factors."""
@@ -105,19 +91,17 @@ class OrthonormalFilters(Regularizer):
 
     def _departure(self, model: nn.Module) -> Tensor:
         distances = [
-            _departure(bank)
-            for _, matrix in filter_matrices(model, self.layers)
-            for bank in _banks(matrix)
+            _departure(bank) for _, matrix in self.matrices(model) for bank in _banks(matrix)
         ]
         return 0.5 * self.every * torch.stack(distances).sum()
 
     def _own_gradients(self, step: Step) -> dict[nn.Parameter, Tensor]:
         """What the penalty has added to each weight's gradient in this step."""
-        if step.number % self.every:
+        if not self.is_due(step):
             return {}
         weights = [
             weight
-            for _, module in filtered(step.model, self.layers)
+            for _, module in self.modules(step.model)
             if isinstance(weight := module.weight, nn.Parameter) and weight.requires_grad
         ]
         slopes = torch.autograd.grad(self._departure(step.model), weights)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Memory, Regularizer, Step, missing_layers
-from synthct.tasks.regularization.layers import FILTERED, filter_matrices, require_every
+from synthct.tasks.regularization.base import Memory, PeriodicPenalty, Step, missing_layers
+from synthct.tasks.regularization.layers import FILTERED, Filters
 
 NORMALISING = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 """Layers whose weight is a diagonal matrix: one factor a channel."""
@@ -22,7 +21,7 @@ WARM_UP = 20
 
 @REGULARIZERS.register("spectral")
 @dataclass(frozen=True)
-class Spectral(Regularizer):
+class Spectral(Filters, PeriodicPenalty):
     r"""Squared distance of the largest singular values from one.
 
     .. math:: \sum_l \left(\sigma_{\max}(W_l)^k - 1\right)^2 + \|b_l\|_2^{2k}
@@ -61,20 +60,16 @@ class Spectral(Regularizer):
 
     exponent: int = 1
     iterations: int = 1
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 7
 
     def __post_init__(self) -> None:
         if self.exponent < 1:
             raise ValueError(f"exponent must be at least 1, got {self.exponent}")
         if self.iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {self.iterations}")
-        require_every(self.every)
+        super().__post_init__()
 
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or of another kind."""
+    def problems(self, model: nn.Module) -> list[str]:
+        """Named layers that are absent or of another kind."""
         missing = missing_layers(model, self.layers)
         if missing:
             return missing
@@ -86,35 +81,33 @@ class Spectral(Regularizer):
         """Draw the vectors and bring them near the leading singular vectors."""
         self._draw_missing(step)
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over the layers; a scalar without unit."""
-        if step.number % self.every:
-            return None
         self._draw_missing(step)  # where the strength was zero when the run began
         sizes = [*self._matrix_norms(step), *self._largest_scales(step.model)]
         biases = [(bias**2).sum() for bias in self._biases(step.model)]
         terms = [(size**self.exponent - 1) ** 2 for size in sizes]
         terms += [square**self.exponent for square in biases]
-        return self.every * torch.stack(terms).sum()
+        return torch.stack(terms).sum()
 
     def project(self, step: Step) -> None:
         """Let the vectors follow the changed weights, just before they are used again."""
         if (step.number + 1) % self.every:
             return
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             if name in step.memory:
                 _advance(step.memory, name, matrix.detach(), self.iterations)
 
     def _draw_missing(self, step: Step) -> None:
         rng = step.rng
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             if name not in step.memory:
                 drawn = torch.randn(matrix.shape[0], generator=rng, dtype=matrix.dtype)
                 step.memory[name] = nn.functional.normalize(drawn, dim=0).to(matrix.device)
                 _advance(step.memory, name, matrix.detach(), WARM_UP)
 
     def _matrix_norms(self, step: Step) -> Iterator[Tensor]:
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             yield torch.linalg.vector_norm(step.memory[name].to(matrix) @ matrix)
 
     def _largest_scales(self, model: nn.Module) -> Iterator[Tensor]:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
-from synthct.tasks.regularization.layers import (
-    filter_matrices,
-    layer_faults,
-    require_every,
-)
+from synthct.tasks.regularization.base import PeriodicPenalty, Step
+from synthct.tasks.regularization.layers import Filters
 
 
 @REGULARIZERS.register("wasserstein_to_init")
 @dataclass(frozen=True)
-class WassersteinToInit(Regularizer):
+class WassersteinToInit(Filters, PeriodicPenalty):
     r"""Squared 2-Wasserstein distance of every layer's weights to those it started from.
 
     .. math:: \sum_l n_l\,W_2^2(p_l, p_l^0) = \sum_l \sum_{i=1}^{n_l}
@@ -50,34 +45,20 @@ class WassersteinToInit(Regularizer):
     Regularization, arXiv:2406.06811v1 (2024).
     """
 
-    every: int = 1
-    layers: tuple[str, ...] = ()
-
-    paper: ClassVar[int | None] = 7
-
-    def __post_init__(self) -> None:
-        require_every(self.every)
-
-    def faults(self, model: nn.Module) -> list[str]:
-        """Name layers that are absent or hold no filters."""
-        return layer_faults(model, self.layers)
-
     def begin(self, step: Step) -> None:
         """Remember the sorted weights of the start."""
-        for name, matrix in filter_matrices(step.model, self.layers):
+        for name, matrix in self.matrices(step.model):
             step.memory[name] = _sorted(matrix.detach()).clone()
 
-    def penalty(self, step: Step) -> Tensor | None:
+    def cost(self, step: Step) -> Tensor:
         """Sum over the weights; a scalar without unit."""
-        if step.number % self.every:
-            return None
         if not step.memory:  # the strength was zero when the run began: held from now on
             self.begin(step)
         distances = [
             ((_sorted(matrix) - step.memory[name].to(matrix)) ** 2).sum()
-            for name, matrix in filter_matrices(step.model, self.layers)
+            for name, matrix in self.matrices(step.model)
         ]
-        return self.every * torch.stack(distances).sum()
+        return torch.stack(distances).sum()
 
 
 def _sorted(matrix: Tensor) -> Tensor:

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from synthct.data.errors import UsageError
 from synthct.tasks.regularization import catalogue
 
+RESOLVABLE = re.compile(
+    r"arXiv:\d{4}\.\d{4,5}|doi:10\.\d{4,9}/\S+|\d+ \(\d{4}\) \d+-\d+|PhD thesis", re.ASCII
+)
+"""An identifier, or volume, year and pages of a journal."""
+
 
 def test_the_catalogue_is_plain_values_and_names_the_papers():
     entries = json.loads(json.dumps(catalogue()))
-    papers = {entry["name"]: entry["paper"] for entry in entries}
-    assert papers["cutout"] == 64
-    assert papers["gradient_norm"] == 106
-    assert papers["norm_loss"] == 17
+    references = {entry["name"]: entry["references"] for entry in entries}
+    assert references["cutout"].endswith("arXiv:1708.04552 (2017).")
+    assert "arXiv:2109.14119" in references["gradient_norm"]
+    assert "arXiv:2103.06583" in references["norm_loss"]
+
+
+@pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry["name"])
+def test_no_reference_is_one_that_a_reader_cannot_find(entry):
+    assert RESOLVABLE.search(entry["references"]), entry["references"]
 
 
 def test_the_first_three_stand_at_different_seams():

@@ -54,16 +54,16 @@ def test_the_default_is_the_activation_after_the_widest_convolution(problem):
 
 def test_a_network_without_that_layer_or_the_named_one_is_told(problem):
     bare = nn.Sequential(nn.Conv2d(2, 1, 1))
-    assert problem("early_late_dropout").member.regularizer.faults(bare) == [
+    assert problem("early_late_dropout").member.regularizer.problems(bare) == [
         "found no activation after a convolution in this network; name the layers it acts on"
     ]
-    (fault,) = problem("early_late_dropout", layers=("7",)).member.regularizer.faults(bare)
+    (fault,) = problem("early_late_dropout", layers=("7",)).member.regularizer.problems(bare)
     assert "no layer is called '7'" in fault
 
 
 @pytest.mark.parametrize("options", [{"phase": "now"}, {"boundary": 0.0}, {"unit": "voxel"}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="must be"):
+    with pytest.raises(UsageError, match="(must|should) be"):
         problem("early_late_dropout", **options)
 
 

@@ -77,7 +77,7 @@ def test_the_default_is_a_layer_that_no_skip_passes_by(problem):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("manifold_mixup", layers=("input", "nine"))
-    (fault,) = small.member.regularizer.faults(small.model)
+    (fault,) = small.member.regularizer.problems(small.model)
     assert "no layer is called 'nine'" in fault
 
 

@@ -72,7 +72,7 @@ def test_impossible_options_are_refused(problem, options):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("neighbourhood_structure", layer="z")
-    assert "no layer is called 'z'" in small.member.regularizer.faults(small.model)[0]
+    assert "no layer is called 'z'" in small.member.regularizer.problems(small.model)[0]
 
 
 def scene(seed):

@@ -38,7 +38,7 @@ def test_the_strength_is_the_probability_of_a_truncation(problem):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("nested_dropout", layer="tail")
-    (fault,) = small.member.regularizer.faults(small.model)
+    (fault,) = small.member.regularizer.problems(small.model)
     assert "no layer is called 'tail'" in fault
 
 

@@ -30,14 +30,14 @@ def test_only_the_named_layers_are_pulled(problem):
 
 def test_a_layer_that_does_not_exist_is_told_with_those_that_do(problem):
     small = problem("norm_loss", layers=("4",))
-    (fault,) = small.member.regularizer.faults(small.model)
+    (fault,) = small.member.regularizer.problems(small.model)
     assert "no layer is called '4'" in fault
     assert "layers: 0, 1, 2, 3" in fault
 
 
 def test_a_layer_without_filters_is_told(problem):
     small = problem("norm_loss", layers=("2",))
-    assert small.member.regularizer.faults(small.model) == [
+    assert small.member.regularizer.problems(small.model) == [
         "layer '2' is no convolution and no linear layer"
     ]
 

@@ -65,5 +65,5 @@ def test_volume_is_kept_better_than_by_smoothness(denoise):
 
 
 def test_an_unknown_form_is_refused(value, affine):
-    with pytest.raises(UsageError, match="form must be"):
+    with pytest.raises(UsageError, match="form: Input should be"):
         value("biomechanics", affine(torch.eye(3)), form="energy")

@@ -61,7 +61,7 @@ def test_no_other_point_is_cheaper_than_the_prox(grouped):
 
 
 def test_small_motion_becomes_exactly_none():
-    """The claim of paper 61: displacements are sparse, exactly zero where little moves."""
+    """Claim of arXiv:2302.04065: displacements are sparse, exactly zero where little moves."""
     rng = torch.Generator().manual_seed(0)
     truth = torch.zeros((1, 3, 4, 4, 4), dtype=torch.float64)
     truth[:, :, :2] = 5.0
@@ -72,7 +72,7 @@ def test_small_motion_becomes_exactly_none():
 
 
 def test_l0_does_not_shorten_large_motion_as_l1_does(denoise, even):
-    """The claim of paper 18: the smoothed l0 outperforms the l1, which is biased."""
+    """Claim of arXiv:2502.01889: the smoothed l0 outperforms the l1, which is biased."""
     u = even(0.0, 6.0, 0.0)
     u[..., 2:] = 0.2  # and little motion elsewhere is suppressed by both
     l0 = denoise("sparse_displacement_l0", u, 1.0)

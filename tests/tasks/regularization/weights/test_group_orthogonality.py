@@ -46,12 +46,12 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("group_orthogonality", layers=("4", "2"))
-    assert "no layer is called '4'" in small.member.regularizer.faults(small.model)[0]
+    assert "no layer is called '4'" in small.member.regularizer.problems(small.model)[0]
 
 
 @pytest.mark.parametrize("options", [{"groups": 0}, {"least": 0}, {"members": "all"}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="must be"):
+    with pytest.raises(UsageError, match="(must|should) be"):
         problem("group_orthogonality", **options)
 
 

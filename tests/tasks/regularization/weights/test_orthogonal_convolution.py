@@ -75,13 +75,13 @@ def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_told(problem):
         small.member.regularizer.penalty(small.step()), value(problem, model[1])
     )
     named = problem("orthogonal_convolution", model=model, layers=("0",))
-    (fault,) = named.member.regularizer.faults(model)
+    (fault,) = named.member.regularizer.problems(model)
     assert fault == "layer '0' cannot become orthogonal: kernel (4, 2, 1, 1) at stride (2, 2)"
 
 
 def test_layers_that_are_no_convolutions_are_told(problem):
     small = problem("orthogonal_convolution", layers=("1",))
-    assert small.member.regularizer.faults(small.model) == ["layer '1' is no convolution"]
+    assert small.member.regularizer.problems(small.model) == ["layer '1' is no convolution"]
 
 
 def test_acting_every_third_step_is_three_times_as_strong(problem):

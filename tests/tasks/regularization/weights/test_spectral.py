@@ -77,11 +77,11 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
 
 def test_layers_that_hold_nothing_are_told(problem):
     small = problem("spectral", layers=("2",))
-    assert small.member.regularizer.faults(small.model) == [
+    assert small.member.regularizer.problems(small.model) == [
         "layer '2' has no weight matrix and no scales"
     ]
     small = problem("spectral", layers=("9",))
-    assert "no layer is called '9'" in small.member.regularizer.faults(small.model)[0]
+    assert "no layer is called '9'" in small.member.regularizer.problems(small.model)[0]
 
 
 @pytest.mark.parametrize("options", [{"exponent": 0}, {"iterations": 0}, {"every": 0}])
