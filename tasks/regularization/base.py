@@ -248,6 +248,11 @@ def missing_layers(model: nn.Module, layers: Sequence[str]) -> list[str]:
     return messages
 
 
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """``values`` (B,), one per sample, with the axes of ``like`` (B, ...) for broadcasting."""
+    return values.view(-1, *(1 for _ in range(like.ndim - 1)))
+
+
 @contextlib.contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Normalise by the batch as in training, without updating running means and variances."""

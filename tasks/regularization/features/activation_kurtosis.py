@@ -1,4 +1,4 @@
-"""Activation kurtosis: no outlier channels, so that features survive few bits."""
+"""Activation kurtosis: a penalty on outlier channels, so that features can be quantised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synthct.tasks.regularization.base import PeriodicPenalty, Step
 from synthct.tasks.regularization.layers import EVERY_ACTIVATION, LayerOutputs, Role
 
 FLOOR = 1e-6
-"""Least variance divided by: a constant feature map has kurtosis 0 and no gradient to fear."""
+"""Added to the variance: a constant feature map has kurtosis 0 and a finite gradient."""
 
 
 @REGULARIZERS.register("activation_kurtosis")
@@ -23,23 +23,23 @@ class ActivationKurtosis(LayerOutputs, PeriodicPenalty):
     r"""Mean kurtosis of the layers' outputs, :math:`\overline{(a-\mu)^4}\,/\,\sigma^4`.
 
     Mean :math:`\mu`, variance :math:`\sigma^2` and fourth moment are over all elements of a
-    layer's output (batch, channels, voxels), since one quantiser with one range must serve them
-    all: a channel far larger than the others makes the tails heavy and the kurtosis large. It is
-    1.8 for uniform, 3 for Gaussian values. The paper, on language models, adds training with
-    quantised *inputs*, so that the difficulty does not migrate into the weights; that half is
-    not here. An adaptation to convolutions. No unit.
+    layer's output (batch, channels, voxels), since one quantiser with one range is used for all
+    of them: a channel far larger than the others gives heavy tails and a large kurtosis. It is
+    1.8 for uniform and 3 for Gaussian values. The paper, on language models, also trains with
+    quantised *inputs*, so that the outliers do not move into the weights; that part is not
+    implemented. An adaptation to convolutions. No unit.
 
-    For synthetic CT: models for 8-bit runtimes at the scanner; metal and air already give the
-    features long tails.
+    For synthetic CT: models for 8-bit runtimes at the scanner; metal and air give features with
+    long tails.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     layers
-        Names of the layers whose outputs are meant; empty: all activations.
+        Names of the layers whose outputs are penalised; empty: all activations.
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Information bottleneck by the Cauchy-Schwarz divergence: keep what predicts, forget the rest."""
+"""Information bottleneck for regression, by the Cauchy-Schwarz divergence."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
+from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
 from synthct.tasks.regularization.layers import LayerOutput
 
 TINY = 1e-8
-"""Keeps widths and logarithms finite when all samples are alike."""
+"""Keeps widths and logarithms finite when all samples are equal."""
 
 
 @REGULARIZERS.register("cauchy_schwarz_bottleneck")
@@ -33,28 +33,29 @@ class CauchySchwarzBottleneck(LayerOutput):
     .. math:: I_{CS} = \log\frac{\sum K_{ij}Q_{ij}}{N^2} + \log\frac{\sum K_{ij}\sum Q_{ij}}{N^4}
               - 2\log\frac{\sum_i (\sum_j K_{ij})(\sum_j Q_{ij})}{N^3}.
 
-    Both are at least 0; the first is 0 where the prediction is the target, the second where
-    features do not depend on the source. The paper puts them in the place of the squared error;
-    beside L1 the first is a second data term. Widths follow the data: ``width`` times the root
-    mean squared distance of the samples (of *y* for :math:`\hat y` too), so that shrinking the
-    features is no compression. An adaptation: voxels of a batch stand in for independent
-    samples. No unit.
+    Both are at least 0; the first is 0 if the prediction equals the target, the second if the
+    features do not depend on the source. In the paper they replace the squared error; together
+    with L1 the first is a second data term. Kernel widths are ``width`` times the root mean
+    squared distance of the samples (of *y* for :math:`\hat y` too), so that shrinking the features
+    does not count as compression. An adaptation: voxels of a batch are used as if they were
+    independent samples. No unit.
 
-    For synthetic CT: what the MR says about the scanner and not about the CT is to be forgotten.
+    For synthetic CT: features should not encode properties of the scanner that do not help to
+    predict the CT.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     compression
-        :math:`\beta`, strength of the compression against the prediction.
+        :math:`\beta`, weight of the compression relative to the prediction.
     layer
-        Whose output is *t*; empty: the last activation before the last convolution, which no
-        skip passes by.
+        Layer whose output is *t*; empty: the last activation before the last convolution, which
+        no skip connection bypasses.
     samples
-        Voxels drawn, the same of each patch; those outside the body are left out.
+        Number of voxels drawn, the same in each patch; those outside the body are excluded.
     width
-        Of all kernels, in root mean squared distances.
+        Width of all kernels, in root mean squared distances.
 
     References
     ----------
@@ -79,17 +80,17 @@ class CauchySchwarzBottleneck(LayerOutput):
         return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor:
-        """Divergence and compressed information; a scalar without unit."""
+        """Divergence plus weighted information; a scalar without unit."""
         (feature,) = step.features.values()
         batch, grid = step.batch, feature.shape[2:]
-        places = draw_places(batch.mask, grid, self.samples, step.rng)
+        voxels = draw_voxels(batch.mask, grid, self.samples, step.rng)
         x, y, predicted = (
-            places.rows(on_grid(values, grid))
+            voxels.rows(on_grid(values, grid))
             for values in (batch.source, batch.target, step.prediction)
         )
         if len(x) < 2:
             return step.prediction.new_zeros(())
-        k, q = self._gram(x), self._gram(places.rows(feature))
+        k, q = self._gram(x), self._gram(voxels.rows(feature))
         return self._divergence(k, y, predicted) + self.compression * information(k, q)
 
     def _divergence(self, k: Tensor, y: Tensor, predicted: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class CauchySchwarzBottleneck(LayerOutput):
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Between the rows of (N, C) and (M, C); (N, M)."""
+    """Squared distances between the rows of (N, C) and (M, C); (N, M)."""
     apart = (a**2).sum(dim=1)[:, None] + (b**2).sum(dim=1)[None] - 2 * a @ b.T
     return apart.clamp(min=0)
 

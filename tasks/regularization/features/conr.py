@@ -1,4 +1,4 @@
-"""ConR: voxels that the prediction confuses though their HU differ are pushed apart as features."""
+"""ConR: contrast between features of voxels with similar predictions but different HU."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
+from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
 from synthct.tasks.regularization.layers import LayerOutput
 
 
 @REGULARIZERS.register("conr")
 @dataclass(frozen=True)
 class ConR(LayerOutput):
-    r"""Contrast where label and prediction disagree, the harder the rarer the label.
+    r"""Contrastive penalty where predictions are similar and targets are not, weighted by rarity.
 
     Of *N* voxels with unit features *z*, targets *y* and predictions :math:`\hat y`, those with
-    :math:`|y_i - y_j| < \omega` are partners of *j*, :math:`P_j`; those with
-    :math:`|y_i - y_j| \ge \omega` and yet :math:`|\hat y_i - \hat y_j| < \omega` are confused
-    with it, :math:`Q_j`. Voxels that are confused with any pay
+    :math:`|y_i - y_j| < \omega` are positives of *j*, :math:`P_j`; those with
+    :math:`|y_i - y_j| \ge \omega` but :math:`|\hat y_i - \hat y_j| < \omega` are confused with it,
+    :math:`Q_j`. Voxels that are confused with at least one other contribute
 
     .. math:: -\frac1N \sum_{j:\,Q_j \ne \emptyset} \log
               \frac{\sum_{i \in P_j} e^{z_j \cdot z_i / \tau}}
               {\sum_{i \in P_j} e^{z_j \cdot z_i / \tau}
                + \sum_{i \in Q_j} \eta_j |y_j - y_i|\, e^{z_j \cdot z_i / \tau}},
 
-    with :math:`\eta_j` one over the density of the label :math:`y_j` among the voxels (Gaussian
-    of width :math:`\omega`), mean 1: minority samples push hardest, and harder the farther the
-    labels are apart. An adaptation from one label an image to dense regression: the samples are
-    voxels of the batch, a voxel is its own partner, and there is no second augmented view. The
-    paper's number of partners in the denominator only shifts the value and is left out. No unit.
+    with :math:`\eta_j` the inverse density of the target :math:`y_j` among the voxels (Gaussian
+    kernel of width :math:`\omega`), normalised to mean 1: rare targets have the largest weight,
+    and it grows with the difference of the targets. An adaptation from one label per image to
+    dense regression: the samples are voxels of the batch, a voxel is its own positive, and there
+    is no second augmented view. The number of positives in the paper's denominator only shifts
+    the value and is omitted. No unit.
 
-    For synthetic CT: dense bone and air are rare among soft tissue, and are what is regressed
-    to the mean.
+    For synthetic CT: dense bone and air are rare compared with soft tissue, and tend to be
+    regressed to the mean.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     similar
-        :math:`\omega` [network units]: labels nearer than this are alike; 0.1 is about 200 HU
-        when CT is scaled from [-1024, 3071] HU.
+        :math:`\omega` [network units]: targets that differ by less are positives; 0.1 is about
+        200 HU when CT is scaled from [-1024, 3071] HU.
     temperature
         :math:`\tau`.
     layer
-        Whose output is *z*; empty: the last activation before the last convolution.
+        Layer whose output is *z*; empty: the last activation before the last convolution.
     samples
-        Voxels drawn, the same of each patch; those outside the body are left out.
+        Number of voxels drawn, the same in each patch; those outside the body are excluded.
 
     References
     ----------
@@ -79,17 +80,17 @@ class ConR(LayerOutput):
         """Mean over the voxels; a scalar without unit."""
         (feature,) = step.features.values()
         batch, grid = step.batch, feature.shape[2:]
-        places = draw_places(batch.mask, grid, self.samples, step.rng)
+        voxels = draw_voxels(batch.mask, grid, self.samples, step.rng)
         target, predicted = (
-            places.rows(on_grid(values, grid))[:, 0] for values in (batch.target, step.prediction)
+            voxels.rows(on_grid(values, grid))[:, 0] for values in (batch.target, step.prediction)
         )
         if len(target) < 2:
             return step.prediction.new_zeros(())
-        z = functional.normalize(places.rows(feature), dim=1)
+        z = functional.normalize(voxels.rows(feature), dim=1)
         return self.contrast(z, target, predicted.detach())
 
     def contrast(self, z: Tensor, target: Tensor, predicted: Tensor) -> Tensor:
-        """The equation, for unit features (N, C), targets (N,) and predictions (N,); a scalar."""
+        """The equation above: unit features (N, C), targets (N,), predictions (N,); a scalar."""
         apart = (target[:, None] - target[None]).abs()
         partners = apart < self.similar
         confused = ~partners & ((predicted[:, None] - predicted[None]).abs() < self.similar)

@@ -22,15 +22,15 @@ Phase = Literal["early", "late"]
 class EarlyLateDropout(LayerOutputs):
     r"""Dropout in one part of the run only: :math:`h \mapsto h\,m/(1-p)`, :math:`m \sim B(1-p)`.
 
-    Of the drop rate *p* (the strength) a run sees, at progress *s* with the boundary *c*,
+    With drop rate *p* (the strength), progress *s* and boundary *c*, the rate in effect is
 
     .. math:: p\,\max(0, 1 - s/c) \ \text{(early)}, \qquad p\,[s \ge c] \ \text{(late)}.
 
-    Early dropout makes the gradients of small batches point more alike, and a model that
-    underfits ends with a lower training loss than without; late dropout lets a model that
-    overfits learn first and regularizes it afterwards. Whole channels are dropped, as usual for
-    convolutions (:math:`m` is one draw a sample and channel), or single elements. Features keep
-    their shape (B, C, ...) and unit; nothing is dropped when predicting.
+    Early dropout aligns the gradients of small batches, and a model that underfits reaches a
+    lower training loss than without; late dropout lets a model that overfits learn first and
+    regularizes it afterwards. Whole channels are dropped, as is usual for convolutions (one draw
+    of :math:`m` per sample and channel), or single elements. Features keep their shape (B, C, ...)
+    and unit; nothing is dropped at prediction.
 
     For synthetic CT: early for short runs and small networks, late for few patients.
 
@@ -39,14 +39,14 @@ class EarlyLateDropout(LayerOutputs):
     Parameters
     ----------
     phase
-        ``early`` (falls linearly to zero) or ``late``.
+        ``early`` (decreases linearly to zero) or ``late``.
     boundary
-        Part of the run at which the early phase ends or the late phase begins.
+        Fraction of the run at which the early phase ends or the late phase begins.
     unit
         What is dropped: ``channel`` or ``element``.
     layers
-        Names of the layers whose output is thinned; empty: the bottleneck, the activation after
-        the widest convolution.
+        Names of the layers to whose output dropout is applied; empty: the bottleneck, the
+        activation after the widest convolution.
 
     References
     ----------
@@ -80,12 +80,12 @@ class EarlyLateDropout(LayerOutputs):
         return float(progress >= self.boundary)
 
     def hides(self, model: nn.Module) -> Sequence[str]:
-        """The layers that are thinned."""
+        """The layers to which dropout is applied."""
         return self.chosen(model)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
         """Drop channels or elements of ``feature`` (B, C, ...)."""
-        # Each layer has a stream of its own: layers of one width must not lose the same channels.
+        # One random stream per layer, so that layers of equal width drop different channels.
         rng = torch.Generator().manual_seed(derive_seed(step.seed, step.label, layer))
         shape = feature.shape if self.unit == "element" else feature.shape[:2]
         kept = torch.rand(shape, generator=rng) >= step.strength

@@ -1,4 +1,4 @@
-"""Nuclear norm of the Jacobian: locally, the network varies along a handful of directions."""
+"""Nuclear norm of the Jacobian: locally, the output varies along few directions of the input."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from synthct.tasks.regularization.layers import LayerOutput
 class JacobianNuclearNorm(LayerOutput, Periodic):
     r"""Half the squared norms :math:`\|J_g\|_F^2 + \|J_h\|_F^2` for :math:`f = g \circ h`.
 
-    The least value of this mean over all ways of writing *f* as a composition is the nuclear
-    norm :math:`\|J_f\|_*` (sum of singular values), so penalising it penalises the rank, without
-    a Jacobian or a singular value decomposition. Nor are the Frobenius norms computed: for
+    The minimum of this mean over all factorisations of *f* is the nuclear norm
+    :math:`\|J_f\|_*` (sum of singular values), so penalising it penalises the rank, without
+    a Jacobian or a singular value decomposition. The Frobenius norms are estimated: with
     Gaussian noise :math:`\epsilon, \epsilon'` of standard deviation :math:`\sigma`,
 
     .. math:: \frac{1}{2 n \sigma^2}\left(\|h(x + \epsilon) - h(x)\|^2 +
               \|g(h(x) + \epsilon') - g(h(x))\|^2\right)
 
-    with *n* the output voxels, so that neither patch nor batch size matters. One extra pass
-    serves both terms: *h* is read from it at ``layer``, and *g* continues from
-    :math:`h(x) + \epsilon'`. All samples of a batch meet the same noise. Every path from input
-    to output must lead through the layer (the default does; in the U-Net++ ``encoder.stem`` and
-    ``nodes.x04`` do when there is no skip at full size). No unit (network units in and out).
+    with *n* the number of output voxels, so that the value depends neither on patch nor on batch
+    size. One extra pass gives both terms: *h* is read at ``layer``, and *g* continues from
+    :math:`h(x) + \epsilon'`. All samples of a batch get the same noise. Every path from input to
+    output must pass through the layer (the default does; in the U-Net++ ``encoder.stem`` and
+    ``nodes.x04`` do if there is no skip connection at full size). No unit (network units in and
+    out).
 
-    For synthetic CT: noise and artefacts of the source move the output along few directions
-    only, as a denoiser would have it.
+    For synthetic CT: noise and artefacts of the source change the output along few directions
+    only, as in a denoiser.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     layer
-        Where *f* is cut; empty: the last activation before the last convolution.
+        Layer at which *f* is split; empty: the last activation before the last convolution.
     noise
         :math:`\sigma` [network units].
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------
@@ -65,11 +66,11 @@ class JacobianNuclearNorm(LayerOutput, Periodic):
         super().__post_init__()
 
     def collects(self, model: nn.Module) -> Sequence[str]:
-        """The cut."""
+        """The layer at which the network is split."""
         return self.chosen(model)
 
     def penalty(self, step: Step) -> Tensor | None:
-        """Mean of both squared Frobenius norms, by noise; a scalar."""
+        """Mean of both squared Frobenius norms, estimated by noise; a scalar."""
         if not self.is_due(step):
             return None
         ((layer, feature),) = step.features.items()
@@ -80,7 +81,7 @@ class JacobianNuclearNorm(LayerOutput, Periodic):
         return self.every * total / (2 * voxels * self.noise**2)
 
     def _moved(self, step: Step, layer: str, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """``h(x + noise)`` and ``g(h(x) + noise)`` by one pass."""
+        """``h(x + noise)`` and ``g(h(x) + noise)``, in one pass."""
         rng, source, seen = step.rng, step.batch.source, []
 
         def cut(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -95,6 +96,6 @@ class JacobianNuclearNorm(LayerOutput, Periodic):
         return seen[0], predicted
 
     def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """Of the shape of one sample, so that the batch may have any size."""
+        """Noise of the shape of one sample, the same for all samples of the batch."""
         drawn = torch.randn(like.shape[1:], generator=rng, dtype=torch.float64)
         return self.noise * drawn.to(like.device, like.dtype)

@@ -1,4 +1,4 @@
-"""STRUCTURE: places that look alike in the CT stay neighbours among the source's features."""
+"""STRUCTURE: voxels with similar CT surroundings should have similar features of the source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_places, on_grid
+from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
 from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutput, Role
 
 
@@ -21,32 +21,33 @@ from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutput, Role
 class NeighbourhoodStructure(LayerOutput):
     r"""Divergence of neighbourhoods, :math:`\frac1L\sum_{l=1}^{L} \frac1l\, JS(S_X^l, S_A^l)`.
 
-    For *N* places, :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` holds in each row how near
-    the others are, :math:`\hat Z` being descriptors centred over the places and of unit length;
-    its *l*-th power follows *l* steps from neighbour to neighbour. *A* are the network's
-    features, *X* what their geometry shall be, and *JS* the Jensen-Shannon divergence of the
-    rows, a mean over the rows, at most :math:`\log 2`. In the paper *X* is the latent space of a
-    pretrained encoder and *A* its image under a learned alignment, for a pair of modalities with
-    few pairs. An adaptation: there is no pretrained CT encoder here, so *X* are the CT patches
+    For *N* voxels, row *i* of :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` is the
+    similarity of voxel *i* to all others, where the descriptors :math:`\hat Z` are centred over the
+    voxels and normalised to unit length; its *l*-th power is a random walk of *l* steps. *A* are
+    the network's features, *X* the reference descriptors, and *JS* the Jensen-Shannon divergence
+    of the rows, averaged over the rows, at most :math:`\log 2`. In the paper *X* is the latent
+    space of a pretrained encoder and *A* its image under a learned alignment, for two modalities
+    with few pairs. An adaptation: there is no pretrained CT encoder here, so *X* are the CT patches
     that the cells of the feature map cover. Unit: nats.
 
-    For synthetic CT: the geometry of the CT side is known from few patients, and so a target
-    for what MR or CBCT is encoded into.
+    For synthetic CT: with few patients, the similarity structure of the CT is a target for the
+    features of MR or CBCT.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     levels
-        *L*, the longest walk.
+        *L*, the length of the longest random walk.
     temperature
         :math:`\tau`.
     layer
-        Whose output is *A*; empty: the bottleneck, the activation after the widest convolution.
+        Layer whose output is *A*; empty: the bottleneck, the activation after the widest
+        convolution.
     detail
-        Each cell's CT patch is averaged to this many values along each axis.
+        The CT patch of each cell is averaged to this many values along each axis.
     samples
-        VoxelSample drawn, the same of each patch; those outside the body are left out.
+        Number of voxels drawn, the same in each patch; those outside the body are excluded.
 
     References
     ----------
@@ -76,11 +77,11 @@ class NeighbourhoodStructure(LayerOutput):
         """Mean over the levels; a scalar [nats]."""
         (feature,) = step.features.values()
         grid = feature.shape[2:]
-        places = draw_places(step.batch.mask, grid, self.samples, step.rng)
-        wanted = places.rows(cell_patches(step.batch.target, grid, self.detail))
+        voxels = draw_voxels(step.batch.mask, grid, self.samples, step.rng)
+        wanted = voxels.rows(cell_patches(step.batch.target, grid, self.detail))
         if len(wanted) < 3:
             return step.prediction.new_zeros(())
-        x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, places.rows(feature)))
+        x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, voxels.rows(feature)))
         walk_x, walk_a, value = x, a, divergence_of_rows(x, a)
         for level in range(2, self.levels + 1):
             walk_x, walk_a = walk_x @ x, walk_a @ a
@@ -89,7 +90,10 @@ class NeighbourhoodStructure(LayerOutput):
 
 
 def cell_patches(image: Tensor, grid: Sequence[int], detail: int) -> Tensor:
-    """What each cell of ``grid`` covers of (B, 1, ...), as channels; (B, detail^axes, *grid)."""
+    """The part of (B, 1, ...) that each cell of ``grid`` covers, as channels.
+
+    (B, detail^axes, *grid).
+    """
     fine = on_grid(image, [length * detail for length in grid])
     axes = len(grid)
     split = fine.reshape(len(image), *(size for length in grid for size in (length, detail)))
@@ -98,7 +102,7 @@ def cell_patches(image: Tensor, grid: Sequence[int], detail: int) -> Tensor:
 
 
 def neighbourhoods(rows: Tensor, temperature: float) -> Tensor:
-    """How near all are to each of (N, C), as probabilities; (N, N)."""
+    """Similarities between the rows of (N, C), as probabilities in each row; (N, N)."""
     unit = functional.normalize(rows - rows.mean(dim=0), dim=1)
     return torch.softmax(unit @ unit.T / temperature, dim=1)
 

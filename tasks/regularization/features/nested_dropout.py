@@ -1,4 +1,4 @@
-"""Nested dropout: the first channels must do alone what the others may only refine."""
+"""Nested dropout: features ordered by importance, by dropping all channels after a random one."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class NestedDropout(LayerOutput):
     r"""Only the first *k* of *C* channels are kept, :math:`p(k) \propto \exp(-(k / sC)^2)`.
 
     *k* from 1 to *C* is drawn for each sample, *s* is ``spread``; all later channels are zero.
-    A channel is learned only as far as those before it leave something to explain: features come
-    out ordered by importance, and most of what is memorised, as against learned, has no room
-    in the first ones. The paper compresses the features of a classifier against wrong labels;
-    an adaptation to image targets. Features keep shape (B, C, ...) and unit; all channels are
-    used when predicting, so leave some samples whole (strength below 1).
+    A channel learns only what those before it do not explain, so that features are ordered by
+    importance, and memorised details do not fit into the first ones. The paper compresses the
+    features of a classifier against label noise; here the targets are images: an adaptation.
+    Features keep shape (B, C, ...) and unit. All channels are used at prediction, so some samples
+    should keep all of them (strength below 1).
 
-    For synthetic CT: misregistered pairs are wrong labels; what they teach differs from case to
-    case and is the least compressible part.
+    For synthetic CT: misregistered pairs are wrong labels; their errors differ from case to case
+    and are the least compressible part.
 
     Acts at ``perturb``; the strength is the probability that a sample is truncated, in [0, 1].
 
     Parameters
     ----------
     spread
-        Width of the distribution of *k*, as a part of the channels.
+        Width of the distribution of *k*, as a fraction of the channels.
     layer
-        Whose output is truncated; empty: the last activation before the last convolution.
+        Layer whose output is truncated; empty: the last activation before the last convolution.
 
     References
     ----------
@@ -62,14 +62,16 @@ class NestedDropout(LayerOutput):
         rng = step.rng
         samples, channels = feature.shape[:2]
         chosen = torch.rand(samples, generator=rng) < step.strength
-        drawn = torch.multinomial(self._chances(channels), samples, replacement=True, generator=rng)
+        drawn = torch.multinomial(
+            self._probabilities(channels), samples, replacement=True, generator=rng
+        )
         kept = torch.where(chosen, drawn + 1, channels).view(-1, 1)
         mask = torch.arange(channels) < kept
         mask = mask.view(samples, channels, *(1 for _ in range(feature.ndim - 2)))
         return feature * mask.to(feature.device)
 
-    def _chances(self, channels: int) -> Tensor:
+    def _probabilities(self, channels: int) -> Tensor:
         """Probability of keeping 1, 2, ..., C channels; (C,)."""
         k = torch.arange(1, channels + 1, dtype=torch.float64)
-        chances = torch.exp(-((k / (self.spread * channels)) ** 2))
-        return chances / chances.sum()
+        weights = torch.exp(-((k / (self.spread * channels)) ** 2))
+        return weights / weights.sum()

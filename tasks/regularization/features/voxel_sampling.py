@@ -1,4 +1,4 @@
-"""Voxels of a batch taken as samples: one row each of features, sources, targets."""
+"""Voxels of a batch as samples: one row per voxel of features, sources or targets."""
 
 from __future__ import annotations
 
@@ -12,27 +12,35 @@ from torch.nn import functional
 
 @dataclass(frozen=True, eq=False)
 class VoxelSample:
-    """Voxels of one grid, the same of every patch, as far as they lie in the body.
+    """Voxels of a grid, the same in every patch, without those outside the body.
 
     Parameters
     ----------
     at
         (P,) flat indices into the grid.
     inside
-        (B, P) bool: which of them lie in the body of which patch.
+        (B, P) bool: whether a voxel is inside the body of a patch.
     """
 
     at: Tensor
     inside: Tensor
 
     def rows(self, values: Tensor) -> Tensor:
-        """(B, C, *grid) to (N, C), N the places inside; at least single precision."""
+        """(B, C, *grid) to (N, C), with N voxels inside; at least single precision."""
         picked = values.flatten(2)[:, :, self.at].transpose(1, 2)[self.inside]
         return picked.float() if picked.dtype in (torch.bfloat16, torch.float16) else picked
 
 
-def draw_places(mask: Tensor, grid: Sequence[int], count: int, rng: torch.Generator) -> VoxelSample:
-    """At most ``count`` places of ``grid`` where any patch has body; ``mask`` (B, 1, ...)."""
+def draw_voxels(mask: Tensor, grid: Sequence[int], count: int, rng: torch.Generator) -> VoxelSample:
+    """At most ``count`` voxels of ``grid`` that are in the body of some patch.
+
+    Parameters
+    ----------
+    mask
+        Body masks (B, 1, [Z,] Y, X).
+    grid
+        Shape of the grid, that of the mask or coarser.
+    """
     inside = on_grid(mask, grid).flatten(1) > 0.5
     candidates = inside.any(dim=0).nonzero()[:, 0]
     order = torch.randperm(len(candidates), generator=rng)[:count].to(candidates.device)
@@ -41,7 +49,7 @@ def draw_places(mask: Tensor, grid: Sequence[int], count: int, rng: torch.Genera
 
 
 def on_grid(values: Tensor, grid: Sequence[int]) -> Tensor:
-    """Means of (B, C, [Z,] Y, X) over the cells of a coarser grid; (B, C, *grid)."""
+    """Means of ``values`` (B, C, [Z,] Y, X) over the cells of a coarser grid; (B, C, *grid)."""
     if tuple(values.shape[2:]) == tuple(grid):
         return values
     if len(grid) == 3:

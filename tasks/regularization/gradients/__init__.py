@@ -1,1 +1,1 @@
-"""Regularizers that act through the gradient of a step."""
+"""Regularizers that act on the gradient of the objective."""

@@ -1,4 +1,4 @@
-"""Gradient regularization by an ascent and a descent step: cheap, and better than the exact one."""
+"""Gradient regularization by finite differences along the gradient."""
 
 from __future__ import annotations
 
@@ -29,27 +29,28 @@ class FiniteDifferenceGradient(Periodic):
               \Delta_B = \frac{g - \nabla L(\theta - \epsilon g)}{\epsilon}, \qquad
               \Delta_C = \tfrac12(\Delta_F + \Delta_B)
 
-    (``forward``, ``backward``, ``centred``). All tend to the Hessian times *g* for small
-    :math:`\epsilon`; the step is meant to be finite. The paper finds that the forward difference
-    with a large ascent step (strength = :math:`\epsilon` is SAM without its normalisation) biases
-    the solution more strongly to the sparse, "rich" regime than exact double differentiation,
-    and the backward one less; and it costs one pass more, not two. Unlike ``gradient_norm``
-    the step grows with the gradient. *L* is the whole objective; the pass meets the same batch
-    and random numbers and leaves running statistics alone. Unit of the penalty: network units
-    squared per unit of weight squared.
+    (``forward``, ``backward``, ``centred``). All converge to the Hessian times *g* for small
+    :math:`\epsilon`, but the step is finite on purpose. In the paper, the forward difference with
+    a large ascent step (strength = :math:`\epsilon` is SAM without its normalisation) biases the
+    solution more strongly to the sparse, "rich" regime than exact double differentiation, and the
+    backward difference less; and it costs one extra pass instead of two. Unlike in
+    ``gradient_norm``, the step is proportional to the gradient. *L* is the whole objective; the
+    extra pass uses the same batch and random numbers and does not change running statistics.
+    Unit of the penalty: network units squared per unit of weight squared.
 
-    For synthetic CT: few patients; solutions that use few features carry over to new scanners.
+    For synthetic CT: with few patients, solutions that use few features generalise better to new
+    scanners.
 
     Acts at ``gradient``.
 
     Parameters
     ----------
     scheme
-        ``forward`` (one more pass), ``backward`` (one more) or ``centred`` (two more).
+        ``forward`` (one extra pass), ``backward`` (one extra) or ``centred`` (two extra).
     ascent
         The paper's :math:`\epsilon`: the weights are moved by this times the gradient.
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Flooding: the objective may sink to a level, and no further."""
+"""Flooding: the training objective is kept above a level."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Flooding(Regularizer):
 
     .. math:: 2 \max(0,\ b - L),
 
-    which at strength 1 is flooding, at 1/2 stands still below the level, and at less only slows
-    down. Paper 159 of the catalogue shows what it does: a descent and an ascent step of length
-    :math:`\eta` across the level move the weights by
+    which at strength 1 is flooding, at 1/2 has no gradient below the level, and at less only
+    slows descent down. Karakida et al. show its effect: a descent step and an ascent step of
+    length :math:`\eta` across the level change the weights by
     :math:`-\eta(\nabla L(\theta) - \nabla L(\theta - \eta\nabla L)) \approx -\eta^2 H \nabla L`,
-    the backward finite difference of gradient regularization, at no price. It flattens the
-    minimum while the loss floats. Unit: network units of the objective.
+    the backward finite difference of gradient regularization, without extra computation. It
+    flattens the minimum while the loss stays at the level. Unit: network units of the objective.
 
-    For synthetic CT: the level belongs where the misregistration of the pairs lies; learning
-    below it learns the misregistration.
+    For synthetic CT: choose the level at the error that the misregistration of the pairs causes;
+    a network that fits better than that has learned the misregistration.
 
     Acts at ``penalty``.
 
@@ -42,8 +42,8 @@ class Flooding(Regularizer):
     References
     ----------
     Ishida, Yamane, Sakai, Niu & Sugiyama, Do We Need Zero Training Loss After Achieving Zero
-    Training Error?, ICML 2020, arXiv:2002.08709; read as gradient regularization by Karakida et
-    al., ICML 2023, arXiv:2210.02720.
+    Training Error?, ICML 2020, arXiv:2002.08709; interpreted as gradient regularization by
+    Karakida et al., ICML 2023, arXiv:2210.02720.
     """
 
     level: float = 0.01

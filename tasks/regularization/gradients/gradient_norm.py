@@ -1,4 +1,4 @@
-"""Gradient norm: steep places of the loss are avoided, as the noise of small batches would."""
+"""Gradient norm: a penalty on steep regions of the loss, as the noise of small batches implies."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ class GradientNorm(GradientLength):
 
     *L* is the objective: losses and penalties. The noise of small batches makes gradient descent
     follow, to first order, :math:`L + \tfrac{\eta}{4}\,\overline{\|\nabla L_b\|^2}` (learning
-    rate :math:`\eta`); written out as a penalty it steers to the same flat minima without the
-    noise. Its gradient is a product with the Hessian *H*, taken by the paper's forward
-    difference,
+    rate :math:`\eta`); as an explicit penalty it leads to the same flat minima without the noise.
+    Its gradient is a product with the Hessian *H*, computed as in the paper by the forward
+    difference
 
     .. math:: H g \approx \frac{\nabla L(\theta + \epsilon g) - g}{\epsilon}, \qquad
               g = \nabla L(\theta), \quad \epsilon = \text{reach} / \|g\|
 
-    (``finite_difference``, at the ``gradient`` seam: one more pass, about twice the time of a
-    step), or by differentiating twice (``exact``, at the ``penalty`` seam: *L* is then what is
-    listed before; more memory). The second pass meets the same batch and random numbers and
-    leaves running statistics alone. Unit: network units squared per unit of weight squared.
+    (``finite_difference``, at the ``gradient`` seam: one extra pass, about twice the time of a
+    step), or by differentiating twice (``exact``, at the ``penalty`` seam: *L* then consists of
+    the losses and the penalties listed before; more memory). The second pass uses the same batch
+    and random numbers and does not change running statistics. Unit: network units squared per
+    unit of weight squared.
 
-    For synthetic CT: few patients allow few distinct batches; flat minima carry over to
+    For synthetic CT: few patients give few distinct batches; flat minima generalise better to
     unseen scanners.
 
     Parameters
@@ -45,9 +46,9 @@ class GradientNorm(GradientLength):
     method
         ``finite_difference`` or ``exact``.
     reach
-        Distance in weight space of the forward difference (the paper's 0.01).
+        Distance in weight space of the forward difference (0.01 in the paper).
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------
@@ -64,7 +65,7 @@ class GradientNorm(GradientLength):
         return step.objective
 
     def gradient_here(self, step: Step, parameters: Sequence[nn.Parameter]) -> Gradient:
-        """What the backward pass has found, at no cost."""
+        """From the backward pass of the step, without extra computation."""
         return current_gradient(parameters)
 
     def cost(self, gradient: Gradient) -> Tensor:

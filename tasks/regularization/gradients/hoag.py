@@ -1,4 +1,4 @@
-"""HOAG: strengths are learned on validation patches while the network is still training."""
+"""HOAG: strengths of regularizers are learned on validation patches during training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.tasks.regularization.gradients.displaced import (
 )
 
 PROBE = 0.1
-"""Relative change of a strength by which the objective's gradient is told apart (it is linear)."""
+"""Relative change of a strength for the finite difference; the objective is linear in it."""
 
 
 @REGULARIZERS.register("hoag")
@@ -35,17 +35,17 @@ class Hoag(Periodic):
     .. math:: \frac{dE}{d\log\lambda} = -q^T\,\frac{\partial \nabla_\theta L}{\partial\log\lambda},
               \qquad (H + d I)\,q = \nabla_\theta E,
 
-    with *H* the Hessian of *L*. As in the paper neither the training nor the linear system need
-    be solved: a few iterations of conjugate gradients, at weights that are still on their way.
-    Products with *H* are forward differences of gradients; the mixed derivative is the gradient
-    at a slightly larger strength. Each update is at most a factor of two. The paper assumes a
-    smooth, strongly convex inner problem; for networks the damping *d* stands in for that, the
-    iterations end at the first direction of negative curvature, and what is found is a local
-    answer. Only what enters the objective can be learned: penalties and targets, not
-    perturbations. Unit: network units per logarithm.
+    with *H* the Hessian of *L*. As in the paper, neither the training nor the linear system is
+    solved exactly: there are a few iterations of conjugate gradients, at weights that have not
+    converged. Products with *H* are forward differences of gradients; the mixed derivative is a
+    difference to the gradient at a slightly larger strength. Each update is at most a factor of
+    two. The paper assumes a smooth, strongly convex inner problem. For networks the damping *d*
+    takes its place, the iterations stop at the first direction of negative curvature, and the
+    solution is local. Only strengths that enter the objective can be learned: those of penalties
+    and targets, not of perturbations. Unit: network units per unit of the logarithm.
 
-    For synthetic CT: penalties weighed against each other without a grid of trainings, on
-    validation patients, never on test patients.
+    For synthetic CT: penalties are balanced without a grid search, on validation patients, never
+    on test patients.
 
     Acts at ``gradient``; the strength is the step length in the logarithms. List it last.
 
@@ -54,11 +54,11 @@ class Hoag(Periodic):
     learned
         Names of the regularizers whose strengths are learned; empty: all others.
     every
-        Act at each k-th step only; one time costs about 3 + ``iterations`` extra passes.
+        Act at each k-th step only; an update costs about 3 + ``iterations`` extra passes.
     iterations
-        Of conjugate gradients, at most.
+        Most iterations of conjugate gradients.
     damping
-        *d*, added to the Hessian's diagonal.
+        *d*, added to the diagonal of the Hessian.
     reach
         Distance in weight space of the forward differences.
 
@@ -83,7 +83,13 @@ class Hoag(Periodic):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     def gradient(self, step: Step) -> None:
-        """Change ``step.strengths``; the network's gradients stay as they are."""
+        """Change ``step.strengths``; the network's gradients are not changed.
+
+        Raises
+        ------
+        UsageError
+            If ``learned`` names a regularizer that is not listed.
+        """
         labels = self._labels(step)
         if not labels or not self.is_due(step):
             return
@@ -108,7 +114,7 @@ class Hoag(Periodic):
                 "hoag learns the strengths of regularizers that are listed",
                 problem=f"no regularizer in the list is called {', '.join(unknown)}",
                 where="params.yaml: training.regularizers",
-                remedy=f"listed: {', '.join(known) or 'none'}",
+                remedy=f"name some of: {', '.join(known)}" if known else "list one",
                 code="unknown-regularizer",
             )
         return [label for label in self.learned or known if step.strengths[label] > 0]
@@ -127,7 +133,7 @@ class Hoag(Periodic):
     def _mixed(
         self, step: Step, label: str, parameters: Sequence[nn.Parameter], here: Gradient
     ) -> Gradient:
-        """Derivative of the objective's gradient by the logarithm of one strength."""
+        """Derivative of the objective's gradient with respect to the logarithm of one strength."""
         kept = step.strengths[label]
         step.strengths[label] = kept * (1 + PROBE)
         try:
@@ -140,7 +146,7 @@ class Hoag(Periodic):
 def conjugate_gradients(
     curved: Callable[[Gradient], Gradient], right: Gradient, iterations: int
 ) -> Gradient:
-    """Solve ``curved(x) = right`` roughly, from zero, as long as the curvature is positive."""
+    """Approximate ``x`` with ``curved(x) = right``, from zero, while the curvature is positive."""
     solved = tuple(torch.zeros_like(r) for r in right)
     residual = direction = right
     size = first = _dot(residual, residual)

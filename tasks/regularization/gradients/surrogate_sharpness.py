@@ -1,4 +1,4 @@
-"""Surrogate sharpness: the output should not hang on the exact weights."""
+"""Surrogate sharpness: the output should not depend strongly on the exact weights."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from synthct.tasks.regularization.gradients.displaced import (
 class SurrogateSharpness(GradientLength):
     r"""Length of the gradient, :math:`\|\nabla_\theta h\|`, of the mean output *h*.
 
-    To first order, the length times :math:`\rho` is the most by which weights within a ball of
-    radius :math:`\rho` can raise the mean prediction over the body. It is the *output's*
-    sharpness, not the loss's (``gradient_norm``, ``finite_difference_gradient``): it is not zero
-    where the loss is, and the paper bounds the sharpness on unseen data by that on the data
-    seen. Its gradient is the Hessian of *h* times the unit vector *n* along its gradient, here
+    To first order, the length times :math:`\rho` is the largest increase of the mean prediction
+    over the body for weights within a ball of radius :math:`\rho`. It is the sharpness of the
+    *output*, not of the loss (``gradient_norm``, ``finite_difference_gradient``): it does not
+    vanish where the loss does, and the paper bounds the sharpness on unseen data by that on
+    training data. Its gradient is the Hessian of *h* times the unit vector *n* along its gradient,
+    here
 
     .. math:: \frac{\nabla h(\theta + r\,n) - \nabla h(\theta)}{r}
 
-    (``finite_difference``, at the ``gradient`` seam: two extra passes; ``every`` halves the
-    price), or by differentiating twice (``exact``, at the ``penalty`` seam; more memory). An
-    adaptation: the paper's surrogate has one number as output, here it is the mean voxel.
+    (``finite_difference``, at the ``gradient`` seam: two extra passes; with ``every`` 2 on average
+    one), or by differentiating twice (``exact``, at the ``penalty`` seam; more memory). An
+    adaptation: the paper's surrogate has a scalar output, here the mean over voxels is used.
     Unit: network units per unit of weight.
 
-    For synthetic CT: a trained network stands in for the scanner that was not used; its HU
-    level should not tip over with small changes of weights, as by quantisation or fine-tuning.
+    For synthetic CT: the HU level of a trained network should not change much with small changes
+    of the weights, as by quantisation or fine-tuning.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class SurrogateSharpness(GradientLength):
     reach
         *r*, the distance in weight space of the forward difference.
     every
-        Act at each k-th step only, k times as strongly: a price k times lower.
+        Act at each k-th step only, k times as strongly: k times less computation.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Cutout: a square of the input is blanked, so that the network learns to use its surroundings."""
+"""Cutout: squares of the input are blanked, so that the network learns to use their context."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from synthct.tasks.models.contracts import Batch
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.regularization.base import Regularizer, Step, per_sample
 
 
 @REGULARIZERS.register("cutout")
@@ -18,10 +18,10 @@ class Cutout(Regularizer):
     r"""Squares of the input are blanked: :math:`x \mapsto x\,(1 - h) + c\,h`.
 
     *h* is 1 inside ``holes`` squares of side ``size_mm`` (cubes for 3-D patches) whose centres
-    are uniform over the patch, so that part of a square may lie outside it, as in the paper;
-    *c* is ``fill``. All channels (neighbouring slices) lose the same square. The target is left
-    whole: an adaptation from classification, where the label stays. What is asked of the
-    network is to restore the CT inside the hole from the anatomy around it.
+    are uniform over the patch, so that part of a square may be outside it, as in the paper;
+    *c* is ``fill``. The same square is blanked in all channels (neighbouring slices). The target
+    is not changed: an adaptation from classification, where the label is kept. The network has
+    to predict the CT inside the square from the anatomy around it.
 
     For synthetic CT: signal voids (metal, gas, an artefact) must not become holes in the CT.
 
@@ -30,7 +30,7 @@ class Cutout(Regularizer):
     Parameters
     ----------
     size_mm
-        Side of a square in the plane [mm]; at least one voxel is cut.
+        Side of a square in the plane [mm]; at least one voxel is blanked.
     holes
         Squares in each cut sample.
     fill
@@ -57,13 +57,13 @@ class Cutout(Regularizer):
         source = step.batch.source
         rng = step.rng
         chosen = torch.rand(source.shape[0], generator=rng) < step.strength
-        hole = self._holes(source, step.batch.spacing_mm, rng) & _as_map(chosen, source)
+        hole = self._holes(source, step.batch.spacing_mm, rng) & per_sample(chosen, source)
         return replace(step.batch, source=source.masked_fill(hole.to(source.device), self.fill))
 
     def _holes(
         self, source: Tensor, spacing_mm: tuple[float, float, float], rng: torch.Generator
     ) -> Tensor:
-        """Where the squares lie: bool (B, 1, [Z,] Y, X)."""
+        """Whether a voxel is in a square: bool (B, 1, [Z,] Y, X)."""
         count, dims = source.shape[0], source.ndim - 2
         hole = torch.zeros((count, 1, *source.shape[2:]), dtype=torch.bool)
         for _ in range(self.holes):
@@ -80,7 +80,3 @@ class Cutout(Regularizer):
                 square &= inside.view(shape)
             hole |= square
         return hole
-
-
-def _as_map(chosen: Tensor, source: Tensor) -> Tensor:
-    return chosen.view(-1, *(1 for _ in range(source.ndim - 1)))

@@ -1,4 +1,4 @@
-"""Manifold mixup: samples are mixed in a hidden layer, where concepts lie apart."""
+"""Manifold mixup: samples are mixed in a hidden layer."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ INPUT = "input"
 @REGULARIZERS.register("manifold_mixup")
 @dataclass(frozen=True)
 class ManifoldMixup(LayerOutputs):
-    r"""Features of two samples are mixed in one layer, drawn anew at each step, and so are targets.
+    r"""Features of two samples, in a layer drawn at each step, and their targets are mixed.
 
-    With :math:`f = f_k \circ g_k` cut at a layer *k* drawn from ``layers``,
+    With :math:`f = f_k \circ g_k` split at a layer *k* drawn from ``layers``,
 
     .. math:: f_k\big(\lambda g_k(x_i) + (1-\lambda) g_k(x_j)\big) \approx
               \lambda y_i + (1-\lambda) y_j, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha).
 
-    The features of a layer become flat: they vary in few directions for each concept. An
+    The features of a layer become flat: they vary in few directions for each class. An
     adaptation from classification: targets are images, mixed voxel by voxel, and a mixed sample
-    counts where both masks are 1. Every path from input to output should lead through a named
-    layer: where skips pass it by, the other sample's fine detail is missing. In the U-Net++ that
-    holds for ``encoder.stem``, ``nodes.x04`` (when there is no skip at full size) and all of
-    ``full_size``. A batch of one stays as it is. Features keep shape and unit.
+    counts where both masks are 1. Every path from input to output should pass through a named
+    layer: skip connections that bypass it do not carry the fine detail of the other sample. In
+    the U-Net++ this holds for ``encoder.stem``, ``nodes.x04`` (if there is no skip connection at
+    full size) and all of ``full_size``. A batch of one is not changed. Features keep shape and
+    unit.
 
-    For synthetic CT: smoother transitions between tissues in feature space, fewer outliers on
-    anatomy between the training patients.
+    For synthetic CT: smoother transitions between tissues in feature space, fewer outliers for
+    anatomy between that of the training patients.
 
     Acts at ``perturb``; the strength is the probability that a sample is mixed, in [0, 1].
 
     Parameters
     ----------
     alpha
-        Of the Beta distribution; the paper prefers larger ones here (1 or 2) than for inputs.
+        Parameter of the Beta distribution; the paper uses larger values (1 or 2) than for inputs.
     layers
         Names of the layers to choose from, ``input`` for the input itself; empty: the input and
         the last activation before the last convolution.
@@ -85,17 +86,17 @@ class ManifoldMixup(LayerOutputs):
         return [name for name in self.chosen(model) if name != INPUT]
 
     def perturb(self, step: Step) -> Batch:
-        """Mix the targets, and the sources when the input is drawn."""
+        """Mix the targets, and the sources if the input is drawn."""
         layer, mixture = self._drawn(step)
         return mixture.of_batch(step.batch) if layer == INPUT else mixture.of_targets(step.batch)
 
     def hidden(self, layer: str, feature: Tensor, step: Step) -> Tensor:
-        """Mix the layer's output (B, C, ...) when it is the one that is drawn."""
+        """Mix the output (B, C, ...) of the layer if it is the one that is drawn."""
         drawn, mixture = self._drawn(step)
         return mixture.of(feature) if layer == drawn else feature
 
     def _drawn(self, step: Step) -> tuple[str, Mixture]:
-        """Layer and mixture of the step: the same at each of its moments."""
+        """Layer and mixture of the step, the same whenever they are drawn in this step."""
         rng = step.rng
         candidates = self.chosen(step.model)
         layer = candidates[int(torch.randint(len(candidates), (), generator=rng))]

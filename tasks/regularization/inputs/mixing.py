@@ -1,4 +1,4 @@
-"""Convex combinations of the samples of a batch: pairs, shares and the mixed batch."""
+"""Convex combinations of the samples of a batch: partners, ratios and the mixed batch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from synthct.tasks.models.contracts import Batch
+from synthct.tasks.regularization.base import per_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +19,9 @@ class Mixture:
     Parameters
     ----------
     partner
-        (B,) integers: with whom each sample is mixed.
+        (B,) integers: the sample that each sample is mixed with.
     share
-        (B,) in [0, 1]: how much of the sample itself stays; 1 leaves it alone.
+        (B,) in [0, 1]: weight of the sample itself; 1 leaves it unchanged.
     """
 
     partner: Tensor
@@ -37,18 +38,17 @@ class Mixture:
         return replace(self.of_targets(batch), source=self.of(batch.source))
 
     def of_targets(self, batch: Batch) -> Batch:
-        """Targets mixed; a mixed sample counts only where both partners have a CT to trust."""
+        """Targets mixed; a mixed sample counts only where the masks of both partners are 1."""
         both = batch.mask * batch.mask[self.partner.to(batch.mask.device)]
         mask = torch.where(self._as_map(batch.mask) < 1, both, batch.mask)
         return replace(batch, target=self.of(batch.target), mask=mask)
 
     def _as_map(self, values: Tensor) -> Tensor:
-        share = self.share.to(values.device, values.dtype)
-        return share.view(-1, *(1 for _ in range(values.ndim - 1)))
+        return per_sample(self.share.to(values.device, values.dtype), values)
 
 
 def draw_partners(count: int, rng: torch.Generator) -> Tensor:
-    """A random cycle through the batch: nobody is its own partner (unless alone); (B,)."""
+    """A random cycle through the batch: no sample is its own partner, unless B = 1; (B,)."""
     order = torch.randperm(count, generator=rng)
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
@@ -62,7 +62,7 @@ def draw_beta(alpha: float, count: int, rng: torch.Generator) -> Tensor:
 
 
 def draw_mixture(alpha: float, probability: float, count: int, rng: torch.Generator) -> Mixture:
-    """Each sample is mixed with the given probability, its share drawn from Beta(alpha, alpha)."""
+    """Mix each sample with the given probability; its weight is drawn from Beta(alpha, alpha)."""
     chosen = torch.rand(count, generator=rng) < probability
     partner = draw_partners(count, rng)
     share = draw_beta(alpha, count, rng)

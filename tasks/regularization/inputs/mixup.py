@@ -1,4 +1,4 @@
-"""Mixup: between two samples the network should behave linearly."""
+"""Mixup: the network should be linear between two samples."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from synthct.tasks.regularization.inputs.mixing import draw_mixture
 @REGULARIZERS.register("mixup")
 @dataclass(frozen=True)
 class Mixup(Regularizer):
-    r"""Inputs and targets of two samples are mixed alike: :math:`\lambda a + (1-\lambda) b`.
+    r"""Inputs and targets of two samples are mixed: :math:`\lambda a + (1-\lambda) b`.
 
     .. math:: \tilde x = \lambda x_i + (1-\lambda) x_j,\quad
               \tilde y = \lambda y_i + (1-\lambda) y_j,\quad
               \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-    for a partner *j* from the same batch. The paper reads it as a local linearity demanded off
-    the data manifold. An adaptation from classification: the target is an image, mixed voxel by
-    voxel, and a mixed sample counts where both masks are 1. Shapes as in the batch, network
-    units. A batch of one stays as it is.
+    for a partner *j* from the same batch. The paper interprets it as a constraint of local
+    linearity outside the data manifold. An adaptation from classification: the target is an
+    image, mixed voxel by voxel, and a mixed sample counts where both masks are 1. Shapes as in
+    the batch, network units. A batch of one is not changed.
 
-    For synthetic CT: a smooth way from intensity to HU between the few patients there are.
+    For synthetic CT: a smooth map from intensity to HU between the few patients there are.
 
     Acts at ``perturb``; the strength is the probability that a sample is mixed, in [0, 1].
 
     Parameters
     ----------
     alpha
-        Of the Beta distribution: small values stay near one of the two, 1 is uniform.
+        Parameter of the Beta distribution: small values give ratios near 0 and 1, 1 is uniform.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Calibrated flips: the spread over mirrorings predicts the size of the error."""
+"""Calibrated flips: the difference of predictions between mirrored inputs predicts the error."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import PeriodicPenalty, Step
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Probabilities at which the gap is measured."""
+"""Probabilities at which the calibration error is measured."""
 
 
 def calibration_penalty(
     error: Tensor, sigma: Tensor, weight: Tensor | None = None, *, sharpness: float = 20.0
 ) -> Tensor:
-    r"""Mean squared gap between observed and promised probabilities of a normal error.
+    r"""Mean squared difference between observed and predicted probabilities of a normal error.
 
     .. math:: R = \frac{1}{L}\sum_{p} \left(\frac{\sum_i w_i\, s(\tau(p - \Phi(e_i/\sigma_i)))}
               {\sum_i w_i} - p\right)^2
 
-    with the logistic function *s* instead of the step, so that it has gradients. 0 (up to the
-    smoothing) for calibrated spreads; about 0.1 for hopelessly overconfident ones. The hook of
-    calibration regularization: a regularizer with a spread of its own (flips, dropout passes
-    through ``step.forward``, a second output) returns this from its ``penalty``; nothing else
-    has to be known. What the stage then reports is the gap of the same kind, ``calibration``.
+    with the logistic function *s* instead of a step function, so that it is differentiable. It
+    is 0 (up to the smoothing) for calibrated standard deviations, and about 0.1 for extremely
+    overconfident ones. A regularizer with another estimate of the standard deviation (flips,
+    dropout passes through ``step.forward``, a second output) can return this from its
+    ``penalty``. The stage reports a measure of the same kind, ``calibration``.
 
     Parameters
     ----------
     error, sigma
-        Same shape, same unit (network units or HU); sigma > 0.
+        Error and its predicted standard deviation: same shape, same unit (network units or HU),
+        sigma > 0.
     weight
         Voxel weights, at least 0: the body mask.
     sharpness
@@ -41,7 +42,7 @@ def calibration_penalty(
     References
     ----------
     Dheur & Ben Taieb, A Large-Scale Study of Probabilistic Calibration in Neural Network
-    Regression, ICML (2023): the regularizer PCE-KDE.
+    Regression, ICML 2023, arXiv:2306.02738 (the regularizer PCE-KDE).
     """
     reached = torch.special.ndtr(error / sigma)
     weights = torch.ones_like(error) if weight is None else weight
@@ -56,11 +57,11 @@ def calibration_penalty(
 @REGULARIZERS.register("calibrated_flips")
 @dataclass(frozen=True)
 class CalibratedFlips(PeriodicPenalty):
-    r"""The network's doubt is made honest: errors are as large as mirrorings disagree.
+    r"""Calibration: errors are as large as the predictions of mirrored inputs differ.
 
-    With the answers *a* of the patch and *b* of its mirror image (turned back), the voxel's
-    spread is :math:`\sigma = \sqrt{(a - b)^2/4 + \varepsilon^2}`, its error
-    :math:`e = t - (a + b)/2`, and the penalty the gap between promised and observed
+    With the predictions *a* for the patch and *b* for its mirror image (mirrored back), the
+    standard deviation of a voxel is :math:`\sigma = \sqrt{(a - b)^2/4 + \varepsilon^2}`, its
+    error :math:`e = t - (a + b)/2`, and the penalty the difference between predicted and observed
     probabilities over the body *m* of the batch,
 
     .. math:: R = \frac{1}{5}\sum_{p} \left(\frac{\sum_i m_i\, s(20\,(p - \Phi(e_i/\sigma_i)))}
@@ -68,25 +69,25 @@ class CalibratedFlips(PeriodicPenalty):
 
     with the logistic function *s*. No unit: squared probabilities, at most about 0.1.
 
-    For synthetic CT: ``predict --uncertainty`` and the choice of the surest networks take the
-    spread over mirrorings at its word. A network that was trained with flips alone mirrors itself
-    too well and promises too little error; what is left over is mended by recalibration.
+    For synthetic CT: ``predict --uncertainty`` and the selection of the least uncertain networks
+    use the standard deviation over flips. A network trained with flips only is too consistent
+    under mirroring and underestimates its error; recalibration corrects the remainder.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
     least
-        :math:`\varepsilon`: spread where mirrorings agree exactly [network units]; 0.005 is
-        about 10 HU when CT is scaled from [-1024, 3071] HU.
+        :math:`\varepsilon`: standard deviation where both predictions are equal [network units];
+        0.005 is about 10 HU when CT is scaled from [-1024, 3071] HU.
     every
         Act at each k-th step only, k times as strongly.
 
     References
     ----------
     Dheur & Ben Taieb, A Large-Scale Study of Probabilistic Calibration in Neural Network
-    Regression, ICML 2023, arXiv:2306.02738 (the regularizer PCE-KDE); the spread over mirrorings
-    is this project's.
+    Regression, ICML 2023, arXiv:2306.02738 (the regularizer PCE-KDE); the standard deviation
+    over flips is this project's.
     """
 
     least: float = 0.005
@@ -99,9 +100,9 @@ class CalibratedFlips(PeriodicPenalty):
         super().__post_init__()
 
     def cost(self, step: Step) -> Tensor:
-        """One more pass, over the mirrored batch; a scalar [1]."""
+        """Mean squared calibration error, by one pass over the mirrored batch; a scalar [1]."""
         batch = step.batch
-        turned = step.forward(batch.source.flip(-1)).flip(-1).to(step.prediction.dtype)
-        spread = ((step.prediction - turned).square() / 4 + self.least**2).sqrt()
-        error = batch.target - (step.prediction + turned) / 2
-        return calibration_penalty(error, spread, batch.mask)
+        mirrored = step.forward(batch.source.flip(-1)).flip(-1).to(step.prediction.dtype)
+        sigma = ((step.prediction - mirrored).square() / 4 + self.least**2).sqrt()
+        error = batch.target - (step.prediction + mirrored) / 2
+        return calibration_penalty(error, sigma, batch.mask)

@@ -1,4 +1,4 @@
-"""Early-learning regularization: what was learned first is kept against wrong targets."""
+"""Early-learning regularization: predictions stay close to those of earlier weights."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from synthct.tasks.regularization.base import Regularizer, Step, frozen_statisti
 class EarlyLearning(Regularizer):
     r"""Distance to an average of earlier predictions, :math:`\overline{|f_\theta(x) - t(x)|^2}`.
 
-    A network fits what most pairs agree on before it memorises the wrong ones. The term pulls
-    each prediction back to *t*, what the network has said so far, and so cancels the gradient of
-    targets that would change it late. An adaptation: the paper classifies, with
-    :math:`\log(1 - \langle p, t\rangle)` and *t* a running mean of the outputs kept for each
-    sample. Random, flipped patches have no sample to keep it for; *t* is instead the output, on
-    the same patch, of the running mean of the weights,
+    A network first fits what most pairs agree on, and later memorises wrong ones. The term pulls
+    each prediction back to *t*, the average of earlier predictions, and so counteracts the
+    gradient of targets that would change it late. An adaptation: the paper classifies, with
+    :math:`\log(1 - \langle p, t\rangle)` and *t* a running mean of the outputs for each sample.
+    Random, flipped patches do not recur; *t* is instead the output, on the same patch, of a
+    network with the running mean of the weights,
 
     .. math:: t(x) = f_{\bar\theta}(x), \qquad
               \bar\theta \leftarrow b\,\bar\theta + (1 - b)\,\theta,
 
     the weight averaging of the paper's extended method. The mean starts with the weights after
-    the first step and is a plain average at first, :math:`b_k = \min(\text{memory}, k/(k+1))`,
-    so that the untrained network soon stops counting. It lies in the checkpoint: one more copy
-    of the weights, and one more pass without gradient. The mean is over the body. Unit: network
-    units squared.
+    the first step and is an arithmetic mean at first, :math:`b_k = \min(\text{memory},
+    k/(k+1))`, so that the untrained network soon has no influence. It is stored in the
+    checkpoint: one more copy of the weights; and it costs one more pass without gradient. The
+    squared distance is averaged over the body. Unit: network units squared.
 
-    For synthetic CT: bones that the CT shows millimetres beside where the source has them are
-    targets which contradict each other from case to case.
+    For synthetic CT: bones that are displaced by millimetres between CT and source are targets
+    that contradict each other from case to case.
 
-    Acts at ``penalty``; the mean is taken after the optimizer, at ``project``.
+    Acts at ``penalty``; the mean is updated after the optimizer, at ``project``.
 
     Parameters
     ----------
     memory
-        *b*, how much of the mean is kept at each step, in [0, 1).
+        *b*, weight of the previous mean at each step, in [0, 1).
 
     References
     ----------
@@ -55,7 +55,7 @@ class EarlyLearning(Regularizer):
             raise ValueError(f"memory must be in [0, 1), got {self.memory}")
 
     def penalty(self, step: Step) -> Tensor:
-        """Mean squared distance over the body; zero as long as there is no mean; a scalar."""
+        """Mean squared distance over the body, zero in the first step; a scalar."""
         mask = step.batch.mask
         if not step.memory:
             return step.prediction.new_zeros(())
@@ -63,7 +63,7 @@ class EarlyLearning(Regularizer):
         return distance.sum() / mask.sum().clamp(min=1)
 
     def project(self, step: Step) -> None:
-        """Take the new weights into the mean."""
+        """Update the mean with the new weights."""
         weights = dict(step.model.named_parameters())
         if not step.memory:
             step.memory.update({name: w.detach().clone() for name, w in weights.items()})
@@ -77,14 +77,14 @@ class EarlyLearning(Regularizer):
         step.memory[COUNT] = torch.tensor(count)
 
     def _earlier(self, step: Step) -> Tensor:
-        """What the mean network says of this batch; no gradient, running statistics untouched."""
+        """Prediction of the mean network for this batch, without gradient."""
         model: nn.Module = step.model
         like = next(model.parameters())
         mean = {name: w.to(like.device) for name, w in step.memory.items() if name != COUNT}
         with torch.no_grad(), frozen_statistics(model):
-            said: Tensor = torch.func.functional_call(model, mean, (step.batch.source,))
-        return said.to(step.prediction.dtype)
+            predicted: Tensor = torch.func.functional_call(model, mean, (step.batch.source,))
+        return predicted.to(step.prediction.dtype)
 
 
 COUNT = "/count"
-"""Among the memory: steps taken into the mean. No parameter can be called so."""
+"""Key of the memory: number of updates of the mean. No parameter can have this name."""

@@ -1,4 +1,4 @@
-"""Nested co-teaching: two compressed networks choose for each other the patches to learn from."""
+"""Nested co-teaching: two networks select for each other the patches to learn from."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from torch import Tensor, nn
 
 from synthct.tasks.models.contracts import Target
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Memory, Step, frozen_statistics
+from synthct.tasks.regularization.base import Memory, Step, frozen_statistics, per_sample
 from synthct.tasks.regularization.features.nested_dropout import NestedDropout
 
 WEIGHT, MEAN, SQUARE, SLOPE = "weight/", "mean/", "square/", "slope/"
-"""In the memory, before a parameter's name: the peer's weights, Adam's averages, the gradient."""
+"""Prefixes of keys of the memory: weights of the peer, averages of Adam, gradient."""
 
 COUNT, NUMBER, KEPT = "count", "number", "kept"
-"""In the memory: the peer's updates; step of the pending gradient, and what it keeps for us."""
+"""Keys of the memory: updates of the peer; step of the pending gradient; patches selected."""
 
 DECAYS, SOFTENING = (0.9, 0.999), 1e-8
-"""Of Adam, which trains the peer."""
+"""Parameters of Adam, which trains the peer."""
 
 
 @REGULARIZERS.register("nested_co_teaching")
 @dataclass(frozen=True)
 class NestedCoTeaching(NestedDropout):
-    r"""A patch counts when the other network finds it easy, :math:`w_i \gets w_i\,[i \in S(g)]`.
+    r"""A patch counts if the other network fits it well, :math:`w_i \gets w_i\,[i \in S(g)]`.
 
-    *g* is a peer of the same architecture with other first weights, trained beside *f* on the
-    same patches. With the mean absolute error :math:`e_i(g)` over the body of patch *i*,
+    *g* is a peer of the same architecture with other initial weights, trained together with *f*
+    on the same patches. With the mean absolute error :math:`e_i(g)` over the body of patch *i*,
     :math:`S(g)` are the :math:`\lceil (1 - R)\,B \rceil` patches of the batch with the smallest
     error; *f* learns from :math:`S(g)` and *g* from :math:`S(f)`. Both are truncated by nested
-    dropout (``nested_dropout``), so that they agree early on what compresses and not on what is
-    memorised. *R* is 0 in the first part ``alone`` of the run, in which both are trained on
-    everything, and then rises to ``forget`` over the part ``ramp``. As each network filters
-    with the other's eyes, its own errors are not fed back to it.
+    dropout (``nested_dropout``), so that early in training they agree on compressible structure
+    and not on memorised details. *R* is 0 in the first fraction ``alone`` of the run, in which
+    both are trained on all patches, and then increases to ``forget`` over the fraction ``ramp``.
+    As each network is filtered by the other, its own errors are not reinforced.
 
-    An adaptation: the paper classifies images and drops single ones, here patches of a
-    regression; its two phases are one run. The peer's loss is the mean absolute error, its
-    optimizer Adam at the run's learning rate. Peer and averages lie in the checkpoint: three
-    more copies of the weights, one more forward and one more backward pass. No unit.
+    An adaptation: the paper classifies and drops images, here patches of a regression are
+    dropped; its two phases are one run. The peer's loss is the mean absolute error, its
+    optimizer Adam at the learning rate of the run. Peer and averages are stored in the
+    checkpoint: three more copies of the weights; and they cost one more forward and one more
+    backward pass. No unit.
 
-    For synthetic CT: a pair that registration left centimetres apart is a wrong label for the
-    whole patch; no voxel of it should teach.
+    For synthetic CT: a pair that is misregistered by centimetres is a wrong label for the whole
+    patch, of which no voxel should be used.
 
     Acts at ``perturb`` (the truncation, whose probability is the strength, in [0, 1]) and at
     ``target``; the peer learns at ``project``.
@@ -52,16 +53,16 @@ class NestedCoTeaching(NestedDropout):
     Parameters
     ----------
     forget
-        Largest part *R* of a batch that is left out, about the part of bad patches, in [0, 1).
-        A batch of *B* needs ``forget`` of at least 1 / *B* for anything to be left out.
+        Largest fraction *R* of a batch that is excluded, about that of bad patches, in [0, 1).
+        A batch of *B* needs ``forget`` of at least 1 / *B* for any patch to be excluded.
     alone
-        Part of the run before the selection begins, in [0, 1).
+        Fraction of the run before the selection begins, in [0, 1).
     ramp
-        Part of the run over which *R* rises.
+        Fraction of the run over which *R* increases.
     spread
-        Width of the distribution of the channels kept, as a part of the channels.
+        Width of the distribution of the number of channels kept, as a fraction of the channels.
     layer
-        Whose output is truncated; empty: the last activation before the last convolution.
+        Layer whose output is truncated; empty: the last activation before the last convolution.
 
     References
     ----------
@@ -86,17 +87,17 @@ class NestedCoTeaching(NestedDropout):
             raise ValueError(f"ramp must not be negative, got {self.ramp}")
 
     def begin(self, step: Step) -> None:
-        """Draw the peer."""
+        """Initialise the peer."""
         self._draw_missing(step)
 
     def target(self, target: Target, step: Step) -> Target:
-        """Leave out what the peer finds hard; and find the peer's gradient on what we find easy."""
+        """Exclude patches with large errors of the peer, whose own gradient is computed as well."""
         memory = step.memory
         if NUMBER not in memory or int(memory[NUMBER]) != step.number:
             self._draw_missing(step)
-            self._look(target, step)
+            self._select(target, step)
         kept = memory[KEPT].to(target.weight)
-        return replace(target, weight=target.weight * _as_map(kept, target.weight))
+        return replace(target, weight=target.weight * per_sample(kept, target.weight))
 
     def project(self, step: Step) -> None:
         """One step of Adam for the peer."""
@@ -109,31 +110,31 @@ class NestedCoTeaching(NestedDropout):
             _adam(memory, name, int(memory[COUNT]), step.learning_rate)
 
     def forgotten(self, progress: float) -> float:
-        """*R* at this part of the run."""
+        """*R* at this progress of the run."""
         since = progress - self.alone
         if since < 0:
             return 0.0
         return self.forget * min(1.0, since / self.ramp if self.ramp else 1.0)
 
-    def _look(self, target: Target, step: Step) -> None:
-        """Who keeps which patches, once per step: evaluations of the same step meet the same."""
+    def _select(self, target: Target, step: Step) -> None:
+        """Select patches and compute the peer's gradient, once per step."""
         memory = step.memory
         names = list(_names(memory))
         with torch.enable_grad():
             weights = {name: memory[WEIGHT + name].clone().requires_grad_() for name in names}
-            hard = _errors(self._said(step, weights), target)
-            left_out = self.forgotten(step.progress)
-            ours = _easiest(_errors(step.prediction.detach(), target), left_out)
+            hard = _errors(self._peer_prediction(step, weights), target)
+            excluded = self.forgotten(step.progress)
+            ours = _easiest(_errors(step.prediction.detach(), target), excluded)
             loss = (hard * ours).sum() / ours.sum()
-            slopes = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 loss, list(weights.values()), allow_unused=True, materialize_grads=True
             )
-        memory |= {SLOPE + name: slope for name, slope in zip(names, slopes, strict=True)}
-        memory[KEPT] = _easiest(hard.detach(), left_out)
+        memory |= {SLOPE + name: gradient for name, gradient in zip(names, gradients, strict=True)}
+        memory[KEPT] = _easiest(hard.detach(), excluded)
         memory[NUMBER] = torch.tensor(step.number)
 
-    def _said(self, step: Step, weights: dict[str, Tensor]) -> Tensor:
-        """The peer's prediction of this batch, truncated by a draw of its own."""
+    def _peer_prediction(self, step: Step, weights: dict[str, Tensor]) -> Tensor:
+        """Prediction of the peer for this batch, with a truncation of its own."""
         view = replace(step, label=f"{step.label}/peer")
 
         def truncate(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -146,15 +147,17 @@ class NestedCoTeaching(NestedDropout):
         ]
         try:
             with frozen_statistics(step.model):
-                there = {f"model.{name}": weight for name, weight in weights.items()}
-                said: Tensor = torch.func.functional_call(network, there, (step.batch.source,))
+                renamed = {f"model.{name}": weight for name, weight in weights.items()}
+                predicted: Tensor = torch.func.functional_call(
+                    network, renamed, (step.batch.source,)
+                )
         finally:
             for handle in handles:
                 handle.remove()
-        return said.to(step.prediction.dtype)
+        return predicted.to(step.prediction.dtype)
 
     def _draw_missing(self, step: Step) -> None:
-        """First weights: each tensor's numbers in another order, so of the same distribution."""
+        """Initial weights: a permutation of those of each tensor, so of the same distribution."""
         if COUNT in step.memory:
             return
         rng = step.rng
@@ -168,12 +171,12 @@ class NestedCoTeaching(NestedDropout):
 
 
 class _Run(nn.Module):
-    """The run's forward pass as a module, so that other weights can be put into its network."""
+    """The forward pass of the run as a module, to call its network with other weights."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.model = step.model
-        # In a tuple: were the network itself given, it would be registered (and swapped) twice.
+        # In a tuple, so that the network is not registered as a submodule a second time.
         self._run = (step.run,)
 
     def forward(self, source: Tensor) -> Tensor:
@@ -190,24 +193,20 @@ def _errors(prediction: Tensor, target: Target) -> Tensor:
     return error / target.weight.flatten(1).sum(dim=1).clamp(min=1)
 
 
-def _easiest(errors: Tensor, left_out: float) -> Tensor:
-    """1 for the samples with the smallest errors, 0 for the part ``left_out``; (B,)."""
-    dropped = int(left_out * len(errors) + 1e-6)
+def _easiest(errors: Tensor, excluded: float) -> Tensor:
+    """1 for the samples with the smallest errors, 0 for the fraction ``excluded``; (B,)."""
+    dropped = int(excluded * len(errors) + 1e-6)
     kept = torch.ones_like(errors)
     if dropped:
         kept[errors.argsort(descending=True, stable=True)[:dropped]] = 0
     return kept
 
 
-def _as_map(kept: Tensor, like: Tensor) -> Tensor:
-    return kept.view(-1, *(1 for _ in range(like.ndim - 1)))
-
-
 def _adam(memory: Memory, name: str, count: int, learning_rate: float) -> None:
-    slope = memory.pop(SLOPE + name)
+    gradient = memory.pop(SLOPE + name)
     first, second = DECAYS
-    for key, decay, value in ((MEAN, first, slope), (SQUARE, second, slope.square())):
-        memory[key + name] = memory[key + name].to(slope).lerp(value, 1 - decay)
+    for key, decay, value in ((MEAN, first, gradient), (SQUARE, second, gradient.square())):
+        memory[key + name] = memory[key + name].to(gradient).lerp(value, 1 - decay)
     mean = memory[MEAN + name] / (1 - first**count)
     size = (memory[SQUARE + name] / (1 - second**count)).sqrt() + SOFTENING
-    memory[WEIGHT + name] = memory[WEIGHT + name].to(slope) - learning_rate * mean / size
+    memory[WEIGHT + name] = memory[WEIGHT + name].to(gradient) - learning_rate * mean / size

@@ -1,4 +1,4 @@
-"""Sparse annotation: a volume is learned from a few of its slices."""
+"""Sparse annotation: a network for volumes is trained on a few slices of each."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ AXES = {"z": 0, "y": 1, "x": 2}
 @REGULARIZERS.register("sparse_annotation")
 @dataclass(frozen=True)
 class SparseAnnotation(Regularizer):
-    r"""Only planes that someone vouched for are learned from: :math:`w \gets w\,[\,p \in P\,]`.
+    r"""Only voxels in annotated planes count: :math:`w \gets w\,[\,p \in P\,]`.
 
     *P* are the planes at ``first``, ``first + every``, ``first + 2 every``, ... voxels of the
     scan along each of ``axes``; a voxel in any of them counts, all others have weight zero. The
-    network sees the whole source and predicts the whole volume. The planes are those of the
+    network gets the whole source and predicts the whole volume. The planes are those of the
     scan, not of the patch, so that a case has the same ones in every epoch. A 2.5-D network
-    predicts single axial slices: a batch without any of the planes teaches nothing. An
-    adaptation: the paper segments, with a class for what is not annotated. The strength in
-    [0, 1] is how much the other voxels lose: they keep ``1 - strength`` of their weight. No
-    unit.
+    predicts single axial slices: a batch without any of the planes has no data term. An
+    adaptation: the paper segments, with a class for voxels that are not annotated. With a
+    strength in [0, 1] the other voxels keep ``1 - strength`` of their weight. No unit.
 
-    For synthetic CT: a reader checks the registration on every tenth slice, or the field of
-    view of a diagnostic CT covers part of the source, and the rest is still predicted.
+    For synthetic CT: an expert checks the registration on every tenth slice, or the field of
+    view of a diagnostic CT covers only part of the source.
 
     Acts at ``target``.
 
@@ -61,17 +60,17 @@ class SparseAnnotation(Regularizer):
             raise ValueError(f"axes must be of z, y, x, got {list(self.axes)}")
 
     def target(self, target: Target, step: Step) -> Target:
-        """Take weight from the voxels between the planes."""
-        vouched = self._planes(target.weight, step)
-        kept = (1 - min(1.0, step.strength)) * ~vouched + vouched
+        """Reduce the weight of the voxels between the planes."""
+        annotated = self._planes(target.weight, step)
+        kept = (1 - min(1.0, step.strength)) * ~annotated + annotated
         return replace(target, weight=target.weight * kept.to(target.weight))
 
     def _planes(self, weight: Tensor, step: Step) -> Tensor:
-        """Whether a voxel lies in a plane: bool, broadcasts to (B, 1, [Z,] Y, X)."""
+        """Whether a voxel is in a plane: bool, broadcasts to (B, 1, [Z,] Y, X)."""
         flat = weight.ndim == 4
-        # A flat patch starts with its neighbouring slices; the target is the middle one.
+        # A 2.5-D patch starts at its first neighbouring slice; the target is the middle one.
         middle = step.batch.source.shape[1] // 2 if flat else 0
-        vouched = torch.zeros(weight.shape, dtype=torch.bool, device=weight.device)
+        annotated = torch.zeros(weight.shape, dtype=torch.bool, device=weight.device)
         for name in self.axes:
             axis = AXES[name]
             starts = torch.tensor([start[axis] for start in step.batch.starts])
@@ -82,5 +81,5 @@ class SparseAnnotation(Regularizer):
                 dim = axis + (1 if flat else 2)
                 shape[dim] = weight.shape[dim]
                 at = (starts.view(-1, 1) + torch.arange(weight.shape[dim])).view(shape)
-            vouched |= ((at - self.first) % self.every == 0).to(weight.device)
-        return vouched
+            annotated |= ((at - self.first) % self.every == 0).to(weight.device)
+        return annotated

@@ -1,4 +1,4 @@
-"""Generalized-Gaussian prior: weights follow a peaked law, and so are cheap to store."""
+"""Generalized-Gaussian prior: a peaked distribution of weights, which takes few bits to store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from synthct.tasks.regularization.base import PeriodicPenalty, Step
 from synthct.tasks.regularization.layers import Filters
 
 SHAPES = (0.1, 3.0)
-"""Least and greatest shape that a fit gives, as in the paper's table."""
+"""Smallest and largest shape that a fit returns, as in the table of the paper."""
 
 ROUNDING = 0.01
-"""Weights below this fraction of the scale feel a finite slope, zero at zero."""
+"""Below this fraction of the scale the cost is rounded, so that its slope at zero is zero."""
 
 
 @REGULARIZERS.register("generalized_gaussian")
@@ -29,33 +29,35 @@ class GeneralizedGaussian(Filters, PeriodicPenalty):
     .. math:: \sum_l \sum_i \left(\frac{|w_{l,i}|}{\alpha_l}\right)^{\nu_l}, \qquad
               p(w) = \frac{\nu}{2\alpha\,\Gamma(1/\nu)}\, e^{-(|w|/\alpha)^\nu}
 
-    up to a constant, in nats. Shape :math:`\nu`: 2 is Gaussian, 1 Laplace, below sharper in its
-    peak and longer in its tails, as trained weights are. Small weights are pushed on towards
-    zero, large ones left alone; the weights take fewer bits. The scale :math:`\alpha` gives the
-    law the standard deviation of the layer's first weights and stays, so that the prior is
-    proper; a fitted shape follows from :math:`\langle w^2\rangle / \langle|w|\rangle^2 =
-    \Gamma(1/\nu)\Gamma(3/\nu) / \Gamma(2/\nu)^2`, the paper's fit. Within 1 % of the scale the
+    up to a constant, in nats. The shape :math:`\nu` is 2 for a Gaussian and 1 for a Laplace
+    distribution; smaller values give a sharper peak and longer tails, as trained weights have.
+    Small weights are pulled to zero, large ones hardly change, and the weights can be stored in
+    fewer bits. The scale :math:`\alpha` is set so that the distribution has the standard deviation
+    of the layer's initial weights, and is then kept, so that the prior is proper. A fitted shape
+    follows from :math:`\langle w^2\rangle / \langle|w|\rangle^2 =
+    \Gamma(1/\nu)\Gamma(3/\nu) / \Gamma(2/\nu)^2`, as in the paper. Within 1 % of the scale the
     corner at zero is rounded. Independent of the batch.
 
     ``deepshape`` adds the paper's step after training: at the last step the weights of a layer
-    are moved, in their order, onto the quantiles of a sharper law. The paper fits one law to a
-    whole language model and lets its scale shrink; layer by layer and at the same standard
-    deviation is an adaptation, for layers that differ in scale and have norms behind them.
+    are mapped, keeping their order, to the quantiles of a sharper distribution. The paper fits
+    one distribution to a whole language model and lets its scale shrink. Here each layer has its
+    own at constant standard deviation, because layers differ in scale and are followed by norms:
+    an adaptation.
 
-    For synthetic CT: small models for clinics, and a prior for few patients.
+    For synthetic CT: small models for clinics, and a prior when there are few patients.
 
     Acts at ``penalty``; reshapes at ``project``.
 
     Parameters
     ----------
     shape
-        :math:`\nu` for all layers. None: fitted to each layer's first weights, between 0.1 and
-        3; for training that goes on, since fresh weights are uniform or Gaussian, not peaked
-        (the paper starts from peaked ones).
+        :math:`\nu` for all layers. None: fitted to each layer's initial weights, between 0.1 and
+        3; for a training that continues from trained weights, since newly initialised ones are
+        uniform or Gaussian, not peaked (the paper initialises with peaked ones).
     deepshape
         Whether to reshape the weights after the last step.
     sharpening
-        Shape after reshaping over the fitted shape before (the paper's 0.8).
+        Ratio of the shape after reshaping to the fitted shape before it (0.8 in the paper).
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -79,9 +81,11 @@ class GeneralizedGaussian(Filters, PeriodicPenalty):
         super().__post_init__()
 
     def begin(self, step: Step) -> None:
-        """Fit the law of every layer."""
+        """Fit the distribution of every layer."""
         for name, matrix in self.matrices(step.model):
-            step.memory[name] = torch.tensor(fit_law(matrix, self.shape), dtype=torch.float64)
+            step.memory[name] = torch.tensor(
+                fit_distribution(matrix, self.shape), dtype=torch.float64
+            )
 
     def cost(self, step: Step) -> Tensor:
         """Sum over the weights; a scalar [nat]."""
@@ -93,7 +97,7 @@ class GeneralizedGaussian(Filters, PeriodicPenalty):
         return torch.stack(costs).sum()
 
     def project(self, step: Step) -> None:
-        """After the last step reshape the weights, if asked."""
+        """After the last step, reshape the weights if ``deepshape`` is set."""
         if self.deepshape and step.number == step.total - 1:
             for _, module in self.modules(step.model):
                 weight = module.weight
@@ -101,10 +105,10 @@ class GeneralizedGaussian(Filters, PeriodicPenalty):
                 _reshape(weight, self.sharpening)
 
 
-def fit_law(weights: Tensor, shape: float | None = None) -> tuple[float, float]:
-    """Shape and scale of the law about zero that has the weights' first two absolute moments.
+def fit_distribution(weights: Tensor, shape: float | None = None) -> tuple[float, float]:
+    """Shape and scale of the zero-mean distribution with the first two absolute moments of weights.
 
-    A given ``shape`` leaves the scale to be found.
+    With a given ``shape``, only the scale is fitted.
     """
     weights = weights.detach().double()
     square, length = float((weights**2).mean()), float(weights.abs().mean())
@@ -117,7 +121,7 @@ def fit_law(weights: Tensor, shape: float | None = None) -> tuple[float, float]:
 
 
 def _shape_of_ratio(ratio: float) -> float:
-    """Solve for the shape by bisection; the moment ratio falls as the shape grows."""
+    """Solve for the shape by bisection; the moment ratio decreases with the shape."""
     low, high = SHAPES
     for _ in range(50):
         middle = 0.5 * (low + high)
@@ -132,10 +136,10 @@ def _cost(matrix: Tensor, shape: float, scale: float) -> Tensor:
 
 
 def _reshape(weight: Tensor, sharpening: float) -> None:
-    """Move the weights, in their order, onto the quantiles of a sharper law about zero."""
-    shape, _ = fit_law(weight)
+    """Map the weights, keeping their order, to quantiles of a sharper zero-mean distribution."""
+    shape, _ = fit_distribution(weight)
     sharper = max(SHAPES[0], sharpening * shape)
-    _, scale = fit_law(weight, sharper)
+    _, scale = fit_distribution(weight, sharper)
     flat = weight.detach().flatten()
     order = flat.argsort()
     distance = 2 * (np.arange(len(flat)) + 0.5) / len(flat) - 1  # twice the rank past the median

@@ -1,4 +1,4 @@
-"""Gram iteration: an upper bound on how much a layer can amplify an image, made small."""
+"""Gram iteration: a penalty on an upper bound of the Lipschitz constant of every layer."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class GramLipschitz(Filters, PeriodicPenalty):
 
     :math:`G_\omega^{(0)}` is the kernel's Fourier transform at frequency :math:`\omega`, a
     matrix (outputs, inputs); for a linear layer its weight. Each Gram product squares the
-    singular values, so that the Frobenius norm comes down on the largest faster than any power,
-    always from above. The frequencies lie on a grid; as each axis of the transform is a
-    trigonometric polynomial of degree :math:`\lfloor k/2 \rfloor`,
-    :math:`c = \cos(\pi/2p)^{-d}` (*p* ``oversampling``, *d* axes longer than one voxel) makes
-    up for what lies between them. The bound holds for zero and for periodic padding at any
-    image size and stride. No unit; independent of the batch.
+    singular values, so that the Frobenius norm converges superlinearly to the largest one, always
+    from above. The frequencies form a grid. As each axis of the transform is a trigonometric
+    polynomial of degree :math:`\lfloor k/2 \rfloor`, the factor :math:`c = \cos(\pi/2p)^{-d}`
+    (*p* ``oversampling``, *d* axes longer than one voxel) covers the frequencies between grid
+    points. The bound holds for zero and for periodic padding at any image size and stride. No
+    unit; independent of the batch.
 
-    For synthetic CT: a bound on how far noise or a bias field of the source can move HU; the
-    product over the layers of a chain bounds the network.
+    For synthetic CT: a bound on how much noise or a bias field of the source can change HU; the
+    product over successive layers bounds the network.
 
     Acts at ``penalty``. The strength in the authors' code is 0.1.
 
     Parameters
     ----------
     iterations
-        Gram products *t*; 0 is the Frobenius norm, 5 is within a percent or so.
+        Gram products *t*; 0 gives the Frobenius norm, 5 is accurate to about one percent.
     oversampling
-        *p*: the grid has :math:`2p\lfloor k/2\rfloor` frequencies an axis; at least 2.
+        *p*: the grid has :math:`2p\lfloor k/2\rfloor` frequencies along each axis; at least 2.
     threshold
         :math:`\tau`: bounds below it cost nothing; 1 as in the authors' code.
     every
@@ -83,12 +83,12 @@ class GramLipschitz(Filters, PeriodicPenalty):
         symbols, slack = _symbols(weight, groups, self.oversampling)
         with torch.no_grad():
             worst = _gram_bounds(symbols, self.iterations).argmax()
-        # The other frequencies have no slope: differentiating through one is enough.
+        # Only the frequency with the largest bound has a gradient.
         return slack * _gram_bounds(symbols[worst, None], self.iterations)[0]
 
 
 def _symbols(weight: Tensor, groups: int, oversampling: int) -> tuple[Tensor, float]:
-    """Fourier transform (frequencies, outputs, inputs) of a kernel, and the grid's slack."""
+    """Fourier transform (frequencies, outputs, inputs) of a kernel, and the factor *c*."""
     kernels = weight.unflatten(0, (groups, -1))
     degrees = [length // 2 for length in weight.shape[2:]]
     slack = math.cos(math.pi / (2 * oversampling)) ** -sum(degree > 0 for degree in degrees)
@@ -99,12 +99,12 @@ def _symbols(weight: Tensor, groups: int, oversampling: int) -> tuple[Tensor, fl
 
 
 def _gram_bounds(symbols: Tensor, iterations: int) -> Tensor:
-    """Frobenius norm after ``iterations`` Gram products, its root taken, for each matrix."""
+    """The ``2**iterations``-th root of the Frobenius norm after the Gram products, per matrix."""
     g = symbols if symbols.shape[-1] <= symbols.shape[-2] else symbols.mH
     tiny = torch.finfo(g.real.dtype).tiny
     logarithm = torch.zeros(len(g), device=g.device, dtype=g.real.dtype)
     for _ in range(iterations):
-        # Any constant may be divided out, as long as its logarithm is kept: no overflow.
+        # Dividing by the norm and keeping its logarithm prevents overflow.
         size = torch.linalg.matrix_norm(g.detach()).clamp_min(tiny)
         logarithm = 2 * (logarithm + size.log())
         g = g / size[:, None, None]

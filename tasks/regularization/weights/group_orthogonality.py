@@ -1,4 +1,4 @@
-"""Group orthogonality: the filters of a group are orthonormal."""
+"""Group orthogonality: the filters of each group of a layer are orthonormal."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from synthct.tasks.regularization.layers import Filters
 @REGULARIZERS.register("group_orthogonality")
 @dataclass(frozen=True)
 class GroupOrthogonality(Filters, PeriodicPenalty):
-    r"""Filters of a group are pulled towards orthonormality, groups are free of each other.
+    r"""Filters of a group are pulled towards orthonormality, without coupling between groups.
 
     .. math:: \sum_l \sum_{g} \left\| W_{l,g} W_{l,g}^\top - I \right\|_F^2
 
     The rows of :math:`W_{l,g}` are the filters of group *g* of layer *l*; with more filters than
-    weights in a filter, :math:`\|W^\top W - I\|_F^2`, which can be zero. Against orthogonality
-    of the whole layer it costs less by the number of groups, asks for less, and suits group
-    normalisation, which treats the same groups alike. No unit; independent of the batch.
+    weights in a filter, :math:`\|W^\top W - I\|_F^2`, which can be zero. Compared with
+    orthogonality of the whole layer, the computation is cheaper by the number of groups, the
+    constraint is weaker, and it matches group normalisation with the same groups. No unit;
+    independent of the batch.
 
-    For synthetic CT: redundant filters are dear when patients are few.
+    For synthetic CT: redundant filters waste capacity when there are few patients.
 
     Acts at ``penalty``. The strength in the authors' code is 0.01.
 
     Parameters
     ----------
     groups
-        Groups of a layer; where the filters cannot be shared out evenly, or a group would hold
-        fewer than ``least``, the next smaller number that can.
+        Groups of a layer; where the number of filters is not divisible by it, or a group would
+        have fewer than ``least``, the next smaller number that fits.
     least
         Fewest filters in a group.
     members
-        ``neighbours``: a group holds channels that follow each other, as in group
-        normalisation; ``spread``: a set holds one channel of each of those groups.
+        ``neighbours``: a group has consecutive channels, as in group normalisation; ``spread``:
+        a set has one channel of each of those groups.
     every
         Act at each k-th step only, k times as strongly.
     layers

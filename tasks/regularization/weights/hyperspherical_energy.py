@@ -24,13 +24,12 @@ class HypersphericalEnergy(Filters, PeriodicPenalty):
     .. math:: \sum_l \frac{1}{N_l(N_l-1)} \sum_{i \ne j} f_s\!\left(d(\hat w_i, \hat w_j)\right),
               \qquad f_s(d) = d^{-s},\ f_0(d) = -\ln d, \quad \hat w = w / \|w\|_2
 
-    over the :math:`N_l` filters of layer *l*. At the minimum the directions are spread as evenly
-    as they can be, so that no two filters do the same work; lengths are not touched. Layers of
-    one filter, filters of one weight and filters of length zero have no direction to spread and
-    are left out. No unit; independent of the batch.
+    over the :math:`N_l` filters of layer *l*. At the minimum the directions are distributed as
+    evenly as possible, so that no two filters are redundant; lengths do not matter. Layers with
+    one filter, filters with one weight and filters of length zero have no direction and are
+    excluded. No unit; independent of the batch.
 
-    For synthetic CT: the same anatomy is learned by fewer redundant filters, which matters
-    when patients are few.
+    For synthetic CT: fewer redundant filters, which matters when there are few patients.
 
     Acts at ``penalty``. The strength in the authors' code is 1, and 10 on the last layer.
 
@@ -41,8 +40,8 @@ class HypersphericalEnergy(Filters, PeriodicPenalty):
     distance
         ``euclidean``: chord between directions; ``angle``: angle over pi.
     half_space
-        Count the opposite of every filter as a filter too: filters that differ by their sign
-        alone repel each other as well (the paper's half-space variant).
+        Count the negative of every filter as a filter too, so that filters that differ only in
+        sign also repel each other (the paper's half-space variant).
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -92,6 +91,6 @@ class HypersphericalEnergy(Filters, PeriodicPenalty):
         if self.distance == "euclidean":
             squares = (2 - 2 * cosines).clamp_min(0) + SOFTENING
             return -0.5 * squares.log() if self.power == 0 else squares ** (-0.5 * self.power)
-        # The slope of the arc cosine is infinite at its ends.
+        # The derivative of the arc cosine is infinite at -1 and 1.
         angles = cosines.clamp(-1 + SOFTENING, 1 - SOFTENING).acos() / torch.pi + SOFTENING
         return -angles.log() if self.power == 0 else angles ** (-self.power)

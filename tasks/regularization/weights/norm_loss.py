@@ -1,4 +1,4 @@
-"""Norm Loss: each filter is pulled to unit length."""
+"""Norm Loss: each filter is pulled towards unit length."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from synthct.tasks.regularization.layers import Filters
 class NormLoss(Filters):
     r"""Squared distance of every filter's length from one, :math:`\sum_{l,c}(1-\|w_{l,c}\|_2)^2`.
 
-    :math:`w_{l,c}` holds all weights of output channel *c* of layer *l*: the weight matrix of
-    the layer is steered smoothly towards the oblique manifold, the matrices with rows of unit
-    length. Unlike weight decay it lengthens short filters as well as shortening long ones. No
-    unit; it does not depend on the batch.
+    :math:`w_{l,c}` are all weights of output channel *c* of layer *l*: the weight matrix of the
+    layer is pulled towards the oblique manifold, the matrices with rows of unit length. Unlike
+    weight decay it lengthens short filters as well as shortening long ones. No unit; independent
+    of the batch.
 
-    For synthetic CT: small, few-patient trainings whose filters otherwise drift in scale.
+    For synthetic CT: training with few patients, where filters otherwise drift in scale.
 
     Acts at ``penalty``. The paper's strengths are 0.01 and 0.001.
 

@@ -1,4 +1,4 @@
-"""Orthogonal convolution: every convolution keeps lengths and angles, as an operator on images."""
+"""Orthogonal convolution: every convolution, as an operator on images, preserves the norm."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class OrthogonalConvolution(Filters, PeriodicPenalty):
               - \max(0,\ M - C\,S^d), \qquad P = \left\lfloor\frac{k-1}{S}\right\rfloor S
 
     :math:`K_l` has shape (M, C, k, ..., k), stride *S*, in *d* dimensions; its *M* filters are
-    convolved with themselves. :math:`I_0` is one where a filter meets itself without a shift,
-    else zero. With at most :math:`C S^d` outputs the rows of the operator become orthonormal,
-    with more its columns; the last term is what no kernel can do without, so that the minimum
-    is zero in both cases. For the operator :math:`\mathcal K` on periodic images of
+    convolved with each other. :math:`I_0` is one for a filter with itself at shift zero, else
+    zero. With at most :math:`C S^d` outputs the rows of the operator become orthonormal, with
+    more its columns; the last term is the smallest possible value of the first, so that the
+    minimum is zero in both cases. For the operator :math:`\mathcal K` on periodic images of
     :math:`N^d` output voxels, :math:`\|\mathcal K \mathcal K^\top - I\|_F^2` (or
-    :math:`\|\mathcal K^\top \mathcal K - I\|_F^2`) is :math:`N^d` times this value, whatever the
-    image: stronger than orthonormal filters, which may still map shifted images alike. Where
-    :math:`M = C S^d` descent often ends in a local minimum short of orthogonality. No unit;
-    independent of the batch. A kernel in groups is as many kernels.
+    :math:`\|\mathcal K^\top \mathcal K - I\|_F^2`) is :math:`N^d` times this value for any image
+    size. This is stronger than orthonormal filters, which may still respond alike to shifted
+    images. Where :math:`M = C S^d` gradient descent often ends in a local minimum that is not
+    orthogonal. No unit; independent of the batch. A grouped convolution counts as one kernel per
+    group.
 
-    For synthetic CT: errors of the source (noise, bias field) are not amplified on their way
-    to HU.
+    For synthetic CT: errors of the source (noise, bias field) are not amplified in HU.
 
     Acts at ``penalty``. The strength in the code of Wang et al. is 0.5.
 

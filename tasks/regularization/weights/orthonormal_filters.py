@@ -1,4 +1,4 @@
-"""Orthonormal filter banks with modulation: errors reach the first layers at full size."""
+"""Orthonormal filter banks with modulation: gradients reach the first layers undiminished."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from synthct.tasks.regularization.layers import Filters
 @REGULARIZERS.register("orthonormal_filters")
 @dataclass(frozen=True)
 class OrthonormalFilters(Filters, Periodic):
-    r"""Filters of a layer are pulled towards orthonormality; gradients are brought to one size.
+    r"""Filters are pulled towards orthonormality; gradients of layers are scaled to one size.
 
     .. math:: \frac12 \sum_l \sum_b \left\| W_{l,b} W_{l,b}^\top - I \right\|_F^2
 
-    The rows of :math:`W_{l,b}` are the filters of bank *b*: the whole layer where it has no more
-    filters than a filter has weights, else as few banks of equal size as make that so. A layer
-    of orthonormal filters keeps the length of the error :math:`\delta` that passes back through
-    it (quasi-isometry). What is still lost on the way (activations, norms) is made up for by
-    modulation,
+    The rows of :math:`W_{l,b}` are the filters of bank *b*: the whole layer if it has no more
+    filters than a filter has weights, else the smallest number of banks for which that holds. A
+    layer of orthonormal filters approximately preserves the length of the error :math:`\delta`
+    that is backpropagated through it (quasi-isometry). Losses in activations and norms are
+    compensated by modulation,
 
     .. math:: \nabla_{W_l} \mapsto \min\!\left(m,\ \max\!\left(\tfrac1m,\
               \frac{\|\delta_L\|_2}{\|\delta_l\|_2}\right)\right) \nabla_{W_l},
 
     with :math:`\delta_l` the error at the output of layer *l*, :math:`\delta_L` that of the
-    last layer. The paper rescales the errors on their way, in chains without skip connections;
-    there the gradients come out the same. Here the gradients of the named layers are rescaled
-    afterwards, so that networks with skips are covered too and the objective's derivative stays
-    what it is: an adaptation. Note that Adam divides by the gradients' size again: modulation
-    then acts through its changes from step to step and through clipping only. The penalty's own
-    gradient is not modulated. No unit.
+    last layer. The paper rescales the errors during backpropagation, in networks without skip
+    connections; there the gradients are the same. Here the gradients of the named layers are
+    rescaled afterwards, which also covers networks with skip connections and leaves the
+    derivative of the objective unchanged: an adaptation. Adam divides by the size of the
+    gradients; with it, modulation acts only through its changes from step to step and through
+    clipping. The gradient of the penalty itself is not modulated. No unit.
 
     For synthetic CT: deep plain decoders on small batches, where the first layers learn slowly.
 
-    Acts at ``penalty`` (which also listens to the errors) and ``gradient``.
+    Acts at ``penalty`` (where hooks that record the errors are set too) and ``gradient``.
 
     Parameters
     ----------
     modulation
         Whether to rescale the gradients.
     limit
-        *m*: largest factor of the modulation.
+        *m*: largest modulation factor.
     every
         The penalty acts at each k-th step only, k times as strongly; modulation at each step.
     layers
@@ -71,7 +71,7 @@ class OrthonormalFilters(Filters, Periodic):
 
     def penalty(self, step: Step) -> Tensor | None:
         """Half the sum over layers and banks; a scalar without unit."""
-        _listen(step)
+        _record_errors(step)
         return self._departure(step.model) if self.is_due(step) else None
 
     def gradient(self, step: Step) -> None:
@@ -96,7 +96,7 @@ class OrthonormalFilters(Filters, Periodic):
         return 0.5 * self.every * torch.stack(distances).sum()
 
     def _own_gradients(self, step: Step) -> dict[nn.Parameter, Tensor]:
-        """What the penalty has added to each weight's gradient in this step."""
+        """The penalty's own part of the gradient of each weight in this step."""
         if not self.is_due(step):
             return {}
         weights = [
@@ -108,8 +108,8 @@ class OrthonormalFilters(Filters, Periodic):
         return {w: step.strength * slope for w, slope in zip(weights, slopes, strict=True)}
 
 
-def _listen(step: Step) -> None:
-    """Have the size of each layer's error written down when the backward pass comes by.
+def _record_errors(step: Step) -> None:
+    """Register hooks that store the length of each layer's error during the backward pass.
 
     ``step.features`` is in the order in which the layers ran, and so is the memory afterwards.
     """
@@ -128,7 +128,7 @@ def _recorder(memory: Memory, name: str) -> Callable[[Tensor], None]:
 
 
 def _banks(matrix: Tensor) -> Iterator[Tensor]:
-    """The rows in as few parts as have no more rows than columns."""
+    """The rows, split into the fewest parts that have no more rows than columns."""
     rows, columns = matrix.shape
     yield from torch.tensor_split(matrix, -(-rows // columns))
 

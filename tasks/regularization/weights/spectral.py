@@ -1,4 +1,4 @@
-"""Spectral regularization: the largest singular value of every layer stays near one."""
+"""Spectral regularization: the largest singular value of every layer is kept near one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from synthct.tasks.regularization.base import Memory, PeriodicPenalty, Step, mis
 from synthct.tasks.regularization.layers import FILTERED, Filters
 
 NORMALISING = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-"""Layers whose weight is a diagonal matrix: one factor a channel."""
+"""Layers whose weight acts as a diagonal matrix: one factor per channel."""
 
 WARM_UP = 20
-"""Power iterations on a vector that has just been drawn."""
+"""Power iterations on a newly drawn vector."""
 
 
 @REGULARIZERS.register("spectral")
@@ -26,27 +26,27 @@ class Spectral(Filters, PeriodicPenalty):
 
     .. math:: \sum_l \left(\sigma_{\max}(W_l)^k - 1\right)^2 + \|b_l\|_2^{2k}
 
-    :math:`W_l` is a layer's weight as a matrix: an output channel a row for convolutions and
-    linear layers; for normalisation layers the diagonal of their scales, whose largest singular
-    value is the largest magnitude. :math:`b_l` is the layer's bias. The other singular values
-    are free, unlike under an orthogonality penalty. No unit; independent of the batch.
+    :math:`W_l` is a layer's weight as a matrix: one row per output channel for convolutions and
+    linear layers; for normalisation layers the diagonal matrix of their scales, whose largest
+    singular value is the largest magnitude. :math:`b_l` is the layer's bias. Unlike in an
+    orthogonality penalty, the other singular values are free. No unit; independent of the batch.
 
-    :math:`\sigma_{\max}` is read off as :math:`\|W^\top u\|_2` at a unit vector *u* that
-    follows the leading left singular vector by power iteration, one round a step: a product
+    :math:`\sigma_{\max}` is estimated as :math:`\|W^\top u\|_2` with a unit vector *u* that
+    tracks the leading left singular vector by power iteration, one iteration per step: products
     with the weights, no decomposition. For a convolution it is that of the reshaped kernel,
     as in the paper, not of the operator on images (for that see ``gram_lipschitz``).
 
-    For synthetic CT: training goes on after the regions are learned jointly, each fine-tuned;
-    layers whose gradients have collapsed to few directions would no longer learn.
+    For synthetic CT: a network trained on all regions is fine-tuned on each; layers whose
+    gradients have collapsed to few directions would no longer learn.
 
     Acts at ``penalty``; the vectors *u* advance at ``project``.
 
     Parameters
     ----------
     exponent
-        *k*: 1, or 2 as in the conference version, which punishes large values harder.
+        *k*: 1, or 2 as in the conference version, which penalises large values more.
     iterations
-        Power iterations each time it acts.
+        Power iterations each time that it acts.
     every
         Act at each k-th step only, k times as strongly.
     layers
@@ -78,12 +78,12 @@ class Spectral(Filters, PeriodicPenalty):
         return [f"layer {name!r} has no weight matrix and no scales" for name in bare]
 
     def begin(self, step: Step) -> None:
-        """Draw the vectors and bring them near the leading singular vectors."""
+        """Draw the vectors and iterate them towards the leading singular vectors."""
         self._draw_missing(step)
 
     def cost(self, step: Step) -> Tensor:
         """Sum over the layers; a scalar without unit."""
-        self._draw_missing(step)  # where the strength was zero when the run began
+        self._draw_missing(step)  # if the strength was zero when the run began
         sizes = [*self._matrix_norms(step), *self._largest_scales(step.model)]
         biases = [(bias**2).sum() for bias in self._biases(step.model)]
         terms = [(size**self.exponent - 1) ** 2 for size in sizes]
@@ -91,7 +91,7 @@ class Spectral(Filters, PeriodicPenalty):
         return torch.stack(terms).sum()
 
     def project(self, step: Step) -> None:
-        """Let the vectors follow the changed weights, just before they are used again."""
+        """Update the vectors for the changed weights, in the step before they are used."""
         if (step.number + 1) % self.every:
             return
         for name, matrix in self.matrices(step.model):
@@ -127,7 +127,7 @@ class Spectral(Filters, PeriodicPenalty):
 
 
 def _advance(memory: Memory, name: str, matrix: Tensor, rounds: int) -> None:
-    """Power iteration on ``W W^T``; a matrix of zeros leaves the vector where it is."""
+    """Power iteration on ``W W^T``; a zero matrix leaves the vector unchanged."""
     u = memory[name].to(matrix)
     for _ in range(rounds):
         ahead = matrix @ (u @ matrix)

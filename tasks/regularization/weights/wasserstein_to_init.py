@@ -1,4 +1,4 @@
-"""Wasserstein distance to the first weights: their distribution stays, each weight is free."""
+"""Wasserstein distance to the initial weights: their distribution is kept, not each weight."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from synthct.tasks.regularization.layers import Filters
 @REGULARIZERS.register("wasserstein_to_init")
 @dataclass(frozen=True)
 class WassersteinToInit(Filters, PeriodicPenalty):
-    r"""Squared 2-Wasserstein distance of every layer's weights to those it started from.
+    r"""Squared 2-Wasserstein distance of every layer's weights to its initial weights.
 
     .. math:: \sum_l n_l\,W_2^2(p_l, p_l^0) = \sum_l \sum_{i=1}^{n_l}
               \left(w_{l,(i)} - w^0_{l,(i)}\right)^2
 
     :math:`w_{l,(i)}` is the *i*-th smallest of the :math:`n_l` weights of layer *l*,
-    :math:`w^0` the weights at the start: on a line the best transport pairs sorted values. Two
-    layers may swap any weights without a penalty; only the distribution is held, which is what
-    makes a fresh network trainable. As a sum over weights it compares with weight decay at the
-    same strength. No unit; independent of the batch.
+    :math:`w^0` the weights at the start: in one dimension the optimal transport pairs sorted
+    values. The weights of a layer may be permuted without a penalty; only their distribution is
+    kept, which is what makes a newly initialised network trainable. As a sum over weights it is
+    comparable with weight decay at the same strength. No unit; independent of the batch.
 
-    For synthetic CT: as ``spectral``, for training that goes on from region to region; the
-    companion of that method in the paper's first version.
+    For synthetic CT: as ``spectral``, for training that continues from region to region; proposed
+    together with that method in the first version of the paper.
 
-    Acts at ``penalty``. It remembers one sorted copy of the weights, and sorts them each time
-    it acts.
+    Acts at ``penalty``. It stores one sorted copy of the weights, and sorts the weights each time
+    that it acts.
 
     Parameters
     ----------
     every
-        Act at each k-th step only, k times as strongly: sorting is dear on wide networks.
+        Act at each k-th step only, k times as strongly; sorting is slow for wide networks.
     layers
         Names of the convolutions or linear layers it acts on; empty: all of them.
 
@@ -46,13 +46,13 @@ class WassersteinToInit(Filters, PeriodicPenalty):
     """
 
     def begin(self, step: Step) -> None:
-        """Remember the sorted weights of the start."""
+        """Store the sorted initial weights."""
         for name, matrix in self.matrices(step.model):
             step.memory[name] = _sorted(matrix.detach()).clone()
 
     def cost(self, step: Step) -> Tensor:
         """Sum over the weights; a scalar without unit."""
-        if not step.memory:  # the strength was zero when the run began: held from now on
+        if not step.memory:  # the strength was zero when the run began
             self.begin(step)
         distances = [
             ((_sorted(matrix) - step.memory[name].to(matrix)) ** 2).sum()

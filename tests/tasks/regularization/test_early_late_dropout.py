@@ -63,7 +63,7 @@ def test_a_network_without_that_layer_or_the_named_one_is_told(problem):
 
 @pytest.mark.parametrize("options", [{"phase": "now"}, {"boundary": 0.0}, {"unit": "voxel"}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="(must|should) be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("early_late_dropout", **options)
 
 

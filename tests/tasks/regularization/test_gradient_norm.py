@@ -76,7 +76,7 @@ def test_a_flat_place_is_left_alone(problem):
 
 @pytest.mark.parametrize("options", [{"method": "none"}, {"reach": 0.0}, {"every": 0}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="(must|should) be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("gradient_norm", **options)
 
 

@@ -66,7 +66,7 @@ def test_it_acts_at_every_kth_step_only(problem):
 
 @pytest.mark.parametrize("options", [{"method": "none"}, {"reach": 0.0}, {"every": 0}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="(must|should) be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("surrogate_sharpness", **options)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 
 from synthct.data.errors import UsageError
-from synthct.tasks.regularization.weights.generalized_gaussian import fit_law
+from synthct.tasks.regularization.weights.generalized_gaussian import fit_distribution
 
 
 def linear(weights):
@@ -35,7 +35,7 @@ def test_hand_value_of_a_gaussian_prior(problem):
 @pytest.mark.parametrize("shape", [0.5, 1.0, 2.0])
 def test_the_fit_finds_the_law_that_another_library_drew(shape):
     drawn = stats.gennorm.rvs(shape, scale=0.3, size=200_000, random_state=1)
-    fitted, scale = fit_law(torch.from_numpy(drawn))
+    fitted, scale = fit_distribution(torch.from_numpy(drawn))
     assert fitted == pytest.approx(shape, rel=0.05)
     assert scale == pytest.approx(0.3, rel=0.1)
 
@@ -76,7 +76,7 @@ def reshaped(problem, weights, number):
 def test_deepshape_sharpens_the_law_and_keeps_order_and_spread(problem):
     weights = torch.from_numpy(stats.gennorm.rvs(1.5, size=4000, random_state=2))
     after = reshaped(problem, weights, number=9)
-    assert fit_law(after)[0] == pytest.approx(0.8 * fit_law(weights)[0], rel=0.03)
+    assert fit_distribution(after)[0] == pytest.approx(0.8 * fit_distribution(weights)[0], rel=0.03)
     assert after.std().item() == pytest.approx(weights.std().item(), rel=0.03)
     assert torch.equal(after.argsort(), weights.argsort())
 
@@ -114,7 +114,7 @@ def trained(problem, strength):
         optimizer.zero_grad()
         (fit + strength * small.member.regularizer.penalty(step)).backward()
         optimizer.step()
-    return bits(layer.weight), fit_law(layer.weight)[0], fit.item()
+    return bits(layer.weight), fit_distribution(layer.weight)[0], fit.item()
 
 
 def check_weights_take_fewer_bits(problem):

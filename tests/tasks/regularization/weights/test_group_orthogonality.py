@@ -51,7 +51,7 @@ def test_a_layer_that_does_not_exist_is_told(problem):
 
 @pytest.mark.parametrize("options", [{"groups": 0}, {"least": 0}, {"members": "all"}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="(must|should) be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("group_orthogonality", **options)
 
 

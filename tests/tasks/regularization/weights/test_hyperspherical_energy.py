@@ -79,7 +79,7 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
 
 @pytest.mark.parametrize("options", [{"power": 3}, {"distance": "mahalanobis"}, {"every": 0}])
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="(must|should) be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("hyperspherical_energy", **options)
 
 
