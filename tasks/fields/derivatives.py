@@ -1,13 +1,13 @@
 """Finite differences of a displacement, divided by the spacing.
 
 A displacement ``u`` is (B, 3, Z, Y, X) in mm; component ``i`` points along array axis ``i``, in
-the order (z, y, x). Differences stay inside the grid: nothing is padded, so each is exact on
-every affine field up to the border, whatever the spacing. Two kinds of places occur:
+the order (z, y, x). Differences use no padding, so that each is exact for every affine field up
+to the border, whatever the spacing. They are taken at two kinds of points:
 
-* *edges*: along one axis between two neighbours, each axis on its own set of edges; enough where
-  the terms of a sum need not meet at one point, and it sees every voxel alike;
-* *cells*: at voxel (z, y, x) all forward differences together, (Z-1, Y-1, X-1) of them; needed
-  where derivatives are multiplied. Forward differences see the checkerboard that central ones miss.
+* *edges*: between two neighbours along one axis, with a set of edges for each axis; for sums whose
+  terms need not be at the same point; all voxels are treated alike;
+* *cells*: all forward differences at a voxel (z, y, x), (Z-1, Y-1, X-1) of them; for products of
+  derivatives. Forward differences detect a checkerboard, which central differences do not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ Three = tuple[Tensor, Tensor, Tensor]
 
 
 def checked(u: Tensor, voxels: int = 2) -> Tensor:
-    """``u``, once it is known to be a displacement of at least ``voxels`` along each axis."""
+    """Return ``u`` if it is a displacement (B, 3, Z, Y, X) with enough voxels along each axis.
+
+    Raises
+    ------
+    ValueError
+        If its shape is another, or it has less than ``voxels`` along an axis.
+    """
     if u.ndim != 5 or u.shape[1] != 3:
         raise ValueError(f"a displacement must be (B, 3, Z, Y, X), got shape {tuple(u.shape)}")
     if min(u.shape[2:]) < voxels:
@@ -34,7 +40,7 @@ def checked(u: Tensor, voxels: int = 2) -> Tensor:
 
 
 def edges(u: Tensor, axis: int, spacing_mm: Spacing) -> Tensor:
-    """First differences of all components along ``axis`` (0 = z): one voxel shorter there [1]."""
+    """First differences of all components along ``axis`` (0 = z), one shorter along it [1]."""
     return torch.diff(checked(u), dim=axis + 2) / spacing_mm[axis]
 
 
@@ -53,12 +59,12 @@ def gradient(u: Tensor, spacing_mm: Spacing) -> Three:
 
 
 def cells(values: Tensor) -> Tensor:
-    """The values (..., Z, Y, X) at the voxels that cells start from."""
+    """The values (..., Z, Y, X) at the first voxel of each cell, (..., Z-1, Y-1, X-1)."""
     return values[..., :-1, :-1, :-1]
 
 
 def divergence(u: Tensor, spacing_mm: Spacing) -> Tensor:
-    r""":math:`\nabla \cdot u` on cells, (B, Z-1, Y-1, X-1) [1]; three differences, not nine."""
+    r""":math:`\nabla \cdot u` on cells, (B, Z-1, Y-1, X-1) [1]."""
     here = cells(checked(u))
     z, y, x = spacing_mm
     return (
@@ -80,8 +86,8 @@ def determinant(u: Tensor, spacing_mm: Spacing) -> Tensor:
 def second(u: Tensor, first_axis: int, second_axis: int, spacing_mm: Spacing) -> Tensor:
     """Second derivative of all components along two axes [1/mm].
 
-    Along one axis twice: (1, -2, 1), two voxels shorter there. Along two axes: the four corners
-    of a face, one voxel shorter along both.
+    Along one axis twice: (1, -2, 1), two voxels shorter along it. Along two axes: the four
+    corners of a face, one voxel shorter along both.
     """
     checked(u, 3 if first_axis == second_axis else 2)
     once = torch.diff(u, dim=first_axis + 2)

@@ -1,4 +1,4 @@
-"""Linear elasticity of a displacement: strain, stored energy, stress, forces out of balance."""
+"""Linear elasticity of a displacement: strain, strain energy and unbalanced forces."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Material:
     Parameters
     ----------
     young
-        Young's modulus E, in any unit of stiffness: it is the unit of the energy.
+        Young's modulus E, in any unit of stiffness, which is also the unit of the energy.
     poisson
-        Poisson's ratio in (-1, 0.5); towards 0.5 volume cannot change.
+        Poisson's ratio in (-1, 0.5); near 0.5 the solid is incompressible.
     """  # noqa: D205
 
     young: float
@@ -30,7 +30,7 @@ class Material:
         if self.young <= 0:
             raise ValueError(f"young must be positive, got {self.young}")
         if not -1 < self.poisson < 0.5:
-            raise ValueError(f"poisson must lie between -1 and 0.5, got {self.poisson}")
+            raise ValueError(f"poisson must be between -1 and 0.5, got {self.poisson}")
 
     @property
     def shear(self) -> float:
@@ -76,9 +76,8 @@ def strain(u: Tensor, spacing_mm: Spacing) -> Strain:
 def energy(u: Tensor, spacing_mm: Spacing, material: Material, stiffness: Tensor | None) -> Tensor:
     r""":math:`\mu \sum_{ij} \varepsilon_{ij}^2 + \tfrac{\lambda}{2} (\mathrm{tr}\,\varepsilon)^2`.
 
-    Per cell, (B, Z-1, Y-1, X-1), in the unit of ``material.young``; every off-diagonal strain
-    counts twice, once for each half of the symmetric matrix. ``stiffness`` (B, 1, Z, Y, X)
-    multiplies it voxel by voxel.
+    On cells, (B, Z-1, Y-1, X-1), in the unit of ``material.young``. ``stiffness`` (B, 1, Z, Y, X)
+    multiplies it at each voxel.
     """
     e = strain(u, spacing_mm)
     squares = sum(s**2 for s in e.stretch) + 2 * sum(s**2 for s in e.shear)
@@ -91,8 +90,8 @@ def unbalanced_force(
 ) -> Tensor:
     r""":math:`\nabla\cdot\sigma`, where :math:`\sigma = 2\mu\varepsilon + \lambda\nabla\cdot u`.
 
-    Zero where the body is in equilibrium without outer forces. Backward differences of the
-    stress on cells make it minus the derivative of the summed :func:`energy` with respect to u,
+    Zero where the body is in equilibrium without external forces. With backward differences of
+    the stress on cells it is minus the derivative of the summed :func:`energy` with respect to u,
     at interior voxels: (B, 3, Z-2, Y-2, X-2) [unit of young / mm].
     """
     checked(u, 3)

@@ -1,4 +1,4 @@
-"""Where things lie: the working grid, the body grown by a margin, a scan in another frame."""
+"""Grids and frames: the working grid, a dilated mask, a rigid transform undone in the header."""
 
 from __future__ import annotations
 
@@ -22,14 +22,20 @@ from synthct.data.volume import Displacement, Grid, Triple, Volume
 from synthct.tasks.fields.slabs import grown_box, reach, slabs
 
 FEWEST_VOXELS = 4
-"""Along each axis of the working grid: below it neither a pyramid nor a Jacobian means anything."""
+"""Along each axis of the working grid: with fewer, pyramids and Jacobians are meaningless."""
 
 DISTANCE_VOXELS = 2**22
-"""Of a slab in which distances are measured: its halo should not be most of it."""
+"""Voxels of a slab in which distances are computed; large enough compared with its halo."""
 
 
 def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> Grid:
-    """The source's box at ``spacing_mm``, cropped to its body and a margin."""
+    """The grid of the source at ``spacing_mm``, cropped to its body and a margin [mm].
+
+    Raises
+    ------
+    DataError
+        If the mask is empty or the grid is too thin to register on.
+    """
     grid = source_body.grid.with_spacing(spacing_mm)
     inside = resample(source_body, grid, outside=0, nearest=True).array > 0
     if not inside.any():
@@ -38,7 +44,13 @@ def working_grid(source_body: Volume, spacing_mm: Triple, margin_mm: float) -> G
 
 
 def cropped(grid: Grid, inside: NDArray[np.bool_], margin_mm: float) -> Grid:
-    """The grid around the marked voxels and a margin [mm]; one too thin is refused."""
+    """The grid cropped to the marked voxels (Z, Y, X) and a margin [mm].
+
+    Raises
+    ------
+    DataError
+        If it is too thin to register on.
+    """
     start, stop = [], []
     for axis, (size, step) in enumerate(zip(grid.shape, grid.spacing_mm, strict=True)):
         others = tuple(other for other in range(3) if other != axis)
@@ -52,10 +64,10 @@ def cropped(grid: Grid, inside: NDArray[np.bool_], margin_mm: float) -> Grid:
 
 
 def require_extent(grid: Grid) -> None:
-    """Refuse a grid too thin to register on."""
+    """Raise a DataError if the grid is too thin to register on."""
     if min(grid.shape) < FEWEST_VOXELS:
         raise DataError(
-            f"a registration has at least {FEWEST_VOXELS} voxels along each axis",
+            f"registration needs at least {FEWEST_VOXELS} voxels along each axis",
             problem=f"the scan is too thin: shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
             remedy="give a thicker scan or a finer grid_spacing_mm",
             code="extent-too-small",
@@ -63,15 +75,15 @@ def require_extent(grid: Grid) -> None:
 
 
 def grown(mask: NDArray[Any], spacing_mm: Triple, margin_mm: float) -> NDArray[np.uint8]:
-    """The mask grown by ``margin_mm`` in every direction [mm]."""
+    """The mask (Z, Y, X) dilated by ``margin_mm`` in every direction [mm]."""
     inside = np.asarray(mask) > 0
     near = inside.astype(np.uint8)
     if margin_mm <= 0 or not inside.any():
         return near
     halo = reach(margin_mm, spacing_mm)
     box = grown_box(inside, halo)
-    # What is nearest within the margin lies in the slab's halo; a distance map of a whole scan
-    # takes 50 bytes a voxel while it is made.
+    # Voxels within the margin are in the halo of the slab. A distance map of a whole scan would
+    # take 50 bytes per voxel.
     for slab in slabs(np.ones_like(inside[box]), halo, voxels=DISTANCE_VOXELS):
         distance = distance_transform_edt(~inside[box][slab.box], sampling=spacing_mm)
         near[box][slab.box][slab.here] = distance[slab.here] <= margin_mm
@@ -88,14 +100,14 @@ def centre_of_mass_mm(mask: Volume) -> Triple:
 
 
 def in_fixed_frame(image: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
-    """The image carried by the inverse of ``rigid`` (fixed -> moving) without touching a voxel.
+    """The image transformed by the inverse of ``rigid`` (fixed -> moving), in its header only.
 
-    ``in_fixed_frame(image, rigid)`` at ``x`` is ``image`` at ``rigid(x)``: a rigid step is undone
-    in the header, so that nothing is interpolated twice.
+    ``in_fixed_frame(image, rigid)`` at ``x`` is ``image`` at ``rigid(x)``. No voxel is
+    interpolated.
     """
     back = rigid.GetInverse()
     origin = np.asarray(back.TransformPoint((0.0, 0.0, 0.0)))
-    # Columns of the inverse's matrix: where the unit vectors go.
+    # The columns of the matrix of the inverse are the images of the unit vectors.
     turn = np.stack([np.asarray(back.TransformPoint(tuple(e))) - origin for e in np.eye(3)], axis=1)
     placed = sitk.Image(image)
     placed.SetOrigin(back.TransformPoint(image.GetOrigin()))
@@ -105,14 +117,14 @@ def in_fixed_frame(image: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
 
 
 def carried_back(volume: Volume, rigid: sitk.Transform) -> Volume:
-    """The same of a volume, which shares its voxels with the one given."""
+    """As :func:`in_fixed_frame`, for a volume; the voxels are shared, not copied."""
     header = empty_like(replace(volume.grid, shape=(1, 1, 1)), sitk.sitkUInt8)
     moved = grid_of(in_fixed_frame(header, rigid))
     return replace(volume, grid=replace(moved, shape=volume.grid.shape))
 
 
 def displacement_of(transform: sitk.Transform, grid: Grid) -> Displacement:
-    """The transform as a field on the grid [mm]."""
+    """The transform as a displacement on the grid [mm]."""
     image = sitk.TransformToDisplacementField(
         transform,
         sitk.sitkVectorFloat32,
@@ -125,7 +137,7 @@ def displacement_of(transform: sitk.Transform, grid: Grid) -> Displacement:
 
 
 def displacement_on(displacement: Displacement, grid: Grid) -> Displacement:
-    """A displacement sampled linearly on another grid; 0 outside its own."""
+    """A displacement interpolated linearly on another grid; 0 outside its own."""
     image = sitk.Resample(
         displacement_to_itk(displacement),
         empty_like(grid),

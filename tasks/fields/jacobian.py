@@ -1,4 +1,4 @@
-"""How a displacement squeezes, stretches and folds space."""
+"""Jacobian determinant, strain and length of a displacement, and a summary of them in a mask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synthct.data.volume import Displacement
 from synthct.tasks.fields.slabs import Slab, slabs
 
 DETERMINANT_FLOOR = 1e-3
-"""Folded voxels enter the logarithm as this determinant."""
+"""Smallest determinant that enters the logarithm."""
 
 
 def jacobian_determinant(displacement: Displacement) -> NDArray[np.float64]:
@@ -27,13 +27,13 @@ def jacobian_determinant(displacement: Displacement) -> NDArray[np.float64]:
 
 
 def determinants(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The same at the voxels of a mask alone, (N,) [1]."""
+    """The same at the voxels of a mask only, (N,) [1]."""
     found = [np.linalg.det(gradient) for gradient in _gradients(displacement, inside)]
     return np.concatenate(found) if found else np.empty(0)
 
 
 def strain(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    r"""Size of the Green strain :math:`\|(F^T F - I)/2\|_F`, :math:`F = I + \nabla u` [1].
+    r"""Norm of the Green strain :math:`\|(F^T F - I)/2\|_F`, :math:`F = I + \nabla u` [1].
 
     At the voxels of a mask, (N,); 0 for every rigid motion, however large; a stretch by 1 % along
     one axis gives 0.01.
@@ -58,7 +58,7 @@ def lengths(displacement: Displacement, inside: NDArray[np.bool_]) -> NDArray[np
 def lengths_beyond(
     displacement: Displacement, rigid: Displacement, inside: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The same of what a displacement adds to the rigid step's."""
+    """Length of the difference to the displacement of the rigid transform, (N,) [mm]."""
     found = [
         np.linalg.norm(_cut(displacement, slab) - _cut(rigid, slab), axis=0)
         for slab in slabs(inside, (0, 0, 0))
@@ -78,11 +78,11 @@ def _green(gradient: NDArray[np.float64]) -> NDArray[np.float64]:
 def _gradients(
     displacement: Displacement, inside: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.float64]]:
-    """The deformation gradient I + grad u (N, 3, 3) at a mask's voxels, a few slices at a time."""
+    """The deformation gradient I + grad u (N, 3, 3) at the voxels of a mask, slab by slab."""
     grid = displacement.grid
     if min(grid.shape) < 2:
-        raise ValueError(f"a Jacobian needs two voxels along each axis, got {grid.shape}")
-    # A neighbour on each side makes the slab's own differences central.
+        raise ValueError(f"a Jacobian needs two voxels along each axis, got shape {grid.shape}")
+    # With a halo of one voxel, differences inside the slab are central.
     for slab in slabs(inside, (1, 1, 1)):
         u = displacement.vectors[:, *slab.box].astype(np.float64)
         along_axes = np.stack(
@@ -91,7 +91,7 @@ def _gradients(
                 for axis, step in enumerate(grid.spacing_mm)
             ]
         )
-        # d/dx_j = sum_a direction[j, a] d/d(axis a): the axes may be oblique to the patient.
+        # d/dx_j = sum_a direction[j, a] d/d(axis a): the axes may be oblique.
         gradient = np.einsum("ja,ain->nij", np.asarray(grid.direction), along_axes)
         gradient += np.eye(3)
         yield np.asarray(gradient)
@@ -123,10 +123,16 @@ class DeformationQuality:
 
 
 def deformation_quality(displacement: Displacement, mask: NDArray[Any]) -> DeformationQuality:
-    """Folding, roughness and size of the displacement inside ``mask`` (Z, Y, X)."""
+    """Folding, roughness and size of the displacement inside ``mask`` (Z, Y, X).
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
     inside = np.asarray(mask) > 0
     if not inside.any():
-        raise ValueError("the mask of a deformation's quality holds at least one voxel")
+        raise ValueError("the mask is empty: deformation_quality needs at least one voxel")
     determinant = determinants(displacement, inside)
     length = lengths(displacement, inside)
     return DeformationQuality(

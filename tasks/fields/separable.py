@@ -1,4 +1,4 @@
-"""Filters and splines, one axis after the other."""
+"""Separable linear operators on volumes: matrices along each axis, and box filters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from torch import Tensor
 
 
 def separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """One matrix (to, from) along each of the axes z, y, x of ``values`` (B, C, Z, Y, X)."""
+    """Apply one matrix along each axis of a volume.
+
+    Parameters
+    ----------
+    values
+        (B, C, Z, Y, X).
+    matrices
+        For the axes z, y, x: shapes (Z', Z), (Y', Y) and (X', X).
+
+    Returns
+    -------
+    Tensor
+        (B, C, Z', Y', X').
+    """
     along_z, along_y, along_x = matrices
     planes = along_y @ (values @ along_x.T)
     deep: Tensor = along_z @ planes.flatten(3)
@@ -17,10 +30,11 @@ def separable(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def box_means(values: Tensor, radii: Sequence[int]) -> Tensor:
-    """Sums of ``values`` (B, C, Z, Y, X) over boxes of 2r+1 voxels, over the box's full size.
+    """Means of ``values`` (B, C, Z, Y, X) over boxes of 2r + 1 voxels, with radii (z, y, x).
 
-    Voxels beyond the border count as 0, which makes the filter its own transpose. Sums of 1, 2,
-    4, ... neighbours are put together: the cost grows with the box's logarithm.
+    Voxels outside the border count as 0, and the divisor is the size of the full box, which makes
+    the filter its own transpose. Sums of 1, 2, 4, ... neighbours are combined: the cost is
+    logarithmic in the size of the box.
     """
     for axis, radius in enumerate(radii, start=2):
         values = _windows(values, axis, radius) / (2 * radius + 1)

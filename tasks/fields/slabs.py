@@ -1,4 +1,4 @@
-"""A few slices at a time: what a voxel needs of its neighbours, without maps of the whole scan."""
+"""Neighbourhood operations slab by slab, without arrays of the size of the whole scan."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from synthct.data.volume import Triple
 
 SLAB_VOXELS = 2**20
-"""Of a slab without its halo, about."""
+"""Approximate number of voxels of a slab without its halo."""
 
 Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
 class Slab:
-    """Some slices of the box around a mask.
+    """Some slices of the bounding box of a mask.
 
     Parameters
     ----------
     box
-        Where it lies in the scan, its halo included (z, y, x).
+        Its box in the scan (z, y, x), with the halo.
     here
-        The mask in that box, false in the slices of the halo: a scan's values at ``here`` of all
-        slabs, in their order, are its values at the mask.
+        The mask in that box, false in the slices of the halo. The values of a scan at ``here``
+        of all slabs, concatenated, are its values at the mask.
     """
 
     box: Box
@@ -36,9 +36,9 @@ class Slab:
 def slabs(
     mask: NDArray[np.bool_], halo: tuple[int, int, int], *, voxels: int = SLAB_VOXELS
 ) -> Iterator[Slab]:
-    """All slabs of a mask (Z, Y, X) from the first slice on, ``halo`` voxels around each.
+    """All slabs of a mask (Z, Y, X) in ascending order, with ``halo`` voxels (z, y, x) around each.
 
-    The halo ends where the scan ends, so that borders are treated there and nowhere else.
+    The halo is cut off at the border of the scan, so that border effects occur only there.
     """
     if not mask.any():
         return
@@ -56,13 +56,13 @@ def slabs(
 
 
 def reach(margin_mm: float, spacing_mm: Triple) -> tuple[int, int, int]:
-    """Voxels (z, y, x) that a margin reaches over."""
+    """Number of voxels (z, y, x) that a margin covers, rounded up."""
     z, y, x = (int(np.ceil(margin_mm / step)) for step in spacing_mm)
     return z, y, x
 
 
 def grown_box(mask: NDArray[np.bool_], halo: tuple[int, int, int]) -> Box:
-    """The box around a mask that marks a voxel, ``halo`` voxels wider where the scan goes on."""
+    """The bounding box of a non-empty mask with ``halo`` voxels around it, inside the scan."""
     return _around(_occupied(mask), halo, mask.shape)
 
 

@@ -1,4 +1,4 @@
-"""Images and displacements looked up at displaced points, differentiably."""
+"""Differentiable interpolation of images and displacements at displaced points."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ def displaced_index(u: Tensor, spacing_mm: Spacing) -> Tensor:
 
 
 def inside(index: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Whether the indices (B, 3, ...) lie within the voxel centres of a grid; bool (B, ...)."""
+    """Whether the indices (B, 3, ...) are within the voxel centres of a grid; bool (B, ...)."""
     last = torch.tensor([n - 1 for n in shape], dtype=index.dtype, device=index.device)
     last = last.view(3, *(1 for _ in index.shape[2:]))
     return ((index >= 0) & (index <= last)).all(dim=1)
 
 
 def look_up(values: Tensor, index: Tensor) -> Tensor:
-    """Trilinear ``values`` (B, C, Z, Y, X) at ``index`` (B, 3, ...); the border value beyond."""
+    """Trilinear interpolation of ``values`` (B, C, Z, Y, X) at ``index`` (B, 3, ...).
+
+    Outside the grid, the value at the border.
+    """
     last = [max(1, n - 1) for n in values.shape[2:]]
     scale = torch.tensor(last, dtype=index.dtype, device=index.device)
-    # torch asks for (x, y, z) in [-1, 1], last axis.
+    # torch expects (x, y, z) in [-1, 1] on the last axis.
     unit = (index.movedim(1, -1) * (2 / scale) - 1).flip(-1)
     return functional.grid_sample(
         values, unit, mode="bilinear", padding_mode="border", align_corners=True
@@ -37,10 +40,15 @@ def look_up(values: Tensor, index: Tensor) -> Tensor:
 
 
 def round_trip(there: Tensor, back: Tensor, spacing_mm: Spacing) -> tuple[Tensor, Tensor]:
-    r"""Where a point ends that goes there and back, less where it started.
+    r"""Displacement of points that are mapped by ``there`` and then by ``back``.
 
     :math:`r(x) = u(x) + v(x + u(x))` (B, 3, Z, Y, X) [mm] with ``there`` u and ``back`` v on one
-    grid, and where it is known: bool (B, Z, Y, X), false where ``x + u(x)`` leaves the grid.
+    grid, and whether it is known: bool (B, Z, Y, X), false where ``x + u(x)`` is outside the grid.
+
+    Raises
+    ------
+    ValueError
+        If the two have different shapes.
     """
     if there.shape != checked(back).shape:
         raise ValueError(

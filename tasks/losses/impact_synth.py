@@ -1,4 +1,4 @@
-"""IMPACT-Synth: prediction and CT look alike to a frozen feature network."""
+"""IMPACT-Synth: difference of the features of prediction and CT in a frozen network."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ class ImpactSynth:
     r"""Mean absolute difference of features, :math:`\sum_l a_l\, \overline{|\phi_l(p) -
     \phi_l(t)|}`.
 
-    :math:`\phi` is frozen: any TorchScript network ``forward(x) -> [map, ...]`` or, as the
-    registration's feature networks, ``forward(x, layers, statistics, direction)``; without one,
-    self-similarity descriptors. Network units enter shifted to [0, 1] as ``input_range`` says.
-    A network for planes sees every slice of a volume; one for volumes sees a 2.5-D prediction
-    as a volume of one slice. The mean is over the body, on the grid of each map. The published
-    recipe adds it to the mean absolute error: list ``l1`` beside it. Unit: the features'.
+    :math:`\phi` is frozen: any TorchScript network ``forward(x) -> [map, ...]`` or, as for
+    registration, ``forward(x, layers, statistics, direction)``; without one, self-similarity
+    descriptors. Network units are scaled to ``input_range``. A 2-D network is applied to every
+    slice of a volume; a 3-D network gets a 2.5-D prediction as a volume of one slice. The mean is
+    over the body, on the grid of each map. The published recipe adds it to the mean absolute
+    error: list ``l1`` as well. Unit: that of the features.
 
     Parameters
     ----------
     network
-        TorchScript file; empty: self-similarity descriptors, which need none.
+        TorchScript file; empty: self-similarity descriptors, which need no file.
     sha256
-        Of that file. It is run only when it is this one, and belongs to what a unit is known by.
+        SHA-256 of that file. A file with another one is not run; it is part of the cache key.
     dimensions
-        2 or 3: what the network looks at; 0 for the prediction's own.
+        Dimensions of the network's input, 2 or 3; 0: those of the prediction.
     channels
-        Copies of the image as input channels (3 for networks of photographs).
+        Copies of the image as input channels (3 for networks trained on photographs).
     layer_weights
-        :math:`a_l` of the maps in their order; maps beyond them are not used.
+        :math:`a_l` of the maps in their order; further maps are not used.
     input_range
-        Values that -1 and 1 network units become.
+        Values that -1 and 1 network units are scaled to.
 
     References
     ----------
@@ -78,39 +78,39 @@ class ImpactSynth:
             if self.channels > 1 or len(weights) > 1:
                 raise ValueError("without a network there is one channel and one layer")
             return
-        got = _hash(self.network)
-        if got != self.sha256:
-            raise ValueError(f"sha256 of {self.network} must be that of the file, {got}")
+        found = _hash(self.network)
+        if found != self.sha256:
+            raise ValueError(f"sha256 of {self.network} must be that of the file, {found}")
 
     def __call__(self, prediction: Tensor, target: Target) -> Tensor:
         """Compare (B, 1, [Z,] Y, X) with ``target.value``; a scalar [units of the features]."""
         phi = _features(self.network, self.sha256, len(self.layer_weights), str(prediction.device))
-        said = phi(self._input(inside(prediction, target)))
+        predicted = phi(self._input(inside(prediction, target)))
         with torch.no_grad():
             true = phi(self._input(target.value))
-            weight = self._turned(target.weight)
-        if len(said) < len(self.layer_weights):
+            weight = self._oriented(target.weight)
+        if len(predicted) < len(self.layer_weights):
             raise ValueError(
-                f"{self.network or 'self-similarity'} gives {len(said)} maps, "
-                f"layer_weights names {len(self.layer_weights)}"
+                f"{self.network or 'self-similarity'} returns {len(predicted)} maps, "
+                f"layer_weights has {len(self.layer_weights)}"
             )
         total = prediction.new_zeros(())
-        for p, t, a in zip(said, true, self.layer_weights, strict=False):
-            apart = (p - t).abs().mean(dim=1, keepdim=True)
+        for p, t, a in zip(predicted, true, self.layer_weights, strict=False):
+            difference = (p - t).abs().mean(dim=1, keepdim=True)
             at = weight
-            if at.shape[2:] != apart.shape[2:]:
-                at = functional.interpolate(weight, size=apart.shape[2:], mode="nearest")
-            total = total + a * weighted_mean(apart.to(prediction.dtype), at)
+            if at.shape[2:] != difference.shape[2:]:
+                at = functional.interpolate(weight, size=difference.shape[2:], mode="nearest")
+            total = total + a * weighted_mean(difference.to(prediction.dtype), at)
         return total
 
     def _input(self, image: Tensor) -> Tensor:
         low, high = self.input_range
         scaled = low + (image + 1) / 2 * (high - low)
-        turned = self._turned(scaled)
-        return turned.repeat(1, self.channels, *(1 for _ in turned.shape[2:]))
+        oriented = self._oriented(scaled)
+        return oriented.repeat(1, self.channels, *(1 for _ in oriented.shape[2:]))
 
-    def _turned(self, image: Tensor) -> Tensor:
-        """As what the network looks at: planes of a volume, or a plane as a volume of one."""
+    def _oriented(self, image: Tensor) -> Tensor:
+        """The image as the network's input: slices of a volume, or a slice as a volume of one."""
         dims = image.ndim - 2
         if self.dimensions == 2 and dims == 3:
             return image.transpose(1, 2).flatten(0, 1)[:, None]
@@ -124,19 +124,21 @@ def _features(network: str, sha256: str, layers: int, device: str) -> Features:
     if not network:
         return self_similarity
     if _hash(network) != sha256:
-        raise ValueError(f"{network} has changed since the params were checked")
+        raise ValueError(
+            f"{network} has changed since params.yaml was checked: its sha256 is another"
+        )
     module = torch.jit.load(network, map_location=device).eval()  # type: ignore[no-untyped-call]
     for weight in module.parameters():
         weight.requires_grad_(False)
     arguments = len(module.forward.schema.arguments) - 1
 
     def features(image: Tensor) -> list[Tensor]:
-        given: tuple[object, ...] = (image,)
-        if arguments == 4:  # how many layers, [min, max, mean, sd] of the image, direction
-            numbers = image.detach().flatten()
-            facts = [numbers.min(), numbers.max(), numbers.mean(), numbers.std()]
-            given = (image, layers, torch.stack(facts), 0)
-        maps = module(*given)
+        inputs: tuple[object, ...] = (image,)
+        if arguments == 4:  # number of layers, [min, max, mean, sd] of the image, direction
+            values = image.detach().flatten()
+            statistics = [values.min(), values.max(), values.mean(), values.std()]
+            inputs = (image, layers, torch.stack(statistics), 0)
+        maps = module(*inputs)
         return list(maps) if isinstance(maps, list | tuple) else [maps]
 
     return features

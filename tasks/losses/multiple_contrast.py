@@ -1,4 +1,4 @@
-"""Multiple contrast: every tissue window counts, not only the one with most voxels."""
+"""Multiple contrast: mean absolute error over the body and inside HU windows of tissues."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from synthct.tasks.models.contracts import Target
 @LOSSES.register("multiple_contrast")
 @dataclass(frozen=True)
 class MultipleContrast:
-    r"""Mean absolute error over the body and once more inside each HU window,
+    r"""Mean absolute error over the body and, in addition, inside each HU window,
 
     .. math:: \frac{1}{1 + \sum_k a_k}\left(\overline{|p - t|} +
               \sum_k a_k\, \overline{|p - t|}^{\,W_k}\right),
               \qquad W_k = \{\, l_k \le t < h_k \,\}
 
-    where a window is told by the reference CT alone. Bone is a few percent of the voxels: the
-    plain mean hardly hears it. A window without a voxel in the batch adds nothing. Network
-    units, as the mean absolute error.
+    where the windows are those of the reference CT. Bone is a few percent of the voxels and has
+    little influence on the plain mean. A window without voxels in the batch adds nothing. Network
+    units, as for the mean absolute error.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class MultipleContrast:
             raise ValueError(f"windows_hu must be pairs of low < high, got {self.windows_hu}")
         if self.window_weights and len(self.window_weights) != len(self.windows_hu):
             raise ValueError(
-                f"window_weights must be one a window, got {len(self.window_weights)} "
+                f"window_weights must have one weight per window, got {len(self.window_weights)} "
                 f"for {len(self.windows_hu)}"
             )
         if any(weight < 0 or not math.isfinite(weight) for weight in self.window_weights):

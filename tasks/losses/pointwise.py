@@ -1,4 +1,4 @@
-"""Losses voxel by voxel, L1 and Huber, and the mean over the body that every loss takes."""
+"""The voxel-wise losses L1 and Huber, and the weighted mean that all losses use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from synthct.tasks.models.contracts import Target
 
 
 def inside(prediction: Tensor, target: Target) -> Tensor:
-    """The prediction where it counts, the target elsewhere: filters see no error from outside."""
+    """The prediction where the weight is positive, else the target, for losses that filter."""
     return prediction.where(target.weight > 0, target.value)
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """``sum(values * weight) / sum(weight)``; 0 without weight."""
+    """``sum(values * weight) / sum(weight)``, a scalar; 0 if all weights are 0."""
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
@@ -32,14 +32,13 @@ def as_hu(values: Tensor, target: Target) -> Tensor:
 class L1:
     r"""Weighted mean absolute error, :math:`\sum_i w_i |p_i - t_i| / \sum_i w_i`.
 
-    In network units: times ``(high_hu - low_hu) / 2`` it is the mean absolute error in HU. A
-    batch without weight gives 0.
+    In network units: times ``(high_hu - low_hu) / 2`` it is the mean absolute error in HU. It is
+    0 for a batch without weight.
     """
 
     def __call__(self, prediction: Tensor, target: Target) -> Tensor:
         """Compare (B, 1, ..., Y, X) with ``target.value``; a scalar [network units]."""
-        error = (prediction - target.value).abs() * target.weight
-        return error.sum() / target.weight.sum().clamp(min=1)
+        return weighted_mean((prediction - target.value).abs(), target.weight)
 
 
 @LOSSES.register("huber")
@@ -48,13 +47,13 @@ class Huber:
     r"""Weighted mean of :math:`h(e) = e^2 / 2\delta` for :math:`|e| \le \delta`, else
     :math:`|e| - \delta / 2`.
 
-    Tends to the mean absolute error [network units] as ``delta_hu`` goes to 0; its gradient does
-    not jump where the prediction is right.
+    Converges to the mean absolute error [network units] as ``delta_hu`` goes to 0; its gradient
+    is continuous at zero error.
 
     Parameters
     ----------
     delta_hu
-        Error up to which it is quadratic [HU].
+        Error up to which the loss is quadratic [HU].
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Poisson likelihood: errors are judged by what photon counts would vary."""
+"""Poisson likelihood: errors relative to the variance of photon counts."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from synthct.tasks.models.contracts import Target
 @LOSSES.register("poisson")
 @dataclass(frozen=True)
 class Poisson:
-    r"""Poisson deviance a photon count, :math:`\frac{1}{n}\,\overline{\lambda_p - \lambda_t +
+    r"""Poisson deviance per photon count, :math:`\frac{1}{n}\,\overline{\lambda_p - \lambda_t +
     \lambda_t \log(\lambda_t / \lambda_p)}`,
 
-    the negative log-likelihood of the target's counts under the prediction's rate, less its
+    the negative log-likelihood of the target's counts given the predicted rate, minus its
     minimum. A rate is :math:`\lambda = n\,(\mathrm{HU} - \mathrm{low}) / 1000 + \beta`: *n*
-    counts a voxel of water, none at ``low_hu``, and the background :math:`\beta`. As variance
-    grows with the rate, the same error costs more in lung and air than in bone. Below zero
-    counts the likelihood goes on along its tangent, so that the rate is pushed back and never
-    undefined: the nonnegativity of the source. Its penalties are the regularizer
-    ``spiral_tap``. Unit: water's count.
+    counts in a voxel of water, none at ``low_hu``, and the background :math:`\beta`. As the
+    variance grows with the rate, the same error costs more in lung and air than in bone. Below
+    zero counts the likelihood is extended by its tangent, so that it is defined everywhere and
+    pulls negative rates to zero; the paper constrains rates to be nonnegative. The penalties of
+    the paper are the regularizer ``spiral_tap``. Unit: the count of water.
 
     Parameters
     ----------
     counts
-        *n*: photons a voxel of water [1].
+        *n*: photons per voxel of water [1].
     background
-        :math:`\beta`: counts that are always there [1].
+        :math:`\beta`: background counts per voxel [1].
 
     References
     ----------
@@ -49,15 +49,15 @@ class Poisson:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     def __call__(self, prediction: Tensor, target: Target) -> Tensor:
-        """Compare (B, 1, ..., Y, X) with ``target.value``; a scalar [water's count]."""
-        p, t = self._counted(prediction, target), self._counted(target.value, target)
+        """Compare (B, 1, ..., Y, X) with ``target.value``; a scalar [count of water]."""
+        p, t = self._counts(prediction, target), self._counts(target.value, target)
         t = t.clamp(min=0)
         positive = p.clamp(min=0)
-        said, true = positive + self.background, t + self.background
-        deviance = positive - t + true * torch.log(true / said)
+        predicted, true = positive + self.background, t + self.background
+        deviance = positive - t + true * torch.log(true / predicted)
         below = (p - positive) * (1 - true / self.background)
         return weighted_mean(deviance + below, target.weight) / self.counts
 
-    def _counted(self, values: Tensor, target: Target) -> Tensor:
-        """Counts above the background."""
+    def _counts(self, values: Tensor, target: Target) -> Tensor:
+        """Counts without the background."""
         return self.counts * (as_hu(values, target) - target.scaling.low_hu) / 1000

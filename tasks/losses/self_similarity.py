@@ -1,4 +1,4 @@
-"""Self-similarity descriptors: features without a file, for stacks of images and for volumes."""
+"""Self-similarity descriptors (MIND-SSC) of images and volumes, as features for losses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,33 @@ VARIANCE_LIMITS = (0.001, 1000.0)
 """Bounds of the local variance, relative to its mean over the image."""
 
 SOFTENING = 1e-6
-"""Added to the variance [squared units of an image in [0, 1]]: flat images have descriptor 1."""
+"""Added to the variance [squared units of an image in [0, 1]]: constant images give 1."""
 
 
 def self_similarity(image: Tensor) -> list[Tensor]:
     r"""MIND-SSC: :math:`\exp(-(D_c - \min_c D_c) / V)`, *D* box means of :math:`(I_a - I_b)^2`.
 
     (a, b) are the pairs of neighbours at a squared distance of 2: twelve for a volume, four for
-    a plane. ``image`` (B, 1, [Z,] Y, X) in [0, 1]; one map (B, pairs, [Z,] Y, X) in a list, as
-    a TorchScript feature network gives. Heinrich et al., MICCAI 2013, 187-194.
+    a slice; *V* is the mean over the pairs, clamped to a range around its mean.
+
+    Parameters
+    ----------
+    image
+        (B, 1, [Z,] Y, X) in [0, 1].
+
+    Returns
+    -------
+    list of Tensor
+        One map (B, pairs, [Z,] Y, X) without unit, as a TorchScript feature network returns.
+
+    References
+    ----------
+    Heinrich, Jenkinson, Papież, Brady & Schnabel, Towards realtime multimodal fusion for
+    image-guided interventions using self-similarities, MICCAI 2013,
+    doi:10.1007/978-3-642-40811-3_24.
     """
     dims = image.ndim - 2
-    distance = torch.cat([_unlike(image, a, b) for a, b in _pairs(dims)], dim=1)
+    distance = torch.cat([_distance(image, a, b) for a, b in _pairs(dims)], dim=1)
     excess = distance - distance.amin(dim=1, keepdim=True)
     variance = excess.mean(dim=1, keepdim=True)
     middle = variance.flatten(1).mean(dim=1).view(-1, *[1] * (dims + 1)).detach()
@@ -46,15 +61,15 @@ def _pairs(dims: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     ]
 
 
-def _unlike(image: Tensor, a: tuple[int, ...], b: tuple[int, ...]) -> Tensor:
+def _distance(image: Tensor, a: tuple[int, ...], b: tuple[int, ...]) -> Tensor:
     dims = image.ndim - 2
-    squared = (_seen_from(image, a) - _seen_from(image, b)) ** 2
+    squared = (_shifted(image, a) - _shifted(image, b)) ** 2
     padded = functional.pad(squared, [RADIUS] * 2 * dims, mode="replicate")
     pool = functional.avg_pool2d if dims == 2 else functional.avg_pool3d
     return pool(padded, 2 * RADIUS + 1, stride=1)
 
 
-def _seen_from(image: Tensor, by: tuple[int, ...]) -> Tensor:
+def _shifted(image: Tensor, by: tuple[int, ...]) -> Tensor:
     padded = functional.pad(image, [DILATION] * 2 * (image.ndim - 2), mode="replicate")
     for axis, (step, length) in enumerate(zip(by, image.shape[2:], strict=True), start=2):
         padded = padded.narrow(axis, DILATION + step * DILATION, length)

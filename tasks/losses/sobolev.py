@@ -1,4 +1,4 @@
-"""Sobolev norm of the error: fine or coarse detail first."""
+"""Sobolev norm of the error: emphasis on high or low spatial frequencies."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Sobolev:
               \qquad e_i = \sqrt{w_i}\,(p_i - t_i)
 
     with the unitary Fourier transform over the patch (periodic; over Y and X for 2.5-D) and the
-    angular frequency :math:`\xi` [rad/mm]. *s* = 0 is the mean squared error; *s* > 0 pays for
-    edges and texture first; *s* < 0 for the low frequencies, which is robust to noise in the
-    target and learns smooth images first. Network units squared.
+    angular frequency :math:`\xi` [rad/mm]. *s* = 0 is the mean squared error; *s* > 0 emphasises
+    edges and texture; *s* < 0 emphasises low frequencies, which is robust to noise in the target
+    and fits smooth images first. Network units squared.
 
     Parameters
     ----------
     order
         *s*.
     length_mm
-        :math:`\ell`: structures much larger than this cost what they do at *s* = 0 [mm].
+        :math:`\ell` [mm]: for much larger structures the cost is that of *s* = 0.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Structural similarity: the same local means, contrasts and patterns."""
+"""Structural similarity (SSIM): local means, variances and covariance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synthct.tasks.losses.pointwise import inside, weighted_mean
 from synthct.tasks.models.contracts import Target
 
 RANGE = 2.0
-"""Of network units, from -1 to 1."""
+"""Range of network units, from -1 to 1."""
 
 
 @LOSSES.register("ssim")
@@ -25,15 +25,15 @@ class Ssim:
               \qquad C_i = (K_i R)^2
 
     over cubic windows (squares for 2.5-D) of ``window`` voxels around each voxel, uniform
-    weights, edge voxels repeated; *R* = 2, the range of network units. One scale: the scored
-    MS-SSIM has five and another mask. In [0, 2], without unit.
+    weights, edge voxels repeated; *R* = 2, the range of network units. It has one scale, unlike
+    the MS-SSIM of the evaluation, which has five and another mask. In [0, 2], without unit.
 
     Parameters
     ----------
     window
-        Length of a window's side [voxels]; odd.
+        Side of a window [voxels]; odd.
     k1, k2
-        Of the constants that keep flat regions from dividing by nothing.
+        :math:`K_i` of the constants that prevent division by zero in constant regions.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Structure completeness: what is thin and rare must not go missing."""
+"""Structure completeness: thin and small structures must not be lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TINY = 1e-9
 @LOSSES.register("structure_completeness")
 @dataclass(frozen=True)
 class StructureCompleteness:
-    r"""One minus the completeness of the CT's structures, their mean over the HU windows.
+    r"""One minus the completeness of structures, averaged over HU windows.
 
     .. math:: 1 - \frac{1}{2}\left(
         \frac{\sum S(T)\,\min(P, T)}{\sum S(T)\,T} + \frac{\sum S(P)\,\min(P, T)}{\sum S(P)\,P}
@@ -26,12 +26,11 @@ class StructureCompleteness:
 
     *T* and *P* are soft memberships of target and prediction in a structure (a logistic step of
     width ``softness_hu`` at each end of its HU window), *S* is 1 for the volume term and the
-    soft skeleton for the centre-line term, and the loss is their mixture by ``skeleton``. The
-    first fraction is how much of the structure is kept, the second how much of what is shown is
-    there. A thin cortex weighs nothing in a mean error, but all in its skeleton. An adaptation:
-    the paper segments organs with a trained network and scores them; windows need none, and are
-    blind to the borders between organs of one density. A structure that is not in the batch
-    adds nothing. In [0, 1], without unit.
+    soft skeleton for the centre-line term, and the loss is a weighted mean of both, by
+    ``skeleton``. The first fraction is sensitivity, the second precision. A thin cortex has little
+    weight in a mean error, but full weight in its skeleton. An adaptation: the paper segments
+    organs with a trained network; HU windows need no network, but do not separate organs of equal
+    density. A structure that is absent from the batch adds nothing. In [0, 1], without unit.
 
     Parameters
     ----------
@@ -40,9 +39,9 @@ class StructureCompleteness:
     softness_hu
         Width of the step at the ends of a window [HU].
     skeleton
-        Part of the centre-line term, in [0, 1].
+        Weight of the centre-line term, in [0, 1].
     thinning
-        Rounds of the soft skeleton: half the thickness of what counts as thin [voxels].
+        Iterations of the soft skeleton: half the thickness of a thin structure [voxels].
 
     References
     ----------
@@ -90,14 +89,17 @@ class StructureCompleteness:
 
 
 def _lost(both: Tensor, p: Tensor, t: Tensor, at_p: Tensor, at_t: Tensor) -> Tensor:
-    """Half of what is missing and half of what is invented, each relative to its whole."""
-    missing = (at_t * (t - both)).mean() / ((at_t * t).mean() + TINY)
+    """Mean of one minus sensitivity and one minus precision."""
+    lost = (at_t * (t - both)).mean() / ((at_t * t).mean() + TINY)
     invented = (at_p * (p - both)).mean() / ((at_p * p).mean() + TINY)
-    return (missing + invented) / 2
+    return (lost + invented) / 2
 
 
 def soft_skeleton(member: Tensor, rounds: int) -> Tensor:
-    """Ridges of a membership in [0, 1]: what openings remove, from round to round; same shape."""
+    """Soft skeleton of a membership (B, 1, [Z,] Y, X) in [0, 1]; same shape.
+
+    The sum over the iterations of what an opening removes from the eroded membership.
+    """
     skeleton = functional.relu(member - _open(member))
     for _ in range(rounds):
         member = _erode(member)

@@ -1,1 +1,1 @@
-"""What a network is to the rest: description, normalisation, sliding window, contracts."""
+"""Models: networks, their description, normalisation, sliding window and contracts."""

@@ -1,4 +1,4 @@
-"""What a network and a loss are, and the values that pass between them."""
+"""Protocols of networks and losses, and the values that are passed to them."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What the prediction is compared with, and how much each voxel counts.
+    """What the prediction is compared with, and the weight of each voxel.
 
     Parameters
     ----------
     value
         (B, 1, ..., Y, X), CT in network units [-1, 1].
     weight
-        Same shape, at least 0; the body mask unless a regularizer reweights it.
+        Same shape, at least 0; the body mask unless a regularizer changes it.
     spacing_mm
         Voxel size (z, y, x) [mm].
     scaling
-        How network units turn into HU: one unit is ``(high_hu - low_hu) / 2`` HU.
+        Relation of network units to HU: one unit is ``(high_hu - low_hu) / 2`` HU.
     """
 
     value: Tensor
@@ -60,7 +60,7 @@ class Target:
 
 
 class Loss(Protocol):
-    """A data term, in network units; its weight lives in the params."""
+    """A data term, in network units; its weight is in the params."""
 
     def __call__(self, prediction: Tensor, target: Target) -> Tensor:
         """Compare ``prediction`` with ``target.value``, same shape; a scalar."""
@@ -71,15 +71,15 @@ class Network(Protocol):
 
     @property
     def slices(self) -> int:
-        """Neighbouring slices that enter as channels (2.5-D; odd); 1 for 3-D."""
+        """Neighbouring slices that are input channels (2.5-D; odd); 1 for 3-D."""
 
     @property
     def dimensions(self) -> Literal["2.5d", "3d"]:
-        """Whether it sees stacks of slices as channels, or volumes."""
+        """Whether its input is stacks of slices as channels, or volumes."""
 
     @property
     def divisor(self) -> int:
-        """Patch sizes must be multiples of this: the total down-sampling."""
+        """Patch sizes must be multiples of this, the total down-sampling factor."""
 
     def build(self) -> nn.Module:
-        """A module with fresh weights drawn from torch's current generator."""
+        """A module with initial weights from torch's global generator."""

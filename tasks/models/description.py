@@ -1,4 +1,4 @@
-"""``model.json``: everything besides the weights that is needed to run a network on a scan."""
+"""``model.json``: what is needed, in addition to the weights, to run a network on a scan."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
 
 MOST_HU = 32000
-"""A CT is stored in 16 bits [HU]."""
+"""Largest magnitude of a CT number [HU]: CT is stored in 16 bits."""
 
 MOST_VOXELS = 1 << 26
-"""Of one window: more is no network that anybody could have trained."""
+"""Largest size of a window: no network could be trained with more."""
 
 PatchSide = Annotated[int, Field(ge=1, le=4096)]
 SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class TargetScaling(Section):
     @model_validator(mode="after")
     def _ordered(self) -> TargetScaling:
         if self.low_hu >= self.high_hu:
-            raise ValueError(f"low_hu {self.low_hu:g} does not lie below high_hu {self.high_hu:g}")
+            raise ValueError(f"low_hu {self.low_hu:g} is not below high_hu {self.high_hu:g}")
         return self
 
 
@@ -54,7 +54,7 @@ class ModelDescription(Section):
     """``{"name": ..., options...}`` of ``tasks/models/networks``."""
     dimensions: Literal["2.5d", "3d"] = "2.5d"
     slices: int = Field(5, ge=1, le=99)
-    """Neighbouring slices that enter as channels (2.5-D; odd; the centre slice comes out)."""
+    """Neighbouring slices that are input channels (2.5-D; odd); the centre one is predicted."""
     patch_size: tuple[PatchSide, ...] = Field(min_length=2, max_length=3)
     """Sliding window (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels]; a multiple of ``divisor``."""
     divisor: int = Field(32, ge=1, le=1024)
@@ -62,14 +62,14 @@ class ModelDescription(Section):
     spacing_mm: tuple[SpacingMm, SpacingMm, SpacingMm]
     """Voxel size (z, y, x) [mm] the network was trained at."""
     margin_mm: float = Field(15.0, ge=0, le=1000, allow_inf_nan=False)
-    """Margin around the body that the networks saw (registration's ``margin_mm``)."""
+    """Margin around the body in training (``margin_mm`` of the registration)."""
     source_scaling: SourceScaling
     target_scaling: TargetScaling
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
-    """In-plane axes that were flipped in training: those that test-time augmentation may flip."""
+    """In-plane axes that were flipped in training, and may be flipped in test-time augmentation."""
     precision: Literal["float32", "bfloat16"] | None = None
-    """Of the forward pass in training; None: trained by a version that did not say it. Released
-    networks compute in float32."""
+    """Precision of the forward pass in training; None: trained by a version that did not record
+    it. Released networks compute in float32."""
     outside_hu: int = Field(-1024, ge=-MOST_HU, le=MOST_HU)
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)

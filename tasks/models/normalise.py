@@ -1,4 +1,4 @@
-"""From intensities to network units and back: one code for training, validation and release."""
+"""Intensities to network units and back, for training, validation and prediction alike."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from synthct.data.errors import DataError, mask_empty
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 
 UPPER_PERCENTILE = 99.5
-"""Intensity taken as the brightest; the last half per cent is metal, vessels and inflow."""
+"""Percentile used as the maximum; the last half per cent is metal, vessels and inflow."""
 
 
 @dataclass(frozen=True)
 class SourceTransform:
     """Fitted scaling ``y = (x - shift) / width``, clipped to [-1, 1] where ``clipped``.
 
-    Fitted once on a whole scan, then applied to any part of it, so that a window of a sliding
-    window and a training patch hold the same numbers.
+    Fitted once on a whole scan, then applied to any part of it, so that sliding windows and
+    training patches have the same values.
     """
 
     shift: float
@@ -36,7 +36,7 @@ class SourceTransform:
 
 
 def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) -> SourceTransform:
-    """Read the scan's scaling from the voxels inside its body mask.
+    """Fit the scaling of a scan to the voxels inside its body mask.
 
     ``zscore_in_mask``: shift = mean, width = standard deviation. ``min_p99.5``: minimum and
     99.5th percentile become -1 and 1.
@@ -45,6 +45,11 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     ----------
     array, mask
         Intensities and body mask (> 0 is inside), both (Z, Y, X).
+
+    Raises
+    ------
+    DataError
+        If the mask is empty, or intensities inside it are not finite or all equal.
     """
     inside = array[np.asarray(mask) > 0]
     if inside.size == 0:
@@ -55,7 +60,7 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
             "intensities inside the body are finite",
             problem=f"{np.count_nonzero(~np.isfinite(inside))} voxels inside the body are NaN "
             "or infinite",
-            remedy="mend or re-export the scan",
+            remedy="repair or export the scan again",
             code="intensity-not-finite",
         )
     if scaling.kind == "zscore_in_mask":

@@ -1,4 +1,4 @@
-"""A network over a whole scan: sliding window, flips and ensembles, one slice slab at a time."""
+"""Sliding-window prediction of a whole scan, with flips and ensembles, slab by slab."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A network: (B, C, Y, X) -> (B, 1, Y, X) for 2.5-D, (B, 1, Z, Y, X) -> the same for 3-D."""
 
 Progress = Callable[[int, int], None]
-"""Called with (windows done, windows in all)."""
+"""Called with (windows done, number of windows)."""
 
 _AXES = {"y": (-2,), "x": (-1,)}
 
 
 def flips_of(model: ModelDescription, *, tta: bool) -> tuple[tuple[int, ...], ...]:
-    """Axes that are turned for each vote: none, then one each that was flipped in training.
+    """Axes to flip for each evaluation: none, then each axis that was flipped in training.
 
-    A network that never saw a patient upside down answers anything to one.
+    The prediction of a network for an orientation that was not in its training is meaningless.
     """
     return ((), *(_AXES[axis] for axis in model.flips)) if tta else ((),)
 
@@ -41,8 +41,8 @@ class Prediction:
     hu
         int16 (Z, Y, X), ``outside_hu`` outside the body mask.
     sd_hu
-        Standard deviation over networks and flips [HU], float32, 0 outside the mask; or nothing
-        when it was not asked for. How the voters disagree: not a calibrated error.
+        Standard deviation over networks and flips [HU], float32, 0 outside the mask; None if it
+        was not requested. It is not a calibrated error.
     """
 
     hu: NDArray[np.int16]
@@ -81,27 +81,27 @@ def predict(
 ) -> Prediction:
     """Mean of all networks and flips over a scan.
 
-    Windows are blended with Gaussian weights (as MONAI blends them); windows without body are left
-    out. Only the slices that a window still touches are held as float, so the memory besides
-    the scan and the result does not grow with the number of slices.
+    Windows are blended with Gaussian weights, as in MONAI; windows without body are skipped. Only
+    the slices that later windows overlap are held as float, so that the memory in addition to
+    scan and result does not grow with the number of slices.
 
     Parameters
     ----------
     run
         One network or several (an ensemble: their mean).
     source, mask
-        The scan and its body mask, on one grid, at the model's spacing.
+        The scan and its body mask, on the same grid, at the spacing of the model.
     tta
-        Also flip the axes that training flipped (up to three evaluations a network).
+        Also flip the axes that were flipped in training (up to three evaluations per network).
     overlap
-        Least overlap of neighbouring windows, as a fraction of the window, in [0, 1).
+        Smallest overlap of neighbouring windows, as a fraction of the window, in [0, 1).
     batch
-        Windows that enter the network together; bounds the memory.
+        Windows per evaluation of the network; limits the memory.
     uncertainty
-        Also give the standard deviation over networks and flips.
+        Also return the standard deviation over networks and flips.
     wanted
-        Voxels to predict; the mask where not given. Intensities are scaled by the mask alone, so
-        that voxels asked for beside it change no other one.
+        Voxels to predict; default: the mask. Intensities are scaled by the mask only, so that
+        additional voxels do not change the others.
     """
     _check(source, mask, overlap, batch)
     voters = _Voters(tuple(run) if isinstance(run, Sequence) else (run,), flips_of(model, tta=tta))
@@ -138,8 +138,9 @@ class _Voters:
         if not np.isfinite(mean).all():
             raise DataError(
                 "",
-                problem="the network answered with NaN or infinity",
-                remedy="its training diverged or the scan's intensities are far from training's",
+                problem="the prediction of the network has NaN or infinite values",
+                remedy="check that its training converged and that the scan is of the kind that it "
+                "was trained on",
                 code="prediction-not-finite",
             )
         spread /= np.float32(len(self.networks) * len(self.flips))
@@ -161,7 +162,7 @@ def _votes(
     batch: int,
     progress: Progress | None,
 ) -> Iterator[_Vote]:
-    """(window, mean, variance) of each needed window, z ascending."""
+    """(window, mean, variance) of each needed window, in ascending z."""
     needed = windows.needed(inside)
     for first in range(0, len(needed), batch):
         these = needed[first : first + batch]
@@ -176,7 +177,7 @@ def _votes(
 def _finished(
     votes: Iterator[_Vote], windows: Windows
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-    """(z, mean, variance) of each slice as soon as no later window can touch it."""
+    """(z, mean, variance) of each slice as soon as no later window overlaps it."""
     _, y_axis, x_axis = windows.axes
     open_slices: dict[int, NDArray[np.float32]] = {}
     for window, mean, variance in votes:
@@ -195,14 +196,14 @@ def _finished(
 
 
 def _divided(sums: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted means; 0 where no window lies: there is no body."""
+    """Weighted means; 0 where there is no window, and so no body."""
     mean, variance, total = sums
     total[total == 0] = 1
     return mean / total, variance / total
 
 
 def _as_hu(mean: NDArray[np.float32], model: ModelDescription) -> NDArray[np.int16]:
-    """Nearest HU, kept in the range that the target had in training."""
+    """Rounded HU, clipped to the range of the targets in training."""
     scaling = model.target_scaling
     hu = np.clip(unscale_target(mean, scaling), scaling.low_hu, scaling.high_hu)
     return np.rint(hu).astype(np.int16)
@@ -211,14 +212,16 @@ def _as_hu(mean: NDArray[np.float32], model: ModelDescription) -> NDArray[np.int
 def _check(source: Volume, mask: Volume, overlap: float, batch: int) -> None:
     if not mask.grid.is_close(source.grid):
         raise DataError(
-            "a body mask lies on the grid of its scan",
-            problem=f"the body mask has shape {mask.grid.shape}, its scan {source.grid.shape}",
+            "a body mask has the grid of its scan",
+            problem=f"the body mask ({mask.grid.shape}) and the scan ({source.grid.shape}) have "
+            "different grids",
             remedy="resample the mask (nearest) to the scan",
             code="mask-elsewhere",
         )
     if not 0 <= overlap < 1 or batch < 1:
         raise UsageError(
-            "overlap is in [0, 1) and batch at least 1",
+            "overlap must be in [0, 1) and batch at least 1",
             problem=f"overlap is {overlap}, batch is {batch}",
+            remedy="correct the option",
             code="sliding",
         )

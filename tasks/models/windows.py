@@ -1,4 +1,4 @@
-"""Where the windows of a sliding window lie, and how much each voxel of a window counts."""
+"""Positions of the windows of a sliding window, and the weights for blending them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SIGMA = 0.125
 """Standard deviation of the blending Gaussian as a fraction of the window (nnU-Net's choice)."""
 
 LEAST_WEIGHT = 1e-3
-"""Floor of the product over the axes, as MONAI's: where only corners of windows meet, they count
-the same. A floor on each axis differs from it by tens of HU where windows disagree."""
+"""Floor of the product over the axes, as in MONAI: corners of windows have equal weights. A floor
+for each axis would differ by tens of HU where predictions of windows differ."""
 
 
 Box = tuple[slice, slice, slice]
@@ -28,8 +28,17 @@ Box = tuple[slice, slice, slice]
 class AxisWindows:
     """Windows along one axis.
 
-    A window longer than the axis sticks out on both sides (negative start); what sticks out is
-    read by repeating the edge voxel and its result is dropped.
+    A window longer than the axis extends beyond it on both sides (negative start); outside,
+    the edge voxel is repeated and the result discarded.
+
+    Parameters
+    ----------
+    length
+        Voxels along the axis.
+    size
+        Voxels of a window.
+    starts
+        First voxel of each window.
     """
 
     length: int
@@ -37,7 +46,7 @@ class AxisWindows:
     starts: tuple[int, ...]
 
     def inside(self, window: int) -> tuple[slice, slice]:
-        """Where the window lies on the axis, and which part of the window that is."""
+        """The part of the axis inside the window, and the part of the window inside the axis."""
         start = self.starts[window]
         low, high = max(0, start), min(self.length, start + self.size)
         return slice(low, high), slice(low - start, high - start)
@@ -59,9 +68,9 @@ def axis_windows(length: int, size: int, overlap: float) -> AxisWindows:
 def blending(sizes: tuple[int, ...]) -> NDArray[np.float32]:
     r"""Weight of a window's voxels: :math:`\max(\prod_a e^{-x_a^2 / 2 (\sigma n_a)^2}, 10^{-3})`.
 
-    ``x_a`` is the distance from the window's middle along axis ``a`` of ``n_a`` voxels. The same
-    map as MONAI's ``compute_importance_map(mode="gaussian")``; a voxel's answer is the mean over
-    the windows that hold it, weighted with it.
+    ``x_a`` is the distance from the middle of the window along axis ``a`` of ``n_a`` voxels. The
+    same map as MONAI's ``compute_importance_map(mode="gaussian")``; the prediction of a voxel is
+    the mean over the windows that contain it, with these weights.
     """
     bells = []
     for size in sizes:
@@ -73,9 +82,9 @@ def blending(sizes: tuple[int, ...]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of a scan, in the order in which slices are finished: z slowest.
+    """The windows of a scan, in the order in which slices are completed: z slowest.
 
-    2.5-D is the case of windows one slice thick that see ``slices`` neighbours as channels.
+    A 2.5-D window (``flat``) is one slice thick, with ``slices`` neighbours as channels.
     """
 
     axes: tuple[AxisWindows, AxisWindows, AxisWindows]
@@ -83,21 +92,21 @@ class Windows:
     flat: bool
 
     def needed(self, mask: NDArray[Any]) -> list[tuple[int, int, int]]:
-        """Windows (numbers along z, y, x) that hold any voxel of the mask.
+        """Windows (indices along z, y, x) that contain any voxel of the mask.
 
-        Leaving out the others is exact: a voxel of the mask lies in no window that is left out.
+        Skipping the others is exact: they contain no voxel of the mask.
         """
         z, y, x = (range(len(axis.starts)) for axis in self.axes)
         return [window for window in product(z, y, x) if np.any(mask[self.place(window)[0]])]
 
     def place(self, window: tuple[int, int, int]) -> tuple[Box, Box]:
-        """Slices into the scan, and the slices into the window that they correspond to."""
+        """Slices into the scan, and the corresponding slices into the window."""
         z, y, x = (axis.inside(number) for axis, number in zip(self.axes, window, strict=True))
         return (z[0], y[0], x[0]), (z[1], y[1], x[1])
 
     @cached_property
     def weight(self) -> NDArray[np.float32]:
-        """Blending weight of the voxels (z, y, x) of any window."""
+        """Blending weight of the voxels (z, y, x) of a window."""
         z, y, x = (axis.size for axis in self.axes)
         return blending((z, y, x))
 
@@ -111,10 +120,10 @@ class Windows:
 
 
 def take(array: NDArray[Any], start: tuple[int, ...], size: tuple[int, ...]) -> NDArray[Any]:
-    """Voxels from index ``start``, ``size`` of them; edge voxels are repeated outside.
+    """``size`` voxels from index ``start``; edge voxels are repeated outside.
 
-    Training patches that stick out of the scan, and the neighbours of its first and last slice,
-    are read with this too, so that the network meets nothing new when it is released.
+    Training patches that extend beyond the scan, and the neighbours of its first and last slice,
+    are read with this function too, so that training and prediction pad alike.
     """
     ranges = [
         np.clip(np.arange(low, low + count), 0, length - 1)
@@ -126,9 +135,9 @@ def take(array: NDArray[Any], start: tuple[int, ...], size: tuple[int, ...]) -> 
 def plan_windows(shape: tuple[int, int, int], model: ModelDescription, overlap: float) -> Windows:
     """Windows of the model's patch size over a scan (Z, Y, X).
 
-    Along an axis shorter than the patch the window sticks out as training's patches do: what a
-    network normalises over its instance hangs on how much of a window is repeated edge, and
-    smaller windows than those it learned from doubled the error of scans below the patch size.
+    Along an axis shorter than the patch, the window extends beyond the scan as in training:
+    instance normalisation depends on how much of a window is repeated edge, and smaller windows
+    than in training doubled the error of scans smaller than the patch.
     """
     flat = model.dimensions == "2.5d"
     sizes = (1, *model.patch_size) if flat else model.patch_size

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.models.description import TargetScaling
-from synthct.tasks.models.networks.layers import conv_norm_act
+from synthct.tasks.models.networks.blocks import conv_norm_act
 from synthct.tasks.models.normalise import scale_target
 
 SLICES = 3

@@ -1,4 +1,4 @@
-"""Networks by name; one file each, found when first asked for."""
+"""Registry of networks: plug-in modules of this package, imported at the first look-up."""
 
 from __future__ import annotations
 

@@ -1,26 +1,61 @@
-"""Blocks of the U-Nets, of MONAI's parts, and their first weights."""
+"""Layers and blocks of the networks, the options they have in common, and their initial weights."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from synthct.tasks.models.networks.layers import Activation, Norm, activation_layer
-
 HEAD_SD = 0.01
-"""Standard deviation of the last convolution's first weights."""
+"""Standard deviation of the initial weights of the last convolution."""
 
 WATER = -0.5
-"""Output where training starts: 0 HU when [-1024, 3071] HU are scaled to [-1, 1]."""
+"""Output at the start of training: 0 HU when [-1024, 3071] HU are scaled to [-1, 1]."""
+
+Norm = Literal["batch", "instance", "group"]
+Activation = Literal["relu", "leaky_relu", "mish", "silu"]
 
 GROUPS = 8
-"""Groups of a group norm; widths are multiples of it."""
+"""Groups of a group norm; fewer where the number of channels is not a multiple of it."""
+
+
+def norm_layer(kind: Norm, channels: int) -> nn.Module:
+    """A 2-D normalisation with learned scale and shift, ``2 * channels`` parameters."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "instance":
+        # Equal to InstanceNorm2d, which copies channels-last tensors.
+        return nn.GroupNorm(channels, channels)
+    groups = next(g for g in range(min(GROUPS, channels), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def activation_layer(kind: Activation) -> nn.Module:
+    """An activation without parameters."""
+    kinds: dict[str, type[nn.Module]] = {
+        "relu": nn.ReLU,
+        "leaky_relu": nn.LeakyReLU,
+        "mish": nn.Mish,
+        "silu": nn.SiLU,
+    }
+    return kinds[kind]()
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3 x 3 convolution with padding, without bias, since a norm follows."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def conv_norm_act(inputs: int, outputs: int, norm: Norm, activation: Activation) -> nn.Sequential:
+    """3 x 3 convolution, normalisation, activation."""
+    return nn.Sequential(
+        conv3x3(inputs, outputs), norm_layer(norm, outputs), activation_layer(activation)
+    )
 
 
 def monai_norm(kind: Norm) -> tuple[str, dict[str, Any]]:
-    """A normalisation with learned scale and shift, as MONAI's blocks take it."""
+    """A normalisation with learned scale and shift, in the form that MONAI's blocks expect."""
     options: dict[str, dict[str, Any]] = {
         "batch": {},
         "instance": {"affine": True},
@@ -29,33 +64,44 @@ def monai_norm(kind: Norm) -> tuple[str, dict[str, Any]]:
     return kind, options[kind]
 
 
-def conv_norm_act(
+def monai_conv_norm_act(
     dims: int, inputs: int, outputs: int, norm: Norm, activation: Activation
 ) -> nn.Sequential:
-    """3^dims convolution that keeps the size, normalisation, activation."""
+    """3^dims convolution with padding, normalisation, activation."""
     from monai.networks.blocks.convolutions import Convolution  # slow to import
 
     convolution = Convolution(
         dims, inputs, outputs, act=None, norm=monai_norm(norm), adn_ordering="N"
     )
-    # Torch's own activations: regularizers find layers by their kind.
+    # Torch's activations, not MONAI's: regularizers find layers by their type.
     return nn.Sequential(convolution, activation_layer(activation))
 
 
 def two_convs(
     dims: int, inputs: int, middle: int, outputs: int, norm: Norm, activation: Activation
 ) -> nn.Sequential:
-    """Two of them: ``inputs`` -> ``middle`` -> ``outputs`` channels."""
+    """Two convolutions: ``inputs`` -> ``middle`` -> ``outputs`` channels."""
     return nn.Sequential(
-        conv_norm_act(dims, inputs, middle, norm, activation),
-        conv_norm_act(dims, middle, outputs, norm, activation),
+        monai_conv_norm_act(dims, inputs, middle, norm, activation),
+        monai_conv_norm_act(dims, middle, outputs, norm, activation),
     )
 
 
-def require_options(width: int, norm: str, activation: str) -> None:
-    """Complain about widths, norms and activations that no block takes."""
-    if width < GROUPS or width % GROUPS:
-        raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
+def require_options(
+    width: int, multiple: int, norm: str, activation: str, slices: int | None = None
+) -> None:
+    """Check the options that networks have in common.
+
+    Raises
+    ------
+    ValueError
+        If ``width`` is no positive multiple of ``multiple``, ``slices`` is not odd, or ``norm`` or
+        ``activation`` is unknown.
+    """
+    if slices is not None and (slices < 1 or slices % 2 == 0):
+        raise ValueError(f"slices must be odd, got {slices}")
+    if width < multiple or width % multiple:
+        raise ValueError(f"width must be a multiple of {multiple}, got {width}")
     if norm not in get_args(Norm):
         raise ValueError(f"norm must be one of {get_args(Norm)}, got {norm!r}")
     if activation not in get_args(Activation):
@@ -63,7 +109,10 @@ def require_options(width: int, norm: str, activation: str) -> None:
 
 
 def initialise(model: nn.Module, head: nn.Module) -> None:
-    """He's normal weights for the convolutions; a head that starts near water everywhere."""
+    """He's normal weights for the convolutions; a head whose output starts near water.
+
+    Larger initial outputs saturate tanh, and a short run needs a fifth of its steps to recover.
+    """
     kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     for module in model.modules():
         if isinstance(module, kinds):

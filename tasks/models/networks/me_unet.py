@@ -1,4 +1,4 @@
-"""MEUNet: a U-Net whose skip connections see the whole slice, by selective scans."""
+"""MEUNet: a U-Net with selective state-space scans in its skip connections."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.networks.blocks import initialise, require_options, two_convs
-from synthct.tasks.models.networks.layers import Activation, Norm
+from synthct.tasks.models.networks.blocks import (
+    GROUPS,
+    Activation,
+    Norm,
+    initialise,
+    require_options,
+    two_convs,
+)
 from synthct.tasks.models.networks.selective_scan import MambaBlock
 
 
@@ -20,17 +26,17 @@ from synthct.tasks.models.networks.selective_scan import MambaBlock
 class MEUNet:
     """2.5-D U-Net of high resolution with Mamba blocks in its skip connections, tanh output.
 
-    Convolutions see the neighbourhood; what a skip connection carries to the decoder is first
-    read as a sequence of voxels by selective state-space scans, row after row, so that each
-    voxel knows all before it, at a cost that is linear in their number. With ``both_ways`` a
-    second block reads backwards. An adaptation: the paper reads in four directions at once, and
-    a slice alone. The scans are plain torch (``selective_scan``). As in the paper only two
-    down-samplings are between the finest and the coarsest of ``levels`` = 3 resolutions.
+    Convolutions have a local receptive field. The features of a skip connection are also
+    processed as a sequence of voxels, row by row, by selective state-space scans, so that each
+    voxel depends on all voxels before it, at a cost that is linear in their number. With
+    ``both_ways`` a second block scans backwards. An adaptation: the paper scans in four
+    directions, and a single slice. The scans are plain torch (``selective_scan``). As in the
+    paper, there are only two down-samplings, for ``levels`` = 3 resolutions.
 
     Parameters
     ----------
     slices
-        Neighbouring slices that enter as channels; odd.
+        Neighbouring slices that are input channels; odd.
     width
         Channels of the finest level, a multiple of 8; they double from level to level.
     levels
@@ -40,14 +46,14 @@ class MEUNet:
     activation
         ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
     states
-        Numbers that a scan remembers for each channel.
+        States of a scan for each channel.
     expansion
         Channels of a scan as a multiple of those of the skip connection.
     finest
-        First level whose skip connection is scanned; 0 is the finest. A scan holds
-        ``expansion * states`` numbers for each voxel and channel while it runs.
+        First level whose skip connection has a scan; 0 is the finest. A scan needs memory for
+        ``expansion * states`` values for each voxel and channel.
     both_ways
-        Also read backwards.
+        Also scan backwards.
 
     References
     ----------
@@ -68,9 +74,7 @@ class MEUNet:
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
     def __post_init__(self) -> None:
-        require_options(self.width, self.norm, self.activation)
-        if self.slices < 1 or self.slices % 2 == 0:
-            raise ValueError(f"slices must be odd, got {self.slices}")
+        require_options(self.width, GROUPS, self.norm, self.activation, self.slices)
         for name in ("states", "expansion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -90,7 +94,7 @@ class MEUNet:
 
 
 class Scanned(nn.Module):
-    """A map read as a sequence of voxels, there and, where asked for, back."""
+    """Scans of a feature map as a sequence of voxels, forwards and optionally backwards."""
 
     def __init__(self, options: MEUNet, channels: int) -> None:
         super().__init__()
@@ -109,7 +113,7 @@ class Scanned(nn.Module):
 
 
 class MEUNetModule(nn.Module):
-    """Down, through the scans, and up again."""
+    """Encoder, scans in the skip connections, decoder."""
 
     def __init__(self, options: MEUNet) -> None:
         super().__init__()
@@ -136,8 +140,8 @@ class MEUNetModule(nn.Module):
             x = stage(functional.max_pool2d(x, 2) if level else x)
             seen.append(x)
         seen.pop()
-        beside = [skip(feature) for skip, feature in zip(self.skips, seen, strict=True)]
+        skips = [skip(feature) for skip, feature in zip(self.skips, seen, strict=True)]
         for rise, stage in zip(self.rise, self.up, strict=True):
-            x = stage(torch.cat([rise(x), beside.pop()], dim=1))
+            x = stage(torch.cat([rise(x), skips.pop()], dim=1))
         out: Tensor = torch.tanh(self.head(x))
         return out

@@ -1,10 +1,10 @@
-"""The residual encoder of 34 layers, cut into its five resolutions."""
+"""The ResNet-34 encoder, with features at five resolutions."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from synthct.tasks.models.networks.layers import (
+from synthct.tasks.models.networks.blocks import (
     Activation,
     Norm,
     activation_layer,
@@ -21,7 +21,8 @@ class ResidualBlock(nn.Module):
 
     References
     ----------
-    He, Zhang, Ren & Sun, Deep Residual Learning for Image Recognition, CVPR 2016 (basic block).
+    He, Zhang, Ren & Sun, Deep Residual Learning for Image Recognition, CVPR 2016,
+    arXiv:1512.03385 (basic block).
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ResNetEncoder(nn.Module):
     channels
         Input channels.
     width
-        Channels of the first stage, 64 in the original; the stages have 1, 2, 4, 8 times that.
+        Channels of the first stage, 64 in the original; later stages have 2, 4, 8 times that.
     stem_stride
         Down-sampling of the first convolution, 2 in the original; with 1 all strides halve.
     """

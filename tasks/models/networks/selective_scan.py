@@ -1,4 +1,4 @@
-"""The selective state-space scan of Mamba in plain torch: no compiled extension, exportable."""
+"""The selective state-space scan of Mamba in plain torch, without compiled extension."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 LONGEST = 20
-"""Doublings of an exported scan: sequences of up to 2^20 tokens, 1024 x 1024 voxels."""
+"""Doublings in an exported graph: sequences of up to 2^20 tokens, 1024 x 1024 voxels."""
 
 CONVOLUTION = 4
-"""Tokens that the causal convolution ahead of the scan sees."""
+"""Length of the causal convolution before the scan [tokens]."""
 
 STEPS = (0.001, 0.1)
-"""Range of the first step sizes, log-uniform."""
+"""Range of the initial step sizes, log-uniform."""
 
 
 def linear_recurrence(decay: Tensor, inputs: Tensor) -> Tensor:
     r"""Solve :math:`h_l = a_l\,h_{l-1} + b_l`, :math:`h_{-1} = 0`, along the last axis.
 
-    By doubling: after round *k* each place holds the recurrence over its last :math:`2^k`
-    tokens, so that :math:`\lceil\log_2 L\rceil` rounds of whole tensors do for a loop of *L*.
-    ``decay`` *a* and ``inputs`` *b* have one shape (..., L); so has the result.
+    By doubling: after round *k* each element is the recurrence over its last :math:`2^k` tokens,
+    so that :math:`\lceil\log_2 L\rceil` tensor operations replace a loop of length *L*.
+    ``decay`` *a*, ``inputs`` *b* and the result have the same shape (..., L).
     """
     length = inputs.shape[-1]
-    # An exported graph has a free length: rounds beyond it add zeros.
+    # The length of an exported graph is dynamic: superfluous rounds add zeros.
     rounds = LONGEST if torch.compiler.is_exporting() else max(1, int(length) - 1).bit_length()
     for number in range(rounds):
         shift = 1 << number
@@ -43,7 +43,7 @@ def _later(values: Tensor, shift: int) -> Tensor:
 
 
 def _exact(x: Tensor) -> Tensor:
-    """At least float32, whatever the precision of the pass."""
+    """At least float32, whatever the precision of the forward pass."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -53,15 +53,15 @@ class MambaBlock(nn.Module):
     .. math:: h_l = e^{\Delta_l A} h_{l-1} + \Delta_l B_l x_l, \qquad y_l = C_l h_l + D x_l
 
     per channel, with *N* states; step :math:`\Delta_l`, input :math:`B_l` and output
-    :math:`C_l` are linear in the token, which lets the layer choose what it carries along.
-    Ahead of it a causal depthwise convolution and SiLU, after it a gate.
+    :math:`C_l` are linear in the token, so that the layer selects what it remembers. A causal
+    depthwise convolution and SiLU precede it, a gate follows.
 
     Parameters
     ----------
     channels
-        Of the tokens.
+        Channels of the tokens.
     states
-        *N*, numbers remembered for each channel.
+        *N*, states of each channel.
     expansion
         Inner channels as a multiple of ``channels``.
 
@@ -86,15 +86,15 @@ class MambaBlock(nn.Module):
         low, high = (math.log(size) for size in STEPS)
         first = torch.exp(low + torch.rand(self.inner) * (high - low))
         with torch.no_grad():
-            self.step.bias.copy_(first + torch.log(-torch.expm1(-first)))  # softplus undone
+            self.step.bias.copy_(first + torch.log(-torch.expm1(-first)))  # inverse of softplus
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, channels), the same shape back."""
+        """(B, L, channels) to the same shape."""
         x, gate = self.enter(self.norm(tokens)).chunk(2, dim=-1)
         x = functional.pad(x.transpose(1, 2), (CONVOLUTION - 1, 0))
         x = _exact(functional.silu(self.mix(x)))
         if self.training and torch.is_grad_enabled():
-            # The doublings would be kept for the backward pass, twice log2(L) of them.
+            # Otherwise 2 log2(L) tensors would be stored for the backward pass.
             scanned = checkpoint(self._scan, x, use_reentrant=False, preserve_rng_state=False)
         else:
             scanned = self._scan(x)
@@ -103,7 +103,7 @@ class MambaBlock(nn.Module):
         return out
 
     def _scan(self, x: Tensor) -> Tensor:
-        """(B, inner, L) of at least float32: decays of many tokens need the digits."""
+        """(B, inner, L), at least float32: products of many decays need the precision."""
         with torch.autocast(x.device.type, enabled=False):
             chosen = self.choose(x.transpose(1, 2))
             step, enter, leave = chosen.split([self.rank, self.states, self.states], dim=-1)

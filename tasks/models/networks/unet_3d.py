@@ -1,4 +1,4 @@
-"""3-D U-Net: a volume in, its CT out."""
+"""3-D U-Net: from a volume to its CT."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.networks.blocks import initialise, require_options, two_convs
-from synthct.tasks.models.networks.layers import Activation, Norm
+from synthct.tasks.models.networks.blocks import (
+    GROUPS,
+    Activation,
+    Norm,
+    initialise,
+    require_options,
+    two_convs,
+)
 
 
 @NETWORKS.register("unet_3d")
@@ -19,20 +25,20 @@ from synthct.tasks.models.networks.layers import Activation, Norm
 class UNet3D:
     """3-D U-Net with a tanh output.
 
-    ``levels`` resolutions of two 3 x 3 x 3 convolutions each, the channels doubled by the
-    second, ahead of the maximum pooling, so that no level is a bottleneck; upward 2 x 2 x 2
-    transposed convolutions that keep the channels, joined with the level's features. With
-    ``width`` 32 and 4 levels its body is that of the paper: 19,069,955 weights with three
-    channels in and three out, 19,068,097 with one in and one out, leaving aside the norms and the
-    shifts of the transposed convolutions. Trained on a few slices of
-    each scan by the regularizer ``sparse_annotation``.
+    ``levels`` resolutions with two 3 x 3 x 3 convolutions each; the second doubles the channels,
+    before the max pooling, to avoid bottlenecks. In the decoder, 2 x 2 x 2 transposed
+    convolutions keep the channels, and their output is concatenated with the features of the
+    encoder. With ``width`` 32 and 4 levels it is the network of the paper: 19,069,955 weights
+    with three input and three output channels, 19,068,097 with one each, not counting norms and
+    biases of the transposed convolutions. With the regularizer ``sparse_annotation`` it is
+    trained on a few slices of each scan.
 
     Parameters
     ----------
     width
         Channels of the first convolution, a multiple of 8.
     levels
-        Resolutions; the deepest has 2^(levels - 1) times coarser voxels.
+        Resolutions; the voxels of the coarsest are 2^(levels - 1) times larger.
     norm
         ``batch``, ``instance`` or ``group``.
     activation
@@ -53,7 +59,7 @@ class UNet3D:
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "3d"
 
     def __post_init__(self) -> None:
-        require_options(self.width, self.norm, self.activation)
+        require_options(self.width, GROUPS, self.norm, self.activation)
         if self.levels < 2:
             raise ValueError(f"levels must be at least 2, got {self.levels}")
 
@@ -63,12 +69,12 @@ class UNet3D:
         return 1 << (self.levels - 1)
 
     def build(self) -> nn.Module:
-        """A module (B, 1, Z, Y, X) -> the same, sizes multiples of ``divisor``."""
+        """A module (B, 1, Z, Y, X) -> the same shape, sizes multiples of ``divisor``."""
         return UNet3DModule(self)
 
 
 class UNet3DModule(nn.Module):
-    """Down, and up again beside what was seen on the way."""
+    """Encoder, skip connections and decoder."""
 
     def __init__(self, options: UNet3D) -> None:
         super().__init__()
@@ -79,9 +85,9 @@ class UNet3DModule(nn.Module):
             inputs = sizes[level] if level else 1
             self.down.append(two_convs(3, inputs, sizes[level], sizes[level + 1], *kind))
         for level in range(options.levels - 1, 0, -1):
-            below, beside = sizes[level + 1], sizes[level]
+            below, skipped = sizes[level + 1], sizes[level]
             self.rise.append(nn.ConvTranspose3d(below, below, 2, stride=2))
-            self.up.append(two_convs(3, below + beside, beside, beside, *kind))
+            self.up.append(two_convs(3, below + skipped, skipped, skipped, *kind))
         self.head = nn.Conv3d(sizes[1], 1, 1)
         initialise(self, self.head)
 

@@ -1,27 +1,26 @@
-"""2.5-D U-Net++: a stack of neighbouring slices in, the CT of the middle slice out."""
+"""2.5-D U-Net++: from a stack of neighbouring slices to the CT of the middle slice."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.networks.layers import Activation, Norm, conv_norm_act
+from synthct.tasks.models.networks.blocks import (
+    Activation,
+    Norm,
+    conv_norm_act,
+    initialise,
+    require_options,
+)
 from synthct.tasks.models.networks.resnet import ResNetEncoder
 
 LEVELS = 4
-"""Resolutions of the grid of nodes (strides 2 to 16); the encoder has one more below."""
-
-HEAD_SD = 0.01
-"""Standard deviation of the last convolution's first weights."""
-
-WATER = -0.5
-"""Output where training starts: 0 HU when [-1024, 3071] HU are scaled to [-1, 1]."""
+"""Resolutions of the grid of nodes (strides 2 to 16); the encoder has one more."""
 
 
 @NETWORKS.register("unet_plus_plus")
@@ -33,25 +32,25 @@ class UNetPlusPlus:
 
     .. math:: x^{i,j} = H\left([\,U(x^{i+1,j-1}),\ x^{i,0}, \dots, x^{i,j-1}]\right)
 
-    with :math:`x^{i,0}` the encoder's features, *U* doubling by nearest neighbour and *H* two
-    3 x 3 convolutions with norm and activation. One more node doubles the last one to full
-    size; a 3 x 3 convolution and tanh give the CT in [-1, 1]. At ``width`` 64 it has 26,084,881
-    parameters for 5 slices and 26,078,609 for 3, as the recipe's published network.
+    with :math:`x^{i,0}` the features of the encoder, *U* nearest-neighbour up-sampling by 2 and
+    *H* two 3 x 3 convolutions with norm and activation. One more node up-samples the last one to
+    full size; a 3 x 3 convolution and tanh give the CT in [-1, 1]. With ``width`` 64 it has
+    26,084,881 parameters for 5 slices and 26,078,609 for 3, as the published network.
 
     Parameters
     ----------
     slices
-        Neighbouring slices that enter as channels; odd.
+        Neighbouring slices that are input channels; odd.
     width
-        Channels of the encoder's first stage; 64 is ResNet-34. The decoder narrows with it:
+        Channels of the first stage of the encoder; 64 is ResNet-34. The decoder scales with it:
         4, 2, 1, 1/2 and 1/4 of the width from coarse to fine, and at least 8 channels.
     stem_stride
         Down-sampling of the first convolution: 2 as published, 1 for small scans, whose details
-        would be lost at half size (four times the work at the same width and parameters).
+        would be lost at half size (four times the computation, the same parameters).
     skip_input
-        Show the input slices to the last node as well: the published network sees full size only
-        through its stem's half-size features, and a scan of few voxels has its edges there. A few
-        parameters, hardly any time.
+        Concatenate the input slices to the last node. The published network has no features at
+        full size except through its stem at half size, which blurs edges in scans with few
+        voxels. It adds few parameters and little time.
     norm
         ``batch``, ``instance`` or ``group``.
     activation
@@ -73,15 +72,7 @@ class UNetPlusPlus:
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
     def __post_init__(self) -> None:
-        if self.slices < 1 or self.slices % 2 == 0:
-            raise ValueError(f"slices must be odd, got {self.slices}")
-        if self.width < 4 or self.width % 4:
-            raise ValueError(f"width must be a multiple of 4, got {self.width}")
-        if self.norm not in get_args(Norm):
-            raise ValueError(f"norm must be one of {get_args(Norm)}, got {self.norm!r}")
-        if self.activation not in get_args(Activation):
-            known = get_args(Activation)
-            raise ValueError(f"activation must be one of {known}, got {self.activation!r}")
+        require_options(self.width, 4, self.norm, self.activation, self.slices)
         if self.stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, got {self.stem_stride}")
 
@@ -122,7 +113,7 @@ class UNetPlusPlusModule(nn.Module):
             conv_norm_act(finest, finest, norm, activation),
         )
         self.head = nn.Conv2d(finest, 1, 3, padding=1)
-        _initialise(self)
+        initialise(self, self.head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Stack of slices (B, slices, Y, X) to the middle slice's CT (B, 1, Y, X) in [-1, 1]."""
@@ -145,17 +136,3 @@ def _name(level: int, column: int) -> str:
 
 def _double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def _initialise(model: nn.Module) -> None:
-    """He's normal weights for the convolutions; a head that starts near water everywhere.
-
-    Larger first outputs saturate tanh, and a short run spends a fifth of its steps on recovering.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    head = model.get_submodule("head")
-    assert isinstance(head, nn.Conv2d)
-    nn.init.normal_(head.weight, std=HEAD_SD)
-    nn.init.constant_(head.bias, math.atanh(WATER))  # type: ignore[arg-type]

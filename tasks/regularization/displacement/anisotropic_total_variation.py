@@ -1,4 +1,4 @@
-"""Anisotropic total variation: steps of the motion lie along the axes of the grid."""
+"""Anisotropic total variation: the displacement may jump in planes of the grid."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from synthct.tasks.regularization.displacement.total_variation import rounded_ro
 class AnisotropicTotalVariation(Regularizer):
     r"""Mean slope, :math:`\sum_{ij} \sqrt{(\partial_j u_i)^2 + \varepsilon^2}-\varepsilon`.
 
-    Each axis is averaged over its own differences between neighbours, so that no derivative is
-    tied to another: sparse slopes, jumps in planes of the grid (the couch, the diaphragm seen in
-    thick slices). On an oblique jump it is up to :math:`\sqrt3` times the isotropic value.
-    Unit: mm/mm. Carried from a latent tensor's contraction to displacements: an adaptation.
-    ``tissue`` is not used.
+    Each axis is averaged over its own differences between neighbours, so that derivatives are
+    penalised independently: they are sparse, and jumps are in planes of the grid (the couch, the
+    diaphragm in thick slices). For an oblique jump the value is up to :math:`\sqrt3` times the
+    isotropic one. Unit: mm/mm. The paper penalises the contraction of a tensor, here it is a
+    displacement: an adaptation. ``tissue`` is not used.
 
-    For synthetic CT: keeps slice-wise steps of the motion in thick-slice MR.
+    For synthetic CT: keeps slice-wise jumps of the displacement in MR with thick slices.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     epsilon
-        Rounding of the corner at zero slope [mm/mm]. Larger is smoother to optimise.
+        Rounding of the corner at zero slope [mm/mm]. Larger values are easier to optimise.
 
     References
     ----------

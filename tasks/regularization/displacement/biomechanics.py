@@ -1,4 +1,4 @@
-"""Biomechanics-informed prior: what tissue could do, and which forces it would take."""
+"""Biomechanics-informed prior: strain energy or unbalanced forces of an elastic solid."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Biomechanics(Regularizer):
     ``strain_energy`` is the paper's prior, :math:`\tfrac12 \varepsilon^T C \varepsilon =
     \mu \sum_{ij} \varepsilon_{ij}^2 + \tfrac{\lambda}{2} (\mathrm{tr}\,\varepsilon)^2` [E]
     with :math:`\varepsilon = \tfrac12(\nabla u + \nabla u^T)` and *C* that of an isotropic
-    linear-elastic solid; ``equilibrium`` is the squared residual of its equation of rest,
+    linear-elastic solid; ``equilibrium`` is the squared residual of its equilibrium equation,
 
     .. math:: |\nabla \cdot \sigma|^2, \qquad
               \sigma = 2\mu\varepsilon + \lambda\,\mathrm{tr}\,\varepsilon\,I
               \qquad [E^2/\mathrm{mm}^2],
 
-    zero wherever the motion of a boundary spreads through the body as an elastic solid would
-    spread it. ``tissue`` (B, 1, Z, Y, X) multiplies the stiffness voxel by voxel. The default
-    ``poisson`` is the nearly incompressible one: the modulus against a change of volume is 50
-    times that against shear (5 times at 0.4). The formula is followed, not the published code,
-    which scrambles the components and counts shear at a quarter.
+    zero where the displacement is that of an elastic solid whose boundary is displaced.
+    ``tissue`` (B, 1, Z, Y, X) multiplies the stiffness of each voxel. The default ``poisson`` is
+    nearly incompressible: the bulk modulus is 50 times the shear modulus (5 times at 0.4). The
+    implementation follows the formula, not the published code, which permutes the components and
+    weights shear by a quarter.
 
-    For synthetic CT: muscle, heart and organs keep their volume between the two scans.
+    For synthetic CT: muscle, heart and organs keep their volume between two scans.
 
     Acts at ``displacement``.
 
@@ -42,7 +42,7 @@ class Biomechanics(Regularizer):
     form
         ``strain_energy`` or ``equilibrium``.
     poisson
-        Poisson's ratio: 0.49 nearly incompressible, 0.4 the paper's cardiac prior.
+        Poisson's ratio: 0.49 is nearly incompressible, 0.4 the cardiac prior of the paper.
     young
         Young's modulus E where ``tissue`` is 1.
 

@@ -1,4 +1,4 @@
-"""Infimal convolution: a motion is a smooth part and a part that jumps, each judged by its own."""
+"""Infimal convolution: a displacement is the sum of a smooth part and a part that may jump."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from synthct.tasks.regularization.displacement.smoothness import Bending
 from synthct.tasks.regularization.displacement.total_variation import TotalVariation
 
 SOLVED = 1e-9
-"""Largest slope of the summed objective at which the split counts as found."""
+"""Largest gradient component of the summed objective at which the search stops."""
 
 
 @REGULARIZERS.register("infimal_convolution")
 @dataclass(frozen=True)
 class InfimalConvolution(Regularizer):
-    r"""The cheapest split of the displacement into a jumping and a smooth part,
+    r"""The best decomposition of the displacement into a part that may jump and a smooth part,
 
     .. math:: \inf_v\; TV_\varepsilon(u - v) + a^2 B(v),
 
     TV the ``total_variation`` (coupled), B the ``bending`` energy, *a* = ``smooth_mm``: affine
-    and slowly bending motion is free or cheap through *v*, sliding through *u - v*. Neither
-    penalty alone allows both. The paper splits a video between two weightings of space and
-    time; here it is one displacement between two orders of derivative: an adaptation. Unit:
-    mm/mm. ``tissue`` is not used.
+    and slowly varying displacements have no or little cost through *v*, sliding through *u - v*.
+    Neither penalty alone allows both. The paper decomposes a video with two weightings of space
+    and time; here a displacement is decomposed with two orders of derivative: an adaptation.
+    Unit: mm/mm. ``tissue`` is not used.
 
-    The split is found by L-BFGS in each call, so it costs up to ``iterations`` times more than
-    its parts. Any *v* bounds the infimum from above; at the best one the gradient in *u* is that
-    of the first term at fixed *v*, and it is as exact as the split.
+    Each call searches *v* by L-BFGS, at up to ``iterations`` times the cost of the two penalties.
+    Any *v* is an upper bound of the infimum; at the optimal one the gradient in *u* is that of
+    the first term at fixed *v*, with the accuracy of *v*.
 
-    For synthetic CT: breathing, which bends the liver smoothly and lets the lung slide.
+    For synthetic CT: breathing, in which the liver deforms smoothly and the lung slides.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     smooth_mm
-        Length *a* [mm]: the larger, the straighter the smooth part.
+        Length *a* [mm]: larger values make the smooth part smoother.
     epsilon
         Rounding of the total variation's corner [mm/mm].
     iterations
-        Steps of L-BFGS at most.
+        Most iterations of L-BFGS.
 
     References
     ----------
@@ -72,9 +72,9 @@ class InfimalConvolution(Regularizer):
         return self._cost(u, smooth, spacing_mm)
 
     def smooth_part(self, u: Tensor, spacing_mm: Spacing) -> Tensor:
-        """The best *v* (B, 3, Z, Y, X) [mm], without gradient; up to a translation."""
+        """The optimal *v* (B, 3, Z, Y, X) [mm], without gradient; unique up to a translation."""
         fixed = checked(u, 3).detach()
-        voxels = fixed[:, 0].numel()  # the sum, not the mean: slopes do not fade on large grids
+        voxels = fixed[:, 0].numel()  # a sum has gradients that do not shrink on large grids
         spread = self._conditioner(fixed, spacing_mm)
         with torch.enable_grad():
             w = torch.zeros_like(fixed).requires_grad_()
@@ -96,10 +96,10 @@ class InfimalConvolution(Regularizer):
         return fixed + spread(w.detach())
 
     def _conditioner(self, u: Tensor, spacing_mm: Spacing) -> Callable[[Tensor], Tensor]:
-        """A change of variables in which both terms curve about alike at all wavelengths.
+        """A preconditioner: variables in which the curvature is similar at all wavelengths.
 
-        Cosine waves nearly diagonalise both: TV curves as the Laplacian over the typical slope,
-        bending as its square.
+        Cosine waves nearly diagonalise both terms: the Hessian of TV is about the Laplacian over
+        the typical slope, that of bending the squared Laplacian.
         """
         slope = torch.stack([edges(u, axis, spacing_mm).square().mean() for axis in range(3)])
         typical = torch.sqrt(3 * slope.sum() + self.epsilon**2)
@@ -124,7 +124,7 @@ class InfimalConvolution(Regularizer):
 
 
 def _cosines(n: int, like: Tensor) -> Tensor:
-    """Orthonormal cosine waves on ``n`` points, one a row."""
+    """Orthonormal cosine waves on ``n`` points, one per row."""
     at = torch.arange(n).to(like)
     waves: Tensor = torch.cos(torch.pi / n * at[:, None] * (at + 0.5)) * (2 / n) ** 0.5
     waves[0] /= 2**0.5

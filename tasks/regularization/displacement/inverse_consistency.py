@@ -19,10 +19,11 @@ class InverseConsistency(Regularizer):
     r"""Mean squared error of a round trip, :math:`|u(x) + v(x + u(x))|^2`.
 
     *u* maps the fixed to the moving image, *v*, the ``inverse``, the moving to the fixed one,
-    both on one grid; *v* is read linearly, and points that leave the grid do not count. Penalise
-    the other way round too by swapping the two. Unit: mm^2. ``tissue`` is not used.
+    both on one grid; *v* is interpolated linearly, and points outside the grid do not count. Swap
+    the two for the other direction. Unit: mm^2. ``tissue`` is not used.
 
-    For synthetic CT: CT to MR and MR to CT must agree, else a score depends on which was fixed.
+    For synthetic CT: CT to MR and MR to CT must agree, else a score depends on which image was
+    fixed.
 
     Acts at ``displacement``; needs a second field.
 
@@ -43,9 +44,9 @@ class InverseConsistency(Regularizer):
     ) -> Tensor:
         """Penalise ``u`` and ``inverse``, both (B, 3, Z, Y, X) [mm]; a scalar [mm^2]."""
         if inverse is None:
-            raise ValueError("inverse_consistency needs the displacement back, got None")
-        left, known = round_trip(u, inverse, spacing_mm)
-        return (left.square().sum(dim=1) * known).sum() / known.sum().clamp(min=1)
+            raise ValueError("inverse_consistency needs the inverse displacement")
+        error, known = round_trip(u, inverse, spacing_mm)
+        return (error.square().sum(dim=1) * known).sum() / known.sum().clamp(min=1)
 
 
 @REGULARIZERS.register("gradient_inverse_consistency")
@@ -54,13 +55,13 @@ class GradientInverseConsistency(Regularizer):
     r"""Mean squared gradient of a round trip's error, :math:`|\nabla(\psi \circ \varphi) - I|_F^2`.
 
     :math:`\varphi = x + u(x)` maps the fixed to the moving image, :math:`\psi = x + v(x)`, the
-    ``inverse``, the moving to the fixed one, both on one grid; *v* is read linearly. On cells of
-    forward differences; those with a corner that leaves the grid do not count. A constant error
-    is free: the pair may drift while it is found, and the gradient acts only where maps fold or
-    disagree in shape, which regularises both without naming a smoothness. Unit: (mm/mm)^2.
+    ``inverse``, the moving to the fixed one, both on one grid; *v* is interpolated linearly. The
+    gradient is taken on cells of forward differences; those with a corner outside the grid do not
+    count. A constant error has no cost. The penalty acts only where the maps fold or are not
+    inverse in shape, which regularises both without an explicit smoothness. Unit: (mm/mm)^2.
     ``tissue`` is not used.
 
-    For synthetic CT: one strength for all regions and modalities, as the paper reports it.
+    For synthetic CT: the paper uses one strength for all regions and modalities.
 
     Acts at ``displacement``; needs a second field.
 
@@ -81,9 +82,12 @@ class GradientInverseConsistency(Regularizer):
     ) -> Tensor:
         """Penalise ``u`` and ``inverse``, both (B, 3, Z, Y, X) [mm]; a scalar [1]."""
         if inverse is None:
-            raise ValueError("gradient_inverse_consistency needs the displacement back, got None")
-        left, at = round_trip(u, inverse, spacing_mm)
-        whole = cells(at) & at[..., 1:, :-1, :-1] & at[..., :-1, 1:, :-1] & at[..., :-1, :-1, 1:]
-        z, y, x = gradient(left, spacing_mm)
+            raise ValueError(
+                "gradient_inverse_consistency needs the inverse displacement, got None"
+            )
+        error, known = round_trip(u, inverse, spacing_mm)
+        ahead = known[..., 1:, :-1, :-1] & known[..., :-1, 1:, :-1] & known[..., :-1, :-1, 1:]
+        complete = cells(known) & ahead
+        z, y, x = gradient(error, spacing_mm)
         squared = (z.square() + y.square() + x.square()).sum(dim=1)
-        return (squared * whole).sum() / whole.sum().clamp(min=1)
+        return (squared * complete).sum() / complete.sum().clamp(min=1)

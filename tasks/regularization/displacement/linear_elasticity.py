@@ -1,4 +1,4 @@
-"""Linear elasticity: the body as a spring-like solid, stiff where it is bone."""
+"""Linear elasticity: the body as an elastic solid, stiffer in bone."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from synthct.tasks.regularization.base import Regularizer
 @REGULARIZERS.register("linear_elasticity")
 @dataclass(frozen=True)
 class LinearElasticity(Regularizer):
-    r"""Mean energy stored in a deformed elastic solid,
+    r"""Mean strain energy of an elastic solid,
 
     .. math:: W = k \left(\mu \sum_{ij} \varepsilon_{ij}^2
               + \tfrac{\lambda}{2} (\mathrm{tr}\,\varepsilon)^2\right), \qquad
               \varepsilon = \tfrac12 (\nabla u + \nabla u^T),
 
     :math:`\lambda = E\nu / (1+\nu)(1-2\nu)`, :math:`\mu = E / 2(1+\nu)`, on cells of forward
-    differences. *k* is ``tissue``: stiffness relative to ``young``, voxel by voxel (bone well
-    above 1, lung below). Unit: that of ``young``. A pure shear :math:`\gamma` stores
-    :math:`\mu\gamma^2/2`; a rotation by :math:`\theta` stores
-    :math:`2(\mu+\lambda)(1-\cos\theta)^2`, so small turns are nearly free (halving the angle
-    divides it by 16).
+    differences. *k* is ``tissue``: stiffness of each voxel relative to ``young`` (bone well above
+    1, lung below). Unit: that of ``young``. The energy of a pure shear :math:`\gamma` is
+    :math:`\mu\gamma^2/2`; that of a rotation by :math:`\theta` is
+    :math:`2(\mu+\lambda)(1-\cos\theta)^2`, so that small rotations have little cost (half the
+    angle, 1/16 of the energy).
 
-    For synthetic CT: bones keep their shape while soft tissue gives, which no smoothness knows.
+    For synthetic CT: bones keep their shape while soft tissue deforms, which smoothness penalties
+    do not distinguish.
 
     Acts at ``displacement``.
 
@@ -37,7 +38,7 @@ class LinearElasticity(Regularizer):
     young
         Young's modulus E where ``tissue`` is 1.
     poisson
-        Poisson's ratio; soft tissue lies between 0.4 and 0.5.
+        Poisson's ratio; between 0.4 and 0.5 for soft tissue.
 
     References
     ----------

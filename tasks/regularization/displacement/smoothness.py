@@ -17,12 +17,12 @@ from synthct.tasks.regularization.base import Regularizer
 class Diffusion(Regularizer):
     r"""Mean squared gradient of the displacement, :math:`\sum_{ij} (\partial_j u_i)^2`.
 
-    Each axis is averaged over its own differences between neighbours. Unit: (mm/mm)^2. Zero on
-    a translation, :math:`4(1-\cos\theta)` on a rotation: halving a small angle divides it by 4.
-    ``tissue`` is not used.
+    Each axis is averaged over its own differences between neighbours. Unit: (mm/mm)^2. Zero for
+    a translation, :math:`4(1-\cos\theta)` for a rotation: half a small angle, a quarter of the
+    value. ``tissue`` is not used.
 
-    For synthetic CT: the cheapest smoothness for aligning MR or CBCT with CT; it punishes
-    rotations and sharp steps (sliding lungs) as it does noise.
+    For synthetic CT: the simplest smoothness penalty for aligning MR or CBCT with CT; it
+    penalises rotations and jumps (sliding lungs) as well as noise.
 
     Acts at ``displacement``.
 
@@ -38,7 +38,7 @@ class Diffusion(Regularizer):
 
 
 PAIRS = ((0, 0, 1), (1, 1, 1), (2, 2, 1), (0, 1, 2), (0, 2, 2), (1, 2, 2))
-"""Axes of the second derivatives, and how often each stands in the symmetric matrix."""
+"""Axes of the second derivatives, and how often each occurs in the symmetric Hessian."""
 
 
 @REGULARIZERS.register("bending")
@@ -48,9 +48,9 @@ class Bending(Regularizer):
 
     .. math:: u_{zz}^2 + u_{yy}^2 + u_{xx}^2 + 2\,(u_{zy}^2 + u_{zx}^2 + u_{yx}^2).
 
-    Each term is averaged over the places where its difference fits into the grid: along one axis
-    (1, -2, 1), along two the four corners of a face. Unit: 1/mm^2. Zero on every affine map, so
-    turning and scaling are free. ``tissue`` is not used.
+    Each term is averaged over the voxels where its stencil fits into the grid: (1, -2, 1) along
+    one axis, the four corners of a face along two. Unit: 1/mm^2. Zero for every affine map, so
+    that rotation and scaling have no cost. ``tissue`` is not used.
 
     For synthetic CT: the penalty of the SynthRAD B-spline presets (weight 10 to 50 there).
 
@@ -73,10 +73,11 @@ class Bending(Regularizer):
 class Curvature(Regularizer):
     r"""Mean squared Laplacian of the displacement, :math:`\sum_i (\nabla^2 u_i)^2`.
 
-    Over interior voxels. Unit: 1/mm^2. Zero on every affine map, and on other harmonic fields,
-    which bending does punish. ``tissue`` is not used.
+    Averaged over interior voxels. Unit: 1/mm^2. Zero for every affine map, and for other harmonic
+    fields, which bending penalises. ``tissue`` is not used.
 
-    For synthetic CT: smooth motion without an affine step before, at the price of diffusion.
+    For synthetic CT: smooth displacements without prior affine alignment, at the computational
+    cost of diffusion.
 
     Acts at ``displacement``.
 

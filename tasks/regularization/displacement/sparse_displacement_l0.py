@@ -1,4 +1,4 @@
-"""Sparse displacement, counted: tissue moves only where it must."""
+"""Sparse displacement, smoothed l0: few voxels are displaced."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from synthct.tasks.regularization.base import Regularizer
 @REGULARIZERS.register("sparse_displacement_l0")
 @dataclass(frozen=True)
 class SparseDisplacementL0(Regularizer):
-    r"""Smoothed share of what moves, :math:`1 - \exp(-|u|^2 / 2\sigma^2)`, mean over voxels.
+    r"""Smoothed fraction of displaced voxels, :math:`1 - \exp(-|u|^2 / 2\sigma^2)`, a mean.
 
-    Near 0 it is quadratic, far away each voxel counts 1 however far it goes: large motions are
-    not shrunk, as an absolute value would shrink them. Not zero on a translation: it acts on
-    the motion itself, so align rigidly first. Without ``grouped`` it is the mean over voxels of
-    the sum over components, as in the paper; with it a voxel moves or rests as a whole, and the
-    axes of the grid do not matter (an adaptation). No unit. ``tissue`` is not used.
+    Near 0 it is quadratic, and for large displacements each voxel counts 1: unlike with an
+    absolute value, large displacements are not shrunk. It is not zero for a translation, so align
+    rigidly first. Without ``grouped`` it is the mean over voxels of the sum over components, as in
+    the paper; with it the components of a voxel are zero together, and the value does not depend
+    on the axes (an adaptation). No unit. ``tissue`` is not used.
 
-    For synthetic CT: between two scans of one day much of the body lies where it lay.
+    For synthetic CT: between two scans of one day, much of the body is not displaced.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     sigma_mm
-        Displacement beyond which a voxel counts as moving [mm].
+        Length beyond which a voxel counts as displaced [mm].
     grouped
         Count voxels instead of components.
 

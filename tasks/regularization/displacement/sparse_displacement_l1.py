@@ -1,4 +1,4 @@
-"""Sparse displacement, summed: small motions are shrunk to none."""
+"""Sparse displacement, l1: small displacements are shrunk to zero."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class SparseDisplacementL1(Regularizer):
     r"""Mean length of the displacement, :math:`\tau(u) = |u|_2` per voxel.
 
     The sparsity term :math:`\tau` of the elastic cost :math:`\tfrac12|u|^2 + \tau(u)`. Without
-    ``grouped`` it is :math:`|u|_1`, the paper's; with it a voxel moves or rests as a whole, and
-    the axes of the grid do not matter (an adaptation). Not zero on a translation: it acts on the
-    motion itself, so align rigidly first. Unit: mm. ``tissue`` is not used.
-    :meth:`displacement_prox` is its proximal step, the soft threshold, after which motions below
-    the threshold are exactly zero.
+    ``grouped`` it is :math:`|u|_1`, as in the paper; with it the components of a voxel are zero
+    together, and the value does not depend on the axes (an adaptation). It is not zero for a
+    translation, so align rigidly first. Unit: mm. ``tissue`` is not used.
+    :meth:`displacement_prox` is its proximal map, the soft threshold, which sets displacements
+    below the threshold to exactly zero.
 
-    For synthetic CT: between two scans of one day much of the body lies where it lay.
+    For synthetic CT: between two scans of one day, much of the body is not displaced.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     grouped
-        One length a voxel instead of three absolute values.
+        One length per voxel instead of three absolute values.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Total variation: motion may jump where organs slide, and is even elsewhere."""
+"""Total variation: the displacement may jump where organs slide, and is constant elsewhere."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from synthct.tasks.regularization.base import Regularizer
 class TotalVariation(Regularizer):
     r"""Mean gradient norm, :math:`\sum_i \sqrt{|\nabla u_i|^2 + \varepsilon^2} - \varepsilon`.
 
-    The gradient is of forward differences at each voxel. A jump costs what a slow rise to the
-    same height costs, so that the jump survives. With ``coupled`` one root is taken over all
-    components, :math:`\sqrt{\sum_i |\nabla u_i|^2 + \varepsilon^2} - \varepsilon`: the value no
-    longer depends on how the components are turned, and they jump together. Unit: mm/mm.
+    The gradient is taken by forward differences at each voxel. A jump has the same cost as a
+    gradual increase to the same height, so that jumps are preserved. With ``coupled`` one root is
+    taken over all components, :math:`\sqrt{\sum_i |\nabla u_i|^2 + \varepsilon^2} - \varepsilon`:
+    the value is invariant to rotations of the components, and they jump together. Unit: mm/mm.
     ``tissue`` is not used.
 
-    For synthetic CT: lungs and bowel slide along the wall; smooth penalties smear that motion.
+    For synthetic CT: lungs and bowel slide along the wall; smooth penalties blur that motion.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     epsilon
-        Rounding of the corner at zero gradient [mm/mm]. Larger is smoother to optimise.
+        Rounding of the corner at zero gradient [mm/mm]. Larger values are easier to optimise.
     coupled
-        One norm over the three components instead of one each.
+        One norm over the three components instead of one for each.
 
     References
     ----------
@@ -58,5 +58,5 @@ class TotalVariation(Regularizer):
 
 
 def rounded_root(squared: Tensor, epsilon: float) -> Tensor:
-    r""":math:`\sqrt{s + \varepsilon^2} - \varepsilon`, written so that small s lose no digits."""
+    r""":math:`\sqrt{s + \varepsilon^2} - \varepsilon`, without cancellation for small s."""
     return squared / (torch.sqrt(squared + epsilon**2) + epsilon)

@@ -16,12 +16,13 @@ from synthct.tasks.regularization.base import Regularizer
 class Divergence(Regularizer):
     r"""Mean squared divergence of the displacement, :math:`(\nabla \cdot u)^2`.
 
-    The change of volume to first order, on cells of forward differences. Shears are free; a
-    rotation by :math:`\theta` counts :math:`4(1-\cos\theta)^2`, an error of the linearisation.
-    Unit: (mm/mm)^2. With ``tissue`` (B, 1, Z, Y, X) [1], a weight voxel by voxel, gas and lung
-    can be let go.
+    The change of volume to first order, on cells of forward differences. Shear has no cost; a
+    rotation by :math:`\theta` has the value :math:`4(1-\cos\theta)^2`, an error of the
+    linearisation. Unit: (mm/mm)^2. With ``tissue`` (B, 1, Z, Y, X) [1], a weight for each voxel,
+    gas and lung can be excluded.
 
-    For synthetic CT: muscle and organs are incompressible, whatever the images tempt one to do.
+    For synthetic CT: muscle and organs are incompressible, whatever the similarity of the images
+    suggests.
 
     Acts at ``displacement``.
 
@@ -44,12 +45,13 @@ class LogJacobian(Regularizer):
     r"""Mean squared logarithm of the volume ratio, :math:`(\log \max(\det J, \delta))^2`.
 
     :math:`J = I + \nabla u` on cells of forward differences. Rotations and every other map that
-    keeps volume are free, whatever their size. Below the floor :math:`\delta` the value stays at
-    :math:`\log^2\delta` and there is no gradient: add ``folding`` where folds are to be undone.
-    No unit. With ``tissue`` (B, 1, Z, Y, X) [1], a weight voxel by voxel, gas and lung can be
-    let go.
+    preserves volume have no cost, whatever their size. Below the floor :math:`\delta` the value is
+    constant, :math:`\log^2\delta`, and there is no gradient: add ``folding`` to remove folds. No
+    unit. With ``tissue`` (B, 1, Z, Y, X) [1], a weight for each voxel, gas and lung can be
+    excluded.
 
-    For synthetic CT: a plausible volume everywhere, in the measure by which the gate judges.
+    For synthetic CT: plausible changes of volume, by the measure that the registration's quality
+    gate uses.
 
     Acts at ``displacement``.
 
@@ -69,7 +71,7 @@ class LogJacobian(Regularizer):
 
     def __post_init__(self) -> None:
         if not 0 < self.floor < 1:
-            raise ValueError(f"floor must lie between 0 and 1, got {self.floor}")
+            raise ValueError(f"floor must be between 0 and 1, got {self.floor}")
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:
         """Penalise ``u`` (B, 3, Z, Y, X) [mm], weighted by ``tissue``; a scalar [1]."""
@@ -82,19 +84,20 @@ class LogJacobian(Regularizer):
 class Folding(Regularizer):
     r"""Mean depth of folds, :math:`\max(0, m - \det J)`, :math:`J = I + \nabla u`.
 
-    On cells of forward differences. Zero as long as every volume ratio exceeds the margin *m*;
-    unlike a logarithm its gradient does not vanish in a fold, so it undoes those that are there.
-    No unit. :meth:`fraction` counts them (:math:`\det J \le 0`). ``tissue`` is not used: folds
-    are wrong in every tissue.
+    On cells of forward differences. Zero if every volume ratio exceeds the margin *m*; unlike
+    that of a logarithm, its gradient does not vanish in a fold, so that existing folds are
+    removed. No unit. :meth:`fraction` gives the fraction of folded cells (:math:`\det J \le 0`).
+    ``tissue`` is not used: folds are wrong in every tissue.
 
-    For synthetic CT: a moved CT in which tissue appears twice teaches and scores nonsense.
+    For synthetic CT: a warped CT in which tissue appears twice is neither a valid target nor a
+    valid reference.
 
     Acts at ``displacement``.
 
     Parameters
     ----------
     margin
-        Volume ratio below which a cell is pushed open [1]; 0 acts on folds alone.
+        Volume ratio below which a cell is penalised [1]; 0 acts on folds only.
 
     References
     ----------
@@ -106,12 +109,12 @@ class Folding(Regularizer):
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < 1:
-            raise ValueError(f"margin must lie in [0, 1), got {self.margin}")
+            raise ValueError(f"margin must be in [0, 1), got {self.margin}")
 
     def displacement(self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None = None) -> Tensor:
         """Penalise ``u`` (B, 3, Z, Y, X) [mm]; a scalar [1]."""
         return (self.margin - determinant(u, spacing_mm)).clamp(min=0).mean()
 
     def fraction(self, u: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Share of the cells whose determinant is at most 0; a scalar in [0, 1]."""
+        """Fraction of cells whose determinant is at most 0; a scalar in [0, 1]."""
         return (determinant(u, spacing_mm) <= 0).to(u.dtype).mean()

@@ -1,4 +1,4 @@
-"""SPIRAL-TAP's penalties: images of few counts are sparse in wavelets or in their jumps."""
+"""The penalties of SPIRAL-TAP: images are sparse in wavelets or in their gradients."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ROOT_HALF = 0.5**0.5
 @REGULARIZERS.register("spiral_tap")
 @dataclass(frozen=True)
 class SpiralTap(Regularizer):
-    r"""Sparsity of the prediction beside a Poisson likelihood, :math:`\|\Theta p\|_1 / n`.
+    r"""Sparsity of the prediction, for use with a Poisson likelihood, :math:`\|\Theta p\|_1 / n`.
 
     With ``wavelets`` :math:`\Theta` are the detail coefficients of an orthonormal Haar
-    transform of ``levels`` levels, its grid shifted at random in every step: in the mean over
-    the steps that is the translation-invariant estimate over dyadic partitions, without their
-    blocks. With ``total_variation`` it is the rounded length of the forward differences along
-    the axes of the patch. *n* counts the voxels. The likelihood is the loss ``poisson``, whose
-    tangent keeps counts nonnegative. On an image ``x`` (B, C, [Z,] Y, X) the value is the
-    same without shift, and for wavelets the proximal map is exact: soft thresholding of the
-    details. Network units; for an image those of the image.
+    transform of ``levels`` levels, its grid shifted at random in every step: averaged over the
+    steps that is the translation-invariant estimate over dyadic partitions, without block
+    artefacts. With ``total_variation`` it is the rounded length of the forward differences along
+    the axes of the patch. *n* is the number of voxels. The likelihood is the loss ``poisson``,
+    which keeps counts nonnegative. For an image ``x`` (B, C, [Z,] Y, X) the value is the same
+    without shift, and for wavelets the proximal map is exact: soft thresholding of the details.
+    Unit: network units; for an image those of the image.
 
-    For synthetic CT: cone-beam projections of few photons; their noise is what a network that
-    is trained on noisy targets would otherwise reproduce.
+    For synthetic CT: cone-beam projections with few photons, whose noise a network trained on
+    noisy targets would otherwise reproduce.
 
     Acts at ``penalty``, and at ``image`` for reconstructions.
 
@@ -39,9 +39,9 @@ class SpiralTap(Regularizer):
     form
         ``wavelets`` or ``total_variation``.
     levels
-        Halvings of the Haar transform, as far as the patch is divisible.
+        Levels of the Haar transform; fewer if the patch is not divisible that often.
     epsilon
-        Rounding of the corner of the absolute value [network units]; the proximal map has none.
+        Rounding of the absolute value at zero [network units]; not used by the proximal map.
 
     References
     ----------
@@ -63,7 +63,7 @@ class SpiralTap(Regularizer):
             raise ValueError(f"epsilon must be positive, got {self.epsilon}")
 
     def penalty(self, step: Step) -> Tensor:
-        """Of the prediction, outside the body too; a scalar [network units]."""
+        """The penalty on the prediction, inside and outside the body; a scalar [network units]."""
         shifts = torch.randint(1 << self.levels, (3,), generator=step.rng).tolist()
         axes = list(range(2, step.prediction.ndim))
         moved = step.prediction.roll(shifts[: len(axes)], axes)
@@ -78,7 +78,7 @@ class SpiralTap(Regularizer):
         return torch.stack([_rounded(d, self.epsilon).sum() for d in details]).sum() / x.numel()
 
     def prox(self, x: Tensor, spacing_mm: tuple[float, float, float], step: float) -> Tensor:
-        """``argmin_v |v - x|^2 / 2 + step * |details of v|_1``; wavelets alone have one."""
+        """``argmin_v |v - x|^2 / 2 + step * |details of v|_1``; for wavelets only."""
         if self.form != "wavelets":
             raise ValueError("the proximal map of total_variation has no closed form")
         coarse, details = _analyse(x, self.levels)
@@ -98,7 +98,7 @@ def _difference(x: Tensor, axis: int) -> Tensor:
 
 
 def _analyse(x: Tensor, levels: int) -> tuple[Tensor, list[Tensor]]:
-    """Coarse part and details, finest first: 2^axes - 1 of them a level."""
+    """Coarse part and details, finest first: 2^axes - 1 of them per level."""
     details: list[Tensor] = []
     for _ in range(levels):
         if any(length % 2 or length < 2 for length in x.shape[2:]):
@@ -120,7 +120,7 @@ def _halves(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _synthesise(coarse: Tensor, details: list[Tensor], axes: int) -> Tensor:
-    """The way back from :func:`_analyse`."""
+    """The inverse of :func:`_analyse`."""
     each = (1 << axes) - 1
     for first in range(len(details) - each, -1, -each):
         bands = [coarse, *details[first : first + each]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.sources.regularization.conftest import Problem, small_batch, small_network
+from tests.tasks.regularization.conftest import Problem, small_batch, small_network
 from torch import nn
 
 from synthct.data.errors import UsageError

@@ -5,7 +5,7 @@ import torch
 
 from synthct.data.errors import UsageError
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.networks.layers import norm_layer
+from synthct.tasks.models.networks.blocks import norm_layer
 
 
 def parameters(**options):

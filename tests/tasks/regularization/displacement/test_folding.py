@@ -59,5 +59,5 @@ def test_folds_are_undone_where_the_floored_logarithm_is_stuck(affine):
 
 @pytest.mark.parametrize("margin", [-0.1, 1.0])
 def test_a_margin_that_punishes_rest_is_refused(value, affine, margin):
-    with pytest.raises(UsageError, match="margin must lie in"):
+    with pytest.raises(UsageError, match="margin must be in"):
         value("folding", affine(torch.eye(3)), margin=margin)

@@ -50,7 +50,7 @@ def test_points_that_leave_the_grid_do_not_count(name, affine):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_way_back_is_an_error_not_a_zero(name, affine):
-    with pytest.raises(ValueError, match="needs the displacement back"):
+    with pytest.raises(ValueError, match="needs the inverse displacement"):
         pair(name, affine(MATRIX), None)
 
 

@@ -48,5 +48,5 @@ def test_volume_is_kept_and_motion_is_not_smoothed_away(denoise):
 
 @pytest.mark.parametrize("floor", [0.0, 1.0])
 def test_a_floor_that_is_no_floor_is_refused(value, affine, floor):
-    with pytest.raises(UsageError, match="floor must lie between 0 and 1"):
+    with pytest.raises(UsageError, match="floor must be between 0 and 1"):
         value("log_jacobian", affine(torch.eye(3)), floor=floor)
