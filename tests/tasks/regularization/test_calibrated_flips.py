@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.tasks.regularization.conftest import Problem, small_batch, small_network
 from torch import nn
 
 from synthct.data.errors import UsageError
@@ -10,6 +9,7 @@ from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.description import TargetScaling
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.training.compose import Composition, Member, Term
+from tests.tasks.regularization.conftest import Problem, small_batch, small_network
 
 
 def flat(problem, **options):
