@@ -12,10 +12,10 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
 
 MOST_HU = 32000
-"""A CT is stored in 16 bits [HU]."""
+"""Largest magnitude of a CT number [HU]: CT is stored in 16 bits."""
 
 MOST_VOXELS = 1 << 26
-"""Of one window: more is no network that anybody could have trained."""
+"""Largest size of a window: no network could be trained with more."""
 
 PatchSide = Annotated[int, Field(ge=1, le=4096)]
 SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ class TargetScaling(Section):
     @model_validator(mode="after")
     def _ordered(self) -> TargetScaling:
         if self.low_hu >= self.high_hu:
-            raise ValueError(f"low_hu {self.low_hu:g} does not lie below high_hu {self.high_hu:g}")
+            raise ValueError(f"low_hu {self.low_hu:g} is not below high_hu {self.high_hu:g}")
         return self
 
 

@@ -27,14 +27,14 @@ def test_no_reference_is_one_that_a_reader_cannot_find(entry):
     assert RESOLVABLE.search(entry["references"]), entry["references"]
 
 
-def test_the_first_three_stand_at_different_seams():
+def test_a_regularizer_is_not_listed_at_a_seam_where_it_does_nothing():
     seams = {entry["name"]: entry["seams"] for entry in catalogue()}
     assert seams["cutout"] == ["perturb"]
     assert seams["norm_loss"] == ["penalty"]
     assert seams["gradient_norm"] == ["penalty", "gradient"]
 
 
-def test_one_entry_tells_its_parameters_with_their_defaults():
+def test_no_parameter_is_listed_without_its_default():
     (entry,) = catalogue("cutout")
     assert entry["parameters"][0] == {"name": "size_mm", "type": "float", "default": 32.0}
     assert entry["summary"].startswith("Squares of the input are blanked")

@@ -1,4 +1,4 @@
-"""What every regularizer owes; a new one is under contract the moment it is registered."""
+"""Properties of all regularizers; a new one is tested as soon as it is registered."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from synthct.tasks.regularization import REGULARIZERS, catalogue
-from synthct.tasks.regularization.base import seams_of
+from synthct.tasks.regularization.base import Periodic, seams_of
 
 NAMES = REGULARIZERS.names()
 OF_THE_WHOLE_BATCH = [n for n in NAMES if "perturb" not in seams_of(REGULARIZERS.get(n))]
-"""A perturbation treats each sample on its own, so a doubled batch is not the same batch."""
+"""A perturbation is drawn for each sample, so a doubled batch is not the same batch."""
+PERIODIC = [n for n in NAMES if issubclass(REGULARIZERS.get(n), Periodic)]
 VARIANTS = [(name, {}) for name in NAMES] + [("gradient_norm", {"method": "exact"})]
 
 
@@ -26,7 +27,7 @@ def gradients(problem):
     return [p.grad.clone() for p in problem.model.parameters()]
 
 
-def test_the_docstring_owes_equation_seam_purpose_and_source(name):
+def test_a_docstring_without_equation_seam_purpose_or_source_is_refused(name):
     (entry,) = catalogue(name)
     assert ":math:" in entry["doc"] or ".. math::" in entry["doc"]
     assert "For synthetic CT" in entry["doc"]
@@ -48,7 +49,7 @@ def test_a_step_with_it_stays_finite(name, problem):
 def test_the_same_step_twice_is_the_same(name, problem):
     first, second = problem(name), problem(name)
     first.one_step()
-    torch.rand(7)  # somebody else draws from the global generator
+    torch.rand(7)  # other code draws from the global generator
     second.one_step()
     assert all(map(torch.equal, gradients(first), gradients(second)))
 
@@ -77,12 +78,23 @@ def test_extra_passes_leave_weights_and_running_statistics_alone(name, problem):
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_what_it_was_given_is_not_changed(name, problem):
+def test_the_batch_is_not_changed_in_place(name, problem):
     small = problem(name)
     before = [small.batch.source.clone(), small.batch.target.clone(), small.batch.mask.clone()]
     small.one_step()
     after = [small.batch.source, small.batch.target, small.batch.mask]
     assert all(map(torch.equal, before, after))
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+def test_a_longer_period_does_not_change_the_mean_strength(name, problem):
+    always, seldom = problem(name, every=1), problem(name, every=3)
+    once = always.composition.evaluate(always.step(number=0)).terms.get(name)
+    thrice = seldom.composition.evaluate(seldom.step(number=0)).terms.get(name)
+    assert (once is None) == (thrice is None)
+    if once is not None:
+        torch.testing.assert_close(thrice, 3 * once)
+    assert name not in seldom.composition.evaluate(seldom.step(number=1)).terms
 
 
 @pytest.mark.parametrize("name", OF_THE_WHOLE_BATCH)

@@ -1,4 +1,4 @@
-"""The page on adding a regularizer does what it says, in a stranger's installed package."""
+"""The code on the page "Add a regularizer" works, in a third-party package that is installed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def blocks(language):
 
 
 @pytest.fixture
-def strangers_site(tmp_path):
-    """A folder that holds what pip would have installed, from nothing but the page."""
+def third_party_site(tmp_path):
+    """A folder with the files that pip would install, made from the page only."""
     member, _ = blocks("python")
     (text,) = blocks("toml")
     ((name, target),) = tomllib.loads(text)["project"]["entry-points"].popitem()[1].items()
@@ -47,18 +47,18 @@ def strangers_site(tmp_path):
     file.parent.mkdir(parents=True)
     (file.parent / "__init__.py").touch()
     file.write_text(member)
-    facts = site / f"{module.partition('.')[0]}-1.0.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text(
+    metadata = site / f"{module.partition('.')[0]}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: dose-regularizers\nVersion: 1.0\n"
     )
-    (facts / "entry_points.txt").write_text(f"[synthct.regularizers]\n{name} = {target}\n")
+    (metadata / "entry_points.txt").write_text(f"[synthct.regularizers]\n{name} = {target}\n")
     return site
 
 
 @pytest.fixture
-def strangers_tests(tmp_path):
-    """The page's test, and its lines of params, beside the fixtures of this folder."""
+def third_party_tests(tmp_path):
+    """The test and the params on the page, with the fixtures of this folder."""
     _, test = blocks("python")
     (params,) = blocks("yaml")
     folder = tmp_path / "tests"
@@ -69,17 +69,19 @@ def strangers_tests(tmp_path):
     return folder
 
 
-def test_the_pages_regularizer_keeps_the_promises_as_a_strangers(strangers_site, strangers_tests):
-    promises = Path(__file__).with_name("test_promises.py")
+def test_the_regularizer_on_the_page_passes_the_shared_tests_in_a_third_party_package(
+    third_party_site, third_party_tests
+):
+    shared = Path(__file__).with_name("test_promises.py")
     chosen = [
         "-k",
         "mean_error or switched_on",
         "-o",
-        f"pythonpath={ROOT / 'src'} {ROOT} {strangers_site}",
+        f"pythonpath={ROOT / 'src'} {ROOT} {third_party_site}",
     ]
     quiet = ["-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--color=no"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *quiet, *chosen, str(strangers_tests), str(promises)],
+        [sys.executable, "-m", "pytest", *quiet, *chosen, str(third_party_tests), str(shared)],
         cwd=ROOT,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -88,4 +90,4 @@ def test_the_pages_regularizer_keeps_the_promises_as_a_strangers(strangers_site,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     passed = int(re.search(r"(\d+) passed", done.stdout).group(1))
-    assert passed >= 4 + 7, done.stdout  # the page's own and the promises
+    assert passed >= 4 + 7, done.stdout  # those on the page and the shared ones
