@@ -77,7 +77,7 @@ def test_parity_beyond_the_limit_leaves_the_reason_alone(release_of):
 
 
 def test_a_refused_gate_leaves_the_reason_alone(release_of):
-    row = {"code": "gate-score", "where": "mr", "rule": "r", "got": "g", "remedy": "m"}
+    row = {"code": "gate-score", "where": "mr", "problem": "p", "rule": "r", "remedy": "m"}
     folder = release_of(refusal=row)
     assert [path.name for path in folder.iterdir()] == ["refused.json"]
     assert json.loads((folder / "refused.json").read_text()) == row

@@ -302,7 +302,7 @@ class Tree:
         }  # fmt: skip
         write_whole(out / "mr" / "card.json", canonical_json(card))
         refused = {"code": "gate-score", "where": "cbct", "rule": "the model's mean MAE is at most"}
-        refused |= {"got": "90.0 HU against 100.0 HU", "remedy": "train longer"}
+        refused |= {"problem": "90.0 HU against 100.0 HU", "remedy": "train longer"}
         write_whole(out / "cbct" / "refused.json", canonical_json(refused))
 
 

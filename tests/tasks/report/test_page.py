@@ -122,7 +122,7 @@ def test_only_pseudonyms_and_no_disk_of_ours_reach_the_page(tree):
     facts["scans"]["ct"]["findings"] = ["slice gap in /srv/hospital/doe/ct/1.dcm"]
     write_whole(file, canonical_json(facts))
     row = {"unit": "HN-02", "code": "x", "where": "/mnt/doe/raw/HN-02/mr", "rule": "one series"}
-    row |= {"got": "two in /mnt/doe/raw/HN-02/mr", "remedy": "split them"}
+    row |= {"problem": "two in /mnt/doe/raw/HN-02/mr", "remedy": "split them"}
     write_whole(tree.folder("ingestion") / "excluded.json", canonical_json([row]))
     page = built(tree)
     for secret in ("DOE", "/mnt", "hospital", "/srv"):
@@ -177,9 +177,9 @@ def real_cohort(count) -> Chain:
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        (1, "1 patient proves the path, not the accuracy."),
-        (2, "2 patients prove the path, not the accuracy."),
-        (4, "4 patients prove the path, not the accuracy."),
+        (1, "1 patient demonstrates the method, not its accuracy."),
+        (2, "2 patients demonstrate the method, not its accuracy."),
+        (4, "4 patients demonstrate the method, not its accuracy."),
     ],
 )
 def test_a_few_real_patients_are_never_sold_as_accuracy(count, sentence):
@@ -188,8 +188,8 @@ def test_a_few_real_patients_are_never_sold_as_accuracy(count, sentence):
 
 def test_five_real_patients_are_told_what_their_scores_hold():
     told = headline(real_cohort(5))
-    assert "nothing here was tested on scans from elsewhere" in told.caveat
-    assert "misalignment is left in it is part of every score" in " ".join(told.sentences)
+    assert "no scans from other sources were tested" in told.caveat
+    assert "any residual misalignment is part of every score" in " ".join(told.sentences)
     assert told.scores[0].beside == (
         "Best baseline, intensity look-up: 160 HU; the model’s error is 50 % of that."
     )
@@ -198,7 +198,7 @@ def test_five_real_patients_are_told_what_their_scores_hold():
 def test_the_caveat_of_a_real_cohort_is_on_the_page(tree):
     dataset = canonical_json({"dataset": "sts", "synthetic": False})
     write_whole(tree.folder("ingestion") / "dataset.json", dataset)
-    assert "3 patients prove the path, not the accuracy." in text_of(built(tree))
+    assert "3 patients demonstrate the method, not its accuracy." in text_of(built(tree))
 
 
 def test_digital_patients_are_never_taken_for_people(page):

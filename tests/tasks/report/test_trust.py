@@ -28,11 +28,11 @@ def test_suspect_cases_unlike_scans_and_the_floor_are_told(section):
     assert "3.21 ml" in section
     assert "1 of 6 scans is unlike" in section
     assert "noise" in section
-    assert "The reference itself moves by 21 HU" in section
+    assert "The reference itself differs by 21 HU" in section
 
 
 def test_the_floor_stands_beside_the_main_number_and_the_case(page):
-    assert "Between alignments the reference itself moves by 21 HU." in page
+    assert "The reference itself differs by 21 HU between alignments." in page
     assert page.count("reference between alignments 21 HU") == 1
 
 
@@ -57,12 +57,13 @@ def test_the_published_ranking_stands_beside_the_corrected_one(section):
 
 
 def test_the_bias_matrix_is_drawn_where_there_is_a_study(tree, page):
-    assert "A model looks best under the alignment it learned from" in page
+    assert "A model scores best under the alignment it was trained on" in page
     (own,) = read_chain(tree.layout).studies
     found = bias(own)
     assert found.sentences == [
         "Under impact, the model trained on it differs from the one trained on elastix_mi by "
-        "−4.7 HU (95 % interval −6.1 to −3.2): the reference is kinder to its own."
+        "−4.7 HU (95 % interval −6.1 to −3.2): the reference favours the model "
+        "that was trained on it."
     ]
     shutil.rmtree(tree.folder("study"))
     run(tree.context(), ReportParams(strips=0, registration_cases=0))
