@@ -15,7 +15,7 @@ from synthct.tasks.export.parity import Parity
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "
-    "on the scanner, protocol and patients of whoever receives it."
+    "on the scanner, protocol and patients of the recipient."
 )
 
 REGISTRATION_CAVEAT = (

@@ -75,7 +75,7 @@ def release_source(
     if error is None and settings.distil is not None:
         held = [folders[name] for name in sorted(folders) if name.startswith("held")]
         own = [folders[name] for name in names]
-        student = distil(out, own, held, seen, settings, scratch=_kept(scratch), seed=seed)
+        student = distil(out, own, held, seen, settings, scratch=_required(scratch), seed=seed)
         error = _parity_error(f"{source}, student", [student.fold], settings)
     if error is not None:
         _refuse(out, error)
@@ -94,7 +94,7 @@ def release_source(
     write_checksums(out)
 
 
-def _kept(scratch: Path | None) -> Path:
+def _required(scratch: Path | None) -> Path:
     if scratch is None:
         raise ValueError("distillation needs a scratch folder to resume from")
     return scratch

@@ -60,7 +60,7 @@ def _unit(
     if params.distil is not None and present:
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
-    refusal, gate = _held(scores, source, params)
+    refusal, gate = _gate(scores, source, params)
     facts = gather_facts(context, params, source, names, cases, scores, dict(context.methods), code)
     return Unit(
         name=source,
@@ -91,7 +91,7 @@ def _ingestion(context: StageContext) -> dict[str, Any]:
     return dict(dataset.get("ingestion", {}))
 
 
-def _held(
+def _gate(
     scores: Sequence[Row], source: str, params: ExportParams
 ) -> tuple[SynthctError | None, dict[str, Any]]:
     try:

@@ -93,31 +93,25 @@ def effects(
         adjusted = holm(p_values)
         for arm, scores in arms.items():
             ours, theirs = _aligned(scores, control)
-            if not len(ours):
-                continue
-            interval = paired_bootstrap(
-                ours,
-                theirs,
-                difference_of_means,
-                generator(seed, "study", pairs, arm),
-                draws=draws,
-            )
-            gained = theirs - ours if lower_is_better else ours - theirs
-            rows.append(
-                Effect(
-                    arm=arm,
-                    pairs=pairs,
-                    cases=len(ours),
-                    mean=float(ours.mean()),
-                    control=float(theirs.mean()),
-                    difference=interval.value,
-                    low=interval.low,
-                    high=interval.high,
-                    p=p_values.get(arm),
-                    adjusted_p=adjusted.get(arm),
-                    better=int((gained > 0).sum()),
+            if len(ours):
+                rng = generator(seed, "study", pairs, arm)
+                found = paired_bootstrap(ours, theirs, difference_of_means, rng, draws=draws)
+                gained = theirs - ours if lower_is_better else ours - theirs
+                rows.append(
+                    Effect(
+                        arm=arm,
+                        pairs=pairs,
+                        cases=len(ours),
+                        mean=float(ours.mean()),
+                        control=float(theirs.mean()),
+                        difference=found.value,
+                        low=found.low,
+                        high=found.high,
+                        p=p_values.get(arm),
+                        adjusted_p=adjusted.get(arm),
+                        better=int((gained > 0).sum()),
+                    )
                 )
-            )
     return rows
 
 

@@ -13,8 +13,9 @@ import SimpleITK as sitk
 
 from synthct.data.errors import DataError, SynthctError, UsageError
 from synthct.data.files import canonical_json
+from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.document import json_schema
-from synthct.tasks.evaluation.files import Attachments, evaluate_files
+from synthct.tasks.evaluation.files import evaluate_files
 
 SHAPE = (12, 30, 28)
 

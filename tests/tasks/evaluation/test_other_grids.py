@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from synthct.data.errors import DataError
 from synthct.data.orientation import flipped, reordered_onto, turned
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.evaluation.files import Attachments, evaluate_files
+from synthct.tasks.evaluation.attachments import Attachments
+from synthct.tasks.evaluation.files import evaluate_files
 
 SHAPE = (10, 14, 12)
 ANGLE = np.deg2rad(17.0)
