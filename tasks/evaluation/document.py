@@ -56,7 +56,7 @@ def json_schema() -> dict[str, Any]:
                 shape={"type": "array", "items": {"type": "integer"}},
                 spacing_mm={"type": "array", "items": {"type": "number"}},
             ),
-            "resampled": {"type": "boolean", "description": "Whether the prediction was resampled."},
+            "resampled": {"type": "boolean", "description": "If the prediction was resampled."},
             "voxels": {"type": "integer", "minimum": 1, "description": "Voxels in the mask."},
             "scores": _SCORES,
             "checks": {"type": "array", "items": _check()},
@@ -97,7 +97,7 @@ def _structures() -> dict[str, Any]:
         "Present if segmentations or a segmenter were given.",
         found_by={
             "type": "string",
-            "description": "files, thresholds, totalsegmentator, or the folder of a small segmenter.",
+            "description": "files, thresholds, totalsegmentator, or a small segmenter's folder.",
         },
         policy={"enum": ["as_published", "penalised"]},
         tolerance_mm={"type": "number"},
@@ -117,7 +117,7 @@ def _dose() -> dict[str, Any]:
             normalisation={"enum": ["global", "local"]},
             cutoff_percent={
                 "type": "number",
-                "description": "Percentage of the reference's maximum below which nothing is judged.",
+                "description": "Lowest dose that is judged, in % of the maximum.",
             },
             steps={"type": "integer", "description": "Search steps within one distance criterion."},
         ),

@@ -128,8 +128,8 @@ def cohort(tmp_path_factory):
         for source in folds:
             folder = artefacts / "registration" / f"{patient}_{source}"
             write_case(folder, patient, source, seed=number)
-    for source, told in folds.items():
-        for number, entry in enumerate(told):
+    for source, result in folds.items():
+        for number, entry in enumerate(result):
             folder = artefacts / "training" / f"{source}_fold{number}"
             folder.mkdir(parents=True)
             write_network(folder, source, number, entry["train"], entry["test"])

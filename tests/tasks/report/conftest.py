@@ -254,9 +254,12 @@ class Tree:
         }
 
     def summary(self) -> dict:
-        told = {"value": 0.52, "n": 3, "low": 0.41, "high": 0.63}
+        ratio = {"value": 0.52, "n": 3, "low": 0.41, "high": 0.63}
         profile = {"name": "synthrad2025_container", "low_hu": -1024.0, "high_hu": 3071.0}
-        summary = {"profile": profile, "ratio": {"mr": {"registered": {"model_over_lookup": told}}}}
+        summary = {
+            "profile": profile,
+            "ratio": {"mr": {"registered": {"model_over_lookup": ratio}}},
+        }
         ranks = {
             "n": 3,
             "metrics": ["mae_hu", "ms_ssim"],
