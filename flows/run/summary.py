@@ -126,12 +126,12 @@ def show(console: Console, project: Project, built: Sequence[StageResult], secon
         console.print(score_table(rows))
     for source, moved_hu in floors_hu(project).items():
         console.print(
-            f"{source}: between alignments the reference itself moves by {moved_hu:.1f} HU (MAE)",
+            f"{source}: the reference itself differs by {moved_hu:.1f} HU (MAE) between alignments",
             highlight=False,
         )
     for row in exclusions(project):
         console.print(
-            f"excluded by {row['stage']}: {row.get('unit', '')}: {_told(row)}", markup=False
+            f"excluded by {row['stage']}: {row.get('unit', '')}: {_reason(row)}", markup=False
         )
     if built:
         times = ", ".join(f"{b.name} {spelled_s(b.seconds)}" for b in built)
@@ -141,13 +141,10 @@ def show(console: Console, project: Project, built: Sequence[StageResult], secon
         console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
-def _told(row: Mapping[str, str]) -> str:
-    """Problem, rule and, where a person can do something about it, the remedy."""
-    seen = f", got {row['got']}" if row.get("got") and not row.get("problem") else ""
-    parts = (row.get("problem", ""), f"{row.get('rule', '')}{seen}")
-    told = "; ".join(part for part in parts if part)
-    remedy = row.get("remedy", "") if row.get("problem") else ""
-    return " ".join(f"{told}; {remedy}".split() if remedy else told.split())
+def _reason(row: Mapping[str, str]) -> str:
+    """Problem, rule and remedy of an exclusion, in this order and on one line."""
+    parts = (row.get(name, "") for name in ("problem", "rule", "remedy"))
+    return " ".join("; ".join(part for part in parts if part).split())
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:

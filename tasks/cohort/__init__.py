@@ -1,1 +1,1 @@
-"""The embedded cohort: digital patients with known truth, written as hospitals send scans."""
+"""The embedded cohort: digital patients with known truth, written as DICOM like clinical scans."""

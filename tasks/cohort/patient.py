@@ -1,4 +1,4 @@
-"""One patient of the cohort as files: DICOM series of three days and the truth beside them."""
+"""One patient of the cohort as files: DICOM series of three days and the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ DEVICE: dict[str, dict[str, Any]] = {
 def write_patient(
     *, out: Path, patient: str, region: str, seed: int, dataset: str, protocol: dict[str, Any]
 ) -> None:
-    """Make one patient and write ``ct/ mr/ cbct/`` (DICOM) and ``truth/`` (MHA) into ``out``."""
+    """Unit: make one patient, write ``ct/ mr/ cbct/`` (DICOM) and ``truth/`` (MHA) into ``out``.
+
+    Parameters
+    ----------
+    patient, region
+        Name and body region of the patient.
+    seed, dataset
+        Seed of the random streams, and data set that the DICOM identifiers are derived from.
+    protocol
+        Fields of :class:`synthct.data.phantom.patient.Protocol`.
+    """
 
     def random(*names: str) -> Any:
         return generator(seed, "cohort", patient, *names)

@@ -1,4 +1,4 @@
-"""The cohort stage: digital patients to ``data/raw/DATASET``."""
+"""The cohort stage: writes digital patients to ``data/raw/DATASET``."""
 
 from __future__ import annotations
 

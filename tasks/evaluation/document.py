@@ -1,15 +1,15 @@
-"""The document that ``synthct evaluate`` writes, as a versioned JSON schema."""
+"""Versioned JSON schema of the document that ``synthct evaluate`` writes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SCHEMA = "synthct-evaluation/1"
-"""Version of the document: fields are added without changing it, never renamed or removed."""
+"""Version of the document. Fields may be added under it, but not renamed or removed."""
 
 _FILE = {
     "type": "object",
-    "description": "A file or folder by name and content; never where it lies.",
+    "description": "Name and content hash of a file or folder; never its path.",
     "properties": {
         "name": {"type": "string"},
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
@@ -19,7 +19,7 @@ _FILE = {
 }
 _SCORES = {
     "type": "object",
-    "description": "Metric to number; null where there is no number. The unit ends the name.",
+    "description": "Metric to value; null if undefined. The name ends with the unit.",
     "additionalProperties": {"type": ["number", "null"]},
 }
 _PER_SIDE = {
@@ -56,12 +56,12 @@ def json_schema() -> dict[str, Any]:
                 shape={"type": "array", "items": {"type": "integer"}},
                 spacing_mm={"type": "array", "items": {"type": "number"}},
             ),
-            "resampled": {"type": "boolean", "description": "Whether the prediction was."},
+            "resampled": {"type": "boolean", "description": "If the prediction was resampled."},
             "voxels": {"type": "integer", "minimum": 1, "description": "Voxels in the mask."},
             "scores": _SCORES,
             "checks": {"type": "array", "items": _check()},
             "floor": _object(
-                "Where other alignments of the reference were given: how far it moves [HU].",
+                "Present if other alignments of the reference were given: its differences [HU].",
                 references={"type": "array", "items": _FILE},
                 floor_mae_hu={"type": ["number", "null"]},
                 worst_mae_hu={"type": ["number", "null"]},
@@ -69,33 +69,12 @@ def json_schema() -> dict[str, Any]:
             ),
             "maps": {"type": "array", "items": {"type": "string"},
                      "description": "Files written to the folder of maps."},
-            "structures": _object(
-                "Where segmentations or a segmenter were given.",
-                found_by={
-                    "type": "string",
-                    "description": "files, thresholds, totalsegmentator, or a small one's folder.",
-                },
-                policy={"enum": ["as_published", "penalised"]},
-                tolerance_mm={"type": "number"}, scores=_SCORES,
-            ),
+            "structures": _structures(),
             "source": _object(
-                "Where the source or its segmentations were given: agreement with the source.",
+                "Present if the source or its segmentations were given: agreement with it.",
                 scores=_SCORES,
             ),
-            "dose": _object(
-                "Where doses were given.",
-                prediction=_FILE, reference=_FILE,
-                gamma_pass_percent=_SCORES,
-                gamma_convention=_object(
-                    "How gamma was computed; its figures mean nothing without.",
-                    search={"enum": ["interpolated", "discrete"]},
-                    normalisation={"enum": ["global", "local"]},
-                    cutoff_percent={"type": "number", "description": "Of the reference's maximum."},
-                    steps={"type": "integer", "description": "Within one distance criterion."},
-                ),
-                dvh=_PER_SIDE,
-                conformity={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
-            ),
+            "dose": _dose(),
             "warnings": {"type": "array", "items": {"type": "string"}},
         },
     }  # fmt: skip
@@ -111,3 +90,37 @@ def _check() -> dict[str, Any]:
         "told": {"type": "string"},
     }
     return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+
+def _structures() -> dict[str, Any]:
+    return _object(
+        "Present if segmentations or a segmenter were given.",
+        found_by={
+            "type": "string",
+            "description": "files, thresholds, totalsegmentator, or a small segmenter's folder.",
+        },
+        policy={"enum": ["as_published", "penalised"]},
+        tolerance_mm={"type": "number"},
+        scores=_SCORES,
+    )
+
+
+def _dose() -> dict[str, Any]:
+    return _object(
+        "Present if doses were given.",
+        prediction=_FILE,
+        reference=_FILE,
+        gamma_pass_percent=_SCORES,
+        gamma_convention=_object(
+            "How gamma was computed; figures are comparable only if these agree.",
+            search={"enum": ["interpolated", "discrete"]},
+            normalisation={"enum": ["global", "local"]},
+            cutoff_percent={
+                "type": "number",
+                "description": "Lowest dose that is judged, in % of the maximum.",
+            },
+            steps={"type": "integer", "description": "Search steps within one distance criterion."},
+        ),
+        dvh=_PER_SIDE,
+        conformity={"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+    )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.readers import pick_series, read_scan
 from synthct.data.volume import Modality, Volume
+from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.checks import examine
 from synthct.tasks.evaluation.consistency import source_consistency
 from synthct.tasks.evaluation.document import SCHEMA
 from synthct.tasks.evaluation.dose.compare import Doses, compare_doses
-from synthct.tasks.evaluation.dose.gamma import Convention, Search
+from synthct.tasks.evaluation.dose.gamma import Convention
 from synthct.tasks.evaluation.evidence import Evidence
 from synthct.tasks.evaluation.floor import CHAIN, floor_of
 from synthct.tasks.evaluation.inputs import Target, identity, require_hu
@@ -25,11 +24,10 @@ from synthct.tasks.evaluation.maps import write_maps
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
 from synthct.tasks.evaluation.profiles import DEFAULT_PROFILE, profile_called
-from synthct.tasks.evaluation.segmenter.ask import check_segmenter, structures_of
+from synthct.tasks.evaluation.segmenter.ask import structures_of
 from synthct.tasks.evaluation.structures.completeness import completeness
 from synthct.tasks.evaluation.structures.files import has_side, read_side, unseen
 from synthct.tasks.evaluation.structures.scores import (
-    Policy,
     compare_structures,
     errors_within,
     volumes,
@@ -43,101 +41,6 @@ CHECK_NAMES = (
     "identity", "offset", "detail", "bone_range", "lost_structure", "copied", "mask_cover",
     "mask_air",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Attachments:
-    """Optional inputs and settings besides prediction, reference and mask.
-
-    Parameters
-    ----------
-    segmentations
-        Folder with the sides ``prediction``, ``reference`` and perhaps ``source``: a folder of
-        masks each, or a label map each with ``labels.json``.
-    segmenter
-        Instead of ``segmentations``: what segments both CTs (``thresholds``,
-        ``totalsegmentator``, or the folder of a trained small segmenter).
-    source, source_modality
-        The MR or CBCT that the prediction was made from; ``mr`` or ``cbct``.
-    dose_prediction, dose_reference
-        RTDOSE files, or images in Gy, planned on each CT.
-    target, prescription_gy
-        Structure of the reference side and prescribed dose [Gy] for Paddick's conformity.
-    curves
-        ``{"electron_density": nodes, "stopping_power": nodes}`` of the clinic.
-    other_references
-        The same reference under other alignments. The MAE between alignments is the floor of every
-        MAE against them.
-    maps
-        Folder for error maps (``tasks/evaluation/maps.py``).
-    device
-        ``cuda`` or ``cpu``: similarity is computed with torch there; empty: with numpy.
-    gamma
-        Search of the gamma index: ``interpolated`` or ``discrete``.
-    prediction_series, reference_series, source_series
-        Number, description or UID of the series, if a folder or zip of DICOM holds several.
-    policy
-        HD95 of a structure that the prediction lacks.
-    tolerance_mm
-        Distance within which surface Dice and completeness count surfaces as equal [mm].
-
-    Raises
-    ------
-    UsageError
-        Inputs contradict each other, or one lacks its counterpart.
-    """
-
-    segmentations: Path | None = None
-    segmenter: str = ""
-    source: Path | None = None
-    source_modality: str = "mr"
-    dose_prediction: Path | None = None
-    dose_reference: Path | None = None
-    target: str = ""
-    prescription_gy: float = 0.0
-    curves: dict[str, Any] | None = None
-    other_references: tuple[Path, ...] = ()
-    maps: Path | None = None
-    device: str = ""
-    gamma: Search = "interpolated"
-    prediction_series: str = ""
-    reference_series: str = ""
-    source_series: str = ""
-    policy: Policy = "penalised"
-    tolerance_mm: float = 2.0
-
-    def __post_init__(self) -> None:
-        if (self.dose_prediction is None) != (self.dose_reference is None):
-            raise UsageError(
-                "two doses are compared: one planned on the prediction, one on the reference",
-                problem="only one dose is given",
-                remedy="give both --dose-prediction and --dose-reference",
-                code="dose-alone",
-            )
-        if self.source_modality not in ("mr", "cbct"):
-            raise UsageError(
-                "a prediction is made from an MR or a cone-beam CT",
-                problem=f"the modality of the source is given as {self.source_modality!r}",
-                where="source_modality",
-                remedy="give the scan that the prediction was made from",
-                code="wrong-modality",
-            )
-        if self.segmenter and self.segmentations is not None:
-            raise UsageError(
-                "structures come either from files or from a segmenter",
-                problem="both --segmentations and --segmenter are given",
-                remedy="leave one of them out",
-                code="two-segmentations",
-            )
-        if self.segmenter:
-            check_segmenter(self.segmenter)
-        if bool(self.target) != (self.prescription_gy > 0):
-            raise UsageError(
-                "conformity needs a target structure and its prescription",
-                problem="only one of the two is given",
-                remedy="give both --target and --prescription-gy",
-                code="target-alone",
-            )
 
 
 def evaluate_files(

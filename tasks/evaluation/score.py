@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from synthct.data.files import canonical_json, copy_tree, write_whole
 from synthct.data.store.volumes import read_volume
 from synthct.tasks.evaluation.fitting import baselines_for
 from synthct.tasks.evaluation.naive import Fitted, UnseenImages
+from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.scorer import MOVED, Arrays, Scorer
 from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
 from synthct.tasks.evaluation.uncertainty.likeness import features
@@ -107,6 +110,12 @@ def score_case(
         **scorer.as_json(),
     }
     write_whole(out / CASE_SCORES, canonical_json(document))
+    _write_errors(out, references, output, inside, sd)
+
+
+def _write_errors(
+    out: Path, references: Arrays, output: NDArray[Any], inside: Mask, sd: Path | None
+) -> None:
     spread = None if sd is None else read_volume(sd).array
     errors = {name: error_facts(hu, output, inside, spread) for name, hu in references.items()}
     write_whole(out / ERRORS, canonical_json(errors))

@@ -1,1 +1,1 @@
-"""From trained folds to a folder that runs without the pipeline, or to the reason why not."""
+"""Export of trained folds as a release that runs without the pipeline, or its refusal."""

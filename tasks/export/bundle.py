@@ -1,4 +1,4 @@
-"""The release folder as a MONAI bundle: metadata and weights; no configuration that is code."""
+"""Metadata that make the release folder a MONAI bundle, without executable configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_bundle(out: Path, description: ReleaseDescription, card: Mapping[str, 
     """Write ``configs/metadata.json`` and ``docs/README.md`` beside the weights.
 
     MONAI's tools read the metadata; weights are ``foldK.safetensors`` of the same folder. There
-    is no ``inference.json``: its expressions would be run.
+    is no ``inference.json``, because its expressions are executed.
     """
     write_whole(out / METADATA, canonical_json(_metadata(description, card)))
     write_whole(out / README, _readme(description, card))

@@ -1,4 +1,4 @@
-"""How the uncertainty map relates to the error, on windows that a network has not seen."""
+"""Relation of the uncertainty map to the error, on windows of cases unseen by the network."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ class Spread:
 
 
 def spread_of(network: Runner, windows: CaseWindows, model: ModelDescription) -> Spread | None:
-    """Of one network over the flips of its training; None where training flipped nothing.
+    """Spread of one network over the flips of its training; None if training used no flips.
 
-    The spread over folds cannot be had here: a case is unseen by one fold only.
+    The spread over folds cannot be measured: only one fold has not seen a case.
     """
     flips = flips_of(model, tta=True)
     if len(flips) < 2:
         return None
     votes = []
     for flip in flips:
-        turned = np.ascontiguousarray(np.flip(windows.inputs, flip))
-        votes.append(unscale_target(np.flip(network(turned)[:, 0], flip), model.target_scaling))
+        flipped = np.ascontiguousarray(np.flip(windows.inputs, flip))
+        votes.append(unscale_target(np.flip(network(flipped)[:, 0], flip), model.target_scaling))
     stack = np.stack(votes)
     error = np.abs(stack.mean(axis=0) - windows.ct_hu)
     return Spread(stack.std(axis=0)[windows.inside], error[windows.inside])
 
 
 def calibration(spreads: Sequence[Spread]) -> dict[str, Any]:
-    """For the card: how large the error is where the spread is small and where it is large.
+    """Entry ``uncertainty`` of the card: the error as a function of the spread.
 
-    ``error_over_sd`` is what the spread must be multiplied with to be, on average, the absolute
-    error; ``spearman`` whether larger spread means larger error at all; ``within_2_sd`` the part
-    of the voxels whose error is at most twice the spread (a calibrated Gaussian has 0.95).
+    ``error_over_sd`` is the ratio of mean absolute error and mean spread; ``spearman`` the rank
+    correlation of spread and error; ``within_2_sd`` the share of the voxels whose error is at most
+    twice the spread (0.95 for a calibrated Gaussian).
     """
     if not spreads:
-        return {"measured": False, "why": "training flipped nothing: there is no spread to hold"}
+        return {"measured": False, "why": "training used no flips, so there is no spread"}
     sd = np.concatenate([one.sd_hu for one in spreads])
     error = np.concatenate([one.error_hu for one in spreads])
     edges = np.quantile(sd, [0, 0.25, 0.5, 0.75, 1])
@@ -61,7 +61,7 @@ def calibration(spreads: Sequence[Spread]) -> dict[str, Any]:
     varied = sd.std() > 0 and error.std() > 0
     return {
         "measured": True,
-        "of": "flips of one network, on windows of a case it has not seen; not of the ensemble",
+        "of": "flips of one network, on windows of an unseen case; not the spread of the ensemble",
         "voxels": int(sd.size),
         "mean_sd_hu": _short(sd.mean()),
         "mean_error_hu": _short(error.mean()),
@@ -73,5 +73,5 @@ def calibration(spreads: Sequence[Spread]) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """Two digits: enough, and the same on every CPU."""
+    """Two digits: sufficient, and the same on every CPU."""
     return float(f"{float(value):.2g}")

@@ -15,24 +15,24 @@ from synthct.tasks.export.parity import Parity
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "
-    "on the scanner, protocol and patients of whoever receives it."
+    "on the scanner, protocol and patients of the recipient."
 )
 
 REGISTRATION_CAVEAT = (
-    "Scores against the registered CT hold the registration's error as well as the model's: "
-    "SynthRAD2025's own CT moves by 53 to 60 HU (MAE) between two registration methods. Only "
-    "scores against `truth` (digital patients) are free of it."
+    "Scores against the registered CT include the error of the registration: SynthRAD2025's own "
+    "CT differs by 53 to 60 HU (MAE) between two registration methods. Only scores against "
+    "`truth` (digital patients) are free of it."
 )
 
 UNCERTAINTY_CAVEAT = (
-    "The uncertainty map is the standard deviation over folds and flips: where the networks "
-    "disagree. It does not show an error that all share; `uncertainty` says how the part of it "
-    "that could be measured relates to the error."
+    "The uncertainty map is the standard deviation over folds and flips, which shows where the "
+    "networks disagree. It does not show errors that all of them share; `uncertainty` compares "
+    "the measurable part of it with the error."
 )
 
 CHECKSUM_CAVEAT = (
-    "Checksums in this folder stop accidents, not a forger, who writes new ones: check the "
-    "signature (`synthct verify --public-key`) where it matters who made the release."
+    "The checksums in this folder detect accidental damage, not forgery: verify the signature "
+    "(`synthct verify --public-key`) if the origin of the release matters."
 )
 
 
@@ -44,12 +44,12 @@ def make_card(
     Parameters
     ----------
     folds
-        The networks as they were written, with what was measured on them.
+        The exported networks, with the measurements on them.
     facts
-        What the stage gathered: ``intended_use dataset cases gate scores methods provenance
+        Facts gathered by the stage: ``intended_use dataset cases gate scores methods provenance
         formats``.
     cleared_for
-        Who cleared it for clinical use, and for what; empty: it says that nobody did.
+        Who cleared it for clinical use, and for what; empty: the card says "not for clinical use".
     """
     dataset = facts["dataset"]
     parities = [parity for fold in folds for parity in fold.parities.values()]
@@ -78,7 +78,7 @@ def make_card(
 
 
 def _data(dataset: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts, never names: who the patients are stays in the pipeline."""
+    """Counts only: names of patients stay in the pipeline."""
     return {
         "dataset": dataset.get("dataset", ""),
         "synthetic": all(case.get("synthetic", False) for case in cases),
@@ -91,21 +91,21 @@ def _data(dataset: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _licence(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The data's licence propagates to what was learned from them."""
+    """The licence of the training data, and its consequence for the weights."""
     licence = dict(dataset.get("licence") or {})
     if not licence:
         licence = {"name": "unknown", "url": "", "cite": "", "non_commercial": True}
     obligation = (
-        "The training data forbid commercial use: so does this card for the weights."
+        "The training data may not be used commercially, and neither may the weights."
         if licence.get("non_commercial")
-        else "The training data's terms, attribution included, go with the weights."
+        else "The terms of the training data, including attribution, apply to the weights."
     )
     return {"of_the_data": licence, "propagates": obligation}
 
 
 def _fold(fold: ExportedFold) -> dict[str, Any]:
     model = fold.model
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "fold": model.fold,
         "network": model.network,
         "precision": model.precision,
@@ -116,8 +116,8 @@ def _fold(fold: ExportedFold) -> dict[str, Any]:
         "parity": {form: parity.as_json() for form, parity in sorted(fold.parities.items())},
     }
     if fold.int8 is not None:
-        told["int8"] = {**fold.int8.as_json(), "released": fold.member.int8 is not None}
-    return told
+        entry["int8"] = {**fold.int8.as_json(), "released": fold.member.int8 is not None}
+    return entry
 
 
 def _distinct(lists: Any) -> list[Any]:
@@ -133,20 +133,20 @@ def _cohort_caveats(facts: Mapping[str, Any]) -> list[str]:
     caveats = []
     if any(case.get("synthetic", False) for case in cases):
         caveats.append(
-            "Trained on digital patients: it shows that the chain works and says nothing about "
-            "real scans."
+            "Trained on digital patients: this shows that the pipeline works, and says nothing "
+            "about real scans."
         )
     patients = len({case["patient"] for case in cases})
     if patients < SMALL_COHORT:
         caveats.append(
-            f"{patients} patients prove the path, not the accuracy: the scores' spread between "
-            "patients is not known from so few."
+            f"{patients} patients demonstrate the method, not its accuracy: the variation between "
+            "patients cannot be estimated from so few."
         )
     return caveats
 
 
 SMALL_COHORT = 20
-"""Patients below which the card says that the scores prove little."""
+"""Number of patients below which the card has a caveat about it."""
 
 
 PAGE = "card.html"
@@ -161,17 +161,17 @@ def render_card(card: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["said"] = said
+    environment.filters["as_text"] = as_text
     scores = [row for row in card["scores"] if row["metric"] in SHOWN]
     return environment.get_template("card.html.j2").render(card=card, scores=scores)
 
 
 SHOWN = ("mae_hu", "me_hu", "psnr_db", "ms_ssim")
-"""Metrics of the page's table; ``card.json`` has all."""
+"""Metrics in the table of ``card.html``; ``card.json`` has all."""
 
 
-def said(value: Any) -> str:
-    """A value of the card as words."""
+def as_text(value: Any) -> str:
+    """A value of the card as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value in ("", [], {}):
@@ -179,7 +179,7 @@ def said(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {said(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key}: {as_text(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(said(inner) for inner in value)
+        return "; ".join(as_text(inner) for inner in value)
     return str(value)

@@ -1,4 +1,4 @@
-"""What the card says besides the models: gathered from the outs of the earlier stages."""
+"""Facts for the model card, gathered from the outputs of the earlier stages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from synthct.tasks.pipeline.artefacts import CASE, DATASET, SCORES
 from synthct.tasks.pipeline.stage import UNIT_KEYS, StageContext
 
 CASE_FACTS = ("patient", "region", "synthetic", "method", "verdict")
-"""What the card counts of each case."""
+"""Keys of ``case.json`` that the card summarises."""
 
 
 def used_cases(folds: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Cases that trained, chose or scored any of the folds."""
+    """Training, validation and test cases of the folds, sorted."""
     parts = ("train", "validation", "test")
     return sorted({case for fold in folds for part in parts for case in fold.get(part, ())})
 
@@ -33,7 +33,7 @@ def gather_facts(
     methods: Mapping[str, str],
     code: str,
 ) -> dict[str, Any]:
-    """Everything for the card of one source, as plain JSON that enters the unit's key."""
+    """All facts for the card of one source, as plain JSON that is part of the unit's key."""
     registration = context.artefact("registration")
     dataset = _read(context.artefact("ingestion") / DATASET)
     return {
@@ -55,11 +55,11 @@ def gather_facts(
 def _inputs(
     context: StageContext, fold_names: Sequence[str], cases: Sequence[str]
 ) -> dict[str, Any]:
-    """Content and unit key of each fold; the unit's key is the hash of its inputs, params, code.
+    """Content hash and unit key of each fold, and hashes of the other inputs.
 
-    ``unit_keys_sha256`` names, stage by stage, the inputs, params and code of every unit behind
-    the release: what ``dvc.lock`` pins, without the lock itself, which names this very folder.
-    Cases are hashed together: their names stay in the pipeline.
+    ``unit_keys_sha256`` identifies, by stage, the inputs, params and code of every unit behind the
+    release. That is what ``dvc.lock`` pins; the lock itself cannot be used, as it contains the
+    hash of this folder. Cases are listed by hash, as their names stay in the pipeline.
     """
     training = context.artefact("training")
     keys = _read(training / UNIT_KEYS)

@@ -1,4 +1,4 @@
-"""An ensemble in one network: a student that learns the ensemble's answers, and what it costs."""
+"""Distillation of the ensemble into one network (the student), and its loss of accuracy."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from synthct.tasks.training.runner import torch_runner
 NAME = "student"
 """Stem of the student's files in the release."""
 
-_TAUGHT, _STUDENT = "taught", "student"
-"""Folders in the unit's scratch: what the ensemble answered, and the student's own."""
+_ANSWERS, _STUDENT = "taught", "student"
+"""Folders in the unit's scratch: predictions of the ensemble, and the student's training."""
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """The student, and its score beside the ensemble's.
+    """The student, and the scores of student and ensemble.
 
     Parameters
     ----------
     fold
-        The student as it was written, in every form.
+        The exported student, in every format.
     mae_ensemble_hu, mae_student_hu
-        Mean absolute error inside the body against the registered CT of patients that the student
-        never saw, mean over cases [HU]. Other folds of the ensemble did see them, so the cost
-        is rather over- than understated.
+        Mean absolute error inside the body against the registered CT of patients unseen by the
+        student, mean over cases [HU]. Other folds of the ensemble have seen them, so the cost is
+        rather over- than underestimated.
     """
 
     fold: ExportedFold
@@ -75,38 +75,38 @@ def distil(
     scratch: Path,
     seed: int,
 ) -> Distilled:
-    r"""Train one network on the mean of all, :math:`\min_s \lVert s(x) - \bar f(x) \rVert_1`.
+    r"""Train one network on the ensemble mean, :math:`\min_s \lVert s(x) - \bar f(x) \rVert_1`.
 
-    It starts from the first fold's weights, which that fold's test patients never touched, and
-    learns from the registered sources of training patients alone; patients of ``unseen`` are left
-    out and score it. Killed and called again with the same ``scratch`` it goes on, as training
-    does.
+    It starts from the first fold's weights, for which that fold's test patients were not used, and
+    is trained on the registered sources of training patients only; patients of ``unseen`` are left
+    out and used for scoring. A killed run resumes when called again with the same ``scratch``.
 
     Parameters
     ----------
     folds
-        The training's folders of the ensemble.
+        Folders of the ensemble's folds in the output of the training stage.
     unseen, seen
-        Registered cases: the first fold's test cases, and those that trained any fold.
+        Registered cases: the first fold's test cases, and the training cases of any fold.
 
     Raises
     ------
     DataError
-        Where no training case of another patient is left.
+        No training case of another patient is left.
 
     References
     ----------
     Hinton, Vinyals & Dean, arXiv:1503.02531 (2015).
     """
-    assert params.distil is not None
+    if params.distil is None:
+        raise ValueError("distil() needs the params of the distillation")
     model = ModelDescription.load(folds[0] / MODEL)
-    lessons = _lessons(unseen, seen)
+    cases = _training_cases(unseen, seen)
     ensemble = [torch_runner(fold) for fold in folds]
-    taught = [_teach(ensemble, case, model, scratch / _TAUGHT) for case in lessons]
+    answers = [_answer(ensemble, case, model, scratch / _ANSWERS) for case in cases]
     student = scratch / _STUDENT
     if not student.is_dir():
         with whole_folder(student) as building:
-            _fit(building, folds[0], lessons, taught, model, params.distil, scratch, seed)
+            _fit(building, folds[0], cases, answers, model, params.distil, scratch, seed)
     exported = export_fold(out, NAME, student, unseen[0], seen, params)
     scores = [
         (_mae_hu(ensemble, case, model), _mae_hu([torch_runner(student)], case, model))
@@ -114,32 +114,32 @@ def distil(
     ]
     means = np.mean(scores, axis=0)
     return Distilled(
-        exported, params.distil.steps, len(lessons), len(unseen), float(means[0]), float(means[1])
+        exported, params.distil.steps, len(cases), len(unseen), float(means[0]), float(means[1])
     )
 
 
-def _lessons(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
-    """Training cases of patients that do not score the student."""
+def _training_cases(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
+    """Training cases of patients on whom the student is not scored."""
     held = {_facts(case)["patient"] for case in unseen}
-    lessons = [case for case in seen if _facts(case)["patient"] not in held]
-    if not lessons or not unseen:
+    cases = [case for case in seen if _facts(case)["patient"] not in held]
+    if not cases or not unseen:
         raise DataError(
-            "a student learns from patients other than those that score it",
-            problem=f"there are {len(lessons)} training cases to learn from and {len(unseen)} "
-            "unseen ones to score on",
+            "a student is trained and scored on different patients",
+            problem=f"there are {len(cases)} training cases and {len(unseen)} unseen cases to "
+            "score on",
             where="export.distil",
             remedy="leave out export.distil, or train with more patients than folds",
             code="distil-no-cases",
         )
-    return lessons
+    return cases
 
 
 def _facts(case: Path) -> dict[str, Any]:
     return dict(json.loads((case / CASE).read_text()))
 
 
-def _teach(ensemble: Sequence[Runner], case: Path, model: ModelDescription, folder: Path) -> Path:
-    """The ensemble's answer [HU] as a stored volume, made once."""
+def _answer(ensemble: Sequence[Runner], case: Path, model: ModelDescription, folder: Path) -> Path:
+    """The ensemble's prediction [HU] as a stored volume, computed once."""
     out = folder / f"{case.name}.zarr"
     if not out.is_dir():
         mask = read_volume(case / MASK)
@@ -152,17 +152,17 @@ def _teach(ensemble: Sequence[Runner], case: Path, model: ModelDescription, fold
 def _fit(
     out: Path,
     start: Path,
-    lessons: Sequence[Path],
-    taught: Sequence[Path],
+    cases: Sequence[Path],
+    answers: Sequence[Path],
     model: ModelDescription,
-    asked: DistilParams,
+    options: DistilParams,
     scratch: Path,
     seed: int,
 ) -> None:
-    """Training itself, with the ensemble's answers where the CT was."""
-    names = [f"case{number:03d}" for number in range(len(lessons))]
+    """Train with the ensemble's predictions in place of the CT."""
+    names = [f"case{number:03d}" for number in range(len(cases))]
     files: dict[str, Any] = {}
-    for name, case, answer in zip(names, lessons, taught, strict=True):
+    for name, case, answer in zip(names, cases, answers, strict=True):
         files[f"{name}/source"], files[f"{name}/mask"] = case / SOURCE, case / MASK
         files[f"{name}/ct"] = answer
     (scratch / "fit").mkdir(exist_ok=True)
@@ -172,28 +172,28 @@ def _fit(
         source=model.source,
         fold=model.fold,
         seed=seed,
-        params=_recipe(model, asked).as_json(),
+        params=_recipe(model, options).as_json(),
         split={"train": names, "validation": [], "test": [], "held_out": "slab"},
-        regions=dict(zip(names, (_facts(case)["region"] for case in lessons), strict=True)),
+        regions=dict(zip(names, (_facts(case)["region"] for case in cases), strict=True)),
         start=start / WEIGHTS,
         **files,
     )
 
 
-def _recipe(model: ModelDescription, asked: DistilParams) -> TrainingParams:
-    """The ensemble's own network and scaling; the rest as the params of the distillation say."""
+def _recipe(model: ModelDescription, options: DistilParams) -> TrainingParams:
+    """Training params: network and scaling of the ensemble, the rest from the distillation's."""
     recipe: Mapping[str, Any] = {
         "patch_size": list(model.patch_size),
         "source_scaling": model.source_scaling.as_json(),
     }
     both = dict.fromkeys(("mr", "cbct"), recipe)
-    every = max(1, asked.steps // 10)
+    every = max(1, options.steps // 10)
     return TrainingParams.model_validate(
         {
-            **both, "network": dict(model.network), "steps": asked.steps, "batch": asked.batch,
+            **both, "network": dict(model.network), "steps": options.steps, "batch": options.batch,
             "flips": list(model.flips), "losses": [{"name": "l1", "weight": 1.0}],
             "target_scaling": model.target_scaling.as_json(),
-            "optimizer": {"learning_rate": asked.learning_rate, "schedule": "cosine"},
+            "optimizer": {"learning_rate": options.learning_rate, "schedule": "cosine"},
             "validation_every": every, "checkpoint_every": every, "validation_slices": 8,
         },
         strict=False,

@@ -1,4 +1,4 @@
-"""One fold in every form that was asked for, each read back and held against the trainer's."""
+"""Export of one fold in every requested format, each read back and compared with the original."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from synthct.tasks.training.runner import load_network, torch_runner
 
 @dataclass(frozen=True)
 class ExportedFold:
-    """A fold that was written, and what was measured on it."""
+    """An exported fold, and the measurements on it."""
 
     model: ModelDescription
     member: Member
     parities: dict[str, Parity]
-    """By form: ``onnx``, ``safetensors``, ``torch_export``, ``torchscript``."""
+    """By format: ``onnx``, ``safetensors``, ``torch_export``, ``torchscript``."""
     spread: Spread | None = None
     int8: Int8Cost | None = None
 
@@ -90,7 +90,7 @@ def export_fold(
 def _write_forms(
     out: Path, name: str, fold: Path, model: ModelDescription, params: ExportParams
 ) -> Mapping[str, tuple[str, Runner]]:
-    """File name and runner of each form; the runner is made of the bytes that were written."""
+    """File name and runner of each format; the runner is built from the written bytes."""
     network = load_network(fold)
     graph = export_graph(network, model, params.opset)
     write_whole(out / f"{name}.onnx", graph)
@@ -111,7 +111,7 @@ def _write_forms(
 
 
 def _rebuilt(weights: Path, model: ModelDescription) -> Runner:
-    """The network as somebody else would build it: from the description and the weights alone."""
+    """The network rebuilt from the description and the weights alone, as a recipient would."""
     network = build(NETWORKS, PlugIn(**model.network), weights.name).build()
     network.load_state_dict(load_file(weights))
     return module_runner(network)
@@ -126,7 +126,7 @@ def _write_int8(
     model: ModelDescription,
     params: ExportParams,
 ) -> tuple[str | None, Int8Cost]:
-    """The 8-bit graph's name, or None where it costs too much, and its cost."""
+    """File name of the 8-bit graph, or None if it costs too much accuracy, and that cost."""
     cases = seen[: max(1, params.formats.calibration_windows // 4)]
     each = -(-params.formats.calibration_windows // max(1, len(cases)))
     inputs = [window for case in cases for window in case_windows(case, model, each).inputs]

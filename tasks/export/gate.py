@@ -1,4 +1,4 @@
-"""Scores of unseen patients: summarised for the card, and held against a naive baseline."""
+"""Scores of unseen patients: summary for the card, and the comparison with a naive baseline."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def summarise(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
             "reference": reference,
             "metric": metric,
             "n": len(found),
-            "mean": _rounded(float(np.mean(found))),
-            "sd": _rounded(float(np.std(found, ddof=1))) if len(found) > 1 else None,
+            "mean": six_digits(float(np.mean(found))),
+            "sd": six_digits(float(np.std(found, ddof=1))) if len(found) > 1 else None,
         }
         for (method, reference, metric), found in sorted(values.items())
     ]
@@ -39,10 +39,7 @@ def summarise(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Gate:
-    """Mean MAE [HU] of model and baseline over the cases that have both scores.
-
-    Unequal cases would not be comparable.
-    """
+    """Mean MAE [HU] of model and baseline over the cases that have both scores."""
 
     baseline: str
     reference: str
@@ -53,35 +50,41 @@ class Gate:
 
     def as_json(self) -> dict[str, Any]:
         """For the card."""
-        return {key: _rounded(v) if isinstance(v, float) else v for key, v in vars(self).items()}
+        return {key: six_digits(v) if isinstance(v, float) else v for key, v in vars(self).items()}
 
-    def fault(self, source: str) -> SynthctError | None:
-        """Why the release is refused, if the model's MAE is beyond ``max_ratio`` x baseline's."""
+    def refusal(self, source: str) -> SynthctError | None:
+        """Why the release is refused, if the model's MAE exceeds ``max_ratio`` x baseline's."""
         if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
             return None
         return SynthctError(
-            f"the model must reach at most {self.max_ratio:g} times the baseline's MAE",
+            f"the model's MAE may be at most {self.max_ratio:g} times that of the baseline",
             problem=f"the model's mean MAE is {self.model_mae_hu:.1f} HU, that of the "
             f"{self.baseline} baseline {self.baseline_mae_hu:.1f} HU, on the same {self.cases} "
             f"unseen cases ({self.reference} CT)",
             where=source,
-            remedy="train longer or on more patients; export.gate.max_ratio says what is accepted",
+            remedy="train longer or on more patients, or change export.gate.max_ratio",
             code="gate-score",
         )
 
 
 def hold_gate(rows: Sequence[Row], source: str, params: GateParams) -> Gate:
-    """Hold the model against the source's baseline; too few scored cases raise."""
+    """Compare the model with the source's baseline.
+
+    Raises
+    ------
+    SynthctError
+        Fewer cases than ``min_cases`` are scored with both.
+    """
     baseline = params.baseline(source)
     model, naive = (_mae(rows, source, m, params.reference) for m in ("model", baseline))
     shared = sorted(set(model) & set(naive))
     if len(shared) < params.min_cases:
         raise SynthctError(
-            f"a release rests on at least {params.min_cases} such cases",
+            f"a release needs at least {params.min_cases} such cases",
             problem=f"only {len(shared)} unseen cases are scored for both the model and the "
             f"{baseline} baseline against the {params.reference} CT",
             where=source,
-            remedy="add patients, or set export.gate to what this cohort has",
+            remedy="add patients, or adapt export.gate to this cohort",
             code="gate-no-scores",
         )
     means = (float(np.mean([scores[case] for case in shared])) for scores in (model, naive))
@@ -101,7 +104,3 @@ def _mae(rows: Iterable[Row], source: str, method: str, reference: str) -> dict[
 def _number(row: Row) -> float | None:
     value = float(row["value"]) if row["value"] else math.nan
     return value if math.isfinite(value) else None
-
-
-def _rounded(value: float) -> float:
-    return six_digits(value)

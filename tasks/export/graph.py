@@ -1,4 +1,4 @@
-"""A trained network as ONNX, byte for byte the same each time it is written."""
+"""A trained network as an ONNX graph with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ INPUT, OUTPUT = "source", "synthetic_ct"
 """Names of the graph's input and output, in network units."""
 
 _EXAMPLE_BATCH = 2
-"""The tracer takes sizes 0 and 1 for constants, so the example has two."""
+"""The tracer treats sizes 0 and 1 as constants, so the example has two."""
 
 
 def export_graph(network: torch.nn.Module, model: ModelDescription, opset: int) -> bytes:
-    """The network with free batch and patch sizes (multiples of ``divisor``).
+    """The network as ONNX with dynamic batch and patch sizes (multiples of ``divisor``).
 
     Input (B, C, Y, X) or (B, 1, Z, Y, X), output with one channel, both float32.
     """
@@ -39,19 +39,19 @@ def export_graph(network: torch.nn.Module, model: ModelDescription, opset: int) 
             verbose=False,
         )
     if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
+        raise RuntimeError("torch.onnx.export returned no program")
     return bytes(strip(program.model_proto).SerializeToString(deterministic=True))
 
 
 def example_input(model: ModelDescription) -> torch.Tensor:
-    """Zeros of a size that no tracer takes for a constant."""
+    """Zeros of a size that no tracer treats as a constant."""
     channels = model.slices if model.dimensions == "2.5d" else 1
     sizes = [max(2 * model.divisor, size) for size in model.patch_size]
     return torch.zeros(_EXAMPLE_BATCH, channels, *sizes)
 
 
 def free_sizes(model: ModelDescription) -> dict[int, Any]:
-    """Axes of the input that may have any size (multiples of ``divisor``) for the exporters."""
+    """Dynamic axes of the input, with sizes that are multiples of ``divisor``."""
     names = ("y", "x") if model.dimensions == "2.5d" else ("z", "y", "x")
     free: dict[int, Any] = {0: torch.export.Dim("batch")}
     for axis, name in enumerate(names, start=2):
@@ -89,7 +89,7 @@ def _clear(messages: Sequence[Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports progress and missing torchvision on every channel it finds."""
+    """Silence the exporter, which warns, logs and prints its progress."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logger = logging.getLogger("torch.onnx")

@@ -1,4 +1,4 @@
-"""A graph in 8 bits through ONNX Runtime, and what that costs in HU."""
+"""Quantization of a graph to 8 bits with ONNX Runtime, and its cost in HU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from synthct.tasks.models.sliding import Runner
 
 @dataclass(frozen=True)
 class Int8Cost:
-    """What 8 bits change on windows of unseen cases, inside the body.
+    """Effect of 8 bits on windows of unseen cases, inside the body.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Int8Cost:
 
     @property
     def cost_hu(self) -> float:
-        """Rise of the mean absolute error [HU]; infinite where the answer is not a number."""
+        """Increase of the mean absolute error [HU]; infinite if the output is not finite."""
         rise = self.mae_int8_hu - self.mae_float_hu
         return rise if np.isfinite(rise) else float("inf")
 
@@ -95,7 +95,7 @@ def quantise(graph: bytes, kind: str, windows: Sequence[NDArray[np.float32]]) ->
 
 
 def _ends(graph: bytes) -> list[str]:
-    """First and last convolution: the image's and the HU's own scale pass through them."""
+    """First and last convolution, which stay in float: they carry the intensity scales."""
     names = [n.name for n in onnx.load_from_string(graph).graph.node if n.op_type == "Conv"]
     return [names[0], names[-1]] if len(names) > 2 else []
 

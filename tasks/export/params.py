@@ -1,4 +1,4 @@
-"""What a model must prove before it may leave the pipeline."""
+"""The ``export`` section of ``params.yaml``: conditions and formats of a release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from synthct.data.section import Section
 
 Baseline = Literal["constant", "lookup", "linear", "raw"]
-"""Naive methods of the evaluation that a model can be held against."""
+"""Naive baselines of the evaluation that a model can be compared with."""
 
 
 class GateParams(Section):
@@ -45,7 +45,7 @@ class ParityParams(Section):
 class FormatParams(Section):
     """Further formats, beside ONNX and safetensors. Each takes time for each fold.
 
-    All are held to the same parity, but for ``int8``, whose cost is measured and limited.
+    The same parity limits apply to all except ``int8``, whose cost is measured and limited.
     """
 
     torch_export: bool = False
@@ -63,7 +63,7 @@ class FormatParams(Section):
 
 
 class DistilParams(Section):
-    """One network that learns the ensemble's answers, about as fast as one fold."""
+    """One network trained on the ensemble's predictions, about as fast as one fold."""
 
     steps: int = Field(2000, ge=1)
     """Optimizer steps, from the first fold's weights."""

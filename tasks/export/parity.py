@@ -1,4 +1,4 @@
-"""Whether the exported graph answers what the trainer's network answers, on real windows."""
+"""Agreement of an exported network with the trained one, on windows of real cases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Parity:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """For the card; two digits, so that it does not hang on the last bit of a CPU."""
+        """For the card, with two digits, so that it does not depend on the last bit of a CPU."""
         return {
             "windows": self.windows,
             "max_difference": float(f"{self.max_difference:.1e}"),
@@ -44,15 +44,15 @@ class Parity:
 def compare(
     network: Runner, graph: Runner, inputs: NDArray[np.float32], model: ModelDescription
 ) -> Parity:
-    """Run both on the same windows: all at once, one alone, and one of another size."""
-    wide = inputs.shape[-1] > model.divisor  # the deepest level keeps more than one voxel
+    """Compare both on the same windows: all at once, one alone, and one of another size."""
+    wide = inputs.shape[-1] > model.divisor  # the deepest level has more than one voxel
     smaller = inputs[:1, ..., : model.divisor, :] if wide else inputs[:1]
     differences = [
         float(np.abs(network(given) - graph(given)).max())
         for given in (inputs, inputs[:1], np.ascontiguousarray(smaller))
     ]
     half = (model.target_scaling.high_hu - model.target_scaling.low_hu) / 2
-    # NaN compares false with every limit: it must not pass as "not larger".
+    # Comparisons with NaN are false: it must not pass as "not larger".
     largest = float("inf") if np.isnan(differences).any() else max(differences)
     return Parity(len(inputs), largest, largest * half)
 
@@ -60,7 +60,13 @@ def compare(
 def check_parity(
     name: str, parities: Sequence[Parity], params: ParityParams
 ) -> SynthctError | None:
-    """The fault of the worst comparison, if beyond the limits; ``name``: source and format."""
+    """The error of the worst comparison, if it exceeds the limits, else None.
+
+    Parameters
+    ----------
+    name
+        Source and format, for the message.
+    """
     worst = Parity.worst(parities)
     if (
         worst.max_difference <= params.max_difference
@@ -68,7 +74,7 @@ def check_parity(
     ):
         return None
     return SynthctError(
-        f"it may differ by {params.max_difference:g} and {params.max_difference_hu:g} HU",
+        f"at most {params.max_difference:g} and {params.max_difference_hu:g} HU are allowed",
         problem="the exported network differs from the trained one by "
         f"{worst.max_difference:.2g} (network units), {worst.max_difference_hu:.2g} HU",
         where=name,

@@ -1,6 +1,6 @@
-"""A trained network as ``torch.export`` program and as TorchScript, without traces of the machine.
+"""A trained network as ``torch.export`` program and as TorchScript, with reproducible bytes.
 
-Both formats are for who builds on PyTorch; ``synthct predict`` opens neither.
+Both formats are for users of PyTorch; ``synthct predict`` opens neither.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import Runner
 
 _TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn")
-"""What the tracer notes of this machine's files at each node."""
+"""Metadata of each node that contains paths of this machine."""
 
 
 def export_program(network: torch.nn.Module, model: ModelDescription) -> bytes:
-    """A ``.pt2`` with free batch and patch sizes, the same bytes on every machine."""
+    """A ``.pt2`` with dynamic batch and patch sizes, the same bytes on every machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -37,18 +37,18 @@ def export_program(network: torch.nn.Module, model: ModelDescription) -> bytes:
 
 
 def trace_script(network: torch.nn.Module, model: ModelDescription) -> bytes:
-    """TorchScript by tracing; the debug records, which name this machine's files, are left out."""
+    """TorchScript by tracing, without debug records, which contain paths of this machine."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        _forget_names()
+        _reset_class_names()
         script = torch.jit.trace(network.eval(), example_input(model), check_trace=False)
         return _without_debug(_saved(lambda file: torch.jit.save(script, file)))
 
 
-def _forget_names() -> None:
-    """Else each trace of a process numbers its classes on, and the bytes hang on what came before.
+def _reset_class_names() -> None:
+    """Reset the numbering of traced classes, which otherwise depends on earlier traces.
 
-    What PyTorch's own tests do between two of them; there is no public call.
+    PyTorch's own tests do the same; there is no public function.
     """
     torch._C._jit_clear_class_registry()
     torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
@@ -56,19 +56,19 @@ def _forget_names() -> None:
 
 
 def program_runner(program: bytes) -> Runner:
-    """Run a ``.pt2`` that this process wrote."""
+    """Runner of a ``.pt2`` that this process wrote."""
     return _runner(torch.export.load(io.BytesIO(program)).module())
 
 
 def script_runner(script: bytes) -> Runner:
-    """Run TorchScript that this process wrote."""
+    """Runner of TorchScript that this process wrote."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return _runner(torch.jit.load(io.BytesIO(script)))
 
 
 def module_runner(network: torch.nn.Module) -> Runner:
-    """Run a network in PyTorch."""
+    """Runner of a network in PyTorch."""
     return _runner(network.eval())
 
 
@@ -91,10 +91,10 @@ _VARYING = (".debug_pkl", ".data/serialization_id")
 
 
 def _without_debug(script: bytes) -> bytes:
-    """The archive again: one fixed date, classes numbered from 0 whatever was traced before.
+    """The archive with a fixed date, without debug records, and with classes numbered from 0.
 
-    Class names stand in the code as text and in ``data.pkl`` up to a line's end, so a number of
-    other length does no harm.
+    Class names occur in the code as text and in ``data.pkl`` up to the end of a line, so the
+    length of the number may change.
     """
     with zipfile.ZipFile(io.BytesIO(script)) as old:
         members = {

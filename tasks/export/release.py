@@ -1,4 +1,4 @@
-"""The unit of the export: all folds of one source as a release folder, or the reason why not."""
+"""The unit of the export: all folds of one source as a release folder, or the refusal."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def release_source(
     params
         The export section as JSON.
     facts
-        What goes on the card besides the models (see ``tasks/export/card_facts.py``).
+        Facts for the card (see ``tasks/export/card_facts.py``).
     ingestion
-        How the training scans were checked, as JSON.
+        Params of the ingestion of the training scans, as JSON.
     refusal
-        The gate's fault, if it refused: then no graph is made.
+        The gate's error, if it refused; then nothing is exported.
     seed, scratch
-        Of the student that ``distil`` trains: its random streams, and where it resumes.
+        Seed of the student that ``distil`` trains, and the folder in which it resumes.
     folders
-        ``foldK``: the training's folder of that fold; ``caseK``: a registered case that this
-        fold's network has not seen, for parity; ``seenN``: training cases, whose appearance is
-        summed up for ``predict``'s warning; ``heldN``: test cases of the first fold, which score
-        the student that ``distil`` asks for.
+        ``foldK``: folder of that fold in the output of the training stage; ``caseK``: a registered
+        case unseen by this fold's network, for parity; ``seenN``: training cases, whose appearance
+        is summarised for the out-of-domain warning of ``predict``; ``heldN``: test cases of the
+        first fold, on which the student of ``distil`` is scored.
     """
     settings = ExportParams.from_json(params)
     if refusal is not None:
@@ -64,21 +64,21 @@ def release_source(
     names = sorted(name for name in folders if name.startswith("fold"))
     seen = [folders[name] for name in sorted(folders) if name.startswith("seen")]
     models = [ModelDescription.load(folders[name] / MODEL) for name in names]
-    fault = _disagreement(source, models)
+    error = _disagreement(source, models)
     folds: list[ExportedFold] = []
-    if fault is None:
+    if error is None:
         for name in names:
             unseen = folders[name.replace("fold", "case")]
             folds.append(export_fold(out, name, folders[name], unseen, seen, settings))
-        fault = _parity_fault(source, folds, settings)
+        error = _parity_error(source, folds, settings)
     student = None
-    if fault is None and settings.distil is not None:
+    if error is None and settings.distil is not None:
         held = [folders[name] for name in sorted(folders) if name.startswith("held")]
         own = [folders[name] for name in names]
-        student = distil(out, own, held, seen, settings, scratch=_kept(scratch), seed=seed)
-        fault = _parity_fault(f"{source}, student", [student.fold], settings)
-    if fault is not None:
-        _refuse(out, fault)
+        student = distil(out, own, held, seen, settings, scratch=_required(scratch), seed=seed)
+        error = _parity_error(f"{source}, student", [student.fold], settings)
+    if error is not None:
+        _refuse(out, error)
         return
     checked = IngestionParams.from_json(ingestion)
     description = _description(folds, student, checked)
@@ -94,22 +94,22 @@ def release_source(
     write_checksums(out)
 
 
-def _kept(scratch: Path | None) -> Path:
+def _required(scratch: Path | None) -> Path:
     if scratch is None:
         raise ValueError("distillation needs a scratch folder to resume from")
     return scratch
 
 
-def _parity_fault(
+def _parity_error(
     source: str, folds: Sequence[ExportedFold], params: ExportParams
 ) -> SynthctError | None:
-    """Of the first form that answers otherwise than the trainer's network."""
+    """Error of the first format that differs too much from the trained network."""
     for form in folds[0].parities if folds else ():
-        fault = check_parity(
+        error = check_parity(
             f"{source}, {form}", [fold.parities[form] for fold in folds], params.parity
         )
-        if fault is not None:
-            return fault
+        if error is not None:
+            return error
     return None
 
 
@@ -147,16 +147,16 @@ _SHARED = (
     "dimensions", "slices", "patch_size", "divisor", "spacing_mm", "margin_mm", "source_scaling",
     "target_scaling", "flips", "outside_hu",
 )  # fmt: skip
-"""What the folds of one ensemble must agree on: a scan is prepared once for all of them."""
+"""Settings that all folds of an ensemble must share, because a scan is prepared once for all."""
 
 
 def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError | None:
     if not models:
         raise DataError(
-            "a release holds at least one trained fold",
-            problem="no trained fold is left",
+            "a release needs at least one trained fold",
+            problem="there is no trained fold",
             where=source,
-            remedy="see training's excluded.json for why",
+            remedy="see training/excluded.json for the reason",
             code="no-folds",
         )
     for model in models[1:]:
@@ -165,7 +165,7 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
             if first != other:
                 return SynthctError(
                     "all folds of a release prepare a scan in the same way",
-                    problem=f"the folds prepare a scan differently: {other} beside {first}",
+                    problem=f"the folds prepare a scan differently: {other} and {first}",
                     where=f"{source} fold {model.fold}, {name}",
                     remedy="train all folds with the same params",
                     code="folds-disagree",
@@ -173,7 +173,7 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
     return None
 
 
-def _refuse(out: Path, fault: SynthctError) -> None:
+def _refuse(out: Path, error: SynthctError) -> None:
     for path in out.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_whole(out / REFUSED, canonical_json(fault.as_json()))
+    write_whole(out / REFUSED, canonical_json(error.as_json()))

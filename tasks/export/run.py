@@ -25,7 +25,7 @@ STAGE = "export"
 
 
 def run(context: StageContext, params: ExportParams) -> None:
-    """The folds of a source leave as one ensemble if parity and the score gate hold."""
+    """The folds of a source are released as one ensemble if parity and the score gate hold."""
     folds = json.loads((context.artefact("training") / FOLDS).read_text())
     scores = read_table(context.artefact("evaluation") / SCORES)
     code = code_hash([__name__])
@@ -60,7 +60,7 @@ def _unit(
     if params.distil is not None and present:
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
-    refusal, gate = _held(scores, source, params)
+    refusal, gate = _gate(scores, source, params)
     facts = gather_facts(context, params, source, names, cases, scores, dict(context.methods), code)
     return Unit(
         name=source,
@@ -80,7 +80,7 @@ def _unit(
 
 
 def _trained_on(folds: Sequence[dict[str, Any]], most: int) -> list[str]:
-    """Cases that trained any fold: all, or ``most`` of them evenly by name."""
+    """Training cases of any fold: all, or about ``most`` of them evenly spaced by name."""
     names = used_cases([{"train": fold["train"]} for fold in folds])
     step = max(1, -(-len(names) // most))
     return names[::step]
@@ -91,18 +91,18 @@ def _ingestion(context: StageContext) -> dict[str, Any]:
     return dict(dataset.get("ingestion", {}))
 
 
-def _held(
+def _gate(
     scores: Sequence[Row], source: str, params: ExportParams
 ) -> tuple[SynthctError | None, dict[str, Any]]:
     try:
         gate = hold_gate(scores, source, params.gate)
-    except SynthctError as fault:
-        return fault, {}
-    return gate.fault(source), gate.as_json()
+    except SynthctError as error:
+        return error, {}
+    return gate.refusal(source), gate.as_json()
 
 
 def _unseen(fold: dict[str, Any]) -> str:
-    """A case that the fold's network was not trained on; parity holds on any scan."""
+    """A case that the fold's network was not trained on, if there is one."""
     return str([*fold["test"], *fold["validation"], *fold["train"]][0])
 
 
@@ -111,7 +111,7 @@ def _network_module(fold: Path) -> str:
 
 
 def _list_refused(out: Path, sources: Sequence[str]) -> None:
-    """Add the refused releases to ``excluded.json``: they are a result, listed like the others."""
+    """Add the refused releases to ``excluded.json``, like other exclusions."""
     rows = json.loads((out / EXCLUDED).read_text())
     for source in sources:
         if (out / source / REFUSED).is_file():

@@ -1,4 +1,4 @@
-"""Real windows of a registered case: what parity, 8-bit cost and calibration are measured on."""
+"""Windows of a registered case, on which parity, 8-bit cost and calibration are measured."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class CaseWindows:
     inputs
         Network input (B, C, Y, X) or (B, 1, Z, Y, X).
     inside
-        Body mask of what comes out, (B, Y, X) or (B, Z, Y, X).
+        Body mask of the network output, (B, Y, X) or (B, Z, Y, X).
     ct_hu
-        The registered CT there [HU].
+        The registered CT of the same voxels [HU].
     """
 
     inputs: NDArray[np.float32]
@@ -35,7 +35,7 @@ class CaseWindows:
 
 
 def case_windows(case: Path, model: ModelDescription, count: int) -> CaseWindows:
-    """``count`` windows (or as many as hold any body) of a registration's case folder."""
+    """Up to ``count`` windows that contain body, from a case folder of the registration stage."""
     source, mask, ct = (read_volume(case / f"{name}.zarr") for name in ("source", "mask", "ct"))
     windows = plan_windows(source.grid.shape, model, overlap=0.5)
     needed = windows.needed(np.asarray(mask.array) > 0)

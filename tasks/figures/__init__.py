@@ -1,1 +1,1 @@
-"""Charts, tables and pictures that the report and the study share."""
+"""Charts, tables and pictures, shared by the report and the study."""

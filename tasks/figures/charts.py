@@ -1,4 +1,4 @@
-"""Charts as SVG text: axes with units, even ticks, colours from the page's style."""
+"""Charts as SVG text: axes with units, round ticks, colours from the page's style sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A named curve; ``colour`` is the number of a class ``c0``, ``c1`` ... of the style sheet."""
+    """A named curve; ``colour`` is the number of a CSS class ``c0``, ``c1`` ..."""
 
     name: str
     points: Sequence[Point]
@@ -79,7 +79,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, alt: str) -
 
 def _curve(frame: Frame, line: Line, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
     path = " ".join(
-        f"{frame.x(_share(x, x_ticks)):.1f},{frame.y(_share(y, y_ticks)):.1f}"
+        f"{frame.x(axis_share(x, x_ticks)):.1f},{frame.y(axis_share(y, y_ticks)):.1f}"
         for x, y in line.points
     )
     title = f"<title>{escape(line.name)}</title>"
@@ -96,11 +96,11 @@ def _curve(frame: Frame, line: Line, x_ticks: Sequence[float], y_ticks: Sequence
 def _grid(frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
     parts = []
     for value in y_ticks:
-        y = frame.y(_share(value, y_ticks))
+        y = frame.y(axis_share(value, y_ticks))
         parts.append(f'<path class="grid" d="M{frame.x(0):.1f} {y:.1f}H{frame.x(1):.1f}"/>')
         parts.append(text_at(frame.x(0) - 6, y + 4, _tick(value, y_ticks), "end"))
     for value in x_ticks:
-        x = frame.x(_share(value, x_ticks))
+        x = frame.x(axis_share(value, x_ticks))
         parts.append(f'<path class="tick" d="M{x:.1f} {frame.y(0):.1f}v4"/>')
         parts.append(text_at(x, frame.y(0) + 17, _tick(value, x_ticks), "middle"))
     axis = f"M{frame.x(0):.1f} {frame.y(0):.1f}H{frame.x(1):.1f}"
@@ -138,7 +138,7 @@ def dot_chart(rows: Sequence[Dots], *, x_label: str, alt: str) -> str:
 def _columns(frame: Frame, x_ticks: Sequence[float]) -> str:
     parts = []
     for value in x_ticks:
-        x = frame.x(_share(value, x_ticks))
+        x = frame.x(axis_share(value, x_ticks))
         parts.append(f'<path class="grid" d="M{x:.1f} {frame.y(1):.1f}V{frame.y(0):.1f}"/>')
         parts.append(text_at(x, frame.y(0) + 16, _tick(value, x_ticks), "middle"))
     return "".join(parts)
@@ -146,21 +146,22 @@ def _columns(frame: Frame, x_ticks: Sequence[float]) -> str:
 
 def _dots(frame: Frame, row: Dots, y: float, x_ticks: Sequence[float]) -> str:
     mean = float(np.mean([value for _, value, _ in row.values]))
-    at = frame.x(_share(mean, x_ticks))
+    at = frame.x(axis_share(mean, x_ticks))
     parts = [text_at(frame.left - 10, y + 4, row.name, "end")]
     for label, value, colour in row.values:
-        x = frame.x(_share(value, x_ticks))
-        told = f"{escape(label)}: {fixed(value, 1)}"
+        x = frame.x(axis_share(value, x_ticks))
+        title = f"{escape(label)}: {fixed(value, 1)}"
         parts.append(
             f'<circle class="dot c{colour % 8}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">'
-            f"<title>{told}</title></circle>"
+            f"<title>{title}</title></circle>"
         )
     parts.append(f'<path class="mean" d="M{at:.1f} {y - 10:.1f}v20"/>')
     parts.append(text_at(frame.width - 6, y + 4, fixed(mean, digits_for([mean])), "end", "strong"))
     return "".join(parts)
 
 
-def _share(value: float, axis: Sequence[float]) -> float:
+def axis_share(value: float, axis: Sequence[float]) -> float:
+    """Position (0 to 1) of a value on an axis from its first to its last tick."""
     return (value - axis[0]) / (axis[-1] - axis[0])
 
 

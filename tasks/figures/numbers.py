@@ -1,4 +1,4 @@
-"""Numbers and names as people read them: units spelled, digits even, a true minus sign."""
+"""Numbers and names as text for readers: units, equal decimals, a true minus sign."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS = {
     "_mm3": "mm³", "_mm": "mm", "_hu": "HU", "_db": "dB", "_percent": "%", "_deg": "°",
     "_degrees": "°", "_s": "s", "_ml": "ml", "_cm3": "cm³",
 }  # fmt: skip
-"""Unit that the end of a column's name stands for."""
+"""Unit for each suffix of a column's name."""
 
 SOURCE_NAMES = {"mr": "MR → CT", "cbct": "CBCT → CT"}
 MODALITIES = {"ct": "CT", "mr": "MR", "cbct": "CBCT"}
@@ -27,7 +27,7 @@ METHODS = {
     "registered": "registered CT",
     "ceiling": "true CT itself",
 }
-"""Methods in the order they are shown."""
+"""Methods in the order in which they are shown."""
 
 MEASURES = {
     "mae_hu": ("MAE", "HU"),
@@ -43,7 +43,7 @@ _WORDS = {
     "ssim": "SSIM", "id": "ID", "sd": "SD", "p01": "1st centile", "p95": "95th centile",
     "p99": "99th centile", "l1": "L1", "zyx": "(z, y, x)",
 }  # fmt: skip
-"""Parts of names that are not plain words."""
+"""Parts of names that are abbreviations."""
 
 
 LABELS = {
@@ -55,7 +55,7 @@ LABELS = {
     "max_mm": ("Max displacement", "mm"),
     **MEASURES,
 }
-"""Columns whose label does not follow from their name."""
+"""Columns whose label cannot be derived from their name."""
 
 
 def minus(text: str) -> str:
@@ -64,7 +64,7 @@ def minus(text: str) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with so many decimals; never minus zero."""
+    """A number with ``digits`` decimals; never minus zero."""
     text = f"{value:.{digits}f}"
     return minus(text if float(text) else text.lstrip("-"))
 
@@ -75,12 +75,17 @@ def short(value: float) -> str:
 
 
 def digits_for(values: Sequence[float]) -> int:
-    """Decimals that a column of such numbers needs: about three figures for its largest."""
+    """Decimals for a column of numbers: about three figures for its largest."""
     finite = [abs(v) for v in values if np.isfinite(v)]
     largest = max(finite, default=0.0)
     if all(v == round(v) for v in finite):
         return 0
     return int(np.clip(2 - np.floor(np.log10(largest or 1.0)), 0, 4))
+
+
+def plural(word: str, count: int) -> str:
+    """The word, with an s unless the count is 1."""
+    return word if count == 1 else f"{word}s"
 
 
 def mean_sd(values: Sequence[float], digits: int) -> str:
@@ -94,7 +99,7 @@ def mean_sd(values: Sequence[float], digits: int) -> str:
 
 
 def label_and_unit(name: str) -> tuple[str, str]:
-    """Human label and unit of a column or key such as ``error_p95_mm``."""
+    """Label and unit of a column or key such as ``error_p95_mm``."""
     if name in LABELS:
         return LABELS[name]
     for suffix in sorted(UNITS, key=len, reverse=True):
@@ -113,5 +118,5 @@ _PATH = re.compile(r"(?<![\w./:])(?:/[\w.@+-]+){2,}")
 
 
 def without_folders(text: str) -> str:
-    """The text with absolute paths cut to their last two parts: where a disk lies is no result."""
+    """The text with absolute paths cut to their last two parts: machine paths are no result."""
     return _PATH.sub(lambda found: "/".join(found.group().split("/")[-2:]), text)

@@ -1,9 +1,9 @@
-"""From voxels to pixels: one 8-bit code for HU, windows as curves over it, colours for errors.
+"""From voxels to pixels: an 8-bit code for HU, window presets as look-up tables, error colours.
 
-A page with three windows needs no three copies of each slice: slices are stored once in a code
-that is fine where windows are narrow (3.6 HU a step in soft tissue) and coarse elsewhere, and
-each window is a table from code to grey that the browser applies (an SVG filter). Error and
-Jacobian maps are stored the same way, their colours being a table too.
+A page with three windows does not need three copies of each slice: slices are stored once in a
+code that is fine in soft tissue (3.6 HU a step) and coarse elsewhere, and each window is a table
+from code to grey that the browser applies (an SVG filter). Error and Jacobian maps are stored in
+the same way, with a table of colours.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def hu_codes(hu: NDArray[np.floating]) -> Codes:
 
 
 def codes_hu(codes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """HU that a code stands for: within 1.8 HU in soft tissue, 14 HU in bone."""
+    """HU of a code: within 1.8 HU in soft tissue, 14 HU in bone."""
     return np.asarray(np.interp(codes, CODE_NODES, HU_NODES))
 
 
@@ -70,7 +70,7 @@ def signed_codes(values: NDArray[np.floating], limit: float) -> Codes:
 
 
 def stretch_codes(values: NDArray[np.floating], low: float, high: float) -> Codes:
-    """Plain greys of values (an MR slice, say) between two limits."""
+    """Linear grey codes of values (for example of an MR slice) between two limits."""
     share = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
     codes: Codes = np.round(share * 255).astype(np.uint8)
     return codes
@@ -94,7 +94,7 @@ def shrink(values: NDArray[np.generic], pixels: int) -> Pixels:
 def checkerboard(
     first: NDArray[np.integer], second: NDArray[np.integer], squares: int = 6
 ) -> Codes:
-    """Squares of both pictures in turn: edges that run through have been aligned."""
+    """Alternating squares of both pictures: edges continue across squares if they are aligned."""
     side = max(1, max(first.shape) // squares)
     rows, columns = np.indices(first.shape)
     return np.where((rows // side + columns // side) % 2 == 0, first, second).astype(np.uint8)
@@ -114,9 +114,9 @@ def uri(codes: Codes, quality: int, mask: NDArray[np.bool_] | None = None) -> st
 def outline_path(
     values: NDArray[np.generic], level: float, size_mm: tuple[float, float], *, least: int = 8
 ) -> str:
-    """Lines where a slice crosses ``level``, as an SVG path in mm (width, height = ``size_mm``).
+    """Contours of a slice at ``level``, as an SVG path in mm (width, height = ``size_mm``).
 
-    Loops of fewer than ``least`` points are noise and left out.
+    Contours of fewer than ``least`` points are noise and left out.
     """
     from skimage.measure import approximate_polygon, find_contours
 

@@ -28,15 +28,15 @@ from synthct.tasks.report.strips import source_limits
 
 BODY_HU = -300.0
 BONE_HU = 250.0
-"""The CT's outlines are drawn at these values: skin, lung and gas; bone."""
+"""Levels of the CT's outlines: skin, lung and gas; bone."""
 
 PLANES = {"axial": 0, "coronal": 1}
-"""The planes shown, and the array axis each one cuts."""
+"""The planes shown, and the array axis perpendicular to each."""
 
 
 @dataclass(frozen=True)
 class OverlayOrder:
-    """What a worker needs to draw one case: plain data only."""
+    """Plain data that a worker needs to draw one case."""
 
     case: str
     registration: str
@@ -75,7 +75,7 @@ class Overlays:
 
 
 def draw_overlays(order: OverlayOrder) -> Overlays:
-    """Draw one case (on whatever machine this is)."""
+    """Draw one case; runs on a worker."""
     folder = Path(order.registration)
     source = read_volume(folder / SOURCE)
     mask = np.asarray(read_volume(folder / MASK).array > 0)
@@ -121,13 +121,19 @@ def _outlines(ct: NDArray[np.float32], size_mm: tuple[float, float]) -> Outlines
 
 
 def _soft(ct: NDArray[np.float32]) -> Codes:
-    """CT as plain greys in the soft tissue window, to stand beside the source's own greys."""
+    """Grey codes of the CT in the soft tissue window, to alternate with those of the source."""
     _, low, high = WINDOWS["soft"]
     return stretch_codes(ct, low, high)
 
 
 def stored_cut(url: Path, axis: int, at: int) -> NDArray[Any]:
-    """One cut through a stored volume; only its chunks are read, each checked by its checksum."""
+    """One cut through a stored volume; only its chunks are read, and their checksums verified.
+
+    Raises
+    ------
+    MachineError
+        A chunk is damaged.
+    """
     window = tuple(at if other == axis else slice(None) for other in range(3))
     return _read(url, window)
 
@@ -135,7 +141,7 @@ def stored_cut(url: Path, axis: int, at: int) -> NDArray[Any]:
 def _read(url: Path, window: tuple[slice | int, ...]) -> NDArray[Any]:
     try:
         return np.asarray(open_array(url)[window])
-    except ValueError as error:  # how zarr tells a chunk whose checksum does not hold
+    except ValueError as error:  # zarr's error for a chunk with a wrong checksum
         raise MachineError(
             "",
             problem=f"the stored volume is damaged: {error}",
@@ -162,9 +168,9 @@ def middle(mask: NDArray[np.bool_], axis: int) -> int:
 def jacobian_slice(url: Path, axis: int, at: int) -> NDArray[np.float64]:
     r"""Determinant of :math:`I + \nabla u` on one cut through a displacement (3, Z, Y, X) [mm].
 
-    The field maps fixed to moving points: above 1 the CT was larger there and is squeezed, below
-    1 it is stretched, at or below 0 it folds. Only the cut
-    and its neighbours are read; central differences [mm/mm], one-sided at the border.
+    The field maps fixed to moving points: above 1 the CT is compressed, below 1 it is stretched,
+    at or below 0 it folds. Only the cut and its neighbours are read; central differences [mm/mm],
+    one-sided at the border.
     """
     grid = read_grid(url)
     start, stop = [0, 0, 0], list(grid.shape)
@@ -181,6 +187,6 @@ def _triple(values: list[int]) -> tuple[int, int, int]:
 
 
 def _jacobian_codes(values: NDArray[np.float64], axis: int, pixels: int) -> Codes:
-    """Halved to doubled volume over the colours, even in the logarithm; folds at the low end."""
+    """Codes of log2 of the determinant from 0.5 to 2; folds are at the low end."""
     logs = np.log2(np.clip(upright(values, axis), 0.5, 2.0))
     return signed_codes(shrink(logs, pixels), 1.0)

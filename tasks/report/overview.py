@@ -1,4 +1,4 @@
-"""Pictures for pages outside the report (README, docs): small PNGs, the same bytes every time."""
+"""Pictures for pages outside the report (README, docs): small PNGs with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DPI = 110
 INK, QUIET, PLATE, SKIN, BONE = "#1d2530", "#5a6675", "#e9ebee", "#3fd0e8", "#ffb52e"
 
 GREYS, SIGNS = 100, 140
-"""Greys and error colours in the PNG's palette: it keeps three cases under 300 kB."""
+"""Number of greys and error colours in the PNG's palette, for three cases below 300 kB."""
 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A case for :func:`scores_png`: its volumes, the slice to show, the words beside it."""
+    """A case for :func:`scores_png`: its label, volumes and the slice to show."""
 
     label: str
     scene: Scene
@@ -44,7 +44,7 @@ class ScoredRow:
 
 
 def scores_png(rows: Sequence[ScoredRow], *, window: str = "soft", error_hu: float = 200) -> bytes:
-    """Source, CT, sCT and error of one axial slice a case, all in one window, as a PNG."""
+    """Source, CT, sCT and error of one axial slice per case, in one window, as a PNG."""
     _, low, high = WINDOWS[window]
     figure, axes = _panels([_size(row.scene.ct.grid.extent_mm, 0) for row in rows], 4)
     shown: Any = None
@@ -69,7 +69,7 @@ def scores_png(rows: Sequence[ScoredRow], *, window: str = "soft", error_hu: flo
 
 @dataclass(frozen=True)
 class RegisteredRow:
-    """A case for :func:`registration_png`: its folder in the registration stage's out."""
+    """A case for :func:`registration_png`: its folder in the registration stage's output."""
 
     label: str
     folder: Path
@@ -165,7 +165,7 @@ def _bar(figure: Figure, shown: Any, axes: Any, label: str) -> Any:
 
 
 def _png(figure: Figure) -> bytes:
-    """Drawn by Agg, then as a palette PNG without metadata."""
+    """Render with Agg, and convert to a palette PNG without metadata."""
     with mpl.rc_context({"font.family": "DejaVu Sans"}):
         raw = io.BytesIO()
         figure.savefig(raw, format="png", dpi=DPI, metadata={"Software": None})
@@ -181,7 +181,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _palette() -> NDArray[np.uint8]:
-    """The colours (n, 3) that are drawn, so that a colour bar keeps its colours."""
+    """The palette (n, 3): all colours that are drawn."""
     greys = np.repeat(np.linspace(0, 255, GREYS).round()[:, None], 3, axis=1)
     signs = 255 * np.asarray(SIGNED(np.linspace(0, 1, SIGNS))).reshape(SIGNS, 4)[:, :3]
     inks = [ImageColor.getrgb(colour) for colour in (INK, QUIET, PLATE, SKIN, BONE)]

@@ -1,4 +1,4 @@
-"""The artefacts of all stages as values: what is there, and what is not, without voxels."""
+"""The artefacts of all stages as values, without voxels; stages may be missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from synthct.tasks.pipeline.artefacts import (
 from synthct.tasks.pipeline.stage import EXCLUDED, UNIT_KEYS
 
 STAGES = ("ingestion", "registration", "training", "evaluation", "export")
-"""The stages whose outs the report reads, in the order of the chain."""
+"""The stages whose outputs the report reads, in the order of the pipeline."""
 
 
 Row = Mapping[str, str]
@@ -53,7 +53,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Study:
-    """The tables of one study; ``name`` is its workspace, empty for the chain's own."""
+    """The tables of one study; ``name`` is its workspace, empty for that of the report."""
 
     name: str
     summary: Mapping[str, Any]
@@ -64,12 +64,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Chain:
-    """Everything the chain said about itself.
+    """The small output files of all stages.
 
     Parameters
     ----------
     folders
-        Out of each stage that has run.
+        Output folder of each stage that has run.
     dataset, labels
         ``ingestion/dataset.json`` and ``labels.json``.
     patients, cases
@@ -85,7 +85,7 @@ class Chain:
     trust
         ``evaluation/trust.json``.
     studies
-        The workspace's own study, where there is one, and those that the params name.
+        The workspace's own study, if there is one, and those that the params name.
     cards, refusals
         ``export/TASK/card.json`` and ``refused.json`` by source.
     excluded
@@ -114,22 +114,25 @@ class Chain:
     units: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def has(self, stage: str) -> bool:
-        """Whether the stage has left an out."""
+        """Whether the stage has an output."""
         return stage in self.folders
 
     @property
     def synthetic(self) -> bool:
-        """Whether the patients are digital (known truth), not people."""
-        told = self.dataset.get("synthetic")
-        if told is not None:
-            return bool(told)
+        """Whether the patients are digital (with known truth)."""
+        stored = self.dataset.get("synthetic")
+        if stored is not None:
+            return bool(stored)
         return bool(self.patients) and all(p.get("synthetic") for p in self.patients.values())
 
 
 def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
-    """Read the small files of every out; a stage that has not run is simply absent.
+    """Read the small files of every output; a stage that has not run is missing in the result.
 
-    A study that is asked for by name and has not run is a :class:`UsageError`.
+    Raises
+    ------
+    UsageError
+        A study in ``studies`` has not run.
     """
     folders = {name: layout.artefact(name) for name in STAGES if layout.artefact(name).is_dir()}
     here = {name: folders.get(name, Path("absent") / name) for name in STAGES}
@@ -190,9 +193,9 @@ def _each(folder: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 def _cases(folder: Path) -> dict[str, dict[str, Any]]:
-    told = _each(folder, CASE)
+    stored = _each(folder, CASE)
     measured = _each(folder, QUALITY)
-    return {name: {**measured.get(name, {}), **case} for name, case in told.items()}
+    return {name: {**measured.get(name, {}), **case} for name, case in stored.items()}
 
 
 def _histories(folder: Path) -> dict[str, list[dict[str, str]]]:

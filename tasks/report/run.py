@@ -1,4 +1,4 @@
-"""The stage: read every out, draw the pictures where the cases run, write one page."""
+"""The report stage: reads every output, draws the pictures on the workers, writes one page."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ def _all_there(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _drawn(context: StageContext, draw: Callable[[O], R], orders: Sequence[O]) -> dict[str, R]:
-    """Every order's pictures by case, in the order asked for whatever finished first."""
+    """The pictures of every order by case, in the order of ``orders``."""
     found: dict[str, R] = {}
     for order, outcome in context.fan_out(draw, orders, label=_label):
         if outcome.error is not None:
-            raise _told(order.case, outcome.error)
+            raise _as_machine_error(order.case, outcome.error)
         found[order.case] = outcome.result()
         emit("unit_done", stage=STAGE, unit=order.case, done=len(found), total=len(orders))
     return {order.case: found[order.case] for order in orders}
@@ -130,13 +130,13 @@ def _label(order: Any) -> str:
     return f"{STAGE}/{order.case}"
 
 
-def _told(case: str, error: Exception) -> Exception:
+def _as_machine_error(case: str, error: Exception) -> Exception:
     if isinstance(error, MachineError):
         return error
     return MachineError(
         "",
         problem=f"the pictures of the case cannot be drawn: {type(error).__name__}: {error}",
         where=f"{STAGE}/{case}",
-        remedy="run the stages before again; their outs do not fit together",
+        remedy="run the earlier stages again; their outputs may be inconsistent",
         code="picture-failed",
     )

@@ -22,13 +22,13 @@ from synthct.tasks.figures.pictures import (
 from synthct.tasks.pipeline.artefacts import CT, MASK, SCT, SOURCE
 
 LEAST_AREA = 0.25
-"""A slice competes for the worst only with this part of the largest slice's scored area: at the
-rim of the body a few voxels would win every time."""
+"""Smallest scored area of a slice that may be the worst one, as a share of the largest slice's: at
+the end of the body a few voxels would always be the worst."""
 
 
 @dataclass(frozen=True)
 class StripOrder:
-    """What a worker needs to draw one case: plain data only."""
+    """Plain data that a worker needs to draw one case."""
 
     case: str
     registration: str
@@ -54,7 +54,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Strip:
-    """The slices of one case, feet to head; ``start`` is the worst among them."""
+    """The slices of one case, feet to head; ``start`` is the index of the worst one."""
 
     case: str
     slices: tuple[Slice, ...]
@@ -66,7 +66,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Scene:
-    """The four volumes of a case on one grid; ``mask`` is where scores look."""
+    """The volumes of a case on one grid; scores are computed inside ``mask``."""
 
     source: Volume
     ct: Volume
@@ -90,7 +90,7 @@ def read_scene(registration: Path, evaluation: Path) -> Scene:
 
 
 def draw_strip(order: StripOrder) -> Strip:
-    """Draw one case (on whatever machine this is)."""
+    """Draw one case; runs on a worker."""
     scene = read_scene(Path(order.registration), Path(order.evaluation))
     numbers, errors = choose_slices(scene, order.slices)
     limits = source_limits(scene.source, scene.mask)
@@ -107,7 +107,7 @@ def draw_strip(order: StripOrder) -> Strip:
 
 
 def choose_slices(scene: Scene, count: int) -> tuple[list[int], NDArray[np.float64]]:
-    """Evenly spaced slices of the mask with the worst one among them; MAE [HU] of every slice."""
+    """Evenly spaced slices of the mask including the worst one; MAE [HU] of every slice."""
     area = scene.mask.sum(axis=(1, 2))
     depth = range(len(area))
     sums = np.array([float(np.abs(scene.error(z)).sum()) for z in depth])
@@ -125,7 +125,7 @@ def choose_slices(scene: Scene, count: int) -> tuple[list[int], NDArray[np.float
 def source_limits(source: Volume, mask: NDArray[np.bool_]) -> tuple[float, float]:
     """Grey limits of an MR or CBCT: 1st and 99.5th centile inside the mask, for all slices.
 
-    A CBCT's numbers are not calibrated: in a CT window it could be all black.
+    CBCT numbers are not calibrated: in a CT window the image could be all black.
     """
     inside = source.array[mask] if mask.any() else source.array.ravel()
     low, high = np.percentile(inside, (1, 99.5))
@@ -153,5 +153,5 @@ def _draw(
 
 
 def worst_first(scores: Sequence[tuple[str, float]]) -> list[str]:
-    """Cases by falling mean absolute error; ties by name."""
+    """Cases by decreasing mean absolute error; ties by name."""
     return [case for case, _ in sorted(scores, key=lambda pair: (-pair[1], pair[0]))]

@@ -1,4 +1,4 @@
-"""A table as a value: the views fill it, the template draws it."""
+"""A table as a value, filled by the views and rendered by the template."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Table:
 VERDICTS = ("pass", "suspect", "fail")
 
 LONG = 24
-"""Characters above which a cell is a sentence and is given room."""
+"""Length above which a cell is a sentence and gets a wide column [characters]."""
 
 
 def from_rows(
@@ -51,10 +51,10 @@ def from_rows(
     leave_out: Sequence[str] = (),
     last: Sequence[str] = (),
 ) -> Table:
-    """A table of a CSV file's rows: every column it has, numbers with even decimals.
+    """A table of the rows of a CSV file: all columns, numbers with equal decimals.
 
     Columns of ``leave_out``, and columns without a value in any row, are not shown; those of
-    ``last`` go to the end.
+    ``last`` are moved to the end.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     shown = [n for n in names if n not in leave_out and any(row.get(n) for row in rows)]

@@ -1,8 +1,8 @@
-"""Regularizers compared fairly: same pairs, folds, seeds and steps; differences to none.
+"""Comparison of regularizers on the same pairs, folds, seeds and steps, with a control without.
 
-* ``params``: arms (what is compared), pairs (what they are trained on), what they are scored on;
-* ``misalign``: pairs whose CT was moved on purpose; ``alignments``: pairs registered otherwise;
+* ``params``: arms (what is compared), pairs (training data), references (for scores);
+* ``misalign``: pairs whose CT is displaced deliberately; ``alignments``: other registrations;
 * ``trial``: the unit, one network trained and its test cases scored; ``price``: its arithmetic;
-* ``choose``: a strength by validation alone; ``effects``: paired differences; ``matrix``: trained
-  on one alignment, scored on another; ``figure`` and ``page``: for people.
+* ``choose``: strengths chosen on validation patients; ``effects``: paired differences;
+  ``matrix``: trained on one alignment, scored on another; ``figure`` and ``page``: the page.
 """

@@ -13,11 +13,11 @@ from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.registration.run import case_units
 
 OWN = {"truth": TRUTH_CT, "registered": CT}
-"""Alignments that the registration stage has left, and their files."""
+"""Alignments in the output of the registration stage, and their files."""
 
 
 def check_alignments(names: Iterable[str]) -> None:
-    """Raise unless every name is an alignment we can make."""
+    """Raise :class:`UsageError` unless every name is a known alignment."""
     unknown = sorted({*names} - {*OWN, *METHODS.names()})
     if unknown:
         raise UsageError(
@@ -36,7 +36,7 @@ def align(
     source: str,
     registration: RegistrationParams,
 ) -> dict[str, dict[str, Path]]:
-    """``{alignment: {case: stored CT}}``; cases that a method cannot do are missing there.
+    """``{alignment: {case: stored CT}}``; cases whose registration fails are missing.
 
     Methods other than the workspace's own are run here, into ``out/aligned/METHOD/CASE``, on the
     same working grid, so that only the CT differs.

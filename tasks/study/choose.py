@@ -1,4 +1,4 @@
-"""A strength chosen on validation patients alone: test scores are not looked at."""
+"""Choice of a regularizer's strength on validation patients only; test scores are not used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Job:
     arm, pairs
         Names; ``arm`` may be the control.
     weight
-        Strength of the arm's last regularizer; None where there is nothing to choose.
+        Strength of the arm's last regularizer; None if there is nothing to choose.
     fold, seed
-        Which patients are unseen; which weights and patches are drawn.
+        Number of the fold, and seed of initial weights and patches.
     """
 
     arm: str
@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trial:
-    """A job that was done."""
+    """The result of a job."""
 
     job: Job
     validation_mae_hu: float
@@ -47,7 +47,7 @@ class Trial:
 def chosen(trials: Sequence[Trial]) -> list[Trial]:
     """For each arm, pairs and fold the trials of the strength with the best validation MAE.
 
-    The mean over seeds decides; of equals the smaller strength stands.
+    The mean over seeds decides; of equal strengths the smaller is chosen.
     """
     cells: dict[tuple[str, str, int], dict[float | None, list[Trial]]] = {}
     for trial in trials:

@@ -1,4 +1,4 @@
-"""What each arm changes: paired differences to the control on the same unseen patients."""
+"""Effect of each arm: paired differences to the control on the same unseen patients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.tasks.study.choose import Trial
 from synthct.tasks.study.params import CONTROL
 
 Scores = Mapping[str, float]
-"""A value by case: the mean over seeds."""
+"""Value by case, the mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Effect:
     mean, control
         Mean of the metric over test cases, of the arm and of the control.
     difference, low, high
-        Arm less control, and its bootstrap interval over patients (None: too few).
+        Arm minus control, and its bootstrap interval over patients (None: too few).
     p, adjusted_p
-        Wilcoxon's signed-rank test, and after Holm's correction over the arms of these pairs.
+        p of Wilcoxon's signed-rank test, and after Holm's correction over the arms of these pairs.
     better
-        Cases that the arm did better on, of ``cases``.
+        Number of cases, of ``cases``, in which the arm is better.
     """
 
     arm: str
@@ -54,7 +54,7 @@ class Effect:
 
 
 def by_case(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, float]:
-    """The metric of every test case against a reference, mean over seeds; no number, no entry."""
+    """The metric of every test case against a reference, mean over seeds, where it is defined."""
     found: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         for row in trial.scores:
@@ -93,39 +93,33 @@ def effects(
         adjusted = holm(p_values)
         for arm, scores in arms.items():
             ours, theirs = _aligned(scores, control)
-            if not len(ours):
-                continue
-            interval = paired_bootstrap(
-                ours,
-                theirs,
-                difference_of_means,
-                generator(seed, "study", pairs, arm),
-                draws=draws,
-            )
-            gained = theirs - ours if lower_is_better else ours - theirs
-            rows.append(
-                Effect(
-                    arm=arm,
-                    pairs=pairs,
-                    cases=len(ours),
-                    mean=float(ours.mean()),
-                    control=float(theirs.mean()),
-                    difference=interval.value,
-                    low=interval.low,
-                    high=interval.high,
-                    p=p_values.get(arm),
-                    adjusted_p=adjusted.get(arm),
-                    better=int((gained > 0).sum()),
+            if len(ours):
+                rng = generator(seed, "study", pairs, arm)
+                found = paired_bootstrap(ours, theirs, difference_of_means, rng, draws=draws)
+                gained = theirs - ours if lower_is_better else ours - theirs
+                rows.append(
+                    Effect(
+                        arm=arm,
+                        pairs=pairs,
+                        cases=len(ours),
+                        mean=float(ours.mean()),
+                        control=float(theirs.mean()),
+                        difference=found.value,
+                        low=found.low,
+                        high=found.high,
+                        p=p_values.get(arm),
+                        adjusted_p=adjusted.get(arm),
+                        better=int((gained > 0).sum()),
+                    )
                 )
-            )
     return rows
 
 
 def least_possible_p(cases: int, arms: int) -> float:
     """Smallest Holm-corrected two-sided p that ``cases`` pairs can give among ``arms`` tests.
 
-    All patients on one side has probability ``2 / 2**n``; Holm multiplies the smallest by the
-    number of tests.
+    All differences have the same sign with probability ``2 / 2**n``; Holm multiplies the smallest
+    p by the number of tests.
 
     >>> round(least_possible_p(12, 30), 4)
     0.0146

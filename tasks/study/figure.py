@@ -1,28 +1,28 @@
-"""Effect against cost, and effects in a row, as SVG text in the report's style."""
+"""Forest plot of the effects, and effect against cost, as SVG text in the report's style."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from synthct.tasks.figures.charts import Frame, svg, text_at, ticks
+from synthct.tasks.figures.charts import Frame, axis_share, svg, text_at, ticks
 from synthct.tasks.study.effects import Effect
 
 ROW = 22
 """Height of one arm in the forest plot [SVG units]."""
 
 NAME = 14
-"""Least distance between two names [SVG units]."""
+"""Smallest distance between two names [SVG units]."""
 
 CHEAP = 1.25
-"""Arithmetic up to which an arm's name stands left of the axis."""
+"""Relative cost up to which an arm's name is placed left of the axis."""
 
 FEW = 3
-"""Fewer arms than this make no picture of effect against cost: the table says it."""
+"""For fewer arms than this no plot of effect against cost is drawn; the table suffices."""
 
 
 def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
-    """One row an arm: the paired difference to the control with its interval; best first."""
+    """One row per arm: the paired difference to the control with its interval; best first."""
     shown = sorted(effects, key=lambda effect: effect.difference)
     if not shown:
         return ""
@@ -38,10 +38,10 @@ def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
 
 
 def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str, alt: str) -> str:
-    """Effect against arithmetic a step (none = 1), every point with its arm's name.
+    """Effect against arithmetic per step (none = 1), every point with its arm's name.
 
-    Names of cheap arms stand left of the axis, where nothing can cost less than ``none``; the
-    others' right of their points. Empty for fewer than ``FEW`` arms.
+    Names of cheap arms are placed left of the axis, as nothing costs less than ``none``, the
+    others right of their points. Empty for fewer than ``FEW`` arms.
     """
     shown = sorted((e for e in effects if e.arm in prices), key=lambda e: -e.difference)
     if len(shown) < FEW:
@@ -54,14 +54,17 @@ def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str
     y_axis = ticks(min(0.0, *values), max(0.0, *values), 6)
     body = [_rows(frame, y_axis), _below(frame, x_axis)]
     for side in (cheap, [e for e in shown if prices[e.arm] > CHEAP]):
-        at = [frame.y(_share(effect.difference, y_axis)) for effect in side]
+        at = [frame.y(axis_share(effect.difference, y_axis)) for effect in side]
         for effect, y, name_y in zip(side, at, _apart(frame, at), strict=True):
-            x = frame.x(_share(prices[effect.arm], x_axis))
-            told = f"{effect.arm}: {effect.difference:+.2f} {unit} at {prices[effect.arm]:.2f} times the arithmetic"  # noqa: E501
+            x = frame.x(axis_share(prices[effect.arm], x_axis))
+            title = (
+                f"{effect.arm}: {effect.difference:+.2f} {unit} at {prices[effect.arm]:.2f} times "
+                "the arithmetic"
+            )
             end, anchor = (frame.left - 52, "end") if side is cheap else (x + 16, "start")
             body.append(
                 f'<path class="grid" d="M{x:.1f} {y:.1f}L{end:.1f} {name_y:.1f}"/>'
-                f'<circle class="dot c0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(told)}'
+                f'<circle class="dot c0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(title)}'
                 "</title></circle>"
                 + text_at(end + (-4 if side is cheap else 4), name_y + 4, effect.arm, anchor)
             )
@@ -75,7 +78,7 @@ def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str
 
 
 def _apart(frame: Frame, wanted: Sequence[float]) -> list[float]:
-    """Heights of the names, as near to those wanted (ascending) as they can stand."""
+    """Heights of the names, as close to those wanted (ascending) as possible without overlap."""
     placed: list[float] = []
     for y in wanted:
         placed.append(max(y, placed[-1] + NAME) if placed else max(y, frame.y(1)))
@@ -87,10 +90,10 @@ def _apart(frame: Frame, wanted: Sequence[float]) -> list[float]:
 
 
 def _interval(frame: Frame, effect: Effect, axis: Sequence[float], y: float, rank: int) -> str:
-    at = frame.x(_share(effect.difference, axis))
+    at = frame.x(axis_share(effect.difference, axis))
     parts = [text_at(frame.left - 10, y + 4, f"{effect.arm}  {rank}", "end")]
     if effect.low is not None and effect.high is not None:
-        low, high = (frame.x(_share(v, axis)) for v in (effect.low, effect.high))
+        low, high = (frame.x(axis_share(v, axis)) for v in (effect.low, effect.high))
         parts.append(f'<path class="axis" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
     parts.append(f'<circle class="dot c0" cx="{at:.1f}" cy="{y:.1f}" r="4.5"/>')
     parts.append(text_at(frame.width - 8, y + 4, f"{effect.difference:+.2f}", "end", "strong"))
@@ -100,7 +103,7 @@ def _interval(frame: Frame, effect: Effect, axis: Sequence[float], y: float, ran
 def _columns(frame: Frame, axis: Sequence[float]) -> str:
     parts = []
     for value in axis:
-        x = frame.x(_share(value, axis))
+        x = frame.x(axis_share(value, axis))
         kind = "mean" if value == 0 else "grid"
         parts.append(f'<path class="{kind}" d="M{x:.1f} {frame.y(1):.1f}V{frame.y(0):.1f}"/>')
         parts.append(text_at(x, frame.y(0) + 16, f"{value:g}", "middle"))
@@ -110,7 +113,7 @@ def _columns(frame: Frame, axis: Sequence[float]) -> str:
 def _rows(frame: Frame, axis: Sequence[float]) -> str:
     parts = []
     for value in axis:
-        y = frame.y(_share(value, axis))
+        y = frame.y(axis_share(value, axis))
         kind = "mean" if value == 0 else "grid"
         parts.append(f'<path class="{kind}" d="M{frame.x(0):.1f} {y:.1f}H{frame.x(1):.1f}"/>')
         parts.append(text_at(frame.x(0) - 6, y + 4, f"{value:g}", "end"))
@@ -119,10 +122,6 @@ def _rows(frame: Frame, axis: Sequence[float]) -> str:
 
 def _below(frame: Frame, axis: Sequence[float]) -> str:
     return "".join(
-        text_at(frame.x(_share(value, axis)), frame.y(0) + 17, f"{value:g}", "middle")
+        text_at(frame.x(axis_share(value, axis)), frame.y(0) + 17, f"{value:g}", "middle")
         for value in axis
     )
-
-
-def _share(value: float, axis: Sequence[float]) -> float:
-    return (value - axis[0]) / (axis[-1] - axis[0])

@@ -1,4 +1,4 @@
-"""Trained on one alignment, scored on another: how far a score is the aligner's."""
+"""Registration bias: networks trained on one alignment and scored on another."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bias:
-    """How much kinder a reference is to networks that were trained on it than to others.
+    """Advantage under a reference of networks trained on it over networks trained on another.
 
-    ``difference``: mean over cases of (own less other) under the reference ``scored_on``; below 0
-    for an error such as MAE: the home team wins.
+    ``difference`` is the mean over cases of (trained on ``scored_on``) - (trained on ``other``),
+    both scored on ``scored_on``. Negative for an error such as MAE: the reference favours networks
+    that were trained on it.
     """
 
     scored_on: str
@@ -64,7 +65,7 @@ def biases(
     seed: int,
     draws: int,
 ) -> list[Bias]:
-    """For each reference that some pairs were aligned by: own training against each other one."""
+    """For each reference that is also an alignment of pairs: its networks against the others."""
     found = []
     for (own, reference), scores in behind.items():
         if alignment_of[own] != reference:

@@ -1,4 +1,4 @@
-"""Pairs that are wrong on purpose, by a known amount: what a poor registration does to training."""
+"""Deliberate misalignment of pairs by a known amount, to study the effect of registration."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from synthct.tasks.pipeline.artefacts import CT
 from synthct.tasks.pipeline.randomness import generator
 
 SMOOTHNESS_MM = 20.0
-"""Standard deviation of the Gaussian that makes the displacement smooth: whole organs move
-together, as they do when a registration goes wrong."""
+"""Standard deviation of the Gaussian that smooths the displacement [mm]: whole organs move
+together, as in a failed registration."""
 
 
 def misalign(*, out: Path, ct: Path, mask: Path, mean_mm: float, seed: int, case: str) -> None:
     """Unit: write ``ct.zarr``, moved by a smooth random displacement of mean length ``mean_mm``.
 
     The displacement is white noise smoothed by a Gaussian of ``SMOOTHNESS_MM``, scaled so that
-    its mean length over the voxels of ``mask`` is ``mean_mm``; the CT is looked up linearly at
-    ``x + u(x)``, its border value beyond.
+    its mean length over the voxels of ``mask`` is ``mean_mm``; the CT is interpolated linearly at
+    ``x + u(x)``, with its border value beyond.
     """
     volume = read_volume(ct)
     inside = read_volume(mask).array > 0
@@ -42,7 +42,7 @@ def smooth_displacement(
 ) -> NDArray[np.float64]:
     """A displacement (3, Z, Y, X) [mm] along the array's axes; mean length inside ``mean_mm``."""
     sigma = [SMOOTHNESS_MM / step for step in spacing_mm]
-    # Drawn on a wider grid and cut out, so that its border is no calmer than its middle.
+    # Drawn on a wider grid and cropped, so that the variance is the same at the border.
     margin = [int(np.ceil(2 * s)) for s in sigma]
     wide = [n + 2 * m for n, m in zip(inside.shape, margin, strict=True)]
     cut = tuple(slice(m, m + n) for n, m in zip(inside.shape, margin, strict=True))
@@ -54,8 +54,8 @@ def smooth_displacement(
 def warped(
     image: NDArray[np.generic], u: NDArray[np.float64], spacing_mm: Sequence[float]
 ) -> NDArray[np.float64]:
-    """``image`` (Z, Y, X) at ``x + u(x)``, linear; the border value beyond."""
+    """``image`` (Z, Y, X) interpolated linearly at ``x + u(x)``; the border value beyond."""
     here = np.indices(image.shape, dtype=float)
     step = np.asarray(spacing_mm, float).reshape(3, 1, 1, 1)
-    looked = map_coordinates(image.astype(float), here + u / step, order=1, mode="nearest")
-    return np.asarray(looked)
+    found = map_coordinates(image.astype(float), here + u / step, order=1, mode="nearest")
+    return np.asarray(found)

@@ -1,4 +1,4 @@
-"""The study as one offline page that a radiotherapy physicist understands."""
+"""The study as one offline HTML page for radiotherapy physicists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = {"mae_hu": "MAE", "psnr_db": "PSNR", "ms_ssim": "MS-SSIM"}
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the page tells."""
+    """Everything that the page shows."""
 
     summary: Mapping[str, Any]
     effects: Sequence[Effect]
@@ -87,7 +87,7 @@ def _section(findings: Findings, pairs: str, unit: str) -> dict[str, Any]:
 
 
 def verdict(effect: Effect, summary: Mapping[str, Any], higher_is_better: bool) -> str:
-    """What the row says in words: only a corrected test may call a difference real."""
+    """Verdict of a row; only a corrected test can make a difference significant."""
     if effect.adjusted_p is None:
         return "too few patients to test"
     if effect.adjusted_p >= summary["significance"]:
@@ -99,7 +99,7 @@ def _title(findings: Findings) -> str:
     source = "MR" if findings.summary["source"] == "mr" else "cone-beam CT"
     if len({pairs.alignment for pairs in findings.params.pairs}) > 1:
         return f"How far does registration decide the score of {source} to CT?"
-    return f"Does regularization help {source} to CT?"
+    return f"Does regularization improve {source} to CT?"
 
 
 def _chart(findings: Findings, unit: str) -> str:

@@ -10,7 +10,7 @@ from synthct.data.section import Section
 from synthct.tasks.training.params import PlugIn, Source, WeightedPlugIn
 
 CONTROL = "none"
-"""The arm that every other one is compared with: the recipe of ``training`` as it stands."""
+"""The arm that every other one is compared with: the unchanged recipe of ``training``."""
 
 _NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 
@@ -35,11 +35,11 @@ class Arm(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.weights and not self.regularizers:
-            raise ValueError("weights are tried for the last regularizer, and there is none")
+            raise ValueError("weights are tried for the last regularizer, but there is none")
         if any(not weight > 0 for weight in self.weights):
-            raise ValueError("weights to try are above 0 (the control is 0 already)")
+            raise ValueError("weights to try must be above 0 (the control is 0 already)")
         if len(set(self.weights)) < len(self.weights):
-            raise ValueError("each weight to try stands once")
+            raise ValueError("each weight to try may be listed only once")
         return self
 
 
@@ -89,9 +89,11 @@ class StudyParams(Section):
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise ValueError(f"{what}: {', '.join(twice)} stands twice ({CONTROL!r} is ours)")
+                raise ValueError(
+                    f"{what}: {', '.join(twice)} is listed twice ({CONTROL!r} is always included)"
+                )
         if not self.score_on or not self.metrics or not self.pairs:
-            raise ValueError("pairs, score_on and metrics name at least one each")
+            raise ValueError("pairs, score_on and metrics must each have at least one entry")
         return self
 
     @property

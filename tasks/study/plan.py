@@ -1,4 +1,4 @@
-"""From the study's params to its units: which trials there are and what each reads."""
+"""From the study's params to its units: the grid of trials and the inputs of each."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Aligned = Mapping[str, Mapping[str, Path]]
 
 @dataclass(frozen=True)
 class Ground:
-    """What all trials share.
+    """Data shared by all trials.
 
     Parameters
     ----------
     registered
-        The registration stage's out: sources and masks.
+        Output of the registration stage: sources and masks.
     targets
-        What each set of pairs is trained on: ``{pairs: {case: stored CT}}``.
+        Training targets of each set of pairs, ``{pairs: {case: stored CT}}``.
     references
-        What test cases are scored against: ``{reference: {case: stored CT}}``.
+        References of the test cases, ``{reference: {case: stored CT}}``.
     """
 
     registered: Path
@@ -53,7 +53,7 @@ def arms_of(params: StudyParams) -> list[Arm]:
 
 
 def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> TrainingParams:
-    """The workspace's training params as the arm changes them."""
+    """The workspace's training params, with the changes of the arm."""
     added = list(arm.regularizers)
     if weight is not None:
         added[-1] = added[-1].model_copy(update={"weight": weight})
@@ -79,7 +79,7 @@ def jobs(params: StudyParams, folds: int) -> Iterator[Job]:
 
 
 def misaligned_units(ground: Ground, pairs: Pairs, aligned: Mapping[str, Path]) -> Iterator[Unit]:
-    """A unit a case, the same displacement for the same case and amount."""
+    """One unit per case; the displacement depends on seed, case and amount only."""
     for fact in ground.cases:
         if fact.case in aligned:
             yield Unit(
@@ -98,7 +98,7 @@ def misaligned_units(ground: Ground, pairs: Pairs, aligned: Mapping[str, Path]) 
 
 
 def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, job: Job) -> Unit:
-    """One trial."""
+    """The unit of one trial."""
     fold, chosen = ground.folds[job.fold], _recipe_of(params, training, job)
     scored = [case for case in fold.test if _scorable(ground, case)]
     inputs = {**_learned(ground, fold, job.pairs)}
@@ -120,7 +120,7 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
 
 
 def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, arm: Arm) -> Unit:
-    """The arithmetic of one arm, on the first fold of the first pairs."""
+    """The unit that counts the arithmetic of one arm, on the first fold of the first pairs."""
     job = Job(arm.name, params.pairs[0].name, (arm.weights or (None,))[0], 0, params.seeds[0])
     chosen = _recipe_of(params, training, job)
     arguments = {

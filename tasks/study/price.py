@@ -1,6 +1,6 @@
-"""What a way of training costs in arithmetic: exact, and the same on every machine.
+"""Cost of training in arithmetic operations: exact, and the same on every machine.
 
-Seconds depend on the machine and may not stand in an out; they are in the benchmark of prices.
+Times depend on the machine and do not belong in an output; a benchmark measures them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from synthct.tasks.training.params import Source
 PRICE = "price.json"
 
 SHORT, LONG = 4, 12
-"""Steps of two runs: their difference holds no start, validation or end."""
+"""Steps of two runs: the difference excludes start-up, validation and the end."""
 
 
 def price(
@@ -33,10 +33,11 @@ def price(
     regions: Mapping[str, str],
     **files: Path,
 ) -> None:
-    """Unit: write ``price.json``, the multiply-adds of convolutions and matrix products a step.
+    """Unit: write ``price.json``, the floating-point operations per training step.
 
-    Forward and backward passes of everything that a step runs are counted, extra passes of a
-    regularizer too; element-wise work is not, so a penalty on weights alone looks free here.
+    Convolutions and matrix products of all forward and backward passes of a step are counted,
+    including extra passes of a regularizer. Element-wise operations are not, so a penalty on
+    weights alone appears to be free.
     """
     counts = {}
     for steps in (SHORT, LONG):

@@ -62,20 +62,26 @@ def run(context: StageContext, params: StudyParams) -> None:
 
 
 def check(training: TrainingParams, params: StudyParams) -> None:
-    """Every fault of every arm at once, before any work."""
+    """Report the errors of all arms together, before any work.
+
+    Raises
+    ------
+    UsageError
+        An alignment is unknown, or the training params of an arm are invalid.
+    """
     check_alignments(params.alignments)
-    faults: list[str] = []
+    errors: list[str] = []
     for arm in arms_of(params):
         for weight in arm.weights or (None,):
             where = f"study arm {arm.name}" + (f", weight {weight:g}" if weight else "")
             try:
                 check_training(recipe(training, arm, weight), where=where)
-            except UsageError as fault:
-                faults.append(str(fault))
-    if faults:
+            except UsageError as error:
+                errors.append(str(error))
+    if errors:
         raise UsageError(
             "",
-            problem="; ".join(faults),
+            problem="; ".join(errors),
             where="params.yaml: study",
             code="study-params",
         )
@@ -100,10 +106,10 @@ def _ground(
     ]
     if len({fact.patient for fact in cases}) < 2:
         raise DataError(
-            "a study needs pairs of at least two patients under every alignment it trains on",
+            "a study needs pairs of at least two patients for every alignment it trains on",
             problem=f"there are {len(cases)} usable pairs of {params.source}",
             where=f"study: {', '.join(sorted(needed))}",
-            remedy="`truth` is there for digital patients alone; look at registration/quality.csv",
+            remedy="see registration/quality.csv; `truth` exists for digital patients only",
             code="too-few-patients",
         )
     folds = make_folds(
@@ -130,7 +136,7 @@ def _targets(
     aligned: dict[str, Path],
     ground: Ground,
 ) -> dict[str, Path]:
-    """What the networks of these pairs learn from: as aligned, or moved on purpose."""
+    """Training targets of these pairs: as aligned, or deliberately misaligned."""
     pairs = next(each for each in params.pairs if each.name == name)
     if pairs.misregistration_mm == 0:
         return aligned
@@ -143,7 +149,7 @@ def _targets(
 def _prices(
     context: StageContext, out: Path, ground: Ground, training: TrainingParams, params: StudyParams
 ) -> dict[str, float]:
-    """Arithmetic of each arm's step over the control's."""
+    """Arithmetic per step of each arm, relative to the control."""
     arms = arms_of(params)
     units = [price_unit(ground, params, training, arm) for arm in arms]
     good = run_units(context, f"{STAGE}/prices", out / "prices", units)
@@ -156,7 +162,7 @@ def _prices(
 
 
 def _excluded(out: Path) -> list[dict[str, Any]]:
-    """What every part of the stage set aside, each named by its part."""
+    """Exclusions of all parts of the stage, each unit prefixed with its part."""
     return [
         {**row, "unit": f"{file.parent.relative_to(out).as_posix()}/{row['unit']}"}
         for file in sorted(out.rglob(EXCLUDED))

@@ -45,11 +45,11 @@ def trial(
     split
         ``{"train", "validation", "test": [case...], "held_out": ...}``.
     references
-        What test cases are scored against, by name.
+        Names of the references of test cases.
     metrics
         Registered image metrics.
     weights
-        How often a training case is drawn relative to the others, where that is not 1.
+        Relative sampling frequency of training cases, where it is not 1.
     files
         ``CASE/source``, ``CASE/mask``, and ``CASE/ct`` of training and validation cases or
         ``CASE/REFERENCE`` of test cases: stored volumes.

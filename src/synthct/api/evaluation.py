@@ -103,7 +103,8 @@ def evaluate(
     >>> round(document["scores"]["mae_hu"], 3), document["voxels"] == ct.array.size
     (10.0, True)
     """
-    from synthct.tasks.evaluation.files import Attachments, evaluate_files
+    from synthct.tasks.evaluation.attachments import Attachments
+    from synthct.tasks.evaluation.files import evaluate_files
     from synthct.tasks.evaluation.inputs import read_curves
     from synthct.tasks.evaluation.profiles import DEFAULT_PROFILE
 

@@ -1,4 +1,4 @@
-"""The template, style sheet and script of the page, inlined when the page is built."""
+"""Template, style sheet and script of the page, inlined when the page is built."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 def render(**content: Any) -> str:
-    """The whole page as text: ``content`` are the views, by the name the template uses."""
+    """The whole page as text; ``content`` are the views, by their names in the template."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Trained on one alignment, scored on another: the study's matrix, where there is a study."""
+"""Registration bias from a study: networks trained on one alignment and scored on another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synthct.tasks.report.views.study import metric_of
 
 @dataclass(frozen=True)
 class Bias:
-    """The figure, its sentences, and what the study's metric is called."""
+    """The figure, its sentences, and the name of the study's metric."""
 
     study: str
     metric: str
@@ -34,20 +34,20 @@ def bias(study: Study) -> Bias:
         alt=f"{name} by the alignment trained on and the alignment scored on",
     )  # fmt: skip
     less = name == "MAE"
-    told = [_told(row, unit, less_is_better=less) for row in study.bias]
-    return Bias(study.name, name, chart, told)
+    sentences = [_sentence(row, unit, less_is_better=less) for row in study.bias]
+    return Bias(study.name, name, chart, sentences)
 
 
-def _told(row: Row, unit: str, *, less_is_better: bool) -> str:
+def _sentence(row: Row, unit: str, *, less_is_better: bool) -> str:
     difference = float(row["difference"])
     ends = (
         f" (95 % interval {fixed(float(row['low']), 1)} to {fixed(float(row['high']), 1)})"
         if row.get("low") and row.get("high")
         else ""
     )
-    kinder = "kinder" if (difference < 0) == less_is_better else "harsher"
+    favours = "favours" if (difference < 0) == less_is_better else "does not favour"
     return (
         f"Under {row['scored_on']}, the model trained on it differs from the one trained on "
-        f"{row['other']} by {fixed(difference, 1)} {unit}{ends}: the reference is {kinder} to "
-        "its own."
+        f"{row['other']} by {fixed(difference, 1)} {unit}{ends}: the reference {favours} the "
+        "model that was trained on it."
     )

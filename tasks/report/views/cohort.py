@@ -1,4 +1,4 @@
-"""Who was scanned and with what."""
+"""The patients and their scans."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from synthct.tasks.figures.numbers import MODALITIES, without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table, from_rows
 
-TOLD_ABOVE = ("modality", "region", "findings")
-"""Columns of ``quality.csv`` that the table of patients tells already, or in words."""
+NOT_SHOWN = ("modality", "region", "findings")
+"""Columns of ``quality.csv`` that the table of patients already shows."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Cohort:
 
 
 def cohort(chain: Chain) -> Cohort:
-    """The cohort as ingestion left it."""
+    """The cohort after ingestion."""
     scans = None
     if chain.scan_rows:
         rows = [{k: without_folders(v) for k, v in row.items()} for row in chain.scan_rows]
         caption = "Every scan after ingestion, as measured from its voxels"
-        scans = from_rows(caption, rows, leave_out=TOLD_ABOVE)
+        scans = from_rows(caption, rows, leave_out=NOT_SHOWN)
     return Cohort(chain.has("ingestion"), _facts(chain), _patients(chain), scans)
 
 
@@ -83,18 +83,18 @@ def _size(scan: Mapping[str, Any]) -> str:
 
 
 def _shared(chain: Chain) -> list[str]:
-    """Findings that every one of several patients has: told once, not in every row."""
+    """Findings common to all of several patients, which are shown once."""
     first, *others = [_findings(patient) for patient in chain.patients.values()] or [[]]
     return [f for f in first if others and all(f in other for other in others)]
 
 
 def _findings(patient: Mapping[str, Any]) -> list[str]:
-    told: list[str] = []
+    findings: list[str] = []
     for name in MODALITIES:
-        told += [f"{MODALITIES[name]}: {_spelled(f)}" for f in _listed(_scan(patient, name))]
+        findings += [f"{MODALITIES[name]}: {_as_text(f)}" for f in _listed(_scan(patient, name))]
     for name, why in sorted((patient.get("left_out") or {}).items()):
-        told.append(f"{MODALITIES.get(name, name)} left out: {_spelled(why)}")
-    return [without_folders(each) for each in told]
+        findings.append(f"{MODALITIES.get(name, name)} left out: {_as_text(why)}")
+    return [without_folders(each) for each in findings]
 
 
 def _listed(scan: Mapping[str, Any]) -> Sequence[Any]:
@@ -102,8 +102,8 @@ def _listed(scan: Mapping[str, Any]) -> Sequence[Any]:
     return [found] if isinstance(found, str) else list(found)
 
 
-def _spelled(finding: Any) -> str:
+def _as_text(finding: Any) -> str:
     if isinstance(finding, Mapping):
-        rule = ", got ".join(str(finding[key]) for key in ("rule", "got") if finding.get(key))
-        return str(finding.get("sentence") or rule or finding.get("code") or "")
+        text = "; ".join(str(finding[key]) for key in ("problem", "rule") if finding.get(key))
+        return str(finding.get("sentence") or text or finding.get("code") or "")
     return str(finding)

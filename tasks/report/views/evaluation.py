@@ -1,4 +1,4 @@
-"""How good the synthetic CT is, beside baselines, against each reference; worst case first."""
+"""Scores of model and baselines against each reference, and pictures, worst case first."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ScoredCase:
 
 @dataclass(frozen=True)
 class SourceScores:
-    """One source: chart, tables, registration bias with its floor as a sentence."""
+    """One source: chart, tables, registration bias, and the registration floor as a sentence."""
 
     source: str
     chart: str
@@ -115,14 +115,14 @@ def _floor(bias: Mapping[str, Any]) -> str:
         return ""
     return (
         f"The registered CT itself differs from the true CT by {short(bias['reference_mae_hu'])} "
-        f"HU (MAE, mean of {bias['n']} cases): no score against it is finer than that."
+        f"HU (MAE, mean of {bias['n']} cases); no score against it can resolve less than that."
     )
 
 
 def _moves(chain: Chain, case: str) -> list[str]:
-    """How far the case's reference moves between alignments, where that was measured."""
-    told = (chain.trust.get("floor") or {}).get(case) or {}
-    floor = told.get("floor_mae_hu")
+    """Difference of the case's reference between alignments, if it was measured."""
+    measured = (chain.trust.get("floor") or {}).get(case) or {}
+    floor = measured.get("floor_mae_hu")
     return [] if floor is None else [f"reference between alignments {fixed(floor, 0)}"]
 
 

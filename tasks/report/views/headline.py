@@ -1,4 +1,4 @@
-"""The first screen: what this is, the main scores, and what they can and cannot say."""
+"""The first section: kind of cohort, main scores and their limits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from synthct.tasks.figures.numbers import (
     digits_for,
     fixed,
     mean_sd,
+    plural,
 )
 from synthct.tasks.report.reading import Chain, Score
 from synthct.tasks.report.views.scores import (
@@ -26,12 +27,12 @@ from synthct.tasks.report.views.scores import (
 )
 
 FEW_PATIENTS = 5
-"""Below this many real patients a mean is an anecdote, and the page says so."""
+"""Number of real patients below which the page says that they are too few."""
 
 
 @dataclass(frozen=True)
 class MainScore:
-    """The number of one source: the model's MAE beside the best baseline's."""
+    """Main score of one source: the model's MAE and that of the best baseline."""
 
     source: str
     text: str
@@ -43,7 +44,7 @@ class MainScore:
 
 @dataclass(frozen=True)
 class Headline:
-    """Kind of cohort, the caveat to read first, further sentences, the main scores."""
+    """Kind of cohort, the main caveat, further sentences, and the main scores."""
 
     kind: str
     caveat: str
@@ -52,7 +53,7 @@ class Headline:
 
 
 def headline(chain: Chain) -> Headline:
-    """The first screen of the chain."""
+    """The first section of the page."""
     scored = {score.patient for score in chain.scores}
     return Headline(
         kind=_kind(chain),
@@ -67,7 +68,7 @@ def _kind(chain: Chain) -> str:
     regions = sorted({str(p.get("region", "")) for p in chain.patients.values()} - {""})
     people = "digital" if chain.synthetic else "real"
     name = chain.dataset.get("dataset", "")
-    text = f"{count} {people} {_plural('patient', count)}"
+    text = f"{count} {people} {plural('patient', count)}"
     text += f" of the data set “{name}”" if name else ""
     return text + (f" ({', '.join(regions)})" if regions else "")
 
@@ -75,42 +76,42 @@ def _kind(chain: Chain) -> str:
 def _caveat(chain: Chain, patients: int) -> str:
     if chain.synthetic:
         return (
-            "Digital patients with a known truth: the scores show that the chain works and let "
-            "methods be compared on equal terms; they say nothing about accuracy in people."
+            "Digital patients with a known truth: the scores show that the pipeline works, and "
+            "allow a fair comparison of methods; they say nothing about accuracy in people."
         )
     if patients < FEW_PATIENTS:
-        verb = "proves" if patients == 1 else "prove"
-        return f"{patients} {_plural('patient', patients)} {verb} the path, not the accuracy."
+        verb = "demonstrates" if patients == 1 else "demonstrate"
+        return f"{patients} {plural('patient', patients)} {verb} the method, not its accuracy."
     return (
-        f"{patients} patients of one collection: the scores describe unseen patients like these, "
-        "scanned like these; nothing here was tested on scans from elsewhere."
+        f"{patients} patients of one data set: the scores apply to unseen patients like these, "
+        "scanned like these; no scans from other sources were tested."
     )
 
 
 def _sentences(chain: Chain, scored: int) -> list[str]:
     if not chain.scores:
         return ["Nothing has been scored in this workspace yet."]
-    told = [
-        f"Every score is of a patient the network had not seen ({scored} "
-        f"{_plural('patient', scored)}, {_folds(chain)}), over the voxels of the body that "
+    sentences = [
+        f"Every score is of a patient unseen by the network ({scored} "
+        f"{plural('patient', scored)}, {_folds(chain)}), over the voxels of the body that "
         "both scans cover."
     ]
     if "truth" in references_of(chain.scores):
-        told.append(
-            "The registered CT is what a clinic would score against; the true CT, which only "
-            "digital patients have, tells how much of a score is the registration’s own error."
+        sentences.append(
+            "The registered CT is the reference that a clinic has; the true CT, which only "
+            "digital patients have, shows how much of a score is due to the registration."
         )
     else:
-        told.append(
-            "The reference is a CT moved onto the source scan: whatever misalignment is left in it "
-            "is part of every score and cannot be separated from the model’s error."
+        sentences.append(
+            "The reference is a CT registered to the source scan: any residual misalignment is "
+            "part of every score and cannot be separated from the model’s error."
         )
-    return told
+    return sentences
 
 
 def _folds(chain: Chain) -> str:
     count = max((len(folds) for folds in chain.folds.values()), default=0)
-    return f"{count} {_plural('fold', count)}" if count else "folds not recorded"
+    return f"{count} {plural('fold', count)}" if count else "folds not recorded"
 
 
 def _main(chain: Chain, source: str) -> MainScore | None:
@@ -144,20 +145,16 @@ def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
 
 
 def _floor(chain: Chain, source: str) -> str:
-    """How far the reference itself moves, where that was measured: beside the main number."""
-    told = (chain.trust.get("floor") or {}).items()
-    known = [f["floor_mae_hu"] for case, f in told if case.rsplit("_", 1)[-1] == source]
+    """A sentence with the difference of the reference between alignments, if it was measured."""
+    floors = (chain.trust.get("floor") or {}).items()
+    known = [f["floor_mae_hu"] for case, f in floors if case.rsplit("_", 1)[-1] == source]
     known = [value for value in known if value is not None]
     if not known:
         return ""
     return (
-        f" Between alignments the reference itself moves by {fixed(float(np.mean(known)), 0)} HU."
+        f" The reference itself differs by {fixed(float(np.mean(known)), 0)} HU between alignments."
     )
 
 
 def _mean(scores: Sequence[Score], method: str) -> float:
     return float(np.mean(values(pick(scores, method=method))))
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"

@@ -1,4 +1,4 @@
-"""What the page was made from: content, params, code and packages; no clock, no host."""
+"""Provenance of the page: content, params, code and packages; neither time nor host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """Methods sentences and tables of hashes and versions; the params file as it is."""
+    """Sentences of the methods section, tables of hashes and versions, and the params file."""
 
     methods: Sequence[tuple[str, str]]
     stages: Table
@@ -31,7 +31,7 @@ class Provenance:
 
 
 def provenance(chain: Chain, layout: Layout, methods: Mapping[str, str]) -> Provenance:
-    """Everything needed to name exactly what was shown; ``methods`` is a sentence a stage."""
+    """The provenance section; ``methods`` has one sentence per stage."""
     params_file = layout.params_file
     return Provenance(
         methods=[(stage, text) for stage, text in methods.items() if stage in ("cohort", *STAGES)],
@@ -43,7 +43,7 @@ def provenance(chain: Chain, layout: Layout, methods: Mapping[str, str]) -> Prov
 
 
 def _stages(chain: Chain) -> Table:
-    columns = [Column("Stage"), Column("Content of its out", "SHA-256"),
+    columns = [Column("Stage"), Column("Content of its output", "SHA-256"),
                Column("Code that it runs", "SHA-256")]  # fmt: skip
     rows = [
         [
@@ -53,7 +53,7 @@ def _stages(chain: Chain) -> Table:
         ]
         for stage in STAGES
     ]
-    return Table("Outs and code", columns, rows)
+    return Table("Outputs and code", columns, rows)
 
 
 def _code(stage: str) -> str:
@@ -62,16 +62,18 @@ def _code(stage: str) -> str:
 
 
 def _units(chain: Chain) -> Table | None:
-    """Patients, cases and folds by key: the hash of their inputs, params and code."""
+    """Patients, cases and folds with their key, the hash of inputs, params and code."""
     rows = [
-        [Cell(stage), Cell(unit), Cell(told["key"], "hash"), Cell(told["content"], "hash")]
+        [Cell(stage), Cell(unit), Cell(entry["key"], "hash"), Cell(entry["content"], "hash")]
         for stage, units in chain.units.items()
-        for unit, told in sorted(units.items())
+        for unit, entry in sorted(units.items())
     ]
     columns = [Column("Stage"), Column("Unit"), Column("Key: inputs, params, code", "SHA-256"),
                Column("Content", "SHA-256")]  # fmt: skip
     return (
-        Table("Every unit by what it was made from and what it is", columns, rows) if rows else None
+        Table("Every unit with the hashes of its key and its content", columns, rows)
+        if rows
+        else None
     )
 
 

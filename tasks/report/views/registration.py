@@ -1,4 +1,4 @@
-"""What registration did to each pair, before and after, and how far it is trusted."""
+"""Registration of each pair: quality, verdict of the gate, pictures before and after."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from synthct.tasks.report.overlays import Overlays
 from synthct.tasks.report.reading import Chain, Row
 from synthct.tasks.report.table import VERDICTS, Table, from_rows
 
-LESS_TOLD = (
+NOT_SHOWN = (
     "patient", "source", "synthetic", "preset", "sample_region_mm", "information_before",
     "information_after",
 )  # fmt: skip
-"""Columns of ``quality.csv`` that are left to the file."""
+"""Columns of ``quality.csv`` that the table leaves out."""
 
 TRUE_ERRORS = {
     "true_unregistered_mm": "unregistered",
@@ -64,7 +64,7 @@ def registration(chain: Chain, pictures: Mapping[str, Overlays]) -> Registration
         verdicts=[(v, found.count(v)) for v in VERDICTS if v in found],
         chart=_true_errors(rows, colours),
         legend=list(colours.items()),
-        table=from_rows(caption, rows, leave_out=LESS_TOLD, last=("reason",)) if rows else None,
+        table=from_rows(caption, rows, leave_out=NOT_SHOWN, last=("reason",)) if rows else None,
         cases=[
             _case(name, chain.cases[name], pictures[name])
             for name in least_trusted_first(chain)

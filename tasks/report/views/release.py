@@ -1,4 +1,4 @@
-"""What was released, refused or left out."""
+"""Releases, refusals and exclusions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from synthct.tasks.report.table import Cell, Column, Table
 FIRST = (
     "intended_use", "not_for_clinical_use", "data", "licence", "parity", "gate", "folds", "caveats",
 )  # fmt: skip
-"""Parts of the card that are shown at once, in this order; the whole card stands below."""
+"""Parts of the card that are shown unfolded, in this order; the whole card follows."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """One source's card; ``refused`` when there is a reason instead of a model."""
+    """One source's card, or its refusal."""
 
     source: str
     refused: bool
@@ -37,9 +37,9 @@ class Release:
 
 def release(chain: Chain) -> Release:
     """Cards and refusals of all sources."""
-    refused = [_refused(source, told) for source, told in chain.refusals.items()]
+    refused = [_refused(source, error) for source, error in chain.refusals.items()]
     cards = [
-        _card(source, told) for source, told in chain.cards.items() if source not in chain.refusals
+        _card(source, card) for source, card in chain.cards.items() if source not in chain.refusals
     ]
     ordered = sorted([*refused, *cards], key=lambda model: model.source, reverse=True)
     return Release(chain.has("export"), ordered)
@@ -50,9 +50,9 @@ def _card(source: str, card: Mapping[str, Any]) -> Released:
     return Released(SOURCE_NAMES.get(source, source), False, parts, _whole(card))
 
 
-def _refused(source: str, told: Mapping[str, Any]) -> Released:
-    parts = [("Why it was refused", _facts(told))]
-    return Released(SOURCE_NAMES.get(source, source), True, parts, _whole(told))
+def _refused(source: str, error: Mapping[str, Any]) -> Released:
+    parts = [("Why it was refused", _facts(error))]
+    return Released(SOURCE_NAMES.get(source, source), True, parts, _whole(error))
 
 
 def _whole(value: Mapping[str, Any]) -> str:
@@ -92,13 +92,10 @@ def _text(value: Any) -> str:
 
 
 def exclusions(chain: Chain) -> Table | None:
-    """Every unit that a stage excluded; nothing when all data were fit."""
+    """Every unit that a stage excluded, with problem, rule and remedy; None without exclusions."""
     if not chain.excluded:
         return None
-    columns = [Column("Stage"), Column("Unit"), Column("Rule"), Column("Found"), Column("Remedy")]
-    rows = [
-        [Cell(without_folders(row.get(name, ""))) for name in ("stage", "unit", "rule", "got",
-                                                               "remedy")]
-        for row in chain.excluded
-    ]  # fmt: skip
+    names = ("stage", "unit", "problem", "rule", "remedy")
+    rows = [[Cell(without_folders(row.get(name, ""))) for name in names] for row in chain.excluded]
+    columns = [Column(name.capitalize()) for name in names]
     return Table("Excluded scans, cases and folds", columns, rows)

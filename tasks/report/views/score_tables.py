@@ -28,7 +28,7 @@ from synthct.tasks.report.views.scores import (
 )
 
 FLOOR = "floor_mae_hu"
-"""How far the reference itself moves between alignments."""
+"""Metric: difference of the reference itself between alignments."""
 
 HEADINGS = {**MEASURES, FLOOR: ("reference moves", "HU")}
 
@@ -93,7 +93,7 @@ def _means(
     lines = pick(scores, method=method)
     cells = [Cell(str(len({s.patient for s in lines if s.metric in MEASURES})) if lines else "")]
     for metric in metrics:
-        if metric == FLOOR:  # of the reference, whatever the method
+        if metric == FLOOR:  # belongs to the reference, not to a method
             cells.append(Cell(mean_sd(values(pick(scores, metric=FLOOR)), digits[FLOOR]) or "–"))
             continue
         found = values(pick(lines, metric=metric))
@@ -106,7 +106,7 @@ _BETTER = {"mae_hu": min, "psnr_db": max, "ms_ssim": max, "ssim_2023": max}
 
 
 def _best(scores: Sequence[Score], metric: str) -> str | None:
-    """The method that wins the column; ME has no winner: it is a bias, not an error."""
+    """The best method of the column; none for ME, which is a bias, not an error."""
     lines = pick(scores, metric=metric)
     means = {m: float(np.mean(values(pick(lines, method=m)))) for m in methods_of(lines)}
     for name in NO_BASELINES - {"model"}:
@@ -129,11 +129,11 @@ PARTS = {
     "mae_hu_": ("MAE by HU band of the reference [HU]", 0),
     "me_hu_": ("ME by HU band of the reference [HU]", 0),
 }
-"""Metrics that come by structure or band: prefix, caption, decimals."""
+"""Metrics by structure or band: prefix, caption, decimals."""
 
 
 def part_tables(scores: Sequence[Score]) -> list[Table]:
-    """A table for each metric that comes by structure or band."""
+    """A table for each metric by structure or band."""
     return [
         _part_table([s for s in scores if s.metric.startswith(prefix)], prefix, caption, digits)
         for prefix, (caption, digits) in PARTS.items()
@@ -153,7 +153,7 @@ def _part_table(lines: Sequence[Score], prefix: str, caption: str, digits: int) 
         cells.append(Cell(str(len({score.patient for score in found}))))
         cells += [Cell(mean_sd(values(pick(found, metric=n)), digits) or "–") for n in names]
         rows.append(cells)
-    return Table(f"{caption}; – where no patient has it", columns, rows)
+    return Table(f"{caption}; – if no patient has it", columns, rows)
 
 
 def _part(metric: str, prefix: str) -> str:
@@ -161,12 +161,12 @@ def _part(metric: str, prefix: str) -> str:
 
 
 SHORT = {"registered": "registered CT", "truth": "true CT", "source": "source scan"}
-"""References as a cell names them."""
+"""Short names of references, for cells."""
 
 
 def ratio_table(ratios: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table | None:
     """The model's mean MAE over each baseline's, with its bootstrap interval if there is one."""
-    names = sorted({name for told in ratios.values() for name in told})
+    names = sorted({name for entries in ratios.values() for name in entries})
     if not names:
         return None
     references = sorted(ratios, key=lambda name: name != "registered")
@@ -181,17 +181,17 @@ def ratio_table(ratios: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Tabl
     return Table(caption, columns, rows)
 
 
-def _ratio(told: Mapping[str, float] | None) -> str:
-    if not told:
+def _ratio(entry: Mapping[str, float] | None) -> str:
+    if not entry:
         return "–"
-    text = f"{fixed(told['value'], 2)} (n = {told['n']:.0f})"
-    if "low" not in told or "high" not in told:
+    text = f"{fixed(entry['value'], 2)} (n = {entry['n']:.0f})"
+    if "low" not in entry or "high" not in entry:
         return text
-    return text.replace(" ", f" [{fixed(told['low'], 2)}, {fixed(told['high'], 2)}] ", 1)
+    return text.replace(" ", f" [{fixed(entry['low'], 2)}, {fixed(entry['high'], 2)}] ", 1)
 
 
 def bias_table(scores: Sequence[Score]) -> Table | None:
-    """The same outputs against the registered and the true CT, paired by case."""
+    """MAE of the same outputs against the registered and the true CT, paired by case."""
     lines = pick(scores, metric=MAE)
     pairs = [(m, *_paired(pick(lines, method=m))) for m in methods_of(lines)]
     pairs = [pair for pair in pairs if pair[1]]

@@ -1,4 +1,4 @@
-"""Picking and averaging lines of ``scores.csv``."""
+"""Selection of rows of ``scores.csv``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from synthct.tasks.report.reading import Chain, Score
 MAE = "mae_hu"
 
 NO_BASELINES = {"model", "registered", "ceiling"}
-"""Methods that are no rivals of the model: itself, and references scored for comparison."""
+"""Methods that are not baselines: the model, and references scored for comparison."""
 
 
 def pick(scores: Iterable[Score], **wanted: str) -> list[Score]:
-    """The lines whose fields have the wanted values."""
+    """The rows whose fields have the wanted values."""
     return [s for s in scores if all(getattr(s, name) == v for name, v in wanted.items())]
 
 
 def values(scores: Iterable[Score]) -> list[float]:
-    """Their values."""
+    """The values of the rows."""
     return [score.value for score in scores]
 
 
 def sources_of(scores: Iterable[Score]) -> list[str]:
-    """Tasks, MR first."""
+    """Sources, MR first."""
     return sorted({score.source for score in scores}, reverse=True)
 
 
 def regions_of(scores: Iterable[Score]) -> list[str]:
-    """Regions by name."""
+    """Regions, sorted by name."""
     return sorted({score.region for score in scores})
 
 
@@ -41,13 +41,13 @@ def methods_of(scores: Iterable[Score]) -> list[str]:
 
 
 def references_of(scores: Iterable[Score]) -> list[str]:
-    """References: the registered CT first, as it is the one that every cohort has."""
+    """References; first the registered CT, which every cohort has."""
     found = {score.reference for score in scores}
     return sorted(found, key=lambda name: (name != "registered", name))
 
 
 def case_errors(chain: Chain) -> dict[str, float]:
-    """The model's MAE [HU] of each case, against the registered CT where there is one."""
+    """The model's MAE [HU] of each case, against the registered CT if there is one."""
     found: dict[str, float] = {}
     for reference in reversed(references_of(chain.scores)):
         lines = pick(chain.scores, method="model", metric=MAE, reference=reference)

@@ -1,11 +1,11 @@
-"""What a study found: every arm against the plain recipe, on the same unseen patients."""
+"""Results of a study: every arm against the plain recipe, on the same unseen patients."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synthct.tasks.figures.numbers import MEASURES, REFERENCES, SOURCE_NAMES, fixed
+from synthct.tasks.figures.numbers import MEASURES, REFERENCES, SOURCE_NAMES, fixed, plural
 from synthct.tasks.report.reading import Row, Study
 from synthct.tasks.report.table import Cell, Column, Table
 from synthct.tasks.study.effects import Effect
@@ -23,39 +23,39 @@ class PairsEffects:
 
 @dataclass(frozen=True)
 class StudyView:
-    """One study: heading, how it was made, what it found by pairs."""
+    """One study: name, design as a sentence, results by set of pairs."""
 
     name: str
     sentence: str
     parts: Sequence[PairsEffects]
 
 
-def study(told: Study) -> StudyView:
+def study(found: Study) -> StudyView:
     """From ``summary.json`` and ``effects.csv``."""
-    summary = told.summary
-    name, _ = metric_of(told)
+    summary = found.summary
+    metric, _ = metric_of(found)
     against = REFERENCES.get(str(summary["reference"]), f"against {summary['reference']}")
-    name = SOURCE_NAMES.get(str(summary["source"]), summary["source"])
+    source = SOURCE_NAMES.get(str(summary["source"]), summary["source"])
     sentence = (
-        f"{name}: {len(summary['arms'])} ways of "
-        f"training, each against the plain recipe on the same {summary['patients']} patients in "
-        f"{summary['folds']} folds with {summary['seeds']} {_plural('seed', summary['seeds'])}; "
-        f"{name} of unseen patients {against}, paired differences with 95 % bootstrap intervals, "
+        f"{source}: {len(summary['arms'])} {plural('way', len(summary['arms']))} of training, each "
+        f"against the plain recipe on the same {summary['patients']} patients in "
+        f"{summary['folds']} folds with {summary['seeds']} {plural('seed', summary['seeds'])}; "
+        f"{metric} of unseen patients {against}, paired differences with 95 % bootstrap intervals, "
         "Wilcoxon tests after Holm’s correction."
     )
-    pairs = dict.fromkeys(row["pairs"] for row in told.effects)
-    return StudyView(told.name, sentence, [_on(told, name) for name in pairs])
+    pairs = dict.fromkeys(row["pairs"] for row in found.effects)
+    return StudyView(found.name, sentence, [_on(found, name) for name in pairs])
 
 
-def metric_of(told: Study) -> tuple[str, str]:
+def metric_of(found: Study) -> tuple[str, str]:
     """Name and unit of the study's metric."""
-    metric = str(told.summary.get("metric", "mae_hu"))
+    metric = str(found.summary.get("metric", "mae_hu"))
     return MEASURES.get(metric, (metric, ""))
 
 
-def _on(told: Study, pairs: str) -> PairsEffects:
-    name, unit = metric_of(told)
-    rows = [_effect(row) for row in told.effects if row["pairs"] == pairs]
+def _on(found: Study, pairs: str) -> PairsEffects:
+    name, unit = metric_of(found)
+    rows = [_effect(row) for row in found.effects if row["pairs"] == pairs]
     rows.sort(key=lambda effect: effect.difference)
     figure = forest(rows, unit=unit, alt=f"{name} difference of every arm on {pairs} pairs")
     columns = [
@@ -92,7 +92,3 @@ def _cells(effect: Effect) -> list[Cell]:
 
 def _number(text: str | None) -> float | None:
     return float(text) if text else None
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"

@@ -1,4 +1,4 @@
-"""How each network learned, and on whom."""
+"""Learning curves of each network, and its training, validation and test cases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_A_LOSS = {"step", "epoch", *RATE}
 
 @dataclass(frozen=True)
 class SourceTraining:
-    """Curves of one source: (heading, SVG, names of the lines with their colour)."""
+    """Curves of one source: charts (heading, SVG), and a legend (name, colour)."""
 
     source: str
     charts: Sequence[tuple[str, str]]
@@ -63,7 +63,7 @@ def _source(chain: Chain, source: str) -> SourceTraining:
 
 
 def _shown(rows: Sequence[Row]) -> list[str]:
-    """The training loss, then what was measured on the validation patients."""
+    """Columns shown: the training loss, then the metric of the validation patients."""
     names = list(rows[0]) if rows else []
     validation = [name for name in names if name.startswith("validation") or name == "val_mae_hu"]
     terms = [name for name in names if name not in NOT_A_LOSS and name not in validation]
@@ -128,10 +128,10 @@ def _folds(folds: Mapping[str, Any]) -> Table:
         for source in sorted(folds, reverse=True)
         for number, fold in enumerate(folds[source])
     ]
-    return Table("Who was trained, validated and tested on; patients never cross", columns, rows)
+    return Table("Cases of each fold, split by patient", columns, rows)
 
 
 def _who(fold: Mapping[str, Any], part: str) -> str:
     if part == "validation" and fold.get("held_out") == "slab":
-        return "upper slices of the training cases: too few patients to hold any back"
+        return "upper slices of the training cases: too few patients for a split by patient"
     return ", ".join(sorted(fold.get(part) or [])) or "–"

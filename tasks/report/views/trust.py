@@ -1,4 +1,4 @@
-"""How far the scores can be trusted: checks, unlike scans, floor, coverage, ranking."""
+"""Trustworthiness of the scores: checks, out-of-domain scans, floor, coverage, ranking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SourceTrust:
 
 @dataclass(frozen=True)
 class Trust:
-    """The section; ``there`` when the evaluation stage told it."""
+    """The section; ``there``: whether the evaluation stage has written ``trust.json``."""
 
     there: bool
     sentences: Sequence[str]
@@ -36,16 +36,16 @@ class Trust:
 
 
 def trust(chain: Chain) -> Trust:
-    """What stands beside the scores."""
-    told = chain.trust
-    uncertainty = told.get("uncertainty") or {}
-    suspects = told.get("suspects") or []
+    """The trust section, from ``trust.json`` and the ranking of ``summary.json``."""
+    document = chain.trust
+    uncertainty = document.get("uncertainty") or {}
+    suspects = document.get("suspects") or []
     return Trust(
-        there=bool(told),
-        sentences=_sentences(told),
+        there=bool(document),
+        sentences=_sentences(document),
         suspects=_suspects(suspects) if suspects else None,
-        unlike=_unlike(told.get("unlike") or {}),
-        floor=_floor(told.get("floor") or {}),
+        unlike=_unlike(document.get("unlike") or {}),
+        floor=_floor(document.get("floor") or {}),
         sources=[
             _source(source, uncertainty[source]) for source in sorted(uncertainty, reverse=True)
         ],
@@ -53,27 +53,28 @@ def trust(chain: Chain) -> Trust:
     )
 
 
-def _sentences(told: Mapping[str, Any]) -> list[str]:
-    if not told:
+def _sentences(document: Mapping[str, Any]) -> list[str]:
+    if not document:
         return []
-    cases = {row["case"] for row in told["suspects"]}
-    judged = [case for case, found in told["unlike"].items() if found["unlike"] is not None]
-    odd = [case for case in judged if told["unlike"][case]["unlike"]]
+    unlike, floors = document["unlike"], document["floor"].values()
+    cases = {row["case"] for row in document["suspects"]}
+    judged = [case for case, found in unlike.items() if found["unlike"] is not None]
+    odd = [case for case in judged if unlike[case]["unlike"]]
     first = (
-        f"Checks for scores that look better than the image is were asked about every case; "
-        f"{len(cases) or 'no'} of {len(told['unlike'])} cases "
+        f"Every case was checked for scores that are better than the image deserves; "
+        f"{len(cases) or 'no'} of {len(unlike)} cases "
         f"{'is' if len(cases) == 1 else 'are'} suspect."
     )
     second = (
         f"{len(odd) or 'No'} of {len(judged)} scans {'is' if len(odd) == 1 else 'are'} unlike the "
-        "scans that their own network learned from."
+        "scans that their own network was trained on."
         if judged
-        else "Too few training scans to say whether a scan is unlike them."
+        else "There are too few training scans to judge whether a scan is unlike them."
     )
-    floor = [f["floor_mae_hu"] for f in told["floor"].values() if f["floor_mae_hu"] is not None]
+    floor = [f["floor_mae_hu"] for f in floors if f["floor_mae_hu"] is not None]
     third = (
-        f"The reference itself moves by {short(sum(floor) / len(floor))} HU (MAE, n = "
-        f"{len(floor)}) between alignments: no score against it is finer than that."
+        f"The reference itself differs by {short(sum(floor) / len(floor))} HU (MAE, n = "
+        f"{len(floor)}) between alignments; no score against it can resolve less than that."
         if floor
         else "The registration floor was not measured (evaluation.floor lists no alignments)."
     )
@@ -83,7 +84,7 @@ def _sentences(told: Mapping[str, Any]) -> list[str]:
 def _suspects(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = [
         Column("Case"), Column("Check"), Column("Found", numeric=True),
-        Column("Limit", numeric=True), Column("What it looks at"),
+        Column("Limit", numeric=True), Column("Meaning"),
     ]  # fmt: skip
     cells = [
         [
@@ -95,7 +96,7 @@ def _suspects(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    return Table("Suspect cases, by the check that does not believe them", columns, cells)
+    return Table("Suspect cases, by check", columns, cells)
 
 
 def _with_unit(value: float | None, unit: str) -> str:
@@ -105,22 +106,22 @@ def _with_unit(value: float | None, unit: str) -> str:
 
 
 def _unlike(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    odd = {case: told for case, told in found.items() if told["unlike"]}
+    odd = {case: entry for case, entry in found.items() if entry["unlike"]}
     if not odd:
         return None
     columns = [
         Column("Case"), Column("Distance", numeric=True), Column("Limit", numeric=True),
-        Column("Set apart by"),
+        Column("Most unusual feature"),
     ]  # fmt: skip
     rows = [
         [Cell(case), Cell(fixed(t["distance"], 2)), Cell(fixed(t["limit"], 2)), Cell(t["because"])]
         for case, t in sorted(odd.items())
     ]
-    return Table("Scans unlike those that their network learned from", columns, rows)
+    return Table("Scans unlike those that their network was trained on", columns, rows)
 
 
 def _floor(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    pairs = sorted({pair for told in found.values() for pair in told["pairs"]})
+    pairs = sorted({pair for entry in found.values() for pair in entry["pairs"]})
     if not pairs:
         return None
     columns = [Column("Case")] + [Column(pair, "HU", numeric=True) for pair in pairs]
@@ -139,25 +140,25 @@ def _source(source: str, by_reference: Mapping[str, Any]) -> SourceTrust:
     sentences: list[str] = []
     tables: list[Table] = []
     charts: list[tuple[str, str]] = []
-    for reference, told in by_reference.items():
+    for reference, result in by_reference.items():
         against = REFERENCES.get(reference, reference)
-        if told.get("coverage"):
-            sentences.append(_holds(told, against))
-            tables.append(_coverage(told, against))
+        if result.get("coverage"):
+            sentences.append(_holds(result, against))
+            tables.append(_coverage(result, against))
         else:
             sentences.append(
                 f"Too few patients to judge intervals {against}: five with a reference are needed."
             )
-        if told.get("calibration"):
-            charts += _charts(told, f"{name}, {against}")
+        if result.get("calibration"):
+            charts += _charts(result, f"{name}, {against}")
     return SourceTrust(name, sentences, tables, charts)
 
 
-def _holds(told: Mapping[str, Any], against: str) -> str:
-    found = told["coverage"]["all"]
-    nominal, seen = (fixed(100 * v, 1) for v in (told["nominal"], found["value"]))
+def _holds(result: Mapping[str, Any], against: str) -> str:
+    found = result["coverage"]["all"]
+    nominal, seen = (fixed(100 * v, 1) for v in (result["nominal"], found["value"]))
     if found["holds"] is None:
-        return f"Intervals of nominal {nominal} % hold {seen} % of the voxels {against}."
+        return f"Intervals of nominal {nominal} % cover {seen} % of the voxels {against}."
     low, high = (fixed(100 * found[end], 1) for end in ("low", "high"))
     verdict = (
         "the nominal value lies in it"
@@ -165,20 +166,20 @@ def _holds(told: Mapping[str, Any], against: str) -> str:
         else "the nominal value lies outside: do not rely on these intervals here"
     )
     return (
-        f"Intervals of nominal {nominal} %, each patient judged by the others, hold {seen} % of "
+        f"Intervals of nominal {nominal} %, calibrated on the other patients, cover {seen} % of "
         f"the voxels {against} (95 % interval over {found['n']} cases {low} to {high} %): "
         f"{verdict}."
     )
 
 
-def _coverage(told: Mapping[str, Any], against: str) -> Table:
+def _coverage(result: Mapping[str, Any], against: str) -> Table:
     columns = [
         Column("Where"), Column("n", numeric=True), Column("Half-width", "HU", numeric=True),
         Column("Covered", "%", numeric=True), Column("95 % interval", "%", numeric=True),
         Column("Nominal inside"),
     ]  # fmt: skip
-    groups = [("", told["coverage"])]
-    groups += [(f"{region}: ", found) for region, found in told["by_region"].items() if found]
+    groups = [("", result["coverage"])]
+    groups += [(f"{region}: ", found) for region, found in result["by_region"].items() if found]
     rows = [
         [Cell(f"{prefix}{'all voxels' if where == 'all' else where}"), *_covered(found)]
         for prefix, group in groups
@@ -186,7 +187,7 @@ def _coverage(told: Mapping[str, Any], against: str) -> Table:
     ]
     caption = (
         f"Conformal intervals {against} by HU band of the prediction, nominal "
-        f"{fixed(100 * told['nominal'], 0)} %"
+        f"{fixed(100 * result['nominal'], 0)} %"
     )
     return Table(caption, columns, rows)
 
@@ -205,31 +206,34 @@ def _covered(found: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def _charts(told: Mapping[str, Any], about: str) -> list[tuple[str, str]]:
-    observed = [(100 * p, 100 * seen) for p, seen in told["calibration"]["observed"]]
+def _charts(result: Mapping[str, Any], about: str) -> list[tuple[str, str]]:
+    observed = [(100 * p, 100 * seen) for p, seen in result["calibration"]["observed"]]
     ideal = [(p, p) for p, _ in observed]
     first = line_chart(
-        [Line("as the flips say", observed, 0), Line("honest", ideal, 7)],
+        [Line("spread over flips", observed, 0), Line("calibrated", ideal, 7)],
         x_label="nominal coverage [%]", y_label="observed coverage [%]",
         alt=f"{about}: observed over nominal coverage of the spread of flips",
     )  # fmt: skip
-    kept = [(100 * share, mae) for share, mae, _ in told["retention"]]
-    best = [(100 * share, mae) for share, _, mae in told["retention"]]
+    kept = [(100 * share, mae) for share, mae, _ in result["retention"]]
+    best = [(100 * share, mae) for share, _, mae in result["retention"]]
     second = line_chart(
         [Line("by uncertainty", kept, 0), Line("ideal", best, 7)],
         x_label="voxels kept, most certain first [%]", y_label="MAE of the kept [HU]",
         alt=f"{about}: error of the voxels that are kept",
     )  # fmt: skip
     return [
-        (f"{about}: coverage of the spread over flips (blue) beside an honest one (grey)", first),
-        (f"{about}: error of what is kept, by uncertainty (blue) and at best (grey)", second),
+        (
+            f"{about}: coverage of the spread over flips (blue) and of a calibrated one (grey)",
+            first,
+        ),
+        (f"{about}: error of the voxels kept, by uncertainty (blue) and at best (grey)", second),
     ]
 
 
 def _rankings(found: Mapping[str, Any]) -> list[Table]:
     tables = []
     for source in sorted(found, reverse=True):
-        for reference, told in found[source].items():
+        for reference, ranking in found[source].items():
             columns = [
                 Column("Method"), Column("Mean rank, corrected", numeric=True),
                 Column("as published", numeric=True),
@@ -239,19 +243,19 @@ def _rankings(found: Mapping[str, Any]) -> list[Table]:
                 [
                     Cell(METHODS.get(method, method)),
                     Cell(fixed(place, 2)),
-                    Cell(fixed(told["as_published"][method], 2)),
-                    Cell(fixed(100 * told["first_share"][method], 0)),
+                    Cell(fixed(ranking["as_published"][method], 2)),
+                    Cell(fixed(100 * ranking["first_share"][method], 0)),
                 ]
-                for method, place in sorted(told["corrected"].items(), key=lambda item: item[1])
+                for method, place in sorted(ranking["corrected"].items(), key=lambda item: item[1])
             ]
             caption = (
                 f"{SOURCE_NAMES.get(source, source)}, ranking "
                 f"{REFERENCES.get(reference, reference)} over "
-                f"{', '.join(_spelled(m) for m in told['metrics'])} (n = {told['n']})"
+                f"{', '.join(RANKED[m] for m in ranking['metrics'])} (n = {ranking['n']})"
             )
             tables.append(Table(caption, columns, rows))
     return tables
 
 
-def _spelled(metric: str) -> str:
-    return {"mae_hu": "MAE", "psnr_db": "PSNR", "ms_ssim": "MS-SSIM", "dice": "Dice"}[metric]
+RANKED = {"mae_hu": "MAE", "psnr_db": "PSNR", "ms_ssim": "MS-SSIM", "dice": "Dice"}
+"""Names of the ranked metrics."""

@@ -1,4 +1,4 @@
-"""The cohort stage: what lies in ``data/raw`` is what the contracts say, whole and reusable."""
+"""The cohort stage: ``data/raw`` satisfies its contracts, is complete and reusable."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_path_in_dataset_json_exists_and_is_what_was_hashed(made):
             assert (raw / path).is_file()
 
 
-def test_cbct_is_told_from_ct_and_mr_carries_its_sequence(made):
+def test_cbct_is_distinguished_from_ct_and_mr_carries_its_sequence(made):
     raw = made.layout.raw / "HN-01"
     ct, mr, cbct = (
         pydicom.dcmread(sorted((raw / scan).glob("*.dcm"))[0]) for scan in ("ct", "mr", "cbct")

@@ -53,14 +53,14 @@ def write_case(folder, patient, source, seed):
     labels = anatomy(rng)
     truth = HU[labels] + (labels > 0) * rng.normal(0, 8, SHAPE)
     if source == "cbct":
-        source = gaussian_filter(truth, 0.7) * 0.7 + 80 + rng.normal(0, 40, SHAPE)
+        scan = gaussian_filter(truth, 0.7) * 0.7 + 80 + rng.normal(0, 40, SHAPE)
     else:
         signal = np.array([0, 300, 20, 40, 800])[labels]
-        source = gaussian_filter(signal.astype(float), 0.5) + rng.normal(0, 10, SHAPE)
+        scan = gaussian_filter(signal.astype(float), 0.5) + rng.normal(0, 10, SHAPE)
     modality = Modality.CBCT if source == "cbct" else Modality.MR
     moved = np.roll(truth, 1, axis=1)
     volumes = {
-        "source": (source.astype(np.float32), modality),
+        "source": (scan.astype(np.float32), modality),
         "mask": ((labels > 0).astype(np.uint8), Modality.MASK),
         "ct": (np.rint(moved).astype(np.int16), Modality.CT),
         "unregistered_ct": (np.rint(np.roll(truth, 5, axis=2)).astype(np.int16), Modality.CT),
@@ -128,8 +128,8 @@ def cohort(tmp_path_factory):
         for source in folds:
             folder = artefacts / "registration" / f"{patient}_{source}"
             write_case(folder, patient, source, seed=number)
-    for source, told in folds.items():
-        for number, entry in enumerate(told):
+    for source, result in folds.items():
+        for number, entry in enumerate(result):
             folder = artefacts / "training" / f"{source}_fold{number}"
             folder.mkdir(parents=True)
             write_network(folder, source, number, entry["train"], entry["test"])

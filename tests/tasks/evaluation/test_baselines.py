@@ -1,4 +1,4 @@
-"""Naive methods are what they say they are: a model that beats them has beaten something."""
+"""Naive baselines do what their names say, so that beating them means something."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_lookup_fills_intensities_nobody_had_and_clamps_beyond_its_range():
     assert predicted[-1] == 1000
 
 
-def test_the_lookup_table_of_all_patients_does_not_hang_on_their_order():
+def test_the_lookup_table_of_all_patients_does_not_depend_on_their_order():
     rng = np.random.default_rng(2)
     patients = [training(rng.normal(0, 1, 500), rng.normal(0, 200, 500)) for _ in range(3)]
     _, forwards = fitted("lookup", *patients)

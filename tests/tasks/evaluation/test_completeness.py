@@ -65,8 +65,8 @@ def test_what_the_reference_lacks_is_not_counted():
 def test_volumes_are_in_ml_and_a_lost_structure_has_lost_all_of_it():
     known = {"gland": box((0, 10), (0, 10), (0, 10)), "node": box((0, 1), (0, 5), (0, 2))}
     found = {"gland": box((0, 10), (0, 10), (0, 12))}
-    told = volumes(known, found, spacing_mm=SPACING_MM).values
-    assert told == {
+    result = volumes(known, found, spacing_mm=SPACING_MM).values
+    assert result == {
         "volume_ml_gland": 2.0, "volume_change_percent_gland": pytest.approx(20.0),
         "volume_ml_node": 0.02, "volume_change_percent_node": -100.0,
     }  # fmt: skip

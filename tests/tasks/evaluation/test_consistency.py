@@ -1,4 +1,4 @@
-"""A synthetic CT that lies beside its own source is found without any CT."""
+"""A synthetic CT that is misaligned with its own source is detected without any CT."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measured(scans, sct, source="mr"):
 
 
 @pytest.mark.parametrize(("axis", "offset_mm"), [(0, 3.0), (1, 1.5), (2, 1.5)])
-def test_a_shift_of_one_voxel_is_told_in_mm(scans, axis, offset_mm):
+def test_a_shift_of_one_voxel_is_reported_in_mm(scans, axis, offset_mm):
     there = measured(scans, scans[1])
     moved = measured(scans, np.roll(scans[1], 1, axis=axis))
     assert there["source_offset_mm"] == 0

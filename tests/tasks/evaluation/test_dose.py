@@ -184,10 +184,10 @@ def test_dose_volume_figures_by_hand():
     gy = np.arange(1, 101, dtype=float).reshape(1, 10, 10)
     everything = np.ones(gy.shape, bool)
     assert dose_at_volume_gy(gy, 50) == 50.5
-    told = dvh_figures(gy, {"all": everything, "none": ~everything})
-    assert set(told) == {"all"}
-    assert told["all"]["mean_gy"] == 50.5
-    assert told["all"]["d2_gy"] > 98 > 3 > told["all"]["d98_gy"]
+    result = dvh_figures(gy, {"all": everything, "none": ~everything})
+    assert set(result) == {"all"}
+    assert result["all"]["mean_gy"] == 50.5
+    assert result["all"]["d2_gy"] > 98 > 3 > result["all"]["d98_gy"]
     target = gy > 80  # 20 voxels; 41 are covered by 60 Gy
     assert conformity(gy, target, 60.0) == pytest.approx(20 * 20 / (20 * 41))
     assert conformity(gy, target, 999.0) is None
@@ -198,19 +198,19 @@ def rtdose(path, *, units="GY", offsets=(0.0, 3.0, 6.0), modality="RTDOSE"):
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.2"
     meta.MediaStorageSOPInstanceUID = generate_uid()
-    told = pydicom.Dataset()
-    told.file_meta = meta
-    told.SOPClassUID, told.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
-    told.Modality, told.DoseUnits, told.DoseGridScaling = modality, units, "0.001"
-    told.ImagePositionPatient, told.ImageOrientationPatient = [10, 20, 30], [1, 0, 0, 0, 1, 0]
-    told.SeriesInstanceUID = generate_uid()
-    told.PixelSpacing, told.GridFrameOffsetVector = [2.0, 1.5], list(offsets)
-    told.NumberOfFrames, told.Rows, told.Columns = 3, 4, 5
-    told.SamplesPerPixel, told.PhotometricInterpretation = 1, "MONOCHROME2"
-    told.BitsAllocated = told.BitsStored = 32
-    told.HighBit, told.PixelRepresentation = 31, 0
-    told.PixelData = (np.arange(60, dtype=np.uint32) * 1000).tobytes()
-    told.save_as(path, enforce_file_format=True)
+    result = pydicom.Dataset()
+    result.file_meta = meta
+    result.SOPClassUID, result.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
+    result.Modality, result.DoseUnits, result.DoseGridScaling = modality, units, "0.001"
+    result.ImagePositionPatient, result.ImageOrientationPatient = [10, 20, 30], [1, 0, 0, 0, 1, 0]
+    result.SeriesInstanceUID = generate_uid()
+    result.PixelSpacing, result.GridFrameOffsetVector = [2.0, 1.5], list(offsets)
+    result.NumberOfFrames, result.Rows, result.Columns = 3, 4, 5
+    result.SamplesPerPixel, result.PhotometricInterpretation = 1, "MONOCHROME2"
+    result.BitsAllocated = result.BitsStored = 32
+    result.HighBit, result.PixelRepresentation = 31, 0
+    result.PixelData = (np.arange(60, dtype=np.uint32) * 1000).tobytes()
+    result.save_as(path, enforce_file_format=True)
     return path
 
 

@@ -1,4 +1,4 @@
-"""`synthct evaluate` on two files: what is wrong with them is named, never averaged over."""
+"""`synthct evaluate` on two files: defects are reported, never averaged over."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import SimpleITK as sitk
 
 from synthct.data.errors import DataError, SynthctError, UsageError
 from synthct.data.files import canonical_json
+from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.document import json_schema
-from synthct.tasks.evaluation.files import Attachments, evaluate_files
+from synthct.tasks.evaluation.files import evaluate_files
 
 SHAPE = (12, 30, 28)
 
@@ -50,22 +51,22 @@ def files(arrays, tmp_path):
     }
 
 
-def test_two_files_are_scored_inside_the_mask_and_the_profile_is_told(files, arrays, tmp_path):
+def test_two_files_are_scored_inside_the_mask_and_the_profile_is_reported(files, arrays, tmp_path):
     reference, prediction, mask = arrays
-    told = evaluate_files(**files, json_file=tmp_path / "out" / "scores.json")
+    result = evaluate_files(**files, json_file=tmp_path / "out" / "scores.json")
     error = (prediction.astype(float) - reference)[mask > 0]
-    assert told["scores"]["mae_hu"] == pytest.approx(np.abs(error).mean())
+    assert result["scores"]["mae_hu"] == pytest.approx(np.abs(error).mean())
     bone = np.abs(error[reference[mask > 0] == 800]).mean()
-    assert told["scores"]["mae_hu_bone"] == pytest.approx(bone)
-    assert told["scores"]["mae_hu_metal"] is None
-    assert told["schema"] == "synthct-evaluation/1"
-    assert told["profile"] == {
+    assert result["scores"]["mae_hu_bone"] == pytest.approx(bone)
+    assert result["scores"]["mae_hu_metal"] is None
+    assert result["schema"] == "synthct-evaluation/1"
+    assert result["profile"] == {
         "name": "synthrad2025_container", "low_hu": -1024, "high_hu": 3071,
     }  # fmt: skip
-    assert told["grid"] == {"shape": list(SHAPE), "spacing_mm": [3.0, 1.5, 1.5]}
-    assert told["voxels"] == int(mask.sum())
-    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == told
-    assert str(tmp_path) not in json.dumps(told)
+    assert result["grid"] == {"shape": list(SHAPE), "spacing_mm": [3.0, 1.5, 1.5]}
+    assert result["voxels"] == int(mask.sum())
+    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == result
+    assert str(tmp_path) not in json.dumps(result)
 
 
 def test_the_other_profile_gives_another_psnr(files):
@@ -78,9 +79,9 @@ def test_the_other_profile_gives_another_psnr(files):
 
 
 def test_no_mask_scores_the_whole_box(files):
-    told = evaluate_files(files["prediction"], files["reference"])
-    assert told["voxels"] == np.prod(SHAPE)
-    assert told["mask"] is None
+    result = evaluate_files(files["prediction"], files["reference"])
+    assert result["voxels"] == np.prod(SHAPE)
+    assert result["mask"] is None
 
 
 def test_segmentations_are_compared_by_name_and_a_missing_one_costs(files, arrays, tmp_path):
@@ -100,9 +101,9 @@ def test_segmentations_are_compared_by_name_and_a_missing_one_costs(files, array
 
 
 def test_without_files_a_segmenter_finds_the_structures_of_both_and_is_named(files):
-    told = evaluate_files(**files, extras=Attachments(segmenter="thresholds"))["structures"]
-    assert told["found_by"] == "thresholds"
-    assert told["scores"]["dice_bone"] > 0.95  # 800 HU in both, noise of 20
+    result = evaluate_files(**files, extras=Attachments(segmenter="thresholds"))["structures"]
+    assert result["found_by"] == "thresholds"
+    assert result["scores"]["dice_bone"] > 0.95  # 800 HU in both, noise of 20
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_without_files_a_segmenter_finds_the_structures_of_both_and_is_named(fil
         ({"segmenter": "thresholds", "segmentations": Path("seg")}, "two-segmentations"),
     ],
 )
-def test_a_segmenter_that_is_none_or_one_too_many_is_told_before_anything_is_read(extras, code):
+def test_a_segmenter_that_is_none_or_one_too_many_is_reported_before_anything_is_read(extras, code):
     with pytest.raises(UsageError) as caught:
         Attachments(**extras)
     assert caught.value.code == code
@@ -137,20 +138,22 @@ def test_everything_that_applies_is_in_a_document_that_its_schema_accepts(files,
         target="femur",
         prescription_gy=55.0,
     )
-    told = evaluate_files(**files, extras=extras)
-    jsonschema.validate(json.loads(canonical_json(told)), json_schema())
-    assert {"structures", "source", "dose"} < set(told)
-    assert told["structures"]["scores"]["completeness_bone"] == 1
-    assert told["structures"]["scores"]["structure_mae_hu_femur"] == pytest.approx(
+    result = evaluate_files(**files, extras=extras)
+    jsonschema.validate(json.loads(canonical_json(result)), json_schema())
+    assert {"structures", "source", "dose"} < set(result)
+    assert result["structures"]["scores"]["completeness_bone"] == 1
+    assert result["structures"]["scores"]["structure_mae_hu_femur"] == pytest.approx(
         np.abs(prediction - reference)[reference == 800].mean()
     )
-    assert told["source"]["scores"]["source_dice_femur"] == 1
-    assert told["source"]["scores"]["source_offset_mm"] == 0
-    assert told["dose"]["gamma_pass_percent"] == {"2%/2mm": 100, "3%/3mm": 100}
-    means = [told["dose"]["dvh"][side]["femur"]["mean_gy"] for side in ("prediction", "reference")]
+    assert result["source"]["scores"]["source_dice_femur"] == 1
+    assert result["source"]["scores"]["source_offset_mm"] == 0
+    assert result["dose"]["gamma_pass_percent"] == {"2%/2mm": 100, "3%/3mm": 100}
+    means = [
+        result["dose"]["dvh"][side]["femur"]["mean_gy"] for side in ("prediction", "reference")
+    ]
     assert means[0] == pytest.approx(1.01 * means[1], rel=1e-6)
-    assert told["dose"]["conformity"]["reference"] == 1
-    assert not any(found["suspect"] for found in told["checks"] if found["check"] != "mask_air")
+    assert result["dose"]["conformity"]["reference"] == 1
+    assert not any(found["suspect"] for found in result["checks"] if found["check"] != "mask_air")
 
 
 def test_the_schema_in_the_docs_is_the_one_that_is_written():
@@ -158,7 +161,7 @@ def test_the_schema_in_the_docs_is_the_one_that_is_written():
     assert docs.read_text() == canonical_json(json_schema())
 
 
-def test_one_dose_alone_or_a_target_without_prescription_is_a_usage_fault(files):
+def test_one_dose_alone_or_a_target_without_prescription_is_a_usage_error(files):
     for wrong in ({"dose_reference": files["mask"]}, {"target": "femur"}):
         with pytest.raises(UsageError):
             Attachments(**wrong)
@@ -172,41 +175,41 @@ def test_curves_of_the_clinic_change_the_surrogates(files):
     assert other["surrogate_range_mae_mm"] == usual["surrogate_range_mae_mm"] > 0
 
 
-def fault(files, **changes):
+def error_of(files, **changes):
     with pytest.raises(SynthctError) as caught:
         evaluate_files(**{**files, **changes})
     return caught.value
 
 
-def test_another_grid_is_a_fault_unless_resampling_was_asked_for(files, arrays, tmp_path):
+def test_another_grid_is_an_error_unless_resampling_was_asked_for(files, arrays, tmp_path):
     moved = save(tmp_path / "moved.mha", arrays[1], origin=(0.0, 1.5, 0.0))
-    found = fault(files, prediction=moved)
+    found = error_of(files, prediction=moved)
     assert isinstance(found, DataError)
     assert (found.code, found.where) == ("grid-mismatch", str(moved))
     assert "--resample" in str(found)
-    told = evaluate_files(moved, files["reference"], files["mask"], resample=True)
+    result = evaluate_files(moved, files["reference"], files["mask"], resample=True)
     straight = evaluate_files(**files)
-    assert told["resampled"]
+    assert result["resampled"]
     assert not straight["resampled"]
-    assert told["scores"]["mae_hu"] > straight["scores"]["mae_hu"]
+    assert result["scores"]["mae_hu"] > straight["scores"]["mae_hu"]
 
 
 def test_a_mask_on_another_grid_is_named(files, arrays, tmp_path):
     coarse = save(tmp_path / "coarse.mha", arrays[2][::2], spacing=(1.5, 1.5, 6.0))
-    assert fault(files, mask=coarse).where == str(coarse)
+    assert error_of(files, mask=coarse).where == str(coarse)
 
 
 def test_an_empty_mask_is_named(files, tmp_path):
     empty = save(tmp_path / "empty.mha", np.zeros(SHAPE, np.uint8))
-    found = fault(files, mask=empty)
+    found = error_of(files, mask=empty)
     assert (found.code, found.where) == ("mask-empty", str(empty))
 
 
 def test_a_ct_given_as_mask_or_as_dose_is_named(files):
     ct = files["reference"]
-    found = fault(files, mask=ct)
+    found = error_of(files, mask=ct)
     assert (found.code, found.where) == ("mask-negative", str(ct))
-    found = fault(files, extras=Attachments(dose_prediction=ct, dose_reference=ct))
+    found = error_of(files, extras=Attachments(dose_prediction=ct, dose_reference=ct))
     assert (found.code, found.where) == ("not-a-dose", str(ct))
 
 
@@ -215,7 +218,7 @@ def test_a_nan_is_named_even_outside_the_mask(files, arrays, tmp_path, which):
     bad = arrays[1].copy()
     bad[0, 0, 0] = np.nan
     path = save(tmp_path / "bad.mha", bad)
-    found = fault(files, **{which: path})
+    found = error_of(files, **{which: path})
     assert str(path) in str(found)
     assert "1 voxels NaN" in str(found)
 
@@ -233,7 +236,7 @@ def test_a_nan_is_named_even_outside_the_mask(files, arrays, tmp_path, which):
 )
 def test_values_that_are_not_hu_are_named(files, arrays, tmp_path, unit, change, which):
     path = save(tmp_path / "odd.mha", change(arrays[0].astype(np.float32)))
-    found = fault(files, **{which: path})
+    found = error_of(files, **{which: path})
     assert (found.code, found.where) == ("not-hu", str(path)), unit
 
 
@@ -250,21 +253,21 @@ def test_a_mask_of_soft_tissue_alone_is_no_wrong_rescale(files, arrays, tmp_path
 
 def test_a_missing_reference_or_folder_is_named(files, tmp_path):
     absent = tmp_path / "absent.nii.gz"
-    assert str(absent) in str(fault(files, reference=absent))
+    assert str(absent) in str(error_of(files, reference=absent))
     assert str(tmp_path / "nowhere" / "reference") in str(
-        fault(files, extras=Attachments(tmp_path / "nowhere"))
+        error_of(files, extras=Attachments(tmp_path / "nowhere"))
     )
 
 
-def test_a_fault_leaves_no_document(files, tmp_path):
+def test_an_error_leaves_no_document(files, tmp_path):
     out = tmp_path / "scores.json"
-    fault(files, reference=tmp_path / "absent.nii.gz", json_file=out)
+    error_of(files, reference=tmp_path / "absent.nii.gz", json_file=out)
     assert not out.exists()
 
 
-def test_an_unknown_profile_or_metric_is_a_usage_fault(files):
-    assert isinstance(fault(files, profile="synthrad"), UsageError)
-    found = fault(files, metrics=["mae"])
+def test_an_unknown_profile_or_metric_is_a_usage_error(files):
+    assert isinstance(error_of(files, profile="synthrad"), UsageError)
+    found = error_of(files, metrics=["mae"])
     assert isinstance(found, UsageError)
     assert "did you mean 'mae_hu'" in str(found)
 
@@ -284,17 +287,17 @@ def test_real_ct_against_itself_shifted(shared_data, tmp_path):
     assert moved["ms_ssim"] < 0.99
 
 
-def test_how_far_the_reference_moves_between_alignments_stands_beside_the_mae(
+def test_how_far_the_reference_moves_between_alignments_is_shown_with_the_mae(
     files, arrays, tmp_path
 ):
     reference, _, mask = arrays
     moved = np.roll(reference, 1, axis=2)
     other = save(tmp_path / "other.mha", moved)
-    told = evaluate_files(**files, extras=Attachments(other_references=(other,)))
-    jsonschema.validate(told, json_schema())
+    result = evaluate_files(**files, extras=Attachments(other_references=(other,)))
+    jsonschema.validate(result, json_schema())
     apart = np.abs(moved.astype(float) - reference)[mask > 0].mean()
-    assert told["floor"]["floor_mae_hu"] == pytest.approx(apart, rel=1e-5)
-    assert told["floor"]["references"][0]["name"] == "other.mha"
+    assert result["floor"]["floor_mae_hu"] == pytest.approx(apart, rel=1e-5)
+    assert result["floor"]["references"][0]["name"] == "other.mha"
 
 
 def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
@@ -304,8 +307,8 @@ def test_maps_lie_on_the_scan_and_say_where_along_the_beam_the_water_is_wrong(
     wrong = reference.astype(np.float32)
     wrong[:, 12, 14] += 500  # one dense voxel in every slice
     files["prediction"] = save(tmp_path / "wrong.mha", wrong)
-    told = evaluate_files(**files, extras=Attachments(maps=tmp_path / "maps"))
-    assert sorted(told["maps"]) == sorted(path.name for path in (tmp_path / "maps").iterdir())
+    result = evaluate_files(**files, extras=Attachments(maps=tmp_path / "maps"))
+    assert sorted(result["maps"]) == sorted(path.name for path in (tmp_path / "maps").iterdir())
     error, front, back, left, right = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "maps" / f"{name}.mha")))
         for name in ("error_hu", *(f"surrogate_wepl_photon_{a:03}_mm" for a in (0, 180, 90, 270)))

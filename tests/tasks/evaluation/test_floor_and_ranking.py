@@ -1,4 +1,4 @@
-"""How far the reference itself moves, and rankings as published and corrected."""
+"""The registration floor, and rankings as published and corrected."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_the_floor_is_the_distance_of_the_references_inside_the_mask():
         "chain": np.array([[[0, 0, 0]]]), "seed1": np.array([[[10, -20, 99]]]),
         "lncc": np.array([[[30, 30, 99]]]),
     }  # fmt: skip
-    told = floor_of(images, mask)
-    assert told["pairs"]["chain | seed1"] == {"mae_hu": 15.0, "me_hu": -5.0}
-    assert told["pairs"]["seed1 | lncc"] == {"mae_hu": 35.0, "me_hu": 35.0}
-    assert (told["floor_mae_hu"], told["worst_mae_hu"]) == (22.5, 30.0)
+    result = floor_of(images, mask)
+    assert result["pairs"]["chain | seed1"] == {"mae_hu": 15.0, "me_hu": -5.0}
+    assert result["pairs"]["seed1 | lncc"] == {"mae_hu": 35.0, "me_hu": 35.0}
+    assert (result["floor_mae_hu"], result["worst_mae_hu"]) == (22.5, 30.0)
 
 
 def turned(image, order, outside):
@@ -78,8 +78,8 @@ def workspace(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(presets.PRESETS, "short", short)
     section = "{presets: {mr_other: short}, grid_spacing_mm: [6.0, 5.0, 5.0]}"
-    told = f"seed: 1\ndataset: x\nregistration: {section}\n"
-    write_whole(tmp_path / "params.yaml", told)
+    result = f"seed: 1\ndataset: x\nregistration: {section}\n"
+    write_whole(tmp_path / "params.yaml", result)
     (tmp_path / "store").mkdir()
     params = load_params(tmp_path / "params.yaml")
     context = StageContext(
@@ -101,12 +101,12 @@ def registered(workspace):
 
 def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, tmp_path):
     entries = (FloorEntry(name="same"), FloorEntry(name="again", seed=5))
-    told = measure_floor(registered, tmp_path / "out", ["XX-01_mr"], entries)["XX-01_mr"]
-    assert told["pairs"]["chain | same"]["mae_hu"] == 0
-    assert told["pairs"]["chain | again"]["mae_hu"] > 0.1
-    assert told["worst_mae_hu"] == told["pairs"]["chain | again"]["mae_hu"]
+    result = measure_floor(registered, tmp_path / "out", ["XX-01_mr"], entries)["XX-01_mr"]
+    assert result["pairs"]["chain | same"]["mae_hu"] == 0
+    assert result["pairs"]["chain | again"]["mae_hu"] > 0.1
+    assert result["worst_mae_hu"] == result["pairs"]["chain | again"]["mae_hu"]
     row = {"case": "XX-01_mr", "patient": "XX-01", "source": "mr", "region": "other", "fold": 0}
-    assert floor_rows([row], {"XX-01_mr": told})[0]["value"] == told["floor_mae_hu"]
+    assert floor_rows([row], {"XX-01_mr": result})[0]["value"] == result["floor_mae_hu"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, 
     [([{"name": "a"}, {"name": "a"}], "floor-names"), ([{"name": "compared"}], "floor-names"),
      ([{"name": "a", "registration": {"method": "by hand"}}], "floor-params")],
 )  # fmt: skip
-def test_alignments_that_cannot_be_are_told_before_any_work(workspace, tmp_path, entries, code):
+def test_invalid_alignments_are_reported_before_any_work(workspace, tmp_path, entries, code):
     wrong = [FloorEntry(**entry) for entry in entries]
     with pytest.raises(UsageError) as caught:
         measure_floor(workspace, tmp_path / "out", ["XX-01_mr"], wrong)
@@ -144,7 +144,7 @@ def test_ties_share_a_rank_and_a_method_without_the_score_is_last():
     assert rank({"a": {"psnr_db": 3.0}, "c": {}}, ["psnr_db"]) == {"a": 1.0, "c": 2.0}
 
 
-def test_a_close_race_is_not_sold_as_a_win():
+def test_a_close_race_is_not_presented_as_a_win():
     rng = np.random.default_rng(0)
     hard = rng.normal(60, 10, 20)
     cases = {

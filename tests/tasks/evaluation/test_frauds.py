@@ -1,4 +1,4 @@
-"""Ways to look good: each leaves some score alone and is caught by another, named one."""
+"""Manipulations that improve a score: each is caught by another, named check."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ def test_a_nan_is_named_and_never_averaged_over(where):
         masked_pair(**arrays)
 
 
-def test_an_empty_mask_and_other_shapes_are_faults_of_the_data():
+def test_an_empty_mask_and_other_shapes_are_data_errors():
     with pytest.raises(DataError, match="mask is empty"):
         masked_pair(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), np.zeros((2, 2, 2)))
     with pytest.raises(DataError, match="one shape"):

@@ -1,4 +1,4 @@
-"""Files on other grids: voxels in another order are no resampling; what is cropped is told."""
+"""Files on other grids: reordered voxels are not resampled; cropped files are reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from synthct.data.errors import DataError
 from synthct.data.orientation import flipped, reordered_onto, turned
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.evaluation.files import Attachments, evaluate_files
+from synthct.tasks.evaluation.attachments import Attachments
+from synthct.tasks.evaluation.files import evaluate_files
 
 SHAPE = (10, 14, 12)
 ANGLE = np.deg2rad(17.0)
@@ -124,10 +125,10 @@ def test_a_cropped_file_says_what_part_of_the_mask_it_lacks(images, tmp_path):
     # The mask's 8 slices are 1 to 8; the cropped files begin at slice 3: a quarter is missing.
     for name in ("sct", "source", "dose"):
         sitk.WriteImage(images[name][:, :, 3:], str(folder / f"{name}.mha"))
-    told = scored(folder, resample=True)["warnings"]
+    result = scored(folder, resample=True)["warnings"]
     for name in ("sct.mha", "source.mha", "dose.mha"):
-        assert any(text.startswith(f"{name}: 25.00% of the scored voxels") for text in told), name
-    assert any("count as air (-1024 HU)" in text for text in told)
+        assert any(text.startswith(f"{name}: 25.00% of the scored voxels") for text in result), name
+    assert any("count as air (-1024 HU)" in text for text in result)
 
 
 def test_a_larger_file_needs_no_warning(images, tmp_path):
@@ -184,11 +185,15 @@ def test_gamma_where_no_dose_lies_in_the_mask_has_no_value_and_says_so(images, t
     )
     assert document["dose"]["gamma_pass_percent"] == {"2%/2mm": None, "3%/3mm": None}
     assert any("nothing to judge" in text for text in document["warnings"])
-    told = document["dose"]["gamma_convention"]
-    assert (told["search"], told["normalisation"], told["cutoff_percent"]) == (search, "global", 10)
+    result = document["dose"]["gamma_convention"]
+    assert (result["search"], result["normalisation"], result["cutoff_percent"]) == (
+        search,
+        "global",
+        10,
+    )
 
 
-def test_a_structure_outside_the_mask_is_told_not_dropped_in_silence(images, tmp_path):
+def test_a_structure_outside_the_mask_is_reported_not_dropped_in_silence(images, tmp_path):
     """A mask by a threshold of HU cuts both lungs out."""
     folder = write(tmp_path / "files", images)
     rim = np.zeros(SHAPE, np.uint8)

@@ -1,4 +1,4 @@
-"""Structures by a segmenter: trained on nobody who is tested, its own accuracy beside."""
+"""Structures by a segmenter: never trained on test patients, its own accuracy is reported."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_the_small_segmenter_knows_the_true_ct_and_nobody_that_it_is_asked_about
     assert np.mean(list(dice(segmented, "registered").values())) > 0.6  # one row off
     folds = json.loads((context.artefact("training") / "folds.json").read_text())["mr"]
     for number, fold in enumerate(folds):
-        told = json.loads((segmented / f"segmenters/mr_fold{number}/names.json").read_text())
-        assert told["cases"] == fold["train"]
-        assert not set(told["cases"]) & set(fold["test"])
+        result = json.loads((segmented / f"segmenters/mr_fold{number}/names.json").read_text())
+        assert result["cases"] == fold["train"]
+        assert not set(result["cases"]) & set(fold["test"])
     scores = json.loads((segmented / "HN-01_mr" / "scores.json").read_text())
     assert "ceiling is its own accuracy" in scores["segmentation"]
 
@@ -101,7 +101,7 @@ def test_a_second_run_trains_and_segments_nothing(segmented, context, monkeypatc
     run(context, SMALL)
 
 
-def test_a_dataset_without_label_maps_is_told_before_anything_is_segmented(workspace, context_of):
+def test_a_dataset_without_label_maps_is_reported_before_segmentation(workspace, context_of):
     for folder in (workspace / "artefacts" / "registration").iterdir():
         shutil.rmtree(folder / "truth_labels.zarr")
     with pytest.raises(UsageError, match="label maps") as caught:

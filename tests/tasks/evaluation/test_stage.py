@@ -123,9 +123,9 @@ def test_means_ratios_and_bias_are_those_of_the_table(table, summary):
     thorax = values(
         table, source="mr", method="model", reference="truth", metric="psnr_db", region="thorax"
     )
-    told = summary["mean"]["mr"]["thorax"]["truth"]["model"]
-    assert told["n"] == 2
-    assert told["psnr_db"] == pytest.approx(np.mean(list(thorax.values())), rel=1e-5)
+    result = summary["mean"]["mr"]["thorax"]["truth"]["model"]
+    assert result["n"] == 2
+    assert result["psnr_db"] == pytest.approx(np.mean(list(thorax.values())), rel=1e-5)
     truth = values(table, source="mr", method="lookup", reference="truth", metric="mae_hu")
     bias = summary["registration_bias"]["mr"]
     expected = np.mean([by_method["lookup"][case] - truth[case] for case in truth])
@@ -243,12 +243,12 @@ def test_a_training_scan_under_another_name_is_never_tested(workspace, context_o
     assert "HN-02_mr" in str(caught.value)
 
 
-def test_what_stands_beside_the_scores_names_cases_and_checks(evaluated, table):
-    told = json.loads((evaluated / "trust.json").read_text())
-    assert {row["case"] for row in told["suspects"]}  # untrained networks are not believed
-    assert set(told["unlike"]) == {path.parent.name for path in evaluated.glob("*/scores.json")}
-    assert told["floor"] == {}
-    assert told["uncertainty"]["mr"]["registered"]["coverage"] == {}  # four patients are too few
+def test_what_is_shown_with_the_scores_names_cases_and_checks(evaluated, table):
+    result = json.loads((evaluated / "trust.json").read_text())
+    assert {row["case"] for row in result["suspects"]}  # untrained networks are not believed
+    assert set(result["unlike"]) == {path.parent.name for path in evaluated.glob("*/scores.json")}
+    assert result["floor"] == {}
+    assert result["uncertainty"]["mr"]["registered"]["coverage"] == {}  # four patients are too few
     checks = json.loads((evaluated / "HN-01_mr" / "scores.json").read_text())["checks"]
     assert [found["check"] for found in checks] == list(PARAMS.checks)
     offsets = values(table, method="registered", reference="source", metric="source_offset_mm")
@@ -257,10 +257,10 @@ def test_what_stands_beside_the_scores_names_cases_and_checks(evaluated, table):
 
 
 def test_methods_are_ranked_on_the_cases_they_share(summary):
-    told = summary["ranking"]["mr"]["truth"]
-    assert told["n"] == 4
-    assert set(told["corrected"]) == {"model", "constant", "lookup", "unregistered"}
-    assert sum(told["first_share"].values()) == pytest.approx(1)
+    result = summary["ranking"]["mr"]["truth"]
+    assert result["n"] == 4
+    assert set(result["corrected"]) == {"model", "constant", "lookup", "unregistered"}
+    assert sum(result["first_share"].values()) == pytest.approx(1)
 
 
 def test_cases_of_a_fold_without_network_are_listed_not_lost(workspace, context_of):
@@ -291,8 +291,8 @@ def test_flips_at_test_time_change_the_prediction(workspace, context_of, evaluat
     run(context_of(workspace), QUICK.model_copy(update={"tta": True}))
     spread = read_volume(workspace / "artefacts" / "evaluation" / "HN-01_mr" / "sd.zarr").array
     assert spread.max() > 1
-    told = json.loads((workspace / "artefacts/evaluation/trust.json").read_text())
-    calibration = told["uncertainty"]["mr"]["truth"]["calibration"]
+    result = json.loads((workspace / "artefacts/evaluation/trust.json").read_text())
+    calibration = result["uncertainty"]["mr"]["truth"]["calibration"]
     assert [level for level, _ in calibration["observed"]] == [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
     folder = workspace / "artefacts" / "evaluation" / "HN-01_mr" / "sct.zarr"
     other = read_volume(evaluated / "HN-01_mr" / "sct.zarr").array

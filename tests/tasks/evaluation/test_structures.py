@@ -1,4 +1,4 @@
-"""A structure that vanished costs what it should; distances are in mm on any voxel."""
+"""A missing structure is penalised; distances are in mm for any voxel size."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_lost_structure_scores_zero_and_its_distance_is_the_diagonal_or_droppe
     assert published.warnings == ("rib: missing in the prediction",)
 
 
-def test_a_structure_that_the_reference_lacks_is_told_not_scored():
+def test_a_structure_that_the_reference_lacks_is_reported_not_scored():
     invented = compare_structures(
         {"rib": np.zeros((2, 2, 2), bool)}, {"rib": np.ones((2, 2, 2), bool)}, spacing_mm=SPACING_MM
     )

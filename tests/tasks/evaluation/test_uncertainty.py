@@ -135,7 +135,7 @@ def test_recalibration_undoes_an_overconfident_spread():
     rng = np.random.default_rng(5)
     scaled = [
         ErrorCounts.of(rng.normal(0, 2.0, 5000), np.zeros(5000)) for _ in range(6)
-    ]  # sigma is told at half its size
+    ]  # sigma is given as half its size
     observed = dict(observed_levels(scaled))
     assert observed[0.9] == pytest.approx(0.589, abs=0.02)
     factors = dict(recalibrated(scaled))
@@ -154,15 +154,15 @@ def test_retention_of_a_perfect_a_useless_and_a_wrong_uncertainty():
     assert retention_gain(retention_curve(np.ones(9), np.arange(9))) is None
 
 
-def test_facts_of_a_case_are_told_inside_the_mask_only():
+def test_facts_of_a_case_are_reported_inside_the_mask_only():
     truth, found = np.zeros((1, 2, 50)), np.full((1, 2, 50), 10.0)
     found[0, 1] = 900
     mask = np.zeros(truth.shape, bool)
     mask[0, 0] = True
-    told = error_facts(truth, found, mask, np.full(truth.shape, 5.0))
-    assert set(told["absolute"]) == {"soft"}
-    assert sum(count for _, count in told["absolute"]["soft"]) == 50
-    at = told["scaled"]["soft"][0][0]
+    result = error_facts(truth, found, mask, np.full(truth.shape, 5.0))
+    assert set(result["absolute"]) == {"soft"}
+    assert sum(count for _, count in result["absolute"]["soft"]) == 50
+    at = result["scaled"]["soft"][0][0]
     assert 2.0 <= EDGES[at] < 2.05
     assert set(error_facts(truth, found, mask, None)) == {"absolute"}
 
@@ -176,7 +176,7 @@ def scan(rng, *, noise=0.05, power=1.0):
 
 
 @pytest.mark.parametrize("change", [{"noise": 0.4}, {"power": 5.0}])
-def test_a_scan_unlike_the_training_is_told_and_one_like_it_is_not(change):
+def test_a_scan_unlike_the_training_is_reported_and_one_like_it_is_not(change):
     rng = np.random.default_rng(8)
     training = [scan(rng) for _ in range(8)]
     assert unlikeness(scan(rng), training)["unlike"] is False

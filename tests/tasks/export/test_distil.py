@@ -62,19 +62,19 @@ def test_the_student_answers_nearer_to_the_ensemble_than_the_fold_it_began_as(ta
 
 def test_the_card_says_what_the_student_costs_on_patients_it_never_saw(taught):
     folder, _ = taught
-    told = json.loads((folder / "card.json").read_text())["distilled"]
-    assert (told["steps"], told["training_cases"], told["scored_cases"]) == (60, 2, 1)
-    cost_hu = told["mae_student_hu"] - told["mae_ensemble_hu"]
-    assert told["cost_hu"] == pytest.approx(cost_hu, abs=0.011)
-    assert told["parity"]["onnx"]["max_difference_hu"] <= 1
+    result = json.loads((folder / "card.json").read_text())["distilled"]
+    assert (result["steps"], result["training_cases"], result["scored_cases"]) == (60, 2, 1)
+    cost_hu = result["mae_student_hu"] - result["mae_ensemble_hu"]
+    assert result["cost_hu"] == pytest.approx(cost_hu, abs=0.011)
+    assert result["parity"]["onnx"]["max_difference_hu"] <= 1
 
 
 def test_the_page_for_people_shows_the_students_cost_and_is_silent_without_one(taught):
     folder, _ = taught
-    told = json.loads((folder / "card.json").read_text())["distilled"]
+    result = json.loads((folder / "card.json").read_text())["distilled"]
     page = (folder / "card.html").read_text()
-    assert f">{told['cost_hu']:+.2f}</td>" in page
-    assert f"on {told['training_cases']} training cases in {told['steps']} steps" in page
+    assert f">{result['cost_hu']:+.2f}</td>" in page
+    assert f"on {result['training_cases']} training cases in {result['steps']} steps" in page
     card = json.loads((folder / "card.json").read_text())
     del card["distilled"]
     assert "student" not in render_card(card)

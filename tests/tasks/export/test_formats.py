@@ -31,7 +31,7 @@ def in_all_forms(released_from, tmp_path_factory):
     return make_release(folder, released_from[1], folds=(0,), params={"formats": ALL})
 
 
-def test_every_form_is_listed_checked_and_held_to_parity(in_all_forms):
+def test_every_form_is_listed_checked_and_checked_for_parity(in_all_forms):
     opened = open_release(in_all_forms)
     (member,) = opened.description.members
     names = (member.onnx, member.weights, member.torch_export, member.torchscript, member.int8)
@@ -62,17 +62,17 @@ def test_tracing_again_gives_the_same_bytes(describe):
     assert trace_script(network, describe()) == trace_script(network, describe())
 
 
-def test_the_price_of_8_bits_is_measured_on_unseen_windows_and_said(in_all_forms, released_from):
+def test_the_cost_of_8_bits_is_measured_on_unseen_windows_and_reported(in_all_forms, released_from):
     opened = open_release(in_all_forms)
     (exact,), (int8,) = onnx_runners(opened.graphs()), onnx_runners(opened.graphs(int8=True))
     windows = case_windows(released_from[1] / "registration/P3_mr", opened.model, 8)
     hu = [(run(windows.inputs)[:, 0] + 1) / 2 * 4095 - 1024 for run in (exact, int8)]
     errors = [np.abs(one - windows.ct_hu)[windows.inside].mean() for one in hu]
-    told = opened.card["folds"][0]["int8"]
-    assert told["mae_float_hu"] == pytest.approx(errors[0], rel=1e-3)
-    assert told["mae_int8_hu"] == pytest.approx(errors[1], rel=1e-3)
-    assert 0 < told["mean_change_hu"] < 100
-    assert told["released"] is True
+    result = opened.card["folds"][0]["int8"]
+    assert result["mae_float_hu"] == pytest.approx(errors[0], rel=1e-3)
+    assert result["mae_int8_hu"] == pytest.approx(errors[1], rel=1e-3)
+    assert 0 < result["mean_change_hu"] < 100
+    assert result["released"] is True
 
 
 def test_8_bits_that_cost_too_much_are_left_out_and_the_card_says_so(release_of):
@@ -92,11 +92,11 @@ def test_an_8_bit_answer_that_is_no_number_costs_infinitely_much():
 
 def test_calibration_is_error_over_spread_by_hand():
     sd = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
-    told = calibration([Spread(sd[:2], 3 * sd[:2]), Spread(sd[2:], 3 * sd[2:])])
-    assert told["error_over_sd"] == 3.0
-    assert told["spearman"] == 1.0
-    assert told["within_2_sd"] == 0.0
-    assert [quarter["sd_hu"] for quarter in told["by_quarter_of_sd"]] == [1.0, 2.0, 3.0, 4.0]
+    result = calibration([Spread(sd[:2], 3 * sd[:2]), Spread(sd[2:], 3 * sd[2:])])
+    assert result["error_over_sd"] == 3.0
+    assert result["spearman"] == 1.0
+    assert result["within_2_sd"] == 0.0
+    assert [quarter["sd_hu"] for quarter in result["by_quarter_of_sd"]] == [1.0, 2.0, 3.0, 4.0]
     assert calibration([])["measured"] is False
 
 

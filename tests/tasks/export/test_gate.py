@@ -32,11 +32,11 @@ def test_the_ratio_of_means_over_the_same_cases_is_the_gate(limit, passes):
     rows += [row("C", "lookup", 10_000)]  # no score of the model: must not help it
     gate = hold_gate(rows, "mr", GateParams(max_ratio=limit))
     assert (gate.model_mae_hu, gate.baseline_mae_hu, gate.cases) == (60, 100, 2)
-    fault = gate.fault("mr")
-    assert (fault is None) == passes
-    if fault is not None:
-        assert fault.code == "gate-score"
-        assert "60.0 HU, that of the lookup baseline 100.0 HU, on the same 2" in fault.problem
+    error = gate.refusal("mr")
+    assert (error is None) == passes
+    if error is not None:
+        assert error.code == "gate-score"
+        assert "60.0 HU, that of the lookup baseline 100.0 HU, on the same 2" in error.problem
 
 
 def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():
@@ -48,8 +48,8 @@ def test_scores_of_the_other_task_or_reference_do_not_open_the_gate():
     assert caught.value.code == "gate-no-scores"
 
 
-def test_each_task_is_held_against_its_own_baseline():
+def test_each_task_is_compared_with_its_own_baseline():
     rows = [row("A", "model", 80, source="cbct"), row("A", "lookup", 90, source="cbct")]
     rows += [row("A", "linear", 70, source="cbct")]
-    assert hold_gate(rows, "cbct", GateParams()).fault("cbct").code == "gate-score"
-    assert hold_gate(rows, "cbct", GateParams(cbct_baseline="lookup")).fault("cbct") is None
+    assert hold_gate(rows, "cbct", GateParams()).refusal("cbct").code == "gate-score"
+    assert hold_gate(rows, "cbct", GateParams(cbct_baseline="lookup")).refusal("cbct") is None

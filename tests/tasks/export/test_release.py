@@ -77,7 +77,7 @@ def test_parity_beyond_the_limit_leaves_the_reason_alone(release_of):
 
 
 def test_a_refused_gate_leaves_the_reason_alone(release_of):
-    row = {"code": "gate-score", "where": "mr", "rule": "r", "got": "g", "remedy": "m"}
+    row = {"code": "gate-score", "where": "mr", "problem": "p", "rule": "r", "remedy": "m"}
     folder = release_of(refusal=row)
     assert [path.name for path in folder.iterdir()] == ["refused.json"]
     assert json.loads((folder / "refused.json").read_text()) == row
@@ -98,7 +98,7 @@ def test_a_network_that_answers_nan_is_not_released(release_of, artefacts):
     assert json.loads((release_of() / "refused.json").read_text())["code"] == "parity"
 
 
-def test_no_trained_fold_is_a_fault_of_the_data(tmp_path, facts):
+def test_no_trained_fold_is_a_data_error(tmp_path, facts):
     with pytest.raises(DataError) as caught:
         release_source(
             out=tmp_path, source="mr", params={}, facts=facts, ingestion={}, refusal=None
@@ -135,5 +135,5 @@ def test_a_difference_in_any_window_is_found(artefacts, describe):
 )
 def test_both_limits_of_parity_hold(difference, limits, passes):
     parity = Parity(8, difference, difference * 2047.5)
-    fault = check_parity("mr", [Parity(8, 0.0, 0.0), parity], ParityParams(**limits))
-    assert (fault is None) == passes
+    error = check_parity("mr", [Parity(8, 0.0, 0.0), parity], ParityParams(**limits))
+    assert (error is None) == passes

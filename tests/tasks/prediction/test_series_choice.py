@@ -11,7 +11,8 @@ from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.evaluation.files import Attachments, evaluate_files
+from synthct.tasks.evaluation.attachments import Attachments
+from synthct.tasks.evaluation.files import evaluate_files
 from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 OPTIONS = PredictOptions(tta=False, threads=1)

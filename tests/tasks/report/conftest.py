@@ -254,9 +254,12 @@ class Tree:
         }
 
     def summary(self) -> dict:
-        told = {"value": 0.52, "n": 3, "low": 0.41, "high": 0.63}
+        ratio = {"value": 0.52, "n": 3, "low": 0.41, "high": 0.63}
         profile = {"name": "synthrad2025_container", "low_hu": -1024.0, "high_hu": 3071.0}
-        summary = {"profile": profile, "ratio": {"mr": {"registered": {"model_over_lookup": told}}}}
+        summary = {
+            "profile": profile,
+            "ratio": {"mr": {"registered": {"model_over_lookup": ratio}}},
+        }
         ranks = {
             "n": 3,
             "metrics": ["mae_hu", "ms_ssim"],
@@ -302,7 +305,7 @@ class Tree:
         }  # fmt: skip
         write_whole(out / "mr" / "card.json", canonical_json(card))
         refused = {"code": "gate-score", "where": "cbct", "rule": "the model's mean MAE is at most"}
-        refused |= {"got": "90.0 HU against 100.0 HU", "remedy": "train longer"}
+        refused |= {"problem": "90.0 HU against 100.0 HU", "remedy": "train longer"}
         write_whole(out / "cbct" / "refused.json", canonical_json(refused))
 
 

@@ -1,4 +1,4 @@
-"""The page: complete offline, the same bytes everywhere, readable by everyone, honest."""
+"""The page: complete offline, the same bytes everywhere, accessible, and without overclaiming."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def text_of(page) -> str:
     return " ".join(" ".join(parsed(page).itertext()).split())
 
 
-def test_a_strict_parser_finds_no_fault_in_the_page(page):
+def test_a_strict_parser_finds_no_error_in_the_page(page):
     parsed(page)  # raises on the first parse error
 
 
@@ -73,12 +73,12 @@ def test_the_worst_case_comes_first_and_opens_at_its_worst_slice(tree):
     tree.evaluation()
     page = built(tree)
     headings = [e for e in parsed(page).iter(f"{HTML}h4") if e.get("id", "").startswith("strip-")]
-    told = [" ".join("".join(e.itertext()).split()) for e in headings]
-    assert [text.split()[1] for text in told] == [
+    result = [" ".join("".join(e.itertext()).split()) for e in headings]
+    assert [text.split()[1] for text in result] == [
         "TH-01_mr", "AB-01_cbct", "AB-01_mr", "TH-01_cbct", "HN-01_cbct", "HN-01_mr",
     ]  # fmt: skip
     doubled = tree.shape[0] // 3 + 1  # the slice whose error the fixture doubles, from 1
-    assert page.count(f"slice {doubled} of {tree.shape[0]}, z = ") >= len(told)
+    assert page.count(f"slice {doubled} of {tree.shape[0]}, z = ") >= len(result)
     for output in parsed(page).iter(f"{HTML}output"):
         assert "".join(output.itertext()).startswith(f"slice {doubled} of ")
 
@@ -122,7 +122,7 @@ def test_only_pseudonyms_and_no_disk_of_ours_reach_the_page(tree):
     facts["scans"]["ct"]["findings"] = ["slice gap in /srv/hospital/doe/ct/1.dcm"]
     write_whole(file, canonical_json(facts))
     row = {"unit": "HN-02", "code": "x", "where": "/mnt/doe/raw/HN-02/mr", "rule": "one series"}
-    row |= {"got": "two in /mnt/doe/raw/HN-02/mr", "remedy": "split them"}
+    row |= {"problem": "two in /mnt/doe/raw/HN-02/mr", "remedy": "split them"}
     write_whole(tree.folder("ingestion") / "excluded.json", canonical_json([row]))
     page = built(tree)
     for secret in ("DOE", "/mnt", "hospital", "/srv"):
@@ -177,20 +177,20 @@ def real_cohort(count) -> Chain:
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        (1, "1 patient proves the path, not the accuracy."),
-        (2, "2 patients prove the path, not the accuracy."),
-        (4, "4 patients prove the path, not the accuracy."),
+        (1, "1 patient demonstrates the method, not its accuracy."),
+        (2, "2 patients demonstrate the method, not its accuracy."),
+        (4, "4 patients demonstrate the method, not its accuracy."),
     ],
 )
-def test_a_few_real_patients_are_never_sold_as_accuracy(count, sentence):
+def test_a_few_real_patients_are_never_presented_as_accuracy(count, sentence):
     assert headline(real_cohort(count)).caveat == sentence
 
 
-def test_five_real_patients_are_told_what_their_scores_hold():
-    told = headline(real_cohort(5))
-    assert "nothing here was tested on scans from elsewhere" in told.caveat
-    assert "misalignment is left in it is part of every score" in " ".join(told.sentences)
-    assert told.scores[0].beside == (
+def test_five_real_patients_are_reported_what_their_scores_hold():
+    result = headline(real_cohort(5))
+    assert "no scans from other sources were tested" in result.caveat
+    assert "any residual misalignment is part of every score" in " ".join(result.sentences)
+    assert result.scores[0].beside == (
         "Best baseline, intensity look-up: 160 HU; the model’s error is 50 % of that."
     )
 
@@ -198,7 +198,7 @@ def test_five_real_patients_are_told_what_their_scores_hold():
 def test_the_caveat_of_a_real_cohort_is_on_the_page(tree):
     dataset = canonical_json({"dataset": "sts", "synthetic": False})
     write_whole(tree.folder("ingestion") / "dataset.json", dataset)
-    assert "3 patients prove the path, not the accuracy." in text_of(built(tree))
+    assert "3 patients demonstrate the method, not its accuracy." in text_of(built(tree))
 
 
 def test_digital_patients_are_never_taken_for_people(page):
@@ -237,13 +237,13 @@ def test_the_page_is_one_file_beside_what_every_out_has(page_file):
     assert names == ["excluded.json", "index.html", "units.json"]
 
 
-def test_a_finding_of_every_patient_is_told_in_every_row(tree):
+def test_a_finding_of_every_patient_is_reported_in_every_row(tree):
     files = sorted(tree.folder("ingestion").glob("*/patient.json"))
     assert len(files) > 1
     for number, file in enumerate(files):
         facts = json.loads(file.read_text())
         facts["scans"]["ct"]["findings"] = ["bodies lie apart", f"own flaw {number}"]
         write_whole(file, canonical_json(facts))
-    told = text_of(built(tree))
-    assert told.count("CT: bodies lie apart") == 1
-    assert told.count("own flaw 0") == told.count("own flaw 1") == 1
+    result = text_of(built(tree))
+    assert result.count("CT: bodies lie apart") == 1
+    assert result.count("own flaw 0") == result.count("own flaw 1") == 1

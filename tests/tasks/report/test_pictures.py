@@ -1,4 +1,4 @@
-"""Pixels: what a code stands for, where a line lies, which slice is shown."""
+"""Pictures: meaning of a code, position of an outline, choice of slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study stands in the report of the chain that names it, or its absence is told."""
+"""A study that the params name is in the report, or its absence is an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synthct.tasks.report.views.study import study
 from tests.tasks.report.conftest import write_study
 
 
-def test_every_arm_of_a_study_is_told_with_its_interval_best_first(tree):
+def test_every_arm_of_a_study_is_reported_with_its_interval_best_first(tree):
     (own,) = read_chain(tree.layout).studies
     (part,) = study(own).parts
     rows = [[cell.text for cell in row] for row in part.table.rows]

@@ -47,7 +47,7 @@ def test_a_column_has_three_figures_for_its_largest():
     assert digits_for([]) == 0
 
 
-def test_a_spread_of_two_is_not_told():
+def test_a_spread_of_two_is_not_shown():
     assert mean_sd([1.0, 3.0], 1) == "2.0"
     assert mean_sd([1.0, 2.0, 3.0], 1) == "2.0 ± 1.0"  # n - 1
     assert mean_sd([], 1) == ""
@@ -73,7 +73,7 @@ def test_paths_lose_their_folders_and_addresses_do_not():
     assert without_folders("HN-01/ct and 1/2/3") == "HN-01/ct and 1/2/3"
 
 
-def test_a_table_aligns_numbers_and_drops_columns_nobody_filled():
+def test_a_table_aligns_numbers_and_drops_columns_without_values():
     rows = [
         {"case": "a", "max_mm": "9.51234", "note": "", "verdict": "pass"},
         {"case": "b", "max_mm": "", "note": "", "verdict": "fail"},
@@ -124,9 +124,9 @@ def test_registration_bias_is_paired_by_case():
 
 
 def test_ratios_show_their_interval_only_where_there_is_one():
-    told = {"registered": {"model_over_lookup": {"value": 0.5, "n": 6, "low": 0.4, "high": 0.61}}}
-    told |= {"truth": {"model_over_lookup": {"value": 0.45, "n": 3}}}
-    assert cells(ratio_table(told)) == [
+    result = {"registered": {"model_over_lookup": {"value": 0.5, "n": 6, "low": 0.4, "high": 0.61}}}
+    result |= {"truth": {"model_over_lookup": {"value": 0.45, "n": 3}}}
+    assert cells(ratio_table(result)) == [
         ["intensity look-up", "0.50 [0.40, 0.61] (n = 6)", "0.45 (n = 3)"]
     ]
     assert ratio_table({}) is None
@@ -178,7 +178,7 @@ def test_a_dot_chart_marks_the_mean_of_each_row():
     assert ">50<" in chart
 
 
-def test_how_far_the_reference_moves_stands_beside_every_mae():
+def test_how_far_the_reference_moves_is_shown_with_every_mae():
     scores = [
         score("A1_mr", "model", "registered", "mae_hu", 50.0),
         score("A1_mr", "lookup", "registered", "mae_hu", 80.0),

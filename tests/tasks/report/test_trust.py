@@ -1,4 +1,4 @@
-"""What speaks against a score stands on the page in words, not in a file beside it."""
+"""What speaks against a score is stated on the page, not only in a file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def section(page):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.partition('id="trust"')[2]))
 
 
-def test_suspect_cases_unlike_scans_and_the_floor_are_told(section):
+def test_suspect_cases_unlike_scans_and_the_floor_are_reported(section):
     assert "1 of 6 cases is suspect" in section
     assert "lost structure" in section
     assert "3.21 ml" in section
     assert "1 of 6 scans is unlike" in section
     assert "noise" in section
-    assert "The reference itself moves by 21 HU" in section
+    assert "The reference itself differs by 21 HU" in section
 
 
-def test_the_floor_stands_beside_the_main_number_and_the_case(page):
-    assert "Between alignments the reference itself moves by 21 HU." in page
+def test_the_floor_is_shown_with_the_main_number_and_the_case(page):
+    assert "The reference itself differs by 21 HU between alignments." in page
     assert page.count("reference between alignments 21 HU") == 1
 
 
@@ -44,25 +44,26 @@ def test_intervals_that_do_not_hold_are_not_to_be_relied_on(section):
 
 def test_intervals_that_hold_say_so_and_few_cases_have_no_verdict(tree):
     path = tree.folder("evaluation") / "trust.json"
-    told = json.loads(path.read_text())
-    told["uncertainty"]["mr"]["registered"]["coverage"]["all"] |= {"high": 0.93, "holds": True}
-    write_whole(path, canonical_json(told))
+    result = json.loads(path.read_text())
+    result["uncertainty"]["mr"]["registered"]["coverage"]["all"] |= {"high": 0.93, "holds": True}
+    write_whole(path, canonical_json(result))
     sentences = trust(read_chain(tree.layout)).sources[0].sentences
     assert "the nominal value lies in it" in sentences[0]
 
 
-def test_the_published_ranking_stands_beside_the_corrected_one(section):
+def test_the_published_ranking_is_shown_with_the_corrected_one(section):
     assert "Mean rank, corrected" in section
     assert "wrong way round" in section
 
 
 def test_the_bias_matrix_is_drawn_where_there_is_a_study(tree, page):
-    assert "A model looks best under the alignment it learned from" in page
+    assert "A model scores best under the alignment it was trained on" in page
     (own,) = read_chain(tree.layout).studies
     found = bias(own)
     assert found.sentences == [
         "Under impact, the model trained on it differs from the one trained on elastix_mi by "
-        "−4.7 HU (95 % interval −6.1 to −3.2): the reference is kinder to its own."
+        "−4.7 HU (95 % interval −6.1 to −3.2): the reference favours the model "
+        "that was trained on it."
     ]
     shutil.rmtree(tree.folder("study"))
     run(tree.context(), ReportParams(strips=0, registration_cases=0))

@@ -100,7 +100,7 @@ def test_networks_look_best_on_the_alignment_they_were_trained_with():
     ]
 
 
-def test_the_cost_of_one_or_two_arms_is_no_picture():
+def test_the_cost_of_one_or_two_arms_is_not_drawn():
     found = measured([trial(name, cases(60.0)) for name in ("none", "a", "b", "c")])
     prices = {"a": 1.0, "b": 1.5, "c": 2.0}
     two = [found["a"], found["b"]]

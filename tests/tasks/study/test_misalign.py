@@ -9,7 +9,7 @@ SPACING = (3.0, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("mean_mm", [2.0, 5.0, 10.0])
-def test_pairs_are_off_by_what_the_table_says(mean_mm):
+def test_pairs_are_off_by_what_the_params_ask_for(mean_mm):
     inside = np.zeros((12, 30, 40), bool)
     inside[2:-2, 5:-5, 5:-5] = True
     u = smooth_displacement(inside, SPACING, mean_mm, np.random.default_rng(0))

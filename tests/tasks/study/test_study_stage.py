@@ -49,7 +49,7 @@ def test_both_strengths_are_trained_and_one_of_each_fold_counts(done):
     assert len(kept) == 3 * 2
 
 
-def test_the_matrix_holds_every_training_and_every_ruler(done):
+def test_the_matrix_holds_every_training_and_every_reference(done):
     out = done
     cells = {(row["trained_on"], row["scored_on"]) for row in rows(out, "matrix")}
     assert cells == {(p, r) for p in ("clean", "off-4mm", "moved") for r in ("truth", "registered")}
@@ -85,7 +85,7 @@ def test_one_more_arm_trains_that_arm_alone(done, study_workspace):
     assert sum("flood" in name for name in after) == 3 * 2
 
 
-def test_every_fault_of_every_arm_is_told_before_any_work(study_workspace):
+def test_every_error_of_every_arm_is_reported_before_any_work(study_workspace):
     arms = [
         {"name": "a", "regularizers": [{"name": "cutuot", "weight": 1.0}]},
         {"name": "b", "network": {"name": "unet_plus_plus", "norm": "bach"}},
@@ -96,6 +96,6 @@ def test_every_fault_of_every_arm_is_told_before_any_work(study_workspace):
     assert not context.artefact("study").exists()
 
 
-def test_an_alignment_that_nobody_can_make_is_a_usage_fault(study_workspace):
+def test_an_unknown_alignment_is_a_usage_error(study_workspace):
     with pytest.raises(UsageError, match="elastix_im"):
         studied(study_workspace(score_on=["elastix_im"]))
