@@ -11,7 +11,7 @@ from synthct.data.environment import TLS
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.clusters.authority import make_authority
 from synthct.flows.clusters.opening import open_cluster
-from synthct.tasks.pipeline import dask_client
+from synthct.tasks.pipeline import dask_client, fanout
 
 
 def double(number: int) -> int:
@@ -35,15 +35,15 @@ def secured(tmp_path, monkeypatch):
 def test_units_do_not_run_over_tls_or_a_stranger_gets_in(secured, tmp_path, monkeypatch, request):
     assert secured.startswith("tls://127.0.0.1:")
     with open_cluster(secured, workers=None, root=request.config.rootpath, variables={}) as given:
-        ((_, outcome),) = dask_client.OnDask(given.scheduler)(double, [21], label=str)
+        ((_, outcome),) = fanout.OnDask(given.scheduler)(double, [21], label=str)
     assert outcome.result() == 42
     make_authority(tmp_path / "theirs")
     monkeypatch.setenv(TLS, str(tmp_path / "theirs"))
     monkeypatch.setattr(dask_client, "_CONNECT", "2s")
     with pytest.raises(MachineError, match="no Dask scheduler answers"):
-        list(dask_client.OnDask(secured)(double, [21], label=str))
+        list(fanout.OnDask(secured)(double, [21], label=str))
     with pytest.raises(MachineError, match="no Dask scheduler answers"):
-        list(dask_client.OnDask(secured.replace("tls://", "tcp://"))(double, [21], label=str))
+        list(fanout.OnDask(secured.replace("tls://", "tcp://"))(double, [21], label=str))
 
 
 def test_a_key_is_readable_by_others_or_an_authority_is_replaced(tmp_path):
