@@ -1,4 +1,4 @@
-"""The one place that turns what went wrong into one line and an exit code."""
+"""Exit codes, and the one place that turns an exception into one line on standard error."""
 
 from __future__ import annotations
 
@@ -20,30 +20,33 @@ _EXTRAS = {
 
 
 def guarded(call: Callable[[], int]) -> int:
-    """Run a command; whatever stops it is told in one line on the standard error."""
+    """Run a command and return its exit code; an exception becomes one line on standard error.
+
+    With ``$SYNTHCT_DEBUG`` set, exceptions pass through with their traceback.
+    """
     if os.environ.get(DEBUG):
         return call()
     try:
         return call()
-    except SynthctError as fault:
-        return _tell(str(fault), USAGE if isinstance(fault, UsageError) else FAILED)
+    except SynthctError as error:
+        return _print_error(str(error), USAGE if isinstance(error, UsageError) else FAILED)
     except KeyboardInterrupt:
-        return _tell("stopped; the same command goes on where it left off", FAILED)
+        return _print_error("stopped; the same command resumes where it left off", FAILED)
     except ModuleNotFoundError as error:
-        return _tell(str(_missing_module(error)), FAILED)
+        return _print_error(str(_missing_module(error)), FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _tell(str(machine_fault(error)), FAILED)
-    except Exception as error:  # noqa: BLE001 - a bug of ours is told in one line too
+        return _print_error(str(machine_fault(error)), FAILED)
+    except Exception as error:  # noqa: BLE001 - a bug is reported in one line too
         if is_disk_full(error):
-            return _tell(str(machine_fault(error)), FAILED)
+            return _print_error(str(machine_fault(error)), FAILED)
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return _tell(f"{text}; this is a bug: {DEBUG}=1 shows where", FAILED)
+        return _print_error(f"{text}; this is a bug: {DEBUG}=1 shows the traceback", FAILED)
 
 
-def _tell(line: str, code: int) -> int:
+def _print_error(line: str, code: int) -> int:
     sys.stderr.write(f"synthct: {line}\n")
     return code
 
@@ -52,10 +55,10 @@ def _missing_module(error: ModuleNotFoundError) -> MachineError:
     package = (error.name or "").split(".")[0]
     extra = _EXTRAS.get(package)
     return MachineError(
-        "the packages that this command needs are installed",
-        got=f"no {package!r}",
+        "",
+        problem=f"the package {package!r}, which this command needs, is not installed",
         remedy=f"pip install 'synthct[{extra}]'"
         if extra
-        else "synthct doctor says what is missing",
+        else "synthct doctor lists what is missing",
         code="package-missing",
     )

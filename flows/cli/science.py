@@ -193,9 +193,9 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
             equals = ""
         if not (name and equals):
             raise UsageError(
-                "an option is NAME=VALUE, the value in YAML",
+                "write NAME=VALUE, with the value in YAML",
+                problem=f"{entry!r} is no parameter of a method",
                 where="--option",
-                got=entry,
                 remedy="for example factors=[4,2,1]",
                 code="bad-option",
             )

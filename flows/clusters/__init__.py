@@ -1,1 +1,1 @@
-"""Kinds of cluster behind ``--cluster``: one file a kind, each starts workers and ends them."""
+"""The clusters of ``--cluster``: one module per kind, which starts the workers and ends them."""

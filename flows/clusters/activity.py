@@ -1,4 +1,4 @@
-"""What the workers do, written beside the run's events every few seconds, for pages and metrics."""
+"""Write the state of the workers into the run's folder every few seconds, for page and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PERIOD_S = 5.0
 
 @contextlib.contextmanager
 def watched(cluster: Cluster, folder: Path) -> Iterator[None]:
-    """Keep ``cluster.json`` in ``folder`` fresh for the block; gone with it."""
+    """Update ``cluster.json`` in ``folder`` during the block; remove it afterwards."""
     if cluster.scheduler is None:
         yield
         return
@@ -35,7 +35,7 @@ def watched(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 def _watch(cluster: Cluster, path: Path, stop: threading.Event) -> None:
     while True:
-        # A picture is missed where the scheduler or the disk does not answer; the run goes on.
+        # Where the scheduler or the disk does not answer, one update is skipped; the run goes on.
         with contextlib.suppress(Exception):
             _write(cluster, path)
         if stop.wait(_PERIOD_S):

@@ -1,4 +1,4 @@
-"""A scheduler that somebody else runs."""
+"""``--cluster tcp://...`` or ``tls://...``: a Dask scheduler that is already running."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from synthct.data.errors import MachineError
 from synthct.flows.clusters.started import Cluster, facts_of
 from synthct.tasks.pipeline import dask_client
 
-PATIENCE = "10s"
-"""For the scheduler of others to answer."""
+CONNECT_TIMEOUT = "10s"
+"""Time within which the scheduler must answer."""
 
 
 @contextlib.contextmanager
 def open_address(address: str) -> Iterator[Cluster]:
-    """Use it and leave it running; it must answer, over TLS where the address says so."""
+    """Connect to the scheduler (over TLS for ``tls://``) and leave it running afterwards.
+
+    Raises
+    ------
+    MachineError
+        ``scheduler-not-up``: no scheduler answers within `CONNECT_TIMEOUT`.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            client = stack.enter_context(dask_client.connect(address, PATIENCE))
-        except MachineError as fault:
+            client = stack.enter_context(dask_client.connect(address, CONNECT_TIMEOUT))
+        except MachineError as error:
             raise MachineError(
-                fault.rule,
+                error.rule,
+                problem=error.problem,
                 where=f"--cluster {address}",
-                got=fault.got,
                 remedy="start it with `dask scheduler`, or use --cluster local",
-                code=fault.code,
-            ) from fault
+                code=error.code,
+            ) from error
         workers = client.scheduler_info()["workers"]
         yield Cluster(
             address,

@@ -1,10 +1,11 @@
-"""A certificate authority of one's own for ``tls://`` schedulers.
+"""A private certificate authority for ``tls://`` schedulers.
 
     python -m synthct.flows.clusters.authority DIR
 
-writes ``ca.pem``, ``ca.key`` (keep it away from the nodes) and, for scheduler, workers and clients
-alike, ``node.pem`` and ``node.key``. Give every machine the last three files minus ``ca.key``, and
-set ``SYNTHCT_TLS=DIR``. Whoever holds ``node.key`` may run code on the cluster: that is the point.
+writes ``ca.pem``, ``ca.key`` and one certificate for scheduler, workers and clients alike,
+``node.pem`` with ``node.key``. Copy ``ca.pem``, ``node.pem`` and ``node.key`` to every machine and
+set ``SYNTHCT_TLS=DIR`` there; keep ``ca.key`` off the nodes. ``node.key`` is the credential of the
+cluster: its holder may run code on the workers.
 """
 
 from __future__ import annotations
@@ -23,17 +24,23 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
 
 VALID_DAYS = 365
-"""Of the nodes' certificate; the authority's lasts ten times as long."""
+"""Validity of the nodes' certificate; the authority's own is ten times as long."""
 
 
 def make_authority(folder: Path) -> None:
-    """Write the four files; an authority that is there is never replaced."""
+    """Write the four files; an existing authority is never replaced.
+
+    Raises
+    ------
+    UsageError
+        ``authority-exists``.
+    """
     if (folder / "ca.key").exists():
         raise UsageError(
-            "an authority is made once",
+            "an authority is never replaced",
+            problem="the folder already holds a ca.key",
             where=str(folder),
-            got="ca.key is there already",
-            remedy="choose another folder, then give the new files to all machines",
+            remedy="choose another folder, then copy the new files to all machines",
             code="authority-exists",
         )
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -94,7 +101,7 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
 
 
 def _write_secret(path: Path, content: bytes) -> None:
-    """For the owner's eyes only, from its first byte."""
+    """Create the file with mode 0600, so that it is never readable by others."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

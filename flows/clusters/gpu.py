@@ -1,4 +1,4 @@
-"""One worker process a GPU and, for the stages that want none, one for each core left over."""
+"""``--cluster gpu``: one worker process per GPU, and CPU workers on the remaining cores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synthct.flows.processes.children import environment
 
 
 def devices() -> list[str]:
-    """The GPUs this process may use: ``$CUDA_VISIBLE_DEVICES``, else all that the driver lists."""
+    """GPUs that this process may use: ``$CUDA_VISIBLE_DEVICES``, else all that the driver lists."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [each.strip() for each in allowed.split(",") if each.strip() not in ("", "-1")]
@@ -37,10 +37,16 @@ def devices() -> list[str]:
 
 @contextlib.contextmanager
 def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """Workers on this machine; each sees one GPU, or none, and declares what it has.
+    """Start workers on this machine; each sees one GPU, or none.
 
-    A unit that wants a GPU asks for the resource, so two never share one; units of other stages
-    run on all workers. dask-cuda would do the same, but forces another version of Dask.
+    A GPU worker declares the Dask resource ``GPU``. A unit of work that needs a GPU requests this
+    resource, so two never share one; units of other stages run on all workers. dask-cuda offers the
+    same, but pins another version of Dask.
+
+    Raises
+    ------
+    MachineError
+        ``no-gpu``.
     """
     import dask
     from distributed import Scheduler, SpecCluster
@@ -48,9 +54,9 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
     found = devices()
     if not found:
         raise MachineError(
-            "--cluster gpu finds a GPU",
-            got="none in CUDA_VISIBLE_DEVICES or nvidia-smi",
-            remedy="--cluster local runs on the cores",
+            "",
+            problem="--cluster gpu found no GPU in CUDA_VISIBLE_DEVICES or nvidia-smi",
+            remedy="--cluster local runs on the CPU cores",
             code="no-gpu",
         )
     cores = len(os.sched_getaffinity(0))
@@ -77,7 +83,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
 
 
 def worker_specs(found: list[str], others: int) -> dict[str, Any]:
-    """One nanny a GPU with ``CUDA_VISIBLE_DEVICES`` and the resource, then nannies without one."""
+    """One nanny per GPU with ``CUDA_VISIBLE_DEVICES`` and the resource, then CPU-only nannies."""
     from distributed import Nanny
 
     return {

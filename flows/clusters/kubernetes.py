@@ -1,4 +1,4 @@
-"""Workers as pods of the Dask operator."""
+"""``--cluster kubernetes``: workers as pods of the Dask operator."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CERTIFICATES = "/run/secrets/synthct-tls"
 
 @contextlib.contextmanager
 def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """A DaskCluster for this run; the operator removes it with the run."""
+    """Create a DaskCluster for this run; the operator removes it when the run ends."""
     settings = read_settings(Kubernetes, root, "kubernetes")
     try:
         from dask_kubernetes.operator import KubeCluster
     except ModuleNotFoundError as error:
         raise MachineError(
-            "--cluster kubernetes has dask-kubernetes",
-            got="not installed",
+            "",
+            problem="--cluster kubernetes needs dask-kubernetes, which is not installed",
             remedy="pip install 'synthct[kubernetes]'",
             code="package-missing",
         ) from error
@@ -45,7 +45,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
 
 
 def cluster_spec(settings: Kubernetes, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The ``DaskCluster`` resource: no root, no writable image, no privilege, TLS only."""
+    """The ``DaskCluster`` resource: non-root, read-only image, no privileges, TLS only."""
     name = f"synthct-{secrets.token_hex(4)}"
     ports = [
         {"name": "tcp-comm", "containerPort": 8786, "protocol": "TCP"},
@@ -153,7 +153,7 @@ def _container(
 
 
 def _checkout(root: Path) -> Path:
-    """What the claim holds: the checkout, of which a scheduled run's worktree is a folder."""
+    """Where the volume claim is mounted: the checkout, which contains scheduled runs' worktrees."""
     above = root.parents
     if len(above) > 2 and (above[1].name, above[0].name) == (PRIVATE, "worktrees"):
         return above[2]

@@ -1,4 +1,4 @@
-"""Worker processes on this machine."""
+"""``--cluster local``: worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from synthct.flows.processes.children import environment
 
 @contextlib.contextmanager
 def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """One worker a core, bound to loopback; they exit when this process is gone."""
+    """Start one worker per core, bound to loopback; they exit when this process ends."""
     import dask
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
-    # In our own environment, for as long as the cluster lives: a worker inherits it when it starts
-    # and when its nanny restarts it; what a nanny can set comes after Python has read PYTHONPATH.
+    # Set in this process while the cluster lives, because workers inherit it at every (re)start.
+    # A nanny could only set variables after Python has read PYTHONPATH.
     inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
     with environment(inherited), dask.config.set(ONE_AT_A_TIME):
         cluster = LocalCluster(
@@ -35,7 +35,7 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             processes=True,
             host=LOOPBACK,
             dashboard_address=f"{LOOPBACK}:0",
-            silence_logs=logging.CRITICAL,  # a unit that fails is told once, by its stage
+            silence_logs=logging.CRITICAL,  # the stage reports a failed unit, once
         )
         keep_whole(cluster)
         try:

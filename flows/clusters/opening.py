@@ -1,4 +1,4 @@
-"""Where the cases of a stage run: what ``--cluster`` says."""
+"""Open the cluster that ``--cluster`` names: where the cases of a stage are computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synthct.data.errors import UsageError, nearest
 from synthct.flows.clusters.started import Cluster
 
 KINDS = ("here", "local", "gpu", "slurm", "kubernetes")
-"""What ``--cluster`` knows by name; an address of a running scheduler is one more way."""
+"""Named kinds of ``--cluster``; the address of a running scheduler is accepted as well."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
 
@@ -19,15 +19,21 @@ __all__ = ["KINDS", "Cluster", "check_kind", "open_cluster"]
 
 
 def check_kind(kind: str) -> str:
-    """``kind`` if ``--cluster`` knows it."""
+    """Return ``kind`` if it is a valid value of ``--cluster``.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-cluster``.
+    """
     if kind in KINDS or _ADDRESS.fullmatch(kind):
         return kind
     near = nearest(kind, KINDS)
     raise UsageError(
         f"a cluster is one of {', '.join(KINDS)}, or the tcp://HOST:PORT or tls://HOST:PORT "
         "of a scheduler",
+        problem=f"there is no cluster {kind!r}",
         where="--cluster",
-        got=repr(kind),
         remedy=f"did you mean {near!r}?" if near else "",
         code="unknown-cluster",
     )
@@ -37,18 +43,18 @@ def check_kind(kind: str) -> str:
 def open_cluster(
     kind: str, *, workers: int | None, root: Path, variables: Mapping[str, str]
 ) -> Iterator[Cluster]:
-    """Have the cluster for the block; what we started ends with it.
+    """Start the cluster, or connect to it, for the block; what was started ends with the block.
 
     Parameters
     ----------
     kind
         See :func:`check_kind`.
     workers
-        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
+        Processes of a ``local`` or ``gpu`` cluster; None: one per core.
     root
         Checkout whose code the workers run.
     variables
-        More environment variables for the workers.
+        Additional environment variables of the workers.
     """
     with _opened(check_kind(kind), workers, root, variables) as cluster:
         yield cluster

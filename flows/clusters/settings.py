@@ -1,4 +1,4 @@
-"""What a site must say once about its cluster: a YAML file, never ``params.yaml``."""
+"""Settings of a site's cluster, read from a YAML file of their own: they never change a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.data.yaml_text import load_yaml
 
 
 class Settings(BaseModel):
-    """Base of a kind's settings: frozen, and an unknown key is an error."""
+    """Base class: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -23,7 +23,7 @@ class Settings(BaseModel):
 class Slurm(Settings):
     """``infra/slurm/cluster.yaml``: one job is one worker process.
 
-    Everything is what `sbatch` calls so too.
+    The keys have the names of `sbatch`'s options.
     """
 
     partition: str | None = None
@@ -32,16 +32,16 @@ class Slurm(Settings):
     cores: int = Field(default=4, ge=1)
     memory_gib: float = Field(default=16.0, gt=0)
     gpus: int = Field(default=0, ge=0, le=1)
-    """GPUs a worker: none or one; a worker with one declares the resource ``GPU``."""
+    """GPUs per worker, 0 or 1; a worker with one declares the resource ``GPU``."""
     minimum: int = Field(default=0, ge=0)
     maximum: int = Field(default=8, ge=1)
-    """Jobs: as many as there is work for, within these."""
+    """Bounds of the number of jobs, which follows the amount of work."""
     interface: str | None = None
-    """Network that reaches the nodes, e.g. ``ib0``."""
+    """Network interface that reaches the nodes, e.g. ``ib0``."""
     prologue: tuple[str, ...] = Field(default=(), strict=False)
     """Shell lines before the worker starts, e.g. ``module load cuda``."""
     directives: tuple[str, ...] = Field(default=(), strict=False)
-    """More ``#SBATCH`` lines, without the ``#SBATCH``."""
+    """Additional ``#SBATCH`` lines, without the ``#SBATCH``."""
 
 
 class Kubernetes(Settings):
@@ -55,25 +55,31 @@ class Kubernetes(Settings):
     minimum: int = Field(default=0, ge=0)
     maximum: int = Field(default=8, ge=1)
     claim: str = "synthct-work"
-    """Volume claim, read-write-many, that holds the checkout; mounted where it lies here."""
+    """ReadWriteMany volume claim that holds the checkout; mounted at the same path as here."""
     tls_secret: str = "synthct-tls"
     s3_secret: str | None = None
-    """Secret whose keys become the environment of the workers (AWS_ACCESS_KEY_ID and so on)."""
+    """Secret whose keys become environment variables of the workers (AWS_ACCESS_KEY_ID etc.)."""
     user: int = Field(default=10001, ge=1)
-    """Numeric user of the workers; never root."""
+    """User id of the workers; never root."""
 
 
 Kind = TypeVar("Kind", bound=Settings)
 
 
 def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
-    """The settings of one kind of cluster; all faults at once."""
+    """Read the settings of one kind of cluster; every invalid key is reported at once.
+
+    Raises
+    ------
+    UsageError
+        ``no-cluster-file``, ``bad-cluster-file``.
+    """
     path = Path(os.environ.get(CLUSTER_FILE) or root / "infra" / name / "cluster.yaml")
     if not path.is_file():
         raise UsageError(
-            f"--cluster {name} finds a file that describes the cluster",
+            f"--cluster {name} reads its settings from it",
+            problem="no such file",
             where=str(path),
-            got="no such file",
             remedy=f"copy infra/{name}/cluster.yaml and set {CLUSTER_FILE}",
             code="no-cluster-file",
         )
@@ -81,18 +87,17 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
         return kind.model_validate(load_yaml(path.read_text(errors="replace")) or {})
     except (ValidationError, yaml.YAMLError) as error:
         raise UsageError(
-            "the description of the cluster is valid",
+            "",
+            problem=f"the settings of the cluster are invalid: {_summary(error)}",
             where=str(path),
-            got=_told(error),
             remedy="docs/how-to/operations.md lists the keys",
             code="bad-cluster-file",
         ) from error
 
 
-def _told(error: ValidationError | yaml.YAMLError) -> str:
+def _summary(error: ValidationError | yaml.YAMLError) -> str:
     if isinstance(error, yaml.YAMLError):
         return " ".join(str(error).split())
     return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-        for fault in error.errors()
+        f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
     )

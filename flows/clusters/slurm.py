@@ -1,4 +1,4 @@
-"""Workers as Slurm jobs, as many as there is work for."""
+"""``--cluster slurm``: workers as Slurm jobs, as many as there is work for."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from synthct.tasks.pipeline import dask_client
 
 @contextlib.contextmanager
 def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """A scheduler here, its workers in jobs, every connection under the site's own certificates.
+    """Start a scheduler here and its workers as jobs; all connections use the site's certificates.
 
-    The checkout and the result cache lie on a file system that the nodes share, or the store on S3.
+    The checkout must be on a file system that the nodes share; the result cache as well, or on S3.
+
+    Raises
+    ------
+    MachineError
+        ``no-slurm``, ``package-missing``.
     """
     settings = read_settings(Slurm, root, "slurm")
     if shutil.which("sbatch") is None:
         raise MachineError(
-            "--cluster slurm runs where jobs can be submitted",
-            got="no sbatch",
+            "--cluster slurm submits its jobs with it",
+            problem="sbatch is not on PATH",
             remedy="run it on a login node, or use --cluster local",
             code="no-slurm",
         )
@@ -36,8 +41,8 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
         from dask_jobqueue.slurm import SLURMCluster
     except ModuleNotFoundError as error:
         raise MachineError(
-            "--cluster slurm has dask-jobqueue",
-            got="not installed",
+            "",
+            problem="--cluster slurm needs dask-jobqueue, which is not installed",
             remedy="pip install 'synthct[slurm]'",
             code="package-missing",
         ) from error
@@ -51,7 +56,7 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
 
 
 def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Arguments of dask-jobqueue's ``SLURMCluster``: one single-threaded worker a job."""
+    """Arguments of dask-jobqueue's ``SLURMCluster``: one single-threaded worker per job."""
     inherited = {
         **SINGLE_THREADED,
         **variables,
@@ -64,7 +69,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         "queue": settings.partition,
         "account": settings.account,
         "walltime": settings.walltime,
-        "cores": 1,  # Dask threads; a unit's own threads are a parameter
+        "cores": 1,  # Dask threads; the threads within a unit of work are a parameter
         "processes": 1,
         "job_cpu": settings.cores,
         "memory": f"{settings.memory_gib}GiB",
@@ -73,7 +78,7 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         "job_extra_directives": [*gpu, *settings.directives],
         "worker_extra_args": ["--resources", "GPU=1"] if settings.gpus else [],
         "local_directory": None,
-        "log_directory": str(default_root() / "slurm"),  # of the checkout: it outlives a worktree
+        "log_directory": str(default_root() / "slurm"),  # in the checkout: survives a worktree
         "protocol": "tls",
         "security": dask_client.security("tls://"),
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},

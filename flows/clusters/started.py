@@ -14,7 +14,8 @@ SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
 }
-"""For the workers: several processes share the cores, and a unit sets its own threads anyway."""
+"""Environment of the workers: several processes share the cores. A unit of work that may use more
+threads sets them itself."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,29 +25,32 @@ ONE_AT_A_TIME = {
     "distributed.worker.daemon": False,
     "distributed.deploy.lost-worker-timeout": "10s",
 }
-"""Units wait at the scheduler, not on a worker behind another, once there are more than two a
-thread; of fewer, Dask hands out all at once, and one that waits is lost (and blamed) with its
-worker though it never began. A unit whose third worker died is set aside and then tried alone,
-which clears it (see ``tasks/pipeline/dispatch.py``). Workers may start processes. A worker that
-its nanny started again is back long before it counts as lost."""
+"""Dask settings that keep a dying worker from taking other units of work with it.
+
+Saturation 1.0: units wait at the scheduler instead of queueing on a worker, once there are more
+than two per thread. (Of fewer, Dask hands out all at once; one that waits is then lost, and blamed,
+with its worker although it never began.) Allowed failures 2: a unit whose third worker died is
+excluded from the parallel run and then computed alone, which clears it (see
+``tasks/pipeline/dispatch.py``). Daemon false: workers may start processes. Lost-worker timeout: a
+worker that its nanny restarts is back before it counts as lost."""
 
 _LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running scheduler, or none.
+    """A running Dask scheduler, or none.
 
     Parameters
     ----------
     scheduler
         Its address; None: the cases run inside the stage's process.
     dashboard
-        Page that shows what its workers do, if there is one.
+        URL of Dask's dashboard, if there is one.
     gpus
         Whether its workers declare the resource ``GPU``.
     look
-        Facts about the workers right now, by name (see :func:`facts_of`).
+        Returns the current state of the workers (see :func:`facts_of`).
     """
 
     scheduler: str | None = None
@@ -56,14 +60,17 @@ class Cluster:
 
 
 def look_at(cluster: Any) -> list[dict[str, Any]]:
-    """Facts of a cluster that we started; its own copy of them lacks what heartbeats tell."""
+    """State of the workers of a cluster that this process started.
+
+    Asked of the scheduler: the cluster object's own copy lacks what heartbeats report.
+    """
     return facts_of(cluster.sync(cluster.scheduler_comm.identity)["workers"])
 
 
 def keep_whole(cluster: Any) -> None:
-    """Replace workers of a ``SpecCluster`` that nobody else brings back, as long as it lives.
+    """Replace lost workers of a ``SpecCluster`` while it runs.
 
-    A nanny starts its worker again, and gives up for good when that is killed while it starts.
+    A nanny restarts its worker, but gives up for good when the worker is killed during its start.
     """
     cluster.loop.add_callback(_keep_whole, cluster)
 
@@ -74,16 +81,16 @@ async def _keep_whole(cluster: Any) -> None:
     while cluster.status is Status.running:
         forget_failed(cluster)
         if cluster.plan != cluster.requested:
-            with contextlib.suppress(Exception):  # one died again: the next look tries again
+            with contextlib.suppress(Exception):  # one died again: retried in the next round
                 await cluster
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def forget_failed(cluster: Any) -> None:
-    """Let go of nannies whose first worker died before the scheduler knew it.
+    """Remove nannies whose first worker died before it reached the scheduler.
 
-    Dask takes away a nanny when the scheduler has lost its worker. One that it never had would
-    count as a worker for ever; of a cluster whose workers all went so, nothing would be left.
+    Dask removes a nanny when the scheduler loses its worker. A worker that never registered would
+    count as running forever, and a cluster that loses all its workers this way would stay empty.
     """
     from distributed.core import Status
 
@@ -94,7 +101,7 @@ def forget_failed(cluster: Any) -> None:
 
 @contextlib.contextmanager
 def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
-    """As many workers as there is work for, within bounds; the cluster ends with the block."""
+    """Scale the workers with the amount of work, within bounds; close the cluster afterwards."""
     try:
         cluster.adapt(minimum=minimum, maximum=maximum)
         yield Cluster(
@@ -108,7 +115,7 @@ def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What Dask's scheduler knows of its workers, as plain numbers in bytes and shares."""
+    """State of each worker as Dask's scheduler reports it, as plain numbers."""
     return [
         {
             "name": str(each.get("name", address)),

@@ -128,10 +128,10 @@ def _build(
 def _require_good(job: ScheduledJob, code: int) -> None:
     if code not in (CLEAN, EXCLUSIONS):
         raise MachineError(
-            f"the scheduled {job.what} ends well",
+            "",
+            problem=f"the scheduled {job.what} ended with exit code {code}",
             where=job.workspace,
-            got=f"exit code {code}",
-            remedy="the log of this run says why; the next one goes on where it stopped",
+            remedy="see the log of this run; the next run resumes where it stopped",
             code="scheduled-run-failed",
         )
 

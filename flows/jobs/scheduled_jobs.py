@@ -63,17 +63,18 @@ class ScheduledJob:
         if self.what not in KINDS:
             raise UsageError(
                 f"a schedule starts one of {', '.join(KINDS)}",
+                problem=f"there is no scheduled job {self.what!r}",
                 where="parameter `what`",
-                got=repr(self.what),
-                code="unknown-job",
+                remedy="correct it in prefect.yaml",
+                code="unknown-job-kind",
             )
         needed = ("model", "inbox", "out") if self.what == WATCH else ()
-        lacks = [name for name in needed if not self.options.get(name)]
-        if lacks:
+        missing = [name for name in needed if not self.options.get(name)]
+        if missing:
             raise UsageError(
-                "a watcher is told --model, --inbox and --out",
+                "a watcher needs the options model, inbox and out",
+                problem=f"missing: {', '.join(missing)}",
                 where="parameter `options`",
-                got=f"no {', '.join(lacks)}",
                 remedy="set them in prefect.yaml, or for this run alone",
                 code="watcher-options-missing",
             )

@@ -92,9 +92,10 @@ def override(params_file: Path, values: Mapping[str, Any]) -> None:
             inner = inner.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise UsageError(
-                    "an override names a key by the keys above it",
+                    "an override names its key by the path to it, as in training.mr.steps",
+                    problem=f"{key} is a value, not a section",
                     where=dotted,
-                    got=f"{key} is a value",
+                    remedy="see params.yaml",
                     code="bad-override",
                 )
         inner[last] = value
@@ -133,10 +134,12 @@ def _run(command: list[str], folder: Path) -> str:
     )
     if done.returncode == 0:
         return done.stdout.strip()
-    said = (done.stderr or done.stdout).strip().splitlines()
+    output = (done.stderr or done.stdout).strip().splitlines()
+    reason = output[-1] if output else f"exit code {done.returncode}"
     raise MachineError(
-        f"`{' '.join(command[:3])}` works in the run's worktree",
+        "",
+        problem=f"`{' '.join(command[:3])}` failed: {reason}",
         where=str(folder),
-        got=said[-1] if said else f"exit code {done.returncode}",
+        remedy="run it there by hand to see the whole output",
         code="worktree",
     )

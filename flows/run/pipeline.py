@@ -72,10 +72,10 @@ def run_stages(
     if isinstance(ended, list):
         return ended
     raise MachineError(
-        "the run goes on to its end",
+        "",
+        problem="the run was cancelled in Prefect",
         where=record.folder.name,
-        problem="it was cancelled in Prefect",
-        remedy="the same command goes on where it stopped",
+        remedy="the same command resumes where it stopped",
         code="cancelled",
     )
 

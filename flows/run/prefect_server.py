@@ -1,4 +1,4 @@
-"""A Prefect server of our own, on loopback, that cannot outlive the flow."""
+"""The Prefect server of a run: a given one, that of ``synthct serve``, or a private one."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from synthct.flows.processes.children import RestartingProcess, SupervisedProces
 from synthct.flows.run import prefect_process
 
 VARIABLE = "PREFECT_API_URL"
-"""A server that the user runs already; set: no other is started."""
+"""Address of a server that the user runs already; if set, no other is started."""
 
 AUTH = "PREFECT_API_AUTH_STRING"
 """``user:password``, as Prefect's own client reads it."""
 
 SERVING = "serving.url"
-"""In the checkout's private folder while ``synthct serve`` is up: the address of its API."""
+"""File in the checkout's private folder with the API address of a running ``synthct serve``."""
 
-PATIENCE_S = 300.0
-"""A first start makes the database: 10 s on two idle cores, more than 90 s on two crowded ones.
-A server that ends is noticed at once."""
+START_TIMEOUT_S = 300.0
+"""The first start creates the database: 10 s on two idle cores, over 90 s on two busy ones. A
+server process that exits is noticed at once."""
 
-_GIVEN_PATIENCE_S = 10.0
+_EXTERNAL_TIMEOUT_S = 10.0
 
 _HOST = "127.0.0.1"
 
 _HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-"""Seconds. A run that misses three is called crashed (flows/serve/automations.py), so all runs
-that a served Prefect sees beat as often: Prefect's own default of 180 s would crash them alive."""
+"""Seconds. A run that misses three heartbeats is marked crashed (flows/serve/automations.py), so
+every run sends them this often: with Prefect's default of 180 s, live runs would be marked."""
 
 _RETENTION = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
 }
-"""A watcher adds 288 runs a day to the database: those of the last 30 days stay."""
+"""A watcher adds 288 runs a day to the database: those of the last 30 days are kept."""
 
 _UNUSED_SERVICES = (
     "SCHEDULER",
@@ -54,7 +54,7 @@ _UNUSED_SERVICES = (
     "REPOSSESSOR",
     "CLEANUP_RECONCILER",
 )
-"""Background loops that serve schedules and work pools: a single run has neither."""
+"""Background loops for schedules and work pools; a single run has neither."""
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def prefect_server(
     schedules: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
-    """Address of a healthy Prefect API for the block; what else must start may do so meanwhile.
+    """Yield the address of a healthy Prefect API.
 
     Parameters
     ----------
@@ -75,11 +75,16 @@ def prefect_server(
     port
         Port on loopback; None: a free one.
     meanwhile
-        Called while the server starts.
+        Called while the server starts, which takes seconds.
     schedules
         Whether it also schedules runs and acts on automations (``synthct serve``).
     say
-        Told when a server of ours ended and is started again.
+        Called with a message when the server exited and is restarted.
+
+    Raises
+    ------
+    MachineError
+        ``port-in-use``, ``server-not-up``.
     """
     if given := os.environ.get(VARIABLE):
         with environment(_HEARTBEATS):
@@ -98,7 +103,7 @@ def prefect_server(
 
 
 def _served(private: Path) -> str | None:
-    """The server of a ``synthct serve`` in this checkout, if it answers."""
+    """API address of a ``synthct serve`` in this checkout, if it answers."""
     try:
         url = (private / SERVING).read_text().strip()
     except FileNotFoundError:
@@ -107,12 +112,12 @@ def _served(private: Path) -> str | None:
 
 
 def password_file(home: Path, url: str) -> Path:
-    """File with ``user:password`` of our server at an address, for its owner alone."""
+    """File with ``user:password`` of the private server at an address; mode 0600."""
     return home / f"password.{url.removesuffix('/api').rsplit(':', 1)[-1]}"
 
 
 def read_password(home: Path, url: str) -> str:
-    """``user:password`` of a server of ours; "" where it has left none."""
+    """``user:password`` of the private server at an address; "" if there is no file."""
     try:
         return password_file(home, url).read_text().strip()
     except OSError:
@@ -128,11 +133,11 @@ def _own_server(
     say: Callable[[str], None],
 ) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)  # the database tells what ran here
+    home.chmod(0o700)  # the database contains the history of runs
     chosen = _free_port() if port is None else _require_free(port)
     url = f"http://{_HOST}:{chosen}/api"
     with _password(home, url) as password, contextlib.ExitStack() as stack:
-        # Ours too: the Prefect client reads them when it is first imported, children inherit them.
+        # In this process too: the Prefect client reads them at import, children inherit them.
         stack.enter_context(environment(_settings(home, url, schedules, password)))
         log = stack.enter_context((home / "server.log").open("wb"))
         server = RestartingProcess("the Prefect server", _command(chosen), home, log, say)
@@ -147,9 +152,9 @@ def _own_server(
 
 @contextlib.contextmanager
 def _password(home: Path, url: str) -> Iterator[str]:
-    """A new password for this start, in a file for its owner alone: other users share loopback."""
+    """Create a new password, in a file of mode 0600: other users can reach loopback as well."""
     password, file = f"synthct:{secrets.token_urlsafe(32)}", password_file(home, url)
-    file.unlink(missing_ok=True)  # of a server that was killed
+    file.unlink(missing_ok=True)  # left over from a server that was killed
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as opened:
         opened.write(password)
@@ -170,9 +175,9 @@ def _settings(home: Path, url: str, schedules: bool, password: str) -> dict[str,
         VARIABLE: url,
         AUTH: password,
         "PREFECT_SERVER_API_AUTH_STRING": password,
-        # A web page that the user has open can send a POST with his browser's password.
+        # Otherwise a web page that the user has open could POST with the browser's password.
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_UI_API_URL": url,  # else the page asks port 4200
+        "PREFECT_SERVER_UI_API_URL": url,  # the default is port 4200
         # The default lets any web page that the user has open read and cancel runs.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -185,7 +190,7 @@ def _settings(home: Path, url: str, schedules: bool, password: str) -> dict[str,
 
 @contextlib.contextmanager
 def _starting(home: Path) -> Iterator[None]:
-    """One server at a time makes or migrates the database that all of a checkout share."""
+    """Let one server at a time create or migrate the database that a checkout's servers share."""
     with (home / "starting.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -207,43 +212,45 @@ def _require_free(port: int) -> int:
     return port
 
 
-def _port_taken(port: int, got: str) -> MachineError:
+def _port_taken(port: int, reason: str) -> MachineError:
     return MachineError(
-        "the port of the Prefect server is free",
+        "",
+        problem=f"the Prefect server cannot use this port: {reason}",
         where=f"{_HOST}:{port}",
-        got=got,
-        remedy=f"choose another --port (of serve: --prefect-port), or none: a free one is found; "
+        remedy="choose another --port (of serve: --prefect-port) or omit it to use a free one; "
         f"or set {VARIABLE} to the server that runs there",
         code="port-in-use",
     )
 
 
 def _wait_until_healthy(server: SupervisedProcess, url: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(url):
         if server.ended() is not None or time.monotonic() > deadline:
-            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-            if any("address already in use" in line for line in said):
+            text = log.read_text(errors="replace")
+            output = [line for line in text.splitlines() if line.strip()]
+            if any("address already in use" in line for line in output):
                 raise _port_taken(int(url.split(":")[2].split("/")[0]), "in use")
+            reason = output[-1] if output else f"no answer in {START_TIMEOUT_S:.0f} s"
             raise MachineError(
-                "the Prefect server starts",
+                "",
+                problem=f"the Prefect server did not start: {reason}",
                 where=url,
-                got=said[-1] if said else f"no answer in {PATIENCE_S:.0f} s",
-                remedy=f"its log: {log}",
+                remedy=f"see its log, {log}",
                 code="server-not-up",
             )
         time.sleep(0.05)
 
 
 def _require_answer(url: str) -> None:
-    deadline = time.monotonic() + _GIVEN_PATIENCE_S
+    deadline = time.monotonic() + _EXTERNAL_TIMEOUT_S
     while not _answers(url):
         if time.monotonic() > deadline:
             raise MachineError(
-                "a Prefect server answers at the address that you gave",
+                "",
+                problem=f"no Prefect server answered within {_EXTERNAL_TIMEOUT_S:g} s",
                 where=f"{VARIABLE}={url}",
-                got=f"no answer in {_GIVEN_PATIENCE_S:g} s",
-                remedy=f"start it, or unset {VARIABLE}: a server is then started for the run",
+                remedy=f"start it, or unset {VARIABLE}: the run then starts a server itself",
                 code="server-not-up",
             )
         time.sleep(0.2)

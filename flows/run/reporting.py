@@ -1,4 +1,4 @@
-"""The built HTML report: fresh, and copied where a person wants it."""
+"""Find or rebuild the HTML report, and copy it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from synthct.flows.run.stages import build_stage
 from synthct.flows.run.summary import report_page
 from synthct.flows.workspace.freshness import stale_targets
 from synthct.flows.workspace.project import Project
+from synthct.tasks.pipeline.artefacts import PAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,22 +23,30 @@ STAGE = "report"
 
 
 def fresh_page(project: Project, console: Console) -> Path:
-    """The page; the report stage runs when it is stale, the long stages before it never."""
+    """Path of the report; a stale report is rebuilt, but the stages before it are never run.
+
+    Raises
+    ------
+    UsageError
+        ``nothing-to-report``: earlier stages are stale and there is no report yet.
+    MachineError
+        ``report-missing``: the stage succeeded without writing the page.
+    """
     stage = project.stage(STAGE)
     assert stage is not None, "every workspace has a report"
     stale = stale_targets(project)
     earlier = [each.name for each in project.stages if each.target in stale and each != stage]
     if earlier and report_page(project) is None:
         raise UsageError(
-            "a report is made of finished stages",
+            "a report summarizes finished stages",
+            problem=f"there is no report yet, and these stages have not run: {', '.join(earlier)}",
             where=project.name,
-            got=f"stale: {', '.join(earlier)}",
             remedy="synthct run",
             code="nothing-to-report",
         )
     if earlier:
         console.print(
-            f"the report is older than {', '.join(earlier)}: `synthct run` brings all up to date",
+            f"the report is outdated: run `synthct run` to rebuild {', '.join(earlier)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -49,7 +58,8 @@ def fresh_page(project: Project, console: Console) -> Path:
     page = report_page(project)
     if page is None:
         raise MachineError(
-            "the report stage leaves an index.html",
+            "",
+            problem=f"the report stage wrote no {PAGE}",
             where=str(stage.out),
             remedy="synthct run",
             code="report-missing",
@@ -58,6 +68,6 @@ def fresh_page(project: Project, console: Console) -> Path:
 
 
 def copy_page(page: Path, folder: Path) -> Path:
-    """Copy the one file that the report is."""
+    """Copy the report, a single self-contained file, into a folder; its new path."""
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copy2(page, folder / page.name))

@@ -170,21 +170,22 @@ def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
     if number not in set(signal.Signals):
         return None
     return MachineError(
-        "DVC runs until its stage has ended",
-        problem=f"DVC was ended by {signal.Signals(number).name} while stage {stage.name} ran; the "
-        "stage itself did not fail",
+        "",
+        problem=f"DVC was killed by {signal.Signals(number).name} while stage {stage.name} ran; "
+        "the stage itself did not fail",
         where=stage.name,
-        remedy="somebody stopped it, or memory ran out (`dmesg` tells); the same command goes on "
+        remedy="somebody stopped it, or memory ran out (see `dmesg`); the same command resumes "
         "where it stopped",
         code="dvc-killed",
     )
 
 
 def stage_failed(stage: StageTarget, lines: list[str], log: Path) -> MachineError:
-    """The fault of a stage that ended badly, in its own last words."""
+    """The error of a failed stage, with the line of its output that states the cause."""
     return MachineError(
-        f"stage {stage.name} failed: {last_words(lines)}",
-        remedy=f"all it said: {log}",
+        "",
+        problem=f"stage {stage.name} failed: {last_words(lines)}",
+        remedy=f"its whole output is in {log}",
         code="stage-failed",
     )
 

@@ -29,16 +29,17 @@ def webhook() -> str | None:
         url = Path(path).read_text().strip()
     except OSError as error:
         raise UsageError(
-            "the file with the webhook's URL can be read",
+            "",
+            problem=f"the webhook's URL cannot be read: {error.strerror or 'I/O error'}",
             where=f"{WEBHOOK_FILE}={path}",
-            got=error.strerror or "error",
+            remedy=f"write the URL into this file, or unset {WEBHOOK_FILE}",
             code="no-webhook",
         ) from error
     if problem := _slip(url):
         raise UsageError(
             "a webhook is one https:// URL (http:// on this machine)",
             where=path,
-            problem=f"what the file holds {problem}",  # not the URL itself: it is a secret
+            problem=f"the content of the file {problem}",  # not the URL itself: it is a secret
             remedy="copy the whole URL into the file, on one line",
             code="bad-webhook",
         )

@@ -97,9 +97,9 @@ def require_free(port: int) -> None:
 
 def _taken(port: int, error: OSError) -> MachineError:
     return MachineError(
-        "the port of the status page is free",
+        "",
+        problem=f"the status page cannot use this port: {error.strerror or 'in use'}",
         where=f"{HOST}:{port}",
-        got=error.strerror or "in use",
         remedy="choose another --port",
         code="port-in-use",
     )

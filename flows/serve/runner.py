@@ -31,7 +31,13 @@ def deployments(root: Path) -> list[dict[str, Any]]:
     document = read_yaml(root / FILE) or {}
     found = document.get("deployments") or []
     if not found:
-        raise UsageError("prefect.yaml names a deployment", where=FILE, code="no-deployments")
+        raise UsageError(
+            "",
+            problem="the file lists no deployments",
+            where=FILE,
+            remedy="add one, see docs/how-to/operations.md",
+            code="no-deployments",
+        )
     return list(found)
 
 

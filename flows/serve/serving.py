@@ -185,10 +185,10 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                "one `synthct serve` runs in a checkout",
+                "one runs per checkout: two would start every scheduled run twice",
+                problem="another `synthct serve` is running in this checkout",
                 where=str(folder),
-                got="another one",
-                remedy="stop it first; its status page says what it does",
+                remedy="stop it first",
                 code="serving-already",
             ) from error
         yield

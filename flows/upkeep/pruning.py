@@ -102,9 +102,9 @@ def _object(cache: Path, md5: str) -> Path:
     if path.is_file():
         return path
     raise UsageError(
-        "what every lock names is in the DVC cache, so that its units are known",
+        "every output that a lock names must be in the DVC cache, to know which results it uses",
+        problem="an output is not in the DVC cache; nothing was removed",
         where=str(path),
-        got="absent: nothing was removed",
         remedy="dvc fetch --all-branches --all-tags, or delete branches whose results are lost",
         code="lock-not-fetched",
     )
@@ -152,9 +152,11 @@ def _said(command: list[str], folder: Path) -> str:
     )
     if done.returncode == 0:
         return done.stdout.strip()
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     raise MachineError(
-        "git and DVC can list what is named; nothing was removed",
+        "",
+        problem=f"`{' '.join(command[:3])}` failed: {reason}; nothing was removed",
         where=str(folder),
-        got=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1],
+        remedy="repair the checkout, then prune again",
         code="prune",
     )

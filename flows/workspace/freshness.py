@@ -88,10 +88,10 @@ def track(root: Path, folder: Path) -> None:
     done = patiently(command, root, {**os.environ, **QUIET})
     if done.returncode != 0:
         raise MachineError(
-            "DVC remembers the data set",
+            "",
             problem=f"dvc add failed ({' '.join(done.stderr.split())})",
             where=str(folder),
-            remedy=f"the copies are in place: dvc add {folder}",
+            remedy=f"the copies are complete; run `dvc add {folder}` by hand",
             code="dvc-add",
         )
 
@@ -101,11 +101,12 @@ def _ask(project: Project, targets: Sequence[str]) -> dict[str, object]:
     done = patiently(command, project.root, project.environment())
     if done.returncode == 0:
         return dict(json.loads(done.stdout or "{}"))
-    said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    reason = (errors or done.stderr.splitlines() or ["no output"])[-1].removeprefix("ERROR: ")
     raise MachineError(
-        "DVC can say which stages are up to date",
+        "",
+        problem=f"`dvc status` failed: {reason}",
         where=str(project.root),
-        got=(said or done.stderr.splitlines() or ["no answer"])[-1].removeprefix("ERROR: "),
-        remedy="`dvc status` shows the same fault",
+        remedy="run `dvc status` there to see the whole message",
         code="dvc-status",
     )

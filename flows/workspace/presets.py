@@ -69,7 +69,8 @@ def unknown_preset(root: Path, preset: str) -> UsageError:
     known = preset_names(root)
     near = nearest(preset, known)
     return UsageError(
-        f"no preset is called {preset!r}",
+        "",
+        problem=f"there is no preset {preset!r}",
         where=f"{PRESETS}/",
         remedy=(f"did you mean {near!r}? " if near else "")
         + f"presets: {', '.join(known) or 'none'}",

@@ -58,7 +58,8 @@ class Project:
         names = [stage.name for stage in self.stages]
         if name not in names:
             raise UsageError(
-                f"no stage of this workspace is called {name!r}",
+                "",
+                problem=f"this workspace has no stage {name!r}",
                 where="--until",
                 remedy=f"stages: {', '.join(names)}",
                 code="unknown-stage",
@@ -95,9 +96,10 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "params.yaml").is_file() and (folder / ".dvc").is_dir():
             return folder
     raise UsageError(
-        "this command runs inside a checkout of the repository (params.yaml and .dvc)",
+        "this command runs inside a checkout of the repository",
+        problem="no params.yaml and .dvc in this folder or above it",
         where=str(start),
-        remedy="cd into it",
+        remedy="cd into the checkout",
         code="no-checkout",
     )
 
@@ -108,10 +110,10 @@ def require_own_code(root: Path) -> None:
 
     if source_root() != root:
         raise UsageError(
-            "the code that runs is the code of this checkout",
+            "a checkout is built by its own code, because results are keyed by it",
+            problem=f"this command runs code from {source_root()}",
             where=str(root),
-            got=f"code from {source_root()}",
-            remedy="use `python -m synthct.flows` in its root instead of `synthct`",
+            remedy="run `python -m synthct.flows` in the root of the checkout instead of `synthct`",
             code="other-checkout",
         )
 
@@ -192,9 +194,9 @@ def _require_scans(root: Path, raw: Path) -> None:
         return
     tracked = (root / raw).with_suffix(".dvc").is_file()
     raise UsageError(
-        "the scans of the data set are in place",
+        "",
+        problem="the scans of the data set are missing",
         where=raw.as_posix(),
-        got="no such folder",
         remedy=f"dvc pull {raw.as_posix()}.dvc"
         if tracked
         else f"synthct ingest SRC... --dataset {raw.name}",

@@ -15,7 +15,7 @@ import yaml
 
 from synthct.data.tables import read_table
 from synthct.flows.run.prefect_api import Api
-from synthct.flows.run.prefect_server import PATIENCE_S, read_password
+from synthct.flows.run.prefect_server import START_TIMEOUT_S, read_password
 from tests.flows.serve.conftest import free_port
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -46,7 +46,7 @@ def serving(checkout):
 
 def deployments(checkout):
     """(API, deployments by name) once all three are there."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     file = checkout.root / ".synthct" / "serving.url"
     while not file.exists() or len(found := _deployments(api := _api(checkout, file))) < 3:
         assert time.monotonic() < deadline

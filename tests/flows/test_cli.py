@@ -62,7 +62,7 @@ def test_every_command_explains_itself_with_an_example(name, capsys):
         (["ingest", "a", "--dataset", "x", "--region", "knee"], "head-neck"),
         (["regularizers", "cutuot"], "did you mean 'cutout'?"),
         (["run", "--cluster", "slrum"], "did you mean 'slurm'?"),
-        (["run", "--preset", "no-such"], "no preset is called 'no-such'"),
+        (["run", "--preset", "no-such"], "there is no preset 'no-such'"),
         (["run", "--until", "trainig"], "stages: "),
     ],
 )
@@ -78,18 +78,18 @@ def test_usage_error_is_one_line_with_exit_code_2(arguments, told, capsys, monke
 def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command_line(["run"]) == 2
-    assert "cd into it" in capsys.readouterr().err
+    assert "cd into the checkout" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
         (UsageError("a rule", where="key"), 2, "key: a rule"),
-        (DataError("a rule", where="scan.mha", got="2"), 1, "scan.mha: a rule, got 2"),
+        (DataError("a rule", where="scan.mha", problem="two"), 1, "scan.mha: two; a rule"),
         (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: no space left on the device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),
-        (KeyboardInterrupt(), 1, "goes on where it left off"),
+        (KeyboardInterrupt(), 1, "resumes where it left off"),
         (ModuleNotFoundError("no", name="torch.nn"), 1, "synthct[train]"),
         (ZeroDivisionError("two\nlines"), 1, "ZeroDivisionError: two lines; this is a bug"),
     ],

@@ -50,7 +50,7 @@ def test_checkout_is_found_from_any_folder_in_it(root):
 
 
 def test_folder_outside_a_checkout_is_a_usage_fault(tmp_path):
-    with pytest.raises(UsageError, match="cd into it"):
+    with pytest.raises(UsageError, match="cd into the checkout"):
         find_root(tmp_path)
 
 

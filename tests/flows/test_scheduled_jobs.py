@@ -66,7 +66,7 @@ def test_a_new_no_option_of_a_command_cannot_be_set_by_a_schedule(what):
     ("given", "rule"),
     [
         ({"what": "predict"}, "one of run, study, watch"),
-        ({"what": "watch", "options": {"model": "r"}}, "got no inbox, out"),
+        ({"what": "watch", "options": {"model": "r"}}, "missing: inbox, out"),
     ],
 )
 def test_a_wrong_scheduled_job_is_found_out_after_an_hour(given, rule):

@@ -41,7 +41,7 @@ def test_port_taken_between_look_and_start_is_the_same_fault(
     monkeypatch.setattr(module, "_require_free", lambda port: port)
     monkeypatch.setattr(module, "_answers", lambda _: False)
     monkeypatch.setattr(module, "_command", lambda _: ["sh", "-c", f"echo '{words}'; exit 1"])
-    with pytest.raises(MachineError, match="port of the Prefect server is free"):
+    with pytest.raises(MachineError, match="cannot use this port"):
         with prefect_server(tmp_path, port=taken):
             pass
 

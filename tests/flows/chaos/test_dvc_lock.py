@@ -117,7 +117,7 @@ def test_a_killed_dvc_is_told_as_the_failure_of_its_stage(number, toy, monkeypat
     monkeypatch.setattr(
         "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
     )
-    with pytest.raises(MachineError, match=f"DVC was ended by {number.name}") as told:
+    with pytest.raises(MachineError, match=f"DVC was killed by {number.name}") as told:
         build_stage(toy, toy.stages[0], RunRecord(toy.root), toy.environment(), [])
     assert told.value.code == "dvc-killed"
 

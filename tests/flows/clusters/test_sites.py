@@ -32,7 +32,7 @@ def test_faults_of_a_cluster_file_are_told_one_by_one(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as told:
         read_settings(Slurm, tmp_path, "slurm")
     for key in ("partitoin", "cores", "walltime"):
-        assert f"{key}: " in told.value.got
+        assert f"{key}: " in told.value.problem
 
 
 def test_a_machine_without_sbatch_waits_for_a_queue(request, monkeypatch):

@@ -39,10 +39,10 @@ def test_units_do_not_run_over_tls_or_a_stranger_gets_in(secured, tmp_path, monk
     assert outcome.result() == 42
     make_authority(tmp_path / "theirs")
     monkeypatch.setenv(TLS, str(tmp_path / "theirs"))
-    monkeypatch.setattr(fanout, "_CONNECT", "2s")
-    with pytest.raises(MachineError, match="a Dask scheduler answers"):
+    monkeypatch.setattr(dask_client, "_CONNECT", "2s")
+    with pytest.raises(MachineError, match="no Dask scheduler answers"):
         list(fanout.OnDask(secured)(double, [21], label=str))
-    with pytest.raises(MachineError, match="a Dask scheduler answers"):
+    with pytest.raises(MachineError, match="no Dask scheduler answers"):
         list(fanout.OnDask(secured.replace("tls://", "tcp://"))(double, [21], label=str))
 
 
@@ -51,7 +51,7 @@ def test_a_key_is_readable_by_others_or_an_authority_is_replaced(tmp_path):
     for name in ("ca.key", "node.key"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     before = (tmp_path / "ca.pem").read_bytes()
-    with pytest.raises(UsageError, match="made once"):
+    with pytest.raises(UsageError, match=r"already holds a ca\.key"):
         make_authority(tmp_path)
     assert (tmp_path / "ca.pem").read_bytes() == before
 

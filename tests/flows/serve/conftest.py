@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from synthct.flows.run.prefect_api import Api
-from synthct.flows.run.prefect_server import PATIENCE_S, read_password
+from synthct.flows.run.prefect_server import START_TIMEOUT_S, read_password
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -183,7 +183,7 @@ def served(root: Path):
 
 
 def _wait_until_up(site: Site) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         with contextlib.suppress(httpx.HTTPError, FileNotFoundError):
             if len(site.ask("/deployments/filter")) == 3:

@@ -184,7 +184,7 @@ def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monk
 
 
 def test_two_serve_one_checkout(site):
-    with pytest.raises(UsageError, match="one `synthct serve` runs in a checkout"):
+    with pytest.raises(UsageError, match="another `synthct serve` is running"):
         serve(site.root, Ports(page=1), print)
 
 
