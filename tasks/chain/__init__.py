@@ -1,1 +1,1 @@
-"""The chain of stages: the only place that knows all of them."""
+"""The chain of stages: the only package that imports all of them."""

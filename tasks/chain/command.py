@@ -1,4 +1,4 @@
-"""``python -m synthct.tasks STAGE``: one stage, in this process; what dvc.yaml calls."""
+"""``python -m synthct.tasks STAGE``: runs one stage in this process; dvc.yaml calls it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; 0 done (exclusions are in its out), 1 failed, 2 usage."""
+    """Run one stage; exit code 0: done (exclusions are in its output), 1: failed, 2: usage."""
     parser = argparse.ArgumentParser(
         prog="python -m synthct.tasks",
         description="Run one stage of the chain in this process, or render the DAG.",
@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Ended as ended:
         sys.stderr.write(f"{ended}; finished units are kept\n")
         return ended.exit_code
-    except SynthctError as fault:
-        sys.stderr.write(f"{fault}\n")
-        return 2 if isinstance(fault, UsageError) else 1
+    except SynthctError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if isinstance(error, UsageError) else 1
     except OSError as error:
         if os.environ.get(DEBUG):
             raise
@@ -88,7 +88,7 @@ def _run(name: str, workspace: Path) -> int:
 
 
 def context_of(workspace: Path, params: Params, stage: str) -> StageContext:
-    """What the stage is given, from the params and the environment."""
+    """The context of a stage, from the params and the environment."""
     return StageContext(
         layout=layout_of(workspace, params),
         seed=params.seed,
@@ -102,11 +102,11 @@ def context_of(workspace: Path, params: Params, stage: str) -> StageContext:
 
 
 def _check_checkout() -> None:
-    """The code that runs must be the code that DVC hashes: the one in the working directory."""
+    """Require that the running code is the one that DVC hashes: that in the working directory."""
     if source_root() != Path.cwd().resolve():
         raise UsageError(
-            "a stage runs from the root of the checkout whose code it is",
-            problem=f"the code that runs is that of another checkout: {source_root()}",
+            "a stage runs from the root of its own checkout",
+            problem=f"the running code belongs to another checkout: {source_root()}",
             where=str(Path.cwd()),
             remedy="cd to the root of that checkout, or run `make setup` in this one",
             code="other-checkout",

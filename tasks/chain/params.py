@@ -1,4 +1,4 @@
-"""``params.yaml``: one frozen value, read once at the edge; all faults at once, never rewritten."""
+"""``params.yaml`` as one frozen value: read once, its errors reported together, never written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from synthct.tasks.training.params import TrainingParams
 
 
 class ComputeParams(Section):
-    """Settings of a computation that change its bytes. Where it runs is not among the params."""
+    """Settings of a computation that change its bytes. Where it runs is not a param."""
 
     threads_per_unit: int = Field(1, ge=1, le=256)
     """Threads of torch, ITK and BLAS in one unit; part of the key of every cached result."""
@@ -54,7 +54,13 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check ``params.yaml``; every fault in it is told at once."""
+    """Read and check ``params.yaml``.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, not YAML or not valid; all wrong keys are named at once.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -88,30 +94,30 @@ def parse_params(text: str, *, where: str) -> Params:
         # JSON mode: strict about types, yet a YAML list may fill a tuple.
         return Params.model_validate_json(document)
     except ValidationError as error:
-        faults = "; ".join(_told(fault) for fault in error.errors())
+        wrong = "; ".join(_described(each) for each in error.errors())
         raise UsageError(
             "",
-            problem=f"the params are not valid: {faults}",
+            problem=f"the params are not valid: {wrong}",
             where=where,
             code="params-invalid",
         ) from error
 
 
 def layout_of(workspace: Path, params: Params) -> Layout:
-    """Where the workspace's artefacts lie."""
+    """The paths of the workspace's artefacts."""
     return Layout(workspace, params.dataset, own_cohort=params.cohort is not None)
 
 
 def resolved(params: Params) -> str:
-    """The whole of the params as YAML, defaults written out."""
+    """All params as YAML, with their defaults."""
     return yaml.safe_dump(params.as_json(), sort_keys=False, width=100, allow_unicode=True)
 
 
-def _told(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: no such key{_did_you_mean(fault['loc'])}"
-    return f"{key}: {fault['msg']}, got {fault.get('input')!r}"
+def _described(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key{_did_you_mean(error['loc'])}"
+    return f"{key}: {error['msg']}, got {error.get('input')!r}"
 
 
 def _did_you_mean(location: tuple[Any, ...]) -> str:

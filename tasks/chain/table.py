@@ -1,4 +1,4 @@
-"""The stages: what each reads and writes. ``dvc.yaml`` is rendered from it, the flow walks it."""
+"""The stages, with what each reads and writes: ``dvc.yaml`` and the flow are made from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from synthct.tasks.chain.params import Params
 
 COMMON_PARAMS = ("seed", "dataset", "max_excluded_fraction", "compute")
-"""Top-level params that every stage is given."""
+"""Top-level params on which every stage depends."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Stage:
     Parameters
     ----------
     name
-        Stage, package (``tasks/NAME/run.py``), params section and out folder, all at once.
+        Name of the stage, its package (``tasks/NAME/run.py``), params section and output folder.
     summary
-        What it makes, for people.
+        What it produces, in a few words.
     reads
-        Stages whose outs it reads; ``raw`` stands for the data set's folder.
+        Stages whose outputs it reads; ``raw`` is the folder of the data set.
     metrics
-        Files of its out that DVC shows as metrics.
+        Files of its output that DVC shows as metrics.
     also_params
         Params sections of other stages that it reads.
-    tells_all_params
+    prints_all_params
         Whether it prints the params of every stage, and so is stale when any of them changes.
     quotes_methods
         Whether it quotes the methods sentences of the stages before it.
@@ -55,12 +55,12 @@ class Stage:
     reads: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     also_params: tuple[str, ...] = ()
-    tells_all_params: bool = False
+    prints_all_params: bool = False
     quotes_methods: bool = False
 
     @property
     def module(self) -> str:
-        """Dotted module that holds the stage's ``run``."""
+        """Dotted module with the stage's ``run``."""
         return f"synthct.tasks.{self.name}.run"
 
     @property
@@ -69,11 +69,11 @@ class Stage:
         return Path("tasks") / self.name / "run.py"
 
     def outs(self, layout: Layout) -> Path:
-        """The one folder the stage writes."""
+        """The folder that the stage writes."""
         return layout.artefact(self.name)
 
     def deps(self, layout: Layout) -> list[Path]:
-        """Outs of earlier stages, then code files and plug-in folders, relative to the root."""
+        """Outputs of earlier stages, then code files and plug-in folders, relative to the root."""
         data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
         code = set(stage_code(self.module))
         if self.quotes_methods:
@@ -109,7 +109,7 @@ STAGES: tuple[Stage, ...] = (
         "report",
         "one offline HTML page",
         ("ingestion", "registration", "training", "evaluation", "export"),
-        tells_all_params=True,
+        prints_all_params=True,
         quotes_methods=True,
     ),
     Stage(
@@ -124,7 +124,7 @@ STAGES: tuple[Stage, ...] = (
 STAGE_MODULES = tuple(stage.module for stage in STAGES)
 
 NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
-"""Stages that make and judge one model for release."""
+"""Stages that train, evaluate and release one model."""
 
 
 def stage_called(name: str) -> Stage:
@@ -141,9 +141,10 @@ def stage_called(name: str) -> Stage:
 
 
 def active_stages(params: Params) -> tuple[Stage, ...]:
-    """The stages of a workspace: ``cohort`` only where digital patients are asked for.
+    """The stages of a workspace: ``cohort`` only with a ``cohort`` section.
 
-    A workspace with a ``study`` section is a study: pairs are made for it, and no release.
+    A workspace with a ``study`` section registers pairs and compares methods on them, and
+    releases nothing.
     """
     absent = set() if params.cohort is not None else {"cohort"}
     absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
@@ -152,12 +153,12 @@ def active_stages(params: Params) -> tuple[Stage, ...]:
 
 def methods_up_to(name: str, params: Params) -> dict[str, str]:
     """Methods sentences of the workspace's stages up to the one called ``name``."""
-    told: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for stage in active_stages(params):
-        told[stage.name] = stage.methods_sentence()
+        sentences[stage.name] = stage.methods_sentence()
         if stage.name == name:
             break
-    return told
+    return sentences
 
 
 def render(workspace: Path) -> str:
@@ -193,11 +194,11 @@ def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
     entry["deps"] = [path.as_posix() for path in [*stage.deps(layout), *shown]]
     chain = [s.name for s in STAGES if s.name != "study"]
-    sections = chain if stage.tells_all_params else [stage.name, *stage.also_params]
+    sections = chain if stage.prints_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
     own = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
     entry["params"] = [*own, {VERSIONS.as_posix(): stage_distributions(stage.module)}]
-    # persist: DVC leaves the old out in place, so the stage can adopt its finished units back
+    # persist: DVC leaves the old output in place, so that the stage can adopt its finished units
     # after a clone and a pull; the stage itself replaces the folder in one rename.
     entry["outs"] = [{stage.outs(layout).as_posix(): {"persist": True}}]
     return entry
@@ -216,7 +217,7 @@ def write_dvc_file(workspace: Path) -> None:
 
 
 def stale_dvc_file(workspace: Path) -> bool:
-    """Whether the files on disk are not what the table and the installed packages say."""
+    """Whether the files on disk differ from the table or the installed packages."""
     file = workspace / "dvc.yaml"
     if stale_versions(STAGE_MODULES):
         return True

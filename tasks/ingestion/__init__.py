@@ -1,1 +1,1 @@
-"""Raw scans to checked volumes: one patient, one unit."""
+"""Turns raw scans into checked volumes; each patient is one unit."""

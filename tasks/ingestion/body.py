@@ -1,4 +1,4 @@
-"""The body outline of a CT, MR or CBCT."""
+"""The body outline of a CT, MR or CBCT: computed, or taken from a mask supplied with the scan."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from synthct.data.volume import Modality, Volume
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
 from synthct.tasks.ingestion.params import BodyParams
 
 AIR_HU = -1000.0
 
 DARK_MR = 0.05
-"""Air in MR is at most this part of the 97.5th percentile: a crop may hold hardly any air."""
+"""Air in MR is at most this fraction of the 97.5th percentile; a crop may contain little air."""
 
 
 def body_mask(volume: Volume, params: BodyParams, region: str) -> Volume:
-    """Mask of the body: no couch, no air around; lungs and gas belong to it.
+    """Mask of the body without couch and surrounding air; lungs and gas are part of it.
 
     Threshold ``low + t (p97.5 - low)``, where ``low`` is the 2.5th percentile but not brighter
-    than air; opening; large components; closing; holes filled in each axial slice. The outline is
-    continued beyond the faces of the box, so a body cut by the field of view is not rounded there.
+    than air; opening; large components; closing; holes filled in each axial slice. The mask is
+    extended beyond the faces of the box, so that a body cut by the field of view is not rounded.
     """
     threshold = body_threshold(volume, params.of(region).of(volume.modality))
     inside = volume.array > threshold
@@ -75,3 +76,40 @@ def large_parts(mask: NDArray[np.bool_], keep_fraction: float) -> NDArray[np.boo
     keep = sizes >= keep_fraction * sizes.max()
     keep[0] = False
     return np.asarray(keep[labels])
+
+
+GIVEN = Code("given-mask", Severity.NOTE, "the body mask supplied with the scan is used")
+NOT_BODY = Code(
+    "given-mask-unfit",
+    Severity.NOTE,
+    "the mask supplied with the scan is not an outline of its body: the computed outline is used",
+    "look at the mask",
+)
+
+LEAST_INSIDE = 0.6
+"""Smallest fraction of a body mask that is body: published masks are dilated by a few mm."""
+
+LEAST_OF_BODY = 0.3
+"""Smallest fraction of the body in the mask: one cut to a CBCT's cylinder has it, a tumour not."""
+
+MOST_OF_BOX = 0.99
+"""A mask that fills more of the box is no outline, unless the computed one does so too."""
+
+
+def choose_mask(computed: Volume, given: Volume | None) -> tuple[Volume, list[Finding]]:
+    """The given mask if it outlines the body, else the computed one; findings on the given one.
+
+    The Dice coefficient is 2 |A and B| / (|A| + |B|).
+    """
+    if given is None:
+        return computed, []
+    if not given.grid.is_close(computed.grid, tolerance_mm=0.1):
+        return computed, [NOT_BODY.found("the given mask is not on the grid of the scan")]
+    body, mask = computed.array > 0, given.array > 0
+    both, in_body, in_mask = (int(np.count_nonzero(one)) for one in (body & mask, body, mask))
+    agreement = f"Dice with the computed outline {2 * both / max(in_body + in_mask, 1):.3f}"
+    fills = in_mask > MOST_OF_BOX * mask.size >= in_body
+    if fills or both < LEAST_INSIDE * in_mask or both < LEAST_OF_BODY * in_body or not in_mask:
+        return computed, [NOT_BODY.found(f"the given mask does not fit the body: {agreement}")]
+    outline = computed.with_array(mask.astype(np.uint8))
+    return outline, [GIVEN.found(f"the given body mask is used; {agreement}")]

@@ -1,4 +1,4 @@
-"""The one orientation of all stored volumes: array axes along z (head), y (back), x (left)."""
+"""The orientation of all stored volumes: array axes along z (head), y (back), x (left)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from synthct.data.orientation import flipped, nearest_axes, turned
 from synthct.data.volume import Grid, Modality, Triple, Volume
 
 UPRIGHT_MM = 0.05
-"""A grid counts as axes-aligned when no corner moves further than this by saying so."""
+"""A grid counts as axes-aligned when straightening it moves no corner further than this."""
 
 OUTSIDE = {Modality.CT: -1024.0, Modality.CBCT: -1024.0}
-"""Value where a turned volume has no voxels; 0 for the other modalities."""
+"""Value outside the field of view of a resampled volume; 0 for the other modalities."""
 
 
 def canonical(volume: Volume) -> tuple[Volume, bool]:
     """The volume on an LPS axes-aligned grid, and whether it had to be resampled.
 
     A grid whose directions are signed unit vectors (within ``UPRIGHT_MM`` at its corners) is only
-    flipped and transposed: voxels stay what they were. An oblique one is resampled (linear; masks
-    and labels nearest) onto the axes-aligned box around it, with its own spacings.
+    flipped and transposed, which changes no voxel value. An oblique one is resampled (linear;
+    masks and labels nearest) onto the axes-aligned box around it, with its own spacings.
     """
     upright = reoriented(volume)
     straight = straightened(upright.grid)

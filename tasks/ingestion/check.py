@@ -1,4 +1,4 @@
-"""A scan as it was read to a scan that may be believed: one way for ingestion and prediction."""
+"""Checks of one scan, for ingestion and prediction alike: header, orientation, body, guards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthct.data.readers.header_facts import ScanFacts
 from synthct.data.volume import Grid, Volume
-from synthct.tasks.ingestion.body import body_mask
+from synthct.tasks.ingestion.body import GIVEN, body_mask, choose_mask
 from synthct.tasks.ingestion.canonical import canonical, stored_type
 from synthct.tasks.ingestion.couch import COUCH, without_couch
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.ingestion.given_mask import GIVEN, chosen
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.ingestion.params import IngestionParams
 
@@ -21,19 +21,19 @@ OBLIQUE = Code(
 )
 
 Outline = Callable[[Volume], Volume]
-"""From an upright scan to its body mask."""
+"""Computes the body mask of an axes-aligned scan."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckedVolume:
-    """A scan on an axes-aligned grid with its body outline, and what the guards found.
+    """A scan on an axes-aligned grid with its body mask and the findings of the guards.
 
     Parameters
     ----------
     volume, mask
-        Upright scan (repaired where a guard says so) and body mask, on one grid.
+        Axes-aligned scan (repaired where a finding says so) and body mask, on one grid.
     findings
-        Of all guards.
+        Findings of all guards.
     resampled
         Whether the acquisition was oblique.
     """
@@ -52,10 +52,21 @@ def check_volume(
     outline: Outline | None = None,
     given: Volume | None = None,
 ) -> CheckedVolume:
-    """Turn a scan upright, find the body, run every guard.
+    """Reorient a scan, outline the body and run every guard.
 
-    ``outline`` finds the body in another way; ``given`` is an upright body mask that came with
-    the scan and is taken where it is sane (:mod:`synthct.tasks.ingestion.given_mask`).
+    Parameters
+    ----------
+    scan
+        The scan as it was read.
+    region
+        Region of the body, which may have its own thresholds.
+    params
+        Thresholds of the outline and options of the guards.
+    outline
+        Another function that computes the body mask.
+    given
+        Axes-aligned body mask supplied with the scan; used where it outlines the body
+        (:func:`synthct.tasks.ingestion.body.choose_mask`).
     """
     scan, early = guarded(scan, None, params)
     turned, resampled = canonical(scan)
@@ -65,10 +76,10 @@ def check_volume(
         if outline
         else without_couch(body_mask(turned, params.body, region), params.body)
     )
-    mask, told = chosen(mask, given)
+    mask, on_mask = choose_mask(mask, given)
     turned, late = guarded(turned, mask, params)
-    late += told
-    if couch_mm and not any(one.code == GIVEN.name for one in told):
+    late += on_mask
+    if couch_mm and not any(one.code == GIVEN.name for one in on_mask):
         late.append(COUCH.found(f"a couch of {couch_mm:.0f} mm was cut off the body outline"))
     tilt = [oblique(scan.grid)] if resampled else []
     return CheckedVolume(turned, mask, (*early, *late, *tilt), resampled)
@@ -77,7 +88,7 @@ def check_volume(
 def guarded(
     volume: Volume, mask: Volume | None, params: IngestionParams
 ) -> tuple[Volume, list[Finding]]:
-    """The volume after the guards that need no mask, or after those that do, and their findings."""
+    """Volume and findings after the guards that need no mask, or, with a mask, those that do."""
     findings: list[Finding] = []
     for name in GUARDS.names():
         guard = GUARDS.build(name, params.guards.get(name, {}), where=f"ingestion.guards.{name}")
@@ -88,8 +99,60 @@ def guarded(
 
 
 def oblique(grid: Grid) -> Finding:
-    """Says by how much an oblique acquisition was turned."""
+    """The finding that an oblique acquisition was resampled, with its angle."""
     cosines = np.abs(np.asarray(grid.direction)).max(axis=0)
     degrees = float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
     sentence = f"oblique by up to {degrees:.1f} degrees: resampled onto an axes-aligned grid"
     return OBLIQUE.found(sentence)
+
+
+REPEATED_SLICES = Code(
+    "repeated-slices", Severity.REPAIR, "exact copies of slices at the same place were dropped"
+)
+SHUFFLED_SLICES = Code(
+    "shuffled-slices", Severity.NOTE, "instance numbers contradict the places of the slices"
+)
+MIXED_RESCALE = Code(
+    "mixed-rescale", Severity.NOTE, "slices have different rescale values; each was applied"
+)
+ROUNDED = Code(
+    "direction-rounded", Severity.REPAIR, "rounded direction cosines were made perpendicular"
+)
+ROUNDED_PLACES = Code(
+    "positions-rounded", Severity.REPAIR, "positions rounded to 0.1 mm were made equidistant"
+)
+PIXEL_PADDING = Code(
+    "pixel-padding", Severity.REPAIR, "pixels that the header declares as padding became air"
+)
+REMARKS = {
+    code.name: code
+    for code in (
+        REPEATED_SLICES, SHUFFLED_SLICES, MIXED_RESCALE, ROUNDED, ROUNDED_PLACES, PIXEL_PADDING,
+    )
+}  # fmt: skip
+"""Codes for the remarks of the readers."""
+
+THICKNESS = Code(
+    "thickness-mismatch",
+    Severity.QUARANTINE,
+    "slice spacing and slice thickness differ tenfold (cm for mm in one of them?)",
+    "check the unit of the positions and of the slice thickness",
+)
+
+APART = 8.0
+"""Ratio of slice spacing and thickness that no protocol has: a unit is wrong."""
+
+
+def header_findings(facts: ScanFacts) -> list[Finding]:
+    """The remarks of the reader, and contradictory numbers in the header."""
+    found = []
+    for remark in facts.remarks:
+        severity = Severity.REPAIR if remark.repaired else Severity.NOTE
+        code = REMARKS.get(remark.code, Code(remark.code, severity, remark.sentence))
+        found.append(code.found(remark.sentence, severity))
+    thickness_mm = facts.sequence.get("slice_thickness_mm")
+    step_mm = facts.grid.spacing_mm[0]
+    if thickness_mm and not 1 / APART < step_mm / thickness_mm < APART:
+        sentence = f"slices of {thickness_mm:g} mm are {step_mm:g} mm apart"
+        found.append(THICKNESS.found(sentence))
+    return found

@@ -1,4 +1,4 @@
-"""A treatment couch that the body outline took for a part of the body."""
+"""Removes a treatment couch that the body outline includes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ THICKEST_MM = 60.0
 """Couch tops are thinner than this; trunks, legs and heads are thicker."""
 
 ALWAYS = 0.9
-"""A couch is there in this part of the slices, at the same place."""
+"""A couch is present in at least this fraction of the slices, at the same place."""
 
 WIDEST = 0.2
-"""The couch stands out beside the back by at least this part of the outline's width."""
+"""The couch extends beyond the back by at least this fraction of the outline's width."""
 
 
 def without_couch(mask: Volume, params: BodyParams) -> tuple[Volume, float]:
-    """The body mask cut off above a couch, and the couch's thickness [mm], 0 without one."""
+    """The body mask without couch, and the thickness of the couch [mm]; 0 without one."""
     y_mm = mask.grid.spacing_mm[1]
     top, bottom = couch_rows(mask.array > 0, y_mm)
     if top is None:
@@ -41,8 +41,8 @@ def without_couch(mask: Volume, params: BodyParams) -> tuple[Volume, float]:
 def couch_rows(body: NDArray[np.bool_], y_mm: float) -> tuple[int | None, int]:
     """First row of a couch and the row behind it (Z, Y, X; y to the back); None: no couch.
 
-    Beside the back a couch is a plate: its lower face is flat, its thickness the same, its place
-    the same in all slices. Arms on the couch have a flat lower side too, but not an upper one.
+    Next to the back a couch is a plate: its lower face is flat, and its thickness and position
+    are the same in all slices. Arms on the couch are flat below too, but not above.
     """
     present = body.any(axis=(1, 2))
     if not present.any():

@@ -26,7 +26,7 @@ def _below(path: str) -> str:
 
 
 class Licence(Section):
-    """Under which terms the scans may be used."""
+    """Terms of use of the scans."""
 
     name: str = "not stated"
     url: str = ""
@@ -35,7 +35,13 @@ class Licence(Section):
 
     @classmethod
     def named(cls, name: str | None, cite: str, non_commercial: bool) -> Licence | None:
-        """The licence of that name, or None; a citation or a restriction needs a name."""
+        """The licence of that name, or None.
+
+        Raises
+        ------
+        UsageError
+            ``licence-missing``: a citation or a restriction without a name.
+        """
         if name is not None:
             return cls(name=name, cite=cite, non_commercial=non_commercial)
         if cite or non_commercial:
@@ -53,36 +59,36 @@ class RawScan(Section):
     """One scan of a patient."""
 
     path: str
-    """Below the data set's folder."""
+    """Path below the data set's folder."""
     format: Literal["dicom", "nifti", "metaimage", "nrrd"]
     modality: Modality = Field(strict=False)
     sha256: str
     """:func:`synthct.data.files.content_hash` of the path."""
     origin: str = ""
-    """Keyed hash of what it was taken from, so that the same source is taken in once."""
+    """Keyed hash of the original, so that the same scan is ingested once."""
     person: str = ""
-    """Keyed hash of name and birth date, so that one person under two numbers is noticed."""
+    """Keyed hash of name and birth date, which finds one person under two patient IDs."""
     born: str = ""
-    """Keyed hash of patient and birth date, so that two persons under one number are noticed."""
+    """Keyed hash of patient and birth date, which finds two persons under one patient ID."""
 
     _path = field_validator("path")(_below)
 
 
 class RawFile(Section):
-    """What lies beside the scans of a patient: masks of structures, a dose, a body mask."""
+    """An attachment of a patient's scans: masks of structures, a dose, a body mask."""
 
     path: str
-    """Below the data set's folder; a folder of ``NAME.mha`` for structures."""
+    """Path below the data set's folder; a folder of ``NAME.mha`` for structures."""
     sha256: str
     """:func:`synthct.data.files.content_hash` of the path."""
     origin: str = ""
-    """Keyed hash of what it was taken from."""
+    """Keyed hash of the original."""
 
     _path = field_validator("path")(_below)
 
 
 class RawTruth(Section):
-    """What is known of a digital patient, on the grid of one source scan."""
+    """Known truth of a digital patient, on the grid of one source scan."""
 
     ct: str
     labels: str
@@ -98,22 +104,22 @@ class RawPatient(Section):
     scans: dict[str, RawScan] = Field(default_factory=dict)
     truth: dict[str, RawTruth] = Field(default_factory=dict)
     structures: dict[str, RawFile] = Field(default_factory=dict)
-    """By the scan on whose grid they lie: a folder with one mask a structure."""
+    """By the scan on whose grid they are: a folder with one mask per structure."""
     masks: dict[str, RawFile] = Field(default_factory=dict)
-    """Body masks that came with the scans, by scan."""
+    """Body masks supplied with the scans, by scan."""
     dose: RawFile | None = None
     """Planned dose [Gy], on its own grid."""
 
     def files(self) -> dict[str, RawScan | RawFile]:
-        """Everything that lies on disk, by a name for people."""
-        beside = {f"structures-{scan}": one for scan, one in self.structures.items()}
-        beside |= {f"mask-{scan}": one for scan, one in self.masks.items()}
+        """All files and folders of the patient, by a label."""
+        attached = {f"structures-{scan}": one for scan, one in self.structures.items()}
+        attached |= {f"mask-{scan}": one for scan, one in self.masks.items()}
         dose = {"dose": self.dose} if self.dose else {}
-        return {**self.scans, **beside, **dose}
+        return {**self.scans, **attached, **dose}
 
 
 class RawDataset(Section):
-    """The whole of ``dataset.json``."""
+    """The content of ``dataset.json``."""
 
     format: Literal[1] = 1
     dataset: str
@@ -121,7 +127,7 @@ class RawDataset(Section):
     licence: Licence = Licence()
     patients: dict[str, RawPatient] = Field(default_factory=dict)
     key_check: str = ""
-    """Tells whether a pseudonym key is the one that the patients' names were made with."""
+    """Check value of the pseudonym key with which the patients were named."""
 
     @field_validator("patients")
     @classmethod
@@ -132,27 +138,35 @@ class RawDataset(Section):
         return patients
 
     def save(self, folder: Path) -> None:
-        """Write ``dataset.json``, whole or not at all."""
+        """Write ``dataset.json`` atomically."""
         document = self.as_json()
         if not self.key_check:
             del document["key_check"]
         for patient in document["patients"].values():
-            for kind in ("structures", "masks", "dose"):  # as before where there are none
+            for kind in ("structures", "masks", "dose"):  # absent keys stand for none
                 if not patient[kind]:
                     del patient[kind]
         write_whole(folder / DATASET, canonical_json(document))
 
 
 def load_dataset(folder: Path) -> RawDataset:
-    """Read and check the ``dataset.json`` of a raw data set."""
+    """Read and check the ``dataset.json`` of a raw data set.
+
+    Raises
+    ------
+    UsageError
+        ``dataset-missing``.
+    MachineError
+        ``dataset-invalid``.
+    """
     file = folder / DATASET
     try:
         text = file.read_text()
     except FileNotFoundError as error:
         raise UsageError(
-            "a raw data set has a dataset.json",
+            "",
+            problem=f"the raw data set has no {DATASET}",
             where=str(folder),
-            got="no such file",
             remedy="run `synthct ingest SRC... --dataset NAME`, or `dvc pull`",
             code="dataset-missing",
         ) from error
@@ -162,9 +176,9 @@ def load_dataset(folder: Path) -> RawDataset:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MachineError(
-            "dataset.json is what ingestion wrote",
+            "",
+            problem=f"the file is not a valid {DATASET}: {key}: {first['msg']}",
             where=str(file),
-            got=f"{key}: {first['msg']}",
-            remedy="take the scans in again",
+            remedy="restore it, or ingest the scans again",
             code="dataset-invalid",
         ) from error

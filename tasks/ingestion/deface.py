@@ -1,8 +1,8 @@
-"""Faces made unrecognizable: optional, for heads whose images leave the clinic.
+"""Removes faces from scans of the head: optional, for images that leave the clinic.
 
-The skin of the front half of the head is what a surface rendering shows. It is replaced, to a
-depth, by air, and the new surface is jagged at random heights, so that the old one cannot be
-guessed from it. The treated volume differs there from the patient: never plan dose on it.
+A surface rendering shows the skin of the front half of the head. That skin is replaced by air to
+some depth, and the depth varies at random, so that the old surface cannot be inferred from the new
+one. The result differs from the patient there: never plan dose on it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from synthct.tasks.ingestion.canonical import reoriented
 from synthct.tasks.ingestion.params import BodyParams
 
 DEPTH_MM = 25.0
-"""Nose, lips and eyelids are less than this above the bone."""
+"""Depth removed on average; nose, lips and eyelids rise less than this above the bone."""
 
 JAG_MM = 8.0
-"""The removed depth varies by this from place to place."""
+"""Standard deviation of the removed depth."""
 
 FRONT = 0.45
-"""Part of the head's depth (front to back) that counts as face."""
+"""Fraction of the head's depth (front to back) that counts as face."""
 
 
 def defaced(volume: Volume) -> Volume:
     """The scan of a head with the front of its surface removed.
 
-    Works in any orientation: the front is where the patient's anterior side is. The removal
-    depends on the shape alone, so two scans of one patient lose the same side.
+    Works in any orientation: the front is the patient's anterior side. The random depth depends
+    on the array's shape alone.
     """
     upright = reoriented(volume)
     body = body_mask(upright, BodyParams(), "head-neck").array > 0

@@ -1,4 +1,4 @@
-"""What a guard has to say about a scan."""
+"""Findings of the guards: code, severity, sentence and remedy."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 
 class Severity(StrEnum):
-    """What follows from a finding, from worst to mildest."""
+    """Consequence of a finding, from worst to mildest."""
 
     REJECT = "reject"
-    """The scan is unfit and left out."""
+    """The scan is unusable and excluded."""
     QUARANTINE = "quarantine"
-    """The scan is left out until a person has looked at it (``ingestion.released``)."""
+    """The scan is excluded until a person has released it (``ingestion.released``)."""
     REPAIR = "repair"
-    """The scan was changed, as the sentence says, and goes on."""
+    """The scan was changed as the sentence says, and is used."""
     NOTE = "note"
-    """Worth knowing; nothing follows."""
+    """Information only."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One observation: a stable code, how bad it is, one sentence, and what to do."""
+    """One observation: a stable code, its severity, a sentence and a remedy."""
 
     code: str
     severity: Severity
@@ -31,24 +31,24 @@ class Finding:
     remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """For ``patient.json``."""
+        """The entry in ``patient.json``."""
         return asdict(self) | {"severity": str(self.severity)}
 
 
 @dataclass(frozen=True)
 class Code:
-    """A kind of finding, kept beside the check that makes it; the documentation lists them all.
+    """A kind of finding, declared next to its check; the documentation lists them all.
 
     Parameters
     ----------
     name
         Stable kebab-case code.
     severity
-        What follows, unless the finding says otherwise.
+        Severity, unless a finding has its own.
     meaning
-        What is wrong, for the table of findings.
+        Description for the table of findings.
     remedy
-        What a person can do about it.
+        What the user can do about it.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Code:
     remedy: str = ""
 
     def found(self, sentence: str, severity: Severity | None = None) -> Finding:
-        """The finding of this kind with what was seen."""
+        """A finding of this kind; the sentence describes what was found."""
         return Finding(self.name, severity or self.severity, sentence, self.remedy)
 
 

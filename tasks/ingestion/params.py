@@ -1,4 +1,4 @@
-"""What ingestion believes a scan should look like."""
+"""The ``ingestion`` section of ``params.yaml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One patient: raw scans to checked, canonical volumes with body outlines."""
+"""The unit function of ingestion: raw scans of a patient to checked volumes with body masks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from synthct.data.readers import read_scan_and_facts
 from synthct.data.readers.header_facts import ScanFacts
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Modality, Volume
-from synthct.tasks.ingestion.attachments import store_attached, upright_mask
-from synthct.tasks.ingestion.check import check_volume
+from synthct.tasks.ingestion.attachments import (
+    store_attached,
+    store_truth,
+    upright_mask,
+    without_path,
+)
+from synthct.tasks.ingestion.check import check_volume, header_findings
 from synthct.tasks.ingestion.findings import Finding, Severity, worst
-from synthct.tasks.ingestion.fingerprint import fingerprint
-from synthct.tasks.ingestion.header import header_findings
+from synthct.tasks.ingestion.near_duplicates import fingerprint
 from synthct.tasks.ingestion.pairs import pair_findings
 from synthct.tasks.ingestion.params import IngestionParams
-from synthct.tasks.ingestion.truth import store_truth
 from synthct.tasks.pipeline.artefacts import PATIENT
 from synthct.tasks.pipeline.events import emit
 
 CT = "ct"
-"""Id of the planning CT; every other scan of a patient is a source of a synthetic CT."""
+"""Name of the planning CT; every other scan of a patient is a source of a synthetic CT."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """A scan that was read, and what was found."""
+    """A scan that was read and checked, with its header facts and findings."""
 
     volume: Volume
     mask: Volume
@@ -58,15 +61,21 @@ def ingest_patient(
     Parameters
     ----------
     modalities
-        Modality by scan id (``{"ct": "CT", "mr": "MR"}``).
+        Modality by scan name (``{"ct": "CT", "mr": "MR"}``).
     truth
-        Source scans whose truth is known.
+        Source scans with known truth.
     params
         ``IngestionParams`` as JSON.
     paths
-        ``scan_ID`` for each scan; ``mask_ID`` its given body mask, ``structures_ID`` the folder of
-        its structures' masks; ``dose``; ``truth_ID_ct``, ``truth_ID_labels``,
-        ``truth_ID_displacement``.
+        ``scan_NAME`` for each scan; ``mask_NAME`` the body mask supplied with it,
+        ``structures_NAME`` the folder of its structures' masks; ``dose``; ``truth_NAME_ct``,
+        ``truth_NAME_labels``, ``truth_NAME_displacement``.
+
+    Raises
+    ------
+    DataError
+        ``missing-modality``: without the rejected scans there is no CT, or no MR or CBCT. Single
+        rejected scans are recorded in ``left_out`` of ``patient.json``.
     """
     section = IngestionParams.from_json(params)
     scans: dict[str, Any] = {}
@@ -82,11 +91,11 @@ def ingest_patient(
                 section,
                 paths.get(f"mask_{name}"),
             )
-            checked = beside(planning, checked)
+            checked = compared(planning, checked)
             _require_fit(patient, name, checked, section)
             _require_new(patient, name, checked.volume, seen)
-        except DataError as fault:
-            left_out[name] = _without_folder(fault, patient, name, paths[f"scan_{name}"])
+        except DataError as error:
+            left_out[name] = without_path(error, paths[f"scan_{name}"], f"{patient}/{name}")
             continue
         planning = checked if name == CT else planning
         write_volume(out / f"{name}.zarr", checked.volume)
@@ -112,15 +121,15 @@ def check_scan(
     params: IngestionParams,
     mask: Path | None = None,
 ) -> Checked:
-    """Read one scan, turn it, run the guards, find the body (or take the given ``mask``)."""
+    """Read and check one scan; ``mask`` is the body mask supplied with it."""
     scan, facts = read_scan_and_facts(path, modality, require_finite=False)
     found = check_volume(scan, region, params, given=upright_mask(mask) if mask else None)
     findings = (*header_findings(facts), *found.findings)
     return Checked(found.volume, found.mask, facts, found.resampled, findings)
 
 
-def beside(ct: Checked | None, source: Checked) -> Checked:
-    """The source with what it and its patient's CT say about each other."""
+def compared(ct: Checked | None, source: Checked) -> Checked:
+    """The source with the findings from its comparison with the patient's CT."""
     if ct is None or worst(source.findings) is Severity.REJECT:
         return source
     found = pair_findings(
@@ -161,11 +170,11 @@ def _require_fit(patient: str, name: str, checked: Checked, params: IngestionPar
         finding = next(one for one in checked.findings if one.severity is severity)
         remedy = finding.remedy
         if severity is Severity.QUARANTINE:
-            remedy += f"; if it is right, list {patient}/{name} in ingestion.released"
+            remedy += f"; if the scan is correct, list {patient}/{name} in ingestion.released"
         raise DataError(
             f"a scan passes the guards ({severity})",
+            problem=finding.sentence,
             where=f"{patient}/{name}",
-            got=finding.sentence,
             remedy=remedy,
             code=finding.code,
         )
@@ -176,8 +185,8 @@ def _require_new(patient: str, name: str, volume: Volume, seen: dict[str, str]) 
     if digest in seen:
         raise DataError(
             "the scans of a patient are different images",
+            problem=f"the scan has the same voxels as {seen[digest]}",
             where=f"{patient}/{name}",
-            got=f"the same voxels as {seen[digest]}",
             remedy="check which scan is which",
             code="same-scan-twice",
         )
@@ -191,26 +200,17 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
     if not set(scans) - {CT}:
         missing.append("MR or CBCT")
     if missing:
-        reasons = "; ".join(f"{name}: {_seen(row)}" for name, row in left_out.items())
+        reasons = "; ".join(f"{name}: {_reason(row)}" for name, row in left_out.items())
         raise DataError(
-            "a patient has a CT and an MR or CBCT",
+            "",
+            problem=f"the patient has no {' and no '.join(missing)}"
+            + (f" ({reasons})" if reasons else ""),
             where=patient,
-            got=f"no {' and no '.join(missing)}" + (f" ({reasons})" if reasons else ""),
-            remedy="add the missing scan or take the patient out of the data set",
+            remedy="add the missing scan or remove the patient from the data set",
             code="missing-modality",
         )
 
 
-def _seen(row: Mapping[str, str]) -> str:
-    """Problem and rule of a fault."""
-    told = f"{row['rule']}, got {row['got']}" if row.get("got") else row["rule"]
-    return "; ".join(part for part in (row.get("problem", ""), told) if part)
-
-
-def _without_folder(fault: DataError, patient: str, name: str, path: Path) -> dict[str, str]:
-    """The fault with the scan's name in place of the machine's path."""
-    address = f"{patient}/{name}"
-    return {
-        key: text.replace(str(path), address).replace(str(path.absolute()), address)
-        for key, text in fault.as_json().items()
-    }
+def _reason(row: Mapping[str, str]) -> str:
+    """Problem and rule of an error."""
+    return "; ".join(row[key] for key in ("problem", "rule") if row.get(key))

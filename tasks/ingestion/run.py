@@ -1,4 +1,4 @@
-"""The stage ``ingestion``: raw data set to one folder of checked volumes a patient."""
+"""The ingestion stage: from the raw data set to one folder of checked volumes per patient."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.tables import write_table
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, load_dataset
 from synthct.tasks.ingestion.guards import GUARDS
+from synthct.tasks.ingestion.near_duplicates import near_duplicates
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import ingest_patient
-from synthct.tasks.ingestion.twins import twins
 from synthct.tasks.pipeline.artefacts import DATASET, LABELS, PATIENT, QUALITY_TABLE
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
@@ -31,15 +31,15 @@ def run(context: StageContext, params: IngestionParams) -> None:
     """Scans are checked, turned to axes-aligned LPS grids, outlined and stored with checksums."""
     raw = context.layout.raw
     dataset = load_dataset(raw)
-    units, refused = _units(raw, dataset, params)
+    units, unusable = _units(raw, dataset, params)
     with build_out(context, STAGE) as out:
-        patients = run_units(context, STAGE, out, units, also_excluded=refused)
+        patients = run_units(context, STAGE, out, units, also_excluded=unusable)
         facts = [json.loads((out / name / PATIENT).read_text()) for name in patients]
-        doubled = twins(out, facts, params.released)
-        patients = [name for name in patients if name not in doubled]
-        facts = [one for one in facts if one["patient"] not in doubled]
-        _leave_out(out, doubled)
-        _list_left_out(out, facts)
+        duplicates = near_duplicates(out, facts, params.released)
+        patients = [name for name in patients if name not in duplicates]
+        facts = [one for one in facts if one["patient"] not in duplicates]
+        _remove(out, duplicates)
+        _list_excluded_scans(out, facts)
         write_table(out / QUALITY_TABLE, QUALITY_COLUMNS, quality_rows(facts))
         write_whole(out / DATASET, canonical_json(_dataset_facts(dataset, patients, params)))
         labels = raw / LABELS
@@ -50,26 +50,28 @@ def run(context: StageContext, params: IngestionParams) -> None:
 def _units(
     raw: Path, dataset: RawDataset, params: IngestionParams
 ) -> tuple[list[Unit], list[dict[str, Any]]]:
-    units, refused = [], []
+    units, unusable = [], []
     for name, patient in sorted(dataset.patients.items()):
         try:
             _require_unchanged(raw, name, patient)
             units.append(_unit(raw, name, patient, dataset.synthetic, params))
-        except DataError as fault:
-            refused.append({"unit": name, **fault.as_json()})
-    return units, refused
+        except DataError as error:
+            unusable.append({"unit": name, **error.as_json()})
+    return units, unusable
 
 
 def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
     for scan, entry in sorted(patient.files().items()):
         path = raw / entry.path
-        found = content_hash(path) if path.exists() else "nothing there"
+        found = content_hash(path) if path.exists() else ""
         if found != entry.sha256:
             raise DataError(
-                "a raw scan has the SHA-256 that dataset.json recorded at first sight",
+                f"a raw scan has the SHA-256 that {DATASET} recorded when it was ingested",
+                problem=f"the SHA-256 of the raw scan is {found[:16]}..."
+                if found
+                else "the raw scan is missing",
                 where=f"{name}/{scan}",
-                got=found[:16],
-                remedy="run `dvc pull`, or take the scan in again",
+                remedy="run `dvc pull`, or ingest the scan again",
                 code="raw-changed",
             )
 
@@ -102,30 +104,32 @@ def _unit(
     )
 
 
-def _leave_out(out: Path, doubled: Mapping[str, DataError]) -> None:
-    """Patients whose image another one has leave the out and join the excluded ones."""
-    for name in doubled:
+def _remove(out: Path, duplicates: Mapping[str, DataError]) -> None:
+    """Remove patients with the image of another from the output, and list them as excluded."""
+    for name in duplicates:
         shutil.rmtree(out / name)
-    if doubled:
-        rows = [{"unit": name, **fault.as_json()} for name, fault in sorted(doubled.items())]
-        excluded = json.loads((out / EXCLUDED).read_text())
-        write_whole(out / EXCLUDED, canonical_json([*excluded, *rows]))
+    rows = [{"unit": name, **error.as_json()} for name, error in sorted(duplicates.items())]
+    _add_excluded(out, rows)
 
 
-def _list_left_out(out: Path, facts: Sequence[Mapping[str, Any]]) -> None:
-    """Scans that were left out while their patient stayed join the excluded ones."""
+def _list_excluded_scans(out: Path, facts: Sequence[Mapping[str, Any]]) -> None:
+    """List the excluded scans of patients that are not excluded themselves."""
     rows = [
-        {"unit": f"{patient['patient']}/{scan}", **fault}
+        {"unit": f"{patient['patient']}/{scan}", **error}
         for patient in facts
-        for scan, fault in patient["left_out"].items()
+        for scan, error in patient["left_out"].items()
     ]
+    _add_excluded(out, rows)
+
+
+def _add_excluded(out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         excluded = json.loads((out / EXCLUDED).read_text())
         write_whole(out / EXCLUDED, canonical_json([*excluded, *rows]))
 
 
 def quality_rows(facts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A row a scan, left-out scans included."""
+    """One row per scan, including excluded ones."""
     for patient in facts:
         common = {"patient": patient["patient"], "region": patient["region"]}
         for scan, entry in sorted(patient["scans"].items()):
@@ -145,8 +149,8 @@ def quality_rows(facts: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]
                 "resampled": str(entry["resampled"]).lower(),
                 "findings": " ".join(f"{one['severity']}:{one['code']}" for one in findings),
             }
-        for scan, fault in sorted(patient["left_out"].items()):
-            yield {**common, "scan": scan, "verdict": "left out", "findings": fault["code"]}
+        for scan, error in sorted(patient["left_out"].items()):
+            yield {**common, "scan": scan, "verdict": "left out", "findings": error["code"]}
 
 
 def _dataset_facts(

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from synthct.data.errors import DataError, UsageError
-from synthct.tasks.ingestion.check import guarded
+from synthct.tasks.ingestion.check import guarded, header_findings
 from synthct.tasks.ingestion.dataset import Licence, RawDataset, load_dataset
 from synthct.tasks.ingestion.findings import Code, Finding, Severity, worst
-from synthct.tasks.ingestion.header import header_findings
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_extras

@@ -1,1 +1,1 @@
-"""How a stage runs: its units, where they run, their cache keys, events and randomness."""
+"""How a stage runs: its units, where they run, their cache keys, events and random streams."""

@@ -1,4 +1,4 @@
-"""Finished units from an out: after a clone and ``dvc pull`` the result cache is empty."""
+"""Finished units taken from an output: after a clone and ``dvc pull`` the result cache is empty."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from synthct.data.store.unit_files import array_damage, is_key
 from synthct.tasks.pipeline.artefacts import UNIT_KEYS
 from synthct.tasks.pipeline.events import emit
 
-"""In every out: {unit name: {"key": ..., "content": ...}}, so a pulled out can be adopted back."""
-
 
 def adopt(units: ResultCache, out: Path, stage: str) -> int:
-    """Put the units of the stage's present out back into the store; how many were missing there.
+    """Publish the units of the stage's present output to the result cache; return how many.
 
-    Adding one patient to a pulled data set must cost one patient. A unit whose content no longer
-    has its recorded hash is left out, and so is one whose voxels are damaged; what is no name or
-    no key is told and touched by nobody: the out may be another person's.
+    Adding one patient to a pulled data set must cost one patient. A unit whose content does not
+    have its recorded hash is skipped, and so is one with damaged voxels. Entries that are not a
+    unit name and a key are reported and ignored: the output may come from somebody else.
     """
     adopted = 0
     for name, key, content in _recorded(out, stage):
@@ -36,18 +34,18 @@ def adopt(units: ResultCache, out: Path, stage: str) -> int:
 
 
 def _recorded(out: Path, stage: str) -> list[tuple[str, str, str]]:
-    """(unit, key, content) of the entries that can be one's."""
+    """(unit, key, content hash) of the valid entries of ``units.json``."""
     try:
         recorded: Any = json.loads((out / UNIT_KEYS).read_text())
         entries = [(name, each["key"], each["content"]) for name, each in recorded.items()]
     except FileNotFoundError:
         return []
     except (ValueError, AttributeError, TypeError, KeyError, UnicodeDecodeError):
-        emit("note", stage=stage, text=f"{out / UNIT_KEYS} is not ours: no unit is reused from it")
+        emit("note", stage=stage, text=f"{out / UNIT_KEYS} is not valid: no unit is reused from it")
         return []
     good = [each for each in entries if is_key(each[1]) and _is_name(each[0])]
     if len(good) < len(entries):
-        text = f"{out / UNIT_KEYS}: {len(entries) - len(good)} entries are no units"
+        text = f"{out / UNIT_KEYS}: {len(entries) - len(good)} entries are not units"
         emit("note", stage=stage, text=text)
     return good
 

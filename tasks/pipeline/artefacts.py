@@ -1,13 +1,13 @@
-"""Names of the files that one stage or release writes and another reads: spelled here alone.
+"""Names of the files that one stage or release writes and another reads, declared once.
 
-``docs/architecture.md`` says what each holds. The file of one stage's own stays with that stage: a
-name that is added here makes every finished unit stale.
+``docs/reference/artefacts.md`` describes their content. A file that only its own stage reads is
+named in that stage: a name that is added here makes every finished unit stale.
 """
 
 UNIT_KEYS = "units.json"
-"""In every out: {unit name: {"key": ..., "content": ...}}, so a pulled out can be adopted back."""
+"""In every output: ``{unit name: {"key", "content"}}``, so that a pulled output can be adopted."""
 EXCLUDED = "excluded.json"
-"""In every out: list of {"unit", "code", "where", "problem", "rule", "got", "remedy"}."""
+"""In every output: list of ``{"unit", "code", "where", "problem", "rule", "remedy"}``."""
 
 DATASET = "dataset.json"
 LABELS = "labels.json"

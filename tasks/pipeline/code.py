@@ -1,7 +1,7 @@
-"""Which source files a module runs: the code part of a stage's DVC deps and of a unit's key.
+"""Source files that a module can run: the code part of a stage's DVC deps and of a unit's key.
 
-The third-party packages that those files import are listed too; ``tasks/pipeline/packages.py``
-says which of them compute, and in which version.
+The third-party packages that those files import are found too; ``tasks/pipeline/packages.py``
+lists those that compute, with their versions.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ ROOMS = ("data", "tasks", "flows")
 ``synthct.data.volume``."""
 
 _IN_NO_KEY = frozenset({"synthct.data.environment"})
-"""Declares where things lie and run, which never changes a result."""
+"""Settings of where things are stored and run, which never change a result."""
 
 _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
 
-_BORN_NS = time.time_ns()
-"""About when this process began to load our rooms."""
+_STARTED_NS = time.time_ns()
+"""About when this process began to import the package."""
 
-_CLOCKS_NS = 5_000_000_000
-"""How far the clock of a file server may be off (`synthct doctor` calls more a fault)."""
+_CLOCK_SKEW_NS = 5_000_000_000
+"""Tolerated clock difference of a file server (`synthct doctor` reports a larger one)."""
 
 
 def code_files(module: str, *, root: Path | None = None) -> list[Path]:
-    """Files of our rooms that importing ``module`` can reach, sorted, relative to ``root``.
+    """Files of this package that importing ``module`` can reach, sorted, relative to ``root``.
 
-    Every ``import`` statement counts, lazy ones inside functions too. A plug-in package (its
-    ``__init__`` builds a ``Registry``) counts as its ``__init__`` alone: which members run is
-    said by the params, not by the imports.
+    Every ``import`` statement counts, including those inside functions. A plug-in package (its
+    ``__init__`` builds a ``Registry``) counts as its ``__init__`` alone: the params, not the
+    imports, decide which members run.
     """
     root = root or source_root()
     seen: set[str] = set()
@@ -57,9 +57,9 @@ def code_files(module: str, *, root: Path | None = None) -> list[Path]:
 
 
 def stage_code(module: str, *, root: Path | None = None) -> list[Path]:
-    """What DVC must watch for a stage: files one by one, plug-in packages as whole folders.
+    """DVC dependencies of a stage: single files, and plug-in packages as whole folders.
 
-    Any member may be named by the params, so what the members import is watched too.
+    The params may name any member, so the imports of all members are included.
     """
     root = root or source_root()
     files: set[Path] = set()
@@ -77,30 +77,30 @@ def stage_code(module: str, *, root: Path | None = None) -> list[Path]:
                     if member.name != "__init__.py"
                 ]
     files |= {
-        beside.relative_to(root)
+        part.relative_to(root)
         for file in files
-        for beside in (root / file).parent.iterdir()
-        if beside.suffix in _PAGE_PARTS
+        for part in (root / file).parent.iterdir()
+        if part.suffix in _PAGE_PARTS
     }
     loose = {file for file in files if not any(file.is_relative_to(f) for f in folders)}
     return sorted(loose | folders)
 
 
 def packages_imported(modules: Iterable[str]) -> frozenset[str]:
-    """Top-level names of the foreign packages that a unit of these modules can import."""
-    return _foreign(tuple(_code_of(tuple(sorted(set(modules)))).values()))
+    """Top-level names of the third-party packages that a unit of these modules can import."""
+    return _third_party(tuple(_code_of(tuple(sorted(set(modules)))).values()))
 
 
 def stage_packages(module: str, *, root: Path | None = None) -> frozenset[str]:
-    """The same for a stage, whichever of the known plug-ins its params name."""
+    """The same for a stage, whichever of the installed plug-ins its params name."""
     root = root or source_root()
     files: list[Path] = []
     for path in stage_code(module, root=root):
         files += (root / path).rglob("*.py") if (root / path).is_dir() else [root / path]
-    return _foreign(tuple(file for file in files if file.suffix == ".py"))
+    return _third_party(tuple(file for file in files if file.suffix == ".py"))
 
 
-def _foreign(files: tuple[Path, ...]) -> frozenset[str]:
+def _third_party(files: tuple[Path, ...]) -> frozenset[str]:
     named = {
         name.split(".")[0] for file in files for name in _imported(file, file.stat().st_mtime_ns)
     }
@@ -108,7 +108,7 @@ def _foreign(files: tuple[Path, ...]) -> frozenset[str]:
 
 
 def code_hash(modules: Iterable[str]) -> str:
-    """SHA-256 over the files that the modules reach; strangers' plug-ins count as their file."""
+    """SHA-256 over the files that the modules reach; a third-party plug-in counts as its file."""
     return _code_hash(tuple(sorted(set(modules))))
 
 
@@ -121,10 +121,10 @@ def _code_hash(modules: tuple[str, ...]) -> str:
 
 
 def require_code(modules: Iterable[str], wanted: str) -> None:
-    """Before a unit runs: this process has the code that the unit's key stands for.
+    """Require, before a unit runs, that this process runs the code in the unit's key.
 
     A worker may have been started from another checkout, or before somebody changed a file: its
-    result would be kept under the key of code that never made it.
+    result would be stored under the key of other code.
 
     Raises
     ------
@@ -135,20 +135,20 @@ def require_code(modules: Iterable[str], wanted: str) -> None:
     changed = _changed(needed)
     if changed or code_hash(needed) != wanted:
         raise MachineError(
-            "a result is kept under the hash of the code that made it",
+            "a result is stored under the hash of the code that computed it",
             problem=f"the worker runs other code than this run: {changed[0]} changed after it "
             "was loaded"
             if changed
             else "the worker runs other code than this run",
             where=str(source_root()),
-            remedy="start the workers anew from the commit that runs (`--cluster local` does it "
-            "by itself) and run the same command again: finished units are kept",
+            remedy="restart the workers from the commit that runs (`--cluster local` does it "
+            "itself) and run the same command again: finished units are kept",
             code="other-code",
         )
 
 
 def _code_of(modules: tuple[str, ...]) -> dict[str, Path]:
-    """Files that the modules reach, by the name under which they enter the hash."""
+    """Files that the modules reach, by their name in the hash."""
     root = source_root()
     files: dict[str, Path] = {}
     for module in modules:
@@ -166,7 +166,7 @@ _READ: dict[Path, bytes] = {}
 
 
 def _as_first_read(file: Path) -> bytes:
-    """What this process saw first, which is what it runs, whatever lies there by now."""
+    """The file as this process read it first, which is what it runs even if the file changes."""
     if file not in _READ:
         _READ[file] = file.read_bytes()
     return _READ[file]
@@ -174,16 +174,16 @@ def _as_first_read(file: Path) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _changed(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Files that were loaded before anybody read them for a hash, and are others by now.
+    """Files that were imported before they were first hashed, and have changed since.
 
-    The time of the status counts: a copy that keeps its times is new all the same.
+    The status change time (ctime) counts: a copy that preserves mtime is new all the same.
     """
     return tuple(
         name
         for name, file in sorted(_code_of(modules).items())
         if _module_of(name) in sys.modules
         and file not in _READ
-        and file.stat().st_ctime_ns > _BORN_NS + _CLOCKS_NS
+        and file.stat().st_ctime_ns > _STARTED_NS + _CLOCK_SKEW_NS
     )
 
 
@@ -195,7 +195,7 @@ def _module_of(name: str) -> str:
 
 
 def source_root() -> Path:
-    """The folder that holds our rooms: the checkout, or the package where it is installed."""
+    """The folder of :data:`ROOMS`: the checkout, or the package where it is installed."""
     return Path(__file__).resolve().parents[2]
 
 
@@ -218,7 +218,7 @@ def _imports(module: str, root: Path) -> list[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _imported(file: Path, modified_ns: int) -> tuple[str, ...]:
-    """Every dotted name that an import statement of the file may mean."""
+    """Every dotted name that an import statement of the file may refer to."""
     found: list[str] = []
     for node in ast.walk(_parse(file, modified_ns)):
         if isinstance(node, ast.Import):

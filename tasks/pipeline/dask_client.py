@@ -1,4 +1,4 @@
-"""A client of a Dask scheduler, and one item attempted on a worker: all that we use of Dask."""
+"""A client of a Dask scheduler, and one item run on a worker: the only module that imports Dask."""
 
 from __future__ import annotations
 
@@ -10,25 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from synthct.data.environment import TLS
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.layout import default_root
 from synthct.tasks.pipeline import events
 
 R = TypeVar("R")
 
-TLS = "SYNTHCT_TLS"
-"""Folder with ``ca.pem``, ``node.pem`` and ``node.key`` for ``tls://`` schedulers; unset:
-``.synthct/tls`` of the checkout, whichever of its worktrees asks."""
-
-GPU_UNITS = "SYNTHCT_GPU_UNITS"
-"""Set: workers declare the resource ``GPU``, and an item that is ``gpu`` takes one of them."""
 
 _CONNECT = "30s"
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[R]):
-    """What became of one item: a value or an error."""
+    """Result of one item: a value or an error."""
 
     value: R | None = None
     error: Exception | None = None
@@ -42,7 +37,7 @@ class Outcome(Generic[R]):
 
 @contextlib.contextmanager
 def connect(address: str, timeout: str | None = None) -> Iterator[Any]:
-    """A client of the scheduler, over TLS where the address says so."""
+    """A client of the scheduler, over TLS for a ``tls://`` address."""
     from distributed import Client
 
     try:
@@ -57,11 +52,11 @@ def connect(address: str, timeout: str | None = None) -> Iterator[Any]:
         client.close(timeout=5)
 
 
-def scheduler_gone(address: str, got: str) -> MachineError:
-    """The fault of a scheduler that does not answer, or no longer."""
+def scheduler_gone(address: str, reason: str) -> MachineError:
+    """The error of a scheduler that does not answer, or stopped answering."""
     return MachineError(
         "",
-        problem=f"no Dask scheduler answers: {got}",
+        problem=f"no Dask scheduler answers: {reason}",
         where=address,
         remedy="start it (`dask scheduler`) and run the same command again: "
         "finished units are kept",
@@ -70,7 +65,7 @@ def scheduler_gone(address: str, got: str) -> MachineError:
 
 
 def tls_folder() -> Path:
-    """Where the certificates lie."""
+    """Folder of the certificates: ``$SYNTHCT_TLS``, else ``.synthct/tls`` of the checkout."""
     return Path(os.environ.get(TLS) or default_root() / "tls").absolute()
 
 
@@ -87,7 +82,7 @@ def security(address: str) -> Any:
                 "a tls:// scheduler needs ca.pem, node.pem and node.key",
                 problem=f"there is no {name}",
                 where=f"{TLS}={folder}",
-                remedy="make them once for all: `python -m synthct.flows.clusters.authority DIR`",
+                remedy="make them once: `python -m synthct.flows.clusters.authority DIR`",
                 code="no-certificates",
             )
     return Security(
@@ -103,7 +98,7 @@ def security(address: str) -> Any:
 
 @dataclass(frozen=True)
 class Landed:
-    """What comes back from a worker: small, and never an exception by itself."""
+    """What a worker sends back: small, with an exception as a value."""
 
     value: Any
     error: Exception | None
@@ -112,10 +107,10 @@ class Landed:
 
 
 def attempt(function: Callable[[Any], Any], item: Any, topic: str, key: str) -> None:
-    """Run one item on a worker and tell the outcome, and its events where the file is far away.
+    """Run one item on a worker and send the outcome, and its events if the file is out of reach.
 
-    The outcome is small and travels as a message, ahead of Dask's own word that the task is done:
-    a value that stayed in the worker's memory would be lost with a neighbour that kills it.
+    The outcome is sent as a message before Dask marks the task as done. A value that stayed in
+    the worker's memory would be lost if another item killed the worker.
     """
     from distributed import get_worker
     from distributed.protocol.pickle import dumps
@@ -138,7 +133,7 @@ def attempt(function: Callable[[Any], Any], item: Any, topic: str, key: str) -> 
 
 
 def unpacked(landed: bytes) -> Landed:
-    """What :func:`attempt` told; Dask's own messages are pickled the same way."""
+    """The message of :func:`attempt`; Dask pickles its own messages in the same way."""
     from distributed.protocol.pickle import loads
 
     return loads(landed)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The units of one stage on their way through a Dask client: tried again, set aside, reported."""
+"""Runs the units of one stage through a Dask client: retries, isolates and reports them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOOK_EVERY_S = 5.0
 
 @dataclass
 class _Try(Generic[T]):
-    """One item on its way."""
+    """One submitted item."""
 
     item: T
     name: str
@@ -46,7 +46,7 @@ class _Try(Generic[T]):
 
     @property
     def fields(self) -> dict[str, str]:
-        """How events name it."""
+        """Stage and unit, for events."""
         stage, _, unit = self.name.rpartition("/")
         return {"stage": stage, "unit": unit}
 
@@ -68,7 +68,7 @@ class Dispatch(Generic[T, R]):
     looked_s: float = field(default_factory=time.monotonic)
 
     def outcomes(self, items: Sequence[T]) -> Iterator[tuple[T, Outcome[R]]]:
-        """Submit all; yield each once."""
+        """Submit all items; yield each once with its outcome."""
         self.client.subscribe_topic(self.topic, self._heard)
         on_gpu = bool(os.environ.get(GPU_UNITS))
         try:
@@ -92,7 +92,7 @@ class Dispatch(Generic[T, R]):
 
     def _launch(self, each: _Try[T]) -> None:
         each.count += 1
-        # A key names the item on the dashboard; pure=False: the result cache is the memory.
+        # The key names the item on the dashboard; pure=False: the result cache holds results.
         key = f"{each.name}-{each.number}-{each.count}-{self.topic}"
         others = self._others(each.avoid)
         future = self.client.submit(
@@ -115,23 +115,23 @@ class Dispatch(Generic[T, R]):
             self._launch(self.suspects.popleft())
 
     def _judge(self, key: str, landed: bytes | None) -> Iterator[tuple[T, Outcome[R]]]:
-        """A unit told its outcome (``landed``), or Dask says that its task has ended."""
+        """A worker sent an outcome (``landed``), or Dask reports that the task has ended."""
         if key not in self.flying:
-            return  # told before
+            return  # handled before
         future, each = self.flying[key]
         if landed is None and future.status == "finished":
             return  # its message is on the way
         del self.flying[key]
         if landed is not None:
             future.release()
-            told = unpacked(landed)
-            self.pace.finished(told.seconds)
-            yield from self._settle(each, told)
+            message = unpacked(landed)
+            self.pace.finished(message.seconds)
+            yield from self._settle(each, message)
         elif future.status == "error":
             error = future.exception()
             future.release()
             yield from self._died(each, error)
-        else:  # the scheduler went away, and all futures with it
+        else:  # the scheduler is gone, and all futures with it
             raise scheduler_gone(self.address, "the connection was lost")
 
     def _settle(self, each: _Try[T], landed: Landed) -> Iterator[tuple[T, Outcome[R]]]:
@@ -147,7 +147,7 @@ class Dispatch(Generic[T, R]):
             yield each.item, Outcome(error=error)
 
     def _died(self, each: _Try[T], error: Exception) -> Iterator[tuple[T, Outcome[R]]]:
-        """Innocent units that were beside the culprit are blamed too: alone, each shows itself."""
+        """The units that shared the dead worker are suspects too: each is run again alone."""
         if type(error).__name__ != "KilledWorker":
             yield each.item, Outcome(error=error)
         elif each.alone:
@@ -158,7 +158,7 @@ class Dispatch(Generic[T, R]):
             self.suspects.append(each)
 
     def _look(self) -> None:
-        """Now and then, see that the scheduler is there and which units are slow."""
+        """Check every few seconds that the scheduler is running and which units are slow."""
         now_s = time.monotonic()
         if now_s - self.looked_s < _LOOK_EVERY_S:
             return
@@ -166,7 +166,7 @@ class Dispatch(Generic[T, R]):
         if self.client.status != "running":
             raise scheduler_gone(self.address, f"the client is {self.client.status}")
         if not self.client.scheduler_info()["workers"]:
-            events.emit("note", stage="", text="no worker is there; waiting for one")
+            events.emit("note", stage="", text="no worker is connected; waiting for one")
         where = {key: worker for worker, keys in self.client.processing().items() for key in keys}
         mine = where.keys() & self.flying.keys()
         for key, seconds in self.pace.stragglers(mine, now_s):
@@ -177,16 +177,16 @@ class Dispatch(Generic[T, R]):
 
     @property
     def address(self) -> str:
-        """Of the scheduler."""
+        """Address of the scheduler."""
         return str(self.client.scheduler.address) if self.client.scheduler else "scheduler"
 
 
 def _poison(each: _Try[Any]) -> MachineError:
     return MachineError(
         "",
-        problem="the worker died each time it ran this unit, even with nothing beside it",
+        problem="the worker died each time it ran this unit, even with no other unit running",
         where=each.name,
-        remedy="too little memory a worker, or a crash in a library: run its stage with "
+        remedy="give workers more memory, or find the crash in a library: run the stage with "
         "--cluster here and look at the case",
         code="poison-unit",
     )

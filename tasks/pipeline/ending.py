@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a process in order: what it holds is given back, as after Ctrl-C."""
+"""SIGTERM and SIGHUP end a process like Ctrl-C, so that resources are released."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Ended(KeyboardInterrupt):
-    """The process was told to end; libraries treat it as they treat Ctrl-C."""
+    """The process received a termination signal; libraries treat it as they treat Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
@@ -21,9 +21,9 @@ class Ended(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ends_in_order() -> Iterator[None]:
-    """For the block, the signals raise :class:`Ended` in the main thread, once.
+    """Make the signals raise :class:`Ended` in the main thread, once, within the block.
 
-    A signal that is ignored stays so: ``nohup`` ignores SIGHUP.
+    A signal that is ignored stays ignored: ``nohup`` ignores SIGHUP.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,5 +43,5 @@ def ends_in_order() -> Iterator[None]:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)  # a second one would cut the clearing up short
+        signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the cleanup
     raise Ended(number)

@@ -1,4 +1,4 @@
-"""What is happening, as JSON lines: the flow, the terminal and the metrics read the same file."""
+"""Events of a run as JSON lines: the flow, the terminal and the metrics read the same file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from synthct.data.environment import EVENTS
 
 _elsewhere: list[Callable[[str], None]] = []
-"""Where lines go on a machine that cannot see the file: the innermost :func:`diverted` block."""
+"""Receivers of the lines on a machine that cannot see the file; the innermost one is used."""
 
 
 def emit(kind: str, **fields: Any) -> None:
-    """Append one event. A full disk or a lost folder must not stop the science: it is dropped.
+    """Append one event. A full disk or a lost folder must not stop a run: the event is dropped.
 
     Kinds: ``stage_started`` (stage), ``units_planned`` (stage, total, reused),
     ``unit_done`` (stage, unit, seconds, reused, excluded, done, total, eta_s), ``unit_failed``
     (stage, unit, error), ``unit_retried`` (stage, unit, error, wait_s), ``set_aside`` (stage, unit:
     its workers died, it is tried alone after the others), ``straggler`` (stage, unit, seconds,
-    median_s, worker), ``excluded`` (stage, unit, code, where, rule, got, remedy),
+    median_s, worker), ``excluded`` (stage, unit, code, where, problem, rule, remedy),
     ``step`` (stage, unit, step and total for progress within the unit, and any numbers),
     ``note`` (stage, text), ``stage_done`` (stage).
     """
@@ -51,14 +51,14 @@ def append(line: str) -> None:
 
 
 def reachable() -> bool:
-    """Whether this process can append to the run's event file (a worker far away cannot)."""
+    """Whether this process can append to the run's event file (a remote worker cannot)."""
     path = os.environ.get(EVENTS)
     return bool(path) and Path(str(path)).exists()
 
 
 @contextlib.contextmanager
 def diverted(take: Callable[[str], None]) -> Iterator[None]:
-    """Hand the lines of this process to ``take`` for the block instead of the file."""
+    """Send the lines of this process to ``take`` instead of the file within the block."""
     _elsewhere.append(take)
     try:
         yield

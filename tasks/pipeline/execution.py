@@ -1,4 +1,4 @@
-"""One unit on whatever machine this is: checked, run, published."""
+"""Runs one unit on this machine and publishes its result."""
 
 from __future__ import annotations
 
@@ -25,13 +25,43 @@ from synthct.tasks.pipeline.machine import cpu_features, machine_record
 from synthct.tasks.pipeline.packages import require_versions
 from synthct.tasks.pipeline.threads import apply_limits, limit_threads
 
-FAULT = "error.json"
-"""In a unit that was excluded: the fault of its data."""
+ERROR = "error.json"
+"""In an excluded unit: the error of its data as JSON."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A unit on its way to a worker: plain data only."""
+    """A unit as it is sent to a worker: plain data only.
+
+    Parameters
+    ----------
+    unit, stage
+        Name of the unit, and of its stage.
+    key
+        Key of the result in the cache.
+    function
+        ``module:function`` that computes it.
+    inputs
+        Absolute path by parameter name.
+    arguments
+        Plain JSON values by parameter name.
+    threads
+        Threads of torch, ITK and BLAS.
+    units
+        The result cache.
+    modules
+        Modules whose code is part of the key: that of the function and those of its plug-ins.
+    code
+        Hash of the code of ``modules`` that is part of the key.
+    packages
+        Versions of the computing packages that are part of the key.
+    token
+        Name of a mark in the result cache, by which a worker checks that it shares the cache.
+    gpu
+        Whether the unit occupies a GPU.
+    arrays
+        Prefix of the object storage for the voxels of its arrays; "": they stay in the unit.
+    """
 
     unit: str
     stage: str
@@ -43,20 +73,24 @@ class Order:
     units: ResultCache
     modules: tuple[str, ...]
     code: str
-    """Hash of the code of ``modules`` that the key stands for."""
     packages: Mapping[str, str]
-    """Versions of what computes, as the key names them."""
     token: str
-    """Mark in the result cache that a worker which shares it sees."""
     gpu: bool = False
     arrays: str = ""
-    """Prefix that takes the voxels of its arrays; "": they stay in the unit."""
 
 
 def execute(order: Order) -> dict[str, Any]:
-    """Run one unit (on whatever machine this is) and publish it; a small receipt goes back."""
+    """Run one unit and publish its result; return a small receipt.
+
+    A :class:`DataError` of the unit is a result: the unit is published as excluded.
+
+    Raises
+    ------
+    MachineError
+        The worker has another result cache, other code or other package versions than the run.
+    """
     started = time.monotonic()
-    if order.units.has(order.key):  # finished, but its worker died before it could say so
+    if order.units.has(order.key):  # finished, but its worker died before it could report it
         return {"seconds": 0.0, "reused": True, "excluded": False, "cpu": ""}
     _require_shared(order)
     require_code(order.modules, order.code)
@@ -64,7 +98,7 @@ def execute(order: Order) -> dict[str, Any]:
     module, name = order.function.split(":")
     function = getattr(importlib.import_module(module), name)
     if order.arrays:
-        os.environ[ARRAYS] = order.arrays  # a worker elsewhere reads from where we read
+        os.environ[ARRAYS] = order.arrays  # a remote worker reads from where this run reads
     scratch = default_root() / "scratch" / order.key
     extra: dict[str, Any] = {}
     if "scratch" in inspect.signature(function).parameters:
@@ -79,15 +113,15 @@ def execute(order: Order) -> dict[str, Any]:
             apply_limits(order.threads)
             try:
                 function(out=out, **inputs, **order.arguments, **extra)
-            except DataError as fault:
+            except DataError as error:
                 excluded = True
                 shutil.rmtree(out)
                 out.mkdir()
-                write_whole(out / FAULT, canonical_json(fault.as_json()))
+                write_whole(out / ERROR, canonical_json(error.as_json()))
         if order.arrays:
             move_arrays(out, order.arrays)
         order.units.publish(order.key, out, canonical_json(machine_record(order.packages)))
-    if not excluded:  # what an excluded unit left behind (a checkpoint) helps to find out why
+    if not excluded:  # files of an excluded unit (a checkpoint) help to find the reason
         shutil.rmtree(scratch, ignore_errors=True)
     return {
         "seconds": round(time.monotonic() - started, 2),
@@ -98,19 +132,12 @@ def execute(order: Order) -> dict[str, Any]:
 
 
 def _require_shared(order: Order) -> None:
-    """Before work: what this worker publishes is found by who asked for it.
-
-    Raises
-    ------
-    MachineError
-        ``other-units``; nothing was run.
-    """
+    """Require, before work, that this worker publishes to the result cache of the run."""
     if not order.units.sees(order.token):
         raise MachineError(
             "all workers share the result cache of the run",
             problem="this worker sees another folder, or none, where the run has its result cache",
             where=f"{platform.node()}: {order.units.place()}",
-            remedy=f"mount it there, or set {UNITS} to an s3:// prefix, for the run and the "
-            "workers alike",
+            remedy=f"mount it there, or set {UNITS} to an s3:// prefix for the run and the workers",
             code="other-units",
         )

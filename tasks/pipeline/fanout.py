@@ -39,19 +39,18 @@ def here(
 
 @dataclass(frozen=True)
 class OnDask:
-    """On the workers of a running Dask scheduler.
+    """Run items on the workers of a running Dask scheduler.
 
-    Plain ``submit``, results as they complete, ``release``. A unit whose machine fails is tried
-    again after a while and, where possible, elsewhere. A unit whose workers keep dying is set
-    aside, tried alone when all others are done, and named if its workers die even then. When this
-    process dies the scheduler forgets its futures.
+    A unit whose machine fails is retried after a pause and, where possible, on another worker. A
+    unit whose workers keep dying is set aside, run alone when all others are done, and reported
+    if its worker dies even then. When this process dies the scheduler drops its futures.
 
     Parameters
     ----------
     address
-        Of the scheduler.
+        Address of the scheduler.
     patience
-        How often and how soon a unit is tried again.
+        How often and how soon a unit is retried.
     pace
         When a running unit is reported as slow.
     """
@@ -63,7 +62,7 @@ class OnDask:
     def __call__(
         self, function: Callable[[T], R], items: Sequence[T], *, label: Callable[[T], str]
     ) -> Iterator[tuple[T, Outcome[R]]]:
-        """Yield as they complete."""
+        """Yield (item, outcome) as the items complete."""
         if not items:
             return
         with connect(self.address) as client:
@@ -72,6 +71,6 @@ class OnDask:
 
 
 def from_environment() -> Fanout:
-    """The fan-out that ``$SYNTHCT_SCHEDULER`` asks for."""
+    """The workers of ``$SYNTHCT_SCHEDULER`` if it is set, else this process."""
     address = os.environ.get(SCHEDULER)
     return OnDask(address) if address else here

@@ -1,4 +1,4 @@
-"""Which foreign packages compute a result, and in which version: part of every key."""
+"""Third-party packages that compute results, and their versions: part of every key."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ OTHERS = frozenset(
     {"cryptography", "dask", "distributed", "fsspec", "markupsafe", "psutil", "pydantic"}
     | {"s3fs", "tensorboard", "threadpoolctl", "yaml"}
 )
-"""Packages that carry, check or watch results and make none; their versions are in no key."""
+"""Packages that transport, check or monitor results; their versions are in no key."""
 
-_BROUGHT = {"pydicom": ("gdcm",), "torch": ("numpy",), "onnx": ("onnxscript",)}
-"""What a package calls without requiring it: pydicom decodes compressed pixels with gdcm."""
+_OPTIONAL = {"pydicom": ("gdcm",), "torch": ("numpy",), "onnx": ("onnxscript",)}
+"""Packages that a package calls without requiring them: pydicom decodes pixels with gdcm."""
 
-_FOR_ITSELF = frozenset({"jinja2", "PIL", "matplotlib"})
-"""Pages and pictures: they count where we import them, not where a library can make some."""
+_DIRECT_ONLY = frozenset({"jinja2", "PIL", "matplotlib"})
+"""Pages and pictures: they count where this project imports them, not where a library may."""
 
 PYTHON = "python"
 ABSENT = "absent"
 VERSIONS = Path("versions.yaml")
-"""Rendered with ``dvc.yaml``: the versions that DVC takes for those of the results."""
+"""Rendered with ``dvc.yaml``: the versions on which the results depend in DVC."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HEADER = "# Rendered by `make dag`: packages that compute, as installed; DVC depends on them.\n"
 
 
 def unit_versions(modules: Iterable[str]) -> dict[str, str]:
-    """Version by distribution of what a unit of these modules computes with."""
+    """Version by distribution of the packages with which a unit of these modules computes."""
     return versions_of(packages_imported(modules))
 
 
@@ -70,14 +70,14 @@ def stage_distributions(module: str) -> list[str]:
 
 
 def versions_of(imported: Iterable[str]) -> dict[str, str]:
-    """Versions of the computing ones among the packages, of what they need, and of Python."""
+    """Versions of Python, of the computing packages among these, and of their requirements."""
     wanted: set[str] = set()
     waiting = [name for name in imported if name in COMPUTING]
     while waiting:
         name = waiting.pop()
         if name not in wanted:
             wanted.add(name)
-            waiting += [*_BROUGHT.get(name, ()), *_needed(COMPUTING[name])]
+            waiting += [*_OPTIONAL.get(name, ()), *_needed(COMPUTING[name])]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {PYTHON: python} | {COMPUTING[name]: _version(COMPUTING[name]) for name in wanted}
 
@@ -89,22 +89,22 @@ def _needed(distribution: str) -> tuple[str, ...]:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:
         return ()
-    required = {_plain(match[0]) for line in lines if "extra ==" not in line
+    required = {_normalised(match[0]) for line in lines if "extra ==" not in line
                 if (match := _NAME.match(line))}  # fmt: skip
     return tuple(
         name
         for name, known in COMPUTING.items()
-        if _plain(known) in required and name not in _FOR_ITSELF
+        if _normalised(known) in required and name not in _DIRECT_ONLY
     )
 
 
-def _plain(distribution: str) -> str:
+def _normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 @functools.cache
 def _version(distribution: str) -> str:
-    """Public version; builds of one version for CPU and GPU (``+cpu``) count as the same."""
+    """Public version; builds of one version for CPU and GPU (``+cpu``) are the same."""
     try:
         return metadata.version(distribution).partition("+")[0]
     except metadata.PackageNotFoundError:
@@ -112,7 +112,7 @@ def _version(distribution: str) -> str:
 
 
 def require_versions(wanted: Mapping[str, str]) -> None:
-    """Before a unit runs: this process computes with the versions that the unit's key names.
+    """Require, before a unit runs, that this process has the package versions in the unit's key.
 
     Raises
     ------
@@ -125,18 +125,18 @@ def require_versions(wanted: Mapping[str, str]) -> None:
         here = python if distribution == PYTHON else _running(distribution, imports)
         if here != version:
             raise MachineError(
-                "a worker computes with the package versions that the unit's key names",
+                "a worker has the package versions that are part of the unit's key",
                 problem=f"{distribution} is {here} on this worker and {version} where the run "
                 "was started",
                 where=sys.prefix,
-                remedy="install the same lock on all machines, start the workers "
-                "anew and run the same command again: finished units are kept",
+                remedy="install the same lock on all machines, restart the workers "
+                "and run the same command again: finished units are kept",
                 code="other-packages",
             )
 
 
 def _running(distribution: str, imports: Mapping[str, str]) -> str:
-    """The loaded version where it is loaded: an upgrade beneath a live process changes nothing."""
+    """The imported version if it is imported: an upgrade does not change a running process."""
     loaded = getattr(sys.modules.get(imports.get(distribution, "")), "__version__", None)
     installed = _version(distribution)
     return loaded.partition("+")[0] if isinstance(loaded, str) else installed
@@ -159,7 +159,7 @@ def stale_versions(modules: Iterable[str]) -> bool:
 
 
 def require_recorded(module: str) -> None:
-    """Before a stage runs: DVC records the versions that it runs with.
+    """Require, before a stage runs, that ``versions.yaml`` records the installed versions.
 
     Raises
     ------
@@ -173,11 +173,11 @@ def require_recorded(module: str) -> None:
         name = other[0]
         raise UsageError(
             "DVC depends on the versions of the packages that compute",
-            problem=f"{name} {installed[name]} is installed, the file says "
-            f"{recorded.get(name, 'nothing of it')}",
+            problem=f"{name} {installed[name]} is installed, the file records "
+            f"{recorded.get(name, 'no version')}",
             where=str(VERSIONS),
-            remedy="`make dag` writes what is installed, then `dvc repro` again (`synthct run` "
-            "does both); or install the lock (`make setup`)",
+            remedy="run `make dag` to record the installed versions, then `dvc repro` (`synthct "
+            "run` does both), or install the lock (`make setup`)",
             code="versions-stale",
         )
 

@@ -1,4 +1,4 @@
-"""A stage must not outlive the flow that started it: killed parents leave no orphans."""
+"""Ends a stage when the flow that started it dies, so that no orphan process remains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _watch(pid: int, started: str) -> None:
 
 
 def _start_ticks(pid: int) -> str:
-    """When the process started, so that a recycled pid is not taken for the flow; "" if gone."""
+    """Start time of the process, which tells a recycled pid from the flow; "" if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Random streams named by what they are for: nothing reads a global generator."""
+"""Random streams named by their purpose: nothing reads a global generator."""
 
 from __future__ import annotations
 

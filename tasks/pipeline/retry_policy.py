@@ -1,4 +1,4 @@
-"""When a unit is tried again, and when it is called a straggler: decisions without a cluster."""
+"""When a unit is retried, and when it is reported as a straggler; needs no cluster."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from synthct.data.errors import MachineError
 
 _OUT_OF_MEMORY = "OutOfMemoryError"
-"""torch's name for a full GPU; torch is not imported to know it."""
+"""torch's error of a full GPU, by name so that torch need not be imported."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a unit is tried and how long is waited in between.
+    """Number of attempts of a unit, and the pauses between them.
 
     Parameters
     ----------
     tries
-        Attempts in all.
+        Largest number of attempts.
     first_wait_s
-        Before the second attempt [s].
+        Pause before the second attempt [s].
     factor
-        Each further wait is this much longer.
+        Ratio of each further pause to the one before.
     """
 
     tries: int = 3
@@ -30,56 +30,56 @@ class RetryPolicy:
     factor: float = 4.0
 
     def wait_s(self, tried: int) -> float:
-        """Seconds to wait after ``tried`` failed attempts."""
+        """Pause after ``tried`` failed attempts [s]."""
         return float(self.first_wait_s * self.factor ** (tried - 1))
 
     def again(self, error: Exception, tried: int) -> bool:
-        """Whether to try once more: only what another moment or machine can mend."""
-        return tried < self.tries and passes(error)
+        """Whether to try once more: only after a transient error."""
+        return tried < self.tries and is_transient(error)
 
 
-def passes(error: Exception) -> bool:
-    """Disk, network, memory, a lost peer; a bug or a wrong parameter fails the same everywhere."""
+def is_transient(error: Exception) -> bool:
+    """Whether it is an error of disk, network or memory; a bug fails again on every machine."""
     by_name = type(error).__name__ == _OUT_OF_MEMORY
     return by_name or isinstance(error, MachineError | OSError | MemoryError)
 
 
 @dataclass
 class Pace:
-    """Durations of finished units, against which a slow one stands out.
+    """Finds slow units by the durations of finished ones.
 
     Parameters
     ----------
     least_s
-        A unit is never called slow before this [s].
+        Shortest duration of a slow unit [s].
     factor
-        ... nor before so many medians.
+        Shortest duration of a slow unit relative to the median of the finished ones.
     """
 
     least_s: float = 60.0
     factor: float = 4.0
     _durations_s: list[float] = field(default_factory=list)
     _seen_s: dict[str, float] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     def finished(self, seconds: float) -> None:
-        """Learn one duration."""
+        """Add the duration of a finished unit."""
         self._durations_s.append(seconds)
 
     @property
     def median_s(self) -> float:
-        """Of the finished units; infinite before there are three."""
+        """Median duration of the finished units [s]; infinite for fewer than three."""
         few = len(self._durations_s) < 3
         return float("inf") if few else statistics.median(self._durations_s)
 
     def stragglers(self, running: set[str], now_s: float) -> list[tuple[str, float]]:
-        """(key, seconds so far) of running units that became slow since the last look."""
+        """(key, seconds so far) of running units that became slow since the last call."""
         self._seen_s = {key: self._seen_s.get(key, now_s) for key in running}
         limit_s = max(self.least_s, self.factor * self.median_s)
         slow = [
             (key, now_s - since_s)
             for key, since_s in self._seen_s.items()
-            if now_s - since_s > limit_s and key not in self._told
+            if now_s - since_s > limit_s and key not in self._reported
         ]
-        self._told |= {key for key, _ in slow}
+        self._reported |= {key for key, _ in slow}
         return slow

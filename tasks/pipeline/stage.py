@@ -1,4 +1,4 @@
-"""What every stage is given, and how a stage turns cases into one out, whole or not at all."""
+"""The context of a stage, and how a stage computes its units and writes its output atomically."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ from synthct.tasks.pipeline.adoption import adopt
 from synthct.tasks.pipeline.artefacts import EXCLUDED, UNIT_KEYS
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
-from synthct.tasks.pipeline.execution import FAULT, Order, execute
+from synthct.tasks.pipeline.execution import ERROR, Order, execute
 from synthct.tasks.pipeline.fanout import Fanout
 from synthct.tasks.pipeline.packages import unit_versions
 from synthct.tasks.pipeline.unit_plan import UnitPlan, fetch_all, unit_lost
 
 S = TypeVar("S", bound=Section)
 
-"""In every out: list of {"unit", "code", "where", "rule", "got", "remedy"}."""
 
 __all__ = [
     "EXCLUDED",
@@ -48,24 +47,25 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Unit:
-    """One case, fold or grid point of a stage.
+    """One cached computation of a stage: a case, a fold or a grid point.
 
     Parameters
     ----------
     name
-        Its folder in the stage's out, e.g. ``thorax-02_mr``.
+        Name of its folder in the stage's output, e.g. ``thorax-02_mr``.
     function
-        Module-level ``function(*, out, **inputs, **arguments) -> None``; writes files into the
-        folder ``out``, raises :class:`DataError` when the data are unfit. It may ask for
-        ``scratch``, a folder that survives a kill (checkpoints) and goes when the unit is done.
+        Module-level ``function(*, out, **inputs, **arguments) -> None``, which writes files into
+        the folder ``out`` and raises :class:`DataError` for unusable data. With a parameter
+        ``scratch`` it gets a folder for checkpoints, which survives a kill and is deleted when the
+        unit is done.
     inputs
-        Files or folders it reads, by parameter name; their content enters the key.
+        Files or folders it reads, by parameter name; their content is part of the key.
     arguments
-        Plain JSON values, by parameter name; they enter the key.
+        Plain JSON values, by parameter name; they are part of the key.
     plugins
-        Dotted modules of the plug-ins that the arguments name; their code enters the key.
+        Dotted modules of the plug-ins that the arguments name; their code is part of the key.
     gpu
-        Whether it wants a GPU of its own where the cluster has some; never part of the key.
+        Whether it occupies a GPU on a cluster that has some; never part of the key.
     """
 
     name: str
@@ -81,11 +81,11 @@ class Unit:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Its own module and those of its plug-ins: their code is in the key."""
+        """Module of the function and those of the plug-ins, whose code is part of the key."""
         return (self.function.__module__, *self.plugins)
 
     def key(self, threads: int) -> str:
-        """SHA-256 of all that the result depends on: inputs, arguments, code, packages, threads."""
+        """SHA-256 of name, function, inputs, arguments, code, package versions and threads."""
         identity = {
             "function": f"{self.function.__module__}:{self.function.__qualname__}",
             "name": self.name,
@@ -100,7 +100,28 @@ class Unit:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage is given besides its params section."""
+    """The environment of a stage: everything that it gets besides its params section.
+
+    Parameters
+    ----------
+    layout
+        Paths of the workspace.
+    seed
+        Seed of all random streams.
+    units
+        The result cache.
+    fan_out
+        Runs the units, in this process or on a cluster.
+    threads_per_unit
+        Threads of torch, ITK and BLAS in one unit.
+    max_excluded_fraction
+        Largest fraction of excluded cases with which the stage succeeds.
+    sections
+        The sections of ``params.yaml`` by name, for a stage that lists others in ``also_params``
+        or registers pairs again.
+    methods
+        One sentence on each stage up to this one, by stage, in the order of the chain.
+    """
 
     layout: Layout
     seed: int
@@ -109,10 +130,7 @@ class StageContext:
     threads_per_unit: int = 1
     max_excluded_fraction: float = 0.5
     sections: Mapping[str, Section] = field(default_factory=dict)
-    """The other sections of ``params.yaml`` by name, for a stage that lists them in
-    ``also_params`` or registers pairs anew."""
     methods: Mapping[str, str] = field(default_factory=dict)
-    """What each stage up to this one does, as one sentence, by stage in the chain's order."""
 
     def section(self, name: str, kind: type[S]) -> S:
         """Another section of ``params.yaml``, e.g. ``section("training", TrainingParams)``."""
@@ -122,13 +140,13 @@ class StageContext:
         return found
 
     def artefact(self, stage: str) -> Path:
-        """The folder that a stage writes (or, for an earlier stage, wrote)."""
+        """The output folder of a stage."""
         return self.layout.artefact(stage)
 
 
 @contextlib.contextmanager
 def build_out(context: StageContext, stage: str) -> Iterator[Path]:
-    """Build the stage's out beside its place; it appears whole when the block succeeds."""
+    """Yield a temporary folder that replaces the stage's output when the block succeeds."""
     emit("stage_started", stage=stage)
     arrays = arrays_url()
     with whole_folder(context.artefact(stage)) as out:
@@ -149,15 +167,27 @@ def run_units(
     *,
     also_excluded: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Run what is not in the result cache yet, copy all into ``out/<unit name>``; the good names.
+    """Compute the units that are not cached, and copy all into ``out/<unit name>``.
 
     Excluded units are listed in ``out/excluded.json`` together with ``also_excluded`` (rows that
-    the stage found itself). Units that turn out to be damaged are computed again, all at once.
-    Errors of the machine stop the stage after the others have finished.
+    the stage found itself). Units that prove damaged in the cache are computed again. A machine
+    error stops the stage after the other units have finished.
+
+    Returns
+    -------
+    list
+        Names of the units that were not excluded.
+
+    Raises
+    ------
+    MachineError
+        A unit failed, or cannot be read back from the result cache.
+    TooManyExcludedError
+        More units than ``max_excluded_fraction`` were excluded.
     """
     adopt(context.units, context.artefact(stage), stage)
     plan = UnitPlan(context.units, stage, {u.name: u.key(context.threads_per_unit) for u in units})
-    missing = [unit for unit in units if not plan.counted_on(unit)]
+    missing = [unit for unit in units if not plan.is_cached(unit)]
     emit("units_planned", stage=stage, total=len(units), reused=len(units) - len(missing))
     _compute(context, plan, missing)
     if lost := fetch_all(plan, units, out):
@@ -169,8 +199,8 @@ def run_units(
     good: list[str] = []
     for unit in units:
         folder = out / unit.name
-        if (folder / FAULT).exists():
-            excluded.append({"unit": unit.name, **json.loads((folder / FAULT).read_text())})
+        if (folder / ERROR).exists():
+            excluded.append({"unit": unit.name, **json.loads((folder / ERROR).read_text())})
             shutil.rmtree(folder)
         else:
             recorded[unit.name] = {"key": plan.keys[unit.name], "content": content_hash(folder)}
@@ -193,7 +223,7 @@ def _check_excluded(
             problem=f"{len(excluded)} of {total} cases were excluded; the first, "
             f"{first.get('unit', '?')}: {first.get('problem') or first.get('rule', '')}",
             where=stage,
-            remedy="mend the scans listed above or raise max_excluded_fraction",
+            remedy="repair the scans listed above or raise max_excluded_fraction",
             code="too-many-excluded",
         )
 
@@ -223,8 +253,8 @@ def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> 
             )  # fmt: skip
     finally:
         store.drop_token(token)
-    if len(cpus) > 2:  # "": a unit that was found finished
-        text = "CPUs with other features computed units of this stage: last digits may differ; "
+    if len(cpus) > 2:  # "" is a unit that was finished already
+        text = "CPUs with different features computed units of this stage: last digits may differ; "
         emit("note", stage=stage, text=text + " | ".join(sorted(cpus - {""})))
     if errors:
         raise _failed(stage, total, errors)
@@ -236,7 +266,7 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
         return error
     if is_disk_full(error):
         return machine_fault(error, where=f"{stage}/{name}")
-    fault = MachineError(
+    failure = MachineError(
         "",
         problem=f"{len(errors)} of {total} units failed; the first: "
         f"{type(error).__name__}: {error}",
@@ -244,8 +274,8 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
         remedy="finished units are kept; run the same command again",
         code="unit-failed",
     )
-    fault.__cause__ = error
-    return fault
+    failure.__cause__ = error
+    return failure
 
 
 def _label(order: Order) -> str:

@@ -1,4 +1,4 @@
-"""Plain progress lines for a stage run by hand or by ``dvc repro``; the flow draws its own."""
+"""Progress lines for a stage run by hand or by ``dvc repro``; the flow draws its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PERIOD_S = 0.5
 
 @contextlib.contextmanager
 def progress(stage: str) -> Iterator[None]:
-    """Print units as they finish, with the time left, unless somebody else reads the events."""
+    """Print units as they finish, with the time left, unless another process reads the events."""
     if os.environ.get(EVENTS):
         yield
         return
@@ -43,15 +43,15 @@ def _follow(path: Path, stop: threading.Event) -> None:
         while True:
             ending = stop.is_set()
             for line in file:
-                if told := spelled(json.loads(line)):
-                    sys.stderr.write(told + "\n")
+                if text := spelled(json.loads(line)):
+                    sys.stderr.write(text + "\n")
             if ending:
                 return
             stop.wait(_PERIOD_S)
 
 
 def spelled(event: dict[str, Any]) -> str:
-    """One event as a line for people, or nothing."""
+    """One event as a line of text; "" for an event that is not printed."""
     kind, stage = event["kind"], event.get("stage", "")
     if kind == "units_planned":
         return f"{stage}: {event['total']} units, {event['reused']} reused"

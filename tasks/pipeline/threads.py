@@ -1,4 +1,4 @@
-"""Threads change bytes (elastix and torch, measured), so their number is set inside the unit."""
+"""Thread counts, set inside each unit because they change bytes (elastix and torch, measured)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 @contextlib.contextmanager
 def limit_threads(count: int) -> Iterator[None]:
-    """Hold torch, ITK and the BLAS libraries to ``count`` threads for the block.
+    """Limit torch, ITK and the BLAS libraries to ``count`` threads within the block.
 
-    torch and ITK are set only if already loaded or loaded later by the unit itself through
-    :func:`apply_limits`; importing them here would cost every stage seconds.
+    torch and ITK are set only if they are imported; a unit that imports them later calls
+    :func:`apply_limits`. Importing them here would cost every stage seconds.
     """
     with threadpool_limits(limits=count):
         apply_limits(count)
@@ -22,7 +22,7 @@ def limit_threads(count: int) -> Iterator[None]:
 
 
 def apply_limits(count: int) -> None:
-    """Set the thread count of the libraries that are loaded in this process."""
+    """Set the thread count of torch and ITK if this process has imported them."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(count)

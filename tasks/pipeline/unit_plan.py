@@ -1,4 +1,4 @@
-"""The units that a stage counts on: kept young in the store, fetched, told when they are lost."""
+"""The cached units that a stage relies on: protected from pruning, fetched, reported when lost."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from synthct.data.store.unit_files import UNIT_DAMAGED
 from synthct.tasks.pipeline.events import emit
 
 _TOUCH_EVERY_S = 3600.0
-"""Units that a stage counts on are made young so often [s]; pruning spares those of a day."""
+"""Period at which a stage refreshes the age of its units [s]; pruning spares those of a day."""
 
 
 class Named(Protocol):
-    """A unit, as far as this file needs to know."""
+    """A unit, of which only the name is used here."""
 
     @property
     def name(self) -> str:
-        """Of its folder in the stage's out."""
+        """Name of its folder in the stage's output."""
 
 
 @dataclass
 class UnitPlan:
-    """The keys of a stage's units, kept young in the store while the stage is at work."""
+    """The keys of a stage's units, whose age is refreshed while the stage runs."""
 
     units: ResultCache
     stage: str
     keys: Mapping[str, str]
     touched_s: float = field(default_factory=time.monotonic)
 
-    def counted_on(self, unit: Named) -> bool:
-        """Whether the unit is there; if so, nobody prunes it before the stage has read it."""
+    def is_cached(self, unit: Named) -> bool:
+        """Whether the unit is cached; if so, it is not pruned before the stage has read it."""
         store, key = self.units, self.keys[unit.name]
         if not store.has(key):
             return False
@@ -45,7 +45,7 @@ class UnitPlan:
         return True
 
     def keep_young(self) -> None:
-        """Now and then in a stage of days."""
+        """Refresh the age of all units once an hour, for a stage that takes days."""
         if time.monotonic() - self.touched_s > _TOUCH_EVERY_S:
             self.touched_s = time.monotonic()
             for key in self.keys.values():
@@ -53,30 +53,30 @@ class UnitPlan:
 
 
 def fetch_all(plan: UnitPlan, units: Sequence[Named], out: Path) -> dict[str, str]:
-    """Copy the units into ``out``; what is wrong with those that are lost, by name."""
+    """Copy the units into ``out``; return the problem of each missing or damaged one by name."""
     lost: dict[str, str] = {}
     for unit in units:
         try:
-            whole = plan.units.fetch(plan.keys[unit.name], out / unit.name)
-            told = "it is no longer in the result cache"
-        except MachineError as fault:
-            if fault.code != UNIT_DAMAGED:
+            complete = plan.units.fetch(plan.keys[unit.name], out / unit.name)
+            problem = "it is no longer in the result cache"
+        except MachineError as error:
+            if error.code != UNIT_DAMAGED:
                 raise
-            whole, told = False, str(fault)
-        if not whole:
-            lost[unit.name] = told
-            emit("note", stage=plan.stage, text=f"{unit.name}: {told}")
+            complete, problem = False, str(error)
+        if not complete:
+            lost[unit.name] = problem
+            emit("note", stage=plan.stage, text=f"{unit.name}: {problem}")
     return lost
 
 
 def unit_lost(stage: str, lost: Mapping[str, str]) -> MachineError:
-    """The fault of units that are lost a second time; ``lost`` as :func:`fetch_all` gives it."""
-    name, told = next(iter(lost.items()))
+    """The error of units that are lost a second time; ``lost`` as :func:`fetch_all` returns it."""
+    name, problem = next(iter(lost.items()))
     return MachineError(
         "a unit that was just computed can be read back",
-        problem=f"{len(lost)} units are damaged or gone a second time: {told}",
+        problem=f"{len(lost)} units are damaged or missing a second time: {problem}",
         where=f"{stage}/{name}",
-        remedy="the disk or the memory of the result cache is not to be trusted: see `dmesg`, or "
-        f"set {UNITS} to another place",
+        remedy="check the disk and the memory of the result cache (see `dmesg`), or set "
+        f"{UNITS} to another place",
         code="unit-lost",
     )

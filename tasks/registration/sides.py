@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import SimpleITK as sitk
 
 from synthct.tasks.ingestion.canonical import canonical
-from synthct.tasks.ingestion.pairs.sides import fits, side_findings
+from synthct.tasks.ingestion.pairs import fits, side_findings
 from synthct.tasks.registration.rigid.initial import placed
 from synthct.tasks.registration.scan_pair import ScanPair
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from synthct.tasks.pipeline.processor import EMULATED, processor_features
+from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 from synthct.tasks.training.params import TrainingParams
 
 Precision = Literal["float32", "bfloat16"]
@@ -41,7 +41,7 @@ def _best(device: str) -> tuple[Precision, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bfloat16", "the GPU computes in bfloat16"
         return "float32", "the GPU has no bfloat16"
-    found = processor_features()
+    found = bfloat16_features()
     if found:
         return "bfloat16", f"the processor has {', '.join(found)}"
     return "float32", "the processor has no bfloat16 (avx512_bf16, amx_bf16)"

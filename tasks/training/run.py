@@ -112,7 +112,7 @@ def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dic
 
 def _verdicts(registered: Path, source: Source) -> Counter[str]:
     """How many registered pairs of the source the gate gave each verdict."""
-    cases = (json.loads(file.read_text()) for file in registered.glob(f"*_{source}/case.json"))
+    cases = (json.loads(file.read_text()) for file in registered.glob(f"*_{source}/{CASE}"))
     return Counter(case["verdict"] for case in cases if case["source"] == source)
 
 

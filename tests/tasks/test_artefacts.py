@@ -18,7 +18,7 @@ def test_a_declared_name_is_spelled_elsewhere():
     spelled = re.compile(rf"(?<![\w.-])({declared})(?![\w.])")
     found = []
     for file in (f for room in ("data", "tasks", "flows") for f in (ROOT / room).rglob("*.py")):
-        if file == Path(str(artefacts.__file__)):
+        if file == Path(str(artefacts.__file__)).resolve():
             continue
         tree = ast.parse(file.read_text())
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

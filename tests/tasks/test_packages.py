@@ -109,7 +109,7 @@ def test_a_stage_under_plain_dvc_repro_runs_with_versions_that_its_lock_does_not
     packages.require_recorded("synthct.tasks.registration.run")
     text = (tmp_path / "versions.yaml").read_text()
     (tmp_path / "versions.yaml").write_text(re.sub(r"(?m)^scipy: .*", "scipy: 0.1", text))
-    with pytest.raises(UsageError, match=r"scipy .* is installed, the file says 0\.1") as told:
+    with pytest.raises(UsageError, match=r"scipy .* is installed, the file records 0\.1") as told:
         packages.require_recorded("synthct.tasks.registration.run")
     assert told.value.code == "versions-stale"
     assert packages.stale_versions(modules), "`synthct run` renders it anew"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
-from synthct.tasks.pipeline.processor import EMULATED, processor_features
+from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 
 LEAST_MEMORY_GB = 6.0
 """The demo's peak on two workers."""
@@ -26,7 +26,7 @@ def look_at_hardware(root: Path) -> Iterator[CheckResult]:
     yield ok("cores", f"{cores}: --cluster local starts as many workers")
     yield _memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB)
     yield _gpu()
-    yield bfloat16(processor_features())
+    yield bfloat16(bfloat16_features())
     yield clock(time.time(), _newest_commit_s(root), _file_time_s())
 
 

@@ -1,4 +1,4 @@
-"""Guards: each looks for one thing that can be wrong with a scan. One idea, one file."""
+"""Guards: plug-ins that each check a scan for one kind of error."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Guard(Protocol):
     """One check of one scan."""
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
-        """Look at ``scan`` (canonical) and, for the late guards, its body mask.
+        """Check ``scan`` (canonical) and, if :attr:`needs_mask`, its body mask.
 
-        Gives the scan back, repaired where a finding of severity ``repair`` says so.
+        Returns the scan, repaired where a finding has the severity ``repair``, and the findings.
         """
 
     @property
     def needs_mask(self) -> bool:
-        """Whether it runs after the body outline is known."""
+        """Whether it runs after the body has been outlined."""
 
 
 GUARDS: Registry[Guard] = Registry(

@@ -1,4 +1,4 @@
-"""Text burned into the pixels: names that no header cleaning reaches."""
+"""Text burned into the pixels: names that cleaning the header does not remove."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from synthct.tasks.ingestion.guards import GUARDS
 BURNED_IN = Code(
     "burned-in-text",
     Severity.QUARANTINE,
-    "thin strokes of one grey value beside the body look like text in the pixels",
+    "thin strokes of one grey value outside the body look like text in the pixels",
     "look at the slice; export the series without annotations",
 )
 
 MARGIN = 3
-"""Voxels around the body outline that are not asked."""
+"""Voxels around the body outline that are not checked."""
 
 
 @GUARDS.register("burned_in")
 @dataclass(frozen=True)
 class BurnedIn:
-    """Letters are several thin strokes of exactly one bright value; noise has no such value twice.
+    """Letters are several thin strokes of exactly one bright value, which noise does not produce.
 
     Parameters
     ----------
     least_pixels
-        Pixels of the brightest value outside the body, in one slice.
+        Fewest pixels of the brightest value outside the body in one slice.
     least_strokes
-        Connected pieces they form.
+        Fewest connected components of these pixels.
     thickest
-        Strokes are at most this many pixels wide (area over length of the skeleton is not asked:
-        a stroke vanishes when it is eroded that often).
+        Largest width of a stroke [pixels]: erosion by half of it leaves nothing.
     """
 
     least_pixels: int = 25
@@ -61,7 +60,7 @@ class BurnedIn:
                     written.append(number)
         if not written:
             return scan, []
-        sentence = f"strokes of one value beside the body in {len(written)} slices"
+        sentence = f"strokes of one value outside the body in {len(written)} slices"
         return scan, [BURNED_IN.found(f"{sentence}, the first number {written[0] + 1}")]
 
     def _is_text(self, strokes: NDArray[np.bool_]) -> bool:

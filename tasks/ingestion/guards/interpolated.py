@@ -1,4 +1,4 @@
-"""MR that the scanner interpolated: finer voxels than the measurement."""
+"""MR interpolated by the scanner: voxels finer than the measured resolution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERPOLATED = Code(
 @GUARDS.register("interpolated")
 @dataclass(frozen=True)
 class Interpolated:
-    """The outer part of k-space of a zero-filled MR is empty, that of a measured one holds noise.
+    """The outer k-space of a zero-filled MR is empty; that of a measured one contains noise.
 
     Along each in-plane axis the power above 0.8 of the Nyquist frequency is compared with that
     between 0.3 and 0.5.
@@ -29,14 +29,14 @@ class Interpolated:
     Parameters
     ----------
     below
-        Ratio of the two below which it is said; measured scans have 0.1 to 0.4.
+        Ratio of the two powers below which it is noted; measured scans have 0.1 to 0.4.
     """
 
     below: float = 0.02
     needs_mask: bool = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
-        """Look at the spectrum of the middle slices."""
+        """Compare the powers in the spectrum of the middle slices."""
         if scan.modality is not Modality.MR or min(scan.array.shape[1:]) < 32:
             return scan, []
         depth = scan.array.shape[0]

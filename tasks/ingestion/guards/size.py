@@ -1,4 +1,4 @@
-"""Slices, spacing and extent that a patient can have."""
+"""Number of slices, voxel size and extent: limits for a scan of a patient."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FEW = Code("few-slices", Severity.REJECT, "too few slices for a volume", "give t
 SMALL = Code(
     "too-small",
     Severity.QUARANTINE,
-    "the box could not hold a part of a patient (cm for mm?)",
+    "the image is too small for a part of a patient (cm for mm?)",
     "check the unit of the spacing",
 )
 COARSE = Code(
     "too-coarse",
     Severity.QUARANTINE,
-    "voxels or box are too large for a patient (um for mm, or a localizer?)",
+    "voxels or image are too large for a patient (um for mm, or a localizer?)",
     "check the unit of the spacing",
 )
 
@@ -26,18 +26,18 @@ COARSE = Code(
 @GUARDS.register("size")
 @dataclass(frozen=True)
 class Size:
-    """Enough slices, voxels of a plausible size, a box that could hold a part of a person.
+    """A scan has enough slices, a plausible voxel size and a plausible extent.
 
     Parameters
     ----------
     min_slices
-        Fewest slices along each axis.
+        Fewest voxels along each axis.
     min_spacing_mm, max_spacing_mm
-        Voxel sizes outside of this are wrong units or a localizer.
+        Limits of the voxel size: wrong units and localizers are outside.
     min_extent_mm, max_extent_mm
-        In-plane extents outside of this are wrong units (a scan in cm is ten times too small).
+        Limits of the in-plane extent: a scan in cm is ten times too small.
     max_length_mm
-        Longest side: a whole body.
+        Longest side, that of a whole body.
     """
 
     min_slices: int = 5
@@ -49,20 +49,20 @@ class Size:
     needs_mask: bool = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
-        """Look at the grid only."""
+        """Check the grid; the voxels are not read."""
         grid, found = scan.grid, []
         if min(grid.shape) < self.min_slices:
             sentence = f"{min(grid.shape)} slices; at least {self.min_slices} are needed"
             found.append(FEW.found(sentence))
         spacing, extent = grid.spacing_mm, grid.extent_mm
-        told = f"voxels of {_xyz(spacing)} mm, box of {_xyz(extent)} mm"
+        measured = f"voxels of {_xyz(spacing)} mm, box of {_xyz(extent)} mm"
         small = min(spacing) < self.min_spacing_mm or min(extent[1:]) < self.min_extent_mm
         if small:
-            found.append(SMALL.found(f"{told}: too small for a patient (cm for mm?)"))
+            found.append(SMALL.found(f"{measured}: too small for a patient (cm for mm?)"))
         wide = sorted(extent)[1] > self.max_extent_mm or max(extent) > self.max_length_mm
         if max(spacing) > self.max_spacing_mm or wide:
             found.append(
-                COARSE.found(f"{told}: too coarse for planning (um for mm, or a localizer?)")
+                COARSE.found(f"{measured}: too coarse for planning (um for mm, or a localizer?)")
             )
         return scan, found
 

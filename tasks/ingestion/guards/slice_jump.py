@@ -17,26 +17,26 @@ from synthct.tasks.ingestion.guards.slice_order import coarse_planes
 JUMP = Code(
     "slice-jump",
     Severity.QUARANTINE,
-    "the values jump from one slice to the next: a rescale that is right for a part of the scan",
+    "the values jump between two slices: the rescale is right for a part of the scan only",
     "export it with one rescale",
 )
 
 TISSUE_HU = -500.0
 LARGE = 0.5
-"""Slices with less tissue than this part of the fullest are ends of a head or limb."""
+"""Slices with less tissue than this fraction of the fullest are ends of a head or limb."""
 
 LEAST_VOXELS = 20
 """Fewer bright voxels (of about 4 mm) prove nothing."""
 
 LIT = 0.4
-"""Part of a slice's own bright end (98th percentile) above which its voxels are compared."""
+"""Fraction of the 98th percentile of a slice above which its voxels are compared."""
 
 ODD = 0.5
-"""What a factor may leave unexplained of the difference of two slices, relative to their mean."""
+"""Largest residual difference of two slices after scaling, relative to their mean."""
 
 UNEVEN = 0.8
-"""How far the logarithms of the voxels' own factors may spread (10 to 90 %): a rescale is the same
-for all, where a body begins they differ."""
+"""Largest spread (10 to 90 %) of the logarithms of the voxels' own factors: a rescale is the same
+for all voxels; where a body begins, the factors differ."""
 
 
 @GUARDS.register("slice_jump")
@@ -45,10 +45,9 @@ class SliceJump:
     r"""The typical voxel changes little from one slice to the next.
 
     In an MR the change is the median of :math:`\log(b/a)` over the voxels that are bright in two
-    neighbouring slices :math:`a, b`, each by its own measure. Anatomy changes too: where a body
-    begins, whichever way the slices are stored, the change goes on over several of them, differs
-    from voxel to voxel, and no one factor makes the second slice of the first. A rescale that
-    changes does none of these.
+    neighbouring slices :math:`a, b`, each by its own threshold. Anatomy changes too: where a body
+    begins, the change continues over several slices, differs from voxel to voxel, and no single
+    factor turns the first slice into the second. A changed rescale has none of these properties.
 
     Parameters
     ----------
@@ -56,9 +55,9 @@ class SliceJump:
         Median change of all voxels, or of tissue, between two slices of a CT or CBCT [HU].
     ratio
         Median change of bright voxels between two slices of an MR beyond the change of the
-        slices beside them, as a factor.
+        adjacent slices, as a factor.
     ends
-        Slices at either end that are not asked: there a reconstruction or a slab fades.
+        Slices at either end that are not checked: there a reconstruction or a slab fades.
     """
 
     jump_hu: float = 200.0
@@ -72,22 +71,22 @@ class SliceJump:
         if len(planes) < 3:
             return scan, []
         steps = self._factors(planes) if scan.modality is Modality.MR else self._steps(planes)
-        for number, told in enumerate(steps):
-            if told:
+        for number, change in enumerate(steps):
+            if change:
                 at = number + self.ends + 2
-                return scan, [JUMP.found(f"{told} at slice {at} of {scan.array.shape[0]}")]
+                return scan, [JUMP.found(f"{change} at slice {at} of {scan.array.shape[0]}")]
         return scan, []
 
     def _steps(self, planes: NDArray[np.float32]) -> Iterator[str]:
-        whole = max(float((plane > TISSUE_HU).mean()) for plane in planes)
+        fullest = max(float((plane > TISSUE_HU).mean()) for plane in planes)
         for here, there in itertools.pairwise(planes):
-            yield self._step(here, there, whole)
+            yield self._step(here, there, fullest)
 
-    def _step(self, here: NDArray[np.float32], there: NDArray[np.float32], whole: float) -> str:
-        """Half of all voxels, or three quarters of a large slice's tissue, go the same way."""
+    def _step(self, here: NDArray[np.float32], there: NDArray[np.float32], fullest: float) -> str:
+        """Half of all voxels, or 3/4 of a large slice's tissue, change in the same direction."""
         low = high = float(np.median(there - here))
         tissue = (here > TISSUE_HU) & (there > TISSUE_HU)
-        if abs(low) <= self.jump_hu and tissue.mean() > max(0.02, LARGE * whole):
+        if abs(low) <= self.jump_hu and tissue.mean() > max(0.02, LARGE * fullest):
             low, high = (float(v) for v in np.percentile((there - here)[tissue], (25, 75)))
         if low <= self.jump_hu and high >= -self.jump_hu:
             return ""
@@ -96,20 +95,20 @@ class SliceJump:
     def _factors(self, planes: NDArray[np.float32]) -> Iterator[str]:
         changes = [_change(here, there) for here, there in itertools.pairwise(planes)]
         for number, change in enumerate(changes):
-            beside = [changes[at].log for at in (number - 1, number + 1) if 0 <= at < len(changes)]
-            # A change in the same direction beside it is a fade or a body that begins.
+            adjacent = [changes[i].log for i in (number - 1, number + 1) if 0 <= i < len(changes)]
+            # An adjacent change in the same direction is a fade or a body that begins.
             sign = np.sign(change.log)
-            usual = max([0.0, *(float(sign * one) for one in beside)])
+            usual = max([0.0, *(float(sign * one) for one in adjacent)])
             jumps = abs(change.log) - usual > np.log(self.ratio)
             factor = np.exp(abs(change.log))
             even = change.odd < ODD and change.spread < UNEVEN
-            told = f"the typical bright value changes by a factor of {factor:.1f}"
-            yield told if jumps and even else ""
+            text = f"the typical bright value changes by a factor of {factor:.1f}"
+            yield text if jumps and even else ""
 
 
 @dataclass(frozen=True)
 class _Change:
-    """From one slice of an MR to the next: log of the factor, its spread, what it leaves over."""
+    """From one slice of an MR to the next: log of the factor, its spread, the residual."""
 
     log: float = 0.0
     spread: float = np.inf

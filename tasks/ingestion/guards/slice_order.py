@@ -1,4 +1,4 @@
-"""Slices that do not lie where they say: shuffled, exchanged, foreign, repeated."""
+"""Slices at wrong positions: shuffled, exchanged, from another scan, repeated."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ _REMEDY = "send the series again from its source"
 SHUFFLED = Code(
     "slices-shuffled",
     Severity.QUARANTINE,
-    "neighbouring slices look no more alike than distant ones: positions belong to other images",
+    "neighbouring slices are no more similar than distant ones: positions belong to other images",
     _REMEDY,
 )
 MISPLACED = Code(
     "slice-misplaced",
     Severity.QUARANTINE,
-    "single slices fit better at another place, or into another scan",
+    "single slices fit better at another position, or into another scan",
     _REMEDY,
 )
 REPEATED = Code(
     "slice-content-repeated",
     Severity.QUARANTINE,
-    "neighbouring slices hold exactly the same voxels",
+    "neighbouring slices have exactly the same voxels",
     _REMEDY,
 )
 
 COARSE_MM = 4.0
-"""In-plane detail below this is averaged away, and noise with it."""
-
+"""In-plane averaging length, which removes noise."""
 
 NOISY = 2.5
 """Slices that differ by less than this times their own roughness are one image with noise."""
@@ -44,27 +43,28 @@ NOISY = 2.5
 @GUARDS.register("slice_order")
 @dataclass(frozen=True)
 class SliceOrder:
-    r"""Anatomy changes steadily: a slice resembles its neighbours more than what lies behind them.
+    r"""Anatomy changes gradually: a slice resembles its neighbours more than slices further away.
 
-    With :math:`d(a, b)` the mean absolute difference of two slices (smoothed to 4 mm), in a sound
-    scan :math:`d(k, k \pm 1) < d(k-1, k+1)`, and exchanging two neighbours makes the steps larger.
+    With :math:`d(a, b)` the mean absolute difference of two slices (averaged over 4 mm), the
+    *step* between them, a correct scan has :math:`d(k, k \pm 1) < d(k-1, k+1)`, and exchanging two
+    neighbours makes the steps larger.
 
     Parameters
     ----------
     foreign
-        Ratio of the steps to a slice to the step over it, from which the slice is foreign.
+        Ratio of the steps to a slice to the step across it, from which the slice is foreign.
     larger
-        Ratio of the steps to a foreign slice, or around two exchanged ones, to the steps beside
-        them, at least.
+        Least ratio of the steps to a foreign slice, or around two exchanged ones, to the adjacent
+        steps.
     exchanged
         Ratio of the steps as they are to the steps with two neighbours exchanged.
     shuffled
-        Ratio of the median step to the step between slices taken at random.
+        Ratio of the median step to the step between random slices.
     least
-        Steps below this part of the image's contrast prove nothing.
+        Steps below this fraction of the image's contrast prove nothing.
     varied
-        Slices taken at random must differ by this part of the contrast: those of a test object
-        that is the same in every slice do not, whatever their order.
+        Random slices differ by at least this fraction of the contrast, unless all slices are the
+        same, as those of some test objects.
     """
 
     foreign: float = 1.25
@@ -79,7 +79,7 @@ class SliceOrder:
         """Compare every slice with its neighbours along the first axis."""
         repeated = _repeated(scan.array)
         if repeated:
-            sentence = f"{repeated} slices hold the same voxels as the one before"
+            sentence = f"{repeated} slices have the same voxels as the one before"
             return scan, [REPEATED.found(sentence)]
         planes = coarse_planes(scan)
         contrast = float(np.diff(np.percentile(planes, (1, 99)))[0])
@@ -92,28 +92,28 @@ class SliceOrder:
         far = np.maximum(_apart(planes, 2), self.least * contrast)
         turns = np.random.default_rng(len(planes)).permutation(len(planes))
         anywhere = float(_apart(planes[turns], 1).mean())
-        # What varies within a slice from one voxel to the next is noise and edges.
+        # Variation within a slice from one voxel to the next is noise and edges.
         rough = float(np.abs(planes - ndimage.uniform_filter(planes, (0, 3, 3))).mean())
         ratio = float(np.median(near)) / max(anywhere, self.varied * contrast, NOISY * rough)
         if ratio > self.shuffled:
             return [SHUFFLED.found(f"neighbours differ {ratio:.0%} as much as any two slices")]
         foreign = np.minimum(near[:-1], near[1:]) / far > self.foreign
-        # The halves of a head are alike: over its middle plane the far step is small, the near
-        # ones are like those beside them. To and from a foreign slice they are larger.
-        beside = np.concatenate([near[1:2], near[:-2]]), np.concatenate([near[2:], near[-2:-1]])
-        foreign &= np.minimum(near[:-1], near[1:]) > self.larger * np.minimum(*beside)
+        # The halves of a head are similar: across its middle plane the far step is small, and the
+        # near steps are like the adjacent ones. To and from a foreign slice they are larger.
+        adjacent = np.concatenate([near[1:2], near[:-2]]), np.concatenate([near[2:], near[-2:-1]])
+        foreign &= np.minimum(near[:-1], near[1:]) > self.larger * np.minimum(*adjacent)
         exchanged = (near[:-2] + near[2:]) / (far[:-1] + far[1:]) > self.exchanged
         exchanged &= near[:-2] + near[2:] > self.larger * 2 * near[1:-1]
         if not foreign.any() and not exchanged.any():
             return []
         at = int(np.flatnonzero(foreign)[0] if foreign.any() else np.flatnonzero(exchanged)[0]) + 2
         count = int(foreign.sum()) or int(exchanged.sum())
-        told = "1 slice, number" if count == 1 else f"{count} slices, the first number"
-        return [MISPLACED.found(f"{told} {at}: a bad fit to the neighbours")]
+        which = "1 slice, number" if count == 1 else f"{count} slices, the first number"
+        return [MISPLACED.found(f"{which} {at}: a bad fit to the neighbours")]
 
 
 def coarse_planes(scan: Volume) -> NDArray[np.float32]:
-    """Slices averaged in-plane to about 4 mm; CT and CBCT between air and dense bone."""
+    """Slices averaged in-plane over about 4 mm; CT and CBCT clipped to -1000 to 1000 HU."""
     steps = [max(1, round(COARSE_MM / step)) for step in scan.grid.spacing_mm[1:]]
     values = scan.array.astype(np.float32)
     if scan.modality is not Modality.MR:

@@ -13,9 +13,8 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.canonical import stored_type
 from synthct.tasks.ingestion.findings import Severity
-from synthct.tasks.ingestion.fingerprint import ALIKE, SAME, fingerprint, likeness, same_image
-from synthct.tasks.ingestion.pairs import pair_findings
-from synthct.tasks.ingestion.pairs.frames import frame_findings
+from synthct.tasks.ingestion.near_duplicates import ALIKE, SAME, fingerprint, likeness, same_image
+from synthct.tasks.ingestion.pairs import frame_findings, pair_findings
 from synthct.tasks.ingestion.params import BodyParams, IngestionParams
 from synthct.tasks.ingestion.run import run
 

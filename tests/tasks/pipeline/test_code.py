@@ -86,7 +86,7 @@ def worker(tree):
     (tree / "tasks/pipeline/code.py").write_text((ROOT / "tasks/pipeline/code.py").read_text())
     script = (
         "import sys\nfrom synthct.tasks import fit\n"
-        "from synthct.tasks.pipeline import code\ncode._CLOCKS_NS = 0\n"
+        "from synthct.tasks.pipeline import code\ncode._CLOCK_SKEW_NS = 0\n"
         "print(flush=True)\n"
         "for line in sys.stdin:\n"
         "    wanted = line.strip() or code.code_hash(['synthct.tasks.fit'])\n"

@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from synthct.flows.upkeep.doctor.finding import Status
+from synthct.flows.upkeep.doctor.check_result import Status
 from synthct.flows.upkeep.doctor.hardware import bfloat16
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.pipeline import processor
-from synthct.tasks.pipeline.processor import processor_features
+from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 from synthct.tasks.training import precision
 from synthct.tasks.training import run as stage
 from synthct.tasks.training.params import TrainingParams
@@ -28,16 +27,16 @@ MISLEADING = "model name\t: avx512_bf16 amx_bf16\nflags\t\t: avx2 avx512f xbf16\
 )
 def test_a_processor_s_features_are_words_of_its_flags(tmp_path, text, expected):
     (tmp_path / "cpuinfo").write_text(text)
-    assert processor_features(tmp_path / "cpuinfo") == expected
+    assert bfloat16_features(tmp_path / "cpuinfo") == expected
 
 
 def test_a_system_that_does_not_say_is_taken_to_have_none(tmp_path):
-    assert processor_features(tmp_path / "absent") == ()
+    assert bfloat16_features(tmp_path / "absent") == ()
 
 
 @pytest.fixture(params=[(), ("avx512_bf16",)], ids=["AVX2", "AVX512-BF16"])
 def features(request, monkeypatch):
-    monkeypatch.setattr(precision, "processor_features", lambda: request.param)
+    monkeypatch.setattr(precision, "bfloat16_features", lambda: request.param)
     return request.param
 
 
@@ -67,7 +66,7 @@ def test_the_key_of_a_network_holds_the_precision_and_never_auto(
     here, name, monkeypatch, workspace, events
 ):
     """Else a network of one machine would be taken for that of another."""
-    monkeypatch.setattr(precision, "processor_features", lambda: here)
+    monkeypatch.setattr(precision, "bfloat16_features", lambda: here)
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     chosen, named = (units_of(context, monkeypatch, asked) for asked in ("auto", name))
     assert chosen == named
@@ -76,7 +75,7 @@ def test_the_key_of_a_network_holds_the_precision_and_never_auto(
 
 
 def test_a_network_says_what_it_was_trained_in(monkeypatch, workspace):
-    monkeypatch.setattr(precision, "processor_features", lambda: ())
+    monkeypatch.setattr(precision, "bfloat16_features", lambda: ())
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     stage.run(context, asked_for("auto", steps=1))
     for file in context.artefact("training").glob("mr_fold*/model.json"):
@@ -88,7 +87,7 @@ def test_doctor_says_what_auto_would_take():
     found = bfloat16(())
     assert found.status is Status.LACKS
     assert "float32" in found.found
-    assert processor.EMULATED in found.remedy
+    assert EMULATED in found.remedy
 
 
 def asked_for(name, **changes):

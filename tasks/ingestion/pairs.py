@@ -1,7 +1,10 @@
-"""Left and right, head and feet exchanged in one of two scans of a patient.
+"""Checks of a pair: errors that show only when two scans of one patient are compared.
 
-No header shows it: voxels in the wrong order under a right header. But the CT, registered rigidly
-to the source, fits better as its mirror image than as itself, because organs are not symmetric.
+Frames of reference: two scans with the same one share coordinates, so their bodies overlap.
+
+Exchanged sides: where left and right, or head and feet, are exchanged in one of the scans, the
+voxels are in the wrong order under a correct header. The CT, registered rigidly to the source, then
+fits better as its mirror image than as itself, because organs are not symmetric.
 """
 
 from __future__ import annotations
@@ -16,28 +19,87 @@ from synthct.data.itk import to_itk
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
 
+DIFFER = Code(
+    "frames-differ",
+    Severity.NOTE,
+    "source and CT have different frames of reference: coordinates do not align them",
+)
+CONTRADICTED = Code(
+    "frame-mismatch",
+    Severity.QUARANTINE,
+    "source and CT have the same frame of reference, but the bodies do not overlap",
+    "check the positions of both scans, or that both are of this patient",
+)
+
+OVER = 0.5
+"""Least fraction of the source's body in the CT's field of view that is in the CT's body."""
+
+SEEN = 0.2
+"""Least fraction of the source's body that is in the CT's field of view."""
+
 _REMEDY = "look at both scans; export the wrong one again, or release the pair if it is right"
 LEFT_RIGHT = Code(
     "flipped-left-right",
     Severity.QUARANTINE,
-    "the mirrored CT fits the source much better: left and right are exchanged in one of them",
+    "the mirrored CT fits the source much better: left and right are exchanged in one of the two",
     _REMEDY,
 )
 HEAD_FEET = Code(
     "flipped-head-feet",
     Severity.QUARANTINE,
-    "the CT upside down fits the source much better: the slices of one of them are reversed",
+    "the reversed CT fits the source much better: the slices of one of the two are reversed",
     _REMEDY,
 )
 
 CELL_MM = 8.0
-"""Both scans are compared in cells of this side."""
+"""Both scans are averaged to about this voxel size for the comparison."""
 
 BETTER = 1.3
-"""Ratio of mutual information from which the mirrored CT is the right one."""
+"""Ratio of mutual information from which the mirrored CT is taken for the right one."""
 
 LEAST = 0.12
-"""Mutual information [nats] below which no fit is believed."""
+"""Mutual information [nats] below which a fit proves nothing."""
+
+
+def pair_findings(
+    source: tuple[Volume, Volume], ct: tuple[Volume, Volume], frames: tuple[str, str]
+) -> list[Finding]:
+    """Findings from the comparison of a source scan with the CT of its patient.
+
+    Parameters
+    ----------
+    source, ct
+        Axes-aligned scan and body mask of each.
+    frames
+        FrameOfReferenceUID of source and CT; empty where absent.
+    """
+    found = frame_findings(source[1], ct[1], *frames)
+    return [*found, *side_findings(fits(source[0], source[1], ct[0]))]
+
+
+def frame_findings(
+    source_body: Volume, ct_body: Volume, source_frame: str, ct_frame: str
+) -> list[Finding]:
+    """Compare the frames and, if they are equal, the positions of the bodies (aligned masks)."""
+    if not source_frame or not ct_frame:
+        return []
+    if source_frame != ct_frame:
+        return [DIFFER.found("different frames of reference: the registration aligns the bodies")]
+    seen, over = overlap(source_body, ct_body)
+    if seen >= SEEN and over >= OVER:
+        return []
+    sentence = f"same frame of reference, but {seen:.0%} of the body is in the CT's field of view"
+    return [CONTRADICTED.found(f"{sentence} and {over:.0%} of that in the CT's body")]
+
+
+def overlap(source_body: Volume, ct_body: Volume) -> tuple[float, float]:
+    """Fraction of the source's body in the CT's box, and the fraction of that in its body."""
+    points = source_body.grid.points(np.argwhere(source_body.array > 0)[::7])
+    index = np.rint(ct_body.grid.index(points)).astype(int)
+    inside = ((index >= 0) & (index < np.asarray(ct_body.array.shape))).all(axis=1)
+    if not inside.any():
+        return 0.0, 0.0
+    return float(inside.mean()), float((ct_body.array[tuple(index[inside].T)] > 0).mean())
 
 
 @dataclass(frozen=True)
@@ -47,7 +109,7 @@ class Fits:
     Parameters
     ----------
     straight, mirrored, reversed_
-        Of the CT as it is, with left and right exchanged, with head and feet exchanged.
+        For the CT as it is, with left and right exchanged, with head and feet exchanged.
     """
 
     straight: float
@@ -56,7 +118,10 @@ class Fits:
 
 
 def fits(source: Volume, body: Volume, ct: Volume) -> Fits:
-    """Register the CT and its mirror images to the source, coarsely."""
+    """Register the CT and its mirror images to the source at low resolution.
+
+    Mattes mutual information with 24 bins, regular-step gradient descent of a rigid transform.
+    """
     fixed, mask = _coarse(source), _coarse(body)
     moving = _coarse(ct)
     turned = (_turned(moving, 2), _turned(moving, 0))
@@ -64,17 +129,17 @@ def fits(source: Volume, body: Volume, ct: Volume) -> Fits:
 
 
 def side_findings(found: Fits) -> list[Finding]:
-    """Whether a mirror image fits better than the CT as it is."""
+    """The finding that a mirror image fits much better than the CT as it is, if it does."""
     best = max(found.mirrored, found.reversed_)
     if best < LEAST or best < BETTER * found.straight:
         return []
     code = LEFT_RIGHT if found.mirrored >= found.reversed_ else HEAD_FEET
-    sentence = f"mutual information {best:.2f} turned over, {found.straight:.2f} as it is"
+    sentence = f"mutual information {best:.2f} mirrored, {found.straight:.2f} as it is"
     return [code.found(sentence)]
 
 
 def _coarse(volume: Volume) -> Volume:
-    """The volume in cells of about ``CELL_MM``, averaged; CT and CBCT between air and bone."""
+    """The volume averaged to voxels of about ``CELL_MM``; CT and CBCT clipped to 1000 HU."""
     array = volume.array.astype(np.float32)
     if volume.modality in (Modality.CT, Modality.CBCT):
         array = np.clip(array, -1000, 1000)
@@ -95,10 +160,10 @@ def _turned(volume: Volume, axis: int) -> Volume:
 
 
 def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
-    """Mutual information [nats] from the better start: as placed, or middle over middle.
+    """Mutual information [nats] from the better start: coordinates as they are, or centres aligned.
 
-    The information counts by the part of the body over which the moving image lies: over a small
-    overlap anything fits.
+    It is multiplied by the fraction of the body that the moving image covers: over a small overlap
+    anything fits.
     """
     a, b = to_itk(fixed), to_itk(moving)
     inside = sitk.Cast(to_itk(mask) > 0.5, sitk.sitkUInt8)
@@ -116,7 +181,7 @@ def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
 
 
 def _covered(body_mm: NDArray[np.float64], transform: sitk.Euler3DTransform, grid: Grid) -> float:
-    """Part of the points (z, y, x) that the transform brings into the grid."""
+    """Fraction of the points (z, y, x) that the transform maps into the grid."""
     matrix = np.asarray(transform.GetMatrix()).reshape(3, 3)
     centre = np.asarray(transform.GetCenter())
     moved = (body_mm[:, ::-1] - centre) @ matrix.T + centre + transform.GetTranslation()
@@ -128,7 +193,7 @@ def _covered(body_mm: NDArray[np.float64], transform: sitk.Euler3DTransform, gri
 def _registered(
     fixed: sitk.Image, moving: sitk.Image, inside: sitk.Image, transform: sitk.Transform
 ) -> float:
-    """Mutual information [nats] after the rigid registration that changes ``transform``."""
+    """Mutual information [nats] after a rigid registration, which modifies ``transform``."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(24)
     method.SetMetricFixedMask(inside)

@@ -1,25 +1,32 @@
-"""Near-duplicates: the same scan saved, resampled, cropped or windowed anew, under another name.
+"""Near-duplicates: one scan under two patients' names, resampled, cropped or windowed.
 
-Two steps. A fingerprint of three thousand bytes finds scans that may be the same among thousands;
-the detail of the two images, brought over each other, decides.
+Two steps: a fingerprint of three thousand bytes finds candidates among thousands of scans; the
+correlation of the fine detail of two images, resampled onto one grid, decides.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from synthct.data.errors import DataError
 from synthct.data.itk import resample
+from synthct.data.store.volumes import read_volume
 from synthct.data.volume import Volume
 from synthct.tasks.ingestion.body import body_threshold
 from synthct.tasks.ingestion.canonical import reoriented
+from synthct.tasks.ingestion.findings import Code, Severity
 from synthct.tasks.ingestion.params import BodyThresholds
 
 SHAPE = (12, 16, 16)
-"""Cells (z, y, x) over the body's box."""
+"""Cells (z, y, x) of a fingerprint, over the body's bounding box."""
 
 ALIKE = 0.75
 """Correlation of fingerprints from which the images themselves are compared."""
@@ -28,16 +35,17 @@ SAME = 0.9
 """Correlation of detail from which two scans are the same image."""
 
 CELL_MM, DETAIL_MM = 4.0, 8.0
-"""Noise below the first is averaged away; what is broader than the second is no detail."""
+"""Band of the compared detail: averaging removes what is finer than the first length, a high-pass
+filter what is coarser than the second."""
 
 OVERLAP = 0.5
-"""Part of the body's box that the other scan must cover for a comparison."""
+"""Fraction of the body's box that the other scan must cover for a comparison."""
 
 _TAILS = (0.01, 0.99)
 
 
 def fingerprint(volume: Volume) -> str:
-    """Mean values of the cells of the body's box, less what all bodies have in common, as text."""
+    """High-pass filtered cell means over the body's box, as base64 of int8."""
     upright, box = _body(volume)
     low, high = np.percentile(upright.array, (1, 99))
     cells = _cells(np.clip(upright.array, low, high)[box])
@@ -54,10 +62,10 @@ def likeness(one: str, other: str) -> float:
 
 
 def same_image(one: Volume, other: Volume) -> float:
-    """Correlation of the detail of two scans where both lie, -1 to 1.
+    """Correlation of the detail of two scans in their overlap, -1 to 1.
 
-    Copies keep their coordinates, however they were sampled; scans of different people that
-    happen to overlap have other details.
+    Copies have the same coordinates, however they were sampled; scans of different people that
+    happen to overlap have different detail.
     """
     upright, box = _body(one)
     steps = [max(1, round(CELL_MM / step)) for step in upright.grid.spacing_mm]
@@ -65,14 +73,14 @@ def same_image(one: Volume, other: Volume) -> float:
     start = tuple(part.start or 0 for part in box)
     stop = tuple(part.stop or size for part, size in zip(box, smooth.shape, strict=True))
     part = Volume(smooth, upright.grid, upright.modality).crop(start, stop)  # type: ignore[arg-type]
-    there = _body(other)[0]
-    low = float(there.array.min())
-    beside = resample(there, part.grid, outside=low - 1.0).array
-    known = beside >= low
+    second = _body(other)[0]
+    low = float(second.array.min())
+    resampled = resample(second, part.grid, outside=low - 1.0).array
+    known = resampled >= low
     if known.mean() < OVERLAP or not known.any():
         return 0.0
-    beside = ndimage.uniform_filter(np.where(known, beside, low), steps)
-    a, b = (_detail(array, part.grid.spacing_mm)[known] for array in (part.array, beside))
+    resampled = ndimage.uniform_filter(np.where(known, resampled, low), steps)
+    a, b = (_detail(array, part.grid.spacing_mm)[known] for array in (part.array, resampled))
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
@@ -84,7 +92,7 @@ def _detail(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> NDArra
 
 
 def _body(volume: Volume) -> tuple[Volume, tuple[slice, ...]]:
-    """The scan upright, as float32, and the box of its body."""
+    """The reoriented scan as float32, and the bounding box of its body."""
     upright = reoriented(volume)
     array = np.nan_to_num(upright.array.astype(np.float32))
     upright = upright.with_array(array)
@@ -99,7 +107,7 @@ def _vector(text: str) -> NDArray[np.float64]:
 
 
 def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Where all but the outermost percent of the body lies, along each axis."""
+    """Slices along each axis that leave out 1 % of the body at either end."""
     slices = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -112,9 +120,54 @@ def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _cells(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Averages over a regular division of the box, whatever its size."""
+    """Means over a regular division of the box into ``SHAPE`` cells."""
     steps = [size / cells for size, cells in zip(array.shape, SHAPE, strict=True)]
     smooth = ndimage.uniform_filter(array, [max(1, round(step)) for step in steps], mode="nearest")
     at = [(np.arange(cells) + 0.5) * step - 0.5 for cells, step in zip(SHAPE, steps, strict=True)]
     grid = np.stack(np.meshgrid(*at, indexing="ij"))
     return np.asarray(ndimage.map_coordinates(smooth, grid, order=1, mode="nearest"))
+
+
+NEAR_DUPLICATE = Code(
+    "near-duplicate",
+    Severity.QUARANTINE,
+    "two patients have the same image, perhaps resampled: it could be in training and test",
+    "keep one of the two; list the scan in ingestion.released if they are two people",
+)
+
+
+def near_duplicates(
+    out: Path, facts: Sequence[Mapping[str, Any]], released: Sequence[str]
+) -> dict[str, DataError]:
+    """The later patient of each pair that shares an image, with the error.
+
+    Parameters
+    ----------
+    out
+        Folder with the patients' stored volumes.
+    facts
+        ``patient.json`` of each patient.
+    released
+        ``PATIENT/SCAN`` of quarantined scans that a person has accepted.
+    """
+    found: dict[str, DataError] = {}
+    scans = [
+        (patient["patient"], name, entry["modality"], entry["fingerprint"])
+        for patient in sorted(facts, key=lambda one: str(one["patient"]))
+        for name, entry in sorted(patient["scans"].items())
+    ]
+    for one, other in combinations(scans, 2):
+        if one[0] == other[0] or one[2] != other[2] or f"{other[0]}/{other[1]}" in released:
+            continue
+        if other[0] in found or one[0] in found or likeness(one[3], other[3]) < ALIKE:
+            continue
+        first, second = (read_volume(out / p / f"{n}.zarr") for p, n, _, _ in (one, other))
+        if (alike := same_image(first, second)) >= SAME:
+            found[other[0]] = DataError(
+                "an image belongs to one patient (quarantine)",
+                problem=f"it is the image of {one[0]}/{one[1]} (correlation of detail {alike:.2f})",
+                where=f"{other[0]}/{other[1]}",
+                remedy=NEAR_DUPLICATE.remedy,
+                code=NEAR_DUPLICATE.name,
+            )
+    return found
