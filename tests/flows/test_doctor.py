@@ -59,10 +59,10 @@ def test_package_at_an_unproven_version_is_worse_than_an_absent_one(installed, e
     [
         ("3.11.2", "x86_64", Status.OK),
         ("3.13.0", "x86_64", Status.OK),
-        ("3.14.1", "x86_64", Status.LACKS),
-        ("3.15.0", "x86_64", Status.FAULT),
-        ("3.10.13", "x86_64", Status.FAULT),
-        ("3.12.1", "aarch64", Status.FAULT),
+        ("3.14.1", "x86_64", Status.WARNING),
+        ("3.15.0", "x86_64", Status.ERROR),
+        ("3.10.13", "x86_64", Status.ERROR),
+        ("3.12.1", "aarch64", Status.ERROR),
     ],
 )
 def test_python_without_a_lock_is_told_before_anything_fails_on_it(version, machine, status):
