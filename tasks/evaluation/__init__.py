@@ -1,1 +1,1 @@
-"""How good a synthetic CT is, beside what naive methods reach and against which reference."""
+"""Evaluation of synthetic CTs against references, compared with naive baselines."""

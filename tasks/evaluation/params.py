@@ -101,7 +101,7 @@ class EvaluationParams(Section):
     """``mean``: mean coverage is nominal. ``risk_control``: coverage is nominal or more, which
     needs wider intervals and more patients."""
     floor: tuple[FloorEntry, ...] = ()
-    """Other alignments of the reference. The difference between them is printed beside every MAE.
+    """Other alignments of the reference. Their difference is reported with every MAE.
     Each costs one registration per case. Empty: not measured."""
     score_suspect: bool = True
     """Also score against moved CTs that the registration gate calls suspect. Failed ones are never

@@ -46,7 +46,7 @@ NOT_SCORING = {
 
 
 def run(context: StageContext, params: EvaluationParams) -> None:
-    """Synthetic CTs of unseen patients are scored in the body mask beside naive baselines."""
+    """Synthetic CTs of unseen patients and naive baselines are scored inside the body mask."""
     profile = profile_called(params.profile)
     training = context.artefact("training")
     with build_out(context, "evaluation") as out:

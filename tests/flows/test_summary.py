@@ -64,12 +64,12 @@ def test_person_is_told_scores_exclusions_times_and_where_the_report_is(scored):
     console = Console(record=True, width=100, file=io.StringIO())
     show(console, scored, [StageResult("ingestion", "ran", 65.0)], 70.0)
     text = console.export_text()
-    for text_shown in (
+    for expected in (
         "MAE [HU]", "PSNR [dB]", "50.0",
         "excluded by ingestion: C_mr: it has two; a scan has one series; name one",
         "1 min 10 s in all: ingestion 1 min 05 s", "report: artefacts/report/index.html",
     ):  # fmt: skip
-        assert text_shown in text
+        assert expected in text
 
 
 def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_measured(scored):
@@ -80,8 +80,8 @@ def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_
     moved = "A_mr,A,mr,thorax,0,registered,registered,floor_mae_hu,21\n"
     table.write_text(SCORES + moved + moved.replace("A", "B").replace("21", "23"))
     show(console, scored, [], 70.0)
-    text_shown = console.export_text()
-    assert "mr: the reference itself differs by 22.0 HU (MAE) between alignments" in text_shown
+    text = console.export_text()
+    assert "mr: the reference itself differs by 22.0 HU (MAE) between alignments" in text
 
 
 def test_machine_is_told_the_same_as_plain_json(scored):

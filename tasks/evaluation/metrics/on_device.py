@@ -15,10 +15,12 @@ from synthct.tasks.evaluation.pair import Floats, Mask
 def device_called(name: str) -> torch.device:
     """The torch device; :class:`UsageError` if this machine does not have it."""
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        known = name == "cuda"
+        problem = f"no device {name!r}"
+        if name == "cuda":
+            problem = "torch finds no GPU on this machine"
         raise UsageError(
             "similarity is computed with numpy (no device), or with torch on cpu or a cuda GPU",
-            problem="torch finds no GPU on this machine" if known else f"no device {name!r}",
+            problem=problem,
             where="device",
             remedy="leave the device out",
             code="no-such-device",

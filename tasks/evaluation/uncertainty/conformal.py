@@ -45,7 +45,7 @@ def calibrate(
     if not patients:
         raise ValueError("calibration needs at least one patient")
     if not 0 < coverage < 1:
-        raise ValueError(f"coverage lies between 0 and 1, got {coverage}")
+        raise ValueError(f"coverage must be between 0 and 1, got {coverage}")
     found = {ALL: _least([p.total() for p in patients], coverage, guarantee)}
     for name in sorted({name for patient in patients for name in patient.bands}):
         own = [patient.bands[name] for patient in patients if name in patient.bands]

@@ -120,7 +120,7 @@ PARTS = {
     "dice_": ("Dice of structures", 2),
     "surface_dice_": ("Surface Dice of structures", 2),
     "hd95_mm_": ("95th centile Hausdorff distance of structures [mm]", 1),
-    "completeness": ("Completeness by structure class, 1 is whole", 2),
+    "completeness": ("Completeness by structure class, 1 is complete", 2),
     "volume_change_percent_": ("Change of the volume of structures [%]", 0),
     "surrogate_": ("Dose surrogates: path length, proton range, radiograph; no dose [mm]", 2),
     "source_": ("Agreement with the source scan itself, without any CT", 2),

@@ -74,7 +74,7 @@ def test_the_page_for_people_shows_the_students_cost_and_is_silent_without_one(t
     result = json.loads((folder / "card.json").read_text())["distilled"]
     page = (folder / "card.html").read_text()
     assert f">{result['cost_hu']:+.2f}</td>" in page
-    assert f"on {result['training_cases']} training cases in {result['steps']} steps" in page
+    assert f"of {result['training_cases']} training cases in {result['steps']} steps" in page
     card = json.loads((folder / "card.json").read_text())
     del card["distilled"]
     assert "student" not in render_card(card)

@@ -37,7 +37,7 @@ def test_the_floor_is_shown_with_the_main_number_and_the_case(page):
 
 
 def test_intervals_that_do_not_hold_are_not_to_be_relied_on(section):
-    assert "hold 81.0 % of the voxels against the registered CT" in section
+    assert "cover 81.0 % of the voxels against the registered CT" in section
     assert "the nominal value lies outside: do not rely on these intervals here" in section
     assert "Too few patients to judge intervals" in section  # the CBCT source
 
@@ -53,7 +53,7 @@ def test_intervals_that_hold_say_so_and_few_cases_have_no_verdict(tree):
 
 def test_the_published_ranking_is_shown_with_the_corrected_one(section):
     assert "Mean rank, corrected" in section
-    assert "wrong way round" in section
+    assert "in the wrong direction" in section
 
 
 def test_the_bias_matrix_is_drawn_where_there_is_a_study(tree, page):
