@@ -39,8 +39,8 @@ COMPUTING = {
 """Distribution by import name: packages whose version can change a byte of an out."""
 
 OTHERS = frozenset(
-    {"cryptography", "dask", "distributed", "fsspec", "markupsafe", "psutil", "pydantic"}
-    | {"s3fs", "tensorboard", "threadpoolctl", "yaml"}
+    {"cryptography", "dask", "distributed", "fsspec", "markupsafe", "nibabel", "psutil"}
+    | {"pydantic", "s3fs", "tensorboard", "threadpoolctl", "yaml"}
 )
 """Packages that transport, check or monitor results; their versions are in no key."""
 
@@ -129,7 +129,7 @@ def require_versions(wanted: Mapping[str, str]) -> None:
                 problem=f"{distribution} is {here} on this worker and {version} where the run "
                 "was started",
                 where=sys.prefix,
-                remedy="install the same lock on all machines, restart the workers "
+                remedy="install the same file of locks/ on all machines, restart the workers "
                 "and run the same command again: finished units are kept",
                 code="other-packages",
             )
@@ -177,7 +177,7 @@ def require_recorded(module: str) -> None:
             f"{recorded.get(name, 'no version')}",
             where=str(VERSIONS),
             remedy="run `make dag` to record the installed versions, then `dvc repro` (`synthct "
-            "run` does both), or install the lock (`make setup`)",
+            "run` does both), or install the lock file of locks/",
             code="versions-stale",
         )
 

@@ -91,13 +91,15 @@ def test_versions_yaml_is_not_what_is_installed(monkeypatch):
 
 
 def test_versions_yaml_and_the_lock_disagree():
-    lock = ROOT / "locks" / f"py{sys.version_info.major}{sys.version_info.minor}-run.txt"
-    locked = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;+]+)", lock.read_text()))
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    lock = (ROOT / "locks" / f"{python}-run.txt").read_text()
+    locked = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;+]+)", lock))
+    assert locked
     written = yaml.safe_load((ROOT / "versions.yaml").read_text())
-    plain = {packages._plain(name): version for name, version in locked.items()}
+    plain = {packages._normalised(name): version for name, version in locked.items()}
     for name, version in written.items():
-        if name != "python" and packages._plain(name) in plain:
-            assert plain[packages._plain(name)] == version, f"{name}: `make setup dag`"
+        if name != "python" and packages._normalised(name) in plain:
+            assert plain[packages._normalised(name)] == version, f"{name}: `make setup dag`"
 
 
 def test_a_stage_under_plain_dvc_repro_runs_with_versions_that_its_lock_does_not_name(
