@@ -65,7 +65,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="Instead of --segmentations, segment both CTs by `thresholds` (coarse, by HU), "
-            "`totalsegmentator` (must be on PATH) or a folder of artefacts/evaluation/segmenters.",
+            "`totalsegmentator` (must be on PATH) or the folder of a trained segmenter.",
         ),
     ] = "",
     missing: Annotated[
