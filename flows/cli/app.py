@@ -1,4 +1,4 @@
-"""``synthct``: the command line. Everything heavy is imported by the command that needs it."""
+"""The command line ``synthct``. Heavy packages are imported by the command that needs them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ from synthct.flows.cli import (
 from synthct.flows.exits import USAGE, guarded
 from synthct.tasks.pipeline.ending import ends_in_order
 
-HELP = """Synthetic CT from MRI and cone-beam CT: from a folder of scans to a released model.
+HELP = """Synthetic CT from MRI and cone-beam CT (CBCT) for radiotherapy.
 
-Lengths are mm, CT values HU, times s, wherever a name does not say otherwise.
+`run` trains models: it takes a data set through ingestion, registration, training, evaluation and
+export, and writes a release folder for each source (MR, CBCT). `predict` applies a release to a
+scan. `register` and `evaluate` work on single scans without a data set.
+
+Lengths are in mm, CT values in HU and times in s unless an option states another unit.
 SCAN is a DICOM folder or zip, NIfTI, MHA or NRRD.
 
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done, but cases were excluded (they are listed).
@@ -36,21 +40,21 @@ Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done, but cases were exclud
 
 EXAMPLES = "\n".join(
     (
-        "Start here:",
-        "  synthct doctor                         what this machine has and lacks",
-        "  synthct run                            the demo: ten minutes on two cores",
-        "  synthct ingest SRC... --dataset sts    take in scans of your own,",
-        "  synthct run --preset sts               train and score on them",
+        "First steps:",
+        "  synthct doctor                         check this machine",
+        "  synthct run                            run the demo: ten minutes on two cores",
+        "  synthct ingest SRC... --dataset sts    import your own scans,",
+        "  synthct run --preset sts               then train and evaluate on them",
     )
 )
 
 
 _INTERRUPTED = 130
-"""What typer makes of Ctrl-C, without a word; no command of ours ends so."""
+"""What typer returns after Ctrl-C; no command returns it otherwise."""
 
 
 def paragraphs(text: str) -> str:
-    """The text with each paragraph on one line, so that it wraps at any terminal's width."""
+    """Join the lines of each paragraph, so that the text wraps at any terminal's width."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
@@ -103,11 +107,11 @@ def _root(
 
 
 def command_line(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code.
+    """Run one command line and return its exit code.
 
-    What an earlier command, killed, left in the folder for temporary files goes first.
+    Temporary files that an earlier, killed command left behind are removed first.
     """
-    # A file name that is not UTF-8 is printed as it can be; the result is there by then.
+    # Printing a file name that is not UTF-8 must not raise: the result is already written.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -120,8 +124,8 @@ def _parsed(arguments: Sequence[str]) -> int:
     try:
         code = commands(list(arguments), prog_name="synthct", standalone_mode=False)
     except typer.TyperException as error:
-        told = " ".join(error.format_message().split())
-        sys.stderr.write(f"synthct: {told}; `{_help_for(arguments)}` shows what it takes\n")
+        message = " ".join(error.format_message().split())
+        sys.stderr.write(f"synthct: {message}; see `{_help_for(arguments)}`\n")
         return error.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None

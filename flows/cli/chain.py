@@ -1,4 +1,4 @@
-"""``run``, ``stage``, ``report``: the chain and its parts."""
+"""``run``, ``stage``, ``report``: the chain of stages, one stage of it, and its report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 @examples(
     "synthct run                                  the demo",
-    "synthct run --preset sts --until training    your scans, up to the models",
-    "synthct run --cluster gpu                    a worker a GPU of this machine",
-    "synthct run --cluster tls://10.0.0.5:8786    on a Dask cluster of yours",
+    "synthct run --preset sts --until training    your own scans, up to the trained models",
+    "synthct run --cluster gpu                    one worker per GPU of this machine",
+    "synthct run --cluster tls://10.0.0.5:8786    workers of a running Dask cluster",
 )
 def run(
     preset: Preset = None,
@@ -30,32 +30,34 @@ def run(
         typer.Option(
             metavar="KIND",
             envvar=str(CLUSTER),
-            help="Where the cases run: `here` (in the stage's own process), `local` (workers on "
-            "this machine), `gpu` (one a GPU and the cores left over), `slurm` or `kubernetes` "
-            "(jobs, pods: infra/KIND/cluster.yaml), or tcp://HOST:PORT, tls://HOST:PORT of a Dask "
-            "scheduler. Never changes a result.",
+            help="Where cases are computed: `here` (in the stage's process), `local` (worker "
+            "processes on this machine), `gpu` (one worker per GPU, others on the remaining "
+            "cores), `slurm` or `kubernetes` (configured in infra/KIND/cluster.yaml), or the "
+            "tcp://HOST:PORT or tls://HOST:PORT of a Dask scheduler. Does not affect results.",
         ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers of local or gpu (default: one a core).")
+        int | None,
+        typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port of the Prefect server on loopback (default: a free one)."
+            min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
         ),
     ] = None,
     as_json: Json = False,
     summary_file: Annotated[
         Path | None,
-        typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON."),
+        typer.Option("--summary", metavar="FILE", help="Also write the summary to FILE as JSON."),
     ] = None,
 ) -> int:
-    """Bring the whole chain up to date.
+    """Run all stages that are not up to date, from the scans to the report.
 
-    DVC is asked first: what is current is not run again. Progress goes to standard error,
-    the score table and the path of the HTML report to standard output. Stop it when you like
-    (Ctrl-C, a kill, a power cut): the same command goes on where it left off.
+    Stages: ingestion, registration, training, evaluation, export, report (the demo starts with
+    cohort, which generates digital patients). DVC decides which are out of date. Progress is
+    shown on standard error; the score table and the path of the HTML report go to standard output.
+    A run may be interrupted at any time: the same command resumes it.
     """
     from rich.console import Console
 
@@ -78,7 +80,7 @@ def run(
         typer.echo(json.dumps(summary.as_json(project, built, seconds), indent=2))
     else:
         if not built:
-            typer.echo(f"{project.name}: everything is current")
+            typer.echo(f"{project.name}: everything is up to date")
         summary.show(Console(), project, built, seconds)
     return EXCLUSIONS if summary.exclusions(project) else CLEAN
 
@@ -91,10 +93,10 @@ def stage(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the stage.")],
     preset: Preset = None,
 ) -> int:
-    """Run one stage, whether or not it is current.
+    """Run one stage, whether or not it is up to date.
 
-    The same as `python -m synthct.tasks NAME`. DVC does not see it: afterwards `dvc commit`
-    records the out, and later stages become stale.
+    For development; the same as `python -m synthct.tasks NAME`. DVC does not notice the new
+    output: record it with `dvc commit` afterwards, and the later stages count as out of date.
     """
     from rich.console import Console
 
@@ -113,10 +115,14 @@ def report(
     preset: Preset = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Copy the page there.", file_okay=False),
+        typer.Option(metavar="DIR", help="Copy the report to DIR.", file_okay=False),
     ] = None,
 ) -> int:
-    """Find, or copy, the offline HTML report; a stale one is built anew."""
+    """Print the path of the HTML report, and rebuild or copy it if needed.
+
+    The report is one self-contained file. It is rebuilt if it alone is out of date; earlier stages
+    are never run by this command.
+    """
     from rich.console import Console
 
     from synthct.flows.run.reporting import copy_page, fresh_page

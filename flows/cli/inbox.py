@@ -1,4 +1,4 @@
-"""``watch``: the scans that arrive in a folder."""
+"""``watch``: predict every scan that arrives in a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.flows.exits import CLEAN
 
 
 class Form(StrEnum):
-    """What a prediction is written as."""
+    """File format of a prediction."""
 
     MHA = "mha"
     NIFTI = "nii.gz"
@@ -29,43 +29,78 @@ class Form(StrEnum):
 )
 def watch(
     model: Model,
-    inbox: Annotated[str, typer.Option(metavar="DIR|URL", help="Folder or s3:// prefix.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Gets done/ and quarantine/.")],
-    form: Annotated[Form, typer.Option("--as", help="What is written.")] = Form.MHA,
+    inbox: Annotated[
+        str, typer.Option(metavar="DIR|URL", help="Folder or s3:// prefix where scans arrive.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results: done/ and quarantine/.")
+    ],
+    form: Annotated[Form, typer.Option("--as", help="Format of the synthetic CTs.")] = Form.MHA,
     identified: Annotated[
-        bool, typer.Option("--identified", help="DICOM: each scan is its own --dicom-reference.")
+        bool,
+        typer.Option(
+            "--identified",
+            help="DICOM only: write patient, study and frame of reference of each scan into its "
+            "result.",
+        ),
     ] = False,
     keep_names: Annotated[
-        bool, typer.Option("--keep-names", help="Results take the entries' names: may identify.")
+        bool,
+        typer.Option(
+            "--keep-names",
+            help="Name results after the inbox entries, whose names may identify patients.",
+        ),
     ] = False,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also the standard deviation [HU].")
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also write the standard deviation over the ensemble's predictions [HU].",
+        ),
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="What is there now, then stop.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Predict the scans that are there now, then exit.")
+    ] = False,
     every: Annotated[
-        float, typer.Option(metavar="S", min=0.5, help="Pause between looks [s].")
+        float, typer.Option(metavar="S", min=0.5, help="Time between checks of the inbox [s].")
     ] = 10.0,
     settle: Annotated[
-        float, typer.Option(metavar="S", min=0.1, help="Unchanged for so long: whole [s].")
+        float,
+        typer.Option(
+            metavar="S",
+            min=0.1,
+            help="Time for which an entry must not change to count as complete [s].",
+        ),
     ] = 10.0,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Without Prefect: base packages are enough.")
+        bool,
+        typer.Option("--plain", help="Run without Prefect, with the base packages only."),
     ] = False,
-    tta: Annotated[bool, typer.Option(help="Also mirror as in training: more work.")] = True,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            help="Test-time augmentation: average over the mirrorings used in training (slower)."
+        ),
+    ] = True,
     max_ram: Annotated[
-        float | None, typer.Option(metavar="GB", min=0.1, help="Memory of each prediction.")
+        float | None,
+        typer.Option(
+            metavar="GB", min=0.1, help="Memory limit per prediction (default: all free memory)."
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Windows computed in parallel; 0: one per core.")
+    ] = 0,
     public_key: PublicKey = None,
     as_json: Json = False,
 ) -> int:
-    """Predict the scans that arrive in a folder, each once.
+    """Predict every scan that arrives in a folder, once.
 
-    Every entry of the inbox (file, zip or folder) is a scan. A result appears whole in
-    done/KEY with its report; a scan that cannot be predicted in quarantine/KEY with the reason.
-    KEY is a hash of scan and release: names stay in the inbox, and nothing is predicted twice,
-    whatever is killed and started again. A scan is taken when two looks, --settle apart, found the
-    same files; --once waits for the second one. Exit code 3: done, but scans were set aside.
+    Each entry of the inbox (file, zip or folder) is one scan. It is processed once its files have
+    not changed for --settle seconds. The result is written to done/KEY; a scan that cannot be
+    predicted is reported in quarantine/KEY with the reason. KEY is a hash of scan and release: it
+    reveals no name, and no scan is predicted twice, even after a crash. Exit code 3: scans were
+    quarantined.
     """
     from synthct.flows.exits import EXCLUSIONS
     from synthct.flows.jobs.watch import watch as look
@@ -73,7 +108,7 @@ def watch(
     from synthct.tasks.prediction.inbox import open_inbox
     from synthct.tasks.prediction.outbox import Outbox
 
-    def tell(result: Result) -> None:
+    def report(result: Result) -> None:
         if not as_json:
             typer.echo(f"{result.key[:16]}: {result.status}", err=False)
             if result.told:
@@ -98,7 +133,7 @@ def watch(
         orders,
         once=once,
         every_s=every,
-        tell=tell,
+        tell=report,
         say=say,
         home=None if plain else out / ".prefect",
     )

@@ -1,4 +1,4 @@
-"""``key``: the secret that patients' names are made with."""
+"""``key``: the secret key from which patients' pseudonyms are derived."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from synthct.flows.exits import CLEAN
 
 
 @examples(
-    "synthct key --new    once on a machine, before the first ingest",
-    "synthct key          where it lies, and the check value that data sets carry",
+    "synthct key --new    create the key, once per machine, before the first ingest",
+    "synthct key          show the key's path, and the check value stored in data sets",
 )
 def key(
     new: Annotated[
-        bool, typer.Option("--new", help="Make one; never replaces one that is there.")
+        bool, typer.Option("--new", help="Create a key; an existing key is never replaced.")
     ] = False,
 ) -> int:
-    """Make, or find, the key that patients are named with.
+    """Create or locate the secret key of the patients' pseudonyms.
 
-    The same key gives the same patient the same name; nobody can go back without it. Keep a copy
-    where patients' data may lie: whoever loses it cannot add to the data sets that it named.
-    $SYNTHCT_PSEUDONYM_KEY goes before the file.
+    Pseudonyms are keyed hashes: with one key a patient always gets the same pseudonym, and without
+    the key nobody can link a pseudonym to a patient. Back the key up where patient data may be
+    stored: without it, scans cannot be added to existing data sets. $SYNTHCT_PSEUDONYM_KEY takes
+    precedence over the file.
     """
     import os
 
@@ -31,7 +32,7 @@ def key(
     from synthct.tasks.intake.pseudonym import key_file, load_pseudonyms, new_key
 
     if new:
-        typer.echo(f"{new_key()}: made; keep a copy in a safe place")
+        typer.echo(f"{new_key()}: created; keep a backup in a safe place")
     where = f"${PSEUDONYM_KEY}" if PSEUDONYM_KEY in os.environ else str(key_file())
     typer.echo(f"{where}: check value {load_pseudonyms().check}")
     return CLEAN

@@ -1,4 +1,4 @@
-"""``doctor``: what this machine has and lacks."""
+"""``doctor``: check the machine, and prune caches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @examples(
     "synthct doctor",
     "synthct doctor --json",
-    "synthct doctor --prune-units      remove finished units (and voxels) no lock names",
+    "synthct doctor --prune-units      remove cached results that no commit uses",
 )
 def doctor(
     as_json: Json = False,
@@ -27,23 +27,23 @@ def doctor(
         bool,
         typer.Option(
             "--prune-units",
-            help=f"Remove finished units, and voxels at ${ARRAYS}, that no lock of any "
-            "branch, tag or worktree names.",
+            help=f"Remove entries of the result cache, and arrays at ${ARRAYS}, that no dvc.lock "
+            "of any branch, tag or worktree refers to.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
 ) -> int:
-    """Say what this machine has and lacks.
+    """Check that this machine can run synthct, and say how to fix what is wrong.
 
-    Exit code 1 when something must be mended. Looks at Python, packages against
-    their pins, memory, disk, GPU, git, DVC, S3 credentials (whether
-    there are any, never which), write access, clock.
+    Checks Python, package versions, memory, disk, GPU, git, DVC, S3 access, write permissions and
+    the clock. Status `warning`: something optional is missing. Status `error`: runs would fail or
+    give other results; exit code 1. Credentials are never printed.
     """
     from synthct.flows.upkeep.doctor.check_result import healthy
 
     if prune_units:
         return _prune(yes)
-    results = _examined()
+    results = _check_machine()
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     else:
@@ -62,8 +62,8 @@ def _prune(yes: bool) -> int:
         found = doomed(root, units)
     days = LEAST_AGE_S / 86_400
     typer.echo(
-        f"{found.kept} units stay (named by a lock, or younger than {days:g} day), "
-        f"{len(found.keys)} can go"
+        f"result cache: {found.kept} entries are in use or younger than {days:g} day, "
+        f"{len(found.keys)} can be removed"
     )
     if found.keys and (yes or typer.confirm("Remove them?")):
         typer.echo(f"removed {prune(root, units, found.keys)}")
@@ -72,7 +72,7 @@ def _prune(yes: bool) -> int:
 
 
 def _prune_arrays(yes: bool) -> None:
-    """After the units: what those that stayed name stays."""
+    """Runs after the result cache is pruned: arrays that its remaining entries use are kept."""
     from synthct.data.store.receipts import arrays_url
     from synthct.data.store.result_cache import open_result_cache
     from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
@@ -82,16 +82,16 @@ def _prune_arrays(yes: bool) -> None:
         return
     found = doomed_objects(find_root(), open_result_cache(), url)
     typer.echo(
-        f"{url}: voxels of {found.kept} shards stay, {len(found.names)} can go "
+        f"{url}: {found.kept} array shards are in use, {len(found.names)} can be removed "
         f"({found.size / 1e9:.2f} GB)"
     )
     if found.names and (
-        yes or typer.confirm("Remove them (no other repository uses this prefix)?")
+        yes or typer.confirm("Remove them (no other repository must use this prefix)?")
     ):
         typer.echo(f"removed {prune_objects(url, found.names)}")
 
 
-def _examined() -> list[CheckResult]:
+def _check_machine() -> list[CheckResult]:
     from pathlib import Path
 
     from synthct.flows.upkeep.doctor.hardware import look_at_hardware

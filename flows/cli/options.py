@@ -17,16 +17,16 @@ Preset = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Run in workspaces/NAME, made from presets/NAME.yaml at its first use. "
-        "Without it: the demo in the root.",
+        help="Work in workspaces/NAME, which is created from presets/NAME.yaml on first use. "
+        "Default: the demo in the root of the checkout.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
 
 
 def printer(console: Console) -> Callable[[str], None]:
-    """A function that prints a sentence there as it is."""
+    """A function that prints a line on the console without wrapping or markup."""
     return lambda line: console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""``predict``, ``sign``, ``verify``: a release folder and what a clinic does with it."""
+"""``predict``, ``sign``, ``verify``: apply, sign and verify a release folder."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """What the scan is, where its file does not say it."""
+    """Modality of the scan, where its file does not state it."""
 
     MR = "mr"
     CBCT = "cbct"
 
 
 class Device(StrEnum):
-    """Where the networks run."""
+    """Processor that runs the networks."""
 
     CPU = "cpu"
     CUDA = "cuda"
 
 
-Model = Annotated[Path, typer.Option(metavar="DIR", help="Release folder of `export`.")]
+Model = Annotated[
+    Path, typer.Option(metavar="DIR", help="Release folder, as written by the export stage.")
+]
 PublicKey = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Refuse a release not signed by this key.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Require that the release is signed with this key."),
 ]
 
 
@@ -45,66 +48,95 @@ PublicKey = Annotated[
 )
 def predict(
     model: Model,
-    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT.")],
+    input: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT scan.")],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help=".mha, .nii.gz or .nrrd; no suffix: DICOM series.")
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Output: an .mha, .nii.gz or .nrrd file, or a folder (no suffix) for a DICOM "
+            "series.",
+        ),
     ],
     mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); outlined where not given.")
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Body mask (> 0); by default the body is segmented."),
     ] = None,
     dicom_reference: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Take patient, study and frame of reference from it; its RTSTRUCT comes along.",
+            help="DICOM series whose patient, study and frame of reference the new series gets; an "
+            "RTSTRUCT in it is carried over.",
         ),
     ] = None,
     structures: Annotated[
         Path | None,
-        typer.Option(metavar="RTSTRUCT", help="Contours to carry over to the new series."),
+        typer.Option(metavar="RTSTRUCT", help="Structure set to carry over to the new series."),
     ] = None,
     uncertainty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Standard deviation over the folds [HU].")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the standard deviation over the ensemble's predictions [HU].",
+        ),
     ] = None,
     modality: Annotated[
-        Source | None, typer.Option(help="What it measures, where the file does not say it.")
+        Source | None,
+        typer.Option(help="Modality of a file that does not state it (default: the model's)."),
     ] = None,
-    tta: Annotated[bool, typer.Option(help="Also mirror as in training: more work.")] = True,
+    tta: Annotated[
+        bool,
+        typer.Option(
+            help="Test-time augmentation: average over the mirrorings used in training (slower)."
+        ),
+    ] = True,
     overlap: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Of neighbouring windows, as a fraction.")
+        float, typer.Option(min=0.0, max=0.9, help="Overlap of neighbouring windows, a fraction.")
     ] = 0.5,
     max_ram: Annotated[
         float | None,
-        typer.Option(metavar="GB", min=0.1, help="Memory the process may take; default: all."),
+        typer.Option(metavar="GB", min=0.1, help="Memory limit (default: all free memory)."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
-    device: Annotated[Device, typer.Option(help="cuda needs onnxruntime-gpu.")] = Device.CPU,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Windows computed in parallel; 0: one per core.")
+    ] = 0,
+    device: Annotated[
+        Device, typer.Option(help="Processor; cuda requires the package onnxruntime-gpu.")
+    ] = Device.CPU,
     int8: Annotated[
-        bool, typer.Option("--int8", help="The 8-bit networks, where the release has them.")
+        bool, typer.Option("--int8", help="Use the release's 8-bit networks, if it has them.")
     ] = False,
     student: Annotated[
-        bool, typer.Option("--student", help="The ensemble in one network, where there is one.")
+        bool,
+        typer.Option(
+            "--student", help="Use the network distilled from the ensemble, if there is one."
+        ),
     ] = False,
     surest: Annotated[
         int | None,
         typer.Option(
             metavar="K",
             min=1,
-            help="Let the K networks answer that are least spread over mirrorings on this scan.",
+            help="Use only the K networks whose predictions vary least over mirrorings of this "
+            "scan.",
         ),
     ] = None,
     public_key: PublicKey = None,
     series: Annotated[
-        str, typer.Option(metavar="ID", help="Number, description or UID, where a folder has more.")
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Number, description or UID of the series, if a DICOM folder holds several.",
+        ),
     ] = "",
     as_json: Json = False,
 ) -> int:
-    """Make a synthetic CT of one scan.
+    """Compute the synthetic CT of one scan.
 
-    In HU, on the scan's own grid. Every file of the release is checked first; a scan that
-    training would not have let in is refused, one unlike the training scans is reported.
-
-    Without --dicom-reference nothing of the patient enters the output. Not for clinical use.
+    The result is in HU, on the grid of the scan. All files of the release are verified first. A
+    scan that fails the quality checks of ingestion is refused; one that differs from the training
+    scans is reported. Without --dicom-reference the output contains no patient data. Not for
+    clinical use.
     """
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
@@ -131,12 +163,12 @@ def predict(
             step=lambda name: bars.update(bar, description=name),
         )
         bars.update(bar, description="done")
-    _tell(made.report, out, as_json=as_json)
+    _print_report(made.report, out, as_json=as_json)
     return CLEAN
 
 
 def _bars() -> Progress:
-    """Step, bar, windows, time passed and time left, on the standard error."""
+    """Progress on standard error: step, bar, windows, elapsed and remaining time."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -158,7 +190,7 @@ def _bars() -> Progress:
     )
 
 
-def _tell(document: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
+def _print_report(document: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
@@ -178,29 +210,39 @@ def _tell(document: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
     "synthct sign --model data/artefacts/export/mr --key release-key --out signed/mr",
 )
 def sign(
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="Release to sign.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Release folder to sign.")
+    ] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key (PEM).")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Signed copy; new.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder for the signed copy.")
+    ] = None,
     new_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Make FILE and FILE.pub and stop.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Only create a key pair: FILE (private) and FILE.pub (public)."
+        ),
     ] = None,
 ) -> int:
-    """Sign a release with an ed25519 key.
+    """Sign a release with an Ed25519 key.
 
-    Checksums in a folder stop accidents; whoever changes a file on purpose writes new ones. A
-    signature stops him, where the reader has the public key from elsewhere than the folder.
+    The checksums in a release detect accidental changes; a deliberate change can update them. A
+    signature detects both, provided that users get the public key from a trusted channel and not
+    from the release folder.
     """
     from synthct.data.errors import UsageError
     from synthct.tasks.prediction.signing import new_key as make_key
     from synthct.tasks.prediction.signing import sign_release
 
     if new_key is not None:
-        typer.echo(f"{new_key} (keep it secret), {make_key(new_key)} (give it to everyone)")
+        public = make_key(new_key)
+        typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
         return CLEAN
     if model is None or key is None or out is None:
         raise UsageError(
-            "sign takes --model, --key and --out, or --new-key alone",
-            remedy="`synthct sign --help` shows both",
+            "`sign` takes --model, --key and --out, or --new-key alone",
+            problem="an option is missing",
+            remedy="see `synthct sign --help`",
             code="sign-options",
         )
     sign_release(model, key, out)
@@ -213,9 +255,10 @@ def sign(
     "synthct verify --model RELEASE --public-key release-key.pub",
 )
 def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) -> int:
-    """Check every file of a release.
+    """Verify the files of a release.
 
-    With --public-key also who made it; without, only that no byte changed by accident.
+    Without --public-key only the checksums are verified, which detects accidental changes; with it
+    also the signature, which proves who made the release.
     """
     from synthct.tasks.prediction.signing import verify_release
 
@@ -223,6 +266,6 @@ def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) ->
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:
-        who = "signed by that key" if public_key else "whole (who made it was not checked)"
-        typer.echo(f"{model}: {document['files']} files, {who}")
+        verdict = "signature valid" if public_key else "checksums match (signature not verified)"
+        typer.echo(f"{model}: {document['files']} files, {verdict}")
     return CLEAN

@@ -1,4 +1,4 @@
-"""``ingest``: scans into ``data/raw``, remembered by DVC."""
+"""``ingest``: import scans into ``data/raw`` and track them with DVC."""
 
 from __future__ import annotations
 
@@ -21,26 +21,37 @@ if TYPE_CHECKING:
 
 
 @examples(
-    "synthct ingest ~/scans --dataset sts --dry-run    show only, write nothing",
+    "synthct ingest ~/scans --dataset sts --dry-run    check and list the scans only",
     "synthct ingest ~/P1 ~/P2.zip --dataset sts --region thorax",
     "synthct ingest ~/nifti --dataset trial --manifest scans.csv --licence 'CC BY 4.0'",
 )
 def ingest(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SRC...", help="Folders (any nesting), zips of DICOM, image files."),
+        typer.Argument(
+            metavar="SRC...", help="Folders (searched recursively), zips of DICOM, image files."
+        ),
     ],
-    dataset: Annotated[str, typer.Option(metavar="NAME", help="Folder below data/raw.")],
+    dataset: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the data set: scans go to data/raw/NAME.")
+    ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the table, write nothing.")
+        bool, typer.Option("--dry-run", help="Only check the scans and print the table.")
     ] = False,
     region: Annotated[
-        str, typer.Option(metavar="REGION", help="head-neck, thorax, abdomen or other.")
+        str,
+        typer.Option(
+            metavar="REGION",
+            help="Body region of scans without one in the manifest: head-neck, thorax, abdomen or "
+            "other.",
+        ),
     ] = "other",
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", help="Columns path, patient, modality, region: what files hide."
+            metavar="CSV",
+            help="Table with the columns path, patient, modality, region, for what the files do "
+            "not state (NIfTI, MHA and NRRD have neither patient nor modality).",
         ),
     ] = None,
     to_fill_in: Annotated[
@@ -48,36 +59,39 @@ def ingest(
         typer.Option(
             "--write-manifest",
             metavar="CSV",
-            help="Write a manifest of what was found, to fill in; it names paths and patients.",
+            help="Write a manifest template that lists the scans found. It contains paths and "
+            "patients: do not share it.",
         ),
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Licence of the scans; it travels to the model card."),
+        typer.Option(
+            metavar="NAME", help="Licence of the scans; it is copied into the model cards."
+        ),
     ] = None,
     cite: Annotated[
-        str, typer.Option(metavar="TEXT", help="What users of the scans must cite.")
+        str, typer.Option(metavar="TEXT", help="Citation that the licence requires.")
     ] = "",
     non_commercial: Annotated[
         bool, typer.Option("--non-commercial", help="The licence forbids commercial use.")
     ] = False,
     deface: Annotated[
-        bool, typer.Option("--deface", help="Remove faces from the copies of head-neck scans.")
+        bool, typer.Option("--deface", help="Remove the face in the copies of head-neck scans.")
     ] = False,
     places: Annotated[
         bool,
         typer.Option(
-            "--places", help="Show the files behind each scan: their names may name patients."
+            "--places", help="Print the source path of each scan; paths may contain patient names."
         ),
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Take in scans: de-identified copies, tracked by DVC.
+    """Import scans: de-identified copies in data/raw/NAME, tracked by DVC.
 
-    They go to data/raw/NAME. Every scan is read once and checked; the table says what is new,
-    known already or refused, and why, and which scans pair up. A manifest overrides patients,
-    modalities, regions and the choice between scans. Names of files and folders are shown on
-    request only (--places). Originals are not touched. Exit code 3 when a scan was refused.
+    Every scan is read and checked. The table lists each as new, known (already in the data set) or
+    refused with the reason, and shows which scans of a patient form pairs with the CT. A manifest
+    overrides patients, modalities and regions. The originals are not modified. Exit code 3: a scan
+    was refused.
     """
     from synthct.flows.workspace.freshness import track
     from synthct.flows.workspace.project import find_root
@@ -106,7 +120,7 @@ def ingest(
             dry_run=dry_run,
             to_fill_in=to_fill_in,
             planned=planned,
-            # DVC is told while the data set is held: another intake must not change it meanwhile.
+            # `dvc add` runs while the data set is locked: no other import may change it meanwhile.
             written=lambda _: track(root, raw),
             progress=bars.show,
             tell=_note,
@@ -114,7 +128,7 @@ def ingest(
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
-        _tell(found, dry_run)
+        _print_result(found, dry_run)
     return EXCLUSIONS if found.refused else CLEAN
 
 
@@ -123,7 +137,7 @@ def _note(text: str) -> None:
 
 
 class _Bars:
-    """One bar a phase on the standard error; gone while something else is printed."""
+    """One progress bar per phase on standard error; removed while something else is printed."""
 
     def __init__(self) -> None:
         self._shown = contextlib.ExitStack()
@@ -132,7 +146,7 @@ class _Bars:
         self.show("look", 0, 0)
 
     def show(self, phase: str, done: int, total: int) -> None:
-        """The bar of the phase as it stands now; without a total it only moves."""
+        """Update the bar of a phase; with ``total`` 0 it shows activity only."""
         if phase != self._phase:
             self.close()
             self._open(phase)
@@ -148,7 +162,7 @@ class _Bars:
         self._update = lambda done, total: bars.update(bar, completed=done, total=total or None)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._shown.close()
         self._phase = ""
 
@@ -179,7 +193,7 @@ def _show(found: Intake) -> None:
         )
         table.add_row(*(Text(cell) for cell in cells))
     console = Console()
-    if not console.is_terminal:  # in a file or a pipe nobody's window is narrow
+    if not console.is_terminal:  # a file or a pipe has no width to fit into
         console = Console(width=max(console.width, 160))
     if found.rows:
         console.print(table)
@@ -187,30 +201,30 @@ def _show(found: Intake) -> None:
 
 
 def _pairs(found: Intake) -> Table:
-    """A row a patient: its scans, what lies beside them, and the cases they make."""
+    """One row per patient: scans, masks, structures and doses, and the cases they form."""
     from rich.table import Table
 
-    table = Table("patient", "scans", "beside", "cases")
+    table = Table("patient", "scans", "masks, structures, doses", "cases")
     refused = set(found.refused)
     good = [row for row in found.rows if row not in refused]
     extras = {extra.row for extra in found.plan.extras}
     for patient in sorted({row.patient for row in found.rows if row.patient}):
         own = [row for row in good if row.patient == patient]
         scans = [row.scan for row in own if row not in extras]
-        beside = [row.scan for row in own if row in extras]
+        attached = [row.scan for row in own if row in extras]
         sources = [scan for scan in scans if scan != "ct"] if "ct" in scans else []
         cases = ", ".join(f"{patient}_{scan} (to its ct)" for scan in sources)
         table.add_row(
-            patient, ", ".join(scans) or "none", ", ".join(beside), cases or "none: no pair"
+            patient, ", ".join(scans) or "none", ", ".join(attached), cases or "none: no pair"
         )
     return table
 
 
-def _tell(found: Intake, dry_run: bool) -> None:
+def _print_result(found: Intake, dry_run: bool) -> None:
     for note in found.notes:
         _note(note)
     for name in found.overtaken:
-        _note(f"{name} came into the data set meanwhile, and stays as it is there")
+        _note(f"{name} was added by another import meanwhile and is left as it is")
     for row in found.refused:
         for finding in row.findings:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
@@ -218,5 +232,5 @@ def _tell(found: Intake, dry_run: bool) -> None:
     plan, refused = found.plan, len(found.refused)
     new = len(plan.new) + len(plan.new_extras)
     known = len(found.rows) - new - refused
-    took = f"{new} would be taken in" if dry_run else f"{len(found.added)} taken in"
-    typer.echo(f"data/raw/{plan.dataset}: {took}, {known} known already, {refused} refused")
+    imported = f"{new} would be imported" if dry_run else f"{len(found.added)} imported"
+    typer.echo(f"data/raw/{plan.dataset}: {imported}, {known} already known, {refused} refused")

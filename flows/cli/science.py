@@ -1,4 +1,4 @@
-"""``register``, ``regularizers``: a pair of scans, and the catalogue."""
+"""``register``: align two scans; ``regularizers``: list the regularizers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synthct.flows.exits import CLEAN, FAILED
 
 
 class Kind(StrEnum):
-    """What a scan measures, where its file does not say it."""
+    """Modality of a scan, where its file does not state it."""
 
     CT = "ct"
     MR = "mr"
@@ -26,10 +26,11 @@ class Kind(StrEnum):
 
 
 SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
-"""Of the time of a registration: what the forecast begins with."""
+"""Share of each step in the time of a registration, for the estimate of the time left."""
 
-_SERIES = "Number, description or UID of the series, where a folder holds several."
-_SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it."
+_SERIES = "Number, description or UID of the series, if a DICOM folder holds several."
+_MODALITY = "Modality, required for files that do not state it (NIfTI, MHA, NRRD)."
+_BODY = "Body mask (voxels > 0); by default the body is segmented by a threshold."
 
 
 @examples(
@@ -40,33 +41,33 @@ _SAYS_NOT = "What it measures, where the file (NIfTI, MHA, NRRD) does not say it
     "synthct register --fixed MR --moving CT --initial couch.tfm --initial skin.tfm --out moved",
 )
 def register(
-    fixed: Annotated[Path, typer.Option(metavar="SCAN", help="MR or CBCT: the grid stays.")],
-    moving: Annotated[Path, typer.Option(metavar="SCAN", help="CT: it is moved.")],
+    fixed: Annotated[
+        Path, typer.Option(metavar="SCAN", help="MR or CBCT; the result is on its grid.")
+    ],
+    moving: Annotated[
+        Path, typer.Option(metavar="SCAN", help="CT that is moved onto the fixed scan.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
-    fixed_mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); found where not given.")
-    ] = None,
-    moving_mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Body (> 0); found where not given.")
-    ] = None,
+    fixed_mask: Annotated[Path | None, typer.Option(metavar="IMAGE", help=_BODY)] = None,
+    moving_mask: Annotated[Path | None, typer.Option(metavar="IMAGE", help=_BODY)] = None,
     fixed_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     moving_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
-    fixed_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
-    moving_modality: Annotated[Kind | None, typer.Option(help=_SAYS_NOT)] = None,
+    fixed_modality: Annotated[Kind | None, typer.Option(help=_MODALITY)] = None,
+    moving_modality: Annotated[Kind | None, typer.Option(help=_MODALITY)] = None,
     initial: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Rigid ITK transform (fixed to moving points) to begin with. Repeatable: the "
-            "most informative is taken.",
+            help="Rigid ITK transform (fixed to moving points) to start from. May be given "
+            "several times: the one with the highest mutual information is used.",
         ),
     ] = None,
     method: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="Deformable step: elastix_mi (stock elastix), or the torch engine by the "
-            "similarity mi, ncc, lncc, mind or impact.",
+            help="Deformable registration: elastix_mi (elastix, mutual information), or the torch "
+            "implementation with the similarity mi, ncc, lncc, mind or impact.",
         ),
     ] = "elastix_mi",
     network: Annotated[
@@ -76,28 +77,34 @@ def register(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Parameter of the method, the value in YAML, e.g. "
-            "'deformation={name: dense, smoothing_mm: 3}'. Repeatable.",
+            help="Parameter of the method with its value in YAML, e.g. "
+            "'deformation={name: dense, smoothing_mm: 3}'. May be given several times.",
         ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Default: the published one for modality and region."),
+        typer.Option(
+            metavar="NAME",
+            help="Registration settings by name (default: those for the modality and region).",
+        ),
     ] = None,
     region: Annotated[
-        str, typer.Option(metavar="REGION", help="head-neck, thorax, abdomen or other.")
+        str,
+        typer.Option(metavar="REGION", help="Body region: head-neck, thorax, abdomen or other."),
     ] = "other",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random sampling.")] = 0,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads; with the seed they fix every byte.")
+        int,
+        typer.Option(min=1, help="Threads; the result is reproducible for a given number."),
     ] = 1,
     as_json: Json = False,
 ) -> int:
-    """Move a CT onto an MR or CBCT.
+    """Register a CT to an MR or CBCT, rigidly, then deformably.
 
-    Writes moved.mha, displacement.mha (fixed to moving, mm, LPS), the ITK transform, quality.json
-    with the figures and the verdict of the gate, and before_after.png. Exit code 1 when the gate
-    says fail: what stands then is the best earlier step. Suspect: look at the picture.
+    Writes the moved CT (moved.mha), the displacement field (displacement.mha: fixed to moving
+    points, mm, LPS), the ITK transform, quality.json and before_after.png. The quality gate grades
+    the result: pass, suspect (inspect before_after.png) or fail (exit code 1; the best earlier
+    step is written instead).
     """
     from synthct.flows.run.forecast import step_bar
 
@@ -132,12 +139,14 @@ def register(
 
 @examples("synthct regularizers", "synthct regularizers cutout")
 def regularizers(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One entry in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show this regularizer in full.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
-    """List the regularizers; one entry in full.
+    """List the regularizers for training, or describe one in full.
 
-    `training.regularizers` in params.yaml names them.
+    Regularizers are chosen in `training.regularizers` of params.yaml.
     """
     from synthct.tasks.regularization import catalogue
 
@@ -152,7 +161,7 @@ def regularizers(
 
 
 _FORMULA = re.compile(r"[:,]?\s*:math:`[^`]*`")
-"""Formulas are for the documentation's pages; one line of a terminal does without."""
+"""LaTeX formulas are for the documentation site; the table in a terminal omits them."""
 
 
 def _show_catalogue(entries: list[dict[str, Any]]) -> None:
@@ -179,7 +188,7 @@ def _show_regularizer(entry: dict[str, Any]) -> None:
 
 
 def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
-    """``NAME=VALUE`` with a value in YAML, as the method's parameters."""
+    """Parameters of a method from ``NAME=VALUE`` entries with values in YAML."""
     import yaml
 
     from synthct.data.yaml_text import load_yaml

@@ -1,4 +1,4 @@
-"""``evaluate``: one synthetic CT against one reference, everything that applies."""
+"""``evaluate``: score one synthetic CT against one reference CT."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import synthct
 from synthct.flows.cli.options import examples
 from synthct.flows.exits import CLEAN
 
-_SERIES = "Number, description or UID of the series, where a folder holds several."
+_SERIES = "Number, description or UID of the series, if a DICOM folder holds several."
 
 
 class Missing(StrEnum):
-    """Distance of a structure that the prediction lacks."""
+    """Hausdorff distance of a structure that is missing in the prediction."""
 
     PENALISED = "penalised"
     AS_PUBLISHED = "as_published"
 
 
 class Gamma(StrEnum):
-    """Where gamma looks for the dose that agrees."""
+    """Search of the gamma index: between the voxels too, or at voxel centres only."""
 
     INTERPOLATED = "interpolated"
     DISCRETE = "discrete"
 
 
 class Source(StrEnum):
-    """What the prediction was made from."""
+    """Modality of the scan that the prediction was made from."""
 
     MR = "mr"
     CBCT = "cbct"
@@ -47,64 +47,83 @@ class Source(StrEnum):
 )
 def evaluate(
     prediction: Annotated[Path, typer.Option(metavar="SCAN", help="Synthetic CT [HU].")],
-    reference: Annotated[Path, typer.Option(metavar="SCAN", help="True CT [HU].")],
+    reference: Annotated[Path, typer.Option(metavar="SCAN", help="Reference CT [HU].")],
     mask: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="Where to look (> 0); none: everywhere.")
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Voxels to score (> 0), e.g. the body; default: all."),
     ] = None,
     segmentations: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Sides prediction, reference, perhaps source: folders of NAME.* masks, or label "
-            "maps SIDE.* with labels.json.",
+            help="Structures of both CTs: DIR has folders `prediction`, `reference` and optionally "
+            "`source` with a mask NAME.* per structure, or a label map per CT and labels.json.",
         ),
     ] = None,
     segmenter: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="Without files: find the structures of both CTs by thresholds (coarse, by HU), "
-            "totalsegmentator (yours, on PATH) or a folder of artefacts/evaluation/segmenters.",
+            help="Instead of --segmentations, segment both CTs by `thresholds` (coarse, by HU), "
+            "`totalsegmentator` (must be on PATH) or the folder of a trained segmenter.",
         ),
     ] = "",
     missing: Annotated[
-        Missing, typer.Option(help="HD95 of a lost structure: the image's diagonal, or dropped.")
+        Missing,
+        typer.Option(
+            help="HD95 of a structure missing in the prediction: the image diagonal "
+            "(`penalised`), or left out of the mean (`as_published`)."
+        ),
     ] = Missing.PENALISED,
     source: Annotated[
         Path | None,
-        typer.Option(metavar="SCAN", help="The MR or CBCT itself: does the sCT show its anatomy?"),
+        typer.Option(
+            metavar="SCAN",
+            help="The MR or CBCT that the prediction was made from, to check that both show the "
+            "same anatomy.",
+        ),
     ] = None,
-    source_modality: Annotated[Source, typer.Option(help="What --source is.")] = Source.MR,
+    source_modality: Annotated[Source, typer.Option(help="Modality of --source.")] = Source.MR,
     prediction_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     reference_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     source_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
     dose_prediction: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="RTDOSE or image [Gy] on the prediction.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Dose calculated on the prediction: RTDOSE or image [Gy]."
+        ),
     ] = None,
     dose_reference: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="RTDOSE or image [Gy] on the reference.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Dose calculated on the reference: RTDOSE or image [Gy]."
+        ),
     ] = None,
     gamma: Annotated[
-        Gamma, typer.Option(help="Read the evaluated dose between its voxels too, or at them only.")
+        Gamma,
+        typer.Option(help="Gamma search in the interpolated dose, or at voxel centres only."),
     ] = Gamma.INTERPOLATED,
     target: Annotated[
-        str, typer.Option(metavar="NAME", help="Structure of the reference, for conformity.")
+        str,
+        typer.Option(metavar="NAME", help="Target structure, for Paddick's conformity index."),
     ] = "",
-    prescription_gy: Annotated[float, typer.Option(min=0, help="Dose of --target.")] = 0.0,
+    prescription_gy: Annotated[
+        float, typer.Option(min=0, help="Prescribed dose of --target [Gy].")
+    ] = 0.0,
     curves: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help='JSON {"electron_density": [[HU, value], ...], "stopping_power": ...} of the '
-            "clinic, for the dose surrogates.",
+            help="The clinic's calibration for the dose surrogates, as JSON: "
+            '{"electron_density": [[HU, value], ...], "stopping_power": ...}.',
         ),
     ] = None,
     other_reference: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="SCAN",
-            help="The reference under another alignment, may repeat: how far the reference itself "
-            "moves (floor) stands beside the MAE.",
+            help="The reference CT under another registration; may be given several times. Their "
+            "MAE to the reference is the floor that registration errors set for every MAE.",
         ),
     ] = None,
     maps: Annotated[
@@ -112,29 +131,37 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Write maps: error in HU, error of the water-equivalent path length by beam.",
+            help="Write error maps: HU error, and error of the water-equivalent path length of "
+            "each beam.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="cuda: similarity on a GPU; default: numpy.")
+        str,
+        typer.Option(metavar="NAME", help="cuda: compute image similarity on a GPU; default: CPU."),
     ] = "",
     profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM.")
+        str | None,
+        typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM, by name."),
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the document; - prints it."),
+        typer.Option("--json", metavar="FILE", help="Write all scores as JSON; - prints them."),
     ] = None,
     resample: Annotated[
-        bool, typer.Option("--resample", help="Bring other grids onto the reference's.")
+        bool,
+        typer.Option(
+            "--resample",
+            help="Resample images on other grids to the reference's; by default they are an error, "
+            "because resampling changes every score.",
+        ),
     ] = False,
 ) -> int:
-    """Score a synthetic CT against a CT: everything that applies to the files given.
+    """Score a synthetic CT against a reference CT.
 
-    Always: MAE and ME (HU), PSNR (dB), MS-SSIM, SSIM 2023, HU bands, dose surrogates (path
-    length, proton range, radiograph; no dose is calculated), and checks for scores that look
-    better than the image is. With files: structures, agreement with the source, gamma and
-    dose-volume figures. Numbers that cannot be trusted are named, never averaged over.
+    Always computed: MAE and ME (HU), PSNR (dB), MS-SSIM, SSIM, errors by HU range, dose surrogates
+    (water-equivalent path length, proton range, radiograph; no dose is calculated), and checks
+    that detect misleading scores. With the corresponding files also: Dice and HD95 of structures,
+    agreement with the source scan, gamma pass rates and dose-volume parameters.
     """
     from rich.console import Console
 
@@ -185,14 +212,16 @@ def _show(document: dict[str, Any]) -> None:
             table.add_row(name, _number(value))
             if name == "mae_hu" and "floor" in document:
                 floor = document["floor"]["floor_mae_hu"]
-                table.add_row("  the reference moves by", _number(floor))
+                table.add_row("  floor by registration", _number(floor))
     if convention := document.get("dose", {}).get("gamma_convention"):
-        told = f"gamma: {convention['normalisation']}, {convention['search']}, voxels above "
-        table.caption = f"{told}{convention['cutoff_percent']:g} % of the reference's maximum"
+        table.caption = (
+            f"gamma: {convention['normalisation']}, {convention['search']}, voxels above "
+            f"{convention['cutoff_percent']:g} % of the reference's maximum"
+        )
     for name, value in _dose_rows(document.get("dose", {})):
         table.add_row(name, _number(value))
     console.print(table)
-    checks = Table("check", "value", "limit", "", "what it looks at", title="checks")
+    checks = Table("check", "value", "limit", "", "what it detects", title="checks")
     for found in document["checks"]:
         verdict = "[red]suspect[/red]" if found["suspect"] else "ok"
         unit = f" {found['unit']}" if found["unit"] else ""

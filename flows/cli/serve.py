@@ -1,4 +1,4 @@
-"""``serve``: scheduled runs and their pages on this machine."""
+"""``serve``: scheduled runs and their status page on this machine."""
 
 from __future__ import annotations
 
@@ -13,32 +13,30 @@ from synthct.flows.exits import CLEAN
 
 @examples(
     "synthct serve                         until Ctrl-C",
-    "synthct serve --port 8080             the status page on another port",
-    f"{WEBHOOK_FILE}=~/hook synthct serve      tell a chat how runs ended",
+    "synthct serve --port 8080             status page on another port",
+    f"{WEBHOOK_FILE}=~/hook synthct serve      post finished runs to a chat webhook",
 )
 def serve(
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port of the status page on loopback.")
+        int, typer.Option(min=1, max=65535, help="Port of the status page on localhost.")
     ] = 4280,
     prefect_port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Port of the Prefect server on loopback (default: a free one)."
+            min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
         ),
     ] = None,
     stop_after: Annotated[
         float | None,
-        typer.Option(metavar="HOURS", min=0.0, help="End by itself after so long."),
+        typer.Option(metavar="HOURS", min=0.0, help="Stop after this time (default: never)."),
     ] = None,
 ) -> int:
-    """Run the schedules of prefect.yaml and show what happens.
+    """Run the schedules of prefect.yaml and show a status page.
 
-    One command starts a Prefect server, what runs the schedules, an exporter, a
-    status page, and Prometheus where it is installed; all of it listens on
-    loopback and ends with this command. Each scheduled run has a git worktree of
-    its own and shares the DVC cache and the finished units.
-
-    `synthct run` in the same checkout shows up on the same pages.
+    Starts a Prefect server, a runner for scheduled runs, a status page with a Prometheus exporter,
+    and Prometheus if it is installed. All of them listen on localhost only and end with this
+    command. Each scheduled run works in a git worktree of its own and shares the DVC cache and the
+    result cache with the checkout. A `synthct run` in the same checkout appears on the same page.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""``study``: regularizers compared fairly, in a workspace of its own."""
+"""``study``: compare regularizers under equal conditions, in a workspace of its own."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PRESET = "study"
-"""The study that is run when no grid is named: ``presets/study.yaml``."""
+"""Default study: ``presets/study.yaml``."""
 
 
 @examples(
-    "synthct study                          the demo's study, about an hour on two cores",
-    "synthct study --grid presets/bias.yaml      trained on x scored on, by alignment",
-    "synthct study --grid my_study.yaml     your own: params with a `study:` section",
+    "synthct study                             the demo study, about an hour on two cores",
+    "synthct study --grid presets/bias.yaml    effect of the registration on training and scores",
+    "synthct study --grid my_study.yaml        your own: params with a `study:` section",
 )
 def study(
     grid: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Params with a `study:` section: arms (regularizers, losses, networks), pairs "
-            "(alignment, deliberate misregistration), references, seeds. Default: "
-            "presets/study.yaml.",
+            help="Params with a `study:` section, which lists the arms (regularizers, losses, "
+            "networks), the training pairs (registration, simulated misregistration), the "
+            "references and the seeds. Default: presets/study.yaml.",
             exists=True,
             dir_okay=False,
         ),
@@ -43,19 +43,21 @@ def study(
         typer.Option(
             metavar="KIND",
             envvar=str(CLUSTER),
-            help="Where the trials run, as in `synthct run`.",
+            help="Where the trials are computed, see `synthct run --help`.",
         ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers of --cluster local (default: one a core).")
+        int | None,
+        typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Compare regularizers on the same pairs, folds, seeds and steps.
+    """Compare regularizers with the same pairs, folds, seeds and training steps.
 
-    Runs in a workspace named after the grid; a plain `dvc repro` never runs it. Every trial is
-    kept: stop it when you like, run it again, or add arms to workspaces/NAME/params.yaml, and
-    only what is missing is trained.
+    Trains every arm of the study and reports each arm's difference to training without
+    regularizer on unseen patients, with a confidence interval and a p value. Works in a workspace
+    named after the file of --grid. Finished trials are kept: a study may be interrupted and
+    resumed, and if arms are added to workspaces/NAME/params.yaml, only those are trained.
     """
     from rich.console import Console
 
@@ -74,7 +76,7 @@ def study(
         typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
     else:
         if not built:
-            typer.echo(f"{project.name}: everything is current")
+            typer.echo(f"{project.name}: everything is up to date")
         Console().print(_table(study_effects(project)))
         typer.echo(f"study: {project.stages[-1].out / PAGE}")
     return EXCLUSIONS if exclusions(project) else CLEAN

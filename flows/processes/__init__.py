@@ -1,1 +1,1 @@
-"""Child processes that cannot outlive their parent."""
+"""Child processes that end with their parent, however it ends."""

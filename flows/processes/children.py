@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive this one, however it ends."""
+"""Start child processes that end with this process, however it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATIENCE_S = keeper.GRACE_S + 3.0
 
 
 class SupervisedProcess:
-    """A command under a keeper (see ``flows/processes/keeper.py``).
+    """A command that runs under a keeper process (see ``flows/processes/keeper.py``).
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class SupervisedProcess:
                 stdout=subprocess.PIPE if output is None else output,
                 stderr=subprocess.STDOUT,
                 pass_fds=(reader,),
-                start_new_session=True,  # Ctrl-C reaches us alone; the command ends in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which then stops it
             )
         except BaseException:
             os.close(self._holding)
@@ -74,11 +74,11 @@ class SupervisedProcess:
         return self._keeper.poll()
 
     def wait(self) -> int:
-        """Wait for the command to end by itself; its exit code."""
+        """Wait for the command to end by itself and return its exit code."""
         return self._keeper.wait()
 
     def lines(self, idle_s: float) -> Iterator[str | None]:
-        """Lines of output until the end; None whenever nothing was said for ``idle_s`` seconds."""
+        """Lines of output until the end; None after every ``idle_s`` seconds without output."""
         stream = self._keeper.stdout
         assert stream is not None, "output goes to a file"
         rest = b""
@@ -97,7 +97,7 @@ class SupervisedProcess:
             yield rest.decode(errors="replace")
 
     def stop(self) -> None:
-        """End the command and everything it started; harmless when it has ended."""
+        """End the command and all its descendants; does nothing if it has ended."""
         if self._holding >= 0:
             os.close(self._holding)
             self._holding = -1
@@ -122,26 +122,28 @@ class SupervisedProcess:
 
 
 class RestartingProcess:
-    """A command that is started again when it ends by itself.
+    """A command that is restarted when it exits.
+
+    The pause before a restart doubles with each exit up to ``LONGEST_WAIT_S``, and is reset once a
+    process has run for ``STEADY_S``.
 
     Parameters
     ----------
     name
-        As people call it.
+        Name of the process in messages.
     command
-        Program and arguments; it may ask for a port, which must then be the same each time.
+        Program and arguments; a port in it must be fixed, so that restarts use the same.
     folder
         Working directory.
     output
-        Where all its lives write.
+        Open file for the output of all its processes.
     say
-        Told of each new start.
+        Called with a message at each restart.
     """
 
     LOOK_EVERY_S = 0.5
     LONGEST_WAIT_S = 30.0
     STEADY_S = 60.0
-    """A life that was longer is no sign of a command that cannot start."""
 
     def __init__(
         self,
@@ -158,14 +160,14 @@ class RestartingProcess:
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="revive")
 
     def start(self) -> None:
-        """The first life."""
+        """Start the process."""
         self.process = SupervisedProcess(
             self._command, folder=self._folder, environment=self._environment, output=self._output
         )
         self._started_s = time.monotonic()
 
     def watch(self) -> None:
-        """From now on it is started again when it ends."""
+        """Restart the process from now on when it exits."""
         self._watcher.start()
 
     def _watch(self) -> None:
@@ -175,16 +177,16 @@ class RestartingProcess:
                 continue
             if time.monotonic() - self._started_s > self.STEADY_S:
                 wait_s = self.LOOK_EVERY_S
-            self._say(f"{self._name} ended ({self.process.ended()}); it is started again")
+            self._say(f"{self._name} exited ({self.process.ended()}) and is restarted")
             self.process.stop()
             if self._ending.wait(wait_s):
                 return
             wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
-            with contextlib.suppress(OSError):  # no process, no memory: the next look tries again
+            with contextlib.suppress(OSError):  # no memory or process: retried in the next round
                 self.start()
 
     def stop(self) -> None:
-        """End it and all it started."""
+        """Stop the process, all its descendants, and the restarting."""
         self._ending.set()
         if self._watcher.is_alive():
             self._watcher.join()
@@ -194,7 +196,7 @@ class RestartingProcess:
 
 @contextlib.contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have the variables in this process, and so in its children, for the block."""
+    """Set environment variables of this process, and so of its children, for the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ |= variables
     try:

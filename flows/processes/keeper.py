@@ -1,12 +1,12 @@
-"""Run a command in a process group that dies whole with whoever holds the other end of a pipe.
+"""The keeper: runs a command and kills its whole process group when the parent closes a pipe.
 
     python -I -S keeper.py HANDLE VARIABLE COMMAND...
 
-The holder keeps the write end and closes it to end the command; when it is killed, the kernel
-closes it. A signal on parent death would not do: it is lost between fork and exec, and it fires
-when the *thread* that started the child ends. Standard library only: it starts in 20 ms.
-The variable tells the command this process's id: ``python -m synthct.tasks`` watches it in its
-turn, should this keeper itself be killed.
+HANDLE is the read end of the pipe. The parent closes the write end to end the command; if the
+parent is killed, the kernel closes it. ``PR_SET_PDEATHSIG`` would not suffice: it is lost between
+fork and exec, and fires when the *thread* that started the child ends. Only the standard library is
+imported, so the keeper starts in 20 ms. VARIABLE passes the keeper's process id to the command:
+``python -m synthct.tasks`` watches it, in case the keeper itself is killed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 GRACE_S = 2.0
-"""Between the polite signal and the one that nobody can ignore."""
+"""Time between SIGTERM and SIGKILL."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(handle: int, parent_variable: str, command: Sequence[str]) -> int:
-    """Run the command; its exit code, or 128 + the signal that ended it."""
+    """Run the command; returns its exit code, or 128 + the signal that ended it."""
     _adopt_orphans()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,7 +47,7 @@ def main(handle: int, parent_variable: str, command: Sequence[str]) -> int:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies: none is lost sight of."""
+    """Become the subreaper, i.e. the parent of every descendant whose own parent dies."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -56,7 +56,7 @@ def _leave(_number: int, _frame: object) -> None:
 
 
 def _wait_for_either(handle: int, group: subprocess.Popen[bytes]) -> None:
-    """Return when the command has ended or the holder of the pipe is gone."""
+    """Return when the command has ended or the write end of the pipe is closed."""
     finished = os.pidfd_open(group.pid)
     try:
         select.select([handle, finished], [], [])
@@ -84,7 +84,7 @@ def _signal_group(leader: int, number: int) -> None:
 
 
 def _children() -> list[int]:
-    """Processes whose parent is this one: what the command left behind."""
+    """Processes whose parent is this one: orphans that the command left behind."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""A bar for a job of a few long steps: what runs, how long it has run, how long it may take yet."""
+"""Progress bar for a job of a few long steps, with an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ REFRESH_S = 0.5
 
 @dataclass
 class Forecast:
-    """Time left of a job whose steps have known shares of it.
+    """Estimates the time left of a job whose steps take known shares of its time.
 
-    Until the first step ends nothing is known; then the time so far is scaled by the shares. A
-    step that takes longer than its share never lets the forecast fall below one that is honest:
-    its own remaining share shrinks towards nothing, but never below a twentieth of the step.
+    There is no estimate until the first step has ended; from then on the elapsed time is scaled by
+    the shares. A step that takes longer than its share counts as 95 % done at most, so that the
+    estimate never claims that the job is about to end.
 
     Parameters
     ----------
     shares
-        Step to its share of the whole, in order.
+        Share of each step in the whole time, in order of execution.
     clock
-        Seconds since anything.
+        Monotonic clock [s].
     """
 
     shares: Mapping[str, float]
@@ -32,11 +32,11 @@ class Forecast:
     _begun: dict[str, float] = field(default_factory=dict)
 
     def begin(self, step: str) -> None:
-        """The step starts, and the one before ends."""
+        """Mark the start of a step, which ends the step before it."""
         self._begun.setdefault(step, self.clock())
 
     def fraction_and_left_s(self) -> tuple[float, float | None]:
-        """Share that is done [1] and seconds left; ``None`` while nothing is known."""
+        """Fraction done [1] and seconds left; None while there is no estimate."""
         known = [step for step in self._begun if step in self.shares]
         if not known:
             return 0.0, None
@@ -55,7 +55,7 @@ class Forecast:
 
 @contextlib.contextmanager
 def step_bar(shares: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
-    """A bar on the standard error; the function that it gives is told each step as it starts."""
+    """Show a bar on standard error; yields a function to call with each step as it starts."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -75,14 +75,14 @@ def step_bar(shares: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
                 fraction, left_s = forecast.fraction_and_left_s()
                 bars.update(bar, completed=fraction, left=_words(left_s))
 
-        def tell(step: str) -> None:
+        def begin(step: str) -> None:
             forecast.begin(step)
             bars.update(bar, description=step)
 
         thread = threading.Thread(target=refresh, daemon=True, name="forecast")
         thread.start()
         try:
-            yield tell
+            yield begin
         finally:
             ended.set()
             thread.join()

@@ -1,4 +1,4 @@
-"""What Prefect is told while a stage runs: log lines, one progress artifact, a table of scores."""
+"""Report a running stage to Prefect: log lines, a progress artifact, a table of scores."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from synthct.flows.workspace.project import StageTarget
 
 _ARTIFACT_EVERY_S = 2.0
 _ASK_EVERY_S = 5.0
-_PATIENCE_S = 10.0
-_AWAY_S = 60.0
+_DRAIN_TIMEOUT_S = 10.0
+_RETRY_AFTER_S = 60.0
 
 
 class Cancelled(BaseException):
-    """Somebody cancelled the run in Prefect: not an error of the stage."""
+    """A user cancelled the run in Prefect: not an error of the stage."""
 
 
 class Journal:
-    """Listens to one stage inside its Prefect task run."""
+    """Listener of one stage that reports to the Prefect task run around it."""
 
     def __init__(self, flow_run: UUID) -> None:
         self._flow_run = flow_run
@@ -46,28 +46,28 @@ class Journal:
         self._away_until_s = 0.0
 
     def started(self, stage: StageTarget) -> None:
-        """Open the progress artifact."""
+        """Create the progress artifact."""
         with self._server():
             self._artifact = create_progress_artifact(
                 progress=0.0, key=f"progress-{stage.name}", description=stage.summary or stage.name
             )  # type: ignore[assignment]
 
     def event(self, stage: StageTarget, event: Event) -> None:
-        """Log what a person would want to read."""
+        """Log the events that are worth reading."""
         self._progress.take(event)
         if line := event_line(event):
             level = self._log.error if event["kind"] == "unit_failed" else self._log.info
             level("%s", line)
 
     def output(self, stage: StageTarget, line: str) -> None:
-        """Log the stage's own words."""
+        """Log a line of the stage's output."""
         if line.strip():
             self._log.info("%s", line)
 
     def tick(self, stage: StageTarget) -> None:
-        """Update the artifact, look whether the run was cancelled; both seldom.
+        """Update the artifact and check whether the run was cancelled, every few seconds.
 
-        A server that does not answer for a while costs a picture, not the stage.
+        A server that does not answer costs an update, not the stage.
         """
         if time.monotonic() < self._away_until_s:
             return
@@ -76,16 +76,16 @@ class Journal:
 
     @contextlib.contextmanager
     def _server(self) -> Iterator[None]:
-        """For calls that the stage does not depend on; after a lost one, none for a while.
+        """Ignore a lost server in the block, and do not call it again for a minute.
 
-        Each waits a minute for a server that is gone, and the stage's output with it.
+        Every call to a dead server blocks for a minute, and with it the stage's output.
         """
         try:
             yield
         except Exception as error:
             if not server_lost(error):
                 raise
-            self._away_until_s = time.monotonic() + _AWAY_S
+            self._away_until_s = time.monotonic() + _RETRY_AFTER_S
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -97,7 +97,7 @@ class Journal:
             self._require_wanted()
 
     def finished(self, stage: StageTarget, built: StageResult | None) -> None:
-        """Close the artifact."""
+        """Set the artifact to 100 % and log the time."""
         if built is not None:
             if time.monotonic() >= self._away_until_s:
                 with self._server():
@@ -116,20 +116,20 @@ class Journal:
 
 
 def publish_scores(rows: Sequence[dict[str, Any]]) -> None:
-    """The table artifact of the run."""
+    """Create the table artifact of the run."""
     if rows:
         create_table_artifact(table=[dict(row) for row in rows], key="scores")
 
 
 def at_server(url: str) -> AbstractContextManager[Any]:
-    """Prefect's client at a server, for the block; its settings may have been read long before."""
+    """Point Prefect's client at a server for the block, whatever settings it read at import."""
     return temporary_settings(
         {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: os.environ.get(AUTH) or None}
     )
 
 
 def server_lost(error: BaseException | None) -> bool:
-    """Whether an error is a Prefect server's that does not answer, or knows us no more."""
+    """Whether the error means that the Prefect server does not answer or rejects our requests."""
     while error is not None:
         if isinstance(error, httpx.HTTPError) or "Failed to reach API" in str(error):
             return True
@@ -138,12 +138,12 @@ def server_lost(error: BaseException | None) -> bool:
 
 
 def send_the_rest() -> None:
-    """Have Prefect's background senders finish while the server is still there.
+    """Flush Prefect's background senders while the server still runs.
 
-    Left to the end of the process, they would wait more than a minute for a server that is gone.
+    At the end of the process they would wait over a minute for a server that has been stopped.
     """
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     for sender in (APILogWorker, EventsWorker):
-        sender.drain_all(timeout=_PATIENCE_S)
+        sender.drain_all(timeout=_DRAIN_TIMEOUT_S)

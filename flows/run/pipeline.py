@@ -1,4 +1,4 @@
-"""The chain as a Prefect flow: one Prefect task = one stage = one child process group."""
+"""The chain as a Prefect flow: each stage is one Prefect task and one child process group."""
 
 from __future__ import annotations
 
@@ -33,9 +33,15 @@ def run_stages(
     *,
     server: str,
 ) -> list[StageResult]:
-    """Build the stages of ``project`` in order; the first that fails ends the run.
+    """Run the stages of ``project`` in order, in a Prefect flow; the first failure ends the run.
 
-    Whether a stage is up to date is DVC's to say, so Prefect caches and persists nothing.
+    DVC decides whether a stage is up to date, so Prefect caches and persists nothing. If the
+    Prefect server is lost, the remaining stages run without it.
+
+    Raises
+    ------
+    MachineError
+        ``stage-failed``, ``dvc-killed``, ``cancelled``.
     """
     done: dict[str, StageResult] = {}
     failed: list[SynthctError] = []
@@ -44,8 +50,8 @@ def run_stages(
         journal = Journal(UUID(flow_run.get_id()))
         try:
             done[stage.name] = build_stage(project, stage, record, environment, [screen, journal])
-        except SynthctError as fault:
-            failed.append(fault)
+        except SynthctError as error:
+            failed.append(error)
             raise
         return done[stage.name]
 
@@ -54,7 +60,7 @@ def run_stages(
         try:
             built = [_as_task(build, stage)(stage) for stage in project.stages]
         except Cancelled:
-            return CancelledState(message="cancelled in Prefect; finished units are kept")
+            return CancelledState(message="cancelled in Prefect; finished results are kept")
         publish_scores(score_rows(project))
         return built
 
@@ -66,7 +72,7 @@ def run_stages(
                 raise
             if failed:
                 raise failed[0] from error
-            return _go_on(project, record, environment, screen, done)
+            return _run_without_prefect(project, record, environment, screen, done)
         finally:
             send_the_rest()
     if isinstance(ended, list):
@@ -80,17 +86,17 @@ def run_stages(
     )
 
 
-def _go_on(
+def _run_without_prefect(
     project: Project,
     record: RunRecord,
     environment: dict[str, str],
     screen: Listener,
     done: dict[str, StageResult],
 ) -> list[StageResult]:
-    """Build what is left without Prefect: it shows a run, it is not needed for one."""
+    """Run the remaining stages without Prefect, which shows a run but is not needed for it."""
     for stage in project.stages:
         if stage.name not in done:
-            screen.output(stage, "the Prefect server is lost; the run goes on without it")
+            screen.output(stage, "the Prefect server does not answer; the run continues without it")
             done[stage.name] = build_stage(project, stage, record, environment, [screen])
     return [done[stage.name] for stage in project.stages]
 

@@ -1,4 +1,4 @@
-"""Calls of a Prefect API with its password and its CSRF token; importing it imports no Prefect."""
+"""Calls of the Prefect API with password and CSRF token, without importing Prefect."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import httpx
 from synthct.flows.run.prefect_server import AUTH
 
 TOKEN_S = 1800.0
-"""A token is good for an hour."""
+"""Age at which a CSRF token is renewed; it expires after an hour."""
 
 
 @dataclass
 class Api:
-    """One server, for as long as it lives; a token is fetched once in half an hour.
+    """Client of one Prefect server.
 
     Parameters
     ----------
     url
-        Ends in ``/api``.
+        Address of the API; ends in ``/api``.
     auth
-        ``user:password``; None: what ``$PREFECT_API_AUTH_STRING`` holds.
+        ``user:password``; None: the value of ``$PREFECT_API_AUTH_STRING``.
     timeout_s
-        Of one request.
+        Timeout of one request [s].
     """
 
     url: str
@@ -39,18 +39,19 @@ class Api:
     _until_s: float = 0.0
 
     def ask(self, path: str, /, method: str = "POST", **body: Any) -> Any:
-        """What the server answers, as JSON; None where it has no body.
+        """Call the API and return the JSON of the response, or None if it has no body.
 
         Raises
         ------
         httpx.HTTPError
+            The server does not answer, or answers with an error status.
         """
         answer = self.request(path, method, body)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
     def request(self, path: str, method: str, body: dict[str, Any]) -> httpx.Response:
-        """One call; a token that the server no longer knows is replaced."""
+        """Call the API once; a CSRF token that the server rejects is renewed."""
         with httpx.Client(timeout=self.timeout_s, auth=self._password()) as client:
             answer = client.request(
                 method, f"{self.url}{path}", json=body, headers=self._csrf(client)
@@ -64,9 +65,10 @@ class Api:
 
     def _csrf(self, client: httpx.Client) -> dict[str, str]:
         if time.monotonic() > self._until_s:
-            told = client.get(f"{self.url}/csrf-token", params={"client": self._client_id})
-            # 422: that server asks for none.
-            self._token = str(told.json()["token"]) if told.status_code == HTTPStatus.OK else None
+            answer = client.get(f"{self.url}/csrf-token", params={"client": self._client_id})
+            # 422: this server uses no CSRF tokens.
+            known = answer.status_code == HTTPStatus.OK
+            self._token = str(answer.json()["token"]) if known else None
             self._until_s = time.monotonic() + TOKEN_S
         if self._token is None:
             return {}

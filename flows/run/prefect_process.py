@@ -1,8 +1,8 @@
-"""The Prefect server's process, with bounds on what it keeps in memory: PATH PORT.
+"""The Prefect server process, with bounded memory: ``python prefect_process.py PORT``.
 
-Run by its path, so it imports nothing of ours. Left alone, a server that is up for months grows:
-each of its connections may cache 20,000 pages of the database, each thread has a heap of its own
-that is not handed back, and Python looks for dead cycles among old objects only when a quarter of
+It is run by its path and imports no module of this package. Without bounds, the memory of a server
+that runs for months grows: each database connection may cache 20,000 pages, each thread has a heap
+whose memory is not returned, and Python collects cycles among old objects only once a quarter of
 all objects is new.
 """
 
@@ -18,10 +18,10 @@ import time
 from typing import Any
 
 SQLITE_BYTES = 32 * 2**20
-"""Of the pages of all connections together."""
+"""Bound of SQLite's page caches of all connections together."""
 
 ARENAS = 2
-"""Heaps that the threads share; glibc's default is eight a core."""
+"""Heaps that the threads share; glibc's default is eight per core."""
 
 TIDY_EVERY_S = 30.0
 
@@ -31,8 +31,8 @@ _M_ARENA_MAX = -8
 
 
 def bound_memory() -> None:
-    """For this process, whichever connections and threads come later."""
-    with contextlib.suppress(AttributeError):  # another C library: without this bound
+    """Bound the memory of this process: heaps, SQLite's caches, uncollected cycles."""
+    with contextlib.suppress(AttributeError):  # a C library without mallopt: no bound of heaps
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
     with contextlib.closing(sqlite3.connect(":memory:")) as any_database:
         any_database.execute(f"PRAGMA soft_heap_limit = {SQLITE_BYTES}")
@@ -43,7 +43,7 @@ def _tidy() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     time.sleep(TIDY_EVERY_S)
     gc.collect()
-    gc.freeze()  # what was imported stays: the next looks are short
+    gc.freeze()  # imported objects stay: later collections need not visit them
     while True:
         if trim is not None:
             trim(0)
@@ -52,9 +52,9 @@ def _tidy() -> None:
 
 
 def application() -> Any:
-    """Prefect's own application, for requests that name this machine as their host.
+    """Prefect's application, restricted to requests whose ``Host`` is this machine.
 
-    A page of the web whose name was made to point here (DNS rebinding) names another.
+    This stops DNS rebinding: a web page whose domain resolves to 127.0.0.1 sends its own host name.
     """
     from prefect.server.api.server import create_app
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -63,9 +63,9 @@ def application() -> Any:
 
 
 def main(port: int) -> None:
-    """Serve on loopback until told to stop.
+    """Serve on loopback until a signal.
 
-    The application that `prefect server start` itself runs, without its two extra processes.
+    Runs the same application as `prefect server start`, without its two extra processes.
     """
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""What the event file says about a stage in progress."""
+"""Read the event file of a run and derive a stage's progress from it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Event = dict[str, Any]
 
 
 class EventTail:
-    """New whole lines of a growing JSON-lines file."""
+    """Reads the complete lines that are appended to a JSON-lines file."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0
 
     def new(self) -> Iterator[Event]:
-        """Events appended since the last call; a line that is still being written waits."""
+        """Events appended since the last call; an incomplete last line is left for the next."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -37,7 +37,7 @@ class EventTail:
 
 @dataclass
 class StageProgress:
-    """How far a stage is; fed with its events."""
+    """Progress of a stage, updated with its events."""
 
     total: int = 0
     done: int = 0
@@ -48,7 +48,7 @@ class StageProgress:
     _planned_s: float = 0.0
 
     def take(self, event: Event) -> None:
-        """Learn from one event."""
+        """Update the progress with one event."""
         kind, unit = event.get("kind"), str(event.get("unit", ""))
         if kind == "units_planned":
             self.total, self.reused = int(event["total"]), int(event["reused"])
@@ -58,7 +58,7 @@ class StageProgress:
             self.excluded += bool(event.get("excluded"))
             self._fractions.pop(unit, None)
         elif kind == "step":
-            self.text = _steps_told(event)
+            self.text = _step_text(event)
             if event.get("total"):
                 self._fractions[unit] = min(1.0, float(event["step"]) / float(event["total"]))
         elif kind == "note":
@@ -66,40 +66,40 @@ class StageProgress:
 
     @property
     def position(self) -> float:
-        """Units done, running ones by their fraction."""
+        """Number of units done; running ones count by their fraction."""
         return self.done + sum(self._fractions.values())
 
     @property
     def percent(self) -> float:
-        """Share that is done [%]."""
+        """Share of the units that is done [%]."""
         return 100.0 * self.position / self.total if self.total else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all units are done, once something has been computed."""
+        """Estimated seconds until all units are done; None until something has been computed."""
         computed = self.position - self.reused
         if computed <= 0 or not self._planned_s:
             return None
         return (time.monotonic() - self._planned_s) / computed * (self.total - self.position)
 
 
-def _steps_told(event: Event) -> str:
-    """A ``step`` event in a few words: the step and its plain numbers."""
+def _step_text(event: Event) -> str:
+    """A ``step`` event in one short line: the step and its numbers."""
     step, total = event.get("step", ""), event.get("total")
     words = [str(event.get("unit", "")), f"step {step}/{total}" if total else str(step)]
     words += [
         f"{name} {value:.4g}"
         for name, value in event.items()
-        if name not in _TOLD_APART and isinstance(value, int | float)
+        if name not in _NOT_SHOWN and isinstance(value, int | float)
     ]
     return " ".join(word for word in words if word)
 
 
-_TOLD_APART = {"time_s", "step", "total", "eta_s", "epoch"}
+_NOT_SHOWN = {"time_s", "step", "total", "eta_s", "epoch"}
 
 
 def event_line(event: Event) -> str:
-    """One event as a line for people, or nothing: strangers' stages may leave fields out."""
+    """One event as a readable line; "" if it has none or lacks fields (third-party stages)."""
     from synthct.tasks.pipeline.terminal import spelled
 
     try:

@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _KEPT_RECORDS = 50
-"""Runs whose events and output are kept; older ones go when a new run starts."""
+"""Number of runs whose events and output are kept; older ones are removed by the next run."""
 
 _SILENT = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-"""Prefect's own console lines would break the bars; everything is in its pages and our record."""
+"""Prefect's console lines would break the progress bars; they are in its UI and the run's log."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a run runs: never in ``params.yaml``, it would make results stale.
+    """Where a run is computed. Not part of ``params.yaml``, because it must not affect results.
 
     Parameters
     ----------
     cluster
         ``here``, ``local``, ``gpu``, ``slurm``, ``kubernetes`` or the address of a scheduler.
     workers
-        Processes of a ``local`` or ``gpu`` cluster; None: one a core.
+        Processes of a ``local`` or ``gpu`` cluster; None: one per core.
     port
         Port of the Prefect server on loopback; None: a free one.
     """
@@ -55,7 +55,24 @@ class RunOptions:
 
 
 def run_project(project: Project, options: RunOptions, console: Console) -> list[StageResult]:
-    """Bring the project up to date; an empty list when it was, and then nothing was started."""
+    """Run all stale stages; returns an empty list, without starting anything, if there are none.
+
+    Parameters
+    ----------
+    project
+        Workspace to bring up to date.
+    options
+        Cluster, workers and port.
+    console
+        Where progress is shown.
+
+    Raises
+    ------
+    UsageError
+        The params are wrong or the cluster is unknown; nothing was started.
+    MachineError
+        A stage failed or was killed, or server or cluster did not start.
+    """
     check_kind(options.cluster)
     stages = to_build(project)
     if not stages:
@@ -64,7 +81,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
     work = dataclasses.replace(project, stages=stages)
     record = new_record(project.root)
     console.print(
-        f"to build: {', '.join(stage.name for stage in stages)}; record: {_told(record, project)}",
+        f"to build: {', '.join(stage.name for stage in stages)}; log: {_shown(record, project)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -72,7 +89,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         held(open_result_cache().place()),
         _server_and_cluster(work, options, record) as (server, cluster),
     ):
-        _tell_where(console, server, cluster)
+        _print_links(console, server, cluster)
         from synthct.flows.run.pipeline import run_stages
 
         variables = project.environment() | {EVENTS: str(record.events)}
@@ -88,7 +105,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
 def _server_and_cluster(
     project: Project, options: RunOptions, record: RunRecord
 ) -> Iterator[tuple[str, Cluster]]:
-    """Server and cluster, started side by side: each takes seconds."""
+    """Start server and cluster in parallel, since each takes seconds."""
     home = project.root / PRIVATE / "prefect"
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment(QUIET | STEADY | _SILENT))
@@ -109,7 +126,7 @@ def _server_and_cluster(
 
 
 def new_record(root: Path) -> RunRecord:
-    """A fresh folder for the events and the output of a run; very old ones are removed."""
+    """Create the folder for the events and output of a run; the oldest ones are removed."""
     runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
     runs.mkdir(parents=True, exist_ok=True)
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
@@ -120,12 +137,12 @@ def new_record(root: Path) -> RunRecord:
     return RunRecord(folder)
 
 
-def _tell_where(console: Console, server: str, cluster: Cluster) -> None:
+def _print_links(console: Console, server: str, cluster: Cluster) -> None:
     pages = [f"runs {server.removesuffix('/api')}"]
     pages += [f"workers {cluster.dashboard}"] if cluster.dashboard else []
     console.print(f"watch: {', '.join(pages)}", highlight=False, soft_wrap=True)
 
 
-def _told(record: RunRecord, project: Project) -> str:
+def _shown(record: RunRecord, project: Project) -> str:
     inside = record.folder.is_relative_to(project.root)
     return (record.folder.relative_to(project.root) if inside else record.folder).as_posix()

@@ -1,4 +1,4 @@
-"""The terminal while the chain runs: bars with the time left, or plain lines in a log."""
+"""Terminal output of a run: progress bars with the time left, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def open_screen(console: Console) -> Lines | Bars:
-    """Bars where a person looks on, lines where a file or a log does."""
+    """Progress bars on a terminal, plain lines in a file or pipe."""
     return Bars(console) if console.is_terminal else Lines(console)
 
 
 class Lines:
-    """One line for the start and the end of a stage and for each unit."""
+    """Prints a line at the start and end of each stage and for each unit."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -34,12 +34,12 @@ class Lines:
         return
 
     def started(self, stage: StageTarget) -> None:
-        """Say which stage."""
+        """Print the stage's name and summary."""
         self._progress = StageProgress()
         self._say(f"{stage.name}: {stage.summary}" if stage.summary else stage.name)
 
     def event(self, stage: StageTarget, event: Event) -> None:
-        """Say what a person would want to read later."""
+        """Print the events that are worth reading."""
         self._progress.take(event)
         if line := event_line(event):
             self._say(line)
@@ -48,10 +48,10 @@ class Lines:
         """SupervisedProcess in the run's folder."""
 
     def tick(self, stage: StageTarget) -> None:
-        """Nothing moves in a log."""
+        """Nothing to update in plain lines."""
 
     def finished(self, stage: StageTarget, built: StageResult | None) -> None:
-        """Say what became of it."""
+        """Print how the stage ended."""
         what = f"{built.how}, {built.seconds:.1f} s" if built else "failed"
         self._say(f"{stage.name}: {what}")
 
@@ -60,7 +60,7 @@ class Lines:
 
 
 class Bars:
-    """A bar a stage: done and total units, reused ones, elapsed time, time left."""
+    """One progress bar per stage: units done, total and reused, time elapsed and left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -93,14 +93,14 @@ class Bars:
         return self._display
 
     def started(self, stage: StageTarget) -> None:
-        """Add a bar that pulses until the stage has planned its units."""
+        """Add a bar, which pulses until the stage has planned its units."""
         self._progress, self._started_s = StageProgress(), time.monotonic()
         self._bar = self._shown.add_task(
             stage.name, total=None, count="", clock="", text=stage.summary
         )
 
     def event(self, stage: StageTarget, event: Event) -> None:
-        """Learn; a failed unit is said at once."""
+        """Update the progress; a failed unit is printed at once."""
         self._progress.take(event)
         if event.get("kind") == "unit_failed":
             self._shown.console.print(
@@ -111,7 +111,7 @@ class Bars:
         """SupervisedProcess in the run's folder."""
 
     def tick(self, stage: StageTarget) -> None:
-        """Move the bar."""
+        """Redraw the bar."""
         from rich.markup import escape
 
         now = self._progress
@@ -127,7 +127,7 @@ class Bars:
         )
 
     def finished(self, stage: StageTarget, built: StageResult | None) -> None:
-        """Leave the bar with what became of it."""
+        """Show on the bar how the stage ended."""
         now = self._progress
         notes = [built.how if built else "failed"]
         notes += [f"{now.reused} reused"] if now.reused else []
@@ -152,10 +152,10 @@ def _column(width: int, **more: Any) -> Column:
 
 
 def spelled_s(seconds: float) -> str:
-    """Seconds as people read them: ``8 s``, ``3 min 20 s``, ``1 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """A duration for people: ``8 s``, ``3 min 20 s``, ``1 h 05 min``."""
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"

@@ -1,4 +1,4 @@
-"""One stage = one child process group that runs DVC. Knows no Prefect."""
+"""Run one stage by DVC in a child process group. Independent of Prefect."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _TICK_S = 0.2
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of a stage.
+    """How a stage was brought up to date.
 
     Parameters
     ----------
     name
         Name of the stage.
     how
-        ``ran``, ``restored`` (its out came from DVC's cache) or ``current``.
+        ``ran``, ``restored`` (its output came from DVC's cache) or ``current``.
     seconds
         Wall time, DVC included.
     """
@@ -40,7 +40,7 @@ class StageResult:
 
 
 class Listener(Protocol):
-    """Somebody who is told what a stage does."""
+    """Observer of a running stage: a terminal display or a Prefect task run."""
 
     def started(self, stage: StageTarget) -> None:
         """The stage starts."""
@@ -52,15 +52,15 @@ class Listener(Protocol):
         """One line of output of the stage or of DVC."""
 
     def tick(self, stage: StageTarget) -> None:
-        """About five times a second; raising here stops the stage."""
+        """Called about five times a second; an exception raised here stops the stage."""
 
     def finished(self, stage: StageTarget, built: StageResult | None) -> None:
-        """The stage is over; None: it failed."""
+        """The stage has ended; ``built`` is None if it failed."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Folder of one run of the chain: events, output, times."""
+    """Folder of one run of the chain, with its events and output."""
 
     folder: Path
 
@@ -70,7 +70,7 @@ class RunRecord:
         return self.folder / "events.jsonl"
 
     def output(self, stage: StageTarget) -> Path:
-        """Whole output of a stage."""
+        """File with the complete output of a stage."""
         return self.folder / f"{stage.name}.log"
 
 
@@ -81,9 +81,15 @@ def build_stage(
     environment: dict[str, str],
     listeners: Iterable[Listener],
 ) -> StageResult:
-    """Bring one stage up to date; it and all it started are gone when this returns or raises."""
+    """Bring one stage up to date; its processes have all ended when this returns or raises.
+
+    Raises
+    ------
+    MachineError
+        ``stage-failed``, ``dvc-killed``.
+    """
     listeners = list(listeners)
-    # The lock is waited for: another workspace of the same checkout may be at work.
+    # Wait for DVC's lock: another workspace of the same checkout may be running.
     command = dvc_command("--wait-for-lock", "repro", "--single-item", stage.target)
     for listener in listeners:
         listener.started(stage)
@@ -107,7 +113,7 @@ def build_stage(
 
 
 def run_alone(project: Project, name: str) -> int:
-    """``python -m synthct.tasks NAME`` in the project's workspace, unseen by DVC; its exit code."""
+    """Run ``python -m synthct.tasks NAME`` in the workspace, without DVC; returns its exit code."""
     command = [sys.executable, "-m", "synthct.tasks", name, "--workspace", str(project.workspace)]
     environment = project.environment()
     return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode
@@ -116,11 +122,11 @@ def run_alone(project: Project, name: str) -> int:
 def _follow(
     child: SupervisedProcess, stage: StageTarget, record: RunRecord, listeners: list[Listener]
 ) -> list[str]:
-    """Pass on events and output until the child ends; all its lines."""
+    """Pass events and output on to the listeners until the child ends; returns its lines."""
     lines: list[str] = []
     tail = EventTail(record.events)
     for _ in tail.new():
-        pass  # what earlier stages wrote
+        pass  # skip the events of earlier stages
     with record.output(stage).open("a") as log:
         for line in child.lines(_TICK_S):
             if line is not None:
@@ -134,10 +140,10 @@ def _follow(
     return lines
 
 
-def _wait(stage: StageTarget, listeners: list[Listener], told: str) -> None:
-    """Until the next try, in which a person may cancel."""
+def _wait(stage: StageTarget, listeners: list[Listener], reason: str) -> None:
+    """Wait before the next attempt; the listeners may cancel meanwhile."""
     for listener in listeners:
-        listener.output(stage, told)
+        listener.output(stage, reason)
     until_s = time.monotonic() + BUSY_WAIT_S
     while time.monotonic() < until_s:
         for listener in listeners:
@@ -154,7 +160,7 @@ def _pass_on(tail: EventTail, stage: StageTarget, listeners: list[Listener]) -> 
 
 
 def how_built(lines: Iterable[str]) -> str:
-    """What DVC's output says it did."""
+    """Classify a successful stage by DVC's output: ``ran``, ``restored`` or ``current``."""
     text = "\n".join(lines)
     if "Running stage" in text:
         return "ran"
@@ -162,9 +168,10 @@ def how_built(lines: Iterable[str]) -> str:
 
 
 def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
-    """The fault of a DVC that a signal ended (the keeper gives 128 + its number); else None.
+    """The error of a DVC process that a signal ended, else None.
 
-    A stage that is killed is another matter: DVC lives to say so.
+    The keeper returns 128 + the signal's number. If only the stage is killed, DVC survives and
+    reports it.
     """
     number = -code if code < 0 else code - 128
     if number not in set(signal.Signals):
@@ -191,18 +198,18 @@ def stage_failed(stage: StageTarget, lines: list[str], log: Path) -> MachineErro
 
 
 def last_words(lines: list[str]) -> str:
-    """The line that says why: the stage's own last one, or DVC's when the stage is not to blame."""
-    told = [line.strip() for line in lines if line.strip()]
-    faults = [number for number, line in enumerate(told) if line.startswith(_DVC_FAULT)]
-    if not faults:
-        return told[-1] if told else "it said nothing"
-    verdict = told[faults[-1]]
-    own = [line for line in told[: faults[-1]] if not line.startswith(_CHATTER)]
+    """The line that states the cause: the stage's last line, or DVC's if DVC itself failed."""
+    output = [line.strip() for line in lines if line.strip()]
+    errors = [number for number, line in enumerate(output) if line.startswith(_DVC_ERROR)]
+    if not errors:
+        return output[-1] if output else "no output"
+    verdict = output[errors[-1]]
+    own = [line for line in output[: errors[-1]] if not line.startswith(_CHATTER)]
     if _STAGE_FAILED in verdict and own:
         return own[-1]
-    return verdict.removeprefix(_DVC_FAULT).partition("': ")[2].strip() or verdict
+    return verdict.removeprefix(_DVC_ERROR).partition("': ")[2].strip() or verdict
 
 
-_DVC_FAULT = "ERROR: "
+_DVC_ERROR = "ERROR: "
 _STAGE_FAILED = "failed to run: "
 _CHATTER = ("Running stage", "> ", "excluded ", "Verifying", "WARNING: ")

@@ -1,4 +1,4 @@
-"""What a run left behind, for people and machines: scores, exclusions, report, times."""
+"""Summary of a run, as text and JSON: scores, exclusions, report, times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _METHODS = ("model", "lookup", "linear", "constant", "raw", "unregistered")
 
 
 def score_rows(project: Project) -> list[dict[str, Any]]:
-    """Means over cases: a row for each source, reference and method, the model first."""
+    """Mean scores over cases: one row per source, reference and method, the model first."""
     table = _out(project, "evaluation", SCORES)
     if table is None:
         return []
@@ -53,7 +53,7 @@ def score_rows(project: Project) -> list[dict[str, Any]]:
 
 
 def floors_hu(project: Project) -> dict[str, float]:
-    """Mean registration floor of each source [HU], where the evaluation measured it."""
+    """Mean registration floor (MAE between alternative registrations) of each source [HU]."""
     table = _out(project, "evaluation", SCORES)
     found: dict[str, list[float]] = defaultdict(list)
     for row in read_table(table) if table is not None else ():
@@ -69,7 +69,7 @@ def _order(entry: tuple[tuple[str, str, str], Any]) -> tuple[str, str, int, str]
 
 
 def exclusions(project: Project) -> list[dict[str, str]]:
-    """Cases that a stage set aside, with the reason."""
+    """Cases that a stage excluded, with the reason."""
     found = []
     for stage in project.stages:
         path = project.root / stage.out / EXCLUDED
@@ -79,7 +79,7 @@ def exclusions(project: Project) -> list[dict[str, str]]:
 
 
 def report_page(project: Project) -> Path | None:
-    """The offline HTML report, if it is built."""
+    """Path of the HTML report, if it exists."""
     return _out(project, "report", PAGE)
 
 
@@ -90,7 +90,7 @@ def _out(project: Project, stage: str, file: str) -> Path | None:
 
 
 def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> dict[str, Any]:
-    """The whole summary as plain values."""
+    """The summary as JSON-compatible values."""
     page = report_page(project)
     return {
         "workspace": project.name,
@@ -103,13 +103,13 @@ def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> d
 
 
 def study_effects(project: Project) -> list[dict[str, str]]:
-    """Rows of the study's ``effects.csv``, once it is made."""
+    """Rows of the study's ``effects.csv``; empty if there is none."""
     table = project.root / project.stages[-1].out / "effects.csv"
     return read_table(table) if table.is_file() else []
 
 
 def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
-    """What a study found, as plain values."""
+    """The results of a study as JSON-compatible values."""
     return {
         "workspace": project.workspace.as_posix(),
         "page": (project.stages[-1].out / "index.html").as_posix(),
@@ -119,7 +119,7 @@ def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
 
 
 def show(console: Console, project: Project, built: Sequence[StageResult], seconds: float) -> None:
-    """Print it."""
+    """Print the summary."""
     from synthct.flows.run.screen import spelled_s
 
     if rows := score_rows(project):
@@ -148,7 +148,7 @@ def _reason(row: Mapping[str, str]) -> str:
 
 
 def score_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Means over unseen cases, each method beside the baselines."""
+    """Table of mean scores over unseen patients: the model and the baselines."""
     from rich.table import Table
     from rich.text import Text
 

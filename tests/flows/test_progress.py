@@ -85,7 +85,7 @@ def test_dvc_is_quoted_when_the_stage_is_not_to_blame():
 
 
 def test_stage_that_was_killed_has_the_last_line_there_is():
-    assert last_words([]) == "it said nothing"
+    assert last_words([]) == "no output"
     assert last_words(["Running stage 'one':", "> python"]) == "> python"
 
 

@@ -65,7 +65,7 @@ def test_a_run_whose_stages_were_done_ends_as_lost(moment, toy, server, lost):
     built = run_stages(toy, server, screen)
     assert [each.name for each in built] == ["one", "two", "three"]
     assert (toy.root / "out/three/result.txt").read_text() == "scan one two three\n"
-    assert any("goes on without it" in line for line in screen.lines) == (moment == "before")
+    assert any("continues without it" in line for line in screen.lines) == (moment == "before")
 
 
 def test_a_stage_that_failed_is_told_as_a_lost_server(toy, server, monkeypatch):

@@ -72,7 +72,7 @@ def test_a_failed_run_is_not_told_to_the_chat_or_told_twice(site, until):
     (word,) = [each for each in site.heard if each["run"] == name]
     assert word["state"] == "failed"
     assert word["text"].startswith("synthct demo: failed after")
-    assert word["text"].endswith("the next one goes on where it stopped")
+    assert word["text"].endswith("the next run resumes where it stopped")
     assert "encountered an exception" not in word["text"]
 
 

@@ -90,7 +90,7 @@ def test_no_planted_identifier_leaves_ingestion(tmp_path, checkout, capfd):
     secrets = plant(tmp_path / "pacs", *random_body(1), 1)
     assert len(set(secrets)) >= 300
     said = ingest(tmp_path, checkout, tmp_path / "pacs")
-    assert b"6 taken in" in said  # two pairs, structures, a dose
+    assert b"6 imported" in said  # two pairs, structures, a dose
     said += stage(checkout, capfd)
     assert list(leaks(secrets, all_that_was_written(tmp_path, said))) == []
 
