@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRET = "a scan of a patient"
+SECRET = "DOE^JANE, 7 March 1950, 4711-0815"
 """Lies where scans and artefacts of a checkout lie, and must not leave it."""
 
 
