@@ -83,11 +83,14 @@ class ModelDescription(Section):
     def _consistent(self) -> ModelDescription:
         sides = 2 if self.dimensions == "2.5d" else 3
         if len(self.patch_size) != sides:
-            raise ValueError(f"patch_size has {sides} sides in {self.dimensions}")
+            raise ValueError(
+                f"patch_size must have {sides} numbers for {self.dimensions}, "
+                f"got {len(self.patch_size)}"
+            )
         if self.slices % 2 == 0:
-            raise ValueError(f"slices is odd, the middle one comes out; {self.slices} is even")
+            raise ValueError(f"slices must be odd, got {self.slices}")
         if math.prod(self.patch_size) > MOST_VOXELS:
-            raise ValueError(f"patch_size {self.patch_size} holds more than {MOST_VOXELS} voxels")
+            raise ValueError(f"patch_size {self.patch_size} has more than {MOST_VOXELS} voxels")
         return self
 
     def save(self, path: Path) -> None:

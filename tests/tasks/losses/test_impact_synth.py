@@ -25,7 +25,7 @@ class Doubled(nn.Module):
 
 
 class Asked(nn.Module):
-    """As the registration's networks: told how many layers, the image's numbers, a direction."""
+    """As for registration: arguments are the number of layers, statistics and a direction."""
 
     def forward(self, x: Tensor, layers: int, numbers: Tensor, direction: int) -> list[Tensor]:
         return [(x - numbers[0]) / (numbers[1] - numbers[0]) * layers]
@@ -43,18 +43,18 @@ def stored(tmp_path):
 
 def lost(p, t, weight=None, **options):
     weight = torch.ones_like(t) if weight is None else weight
-    told = Target(t, weight, (3.0, 1.0, 1.0), TargetScaling())
-    return LOSSES.build("impact_synth", options)(p, told)
+    wanted = Target(t, weight, (3.0, 1.0, 1.0), TargetScaling())
+    return LOSSES.build("impact_synth", options)(p, wanted)
 
 
 def test_hand_value_of_two_layers(stored):
     p, t = torch.full((1, 1, 4, 4), 0.5), torch.full((1, 1, 4, 4), -0.5)
-    # In [0, 1]: 0.75 beside 0.25; doubled they are 1 apart, squared 0.5.
+    # In [0, 1]: 0.75 next to 0.25; doubled they are 1 apart, squared 0.5.
     value = lost(p, t, layer_weights=(1.0, 4.0), **stored(Doubled()))
     assert value.item() == pytest.approx(1 + 4 * 0.5)
 
 
-def test_a_network_that_asks_is_told_layers_and_statistics(stored):
+def test_a_network_with_four_arguments_gets_layers_and_statistics(stored):
     p = torch.rand((1, 1, 4, 4), generator=torch.Generator().manual_seed(0))
     same = lost(3 * p - 1, p, **stored(Asked()))  # min-max scaling undoes any linear change
     assert same.item() == pytest.approx(0, abs=1e-6)

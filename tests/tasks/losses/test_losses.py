@@ -38,8 +38,8 @@ def test_never_looks_outside_the_body(loss, pair):
     weight[..., 4:] = 0
     elsewhere = prediction.clone()
     elsewhere[..., 4:] += 100
-    told = target(value, weight)
-    torch.testing.assert_close(loss(prediction, told), loss(elsewhere, told))
+    wanted = target(value, weight)
+    torch.testing.assert_close(loss(prediction, wanted), loss(elsewhere, wanted))
 
 
 def test_the_same_batch_twice_costs_the_same(loss, pair):
@@ -57,8 +57,8 @@ def test_a_batch_without_body_costs_nothing(loss, pair):
 
 def test_its_gradient_is_its_derivative(loss, pair):
     prediction, value, weight = pair
-    told = target(value, weight)
-    assert torch.autograd.gradcheck(lambda p: loss(p, told), prediction.requires_grad_())
+    wanted = target(value, weight)
+    assert torch.autograd.gradcheck(lambda p: loss(p, wanted), prediction.requires_grad_())
 
 
 def test_l1_times_half_the_range_is_the_mean_absolute_error_in_hu():

@@ -16,12 +16,12 @@ SCALING = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
 
 def lost(said_hu, true_hu, **options):
     p, t = (torch.tensor([[[[hu]]]], dtype=torch.float64) / 1000 for hu in (said_hu, true_hu))
-    told = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), SCALING)
-    return LOSSES.build("poisson", options)(p, told).item()
+    wanted = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), SCALING)
+    return LOSSES.build("poisson", options)(p, wanted).item()
 
 
 def test_hand_value():
-    # 200 counts said, 100 true, background 1: 100 + 101 ln(101 / 201), a photon of 100.
+    # 200 counts predicted, 100 true, background 1: 100 + 101 ln(101 / 201), a photon of 100.
     assert lost(1000.0, 0.0) == pytest.approx((100 + 101 * math.log(101 / 201)) / 100, rel=1e-9)
 
 
@@ -45,11 +45,11 @@ def test_below_zero_counts_it_goes_on_along_the_tangent():
 def test_nonnegative_counts_are_what_descent_ends_with():
     p = torch.full((1, 1, 1, 1), -1.8, dtype=torch.float64, requires_grad=True)
     t = torch.full_like(p, -0.9).detach()
-    told = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), SCALING)
+    wanted = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), SCALING)
     optimizer = torch.optim.Adam([p], lr=0.05)
     for _ in range(150):
         optimizer.zero_grad()
-        LOSSES.build("poisson", {})(p, told).backward()
+        LOSSES.build("poisson", {})(p, wanted).backward()
         optimizer.step()
     assert p.item() == pytest.approx(-0.9, abs=0.02)
 

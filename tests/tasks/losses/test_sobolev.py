@@ -13,8 +13,8 @@ from synthct.tasks.models.description import TargetScaling
 
 def lost(error, spacing_mm=(3.0, 1.0, 2.0), **options):
     t = torch.zeros_like(error)
-    told = Target(t, torch.ones_like(t), spacing_mm, TargetScaling())
-    return LOSSES.build("sobolev", options)(error, told).item()
+    wanted = Target(t, torch.ones_like(t), spacing_mm, TargetScaling())
+    return LOSSES.build("sobolev", options)(error, wanted).item()
 
 
 def wave(cycles, axis, shape):
@@ -47,10 +47,10 @@ def test_in_a_plane_the_slice_distance_is_not_used():
 def test_positive_orders_learn_edges_first_and_negative_ones_smooth_images_first(sign):
     """The paper's claim: the order decides which frequencies descent fits first."""
     truth = wave(1, 1, (16, 16)) + wave(7, 1, (16, 16))
-    said = torch.zeros_like(truth, requires_grad=True)
-    told = Target(truth, torch.ones_like(truth), (1.0, 1.0, 1.0), TargetScaling())
-    LOSSES.build("sobolev", {"order": float(sign)})(said, told).backward()
-    spectrum = torch.fft.fft(said.grad[0, 0, 0]).abs()
+    predicted = torch.zeros_like(truth, requires_grad=True)
+    wanted = Target(truth, torch.ones_like(truth), (1.0, 1.0, 1.0), TargetScaling())
+    LOSSES.build("sobolev", {"order": float(sign)})(predicted, wanted).backward()
+    spectrum = torch.fft.fft(predicted.grad[0, 0, 0]).abs()
     assert (spectrum[7] > spectrum[1]) == (sign > 0)
 
 

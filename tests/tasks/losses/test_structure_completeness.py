@@ -16,8 +16,8 @@ BONE = {"windows_hu": ((200.0, 4000.0),), "softness_hu": 1.0}
 def lost(p_hu, t_hu, **options):
     scaling = TargetScaling(low_hu=-1000.0, high_hu=1000.0)
     p, t = p_hu[None, None].double() / 1000, t_hu[None, None].double() / 1000
-    told = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), scaling)
-    return LOSSES.build("structure_completeness", {**BONE, **options})(p, told).item()
+    wanted = Target(t, torch.ones_like(t), (3.0, 1.0, 1.0), scaling)
+    return LOSSES.build("structure_completeness", {**BONE, **options})(p, wanted).item()
 
 
 def plate(shape=(12, 12), low=0.0, high=700.0, thickness=1):
@@ -32,9 +32,9 @@ def test_a_structure_that_is_gone_or_invented_costs_half_of_all():
 
 
 def test_half_of_a_structure_is_missing_by_a_half():
-    said = plate()
-    said[:, 6:] = 0
-    assert lost(said, plate(), skeleton=0.0) == pytest.approx(0.25, abs=1e-6)
+    predicted = plate()
+    predicted[:, 6:] = 0
+    assert lost(predicted, plate(), skeleton=0.0) == pytest.approx(0.25, abs=1e-6)
 
 
 def test_the_skeleton_of_a_bar_is_its_centre_line():
@@ -50,9 +50,9 @@ def test_a_lost_thin_wall_weighs_by_its_centre_line_not_by_its_voxels(shape):
     truth = torch.zeros(shape)
     truth[..., 1:8, 1:9] = 700
     truth[..., 10, 1:9] = 700
-    said = truth.clone()
-    said[..., 10, :] = 0
-    by_volume, by_line = (lost(said, truth, skeleton=part) for part in (0.0, 1.0))
+    predicted = truth.clone()
+    predicted[..., 10, :] = 0
+    by_volume, by_line = (lost(predicted, truth, skeleton=part) for part in (0.0, 1.0))
     assert by_line > 2 * by_volume > 0
 
 

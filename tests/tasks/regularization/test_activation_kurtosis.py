@@ -47,8 +47,8 @@ def test_it_acts_at_every_kth_step_k_times_as_strongly(problem):
 
 def test_layers_that_do_not_exist_are_told(problem):
     small = problem("activation_kurtosis", layers=("8",))
-    (fault,) = small.member.regularizer.problems(small.model)
-    assert "no layer is called '8'" in fault
+    (message,) = small.member.regularizer.problems(small.model)
+    assert "no layer is called '8'" in message
 
 
 def test_an_impossible_every_is_refused(problem):

@@ -57,7 +57,7 @@ def test_impossible_options_are_refused(problem, options):
 
 
 class Valley(nn.Module):
-    """A network that knows the truth, the modulus of its input."""
+    """The true function, the modulus of the input, as a network."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,7 @@ class Valley(nn.Module):
 
 
 def avoids_contradictions(problem):
-    """Samples at -1, 0 and 1 have targets 1, 0 and 1; halfway between -1 and 1 lies a 0.
+    """Samples at -1, 0 and 1 have targets 1, 0 and 1; halfway between -1 and 1 is a 0.
 
     Mixing those two midway contradicts the third. The policy must learn to mix the other pairs
     on, yet to keep out of the middle of this one.

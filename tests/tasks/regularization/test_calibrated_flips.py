@@ -28,7 +28,7 @@ def gap(small):
 
 
 def test_errors_of_nothing_under_a_promised_spread_have_the_gap_computed_by_hand(problem):
-    """Every error lies at the median: s(20 (p - 1/2)) of the voxels lie below each level."""
+    """Every error is at the median: s(20 (p - 1/2)) of the voxels are below each level."""
     # p = .1 and .9: s(-8) = .000335, gap .099665; p = .3 and .7: s(-4) = .017986, gap .282014
     by_hand = 2 * (0.099665**2 + 0.282014**2) / 5
     assert gap(flat(problem)).item() == pytest.approx(by_hand, rel=1e-5)

@@ -78,7 +78,7 @@ def test_impossible_options_are_refused(problem, options):
 
 
 def trained(problem, weight):
-    """What the features still know of three channels of nuisance, and the error."""
+    """How well three nuisance channels can be predicted from the features, and the error."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Tanh(), nn.Conv2d(8, 1, 1)).double()
     small = problem("cauchy_schwarz_bottleneck", weight=weight, model=model, compression=2.0)

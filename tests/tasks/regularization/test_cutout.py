@@ -48,7 +48,7 @@ def test_impossible_squares_are_refused(problem, options):
 def test_a_model_learns_to_use_the_surroundings(problem):
     """The paper's claim: less reliance on single features, more on the context.
 
-    The target stands in the input twice, loudly in the left half and faintly in the right. Plain
+    The target is in the input twice, strong in the left half and weak in the right. Plain
     training listens to the loud copy alone and is lost when it is blanked; with cutout it is not.
     """
 

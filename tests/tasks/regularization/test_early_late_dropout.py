@@ -57,8 +57,8 @@ def test_a_network_without_that_layer_or_the_named_one_is_told(problem):
     assert problem("early_late_dropout").member.regularizer.problems(bare) == [
         "found no activation after a convolution in this network; name the layers it acts on"
     ]
-    (fault,) = problem("early_late_dropout", layers=("7",)).member.regularizer.problems(bare)
-    assert "no layer is called '7'" in fault
+    (message,) = problem("early_late_dropout", layers=("7",)).member.regularizer.problems(bare)
+    assert "no layer is called '7'" in message
 
 
 @pytest.mark.parametrize("options", [{"phase": "now"}, {"boundary": 0.0}, {"unit": "voxel"}])

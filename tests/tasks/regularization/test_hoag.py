@@ -93,9 +93,9 @@ def test_an_unlisted_name_is_told_with_those_listed(problem):
     one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
     model = nn.Conv2d(1, 1, 1).double()
     act = ridge_problem(problem, model, 0.5, (one, one), (one, one), learned=("rigde",))
-    with pytest.raises(UsageError, match="rigde") as fault:
+    with pytest.raises(UsageError, match="rigde") as caught:
         act(0)
-    assert "ridge" in str(fault.value)
+    assert "ridge" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,10 @@ def test_no_hook_stays_on_the_network(problem):
 
 
 def test_a_layer_that_does_not_exist_is_told(problem):
-    (fault,) = problem("jacobian_nuclear_norm", layer="9").member.regularizer.problems(
+    (message,) = problem("jacobian_nuclear_norm", layer="9").member.regularizer.problems(
         linear_network(torch.eye(2), torch.eye(2))
     )
-    assert "no layer is called '9'" in fault
+    assert "no layer is called '9'" in message
 
 
 @pytest.mark.parametrize("options", [{"noise": 0.0}, {"every": 0}])

@@ -77,8 +77,8 @@ def test_the_default_is_a_layer_that_no_skip_passes_by(problem):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("manifold_mixup", layers=("input", "nine"))
-    (fault,) = small.member.regularizer.problems(small.model)
-    assert "no layer is called 'nine'" in fault
+    (message,) = small.member.regularizer.problems(small.model)
+    assert "no layer is called 'nine'" in message
 
 
 def test_an_impossible_alpha_is_refused(problem):
@@ -87,7 +87,7 @@ def test_an_impossible_alpha_is_refused(problem):
 
 
 def two_tissues(count=16):
-    """Two clouds in six channels; the target says which."""
+    """Two clusters in six channels; the target is the cluster."""
     rng = torch.Generator().manual_seed(8)
     tissue = torch.arange(count) % 2
     source = torch.randn((count, 6, 1, 1), generator=rng, dtype=torch.float64)

@@ -27,15 +27,15 @@ IN_TRAINING = [
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """Failed or passed, by file and test, of every claim with its regularizer neutralised."""
-    told = tmp_path_factory.mktemp("mutations") / "junit.xml"
+    results = tmp_path_factory.mktemp("mutations") / "junit.xml"
     command = [
         sys.executable, "-m", "pytest", "-q", "-m", "claim", "-p", "no:cacheprovider",
-        f"--junitxml={told}", str(HERE),
+        f"--junitxml={results}", str(HERE),
     ]  # fmt: skip
     environment = {**os.environ, "SYNTHCT_TEST_NEUTRALISE": "1"}
     subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True)
     found: dict[str, dict[str, bool]] = {}
-    for case in ElementTree.parse(told).iter("testcase"):
+    for case in ElementTree.parse(results).iter("testcase"):
         file = case.get("classname").rpartition(".")[2].removeprefix("test_")
         found.setdefault(file, {})[case.get("name")] = case.find("failure") is not None
     return found

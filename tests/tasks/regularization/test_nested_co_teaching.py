@@ -21,16 +21,16 @@ def linear(channels=60, width=8):
     return nn.Sequential(*layers).double()
 
 
-def judged(small, errors, number=9):
-    """The weights of a batch whose samples are wrong by ``errors`` for a peer that says 0."""
+def weights_of(small, errors, number=9):
+    """The weights of a batch whose samples are wrong by ``errors`` for a peer that predicts 0."""
     source = torch.zeros((len(errors), 2, 4, 4), dtype=torch.float64)
     value = torch.tensor(errors, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
     batch = replace(small.batch, source=source, target=value, mask=torch.ones_like(value))
     step = replace(
         small.step(number, batch), memory=small.member.memory, prediction=torch.zeros_like(value)
     )
-    told = Target(value, batch.mask, batch.spacing_mm, TargetScaling())
-    return small.member.regularizer.target(told, step).weight[:, 0, 0, 0].tolist()
+    wanted = Target(value, batch.mask, batch.spacing_mm, TargetScaling())
+    return small.member.regularizer.target(wanted, step).weight[:, 0, 0, 0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_patches_that_the_peer_finds_hardest_do_not_count(problem, forget, n
     model = nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.Identity(), nn.Conv2d(4, 1, 1))
     nn.init.zeros_(model[2].bias)
     small = problem("nested_co_teaching", model=model.double(), layer="1", forget=forget)
-    assert judged(small, [0.1, 0.9, 0.2, 0.5], number) == kept
+    assert weights_of(small, [0.1, 0.9, 0.2, 0.5], number) == kept
 
 
 def test_the_part_that_is_forgotten_rises_after_both_were_alone():

@@ -38,8 +38,8 @@ def test_the_strength_is_the_probability_of_a_truncation(problem):
 
 def test_a_layer_that_does_not_exist_is_told(problem):
     small = problem("nested_dropout", layer="tail")
-    (fault,) = small.member.regularizer.problems(small.model)
-    assert "no layer is called 'tail'" in fault
+    (message,) = small.member.regularizer.problems(small.model)
+    assert "no layer is called 'tail'" in message
 
 
 def test_an_impossible_spread_is_refused(problem):

@@ -30,9 +30,9 @@ def test_only_the_named_layers_are_pulled(problem):
 
 def test_a_layer_that_does_not_exist_is_told_with_those_that_do(problem):
     small = problem("norm_loss", layers=("4",))
-    (fault,) = small.member.regularizer.problems(small.model)
-    assert "no layer is called '4'" in fault
-    assert "layers: 0, 1, 2, 3" in fault
+    (message,) = small.member.regularizer.problems(small.model)
+    assert "no layer is called '4'" in message
+    assert "layers: 0, 1, 2, 3" in message
 
 
 def test_a_layer_without_filters_is_told(problem):

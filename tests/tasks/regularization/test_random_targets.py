@@ -37,8 +37,8 @@ def test_cases_have_other_numbers_and_they_are_uniform(problem):
         assert values.abs().max() <= 1
         assert values.mean().abs() < 0.02
         assert values.std().item() == pytest.approx(3**-0.5, abs=0.01)
-        beside = (values[0, 1:] * values[0, :-1]).mean() / values.var()
-        assert beside.abs() < 0.03  # neighbours know nothing of each other
+        neighbouring = (values[0, 1:] * values[0, :-1]).mean() / values.var()
+        assert neighbouring.abs() < 0.03  # neighbours are independent
 
 
 def test_a_cell_of_nothing_is_refused(problem):
@@ -54,7 +54,7 @@ def test_a_large_network_learns_noise_by_heart_and_nothing_from_it(problem):
     small = problem("random_targets", model=model, cell=1)
     rng = torch.Generator().manual_seed(1)
     source = torch.randn((2, 20, 8, 8), generator=rng, dtype=torch.float64)
-    target = source.mean(dim=1, keepdim=True)  # what the source does tell
+    target = source.mean(dim=1, keepdim=True)  # a target that depends on the source
     batch = replace(small.batch, source=source, target=target, mask=torch.ones_like(target))
     seen = replace(batch, starts=((0, 0, 0),) * 2, cases=("a", "b"))
     elsewhere = {"starts": ((50, 0, 0),) * 2, "cases": ("c", "d")}
@@ -67,8 +67,8 @@ def test_a_large_network_learns_noise_by_heart_and_nothing_from_it(problem):
         optimizer.step()
 
     def error(given):
-        told = small.composition.perturb(small.step(0, given)).batch.target
-        return (model(given.source) - told).abs().mean().item()
+        random = small.composition.perturb(small.step(0, given)).batch.target
+        return (model(given.source) - random).abs().mean().item()
 
     assert (model(source) - target).abs().mean() > 0.3  # it is not the source's CT that was learned
     assert error(seen) < 0.1

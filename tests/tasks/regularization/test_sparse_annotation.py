@@ -16,8 +16,8 @@ def kept(problem, shape, starts, strength=1.0, slices=1, **options):
     weight = torch.ones(shape)
     batch = replace(small.batch, source=torch.zeros(shape[0], slices, *shape[2:]), starts=starts)
     step = replace(small.step(batch=batch), strength=strength)
-    told = Target(weight, weight, (3.0, 1.0, 1.0), TargetScaling())
-    return small.member.regularizer.target(told, step).weight
+    wanted = Target(weight, weight, (3.0, 1.0, 1.0), TargetScaling())
+    return small.member.regularizer.target(wanted, step).weight
 
 
 def test_planes_are_those_of_the_scan_not_of_the_patch(problem):
@@ -31,7 +31,7 @@ def test_planes_of_several_axes_all_count(problem):
     assert weight.sum() == 16 + 16 - 4
 
 
-def test_of_a_stack_of_slices_the_middle_one_is_judged(problem):
+def test_of_a_stack_of_slices_the_middle_one_is_weights_of(problem):
     starts = ((-1, 0, 0), (0, 0, 0), (3, 0, 0))  # of three slices: 0, 1, 4 in the middle
     weight = kept(problem, (3, 1, 2, 2), starts, slices=3, every=4)
     assert weight[:, 0, 0, 0].tolist() == [1, 0, 1]

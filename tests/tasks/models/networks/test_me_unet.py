@@ -69,10 +69,10 @@ def test_the_scans_see_what_no_convolution_reaches():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [({"slices": 2}, "odd"), ({"states": 0}, "at least 1"), ({"finest": 2}, "must be in"),
      ({"levels": 1}, "at least 2"),     ({"width": 12}, "multiple of 8")],
 )  # fmt: skip
-def test_wrong_options_are_told(options, told):
-    with pytest.raises(UsageError, match=told):
+def test_wrong_options_do_not_pass_silently(options, message):
+    with pytest.raises(UsageError, match=message):
         NETWORKS.build("me_unet", options)

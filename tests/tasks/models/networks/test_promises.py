@@ -20,7 +20,7 @@ SMALL = {
     "unet_3d": {"width": 8, "levels": 3},
     "me_unet": {"slices": 3, "width": 8, "levels": 2},
 }
-"""Options that make a network small; a stranger's default stands for itself."""
+"""Options that make a network small; third-party networks use their defaults."""
 
 NORMS = ("batch", "instance", "group")
 ACTIVATIONS = ("relu", "leaky_relu", "mish", "silu")
@@ -93,13 +93,13 @@ def test_fresh_weights_come_from_the_given_stream_alone(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [({"norm": "layer"}, "norm: Input should be"),
      ({"activation": "gelu"}, "activation: Input should be"),
      ({"widht": 16}, "did you mean 'width'")],
 )  # fmt: skip
-def test_wrong_options_are_told_with_the_rule(name, options, told):
-    with pytest.raises(UsageError, match=told):
+def test_wrong_options_do_not_pass_silently(name, options, message):
+    with pytest.raises(UsageError, match=message):
         NETWORKS.build(name, options)
 
 

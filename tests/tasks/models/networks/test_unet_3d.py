@@ -27,8 +27,9 @@ def test_two_levels_fewer_make_the_divisor_four_times_smaller():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({"width": 12}, "multiple of 8, got 12"), ({"levels": 1}, "at least 2")]
+    ("options", "message"),
+    [({"width": 12}, "multiple of 8, got 12"), ({"levels": 1}, "at least 2")],
 )
-def test_wrong_options_are_told(options, told):
-    with pytest.raises(UsageError, match=told):
+def test_wrong_options_do_not_pass_silently(options, message):
+    with pytest.raises(UsageError, match=message):
         NETWORKS.build("unet_3d", options)

@@ -60,7 +60,7 @@ def test_fresh_weights_come_from_the_given_stream_alone():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"slices": 4}, "slices must be odd, got 4"),
         ({"width": 6}, "multiple of 4, got 6"),
@@ -69,8 +69,8 @@ def test_fresh_weights_come_from_the_given_stream_alone():
         ({"widht": 16}, "did you mean 'width'?"),
     ],
 )
-def test_wrong_options_are_told_with_the_rule(options, told):
-    with pytest.raises(UsageError, match=told.replace("?", r"\?")):
+def test_wrong_options_do_not_pass_silently(options, message):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         NETWORKS.build("unet_plus_plus", options)
 
 

@@ -46,7 +46,7 @@ def test_the_split_is_as_good_as_scipy_finds_it(value):
 
 
 def test_bending_and_sliding_together_cost_less_than_by_either_alone(field, value):
-    """The claim of an infimal convolution: each part is judged by its own penalty."""
+    """The claim of an infimal convolution: each part has its own penalty."""
 
     def sample(bend, slide):
         return field(lambda z, y, x: [0.02 * bend * x**2 + slide * (x > 5), 0 * x, 0 * x],

@@ -47,7 +47,7 @@ def test_a_jump_costs_what_a_slow_rise_costs(value, field):
 
 
 def test_sliding_survives_where_diffusion_smears_it(denoise, field):
-    """The claim: discontinuities are kept. The step of 2 mm lies between two voxels."""
+    """The claim: discontinuities are kept. The step of 2 mm is between two voxels."""
     jump = sliding(field, 1)
     step = lambda v: (v[0, 0, 0, 0, 12] - v[0, 0, 0, 0, 11]).item()  # noqa: E731
     kept = denoise("total_variation", jump, weight=0.3)

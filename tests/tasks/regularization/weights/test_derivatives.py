@@ -1,4 +1,4 @@
-"""Options beside the defaults, at weights that have moved: slopes, and what is remembered."""
+"""Other options than the defaults, at changed weights: derivatives and memories."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_more_filters_than_weights_can_still_reach_zero(problem):
 
 def test_a_number_of_filters_that_does_not_divide_gets_fewer_groups(problem):
     rows = torch.eye(6).tolist()
-    rows[5] = rows[0]  # in one group of six, or the second of three: never beside filter 0
+    rows[5] = rows[0]  # in one group of six, or the second of three: never with filter 0
     assert value(problem, rows, groups=4, least=2) == 0.0  # three groups of two
     assert value(problem, rows, groups=4, least=4) == pytest.approx(2.0)  # one group
 

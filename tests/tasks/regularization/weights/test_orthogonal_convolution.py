@@ -75,8 +75,8 @@ def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_told(problem):
         small.member.regularizer.penalty(small.step()), value(problem, model[1])
     )
     named = problem("orthogonal_convolution", model=model, layers=("0",))
-    (fault,) = named.member.regularizer.problems(model)
-    assert fault == "layer '0' cannot become orthogonal: kernel (4, 2, 1, 1) at stride (2, 2)"
+    (message,) = named.member.regularizer.problems(model)
+    assert message == "layer '0' cannot become orthogonal: kernel (4, 2, 1, 1) at stride (2, 2)"
 
 
 def test_layers_that_are_no_convolutions_are_told(problem):

@@ -63,7 +63,7 @@ def check_scale_stays_while_weights_move(problem, descend):
     small = problem("wasserstein_to_init", weight=5.0)
     start = small.model[0].weight.detach().clone()
     with torch.no_grad():
-        small.batch.source.mul_(0.2)  # asks for larger weights
+        small.batch.source.mul_(0.2)  # needs larger weights
     descend(small, steps=150, learning_rate=0.01)
     moved = small.model[0].weight.detach()
     gap = (moved.flatten().sort().values - start.flatten().sort().values).abs().max()
