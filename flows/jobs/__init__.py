@@ -1,1 +1,1 @@
-"""Scheduled jobs."""
+"""Jobs that run unattended: scheduled runs and studies, and the watcher of an inbox."""

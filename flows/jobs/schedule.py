@@ -1,4 +1,4 @@
-"""The scheduled flow: the chain, a study or the watcher, one of each at a time."""
+"""The Prefect flow of all scheduled jobs: a run, a study or a watcher, one per workspace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from prefect.runtime import flow_run
 from synthct.data.environment import RUNS, SERVED_ROOT
 from synthct.data.errors import MachineError
 from synthct.flows.exits import CLEAN, EXCLUSIONS
-from synthct.flows.jobs.scheduled_jobs import DEMO, RUN, STUDY, WATCH, ScheduledJob, kept_files
+from synthct.flows.jobs.scheduled_jobs import (
+    DEMO,
+    QUARANTINED,
+    RUN,
+    STUDY,
+    WATCH,
+    ScheduledJob,
+    kept_files,
+)
 from synthct.flows.jobs.worktree import keep_lock, override, restore, worktree
 from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.workspace.project import PRIVATE, QUIET, find_root
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     from prefect import State
 
 LATEST = "scheduled"
-"""``.synthct/scheduled/WORKSPACE/``: page, summary and tables of the newest good run."""
+"""``.synthct/scheduled/WORKSPACE/``: report, summary and tables of the newest successful run."""
 
 
 @flow(name="scheduled", persist_result=False)
@@ -43,24 +51,24 @@ def scheduled(
     overrides: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> int | State:
-    """Bring a workspace up to date in a fresh worktree by its own code, or look into an inbox.
+    """Run the chain or a study in a fresh git worktree, or predict the scans in an inbox.
 
     Parameters
     ----------
     what
-        `run`: the chain; `study`: regularizers compared; `watch`: scans that have arrived.
+        `run`: the chain; `study`: compare regularizers; `watch`: predict scans that have arrived.
     preset
-        Workspace; None is the demo, for a study presets/study.yaml.
+        Workspace; None: the demo, or for a study presets/study.yaml.
     until
         Of a run: stop after this stage.
     cluster, workers
-        As for `synthct run`; cluster None: `$SYNTHCT_CLUSTER` of what serves, else `local`.
+        As for `synthct run`; cluster None: `$SYNTHCT_CLUSTER` of `synthct serve`, else `local`.
     ref
-        Commit or branch whose code and params run (a watcher runs the code that serves).
+        Commit or branch whose code and params are used (a watcher uses the code of the server).
     overrides
-        Params of this run alone by dotted key, e.g. `{"training.mr.steps": 2000}`.
+        Params of this run only, by dotted key, e.g. `{"training.mr.steps": 2000}`.
     options
-        More options of the command, e.g. a watcher's
+        More options of the command, e.g. of a watcher:
         `{"model": "release/mr", "inbox": "incoming", "out": "predicted", "uncertainty": true}`.
     """
     cluster_options = {} if what == WATCH else {"cluster": cluster, "workers": workers}
@@ -70,7 +78,7 @@ def scheduled(
         if not alone:
             from prefect.states import Cancelled
 
-            return Cancelled(message=f"{job.workspace} is being worked on by another run")
+            return Cancelled(message=f"another run is working on {job.workspace}")
         if what == WATCH:
             return _watch(root, job)
         return _build(root, job, ref, overrides or {}, whole=until is None)
@@ -78,9 +86,9 @@ def scheduled(
 
 @contextlib.contextmanager
 def _only_one(root: Path, workspace: str) -> Iterator[bool]:
-    """Whether this run alone works on the workspace, whichever deployments started the others.
+    """Lock the workspace for this run; yields False if another run holds it.
 
-    The kernel lets go of the lock when the run's process is dead.
+    The kernel releases the lock when the process of the run ends, however it ends.
     """
     folder = root / PRIVATE / "serve"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,9 +102,9 @@ def _only_one(root: Path, workspace: str) -> Iterator[bool]:
 
 
 def _watch(root: Path, job: ScheduledJob) -> int | State:
-    """One look, in the served checkout: releases, inbox and outbox lie where the person put them.
+    """Check the inbox once, in the served checkout, to which release, inbox and outbox refer.
 
-    Results are published by the outbox itself, so a look that is killed is looked again.
+    The outbox publishes results atomically, so a job that is killed is simply repeated.
     """
     code = _run(root, root, source_root(), job.arguments())
     _require_good(job, code)
@@ -104,15 +112,15 @@ def _watch(root: Path, job: ScheduledJob) -> int | State:
         from prefect.states import Completed
 
         where = Path(str(job.options["out"])) / "quarantine"
-        return Completed(message=f"scans were set aside: {where}")
+        return Completed(message=f"{QUARANTINED}: {where}")
     return code
 
 
 def _build(
     root: Path, job: ScheduledJob, ref: str, overrides: dict[str, Any], *, whole: bool
 ) -> int | State:
-    name, told = job.workspace, flow_run.get_name() or "by-hand"
-    with worktree(root, f"{name}.{told}", ref) as place:
+    name, run_name = job.workspace, flow_run.get_name() or "by-hand"
+    with worktree(root, f"{name}.{run_name}", ref) as place:
         _apply(place, job, overrides)
         summary = place / PRIVATE / SUMMARY
         summary.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +128,7 @@ def _build(
         code = _run(root, place, place, [*job.arguments(), *more])
         _require_good(job, code)
         if whole:
-            keep_lock(root, place, name, f"Scheduled {job.what} {told} of {name}")
+            keep_lock(root, place, name, f"Scheduled {job.what} {run_name} of {name}")
             _keep_tables(root, place, name, summary)
     return code
 
@@ -146,9 +154,9 @@ def _apply(place: Path, job: ScheduledJob, overrides: dict[str, Any]) -> None:
 
 
 def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
-    """``python -m synthct.flows ...`` in ``folder``, with ``code`` as the only source of our code.
+    """Run ``python -m synthct.flows ...`` in ``folder`` with the code of ``code``.
 
-    ``run`` and ``study`` refuse when the code they imported lies outside their checkout.
+    ``run`` and ``study`` refuse code that was imported from outside their checkout.
     """
     log = get_run_logger()
     environment = {
@@ -157,7 +165,7 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
         "PYTHONPATH": str(code / "src"),
         RUNS: str(root / PRIVATE / "runs"),
     }
-    # The run below is a flow run of its own, not a part of this process's.
+    # The child's flow run is independent of this process's flow run.
     for variable in [name for name in environment if name.startswith("PREFECT__")]:
         del environment[variable]
     command = [sys.executable, "-m", "synthct.flows", *arguments]
@@ -169,7 +177,7 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
 
 
 def _keep_tables(root: Path, place: Path, name: str, summary: Path) -> None:
-    """What pages and metrics show of the newest run, beside the root's own artefacts."""
+    """Copy the tables that page and metrics show of the newest run out of its worktree."""
     target = root / PRIVATE / LATEST / name
     target.mkdir(parents=True, exist_ok=True)
     base = place / "data" if name == DEMO else place / "workspaces" / name

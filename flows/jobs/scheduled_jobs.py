@@ -1,4 +1,4 @@
-"""What a schedule can start: the chain, a study, the watcher; each as a command of `synthct`."""
+"""Scheduled jobs: a run, a study or a watcher, each as a command line of ``synthct``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ RUN, STUDY, WATCH = "run", "study", "watch"
 KINDS = (RUN, STUDY, WATCH)
 
 DEMO = "demo"
-"""Name of the root's own workspace."""
+"""Name of the workspace in the root."""
+
+QUARANTINED = "scans were quarantined"
+"""Begins the message of a watcher that completed, but could not predict every scan."""
 
 _NEGATABLE: dict[str, frozenset[str]] = {
     RUN: frozenset(),
     STUDY: frozenset(),
     WATCH: frozenset({"--no-tta"}),
 }
-"""The ``--no-`` options of each command; the other switches are off unless they are given."""
+"""The ``--no-`` options of each command; all other switches are off by default."""
 
 _KEPT = {
     "ingestion": (QUALITY_TABLE,),
@@ -41,7 +44,7 @@ _KEPT = {
 
 @dataclass(frozen=True)
 class ScheduledJob:
-    """One scheduled run as the deployment's parameters give it.
+    """One scheduled job, from the parameters of its deployment.
 
     Parameters
     ----------
@@ -50,9 +53,13 @@ class ScheduledJob:
     preset
         Workspace; None: the demo, or ``presets/study.yaml``.
     options
-        Long options of the command by name, e.g. ``{"inbox": "incoming", "uncertainty": True}``:
-        True is the bare option, False its ``--no-`` form where it has one, else nothing; None
-        leaves it out.
+        Long options of the command by name, e.g. ``{"inbox": "incoming", "uncertainty": True}``.
+        True sets a switch, False sets its ``--no-`` form if it has one, None omits the option.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-job-kind``, ``watcher-options-missing``.
     """
 
     what: str = RUN
@@ -81,7 +88,7 @@ class ScheduledJob:
 
     @property
     def workspace(self) -> str:
-        """What it brings up to date, and what may not be done twice at once."""
+        """Name of what the job works on; two jobs of one workspace never run at once."""
         return workspace_of(self.what, self.preset, self.options)
 
     def arguments(self) -> list[str]:
@@ -99,14 +106,14 @@ class ScheduledJob:
 
 
 def workspace_of(what: str, preset: str | None, options: Mapping[str, Any]) -> str:
-    """Name under which runs are listed."""
+    """Workspace name under which runs are listed."""
     if what == WATCH:
         return f"watch {options.get('inbox', '')}".strip()
     return preset or (STUDY if what == STUDY else DEMO)
 
 
 def kept_files() -> list[str]:
-    """Pages and tables of an artefacts folder that outlive a run's worktree."""
+    """Files of an artefacts folder that are kept when a run's worktree is removed."""
     return [f"{stage}/{file}" for stage, files in _KEPT.items() for file in files]
 
 

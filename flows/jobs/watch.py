@@ -1,7 +1,7 @@
-"""The batch flow: scans that arrive are predicted once each, and Prefect shows what became of them.
+"""The watcher: predict the scans that arrive in an inbox, each once, with a history in Prefect.
 
-What "once" means, and how a kill is survived, is said in ``tasks/prediction/outbox.py``: Prefect
-keeps the history, it is not asked whether a scan has been done.
+``tasks/prediction/outbox.py`` guarantees that each scan is predicted once, even if the watcher is
+killed. Prefect only records the history; it does not decide whether a scan is done.
 """
 
 from __future__ import annotations
@@ -28,56 +28,62 @@ def watch(
     say: Callable[[str], None],
     home: Path | None,
 ) -> list[Result]:
-    """Predict what waits; without ``once`` go on looking until stopped.
+    """Predict the waiting scans; without ``once``, keep polling the inbox until stopped.
 
     Parameters
     ----------
+    inbox, outbox
+        Where scans arrive and results go.
+    orders
+        Release, format and options of the predictions.
+    once
+        Poll once (twice if entries are still changing) and return.
     every_s
-        Pause between two looks [s].
+        Pause between two polls [s].
     tell
         Called with each result as it comes.
     say
-        Called with what a person should know of the inbox; no names.
+        Called with notes about the inbox; they contain no names.
     home
         Folder of the Prefect server; None: without Prefect.
     """
-    looking = _Looking(inbox, outbox, orders, say)
+    poller = _Poller(inbox, outbox, orders, say)
     if home is None:
-        return list(_told(looking.results(predict_waiting, once, every_s), tell))
+        return list(_reported(poller.results(predict_waiting, once, every_s), tell))
     with prefect_server(home) as server:
-        return list(_told(looking.results(_conducted(server), once, every_s), tell))
+        return list(_reported(poller.results(_in_prefect(server), once, every_s), tell))
 
 
 Batch = Callable[[Inbox, Outbox, Orders], Iterator[Result]]
 
 
 @dataclass
-class _Looking:
-    """Looks at an inbox, one after the other."""
+class _Poller:
+    """Polls an inbox and predicts the scans that are complete."""
 
     inbox: Inbox
     outbox: Outbox
     orders: Orders
     say: Callable[[str], None]
-    _said: list[str] = field(default_factory=list)
+    _reported_notes: list[str] = field(default_factory=list)
 
     def results(self, batch: Batch, once: bool, every_s: float) -> Iterator[Result]:
-        """What became of the scans, as they come."""
-        yield from self._look(batch)
+        """Results of the predictions, as they come."""
+        yield from self._poll(batch)
         if once:
-            # A scan is whole when two looks agree, so what is new is waited for; and a worker that
-            # died is tried once more.
+            # A scan is complete when two polls see the same files, so wait for new ones. The second
+            # poll also retries a scan whose worker died.
             if self.inbox.pending.count:
                 time.sleep(self.inbox.pending.rest_s)
-            yield from self._look(batch)
+            yield from self._poll(batch)
             if left := self.inbox.pending.count:
-                self.say(f"{left} entries are not whole yet: they still change; look again later")
+                self.say(f"{left} entries are still changing and were not predicted; retry later")
             return
         while True:
             time.sleep(every_s)
-            yield from self._look(batch)
+            yield from self._poll(batch)
 
-    def _look(self, batch: Batch) -> Iterator[Result]:
+    def _poll(self, batch: Batch) -> Iterator[Result]:
         found = waiting(self.inbox, self.outbox, self.orders)
         if found:
             yield from batch(self.inbox, self.outbox, self.orders)
@@ -86,19 +92,19 @@ class _Looking:
         oldest_s = max([pending.oldest_s, *(arrival.known_s for _, arrival in found)])
         self.outbox.note_look(pending.count + len(found), oldest_s)
         for note in self.inbox.notes:
-            if note not in self._said:
+            if note not in self._reported_notes:
                 self.say(note)
-        self._said = list(self.inbox.notes)
+        self._reported_notes = list(self.inbox.notes)
 
 
-def _told(results: Iterator[Result], tell: Callable[[Result], None]) -> Iterator[Result]:
+def _reported(results: Iterator[Result], tell: Callable[[Result], None]) -> Iterator[Result]:
     for result in results:
         tell(result)
         yield result
 
 
-def _conducted(server: str) -> Batch:
-    """A batch as one Prefect flow run with a task run for each scan, named by its key."""
+def _in_prefect(server: str) -> Batch:
+    """Predict a batch in one Prefect flow run, with a task run per scan named by its key."""
     from prefect import flow, task
     from prefect.artifacts import create_table_artifact
     from prefect.cache_policies import NO_CACHE

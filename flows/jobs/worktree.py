@@ -1,4 +1,4 @@
-"""A git worktree of its own for each scheduled run, with the shared DVC cache and result cache."""
+"""A git worktree for each scheduled run, which shares the DVC cache and the result cache."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from synthct.flows.workspace.freshness import dvc_command
 from synthct.flows.workspace.project import PRIVATE, QUIET
 
 BRANCH = "scheduled/"
-"""``scheduled/WORKSPACE`` holds the lock of its newest good scheduled run: garbage collection
-keeps what it names, and ``git checkout scheduled/demo -- dvc.lock && dvc checkout`` takes it."""
+"""Branch ``scheduled/WORKSPACE`` has the lock of the newest successful scheduled run, so garbage
+collection keeps its outputs. ``git checkout scheduled/demo -- dvc.lock && dvc checkout`` gets
+them."""
 
 
 @contextlib.contextmanager
 def worktree(root: Path, name: str, ref: str = "HEAD") -> Iterator[Path]:
-    """A checkout of ``ref`` for the block; the person's own checkout is never touched.
+    """Check out ``ref`` in a new worktree for the block; the user's own checkout is untouched.
 
-    ``git rev-parse --git-common-dir`` leads from it to the root, so the result cache is the same.
+    The result cache is found by ``git rev-parse --git-common-dir``, so the worktree shares it.
+
+    Raises
+    ------
+    MachineError
+        ``worktree``: git or DVC failed.
     """
     folder = root / PRIVATE / "worktrees"
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +50,7 @@ def worktree(root: Path, name: str, ref: str = "HEAD") -> Iterator[Path]:
 
 
 def _remove_dead(root: Path, folder: Path) -> None:
-    """Those whose run was killed: their process is gone."""
+    """Remove worktrees whose process no longer exists: their run was killed."""
     for place in folder.iterdir():
         pid = place.name.rpartition(".")[2]
         if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
@@ -53,13 +59,13 @@ def _remove_dead(root: Path, folder: Path) -> None:
 
 
 def _share_cache(root: Path, place: Path) -> None:
-    """The local settings of the root (remotes, credentials' places) and its cache."""
+    """Copy DVC's local settings of the root (remotes, credentials) and share its cache."""
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(root / ".dvc" / "config.local")
     if not settings.has_section("cache"):
         settings.add_section("cache")
-    told = _run(dvc_command("cache", "dir"), root)
-    settings.set("cache", "dir", str((root / told.strip()).resolve()))
+    cache = _run(dvc_command("cache", "dir"), root)
+    settings.set("cache", "dir", str((root / cache.strip()).resolve()))
     with (place / ".dvc" / "config.local").open("w") as file:
         settings.write(file)
     tracked = sorted((place / "data" / "raw").glob("*.dvc"))
@@ -69,9 +75,9 @@ def _share_cache(root: Path, place: Path) -> None:
 
 
 def restore(place: Path, workspace: Path) -> None:
-    """Lay the outs that the workspace's lock names, as far as the cache has them.
+    """Check out the outputs in the workspace's lock, as far as the cache has them.
 
-    DVC's ``repro`` would not: an out that persists is made again where it is absent.
+    ``dvc repro`` does not do it: it recomputes a missing output that is marked as persistent.
     """
     if (place / workspace / "dvc.lock").is_file():
         target = (workspace / "dvc.yaml").as_posix()
@@ -79,7 +85,13 @@ def restore(place: Path, workspace: Path) -> None:
 
 
 def override(params_file: Path, values: Mapping[str, Any]) -> None:
-    """Set dotted keys in the worktree's params; an unknown key is a fault before anything runs."""
+    """Set dotted keys in the worktree's params, and validate them before anything runs.
+
+    Raises
+    ------
+    UsageError
+        ``bad-override``, or an unknown key or invalid value.
+    """
     if not values:
         return
     from synthct.tasks.chain.params import parse_params
@@ -105,7 +117,7 @@ def override(params_file: Path, values: Mapping[str, Any]) -> None:
 
 
 def keep_lock(root: Path, place: Path, workspace: str, message: str) -> None:
-    """Commit params, DAG and lock of a good run to ``scheduled/WORKSPACE``."""
+    """Commit params, DAG and lock of a successful run to the branch ``scheduled/WORKSPACE``."""
     base = place if workspace == "demo" else place / "workspaces" / workspace
     files = [base / name for name in ("params.yaml", "dvc.yaml", "dvc.lock")]
     present = [path.relative_to(place).as_posix() for path in files if path.is_file()]
@@ -121,7 +133,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    # Of this folder, whatever repository the variables of a hook may name.
+    # A git hook's GIT_* variables would redirect git to another repository.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     done = subprocess.run(
         command,

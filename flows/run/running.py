@@ -1,4 +1,4 @@
-"""One run of the chain: ask DVC, start what is needed, run_stages, and leave nothing behind."""
+"""One run of the chain: find stale stages, start server and cluster, run, and stop both."""
 
 from __future__ import annotations
 

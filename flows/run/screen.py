@@ -45,7 +45,7 @@ class Lines:
             self._say(line)
 
     def output(self, stage: StageTarget, line: str) -> None:
-        """SupervisedProcess in the run's folder."""
+        """Not shown: the output is in the run's folder."""
 
     def tick(self, stage: StageTarget) -> None:
         """Nothing to update in plain lines."""
@@ -108,7 +108,7 @@ class Bars:
             )
 
     def output(self, stage: StageTarget, line: str) -> None:
-        """SupervisedProcess in the run's folder."""
+        """Not shown: the output is in the run's folder."""
 
     def tick(self, stage: StageTarget) -> None:
         """Redraw the bar."""

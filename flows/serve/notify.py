@@ -12,7 +12,7 @@ import httpx
 
 from synthct.data.environment import WEBHOOK_FILE
 from synthct.data.errors import UsageError
-from synthct.flows.jobs.scheduled_jobs import WATCH
+from synthct.flows.jobs.scheduled_jobs import QUARANTINED, WATCH
 from synthct.flows.run.screen import spelled_s
 from synthct.flows.serve.runs import BATCH, ENDED, Run
 
@@ -99,7 +99,7 @@ def _is_idle(run: Run) -> bool:
     """Looks into an inbox end every few minutes: only those with something to say are told."""
     if run.what not in (WATCH, BATCH) or run.state not in ("COMPLETED", "CANCELLED"):
         return False
-    return not run.message.startswith("scans were set aside")
+    return not run.message.startswith(QUARANTINED)
 
 
 def message(run: Run) -> dict[str, str | float]:

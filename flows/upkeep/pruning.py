@@ -1,4 +1,4 @@
-"""Garbage collection of finished units that cannot remove what any lock still names."""
+"""Garbage collection of the result cache; entries that any ``dvc.lock`` uses are kept."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from synthct.flows.workspace.freshness import dvc_command
 from synthct.tasks.pipeline.stage import UNIT_KEYS
 
 LEAST_AGE_S = 86_400.0
-"""A younger unit may belong to a run that is still on: it is in no lock yet."""
+"""Age below which an entry is kept: it may belong to a running stage, and be in no lock yet."""
 
 
 @dataclass(frozen=True)
 class Doomed:
-    """What could go.
+    """Entries of the result cache that can be removed.
 
     Parameters
     ----------
     keys
-        Units that nothing names and that are old enough.
+        Keys of the entries that no lock uses and that are old enough.
     kept
-        Units that stay.
+        Number of entries that are kept.
     """
 
     keys: tuple[str, ...]
@@ -37,7 +37,7 @@ class Doomed:
 
 
 def doomed(root: Path, units: ResultCache, least_age_s: float = LEAST_AGE_S) -> Doomed:
-    """Units that no lock of any branch, tag, stash or worktree names, nor any out on disk."""
+    """Entries that no lock of any branch, tag, stash or worktree uses, nor any output on disk."""
     named = named_units(root)
     present = list(units.keys())
     keys = tuple(key for key in present if key not in named and units.age_s(key) >= least_age_s)
@@ -47,15 +47,17 @@ def doomed(root: Path, units: ResultCache, least_age_s: float = LEAST_AGE_S) -> 
 def prune(
     root: Path, units: ResultCache, keys: Iterable[str], least_age_s: float = LEAST_AGE_S
 ) -> int:
-    """Remove those of the units that may still go; how many were removed.
+    """Remove those of the entries that are still unused; returns how many were removed.
 
-    Between the judgement and now (a person was asked) a run may have begun to count on one, and
-    a branch may have been fetched: no run is on while all is judged again.
+    While the user was asked, a run may have started to use an entry, or a branch may have been
+    fetched. So all entries are checked again, under a lock that excludes running stages.
 
     Raises
     ------
     UsageError
-        ``run-is-on``; nothing was removed.
+        ``run-is-on``, ``lock-not-fetched``; nothing was removed.
+    MachineError
+        ``prune``: git or DVC failed; nothing was removed.
     """
     with alone(units.place()):
         going = sorted(set(keys) & set(doomed(root, units, least_age_s).keys))
@@ -67,12 +69,12 @@ def prune(
 
 
 def named_units(root: Path) -> set[str]:
-    """Keys in the manifest of every out that a lock names or that lies in a worktree."""
+    """Keys in the manifests of all outputs that a lock refers to or that are in a worktree."""
     return {key for text in named_texts(root, UNIT_KEYS) for key in _keys(text)}
 
 
 def named_texts(root: Path, name: str) -> Iterator[str]:
-    """Every file so named in an out that the lock of any ref names or that lies in a worktree."""
+    """Text of every file ``name`` in outputs that any ref's lock refers to or a worktree holds."""
     trees = worktrees(root)
     cache = _cache(root)
     for md5 in sorted({md5 for text in _locks(root, trees) for md5 in directories(text)}):
@@ -87,7 +89,7 @@ def named_texts(root: Path, name: str) -> Iterator[str]:
 
 
 def directories(lock: str) -> set[str]:
-    """Hashes of the folders that the stages of a ``dvc.lock`` wrote."""
+    """Hashes of the output folders in a ``dvc.lock``."""
     document: Any = yaml_of(lock, where="dvc.lock") or {}
     return {
         str(out["md5"])
@@ -115,8 +117,8 @@ def _keys(text: str) -> set[str]:
 
 
 def _locks(root: Path, trees: Iterable[Path]) -> Iterator[str]:
-    told = _git(root, "for-each-ref", "--format=%(objectname) %(objecttype)")
-    commits = {line.split()[0] for line in told.splitlines()}
+    refs = _git(root, "for-each-ref", "--format=%(objectname) %(objecttype)")
+    commits = {line.split()[0] for line in refs.splitlines()}
     commits |= set(_git(root, "rev-parse", "--verify", "--quiet", "HEAD").split())
     for commit in sorted(commits):
         files = _git(root, "ls-tree", "-r", "--name-only", commit).splitlines()
@@ -130,23 +132,23 @@ def _locks(root: Path, trees: Iterable[Path]) -> Iterator[str]:
 
 
 def worktrees(root: Path) -> list[Path]:
-    """All checkouts of the repository."""
-    told = _git(root, "worktree", "list", "--porcelain")
+    """All worktrees of the repository."""
+    listed = _git(root, "worktree", "list", "--porcelain")
     paths = [
-        line.removeprefix("worktree ") for line in told.splitlines() if line[:9] == "worktree "
+        line.removeprefix("worktree ") for line in listed.splitlines() if line[:9] == "worktree "
     ]
     return [Path(path) for path in paths if Path(path).is_dir()]
 
 
 def _cache(root: Path) -> Path:
-    return (root / _said(dvc_command("cache", "dir"), root)).resolve()
+    return (root / _output(dvc_command("cache", "dir"), root)).resolve()
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return _said(["git", *arguments], root)
+    return _output(["git", *arguments], root)
 
 
-def _said(command: list[str], folder: Path) -> str:
+def _output(command: list[str], folder: Path) -> str:
     done = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,7 @@
-"""Garbage collection of array voxels that no receipt names any more."""
+"""Garbage collection of the array store; arrays that any receipt refers to are kept.
+
+A receipt is the file in an output that names the objects of its arrays in the store.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from synthct.flows.upkeep.pruning import LEAST_AGE_S, named_texts
 
 @dataclass(frozen=True)
 class DoomedObjects:
-    """What could go.
+    """Objects of the array store that can be removed.
 
     Parameters
     ----------
     names
-        Objects that no receipt names and that are old enough.
+        Objects that no receipt refers to and that are old enough.
     size
-        Of them together [bytes].
+        Their total size [bytes].
     kept
-        Objects that stay.
+        Number of objects that are kept.
     """
 
     names: tuple[str, ...]
@@ -35,9 +38,9 @@ class DoomedObjects:
 def doomed_objects(
     root: Path, units: ResultCache, url: str, least_age_s: float = LEAST_AGE_S
 ) -> DoomedObjects:
-    """Objects below ``url`` that no receipt of a unit, of any lock's out or of a worktree names.
+    """Objects below ``url`` that no receipt of the result cache, a lock or a worktree refers to.
 
-    The objects are listed before the receipts are read: what is moved meanwhile is not judged.
+    The objects are listed before the receipts are read: later objects are not considered.
     """
     present = Objects(url).facts()
     named = named_objects(root, units)
@@ -48,13 +51,13 @@ def doomed_objects(
 
 
 def named_objects(root: Path, units: ResultCache) -> set[str]:
-    """Names in the receipts of all kept units, of what locks name and of what lies in worktrees."""
+    """Objects in the receipts of the result cache, of outputs in locks, and of worktrees."""
     texts = [*units.texts(RECEIPT), *named_texts(root, RECEIPT)]
     return {name for text in texts for name in objects_named(text)}
 
 
 def prune_objects(url: str, names: Iterable[str], least_age_s: float = LEAST_AGE_S) -> int:
-    """Remove them, but none that was written again since it was judged; how many were removed."""
+    """Remove the objects unless they were rewritten meanwhile; returns how many were removed."""
     objects, count = Objects(url), 0
     still = objects.facts()
     for name in names:

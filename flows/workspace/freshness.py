@@ -1,4 +1,4 @@
-"""What DVC is asked: which stages are not up to date, and to remember a data set."""
+"""Calls of DVC: find stale stages, track a data set, and wait while DVC is busy."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from synthct.flows.workspace.project import QUIET, Project, StageTarget
 
 
 def dvc_command(*arguments: str) -> list[str]:
-    """DVC of this environment."""
+    """Command line of the DVC in this environment."""
     return [sys.executable, "-m", "dvc", *arguments]
 
 
 BUSY_WAIT_S = 1.0
-_TELL_EVERY_S = 60.0
+_REPEAT_MESSAGE_S = 60.0
 
 
 def busy(lines: Iterable[str]) -> bool:
-    """Whether another DVC of this checkout is at work on the same files.
+    """Whether DVC failed because another DVC process of this checkout uses the same files.
 
     ``--wait-for-lock`` waits for the lock of the repository only. The locks of single files, which
-    a running stage holds to its end, and the lock of their list are refused at once.
+    a running stage holds until it ends, and the lock of their list fail at once.
     """
-    told = [line for line in lines if line.startswith(("ERROR: ", "\x1b[31mERROR"))]
-    return any("being blocked by" in line or _NO_LOCK in line for line in told)
+    errors = [line for line in lines if line.startswith(("ERROR: ", "\x1b[31mERROR"))]
+    return any("being blocked by" in line or _NO_LOCK in line for line in errors)
 
 
 _NO_LOCK = "Unable to acquire lock"
 
 
 def waiting_for(lines: Iterable[str]) -> str:
-    """One line on what is waited for."""
+    """One line that says which process DVC waits for."""
     holders = [line.strip() for line in lines if line.strip().startswith("(PID ")]
-    told = f": {holders[0]}" if holders else ""
-    return f"another DVC is at work in this checkout{told}; waiting for it (Ctrl-C ends the wait)"
+    holder = f": {holders[0]}" if holders else ""
+    return f"another DVC is running in this checkout{holder}; waiting for it (Ctrl-C to stop)"
 
 
 def patiently(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a DVC command to its end, however long another one holds its files."""
-    told_s = float("-inf")
+    """Run a DVC command, and repeat it as long as another DVC process uses its files."""
+    printed_s = float("-inf")
     while True:
         done = subprocess.run(
             command,
@@ -61,14 +61,14 @@ def patiently(
         lines = (done.stdout + done.stderr).splitlines()
         if done.returncode == 0 or not busy(lines):
             return done
-        if time.monotonic() - told_s > _TELL_EVERY_S:
-            told_s = time.monotonic()
+        if time.monotonic() - printed_s > _REPEAT_MESSAGE_S:
+            printed_s = time.monotonic()
             sys.stderr.write(f"{waiting_for(lines)}\n")
         time.sleep(BUSY_WAIT_S)
 
 
 def to_build(project: Project) -> tuple[StageTarget, ...]:
-    """The first stale stage and all after it: later ones may only become stale by then."""
+    """The first stale stage and all after it, which may become stale when it has run."""
     stale = stale_targets(project)
     for number, stage in enumerate(project.stages):
         if stage.target in stale:
@@ -77,13 +77,25 @@ def to_build(project: Project) -> tuple[StageTarget, ...]:
 
 
 def stale_targets(project: Project) -> set[str]:
-    """Targets whose code, params, inputs or outs are not what ``dvc.lock`` says."""
+    """Targets whose code, params, inputs or outputs differ from ``dvc.lock``.
+
+    Raises
+    ------
+    MachineError
+        ``dvc-status``.
+    """
     answer = _ask(project, [stage.target for stage in project.stages])
     return set(answer) & {stage.target for stage in project.stages}
 
 
 def track(root: Path, folder: Path) -> None:
-    """Have DVC remember a data set: its ``.dvc`` file is what git holds of it."""
+    """Track a data set with DVC, which writes the ``.dvc`` file that git versions.
+
+    Raises
+    ------
+    MachineError
+        ``dvc-add``.
+    """
     command = dvc_command("--wait-for-lock", "add", "--quiet", str(folder))
     done = patiently(command, root, {**os.environ, **QUIET})
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Workspaces: a folder a preset, with params, DAG, lock and outs of its own."""
+"""Workspaces: one folder per preset, with its own params, DAG, lock and outputs."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Opened:
-    """A workspace that is ready to run, and what should be said about it."""
+    """A workspace that is ready to run, and notes for the user."""
 
     workspace: Path
     notes: tuple[str, ...] = ()
 
 
 def preset_names(root: Path) -> list[str]:
-    """All presets."""
+    """Names of all presets."""
     return sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
 
 
 def open_workspace(root: Path, preset: str | None, *, file: Path | None = None) -> Opened:
-    """The workspace of a preset, made at its first use; None is the demo in the root.
+    """The workspace of a preset, created on first use; None is the demo in the root.
 
-    ``file`` is a preset that lies elsewhere than ``presets/NAME.yaml``.
-    A preset is an overlay over the defaults of the params. From its first use on, what runs is
-    what ``workspaces/NAME/params.yaml`` says: that file is never overwritten.
+    ``file`` is a preset elsewhere than ``presets/NAME.yaml``.
+    A preset overrides defaults of the params. Once the workspace is created, its own
+    ``workspaces/NAME/params.yaml`` is used; that file is never overwritten.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-preset``, or the preset has invalid params.
     """
     if preset is None:
         return Opened(Path())
@@ -44,28 +49,28 @@ def open_workspace(root: Path, preset: str | None, *, file: Path | None = None) 
     workspace = WORKSPACES / preset
     params_file = root / workspace / "params.yaml"
     source = file or root / PRESETS / f"{preset}.yaml"
-    told = source.name if file else f"{PRESETS / preset}.yaml"
+    shown = source.name if file else f"{PRESETS / preset}.yaml"
     if not params_file.exists():
         if not source.is_file():
             raise unknown_preset(root, preset)
-        write_whole(params_file, _resolved(source, told))
-        return Opened(workspace, (f"made {workspace} from {told}",))
-    return Opened(workspace, tuple(_differences(root, preset, params_file, source, told)))
+        write_whole(params_file, _resolved(source, shown))
+        return Opened(workspace, (f"created {workspace} from {shown}",))
+    return Opened(workspace, tuple(_differences(root, preset, params_file, source, shown)))
 
 
-def _resolved(source: Path, told: str) -> str:
+def _resolved(source: Path, shown: str) -> str:
     from synthct.tasks.chain.params import parse_params, resolved
 
-    params = parse_params(source.read_text(), where=told)
+    params = parse_params(source.read_text(), where=shown)
     head = (
-        f"# Made from {told}; from now on this file says what runs in this "
+        f"# Created from {shown}; this file now determines what runs in this "
         "workspace.\n# Edit it freely: it is never overwritten.\n"
     )
     return head + resolved(params)
 
 
 def unknown_preset(root: Path, preset: str) -> UsageError:
-    """The fault of a name that no preset has."""
+    """The error for a name that no preset has."""
     known = preset_names(root)
     near = nearest(preset, known)
     return UsageError(
@@ -79,15 +84,15 @@ def unknown_preset(root: Path, preset: str) -> UsageError:
 
 
 _SHORT = 80
-"""Characters of two values that a line can tell."""
+"""Length up to which two different values are shown in one line."""
 
 
-def _differences(root: Path, preset: str, params_file: Path, source: Path, told: str) -> list[str]:
-    """One sentence when the preset would now give other params than the workspace has."""
+def _differences(root: Path, preset: str, params_file: Path, source: Path, shown: str) -> list[str]:
+    """A note if the preset now gives other params than the workspace has."""
     if not source.is_file():
-        return [f"{told} is gone; {params_file.relative_to(root)} is used"]
+        return [f"{shown} no longer exists; {params_file.relative_to(root)} is used"]
     here = _flat(read_yaml(params_file))
-    there = _flat(yaml_of(_resolved(source, told), where=told))
+    there = _flat(yaml_of(_resolved(source, shown), where=shown))
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     if not keys:
         return []
@@ -95,13 +100,13 @@ def _differences(root: Path, preset: str, params_file: Path, source: Path, told:
     more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     name = params_file.relative_to(root)
     return [
-        f"{name} is not what {told} gives now: {apart}{more}; the workspace's file is used "
-        f"(remove {name} to take {told}: what is made stays)"
+        f"{name} differs from {shown}: {apart}{more}; the workspace's file is used "
+        f"(remove {name} to use {shown}; results are kept)"
     ]
 
 
 def _apart(key: str, here: Any, there: Any) -> str:
-    """The two values where they fit into a line: a study's arms do not."""
+    """The key, with both values if they fit into a line (a study's arms do not)."""
     values = f"{here!r}, preset {there!r}"
     return f"{key} ({values})" if len(values) <= _SHORT else key
 

@@ -1,4 +1,4 @@
-"""What one run of the chain is about: a checkout, a workspace in it, the stages to build."""
+"""A project: the checkout, a workspace in it, and the stages to build."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 from synthct.data.errors import UsageError
 
 PRIVATE = ".synthct"
-"""Folder in the root for what is neither code nor result: the flow's records, the server."""
+"""Folder in the root for run logs and server data, which are neither code nor results."""
 
 
 @dataclass(frozen=True)
 class StageTarget:
-    """One stage as the flow sees it.
+    """One stage of a workspace, as a target of DVC.
 
     Parameters
     ----------
     name
         Name of the stage.
     target
-        What DVC calls it.
+        DVC's name of it, which contains the workspace.
     out
         The folder it writes, relative to the root.
     summary
-        What it makes, for people.
+        One sentence for users: what it makes.
     """
 
     name: str
@@ -38,21 +38,27 @@ class StageTarget:
 
 @dataclass(frozen=True)
 class Project:
-    """Stages of one workspace, in the order in which they are built; paths relative to the root."""
+    """Stages of one workspace, in order of execution; paths are relative to the root."""
 
     root: Path
     name: str
     stages: tuple[StageTarget, ...]
     workspace: Path = Path()
     check: Callable[[tuple[StageTarget, ...]], None] = lambda stages: None
-    """Told what will be built before anything is started; raises :class:`UsageError`."""
+    """Called with the stages to build before anything starts; may raise :class:`UsageError`."""
 
     def stage(self, name: str) -> StageTarget | None:
-        """The stage of that name, if it is among the stages to build."""
+        """The stage of that name, or None."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
     def until(self, name: str | None) -> Project:
-        """The chain up to and including a stage (None: all of it)."""
+        """The chain up to and including a stage (None: all stages).
+
+        Raises
+        ------
+        UsageError
+            ``unknown-stage``.
+        """
         if name is None:
             return self
         names = [stage.name for stage in self.stages]
@@ -67,7 +73,7 @@ class Project:
         return replace(self, stages=self.stages[: names.index(name) + 1])
 
     def environment(self) -> dict[str, str]:
-        """What every child is given: this Python first on the path, nobody told about it."""
+        """Environment of child processes: this Python first on the path, no telemetry."""
         return {
             **os.environ,
             **QUIET,
@@ -78,19 +84,25 @@ class Project:
 
 
 STEADY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-"""glibc keeps what torch frees: a training step asks for the same tensors again, and giving their
-pages back to the kernel and clearing them anew was a tenth of a step on a CPU."""
+"""Let glibc keep memory that torch frees. Every training step allocates the same tensors again;
+returning their pages to the kernel and clearing them took a tenth of a step on a CPU."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-"""No tool may call home."""
+"""Switches off the telemetry of all tools."""
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The checkout around ``start`` (default: the working directory)."""
+    """The checkout that contains ``start`` (default: the working directory).
+
+    Raises
+    ------
+    UsageError
+        ``no-checkout``.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file() and (folder / ".dvc").is_dir():
@@ -105,7 +117,13 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def require_own_code(root: Path) -> None:
-    """Refuse to build a checkout by code that lies elsewhere: its hash would name the wrong one."""
+    """Refuse to build a checkout with code from elsewhere: results would be keyed by wrong code.
+
+    Raises
+    ------
+    UsageError
+        ``other-checkout``.
+    """
     from synthct.tasks.pipeline.code import source_root
 
     if source_root() != root:
@@ -121,10 +139,14 @@ def require_own_code(root: Path) -> None:
 def open_checkout(
     preset: str | None, tell: Callable[[str], None], *, file: Path | None = None
 ) -> Project:
-    """The chain of a preset's workspace in the checkout around us; this process works in its root.
+    """Open the workspace of a preset in the current checkout, and change to the checkout's root.
 
-    ``tell`` is given what a person should know about the workspace; ``file`` is a preset that lies
-    elsewhere.
+    ``tell`` is called with notes for the user; ``file`` is a preset outside ``presets/``.
+
+    Raises
+    ------
+    UsageError
+        ``no-checkout``, ``other-checkout``, ``unknown-preset``, ``scans-missing``, wrong params.
     """
     from synthct.flows.workspace.presets import open_workspace
 
@@ -143,20 +165,20 @@ def require_study(project: Project) -> None:
     if project.stage("study") is None:
         raise UsageError(
             "a study's params have a `study:` section",
-            problem="these params have none",
+            problem="there is no such section",
             where=str(project.workspace / "params.yaml"),
-            remedy="see presets/study.yaml; `synthct run` runs workspaces without one",
+            remedy="see presets/study.yaml; for a workspace without a study use `synthct run`",
             code="no-study",
         )
 
 
 def refresh_dag(project: Project, tell: Callable[[str], None]) -> None:
-    """Render the workspace's ``dvc.yaml`` anew when the code or the table has moved on."""
+    """Rewrite the workspace's ``dvc.yaml`` if the code or the stage table has changed."""
     from synthct.tasks.chain.table import stale_dvc_file, write_dvc_file
 
     if stale_dvc_file(project.workspace):
         write_dvc_file(project.workspace)
-        tell(f"rendered {project.workspace / 'dvc.yaml'} anew")
+        tell(f"updated {project.workspace / 'dvc.yaml'}")
 
 
 def open_project(root: Path, workspace: Path) -> Project:
@@ -182,7 +204,7 @@ def open_project(root: Path, workspace: Path) -> Project:
         if any(stage.name == "training" for stage in planned):
             from synthct.tasks.training.check import check as check_training
 
-            # Names and layers must be right before an hour of registration, not after.
+            # Check names and layers now, not after an hour of registration.
             check_training(params.training, where=f"{workspace / 'params.yaml'}: training")
 
     name = "demo" if layout.is_root else workspace.name

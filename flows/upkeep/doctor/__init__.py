@@ -1,1 +1,1 @@
-"""``synthct doctor``: what this machine has and lacks, each result with its remedy."""
+"""``synthct doctor``: checks of the machine, each result with a remedy."""

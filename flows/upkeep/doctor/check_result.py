@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check of ``synthct doctor``."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """How bad it is."""
+    """Severity of a result."""
 
     OK = "ok"
     WARNING = "warning"
-    """Something optional is absent: what needs it says so when it is asked for."""
+    """Something optional is missing; commands that need it report it themselves."""
     ERROR = "error"
-    """Runs would fail, or worse, silently differ."""
+    """Runs would fail or, without an error, give other results."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found, and what to do about it.
+    """What a check found, and what to do about it.
 
     Parameters
     ----------
     about
-        What was looked at.
+        Subject of the check.
     status
         See :class:`Status`.
     found
-        What there is.
+        What was found.
     remedy
-        What to do where it is not ok.
+        What the user can do if the status is not ``ok``.
     """
 
     about: str
@@ -40,25 +40,25 @@ class CheckResult:
     remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The result as JSON-compatible values."""
         return asdict(self)
 
 
 def ok(about: str, found: str) -> CheckResult:
-    """Nothing to do."""
+    """A check that passed."""
     return CheckResult(about, Status.OK, found)
 
 
 def warning(about: str, found: str, remedy: str) -> CheckResult:
-    """Something optional is absent."""
+    """Something optional is missing."""
     return CheckResult(about, Status.WARNING, found, remedy)
 
 
 def error(about: str, found: str, remedy: str) -> CheckResult:
-    """Something must be mended."""
+    """Something must be repaired."""
     return CheckResult(about, Status.ERROR, found, remedy)
 
 
 def healthy(results: Iterable[CheckResult]) -> bool:
-    """Whether nothing must be mended."""
+    """Whether no result is an error."""
     return all(result.status is not Status.ERROR for result in results)

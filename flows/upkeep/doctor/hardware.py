@@ -1,4 +1,4 @@
-"""Cores, memory, GPU, clock."""
+"""Checks of cores, memory, GPU, bfloat16 and clock."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, war
 from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 
 LEAST_MEMORY_GB = 6.0
-"""The demo's peak on two workers."""
+"""Peak memory of the demo on two workers."""
 
 _CLOCK_SKEW_S = 5.0
 _GIB = 2**30
 
 
 def look_at_hardware(root: Path) -> Iterator[CheckResult]:
-    """What the computer itself offers."""
+    """Check cores, memory, GPU, bfloat16 and clock."""
     cores = len(os.sched_getaffinity(0))
     yield ok("cores", f"{cores}: --cluster local starts as many workers")
     yield _memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB)
@@ -36,18 +36,18 @@ def _memory(gib: float) -> CheckResult:
     return warning(
         "memory",
         f"{gib:.1f} GiB",
-        f"the demo on two workers takes {LEAST_MEMORY_GB:g}: --workers 1",
+        f"the demo on two workers needs {LEAST_MEMORY_GB:g} GiB: use --workers 1",
     )
 
 
 def bfloat16(features: Sequence[str]) -> CheckResult:
-    """Whether networks train in bfloat16 here without pretending."""
+    """Whether the processor computes in bfloat16 natively rather than by emulation."""
     if features:
-        return ok("bfloat16", f"{', '.join(features)}: training.precision auto takes it")
+        return ok("bfloat16", f"{', '.join(features)}: used by training.precision auto")
     return warning(
         "bfloat16",
-        "none in the processor: training.precision auto takes float32",
-        f"precision: bfloat16 takes {EMULATED} here, say auto",
+        "not supported by the processor: training.precision auto uses float32",
+        f"do not set precision to bfloat16, which takes {EMULATED} here; use auto",
     )
 
 
@@ -61,30 +61,30 @@ def _gpu() -> CheckResult:
     names = [line.split(" (UUID")[0] for line in listed.splitlines() if line.startswith("GPU")]
     if names:
         return ok("GPU", "; ".join(names))
-    return warning("GPU", "none: networks run on the CPU", "presets of clinical size want one")
+    return warning("GPU", "none: networks run on the CPU", "presets of clinical size need one")
 
 
 def clock(now_s: float, newest_commit_s: float, file_time_s: float) -> CheckResult:
-    """A clock that is behind makes S3 refuse requests and schedules fire at the wrong time."""
-    told = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
+    """Check the clock: S3 refuses requests, and schedules start late, where it is behind."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
     if now_s < newest_commit_s - _CLOCK_SKEW_S:
-        return error("clock", f"{told}, before the newest commit", "set the clock (ntp)")
+        return error("clock", f"{now}, before the newest commit", "set the clock (ntp)")
     if abs(file_time_s - now_s) > _CLOCK_SKEW_S:
         return error(
             "clock",
-            f"{told}, the file system is {file_time_s - now_s:+.0f} s off",
-            "set the clocks of this machine and of its file server (ntp)",
+            f"{now}, the file system's clock differs by {file_time_s - now_s:+.0f} s",
+            "synchronize the clocks of this machine and of its file server (ntp)",
         )
-    return ok("clock", told)
+    return ok("clock", now)
 
 
 def _newest_commit_s(root: Path) -> float:
     command = ["git", "log", "-1", "--format=%ct"]
     try:
-        said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:
         return 0.0
-    return float(said.strip() or 0.0)
+    return float(done.stdout.strip() or 0.0)
 
 
 def _file_time_s() -> float:

@@ -1,4 +1,4 @@
-"""Python and the packages: what is installed against what was proven together."""
+"""Checks of Python and of the installed packages against the pinned versions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from packaging.requirements import Requirement
 from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 
 _PURPOSES = {"": "predict", "train": "the chain", "ops": "the flow"}
-"""What the base and the extras are for."""
+"""What the base package and the extras are for."""
 
 _RUN_HERE = ("3.11", "3.12", "3.13")
 _LOCKED_ONLY = ("3.14",)
 
 
 def look_at_packages() -> Iterator[CheckResult]:
-    """Python, our pins, and the two wheels that must never meet."""
+    """Check Python, the pinned packages, and the two SimpleITK wheels, which exclude each other."""
     yield python_version(platform.python_version(), platform.machine())
     installed = installed_versions()
     for extra, purpose in _PURPOSES.items():
@@ -27,7 +27,7 @@ def look_at_packages() -> Iterator[CheckResult]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Version by normalised name."""
+    """Installed versions by normalized package name."""
     return {
         _normal(found.metadata["Name"]): found.version
         for found in metadata.distributions()
@@ -36,7 +36,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def requirements(extra: str) -> list[Requirement]:
-    """What our own metadata ask for: ``""`` is the base."""
+    """Requirements of synthct's own metadata, of an extra or (``""``) of the base."""
     wanted = []
     for line in metadata.requires("synthct") or []:
         requirement = Requirement(line)
@@ -54,7 +54,7 @@ def requirements(extra: str) -> list[Requirement]:
 def pins(
     extra: str, purpose: str, wanted: list[Requirement], installed: Mapping[str, str]
 ) -> CheckResult:
-    """Whether all of one extra is there, at versions that were proven together."""
+    """Whether all packages of an extra are installed, at the versions that were tested."""
     about = f"packages for {purpose}"
     missing = [each.name for each in wanted if _normal(each.name) not in installed]
     wrong = [
@@ -73,20 +73,22 @@ def pins(
 
 
 def itk_wheel(installed: Mapping[str, str]) -> CheckResult:
-    """Stock SimpleITK overwrites the files of the wheel that has elastix in it."""
+    """Check the SimpleITK wheel: the stock wheel overwrites files of the one with elastix."""
     elastix, stock = "simpleitk-simpleelastix", "simpleitk"
-    mend = (
+    remedy = (
         "pip uninstall -y SimpleITK SimpleITK-SimpleElastix && "
         "pip install --no-deps 'SimpleITK-SimpleElastix==3.0.0a1.post183'"
     )
     if stock in installed:
-        return error("SimpleITK", f"the stock wheel {installed[stock]} is installed too", mend)
+        return error(
+            "SimpleITK", f"the stock wheel {installed[stock]} is installed as well", remedy
+        )
     if elastix not in installed:
-        return error("SimpleITK", "absent", mend)
+        return error("SimpleITK", "not installed", remedy)
     import SimpleITK as sitk
 
     if not hasattr(sitk, "ElastixImageFilter"):
-        return error("SimpleITK", "imports without elastix: files of another wheel", mend)
+        return error("SimpleITK", "has no elastix: its files are of another wheel", remedy)
     return ok("SimpleITK", f"with elastix, {installed[elastix]}")
 
 

@@ -1,4 +1,4 @@
-"""Disk, git, DVC, object storage, and whether we may write."""
+"""Checks of disk, write access, git, DVC, S3 and certificates."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from synthct.flows.workspace.project import QUIET
 from synthct.tasks.pipeline.dask_client import tls_folder
 
 LEAST_FREE_GB = 5.0
-"""The demo with its DVC cache, result cache and server takes about two."""
+"""Disk space that is required; the demo with its caches and server uses about 2 GB."""
 
 LEAST_DAYS = 21
-"""A certificate that ends sooner is a fault: all connections of the cluster end with it."""
+"""Remaining validity below which a certificate is an error: the cluster fails when it expires."""
 
 _GIB = 2**30
 
 
 def look_at_storage(root: Path | None) -> Iterator[CheckResult]:
-    """``root`` is the checkout, None outside one."""
+    """Check storage and tools; ``root`` is the checkout, None outside one."""
     git = shutil.which("git")
-    yield ok("git", _said([git, "--version"])) if git else error("git", "absent", "install git")
+    git_result = ok("git", _output([git, "--version"])) if git else None
+    yield git_result or error("git", "not installed", "install git")
     yield _s3_credentials()
     yield from _s3_access()
     if root is None:
@@ -52,7 +53,7 @@ def _space(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free / _GIB
     if free >= LEAST_FREE_GB:
         return ok("disk", f"{free:.0f} GiB free")
-    return error("disk", f"{free:.1f} GiB free", f"the demo wants {LEAST_FREE_GB:g} GiB")
+    return error("disk", f"{free:.1f} GiB free", f"the demo needs {LEAST_FREE_GB:g} GiB")
 
 
 def _writable(folder: Path) -> CheckResult:
@@ -75,19 +76,22 @@ def _unfinished_dag(root: Path) -> CheckResult:
     finally:
         os.chdir(before)
     if stale:
-        return warning("dvc.yaml", "older than the stages' table", "make dag (`run` does it too)")
-    return ok("dvc.yaml", "as the stages' table says")
+        return warning(
+            "dvc.yaml", "older than the stage table", "make dag (`synthct run` does it too)"
+        )
+    return ok("dvc.yaml", "matches the stage table")
 
 
 def _dvc(root: Path) -> Iterator[CheckResult]:
     try:
         import dvc  # noqa: F401
     except ModuleNotFoundError:
-        yield error("DVC", "absent", "pip install 'synthct[ops]'")
+        yield error("DVC", "not installed", "pip install 'synthct[ops]'")
         return
     command = [sys.executable, "-m", "dvc"]
-    yield ok("DVC cache", _said([*command, "cache", "dir"], root))
-    remotes = [line.split()[0] for line in _said([*command, "remote", "list"], root).splitlines()]
+    yield ok("DVC cache", _output([*command, "cache", "dir"], root))
+    listed = _output([*command, "remote", "list"], root)
+    remotes = [line.split()[0] for line in listed.splitlines()]
     if remotes:
         yield ok("DVC remotes", ", ".join(remotes))
     else:
@@ -95,7 +99,7 @@ def _dvc(root: Path) -> Iterator[CheckResult]:
 
 
 def _s3_credentials() -> CheckResult:
-    """Presence only; nothing of them is read or shown."""
+    """Whether there are credentials; they are neither read nor shown."""
     home = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
     if os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"):
         return ok("S3 credentials", "in the environment")
@@ -103,11 +107,11 @@ def _s3_credentials() -> CheckResult:
         return ok("S3 credentials", "a role")
     if home.is_file():
         return ok("S3 credentials", "in the credentials file")
-    return warning("S3 credentials", "none", "only s3:// stores and remotes want them")
+    return warning("S3 credentials", "none", "only needed for s3:// stores and remotes")
 
 
 def _s3_access() -> Iterator[CheckResult]:
-    """Whether the stores on S3 let us in; asked only where there are some."""
+    """Whether the configured S3 stores grant access."""
     for kind, variable in (("result cache", UNITS), ("array store", ARRAYS)):
         url = os.environ.get(variable, "")
         if url.startswith("s3://"):
@@ -121,12 +125,12 @@ def _answers(about: str, url: str, variable: str) -> CheckResult:
     except SynthctError as failure:
         return error(about, failure.what, failure.remedy)
     except FileNotFoundError:
-        return error(about, "no such bucket", f"make the bucket, or correct {variable}")
-    return ok(about, "answers")
+        return error(about, "no such bucket", f"create the bucket, or correct {variable}")
+    return ok(about, "accessible")
 
 
 def _certificates(folder: Path) -> Iterator[CheckResult]:
-    """How long the certificates of ``tls://`` clusters hold; only where there are some."""
+    """Remaining validity of the certificates of ``tls://`` clusters, if there are any."""
     file = folder / "node.pem"
     if not file.is_file():
         return
@@ -141,17 +145,17 @@ def _certificates(folder: Path) -> Iterator[CheckResult]:
         )
         return
     left = (ends - datetime.datetime.now(datetime.UTC)).days
-    told = f"until {ends:%Y-%m-%d}, {left} days"
+    validity = f"valid until {ends:%Y-%m-%d}, {left} days"
     if left < LEAST_DAYS:
-        mend = (
-            "`python -m synthct.flows.clusters.authority NEWDIR`, give all machines the new files"
+        remedy = (
+            "`python -m synthct.flows.clusters.authority NEWDIR`, copy the files to all machines"
         )
-        yield error(about, told, mend)
+        yield error(about, validity, remedy)
     else:
-        yield ok(about, told)
+        yield ok(about, validity)
 
 
-def _said(command: list[str], folder: Path | None = None) -> str:
+def _output(command: list[str], folder: Path | None = None) -> str:
     done = subprocess.run(
         command,
         cwd=folder,

@@ -130,7 +130,7 @@ def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_tol
     name = site.run(second)["name"]
     until(lambda: [each for each in site.heard if each["run"] == name], 30, "a word to the chat")
     (word,) = [each for each in site.heard if each["workspace"] == "watch incoming"]
-    assert word["text"].endswith("scans were set aside: predicted/quarantine")
+    assert word["text"].endswith("scans were quarantined: predicted/quarantine")
 
 
 @pytest.mark.slow
