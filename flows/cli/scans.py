@@ -193,7 +193,7 @@ def _pairs(found: Intake) -> Table:
     table = Table("patient", "scans", "beside", "cases")
     refused = set(found.refused)
     good = [row for row in found.rows if row not in refused]
-    extras = {extra.row for extra in found.plan.extras}
+    extras = {extra.row for extra in found.plan.attachments}
     for patient in sorted({row.patient for row in found.rows if row.patient}):
         own = [row for row in good if row.patient == patient]
         scans = [row.scan for row in own if row not in extras]
@@ -216,7 +216,7 @@ def _tell(found: Intake, dry_run: bool) -> None:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             typer.echo(f"refused: {row.place}: {finding.sentence}{remedy}", err=True)
     plan, refused = found.plan, len(found.refused)
-    new = len(plan.new) + len(plan.new_extras)
+    new = len(plan.new) + len(plan.new_attachments)
     known = len(found.rows) - new - refused
     took = f"{new} would be taken in" if dry_run else f"{len(found.added)} taken in"
     typer.echo(f"data/raw/{plan.dataset}: {took}, {known} known already, {refused} refused")
