@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import synthct.tasks.ingestion
+import synthct.tasks.intake
 from synthct.data.files import write_whole
 from synthct.tasks.ingestion.findings import Code, Severity
 
@@ -21,20 +22,19 @@ BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def codes() -> list[Code]:
-    """Every kind of finding, from the modules of ingestion, worst first."""
+    """Every kind of finding, from the modules of ingestion and intake, worst first."""
     found: dict[str, Code] = {}
-    for module in pkgutil.walk_packages(
-        synthct.tasks.ingestion.__path__, "synthct.tasks.ingestion."
-    ):
-        for value in vars(importlib.import_module(module.name)).values():
-            if isinstance(value, Code):
-                found[value.name] = value
+    for package in (synthct.tasks.ingestion, synthct.tasks.intake):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, Code):
+                    found[value.name] = value
     order = list(Severity)
     return sorted(found.values(), key=lambda code: (order.index(code.severity), code.name))
 
 
 def refusals() -> dict[str, tuple[str, str]]:
-    """Code, rule and remedy of every error that readers and ingestion raise, from their source."""
+    """Code, rule (else problem) and remedy of every error that readers and ingestion raise."""
     found: dict[str, tuple[str, str]] = {}
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -50,7 +50,8 @@ def _faults(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         words = {word.arg: _text(word.value) for word in node.keywords}
         if name.endswith(("SynthctError", "Error")) and words.get("code"):
-            yield words["code"], _text(node.args[0]) if node.args else "", words.get("remedy", "")
+            rule = _text(node.args[0]) if node.args else ""
+            yield words["code"], rule or words.get("problem", ""), words.get("remedy", "")
 
 
 def _text(node: ast.AST) -> str:
@@ -61,6 +62,10 @@ def _text(node: ast.AST) -> str:
         return "".join(
             str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
         )
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + _text(node.right)
+    if isinstance(node, ast.IfExp):
+        return _text(node.body)
     return ""
 
 
@@ -73,9 +78,9 @@ def findings_table() -> str:
 
 
 def refusals_table() -> str:
-    """What is refused on reading or planning, as a rule that was broken."""
+    """Errors on reading and planning: the rule that was broken or, without one, the problem."""
     rows = [f"| `{code}` | {rule} | {remedy} |" for code, (rule, remedy) in refusals().items()]
-    return "\n".join(["| code | the rule that was broken | what to do |", "|---|---|---|", *rows])
+    return "\n".join(["| code | what must hold, or what is wrong | what to do |", "|---|---|---|", *rows])
 
 
 def rendered(text: str) -> str:

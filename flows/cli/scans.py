@@ -207,7 +207,7 @@ def _pairs(found: Intake) -> Table:
     table = Table("patient", "scans", "masks, structures, doses", "cases")
     refused = set(found.refused)
     good = [row for row in found.rows if row not in refused]
-    extras = {extra.row for extra in found.plan.extras}
+    extras = {extra.row for extra in found.plan.attachments}
     for patient in sorted({row.patient for row in found.rows if row.patient}):
         own = [row for row in good if row.patient == patient]
         scans = [row.scan for row in own if row not in extras]
@@ -230,7 +230,7 @@ def _print_result(found: Intake, dry_run: bool) -> None:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             typer.echo(f"refused: {row.place}: {finding.sentence}{remedy}", err=True)
     plan, refused = found.plan, len(found.refused)
-    new = len(plan.new) + len(plan.new_extras)
+    new = len(plan.new) + len(plan.new_attachments)
     known = len(found.rows) - new - refused
     imported = f"{new} would be imported" if dry_run else f"{len(found.added)} imported"
     typer.echo(f"data/raw/{plan.dataset}: {imported}, {known} already known, {refused} refused")

@@ -1,4 +1,4 @@
-"""Behind ``synthct ingest``: look at the sources, show the table, take in de-identified copies."""
+"""``synthct ingest``: inspects the sources, plans the intake, and stores de-identified copies."""
 
 from __future__ import annotations
 

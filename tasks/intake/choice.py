@@ -1,7 +1,7 @@
-"""Which scan of each kind a patient brings: those that belong together, not those with most slices.
+"""Chooses one scan of each modality per patient: those that belong together.
 
-A patient may have a planning CT beside a longer diagnostic one, or scans of several days. What
-binds a CT and its source is, in this order, their frame of reference, their study, their day.
+A patient may have a planning CT and a longer diagnostic one, or scans of several days. A CT and a
+source belong together by a common frame of reference, study or day, in this order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ Bond = tuple[bool, bool, bool]
 """Whether two scans share frame of reference, study, day."""
 
 _NONE: Bond = (False, False, False)
-_TOLD = ("frame of reference", "study", "day")
+_BOND_NAMES = ("frame of reference", "study", "day")
 
 
 def decide(
     inspected: Sequence[PlannedScan], known: RawDataset
 ) -> tuple[list[PlannedScan], list[str]]:
-    """One scan of each kind a patient, held against the data set; notes on those passed over."""
+    """Choose one scan of each modality per patient, and compare it with the data set.
+
+    Returns the chosen and the refused scans, and notes on those that are skipped.
+    """
     origins = {
         scan.origin: (name, key)
         for name, patient in known.patients.items()
@@ -35,9 +38,9 @@ def decide(
     for own in _by_patient(inspected).values():
         ordered = _preferred(own, origins)
         chosen = {scan.row.scan: scan for scan in reversed(ordered)}
-        over = [scan for scan in ordered if chosen[scan.row.scan] is not scan]
-        notes += [_second(scan, chosen[scan.row.scan], chosen) for scan in over]
-        decided += [_held_against(scan, origins, known) for scan in chosen.values()]
+        skipped = [scan for scan in ordered if chosen[scan.row.scan] is not scan]
+        notes += [_skip_note(scan, chosen[scan.row.scan], chosen) for scan in skipped]
+        decided += [_compared(scan, origins, known) for scan in chosen.values()]
     return decided, notes
 
 
@@ -52,9 +55,9 @@ def _by_patient(inspected: Sequence[PlannedScan]) -> dict[str, list[PlannedScan]
 def _preferred(
     own: Sequence[PlannedScan], origins: dict[str, tuple[str, str]]
 ) -> list[PlannedScan]:
-    """The scans of a patient: the CT to take, the sources that belong to it, then the others."""
+    """The scans of a patient: the CT to use, the sources that belong to it, then the others."""
 
-    def worth(scan: PlannedScan, bond: tuple[Bond, ...]) -> tuple[object, ...]:
+    def rank(scan: PlannedScan, bond: tuple[Bond, ...]) -> tuple[object, ...]:
         there = origins.get(scan.origin) == (scan.row.patient, scan.row.scan)
         best = tuple(tuple(not part for part in one) for one in bond)
         listed, dicom = scan.candidate.listed, scan.candidate.format == "dicom"
@@ -62,19 +65,19 @@ def _preferred(
 
     planning = [scan for scan in own if scan.row.scan == CT]
     sources = [scan for scan in own if scan.row.scan != CT]
-    ordered = sorted(planning, key=lambda ct: worth(ct, _bonds(ct, sources)))
+    ordered = sorted(planning, key=lambda ct: rank(ct, _bonds(ct, sources)))
     first = ordered[:1]
-    return [*ordered, *sorted(sources, key=lambda scan: worth(scan, _bonds(scan, first)))]
+    return [*ordered, *sorted(sources, key=lambda scan: rank(scan, _bonds(scan, first)))]
 
 
 def _bonds(scan: PlannedScan, others: Sequence[PlannedScan]) -> tuple[Bond, ...]:
-    """The firmest bond to any of the others, those that the manifest names before the rest."""
+    """The strongest bond to any of the others, or to those that the manifest names, if any."""
     listed = [one for one in others if one.candidate.listed] or others
     return (max((bond(scan, one) for one in listed), default=_NONE),)
 
 
 def bond(one: PlannedScan, other: PlannedScan) -> Bond:
-    """What two scans share; what either of them does not say is not shared."""
+    """What two scans share; a value that is absent in either of them is not shared."""
     a, b = one.candidate, other.candidate
     return (
         bool(a.found.frame) and a.found.frame == b.found.frame,
@@ -83,30 +86,31 @@ def bond(one: PlannedScan, other: PlannedScan) -> Bond:
     )
 
 
-def _second(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) -> str:
+def _skip_note(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) -> str:
     if scan.origin == first.origin:
-        told, remedy = "the same scan as", ""
+        relation, reason = "the same scan as", ""
     else:
-        told, remedy = "another scan beside", f"{_why(scan, first, chosen)}; a manifest can choose"
+        relation = "another scan than"
+        reason = f"{_why(scan, first, chosen)}; a manifest can choose"
     return (
-        f"{scan.row.place}: {told} {first.row.place} ({first.row.scan} of {first.row.patient}), "
-        f"passed over{remedy}"
+        f"{scan.row.place}: {relation} {first.row.place} "
+        f"({first.row.scan} of {first.row.patient}), skipped{reason}"
     )
 
 
 def _why(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) -> str:
-    """What the chosen scan shares with its partner that the other does not."""
+    """What the chosen scan shares with its partner and the other does not."""
     for name, partner in chosen.items():
         if name == first.row.scan or CT not in (name, first.row.scan):
             continue
-        both = zip(_TOLD, bond(first, partner), bond(scan, partner), strict=True)
+        both = zip(_BOND_NAMES, bond(first, partner), bond(scan, partner), strict=True)
         shared = [what for what, own, others in both if own and not others]
         if shared:
             return f" (that one shares the {shared[0]} with the {name})"
     return ""
 
 
-def _held_against(
+def _compared(
     scan: PlannedScan, origins: dict[str, tuple[str, str]], known: RawDataset
 ) -> PlannedScan:
     row = scan.row

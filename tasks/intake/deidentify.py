@@ -1,11 +1,10 @@
-"""De-identified copies: nothing is removed from the original, a few facts are taken from it.
+"""De-identified copies: new data sets with a few facts of the original.
 
-A whitelist (geometry, pixels, rescale, acquisition facts in known terms) instead of a blacklist:
-what is not listed, known or unknown, private or not, cannot come through. This gives what the
-basic profile of DICOM PS3.15 Annex E asks for, with its options *modified dates* (shifted by the
-same number of days for all scans of a patient) and, when asked, *clean recognizable visual
-features* (see ``tasks/ingestion/deface.py``). UIDs are replaced by keyed hashes, so that
-references still hold.
+A whitelist (geometry, pixels, rescale, acquisition facts in known terms) instead of a blacklist: no
+other element, private or not, is copied. This fulfils the basic profile of DICOM PS3.15 Annex E,
+with its options *modified dates* (shifted by the same number of days for all scans of a patient)
+and, on request, *clean recognizable visual features* (see ``tasks/ingestion/deface.py``). UIDs are
+replaced by keyed hashes, so that references between copies are kept.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ BASIC, MODIFIED_DATES, NO_FACE = (
 EMPTY = ("Manufacturer", "SliceThickness", "PatientPosition", "AcquisitionNumber")
 EMPTY_CT = ("KVP",)
 EMPTY_MR = ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength")
-"""Type 2 elements of the copies (PS3.3 A.3, A.4): empty where the source has no fit value, never
-absent. ScanningSequence and SequenceVariant, Type 1, are then research mode and none."""
+"""Type 2 elements of the copies (PS3.3 A.3, A.4): empty where the source has no allowed value,
+never absent. ScanningSequence and SequenceVariant (type 1) are then research mode and none."""
 
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 
@@ -58,7 +57,7 @@ def copy_series(
 ) -> int:
     """Write a series as ``0000.dcm`` ... in slice order, with the pseudonym as patient.
 
-    Runs in the readers' process: the foreign files are parsed there. Gives the number of files.
+    Runs in the reader process, which parses foreign files. Returns the number of files.
     """
     names, kind = Pseudonyms(key.encode()), Modality(modality)
     found = one_series(Path(path), series)
@@ -70,7 +69,7 @@ def copy_series(
         for number, (one, pixels) in enumerate(zip(slices, planes, strict=True)):
             clean = clean_slice(one, patient, kind, names)
             if deface:
-                _sign(clean, NO_FACE)
+                _add_method(clean, NO_FACE)
             _put_pixels(clean, pixels)
             clean.InstanceNumber = number + 1
             clean.file_meta = _file_meta(clean)
@@ -79,7 +78,7 @@ def copy_series(
 
 
 def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms) -> Dataset:
-    """A new data set that holds the whitelisted facts of one slice and nothing else."""
+    """A new data set with the whitelisted facts of one slice and nothing else."""
     source, dated = one.header, _identity(one)
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
@@ -101,8 +100,8 @@ def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms)
             setattr(clean, keyword, names.uid(str(source.get(keyword))))
     instance = str(dated.get("SOPInstanceUID") or f"{source.SeriesInstanceUID} {one.entry.name}")
     clean.SOPInstanceUID = names.uid(f"{instance} {one.frame}" if one.frame else instance)
-    _sign(clean, BASIC)
-    _sign(clean, MODIFIED_DATES)
+    _add_method(clean, BASIC)
+    _add_method(clean, MODIFIED_DATES)
     for keyword in (*EMPTY, *(EMPTY_MR if is_mr else EMPTY_CT)):
         setattr(clean, keyword, None)
     if is_mr:
@@ -115,21 +114,21 @@ def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms)
 
 
 def shifted(day: str, days: int) -> str:
-    """A DICOM date some days earlier; empty where there is none or it is no date."""
+    """The DICOM date ``days`` days before ``day``; empty if that is empty or not a date."""
     try:
-        there = date(int(day[:4]), int(day[4:6]), int(day[6:8])) - timedelta(days=days)
+        earlier = date(int(day[:4]), int(day[4:6]), int(day[6:8])) - timedelta(days=days)
     except (ValueError, OverflowError):
         return ""
-    return there.strftime("%Y%m%d")
+    return earlier.strftime("%Y%m%d")
 
 
 def copy_volume(volume: Volume, path: Path, *, deface: bool = False) -> None:
-    """Voxels and geometry only, as a new file; header texts of the source stay behind."""
+    """Write voxels and geometry to a new file, without the header texts of the source."""
     write_image(path, defaced(volume) if deface else volume)
 
 
 def _identity(one: Slice) -> Dataset:
-    """Instance and dates, which the readers do not ask for."""
+    """Instance UID and dates, which the readers do not read."""
     with warnings.catch_warnings(), one.entry.open() as file:
         warnings.simplefilter("ignore")
         return pydicom.dcmread(
@@ -137,7 +136,7 @@ def _identity(one: Slice) -> Dataset:
         )
 
 
-def _sign(clean: Dataset, code: tuple[str, str]) -> None:
+def _add_method(clean: Dataset, code: tuple[str, str]) -> None:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[0], "DCM", code[1]
     clean.DeidentificationMethodCodeSequence = [
@@ -171,9 +170,9 @@ def _copy_words(source: Dataset, clean: Dataset) -> None:
 def _without_face(
     planes: Sequence[NDArray[Any]], slices: Sequence[Slice], volume: Volume
 ) -> list[NDArray[Any]]:
-    """Stored pixels in which what :func:`defaced` changed has its new value."""
+    """Stored pixels with the new values of the voxels that :func:`defaced` changed."""
     clean = defaced(volume)
-    mended = []
+    changed_planes = []
     for number, (pixels, one) in enumerate(zip(planes, slices, strict=True)):
         slope = float(one.header.get("RescaleSlope") or 1)
         intercept = float(one.header.get("RescaleIntercept") or 0)
@@ -181,8 +180,8 @@ def _without_face(
         limits = np.iinfo(pixels.dtype)
         stored = np.clip(stored, limits.min, limits.max).astype(pixels.dtype)
         changed = clean.array[number] != volume.array[number]
-        mended.append(np.where(changed, stored, pixels))
-    return mended
+        changed_planes.append(np.where(changed, stored, pixels))
+    return changed_planes
 
 
 def _put_pixels(clean: Dataset, pixels: NDArray[Any]) -> None:

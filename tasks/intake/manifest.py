@@ -1,7 +1,7 @@
-"""The manifest: a CSV that decides what numbers, UIDs, names and folders cannot.
+"""The manifest: a CSV that states patients and modalities which headers and names do not.
 
-People fill it in with a spreadsheet: a byte-order mark, semicolons or tabs between the cells,
-another case of the headings, further columns and empty lines change nothing.
+It is edited in spreadsheets: a byte-order mark, semicolons or tabs as separators, another case of
+the headings, further columns and empty lines are accepted.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from synthct.data.volume import Modality
 COLUMNS = ("path", "patient", "modality", "region")
 
 _ABOUT = "about"
-"""Last column of a manifest that is written to be filled in: for people, ignored on reading."""
+"""Last column of a manifest template, for the user; ignored on reading."""
 
 _MODALITIES = (Modality.CT, Modality.MR, Modality.CBCT, Modality.MASK)
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """What a person says about one scan; empty fields leave the question to the scan."""
+    """A line of the manifest; empty fields are determined from the scan."""
 
     path: Path
     patient: str = ""
     modality: Modality | None = None
     region: str = ""
     listed: bool = False
-    """Whether the manifest names the scan: then it goes before others of its patient."""
+    """Whether the manifest names the scan: it is then preferred to others of its patient."""
 
 
 @dataclass(frozen=True)
 class ToFillIn:
-    """A row of the manifest that is written for a person; ``about`` says what is asked."""
+    """A line of a manifest template; ``about`` describes the scan and the open question."""
 
     path: Path
     patient: str
@@ -51,7 +51,14 @@ class ToFillIn:
 
 
 def read_manifest(path: Path) -> dict[Path, ManifestRow]:
-    """Rows by resolved path; paths are relative to the manifest's folder."""
+    """Read a manifest; rows by resolved path. Paths are relative to the manifest's folder.
+
+    Raises
+    ------
+    UsageError
+        ``manifest-missing``, ``manifest-columns``, ``manifest-twice``, ``manifest-modality`` or
+        ``manifest-path``.
+    """
     table = _table(path)
     if not table or set(COLUMNS) - set(table[0]):
         found = ", ".join(table[0]) if table else "no rows"
@@ -68,16 +75,22 @@ def read_manifest(path: Path) -> dict[Path, ManifestRow]:
         if rows.setdefault(row.path.resolve(), row) != row:
             raise UsageError(
                 "a manifest names a path once",
-                problem="two lines of the manifest say different things of one path",
+                problem="two lines of the manifest contradict each other on one path",
                 where=f"{path}: {entry['path']}",
-                remedy="take one of them out",
+                remedy="remove one of them",
                 code="manifest-twice",
             )
     return rows
 
 
 def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
-    """Write a manifest to fill in, for its owner's eyes only: paths and numbers name people."""
+    """Write a manifest template that only its owner can read: paths and IDs identify people.
+
+    Raises
+    ------
+    UsageError
+        ``manifest-there``: the file exists.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, _ABOUT])
@@ -91,7 +104,7 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
     except FileExistsError as error:
         raise UsageError(
             "a manifest is written to a new file",
-            problem="the file is there already and may be filled in",
+            problem="the file exists already and may be filled in",
             where=str(path),
             remedy="name another file, or remove it",
             code="manifest-there",
@@ -101,11 +114,17 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
 
 
 def _table(path: Path) -> list[dict[str, str]]:
-    """The lines that say something, by column in small letters."""
+    """The lines that are not empty, by lower-case column name."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise UsageError("the manifest exists", where=str(path), code="manifest-missing") from error
+        raise UsageError(
+            "",
+            problem="there is no manifest",
+            where=str(path),
+            remedy="check the path",
+            code="manifest-missing",
+        ) from error
     lines = _text(data).splitlines()
     if lines and lines[0].lower().startswith("sep="):  # what Excel writes for itself
         del lines[0]
@@ -120,7 +139,7 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 
 def _text(data: bytes) -> str:
-    """UTF-8 or UTF-16 by their marks; else UTF-8, else the code page of a Western Windows."""
+    """UTF-8 or UTF-16 by byte-order mark; else UTF-8, else Windows code page 1252."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
     try:
@@ -148,21 +167,21 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
     )
 
 
-def _place(told: str, manifest: Path) -> Path:
-    """The path as it is spelled on this disk; one inside a zip is taken at its word."""
-    spellings = {form: manifest.parent / unicodedata.normalize(form, told) for form in _FORMS}
-    for place in (manifest.parent / told, *spellings.values()):
+def _place(written: str, manifest: Path) -> Path:
+    """The path in the Unicode form that exists on this disk; one inside a zip is not checked."""
+    spellings = {form: manifest.parent / unicodedata.normalize(form, written) for form in _FORMS}
+    for place in (manifest.parent / written, *spellings.values()):
         above = [one for one in place.parents if one.is_file()]
-        if told and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
+        if written and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
             return place
     raise UsageError(
         "every path in the manifest exists",
-        problem="there is nothing at a path of the manifest" if told else "a line has no path",
-        where=f"{manifest}: {told}",
+        problem="there is nothing at a path of the manifest" if written else "a line has no path",
+        where=f"{manifest}: {written}",
         remedy="paths are relative to the manifest's folder",
         code="manifest-path",
     )
 
 
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
-"""Composed and decomposed letters: macOS spells an umlaut in another way than others do."""
+"""Composed and decomposed characters: macOS decomposes umlauts, other systems do not."""

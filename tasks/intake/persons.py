@@ -1,6 +1,6 @@
-"""One person under two numbers, two persons under one: told from names and birth dates.
+"""Finds one person under two patient IDs, and two persons under one, by name and birth date.
 
-Both are read from the DICOM headers before de-identification; only a keyed hash of them is kept.
+Both are read from the DICOM headers before de-identification; only their keyed hashes are stored.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 TWO_NUMBERS = Code(
     "same-patient-twice",
     Severity.QUARANTINE,
-    "name and birth date are those of another patient of the data set: one person, two numbers",
-    "give both scans the same patient in a manifest, or list this one to say that they are two",
+    "name and birth date are those of another patient of the data set: one person, two IDs",
+    "give both scans the same patient in a manifest, or list this one if they are two persons",
 )
 TWO_PERSONS = Code(
     "two-persons-one-number",
     Severity.QUARANTINE,
-    "the scans of one patient number have different birth dates",
+    "the scans of one patient ID have different birth dates",
     "name the patient of each scan in a manifest",
 )
 
@@ -33,9 +33,9 @@ TWO_PERSONS = Code(
 def persons_apart(
     scans: Sequence[PlannedScan], names: Pseudonyms, known: RawDataset
 ) -> list[PlannedScan]:
-    """The scans, those refused whose name and birth date contradict their patient's number.
+    """The scans, refused where name and birth date contradict the patient ID.
 
-    What the manifest names is believed: a person has looked at it.
+    Scans that the manifest names are not checked: a person has decided.
     """
     number_of: dict[str, str] = {}
     born_as: dict[str, str] = {}
@@ -49,7 +49,7 @@ def persons_apart(
     for scan in scans:
         scan = _hashed(scan, names)
         if not scan.candidate.listed and scan.row.status != "refused":
-            scan = _held(scan, number_of.get(scan.person), born_as.get(scan.row.patient))
+            scan = _checked(scan, number_of.get(scan.person), born_as.get(scan.row.patient))
         if scan.row.status != "refused":
             if scan.person:
                 number_of.setdefault(scan.person, scan.row.patient)
@@ -68,7 +68,7 @@ def _hashed(scan: PlannedScan, names: Pseudonyms) -> PlannedScan:
     )
 
 
-def _held(scan: PlannedScan, number: str | None, born: str | None) -> PlannedScan:
+def _checked(scan: PlannedScan, number: str | None, born: str | None) -> PlannedScan:
     row = scan.row
     if number not in (None, row.patient):
         finding = TWO_NUMBERS.found(f"name and birth date are those of {number}")

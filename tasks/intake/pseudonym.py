@@ -1,7 +1,7 @@
-"""Pseudonyms and UIDs by keyed hash: the same person gets the same name, nobody can go back.
+"""Pseudonyms and UIDs by keyed hash: the same patient gets the same name, irreversibly.
 
-HMAC-SHA-256 (RFC 2104) with a key that stays outside the repository; without the key a list of
-all possible patient numbers cannot be tried.
+HMAC-SHA-256 (RFC 2104) with a key that stays outside the repository. Without the key nobody can
+try all possible patient IDs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from synthct.data.errors import UsageError
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
 MOST_DAYS = 3650
-"""Dates move by up to ten years."""
+"""Dates are shifted by up to ten years."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Pseudonyms:
         return "Pseudonyms(key=hidden)"
 
     def hashed(self, kind: str, text: str) -> str:
-        """Keyed hash of a text, in hexadecimal; ``kind`` keeps the uses apart."""
+        """Keyed hash of a text, in hexadecimal; ``kind`` separates the uses."""
         return hmac.new(self.key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()
 
     def patient(self, identity: str) -> str:
@@ -40,24 +40,29 @@ class Pseudonyms:
         return f"P-{self.hashed('patient', identity.strip())[:_DIGITS]}"
 
     def uid(self, original: str) -> str:
-        """A UID under the ``2.25`` root; equal originals give equal UIDs, so references hold."""
+        """A UID under the ``2.25`` root; equal originals give equal UIDs: references are kept."""
         return f"2.25.{int(self.hashed('uid', original)[:32], 16)}"
 
     @property
     def check(self) -> str:
-        """Is the same for the same key, and tells nothing of it: it may stand in a data set."""
+        """Check value of the key, from which the key cannot be derived; stored in data sets."""
         return self.hashed("check", "synthct pseudonym key")[:16]
 
     def days(self, patient: str) -> int:
-        """How many days earlier the patient's dates are told: the same for all of them."""
+        """Number of days by which all dates of the patient are shifted back."""
         return 1 + int(self.hashed("days", patient)[:8], 16) % MOST_DAYS
 
 
 def load_pseudonyms() -> Pseudonyms:
     """The key from ``$SYNTHCT_PSEUDONYM_KEY``, else from the key file.
 
-    None is made here: with a new key the patients of a data set would all come in again under
-    other names, and a container that lost its key would make one at each start.
+    No key is created here: with a new key all patients of a data set would be ingested again under
+    other names, and a container that lost its key would create one at each start.
+
+    Raises
+    ------
+    UsageError
+        ``no-pseudonym-key`` or ``key-too-short``.
     """
     text = os.environ.get(PSEUDONYM_KEY)
     if text is None:
@@ -84,24 +89,30 @@ def _key_from_file(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError as error:
         raise UsageError(
-            "patients are named by a key of your own, which is made once and kept",
+            "pseudonyms are derived from a key of your own, which is created once and kept",
             problem="there is no pseudonym key",
             where=str(path),
-            remedy="make one with `synthct key --new`; a container needs it mounted, or set "
+            remedy="create one with `synthct key --new`; in a container mount it, or set "
             f"${PSEUDONYM_KEY}",
             code="no-pseudonym-key",
         ) from error
 
 
 def new_key() -> Path:
-    """Make the key file, readable by its owner only; a key that is there is never replaced."""
+    """Create the key file, readable by its owner only; an existing key is never replaced.
+
+    Raises
+    ------
+    UsageError
+        ``key-there``.
+    """
     path = key_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise UsageError(
-            "a pseudonym key is made once",
+            "a pseudonym key is created once",
             problem="there is a key already",
             where=str(path),
             remedy="keep it: with another key every patient would get a second name",
@@ -113,13 +124,19 @@ def new_key() -> Path:
 
 
 def require_key(names: Pseudonyms, check: str, where: str) -> None:
-    """The key is the one that a data set's patients were named with; ``check`` may be empty."""
+    """Require the key with which a data set's patients were named; ``check`` may be empty.
+
+    Raises
+    ------
+    UsageError
+        ``another-key``.
+    """
     if check in ("", names.check):
         return
     raise UsageError(
         "one data set has one pseudonym key",
-        problem="its patients were named with another key: they would all come in twice",
+        problem="its patients were named with another key: they would all be ingested twice",
         where=where,
-        remedy=f"give that key (${PSEUDONYM_KEY} or {key_file()}), or name another --dataset",
+        remedy=f"use that key (${PSEUDONYM_KEY} or {key_file()}), or name another --dataset",
         code="another-key",
     )

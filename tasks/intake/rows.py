@@ -1,4 +1,4 @@
-"""Rows of the table: what lies in the sources, and what will become of it."""
+"""Rows of the intake table: scans and attachments in the sources, with their status."""
 
 from __future__ import annotations
 
@@ -11,46 +11,45 @@ from synthct.data.orientation import nearest_axes
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.canonical import reoriented, straightened
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.attachment_files import Extra
-from synthct.tasks.intake.candidate import Candidate
+from synthct.tasks.intake.finds import Attachment, Candidate
 
 NEW, KNOWN, REFUSED = "new", "known", "refused"
-"""Will be taken in; is there already; cannot be taken in."""
+"""Will be ingested; is in the data set already; cannot be ingested."""
 
 ELSEWHERE = Code(
     "same-scan-elsewhere",
     Severity.REJECT,
     "the same voxels are in the data set under another patient or scan",
-    "check the patient's id",
+    "check the patient ID",
 )
 SECOND = Code(
     "second-scan",
     Severity.REJECT,
-    "the data set has another scan of this kind of the patient",
-    "take the patient out first, or keep that one",
+    "the data set has another scan of this modality of the patient",
+    "remove the patient first, or keep that scan",
 )
 
 
 @dataclass(frozen=True)
 class IntakeRow:
-    """One scan: a row of the table, all plain values.
+    """A row of the table, as plain values.
 
     Parameters
     ----------
     patient
         Pseudonym.
     scan
-        Id in the data set: ``ct``, ``mr`` or ``cbct``.
+        Name in the data set: ``ct``, ``mr``, ``cbct``, or that of an attachment.
     size, spacing_mm
-        (x, y, z), as people say it.
+        In the usual order (x, y, z).
     orientation
-        Direction of growing column, row and slice index, e.g. ``LPS``; ``(oblique)`` when turned.
+        Direction of growing column, row and slice index, e.g. ``LPS``, with ``(oblique)`` if so.
     value_range
         Lowest and highest value: HU for CT and CBCT.
     status
         ``new``, ``known`` or ``refused``.
     place
-        ``source 1, scan 3``: names of files and folders may name people and stay out.
+        ``source 1, scan 3``: a label, because names of files and folders may identify people.
     """
 
     patient: str
@@ -69,7 +68,7 @@ class IntakeRow:
 
 @dataclass(frozen=True, eq=False)
 class PlannedScan:
-    """A row with what :func:`take_in` needs for it."""
+    """A row with the data that :func:`take_in` needs."""
 
     row: IntakeRow
     candidate: Candidate
@@ -80,22 +79,24 @@ class PlannedScan:
 
 @dataclass(frozen=True, eq=False)
 class PlannedAttachment:
-    """Structures, a dose or a body mask of a patient, with what taking it in needs.
+    """A row of structures, a dose or a body mask with the data that :func:`take_in` needs.
 
     Parameters
     ----------
     scan
-        Id of the scan that it belongs to; empty for a dose.
+        Name of the scan to which it belongs.
     grid
-        Of that scan: structures are drawn on it.
+        Grid of that scan, on which structures are drawn.
+    origin
+        Keyed hash of the content.
     count
-        Structures that are drawn.
+        Number of structures that are drawn.
     only
-        Which structures of a set are drawn on this scan, by their places in the set.
+        Indices, in the set, of the structures that are drawn on this scan.
     """
 
     row: IntakeRow
-    extra: Extra
+    attachment: Attachment
     scan: str = ""
     grid: Grid | None = None
     origin: str = ""
@@ -104,7 +105,7 @@ class PlannedAttachment:
 
 
 def content_of(volume: Volume) -> str:
-    """Hash of voxels and place that is the same for one scan in any format and axis order."""
+    """SHA-256 of voxels and grid, which is the same for one scan in any format and axis order."""
     turned = reoriented(volume)
     grid = np.round([*turned.grid.spacing_mm, *turned.grid.origin_mm], 2) + 0.0
     digest = hashlib.sha256(f"{turned.grid.shape} {grid.tolist()}".encode())
@@ -114,7 +115,7 @@ def content_of(volume: Volume) -> str:
 
 
 def orientation(grid: Grid) -> str:
-    """Letters of the directions in which column, row and slice index grow."""
+    """Letters of the directions in which column, row and slice index grow, e.g. ``LPS``."""
     order, signs = nearest_axes(grid)
     letters = dict(
         zip(order, (("IS", "AP", "RL")[w][s > 0] for w, s in enumerate(signs)), strict=True)

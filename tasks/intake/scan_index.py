@@ -1,4 +1,4 @@
-"""Scans that structures, doses and masks may belong to: of this intake and of the data set."""
+"""The scans of this intake and of the data set, to which attachments may belong."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from pathlib import Path
 from synthct.data.readers import find
 from synthct.data.volume import Grid
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient
-from synthct.tasks.intake.candidate import Candidate
+from synthct.tasks.ingestion.findings import Code, Finding, Severity
+from synthct.tasks.intake.finds import Attachment, Candidate
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.intake.rows import REFUSED, PlannedScan
 
 
 @dataclass(frozen=True)
-class Home:
+class IndexedScan:
     """One scan that is, or will be, in the data set.
 
     Parameters
     ----------
+    patient
+        Pseudonym.
+    name
+        Name in the data set: ``ct``, ``mr`` or ``cbct``.
+    region, grid
+        Region of the body; grid of the original.
     series, frame
-        UIDs as the de-identified copy has them; empty where the format has none.
+        UIDs in the de-identified copy; empty where the format has none.
     identity
-        Whose the source's header says it is; empty for a scan of the data set and for one whose
-        patient a manifest named.
+        The patient in the header of the original; empty for a scan of the data set and for one
+        whose patient is named by the manifest.
     """
 
     patient: str
-    scan: str
+    name: str
     region: str
     grid: Grid
     series: str = ""
@@ -36,48 +43,48 @@ class Home:
     identity: str = ""
 
 
-def _told_identity(candidate: Candidate) -> str:
-    told = candidate.found.series and not candidate.listed and not candidate.bound
-    return candidate.identity if told else ""
+def _header_identity(candidate: Candidate) -> str:
+    in_header = candidate.found.series and not candidate.listed and not candidate.bound
+    return candidate.identity if in_header else ""
 
 
 @dataclass
 class ScanIndex:
-    """The scans of this intake, and those of the data set, looked at when they are asked for."""
+    """The scans of this intake and, read on demand, those of the data set."""
 
     decided: Sequence[PlannedScan]
     known: RawDataset
     raw: Path
     names: Pseudonyms
-    _of_known: dict[str, list[Home]] = field(default_factory=dict)
+    _of_known: dict[str, list[IndexedScan]] = field(default_factory=dict)
 
-    def here(self) -> Iterator[Home]:
+    def current(self) -> Iterator[IndexedScan]:
         """The scans of this intake that are not refused."""
         for one in self.decided:
             found = one.candidate.found
             if one.row.status == REFUSED or found.grid is None:
                 continue
-            yield Home(
+            yield IndexedScan(
                 one.row.patient,
                 one.row.scan,
                 one.row.region,
                 found.grid,
                 self.names.uid(found.series) if found.series else "",
                 self.names.uid(found.frame) if found.frame else "",
-                _told_identity(one.candidate),
+                _header_identity(one.candidate),
             )
 
-    def of(self, patient: str) -> list[Home]:
+    def of_patient(self, patient: str) -> list[IndexedScan]:
         """The scans of a patient, those of this intake first."""
-        own = [home for home in self.here() if home.patient == patient]
-        present = {home.scan for home in own}
-        return [*own, *(home for home in self._stored(patient) if home.scan not in present)]
+        own = [scan for scan in self.current() if scan.patient == patient]
+        present = {scan.name for scan in own}
+        return [*own, *(scan for scan in self._stored(patient) if scan.name not in present)]
 
-    def _stored(self, patient: str) -> list[Home]:
+    def _stored(self, patient: str) -> list[IndexedScan]:
         if patient not in self._of_known:
             entry = self.known.patients.get(patient, RawPatient(region=""))
             self._of_known[patient] = [
-                Home(patient, scan, entry.region, found.grid, found.series, found.frame)
+                IndexedScan(patient, scan, entry.region, found.grid, found.series, found.frame)
                 for scan, stored in entry.scans.items()
                 if (self.raw / stored.path).exists()
                 for found in find(self.raw / stored.path)
@@ -85,6 +92,68 @@ class ScanIndex:
             ]
         return self._of_known[patient]
 
-    def refused(self, series: str) -> bool:
-        """Whether the series is here, but was refused or passed over."""
+    def is_refused(self, series: str) -> bool:
+        """Whether the series is in the sources, but was refused or skipped."""
         return any(self.names.uid(one.candidate.found.series) == series for one in self.decided)
+
+
+SCAN_ABSENT = Code(
+    "scan-absent",
+    Severity.REJECT,
+    "the scan of structures or a dose is neither in the sources nor in the data set",
+    "add the series for which they were made, or name the file and its patient in a manifest",
+)
+BY_MANIFEST = Code(
+    "belongs-by-manifest",
+    Severity.NOTE,
+    "structures or a dose have another frame of reference than their scan; a manifest assigns them",
+)
+
+CT = "ct"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An attachment that is assigned to a scan.
+
+    Parameters
+    ----------
+    scan
+        The scan to which it belongs.
+    grid
+        Grid of the dose or mask, or of the scan for structures.
+    digest
+        Hash of the content.
+    findings
+        Findings on the attachment.
+    value_range
+        Lowest and highest value.
+    count
+        Number of drawn structures.
+    only
+        Indices, in a structure set, of the structures that belong to this scan.
+    """
+
+    scan: IndexedScan
+    grid: Grid
+    digest: str
+    findings: tuple[Finding, ...] = ()
+    value_range: tuple[float, float] = (0.0, 1.0)
+    count: int = 0
+    only: tuple[int, ...] = ()
+
+
+class Refused(Exception):
+    """An attachment cannot be ingested; the finding gives the reason."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+
+
+def scan_by_manifest(attachment: Attachment, index: ScanIndex) -> IndexedScan | None:
+    """The scan to which a manifest assigns an attachment: a named one, else the patient's CT."""
+    if not attachment.listed:
+        return None
+    wanted = str(attachment.drawn_on).lower() if attachment.drawn_on else CT
+    own = index.of_patient(index.names.patient(attachment.identity))
+    return next((scan for scan in own if scan.name == wanted), None)

@@ -1,12 +1,12 @@
-"""Nothing that may name a person reaches a table, a log or a document.
+"""Redaction: texts that may identify a person do not reach tables, logs or documents.
 
-Names of files and folders, texts of headers and UIDs are taken out of every sentence.
+Names of files and folders, header texts and UIDs are removed from every sentence.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from synthct.data.errors import SynthctError
 from synthct.data.readers import Found
@@ -18,9 +18,9 @@ _WORDS = """ct mr mri cbct scan scans image images series study dicom nifti data
 dose axial head neck body chest abdomen pelvis thorax t1 t2 the and file files slice slices
 one zip zips holds another"""
 _ORDINARY = frozenset(_WORDS.split())
-"""Words that name nobody: sentences of findings are made of them."""
+"""Words that identify nobody: sentences of findings contain them."""
 
-_TELLING = (
+_IDENTIFYING = (
     "PatientID", "PatientName", "PatientBirthDate", "StudyDate", "SeriesDescription",
     "ManufacturerModelName", "Manufacturer", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID", "BodyPartExamined", "ScanOptions",
@@ -28,9 +28,9 @@ _TELLING = (
 
 
 def secrets_of(found: Found) -> frozenset[str]:
-    """Texts of a find that may name a person: its places, file names and header texts."""
+    """Texts of a find that may identify a person: its paths, file names and header texts."""
     texts = [str(found.path), found.place, found.damaged_beside, *found.files]
-    for keyword in _TELLING:
+    for keyword in _IDENTIFYING:
         value = found.header.get(keyword, "")
         texts += [value] if isinstance(value, str) else list(value)
     return frozenset(_parts(texts))
@@ -46,7 +46,7 @@ def _parts(texts: Iterable[str]) -> set[str]:
     return {one for one in parts if len(one) > 2 and one.lower() not in _ORDINARY}
 
 
-def hidden(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """The text with an ellipsis in place of every secret and every UID."""
     text = _UID.sub("…", text)
     longest_first = sorted(secrets, key=len, reverse=True)
@@ -56,28 +56,46 @@ def hidden(text: str, secrets: Iterable[str]) -> str:
     return pattern.sub("…", text)
 
 
-def told(fault: SynthctError, secrets: Iterable[str], *, values: bool = True) -> str:
-    """What a fault says of a source, fit for a table: no place, nothing that may name a person.
+def redacted_message(error: SynthctError, secrets: Iterable[str], *, values: bool = True) -> str:
+    """Problem and rule of an error without its place and without texts that identify a person.
 
-    Our own words stay as they are. Without ``values`` only the rule is told: a structure's name may
-    stand in what came.
+    Parameters
+    ----------
+    error
+        Error on a file of the sources.
+    secrets
+        Texts to remove.
+    values
+        Keep values that are not secret. Without them only the rule is returned, or the problem
+        without any value: a structure's name may be among the values.
     """
     secrets = list(secrets)
-    rule = spoken(fault.rule, secrets)
+    rule = redact_values(error.rule, secrets)
     if not values:
-        return rule
-    problem, got = spoken(fault.problem, secrets), spoken(fault.got, secrets)
-    told = f"{problem}; {rule}" if problem else rule
-    return f"{told}, got {got}" if got else told
+        return rule or _without_values(error.problem) or error.code
+    problem = redact_values(error.problem, secrets)
+    return "; ".join(part for part in (problem, rule) if part)
 
 
-def spoken(text: str, secrets: Iterable[str]) -> str:
-    """The text with secrets and UIDs hidden in what a sentence of ours was filled with."""
+def redact_values(text: str, secrets: Iterable[str]) -> str:
+    """The text with secrets and UIDs removed from the values in a message of this package."""
+    known = list(secrets)
+    replaced = _replace_values(text, lambda value: redact(value, known))
+    return redact(text, known) if replaced is None else replaced
+
+
+def _without_values(text: str) -> str:
+    """The text with an ellipsis for each value; empty if it is no message of this package."""
+    return _replace_values(text, lambda _: "…") or ""
+
+
+def _replace_values(text: str, replace: Callable[[str], str]) -> str | None:
+    """The text with each value replaced; None if it is no message of this package."""
     places = values_in(text)
     if places is None:
-        return hidden(text, secrets)
-    secrets, parts, here = list(secrets), [], 0
+        return None
+    parts, here = [], 0
     for start, end in places:
-        parts += [text[here:start], hidden(text[start:end], secrets)]
+        parts += [text[here:start], replace(text[start:end])]
         here = end
     return "".join([*parts, text[here:]])

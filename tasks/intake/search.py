@@ -1,4 +1,4 @@
-"""What lies in the sources: DICOM series and image files, and whose they are."""
+"""Finds DICOM series and image files in the sources, and determines their patients."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from synthct.data.readers import Found, find
 from synthct.data.readers.process import call
 from synthct.data.readers.synthrad import CaseFolder, case_folders, channel_names
 from synthct.data.volume import Modality
-from synthct.tasks.intake.attachment_files import DOSE, MASK, STRUCTURES, Extra
-from synthct.tasks.intake.candidate import Candidate
+from synthct.tasks.intake.finds import (
+    DOSE,
+    MASK,
+    STRUCTURES,
+    Attachment,
+    Candidate,
+    Skipped,
+    skip_reason,
+    unnamed_reason,
+)
+from synthct.tasks.intake.identity import Identity, alone, key_of, series_identities
 from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
-from synthct.tasks.intake.passed import Passed, unknown, why_not
-from synthct.tasks.intake.whose import Whose, alone, key_of, whose_series
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
-"""Kinds of MR images that hold no anatomy to learn from (DICOM PS3.3 C.8.3.1.1.1)."""
+"""Kinds of MR images that are no magnitude images (DICOM PS3.3 C.8.3.1.1.1)."""
 
 _REGIONS = {
     "head-neck": ("HEAD", "NECK", "HEADNECK", "BRAIN", "SKULL", "CSPINE"),
@@ -32,27 +39,27 @@ _REGIONS = {
 
 SYNTHRAD = "SynthRAD"
 
-NOBODY = "the patient's number names nobody, and nothing binds a CT to its source"
+NOBODY = "the patient ID is a placeholder, and no common UID or folder links a CT to its source"
 
 
 @dataclass
 class Search:
-    """Everything found, what was passed over with the reason, and how the files are ordered."""
+    """Candidates, attachments, skipped finds with the reason, and layouts of the files."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    extras: list[Extra] = field(default_factory=list)
-    passed_over: list[Passed] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """A find with its label and source."""
+    """A find with its label, source and line of the manifest."""
 
     found: Found
     label: str
     source: Path
-    said: ManifestRow
+    entry: ManifestRow
 
     @property
     def path(self) -> Path:
@@ -65,22 +72,28 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of all finds together."""
+    """What is derived from all finds together."""
 
-    whose: Mapping[tuple[str, str], Whose]
+    identities: Mapping[tuple[str, str], Identity]
     unbound: set[str]
     named: Mapping[Path, Named]
     cases: Mapping[Path, CaseFolder]
     series: Sequence[Found]
 
     def of_series(self, row: Found) -> tuple[str, str]:
-        """Identity of a DICOM row, or an empty one and the reason."""
-        one = self.whose[key_of(row)]
+        """The patient of a DICOM row, or "" and the reason."""
+        one = self.identities[key_of(row)]
         return ("", NOBODY) if not one.text or one.text in self.unbound else (one.text, "")
 
 
 def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Search:
-    """Walk the sources (and the manifest's paths) and tell scans from everything else."""
+    """Search the sources and the paths of the manifest for scans and attachments.
+
+    Raises
+    ------
+    UsageError
+        ``no-source``: a source does not exist.
+    """
     rows = list(_rows(sources, manifest))
     known = _look(rows)
     result = Search()
@@ -88,10 +101,10 @@ def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Sea
         outcome = _judge(row, known)
         if isinstance(outcome, Candidate):
             result.candidates.append(outcome)
-        elif isinstance(outcome, Extra):
-            result.extras.append(outcome)
+        elif isinstance(outcome, Attachment):
+            result.attachments.append(outcome)
         else:
-            result.passed_over.append(Passed(row.label, outcome, row.found.place, row.nameable))
+            result.skipped.append(Skipped(row.label, outcome, row.found.place, row.nameable))
     result.layouts = _layouts(rows, known)
     return result
 
@@ -103,13 +116,17 @@ def _rows(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iter
     for number, source in enumerate(every, 1):
         if not source.exists():
             raise UsageError(
-                "every source exists", where=str(source), remedy="check the path", code="no-source"
+                "",
+                problem="the source does not exist",
+                where=str(source),
+                remedy="check the path",
+                code="no-source",
             )
         found = [row for row in find(source) if _is_new(row, seen)]
         for count, row in enumerate(found, 1):
             kind = "file" if row.kind == "broken" else "scan"
-            said = _said(first_place(row), manifest)
-            yield _Row(row, f"source {number}, {kind} {count}", source, said)
+            entry = _manifest_row(first_place(row), manifest)
+            yield _Row(row, f"source {number}, {kind} {count}", source, entry)
 
 
 def _covered(path: Path, sources: Sequence[Path]) -> bool:
@@ -126,13 +143,13 @@ def _is_new(row: Found, seen: set[tuple[Any, ...]]) -> bool:
 
 
 def _look(rows: Sequence[_Row]) -> _Known:
-    """Whose everything is: told by all that was found together, not row by row."""
+    """Derive patients, names and case folders from all finds together."""
     dicom = [row.found for row in rows if _is_dicom(row.found)]
     scans = [row for row in dicom if row.kind == "scan"]
-    open_rows = {key_of(row.found) for row in rows if not row.said.patient}
-    whose = whose_series(dicom)
+    open_rows = {key_of(row.found) for row in rows if not row.entry.patient}
+    identities = series_identities(dicom)
     files = [row for row in rows if row.found.kind == "scan" and row.found.format != "dicom"]
-    unsaid = {row.path: _root(row.source) for row in files if not row.said.patient}
+    unnamed = {row.path: _root(row.source) for row in files if not row.entry.patient}
     cases = {
         path.resolve(): case
         for source in {row.source for row in rows}
@@ -140,9 +157,9 @@ def _look(rows: Sequence[_Row]) -> _Known:
         for path in (*case.scans.values(), *([case.mask] if case.mask else []))
     }
     return _Known(
-        whose,
-        alone(whose, [row for row in scans if key_of(row) in open_rows]),
-        named_files(unsaid, _channels(unsaid)),
+        identities,
+        alone(identities, [row for row in scans if key_of(row) in open_rows]),
+        named_files(unnamed, _channels(unnamed)),
         cases,
         scans,
     )
@@ -158,24 +175,24 @@ def _root(source: Path) -> Path:
 
 
 def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
-    """By the folder of an nnU-Net data set what its ``dataset.json`` calls the channels."""
+    """Folder of an nnU-Net data set to the names of the channels in its ``dataset.json``."""
     folders = {path.parent.parent for path in files if path.parent.name.startswith("images")}
-    told = {folder: folder / "dataset.json" for folder in folders}
+    descriptions = {folder: folder / "dataset.json" for folder in folders}
     return {
         folder: call(channel_names, reads=[file], path=file)
-        for folder, file in told.items()
+        for folder, file in descriptions.items()
         if file.is_file()
     }
 
 
-def _judge(row: _Row, known: _Known) -> Candidate | Extra | str:
-    """A scan, what lies beside scans, or why it is neither."""
-    found, said = row.found, row.said
+def _judge(row: _Row, known: _Known) -> Candidate | Attachment | str:
+    """A candidate, an attachment, or the reason why it is neither."""
+    found, entry = row.found, row.entry
     if found.kind in (STRUCTURES, DOSE):
-        identity = said.patient or known.of_series(found)[0] or found.series
-        return Extra(found, row.label, found.kind, identity, said.listed, said.modality)
+        identity = entry.patient or known.of_series(found)[0] or found.series
+        return Attachment(found, row.label, found.kind, identity, entry.listed, entry.modality)
     if found.kind != "scan":
-        return why_not(found)
+        return skip_reason(found)
     return _from_series(row, known) if found.format == "dicom" else _from_file(row, known)
 
 
@@ -184,59 +201,61 @@ def _first_file(row: Found) -> Path:
 
 
 def first_place(row: Found) -> Path:
-    """What a manifest names: the first file of a series (in a zip, below the zip), or the file."""
+    """The path in a manifest: the first file of a series (in a zip, below the zip), or the file."""
     inside = row.format == "dicom" and row.files and not row.path.name.endswith(row.files[0])
     return row.path / row.files[0] if inside else row.path
 
 
 def _from_series(row: _Row, known: _Known) -> Candidate | str:
-    found, said = row.found, row.said
-    modality = said.modality or found.modality
+    found, entry = row.found, row.entry
+    modality = entry.modality or found.modality
     if modality is None:
         return "neither CT nor MR"
     kinds = {str(part).upper() for part in list(found.header.get("ImageType") or ())[2:]}
-    if modality is Modality.MR and kinds & _NO_MAGNITUDE and not said.listed:
+    if modality is Modality.MR and kinds & _NO_MAGNITUDE and not entry.listed:
         return "a phase, real or imaginary image, not a magnitude"
     part = str(found.header.get("BodyPartExamined", "")).upper()
     by_part = next((region for region, parts in _REGIONS.items() if part in parts), "")
-    identity, unclear = (said.patient, "") if said.patient else known.of_series(found)
-    bound = not said.patient and known.whose[key_of(found)].bound
-    return Candidate(found, row.label, identity, modality, region=said.region or by_part,
-                     listed=said.listed, unclear=unclear, bound=bound)  # fmt: skip
+    identity, unclear = (entry.patient, "") if entry.patient else known.of_series(found)
+    bound = not entry.patient and known.identities[key_of(found)].bound
+    return Candidate(found, row.label, identity, modality, region=entry.region or by_part,
+                     listed=entry.listed, unclear=unclear, bound=bound)  # fmt: skip
 
 
-def _from_file(row: _Row, known: _Known) -> Candidate | Extra | str:
-    said, case = row.said, known.cases.get(row.path)
+def _from_file(row: _Row, known: _Known) -> Candidate | Attachment | str:
+    entry, case = row.entry, known.cases.get(row.path)
     name = known.named.get(row.path) or named_files({row.path: _root(row.source)}, {})[row.path]
     is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
     identity, unclear = _identity_of(row, name, known)
-    if said.modality is Modality.MASK or (is_mask and said.modality is None):
-        return Extra(row.found, row.label, MASK, identity or row.label, said.listed)
-    modality = said.modality or (None if name.mask else name.modality)
-    reason = unknown(name) if said.modality is None else ""
-    if modality is Modality.CBCT and said.modality is None and not _has_ct(name, known):
-        reason = "a file name cannot say CBCT where no CT goes with it: name it in a manifest"
+    if entry.modality is Modality.MASK or (is_mask and entry.modality is None):
+        return Attachment(row.found, row.label, MASK, identity or row.label, entry.listed)
+    modality = entry.modality or (None if name.mask else name.modality)
+    reason = unnamed_reason(name) if entry.modality is None else ""
+    if modality is Modality.CBCT and entry.modality is None and not _has_ct(name, known):
+        reason = "a file name with CBCT is not believed without a matching CT: use a manifest"
     if reason or modality is None:
         return reason
-    region = said.region or (case.region if case else "") or ""
+    region = entry.region or (case.region if case else "") or ""
     return Candidate(replace(row.found, modality=modality), row.label, identity, modality,
-                     guessed=said.modality is None, region=region, listed=said.listed,
+                     guessed=entry.modality is None, region=region, listed=entry.listed,
                      unclear=unclear, session=name.day)  # fmt: skip
 
 
 def _has_ct(name: Named, known: _Known) -> bool:
     return any(
-        one.modality is Modality.CT and one.whose == name.whose for one in known.named.values()
+        one.modality is Modality.CT and one.patient == name.patient for one in known.named.values()
     )
 
 
 def _identity_of(row: _Row, name: Named, known: _Known) -> tuple[str, str]:
-    """Whose a file is: the one DICOM patient below its patient's folder, else by its names."""
-    if row.said.patient:
-        return row.said.patient, ""
+    """The patient of a file: the only DICOM patient in its patient's folder, else by its names."""
+    if row.entry.patient:
+        return row.entry.patient, ""
     folder = [row.path, *row.path.parents][max(name.level, 1)]
     others = {
-        one.whose for path, one in known.named.items() if path.is_relative_to(folder) and one.whose
+        one.patient
+        for path, one in known.named.items()
+        if path.is_relative_to(folder) and one.patient
     }
     near = {
         known.of_series(one)[0]
@@ -245,10 +264,10 @@ def _identity_of(row: _Row, name: Named, known: _Known) -> tuple[str, str]:
     }
     if len(near) == 1 and len(others) < 2 and near != {""}:
         return near.pop(), ""
-    return name.whose, name.unclear
+    return name.patient, name.unclear
 
 
-def _said(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
+def _manifest_row(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
     resolved = path.resolve()
     for place in (resolved, *resolved.parents):
         if place in manifest:
@@ -265,15 +284,15 @@ def _layouts(rows: Sequence[_Row], known: _Known) -> list[str]:
             layout = SYNTHRAD if case is not None and case.region else name.layout
             counts[row.label.partition(",")[0], layout] += 1
     return [
-        f"{source}: {count} image file{'' if count == 1 else 's'} ordered as {layout}"
+        f"{source}: {count} image file{'' if count == 1 else 's'} organised as {layout}"
         for (source, layout), count in sorted(counts.items())
     ]
 
 
 def listed_places(found: Search) -> Iterator[tuple[str, str]]:
-    """(label, place) of everything: for the person at the terminal."""
-    scans: list[Candidate | Extra] = [*found.candidates, *found.extras]
-    for one in scans:
+    """(label, place) of all finds, for the user."""
+    finds: list[Candidate | Attachment | Skipped] = [
+        *found.candidates, *found.attachments, *found.skipped,
+    ]  # fmt: skip
+    for one in finds:
         yield one.label, one.place
-    for passed in found.passed_over:
-        yield passed.label, passed.place

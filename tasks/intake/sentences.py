@@ -1,8 +1,8 @@
-"""The sentences of our own errors: in what a reader says, only the values come from a source.
+"""The messages of this package: only the values in a reader's message come from a source.
 
 A folder called ``link`` must not turn "a link that leads outside" into "a … that leads outside",
-while a patient of that name must not come through. So the sentence that a text was made by is
-found in our source, and nothing but what was put into it is searched for secrets.
+while a patient of that name must be redacted. So the format string of a message is looked up in the
+source code, and only the values that were inserted are searched for secrets.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import synthct.data.readers
 import synthct.tasks.ingestion
 
 _LEAST_LETTERS = 3
-"""Fewer letters of our own make no sentence: ``{a}, {b}`` would fit anything."""
+"""Fewest letters in the constant pieces of a message: ``{a}, {b}`` would fit any text."""
 
 Sentence = tuple[str, ...]
-"""Our own pieces of a text; a value stands between each two."""
+"""Constant pieces of a message; there is a value between each two."""
 
 
 def values_in(text: str) -> list[tuple[int, int]] | None:
-    """Where the values of a text lie, (start, end); None: it is no sentence of ours."""
+    """(start, end) of the values in a text; None if it is no message of this package."""
     constant, with_values = _sentences()
     if text in constant:
         return []
@@ -36,7 +36,7 @@ def values_in(text: str) -> list[tuple[int, int]] | None:
 
 
 def _fitted(sentence: Sentence, text: str) -> list[tuple[int, int]] | None:
-    """Each piece at its first place: linear in the text, whatever the text is."""
+    """Match each piece at its first position: linear in the length of the text."""
     first, *middle, last = sentence
     here, end = len(first), len(text) - len(last)
     if here > end or not text.startswith(first) or not text.endswith(last):
@@ -63,12 +63,12 @@ def _sentences() -> tuple[frozenset[str], tuple[Sentence, ...]]:
                     constant.add(node.value)
                 elif isinstance(node, ast.JoinedStr):
                     with_values.add(tuple(_pieces(node)))
-    spoken = (s for s in with_values if sum(c.isalpha() for c in "".join(s)) >= _LEAST_LETTERS)
-    return frozenset(constant), tuple(spoken)
+    usable = (s for s in with_values if sum(c.isalpha() for c in "".join(s)) >= _LEAST_LETTERS)
+    return frozenset(constant), tuple(usable)
 
 
 def _pieces(node: ast.JoinedStr) -> Iterator[str]:
-    """Constant pieces; an empty one between two values that touch."""
+    """Constant pieces; an empty one between two adjacent values."""
     piece = ""
     for part in node.values:
         if isinstance(part, ast.Constant):

@@ -1,8 +1,8 @@
-"""Names of structures that may stay: built of terms of the trade; all others become a number.
+"""Names of structures that are kept: those built of technical terms; others become a number.
 
-A planner types what she likes into a structure's name (``PTV_Mueller_2``). A name is kept when
-each of its words is an anatomical or planning term, as AAPM TG-263 composes names of them, so
-that nothing but anatomy can be told by it.
+A structure's name is free text (``PTV_Mueller_2``). It is kept when each of its words is an
+anatomical or planning term, of which AAPM TG-263 composes names, so that it reveals nothing but
+anatomy.
 
 References
 ----------
@@ -68,14 +68,14 @@ def known_name(name: str) -> str:
 def _is_term(word: str, target: bool) -> bool:
     if word in _WORDS or _LEVEL.fullmatch(word) or _DOSED.fullmatch(word):
         return True
-    # A prescribed dose in cGy stands in names of targets; a year never does.
+    # Names of targets may contain the prescribed dose in cGy; a year is never kept.
     return target and bool(_CENTIGRAY.fullmatch(word)) and int(word) not in _YEARS
 
 
 def neutral_names(names: Sequence[str]) -> list[str]:
-    """One file name a structure: its own where that is made of terms, else ``structure-3``.
+    """A file name per structure: its own if that consists of terms, else ``structure-3``.
 
-    Two structures that read the same are told apart by their number in the set.
+    Structures with the same name get their number in the set appended.
     """
     found: list[str] = []
     for number, name in enumerate(names, 1):

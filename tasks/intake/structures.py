@@ -1,7 +1,7 @@
-"""A structure set as masks: read, drawn and named in the readers' process.
+"""Draws a structure set as masks in the reader process.
 
-The names that people typed and the contours stay there; what comes back is numbers and neutral
-names (:mod:`synthct.tasks.intake.structure_names`).
+Original names and contours stay in that process; it returns numbers and neutral names
+(:mod:`synthct.tasks.intake.structure_names`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from synthct.tasks.intake.structure_names import neutral_names
 
 
 def references_of(*, path: str, uid: str) -> dict[str, Any]:
-    """Of each structure of a set what it is called here and where it was drawn. In the child.
+    """Neutral name and references of each structure of a set. Runs in the reader process.
 
-    ``names`` and ``drawn_on`` by their places in the set, ``count`` of them, ``unfit``: name and
-    code of what the reader could not take of the set.
+    Returns ``names`` and ``drawn_on`` in the order of the set, their ``count``, and ``unfit``: the
+    error code by name of the structures that cannot be read.
     """
     with faults_only(path):
         found = _outlines(path, uid)
@@ -46,9 +46,9 @@ def references_of(*, path: str, uid: str) -> dict[str, Any]:
 def look_at_structures(
     *, path: str, uid: str, grid: Mapping[str, Any], only: Sequence[int]
 ) -> dict[str, Any]:
-    """Volumes [cm^3] by neutral name, codes of what could not be drawn, a digest. In the child.
+    """Volumes [cm^3] by neutral name, error codes by name, a digest. Runs in the reader process.
 
-    ``only`` these structures are drawn, by their places in the set.
+    ``only`` has the indices, in the set, of the structures that are drawn.
     """
     volumes_cm3: dict[str, float] = {}
     unfit: dict[str, str] = {}
@@ -66,7 +66,7 @@ def look_at_structures(
 def copy_structures(
     *, path: str, uid: str, grid: Mapping[str, Any], only: Sequence[int], folder: str
 ) -> int:
-    """Write ``NAME.mha`` for each structure that lies in the scan. Runs in the child."""
+    """Write ``NAME.mha`` for each structure inside the scan. Runs in the reader process."""
     count = 0
     with whole_folder(Path(folder)) as building, faults_only(path):
         for name, mask in _masks(path, uid, grid_from_json(grid), only):
@@ -88,5 +88,5 @@ def _masks(
     for number in only:
         try:
             yield names[number], mask_of(found, found.names[number], grid)
-        except DataError as fault:
-            yield names[number], fault
+        except DataError as error:
+            yield names[number], error

@@ -1,7 +1,6 @@
-"""Words that may stay in a de-identified header: terms of the standard, makers, models, kernels.
+"""Words kept in a de-identified header: defined terms, manufacturers, models, kernels.
 
-A text that is not built of these is dropped, whatever it says: nobody can tell a rare name from
-a rare kernel.
+Other texts are dropped: a rare kernel cannot be distinguished from a rare name.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ _KERNEL = re.compile(
 
 
 def allowed(keyword: str, text: str) -> str:
-    """The text if it is built of known terms, in one spelling; otherwise empty."""
+    """The text if it consists of known terms; otherwise empty."""
     text = text.strip()
     if keyword in _CODES:
         return text.upper() if text.upper() in _CODES[keyword] else ""
@@ -89,7 +88,7 @@ WORDS = (
     "Manufacturer", "ManufacturerModelName", "ScanningSequence", "SequenceVariant",
     "MRAcquisitionType", "ConvolutionKernel", "BodyPartExamined", "PatientPosition",
 )  # fmt: skip
-"""Texts that are looked up here; all others stay behind."""
+"""Text elements that are copied if :func:`allowed`; no others are."""
 
 NUMBERS: dict[str, tuple[float, float]] = {
     "ImagePositionPatient": (-1e4, 1e4),
@@ -109,5 +108,5 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "GantryDetectorTilt": (-90, 90),
     "ReconstructionDiameter": (0, 3000),
 }
-"""Numbers that are copied when they lie where such a quantity can lie: no date or number of a
-person hides in one."""
+"""Numeric elements that are copied if their value is in this physical range, so that they cannot
+encode a date or the ID of a person."""

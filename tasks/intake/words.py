@@ -1,7 +1,7 @@
-"""Names of files and folders taken apart: what they say of a modality, a day, and whose they are.
+"""Parses names of files and folders for patient, modality and day.
 
-``case001_T1w`` says MR and ``case001``; ``P1-CT_20200101`` says CT, a day and ``P1``; ``nifti``
-says nothing of anybody. What is no word of the trade is taken for the name of a person or case.
+``case001_T1w`` has MR and ``case001``; ``P1-CT_20200101`` has CT, a day and ``P1``; ``nifti`` has
+none of these. A word that is no technical term is taken for the name of a patient or case.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ defaced recon ph mag magnitude standard kernel"""
 _SPLITS = """train training test testing val validation imagestr imagests imagesval labelstr
 labelsts labelsval"""
 SPLITS = frozenset(_SPLITS.split())
-"""Parts of a data set: they name nobody, but a name in two of them is not one person's."""
+"""Parts of a data set: no patients, but a name in two of them may be that of two patients."""
 
 _SAYS_NOBODY = frozenset(f"{_FOLDERS} {_PROTOCOL} {_SPLITS}".split())
 
@@ -51,23 +51,23 @@ _BIDS = re.compile(
 
 @dataclass(frozen=True)
 class Words:
-    """What one name of a file or folder says.
+    """The content of one name of a file or folder.
 
     Parameters
     ----------
-    whose
-        What is left when the words of the trade are taken away: a person or case; may be empty.
+    patient
+        The name without its technical terms: a patient or case; may be empty.
     modality
-        CT, MR or CBCT; None where it says none, or several.
+        CT, MR or CBCT; None for none, or several.
     day
-        The day or session that it names; empty where none.
+        Day or session; empty for none.
     mask
-        Whether it names a mask or label map.
+        Whether it is the name of a mask or label map.
     bids
-        Whether it is built as BIDS builds names (``sub-01_ses-1_T1w``).
+        Whether it is a BIDS name (``sub-01_ses-1_T1w``).
     """
 
-    whose: str = ""
+    patient: str = ""
     modality: Modality | None = None
     day: str = ""
     mask: bool = False
@@ -75,25 +75,25 @@ class Words:
 
 
 def stem_of(name: str) -> str:
-    """The name of an image file without its ending."""
+    """The name of an image file without its extension."""
     return _ENDINGS.sub("", name)
 
 
 def words_of(name: str) -> Words:
-    """Take the name of a file (without ending) or folder apart.
+    """Parse the name of a file (without extension) or folder.
 
-    >>> words_of("case001_ct").whose, str(words_of("case001_ct").modality)
+    >>> words_of("case001_ct").patient, str(words_of("case001_ct").modality)
     ('case001', 'CT')
-    >>> words_of("nifti").whose, words_of("sub-01_ses-2_T1w").whose
+    >>> words_of("nifti").patient, words_of("sub-01_ses-2_T1w").patient
     ('', 'sub-01')
     """
     bids = _BIDS.fullmatch(name)
     if bids:
-        said = _words(bids[3] or "")
-        return Words(bids[1], said.modality, bids[2] or "", said.mask, bids=True)
+        suffix = _words(bids[3] or "")
+        return Words(bids[1], suffix.modality, bids[2] or "", suffix.mask, bids=True)
     days = [found[0] for found in _DAY.finditer(name)]
     found = _words(_DAY.sub(" ", name))
-    return Words(found.whose, found.modality, " ".join([*days, found.day]).strip(), found.mask)
+    return Words(found.patient, found.modality, " ".join([*days, found.day]).strip(), found.mask)
 
 
 def _words(name: str) -> Words:
@@ -116,7 +116,7 @@ def _words(name: str) -> Words:
         elif _SESSION.fullmatch(before) and lowered.isdigit() and day == before:
             day, text = f"{day}{lowered}", ""
         elif lowered in _SAYS_NOBODY and not follows.isdigit():
-            text = ""  # but "case 001" and "AB 01" are what people call a case
+            text = ""  # but "case 001" and "AB 01" are names of cases
         if text:
             glue = name[end : token.start()] if end == _end_before(tokens, number) else "_"
             kept, end = f"{kept}{glue}{text}" if kept else text, token.end()
@@ -128,7 +128,7 @@ def _end_before(tokens: list[re.Match[str]], number: int) -> int:
 
 
 def _kind(word: str) -> tuple[Modality | None, str]:
-    """The modality that a word names, and what is glued to it (``ct001``)."""
+    """The modality in a word, and the number attached to it (``ct001``)."""
     glued = _GLUED.fullmatch(word)
     rest = (glued[2] or glued[3]) if glued else ""
     word = (glued[1] or glued[4]) if glued else word

@@ -1,11 +1,14 @@
-"""Taking in: de-identified copies into the raw data set, patient by patient."""
+"""Writes de-identified copies into the raw data set, patient by patient, one intake at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from synthct.data.files import content_hash
 from synthct.data.readers import format_of
@@ -13,21 +16,22 @@ from synthct.data.readers.header_facts import grid_json
 from synthct.data.readers.process import call
 from synthct.data.writers import write_image
 from synthct.tasks.ingestion.dataset import RawDataset, RawFile, RawPatient, RawScan, load_dataset
-from synthct.tasks.intake.attachment_files import DOSE, STRUCTURES
 from synthct.tasks.intake.attachments import read_dose, read_mask
 from synthct.tasks.intake.deidentify import copy_series, copy_volume
+from synthct.tasks.intake.finds import DOSE, STRUCTURES
 from synthct.tasks.intake.fit_structures import DRAWING_S
-from synthct.tasks.intake.lock import intake_lock
 from synthct.tasks.intake.plan import IntakePlan, Progress
 from synthct.tasks.intake.pseudonym import require_key
 from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
 from synthct.tasks.intake.structures import copy_structures
 from synthct.tasks.pipeline.artefacts import DATASET
 
+WAITING = "another `synthct ingest` is writing to this data set: waiting until it is done"
+
 
 @dataclass(frozen=True)
 class IntakeResult:
-    """What was done."""
+    """The result of an intake."""
 
     dataset: str
     folder: Path
@@ -36,25 +40,45 @@ class IntakeResult:
     known: int
     refused: int
     overtaken: tuple[str, ...] = ()
-    """``PATIENT/SCAN`` of what another intake entered since the plan was made: left as it is."""
+    """``PATIENT/SCAN`` that another intake has added since the plan was made: left unchanged."""
 
 
 def take_in(
-    plan: IntakePlan, progress: Progress | None = None, told: Callable[[str], None] = lambda _: None
+    plan: IntakePlan, progress: Progress | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> IntakeResult:
-    """Write the plan's new scans, with what lies beside them, and enter them into ``dataset.json``.
+    """Write the new scans and attachments of a plan and add them to ``dataset.json``.
 
-    Each scan appears whole or not at all; ``dataset.json`` is replaced after each patient, so a
-    kill loses at most one patient's copies and the same command goes on. Nothing new, nothing
-    written. One intake writes at a time (``told`` says that it waits); the data set is read again
-    when the turn comes, and what another one entered meanwhile stays.
+    Each scan is written atomically, and ``dataset.json`` is replaced after each patient: a kill
+    loses the copies of one patient at most, and the same command continues. Without new scans
+    nothing is written. One intake writes at a time (``tell`` is called if it has to wait); the data
+    set is read again when the lock is held, and scans that another intake has added are kept.
     """
-    with intake_lock(plan.folder, told):
+    with intake_lock(plan.folder, tell):
         return _take_in(plan, progress)
 
 
+@contextlib.contextmanager
+def intake_lock(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Lock the data set in ``folder``; wait for another process that holds it, after a message.
+
+    The lock file is next to the folder, so that DVC does not track it. The lock ends with the
+    process that holds it, even if that is killed. It is reentrant.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent.resolve() / f".{folder.name}.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(WAITING)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _take_in(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
-    new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_extras)
+    new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_attachments)
     added: list[str] = []
     dataset = _current(plan)
     overtaken = [one for one in new if _is_there(one, dataset)]
@@ -81,7 +105,7 @@ def _take_in(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
 
 
 def _is_there(one: PlannedScan | PlannedAttachment, dataset: RawDataset) -> bool:
-    """Whether the data set has a scan of this kind of the patient, or the same voxels elsewhere."""
+    """Whether the data set has such a scan of the patient, or the same voxels elsewhere."""
     entry = dataset.patients.get(one.row.patient)
     if entry is not None and one.row.scan in entry.files():
         return True
@@ -92,7 +116,7 @@ def _is_there(one: PlannedScan | PlannedAttachment, dataset: RawDataset) -> bool
 
 
 def _current(plan: IntakePlan) -> RawDataset:
-    """The data set as it is now, sealed with the key's check value."""
+    """The data set as it is now, with the check value of the key."""
     check = plan.pseudonyms.check
     if not (plan.folder / DATASET).is_file():
         return RawDataset(dataset=plan.dataset, key_check=check)
@@ -102,14 +126,14 @@ def _current(plan: IntakePlan) -> RawDataset:
 
 
 def _with(entry: RawPatient, one: PlannedScan | PlannedAttachment, plan: IntakePlan) -> RawPatient:
-    """The patient's entry with one thing more, which is written."""
+    """The patient's entry with one more scan or attachment, which is written."""
     if isinstance(one, PlannedScan):
         changed: Mapping[str, Any] = {"scans": {**entry.scans, one.row.scan: _copy(one, plan)}}
-    elif one.extra.kind == DOSE:
-        changed = {"dose": _copy_extra(one, plan)}
+    elif one.attachment.kind == DOSE:
+        changed = {"dose": _copy_attachment(one, plan)}
     else:
-        kind = "structures" if one.extra.kind == STRUCTURES else "masks"
-        changed = {kind: {**getattr(entry, kind), one.scan: _copy_extra(one, plan)}}
+        kind = "structures" if one.attachment.kind == STRUCTURES else "masks"
+        changed = {kind: {**getattr(entry, kind), one.scan: _copy_attachment(one, plan)}}
     return entry.model_copy(update=changed)
 
 
@@ -147,29 +171,29 @@ def _copy(scan: PlannedScan, plan: IntakePlan) -> RawScan:
     )
 
 
-def _copy_extra(one: PlannedAttachment, plan: IntakePlan) -> RawFile:
+def _copy_attachment(one: PlannedAttachment, plan: IntakePlan) -> RawFile:
     """Masks of structures as ``structures/SCAN/NAME.mha``, ``dose.mha``, ``masks/SCAN.mha``."""
-    extra, patient = one.extra, one.row.patient
-    if extra.kind == STRUCTURES:
+    attachment, patient = one.attachment, one.row.patient
+    if attachment.kind == STRUCTURES:
         relative = f"{patient}/structures/{one.scan}"
         folder = plan.folder / relative
         folder.parent.mkdir(parents=True, exist_ok=True)
         call(
             copy_structures,
-            reads=[extra.file],
+            reads=[attachment.file],
             writes=[folder.parent],
             more_cpu_s=DRAWING_S * one.count,
-            path=str(extra.file),
-            uid=extra.series,
+            path=str(attachment.file),
+            uid=attachment.series,
             grid=grid_json(one.grid) if one.grid else {},
             only=list(one.only),
             folder=str(folder.absolute()),
         )
-    elif extra.kind == DOSE:
+    elif attachment.kind == DOSE:
         relative = f"{patient}/dose.mha"
-        write_image(plan.folder / relative, read_dose(extra))
+        write_image(plan.folder / relative, read_dose(attachment))
     else:
         relative = f"{patient}/masks/{one.scan}.mha"
-        write_image(plan.folder / relative, read_mask(extra))
+        write_image(plan.folder / relative, read_mask(attachment))
     path = plan.folder / relative
     return RawFile(path=relative, sha256=content_hash(path), origin=one.origin)

@@ -128,8 +128,8 @@ def ingest(
     """
     from synthct.tasks.ingestion.dataset import Licence
     from synthct.tasks.intake import plan_intake, take_in
-    from synthct.tasks.intake.lock import intake_lock
     from synthct.tasks.intake.manifest import write_manifest
+    from synthct.tasks.intake.write import intake_lock
 
     given = [sources] if isinstance(sources, str | OsPathLike) else list(sources)
     target = as_path(folder)
@@ -149,7 +149,7 @@ def ingest(
         planned(found)
     if to_fill_in is not None:
         write_manifest(as_path(to_fill_in), plan.to_fill_in)
-    if dry_run or not (plan.new or plan.new_extras or terms):
+    if dry_run or not (plan.new or plan.new_attachments or terms):
         return found
     with intake_lock(target, tell or (lambda text: None)):
         result = take_in(plan, _phase("copy", progress))

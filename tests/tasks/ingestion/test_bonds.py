@@ -10,8 +10,8 @@ from pydicom.uid import generate_uid
 from synthct.data.volume import Grid, Volume
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
+from synthct.tasks.intake.identity import names_nobody
 from synthct.tasks.intake.manifest import read_manifest, write_manifest
-from synthct.tasks.intake.whose import names_nobody
 from tests.data.radiotherapy import square, structure_set
 
 

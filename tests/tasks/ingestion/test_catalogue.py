@@ -27,13 +27,14 @@ def test_each_finding_says_what_is_wrong_and_what_to_do(code):
 
 
 def test_no_finding_is_made_without_an_entry_in_the_table():
-    """``Finding(...)`` is built by ``Code.found``, or from a reader's fault in the intake."""
+    """``Finding(...)`` is built by ``Code.found``, or from a reader's error in the intake."""
     direct = []
-    for path in (ROOT / "tasks/ingestion").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
-                direct.append(path.name)
-    assert sorted(direct) == ["extras.py", "findings.py", "plan.py"]
+    for folder in ("tasks/ingestion", "tasks/intake"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                    direct.append(path.name)
+    assert sorted(direct) == ["attachments.py", "findings.py", "inspection.py"]
 
 
 def test_every_code_of_the_planted_faults_is_explained():

@@ -19,7 +19,7 @@ from synthct.tasks.ingestion.canonical import stored_type
 from synthct.tasks.ingestion.deface import DEPTH_MM, defaced
 from synthct.tasks.intake import plan_intake, take_in
 from synthct.tasks.intake.deidentify import shifted
-from synthct.tasks.intake.scrub import hidden, spoken, told
+from synthct.tasks.intake.scrub import redact, redact_values, redacted_message
 from synthct.tasks.intake.vocabulary import allowed
 
 
@@ -99,7 +99,7 @@ def test_only_known_words_stay(keyword, text, kept):
 
 
 def test_names_of_files_and_uids_do_not_stand_in_sentences():
-    told = hidden("1.2.840.113619.2.55 (Doe_Jane.dcm) at 12.5 mm", {"Doe_Jane.dcm", "Doe"})
+    told = redact("1.2.840.113619.2.55 (Doe_Jane.dcm) at 12.5 mm", {"Doe_Jane.dcm", "Doe"})
     assert told == "… (…) at 12.5 mm"
 
 
@@ -149,28 +149,28 @@ def test_a_defaced_series_keeps_its_places_and_the_rest_of_its_voxels(tmp_path, 
 def test_a_folder_called_link_or_ome_zarr_blanks_our_own_words():
     secrets = {"link", "leads", "OME-Zarr", "OME", "Zarr", "scan", "whole"}
     rule = "an OME-Zarr image is whole and describes one scan"
-    assert spoken(rule, secrets) == rule
-    assert spoken("a link that leads outside", secrets) == "a link that leads outside"
+    assert redact_values(rule, secrets) == rule
+    assert redact_values("a link that leads outside", secrets) == "a link that leads outside"
 
 
 def test_a_patient_called_as_one_of_our_words_comes_through():
     assert (
-        spoken("Link.dcm cannot be opened by anyone", {"Link"})
+        redact_values("Link.dcm cannot be opened by anyone", {"Link"})
         == "….dcm cannot be opened by anyone"
     )
     filled = "ValueError: no dicom in Link.zip"  # f"{type(error).__name__}: {error}" of the readers
-    assert "Link" not in spoken(filled, {"Link"})
-    assert "1.2.840" not in spoken("ValueError: 1.2.840.113619.2.55", set())
+    assert "Link" not in redact_values(filled, {"Link"})
+    assert "1.2.840" not in redact_values("ValueError: 1.2.840.113619.2.55", set())
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(max_size=60), st.sampled_from(["Doe", "link", "Zarr"]))
 def test_a_secret_in_a_value_comes_through(around, secret):
     text = f"ValueError: {around}{secret}{around}"
-    assert secret.lower() not in spoken(text, {secret}).lower()
+    assert secret.lower() not in redact_values(text, {secret}).lower()
 
 
 def test_what_a_new_error_says_first_is_told_and_hidden_too():
     fault = DataError("a rule", problem="ValueError: Doe is odd", code="x")
-    assert told(fault, {"Doe"}) == "ValueError: … is odd; a rule"
-    assert told(fault, {"Doe"}, values=False) == "a rule"
+    assert redacted_message(fault, {"Doe"}) == "ValueError: … is odd; a rule"
+    assert redacted_message(fault, {"Doe"}, values=False) == "a rule"

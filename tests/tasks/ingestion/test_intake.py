@@ -455,7 +455,7 @@ def test_real_patients_come_in_from_dicom_and_from_nifti_alike(shared_data, tmp_
     assert [(scan.row.scan, scan.row.format) for scan in plan.scans] == [
         ("ct", "dicom"), ("mr", "dicom"),
     ] * 2  # fmt: skip
-    assert [extra.row.scan for extra in plan.extras] == ["structures-ct"]
+    assert [extra.row.scan for extra in plan.attachments] == ["structures-ct"]
     assert sum("the same scan as" in note for note in plan.notes) == 4
     assert load_dataset(tmp_path / "raw").licence.name == "CC BY 3.0"
     files = tmp_path / "nifti" / "STS_002"

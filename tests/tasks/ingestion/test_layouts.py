@@ -24,7 +24,7 @@ def named(*files, root=ROOT, channels=None):
 
 
 def whose(*files, **options):
-    return {file: one.whose or one.unclear for file, one in named(*files, **options).items()}
+    return {file: one.patient or one.unclear for file, one in named(*files, **options).items()}
 
 
 TWO = [("P1", "ct"), ("P1", "mr"), ("P2", "ct"), ("P2", "mr")]
@@ -49,7 +49,7 @@ def test_the_scans_of_two_patients_go_to_two(pattern):
     files = {pattern.format(p=p, m=m): (p, m) for p, m in TWO}
     found = named(*files)
     for file, (patient, modality) in files.items():
-        assert found[file].whose in (patient, f"sub-{patient}")
+        assert found[file].patient in (patient, f"sub-{patient}")
         assert found[file].modality == Modality(modality.upper())
 
 
@@ -67,8 +67,8 @@ def test_no_two_names_ever_share_a_patient(pattern, names, kinds):
     found = named(*files)
     patients = {}
     for file, one in found.items():
-        if one.whose:
-            patients.setdefault(one.whose, set()).add(files[file])
+        if one.patient:
+            patients.setdefault(one.patient, set()).add(files[file])
     assert all(len(people) == 1 for people in patients.values())
 
 
@@ -118,7 +118,7 @@ def test_layouts_are_called_by_their_names():
 def test_derivatives_of_bids_do_not_stand_for_the_scans():
     found = named("sub-1/ct/sub-1_ct.nii.gz", "derivatives/reg/sub-1/sub-1_ct.nii.gz")
     assert [one.derived for one in found.values()] == [False, True]
-    assert found["sub-1/ct/sub-1_ct.nii.gz"].whose == "sub-1"
+    assert found["sub-1/ct/sub-1_ct.nii.gz"].patient == "sub-1"
 
 
 def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
@@ -128,7 +128,7 @@ def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
         "imagesTr/c_1_0000.nii.gz", "imagesTr/c_1_0001.nii.gz", "labelsTr/c_1.nii.gz",
         root=tmp_path, channels={tmp_path: channel_names(file)},
     )  # fmt: skip
-    assert [(one.whose, str(one.modality), one.mask) for one in found.values()] == [
+    assert [(one.patient, str(one.modality), one.mask) for one in found.values()] == [
         ("c_1", "MR", False), ("c_1", "CT", False), ("c_1", "None", True),
     ]  # fmt: skip
     assert found["imagesTr/c_1_0000.nii.gz"].layout == "nnU-Net"
@@ -158,4 +158,4 @@ def test_files_in_capitals_are_a_case_too(tmp_path):
      ("P1_visit_2_ct", "P1")],
 )  # fmt: skip
 def test_words_of_the_trade_are_taken_away_and_numbers_of_cases_stay(name, expected):
-    assert words_of(name).whose == expected
+    assert words_of(name).patient == expected

@@ -1,8 +1,8 @@
-"""Whose a DICOM series is: its patient number or, where that names nobody, what binds series.
+"""The patient of a DICOM series: its patient ID or, if that is a placeholder, its group of series.
 
-An anonymised study often has one number for everybody (``ANONYMOUS``, ``0``). Then the series of
-one study, or of one frame of reference, are one person's, and those that nothing binds are nobody's
-until a person says so.
+An anonymised study often has one ID for all patients (``ANONYMOUS``, ``0``). Then the series of
+one study, or of one frame of reference, belong to one patient, and the patient of a series without
+such a group is unknown until a manifest names it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SCANS = frozenset({"scan"})
 
 
 @dataclass(frozen=True)
-class Whose:
-    """Who a series is of.
+class Identity:
+    """The patient of a series.
 
     Parameters
     ----------
     text
-        What the patient's pseudonym is made from; empty where nobody can tell.
+        Text from which the pseudonym is derived; empty if the patient is unknown.
     bound
-        Whether it was found by study and frame of reference, the number naming nobody.
+        Whether it was found by study and frame of reference because the ID is a placeholder.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Whose:
 
 
 def names_nobody(text: str) -> bool:
-    """Whether a patient's number or name is a placeholder.
+    """Whether a patient ID or name is a placeholder.
 
     >>> names_nobody("ANONYMOUS"), names_nobody("Anon^Patient"), names_nobody("ANON-0012")
     (True, True, False)
@@ -52,8 +52,8 @@ def names_nobody(text: str) -> bool:
     return all(_NOBODY.fullmatch(part) for part in parts)
 
 
-def said_identity(row: Found) -> str:
-    """The patient's number, else name, where it names somebody."""
+def header_identity(row: Found) -> str:
+    """PatientID, else PatientName, if it is not a placeholder; else empty."""
     for keyword in _LISTED:
         text = str(row.header.get(keyword) or "").strip()
         if text and not names_nobody(text):
@@ -61,24 +61,24 @@ def said_identity(row: Found) -> str:
     return ""
 
 
-def whose_series(rows: Sequence[Found]) -> dict[tuple[str, str], Whose]:
-    """Who each DICOM row (scan, structure set, dose) is of, by :func:`key_of`."""
-    nameless = [row for row in rows if not said_identity(row)]
-    found = {key_of(row): Whose(said_identity(row)) for row in rows if said_identity(row)}
+def series_identities(rows: Sequence[Found]) -> dict[tuple[str, str], Identity]:
+    """The patient of each DICOM row (scan, structure set, dose), by :func:`key_of`."""
+    nameless = [row for row in rows if not header_identity(row)]
+    found = {key_of(row): Identity(header_identity(row)) for row in rows if header_identity(row)}
     for group in _bound(nameless):
         text = _study(group)
         for row in group:
-            found[key_of(row)] = Whose(text, bound=True)
+            found[key_of(row)] = Identity(text, bound=True)
     return found
 
 
 def key_of(row: Found) -> tuple[str, str]:
-    """Tells rows apart: the source and the series, or the file of one that has none."""
+    """Key of a row: the source, and the series or, without one, the file."""
     return str(row.path), row.series or row.place
 
 
 def _bound(rows: Sequence[Found]) -> list[list[Found]]:
-    """The rows in groups that one study, frame of reference or patient's folder binds together."""
+    """The rows in groups with a common study, frame of reference or patient's folder."""
     groups = _Groups(len(rows))
     for links in (_by_uid(rows), _by_folder(rows, groups)):
         for members in links:
@@ -97,19 +97,19 @@ def _by_uid(rows: Sequence[Found]) -> Iterable[list[int]]:
 
 
 def _by_folder(rows: Sequence[Found], groups: _Groups) -> Iterable[list[int]]:
-    """Series in ``P1/ct`` and ``P1/mr``: asked when all UIDs have been, hence a generator.
+    """Series in ``P1/ct`` and ``P1/mr``: a generator, which runs after the groups by UIDs are made.
 
-    A folder that holds the files of several series says nothing, nor does one below which there
-    are CTs of several studies and frames.
+    A folder with the files of several series proves nothing, nor does one below which there are
+    CTs of several studies and frames.
     """
     crowd: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:
         if row.kind in SCANS:
-            crowd[_home(row)] += 1
+            crowd[_folder_of(row)] += 1
     beside: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for at, row in enumerate(rows):
         names = _folder_names(row)
-        if names and crowd[_home(row)] <= 1:
+        if names and crowd[_folder_of(row)] <= 1:
             beside[names].append(at)
     for members in beside.values():
         ct = {groups.of(at) for at in members if rows[at].modality is Modality.CT}
@@ -117,29 +117,29 @@ def _by_folder(rows: Sequence[Found], groups: _Groups) -> Iterable[list[int]]:
             yield members
 
 
-def _home(row: Found) -> tuple[str, str]:
+def _folder_of(row: Found) -> tuple[str, str]:
     return str(row.path), str(PurePosixPath(row.files[0]).parent) if row.files else ""
 
 
 def _folder_names(row: Found) -> tuple[str, ...]:
-    """The patient's names among the folders of a series whose own folder names no patient."""
+    """The folder names of a patient above a series whose own folder names no patient."""
     inside = PurePosixPath(row.files[0]).parent.parts if row.files else ()
     folders = [*row.path.parts, *inside] if row.path.is_dir() else [*inside]
-    if not folders or words_of(folders[-1]).whose:
+    if not folders or words_of(folders[-1]).patient:
         return ()
-    names = [words_of(folder).whose for folder in folders[-3:]]
+    names = [words_of(folder).patient for folder in folders[-3:]]
     return tuple(folders[:-3]) + tuple(name for name in names if name) if any(names) else ()
 
 
 def _study(group: Sequence[Found]) -> str:
-    """A text that stays the same when more series of the person come: the study of the CT."""
+    """A text that stays the same when more series of the patient are added: the CT's study."""
     scans = [row for row in group if row.kind in SCANS]
     first = [row for row in scans if row.modality is Modality.CT] or scans or list(group)
     return min((row.study or row.frame or row.series for row in first), default="")
 
 
-def alone(rows: Mapping[tuple[str, str], Whose], scans: Sequence[Found]) -> set[str]:
-    """Identities found by bonds whose scans make no pair, while others lack theirs: unknown."""
+def alone(rows: Mapping[tuple[str, str], Identity], scans: Sequence[Found]) -> set[str]:
+    """Identities by group whose scans form no pair while other scans lack a partner: unknown."""
     kinds: dict[str, set[Modality | None]] = defaultdict(set)
     for row in scans:
         one = rows.get(key_of(row))
@@ -152,25 +152,25 @@ def alone(rows: Mapping[tuple[str, str], Whose], scans: Sequence[Found]) -> set[
 
 
 class _Groups:
-    """Which of ``count`` things are tied together (disjoint sets)."""
+    """Disjoint sets of the numbers below ``count``."""
 
     def __init__(self, count: int) -> None:
         self._above = list(range(count))
 
     def of(self, one: int) -> int:
-        """The group's representative."""
+        """Representative of the number's set."""
         while self._above[one] != one:
             one = self._above[one]
         return one
 
     def join(self, members: Iterable[int]) -> None:
-        """Tie them all together."""
+        """Unite the sets of the members."""
         tops = [self.of(one) for one in members]
         for top in tops[1:]:
             self._above[self.of(top)] = self.of(tops[0])
 
     def all(self) -> list[list[int]]:
-        """Members by group, in their order."""
+        """The members of each set, in ascending order."""
         groups: dict[int, list[int]] = defaultdict(list)
         for one in range(len(self._above)):
             groups[self.of(one)].append(one)
