@@ -12,7 +12,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import describe, find, read_mask, read_scan, read_structures
 from synthct.data.readers.rasterise import inside_polygon
 from synthct.data.volume import Grid, Modality
-from tests.data.radiotherapy import dose_file, square, structure_set
+from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
 

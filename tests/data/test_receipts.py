@@ -28,7 +28,7 @@ from synthct.data.store.volumes import (
     write_volume,
 )
 from synthct.data.volume import Displacement, Modality, Volume
-from tests.data.fault_proxy import Proxy
+from tests.fixtures.fault_proxy import Proxy
 
 
 @pytest.fixture(autouse=True)
