@@ -32,20 +32,20 @@ def grid_from_columns(
         raise DataError(
             "the steps between voxels are finite and not zero [mm]",
             where=where,
-            got=str(np.round(columns, 6).tolist()),
+            problem=f"the steps between voxels are {np.round(columns, 6).tolist()} mm",
             remedy="check the header or export the scan again",
             code="spacing-not-positive",
         )
     try:
         return grid_xyz(shape, spacing, origin, columns / spacing)
-    except DataError as fault:
+    except DataError as error:
         raise DataError(
-            fault.rule,
+            error.rule,
             where=where,
-            got=fault.got,
+            problem=error.problem,
             remedy="export the scan on a grid with perpendicular axes",
-            code=fault.code,
-        ) from fault
+            code=error.code,
+        ) from error
 
 
 def grid_xyz(

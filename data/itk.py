@@ -54,7 +54,8 @@ def from_itk(image: sitk.Image, modality: Modality) -> Volume:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(
             "a scan has three axes and one value a voxel",
-            got=f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} values",
+            problem=f"the image has {image.GetDimension()} axes and "
+            f"{image.GetNumberOfComponentsPerPixel()} values per voxel",
             remedy="give one volume a file",
             code="not-3d",
         )

@@ -69,7 +69,8 @@ class Registry(Generic[T]):
         self._discover()
         if name not in self._known:
             raise UsageError(
-                f"no {self.kind} is called {name!r}",
+                "",
+                problem=f"no {self.kind} is called {name!r}",
                 where=where,
                 remedy=did_you_mean(name, self._known),
                 code=f"unknown-{self.kind.replace(' ', '-')}",
@@ -105,7 +106,10 @@ class Registry(Generic[T]):
             return cls(**checked)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"{self.kind} {name!r}: {error}", where=where, code="bad-parameter"
+                "",
+                problem=f"{self.kind} {name!r}: {error}",
+                where=where,
+                code="bad-parameter",
             ) from error
 
     def module_of(self, name: str) -> str:

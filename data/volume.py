@@ -69,24 +69,28 @@ class Grid:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise DataError(
                 "a scan has three axes (Z, Y, X) of at least one voxel",
-                got=f"shape {tuple(self.shape)}",
+                problem=f"the shape is {tuple(self.shape)}",
                 remedy="give a volume, not a single image",
                 code="not-3d",
             )
         numbers = np.array([*self.spacing_mm, *self.origin_mm, *np.ravel(self.direction)])
         if not np.isfinite(numbers).all():
             raise DataError(
-                "spacing, origin and direction are finite", got=str(self), code="grid-nan"
+                "spacing, origin and direction are finite",
+                problem=f"the grid has a value that is not finite: {self}",
+                code="grid-nan",
             )
         if min(self.spacing_mm) <= 0:
             raise DataError(
-                "spacing is positive [mm]", got=str(self.spacing_mm), code="spacing-not-positive"
+                "spacing is positive",
+                problem=f"the spacing is {self.spacing_mm} mm",
+                code="spacing-not-positive",
             )
         matrix = np.asarray(self.direction, dtype=float)
         if np.abs(matrix.T @ matrix - np.eye(3)).max() > DIRECTION_TOLERANCE:
             raise DataError(
                 "the direction matrix is orthonormal",
-                got=str(self.direction),
+                problem=f"the direction matrix is {self.direction}",
                 code="direction-skewed",
             )
 
@@ -172,12 +176,14 @@ class Volume:
         if self.array.shape != self.grid.shape:
             raise DataError(
                 "the array has the shape of its grid",
-                got=f"{self.array.shape} on {self.grid.shape}",
+                problem=f"the array has shape {self.array.shape}, its grid {self.grid.shape}",
                 code="shape-mismatch",
             )
         if self.array.dtype.kind not in "biuf":
             raise DataError(
-                "voxels are real numbers", got=f"dtype {self.array.dtype}", code="dtype-not-real"
+                "voxels are real numbers",
+                problem=f"the array is of type {self.array.dtype}",
+                code="dtype-not-real",
             )
         frozen = self.array.view()
         frozen.flags.writeable = False
@@ -213,7 +219,7 @@ class Displacement:
         if self.vectors.shape != (3, *self.grid.shape):
             raise DataError(
                 "a displacement has three components on its grid",
-                got=f"{self.vectors.shape} on {self.grid.shape}",
+                problem=f"the vectors have shape {self.vectors.shape}, the grid {self.grid.shape}",
                 code="shape-mismatch",
             )
         frozen = np.asarray(self.vectors, dtype=np.float32).view()

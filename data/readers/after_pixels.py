@@ -37,14 +37,19 @@ def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, decla
     file.seek(start + expected)
     rest = file.read(excess)
     if rest.count(rest[:1]) != len(rest):
-        got = f"{declared} bytes of pixels where {expected} are declared, and no padding"
-        raise broken_dicom(one.entry, got)
+        problem = (
+            f"the pixel element has {declared} bytes, the image {expected}, "
+            "and the rest is not padding"
+        )
+        raise broken_dicom(one.entry, problem)
     file.seek(start)
     image = np.frombuffer(file.read(image_bytes(one)), np.dtype(f"<u{pixel}"))
     middle = max(0, image.size - _COMPARED) // 2
     part = image[middle : middle + _COMPARED].astype(np.int64)
     if _sheared(part, columns, columns + excess // (rows * pixel)):
-        raise broken_dicom(one.entry, f"pixels of other rows than of {columns} columns")
+        raise broken_dicom(
+            one.entry, f"the rows of the image are longer than the declared {columns} columns"
+        )
 
 
 def _sheared(image: NDArray[Any], columns: int, most: int) -> bool:
@@ -76,7 +81,7 @@ def require_end(file: BinaryIO, position: int, one: Slice, *, implicit: bool) ->
             group > _PIXEL_GROUP and group % 2 == 1 and group != 0xFFFF
         )
         if not allowed or tag <= last or end > size:
-            raise broken_dicom(one.entry, f"{size - position} bytes after its pixels")
+            raise broken_dicom(one.entry, f"{size - position} unexpected bytes follow the pixels")
         position, last = end, tag
 
 

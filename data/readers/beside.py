@@ -115,7 +115,9 @@ def _set(dataset: Dataset, entry: Entry) -> dict[str, Any]:
         })  # fmt: skip
     every = np.concatenate(points) if points else np.zeros((0, 3))
     if len(every) > MAX_POINTS:
-        raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
+        raise broken_dicom(
+            entry, f"the file has more than {MAX_POINTS} contour points", "too-large"
+        )
     return {
         "uid": str(dataset.get("SOPInstanceUID") or ""),
         "texts": {name: _text(dataset.get(name)) for name in SET_TEXTS if name in dataset},
@@ -128,7 +130,9 @@ def _points(contour: Dataset, entry: Entry) -> NDArray[np.float64]:
     """(n, 3) points, (z, y, x) [mm]."""
     numbers = np.array([float(number) for number in contour.get("ContourData") or []])
     if numbers.size % 3 or not np.isfinite(numbers).all():
-        raise broken_dicom(entry, f"{numbers.size} numbers as points of a contour")
+        raise broken_dicom(
+            entry, f"a contour has {numbers.size} coordinates, which are no finite (x, y, z) points"
+        )
     return numbers.reshape(-1, 3)[:, ::-1]
 
 

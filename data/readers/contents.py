@@ -121,7 +121,13 @@ class Found:
 def contents(source: Path) -> list[Found]:
     """Every row of a source, in the order of its file names."""
     if not source.exists():
-        raise DataError("the source exists", where=str(source), got="nothing", code="no-file")
+        raise DataError(
+            "a source is a file or a folder",
+            problem="there is no such file or folder",
+            where=str(source),
+            remedy="check the path",
+            code="no-file",
+        )
     if is_ome_zarr(source):
         return [_image(source, source.name, "ome-zarr")]
     zarrs = _zarrs(source)
@@ -181,7 +187,7 @@ def _packed(source: Path, entry: Entry, outer: str) -> Found:
     fault = DataError(
         "a zip holds DICOM files",
         where=f"{outer}/{entry.name}",
-        got="an image file or another zip in it",
+        problem="a zip holds an image file or another zip",
         remedy="unpack the zip and give the folder",
         code="packed-twice",
     )

@@ -85,7 +85,11 @@ def _values(
         if stored is None:
             stored = empty(shape, pixels.dtype)
         if pixels.dtype != stored.dtype:
-            raise broken_dicom(slices[number].entry, f"{pixels.dtype} pixels", "bad-tag")
+            raise broken_dicom(
+                slices[number].entry,
+                f"this slice has {pixels.dtype} pixels, unlike the others",
+                "bad-tag",
+            )
         stored[number] = pixels
         ends += [slope * float(end) + intercept for end in (pixels.min(), pixels.max())]
     assert stored is not None
@@ -118,17 +122,27 @@ def _scaled(
 def _rescale(one: Slice, modality: Modality) -> tuple[float, float]:
     slope, intercept = one.header.get("RescaleSlope"), one.header.get("RescaleIntercept")
     if modality is not Modality.MR and (slope is None or intercept is None):
-        raise broken_dicom(one.entry, "CT without RescaleSlope and RescaleIntercept", "no-rescale")
+        raise broken_dicom(
+            one.entry, "the CT has no RescaleSlope or RescaleIntercept", "no-rescale"
+        )
     slope = 1.0 if slope is None else float(slope)
     intercept = 0.0 if intercept is None else float(intercept)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise broken_dicom(one.entry, f"rescale {slope} x + {intercept}", "bad-tag")
+        raise broken_dicom(
+            one.entry, f"the rescale {slope} x + {intercept} is not usable", "bad-tag"
+        )
     return slope, intercept
 
 
 def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modality:
     if said is None:
-        raise DataError("a DICOM scan is CT or MR", where=where, got="neither", code="no-series")
+        raise DataError(
+            "a DICOM scan is CT or MR",
+            problem="the series is neither CT nor MR",
+            where=where,
+            remedy="give the folder of the CT or MR images",
+            code="no-series",
+        )
     if wanted is None or wanted is said:
         return said
     if (said, wanted) == (Modality.CT, Modality.CBCT):
@@ -136,7 +150,7 @@ def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modal
     raise DataError(
         "the scan has the modality it was given as",
         where=where,
-        got=f"{said} where {wanted} was expected",
+        problem=f"the series is {said} where {wanted} was expected",
         remedy="check which scan is which",
         code="wrong-modality",
     )

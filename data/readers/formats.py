@@ -46,7 +46,13 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return "ome-zarr" if is_ome_zarr(path) else "dicom"
     if not path.is_file():
-        raise DataError("the scan exists", where=str(path), got="no file", code="no-file")
+        raise DataError(
+            "a scan is a file or a folder",
+            problem="there is no such file or folder",
+            where=str(path),
+            remedy="check the path",
+            code="no-file",
+        )
     if kind := format_by_name(path.name):
         return kind
     if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
@@ -54,7 +60,7 @@ def format_of(path: Path) -> str:
     raise DataError(
         "a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
         where=str(path),
-        got=path.suffix or "no suffix",
+        problem=f"a file with the suffix {path.suffix!r} is of no known format",
         remedy="convert it to one of these",
         code="unknown-format",
     )

@@ -50,8 +50,8 @@ def frames_of(one: Slice) -> list[Slice]:
         return [one]
     declared = int(header.get("NumberOfFrames") or 1)
     if len(groups) != declared or declared > MAX_FRAMES:
-        got = f"{len(groups)} functional groups for {declared} frames"
-        raise broken_dicom(one.entry, got, "bad-tag")
+        problem = f"the file has {len(groups)} functional groups for {declared} frames"
+        raise broken_dicom(one.entry, problem, "bad-tag")
     shared = _values((header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0])
     common = Dataset()
     common.update({element.tag: element for element in header if element.VR != "SQ"})

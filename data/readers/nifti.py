@@ -82,29 +82,31 @@ def _first_bytes(compressed: bytes, where: str) -> bytes:
     try:
         return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_BYTES)
     except zlib.error as error:
-        raise _broken(where, f"a broken gzip stream ({error})") from error
+        raise _broken(where, f"the gzip stream is damaged ({error})") from error
 
 
 def parse_header(data: bytes, where: str) -> NiftiHeader:
     """Check every header field that voxels and geometry depend on."""
     if len(data) < HEADER_BYTES:
-        raise _broken(where, f"{len(data)} bytes")
+        raise _broken(where, f"the file has only {len(data)} bytes")
     order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
     if order is None or data[344:348] != b"n+1\0":
-        raise _broken(where, "another magic (NIfTI-2 and .hdr/.img pairs are not read)")
+        raise _broken(
+            where, "the file is no single-file NIfTI-1 (NIfTI-2 and .hdr/.img pairs are not read)"
+        )
     dim = struct.unpack_from(order + "8h", data, 40)
     datatype, bits = struct.unpack_from(order + "2h", data, 70)
     pixdim = struct.unpack_from(order + "8f", data, 76)
     offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
     if datatype not in _KINDS or np.dtype(_KINDS[datatype]).itemsize * 8 != bits:
-        raise _broken(where, f"data type {datatype} of {bits} bits")
+        raise _broken(where, f"the data type {datatype} of {bits} bits is not supported")
     dtype = np.dtype(order + _KINDS[datatype])
     shape = checked_shape(_shape(dim, where), dtype, where)
     scale_mm = _MILLIMETRES.get(data[123] & 7)
     if scale_mm is None:
-        raise _broken(where, f"unit of length {data[123] & 7}")
+        raise _broken(where, f"the unit of length {data[123] & 7} is unknown")
     if not (offset >= HEADER_BYTES and offset.is_integer() and offset < MAX_BYTES):
-        raise _broken(where, f"voxels at byte {offset}")
+        raise _broken(where, f"the voxels cannot start at byte {offset}")
     columns, origin = _affine(data, order, pixdim, shape, where)
     columns, origin = _exact(data, order, columns * scale_mm, origin * scale_mm, where)
     grid = grid_from_columns(shape, columns, origin.tolist(), where)
@@ -114,12 +116,12 @@ def parse_header(data: bytes, where: str) -> NiftiHeader:
 
 def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
-        raise _broken(where, f"dimensions {dim}")
+        raise _broken(where, f"the dimensions {dim} are invalid")
     if any(size != 1 for size in dim[4 : dim[0] + 1]):
         raise DataError(
             "a scan has one value a voxel",
             where=where,
-            got=f"{dim[0]} axes of {dim[1 : dim[0] + 1]}",
+            problem=f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -132,7 +134,7 @@ def _scaling(slope: float, intercept: float, where: str) -> tuple[float, float]:
     if np.isnan(slope) and (np.isnan(intercept) or intercept == 0):
         return 1.0, 0.0  # how nibabel and what builds on it leave scaling unset
     if not np.isfinite([slope, intercept]).all():
-        raise _broken(where, f"scaling {slope} x + {intercept}")
+        raise _broken(where, f"the scaling {slope} x + {intercept} is not finite")
     return slope, intercept
 
 
@@ -143,9 +145,9 @@ def _affine(
     q_code, s_code = struct.unpack_from(order + "2h", data, 252)
     if q_code <= 0 and s_code <= 0:
         raise DataError(
-            "a NIfTI file says how it lies in the patient (sform or qform)",
+            "a NIfTI file has an orientation (sform or qform)",
             where=where,
-            got="neither",
+            problem="the header has neither sform nor qform",
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
@@ -166,13 +168,13 @@ def _exact(
     try:
         rows = exact_affine.found(data, order)
     except ValueError as error:
-        raise _broken(where, f"an exact affine that cannot be read ({error})") from error
+        raise _broken(where, f"the exact affine cannot be read ({error})") from error
     if rows is None:
         return columns, origin
     exact = np.array(rows)
     rounded = np.column_stack([columns, origin])
     if not np.allclose(exact, rounded, rtol=ROUNDED, atol=ROUNDED * np.abs(exact).max()):
-        raise _broken(where, "an exact affine beside another one in the header")
+        raise _broken(where, "the exact affine contradicts the one in the header")
     return exact[:, :3], exact[:, 3]
 
 
@@ -180,7 +182,7 @@ def _sform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     sform = np.array(struct.unpack_from(order + "12f", data, 280), dtype=float).reshape(3, 4)
     steps = np.linalg.norm(sform[:, :3], axis=0)
     if not np.allclose(steps, np.abs(pixdim[1:4]), rtol=SPACING_AGREES):
-        raise _broken(where, f"sform steps {steps.tolist()} beside pixdim {pixdim[1:4]}")
+        raise _broken(where, f"the sform has steps {steps.tolist()}, pixdim {pixdim[1:4]}")
     return sform
 
 
@@ -188,7 +190,7 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     b, c, d, x, y, z = struct.unpack_from(order + "6f", data, 256)
     rest = 1.0 - (b * b + c * c + d * d)
     if not np.isfinite([b, c, d]).all() or rest < -1e-5 or pixdim[0] not in (-1.0, 0.0, 1.0):
-        raise _broken(where, f"quaternion ({b}, {c}, {d}), qfac {pixdim[0]}")
+        raise _broken(where, f"the quaternion ({b}, {c}, {d}) with qfac {pixdim[0]} is invalid")
     a = np.sqrt(max(rest, 0.0))
     rotation = np.array(
         [
@@ -228,19 +230,19 @@ def _require_agreement(
     size_mm = float(np.linalg.norm(sform[:, :3] @ last))
     if not worst_mm <= FORMS_AGREE_MM + uncertain * size_mm:
         raise DataError(
-            "qform and sform of a NIfTI file say the same place",
+            "qform and sform of a NIfTI file agree",
             where=where,
-            got=f"corners {worst_mm:.3g} mm apart",
+            problem=f"qform and sform place the corners {worst_mm:.3g} mm apart",
             remedy="set both to the true affine, or give the DICOM series",
             code="two-orientations",
         )
 
 
-def _broken(where: str, got: str) -> DataError:
+def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "a NIfTI file has a whole, consistent NIfTI-1 header",
+        "a NIfTI file has a complete, consistent NIfTI-1 header",
         where=where,
-        got=got,
+        problem=problem,
         remedy="copy or export the file again",
         code="bad-header",
     )

@@ -143,7 +143,9 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _below(folder: Path, name: str) -> str:
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise _broken(folder, f"an array at {name[:60]!r}", "path-traversal")
+        raise _broken(
+            folder, f"the array path {name[:60]!r} leads outside the image", "path-traversal"
+        )
     return name
 
 
@@ -153,19 +155,25 @@ def _opened(folder: Path) -> tuple[Any, Grid, int]:
     attributes = _attributes(folder)
     multiscale = _multiscale(attributes)
     if multiscale is None:
-        raise _broken(folder, "no multiscales", "bad-header")
+        raise _broken(folder, "the image has no multiscales", "bad-header")
     axes = list(multiscale.get("axes") or [])
     names = [axis.get("name") for axis in axes]
     dataset = multiscale["datasets"][0]
     array = _array(folder, str(dataset["path"]))
     lead = len(names) - 3
     if names[-3:] != ["z", "y", "x"] or array.ndim != len(names) or lead < 0:
-        raise _broken(folder, f"axes {names} of a {array.ndim}-dimensional array", "not-3d")
+        raise _broken(
+            folder,
+            f"the axes {names} do not fit a {array.ndim}-dimensional array (z, y, x last)",
+            "not-3d",
+        )
     if any(size != 1 for size in array.shape[:lead]):
-        raise _broken(folder, f"{array.shape[:lead]} channels or time points", "not-3d")
+        raise _broken(
+            folder, f"the image has {array.shape[:lead]} channels or time points", "not-3d"
+        )
     shape = checked_shape(array.shape[lead:], array.dtype, str(folder))
     if array.dtype.kind not in "biuf":
-        raise _broken(folder, f"voxels of {array.dtype}", "bad-header")
+        raise _broken(folder, f"the voxels are {array.dtype}, not numbers", "bad-header")
     return array, _grid(folder, attributes, multiscale, dataset, axes[-3:], shape), lead
 
 
@@ -185,7 +193,9 @@ def _grid(
         for one in transformations.get("coordinateTransformations") or []:
             numbers = np.array(one.get(one.get("type"), []), dtype=float)[-3:]
             if one.get("type") not in ("scale", "translation") or numbers.size != 3:
-                raise _broken(folder, f"a transformation {str(one)[:60]}", "bad-header")
+                raise _broken(
+                    folder, f"the transformation {str(one)[:60]} is not supported", "bad-header"
+                )
             if one["type"] == "scale":
                 scale, shift = scale * numbers, shift * numbers
             else:
@@ -202,7 +212,7 @@ def _grid(
 def _millimetres(folder: Path, axis: Mapping[str, Any]) -> float:
     unit = axis.get("unit")
     if unit not in _MILLIMETRES:
-        raise _broken(folder, f"the unit {str(unit)[:30]!r} of length", "bad-header")
+        raise _broken(folder, f"the unit of length {str(unit)[:30]!r} is unknown", "bad-header")
     return _MILLIMETRES[unit]
 
 
@@ -213,7 +223,11 @@ def _growing(folder: Path, axis: Mapping[str, Any]) -> int:
     value = said.get("value") if isinstance(said, Mapping) else said
     known = _GROWING[str(axis["name"])]
     if value not in known:
-        raise _broken(folder, f"axis {axis['name']} that grows {str(value)[:40]!r}", "bad-header")
+        raise _broken(
+            folder,
+            f"the orientation {str(value)[:40]!r} of axis {axis['name']} is unknown",
+            "bad-header",
+        )
     return known[str(value)]
 
 
@@ -223,11 +237,15 @@ def _attributes(folder: Path) -> dict[str, Any]:
         if not file.is_file():
             continue
         if file.stat().st_size > MAX_METADATA_BYTES:
-            raise _broken(folder, f"{name} of {file.stat().st_size} bytes", "too-large")
+            raise _broken(
+                folder,
+                f"{name} has {file.stat().st_size} bytes, too many for metadata",
+                "too-large",
+            )
         try:
             found = json.loads(file.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise _broken(folder, f"{name} that is no JSON", "bad-header") from error
+            raise _broken(folder, f"{name} is not JSON", "bad-header") from error
         attributes = found.get("attributes") if name == "zarr.json" else found
         return dict(attributes) if isinstance(attributes, Mapping) else {}
     return {}
@@ -246,7 +264,8 @@ def _array(folder: Path, name: str) -> Any:
         import zarr
     except ImportError as error:
         raise MachineError(
-            "OME-Zarr is read with zarr",
+            "OME-Zarr needs the package zarr",
+            problem="zarr is not installed",
             where=str(folder),
             remedy="pip install 'synthct[train]'",
             code="no-zarr",
@@ -263,16 +282,18 @@ def _require_unchanged(folder: Path) -> None:
     for name, entry in files.items():
         file = folder / name
         if ".." in Path(name).parts or not file.is_file():
-            raise _broken(folder, f"no file {name[:60]!r}", "damaged")
+            raise _broken(folder, f"the file {name[:60]!r} is missing", "damaged")
         if file_sha256(file) != entry["sha256"]:
-            raise _broken(folder, f"other bytes in {name[:60]!r}", "damaged")
+            raise _broken(
+                folder, f"the file {name[:60]!r} has other bytes than were written", "damaged"
+            )
 
 
-def _broken(folder: Path, got: str, code: str) -> DataError:
+def _broken(folder: Path, problem: str, code: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is whole and describes one scan",
+        "an OME-Zarr image is complete and describes one scan",
         where=str(folder),
-        got=got,
+        problem=problem,
         remedy="copy it again, or convert it to .mha",
         code=code,
     )

@@ -24,9 +24,9 @@ def faults_only(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(
-            "a scan can be read",
+            "a scan is readable",
             where=where,
-            got=f"{type(error).__name__}: {error}",
+            problem=f"the file cannot be parsed ({type(error).__name__}: {error})",
             remedy="copy or export it again",
             code="unreadable",
         ) from error

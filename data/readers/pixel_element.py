@@ -24,15 +24,17 @@ def native_start(file: BinaryIO, one: Slice, frames: int, *, implicit: bool) -> 
     file.seek(one.offset)
     element = file.read(8 if implicit else 12)
     if element[:4] != PIXEL_DATA:
-        raise broken_dicom(one.entry, "no pixels")
+        raise broken_dicom(one.entry, "the file has no pixels")
     declared, start = int.from_bytes(element[-4:], "little"), file.tell()
     if declared < expected:
-        raise broken_dicom(one.entry, f"{declared} bytes of pixels where {expected} are declared")
+        raise broken_dicom(
+            one.entry, f"the file has {declared} bytes of pixels, the header declares {expected}"
+        )
     padded = declared > expected + expected % 2
     needed = declared if padded else expected  # some writers leave out the last byte of padding
     if (size := _size(file)) < start + needed:
-        got = f"{size - start} bytes of pixels where {needed} are declared"
-        raise broken_dicom(one.entry, got)
+        problem = f"the file has {size - start} bytes of pixels, the header declares {needed}"
+        raise broken_dicom(one.entry, problem)
     if padded:
         require_padding(file, one, start, expected, declared)
     require_end(file, start + declared, one, implicit=implicit)
@@ -44,7 +46,7 @@ def require_whole_fragments(file: BinaryIO, one: Slice, frames: int) -> None:
     file.seek(one.offset)
     element = file.read(12)
     if element[:4] != PIXEL_DATA or int.from_bytes(element[-4:], "little") != _UNDEFINED:
-        raise broken_dicom(one.entry, "no encapsulated pixels")
+        raise broken_dicom(one.entry, "the file has no encapsulated pixels")
     size, fragments = _size(file), -1  # the first item is the offset table
     while True:
         head = file.read(8)
@@ -52,12 +54,12 @@ def require_whole_fragments(file: BinaryIO, one: Slice, frames: int) -> None:
         if head[:4] == _END and len(head) == 8 and length == 0:
             break
         if head[:4] != _ITEM or file.tell() + length > size:
-            got = f"a fragment of {length} bytes at byte {file.tell() - 8} of {size}"
-            raise broken_dicom(one.entry, got)
+            problem = f"a fragment of {length} bytes at byte {file.tell() - 8} of {size} is damaged"
+            raise broken_dicom(one.entry, problem)
         file.seek(length, os.SEEK_CUR)
         fragments += 1
     if fragments < frames:
-        raise broken_dicom(one.entry, f"{fragments} fragments for {frames} frames")
+        raise broken_dicom(one.entry, f"the file has {fragments} fragments for {frames} frames")
     require_end(file, file.tell(), one, implicit=False)
 
 

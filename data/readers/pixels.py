@@ -58,7 +58,7 @@ def _checked_syntax(one: Slice) -> str:
     meta = getattr(header, "file_meta", None) or {}
     syntax = meta.get("TransferSyntaxUID")
     if syntax is None:
-        raise broken_dicom(one.entry, "no transfer syntax", "missing-tag")
+        raise broken_dicom(one.entry, "the file has no transfer syntax", "missing-tag")
     if not _decodes(syntax):
         raise DataError(
             "pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
@@ -113,8 +113,8 @@ def _native(frames: Sequence[Slice], *, implicit: bool) -> Iterator[NDArray[Any]
             file.seek(start + one.frame * each)
             data = file.read(each)
             if len(data) != each:
-                got = f"{len(data)} bytes of pixels where {each} are declared"
-                raise broken_dicom(entry, got)
+                problem = f"the file has {len(data)} bytes of pixels, the header declares {each}"
+                raise broken_dicom(entry, problem)
             yield np.frombuffer(data, f"<{kind}{bits // 8}").reshape(rows, columns)
 
 
@@ -123,7 +123,7 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
     one = frames[0]
     dataset = whole_dataset(one)
     if "PixelData" not in dataset:
-        raise broken_dicom(one.entry, "no pixels")
+        raise broken_dicom(one.entry, "the file has no pixels")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         with one.entry.open() as file:
             require_whole_fragments(file, one, int(dataset.get("NumberOfFrames") or 1))
@@ -139,7 +139,7 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:
-        raise broken_dicom(one.entry, f"pixels that do not decode ({error})") from error
+        raise broken_dicom(one.entry, f"the pixels cannot be decoded ({error})") from error
 
 
 def whole_dataset(one: Slice) -> Dataset:
@@ -152,7 +152,9 @@ def whole_dataset(one: Slice) -> Dataset:
         except DataError:
             raise
         except Exception as error:
-            raise broken_dicom(one.entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                one.entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error
 
 
 def _stored_bits(pixels: NDArray[Any], one: Slice) -> NDArray[Any]:
@@ -160,7 +162,11 @@ def _stored_bits(pixels: NDArray[Any], one: Slice) -> NDArray[Any]:
     stored = int(value(one.header, "BitsStored", one.entry))
     high = int(one.header.get("HighBit", stored - 1))
     if not 1 <= stored <= pixels.dtype.itemsize * 8 or high != stored - 1:
-        raise broken_dicom(one.entry, f"{stored} bits stored, high bit {high}", "bad-tag")
+        raise broken_dicom(
+            one.entry,
+            f"{stored} bits are stored with high bit {high}, which is not supported",
+            "bad-tag",
+        )
     unused = pixels.dtype.itemsize * 8 - stored
     if unused == 0:
         return pixels

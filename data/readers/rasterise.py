@@ -30,8 +30,8 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     """
     if structure not in outlines.contours:
         raise UsageError(
-            "the structure is in the structure set",
-            got=structure,
+            "a mask is drawn from a structure of the set",
+            problem=f"the structure set has no structure {structure!r}",
             remedy=f"give one of {', '.join(outlines.names) or '(none)'}",
             code="no-structure",
         )
@@ -44,9 +44,10 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
     if not mask.any():
         raise DataError(
-            "a structure lies in the scan it was drawn on",
+            "a structure lies within the scan on which it was drawn",
             where=structure,
-            got=f"contours at slices {drawn[0]:.1f} to {drawn[-1]:.1f} of {grid.shape[0]}",
+            problem=f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
+            f"of {grid.shape[0]} and enclose no voxel",
             remedy="give the series that the structure set refers to",
             code="structure-elsewhere",
         )
@@ -72,7 +73,7 @@ def _by_level(
             raise DataError(
                 "contours lie in the slices of the scan",
                 where=structure,
-                got=f"a contour that spans {np.ptp(index[:, 0]):.2f} slices",
+                problem=f"a contour spans {np.ptp(index[:, 0]):.2f} slices",
                 remedy="give the series that was outlined, in its own orientation",
                 code="contour-leans",
             )

@@ -76,7 +76,8 @@ def _read(path: Path, modality: Modality | None, series: str) -> tuple[Volume, S
         return _read_dicom(path, modality, series)
     if modality is None:
         raise UsageError(
-            "a scan that is not DICOM does not say its modality",
+            "only DICOM files state their modality",
+            problem="the modality of the scan is not given",
             where=str(path),
             remedy="give the modality: CT, MR or CBCT",
             code="modality-unknown",
@@ -109,7 +110,7 @@ def _require_finite(volume: Volume, path: Path) -> None:
         raise DataError(
             "every voxel is a finite number",
             where=str(path),
-            got=f"{wrong} voxels NaN or infinite",
+            problem=f"{wrong} voxels are NaN or infinite",
             remedy="replace them with air (CT) or 0 (MR)",
             code="not-finite",
         )

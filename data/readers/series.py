@@ -228,7 +228,7 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
         file.seek(0)
         resource_fork = file.read(4) == APPLE_DOUBLE
         if entry.name.lower().endswith(DICOM_SUFFIXES) and not resource_fork:
-            raise broken_dicom(entry, "a file that does not start like DICOM")
+            raise broken_dicom(entry, "the file does not start like DICOM")
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values longer than their VR allows: tolerated on reading
@@ -243,9 +243,11 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
         except DataError:
             raise
         except Exception as error:  # pydicom raises a dozen kinds on damaged headers
-            raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error
     if not header.get("SeriesInstanceUID") and not _is_directory(header):
-        raise broken_dicom(entry, "no SeriesInstanceUID", "missing-tag")
+        raise broken_dicom(entry, "the file has no SeriesInstanceUID", "missing-tag")
     if _is_image(header):
         _require_pixels(entry, file, header, offset)
     return Slice(entry, header, offset)
@@ -268,7 +270,7 @@ def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) 
     big = _meta(header, "TransferSyntaxUID") == ExplicitVRBigEndian
     tag = b"\x7f\xe0\x00\x10" if big else PIXEL_DATA
     if "Rows" not in header or not (deflated or file.read(4) == tag):
-        raise broken_dicom(entry, "an image whose header ends before its pixels")
+        raise broken_dicom(entry, "the header of the image ends before its pixels")
 
 
 def _meta(header: Dataset, keyword: str) -> Any:

@@ -26,7 +26,7 @@ def checked_shape(shape: Sequence[int], dtype: np.dtype[np.generic], where: str)
         raise DataError(
             "a scan has three axes and at least two slices",
             where=where,
-            got=" x ".join(str(size) for size in reversed(sizes)) or "no axes",
+            problem=f"the image has {' x '.join(map(str, reversed(sizes))) or 'no'} voxels",
             remedy="give the whole volume, not a single image",
             code="not-3d",
         )
@@ -34,7 +34,8 @@ def checked_shape(shape: Sequence[int], dtype: np.dtype[np.generic], where: str)
         raise DataError(
             f"a scan has at most {MAX_SIDE} voxels a side and {MAX_BYTES >> 20} MiB of voxels",
             where=where,
-            got=f"{' x '.join(map(str, reversed(sizes)))} of {dtype}",
+            problem=f"the header declares {' x '.join(map(str, reversed(sizes)))} voxels "
+            f"of {dtype}",
             remedy="crop or resample the scan, or check the header",
             code="too-large",
         )

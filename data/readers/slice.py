@@ -31,7 +31,7 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
     """A value that must be there and not empty."""
     found = header.get(keyword)
     if found is None or found == "":
-        raise broken_dicom(entry, f"no {keyword}", "missing-tag")
+        raise broken_dicom(entry, f"the element {keyword} is missing", "missing-tag")
     return found
 
 
@@ -57,16 +57,16 @@ def image_bytes(one: Slice) -> int:
         int(value(one.header, name, one.entry)) for name in ("Rows", "Columns", "BitsAllocated")
     )
     if bits not in (8, 16, 32):
-        raise broken_dicom(one.entry, f"{bits} bits a pixel", "not-grey")
+        raise broken_dicom(one.entry, f"the pixels have {bits} bits", "not-grey")
     return rows * columns * bits // 8
 
 
-def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataError:
+def broken_dicom(entry: Entry, problem: str, code: str = "damaged") -> DataError:
     """The fault of a file that is not whole DICOM."""
     return DataError(
-        "a DICOM file is whole and has the values its image needs",
+        "a DICOM file is complete and has the elements that its image needs",
         where=str(entry.path or entry.name),
-        got=got,
+        problem=problem,
         remedy="send the series again from its source",
         code=code,
     )

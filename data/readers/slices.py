@@ -116,14 +116,12 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
             if same_value(found, first):
                 continue
             hidden = keyword in _IDENTIFYING
-            shown = [
-                f"{'one' if hidden else text} ({name})"
-                for text, name in ((first, slices[0].entry.name), (found, one.entry.name))
-            ]
+            names = slices[0].entry.name, one.entry.name
+            values = "" if hidden else f": {first} and {found}"
             raise DataError(
                 f"all slices of a series have the same {keyword}",
                 where=where,
-                got=(", another " if hidden else ", ").join(shown),
+                problem=f"{keyword} differs between {names[0]} and {names[1]}{values}",
                 remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
@@ -139,9 +137,10 @@ def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
     if None in lines[odd]:
         return  # told when the pixels are read: a CT without a rescale is no CT
     raise DataError(
-        "one slice alone does not have another rescale than all others",
+        "no single slice has another rescale than all others",
         where=where,
-        got=f"slope and intercept {lines[odd]} ({slices[odd].entry.name}), others {usual}",
+        problem=f"{slices[odd].entry.name} has slope and intercept {lines[odd]}, "
+        f"all others {usual}",
         remedy="send the series again",
         code="mixed-rescale",
     )
@@ -155,8 +154,8 @@ def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
             raise DataError(
                 "all slices of a series have the same orientation",
                 where=where,
-                got=f"{np.round(first, 4).tolist()} and {np.round(other, 4).tolist()} "
-                f"({one.entry.name})",
+                problem=f"the orientation of {one.entry.name} is {np.round(other, 4).tolist()}, "
+                f"that of the first slice {np.round(first, 4).tolist()}",
                 remedy="remove localizers and other views from the folder",
                 code="mixed-orientation",
             )
@@ -168,9 +167,9 @@ def _require_own_places(along: NDArray[np.float64], slices: Sequence[Slice], whe
     if gaps.min() < SAME_PLACE_MM:
         at = int(gaps.argmin())
         raise DataError(
-            "each slice of a series is at its own place",
+            "each slice of a series has its own position",
             where=where,
-            got=f"{slices[at].entry.name} and {slices[at + 1].entry.name} both at "
+            problem=f"{slices[at].entry.name} and {slices[at + 1].entry.name} are both at "
             f"{along[at]:.2f} mm",
             remedy="remove the repeated slice, or give one time point",
             code="duplicate-slices",
@@ -198,19 +197,20 @@ def _uneven(
     ratios = gaps[wide] / median
     whole = np.abs(ratios - np.rint(ratios)) * median <= tolerance * np.maximum(ratios, 1)
     missing = int((np.rint(ratios) - 1).sum()) if (whole & (ratios > 1.5)).all() else 0
-    at = f"after {along[wide[0]]:.2f} mm"
+    after_mm = float(along[wide[0]])
     if missing:
         return DataError(
             "a series has every slice",
             where=where,
-            got=f"{missing} missing, the first {at}",
+            problem=f"{missing} slices are missing, the first after {after_mm:.2f} mm",
             remedy="send the series again",
             code="missing-slices",
         )
     return DataError(
         "slices are evenly spaced",
         where=where,
-        got=f"{gaps.min():.3f} to {gaps.max():.3f} mm, first change {at}",
+        problem=f"the slice distances are {gaps.min():.3f} to {gaps.max():.3f} mm, "
+        f"the first change is after {after_mm:.2f} mm",
         remedy="export the series on an even grid",
         code="uneven-spacing",
     )
@@ -224,7 +224,7 @@ def _require_upright(corners: NDArray[Any], normal: NDArray[Any], where: str) ->
         raise DataError(
             "slices are stacked along their normal",
             where=where,
-            got=f"corners that drift sideways by {worst_mm:.2f} mm (tilted gantry)",
+            problem=f"the slice corners drift sideways by {worst_mm:.2f} mm (tilted gantry)",
             remedy="reformat the series without tilt",
             code="gantry-tilt",
         )
@@ -249,7 +249,8 @@ def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) ->
         raise DataError(
             "the slices of a series lie on one line",
             where=where,
-            got=f"{slices[worst].entry.name} alone {off[worst]:.3f} mm off it",
+            problem=f"{slices[worst].entry.name} alone is {off[worst]:.3f} mm "
+            "off the line of the others",
             remedy="send the series again",
             code="slice-out-of-line",
         )
@@ -262,8 +263,8 @@ def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, 
     shape = checked_shape([len(slices), rows, columns], _stored_type(first), where)
     try:
         return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
-    except DataError as fault:
-        raise DataError(fault.rule, where=where, got=fault.got, code=fault.code) from fault
+    except DataError as error:
+        raise error.at(where) from error
 
 
 def _stored_type(first: Slice) -> np.dtype[Any]:
@@ -278,5 +279,7 @@ def floats(one: Slice, keyword: str, count: int) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise broken_dicom(one.entry, f"{keyword} {found}", "bad-tag")
+        raise broken_dicom(
+            one.entry, f"{keyword} is {found}, not {count} finite numbers", "bad-tag"
+        )
     return numbers

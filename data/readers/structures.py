@@ -36,7 +36,7 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     raise DataError(
         "a source of structures holds one RTSTRUCT file",
         where=str(source),
-        got=f"{len(found)}",
+        problem=f"the source holds {len(found)} RTSTRUCT files",
         remedy="give the file itself",
         code="several-series" if found else "no-series",
     )
@@ -70,7 +70,9 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
         parts += drawn
         lengths += [(name, len(points)) for points in drawn]
         if sum(length for _, length in lengths) > MAX_POINTS:
-            raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
+            raise broken_dicom(
+                entry, f"the file has more than {MAX_POINTS} contour points", "too-large"
+            )
     outlined = {name for name, _ in lengths}
     skipped = sorted(set(names.values()) - outlined)
     return {
@@ -102,11 +104,13 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(number) for number in contour.ContourData])
     except (AttributeError, TypeError, ValueError) as error:
-        raise broken_dicom(entry, f"contour data of {name[:40]!r}: {error}") from error
+        raise broken_dicom(
+            entry, f"the contour data of {name[:40]!r} cannot be read: {error}"
+        ) from error
     declared = int(contour.get("NumberOfContourPoints", numbers.size // 3))
     if numbers.size != 3 * declared or declared < 1 or not np.isfinite(numbers).all():
-        got = f"{numbers.size} numbers for {declared} contour points of {name[:40]!r}"
-        raise broken_dicom(entry, got)
+        problem = f"{numbers.size} coordinates for {declared} contour points of {name[:40]!r}"
+        raise broken_dicom(entry, problem)
     return numbers.reshape(-1, 3)[:, ::-1]
 
 
@@ -149,4 +153,6 @@ def whole_header(entry: Entry) -> Dataset:
         except DataError:
             raise
         except Exception as error:
-            raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error

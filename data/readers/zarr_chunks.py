@@ -125,13 +125,13 @@ def _empty_in_shard(
     settings = _sharding(array)
     names = [str(one.get("name")) for one in settings.get("index_codecs", [])]
     if names not in (["bytes"], ["bytes", "crc32c"]) or _big(settings):
-        raise _unknown(file, f"an index coded by {', '.join(names)}")
+        raise _unknown(file, f"the index of the shard is coded by {', '.join(names)}")
     size = 16 * total + (4 if len(names) == 2 else 0)
     with file.open("rb") as opened:
         data = opened.read()
     at = 0 if settings.get("index_location") == "start" else len(data) - size
     if at < 0 or len(data) < size:
-        raise _unknown(file, f"{len(data)} bytes, fewer than its index has")
+        raise _unknown(file, f"the shard has {len(data)} bytes, fewer than its index")
     index = np.frombuffer(data[at : at + 16 * total], "<u8").reshape(*counts, 2)
     for place, offset in zip(np.ndindex(*counts), _offsets(outer, inner), strict=True):
         if int(index[place][0]) == _EMPTY and int(index[place][1]) == _EMPTY:
@@ -158,11 +158,11 @@ def _big(settings: Mapping[str, Any]) -> bool:
     return str(first.get("configuration", {}).get("endian", "little")) != "little"
 
 
-def _unknown(file: Path, got: str) -> DataError:
+def _unknown(file: Path, problem: str) -> DataError:
     return DataError(
-        "a shard says which of its chunks were written",
+        "the index of a shard lists the chunks that were written",
         where=str(file),
-        problem=f"the shard has {got}",
+        problem=problem,
         remedy="copy it again, or convert it to .mha",
         code="damaged",
     )

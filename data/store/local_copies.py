@@ -96,18 +96,18 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
         whole = objects.fetch(shard.object, building / shard.name, shard.sha256)
     except FileNotFoundError as error:
         raise MachineError(
-            "the object store holds every shard that a receipt names",
+            "the object store holds every shard that a receipt lists",
             where=where,
-            got=f"no object (404), named by {folder / RECEIPT}",
+            problem=f"the object named by {folder / RECEIPT} does not exist (404)",
             remedy=f"correct {ARRAYS}, or restore the object; else remove that folder and the "
             "unit that holds it, and run its stage again",
             code="array-missing",
         ) from error
     if not whole:
         raise MachineError(
-            "an object has the bytes that its name, their SHA-256, says",
+            "an object is named by the SHA-256 of its bytes",
             where=where,
-            got="other bytes",
+            problem="the object has other bytes",
             remedy="restore the object, or delete it and run the stage that writes it again",
             code="store-damaged",
         )
@@ -117,9 +117,9 @@ def _url(folder: Path) -> str:
     if url := arrays_url():
         return url
     raise MachineError(
-        f"the voxels of an array with a receipt lie where {ARRAYS} says",
+        f"the voxels of an array with a receipt are stored at the address in {ARRAYS}",
         where=str(folder / RECEIPT),
-        got=f"{ARRAYS} is not set",
+        problem=f"{ARRAYS} is not set",
         remedy=f"set {ARRAYS} to the s3:// prefix or folder that was used when it was written",
         code="arrays-nowhere",
     )
@@ -132,11 +132,16 @@ def _root() -> Path:
 
 
 def _limit() -> float:
-    said = os.environ.get(ARRAYS_COPIES_GB, "20")
+    text = os.environ.get(ARRAYS_COPIES_GB, "20")
     try:
-        return float(said) * _GB
+        return float(text) * _GB
     except ValueError as error:
-        raise UsageError("a size in GB", where=ARRAYS_COPIES_GB, got=said) from error
+        raise UsageError(
+            "the size limit is a number in GB",
+            problem=f"{text!r} is not a number",
+            where=ARRAYS_COPIES_GB,
+            code="bad-size",
+        ) from error
 
 
 def _evict(root: Path, room: int) -> None:
@@ -196,9 +201,9 @@ def _lock(root: Path, name: str, how: int) -> int:
     except OSError as error:
         os.close(opened)
         raise MachineError(
-            "the file system of the local copies knows locks",
+            "the file system of the local copies supports file locks",
             where=str(root),
-            got=error.strerror or type(error).__name__,
+            problem=f"locking failed: {error.strerror or type(error).__name__}",
             remedy=f"set {ARRAYS_COPIES} to a folder on a disk of this machine",
             code="no-locks",
         ) from error

@@ -53,9 +53,9 @@ def _move(folder: Path, manifest: dict[str, Any], url: str) -> None:
         source = folder / shard.name
         if not source.is_file() or file_sha256(source) != shard.sha256:
             raise MachineError(
-                "every file of a stored volume has the hash that its manifest holds",
+                "every file of a stored volume matches the hash in its manifest",
                 where=str(source),
-                got="other bytes" if source.is_file() else "no file",
+                problem="the file has other bytes" if source.is_file() else "the file is missing",
                 remedy="nothing was moved; run the stage again",
                 code="store-damaged",
             )

@@ -95,9 +95,9 @@ def survive(
 def no_bucket(where: str) -> MachineError:
     """The fault of a store that takes a file for no bucket of its own."""
     return MachineError(
-        "the bucket exists",
+        "",
         where=where,
-        problem="there is no such bucket (404)",
+        problem="the bucket does not exist (404)",
         remedy="create it, or correct the URL",
         code="storage-missing",
     )
@@ -123,9 +123,9 @@ def raise_refusal(error: Exception, *, where: str) -> None:
 def away(error: Exception, *, where: str) -> MachineError:
     """The fault of a store that stayed away too long."""
     return MachineError(
-        "the object store answers",
+        "",
         where=where,
-        problem=f"it stayed away: {type(error).__name__}: {_words(error)[:200]}",
+        problem=f"the object store did not answer ({type(error).__name__}: {_words(error)[:200]})",
         remedy="what is finished is kept; run the same command again when it is back",
         code="storage-away",
     )
@@ -134,28 +134,34 @@ def away(error: Exception, *, where: str) -> MachineError:
 def _refusal(error: Exception, where: str) -> MachineError | None:
     """The fault of an answer, or of a setting on this side, that no waiting changes."""
     code, status = _answer(error)
-    problem = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
+    answer = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
     if _CODE_FULL.search(code) or status == 507:
         return MachineError(
-            "the object store has room for the results",
-            where=where, problem=problem, code="storage-full",
+            "",
+            problem=f"the object store has no space left ({answer})",
+            where=where,
             remedy="raise the quota or free space, and run the same command again",
-        )  # fmt: skip
-    # s3fs makes a PermissionError of other refusals too: the status goes first.
+            code="storage-full",
+        )
+    # s3fs turns other refusals into PermissionError too: the status comes first.
     denied = status in (401, 403) if status else isinstance(error, PermissionError)
     if denied or _CODE_DENIED.search(code) or _lacks_credentials(error):
         return MachineError(
-            "the object store lets us in",
-            where=where, problem=problem or "403", code="storage-denied",
+            "",
+            problem=f"the object store refused access ({answer or 403})",
+            where=where,
             remedy="correct the credentials, the bucket's policy, or the clock: synthct doctor",
-        )  # fmt: skip
+            code="storage-denied",
+        )
     if _stays(code, status) or _misconfigured(error):
         return MachineError(
-            "the object store takes the request",
-            where=where, problem=problem, code="storage-refused",
+            "",
+            problem=f"the object store refused the request ({answer})",
+            where=where,
             remedy="correct the bucket's name, the region (AWS_DEFAULT_REGION), the address "
-            "(AWS_ENDPOINT_URL) or a session's token that has expired",
-        )  # fmt: skip
+            "(AWS_ENDPOINT_URL) or a session token that has expired",
+            code="storage-refused",
+        )
     return None
 
 

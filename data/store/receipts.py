@@ -52,7 +52,12 @@ def arrays_url(url: str | None = None) -> str:
     if not url or url.startswith("s3://"):
         return url.rstrip("/")
     if "://" in url and not url.startswith("file://"):
-        raise UsageError("arrays lie in a folder, file:// or s3:// URL", where=ARRAYS, got=url)
+        raise UsageError(
+            "arrays are stored in a folder, or at a file:// or s3:// URL",
+            problem=f"the URL {url} is not supported",
+            where=ARRAYS,
+            code="bad-url",
+        )
     return str(Path(url.removeprefix("file://")).absolute())
 
 
@@ -79,9 +84,9 @@ def require_receipt(folder: Path, manifest: Mapping[str, Any]) -> list[Shard]:
     if (folder / RECEIPT).read_text(errors="replace") == receipt_text(manifest):
         return shards_of(manifest)
     raise MachineError(
-        "a receipt names the shards that the manifest beside it lists",
+        "a receipt lists the same shards as the manifest in its folder",
         where=str(folder / RECEIPT),
-        got="other names, hashes or sizes",
+        problem="the receipt lists other names, hashes or sizes",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

@@ -61,7 +61,7 @@ def _gap(key: str) -> MachineError:
     return MachineError(
         "a stored volume has every shard that its manifest lists",
         where=key,
-        got="no file",
+        problem="the shard is missing",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

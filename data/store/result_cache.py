@@ -255,7 +255,12 @@ def open_result_cache(url: str | None = None) -> ResultCache:
     if url.startswith("s3://"):
         return RemoteResults(url)
     if "://" in url and not url.startswith("file://"):
-        raise UsageError("the result cache is a folder, file:// or s3:// URL", where=UNITS, got=url)
+        raise UsageError(
+            "the result cache is a folder, or a file:// or s3:// URL",
+            problem=f"the URL {url} is not supported",
+            where=UNITS,
+            code="bad-url",
+        )
     root = Path(url.removeprefix("file://")).absolute()
     root.mkdir(parents=True, exist_ok=True)
     return LocalResults(root)

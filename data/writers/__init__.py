@@ -40,6 +40,7 @@ def suffix_of(path: Path) -> str:
             return suffix
     raise UsageError(
         "an image file ends in " + ", ".join(SUFFIXES),
+        problem=f"the name {path.name} has another suffix",
         where=str(path),
         remedy="give the output another suffix",
         code="unknown-suffix",
@@ -61,7 +62,9 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
                 _require_whole(plain, image, path)
                 add_exact_affine(plain, image, building)
         except (RuntimeError, OSError) as error:  # RuntimeError: ITK's word for a full disk
-            raise _unwritten(path, " ".join(str(error).split())[-120:]) from error
+            raise _unwritten(
+                path, f"writing failed: {' '.join(str(error).split())[-120:]}"
+            ) from error
         with building.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(building, path)
@@ -72,14 +75,14 @@ def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
     voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
     expected, found = voxels * image.GetSizeOfPixelComponent(), file.stat().st_size
     if found < expected:
-        raise _unwritten(path, f"{found} of {expected} bytes")
+        raise _unwritten(path, f"only {found} of {expected} bytes were written")
 
 
-def _unwritten(path: Path, got: str) -> MachineError:
+def _unwritten(path: Path, problem: str) -> MachineError:
     return MachineError(
-        "an image file is written whole",
+        "an image file is written completely",
         where=str(path),
-        got=got,
+        problem=problem,
         remedy="free disk space and run the same command again",
         code="disk-full",
     )

@@ -104,14 +104,19 @@ def _no_attributes(_index: int) -> Mapping[str, Any]:
 
 def _to_pixels(volume: Volume) -> StoredPixels:
     if not np.isfinite(volume.array).all():
-        raise DataError("DICOM pixels are finite", got="NaN or Inf", code="not-finite")
+        raise DataError(
+            "DICOM pixels are finite",
+            problem="the volume has NaN or infinite voxels",
+            remedy="replace them with air (CT) or 0 (MR)",
+            code="not-finite",
+        )
     if volume.modality in (Modality.CT, Modality.CBCT):
         return _ct_pixels(np.rint(volume.array).astype(np.int64))
     if volume.modality is Modality.MR:
         return _mr_pixels(volume.array)
     raise DataError(
         "a DICOM image series is CT, CBCT or MR",
-        got=str(volume.modality),
+        problem=f"the volume is {volume.modality}",
         remedy="write it as .mha or .nii.gz",
         code="modality-not-dicom",
     )
@@ -124,7 +129,10 @@ def _ct_pixels(values: NDArray[np.int64]) -> StoredPixels:
         return StoredPixels(shifted, 1.0, float(_CONVENTIONAL_AIR_HU))
     if low < -32768 or high > 32767:
         raise DataError(
-            "HU fit into 16 bits", got=f"[{low}, {high}]", remedy="check the unit", code="hu-range"
+            "HU fit into 16 bits",
+            problem=f"the values reach from {low} to {high}",
+            remedy="check the unit",
+            code="hu-range",
         )
     return StoredPixels(values.astype(np.int16), 1.0, 0.0)
 

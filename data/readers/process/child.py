@@ -85,8 +85,8 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     function = getattr(importlib.import_module(request["module"]), request["function"])
     try:
         return {"result": function(**request["arguments"])}
-    except SynthctError as fault:
-        return {"fault": {"kind": type(fault).__name__, **fault.as_json()}}
+    except SynthctError as error:
+        return {"fault": {"kind": type(error).__name__, **error.as_json()}}
     except MemoryError:
         pass
     except ImportError as error:
@@ -98,8 +98,8 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
     too_large = DataError(
-        "a scan fits into the memory of its reader",
-        got="more",
+        "a scan fits into the memory limit of its reader",
+        problem="reading the scan needs more memory than its reader may use",
         remedy=f"crop or resample it, or raise {READER_MIB}",
         code="too-large",
     )

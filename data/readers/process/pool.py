@@ -102,14 +102,14 @@ def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
         except (TimeoutError, EOFError, OSError, ValueError) as error:
             reader.stop()
             if isinstance(error, TimeoutError):
-                raise _stopped(where, "takes too long") from error
+                raise _stopped(where, "reading the file takes too long") from error
             continue
         _give_back(reader)
         if answer is not None:
             return answer
         if ended == -signal.SIGXCPU:
-            raise _stopped(where, "takes too long")
-    raise _stopped(where, f"brings its reader down ({ended})")
+            raise _stopped(where, "reading the file takes too long")
+    raise _stopped(where, f"the file crashes its reader (exit status {ended})")
 
 
 def _unpacked(answer: dict[str, Any], where: str) -> Any:
@@ -123,16 +123,16 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
         raise _package_shut_out(answer["import"])
     if "system" in answer:
         raise MachineError(
-            "a source can be read",
+            "a source is readable",
             where=where,
-            got=answer["system"],
+            problem=answer["system"],
             remedy="check its permissions and the disk",
             code="cannot-read",
         )
     raise DataError(
-        "a scan can be read",
+        "a scan is readable",
         where=where,
-        got=answer["error"],
+        problem=f"the file cannot be parsed ({answer['error']})",
         remedy="copy or export it again",
         code="unreadable",
     )
@@ -164,11 +164,11 @@ def _package_shut_out(problem: str) -> MachineError:
     )
 
 
-def _stopped(where: str, got: str) -> DataError:
+def _stopped(where: str, problem: str) -> DataError:
     return DataError(
-        "a scan can be read",
+        "a scan is readable",
         where=where,
-        got=f"a file that {got}",
+        problem=problem,
         remedy="copy or export it again",
         code="reader-stopped",
     )
@@ -218,8 +218,8 @@ class _Reader:
         except (EOFError, OSError) as error:
             self.stop()
             raise MachineError(
-                "a reader's process can be started",
-                got=f"exit code {self.process.returncode}",
+                "the readers run in a process of their own",
+                problem=f"that process did not start (exit code {self.process.returncode})",
                 remedy=f"set {DEBUG}=1 to see why",
                 code="no-reader",
             ) from error
