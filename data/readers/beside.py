@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName, format_number_as_ds
 
-from synthct.data.readers.drawn_on import drawn_on
+from synthct.data.readers.checks import faults_only
+from synthct.data.readers.contours import drawn_on
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.header_facts import grid_json
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.pick import picked
 from synthct.data.readers.series import Series, find_series
 from synthct.data.readers.slice import broken_dicom

@@ -12,13 +12,13 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from synthct.data.errors import DataError, SynthctError
+from synthct.data.readers.checks import faults_only
 from synthct.data.readers.contours import Outlines as Outlines
 from synthct.data.readers.dose import describe_dose
 from synthct.data.readers.entries import Entry, entries, walk
 from synthct.data.readers.formats import GRIDS, format_by_name
 from synthct.data.readers.header_facts import grid_from_json, grid_json, sequence_facts
 from synthct.data.readers.ome_zarr import is_ome_zarr
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.process.pool import fault_from_json
 from synthct.data.readers.series import (
     HEADER_TAGS,

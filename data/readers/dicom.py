@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError
 from synthct.data.readers.entries import entries
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.payload import kind_for
 from synthct.data.readers.pick import picked
 from synthct.data.readers.pixels import frame_pixels, stored_pixels, whole_dataset

@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 
 from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
+from synthct.data.readers.checks import checked_shape
 from synthct.data.readers.pixels import frame_pixels
 from synthct.data.readers.process.memory import empty
 from synthct.data.readers.series import Series
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.slice import Slice, broken_dicom, value
 from synthct.data.readers.slices import STEP_TOLERANCE, floats
 from synthct.data.volume import Grid, Modality, Volume

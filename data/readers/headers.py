@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.readers.drawn_on import DrawnOn
+from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.volume import Grid
 

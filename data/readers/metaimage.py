@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import grid_from_columns
 from synthct.data.errors import DataError
-from synthct.data.readers.misspelt_fields import near_miss
+from synthct.data.readers.checks import checked_shape, near_miss
 from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels, rescaled
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data import exact_affine
-from synthct.data.affine import RAS_TO_LPS, grid_from_columns
+from synthct.data.affine import (
+    HEADER_BYTES,
+    MOST_HEADER_BYTES,
+    RAS_TO_LPS,
+    exact_affine_in,
+    grid_from_columns,
+)
 from synthct.data.errors import DataError
-from synthct.data.exact_affine import HEADER_BYTES, MOST_BYTES
+from synthct.data.readers.checks import MAX_BYTES, checked_shape
 from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled
-from synthct.data.readers.size_limits import MAX_BYTES, checked_shape
 from synthct.data.volume import Grid, Modality, Volume
 
 FORMS_AGREE_MM = 0.05
@@ -80,7 +84,7 @@ def _header(path: Path) -> tuple[NiftiHeader, bool]:
 
 def _first_bytes(compressed: bytes, where: str) -> bytes:
     try:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_BYTES)
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_HEADER_BYTES)
     except zlib.error as error:
         raise _broken(where, f"the gzip stream is damaged ({error})") from error
 
@@ -166,7 +170,7 @@ def _exact(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The affine of our own extension, which must round to the one in the header."""
     try:
-        rows = exact_affine.found(data, order)
+        rows = exact_affine_in(data, order)
     except ValueError as error:
         raise _broken(where, f"the exact affine cannot be read ({error})") from error
     if rows is None:

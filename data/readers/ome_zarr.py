@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, MachineError
 from synthct.data.files import MANIFEST, file_sha256
+from synthct.data.readers.checks import checked_shape
 from synthct.data.readers.entries import entries
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.readers.process.memory import empty
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.zarr_chunks import AIR_HU, Box, is_background, left_out
 from synthct.data.volume import Grid, Modality, Volume
 

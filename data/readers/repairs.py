@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.slice import Slice
 
 SAME_PLACE_MM = 1e-3

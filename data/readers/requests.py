@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from synthct.data.errors import DataError, UsageError
+from synthct.data.readers.checks import faults_only
 from synthct.data.readers.contents import contents
 from synthct.data.readers.dicom import one_series, read_stack
 from synthct.data.readers.dose import describe_dose, read_dose
 from synthct.data.readers.formats import GRIDS, RAW, format_of
 from synthct.data.readers.header_facts import ScanFacts, grid_json, sequence_facts
 from synthct.data.readers.metaimage import read_metaimage_displacement
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.series import Series
 from synthct.data.readers.slices import Stack, stack
 from synthct.data.readers.structures import find_structures, outlines

@@ -23,9 +23,8 @@ from pydicom.uid import (
 from synthct.data.errors import DataError
 from synthct.data.readers.cbct_detection import CONE_BEAM, modality_of
 from synthct.data.readers.entries import Entry
-from synthct.data.readers.frames import frames_of
 from synthct.data.readers.pixel_element import PIXEL_DATA
-from synthct.data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.slice import Slice, broken_dicom, frames_of
 from synthct.data.volume import Modality
 
 __all__ = ["CONE_BEAM", "Broken", "Series", "Slice", "find_series", "modality_of", "read_slices"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.checks import checked_shape
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.repairs import (
     SAME_PLACE_MM,
     mixed_rescale,
@@ -23,7 +24,6 @@ from synthct.data.readers.repairs import (
     without_repeats,
 )
 from synthct.data.readers.series import Series
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.slice import Slice, broken_dicom, same_value, value
 from synthct.data.volume import Grid
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
-from synthct.data.readers.drawn_on import DrawnOn, drawn_on, roi_number
+from synthct.data.readers.contours import DrawnOn, drawn_on, roi_number
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.series import find_series
 from synthct.data.readers.slice import broken_dicom

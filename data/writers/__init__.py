@@ -1,18 +1,24 @@
-"""The way back to files that other programs read; each appears whole or not at all."""
+"""Image files for other programs, replaced in one step; NIfTI-1 with an exact affine added."""
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
+import shutil
+import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
 
+from synthct.data.affine import HEADER_BYTES, exact_affine_extension
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.itk import displacement_to_itk, in_folder, to_itk
 from synthct.data.volume import Displacement, Volume
-from synthct.data.writers.nifti import add_exact_affine
 
 SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 """File formats by suffix; ``.mha``, ``.nii.gz`` and ``.nrrd`` are written compressed."""
@@ -21,9 +27,25 @@ SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 def write_image(path: Path, volume: Volume, *, compress: bool = True) -> None:
     """Write a volume in the format that the suffix names, replacing the file in one step.
 
-    Voxels and places are kept exactly: NIfTI-1 holds its affine in 32 bits, so the exact one
-    stands beside it (:mod:`synthct.data.exact_affine`). ``compress=False`` is for files that are
-    read once and removed; ``.nii`` never is, ``.nii.gz`` always.
+    Voxels and positions are kept exactly: NIfTI-1 holds its affine in 32 bits, so the exact one is
+    added in a header extension (:mod:`synthct.data.affine`).
+
+    Parameters
+    ----------
+    path
+        A file name that ends in one of ``SUFFIXES``; parent folders are made.
+    volume
+        Array (Z, Y, X) on its grid.
+    compress
+        False for files that are read once and removed; ``.nii`` is never compressed, ``.nii.gz``
+        always.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-suffix``.
+    MachineError
+        ``disk-full``: the file could not be written completely.
     """
     _write(to_itk(volume), path, compress)
 
@@ -86,3 +108,32 @@ def _unwritten(path: Path, problem: str) -> MachineError:
         remedy="free disk space and run the same command again",
         code="disk-full",
     )
+
+
+_OFFSET_FIELD, _FIRST_VOXEL = 108, 352
+_LEVEL = 6
+
+
+def add_exact_affine(plain: Path, image: sitk.Image, target: Path) -> None:
+    """Copy an uncompressed NIfTI file to ``target``, compressed where that ends in ``.gz``.
+
+    Every byte follows from the image: the gzip header holds no time and no name.
+    """
+    columns = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+    extra = exact_affine_extension(columns.tolist(), image.GetOrigin())
+    with plain.open("rb") as source, _opened(target) as file:
+        header = bytearray(source.read(HEADER_BYTES))
+        struct.pack_into("<f", header, _OFFSET_FIELD, float(HEADER_BYTES + len(extra)))
+        file.write(bytes(header) + extra)
+        source.seek(_FIRST_VOXEL)
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+@contextlib.contextmanager
+def _opened(target: Path) -> Iterator[BinaryIO]:
+    with target.open("wb") as raw:
+        if not target.name.endswith(".gz"):
+            yield raw
+            return
+        with gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed:
+            yield packed  # type: ignore[misc]

@@ -15,10 +15,10 @@ import numpy as np
 
 from synthct.data.errors import DataError
 from synthct.data.files import whole_folder
+from synthct.data.readers.checks import faults_only
 from synthct.data.readers.contents import Outlines
-from synthct.data.readers.drawn_on import DrawnOn
+from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.rasterise import mask_of
 from synthct.data.readers.structures import find_structures, outlines
 from synthct.data.volume import Grid, Volume

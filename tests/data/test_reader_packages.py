@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synthct.data.errors import DataError, MachineError
-from synthct.data.readers.parser_errors import faults_only
+from synthct.data.readers.checks import faults_only
 from synthct.data.readers.process import pool
 
 
