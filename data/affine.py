@@ -69,7 +69,7 @@ def grid_xyz(
 
 
 def ras_affine(grid: Grid) -> NDArray[np.float64]:
-    """4 x 4 matrix from index (x, y, z, 1) to point (x, y, z, 1) [mm, RAS], as NIfTI has it."""
+    """4 x 4 matrix from index (x, y, z, 1) to point (x, y, z, 1) [mm, RAS], as in NIfTI."""
     affine = grid.affine[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
     affine[:3] = RAS_TO_LPS @ affine[:3]
     return affine + 0.0  # no negative zeros

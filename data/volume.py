@@ -1,4 +1,4 @@
-"""A scan in memory: an array with its place in the patient. Everything in (z, y, x) order."""
+"""A scan in memory: an array on a grid in patient coordinates, all in (z, y, x) order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNITS: dict[Modality, str] = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels lie: ``point = origin + direction @ (spacing * index)``.
+    """Positions of the voxels: ``point = origin + direction @ (spacing * index)``.
 
     All vectors are in (z, y, x) order; points are LPS millimetres, so the x component grows to
     the patient's left, y to the back (posterior), z to the head (superior). Column ``k`` of
@@ -128,7 +128,7 @@ class Grid:
         return np.asarray(np.asarray(points_mm, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3])
 
     def is_close(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Whether every voxel of both grids lies at the same place."""
+        """Whether the corner voxels of both grids differ by at most the tolerance."""
         if self.shape != other.shape:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
@@ -163,7 +163,7 @@ def _triple(values: Any) -> Triple:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan: ``array`` (Z, Y, X) on ``grid``; valid once constructed, never changed after.
+    """A scan: ``array`` (Z, Y, X) on ``grid``; validated and read-only.
 
     CT and CBCT are in Hounsfield units, MR in arbitrary units, masks are 0 or 1.
     """

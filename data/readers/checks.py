@@ -21,7 +21,13 @@ MIN_SLICES = 2
 
 
 def checked_shape(shape: Sequence[int], dtype: np.dtype[np.generic], where: str) -> tuple[int, ...]:
-    """``shape`` (Z, Y, X) if a scan of it can exist and be held; otherwise raises."""
+    """``shape`` (Z, Y, X) of whole numbers; one that no scan can have, or too large, raises.
+
+    Raises
+    ------
+    DataError
+        ``not-3d`` or ``too-large``.
+    """
     sizes = tuple(int(size) for size in shape)
     if len(sizes) != 3 or min(sizes) < 1 or sizes[0] < MIN_SLICES:
         raise DataError(
@@ -48,10 +54,10 @@ _CLOSE = 0.8
 
 
 def near_miss(names: Collection[str], matters: Collection[str]) -> str | None:
-    """The first name that looks like one that matters and is not it; None where there is none.
+    """The first unknown name that resembles an absent known one; None where there is none.
 
-    Names that matter and are there are not looked for a second time, so a format's other fields
-    and those that programs add (``PatientID``) pass.
+    A damaged field name must not be replaced by a default. Only absent fields are compared, so a
+    format's other fields and those that programs add (``PatientID``) pass.
     """
     absent = {name.lower() for name in matters if name not in names}
     for name in names:
@@ -61,10 +67,10 @@ def near_miss(names: Collection[str], matters: Collection[str]) -> str | None:
 
 
 @contextlib.contextmanager
-def faults_only(where: str) -> Iterator[None]:
-    """Turn any error but faults and errors of the machine into a :class:`DataError`.
+def as_data_errors(where: str) -> Iterator[None]:
+    """Turn any error but our own and errors of the machine into a :class:`DataError`.
 
-    A flipped bit can surprise a parser in more ways than a reader can name one by one.
+    A flipped bit can make a parser fail in more ways than a reader can list.
     """
     try:
         yield
@@ -72,7 +78,7 @@ def faults_only(where: str) -> Iterator[None]:
         SynthctError,
         OSError,
         ImportError,
-    ):  # a package that is missing is no fault of the scan
+    ):  # a missing package is not an error of the data
         raise
     except Exception as error:
         raise DataError(

@@ -17,12 +17,12 @@ from pydicom.dataset import Dataset
 
 @dataclass(frozen=True)
 class DrawnOn:
-    """Where the coordinates of one structure hold.
+    """The scan in whose coordinates a structure was drawn.
 
     Parameters
     ----------
     frame_uid
-        FrameOfReferenceUID; empty where the file does not say it, or contradicts itself.
+        FrameOfReferenceUID; empty where the file does not state it or contradicts itself.
     series_uids
         SeriesInstanceUIDs of the images that its contours refer to or, where they refer to none,
         of all series that the set lists for its frame of reference.
@@ -48,8 +48,8 @@ class DrawnOn:
         Returns
         -------
         bool or None
-            True: draw it there. False: it lies in another frame of reference, or contradicts
-            itself. None: neither the set nor the scan settles it; only a person can.
+            True: it belongs to the scan. False: it is in another frame of reference, or
+            contradicts itself. None: neither the set nor the scan determines it.
         """
         if self.contradicts:
             return False
@@ -75,7 +75,7 @@ class DrawnOn:
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the Referenced Frame of Reference Sequence says."""
+    """Content of the Referenced Frame of Reference Sequence."""
 
     series: Mapping[str, Sequence[str]]
     """Series by frame of reference."""
@@ -84,7 +84,7 @@ class _Listed:
 
 
 def drawn_on(dataset: Dataset) -> dict[int, DrawnOn]:
-    """For each ROINumber of a structure set where its coordinates hold."""
+    """For each ROINumber of a structure set the scan on which it was drawn."""
     listed = _listed(dataset)
     pictures = {
         roi_number(roi, "ReferencedROINumber"): set(_images(roi))
@@ -156,7 +156,7 @@ class Outlines:
         For each structure its polygons: float64 (n, 3) points, (z, y, x) [mm, LPS].
     frame, series
         FrameOfReferenceUID that most structures lie in, and SeriesInstanceUID of the images that
-        were outlined, where said. A set may hold structures of other frames: ask ``drawn_on``.
+        were outlined, where stated. A set may hold structures of other frames, see ``drawn_on``.
     skipped
         Names of structures without closed planar contours (points, open lines).
     left_out
@@ -164,7 +164,7 @@ class Outlines:
         (only points, open or non-standard contours), ``some-contours`` (beside the closed ones),
         ``unnamed-contours`` or ``damaged``.
     drawn_on
-        For each structure where its coordinates hold.
+        For each structure the scan on which it was drawn.
     """
 
     contours: Mapping[str, Sequence[Any]] = field(repr=False)
@@ -180,7 +180,7 @@ class Outlines:
         return tuple(self.contours)
 
     def of_scan(self, frame_uid: str, series_uid: str = "") -> tuple[Outlines, tuple[str, ...]]:
-        """The structures of one scan, and the names of those that are not (or not surely) its.
+        """The structures of one scan, and the names of those that may not belong to it.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class Outlines:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Outlines:
-        """From what the readers' process gave: all points in one array, cut by lengths."""
+        """From the result of the readers' process: all points in one array, split by lengths."""
         contours: dict[str, list[Any]] = {}
         start = 0
         for name, count in row["lengths"]:

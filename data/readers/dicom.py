@@ -35,9 +35,9 @@ def one_series(
     said
         SeriesInstanceUID, number or description of the series, where there are several.
     modality
-        What is asked for: a dose is not mistaken for the images beside it.
+        Requested modality: DOSE selects a dose, anything else the images.
     wanted
-        What is preferred where volumes of several modalities are there.
+        Preferred modalities, where the source holds volumes of several.
     """
     likely = {Modality.DOSE} if modality is Modality.DOSE else set(wanted)
     return picked(find_series(entries(source), said), source, said, likely)
@@ -46,8 +46,8 @@ def one_series(
 def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:
     """Sort, check and decode the slices of a series.
 
-    ``modality`` says what is expected: CBCT for a CT whose model name is not known as a cone-beam
-    imager is believed, any other disagreement raises.
+    ``modality`` is the expected one: CBCT is accepted for a CT of an unknown model, any other
+    disagreement raises.
     """
     return read_stack(series, stack(series, where), where, modality)[0]
 
@@ -63,7 +63,9 @@ def read_stack(
     if not any(padded):
         return volume, pile.remarks
     share = sum(padded) / volume.array.size
-    sentence = f"{share:.1%} of the voxels are padding by the header and became {_FILLED[kind]}"
+    sentence = (
+        f"{share:.1%} of the voxels are padding according to the header and became {_FILLED[kind]}"
+    )
     return volume, (*pile.remarks, Remark("pixel-padding", sentence, repaired=True))
 
 

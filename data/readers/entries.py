@@ -1,4 +1,4 @@
-"""The files of a folder or a zip, none of them outside it; nothing is unpacked to disk."""
+"""The files of a folder or a zip, none outside it; nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Entry:
     name: str
     open: Callable[[], BinaryIO] = field(repr=False)
     path: Path | None = None
-    """Where it lies on disk; None inside a zip."""
+    """Path on disk; None inside a zip."""
 
 
 def entries(source: Path) -> list[Entry]:
@@ -38,7 +38,7 @@ def entries(source: Path) -> list[Entry]:
 
 
 def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
-    """:func:`entries`, and the links that lead outside with their faults."""
+    """:func:`entries`, and the links that lead outside, each with its error."""
     if source.is_dir():
         return _folder(source)
     if not source.is_file():

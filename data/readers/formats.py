@@ -21,7 +21,7 @@ RAW: dict[str, Callable[[Path, Modality], Volume]] = {
     "nrrd": read_nrrd,
     "ome-zarr": read_ome_zarr,
 }
-"""Voxels of the formats that do not say their modality."""
+"""Readers of the formats that do not state a modality."""
 
 GRIDS: dict[str, Callable[[Path], Grid]] = {
     "nifti": lambda path: read_nifti_header(path).grid,
@@ -29,13 +29,14 @@ GRIDS: dict[str, Callable[[Path], Grid]] = {
     "nrrd": lambda path: read_nrrd_header(path).grid,
     "ome-zarr": read_ome_zarr_grid,
 }
-"""Their geometry, without voxels."""
+"""Readers of their geometry, without voxels."""
 
 IMAGE_SUFFIXES = {
     ".nii": "nifti", ".nii.gz": "nifti", ".mha": "metaimage", ".mhd": "metaimage",
     ".nrrd": "nrrd", ".nhdr": "nrrd",
 }  # fmt: skip
-"""``.mhd`` and ``.nhdr`` are read where they hold their voxels; what they name is never opened."""
+"""``.mhd`` and ``.nhdr`` are read where they hold their voxels; files that they
+refer to are never opened."""
 
 
 def format_of(path: Path) -> str:

@@ -20,7 +20,7 @@ class Remark:
     code
         Stable kebab-case name.
     sentence
-        What was seen, in numbers: never a file name, a path or a text of the header.
+        What was found, in numbers; never a file name, a path or text of the header.
     repaired
         Whether the volume differs from the files because of it.
     """
@@ -60,15 +60,15 @@ class ScanFacts:
     format
         ``dicom``, ``nifti``, ``metaimage``, ``nrrd`` or ``ome-zarr``.
     modality
-        None where the format does not say.
+        None where the format does not state it.
     grid
         Size, spacing and orientation.
     sequence
         Series facts with their units in the names, e.g. ``repetition_time_ms``.
     frame
-        FrameOfReferenceUID: scans with the same one share coordinates; empty: not said.
+        FrameOfReferenceUID: scans with the same one share coordinates; empty where not stated.
     remarks
-        What the reader mended or noticed.
+        What the reader repaired or noticed.
     """
 
     format: str

@@ -40,7 +40,7 @@ _SYNONYMS = {
 
 @dataclass(frozen=True, eq=False)
 class MetaImageHeader:
-    """What the text before the voxels says."""
+    """The parsed text header."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -80,9 +80,9 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
 def parse_header(data: bytes, where: str) -> MetaImageHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _MATTERS):
+    if unknown := near_miss(fields, _MATTERS):
         raise _broken(
-            where, f"the field {hurt[:40]!r} is unknown and almost the name of a known one"
+            where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
         )
     if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
         raise _broken(where, "the file is no binary image")
@@ -112,7 +112,7 @@ def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     """The first three sizes, where all others are one frame."""
     if any(size != 1 for size in sizes[3:]):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
             problem=f"the image has {sizes.size} axes, "
             f"{' x '.join(f'{size:.0f}' for size in sizes)}",
@@ -189,7 +189,7 @@ _FROM = ("RL", "AP", "IS")
 def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None:
     """The orientation in letters, which ITK writes beside the matrix, agrees with it."""
     if len(letters) != 3 or not set(letters) <= set("".join(_FROM)):
-        return  # "???" and the like: not said
+        return  # "???" and the like: not stated
     axes = np.abs(directions).argmax(axis=0)
     if np.abs(directions).max(axis=0).min() < CLEAR_AXIS:
         return

@@ -48,7 +48,7 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """What the first 348 bytes say."""
+    """The parsed header of 348 bytes."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -123,7 +123,7 @@ def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
         raise _broken(where, f"the dimensions {dim} are invalid")
     if any(size != 1 for size in dim[4 : dim[0] + 1]):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
             problem=f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
             remedy="give one time point or component a file",
@@ -209,10 +209,10 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
 
 
 def _uncertain(bcd: NDArray[Any]) -> float:
-    """Angle [rad] that a qform may be off: near half turns its fourth number is all rounding.
+    """Angle [rad] that a qform may be off: near half turns rounding dominates.
 
-    The file holds b, c, d in 32 bits; ``a = sqrt(1 - b² - c² - d²)`` is half the angle that a
-    turn lacks to a half turn, and at 0 the root of the rounding error.
+    The file stores b, c, d in 32 bits; ``a = sqrt(1 - b² - c² - d²) = cos(angle / 2)``, so near
+    half turns an error ``e`` of ``1 - a²`` changes the angle by up to ``2 sqrt(e)``.
     """
     rest = max(0.0, 1.0 - float(bcd @ bcd))
     low, high = max(0.0, rest - QUATERNION_PRECISION), rest + QUATERNION_PRECISION
@@ -226,7 +226,7 @@ def _require_agreement(
     uncertain: float,
     where: str,
 ) -> None:
-    """Corners agree; the more exact sform rules, so the qform's own uncertainty is granted."""
+    """Require equal corners, within the uncertainty of the qform; the more exact sform is used."""
     last = np.asarray(shape[::-1], dtype=float) - 1
     corners = np.array(np.meshgrid(*[(0.0, end) for end in last])).reshape(3, -1)
     apart = (qform - sform) @ np.vstack([corners, np.ones(corners.shape[1])])

@@ -46,7 +46,7 @@ _SPACES = {
 
 @dataclass(frozen=True, eq=False)
 class NrrdHeader:
-    """What the text before the voxels says."""
+    """The parsed text header."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -74,9 +74,9 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
 def parse_header(data: bytes, where: str) -> NrrdHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _MATTERS):
+    if unknown := near_miss(fields, _MATTERS):
         raise _broken(
-            where, f"the field {hurt[:40]!r} is unknown and almost the name of a known one"
+            where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
         )
     kind = next((k for k, names in _KINDS.items() if fields.get("type") in names), None)
     encoding = fields.get("encoding")
@@ -160,7 +160,7 @@ def _directions(
     pairs = list(zip(sizes, words, strict=True))
     if any(word == "none" and size != 1 for size, word in pairs):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
             problem=f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
             remedy="give one time point or component a file",

@@ -1,8 +1,8 @@
 """OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3) images, the finest level of the first multiscale.
 
 Metadata: https://ngff.openmicroscopy.org/0.4/ and /0.5/. The format has no orientation before
-RFC-4; where neither RFC-4 axes nor our own attributes say it, the axes z, y, x are taken as
-growing to the head, the back and the left (LPS), as ITK's writers mean it.
+RFC-4; without RFC-4 axes and our own attributes the axes z, y, x are taken to
+increase to the head, the back and the left (LPS), as ITK's writers do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_ome_zarr(folder: Path) -> bool:
 
 
 def read_ome_zarr_grid(folder: Path) -> Grid:
-    """Where the image lies."""
+    """The grid of the image."""
     return _opened(image_folder(folder))[1]
 
 
@@ -72,9 +72,9 @@ def read_ome_zarr(folder: Path, modality: Modality) -> Volume:
 
 
 def _require_air(folder: Path, array: Any, boxes: list[Box], modality: Modality) -> None:
-    """Writers leave out chunks of nothing but the fill value: in HU that must be air.
+    """Writers omit chunks that hold only the fill value: in HU that must be air.
 
-    With the usual fill value, 0, a chunk that is not there would read as water.
+    With the usual fill value, 0, a missing chunk would read as water.
     """
     if boxes and modality in (Modality.CT, Modality.CBCT) and not array.fill_value <= AIR_HU:
         raise _missing(folder, boxes, f"would read as {array.fill_value} HU")
@@ -83,7 +83,7 @@ def _require_air(folder: Path, array: Any, boxes: list[Box], modality: Modality)
 def _require_background(
     folder: Path, values: NDArray[Any], boxes: list[Box], array: Any, modality: Modality
 ) -> None:
-    """Left-out chunks lie beside what the scan shows, not in it."""
+    """Require that missing chunks are in the background, not in the body."""
     listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
     if not boxes or listed or modality in (Modality.MASK, Modality.LABELS, Modality.DOSE):
         return
@@ -98,7 +98,7 @@ def _require_background(
 
 def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is whole: only chunks of plain background may be left out",
+        "an OME-Zarr image is complete: only chunks of background may be missing",
         where=str(folder),
         problem=f"{len(boxes)} chunks were never written and {what}",
         remedy="copy it again; if its writer was stopped, write it again",
@@ -109,12 +109,12 @@ def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
 def image_folder(folder: Path) -> Path:
     """The group of the one image: itself, or the one that a bioformats2raw layout lists.
 
-    https://ngff.openmicroscopy.org/0.4/#bf2raw: images in ``0``, ``1``, ..., or as ``OME`` says.
+    https://ngff.openmicroscopy.org/0.4/#bf2raw: images in ``0``, ``1``, ..., or as in ``OME``.
     """
     if not is_collection(_attributes(folder)):
         return folder
-    told = _attributes(folder / "OME")
-    listed = told.get("series", _ome(told).get("series"))
+    attributes = _attributes(folder / "OME")
+    listed = attributes.get("series", _ome(attributes).get("series"))
     if not isinstance(listed, list):
         listed = [str(n) for n in range(MOST_IMAGES) if (folder / str(n)).is_dir()]
     if len(listed) != 1:
@@ -217,10 +217,10 @@ def _millimetres(folder: Path, axis: Mapping[str, Any]) -> float:
 
 
 def _growing(folder: Path, axis: Mapping[str, Any]) -> int:
-    said = axis.get("orientation", axis.get("anatomicalOrientation"))
-    if said is None:
+    orientation = axis.get("orientation", axis.get("anatomicalOrientation"))
+    if orientation is None:
         return 1
-    value = said.get("value") if isinstance(said, Mapping) else said
+    value = orientation.get("value") if isinstance(orientation, Mapping) else orientation
     known = _GROWING[str(axis["name"])]
     if value not in known:
         raise _broken(

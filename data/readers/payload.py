@@ -1,4 +1,4 @@
-"""Voxel bytes of the raw formats: as many as the header declares, checksums read to the end."""
+"""Voxel bytes of NIfTI, MetaImage and NRRD: exactly the declared size, checksums verified."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def inflate(file: BinaryIO, where: str, *, most: int, gzip: bool = True) -> Iter
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in this machine's byte order, turned in place."""
+    """The array in this machine's byte order, swapped in place."""
     if array.dtype.isnative:
         return array
     array.byteswap(inplace=True)
@@ -101,7 +101,7 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def damaged(where: str, problem: str, *, code: str = "damaged") -> DataError:
-    """The fault of a file whose bytes are not what its header declares."""
+    """The error of a file whose bytes are not those that its header declares."""
     return DataError(
         "a file holds as many voxel bytes as its header declares",
         where=where,

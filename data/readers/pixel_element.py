@@ -21,9 +21,8 @@ _ITEM_BYTES, _END_BYTES = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 def native_start(file: BinaryIO, one: Slice, frames: int, *, implicit: bool) -> int:
     """Position of the first pixel; at least as many bytes as the image has, whole elements after.
 
-    Bytes that were lost or added anywhere before shift the pixels or leave a rest: both raise.
-    An excess that the element's length declares is padding (PS3.5 8.1.1), where it can be no
-    pixels.
+    Bytes lost or added before them shift the pixels or leave a rest: both raise. An excess that
+    the element's length declares is padding (PS3.5 8.1.1) where it cannot be pixels.
     """
     expected = frames * image_bytes(one)
     file.seek(one.offset)
@@ -92,7 +91,7 @@ FEWEST_ZEROS = 128
 
 
 def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, declared: int) -> None:
-    """The excess of a pixel element is padding, not pixels that Rows or Columns hide."""
+    """Require that excess bytes are padding, not pixels beyond wrong Rows or Columns."""
     header = one.header
     rows, columns = int(header.Rows), int(header.Columns)
     pixel = image_bytes(one) // (rows * columns)
@@ -120,7 +119,7 @@ def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, decla
 def _sheared(image: NDArray[Any], columns: int, most: int) -> bool:
     """Whether rows would agree far better with each other if they were longer.
 
-    A number of columns with one wrong bit is off by many: small shears are not looked for.
+    A number of columns with one wrong bit is off by many, so small shears are not tested.
     """
 
     def apart(lag: int) -> float:
@@ -151,7 +150,7 @@ def require_end(file: BinaryIO, position: int, one: Slice, *, implicit: bool) ->
 
 
 def _is_zeros(file: BinaryIO, position: int, size: int) -> bool:
-    """Whether the rest is zeros that are no dark pixels pushed out of their place."""
+    """Whether the rest is zeros that are not shifted dark pixels."""
     count = size - position
     file.seek(position)
     if file.read(count).strip(b"\0"):
@@ -163,7 +162,7 @@ def _is_zeros(file: BinaryIO, position: int, size: int) -> bool:
 def _element(
     file: BinaryIO, position: int, size: int, *, implicit: bool, deep: int = 0
 ) -> tuple[int, int]:
-    """Tag of the element at a position, and where it ends; beyond ``size`` where it is none."""
+    """Tag of the element at a position, and its end; an end beyond ``size`` means no element."""
     none = (0, size + 1)
     file.seek(position)
     head = file.read(8)

@@ -41,7 +41,7 @@ def frame_pixels(
 ) -> Iterator[NDArray[Any]]:
     """The stored pixels of each slice; frames of one file are read from one pass over it.
 
-    What the header calls padding is air; ``padded`` takes the count of such pixels, a slice each.
+    Padding becomes air; the number of such pixels of each slice is appended to ``padded``.
     """
     for _, group in groupby(slices, key=lambda one: one.entry.name):
         frames = list(group)
@@ -83,7 +83,7 @@ def _require_grey(one: Slice) -> None:
     meaning = str(one.header.get("PhotometricInterpretation") or "nothing")
     if samples == 1 and meaning == "MONOCHROME2":
         return
-    told = {
+    problem = {
         "MONOCHROME1": "the pixels are MONOCHROME1: low values are bright, so they are no "
         "Hounsfield units",
     }.get(meaning, f"the pixels are {meaning} with {samples} values each")
@@ -92,7 +92,7 @@ def _require_grey(one: Slice) -> None:
     raise DataError(
         "the pixels of a CT or MR are one grey value each (MONOCHROME2)",
         where=str(one.entry.path or one.entry.name),
-        problem=told,
+        problem=problem,
         remedy=inverted if meaning == "MONOCHROME1" else colour,
         code="not-grey",
     )
@@ -183,10 +183,10 @@ AIR_HU = -1024.0
 """What padding of a CT becomes; that of an MR becomes 0."""
 
 HIGHEST_HU = 30_000.0
-"""More than any metal in a CT: such a value, like one below air, was never measured."""
+"""Above any metal in a CT: such a value, like one below air, was not measured."""
 
 NO_AIR_HU = -900.0
-"""Stored numbers that reach no lower hold no air: padding is left as it is."""
+"""Stored types that cannot represent less cannot represent air: padding is then kept."""
 
 
 def without_padding(
@@ -219,8 +219,10 @@ def without_padding(
 
 
 def _at_edge(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The marked pixels that hang together with a marked pixel at the edge of the image."""
-    from scipy.ndimage import label  # most series have no padding: not worth every start
+    """The marked pixels that are connected to a marked pixel at the edge of the image."""
+    from scipy.ndimage import (
+        label,
+    )  # most series have no padding: imported only for those that have it
 
     patches, _ = label(marked)
     edge = np.concatenate([patches[0], patches[-1], patches[:, 0], patches[:, -1]])
@@ -228,16 +230,16 @@ def _at_edge(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _limits(one: Slice, dtype: np.dtype[Any]) -> tuple[int, int] | None:
-    """Lowest and highest padding, read as the pixels are: signed or not, however it is spelled."""
+    """Lowest and highest padding, read as the pixels are: signed or not, however written."""
     found = [one.header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     try:
-        told = [int(value) for value in found if value not in (None, "")]
+        numbers = [int(value) for value in found if value not in (None, "")]
     except (TypeError, ValueError):
         return None
     if found[0] in (None, "") or dtype.kind not in "iu":
         return None
     bits = dtype.itemsize * 8
-    pattern = np.array([value & ((1 << bits) - 1) for value in told], f"u{dtype.itemsize}")
+    pattern = np.array([value & ((1 << bits) - 1) for value in numbers], f"u{dtype.itemsize}")
     ends = pattern.view(f"{dtype.kind}{dtype.itemsize}").tolist()
     return min(ends), max(ends)
 

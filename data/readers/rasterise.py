@@ -23,10 +23,10 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     """The structure on ``grid``, the grid of the outlined series.
 
     Contours of one plane are combined by the even-odd rule, so an inner contour is a hole; for
-    CLOSEDPLANAR_XOR the standard says so (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
+    CLOSEDPLANAR_XOR the standard demands it (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
     plane within half the usual distance of the planes, so contours on every second slice, or on
-    planes between slices, give a whole mask too. A plane reaches from half that distance below,
-    included, to half above, excluded: contours midway between slices fill as many as there are.
+    planes between slices, give a complete mask too. A plane covers half that distance below
+    (included) to half above (excluded).
     """
     if structure not in outlines.contours:
         raise UsageError(
@@ -56,7 +56,7 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
 
 def _plane_of(row: int, drawn: NDArray[np.float64], reach: float) -> float:
     """The outlined plane that a slice belongs to: from ``reach`` below it up to ``reach`` above."""
-    at = row + LEVEL_STEP  # midway means midway, whatever the levels were rounded to
+    at = row + LEVEL_STEP  # a tie must not depend on the rounding of the levels
     nearest = float(drawn[np.abs(drawn - at).argmin()])
     within = drawn[0] - 0.5 <= at < drawn[-1] + 0.5
     return nearest if within and -reach <= at - nearest < reach else np.nan

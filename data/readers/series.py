@@ -36,7 +36,7 @@ GEOMETRY_TAGS = [
     "PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept",
     "PixelPaddingValue", "PixelPaddingRangeLimit",
 ]  # fmt: skip
-"""What every slice is asked for."""
+"""Elements that are read of every slice."""
 
 HEADER_TAGS = [
     *GEOMETRY_TAGS,
@@ -51,13 +51,13 @@ HEADER_TAGS = [
     "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
     "DoseSummationType",
 ]  # fmt: skip
-"""What rows and facts may tell of a header."""
+"""Elements that rows and facts may contain."""
 
 READ_TAGS = [
     *HEADER_TAGS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "SOPInstanceUID",
 ]  # fmt: skip
-"""What is read of a header; everything else is skipped unread."""
+"""Elements that are parsed; everything else is skipped."""
 
 IMAGES = frozenset(
     {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
@@ -67,7 +67,7 @@ IMAGES = frozenset(
 DICOM_SUFFIXES = (".dcm", ".ima")
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""How the files start that macOS lays beside others (``._0001.dcm``; RFC 1740)."""
+"""First bytes of the files that macOS adds (``._0001.dcm``; RFC 1740)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Series:
         return f"{self.first.get('Modality', '?')} {about!r} ({counted} files)"
 
     def called(self, said: str) -> bool:
-        """Whether this is what a person calls the series: its UID, number or description."""
+        """Whether ``said`` is its UID, number or description."""
         names = (self.uid, self.first.get("SeriesNumber"), self.first.get("SeriesDescription"))
         return said.strip() in [str(name).strip() for name in names if name not in (None, "")]
 
@@ -109,8 +109,8 @@ class Series:
 def find_series(files: Sequence[Entry], said: str = "") -> list[Series]:
     """Every DICOM series among the files, or those called ``said``, by first file name.
 
-    Other files are skipped. A file that cannot be read raises, because it may be a slice; where
-    the series is named, only one beside its slices.
+    Other files are skipped. An unreadable file raises, because it may be a slice; with ``said``
+    only one in a folder of the series does.
     """
     slices, broken = read_slices(files)
     found = [series for series in group_series(slices) if not said or series.called(said)]
@@ -132,7 +132,7 @@ class Broken:
 def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
     """The slices of all DICOM files, the frames of multi-frame ones each by itself; and the rest.
 
-    Files that are no DICOM are left out; those that cannot be read are told.
+    Files that are not DICOM are skipped; unreadable ones are returned with their errors.
     """
     slices: list[Slice] = []
     broken: list[Broken] = []
@@ -140,8 +140,8 @@ def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
         try:
             one = read_slice(entry)
             slices += [] if one is None else frames_of(one)
-        except DataError as fault:
-            broken.append(Broken(entry, fault))
+        except DataError as error:
+            broken.append(Broken(entry, error))
     return slices, broken
 
 
@@ -172,7 +172,7 @@ _IMAGED = (Modality.CT, Modality.CBCT, Modality.MR)
 def image_series(found: Sequence[Series]) -> list[Series]:
     """The series with pixels of a modality we read.
 
-    Of objects with one SeriesInstanceUID a capture is none where the scan itself is there.
+    Of objects with one SeriesInstanceUID a capture is left out where the scan itself is present.
     """
     images = [one for one in found if one.modality is not None and "Rows" in one.first]
     scans = {one.uid for one in images if _object_kind(one.first) == "image"}
@@ -186,7 +186,7 @@ def image_series(found: Sequence[Series]) -> list[Series]:
 
 
 def is_localizer(header: Dataset) -> bool:
-    """Whether the image only shows where others lie (scout, topogram)."""
+    """Whether the image only localizes others (scout, topogram)."""
     return "LOCALIZER" in _image_type(header)
 
 
@@ -215,8 +215,8 @@ def _starts_like_dicom(file: BinaryIO) -> bool:
 def read_slice(entry: Entry) -> Slice | None:
     """The facts in ``HEADER_TAGS``; None where the file is no DICOM.
 
-    A file that is called DICOM or starts like it, but does not say its series, was cut off: it
-    raises, because leaving it out could lose the first or last slice unseen.
+    A file named or starting like DICOM without a series UID was truncated: it raises, because
+    skipping it could lose the first or last slice unnoticed.
     """
     with entry.open() as file:
         return _read_slice(entry, file)
@@ -237,7 +237,9 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
                 file, stop_before_pixels=True, force=True, specific_tags=list(READ_TAGS)
             )
             offset = file.tell()
-            for keyword in GEOMETRY_TAGS:  # values are parsed at first use: here, guarded
+            for (
+                keyword
+            ) in GEOMETRY_TAGS:  # values are parsed at first access: here, where errors are caught
                 header.get(keyword)
         except DataError:
             raise
@@ -260,8 +262,8 @@ def _is_image(header: Dataset) -> bool:
 def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) -> None:
     """The header of an image ends where its pixels start: one that was cut off has none.
 
-    Without this a first or last slice whose header is cut could be taken for something else and
-    the scan would come in one slice short.
+    Otherwise a first or last slice with a truncated header could be taken for something else, and
+    the scan would lose a slice unnoticed.
     """
     deflated = _meta(header, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     if not deflated:

@@ -40,7 +40,7 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
 
 
 def same_value(found: Any, other: Any) -> bool:
-    """Equal as text or, for spacings, as numbers: ``4`` and ``4.000000`` say the same."""
+    """Equal as text or, for spacings, as numbers: ``4`` equals ``4.000000``."""
     if str(found) == str(other):
         return True
     try:
@@ -51,7 +51,7 @@ def same_value(found: Any, other: Any) -> bool:
 
 def _numbers(found: Any) -> list[float]:
     if isinstance(found, str) or not hasattr(found, "__iter__"):
-        raise TypeError  # one word: a UID or a patient's number is no number
+        raise TypeError  # a single string: UIDs and patient IDs are not numbers
     return [float(part) for part in found]
 
 
@@ -66,7 +66,7 @@ def image_bytes(one: Slice) -> int:
 
 
 def broken_dicom(entry: Entry, problem: str, code: str = "damaged") -> DataError:
-    """The fault of a file that is not whole DICOM."""
+    """The error of a DICOM file that is damaged or incomplete."""
     return DataError(
         "a DICOM file is complete and has the elements that its image needs",
         where=str(entry.path or entry.name),

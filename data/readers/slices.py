@@ -1,4 +1,4 @@
-"""From the slices of one series to a grid; each way not to form a volume has its fault."""
+"""From the slices of one series to a grid; slices that form no volume raise."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stack(series: Series, where: str) -> Stack:
         )
     _require_one(slices, where)
     _require_no_odd_rescale(slices, where)
-    row, column, mended = perpendicular(_orientation(slices, where))
+    row, column, rounded_cosines = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
     corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
     along = corners @ normal
@@ -78,18 +78,18 @@ def stack(series: Series, where: str) -> Stack:
     corner = line.corners[0] if line else corners[0]
     grid = _grid(slices, corner, np.column_stack([row, column, normal]), step_mm, where)
     rounded = [line.remark] if line else []
-    remarks = (*mended, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
+    remarks = (*rounded_cosines, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
     return Stack(slices, grid, remarks)
 
 
 def _require_every_frame(slices: Sequence[Slice], where: str) -> None:
-    """A file of several frames says where each lies (enhanced); a classic one says it of none."""
-    told = Counter(one.entry.name for one in slices)
+    """Require a position of every frame: enhanced files have them, classic multi-frame ones not."""
+    counts = Counter(one.entry.name for one in slices)
     for one in slices:
         frames = int(one.header.get("NumberOfFrames") or 1)
-        if frames > 1 and told[one.entry.name] != frames:
+        if frames > 1 and counts[one.entry.name] != frames:
             raise DataError(
-                "every frame of a multi-frame file says where it lies (enhanced CT or MR)",
+                "every frame of a multi-frame file has its own position (enhanced CT or MR)",
                 where=where,
                 problem=f"{one.entry.name} has {frames} frames and one position for all of them",
                 remedy="export the scan as single slices or as an enhanced CT or MR",
@@ -104,7 +104,7 @@ _SAME = (
 """What all slices of a series have in common."""
 
 _IDENTIFYING = ("PatientID", "StudyInstanceUID")
-"""Told only as different, never by value."""
+"""Elements whose values must not appear in messages."""
 
 
 def _require_one(slices: Sequence[Slice], where: str) -> None:
@@ -128,14 +128,14 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
 
 
 def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
-    """A rescale may change from slice to slice (MR, PET); one slice alone with another was hurt."""
+    """A rescale may vary between slices (MR, PET); a single different one means damage."""
     lines = [rescale_of(one) for one in slices]
     usual, count = Counter(lines).most_common(1)[0]
     if len(lines) < 4 or count != len(lines) - 1:
         return
     odd = next(number for number, line in enumerate(lines) if line != usual)
     if None in lines[odd]:
-        return  # told when the pixels are read: a CT without a rescale is no CT
+        return  # raised when the pixels are read: a CT needs a rescale
     raise DataError(
         "no single slice has another rescale than all others",
         where=where,
@@ -231,9 +231,9 @@ def _require_upright(corners: NDArray[Any], normal: NDArray[Any], where: str) ->
 
 
 def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) -> None:
-    """No single slice steps out of a line on which all others lie exactly.
+    """Require that no single slice is off the line of all others.
 
-    A scanner rounds all positions or none: one that is off alone was changed afterwards.
+    A scanner rounds all positions or none: one that alone is off was changed afterwards.
     """
     if len(slices) < 5:
         return

@@ -62,8 +62,8 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
             continue
         try:
             drawn, types = _closed(roi, entry, name)
-        except DataError as fault:
-            left_out[name] = fault.code
+        except DataError as error:
+            left_out[name] = error.code
             continue
         if types:
             left_out[name] = "some-contours" if drawn else "contour-type"
@@ -120,10 +120,10 @@ def unique_names(dataset: Dataset) -> dict[int, str]:
     taken: set[str] = set()
     for item in dataset.get("StructureSetROISequence") or []:
         number = roi_number(item, "ROINumber")
-        said = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
-        name, extra = said, number
+        label = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
+        name, extra = label, number
         while name in taken:
-            name, extra = f"{said} ({extra})", extra + 1
+            name, extra = f"{label} ({extra})", extra + 1
         names[number] = name
         taken.add(name)
     return names

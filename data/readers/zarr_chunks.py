@@ -1,6 +1,6 @@
-"""Which chunks of a zarr array nobody wrote: zarr reads them as its fill value, without a word.
+"""Finds the chunks of a zarr array that were never written; zarr silently reads the fill value.
 
-zarr counts every chunk of a shard that exists as written; here a shard's own index is asked
+zarr counts every chunk of an existing shard as written; here the index of the shard is read
 (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 """
 
@@ -52,11 +52,11 @@ def left_out(array: Any) -> list[Box]:
 def is_background(
     values: NDArray[Any], boxes: list[Box], chunks: tuple[int, ...], *, above: float
 ) -> bool:
-    """Whether left-out chunks lie in the background, as far as the voxels beside them tell.
+    """Whether missing chunks are in the background, judged by the voxels next to them.
 
-    The surface of a body crosses the planes between chunks where it will: along an axis one of
-    as many surface voxels as a chunk is long lies at such a plane. Chunks that were lost cut the
-    body exactly there, and far more of its surface seems to.
+    The surface of a body is independent of the planes between chunks: along an axis about one in
+    ``chunk size`` surface voxels is at such a plane. Lost chunks cut the body exactly there, so a
+    far larger share of its surface is.
 
     Parameters
     ----------

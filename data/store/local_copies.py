@@ -1,8 +1,9 @@
-"""Verified local copies of arrays whose voxels lie on an object store: bounded, pinned while read.
+"""Verified local copies of arrays whose voxels are on an object store: bounded, pinned while read.
 
-A copy appears in one rename after every shard had its hash. Readers pin it with a shared lock of
-the file system, which ends with their process whatever kills it; eviction takes the longest unused
-copies that nobody pins, because zarr would read the missing shard of an evicted one as zeros.
+A copy is renamed into place after the hash of every shard was verified. Readers pin it with a
+shared lock of the file system, which ends with their process in every case. Eviction removes the
+least recently used copies without a pin, because zarr would read the missing shard of an evicted
+one as zeros.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def pinned(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def discard(copy: Path) -> bool:
-    """Forget a copy whose bytes were spoilt here; False where somebody is reading it."""
+    """Remove a local copy that is damaged; False where another process reads it."""
     try:
         with _locked(copy.parent.parent, copy.stem, fcntl.LOCK_NB):
             _remove(copy)
@@ -78,7 +79,7 @@ def _fetch(folder: Path, shards: list[Shard], root: Path, target: Path) -> None:
     _evict(root, room=_size(folder) + sum(shard.size for shard in shards))
     objects = Objects(_url(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = root / f".building.{target.stem}"  # ours alone: the caller holds its lock
+    building = root / f".building.{target.stem}"  # exclusive: the caller holds its lock
     shutil.rmtree(building, ignore_errors=True)
     try:
         shutil.copytree(folder, building, ignore=shutil.ignore_patterns(RECEIPT))
@@ -145,7 +146,7 @@ def _limit() -> float:
 
 
 def _evict(root: Path, room: int) -> None:
-    """Make room: the longest unused copies first, never one that is read."""
+    """Remove the least recently used copies until ``room`` bytes fit; pinned ones stay."""
     _sweep(root)
     copies = []
     for copy in root.glob("??/*.zarr"):

@@ -1,9 +1,9 @@
-"""Receipts: what stands in a stored array's folder when its voxels lie on an object store.
+"""Receipts, which replace the voxels in the folder of an array stored on an object store.
 
 With ``SYNTHCT_ARRAYS`` (an ``s3://`` prefix or a folder) the shards of a ``NAME.zarr`` are objects
 named by their SHA-256, and the folder keeps ``zarr.json``, ``manifest.json`` and ``receipt.json``.
 The manifest names the content (:func:`synthct.data.files.content_hash`), so no hash or key
-changes. A receipt holds no address: it is good for every bucket that holds the objects.
+changes. A receipt holds no address: it is valid for every bucket that holds the objects.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _METADATA = "zarr.json"
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a stored array that lies elsewhere.
+    """A file of a stored array on the object store.
 
     Parameters
     ----------
     name
-        Its place inside the array's folder, e.g. ``0/c/0/0/0``.
+        Path inside the array's folder, e.g. ``0/c/0/0/0``.
     sha256
         Of its bytes; it names the object.
     size

@@ -1,9 +1,9 @@
-"""Arrays on disk or S3: zarr v3, sharded, checksummed, OME-Zarr 0.5; there whole or not at all.
+"""Arrays on disk or S3: zarr v3, sharded, checksummed, OME-Zarr 0.5; written atomically.
 
 A stored volume is a folder ``NAME.zarr``: an OME-Zarr image group with one level ``0`` and
 ``manifest.json``, written last, which holds the SHA-256 and the size of every other file. No
 manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs). Where a receipt
-stands in the place of the shards (``data/store/receipts.py``), a verified local copy is read.
+replaces the shards (``data/store/receipts.py``), a verified local copy is read.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _zarr_store(url: str) -> Any:
 
 
 def read_grid(url: str | Path) -> Grid:
-    """Where a stored volume lies, without reading voxels."""
+    """The grid of a stored volume, without reading voxels."""
     files = Objects(str(url))
     return grid_of(_attributes_of(files, _manifest_of(files)))
 
@@ -123,7 +123,7 @@ def _manifest_of(files: Objects) -> dict[str, Any]:
                 raise _incomplete(
                     files, f"the manifest cannot be read ({type(error).__name__}: {error})"
                 ) from error
-            asked += 1  # an answer that ended early is asked for again
+            asked += 1  # a truncated answer is requested again
 
 
 def _parsed_manifest(data: bytes) -> dict[str, Any]:
@@ -263,11 +263,11 @@ def _read_copy(folder: Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
     with pinned(folder, manifest) as copy:
         try:
             return _read_local(copy, str(copy))
-        except MachineError as fault:
-            damaged = fault
+        except MachineError as error:
+            damaged = error
     if damaged.code != "store-damaged" or not discard(copy):
         raise damaged
-    # Spoilt on this disk: what came from the object store had been verified.
+    # Damaged on this disk: the download had been verified.
     with pinned(folder, manifest) as copy:
         return _read_local(copy, str(copy))
 
@@ -285,17 +285,17 @@ def _download(target: str, local: Path) -> None:
     write_whole(local / MANIFEST, canonical_json(manifest))
 
 
-def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+def _read_local(folder: Path, where: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
     manifest = require_whole(folder)
     for name, expected in manifest["files"].items():
         file = folder / name
         same = file.is_file() and file.stat().st_size == expected["bytes"]
         if not same or file_sha256(file) != expected["sha256"]:
             wrong = "has other bytes" if file.is_file() else "is missing"
-            raise _damaged(f"{told}/{name}", f"the file {wrong}")
+            raise _damaged(f"{where}/{name}", f"the file {wrong}")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     if extra := sorted(found - set(manifest["files"]) - {MANIFEST}):
-        raise _damaged(f"{told}/{extra[0]}", "the manifest does not list the file")
+        raise _damaged(f"{where}/{extra[0]}", "the manifest does not list the file")
     group = zarr.open_group(str(folder), mode="r")
     attributes = dict(dict(group.attrs)["synthct"])  # type: ignore[arg-type]
     array = np.asarray(group[LEVEL][...])  # type: ignore[index]

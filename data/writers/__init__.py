@@ -78,12 +78,12 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
         nifti = suffix in (".nii", ".nii.gz")
         plain = Path(folder) / "plain.nii" if nifti else building
         try:
-            with in_folder(Path(folder)) as spelled:
-                sitk.WriteImage(image, f"{spelled}/{plain.name}", compress and not nifti)
+            with in_folder(Path(folder)) as itk_folder:
+                sitk.WriteImage(image, f"{itk_folder}/{plain.name}", compress and not nifti)
             if nifti:
                 _require_whole(plain, image, path)
                 add_exact_affine(plain, image, building)
-        except (RuntimeError, OSError) as error:  # RuntimeError: ITK's word for a full disk
+        except (RuntimeError, OSError) as error:  # ITK raises RuntimeError on a full disk
             raise _unwritten(
                 path, f"writing failed: {' '.join(str(error).split())[-120:]}"
             ) from error
@@ -93,7 +93,7 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
 
 
 def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
-    """ITK's NIfTI writer cuts a file short on a full disk and says nothing: count the bytes."""
+    """ITK's NIfTI writer truncates a file on a full disk without an error: count the bytes."""
     voxels = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel()
     expected, found = voxels * image.GetSizeOfPixelComponent(), file.stat().st_size
     if found < expected:

@@ -22,7 +22,7 @@ from synthct.data.files import whole_folder
 from synthct.data.volume import Grid, Modality, Volume
 
 FIXED_DATE, FIXED_TIME = "20000101", "000000"
-"""Stands in every date and time: outputs hold no clock."""
+"""In every date and time: outputs do not depend on the clock."""
 
 IMPLEMENTATION_UID = "2.25.118419512358142339461043706132419720011"
 """Names this writer in the file meta information."""
@@ -67,16 +67,16 @@ def write_series(
     Parameters
     ----------
     folder
-        Appears whole or not at all.
+        Written atomically.
     volume
-        CT, CBCT (told apart by ``ManufacturerModelName``) or MR; oblique directions are kept.
+        CT, CBCT (distinguished by ``ManufacturerModelName``) or MR; oblique directions are kept.
     patient_id
         Patient ID and name.
     study
         Name of the study; series of one patient and study share StudyInstanceUID and
         FrameOfReferenceUID.
     series_description
-        Tells apart the series of one study.
+        Distinguishes the series of one study.
     attributes
         DICOM keywords set last in every slice, e.g. ``{"RepetitionTime": 500.0}``.
     attributes_of_slice
@@ -144,7 +144,7 @@ def _mr_pixels(values: NDArray[Any]) -> StoredPixels:
         return StoredPixels(values.astype(np.uint16), 1.0, 0.0)
     if whole and low >= -32768 and high <= 32767:
         return StoredPixels(values.astype(np.int16), 1.0, 0.0)
-    # The spelling in the file (16 characters) decides, so quantise with what will be read back.
+    # Quantise with the values as written (16 characters), which will be read back.
     slope = float(format_number_as_ds((high - low) / 65535 or 1.0))
     intercept = float(format_number_as_ds(low))
     steps = np.rint((values.astype(np.float64) - intercept) / slope)
