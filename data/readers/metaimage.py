@@ -135,6 +135,7 @@ def _intensity(fields: dict[str, str], where: str) -> tuple[float, float]:
 
 def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
+    names: set[str] = set()
     position = 0
     while "ElementDataFile" not in fields:
         end = data.find(b"\n", position)
@@ -142,8 +143,11 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
             raise _broken(where, "the header has no ElementDataFile line")
         name, equals, value = data[position:end].decode("latin-1").partition("=")
         position = end + 1
+        repeated = name.strip() in names
+        names.add(name.strip())
+        # Writers may repeat a field under a synonym, with the same value.
         name = _SYNONYMS.get(name.strip(), name.strip())
-        if not equals or fields.get(name, value.strip()) != value.strip():
+        if not equals or repeated or fields.get(name, value.strip()) != value.strip():
             raise _broken(where, f"the header line {name[:40]!r} is repeated or has no equals sign")
         fields[name] = value.strip()
     if fields["ElementDataFile"] != "LOCAL":

@@ -116,7 +116,7 @@ def test_a_reader_that_never_ends_is_ended(place, monkeypatch):
 
 
 def test_a_reader_that_dies_takes_nobody_with_it(place):
-    with pytest.raises(DataError, match="brings its reader down"):
+    with pytest.raises(DataError, match="crashes its reader"):
         call(dies, reads=[place])
     assert call(counts, reads=[place]) != os.getpid()
 

@@ -70,7 +70,7 @@ def test_structures_that_are_not_there_are_named(tmp_path):
 
 def test_contours_of_another_scan_are_refused(tmp_path):
     path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 400.0)]})
-    with pytest.raises(DataError, match="lies in the scan"):
+    with pytest.raises(DataError, match="lies within the scan"):
         read_mask(path, "a", GRID)
 
 
