@@ -29,7 +29,7 @@ def test_each_finding_says_what_is_wrong_and_what_to_do(code):
 def test_no_finding_is_made_without_an_entry_in_the_table():
     """``Finding(...)`` is built by ``Code.found``, or from a reader's fault in the intake."""
     direct = []
-    for path in (ROOT / "tasks/ingestion").rglob("*.py"):
+    for path in (*(ROOT / "tasks/ingestion").rglob("*.py"), *(ROOT / "tasks/intake").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 direct.append(path.name)
