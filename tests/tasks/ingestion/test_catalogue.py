@@ -33,7 +33,7 @@ def test_no_finding_is_made_without_an_entry_in_the_table():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 direct.append(path.name)
-    assert sorted(direct) == ["extras.py", "findings.py", "plan.py"]
+    assert sorted(direct) == ["attachments.py", "findings.py", "plan.py"]
 
 
 def test_every_code_of_the_planted_faults_is_explained():
