@@ -35,7 +35,9 @@ def hardware() -> str:
 def main() -> int:
     """Each page is a module with ``measure() -> str`` (markdown below the page's heading)."""
     known = sorted(
-        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name[0] != "_"
+        module.name
+        for module in pkgutil.iter_modules(benchmarks.__path__)
+        if not module.name.startswith(("_", "test_"))
     )
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("pages", nargs="*", help=f"default: all of {', '.join(known)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from synthct.tasks.pipeline.fanout import OnDask
+from tests.fixtures.checkout import copy_checkout
 
 UNITS = 1000
 
@@ -22,7 +22,7 @@ UNITS = 1000
 def measure() -> str:
     """Run the demo from nothing in a temporary clone, then again; then 1,000 units of no work."""
     with tempfile.TemporaryDirectory(prefix="synthct-bench-") as temporary:
-        root = _clone(Path(temporary) / "clone")
+        root = copy_checkout(Path(temporary) / "clone")
         first = _timed([sys.executable, "-m", "synthct.flows", "run", "--cluster", "local"], root)
         stages = _stage_seconds(root)
         second = _timed([sys.executable, "-m", "synthct.flows", "run", "--cluster", "local"], root)
@@ -46,19 +46,6 @@ def measure() -> str:
             f"| dispatch, {UNITS} units without work, 2 workers | {dispatch_ms:.1f} ms | 20 ms |",
         ]
     )
-
-
-def _clone(target: Path) -> Path:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if Path(name).is_file() and name != "dvc.lock":
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(name, target / name)
-    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
-    return target
 
 
 def _timed(command: list[str], root: Path) -> dict[str, float]:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.data.damage import CAUGHT, EXTRA, FORMATS, HARMLESS, KINDS, WRONG, damaged, make, outcome
+from tests.fixtures.damage import (
+    CAUGHT,
+    EXTRA,
+    FORMATS,
+    HARMLESS,
+    KINDS,
+    WRONG,
+    damaged,
+    make,
+    outcome,
+)
 
 EACH = 250
 """Damaged files a format: 8 x 250 = 2,000."""

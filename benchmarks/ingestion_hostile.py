@@ -12,8 +12,8 @@ from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.readers.process import pool
 from synthct.data.volume import Modality
-from tests.data.hostile import BUILDERS
-from tests.data.hostile.base import CANARY
+from tests.fixtures.hostile import BUILDERS
+from tests.fixtures.hostile.base import CANARY
 
 MEMORY_LIMIT_MB = 1500
 

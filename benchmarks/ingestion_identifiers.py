@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from benchmarks._identifiers import files_below, leaks, plant, random_body
-from benchmarks.chain import _clone
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
+from tests.fixtures.identifier_search import Searched, search_flow
+from tests.fixtures.identifiers import files_below, leaks, plant, random_body
 
 DATA_SETS = 50
 CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
-
-
-@dataclass(frozen=True)
-class Searched:
-    """One data set: what was planted, how much was searched, what was found."""
-
-    secrets: int
-    files: int
-    size: int
-    leaks: tuple[str, ...]
 
 
 def search(number: int) -> Searched:
@@ -69,46 +55,6 @@ def search(number: int) -> Searched:
         blobs += [*files_below(root, base / "units")]
         size = sum(len(blob) for _, blob in blobs)
         return Searched(len(set(secrets)), len(blobs), size, tuple(leaks(secrets, blobs)))
-
-
-def search_flow(base: Path, number: int = 3) -> Searched:
-    """The whole chain on a planted data set, below ``base``: report, flow database, metrics too."""
-    from synthct.flows.serve.metrics import exposition
-    from synthct.flows.serve.snapshot import Observer
-
-    root = _clone(base / "root")
-    params = yaml.safe_load((root / "tests/chain/tiny.yaml").read_text())
-    params |= {"dataset": "planted", "cohort": None, "max_excluded_fraction": 1.0}
-    params["registration"]["presets"] = {"mr_thorax": "tiny"}
-    del params["training"]["cbct"]
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    secrets = plant(base / "pacs", *random_body(number), number)
-    mine = {k: v for k, v in os.environ.items() if not k.startswith(("SYNTHCT", "PREFECT"))}
-    environment = mine | {
-        "SYNTHCT_PSEUDONYM_KEY": "a key of more than sixteen characters",
-        "SYNTHCT_UNITS": str(base / "units"),
-        "PYTHONPATH": str(root / "src"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }  # fmt: skip
-    said = b""
-    for call in (["ingest", str(base / "pacs"), "--dataset", "planted", "--region", "thorax"],
-                 ["run"]):  # fmt: skip
-        command = [sys.executable, "-m", "synthct.flows", *call]
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True)
-        if done.returncode not in (0, 3):
-            raise RuntimeError(done.stderr.decode()[-2000:])
-        said += done.stdout + done.stderr
-    database = root / ".synthct/prefect/prefect.db"
-    for needed in (root / "data/artefacts/report/index.html", database):
-        if not needed.is_file():
-            raise RuntimeError(f"nothing to search: no {needed.name}")
-    metrics = exposition(Observer(root, "http://127.0.0.1:9/api", base / "units").look())
-    for code in ("tests", "benchmarks"):  # they hold the planted birth date themselves
-        shutil.rmtree(root / code)
-    blobs = [("said", said), ("metrics", metrics)]
-    blobs += [*files_below(root, base / "units")]
-    size = sum(len(blob) for _, blob in blobs)
-    return Searched(len(set(secrets)), len(blobs), size, tuple(leaks(secrets, blobs)))
 
 
 def _restore(before: dict[str, str | None]) -> None:

@@ -285,7 +285,7 @@ def _missing(seed: int, region: str, source: str, methods: Sequence[str]) -> lis
 
 def measure(seeds: int = SEEDS) -> str:
     """Make what is missing and write the tables."""
-    from benchmarks.registration_phantom_table import page
+    from benchmarks._registration_phantom_table import page
 
     minutes = os.environ.get(MINUTES)
     run(seeds, float(minutes) if minutes else None, list(ROWS))
@@ -294,7 +294,7 @@ def measure(seeds: int = SEEDS) -> str:
 
 def main() -> int:
     """Pieces for so many minutes, then the tables of what there is."""
-    from benchmarks.registration_phantom_table import page
+    from benchmarks._registration_phantom_table import page
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long")

@@ -1,1 +1,1 @@
-"""What a scan is and where it lies. No science, no orchestration."""
+"""Scans, their file formats and their storage; no science, no orchestration."""

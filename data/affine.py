@@ -1,12 +1,19 @@
 """Affines of other programs: (x, y, z) order in LPS or RAS to a :class:`Grid` and back.
 
-NIfTI and nibabel say where a voxel lies in RAS millimetres (right, anterior, superior) by a 4 x 4
+NIfTI and nibabel state where a voxel is in RAS millimetres (right, anterior, superior) by a 4 x 4
 matrix from the index (i, j, k, 1); see the NIfTI-1.1 standard, ``nifti1.h``, "METHOD 3", and
 https://nipy.org/nibabel/coordinate_systems.html. Ours is LPS with every vector in (z, y, x).
+
+NIfTI-1 keeps positions in float32: seven digits, so a voxel at 900 mm is off by up to 3e-5 mm. The
+exact affine is added as a header extension (``nifti1.h``: ``esize``, ``ecode``, data; code 6 is
+plain text), which ITK, nibabel and FSL ignore. The two must agree, so a flipped bit in either is
+found.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,20 +39,20 @@ def grid_from_columns(
         raise DataError(
             "the steps between voxels are finite and not zero [mm]",
             where=where,
-            got=str(np.round(columns, 6).tolist()),
+            problem=f"the steps between voxels are {np.round(columns, 6).tolist()} mm",
             remedy="check the header or export the scan again",
             code="spacing-not-positive",
         )
     try:
         return grid_xyz(shape, spacing, origin, columns / spacing)
-    except DataError as fault:
+    except DataError as error:
         raise DataError(
-            fault.rule,
+            error.rule,
             where=where,
-            got=fault.got,
+            problem=error.problem,
             remedy="export the scan on a grid with perpendicular axes",
-            code=fault.code,
-        ) from fault
+            code=error.code,
+        ) from error
 
 
 def grid_xyz(
@@ -62,7 +69,7 @@ def grid_xyz(
 
 
 def ras_affine(grid: Grid) -> NDArray[np.float64]:
-    """4 x 4 matrix from index (x, y, z, 1) to point (x, y, z, 1) [mm, RAS], as NIfTI has it."""
+    """4 x 4 matrix from index (x, y, z, 1) to point (x, y, z, 1) [mm, RAS], as in NIfTI."""
     affine = grid.affine[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
     affine[:3] = RAS_TO_LPS @ affine[:3]
     return affine + 0.0  # no negative zeros
@@ -71,3 +78,39 @@ def ras_affine(grid: Grid) -> NDArray[np.float64]:
 def _triple(values: Any) -> Triple:
     first, second, third = (float(value) for value in values)
     return first, second, third
+
+
+HEADER_BYTES = 348
+"""Size of a NIfTI-1 header."""
+
+ECODE_COMMENT = 6
+EXACT_AFFINE = "synthct exact affine (LPS, mm, x y z): "
+"""How the text of the extension starts."""
+
+MOST_HEADER_BYTES = 4096
+"""Most bytes that a header with an exact affine has."""
+
+
+def exact_affine_extension(columns: Sequence[Sequence[float]], origin: Sequence[float]) -> bytes:
+    """The four flag bytes after the header, and the extension."""
+    rows = [[*map(float, row), float(shift)] for row, shift in zip(columns, origin, strict=True)]
+    text = (EXACT_AFFINE + json.dumps(rows)).encode()
+    size = -(-(8 + len(text)) // 16) * 16
+    return b"\1\0\0\0" + struct.pack("<2i", size, ECODE_COMMENT) + text.ljust(size - 8, b"\0")
+
+
+def exact_affine_in(data: bytes, order: str) -> list[list[float]] | None:
+    """Three rows of four numbers, or None where the header has no such extension.
+
+    Raises ``ValueError`` where there is one that cannot be read.
+    """
+    if len(data) < HEADER_BYTES + 12 or data[HEADER_BYTES] == 0:
+        return None
+    size, code = struct.unpack_from(order + "2i", data, HEADER_BYTES + 4)
+    body = data[HEADER_BYTES + 12 : HEADER_BYTES + 4 + size]
+    if code != ECODE_COMMENT or not body.startswith(EXACT_AFFINE.encode()):
+        return None
+    rows = json.loads(body[len(EXACT_AFFINE) :].rstrip(b"\0").decode())
+    if len(rows) != 3 or any(len(row) != 4 for row in rows):
+        raise ValueError("an affine is three rows of four numbers")
+    return [[float(number) for number in row] for row in rows]

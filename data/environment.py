@@ -1,8 +1,8 @@
-"""Every environment variable of synthct: declared here, spelled nowhere else.
+"""Every environment variable of synthct; no other module spells their names.
 
-A variable says where something runs or lies and never changes a result, so this file is in no key
-(``tasks/pipeline/code.py``). ``python -m synthct.data.environment`` prints the table of the
-documentation.
+A variable sets where something runs or is stored and never changes a result, so this file is part
+of no key (``tasks/pipeline/code.py``). ``python -m synthct.data.environment`` prints the table of
+the documentation.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import sys
 
 
 class Variable(str):
-    """A variable's name, with what it means; it is a ``str`` wherever one is wanted.
+    """The name of a variable, a ``str`` with its meaning.
 
     Parameters
     ----------
     name
-        As it is set.
+        Of the variable.
     meaning
-        For people.
+        For the documentation.
     default
-        What holds where it is not set.
+        Meaning of an unset variable.
     internal
-        Whether synthct sets it for its own processes; a person need not.
+        Whether synthct sets it for its own processes; users need not.
     """
 
     __slots__ = ("default", "internal", "meaning")
@@ -40,11 +40,11 @@ class Variable(str):
         return made
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """On its way to another process it is its name alone."""
+        """Pickled as its name alone."""
         return str, (str(self),)
 
     def get(self) -> str:
-        """What it is set to; "" where it is not."""
+        """Its value; "" where it is not set."""
         return os.environ.get(self, "")
 
 
@@ -157,7 +157,7 @@ PARENT_PID = Variable(
 
 
 def table() -> str:
-    """Markdown for the documentation: those that a person sets, then those of the processes."""
+    """Markdown table for the documentation: variables of users, then internal ones."""
     lines = ["| variable | meaning | where it is not set |", "|---|---|---|"]
     for each in sorted(VARIABLES, key=lambda each: each.internal):
         name = f"`{each}` (set by synthct)" if each.internal else f"`{each}`"

@@ -1,4 +1,4 @@
-"""What can go wrong, reported the same way everywhere: problem, rule, where, remedy."""
+"""The exceptions of synthct. Each prints ``WHERE: PROBLEM; RULE; REMEDY`` in one line."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Self
 
 
 class SynthctError(Exception):
-    """A one-line error a user can act on.
+    """A one-line error that a user can act on.
 
     Parameters
     ----------
     rule
-        What must hold, as a sentence without a full stop.
+        What must hold, as a sentence without a full stop; "" where the problem already says it.
     where
-        The file, key or address it was broken in.
+        The file, key or address that is concerned.
     got
-        What was found instead.
+        Deprecated; use ``problem``.
     remedy
         What the user can do about it.
     problem
-        What went wrong, with what came; told first. It takes the place of ``got``.
+        What went wrong, with the value that was found.
     code
-        Stable kebab-case name of the rule, for tables and tests.
+        Stable kebab-case name of the error, for tables and tests.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SynthctError(Exception):
 
     @property
     def what(self) -> str:
-        """Problem and rule, without the place and the remedy."""
+        """Problem and rule, without place and remedy."""
         text = "; ".join(part for part in (self.problem, self.rule) if part)
         return f"{text}, got {self.got}" if self.got else text
 
@@ -57,18 +57,20 @@ class SynthctError(Exception):
         return _rebuild, (type(self), *self.args)
 
     def at(self, where: str) -> SynthctError:
-        """The same fault with its place named, where the code that found it could not know it."""
-        told = self.where or where
-        return _rebuild(type(self), self.rule, told, self.got, self.remedy, self.code, self.problem)
+        """The same error with its place, where the code that raised it did not know it."""
+        place = self.where or where
+        return _rebuild(
+            type(self), self.rule, place, self.got, self.remedy, self.code, self.problem
+        )
 
     def rename(self, path: str, name: str) -> None:
-        """Say ``name`` wherever the error says ``path``, which the reader would not know."""
+        """Replace ``path``, for example of a temporary file, by ``name`` in all texts."""
         for field in ("rule", "where", "got", "remedy", "problem"):
             setattr(self, field, getattr(self, field).replace(path, name))
         self.args = (self.rule, self.where, self.got, self.remedy, self.code, self.problem)
 
     def as_json(self) -> dict[str, str]:
-        """The fault as a row of ``excluded.json``."""
+        """The error as a row of ``excluded.json``."""
         return {
             "code": self.code,
             "where": self.where,
@@ -92,11 +94,11 @@ def _rebuild(
 
 
 class DataError(SynthctError):
-    """The scan or the pair is unfit: a result, listed in ``excluded.json``; the chain goes on."""
+    """The scan or the pair is unfit: listed in ``excluded.json``; others go on (exit code 3)."""
 
 
 class UsageError(SynthctError):
-    """The command line or ``params.yaml`` is wrong: nothing was started (exit code 2)."""
+    """The command line or ``params.yaml`` is wrong; raised before any work (exit code 2)."""
 
 
 class MachineError(SynthctError):
@@ -108,18 +110,18 @@ class TooManyExcludedError(SynthctError):
 
 
 def mask_empty(mask: str, holds: str, *, where: str = "", remedy: str = "") -> DataError:
-    """The fault of a mask without a voxel.
+    """The error of an empty mask.
 
     Parameters
     ----------
     mask
-        Which one: ``the body mask``.
+        Its name in the message, for example ``the body mask``.
     holds
-        Of what it should hold a voxel: ``the scan``; "" where that goes without saying.
+        The image of which it must contain a voxel, for example ``the scan``; "" for none.
     where
         The file or case.
     remedy
-        Unless it is to look whether mask and scan belong together.
+        Default: check that mask and scan belong together.
     """
     of = f" of {holds}" if holds else ""
     return DataError(
@@ -132,16 +134,19 @@ def mask_empty(mask: str, holds: str, *, where: str = "", remedy: str = "") -> D
 
 
 def nearest(name: str, known: Iterable[str], *, closeness: float = 0.6) -> str | None:
-    """The known name most like ``name``, upper and lower case alike; None where none is."""
-    spelled = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=closeness)
-    return spelled[near[0]] if near else None
+    """The known name most similar to ``name``, ignoring case; None where none is similar.
+
+    ``closeness`` is the least similarity, as difflib's ratio in [0, 1].
+    """
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=closeness)
+    return by_lower[near[0]] if near else None
 
 
 def did_you_mean(
     name: str, known: Iterable[str], *, kind: str = "known", closeness: float = 0.6
 ) -> str:
-    """``did you mean 'x'?``, or all that is known where nothing is near."""
+    """``did you mean 'x'?``, or the list of known names where none is similar."""
     names = sorted(known)
     near = nearest(name, names, closeness=closeness)
     return f"did you mean {near!r}?" if near else f"{kind}: {', '.join(names) or 'none'}"

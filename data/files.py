@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes of files and folders, canonical JSON, and content hashes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RECEIPT = "receipt.json"
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value: sorted keys, two-space indent, a newline at the end."""
+    """Canonical text of a JSON value: sorted keys, two-space indent, a newline at the end."""
     text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    # A file name that is not UTF-8 holds lone surrogates: JSON spells them \udcXX.
+    # A file name that is not UTF-8 holds lone surrogates: JSON writes them \udcXX.
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -74,7 +74,7 @@ def _alive(building: Path) -> bool:
 
 
 def put_in_place(built: Path, target: Path) -> None:
-    """Rename ``built`` to ``target``; an old folder steps aside first and is removed after."""
+    """Rename ``built`` to ``target``; an old folder is moved away first and removed afterwards."""
     aside = target.with_name(f".{target.name}.{os.getpid()}.0.building")
     if target.exists() or target.is_symlink():
         os.rename(target, aside)
@@ -86,7 +86,7 @@ def put_in_place(built: Path, target: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Ask the disk to keep every file of the folder before it becomes visible."""
+    """Flush every file of the folder to disk (fsync)."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
@@ -126,10 +126,10 @@ def file_sha256(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 that names a file's or a folder's content, wherever it lies.
+    """SHA-256 of a file's or a folder's content, independent of its path.
 
-    A stored array (a ``*.zarr`` folder) is named by its manifest, which holds a hash for each of
-    its files and is verified at every read, so hashing a cohort does not read every voxel.
+    A stored array (a ``*.zarr`` folder) is represented by its manifest, which holds a hash of each
+    of its files and is verified at every read, so hashing a cohort does not read every voxel.
     """
     if path.is_file():
         return file_sha256(path)
@@ -144,7 +144,7 @@ def content_hash(path: Path) -> str:
 def tree_hashes(folder: Path) -> Iterator[tuple[str, str]]:
     """(relative path, sha256) of every file, sorted; a stored array counts as its manifest.
 
-    Of an array with a receipt the files are those of its manifest, as if the voxels were here.
+    Of an array with a receipt the files are those of its manifest, as if the voxels were local.
     """
     if (folder / RECEIPT).is_file() and (folder / MANIFEST).is_file():
         yield from _listed(folder)

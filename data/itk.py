@@ -1,4 +1,4 @@
-"""The border to ITK, whose vectors are (x, y, z): the only place where the order is turned."""
+"""Conversion to and from ITK, whose vectors are (x, y, z)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 @contextlib.contextmanager
 def in_folder(folder: Path) -> Iterator[str]:
-    """A spelling of an existing folder that ITK can write below.
+    """A path of an existing folder that ITK can write to.
 
-    SimpleITK takes text that is UTF-8; a name that is not ends the whole process in C++
-    (``std::logic_error``). Linux also knows an open folder by its number.
+    SimpleITK takes UTF-8 text; another name aborts the process in C++ (``std::logic_error``). Such
+    a folder is opened and addressed through ``/proc/self/fd``.
     """
     try:
         str(folder).encode()
@@ -43,7 +43,7 @@ def to_itk(volume: Volume) -> sitk.Image:
 
 
 def _itk_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """ITK knows no booleans, half floats or foreign byte orders."""
+    """ITK supports neither booleans nor half floats nor foreign byte orders."""
     if dtype == np.bool_:
         return np.dtype(np.uint8)
     return np.dtype(np.float32) if dtype.str.endswith("f2") else dtype.newbyteorder("=")
@@ -53,8 +53,9 @@ def from_itk(image: sitk.Image, modality: Modality) -> Volume:
     """A scalar 3-D SimpleITK image as a volume."""
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(
-            "a scan has three axes and one value a voxel",
-            got=f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} values",
+            "a scan has three axes and one value per voxel",
+            problem=f"the image has {image.GetDimension()} axes and "
+            f"{image.GetNumberOfComponentsPerPixel()} values per voxel",
             remedy="give one volume a file",
             code="not-3d",
         )
@@ -86,7 +87,7 @@ def place(image: sitk.Image, grid: Grid) -> None:
 
 
 def grid_of(image: sitk.Image) -> Grid:
-    """Where the image lies, in (z, y, x) order."""
+    """The grid of an ITK image, in (z, y, x) order."""
     x, y, z = image.GetSize()
     matrix = np.asarray(image.GetDirection()).reshape(3, 3)[::-1, ::-1]
     a, b, c = (tuple(float(v) for v in row) for row in matrix)

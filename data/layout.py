@@ -1,4 +1,4 @@
-"""Where each artefact lies, and where a checkout keeps what is not versioned."""
+"""Paths of the artefacts, and the folder of a checkout for unversioned files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Layout:
     """Paths of one workspace: the demo in the repository's root, or ``workspaces/NAME``.
 
     Paths are relative to the repository's root, the working directory of every stage, so that
-    nothing that is written depends on where the checkout lies.
+    outputs do not depend on the path of the checkout.
     """
 
     workspace: Path = Path()
@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def params_file(self) -> Path:
-        """The workspace's ``params.yaml``: the only truth about what runs."""
+        """The workspace's ``params.yaml``: the single source of what runs."""
         return self.workspace / "params.yaml"
 
     @property

@@ -24,7 +24,7 @@ _MILLIMETRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 def to_nibabel(volume: Volume) -> Nifti1Image:
     """The volume as a nibabel image with axes (X, Y, Z) that shares no memory with it.
 
-    Voxels are kept exactly; what NIfTI lacks becomes what it has: bool uint8, half floats float32.
+    Voxels are kept exactly; bool becomes uint8 and float16 float32, which NIfTI lacks.
     The affine keeps its 64 bits in memory; nibabel saves 32 of them, so a file that has to be
     exact is written by :func:`synthct.data.writers.write_image`.
 
@@ -48,20 +48,20 @@ def to_nibabel(volume: Volume) -> Nifti1Image:
 def from_nibabel(image: SpatialImage, modality: Modality) -> Volume:
     """A nibabel image with a RAS affine as a volume in LPS that shares no memory with it.
 
-    The array keeps its axes, in turned order (Z, Y, X), and its values, scaled as the header says;
+    The array is transposed to (Z, Y, X), its values are scaled by the header's slope and intercept;
     nothing is resampled.
 
     Raises
     ------
     DataError
-        ``not-3d``: several values a voxel; ``no-orientation``: no affine; ``direction-skewed``:
+        ``not-3d``: several values per voxel; ``no-orientation``: no affine; ``direction-skewed``:
         shear, which no grid of boxes has; ``spacing-not-positive``.
     """
     where = str(image.get_filename() or "the nibabel image")
     shape = tuple(image.shape)
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise DataError(
-            "a scan has three axes and one value a voxel",
+            "a scan has three axes and one value per voxel",
             problem=f"the image has the shape {shape}",
             where=where,
             remedy="give one volume, for example image.slicer[..., 0]",
@@ -69,7 +69,7 @@ def from_nibabel(image: SpatialImage, modality: Modality) -> Volume:
         )
     if image.affine is None:
         raise DataError(
-            "an image says how it lies in the patient",
+            "an image has an orientation",
             problem="the image has no affine",
             where=where,
             remedy="give it the affine of the scan that it was made from",

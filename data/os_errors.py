@@ -1,4 +1,4 @@
-"""What the operating system refused, said like every other error: one place for all commands."""
+"""Errors of the operating system as :class:`MachineError`, for all commands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from synthct.data.errors import MachineError
 
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _NO_TEMPORARY = "No usable temporary directory found"
-"""What Python says where /tmp is full: it tries to write, and calls the failure a missing file."""
+"""Python's FileNotFoundError where /tmp is full: its trial writes failed."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room for a file, however a library says so."""
+    """Whether an error, also one wrapped by a library, means that the disk is full."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     text = str(error)
@@ -22,7 +22,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
-    """The fault of an ``OSError``, or of what a library made of one."""
+    """The :class:`MachineError` of an ``OSError``, or of a library's error that wraps one."""
     place = str(getattr(error, "filename", None) or where)
     if is_disk_full(error):
         return MachineError(
@@ -33,10 +33,10 @@ def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
             "finished units are kept",
             code="disk-full",
         )
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return MachineError(
-        "the machine does what is asked",
-        problem=f"{said}",
+        "",
+        problem=text,
         where=place,
         remedy="check the path, its permissions and the disk, and run the same command again",
         code="os-error",
@@ -44,13 +44,13 @@ def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
 
 
 def _room(place: str) -> str:
-    """Free space where temporary files go and where the file lies."""
+    """Free space in the folder for temporary files and in the folder of the file."""
     folders = [os.environ.get("TMPDIR") or "/tmp", os.path.dirname(place) or os.getcwd()]  # noqa: PTH109, PTH120
-    told = []
+    texts = []
     for folder in dict.fromkeys(folders):
         try:
             found = os.statvfs(folder)
         except OSError:
             continue
-        told.append(f"{folder} has {found.f_bavail * found.f_frsize / 1e6:.0f} MB")
-    return ", ".join(told) or tempfile.gettempprefix()
+        texts.append(f"{folder} has {found.f_bavail * found.f_frsize / 1e6:.0f} MB")
+    return ", ".join(texts) or tempfile.gettempprefix()

@@ -1,4 +1,4 @@
-"""Pluggable = a name, a frozen dataclass, a decorator; strangers come through an entry point."""
+"""Plug-ins: a frozen dataclass registered by name; third-party ones come through entry points."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Registry(Generic[T]):
     Parameters
     ----------
     kind
-        What the members are, in the singular, for error messages (``"regularizer"``).
+        Noun for one member, for error messages (``"regularizer"``).
     group
         Entry-point group through which other distributions add members
         (``"synthct.regularizers"``): entry-point name = member name, value = ``module:Class``.
@@ -69,7 +69,8 @@ class Registry(Generic[T]):
         self._discover()
         if name not in self._known:
             raise UsageError(
-                f"no {self.kind} is called {name!r}",
+                "",
+                problem=f"no {self.kind} is called {name!r}",
                 where=where,
                 remedy=did_you_mean(name, self._known),
                 code=f"unknown-{self.kind.replace(' ', '-')}",
@@ -80,7 +81,7 @@ class Registry(Generic[T]):
         """An instance of the class called ``name`` with its fields set from ``options``.
 
         Values are checked against the annotations of the fields as strictly as ``params.yaml``
-        itself (``"3"`` is no number), and every wrong option is named in one error.
+        itself (``"3"`` is not a number), and one error lists every wrong option.
         """
         cls = self.get(name, where=where)
         types = typing.get_type_hints(cls)
@@ -105,11 +106,14 @@ class Registry(Generic[T]):
             return cls(**checked)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"{self.kind} {name!r}: {error}", where=where, code="bad-parameter"
+                "",
+                problem=f"{self.kind} {name!r}: {error}",
+                where=where,
+                code="bad-parameter",
             ) from error
 
     def module_of(self, name: str) -> str:
-        """Dotted module that defines the member: its code enters the keys of units that use it."""
+        """Module that defines the member; its code is part of the keys of units that use it."""
         return self.get(name).__module__
 
     def _discover(self) -> None:
@@ -135,6 +139,6 @@ def _checked(kind: Any, value: Any) -> Any:
     adapter = TypeAdapter(kind)
     try:
         text = json.dumps(value)
-    except TypeError:  # a value of Python's, given by code and not by a file
+    except TypeError:  # a Python object passed by code, not from a file
         return adapter.validate_python(value, strict=True)
     return adapter.validate_json(text, strict=True)

@@ -1,4 +1,4 @@
-"""CSV as every table here is written: fixed columns, six digits, no clock, whole or not at all."""
+"""CSV tables: fixed columns, six significant digits, reproducible bytes, atomic writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def floats_to_six_digits(value: T) -> T:
 
 
 def six_digits_text(value: object) -> str:
-    """How a table spells a value: floats to six significant digits."""
+    """A value as text in a table: floats to six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

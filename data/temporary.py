@@ -1,8 +1,8 @@
-"""Folders for the time of one piece of work; what a killed process left is removed at the next.
+"""Temporary folders; those of killed processes are removed by the next one.
 
-They may hold scans with names. A folder is locked while its process lives (the kernel lets go of
-the lock whatever ends it, in containers that share ``/tmp`` too), so one that nobody locks is left
-over.
+They may hold scans with names of patients. A folder is locked while its process lives (the kernel
+releases the lock however the process ends, also in containers that share ``/tmp``), so a folder
+without a lock is left over.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def temporary_folder(name: str, folder: Path | None = None) -> Iterator[Path]:
 
 
 def sweep(folder: Path | None = None) -> int:
-    """Remove the folders of dead processes of this user; how many there were."""
+    """Remove the folders of this user's dead processes; returns their number."""
     swept = 0
     for left in Path(folder or tempfile.gettempdir()).glob(f"{_MARK}*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A scan in memory: an array with its place in the patient. Everything in (z, y, x) order."""
+"""A scan in memory: an array on a grid in patient coordinates, all in (z, y, x) order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ UNITS: dict[Modality, str] = {
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels lie: ``point = origin + direction @ (spacing * index)``.
+    """Positions of the voxels: ``point = origin + direction @ (spacing * index)``.
 
     All vectors are in (z, y, x) order; points are LPS millimetres, so the x component grows to
     the patient's left, y to the back (posterior), z to the head (superior). Column ``k`` of
@@ -69,24 +69,28 @@ class Grid:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise DataError(
                 "a scan has three axes (Z, Y, X) of at least one voxel",
-                got=f"shape {tuple(self.shape)}",
+                problem=f"the shape is {tuple(self.shape)}",
                 remedy="give a volume, not a single image",
                 code="not-3d",
             )
         numbers = np.array([*self.spacing_mm, *self.origin_mm, *np.ravel(self.direction)])
         if not np.isfinite(numbers).all():
             raise DataError(
-                "spacing, origin and direction are finite", got=str(self), code="grid-nan"
+                "spacing, origin and direction are finite",
+                problem=f"the grid has a value that is not finite: {self}",
+                code="grid-nan",
             )
         if min(self.spacing_mm) <= 0:
             raise DataError(
-                "spacing is positive [mm]", got=str(self.spacing_mm), code="spacing-not-positive"
+                "spacing is positive",
+                problem=f"the spacing is {self.spacing_mm} mm",
+                code="spacing-not-positive",
             )
         matrix = np.asarray(self.direction, dtype=float)
         if np.abs(matrix.T @ matrix - np.eye(3)).max() > DIRECTION_TOLERANCE:
             raise DataError(
                 "the direction matrix is orthonormal",
-                got=str(self.direction),
+                problem=f"the direction matrix is {self.direction}",
                 code="direction-skewed",
             )
 
@@ -124,7 +128,7 @@ class Grid:
         return np.asarray(np.asarray(points_mm, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3])
 
     def is_close(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Whether every voxel of both grids lies at the same place."""
+        """Whether the corner voxels of both grids differ by at most the tolerance."""
         if self.shape != other.shape:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
@@ -159,7 +163,7 @@ def _triple(values: Any) -> Triple:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan: ``array`` (Z, Y, X) on ``grid``; valid once constructed, never changed after.
+    """A scan: ``array`` (Z, Y, X) on ``grid``; validated and read-only.
 
     CT and CBCT are in Hounsfield units, MR in arbitrary units, masks are 0 or 1.
     """
@@ -172,12 +176,14 @@ class Volume:
         if self.array.shape != self.grid.shape:
             raise DataError(
                 "the array has the shape of its grid",
-                got=f"{self.array.shape} on {self.grid.shape}",
+                problem=f"the array has shape {self.array.shape}, its grid {self.grid.shape}",
                 code="shape-mismatch",
             )
         if self.array.dtype.kind not in "biuf":
             raise DataError(
-                "voxels are real numbers", got=f"dtype {self.array.dtype}", code="dtype-not-real"
+                "voxels are real numbers",
+                problem=f"the array is of type {self.array.dtype}",
+                code="dtype-not-real",
             )
         frozen = self.array.view()
         frozen.flags.writeable = False
@@ -213,7 +219,7 @@ class Displacement:
         if self.vectors.shape != (3, *self.grid.shape):
             raise DataError(
                 "a displacement has three components on its grid",
-                got=f"{self.vectors.shape} on {self.grid.shape}",
+                problem=f"the vectors have shape {self.vectors.shape}, the grid {self.grid.shape}",
                 code="shape-mismatch",
             )
         frozen = np.asarray(self.vectors, dtype=np.float32).view()

@@ -1,4 +1,4 @@
-"""YAML that people or other sites wrote: plain values of bounded size, one kind of error."""
+"""YAML from users: plain values of bounded size, one kind of error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from synthct.data.errors import UsageError
 
 MOST_BYTES = 8 << 20
 MOST_NODES = 200_000
-"""Values after every alias is written out: a page of YAML can stand for more than memory holds."""
+"""Values after expansion of every alias: nested aliases can expand beyond all memory."""
 MOST_LEVELS = 60
 
 
 class YamlRefused(yaml.YAMLError):
-    """Larger or deeper than any file of ours, or a value that Python cannot hold."""
+    """The text is larger or deeper than the limits, or has a value that Python cannot represent."""
 
 
 def load_yaml(text: str) -> Any:
@@ -39,14 +39,14 @@ def load_yaml(text: str) -> Any:
     except RecursionError:
         raise YamlRefused(f"more than {MOST_LEVELS} levels") from None
     except (ValueError, OverflowError, AttributeError) as error:
-        # A date of month 13, an integer of ten thousand digits: the parser lets Python's error out.
-        raise YamlRefused(f"a value that is none: {error}") from error
+        # Month 13, an integer of ten thousand digits: the parser passes Python's error on.
+        raise YamlRefused(f"an invalid value: {error}") from error
     finally:
         loader.dispose()
 
 
 def _require_bounded(node: yaml.Node) -> None:
-    """Count with memory: an alias costs a look-up here, however much it stands for."""
+    """Count nodes and levels, each node once: expanding aliases would take exponential time."""
     known: dict[int, tuple[int, int]] = {}
     open_nodes: set[int] = set()
 
@@ -54,7 +54,7 @@ def _require_bounded(node: yaml.Node) -> None:
         if id(each) in known:
             return known[id(each)]
         if id(each) in open_nodes:
-            raise YamlRefused("an alias within what it names")
+            raise YamlRefused("an alias inside its own anchor")
         if len(open_nodes) > MOST_LEVELS:
             raise YamlRefused(f"more than {MOST_LEVELS} levels")
         open_nodes.add(id(each))
@@ -98,7 +98,7 @@ def yaml_of(text: str, *, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values of a file; faults as :func:`yaml_of`."""
+    """The plain values of a file; errors as :func:`yaml_of`."""
     try:
         text = path.read_text()
     except UnicodeDecodeError as error:

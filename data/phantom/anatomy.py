@@ -63,7 +63,7 @@ def build_anatomy(region: str, grid: Grid, rng: np.random.Generator) -> Anatomy:
 
 
 def _fill_with_gas(canvas: Canvas, lumens: Mapping[str, Lumen], rng: np.random.Generator) -> None:
-    """Gas rises to the front (the patient lies on the back); each day fills other loops."""
+    """Gas rises to the front (the patient lies on the back); each day other loops are filled."""
     for name in sorted(lumens):
         fill = rng.beta(0.7, 1.1)
         for part in lumens[name].parts:

@@ -36,7 +36,7 @@ BONE_START_HU, BONE_FULL_HU = 100.0, 1640.0
 
 @dataclass(frozen=True)
 class Imager:
-    """What makes the CBCT worse than the CT.
+    """Degradations of the CBCT.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def cbct_scan(
 ) -> Volume:
     """The CBCT of the CBCT day on ``grid``, -1024 HU outside the imager's field of view.
 
-    The body is projected on voxels of ``projected_mm`` that reach as far as the anatomy, so what
-    lies outside the reconstructed box still casts its shadow.
+    The body is projected on voxels of ``projected_mm`` that reach as far as the anatomy, so that
+    anatomy outside the reconstructed box still attenuates the rays.
     """
     room = anatomy.grid.with_spacing((projected_mm, projected_mm, projected_mm))
     raster = materials(hu_raster(anatomy, "cbct"))
@@ -114,7 +114,7 @@ def cbct_scan(
 
 
 def _trimmed(content: NDArray[np.float32], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
-    """The box in (y, x) that holds anything: rays through air alone cost as much as others."""
+    """The bounding box in (y, x) of the content: rays through air cost as much as others."""
     seen = content.sum(axis=(0, 1)) > 0
     y, x = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
     start = (0, int(y[0]), int(x[0]))

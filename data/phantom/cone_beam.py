@@ -50,13 +50,13 @@ class ConeBeam:
     def __post_init__(self) -> None:
         if not 0 < self.source_axis_mm < self.source_detector_mm:
             raise ValueError(
-                "the axis lies between source and detector, got distances "
-                f"{self.source_axis_mm} and {self.source_detector_mm} mm"
+                f"distances of axis and detector are {self.source_axis_mm} and "
+                f"{self.source_detector_mm} mm; the axis lies between source and detector"
             )
         if min(self.detector_shape) < 1 or min(self.pixel_mm) <= 0 or not self.angles_rad:
             raise ValueError(
-                f"a detector needs pixels and views, got {self.detector_shape} of {self.pixel_mm} "
-                f"mm and {len(self.angles_rad)} views"
+                f"the detector has {self.detector_shape} pixels of {self.pixel_mm} mm and "
+                f"{len(self.angles_rad)} views; it needs pixels and views"
             )
 
     @property
@@ -102,7 +102,7 @@ def forward_project(
 ) -> Tensor:
     """Line integrals (C, views, V, U) of a volume (C, Z, Y, X) [1/mm] on an axes-aligned grid.
 
-    Outside the grid there is nothing. ``step_mm`` is the distance of the sampling planes along
+    Outside the grid the volume is zero. ``step_mm`` is the distance of the sampling planes along
     the central ray, the smallest voxel side if left out.
     """
     return _Forward.apply(volume, _Rays(grid, geometry, step_mm))  # type: ignore[no-any-return]
@@ -116,11 +116,13 @@ def back_project(
 
 
 class _Rays:
-    """Where the rays of each view read the volume."""
+    """Sampling points of the rays of each view."""
 
     def __init__(self, grid: Grid, geometry: ConeBeam, step_mm: float | None) -> None:
         if not np.allclose(grid.direction, np.eye(3)):
-            raise ValueError(f"the volume's axes are the patient's, got {grid.direction}")
+            raise ValueError(
+                f"the direction is {grid.direction}; the projector needs axes of the patient"
+            )
         self.grid, self.geometry = grid, geometry
         step = step_mm or min(grid.spacing_mm)
         corners = [

@@ -104,7 +104,7 @@ def jacobian_determinant(displacement: Displacement) -> Array:
 
 
 def without_rigid(displacement: Displacement, inside: NDArray[np.bool_]) -> Array:
-    """What is left of ``u`` at the points inside after the best rigid fit (Kabsch): (n, 3) [mm]."""
+    """The residual of ``u`` at the points inside after the best rigid fit (Kabsch): (n, 3) [mm]."""
     index = np.argwhere(inside)
     fixed = displacement.grid.points(index)
     moved = fixed + displacement.vectors[:, inside].T.astype(float)

@@ -1,4 +1,4 @@
-"""Nose, sinuses, jaws, teeth (some with metal fillings), tongue and the muscles of chewing."""
+"""Nose, sinuses, jaws, teeth (some with metal fillings), tongue and the masticatory muscles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One digital patient: the scans of three days and the truth that joins them."""
+"""One digital patient: the scans of three days and the ground truth that relates them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PROJECTED = 0.75
 
 @dataclass(frozen=True)
 class Protocol:
-    """How patients are scanned and how much they change; the sizes and the difficulty."""
+    """Scan protocols, voxel sizes, and the amount of change between days."""
 
     voxels_mm: Mapping[str, Triple]
     """Voxel size (z, y, x) of ``ct``, ``mr`` and ``cbct`` [mm]."""
@@ -59,7 +59,7 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class SourceScan:
-    """An MR or CBCT with the truth on its own grid."""
+    """An MR or CBCT with the ground truth on its own grid."""
 
     scan: Volume
     ct: Volume
@@ -70,7 +70,7 @@ class SourceScan:
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """All that is known of one digital patient."""
+    """Scans and ground truth of one digital patient."""
 
     ct: Volume
     sources: Mapping[str, SourceScan]

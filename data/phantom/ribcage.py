@@ -1,4 +1,4 @@
-"""Ribs as curved bars around the chest wall, their cartilages and the breast bone."""
+"""Ribs as curved bars around the chest wall, their cartilages and the sternum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each tissue looks like to X-rays and to a 1.5 T magnet: the one table, with its sources."""
+"""CT numbers and MR properties at 1.5 T of each tissue, with their sources."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Scans from files, read strictly and in a process of their own (``data/readers/process``).
+"""Readers of scans: strict, and in a process of their own (``data/readers/process``).
 
 DICOM folders and zips (CT, MR, cone-beam CT, RTDOSE, RTSTRUCT; classic and enhanced multi-frame),
 NIfTI, MetaImage, NRRD, OME-Zarr 0.4 and 0.5. A hostile or damaged file raises a
-:class:`~synthct.data.errors.DataError` here; it cannot take memory, time or other files from
-the caller.
+:class:`~synthct.data.errors.DataError` here; it cannot use up the memory or time of the caller or
+open other files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_scan(
     series: str = "",
     require_finite: bool = True,
 ) -> Volume:
-    """Read a scan of any format; what is damaged, ambiguous or incomplete raises a fault.
+    """Read a scan of any format; damaged, ambiguous or incomplete data raise.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def read_scan(
         DICOM folder or zip, ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` or ``.nrrd`` that holds its
         voxels, OME-Zarr folder.
     modality
-        What the voxels measure. DICOM says it itself (a disagreement raises); the other formats
-        do not, so for them it must be given.
+        What the voxels measure. DICOM states it (a disagreement raises); for other formats it must
+        be given.
     series
         SeriesInstanceUID, where a DICOM source holds several.
     require_finite
-        Raise when a voxel is NaN or infinite; ingestion reads them and says what it did.
+        Raise when a voxel is NaN or infinite; ingestion reads and repairs them.
     """
     return read_scan_and_facts(path, modality, series=series, require_finite=require_finite)[0]
 
@@ -104,23 +104,23 @@ def describe(path: Path, *, series: str = "") -> ScanFacts:
 def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -> str:
     """SeriesInstanceUID of the one volume in a DICOM folder or zip; empty for other formats.
 
-    Localizers, captures, dose reports and doses beside the scan are none, as for ``ingest``.
-    Several volumes that could be meant raise a fault that lists them.
+    Localizers, captures, dose reports and doses with the scan do not count, as in ``ingest``.
+    Several candidate volumes raise an error that lists them.
 
     Parameters
     ----------
     said
-        UID, number or description of the series, as a person says it (``--series``).
+        UID, number or description of the series, as given by ``--series``.
     wanted
-        Modalities that can be meant, where volumes of several lie there.
+        Accepted modalities, where the source holds volumes of several.
     """
     if format_of(path) != "dicom":
         if said:
             raise UsageError(
                 "a series is chosen in a DICOM folder or zip",
-                problem=f"series {said!r} is asked for in a file that is no DICOM",
+                problem=f"series {said!r} was given for a file that is not DICOM",
                 where=str(path),
-                remedy="leave --series away",
+                remedy="leave out --series",
                 code="series-of-a-file",
             )
         return ""
@@ -131,11 +131,11 @@ def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -
 
 
 def find(source: Path) -> list[Found]:
-    """Everything that lies in a source: scans, structure sets, doses, and what cannot be read.
+    """Contents of a source: scans, structure sets, doses, and unreadable files.
 
     Folders are walked at any depth, zips in them too; no voxel is decoded. One row is a DICOM
-    series, an image file or an OME-Zarr folder; a damaged file is a row with its fault, so one
-    bad file never hides the others.
+    series, an image file or an OME-Zarr folder; a damaged file is a row with its error, so that one
+    bad file does not hide the others.
     """
     return [Found.from_json(row) for row in call(inside.found, reads=[source], path=str(source))]
 
@@ -148,12 +148,12 @@ def read_structures(path: Path) -> Outlines:
 def read_beside(
     path: Path, keywords: Sequence[str], *, series: str = ""
 ) -> tuple[SeriesHeaders, list[StructureSet]]:
-    """Headers of one image series of a DICOM folder or zip, and the structure sets beside it.
+    """Headers of one image series of a DICOM folder or zip, and the structure sets with it.
 
     Parameters
     ----------
     keywords
-        Elements of the series that are wanted as text; nothing else of a header is handed on.
+        DICOM keywords to return as text; nothing else of the headers is returned.
     series
         SeriesInstanceUID, where a source holds several.
     """
@@ -183,9 +183,9 @@ def read_displacement_image(path: Path) -> Displacement:
 
 @contextlib.contextmanager
 def _with_voxels(path: Path) -> Iterator[Path]:
-    """The path; of an array of ours whose voxels lie elsewhere, its local copy.
+    """The path, or the local copy of a stored array whose voxels are on an object store.
 
-    The process that reads has no way to another machine.
+    The readers' process has no network access.
     """
     if not (path / RECEIPT).is_file():
         yield path
@@ -198,5 +198,5 @@ def _with_voxels(path: Path) -> Iterator[Path]:
 
 
 def _libraries(path: Path) -> tuple[str, ...]:
-    """What the format needs beside what a reader's process has from its start."""
+    """Packages that the format needs beyond those that a reader's process preloads."""
     return ("zarr",) if any((path / name).exists() for name in ("zarr.json", ".zattrs")) else ()

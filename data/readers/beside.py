@@ -1,6 +1,6 @@
-"""What a new series is filed beside: headers of an image series, structure sets as they stand.
+"""Headers of an image series and its structure sets, for new series filed with them.
 
-Runs in the readers' process; values leave it as JSON and arrays, never as DICOM.
+Runs in the readers' process, which returns JSON and arrays, never DICOM.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName, format_number_as_ds
 
-from synthct.data.readers.drawn_on import drawn_on
+from synthct.data.readers.checks import as_data_errors
+from synthct.data.readers.contours import drawn_on
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.header_facts import grid_json
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.pick import picked
 from synthct.data.readers.series import Series, find_series
 from synthct.data.readers.slice import broken_dicom
@@ -27,14 +27,14 @@ from synthct.data.readers.slices import stack
 from synthct.data.readers.structures import MAX_POINTS, whole_header
 
 SET_TEXTS = ("StructureSetLabel", "StructureSetName", "StructureSetDate", "StructureSetTime")
-"""Of a structure set itself; operators, machines and private elements stay behind."""
+"""Of a structure set itself; operators, machines and private elements are left out."""
 
 _IMAGES_AND_POINTS = ("ContourData", "ContourImageSequence", "ContourSequence")
 
 
 def beside(path: str, keywords: Sequence[str], series: str) -> dict[str, Any]:
-    """Headers of the one image series of a source, and the structure sets that lie with it."""
-    with faults_only(path):
+    """Headers of the one image series of a source, and the structure sets of the source."""
+    with as_data_errors(path):
         found = find_series(entries(Path(path)))
         images = picked([one for one in found if not series or one.called(series)], Path(path))
         return {"headers": _headers(images, path, keywords), "sets": list(_sets(found))}
@@ -42,12 +42,12 @@ def beside(path: str, keywords: Sequence[str], series: str) -> dict[str, Any]:
 
 def structure_sets(path: str) -> list[dict[str, Any]]:
     """Every structure set of a file, folder or zip."""
-    with faults_only(path):
+    with as_data_errors(path):
         return list(_sets(find_series(entries(Path(path)))))
 
 
 def _headers(series: Series, path: str, keywords: Sequence[str]) -> dict[str, Any]:
-    """What was read of all slices, and the asked elements of one."""
+    """UIDs, grid and instances of all slices, and the requested elements of the first."""
     pile = stack(series, path)
     first = series.first
     asked = _header(series.slices[0].entry, keywords)
@@ -75,7 +75,7 @@ def _header(entry: Entry, keywords: Sequence[str]) -> Dataset:
 
 
 def _text(value: Any) -> str | list[str]:
-    """Text, so that it is written in the new file's character set and not in the old one's."""
+    """Decoded text, so that it is written in the character set of the new file."""
     if value is None:
         return ""
     single = isinstance(value, str | PersonName) or not hasattr(value, "__iter__")
@@ -115,7 +115,9 @@ def _set(dataset: Dataset, entry: Entry) -> dict[str, Any]:
         })  # fmt: skip
     every = np.concatenate(points) if points else np.zeros((0, 3))
     if len(every) > MAX_POINTS:
-        raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
+        raise broken_dicom(
+            entry, f"the file has more than {MAX_POINTS} contour points", "too-large"
+        )
     return {
         "uid": str(dataset.get("SOPInstanceUID") or ""),
         "texts": {name: _text(dataset.get(name)) for name in SET_TEXTS if name in dataset},
@@ -128,7 +130,10 @@ def _points(contour: Dataset, entry: Entry) -> NDArray[np.float64]:
     """(n, 3) points, (z, y, x) [mm]."""
     numbers = np.array([float(number) for number in contour.get("ContourData") or []])
     if numbers.size % 3 or not np.isfinite(numbers).all():
-        raise broken_dicom(entry, f"{numbers.size} numbers as points of a contour")
+        raise broken_dicom(
+            entry,
+            f"a contour has {numbers.size} coordinates, which are not finite (x, y, z) points",
+        )
     return numbers.reshape(-1, 3)[:, ::-1]
 
 
@@ -140,17 +145,19 @@ def _plain(item: Dataset) -> dict[str, Any]:
         if not (element.tag.is_private or named):
             kept.add(element)
     kept.remove_private_tags()
-    told: dict[str, Any] = _short(kept.to_json_dict(bulk_data_threshold=1 << 24))
-    return told
+    plain: dict[str, Any] = _short(kept.to_json_dict(bulk_data_threshold=1 << 24))
+    return plain
 
 
-def _short(told: Any) -> Any:
-    """Decimals as the 16 characters that a file has room for."""
-    if isinstance(told, list):
-        return [_short(one) for one in told]
-    if not isinstance(told, dict):
-        return told
-    if told.get("vr") == "DS":
-        numbers = [v if v is None else float(format_number_as_ds(v)) for v in told.get("Value", [])]
+def _short(value: Any) -> Any:
+    """Decimal strings rounded to the 16 characters that DICOM allows."""
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("vr") == "DS":
+        numbers = [
+            v if v is None else float(format_number_as_ds(v)) for v in value.get("Value", [])
+        ]
         return {"vr": "DS", "Value": numbers}
-    return {key: _short(value) for key, value in told.items()}
+    return {key: _short(each) for key, each in value.items()}

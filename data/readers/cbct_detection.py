@@ -1,9 +1,9 @@
-"""Cone-beam CT told from CT: DICOM gives both the modality CT.
+"""Distinguishes cone-beam CT from CT: DICOM gives both the modality CT.
 
-The manufacturer's model name decides where it names an imager on a treatment machine. Where it
-names nothing known, geometry does: a treatment machine turns its source 1000 mm from the axis and
+The manufacturer's model name decides where it is that of an imager on a treatment machine. For
+other models geometry decides: a treatment machine turns its source 1000 mm from the axis and
 1400 mm or more from the flat panel, a diagnostic scanner 500 to 700 mm and at most 1200 mm.
-File and folder names are never asked.
+File and folder names are not used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def modality_of(header: Dataset) -> Modality | None:
 
 
 def is_cone_beam(header: Dataset) -> bool:
-    """Whether a CT header tells of a cone-beam imager."""
+    """Whether a CT header is that of a cone-beam imager."""
     model = f"{header.get('ManufacturerModelName', '')} {header.get('Manufacturer', '')}"
     if CONE_BEAM.search(model):
         return True

@@ -1,4 +1,4 @@
-"""A source as rows: each series, image file, structure set, and each file that cannot be read."""
+"""Contents of a source: each series, image file and structure set, and each unreadable file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from synthct.data.errors import DataError, SynthctError
+from synthct.data.readers.checks import as_data_errors
 from synthct.data.readers.contours import Outlines as Outlines
 from synthct.data.readers.dose import describe_dose
 from synthct.data.readers.entries import Entry, entries, walk
 from synthct.data.readers.formats import GRIDS, format_by_name
 from synthct.data.readers.header_facts import grid_from_json, grid_json, sequence_facts
 from synthct.data.readers.ome_zarr import is_ome_zarr
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.process.pool import fault_from_json
 from synthct.data.readers.series import (
     HEADER_TAGS,
@@ -38,20 +38,20 @@ SCAN, STRUCTURES, DOSE, LOCALIZER, CAPTURE, OTHER, BROKEN = (
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """One thing that lies in a source.
+    """One item of a source.
 
     Parameters
     ----------
     kind
         ``scan``, ``structures``, ``dose``, ``localizer``, ``capture`` (a picture of a screen, such
-        as a dose report), ``other`` (DICOM that holds no image of
-        these) or ``broken`` (a file that is damaged).
+        as a dose report), ``other`` (DICOM without an image of these kinds) or
+        ``broken`` (a damaged file).
     path
-        What to give to ``read_scan``: the folder or zip of a series, or the file.
+        The path for ``read_scan``: folder or zip of a series, or file.
     place
-        Where it lies below the source: for people, may hold their names.
+        Path below the source, for messages; may contain names of patients.
     modality
-        None where the format does not say.
+        None where the format does not state it.
     series, study, frame
         UIDs of a DICOM series.
     files
@@ -62,7 +62,7 @@ class Found:
     sequence
         Facts of the acquisition (:func:`synthct.data.readers.header_facts.sequence_facts`).
     grid
-        None where ``fault`` says why it forms no volume.
+        None where it forms no volume; ``fault`` is the reason.
     damaged_beside
         A damaged file in the same folder: it may have been a slice of this series.
     """
@@ -83,7 +83,7 @@ class Found:
     damaged_beside: str = ""
 
     def read(self, modality: Modality | None = None) -> Volume:
-        """Its voxels; ``modality`` where the format does not say it, or to call a CT a CBCT."""
+        """Its voxels; ``modality`` where the format does not state it, or to read a CT as CBCT."""
         from synthct.data.readers import read_scan
 
         wanted = modality or (None if self.format == "dicom" else self.modality)
@@ -121,7 +121,13 @@ class Found:
 def contents(source: Path) -> list[Found]:
     """Every row of a source, in the order of its file names."""
     if not source.exists():
-        raise DataError("the source exists", where=str(source), got="nothing", code="no-file")
+        raise DataError(
+            "a source is a file or a folder",
+            problem="there is no such file or folder",
+            where=str(source),
+            remedy="check the path",
+            code="no-file",
+        )
     if is_ome_zarr(source):
         return [_image(source, source.name, "ome-zarr")]
     zarrs = _zarrs(source)
@@ -146,7 +152,7 @@ def contents(source: Path) -> list[Found]:
 
 
 def _zarrs(source: Path) -> list[Path]:
-    """The outermost OME-Zarr groups: what lies in one (levels, labels) belongs to it."""
+    """The outermost OME-Zarr groups: their levels and labels belong to them."""
     found: list[Path] = []
     for folder in sorted(source.rglob("*")) if source.is_dir() else []:
         nested = found and folder.is_relative_to(found[-1])
@@ -162,16 +168,16 @@ def _single(source: Path) -> Entry:
 def _zip(entry: Entry) -> list[Found]:
     assert entry.path is not None
     try:
-        with faults_only(str(entry.path)):
+        with as_data_errors(str(entry.path)):
             inside = entries(entry.path)
             packed = [_packed(entry.path, one, entry.name) for one in inside if _is_packed(one)]
             return [*packed, *_dicom(entry.path, inside, f"{entry.name}/")]
-    except DataError as fault:
-        return [Found(BROKEN, entry.path, entry.name, fault=fault)]
+    except DataError as error:
+        return [Found(BROKEN, entry.path, entry.name, fault=error)]
 
 
 def _is_packed(entry: Entry) -> bool:
-    """An image file or a zip inside a zip: told, because nothing else would be."""
+    """Whether it is an image file or a zip inside a zip, which is reported and not read."""
     name = entry.name.rpartition("/")[2]
     wanted = format_by_name(name) is not None or name.lower().endswith(".zip")
     return wanted and not name.startswith("._")
@@ -181,7 +187,7 @@ def _packed(source: Path, entry: Entry, outer: str) -> Found:
     fault = DataError(
         "a zip holds DICOM files",
         where=f"{outer}/{entry.name}",
-        got="an image file or another zip in it",
+        problem="a zip holds an image file or another zip",
         remedy="unpack the zip and give the folder",
         code="packed-twice",
     )
@@ -191,10 +197,10 @@ def _packed(source: Path, entry: Entry, outer: str) -> Found:
 def _image(path: Path, place: str, kind: str) -> Found:
     grid, fault = None, None
     try:
-        with faults_only(str(path)):
+        with as_data_errors(str(path)):
             grid = GRIDS[kind](path)
-    except DataError as caught:
-        fault = caught
+    except DataError as error:
+        fault = error
     return Found(SCAN, path, place, kind, files=(path.name,), grid=grid, fault=fault)
 
 
@@ -213,13 +219,13 @@ def _dicom(source: Path, files: Sequence[Entry], before: str) -> list[Found]:
 def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]) -> Found:
     kind, grid, fault = _kind(series), None, None
     try:
-        with faults_only(str(source)):
+        with as_data_errors(str(source)):
             if kind == SCAN:
                 grid = stack(series, str(source)).grid
             elif kind == DOSE:
                 grid = describe_dose(series)
-    except DataError as caught:
-        fault = caught
+    except DataError as error:
+        fault = error
     header = series.first
     folders = {one.entry.name.rpartition("/")[0] for one in series.slices}
     return Found(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError
 from synthct.data.readers.entries import entries
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.payload import kind_for
 from synthct.data.readers.pick import picked
 from synthct.data.readers.pixels import frame_pixels, stored_pixels, whole_dataset
@@ -35,9 +35,9 @@ def one_series(
     said
         SeriesInstanceUID, number or description of the series, where there are several.
     modality
-        What is asked for: a dose is not mistaken for the images beside it.
+        Requested modality: DOSE selects a dose, anything else the images.
     wanted
-        What is preferred where volumes of several modalities are there.
+        Preferred modalities, where the source holds volumes of several.
     """
     likely = {Modality.DOSE} if modality is Modality.DOSE else set(wanted)
     return picked(find_series(entries(source), said), source, said, likely)
@@ -46,8 +46,8 @@ def one_series(
 def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:
     """Sort, check and decode the slices of a series.
 
-    ``modality`` says what is expected: CBCT for a CT whose model name is not known as a cone-beam
-    imager is believed, any other disagreement raises.
+    ``modality`` is the expected one: CBCT is accepted for a CT of an unknown model, any other
+    disagreement raises.
     """
     return read_stack(series, stack(series, where), where, modality)[0]
 
@@ -63,7 +63,9 @@ def read_stack(
     if not any(padded):
         return volume, pile.remarks
     share = sum(padded) / volume.array.size
-    sentence = f"{share:.1%} of the voxels are padding by the header and became {_FILLED[kind]}"
+    sentence = (
+        f"{share:.1%} of the voxels are padding according to the header and became {_FILLED[kind]}"
+    )
     return volume, (*pile.remarks, Remark("pixel-padding", sentence, repaired=True))
 
 
@@ -85,7 +87,11 @@ def _values(
         if stored is None:
             stored = empty(shape, pixels.dtype)
         if pixels.dtype != stored.dtype:
-            raise broken_dicom(slices[number].entry, f"{pixels.dtype} pixels", "bad-tag")
+            raise broken_dicom(
+                slices[number].entry,
+                f"this slice has {pixels.dtype} pixels, unlike the others",
+                "bad-tag",
+            )
         stored[number] = pixels
         ends += [slope * float(end) + intercept for end in (pixels.min(), pixels.max())]
     assert stored is not None
@@ -118,17 +124,27 @@ def _scaled(
 def _rescale(one: Slice, modality: Modality) -> tuple[float, float]:
     slope, intercept = one.header.get("RescaleSlope"), one.header.get("RescaleIntercept")
     if modality is not Modality.MR and (slope is None or intercept is None):
-        raise broken_dicom(one.entry, "CT without RescaleSlope and RescaleIntercept", "no-rescale")
+        raise broken_dicom(
+            one.entry, "the CT has no RescaleSlope or RescaleIntercept", "no-rescale"
+        )
     slope = 1.0 if slope is None else float(slope)
     intercept = 0.0 if intercept is None else float(intercept)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise broken_dicom(one.entry, f"rescale {slope} x + {intercept}", "bad-tag")
+        raise broken_dicom(
+            one.entry, f"the rescale {slope} x + {intercept} is not usable", "bad-tag"
+        )
     return slope, intercept
 
 
 def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modality:
     if said is None:
-        raise DataError("a DICOM scan is CT or MR", where=where, got="neither", code="no-series")
+        raise DataError(
+            "a DICOM scan is CT or MR",
+            problem="the series is neither CT nor MR",
+            where=where,
+            remedy="give the folder of the CT or MR images",
+            code="no-series",
+        )
     if wanted is None or wanted is said:
         return said
     if (said, wanted) == (Modality.CT, Modality.CBCT):
@@ -136,7 +152,7 @@ def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modal
     raise DataError(
         "the scan has the modality it was given as",
         where=where,
-        got=f"{said} where {wanted} was expected",
+        problem=f"the series is {said} where {wanted} was expected",
         remedy="check which scan is which",
         code="wrong-modality",
     )

@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 
 from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
+from synthct.data.readers.checks import checked_shape
 from synthct.data.readers.pixels import frame_pixels
 from synthct.data.readers.process.memory import empty
 from synthct.data.readers.series import Series
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.slice import Slice, broken_dicom, value
 from synthct.data.readers.slices import STEP_TOLERANCE, floats
 from synthct.data.volume import Grid, Modality, Volume
@@ -39,7 +39,8 @@ def describe_dose(series: Series) -> Grid:
         raise DataError(
             "the planes of a dose are evenly spaced",
             where=str(entry.path or entry.name),
-            got=f"{np.abs(steps).min():.3f} to {np.abs(steps).max():.3f} mm",
+            problem=f"the plane distances are {np.abs(steps).min():.3f} to "
+            f"{np.abs(steps).max():.3f} mm",
             remedy="export the dose on an even grid",
             code="uneven-spacing",
         )
@@ -55,16 +56,16 @@ def read_dose(series: Series, modality: Modality | None = None) -> Volume:
         raise DataError(
             "the scan has the modality it was given as",
             where=str(one.entry.path or one.entry.name),
-            got=f"DOSE where {modality} was expected",
+            problem=f"the file is a DOSE where {modality} was expected",
             remedy="check which file is which",
             code="wrong-modality",
         )
     units = str(value(one.header, "DoseUnits", one.entry)).upper()
     if units != "GY":
-        raise broken_dicom(one.entry, f"DoseUnits {units} where GY is needed", "bad-tag")
+        raise broken_dicom(one.entry, f"DoseUnits is {units}, not GY", "bad-tag")
     scaling = float(value(one.header, "DoseGridScaling", one.entry))
     if not (np.isfinite(scaling) and scaling > 0):
-        raise broken_dicom(one.entry, f"DoseGridScaling {scaling}", "bad-tag")
+        raise broken_dicom(one.entry, f"DoseGridScaling is {scaling}", "bad-tag")
     array: NDArray[Any] = empty(grid.shape, np.float32)
     for number, plane in enumerate(frame_pixels([_at(one, k) for k in range(grid.shape[0])])):
         array[number] = plane * scaling
@@ -81,7 +82,7 @@ def _only(series: Series) -> Slice:
     raise DataError(
         "a dose is one file",
         where=series.title,
-        got=f"{len(series.slices)} files",
+        problem=f"the dose has {len(series.slices)} files",
         remedy="give the file of the plan's sum",
         code="several-series",
     )
@@ -99,13 +100,15 @@ def _offsets(
     if given[0] == 0:
         return given
     if abs(abs(normal[2]) - 1) > 1e-4 or abs(given[0] - corner[2]) > 1e-2:
-        raise broken_dicom(one.entry, f"GridFrameOffsetVector from {given[0]}", "bad-tag")
+        raise broken_dicom(
+            one.entry, f"GridFrameOffsetVector starts at {given[0]}, not at 0", "bad-tag"
+        )
     return np.asarray((given - given[0]) * np.sign(normal[2]))
 
 
 def _vector(header: Dataset, frames: int, one: Slice) -> NDArray[np.float64]:
     given = np.array([float(step) for step in value(header, "GridFrameOffsetVector", one.entry)])
     if given.size != frames or not np.isfinite(given).all() or given.size < 2:
-        got = f"{given.size} frame offsets for {frames} frames"
-        raise broken_dicom(one.entry, got, "bad-tag")
+        problem = f"GridFrameOffsetVector has {given.size} offsets for {frames} frames"
+        raise broken_dicom(one.entry, problem, "bad-tag")
     return given

@@ -1,4 +1,4 @@
-"""The files of a folder or a zip, none of them outside it; nothing is unpacked to disk."""
+"""The files of a folder or a zip, none outside it; nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Entry:
     name: str
     open: Callable[[], BinaryIO] = field(repr=False)
     path: Path | None = None
-    """Where it lies on disk; None inside a zip."""
+    """Path on disk; None inside a zip."""
 
 
 def entries(source: Path) -> list[Entry]:
@@ -38,11 +38,17 @@ def entries(source: Path) -> list[Entry]:
 
 
 def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
-    """:func:`entries`, and the links that lead outside with their faults."""
+    """:func:`entries`, and the links that lead outside, each with its error."""
     if source.is_dir():
         return _folder(source)
     if not source.is_file():
-        raise DataError("the scan exists", where=str(source), got="no file", code="no-file")
+        raise DataError(
+            "a scan is a file or a folder",
+            problem="there is no such file or folder",
+            where=str(source),
+            remedy="check the path",
+            code="no-file",
+        )
     if zipfile.is_zipfile(source):
         return _zip(source), []
     return [Entry(source.name, lambda: source.open("rb"), source)], []
@@ -58,7 +64,9 @@ def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
         elif path.is_file():
             found.append(Entry(path.relative_to(root).as_posix(), _opener(path), path))
         if len(found) + len(refused) > MAX_ENTRIES:
-            raise _hostile(root, f"more than {MAX_ENTRIES} files", "too-many-files")
+            raise _hostile(
+                root, f"the folder holds more than {MAX_ENTRIES} files", "too-many-files"
+            )
     return found, refused
 
 
@@ -66,7 +74,7 @@ def _link(path: Path) -> DataError:
     return DataError(
         "links in a source lead to files inside it",
         where=str(path),
-        got="a link that leads outside",
+        problem="a link leads outside the source",
         remedy="copy the file into the folder or name its own folder as a source",
         code="link-outside",
     )
@@ -81,16 +89,16 @@ def _zip(source: Path) -> list[Entry]:
         with zipfile.ZipFile(source) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise _hostile(source, str(error), "damaged") from error
+        raise _hostile(source, f"the zip is damaged: {error}", "damaged") from error
     if len(members) > MAX_ENTRIES:
-        raise _hostile(source, f"{len(members)} files", "too-many-files")
+        raise _hostile(source, f"the zip holds {len(members)} files", "too-many-files")
     if sum(info.file_size for info in members) > MAX_TOTAL_BYTES:
-        raise _hostile(source, "more bytes than a scan has", "too-much-data")
+        raise _hostile(source, "the zip unpacks to more bytes than a scan has", "too-much-data")
     for info in members:
         _check_member(source, info)
     names = [info.filename for info in members]
     if len(set(names)) != len(names):
-        raise _hostile(source, "one name twice", "bad-archive")
+        raise _hostile(source, "two files have the same name", "bad-archive")
     return [
         Entry(info.filename, _member_opener(source, info))
         for info in sorted(members, key=lambda info: info.filename)
@@ -100,14 +108,18 @@ def _zip(source: Path) -> list[Entry]:
 def _check_member(source: Path, info: zipfile.ZipInfo) -> None:
     name = PurePosixPath(info.filename.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or ":" in info.filename:
-        raise _hostile(source, f"the name {info.filename[:80]!r}", "path-traversal")
+        raise _hostile(source, f"the name {info.filename[:80]!r} leads outside", "path-traversal")
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise _hostile(source, f"a link, {info.filename[:80]!r}", "link-outside")
+        raise _hostile(source, f"{info.filename[:80]!r} is a link", "link-outside")
     if info.flag_bits & 0x1:
-        raise _hostile(source, f"a password on {info.filename[:80]!r}", "encrypted")
+        raise _hostile(source, f"{info.filename[:80]!r} is encrypted", "encrypted")
     declared, packed = info.file_size, info.compress_size
     if declared > MAX_MEMBER_BYTES or declared > MAX_RATIO * max(packed, 1) + 1024:
-        raise _hostile(source, f"{declared} bytes from {packed} in one file", "too-much-data")
+        raise _hostile(
+            source,
+            f"a file of {packed} compressed bytes declares {declared} bytes",
+            "too-much-data",
+        )
 
 
 def _member_opener(source: Path, info: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
@@ -119,17 +131,19 @@ def _member_opener(source: Path, info: zipfile.ZipInfo) -> Callable[[], BinaryIO
                 if member.read(1) or len(data) != info.file_size:
                     raise zipfile.BadZipFile(f"{info.filename} has another size than declared")
         except Exception as error:  # zlib.error, EOFError, BadZipFile, NotImplementedError, ...
-            raise _hostile(source, f"{info.filename[:80]!r}: {error}", "damaged") from error
+            raise _hostile(
+                source, f"{info.filename[:80]!r} cannot be unpacked: {error}", "damaged"
+            ) from error
         return io.BytesIO(data)
 
     return opened
 
 
-def _hostile(source: Path, got: str, code: str) -> DataError:
+def _hostile(source: Path, problem: str, code: str) -> DataError:
     return DataError(
-        "an archive is whole and holds plain files with names below it",
+        "an archive is complete and holds plain files with relative names",
         where=str(source),
-        got=got,
+        problem=problem,
         remedy="pack the DICOM series again as a plain zip",
         code=code,
     )

@@ -21,7 +21,7 @@ RAW: dict[str, Callable[[Path, Modality], Volume]] = {
     "nrrd": read_nrrd,
     "ome-zarr": read_ome_zarr,
 }
-"""Voxels of the formats that do not say their modality."""
+"""Readers of the formats that do not state a modality."""
 
 GRIDS: dict[str, Callable[[Path], Grid]] = {
     "nifti": lambda path: read_nifti_header(path).grid,
@@ -29,13 +29,14 @@ GRIDS: dict[str, Callable[[Path], Grid]] = {
     "nrrd": lambda path: read_nrrd_header(path).grid,
     "ome-zarr": read_ome_zarr_grid,
 }
-"""Their geometry, without voxels."""
+"""Readers of their geometry, without voxels."""
 
 IMAGE_SUFFIXES = {
     ".nii": "nifti", ".nii.gz": "nifti", ".mha": "metaimage", ".mhd": "metaimage",
     ".nrrd": "nrrd", ".nhdr": "nrrd",
 }  # fmt: skip
-"""``.mhd`` and ``.nhdr`` are read where they hold their voxels; what they name is never opened."""
+"""``.mhd`` and ``.nhdr`` are read where they hold their voxels; files that they
+refer to are never opened."""
 
 
 def format_of(path: Path) -> str:
@@ -46,7 +47,13 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         return "ome-zarr" if is_ome_zarr(path) else "dicom"
     if not path.is_file():
-        raise DataError("the scan exists", where=str(path), got="no file", code="no-file")
+        raise DataError(
+            "a scan is a file or a folder",
+            problem="there is no such file or folder",
+            where=str(path),
+            remedy="check the path",
+            code="no-file",
+        )
     if kind := format_by_name(path.name):
         return kind
     if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
@@ -54,7 +61,7 @@ def format_of(path: Path) -> str:
     raise DataError(
         "a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
         where=str(path),
-        got=path.suffix or "no suffix",
+        problem=f"a file with the suffix {path.suffix!r} is of no known format",
         remedy="convert it to one of these",
         code="unknown-format",
     )

@@ -1,4 +1,4 @@
-"""What a scan says about itself, without its voxels."""
+"""Facts of a scan from its headers, and what a reader noticed or repaired; no voxels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,27 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from synthct.data.readers.notes import Remark
 from synthct.data.volume import Grid, Modality
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One observation: ingestion turns it into a finding.
+
+    Parameters
+    ----------
+    code
+        Stable kebab-case name.
+    sentence
+        What was found, in numbers; never a file name, a path or text of the header.
+    repaired
+        Whether the volume differs from the files because of it.
+    """
+
+    code: str
+    sentence: str
+    repaired: bool = False
+
 
 _NUMBERS = {
     "RepetitionTime": "repetition_time_ms", "EchoTime": "echo_time_ms",
@@ -41,15 +60,15 @@ class ScanFacts:
     format
         ``dicom``, ``nifti``, ``metaimage``, ``nrrd`` or ``ome-zarr``.
     modality
-        None where the format does not say.
+        None where the format does not state it.
     grid
         Size, spacing and orientation.
     sequence
         Series facts with their units in the names, e.g. ``repetition_time_ms``.
     frame
-        FrameOfReferenceUID: scans with the same one share coordinates; empty: not said.
+        FrameOfReferenceUID: scans with the same one share coordinates; empty where not stated.
     remarks
-        What the reader mended or noticed.
+        What the reader repaired or noticed.
     """
 
     format: str

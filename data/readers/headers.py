@@ -1,4 +1,4 @@
-"""What :mod:`synthct.data.readers.beside` reads, in the caller's hands: plain values, no DICOM."""
+"""What :mod:`synthct.data.readers.beside` reads, for the caller: plain values, no DICOM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.readers.drawn_on import DrawnOn
+from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.volume import Grid
 
@@ -23,7 +23,7 @@ class SeriesHeaders:
     series, study, frame
         Its UIDs; empty where the series has none.
     grid
-        Where it lies.
+        Its grid.
     instances
         (SOP class, SOP instance) of each slice, in the order of the volume's slices.
     texts
@@ -66,11 +66,11 @@ class Structure:
         ROINumber.
     definition, drawn, observed
         Its items of the three sequences of a structure set, as DICOM JSON without names of people,
-        private elements and references to images; ``drawn`` is None for one never drawn.
+        private elements and references to images; ``drawn`` is None without contours.
     contours
         Of every geometric type.
     drawn_on
-        Where its coordinates hold.
+        The scan on which it was drawn.
     """
 
     number: int
@@ -83,7 +83,7 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class StructureSet:
-    """A structure set as it stands: for who files it anew, not for masks."""
+    """A complete structure set, for writing it again; masks need :class:`Outlines`."""
 
     uid: str
     texts: Mapping[str, str | list[str]]

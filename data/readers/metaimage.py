@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import grid_from_columns
 from synthct.data.errors import DataError
-from synthct.data.readers.misspelt_fields import near_miss
+from synthct.data.readers.checks import checked_shape, near_miss
 from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels, rescaled
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
@@ -41,7 +40,7 @@ _SYNONYMS = {
 
 @dataclass(frozen=True, eq=False)
 class MetaImageHeader:
-    """What the text before the voxels says."""
+    """The parsed text header."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -56,7 +55,7 @@ def read_metaimage(path: Path, modality: Modality) -> Volume:
     """Read and check a MetaImage file with one value a voxel."""
     header = read_metaimage_header(path)
     if header.channels != 1:
-        raise _broken(str(path), f"{header.channels} values a voxel where a scan has one")
+        raise _broken(str(path), f"the image has {header.channels} values per voxel, a scan one")
     values = rescaled(_payload(path, header), header.slope, header.intercept)
     return Volume(values, header.grid, modality)
 
@@ -65,7 +64,9 @@ def read_metaimage_displacement(path: Path) -> Displacement:
     """Read a vector image of ITK displacements (x, y, z) [mm]."""
     header = read_metaimage_header(path)
     if header.channels != 3 or (header.slope, header.intercept) != (1, 0):
-        raise _broken(str(path), f"{header.channels} values a voxel where a displacement has 3")
+        raise _broken(
+            str(path), f"the image has {header.channels} values per voxel, a displacement three"
+        )
     vectors = np.moveaxis(_payload(path, header), -1, 0)[::-1]
     return Displacement(np.ascontiguousarray(vectors, dtype=np.float32), header.grid)
 
@@ -79,21 +80,28 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
 def parse_header(data: bytes, where: str) -> MetaImageHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _MATTERS):
-        raise _broken(where, f"a field {hurt[:40]!r}")
+    if unknown := near_miss(fields, _MATTERS):
+        raise _broken(
+            where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
+        )
     if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
-        raise _broken(where, "no binary image")
+        raise _broken(where, "the file is no binary image")
     if fields.get("HeaderSize", "0") != "0":
-        raise _broken(where, f"HeaderSize {fields['HeaderSize']}")
+        raise _broken(where, f"HeaderSize is {fields['HeaderSize']}, not 0")
     channels = int(_numbers(fields, "ElementNumberOfChannels", where, [1])[0])
     kind = _KINDS.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
     if kind is None or not 1 <= channels <= 3:
-        raise _broken(where, f"ElementType {fields.get('ElementType')} x {channels}")
+        raise _broken(
+            where,
+            f"ElementType {fields.get('ElementType')} with {channels} channels is not supported",
+        )
     big = _flag(fields, "BinaryDataByteOrderMSB", False, where)
     dtype = np.dtype((">" if big else "<") + kind)
     sizes = _numbers(fields, "DimSize", where)
     if not (sizes == np.rint(sizes)).all() or [sizes.size] != _numbers(fields, "NDims", where):
-        raise _broken(where, f"NDims {fields.get('NDims')}, DimSize {fields.get('DimSize')}")
+        raise _broken(
+            where, f"NDims {fields.get('NDims')} contradicts DimSize {fields.get('DimSize')}"
+        )
     space = _in_space(sizes, where)
     shape = checked_shape([int(size) for size in space[::-1]], dtype, where)
     grid, packed = _grid(fields, shape, sizes.size, where), _compressed(fields, where)
@@ -104,9 +112,10 @@ def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     """The first three sizes, where all others are one frame."""
     if any(size != 1 for size in sizes[3:]):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
-            problem=f"{sizes.size} axes of {' x '.join(f'{size:.0f}' for size in sizes)}",
+            problem=f"the image has {sizes.size} axes, "
+            f"{' x '.join(f'{size:.0f}' for size in sizes)}",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -120,28 +129,32 @@ def _intensity(fields: dict[str, str], where: str) -> tuple[float, float]:
         for name, default in zip(_FUNCTION, (1.0, 0.0), strict=True)
     )
     if slope == 0:
-        raise _broken(where, f"{_FUNCTION[0]} = 0")
+        raise _broken(where, f"{_FUNCTION[0]} is 0")
     return slope, offset
 
 
 def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
+    names: set[str] = set()
     position = 0
     while "ElementDataFile" not in fields:
         end = data.find(b"\n", position)
         if end < 0:
-            raise _broken(where, "no ElementDataFile line")
+            raise _broken(where, "the header has no ElementDataFile line")
         name, equals, value = data[position:end].decode("latin-1").partition("=")
         position = end + 1
+        repeated = name.strip() in names
+        names.add(name.strip())
+        # Writers may repeat a field under a synonym, with the same value.
         name = _SYNONYMS.get(name.strip(), name.strip())
-        if not equals or fields.get(name, value.strip()) != value.strip():
-            raise _broken(where, f"line {name[:40]!r} {'twice' if equals else 'without ='}")
+        if not equals or repeated or fields.get(name, value.strip()) != value.strip():
+            raise _broken(where, f"the header line {name[:40]!r} is repeated or has no equals sign")
         fields[name] = value.strip()
     if fields["ElementDataFile"] != "LOCAL":
         raise DataError(
             "a MetaImage holds its voxels itself (ElementDataFile = LOCAL)",
             where=where,
-            got=fields["ElementDataFile"][:80],
+            problem=f"the voxels are in another file, {fields['ElementDataFile'][:80]}",
             remedy="save it as one .mha file",
             code="external-data",
         )
@@ -158,17 +171,17 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str)
     matrix = _numbers(fields, "TransformMatrix", where, np.eye(axes).ravel().tolist())
     unit = fields.get("DistanceUnits", "mm").lower()
     if unit not in _UNITS_MM:
-        raise _broken(where, f"DistanceUnits = {unit[:40]}")
+        raise _broken(where, f"DistanceUnits is {unit[:40]}")
     if (spacing.size, origin.size, matrix.size) != (axes, axes, axes**2) or spacing.min() <= 0:
-        raise _broken(where, f"spacing, offset or matrix that is not of {axes} dimensions")
+        raise _broken(where, f"spacing, offset or matrix do not have {axes} dimensions")
     matrix = matrix.reshape(axes, axes)
     if matrix[3:, :3].any() or matrix[:3, 3:].any():
-        raise _broken(where, "a TransformMatrix that mixes space and other axes")
+        raise _broken(where, "TransformMatrix mixes spatial and other axes")
     spacing, origin = spacing[:3] * _UNITS_MM[unit], origin[:3] * _UNITS_MM[unit]
     # Row k of the file's matrix is the direction of index k: the transpose of ITK's.
     directions = matrix[:3, :3].T
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-4):
-        raise _broken(where, "a TransformMatrix whose directions are not of unit length")
+        raise _broken(where, "the directions of TransformMatrix are not of unit length")
     _require_letters(fields.get("AnatomicalOrientation", ""), directions, where)
     return grid_from_columns(shape, directions * spacing, origin.tolist(), where)
 
@@ -178,15 +191,15 @@ _FROM = ("RL", "AP", "IS")
 
 
 def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None:
-    """The orientation in letters, which ITK writes beside the matrix, says the same as it."""
+    """The orientation in letters, which ITK writes beside the matrix, agrees with it."""
     if len(letters) != 3 or not set(letters) <= set("".join(_FROM)):
-        return  # "???" and the like: not said
+        return  # "???" and the like: not stated
     axes = np.abs(directions).argmax(axis=0)
     if np.abs(directions).max(axis=0).min() < CLEAR_AXIS:
         return
-    told = "".join(_FROM[w][int(directions[w, k] < 0)] for k, w in enumerate(axes))
-    if told != letters:
-        raise _broken(where, f"AnatomicalOrientation {letters} beside a matrix that says {told}")
+    expected = "".join(_FROM[w][int(directions[w, k] < 0)] for k, w in enumerate(axes))
+    if expected != letters:
+        raise _broken(where, f"AnatomicalOrientation is {letters}, but the matrix is {expected}")
 
 
 def _compressed(fields: dict[str, str], where: str) -> int | None:
@@ -198,7 +211,7 @@ def _compressed(fields: dict[str, str], where: str) -> int | None:
 def _flag(fields: dict[str, str], name: str, default: bool, where: str) -> bool:
     value = fields.get(name, str(default)).lower()
     if value not in ("true", "false", "1", "0"):
-        raise _broken(where, f"{name} = {value[:40]}")
+        raise _broken(where, f"{name} is {value[:40]}, not True or False")
     return value in ("true", "1")
 
 
@@ -208,7 +221,10 @@ def _payload(path: Path, header: MetaImageHeader) -> NDArray[Any]:
         return raw_voxels(path, header.offset, shape, header.dtype)
     found = path.stat().st_size - header.offset
     if header.compressed_bytes not in (0, found):
-        raise damaged(str(path), f"{found} bytes, {header.compressed_bytes} declared")
+        raise damaged(
+            str(path),
+            f"the compressed data has {found} bytes, not the declared {header.compressed_bytes}",
+        )
     return inflated_voxels(path, header.offset, shape, header.dtype, gzip=False)
 
 
@@ -223,15 +239,15 @@ def _numbers(
     except ValueError:
         values = np.array([])
     if not values.size or not np.isfinite(values).all():
-        raise _broken(where, f"{name} = {text}")
+        raise _broken(where, f"{name} is {text}, not finite numbers")
     return values
 
 
-def _broken(where: str, got: str) -> DataError:
+def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "a MetaImage has a whole, consistent header",
+        "a MetaImage has a complete, consistent header",
         where=where,
-        got=got,
+        problem=problem,
         remedy="copy or export the file again",
         code="bad-header",
     )

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data import exact_affine
-from synthct.data.affine import RAS_TO_LPS, grid_from_columns
+from synthct.data.affine import (
+    HEADER_BYTES,
+    MOST_HEADER_BYTES,
+    RAS_TO_LPS,
+    exact_affine_in,
+    grid_from_columns,
+)
 from synthct.data.errors import DataError
-from synthct.data.exact_affine import HEADER_BYTES, MOST_BYTES
+from synthct.data.readers.checks import MAX_BYTES, checked_shape
 from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled
-from synthct.data.readers.size_limits import MAX_BYTES, checked_shape
 from synthct.data.volume import Grid, Modality, Volume
 
 FORMS_AGREE_MM = 0.05
@@ -44,7 +48,7 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """What the first 348 bytes say."""
+    """The parsed header of 348 bytes."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -80,31 +84,33 @@ def _header(path: Path) -> tuple[NiftiHeader, bool]:
 
 def _first_bytes(compressed: bytes, where: str) -> bytes:
     try:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_BYTES)
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_HEADER_BYTES)
     except zlib.error as error:
-        raise _broken(where, f"a broken gzip stream ({error})") from error
+        raise _broken(where, f"the gzip stream is damaged ({error})") from error
 
 
 def parse_header(data: bytes, where: str) -> NiftiHeader:
     """Check every header field that voxels and geometry depend on."""
     if len(data) < HEADER_BYTES:
-        raise _broken(where, f"{len(data)} bytes")
+        raise _broken(where, f"the file has only {len(data)} bytes")
     order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
     if order is None or data[344:348] != b"n+1\0":
-        raise _broken(where, "another magic (NIfTI-2 and .hdr/.img pairs are not read)")
+        raise _broken(
+            where, "the file is no single-file NIfTI-1 (NIfTI-2 and .hdr/.img pairs are not read)"
+        )
     dim = struct.unpack_from(order + "8h", data, 40)
     datatype, bits = struct.unpack_from(order + "2h", data, 70)
     pixdim = struct.unpack_from(order + "8f", data, 76)
     offset, slope, intercept = struct.unpack_from(order + "3f", data, 108)
     if datatype not in _KINDS or np.dtype(_KINDS[datatype]).itemsize * 8 != bits:
-        raise _broken(where, f"data type {datatype} of {bits} bits")
+        raise _broken(where, f"the data type {datatype} of {bits} bits is not supported")
     dtype = np.dtype(order + _KINDS[datatype])
     shape = checked_shape(_shape(dim, where), dtype, where)
     scale_mm = _MILLIMETRES.get(data[123] & 7)
     if scale_mm is None:
-        raise _broken(where, f"unit of length {data[123] & 7}")
+        raise _broken(where, f"the unit of length {data[123] & 7} is unknown")
     if not (offset >= HEADER_BYTES and offset.is_integer() and offset < MAX_BYTES):
-        raise _broken(where, f"voxels at byte {offset}")
+        raise _broken(where, f"the voxels cannot start at byte {offset}")
     columns, origin = _affine(data, order, pixdim, shape, where)
     columns, origin = _exact(data, order, columns * scale_mm, origin * scale_mm, where)
     grid = grid_from_columns(shape, columns, origin.tolist(), where)
@@ -114,12 +120,12 @@ def parse_header(data: bytes, where: str) -> NiftiHeader:
 
 def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
     if not 1 <= dim[0] <= 7 or min(dim[1 : dim[0] + 1]) < 1:
-        raise _broken(where, f"dimensions {dim}")
+        raise _broken(where, f"the dimensions {dim} are invalid")
     if any(size != 1 for size in dim[4 : dim[0] + 1]):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
-            got=f"{dim[0]} axes of {dim[1 : dim[0] + 1]}",
+            problem=f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -132,7 +138,7 @@ def _scaling(slope: float, intercept: float, where: str) -> tuple[float, float]:
     if np.isnan(slope) and (np.isnan(intercept) or intercept == 0):
         return 1.0, 0.0  # how nibabel and what builds on it leave scaling unset
     if not np.isfinite([slope, intercept]).all():
-        raise _broken(where, f"scaling {slope} x + {intercept}")
+        raise _broken(where, f"the scaling {slope} x + {intercept} is not finite")
     return slope, intercept
 
 
@@ -143,9 +149,9 @@ def _affine(
     q_code, s_code = struct.unpack_from(order + "2h", data, 252)
     if q_code <= 0 and s_code <= 0:
         raise DataError(
-            "a NIfTI file says how it lies in the patient (sform or qform)",
+            "a NIfTI file has an orientation (sform or qform)",
             where=where,
-            got="neither",
+            problem="the header has neither sform nor qform",
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
@@ -164,15 +170,15 @@ def _exact(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The affine of our own extension, which must round to the one in the header."""
     try:
-        rows = exact_affine.found(data, order)
+        rows = exact_affine_in(data, order)
     except ValueError as error:
-        raise _broken(where, f"an exact affine that cannot be read ({error})") from error
+        raise _broken(where, f"the exact affine cannot be read ({error})") from error
     if rows is None:
         return columns, origin
     exact = np.array(rows)
     rounded = np.column_stack([columns, origin])
     if not np.allclose(exact, rounded, rtol=ROUNDED, atol=ROUNDED * np.abs(exact).max()):
-        raise _broken(where, "an exact affine beside another one in the header")
+        raise _broken(where, "the exact affine contradicts the one in the header")
     return exact[:, :3], exact[:, 3]
 
 
@@ -180,7 +186,7 @@ def _sform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     sform = np.array(struct.unpack_from(order + "12f", data, 280), dtype=float).reshape(3, 4)
     steps = np.linalg.norm(sform[:, :3], axis=0)
     if not np.allclose(steps, np.abs(pixdim[1:4]), rtol=SPACING_AGREES):
-        raise _broken(where, f"sform steps {steps.tolist()} beside pixdim {pixdim[1:4]}")
+        raise _broken(where, f"the sform has steps {steps.tolist()}, pixdim {pixdim[1:4]}")
     return sform
 
 
@@ -188,7 +194,7 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     b, c, d, x, y, z = struct.unpack_from(order + "6f", data, 256)
     rest = 1.0 - (b * b + c * c + d * d)
     if not np.isfinite([b, c, d]).all() or rest < -1e-5 or pixdim[0] not in (-1.0, 0.0, 1.0):
-        raise _broken(where, f"quaternion ({b}, {c}, {d}), qfac {pixdim[0]}")
+        raise _broken(where, f"the quaternion ({b}, {c}, {d}) with qfac {pixdim[0]} is invalid")
     a = np.sqrt(max(rest, 0.0))
     rotation = np.array(
         [
@@ -203,10 +209,10 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
 
 
 def _uncertain(bcd: NDArray[Any]) -> float:
-    """Angle [rad] that a qform may be off: near half turns its fourth number is all rounding.
+    """Angle [rad] that a qform may be off: near half turns rounding dominates.
 
-    The file holds b, c, d in 32 bits; ``a = sqrt(1 - b² - c² - d²)`` is half the angle that a
-    turn lacks to a half turn, and at 0 the root of the rounding error.
+    The file stores b, c, d in 32 bits; ``a = sqrt(1 - b² - c² - d²) = cos(angle / 2)``, so near
+    half turns an error ``e`` of ``1 - a²`` changes the angle by up to ``2 sqrt(e)``.
     """
     rest = max(0.0, 1.0 - float(bcd @ bcd))
     low, high = max(0.0, rest - QUATERNION_PRECISION), rest + QUATERNION_PRECISION
@@ -220,7 +226,7 @@ def _require_agreement(
     uncertain: float,
     where: str,
 ) -> None:
-    """Corners agree; the more exact sform rules, so the qform's own uncertainty is granted."""
+    """Require equal corners, within the uncertainty of the qform; the more exact sform is used."""
     last = np.asarray(shape[::-1], dtype=float) - 1
     corners = np.array(np.meshgrid(*[(0.0, end) for end in last])).reshape(3, -1)
     apart = (qform - sform) @ np.vstack([corners, np.ones(corners.shape[1])])
@@ -228,19 +234,19 @@ def _require_agreement(
     size_mm = float(np.linalg.norm(sform[:, :3] @ last))
     if not worst_mm <= FORMS_AGREE_MM + uncertain * size_mm:
         raise DataError(
-            "qform and sform of a NIfTI file say the same place",
+            "qform and sform of a NIfTI file agree",
             where=where,
-            got=f"corners {worst_mm:.3g} mm apart",
+            problem=f"qform and sform place the corners {worst_mm:.3g} mm apart",
             remedy="set both to the true affine, or give the DICOM series",
             code="two-orientations",
         )
 
 
-def _broken(where: str, got: str) -> DataError:
+def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "a NIfTI file has a whole, consistent NIfTI-1 header",
+        "a NIfTI file has a complete, consistent NIfTI-1 header",
         where=where,
-        got=got,
+        problem=problem,
         remedy="copy or export the file again",
         code="bad-header",
     )

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import RAS_TO_LPS, grid_from_columns
 from synthct.data.errors import DataError
-from synthct.data.readers.misspelt_fields import near_miss
+from synthct.data.readers.checks import checked_shape, near_miss
 from synthct.data.readers.payload import inflated_voxels, raw_voxels
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.volume import Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
@@ -47,7 +46,7 @@ _SPACES = {
 
 @dataclass(frozen=True, eq=False)
 class NrrdHeader:
-    """What the text before the voxels says."""
+    """The parsed text header."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -75,22 +74,24 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
 def parse_header(data: bytes, where: str) -> NrrdHeader:
     """Check every header field that voxels and geometry depend on."""
     fields, offset = _fields(data, where)
-    if hurt := near_miss(fields, _MATTERS):
-        raise _broken(where, f"a field {hurt[:40]!r}")
+    if unknown := near_miss(fields, _MATTERS):
+        raise _broken(
+            where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
+        )
     kind = next((k for k, names in _KINDS.items() if fields.get("type") in names), None)
     encoding = fields.get("encoding")
     if kind is None or encoding not in ("raw", "gzip", "gz"):
-        raise _broken(where, f"type {fields.get('type')}, encoding {encoding}")
+        raise _broken(where, f"type {fields.get('type')} with encoding {encoding} is not supported")
     endian = fields.get("endian", "little" if kind.endswith("1") else "")
     if endian not in ("little", "big"):
-        raise _broken(where, f"endian {endian or 'missing'}")
+        raise _broken(where, f"endian is {endian or 'missing'}")
     for skip in ("line skip", "lineskip", "byte skip", "byteskip"):
         if fields.get(skip, "0") != "0":
-            raise _broken(where, f"{skip} {fields[skip]}")
+            raise _broken(where, f"{skip} is {fields[skip]}, not 0")
     dtype = np.dtype(("<" if endian == "little" else ">") + kind)
     sizes = fields.get("sizes", "").split()
     if fields.get("dimension") != str(len(sizes)) or not all(size.isdigit() for size in sizes):
-        raise _broken(where, f"dimension {fields.get('dimension')}, sizes {sizes}")
+        raise _broken(where, f"dimension {fields.get('dimension')} contradicts sizes {sizes}")
     vectors = _directions(fields, [int(size) for size in sizes], where)
     shape = checked_shape([size for size, _ in reversed(vectors)], dtype, where)
     columns = np.array([vector for _, vector in vectors]).T
@@ -99,10 +100,10 @@ def parse_header(data: bytes, where: str) -> NrrdHeader:
 
 def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
     if not re.match(rb"NRRD000[1-5]\r?\n", data):
-        raise _broken(where, "another magic")
+        raise _broken(where, "the file does not start like NRRD")
     end = re.search(rb"\n\r?\n", data)
     if end is None:
-        raise _broken(where, "no empty line after the header")
+        raise _broken(where, "no empty line ends the header")
     fields: dict[str, str] = {}
     for line in data[: end.start()].decode("latin-1").splitlines()[1:]:
         if line.startswith("#") or ":=" in line:
@@ -110,13 +111,14 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
         name, colon, value = line.partition(":")
         name = name.strip().lower()
         if not colon or name in fields:
-            raise _broken(where, f"line {name[:40]!r} {'twice' if colon else 'without :'}")
+            raise _broken(where, f"the header line {name[:40]!r} is repeated or has no colon")
         fields[name] = value.strip() if name in _CASED else value.strip().lower()
     if "data file" in fields or "datafile" in fields:
         raise DataError(
             "an NRRD file holds its voxels itself (no data file field)",
             where=where,
-            got=fields.get("data file", fields.get("datafile", ""))[:80],
+            problem=f"the voxels are in another file, "
+            f"{fields.get('data file', fields.get('datafile', ''))[:80]}",
             remedy="save it attached, as one .nrrd file",
             code="external-data",
         )
@@ -143,19 +145,22 @@ def _directions(
     """
     if fields.get("space", "") not in _SPACES or "space directions" not in fields:
         raise DataError(
-            "an NRRD file says how it lies in the patient (space, space directions)",
+            "an NRRD file has an orientation (space, space directions)",
             where=where,
-            got=f"space {fields.get('space', 'missing')}",
+            problem=f"the header has no space directions in a known space: space is "
+            f"{fields.get('space', 'missing')}",
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
     words = re.findall(r"none|\([^()]*\)", fields["space directions"])
     if len(words) != len(sizes):
-        raise _broken(where, f"vectors {fields['space directions'][:80]!r}")
+        raise _broken(
+            where, f"space directions {fields['space directions'][:80]!r} do not match the sizes"
+        )
     pairs = list(zip(sizes, words, strict=True))
     if any(word == "none" and size != 1 for size, word in pairs):
         raise DataError(
-            "a scan has one value a voxel",
+            "a scan has one value per voxel",
             where=where,
             problem=f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
             remedy="give one time point or component a file",
@@ -170,7 +175,7 @@ def _vector(text: str, where: str) -> NDArray[np.float64]:
     except ValueError:
         found = np.array([])
     if found.size != 3:
-        raise _broken(where, f"the vector {text[:80]!r}")
+        raise _broken(where, f"the vector {text[:80]!r} does not have three numbers")
     return found
 
 
@@ -190,11 +195,11 @@ def _millimetres(fields: dict[str, str], where: str) -> list[float]:
     axes = {_UNITS_MM.get(name) for name in _unit_names(fields.get("units", '"mm"'))}
     names = _unit_names(fields.get("space units", '"mm" "mm" "mm"'))
     if len(names) != 3 or any(name not in _UNITS_MM for name in names) or axes != {1.0}:
-        told = ", ".join(f"{key} {fields[key][:60]}" for key in _UNIT_FIELDS if key in fields)
+        units = ", ".join(f"{key} {fields[key][:60]}" for key in _UNIT_FIELDS if key in fields)
         raise DataError(
             "the unit of length is known (space units: mm, cm, m or um)",
             where=where,
-            problem=told,
+            problem=f"the unit of length is unknown: {units}",
             remedy="save it in millimetres, or give the DICOM series",
             code="unknown-unit",
         )
@@ -205,9 +210,9 @@ _UNIT_FIELDS = ("space units", "units")
 
 
 def _unit_names(text: str) -> list[str]:
-    told = re.findall(r'"([^"]*)"', text) or text.split()
+    names = re.findall(r'"([^"]*)"', text) or text.split()
     # The header is read as Latin-1; a micro sign in UTF-8 is two letters there.
-    return [_utf8(one).strip().lower() for one in told]
+    return [_utf8(one).strip().lower() for one in names]
 
 
 def _utf8(text: str) -> str:
@@ -217,11 +222,11 @@ def _utf8(text: str) -> str:
         return text
 
 
-def _broken(where: str, got: str) -> DataError:
+def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "an NRRD file has a whole, consistent header",
+        "an NRRD file has a complete, consistent header",
         where=where,
-        got=got,
+        problem=problem,
         remedy="copy or export the file again",
         code="bad-header",
     )

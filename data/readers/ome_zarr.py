@@ -1,8 +1,8 @@
 """OME-Zarr 0.4 (zarr v2) and 0.5 (zarr v3) images, the finest level of the first multiscale.
 
 Metadata: https://ngff.openmicroscopy.org/0.4/ and /0.5/. The format has no orientation before
-RFC-4; where neither RFC-4 axes nor our own attributes say it, the axes z, y, x are taken as
-growing to the head, the back and the left (LPS), as ITK's writers mean it.
+RFC-4; without RFC-4 axes and our own attributes the axes z, y, x are taken to
+increase to the head, the back and the left (LPS), as ITK's writers do.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, MachineError
 from synthct.data.files import MANIFEST, file_sha256
+from synthct.data.readers.checks import checked_shape
 from synthct.data.readers.entries import entries
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.readers.process.memory import empty
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.zarr_chunks import AIR_HU, Box, is_background, left_out
 from synthct.data.volume import Grid, Modality, Volume
 
@@ -50,7 +50,7 @@ def is_ome_zarr(folder: Path) -> bool:
 
 
 def read_ome_zarr_grid(folder: Path) -> Grid:
-    """Where the image lies."""
+    """The grid of the image."""
     return _opened(image_folder(folder))[1]
 
 
@@ -72,9 +72,9 @@ def read_ome_zarr(folder: Path, modality: Modality) -> Volume:
 
 
 def _require_air(folder: Path, array: Any, boxes: list[Box], modality: Modality) -> None:
-    """Writers leave out chunks of nothing but the fill value: in HU that must be air.
+    """Writers omit chunks that hold only the fill value: in HU that must be air.
 
-    With the usual fill value, 0, a chunk that is not there would read as water.
+    With the usual fill value, 0, a missing chunk would read as water.
     """
     if boxes and modality in (Modality.CT, Modality.CBCT) and not array.fill_value <= AIR_HU:
         raise _missing(folder, boxes, f"would read as {array.fill_value} HU")
@@ -83,7 +83,7 @@ def _require_air(folder: Path, array: Any, boxes: list[Box], modality: Modality)
 def _require_background(
     folder: Path, values: NDArray[Any], boxes: list[Box], array: Any, modality: Modality
 ) -> None:
-    """Left-out chunks lie beside what the scan shows, not in it."""
+    """Require that missing chunks are in the background, not in the body."""
     listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
     if not boxes or listed or modality in (Modality.MASK, Modality.LABELS, Modality.DOSE):
         return
@@ -98,7 +98,7 @@ def _require_background(
 
 def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is whole: only chunks of plain background may be left out",
+        "an OME-Zarr image is complete: only chunks of background may be missing",
         where=str(folder),
         problem=f"{len(boxes)} chunks were never written and {what}",
         remedy="copy it again; if its writer was stopped, write it again",
@@ -109,12 +109,12 @@ def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
 def image_folder(folder: Path) -> Path:
     """The group of the one image: itself, or the one that a bioformats2raw layout lists.
 
-    https://ngff.openmicroscopy.org/0.4/#bf2raw: images in ``0``, ``1``, ..., or as ``OME`` says.
+    https://ngff.openmicroscopy.org/0.4/#bf2raw: images in ``0``, ``1``, ..., or as in ``OME``.
     """
     if not is_collection(_attributes(folder)):
         return folder
-    told = _attributes(folder / "OME")
-    listed = told.get("series", _ome(told).get("series"))
+    attributes = _attributes(folder / "OME")
+    listed = attributes.get("series", _ome(attributes).get("series"))
     if not isinstance(listed, list):
         listed = [str(n) for n in range(MOST_IMAGES) if (folder / str(n)).is_dir()]
     if len(listed) != 1:
@@ -143,7 +143,9 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _below(folder: Path, name: str) -> str:
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise _broken(folder, f"an array at {name[:60]!r}", "path-traversal")
+        raise _broken(
+            folder, f"the array path {name[:60]!r} leads outside the image", "path-traversal"
+        )
     return name
 
 
@@ -153,19 +155,25 @@ def _opened(folder: Path) -> tuple[Any, Grid, int]:
     attributes = _attributes(folder)
     multiscale = _multiscale(attributes)
     if multiscale is None:
-        raise _broken(folder, "no multiscales", "bad-header")
+        raise _broken(folder, "the image has no multiscales", "bad-header")
     axes = list(multiscale.get("axes") or [])
     names = [axis.get("name") for axis in axes]
     dataset = multiscale["datasets"][0]
     array = _array(folder, str(dataset["path"]))
     lead = len(names) - 3
     if names[-3:] != ["z", "y", "x"] or array.ndim != len(names) or lead < 0:
-        raise _broken(folder, f"axes {names} of a {array.ndim}-dimensional array", "not-3d")
+        raise _broken(
+            folder,
+            f"the axes {names} do not fit a {array.ndim}-dimensional array (z, y, x last)",
+            "not-3d",
+        )
     if any(size != 1 for size in array.shape[:lead]):
-        raise _broken(folder, f"{array.shape[:lead]} channels or time points", "not-3d")
+        raise _broken(
+            folder, f"the image has {array.shape[:lead]} channels or time points", "not-3d"
+        )
     shape = checked_shape(array.shape[lead:], array.dtype, str(folder))
     if array.dtype.kind not in "biuf":
-        raise _broken(folder, f"voxels of {array.dtype}", "bad-header")
+        raise _broken(folder, f"the voxels are {array.dtype}, not numbers", "bad-header")
     return array, _grid(folder, attributes, multiscale, dataset, axes[-3:], shape), lead
 
 
@@ -185,7 +193,9 @@ def _grid(
         for one in transformations.get("coordinateTransformations") or []:
             numbers = np.array(one.get(one.get("type"), []), dtype=float)[-3:]
             if one.get("type") not in ("scale", "translation") or numbers.size != 3:
-                raise _broken(folder, f"a transformation {str(one)[:60]}", "bad-header")
+                raise _broken(
+                    folder, f"the transformation {str(one)[:60]} is not supported", "bad-header"
+                )
             if one["type"] == "scale":
                 scale, shift = scale * numbers, shift * numbers
             else:
@@ -202,18 +212,22 @@ def _grid(
 def _millimetres(folder: Path, axis: Mapping[str, Any]) -> float:
     unit = axis.get("unit")
     if unit not in _MILLIMETRES:
-        raise _broken(folder, f"the unit {str(unit)[:30]!r} of length", "bad-header")
+        raise _broken(folder, f"the unit of length {str(unit)[:30]!r} is unknown", "bad-header")
     return _MILLIMETRES[unit]
 
 
 def _growing(folder: Path, axis: Mapping[str, Any]) -> int:
-    said = axis.get("orientation", axis.get("anatomicalOrientation"))
-    if said is None:
+    orientation = axis.get("orientation", axis.get("anatomicalOrientation"))
+    if orientation is None:
         return 1
-    value = said.get("value") if isinstance(said, Mapping) else said
+    value = orientation.get("value") if isinstance(orientation, Mapping) else orientation
     known = _GROWING[str(axis["name"])]
     if value not in known:
-        raise _broken(folder, f"axis {axis['name']} that grows {str(value)[:40]!r}", "bad-header")
+        raise _broken(
+            folder,
+            f"the orientation {str(value)[:40]!r} of axis {axis['name']} is unknown",
+            "bad-header",
+        )
     return known[str(value)]
 
 
@@ -223,11 +237,15 @@ def _attributes(folder: Path) -> dict[str, Any]:
         if not file.is_file():
             continue
         if file.stat().st_size > MAX_METADATA_BYTES:
-            raise _broken(folder, f"{name} of {file.stat().st_size} bytes", "too-large")
+            raise _broken(
+                folder,
+                f"{name} has {file.stat().st_size} bytes, too many for metadata",
+                "too-large",
+            )
         try:
             found = json.loads(file.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise _broken(folder, f"{name} that is no JSON", "bad-header") from error
+            raise _broken(folder, f"{name} is not JSON", "bad-header") from error
         attributes = found.get("attributes") if name == "zarr.json" else found
         return dict(attributes) if isinstance(attributes, Mapping) else {}
     return {}
@@ -246,7 +264,8 @@ def _array(folder: Path, name: str) -> Any:
         import zarr
     except ImportError as error:
         raise MachineError(
-            "OME-Zarr is read with zarr",
+            "OME-Zarr needs the package zarr",
+            problem="zarr is not installed",
             where=str(folder),
             remedy="pip install 'synthct[train]'",
             code="no-zarr",
@@ -263,16 +282,18 @@ def _require_unchanged(folder: Path) -> None:
     for name, entry in files.items():
         file = folder / name
         if ".." in Path(name).parts or not file.is_file():
-            raise _broken(folder, f"no file {name[:60]!r}", "damaged")
+            raise _broken(folder, f"the file {name[:60]!r} is missing", "damaged")
         if file_sha256(file) != entry["sha256"]:
-            raise _broken(folder, f"other bytes in {name[:60]!r}", "damaged")
+            raise _broken(
+                folder, f"the file {name[:60]!r} has other bytes than were written", "damaged"
+            )
 
 
-def _broken(folder: Path, got: str, code: str) -> DataError:
+def _broken(folder: Path, problem: str, code: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is whole and describes one scan",
+        "an OME-Zarr image is complete and describes one scan",
         where=str(folder),
-        got=got,
+        problem=problem,
         remedy="copy it again, or convert it to .mha",
         code=code,
     )

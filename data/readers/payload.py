@@ -1,4 +1,4 @@
-"""Voxel bytes of the raw formats: as many as the header declares, checksums read to the end."""
+"""Voxel bytes of NIfTI, MetaImage and NRRD: exactly the declared size, checksums verified."""
 
 from __future__ import annotations
 
@@ -74,41 +74,45 @@ def inflate(file: BinaryIO, where: str, *, most: int, gzip: bool = True) -> Iter
                 if not piece:
                     return
                 if not gzip:
-                    raise damaged(where, "bytes after the end of the compressed stream")
+                    raise damaged(where, "bytes follow the end of the compressed stream")
                 stream = zlib.decompressobj(_GZIP)
             elif not piece:
-                raise damaged(where, "a compressed stream that ends early")
+                raise damaged(where, "the compressed stream ends early")
             out = stream.decompress(piece, min(_STEP * 4, max(1, most + 1 - given)))
             left = stream.unused_data if stream.eof else stream.unconsumed_tail
             given += len(out)
             if given > most:
-                raise damaged(where, f"more than {most} bytes", code="too-much-data")
+                raise damaged(
+                    where,
+                    f"the stream holds more than the declared {most} bytes",
+                    code="too-much-data",
+                )
             yield out
     except zlib.error as error:
-        raise damaged(where, f"a broken compressed stream ({error})") from error
+        raise damaged(where, f"the compressed stream is damaged ({error})") from error
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in this machine's byte order, turned in place."""
+    """The array in this machine's byte order, swapped in place."""
     if array.dtype.isnative:
         return array
     array.byteswap(inplace=True)
     return array.view(array.dtype.newbyteorder("="))
 
 
-def damaged(where: str, got: str, *, code: str = "damaged") -> DataError:
-    """The fault of a file whose bytes are not what its header declares."""
+def damaged(where: str, problem: str, *, code: str = "damaged") -> DataError:
+    """The error of a file whose bytes are not those that its header declares."""
     return DataError(
         "a file holds as many voxel bytes as its header declares",
         where=where,
-        got=got,
+        problem=problem,
         remedy="copy the file again from its source",
         code=code,
     )
 
 
 def _wrong_size(where: str, found: int, expected: int) -> DataError:
-    return damaged(where, f"{found} bytes of voxels where the header declares {expected}")
+    return damaged(where, f"the file has {found} bytes of voxels, the header declares {expected}")
 
 
 def rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:

@@ -1,6 +1,6 @@
-"""The one volume among the DICOM series of a source, as ``synthct ingest`` sees it.
+"""Selects the one volume among the DICOM series of a source, as ``synthct ingest`` does.
 
-A localizer, a screen capture, a dose report or a dose beside a scan is none that could be meant.
+Localizers, screen captures, dose reports and doses with a scan are no candidates.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ ONE_OF = "name one with --series (its number, description or UID), or give each 
 def picked(
     series: Sequence[Series], source: Path, said: str = "", wanted: Collection[Modality] = ()
 ) -> Series:
-    """The series that is meant.
+    """The one candidate series.
 
     Parameters
     ----------
     series
-        All that lie in ``source``, or those that ``said`` names.
+        All series of ``source``, or those that ``said`` names.
     wanted
-        Modalities that can be meant, where the source holds volumes of several. A dose is taken
-        only where it is wanted, or alone.
+        Accepted modalities, where the source holds volumes of several. A dose is chosen only where
+        it is wanted or alone.
     """
     found = image_series(series)
     rules = (
@@ -44,7 +44,9 @@ def picked(
     if found:
         problem = f"{len(found)} series could be meant: {named}"
     else:
-        problem = f"no CT or MR series is called {said!r}" if said else "no CT or MR images"
+        problem = (
+            f"no CT or MR series is called {said!r}" if said else "there are no CT or MR images"
+        )
     raise DataError(
         "a DICOM source holds one CT or MR volume",
         problem=problem,

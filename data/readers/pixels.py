@@ -1,6 +1,12 @@
 """Stored pixels of DICOM slices: native ones straight from the file, compressed ones decoded.
 
 Decoders: pydicom with GDCM (JPEG lossless and lossy, JPEG-LS, JPEG 2000) and pydicom (RLE).
+
+Padding becomes air (PS3.3 C.7.5.1.1.2): PixelPaddingValue, up to PixelPaddingRangeLimit where there
+is one, fills what the scanner did not reconstruct, such as the corners around a round field of
+view. Its value is written in many ways (63536 for -2000), may need more bits than BitsStored, and
+may be one that tissue has too: where it could have been measured, only pixels that are connected
+to the edge of the image are padding.
 """
 
 from __future__ import annotations
@@ -20,7 +26,6 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from synthct.data.errors import DataError
 from synthct.data.readers.pixel_element import native_start, require_whole_fragments
-from synthct.data.readers.pixel_padding import without_padding
 from synthct.data.readers.slice import Slice, broken_dicom, image_bytes, value
 
 _SIZES = ("Rows", "Columns", "BitsAllocated")
@@ -36,7 +41,7 @@ def frame_pixels(
 ) -> Iterator[NDArray[Any]]:
     """The stored pixels of each slice; frames of one file are read from one pass over it.
 
-    What the header calls padding is air; ``padded`` takes the count of such pixels, a slice each.
+    Padding becomes air; the number of such pixels of each slice is appended to ``padded``.
     """
     for _, group in groupby(slices, key=lambda one: one.entry.name):
         frames = list(group)
@@ -58,7 +63,7 @@ def _checked_syntax(one: Slice) -> str:
     meta = getattr(header, "file_meta", None) or {}
     syntax = meta.get("TransferSyntaxUID")
     if syntax is None:
-        raise broken_dicom(one.entry, "no transfer syntax", "missing-tag")
+        raise broken_dicom(one.entry, "the file has no transfer syntax", "missing-tag")
     if not _decodes(syntax):
         raise DataError(
             "pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
@@ -78,7 +83,7 @@ def _require_grey(one: Slice) -> None:
     meaning = str(one.header.get("PhotometricInterpretation") or "nothing")
     if samples == 1 and meaning == "MONOCHROME2":
         return
-    told = {
+    problem = {
         "MONOCHROME1": "the pixels are MONOCHROME1: low values are bright, so they are no "
         "Hounsfield units",
     }.get(meaning, f"the pixels are {meaning} with {samples} values each")
@@ -87,7 +92,7 @@ def _require_grey(one: Slice) -> None:
     raise DataError(
         "the pixels of a CT or MR are one grey value each (MONOCHROME2)",
         where=str(one.entry.path or one.entry.name),
-        problem=told,
+        problem=problem,
         remedy=inverted if meaning == "MONOCHROME1" else colour,
         code="not-grey",
     )
@@ -113,8 +118,8 @@ def _native(frames: Sequence[Slice], *, implicit: bool) -> Iterator[NDArray[Any]
             file.seek(start + one.frame * each)
             data = file.read(each)
             if len(data) != each:
-                got = f"{len(data)} bytes of pixels where {each} are declared"
-                raise broken_dicom(entry, got)
+                problem = f"the file has {len(data)} bytes of pixels, the header declares {each}"
+                raise broken_dicom(entry, problem)
             yield np.frombuffer(data, f"<{kind}{bits // 8}").reshape(rows, columns)
 
 
@@ -123,7 +128,7 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
     one = frames[0]
     dataset = whole_dataset(one)
     if "PixelData" not in dataset:
-        raise broken_dicom(one.entry, "no pixels")
+        raise broken_dicom(one.entry, "the file has no pixels")
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         with one.entry.open() as file:
             require_whole_fragments(file, one, int(dataset.get("NumberOfFrames") or 1))
@@ -139,7 +144,7 @@ def _decoded(frames: Sequence[Slice]) -> Iterator[NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:
-        raise broken_dicom(one.entry, f"pixels that do not decode ({error})") from error
+        raise broken_dicom(one.entry, f"the pixels cannot be decoded ({error})") from error
 
 
 def whole_dataset(one: Slice) -> Dataset:
@@ -152,7 +157,9 @@ def whole_dataset(one: Slice) -> Dataset:
         except DataError:
             raise
         except Exception as error:
-            raise broken_dicom(one.entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                one.entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error
 
 
 def _stored_bits(pixels: NDArray[Any], one: Slice) -> NDArray[Any]:
@@ -160,9 +167,87 @@ def _stored_bits(pixels: NDArray[Any], one: Slice) -> NDArray[Any]:
     stored = int(value(one.header, "BitsStored", one.entry))
     high = int(one.header.get("HighBit", stored - 1))
     if not 1 <= stored <= pixels.dtype.itemsize * 8 or high != stored - 1:
-        raise broken_dicom(one.entry, f"{stored} bits stored, high bit {high}", "bad-tag")
+        raise broken_dicom(
+            one.entry,
+            f"{stored} bits are stored with high bit {high}, which is not supported",
+            "bad-tag",
+        )
     unused = pixels.dtype.itemsize * 8 - stored
     if unused == 0:
         return pixels
     # Shifting up and back drops the unused bits and, for signed pixels, spreads the sign.
     return np.asarray((pixels << unused) >> unused)
+
+
+AIR_HU = -1024.0
+"""What padding of a CT becomes; that of an MR becomes 0."""
+
+HIGHEST_HU = 30_000.0
+"""Above any metal in a CT: such a value, like one below air, was not measured."""
+
+NO_AIR_HU = -900.0
+"""Stored types that cannot represent less cannot represent air: padding is then kept."""
+
+
+def without_padding(
+    stored: NDArray[Any], raw: NDArray[Any], one: Slice
+) -> tuple[NDArray[Any], int]:
+    """The stored pixels (Y, X) with padding as air, and how many pixels changed.
+
+    ``raw`` are the same pixels with the bits above BitsStored.
+    """
+    limits = _limits(one, raw.dtype)
+    is_ct = str(one.header.get("Modality", "")).upper() == "CT"
+    line = _line(one)
+    if limits is None or line is None or not (is_ct or one.header.get("Modality") == "MR"):
+        return stored, 0
+    low, high = limits
+    marked = ((raw >= low) & (raw <= high)) | ((stored >= low) & (stored <= high))
+    if not marked.any():
+        return stored, 0
+    slope, intercept = line
+    bounds = np.iinfo(stored.dtype)
+    aim = (AIR_HU if is_ct else 0.0) - intercept
+    filler = int(np.clip(np.rint(aim / slope), bounds.min, bounds.max))
+    if is_ct and filler * slope + intercept > NO_AIR_HU:
+        return stored, 0
+    hu = raw.astype(np.float64) * slope + intercept
+    never = marked & ((hu < AIR_HU) | (hu > HIGHEST_HU)) if is_ct else np.zeros_like(marked)
+    padding = (never | _at_edge(marked)) & (stored != filler)
+    count = int(padding.sum())
+    return (np.where(padding, stored.dtype.type(filler), stored), count) if count else (stored, 0)
+
+
+def _at_edge(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The marked pixels that are connected to a marked pixel at the edge of the image."""
+    from scipy.ndimage import (
+        label,
+    )  # most series have no padding: imported only for those that have it
+
+    patches, _ = label(marked)
+    edge = np.concatenate([patches[0], patches[-1], patches[:, 0], patches[:, -1]])
+    return np.asarray(np.isin(patches, edge[edge > 0]))
+
+
+def _limits(one: Slice, dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    """Lowest and highest padding, read as the pixels are: signed or not, however written."""
+    found = [one.header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    try:
+        numbers = [int(value) for value in found if value not in (None, "")]
+    except (TypeError, ValueError):
+        return None
+    if found[0] in (None, "") or dtype.kind not in "iu":
+        return None
+    bits = dtype.itemsize * 8
+    pattern = np.array([value & ((1 << bits) - 1) for value in numbers], f"u{dtype.itemsize}")
+    ends = pattern.view(f"{dtype.kind}{dtype.itemsize}").tolist()
+    return min(ends), max(ends)
+
+
+def _line(one: Slice) -> tuple[float, float] | None:
+    slope, intercept = one.header.get("RescaleSlope"), one.header.get("RescaleIntercept")
+    try:
+        line = float(1 if slope is None else slope), float(0 if intercept is None else intercept)
+    except (TypeError, ValueError):
+        return None
+    return line if np.isfinite(line).all() and line[0] != 0 else None

@@ -23,15 +23,15 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     """The structure on ``grid``, the grid of the outlined series.
 
     Contours of one plane are combined by the even-odd rule, so an inner contour is a hole; for
-    CLOSEDPLANAR_XOR the standard says so (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
+    CLOSEDPLANAR_XOR the standard demands it (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
     plane within half the usual distance of the planes, so contours on every second slice, or on
-    planes between slices, give a whole mask too. A plane reaches from half that distance below,
-    included, to half above, excluded: contours midway between slices fill as many as there are.
+    planes between slices, give a complete mask too. A plane covers half that distance below
+    (included) to half above (excluded).
     """
     if structure not in outlines.contours:
         raise UsageError(
-            "the structure is in the structure set",
-            got=structure,
+            "a mask is drawn from a structure of the set",
+            problem=f"the structure set has no structure {structure!r}",
             remedy=f"give one of {', '.join(outlines.names) or '(none)'}",
             code="no-structure",
         )
@@ -44,9 +44,10 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
     if not mask.any():
         raise DataError(
-            "a structure lies in the scan it was drawn on",
+            "a structure lies within the scan on which it was drawn",
             where=structure,
-            got=f"contours at slices {drawn[0]:.1f} to {drawn[-1]:.1f} of {grid.shape[0]}",
+            problem=f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
+            f"of {grid.shape[0]} and enclose no voxel",
             remedy="give the series that the structure set refers to",
             code="structure-elsewhere",
         )
@@ -55,7 +56,7 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
 
 def _plane_of(row: int, drawn: NDArray[np.float64], reach: float) -> float:
     """The outlined plane that a slice belongs to: from ``reach`` below it up to ``reach`` above."""
-    at = row + LEVEL_STEP  # midway means midway, whatever the levels were rounded to
+    at = row + LEVEL_STEP  # a tie must not depend on the rounding of the levels
     nearest = float(drawn[np.abs(drawn - at).argmin()])
     within = drawn[0] - 0.5 <= at < drawn[-1] + 0.5
     return nearest if within and -reach <= at - nearest < reach else np.nan
@@ -72,7 +73,7 @@ def _by_level(
             raise DataError(
                 "contours lie in the slices of the scan",
                 where=structure,
-                got=f"a contour that spans {np.ptp(index[:, 0]):.2f} slices",
+                problem=f"a contour spans {np.ptp(index[:, 0]):.2f} slices",
                 remedy="give the series that was outlined, in its own orientation",
                 code="contour-leans",
             )

@@ -1,4 +1,4 @@
-"""Small faults of a series that can be mended or told without a doubt about the voxels."""
+"""Repairs of small errors of a series that leave no doubt about the voxels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.slice import Slice
 
 SAME_PLACE_MM = 1e-3
 """Slices closer than this are at the same place."""
 
 EXACT, ROUNDED = 1e-4, 5e-3
-"""Departure from perpendicular unit vectors: nothing to say; explained by two or three decimals."""
+"""Departure from perpendicular unit vectors: nothing to report; explained by rounding."""
 
 
 def perpendicular(
@@ -32,9 +32,13 @@ def perpendicular(
     if not EXACT < off <= ROUNDED:
         return pair[0], pair[1], []
     left, _, right = np.linalg.svd(pair, full_matrices=False)
-    mended = left @ right
+    repaired_pair = left @ right
     sentence = f"direction cosines off by {off:.1g} (rounded) were made perpendicular"
-    return mended[0], mended[1], [Remark("direction-rounded", sentence, repaired=True)]
+    return (
+        repaired_pair[0],
+        repaired_pair[1],
+        [Remark("direction-rounded", sentence, repaired=True)],
+    )
 
 
 def without_repeats(
@@ -67,7 +71,7 @@ def _content(one: Slice) -> tuple[str, tuple[Any, Any]]:
 
 
 def rescale_of(one: Slice) -> tuple[Any, Any]:
-    """Slope and intercept as numbers, however they are spelled; None where one is missing."""
+    """Slope and intercept as numbers, however they are written; None where one is missing."""
     slope, intercept = (one.header.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
     return _number(slope), _number(intercept)
 
@@ -80,7 +84,7 @@ def _number(found: Any) -> Any:
 
 
 def shuffled(slices: Sequence[Slice]) -> list[Remark]:
-    """Instance numbers that neither grow nor fall along the stack: the places decided."""
+    """Remark on instance numbers that are not monotonic along the stack: positions decided."""
     numbers = [one.header.get("InstanceNumber") for one in slices]
     try:
         steps = np.diff([float(number) for number in numbers])
@@ -94,7 +98,7 @@ def shuffled(slices: Sequence[Slice]) -> list[Remark]:
 
 
 def mixed_rescale(slices: Sequence[Slice]) -> list[Remark]:
-    """Slices with different rescale lines: each got its own."""
+    """Remark on slices with different rescales; each slice keeps its own."""
     lines = {rescale_of(one) for one in slices}
     if len(lines) == 1:
         return []

@@ -1,4 +1,4 @@
-"""What the readers' process does with a request: values in, JSON and arrays out."""
+"""Functions that run in the readers' process; they return JSON values and arrays."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from synthct.data.errors import DataError, UsageError
+from synthct.data.readers.checks import as_data_errors
 from synthct.data.readers.contents import contents
 from synthct.data.readers.dicom import one_series, read_stack
 from synthct.data.readers.dose import describe_dose, read_dose
 from synthct.data.readers.formats import GRIDS, RAW, format_of
 from synthct.data.readers.header_facts import ScanFacts, grid_json, sequence_facts
 from synthct.data.readers.metaimage import read_metaimage_displacement
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.series import Series
 from synthct.data.readers.slices import Stack, stack
 from synthct.data.readers.structures import find_structures, outlines
@@ -26,7 +26,7 @@ from synthct.data.volume import Modality, Volume
 def scan(path: str, modality: str | None, series: str, require_finite: bool) -> dict[str, Any]:
     """Voxels and facts of one scan (see :func:`synthct.data.readers.read_scan_and_facts`)."""
     source = Path(path)
-    with faults_only(path):
+    with as_data_errors(path):
         volume, facts = _read(source, Modality(modality) if modality else None, series)
     if require_finite:
         _require_finite(volume, source)
@@ -34,15 +34,15 @@ def scan(path: str, modality: str | None, series: str, require_finite: bool) -> 
 
 
 def series_uid(path: str, said: str, wanted: Sequence[str]) -> str:
-    """What :func:`synthct.data.readers.pick_series` gives."""
-    with faults_only(path):
+    """Result of :func:`synthct.data.readers.pick_series`."""
+    with as_data_errors(path):
         return one_series(Path(path), said, wanted=[Modality(one) for one in wanted]).uid
 
 
 def facts(path: str, series: str) -> dict[str, Any]:
-    """What :func:`synthct.data.readers.describe` tells."""
+    """Result of :func:`synthct.data.readers.describe`."""
     source = Path(path)
-    with faults_only(path):
+    with as_data_errors(path):
         kind = format_of(source)
         if kind != "dicom":
             return ScanFacts(kind, None, GRIDS[kind](source)).as_json()
@@ -59,14 +59,14 @@ def found(path: str) -> list[dict[str, Any]]:
 
 def displacement(path: str) -> dict[str, Any]:
     """A displacement image: vectors (3, Z, Y, X), component order (z, y, x) [mm]."""
-    with faults_only(path):
+    with as_data_errors(path):
         field = read_metaimage_displacement(Path(path))
     return {"vectors": field.vectors, "grid": grid_json(field.grid)}
 
 
 def structures(path: str) -> dict[str, Any]:
     """The outlines of a structure set (see :func:`synthct.data.readers.read_structures`)."""
-    with faults_only(path):
+    with as_data_errors(path):
         return outlines(find_structures(Path(path)), path)
 
 
@@ -76,7 +76,8 @@ def _read(path: Path, modality: Modality | None, series: str) -> tuple[Volume, S
         return _read_dicom(path, modality, series)
     if modality is None:
         raise UsageError(
-            "a scan that is not DICOM does not say its modality",
+            "only DICOM files state their modality",
+            problem="the modality of the scan is not given",
             where=str(path),
             remedy="give the modality: CT, MR or CBCT",
             code="modality-unknown",
@@ -109,7 +110,7 @@ def _require_finite(volume: Volume, path: Path) -> None:
         raise DataError(
             "every voxel is a finite number",
             where=str(path),
-            got=f"{wrong} voxels NaN or infinite",
+            problem=f"{wrong} voxels are NaN or infinite",
             remedy="replace them with air (CT) or 0 (MR)",
             code="not-finite",
         )

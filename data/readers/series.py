@@ -23,9 +23,8 @@ from pydicom.uid import (
 from synthct.data.errors import DataError
 from synthct.data.readers.cbct_detection import CONE_BEAM, modality_of
 from synthct.data.readers.entries import Entry
-from synthct.data.readers.frames import frames_of
 from synthct.data.readers.pixel_element import PIXEL_DATA
-from synthct.data.readers.slice import Slice, broken_dicom
+from synthct.data.readers.slice import Slice, broken_dicom, frames_of
 from synthct.data.volume import Modality
 
 __all__ = ["CONE_BEAM", "Broken", "Series", "Slice", "find_series", "modality_of", "read_slices"]
@@ -37,7 +36,7 @@ GEOMETRY_TAGS = [
     "PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept",
     "PixelPaddingValue", "PixelPaddingRangeLimit",
 ]  # fmt: skip
-"""What every slice is asked for."""
+"""Elements that are read of every slice."""
 
 HEADER_TAGS = [
     *GEOMETRY_TAGS,
@@ -52,13 +51,13 @@ HEADER_TAGS = [
     "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
     "DoseSummationType",
 ]  # fmt: skip
-"""What rows and facts may tell of a header."""
+"""Elements that rows and facts may contain."""
 
 READ_TAGS = [
     *HEADER_TAGS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "SOPInstanceUID",
 ]  # fmt: skip
-"""What is read of a header; everything else is skipped unread."""
+"""Elements that are parsed; everything else is skipped."""
 
 IMAGES = frozenset(
     {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
@@ -68,7 +67,7 @@ IMAGES = frozenset(
 DICOM_SUFFIXES = (".dcm", ".ima")
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""How the files start that macOS lays beside others (``._0001.dcm``; RFC 1740)."""
+"""First bytes of the files that macOS adds (``._0001.dcm``; RFC 1740)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ class Series:
         return f"{self.first.get('Modality', '?')} {about!r} ({counted} files)"
 
     def called(self, said: str) -> bool:
-        """Whether this is what a person calls the series: its UID, number or description."""
+        """Whether ``said`` is its UID, number or description."""
         names = (self.uid, self.first.get("SeriesNumber"), self.first.get("SeriesDescription"))
         return said.strip() in [str(name).strip() for name in names if name not in (None, "")]
 
@@ -110,8 +109,8 @@ class Series:
 def find_series(files: Sequence[Entry], said: str = "") -> list[Series]:
     """Every DICOM series among the files, or those called ``said``, by first file name.
 
-    Other files are skipped. A file that cannot be read raises, because it may be a slice; where
-    the series is named, only one beside its slices.
+    Other files are skipped. An unreadable file raises, because it may be a slice; with ``said``
+    only one in a folder of the series does.
     """
     slices, broken = read_slices(files)
     found = [series for series in group_series(slices) if not said or series.called(said)]
@@ -133,7 +132,7 @@ class Broken:
 def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
     """The slices of all DICOM files, the frames of multi-frame ones each by itself; and the rest.
 
-    Files that are no DICOM are left out; those that cannot be read are told.
+    Files that are not DICOM are skipped; unreadable ones are returned with their errors.
     """
     slices: list[Slice] = []
     broken: list[Broken] = []
@@ -141,8 +140,8 @@ def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
         try:
             one = read_slice(entry)
             slices += [] if one is None else frames_of(one)
-        except DataError as fault:
-            broken.append(Broken(entry, fault))
+        except DataError as error:
+            broken.append(Broken(entry, error))
     return slices, broken
 
 
@@ -173,7 +172,7 @@ _IMAGED = (Modality.CT, Modality.CBCT, Modality.MR)
 def image_series(found: Sequence[Series]) -> list[Series]:
     """The series with pixels of a modality we read.
 
-    Of objects with one SeriesInstanceUID a capture is none where the scan itself is there.
+    Of objects with one SeriesInstanceUID a capture is left out where the scan itself is present.
     """
     images = [one for one in found if one.modality is not None and "Rows" in one.first]
     scans = {one.uid for one in images if _object_kind(one.first) == "image"}
@@ -187,7 +186,7 @@ def image_series(found: Sequence[Series]) -> list[Series]:
 
 
 def is_localizer(header: Dataset) -> bool:
-    """Whether the image only shows where others lie (scout, topogram)."""
+    """Whether the image only localizes others (scout, topogram)."""
     return "LOCALIZER" in _image_type(header)
 
 
@@ -216,8 +215,8 @@ def _starts_like_dicom(file: BinaryIO) -> bool:
 def read_slice(entry: Entry) -> Slice | None:
     """The facts in ``HEADER_TAGS``; None where the file is no DICOM.
 
-    A file that is called DICOM or starts like it, but does not say its series, was cut off: it
-    raises, because leaving it out could lose the first or last slice unseen.
+    A file named or starting like DICOM without a series UID was truncated: it raises, because
+    skipping it could lose the first or last slice unnoticed.
     """
     with entry.open() as file:
         return _read_slice(entry, file)
@@ -228,7 +227,7 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
         file.seek(0)
         resource_fork = file.read(4) == APPLE_DOUBLE
         if entry.name.lower().endswith(DICOM_SUFFIXES) and not resource_fork:
-            raise broken_dicom(entry, "a file that does not start like DICOM")
+            raise broken_dicom(entry, "the file does not start like DICOM")
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values longer than their VR allows: tolerated on reading
@@ -238,14 +237,18 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
                 file, stop_before_pixels=True, force=True, specific_tags=list(READ_TAGS)
             )
             offset = file.tell()
-            for keyword in GEOMETRY_TAGS:  # values are parsed at first use: here, guarded
+            for (
+                keyword
+            ) in GEOMETRY_TAGS:  # values are parsed at first access: here, where errors are caught
                 header.get(keyword)
         except DataError:
             raise
         except Exception as error:  # pydicom raises a dozen kinds on damaged headers
-            raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error
     if not header.get("SeriesInstanceUID") and not _is_directory(header):
-        raise broken_dicom(entry, "no SeriesInstanceUID", "missing-tag")
+        raise broken_dicom(entry, "the file has no SeriesInstanceUID", "missing-tag")
     if _is_image(header):
         _require_pixels(entry, file, header, offset)
     return Slice(entry, header, offset)
@@ -259,8 +262,8 @@ def _is_image(header: Dataset) -> bool:
 def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) -> None:
     """The header of an image ends where its pixels start: one that was cut off has none.
 
-    Without this a first or last slice whose header is cut could be taken for something else and
-    the scan would come in one slice short.
+    Otherwise a first or last slice with a truncated header could be taken for something else, and
+    the scan would lose a slice unnoticed.
     """
     deflated = _meta(header, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     if not deflated:
@@ -268,7 +271,7 @@ def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) 
     big = _meta(header, "TransferSyntaxUID") == ExplicitVRBigEndian
     tag = b"\x7f\xe0\x00\x10" if big else PIXEL_DATA
     if "Rows" not in header or not (deflated or file.read(4) == tag):
-        raise broken_dicom(entry, "an image whose header ends before its pixels")
+        raise broken_dicom(entry, "the header of the image ends before its pixels")
 
 
 def _meta(header: Dataset, keyword: str) -> Any:

@@ -1,8 +1,12 @@
-"""One slice of a DICOM series, and the fault of a file that is not whole DICOM."""
+"""One slice of a DICOM series: a file, or a frame of an enhanced multi-frame file.
+
+Each frame gets the header that a classic slice would have, from the functional groups (PS3.3
+C.7.6.16; enhanced CT A.38, enhanced MR A.36).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +35,12 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
     """A value that must be there and not empty."""
     found = header.get(keyword)
     if found is None or found == "":
-        raise broken_dicom(entry, f"no {keyword}", "missing-tag")
+        raise broken_dicom(entry, f"the element {keyword} is missing", "missing-tag")
     return found
 
 
 def same_value(found: Any, other: Any) -> bool:
-    """Equal as text or, for spacings, as numbers: ``4`` and ``4.000000`` say the same."""
+    """Equal as text or, for spacings, as numbers: ``4`` equals ``4.000000``."""
     if str(found) == str(other):
         return True
     try:
@@ -47,7 +51,7 @@ def same_value(found: Any, other: Any) -> bool:
 
 def _numbers(found: Any) -> list[float]:
     if isinstance(found, str) or not hasattr(found, "__iter__"):
-        raise TypeError  # one word: a UID or a patient's number is no number
+        raise TypeError  # a single string: UIDs and patient IDs are not numbers
     return [float(part) for part in found]
 
 
@@ -57,16 +61,83 @@ def image_bytes(one: Slice) -> int:
         int(value(one.header, name, one.entry)) for name in ("Rows", "Columns", "BitsAllocated")
     )
     if bits not in (8, 16, 32):
-        raise broken_dicom(one.entry, f"{bits} bits a pixel", "not-grey")
+        raise broken_dicom(one.entry, f"the pixels have {bits} bits", "not-grey")
     return rows * columns * bits // 8
 
 
-def broken_dicom(entry: Entry, got: str, code: str = "damaged") -> DataError:
-    """The fault of a file that is not whole DICOM."""
+def broken_dicom(entry: Entry, problem: str, code: str = "damaged") -> DataError:
+    """The error of a DICOM file that is damaged or incomplete."""
     return DataError(
-        "a DICOM file is whole and has the values its image needs",
+        "a DICOM file is complete and has the elements that its image needs",
         where=str(entry.path or entry.name),
-        got=got,
+        problem=problem,
         remedy="send the series again from its source",
         code=code,
     )
+
+
+MAX_FRAMES = 1 << 14
+
+_PLACES = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "CTGeometrySequence": (
+        "DistanceSourceToDetector", "DistanceSourceToDataCollectionCenter",
+    ),
+    "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
+    "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
+    "CTXRayDetailsSequence": ("KVP",),
+    "MRTimingAndRelatedParametersSequence": (
+        "RepetitionTime", "FlipAngle", "EchoTrainLength",
+    ),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "MRModifierSequence": ("InversionTimes",),
+    "MRAveragesSequence": ("NumberOfAverages",),
+    "MRImagingModifierSequence": ("PixelBandwidth", "TransmitterFrequency"),
+}  # fmt: skip
+_CLASSIC = {
+    "EffectiveEchoTime": "EchoTime",
+    "InversionTimes": "InversionTime",
+    "TransmitterFrequency": "ImagingFrequency",
+    "DistanceSourceToDataCollectionCenter": "DistanceSourceToPatient",
+}
+"""Names that the same facts have in a classic header."""
+
+
+def frames_of(one: Slice) -> list[Slice]:
+    """The frames of an enhanced multi-frame file; any other file is its own only slice."""
+    header = one.header
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        return [one]
+    declared = int(header.get("NumberOfFrames") or 1)
+    if len(groups) != declared or declared > MAX_FRAMES:
+        problem = f"the file has {len(groups)} functional groups for {declared} frames"
+        raise broken_dicom(one.entry, problem, "bad-tag")
+    shared = _values((header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0])
+    common = Dataset()
+    common.update({element.tag: element for element in header if element.VR != "SQ"})
+    slices = []
+    for number, group in enumerate(groups):
+        own = Dataset()
+        own.update(common)
+        own.file_meta = header.file_meta
+        for keyword, value in {**shared, **_values(group)}.items():
+            if keyword in own:  # all frames share the top level's element: never change its value
+                del own[keyword]
+            setattr(own, keyword, value)
+        slices.append(replace(one, header=own, frame=number))
+    return slices
+
+
+def _values(group: Dataset) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for place, keywords in _PLACES.items():
+        for item in (group.get(place) or [])[:1]:
+            for keyword in keywords:
+                value = item.get(keyword)
+                if value not in (None, ""):
+                    values[_CLASSIC.get(keyword, keyword)] = value
+    return values

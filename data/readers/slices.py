@@ -1,4 +1,4 @@
-"""From the slices of one series to a grid; each way not to form a volume has its fault."""
+"""From the slices of one series to a grid; slices that form no volume raise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import grid_xyz
 from synthct.data.errors import DataError
-from synthct.data.readers.notes import Remark
+from synthct.data.readers.checks import checked_shape
+from synthct.data.readers.header_facts import Remark
 from synthct.data.readers.repairs import (
     SAME_PLACE_MM,
     mixed_rescale,
@@ -23,7 +24,6 @@ from synthct.data.readers.repairs import (
     without_repeats,
 )
 from synthct.data.readers.series import Series
-from synthct.data.readers.size_limits import checked_shape
 from synthct.data.readers.slice import Slice, broken_dicom, same_value, value
 from synthct.data.volume import Grid
 
@@ -64,7 +64,7 @@ def stack(series: Series, where: str) -> Stack:
         )
     _require_one(slices, where)
     _require_no_odd_rescale(slices, where)
-    row, column, mended = perpendicular(_orientation(slices, where))
+    row, column, rounded_cosines = perpendicular(_orientation(slices, where))
     normal = np.cross(row, column)
     corners = np.array([floats(one, "ImagePositionPatient", 3) for one in slices])
     along = corners @ normal
@@ -78,18 +78,18 @@ def stack(series: Series, where: str) -> Stack:
     corner = line.corners[0] if line else corners[0]
     grid = _grid(slices, corner, np.column_stack([row, column, normal]), step_mm, where)
     rounded = [line.remark] if line else []
-    remarks = (*mended, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
+    remarks = (*rounded_cosines, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
     return Stack(slices, grid, remarks)
 
 
 def _require_every_frame(slices: Sequence[Slice], where: str) -> None:
-    """A file of several frames says where each lies (enhanced); a classic one says it of none."""
-    told = Counter(one.entry.name for one in slices)
+    """Require a position of every frame: enhanced files have them, classic multi-frame ones not."""
+    counts = Counter(one.entry.name for one in slices)
     for one in slices:
         frames = int(one.header.get("NumberOfFrames") or 1)
-        if frames > 1 and told[one.entry.name] != frames:
+        if frames > 1 and counts[one.entry.name] != frames:
             raise DataError(
-                "every frame of a multi-frame file says where it lies (enhanced CT or MR)",
+                "every frame of a multi-frame file has its own position (enhanced CT or MR)",
                 where=where,
                 problem=f"{one.entry.name} has {frames} frames and one position for all of them",
                 remedy="export the scan as single slices or as an enhanced CT or MR",
@@ -104,7 +104,7 @@ _SAME = (
 """What all slices of a series have in common."""
 
 _IDENTIFYING = ("PatientID", "StudyInstanceUID")
-"""Told only as different, never by value."""
+"""Elements whose values must not appear in messages."""
 
 
 def _require_one(slices: Sequence[Slice], where: str) -> None:
@@ -116,32 +116,31 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
             if same_value(found, first):
                 continue
             hidden = keyword in _IDENTIFYING
-            shown = [
-                f"{'one' if hidden else text} ({name})"
-                for text, name in ((first, slices[0].entry.name), (found, one.entry.name))
-            ]
+            names = slices[0].entry.name, one.entry.name
+            values = "" if hidden else f": {first} and {found}"
             raise DataError(
                 f"all slices of a series have the same {keyword}",
                 where=where,
-                got=(", another " if hidden else ", ").join(shown),
+                problem=f"{keyword} differs between {names[0]} and {names[1]}{values}",
                 remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
 
 
 def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
-    """A rescale may change from slice to slice (MR, PET); one slice alone with another was hurt."""
+    """A rescale may vary between slices (MR, PET); a single different one means damage."""
     lines = [rescale_of(one) for one in slices]
     usual, count = Counter(lines).most_common(1)[0]
     if len(lines) < 4 or count != len(lines) - 1:
         return
     odd = next(number for number, line in enumerate(lines) if line != usual)
     if None in lines[odd]:
-        return  # told when the pixels are read: a CT without a rescale is no CT
+        return  # raised when the pixels are read: a CT needs a rescale
     raise DataError(
-        "one slice alone does not have another rescale than all others",
+        "no single slice has another rescale than all others",
         where=where,
-        got=f"slope and intercept {lines[odd]} ({slices[odd].entry.name}), others {usual}",
+        problem=f"{slices[odd].entry.name} has slope and intercept {lines[odd]}, "
+        f"all others {usual}",
         remedy="send the series again",
         code="mixed-rescale",
     )
@@ -155,8 +154,8 @@ def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
             raise DataError(
                 "all slices of a series have the same orientation",
                 where=where,
-                got=f"{np.round(first, 4).tolist()} and {np.round(other, 4).tolist()} "
-                f"({one.entry.name})",
+                problem=f"the orientation of {one.entry.name} is {np.round(other, 4).tolist()}, "
+                f"that of the first slice {np.round(first, 4).tolist()}",
                 remedy="remove localizers and other views from the folder",
                 code="mixed-orientation",
             )
@@ -168,9 +167,9 @@ def _require_own_places(along: NDArray[np.float64], slices: Sequence[Slice], whe
     if gaps.min() < SAME_PLACE_MM:
         at = int(gaps.argmin())
         raise DataError(
-            "each slice of a series is at its own place",
+            "each slice of a series has its own position",
             where=where,
-            got=f"{slices[at].entry.name} and {slices[at + 1].entry.name} both at "
+            problem=f"{slices[at].entry.name} and {slices[at + 1].entry.name} are both at "
             f"{along[at]:.2f} mm",
             remedy="remove the repeated slice, or give one time point",
             code="duplicate-slices",
@@ -198,19 +197,20 @@ def _uneven(
     ratios = gaps[wide] / median
     whole = np.abs(ratios - np.rint(ratios)) * median <= tolerance * np.maximum(ratios, 1)
     missing = int((np.rint(ratios) - 1).sum()) if (whole & (ratios > 1.5)).all() else 0
-    at = f"after {along[wide[0]]:.2f} mm"
+    after_mm = float(along[wide[0]])
     if missing:
         return DataError(
             "a series has every slice",
             where=where,
-            got=f"{missing} missing, the first {at}",
+            problem=f"{missing} slices are missing, the first after {after_mm:.2f} mm",
             remedy="send the series again",
             code="missing-slices",
         )
     return DataError(
         "slices are evenly spaced",
         where=where,
-        got=f"{gaps.min():.3f} to {gaps.max():.3f} mm, first change {at}",
+        problem=f"the slice distances are {gaps.min():.3f} to {gaps.max():.3f} mm, "
+        f"the first change is after {after_mm:.2f} mm",
         remedy="export the series on an even grid",
         code="uneven-spacing",
     )
@@ -224,16 +224,16 @@ def _require_upright(corners: NDArray[Any], normal: NDArray[Any], where: str) ->
         raise DataError(
             "slices are stacked along their normal",
             where=where,
-            got=f"corners that drift sideways by {worst_mm:.2f} mm (tilted gantry)",
+            problem=f"the slice corners drift sideways by {worst_mm:.2f} mm (tilted gantry)",
             remedy="reformat the series without tilt",
             code="gantry-tilt",
         )
 
 
 def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) -> None:
-    """No single slice steps out of a line on which all others lie exactly.
+    """Require that no single slice is off the line of all others.
 
-    A scanner rounds all positions or none: one that is off alone was changed afterwards.
+    A scanner rounds all positions or none: one that alone is off was changed afterwards.
     """
     if len(slices) < 5:
         return
@@ -249,7 +249,8 @@ def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) ->
         raise DataError(
             "the slices of a series lie on one line",
             where=where,
-            got=f"{slices[worst].entry.name} alone {off[worst]:.3f} mm off it",
+            problem=f"{slices[worst].entry.name} alone is {off[worst]:.3f} mm "
+            "off the line of the others",
             remedy="send the series again",
             code="slice-out-of-line",
         )
@@ -262,8 +263,8 @@ def _grid(slices: Sequence[Slice], corner: Any, direction: Any, step_mm: float, 
     shape = checked_shape([len(slices), rows, columns], _stored_type(first), where)
     try:
         return grid_xyz(shape, (x_mm, y_mm, step_mm), corner, direction)
-    except DataError as fault:
-        raise DataError(fault.rule, where=where, got=fault.got, code=fault.code) from fault
+    except DataError as error:
+        raise error.at(where) from error
 
 
 def _stored_type(first: Slice) -> np.dtype[Any]:
@@ -278,5 +279,7 @@ def floats(one: Slice, keyword: str, count: int) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise broken_dicom(one.entry, f"{keyword} {found}", "bad-tag")
+        raise broken_dicom(
+            one.entry, f"{keyword} is {found}, not {count} finite numbers", "bad-tag"
+        )
     return numbers

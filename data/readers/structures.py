@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
-from synthct.data.readers.drawn_on import DrawnOn, drawn_on, roi_number
+from synthct.data.readers.contours import DrawnOn, drawn_on, roi_number
 from synthct.data.readers.entries import Entry, entries
 from synthct.data.readers.series import find_series
 from synthct.data.readers.slice import broken_dicom
@@ -36,7 +36,7 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     raise DataError(
         "a source of structures holds one RTSTRUCT file",
         where=str(source),
-        got=f"{len(found)}",
+        problem=f"the source holds {len(found)} RTSTRUCT files",
         remedy="give the file itself",
         code="several-series" if found else "no-series",
     )
@@ -62,15 +62,17 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
             continue
         try:
             drawn, types = _closed(roi, entry, name)
-        except DataError as fault:
-            left_out[name] = fault.code
+        except DataError as error:
+            left_out[name] = error.code
             continue
         if types:
             left_out[name] = "some-contours" if drawn else "contour-type"
         parts += drawn
         lengths += [(name, len(points)) for points in drawn]
         if sum(length for _, length in lengths) > MAX_POINTS:
-            raise broken_dicom(entry, f"more than {MAX_POINTS} contour points", "too-large")
+            raise broken_dicom(
+                entry, f"the file has more than {MAX_POINTS} contour points", "too-large"
+            )
     outlined = {name for name, _ in lengths}
     skipped = sorted(set(names.values()) - outlined)
     return {
@@ -102,11 +104,13 @@ def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:
     try:
         numbers = np.array([float(number) for number in contour.ContourData])
     except (AttributeError, TypeError, ValueError) as error:
-        raise broken_dicom(entry, f"contour data of {name[:40]!r}: {error}") from error
+        raise broken_dicom(
+            entry, f"the contour data of {name[:40]!r} cannot be read: {error}"
+        ) from error
     declared = int(contour.get("NumberOfContourPoints", numbers.size // 3))
     if numbers.size != 3 * declared or declared < 1 or not np.isfinite(numbers).all():
-        got = f"{numbers.size} numbers for {declared} contour points of {name[:40]!r}"
-        raise broken_dicom(entry, got)
+        problem = f"{numbers.size} coordinates for {declared} contour points of {name[:40]!r}"
+        raise broken_dicom(entry, problem)
     return numbers.reshape(-1, 3)[:, ::-1]
 
 
@@ -116,10 +120,10 @@ def unique_names(dataset: Dataset) -> dict[int, str]:
     taken: set[str] = set()
     for item in dataset.get("StructureSetROISequence") or []:
         number = roi_number(item, "ROINumber")
-        said = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
-        name, extra = said, number
+        label = str(item.get("ROIName", "") or "").strip() or f"ROI {number}"
+        name, extra = label, number
         while name in taken:
-            name, extra = f"{said} ({extra})", extra + 1
+            name, extra = f"{label} ({extra})", extra + 1
         names[number] = name
         taken.add(name)
     return names
@@ -149,4 +153,6 @@ def whole_header(entry: Entry) -> Dataset:
         except DataError:
             raise
         except Exception as error:
-            raise broken_dicom(entry, f"{type(error).__name__}: {error}") from error
+            raise broken_dicom(
+                entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
+            ) from error

@@ -1,8 +1,8 @@
 """Case folders as the SynthRAD challenges publish them: one patient a folder, scans by name.
 
 ``ct.mha`` with ``mr.mha`` or ``cbct.mha`` and ``mask.mha`` (or ``.nii.gz``; Thummerer et al.,
-Med. Phys. 50 (2023) 4664; SynthRAD2025 keeps the layout). Here the layout says the modality, not
-a file name alone: a lone ``cbct.mha`` outside such a folder is not believed.
+Med. Phys. 50 (2023) 4664; SynthRAD2025 keeps the layout). The layout of the folder
+determines the modality, not a file name alone: a lone ``cbct.mha`` outside such a folder does not.
 """
 
 from __future__ import annotations
@@ -72,16 +72,18 @@ def _file(folder: Path, name: str) -> Path | None:
 def channel_names(path: Path) -> dict[str, str]:
     """What the numbered channels of an nnU-Net data set are, by the ``dataset.json`` beside them.
 
-    ``{"0000": "T1", "0001": "CT"}``; empty where the file says nothing of the kind. ``modality``
+    ``{"0000": "T1", "0001": "CT"}``; empty where the file has no such list. ``modality``
     is the name in nnU-Net 1, ``channel_names`` in nnU-Net 2. Runs in the readers' process.
     """
     if path.stat().st_size > MOST_BYTES:
         return {}
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return {}
-    found = told.get("channel_names", told.get("modality")) if isinstance(told, dict) else None
+    found = (
+        content.get("channel_names", content.get("modality")) if isinstance(content, dict) else None
+    )
     if not isinstance(found, dict):
         return {}
     return {

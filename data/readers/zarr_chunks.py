@@ -1,6 +1,6 @@
-"""Which chunks of a zarr array nobody wrote: zarr reads them as its fill value, without a word.
+"""Finds the chunks of a zarr array that were never written; zarr silently reads the fill value.
 
-zarr counts every chunk of a shard that exists as written; here a shard's own index is asked
+zarr counts every chunk of an existing shard as written; here the index of the shard is read
 (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 """
 
@@ -52,11 +52,11 @@ def left_out(array: Any) -> list[Box]:
 def is_background(
     values: NDArray[Any], boxes: list[Box], chunks: tuple[int, ...], *, above: float
 ) -> bool:
-    """Whether left-out chunks lie in the background, as far as the voxels beside them tell.
+    """Whether missing chunks are in the background, judged by the voxels next to them.
 
-    The surface of a body crosses the planes between chunks where it will: along an axis one of
-    as many surface voxels as a chunk is long lies at such a plane. Chunks that were lost cut the
-    body exactly there, and far more of its surface seems to.
+    The surface of a body is independent of the planes between chunks: along an axis about one in
+    ``chunk size`` surface voxels is at such a plane. Lost chunks cut the body exactly there, so a
+    far larger share of its surface is.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def _empty_in_shard(
     settings = _sharding(array)
     names = [str(one.get("name")) for one in settings.get("index_codecs", [])]
     if names not in (["bytes"], ["bytes", "crc32c"]) or _big(settings):
-        raise _unknown(file, f"an index coded by {', '.join(names)}")
+        raise _unknown(file, f"the index of the shard is coded by {', '.join(names)}")
     size = 16 * total + (4 if len(names) == 2 else 0)
     with file.open("rb") as opened:
         data = opened.read()
     at = 0 if settings.get("index_location") == "start" else len(data) - size
     if at < 0 or len(data) < size:
-        raise _unknown(file, f"{len(data)} bytes, fewer than its index has")
+        raise _unknown(file, f"the shard has {len(data)} bytes, fewer than its index")
     index = np.frombuffer(data[at : at + 16 * total], "<u8").reshape(*counts, 2)
     for place, offset in zip(np.ndindex(*counts), _offsets(outer, inner), strict=True):
         if int(index[place][0]) == _EMPTY and int(index[place][1]) == _EMPTY:
@@ -158,11 +158,11 @@ def _big(settings: Mapping[str, Any]) -> bool:
     return str(first.get("configuration", {}).get("endian", "little")) != "little"
 
 
-def _unknown(file: Path, got: str) -> DataError:
+def _unknown(file: Path, problem: str) -> DataError:
     return DataError(
-        "a shard says which of its chunks were written",
+        "the index of a shard lists the chunks that were written",
         where=str(file),
-        problem=f"the shard has {got}",
+        problem=problem,
         remedy="copy it again, or convert it to .mha",
         code="damaged",
     )

@@ -1,4 +1,4 @@
-"""Runs hold the result cache; what removes units from it waits until none does."""
+"""Lock of the result cache: shared by runs, exclusive for the removal of units."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from synthct.data.errors import UsageError
 IN_USE = ".in-use"
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""A file system without locks: young units are safe by their age all the same."""
+"""File systems without locks: young units are still protected by their age."""
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """A run is on: nobody prunes the store at ``folder`` meanwhile. Many runs may hold it."""
+    """Shared lock of a run: the store at ``folder`` is not pruned meanwhile."""
     with _locked(folder, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """No run is on while the block lasts; one that starts waits for its end.
+    """Exclusive lock: no run is active during the block; one that starts waits for its end.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The one way to an object store: no retries but our own, and no object name that leads astray."""
+"""Connections to object stores: our own retries only, and safe object names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synthct.data.errors import DataError
 from synthct.data.store.outage import WrongBytes
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
-"""How long one request waits for the server and for its next bytes [s]."""
+"""Timeouts of a request, for the connection and for the next bytes [s]."""
 
 _LONGEST_PART = 255
 
@@ -22,8 +22,8 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 def connect(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
     """File system and path of a URL (``file://``, ``s3://``, ``memory://``).
 
-    The retries are ours (:mod:`synthct.data.store.outage`): those of botocore and of s3fs, which
-    take a refusal for an outage, would multiply with them.
+    Retries are made by :mod:`synthct.data.store.outage`; those of botocore and s3fs, which also
+    repeat refused requests, are turned off.
     """
     import fsspec  # not in the base install, which looks at folders only
 
@@ -35,7 +35,7 @@ def connect(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
         "connect_timeout": CONNECT_S,
         "read_timeout": ANSWER_S,
     }
-    # A session of ours alone: s3fs hands out the same one for the same options.
+    # A session of its own: s3fs hands out the same one for the same options.
     system, path = fsspec.url_to_fs(url, config_kwargs=limits, asynchronous=asynchronous)
     system.retries = 1
     return system, str(path).rstrip("/")
@@ -47,18 +47,18 @@ def download(system: Any, path: str, target: Path, listed: Mapping[str, Any]) ->
     Raises
     ------
     WrongBytes
-        It was overwritten since, or while it was read: parts of two objects would be mixed.
+        The object was overwritten since the listing or during the download.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     system.get_file(path, str(target))
     if target.stat().st_size != int(listed["size"]):
-        raise WrongBytes(f"{target.stat().st_size} of {listed['size']} bytes came")
+        raise WrongBytes(f"{target.stat().st_size} of {listed['size']} bytes were received")
     tag = plain_md5(listed.get("ETag"))
     if tag is not None:
         with target.open("rb") as file:
             if hashlib.file_digest(file, _md5).hexdigest() == tag:
                 return
-        raise WrongBytes("other bytes came than were listed")
+        raise WrongBytes("the bytes differ from the listed ones")
     # The tag of an upload in parts is no hash of the bytes; but it changes with the object.
     system.invalidate_cache()
     if version(system.info(path)) != version(listed):
@@ -66,7 +66,7 @@ def download(system: Any, path: str, target: Path, listed: Mapping[str, Any]) ->
 
 
 def version(entry: Mapping[str, Any]) -> str:
-    """What an object store says of an object that changes whenever its bytes do."""
+    """Size, ETag and date of an object, which change whenever its bytes do."""
     return f"{entry['size']}\0{entry.get('ETag', '')}\0{entry.get('LastModified', '')}"
 
 
@@ -84,14 +84,14 @@ def object_path(name: str, *, where: str) -> Path:
     """The relative path of an object below its prefix, safe to join to a folder of ours.
 
     Object stores allow any text as a name: ``../../.bashrc``, ``/etc/passwd``, ``a//b``. Only names
-    that mean the same place to a file system, inside the folder, are taken.
+    that are also valid relative paths inside the folder are accepted.
 
     Parameters
     ----------
     name
         The object's name below the prefix.
     where
-        What to call it in the fault: the name itself may identify a patient.
+        Place in the error: the name itself may identify a patient.
 
     Raises
     ------

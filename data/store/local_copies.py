@@ -1,8 +1,9 @@
-"""Verified local copies of arrays whose voxels lie on an object store: bounded, pinned while read.
+"""Verified local copies of arrays whose voxels are on an object store: bounded, pinned while read.
 
-A copy appears in one rename after every shard had its hash. Readers pin it with a shared lock of
-the file system, which ends with their process whatever kills it; eviction takes the longest unused
-copies that nobody pins, because zarr would read the missing shard of an evicted one as zeros.
+A copy is renamed into place after the hash of every shard was verified. Readers pin it with a
+shared lock of the file system, which ends with their process in every case. Eviction removes the
+least recently used copies without a pin, because zarr would read the missing shard of an evicted
+one as zeros.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def pinned(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def discard(copy: Path) -> bool:
-    """Forget a copy whose bytes were spoilt here; False where somebody is reading it."""
+    """Remove a local copy that is damaged; False where another process reads it."""
     try:
         with _locked(copy.parent.parent, copy.stem, fcntl.LOCK_NB):
             _remove(copy)
@@ -78,7 +79,7 @@ def _fetch(folder: Path, shards: list[Shard], root: Path, target: Path) -> None:
     _evict(root, room=_size(folder) + sum(shard.size for shard in shards))
     objects = Objects(_url(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
-    building = root / f".building.{target.stem}"  # ours alone: the caller holds its lock
+    building = root / f".building.{target.stem}"  # exclusive: the caller holds its lock
     shutil.rmtree(building, ignore_errors=True)
     try:
         shutil.copytree(folder, building, ignore=shutil.ignore_patterns(RECEIPT))
@@ -96,18 +97,18 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
         whole = objects.fetch(shard.object, building / shard.name, shard.sha256)
     except FileNotFoundError as error:
         raise MachineError(
-            "the object store holds every shard that a receipt names",
+            "the object store holds every shard that a receipt lists",
             where=where,
-            got=f"no object (404), named by {folder / RECEIPT}",
+            problem=f"the object named by {folder / RECEIPT} does not exist (404)",
             remedy=f"correct {ARRAYS}, or restore the object; else remove that folder and the "
             "unit that holds it, and run its stage again",
             code="array-missing",
         ) from error
     if not whole:
         raise MachineError(
-            "an object has the bytes that its name, their SHA-256, says",
+            "an object is named by the SHA-256 of its bytes",
             where=where,
-            got="other bytes",
+            problem="the object has other bytes",
             remedy="restore the object, or delete it and run the stage that writes it again",
             code="store-damaged",
         )
@@ -117,9 +118,9 @@ def _url(folder: Path) -> str:
     if url := arrays_url():
         return url
     raise MachineError(
-        f"the voxels of an array with a receipt lie where {ARRAYS} says",
+        f"the voxels of an array with a receipt are stored at the address in {ARRAYS}",
         where=str(folder / RECEIPT),
-        got=f"{ARRAYS} is not set",
+        problem=f"{ARRAYS} is not set",
         remedy=f"set {ARRAYS} to the s3:// prefix or folder that was used when it was written",
         code="arrays-nowhere",
     )
@@ -132,15 +133,20 @@ def _root() -> Path:
 
 
 def _limit() -> float:
-    said = os.environ.get(ARRAYS_COPIES_GB, "20")
+    text = os.environ.get(ARRAYS_COPIES_GB, "20")
     try:
-        return float(said) * _GB
+        return float(text) * _GB
     except ValueError as error:
-        raise UsageError("a size in GB", where=ARRAYS_COPIES_GB, got=said) from error
+        raise UsageError(
+            "the size limit is a number in GB",
+            problem=f"{text!r} is not a number",
+            where=ARRAYS_COPIES_GB,
+            code="bad-size",
+        ) from error
 
 
 def _evict(root: Path, room: int) -> None:
-    """Make room: the longest unused copies first, never one that is read."""
+    """Remove the least recently used copies until ``room`` bytes fit; pinned ones stay."""
     _sweep(root)
     copies = []
     for copy in root.glob("??/*.zarr"):
@@ -196,9 +202,9 @@ def _lock(root: Path, name: str, how: int) -> int:
     except OSError as error:
         os.close(opened)
         raise MachineError(
-            "the file system of the local copies knows locks",
+            "the file system of the local copies supports file locks",
             where=str(root),
-            got=error.strerror or type(error).__name__,
+            problem=f"locking failed: {error.strerror or type(error).__name__}",
             remedy=f"set {ARRAYS_COPIES} to a folder on a disk of this machine",
             code="no-locks",
         ) from error

@@ -29,7 +29,7 @@ from synthct.data.store.unit_files import (
 )
 
 _BROKEN = ".broken"
-"""Folder for damaged units, for people to look at."""
+"""Folder for damaged units, kept for inspection."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class LocalResults:
         raise damaged_unit(str(source / FILES / found[0]), found[1], f"moved to {self._aside(key)}")
 
     def _aside(self, key: str) -> Path:
-        """Move what is left of a unit out of the way; where to."""
+        """Move a damaged unit away; returns the new path."""
         (self.root / _BROKEN).mkdir(exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=self.root / _BROKEN, prefix=f"{key[:12]}."))
         with contextlib.suppress(FileNotFoundError):
@@ -100,7 +100,7 @@ class LocalResults:
                     yield from sorted(each.name for each in shelf.iterdir() if is_key(each.name))
 
     def age_s(self, key: str) -> float:
-        """Since it was renamed into place, as the file system tells it; gone: 0."""
+        """Since it was renamed into place, by the file system's time; 0 where it is missing."""
         try:
             return time.time() - (self._folder(key) / HASH).stat().st_mtime
         except FileNotFoundError:
@@ -116,7 +116,7 @@ class LocalResults:
         return self.root
 
     def leave_token(self, token: str) -> None:
-        """A file; the shelves are looked at as well, which another person may have made."""
+        """A file; the subfolders must be writable too, which another user may have made."""
         self.root.mkdir(parents=True, exist_ok=True)
         shelves = [path for path in self.root.glob("??") if path.is_dir()]
         barred = [path for path in (self.root, *shelves) if not os.access(path, os.W_OK | os.X_OK)]
@@ -127,7 +127,7 @@ class LocalResults:
             runs.mkdir(exist_ok=True)
             take_modes(runs, self.root)
         except PermissionError:
-            pass  # another person's folder: what follows says whether it may be written
+            pass  # another person's folder: whether it is writable is tested next
         try:
             (runs / token).touch()
         except PermissionError as error:
@@ -167,7 +167,7 @@ class LocalResults:
 
 def _not_writable(root: Path, barred: Path) -> UsageError:
     return UsageError(
-        "who runs stages may write everywhere in the result cache",
+        "everyone who runs stages may write to the whole result cache",
         problem=f"you may not write {barred}",
         where=str(root),
         remedy=f"share it with a group: `chgrp -R GROUP {root}; chmod -R g+rwX {root}; "

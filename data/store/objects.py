@@ -1,8 +1,8 @@
-"""Files of one volume on an object store: requests outlive an outage, every byte is verified.
+"""Files of one volume on an object store: requests survive outages, every byte is verified.
 
-The way a request fails decides: refusals (403) and missing buckets are told at once and name
-bucket and key, everything that passes (503, resets, slow or short answers) is tried again for ten
-minutes (:mod:`synthct.data.store.outage`), bytes other than the announced ones are asked for again.
+Refusals (403) and missing buckets raise at once with bucket and key; transient errors (503,
+resets, slow or short answers) are retried for ten minutes (:mod:`synthct.data.store.outage`), and
+wrong bytes are requested again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Objects:
         def once() -> None:
             self.system.put_file(str(source), self._at(name))
             if not self._arrived(name, source):
-                raise WrongBytes(f"{self.url}/{name}: other bytes arrived")
+                raise WrongBytes(f"{self.url}/{name}: the stored bytes differ")
 
         try:
             self._ask(name, once)
@@ -107,7 +107,7 @@ class Objects:
         return self._ask("", once)
 
     def _same_answer(self, name: str, once: Callable[[], None]) -> bool:
-        """Whether the right bytes came; wrong ones a few times in a row are what is stored."""
+        """Whether the right bytes arrived; the same wrong ones several times are what is stored."""
         try:
             survive(once, where=f"{self.url}/{name}", same_answer=SAME_ANSWER)
         except WrongBytes:
@@ -115,7 +115,7 @@ class Objects:
         return True
 
     def _arrived(self, name: str, source: Path) -> bool:
-        """Size and MD5 as the server states them; where it states no MD5, the bytes read back."""
+        """Compare size and MD5 of the server; without an MD5, read the bytes back."""
         info = self._info(name)
         if int(info["size"]) != source.stat().st_size:
             return False
@@ -136,7 +136,7 @@ class Objects:
 
 
 def _age_s(entry: dict[str, Any]) -> float:
-    """Seconds since a file was written; 0, so that nothing takes it for old, where none says."""
+    """Seconds since a file was written; 0 (young) where the store gives no date."""
     written = entry.get("LastModified", entry.get("mtime"))
     if written is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""Moves the voxels of stored arrays to the object store; receipts stay in their place."""
+"""Moves the voxels of stored arrays to the object store and leaves receipts in their place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from synthct.data.store.receipts import Shard, receipt_text, shards_of
 
 
 def move_arrays(out: Path, url: str) -> int:
-    """Move the shards of every array below ``out`` to the prefix ``url``; how many were moved.
+    """Move the shards of every array below ``out`` to the prefix ``url``; returns their number.
 
-    An array is uploaded, and its arrival verified, before its first shard is removed here. What
-    is there already is uploaded again: a fresh date keeps it from being pruned meanwhile.
+    An array is uploaded, and its arrival verified, before its first shard is removed here. Existing
+    objects are uploaded again: the new date protects them from pruning.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def move_arrays(out: Path, url: str) -> int:
 
 
 def _manifest(file: Path) -> dict[str, Any] | None:
-    """A manifest of ours; None for another's file of that name."""
+    """A manifest of a stored array; None for another file of that name."""
     try:
         found = json.loads(file.read_text())
         ours = found["format"] == 1 and all("sha256" in each for each in found["files"].values())
@@ -53,9 +53,9 @@ def _move(folder: Path, manifest: dict[str, Any], url: str) -> None:
         source = folder / shard.name
         if not source.is_file() or file_sha256(source) != shard.sha256:
             raise MachineError(
-                "every file of a stored volume has the hash that its manifest holds",
+                "every file of a stored volume matches the hash in its manifest",
                 where=str(source),
-                got="other bytes" if source.is_file() else "no file",
+                problem="the file has other bytes" if source.is_file() else "the file is missing",
                 remedy="nothing was moved; run the stage again",
                 code="store-damaged",
             )

@@ -1,4 +1,4 @@
-"""What a stored array says of itself: OME-Zarr 0.5's axes and scales, and our own geometry."""
+"""Attributes of a stored array: axes and scales of OME-Zarr 0.5, and the exact grid."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def attributes_of(array: NDArray[Any], grid: Grid, extra: Mapping[str, Any]) -> 
 
 
 def grid_of(attributes: Mapping[str, Any]) -> Grid:
-    """Where the array of our attributes lies, exactly as it was written."""
+    """The grid in our attributes, exactly as it was written."""
     a, b, c = attributes["shape"]
     rows = [tuple(float(v) for v in row) for row in attributes["direction"]]
     return Grid(

@@ -1,4 +1,4 @@
-"""Object stores fail for minutes and come back: wait for them, but never for a refusal."""
+"""Retries of object store requests: outages are waited for, refusals raise at once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from synthct.data.errors import MachineError, SynthctError
 T = TypeVar("T")
 
 PATIENCE_S = 900.0
-"""How long a store may stay away [s]: outages of ten minutes are survived, with room for the
-waiting between two attempts. s3fs alone gives up after about 40 s."""
+"""Longest outage [s]: ten minutes are survived, with a margin for the pause between two attempts.
+s3fs alone gives up after about 40 s."""
 
 _LONGEST_WAIT_S = 30.0
 _SILENT_WAIT_S = 3.0
-"""A longer pause between two attempts is told: a slip in an address looks like an outage."""
+"""A longer pause between two attempts is logged: a wrong address looks like an outage."""
 
 _LOG = logging.getLogger("synthct.storage")
 
 _STATUS_PASSES = {307, 408, 409, 412, 416, 425, 429}
-"""Of 3xx and 4xx: redirected or throttled for now, or the object changed under our hands."""
+"""Of 3xx and 4xx: redirected or throttled for now, or the object changed meanwhile."""
 
 _STATUS_STAYS = {501, 505, 507}
 """Of 5xx: not implemented, or no room."""
@@ -40,11 +40,11 @@ _ROOMS = {"botocore", "aiobotocore", "aiohttp", "asyncio"}
 
 
 SAME_ANSWER = 3
-"""Wrong bytes this many times are no accident of the line: they are what is stored."""
+"""So many wrong answers are no transmission error: they are what is stored."""
 
 
 class WrongBytes(ConnectionError):
-    """An answer whose bytes are not the expected ones; asked for again."""
+    """An answer with unexpected bytes; the request is repeated."""
 
 
 def survive(
@@ -54,27 +54,27 @@ def survive(
     patience_s: float | None = None,
     same_answer: int | None = None,
 ) -> T:
-    """The value of ``call``, tried again while the store is away.
+    """The value of ``call``, repeated while the store does not answer.
 
     Parameters
     ----------
     call
-        One request, or several that may be made twice.
+        One request, or several that are idempotent.
     where
-        URL, for the fault.
+        URL, for the error.
     patience_s
         Seconds; None: :data:`PATIENCE_S`.
     same_answer
-        After so many wrong answers :class:`WrongBytes` is raised; None: they pass like an outage.
+        After so many wrong answers :class:`WrongBytes` is raised; None: retried like an outage.
 
     Raises
     ------
     MachineError
         At once when the store refuses: ``storage-denied`` (credentials, policy, clock),
         ``storage-full``, ``storage-refused`` (region, bucket name, address); ``storage-away`` when
-        it stays away.
+        it does not answer within the patience.
     FileNotFoundError
-        As the store says it.
+        The object does not exist.
     """
     deadline_s = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     wait_s, wrong = 0.5, 0
@@ -93,25 +93,25 @@ def survive(
 
 
 def no_bucket(where: str) -> MachineError:
-    """The fault of a store that takes a file for no bucket of its own."""
+    """The error of a bucket that does not exist."""
     return MachineError(
-        "the bucket exists",
+        "",
         where=where,
-        problem="there is no such bucket (404)",
+        problem="the bucket does not exist (404)",
         remedy="create it, or correct the URL",
         code="storage-missing",
     )
 
 
 def longer(wait_s: float, where: str) -> float:
-    """The pause [s] after the one of ``wait_s``; that we are waiting is told once."""
+    """The pause [s] after one of ``wait_s``; logs once that the store is waited for."""
     if wait_s < _SILENT_WAIT_S <= 2 * wait_s:
         _LOG.warning("%s does not answer: waiting for it, up to %g minutes", where, PATIENCE_S / 60)
     return min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 def raise_refusal(error: Exception, *, where: str) -> None:
-    """Raise what waiting does not help against; return where the error may pass by itself."""
+    """Raise a permanent error; return where a retry may help."""
     if isinstance(error, SynthctError | FileNotFoundError):
         raise error
     if refused := _refusal(error, where):
@@ -121,41 +121,47 @@ def raise_refusal(error: Exception, *, where: str) -> None:
 
 
 def away(error: Exception, *, where: str) -> MachineError:
-    """The fault of a store that stayed away too long."""
+    """The error of a store that did not answer for too long."""
     return MachineError(
-        "the object store answers",
+        "",
         where=where,
-        problem=f"it stayed away: {type(error).__name__}: {_words(error)[:200]}",
-        remedy="what is finished is kept; run the same command again when it is back",
+        problem=f"the object store did not answer ({type(error).__name__}: {_words(error)[:200]})",
+        remedy="finished results are kept; run the same command again when the store is back",
         code="storage-away",
     )
 
 
 def _refusal(error: Exception, where: str) -> MachineError | None:
-    """The fault of an answer, or of a setting on this side, that no waiting changes."""
+    """The error of a permanent answer or a wrong local setting; None for others."""
     code, status = _answer(error)
-    problem = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
+    answer = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
     if _CODE_FULL.search(code) or status == 507:
         return MachineError(
-            "the object store has room for the results",
-            where=where, problem=problem, code="storage-full",
+            "",
+            problem=f"the object store has no space left ({answer})",
+            where=where,
             remedy="raise the quota or free space, and run the same command again",
-        )  # fmt: skip
-    # s3fs makes a PermissionError of other refusals too: the status goes first.
+            code="storage-full",
+        )
+    # s3fs turns other refusals into PermissionError too: the status comes first.
     denied = status in (401, 403) if status else isinstance(error, PermissionError)
     if denied or _CODE_DENIED.search(code) or _lacks_credentials(error):
         return MachineError(
-            "the object store lets us in",
-            where=where, problem=problem or "403", code="storage-denied",
+            "",
+            problem=f"the object store refused access ({answer or 403})",
+            where=where,
             remedy="correct the credentials, the bucket's policy, or the clock: synthct doctor",
-        )  # fmt: skip
+            code="storage-denied",
+        )
     if _stays(code, status) or _misconfigured(error):
         return MachineError(
-            "the object store takes the request",
-            where=where, problem=problem, code="storage-refused",
+            "",
+            problem=f"the object store refused the request ({answer})",
+            where=where,
             remedy="correct the bucket's name, the region (AWS_DEFAULT_REGION), the address "
-            "(AWS_ENDPOINT_URL) or a session's token that has expired",
-        )  # fmt: skip
+            "(AWS_ENDPOINT_URL) or a session token that has expired",
+            code="storage-refused",
+        )
     return None
 
 
@@ -164,9 +170,9 @@ def _answer(error: BaseException) -> tuple[str, int | None]:
     for each in _chain(error):
         response = getattr(each, "response", None)
         if isinstance(response, dict):
-            told: dict[str, Any] = response.get("Error") or {}
+            details: dict[str, Any] = response.get("Error") or {}
             status = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
-            code = str(told.get("Code") or "")
+            code = str(details.get("Code") or "")
             # The answer to a HEAD has no body: botocore gives the status for the code.
             return ("" if code.isdigit() else code), int(status or (code.isdigit() and code) or 0)
     return "", None
@@ -179,13 +185,13 @@ def _stays(code: str, status: int | None) -> bool:
 
 
 def _lacks_credentials(error: Exception) -> bool:
-    """Errors that botocore raises before it asks anybody: none, half of them, or expired ones."""
+    """Missing, incomplete or expired credentials, which botocore reports before any request."""
     named = {type(each).__name__ for each in _chain(error) if _room(each) in _ROOMS}
     return any(re.search(r"Credential|SSO|Token|ProfileNotFound", name) for name in named)
 
 
 def _misconfigured(error: Exception) -> bool:
-    """Errors of our side's settings: nothing of the network, and certificates that are not good."""
+    """Errors of local settings: wrong addresses and invalid certificates, not of the network."""
     if type(error) is ValueError and "endpoint" in str(error):
         return True
     if any("SSL" in type(each).__name__ or "Cert" in type(each).__name__ for each in _chain(error)):
@@ -195,12 +201,12 @@ def _misconfigured(error: Exception) -> bool:
 
 def _is_of_network(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
-    # What has an answer of the server was judged by it.
+    # Errors with an answer of the server were classified by it.
     return bool(names & _OF_NETWORK)
 
 
 def _passes(error: Exception) -> bool:
-    """Network and server errors of s3fs, botocore and aiohttp, told by where they come from."""
+    """Network and server errors of s3fs, botocore and aiohttp, recognised by their package."""
     return isinstance(error, OSError) or _room(error) in _ROOMS
 
 

@@ -1,9 +1,9 @@
-"""Receipts: what stands in a stored array's folder when its voxels lie on an object store.
+"""Receipts, which replace the voxels in the folder of an array stored on an object store.
 
 With ``SYNTHCT_ARRAYS`` (an ``s3://`` prefix or a folder) the shards of a ``NAME.zarr`` are objects
 named by their SHA-256, and the folder keeps ``zarr.json``, ``manifest.json`` and ``receipt.json``.
 The manifest names the content (:func:`synthct.data.files.content_hash`), so no hash or key
-changes. A receipt holds no address: it is good for every bucket that holds the objects.
+changes. A receipt holds no address: it is valid for every bucket that holds the objects.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _METADATA = "zarr.json"
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a stored array that lies elsewhere.
+    """A file of a stored array on the object store.
 
     Parameters
     ----------
     name
-        Its place inside the array's folder, e.g. ``0/c/0/0/0``.
+        Path inside the array's folder, e.g. ``0/c/0/0/0``.
     sha256
         Of its bytes; it names the object.
     size
@@ -52,7 +52,12 @@ def arrays_url(url: str | None = None) -> str:
     if not url or url.startswith("s3://"):
         return url.rstrip("/")
     if "://" in url and not url.startswith("file://"):
-        raise UsageError("arrays lie in a folder, file:// or s3:// URL", where=ARRAYS, got=url)
+        raise UsageError(
+            "arrays are stored in a folder, or at a file:// or s3:// URL",
+            problem=f"the URL {url} is not supported",
+            where=ARRAYS,
+            code="bad-url",
+        )
     return str(Path(url.removeprefix("file://")).absolute())
 
 
@@ -79,9 +84,9 @@ def require_receipt(folder: Path, manifest: Mapping[str, Any]) -> list[Shard]:
     if (folder / RECEIPT).read_text(errors="replace") == receipt_text(manifest):
         return shards_of(manifest)
     raise MachineError(
-        "a receipt names the shards that the manifest beside it lists",
+        "a receipt lists the same shards as the manifest in its folder",
         where=str(folder / RECEIPT),
-        got="other names, hashes or sizes",
+        problem="the receipt lists other names, hashes or sizes",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

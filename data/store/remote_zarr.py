@@ -1,4 +1,4 @@
-"""Zarr's view of a volume on an object store, for patch reads: waits for it, refuses gaps."""
+"""Zarr's view of a volume on an object store, for patch reads: survives outages, refuses gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHORTEST_WAIT_S = 0.5
 
 
 class RemoteZarr(WrapperStore[FsspecStore]):
-    """A zarr store whose reads outlive an outage; a missing or short answer is no answer.
+    """A zarr store whose reads survive outages; missing and short answers are not accepted.
 
     Zarr reads a missing chunk as zeros: here it raises, because a stored volume has every chunk.
     """
@@ -61,7 +61,7 @@ def _gap(key: str) -> MachineError:
     return MachineError(
         "a stored volume has every shard that its manifest lists",
         where=key,
-        got="no file",
+        problem="the shard is missing",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

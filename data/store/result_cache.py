@@ -2,7 +2,7 @@
 
 A unit is published in one rename, so a kill leaves it absent or whole. The store outlives the
 stages' outs (DVC removes those before a run) and is shared by all worktrees of a repository.
-Every file is verified when a unit is handed out; a damaged unit steps aside and is made again.
+Every file is verified when a unit is handed out; a damaged unit is moved away and computed again.
 """
 
 from __future__ import annotations
@@ -50,14 +50,13 @@ class ResultCache(Protocol):
         Raises
         ------
         MachineError
-            ``unit-damaged``: the fault names the file. The unit is no longer there, ``target``
-            neither.
+            ``unit-damaged``, with the file. Unit and ``target`` were removed.
         """
 
     def publish(self, key: str, folder: Path, record: str = "") -> None:
         """Add the content of ``folder`` under ``key``; a unit that is already there stays.
 
-        ``record`` says, as JSON, what computed it.
+        ``record`` describes, as JSON, what computed it.
         """
 
     def keys(self) -> Iterator[str]:
@@ -67,16 +66,16 @@ class ResultCache(Protocol):
         """Seconds since the unit was published."""
 
     def touch(self, key: str) -> None:
-        """Make the unit young again: a run counts on it."""
+        """Renew the date of the unit: a run needs it."""
 
     def remove(self, key: str) -> None:
-        """Forget a unit."""
+        """Remove a unit."""
 
     def place(self) -> Path:
         """Folder whose lock (``data/store/cache_lock.py``) a run holds."""
 
     def leave_token(self, token: str) -> None:
-        """Leave a mark that all who share the store see; refuse a store that cannot be written.
+        """Write a token that all users of the store see; refuse a store that is not writable.
 
         Raises
         ------
@@ -85,20 +84,20 @@ class ResultCache(Protocol):
         """
 
     def sees(self, token: str) -> bool:
-        """Whether the mark is there."""
+        """Whether the token is visible."""
 
     def drop_token(self, token: str) -> None:
-        """Remove the mark."""
+        """Remove the token."""
 
     def texts(self, name: str) -> Iterator[str]:
-        """What every file so named says, of all units."""
+        """Texts of all files of that name, of all units."""
 
 
 @dataclass(frozen=True)
 class RemoteResults:
     """Units on an object store: files first, the content hash last.
 
-    Outages of minutes are waited for (``data/store/outage.py``); a refusal is a fault at once.
+    Outages of minutes are waited for (``data/store/outage.py``); a refusal raises at once.
     """
 
     url: str
@@ -255,7 +254,12 @@ def open_result_cache(url: str | None = None) -> ResultCache:
     if url.startswith("s3://"):
         return RemoteResults(url)
     if "://" in url and not url.startswith("file://"):
-        raise UsageError("the result cache is a folder, file:// or s3:// URL", where=UNITS, got=url)
+        raise UsageError(
+            "the result cache is a folder, or a file:// or s3:// URL",
+            problem=f"the URL {url} is not supported",
+            where=UNITS,
+            code="bad-url",
+        )
     root = Path(url.removeprefix("file://")).absolute()
     root.mkdir(parents=True, exist_ok=True)
     return LocalResults(root)

@@ -1,4 +1,4 @@
-"""What a published unit consists of, and which of its files is not as it was published."""
+"""Files of a published unit, and their verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HASH = "content.sha256"
 LISTING = "files.json"
 """Hash and size of every file, shards included."""
 RECORD = "record.json"
-"""What computed it (``tasks/pipeline/machine.py``): for people, never part of a key or an out."""
+"""What computed it (``tasks/pipeline/machine.py``): never part of a key or an out."""
 FILES = "files"
 
 RUNS = ".runs"
@@ -100,7 +100,7 @@ def _wrong(file: Path, sha256: str) -> str:
 
 
 def take_modes(folder: Path, root: Path) -> None:
-    """Give a folder of a store the rights of the store's root, whatever the umask is.
+    """Give a folder of a store the permissions of the store's root, whatever the umask is.
 
     A root that its group may write (``chmod 2770``) is a store that a group shares; a root that is
     private keeps its units private.
@@ -112,11 +112,11 @@ def take_modes(folder: Path, root: Path) -> None:
 
 
 def damaged_unit(where: str, what: str, became: str) -> MachineError:
-    """The fault of a unit that is not as it was published; ``became``: what was done with it."""
+    """The error of a damaged unit; ``became``: what was done with it."""
     return MachineError(
-        "a unit that is handed out is as it was published",
+        "a unit is unchanged since it was published",
         problem=f"this file of a finished unit {what}",
         where=where,
-        remedy=f"the unit was {became} and is computed again; look after the disk",
+        remedy=f"the unit was {became} and is computed again; check the disk",
         code=UNIT_DAMAGED,
     )

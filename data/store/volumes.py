@@ -1,9 +1,9 @@
-"""Arrays on disk or S3: zarr v3, sharded, checksummed, OME-Zarr 0.5; there whole or not at all.
+"""Arrays on disk or S3: zarr v3, sharded, checksummed, OME-Zarr 0.5; written atomically.
 
 A stored volume is a folder ``NAME.zarr``: an OME-Zarr image group with one level ``0`` and
 ``manifest.json``, written last, which holds the SHA-256 and the size of every other file. No
 manifest means no volume. The same code serves ``file://`` and ``s3://`` (s3fs). Where a receipt
-stands in the place of the shards (``data/store/receipts.py``), a verified local copy is read.
+replaces the shards (``data/store/receipts.py``), a verified local copy is read.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def open_array(url: str | Path) -> zarr.Array[Any]:
     for name, expected in manifest["files"].items():
         # A missing shard would read as zeros, a short one fails only when its chunk is asked for.
         if (found := files.size(name)) != expected["bytes"]:
-            raise _damaged(f"{url}/{name}", "no file" if found is None else "another size")
+            raise _damaged(
+                f"{url}/{name}",
+                "the file is missing" if found is None else "the file has another size",
+            )
     _attributes_of(files, manifest)
     group = zarr.open_group(_zarr_store(str(url)), mode="r")
     return group[LEVEL]  # type: ignore[return-value]
@@ -98,7 +101,7 @@ def _zarr_store(url: str) -> Any:
 
 
 def read_grid(url: str | Path) -> Grid:
-    """Where a stored volume lies, without reading voxels."""
+    """The grid of a stored volume, without reading voxels."""
     files = Objects(str(url))
     return grid_of(_attributes_of(files, _manifest_of(files)))
 
@@ -114,11 +117,13 @@ def _manifest_of(files: Objects) -> dict[str, Any]:
         try:
             return _parsed_manifest(files.read(MANIFEST))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise _incomplete(files, "no file (404)") from error
+            raise _incomplete(files, "the manifest is missing (404)") from error
         except ValueError as error:
             if not files.remote or asked >= SAME_ANSWER:
-                raise _incomplete(files, f"{type(error).__name__}: {error}") from error
-            asked += 1  # an answer that ended early is asked for again
+                raise _incomplete(
+                    files, f"the manifest cannot be read ({type(error).__name__}: {error})"
+                ) from error
+            asked += 1  # a truncated answer is requested again
 
 
 def _parsed_manifest(data: bytes) -> dict[str, Any]:
@@ -126,15 +131,15 @@ def _parsed_manifest(data: bytes) -> dict[str, Any]:
     manifest = json.loads(text)
     _require_manifest(manifest)
     if text != canonical_json(manifest):
-        raise ValueError("bytes that were not written here")
+        raise ValueError("it is not in canonical form")
     return dict(manifest)
 
 
-def _incomplete(files: Objects, got: str) -> MachineError:
+def _incomplete(files: Objects, problem: str) -> MachineError:
     return MachineError(
         "a stored volume has a manifest, written last",
         where=f"{files.url}/{MANIFEST}",
-        got=got,
+        problem=problem,
         remedy="check bucket and key; else delete it and run the stage that writes it again",
         code="store-incomplete",
     )
@@ -144,12 +149,12 @@ def _require_manifest(manifest: Any) -> None:
     known = isinstance(manifest, dict) and manifest.get("format") == 1
     files = manifest.get("files") if known else None
     if not isinstance(files, dict) or not {_METADATA, f"{LEVEL}/{_METADATA}"} <= set(files):
-        raise ValueError("no list of files")
+        raise ValueError("it has no list of files")
     for name, entry in files.items():
         if ".." in name.split("/") or name.startswith("/"):
-            raise ValueError(f"a file outside, {name!r}")
+            raise ValueError(f"the path {name!r} leads outside")
         if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
-            raise ValueError(f"no hash and size of {name!r}")
+            raise ValueError(f"{name!r} has no hash and size")
 
 
 def _attributes_of(files: Objects, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -157,17 +162,17 @@ def _attributes_of(files: Objects, manifest: dict[str, Any]) -> dict[str, Any]:
     try:
         data = files.check(_METADATA, manifest["files"][_METADATA]["sha256"])
     except FileNotFoundError as error:
-        raise _damaged(f"{files.url}/{_METADATA}", "no file") from error
+        raise _damaged(f"{files.url}/{_METADATA}", "the file is missing") from error
     if data is None:
-        raise _damaged(f"{files.url}/{_METADATA}", "other bytes")
+        raise _damaged(f"{files.url}/{_METADATA}", "the file has other bytes")
     return dict(json.loads(data)["attributes"]["synthct"])
 
 
-def _damaged(where: str, got: str) -> MachineError:
+def _damaged(where: str, problem: str) -> MachineError:
     return MachineError(
-        "every file of a stored volume has the hash that its manifest holds",
+        "every file of a stored volume matches the hash in its manifest",
         where=where,
-        got=got,
+        problem=problem,
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )
@@ -258,11 +263,11 @@ def _read_copy(folder: Path) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
     with pinned(folder, manifest) as copy:
         try:
             return _read_local(copy, str(copy))
-        except MachineError as fault:
-            damaged = fault
+        except MachineError as error:
+            damaged = error
     if damaged.code != "store-damaged" or not discard(copy):
         raise damaged
-    # Spoilt on this disk: what came from the object store had been verified.
+    # Damaged on this disk: the download had been verified.
     with pinned(folder, manifest) as copy:
         return _read_local(copy, str(copy))
 
@@ -274,22 +279,23 @@ def _download(target: str, local: Path) -> None:
         try:
             whole = files.fetch(name, local / name, expected["sha256"])
         except FileNotFoundError as error:
-            raise _damaged(f"{target}/{name}", "no file") from error
+            raise _damaged(f"{target}/{name}", "the file is missing") from error
         if not whole:
-            raise _damaged(f"{target}/{name}", "other bytes")
+            raise _damaged(f"{target}/{name}", "the file has other bytes")
     write_whole(local / MANIFEST, canonical_json(manifest))
 
 
-def _read_local(folder: Path, told: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
+def _read_local(folder: Path, where: str) -> tuple[NDArray[Any], Grid, dict[str, Any]]:
     manifest = require_whole(folder)
     for name, expected in manifest["files"].items():
         file = folder / name
         same = file.is_file() and file.stat().st_size == expected["bytes"]
         if not same or file_sha256(file) != expected["sha256"]:
-            raise _damaged(f"{told}/{name}", "other bytes" if file.is_file() else "no file")
+            wrong = "has other bytes" if file.is_file() else "is missing"
+            raise _damaged(f"{where}/{name}", f"the file {wrong}")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     if extra := sorted(found - set(manifest["files"]) - {MANIFEST}):
-        raise _damaged(f"{told}/{extra[0]}", "a file that the manifest does not list")
+        raise _damaged(f"{where}/{extra[0]}", "the manifest does not list the file")
     group = zarr.open_group(str(folder), mode="r")
     attributes = dict(dict(group.attrs)["synthct"])  # type: ignore[arg-type]
     array = np.asarray(group[LEVEL][...])  # type: ignore[index]

@@ -22,7 +22,7 @@ from synthct.data.files import whole_folder
 from synthct.data.volume import Grid, Modality, Volume
 
 FIXED_DATE, FIXED_TIME = "20000101", "000000"
-"""Stands in every date and time: outputs hold no clock."""
+"""In every date and time: outputs do not depend on the clock."""
 
 IMPLEMENTATION_UID = "2.25.118419512358142339461043706132419720011"
 """Names this writer in the file meta information."""
@@ -67,16 +67,16 @@ def write_series(
     Parameters
     ----------
     folder
-        Appears whole or not at all.
+        Written atomically.
     volume
-        CT, CBCT (told apart by ``ManufacturerModelName``) or MR; oblique directions are kept.
+        CT, CBCT (distinguished by ``ManufacturerModelName``) or MR; oblique directions are kept.
     patient_id
         Patient ID and name.
     study
         Name of the study; series of one patient and study share StudyInstanceUID and
         FrameOfReferenceUID.
     series_description
-        Tells apart the series of one study.
+        Distinguishes the series of one study.
     attributes
         DICOM keywords set last in every slice, e.g. ``{"RepetitionTime": 500.0}``.
     attributes_of_slice
@@ -104,14 +104,19 @@ def _no_attributes(_index: int) -> Mapping[str, Any]:
 
 def _to_pixels(volume: Volume) -> StoredPixels:
     if not np.isfinite(volume.array).all():
-        raise DataError("DICOM pixels are finite", got="NaN or Inf", code="not-finite")
+        raise DataError(
+            "DICOM pixels are finite",
+            problem="the volume has NaN or infinite voxels",
+            remedy="replace them with air (CT) or 0 (MR)",
+            code="not-finite",
+        )
     if volume.modality in (Modality.CT, Modality.CBCT):
         return _ct_pixels(np.rint(volume.array).astype(np.int64))
     if volume.modality is Modality.MR:
         return _mr_pixels(volume.array)
     raise DataError(
         "a DICOM image series is CT, CBCT or MR",
-        got=str(volume.modality),
+        problem=f"the volume is {volume.modality}",
         remedy="write it as .mha or .nii.gz",
         code="modality-not-dicom",
     )
@@ -124,7 +129,10 @@ def _ct_pixels(values: NDArray[np.int64]) -> StoredPixels:
         return StoredPixels(shifted, 1.0, float(_CONVENTIONAL_AIR_HU))
     if low < -32768 or high > 32767:
         raise DataError(
-            "HU fit into 16 bits", got=f"[{low}, {high}]", remedy="check the unit", code="hu-range"
+            "HU fit into 16 bits",
+            problem=f"the values reach from {low} to {high}",
+            remedy="check the unit",
+            code="hu-range",
         )
     return StoredPixels(values.astype(np.int16), 1.0, 0.0)
 
@@ -136,7 +144,7 @@ def _mr_pixels(values: NDArray[Any]) -> StoredPixels:
         return StoredPixels(values.astype(np.uint16), 1.0, 0.0)
     if whole and low >= -32768 and high <= 32767:
         return StoredPixels(values.astype(np.int16), 1.0, 0.0)
-    # The spelling in the file (16 characters) decides, so quantise with what will be read back.
+    # Quantise with the values as written (16 characters), which will be read back.
     slope = float(format_number_as_ds((high - low) / 65535 or 1.0))
     intercept = float(format_number_as_ds(low))
     steps = np.rint((values.astype(np.float64) - intercept) / slope)

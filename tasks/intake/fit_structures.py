@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synthct.data.readers.drawn_on import DrawnOn
+from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_json
 from synthct.data.readers.process import call
 from synthct.tasks.ingestion.findings import Code, Finding, Severity

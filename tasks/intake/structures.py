@@ -15,10 +15,10 @@ import numpy as np
 
 from synthct.data.errors import DataError
 from synthct.data.files import whole_folder
+from synthct.data.readers.checks import as_data_errors
 from synthct.data.readers.contents import Outlines
-from synthct.data.readers.drawn_on import DrawnOn
+from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
-from synthct.data.readers.parser_errors import faults_only
 from synthct.data.readers.rasterise import mask_of
 from synthct.data.readers.structures import find_structures, outlines
 from synthct.data.volume import Grid, Volume
@@ -32,7 +32,7 @@ def references_of(*, path: str, uid: str) -> dict[str, Any]:
     Returns ``names`` and ``drawn_on`` in the order of the set, their ``count``, and ``unfit``: the
     error code by name of the structures that cannot be read.
     """
-    with faults_only(path):
+    with as_data_errors(path):
         found = _outlines(path, uid)
     originals = [*found.names, *(name for name in found.left_out if name not in found.names)]
     names = neutral_names(originals)
@@ -53,7 +53,7 @@ def look_at_structures(
     volumes_cm3: dict[str, float] = {}
     unfit: dict[str, str] = {}
     digest = hashlib.sha256()
-    with faults_only(path):
+    with as_data_errors(path):
         for name, mask in _masks(path, uid, grid_from_json(grid), only):
             if isinstance(mask, DataError):
                 unfit[name] = mask.code
@@ -68,7 +68,7 @@ def copy_structures(
 ) -> int:
     """Write ``NAME.mha`` for each structure inside the scan. Runs in the reader process."""
     count = 0
-    with whole_folder(Path(folder)) as building, faults_only(path):
+    with whole_folder(Path(folder)) as building, as_data_errors(path):
         for name, mask in _masks(path, uid, grid_from_json(grid), only):
             if isinstance(mask, Volume):
                 write_image(building / f"{name}.mha", mask)

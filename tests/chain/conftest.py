@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from synthct.data.files import tree_hashes
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fixtures.checkout import ROOT, copy_checkout, known_files
 
 
 @dataclass
@@ -78,28 +77,12 @@ def _sha256(path: Path) -> str:
     return dict(tree_hashes(path.parent))[path.name]
 
 
-def known_files() -> list[str]:
-    """What git knows of this checkout or would add."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [
-        name
-        for name in filter(None, listed.stdout.split("\0"))
-        if ((ROOT / name).is_file() or (ROOT / name).is_symlink()) and name != "dvc.lock"
-    ]
-
-
 def clone(target: Path, params: str) -> Checkout:
     """Copy what git knows or would add, commit it there, and give it tiny params."""
-    for name in known_files():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    copy_checkout(target)
     checkout = Checkout(target, target.parent / f"{target.name}-units")
     (target / "params.yaml").write_text(params)
     for command in (
-        ("git", "init", "-q"),
         ("git", "add", "-A"),
         ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "clone"),
     ):

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from synthct.data.readers import read_structures
-from tests.data.radiotherapy import square, structure_set
+from tests.fixtures.radiotherapy import square, structure_set
 
 
 @pytest.fixture

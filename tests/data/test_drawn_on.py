@@ -7,8 +7,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from synthct.data.readers import read_structures
-from synthct.data.readers.drawn_on import DrawnOn
-from tests.data.radiotherapy import square, structure_set
+from synthct.data.readers.contours import DrawnOn
+from tests.fixtures.radiotherapy import square, structure_set
 
 CT, MR = ("1.2.1", "1.2.10"), ("1.2.2", "1.2.20")
 """Frame of reference and series."""

@@ -12,8 +12,8 @@ from synthct.data.errors import DataError, MachineError
 from synthct.data.readers import find, read_scan
 from synthct.data.readers.process import call, pool
 from synthct.data.volume import Modality
-from tests.data.hostile import BUILDERS
-from tests.data.hostile.base import CANARY
+from tests.fixtures.hostile import BUILDERS
+from tests.fixtures.hostile.base import CANARY
 
 PEAK_BYTES = 1_500_000_000
 
@@ -116,7 +116,7 @@ def test_a_reader_that_never_ends_is_ended(place, monkeypatch):
 
 
 def test_a_reader_that_dies_takes_nobody_with_it(place):
-    with pytest.raises(DataError, match="brings its reader down"):
+    with pytest.raises(DataError, match="crashes its reader"):
         call(dies, reads=[place])
     assert call(counts, reads=[place]) != os.getpid()
 

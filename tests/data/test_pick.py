@@ -83,5 +83,5 @@ def test_a_lone_localizer_is_still_what_the_folder_holds(tmp_path, oblique, writ
 def test_a_series_of_a_file_that_is_no_dicom_is_a_mistake_of_use(tmp_path, oblique):
     write_image(tmp_path / "ct.mha", oblique)
     assert pick_series(tmp_path / "ct.mha") == ""
-    with pytest.raises(UsageError, match="leave --series away"):
+    with pytest.raises(UsageError, match="leave out --series"):
         pick_series(tmp_path / "ct.mha", "3")

@@ -12,7 +12,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import describe, find, read_mask, read_scan, read_structures
 from synthct.data.readers.rasterise import inside_polygon
 from synthct.data.volume import Grid, Modality
-from tests.data.radiotherapy import dose_file, square, structure_set
+from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
 
@@ -70,7 +70,7 @@ def test_structures_that_are_not_there_are_named(tmp_path):
 
 def test_contours_of_another_scan_are_refused(tmp_path):
     path = structure_set(tmp_path / "RS.dcm", {"a": [square(1, 4, 400.0)]})
-    with pytest.raises(DataError, match="lies in the scan"):
+    with pytest.raises(DataError, match="lies within the scan"):
         read_mask(path, "a", GRID)
 
 

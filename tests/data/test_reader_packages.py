@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synthct.data.errors import DataError, MachineError
-from synthct.data.readers.parser_errors import faults_only
+from synthct.data.readers.checks import as_data_errors
 from synthct.data.readers.process import pool
 
 
@@ -50,7 +50,7 @@ def test_a_package_that_is_shut_out_is_told_as_a_damaged_scan(tmp_path, monkeypa
 
 
 def test_a_missing_package_within_a_parser_is_taken_for_a_flipped_bit():
-    with pytest.raises(ImportError), faults_only("scan"):
+    with pytest.raises(ImportError), as_data_errors("scan"):
         raise ModuleNotFoundError("No module named 'zarr'")
 
 

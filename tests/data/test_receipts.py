@@ -28,7 +28,7 @@ from synthct.data.store.volumes import (
     write_volume,
 )
 from synthct.data.volume import Displacement, Modality, Volume
-from tests.data.fault_proxy import Proxy
+from tests.fixtures.fault_proxy import Proxy
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ class TestNothingWrongIsRead:
         assert np.array_equal(read_volume(stored).array, oblique.array)
 
     def test_an_address_of_another_kind_is_taken_for_a_folder(self):
-        with pytest.raises(UsageError, match=r"SYNTHCT_ARRAYS: .*got ftp://x"):
+        with pytest.raises(UsageError, match=r"SYNTHCT_ARRAYS: .*ftp://x"):
             arrays_url("ftp://x")
 
 

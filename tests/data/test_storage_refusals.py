@@ -13,7 +13,7 @@ from synthct.data.store.objects import Objects
 from synthct.data.store.outage import survive
 from synthct.data.store.result_cache import RemoteResults
 from synthct.tasks.prediction.inbox import PrefixInbox
-from tests.data.fault_proxy import Proxy
+from tests.fixtures.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
 TOLD_WITHIN_S = 5.0

@@ -146,7 +146,7 @@ def test_a_missing_shard_does_not_read_as_zeros(stored):
     shard = next(path for path in (stored / "0" / "c").rglob("*") if path.is_file())
     shard.unlink()
     for reader in (read_volume, open_array):
-        with pytest.raises(MachineError, match="no file"):
+        with pytest.raises(MachineError, match="is missing"):
             reader(stored)
 
 

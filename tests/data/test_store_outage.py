@@ -17,7 +17,7 @@ from synthct.data.store import outage
 from synthct.data.store import remote_zarr as patient_store
 from synthct.data.store.volumes import open_array, read_grid, read_volume, write_volume
 from synthct.data.volume import Modality, Volume
-from tests.data.fault_proxy import Proxy
+from tests.fixtures.fault_proxy import Proxy
 
 FASTER = 200
 

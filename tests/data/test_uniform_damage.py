@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.data import damage
+from tests.fixtures import damage
 
 MAY_PASS = {"NIfTI", "DICOM folder", "MHA"}
 """Uncompressed and without a checksum: a flipped pixel is another pixel."""

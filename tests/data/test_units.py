@@ -203,5 +203,5 @@ def test_a_store_that_another_person_owns_is_found_out_after_hours_of_work(tmp_p
 
 
 def test_a_store_of_an_unknown_kind_is_taken_for_a_folder():
-    with pytest.raises(UsageError, match=r"SYNTHCT_UNITS: .*got ftp://x"):
+    with pytest.raises(UsageError, match=r"SYNTHCT_UNITS: .*ftp://x"):
         open_result_cache("ftp://x")

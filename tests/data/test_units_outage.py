@@ -9,7 +9,7 @@ import pytest
 from synthct.data.errors import MachineError
 from synthct.data.store import outage
 from synthct.data.store.result_cache import RemoteResults
-from tests.data.fault_proxy import Proxy
+from tests.fixtures.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
 

@@ -11,8 +11,8 @@ from synthct.data.errors import DataError
 from synthct.data.readers import find, read_scan, read_scan_and_facts, read_structures
 from synthct.data.volume import Modality
 from tests.data import points
-from tests.data.radiotherapy import dose_file, square, structure_set
 from tests.data.wild_dicom import Way, stored, write_enhanced, write_series
+from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), np.eye(3), (5.0, -8.0, 12.0))
 VALUES = points.image(WHERE)

@@ -1,8 +1,8 @@
-"""Foreign files are parsed in a process of their own: capped, confined, replaceable.
+"""Foreign files are parsed in a process of their own: limited in memory, time and files.
 
-``call`` runs a function of ours in it. A warm parent process of that process has everything
-imported and forks once a request, so a request costs milliseconds, cannot see what another one
-read, and can take down nothing but itself.
+``call`` runs one of our functions in it. A warm parent process has all packages imported and forks
+for each request, so a request costs milliseconds, does not see the data of another one, and a
+crash ends nothing but itself.
 """
 
 from synthct.data.readers.process.pool import call

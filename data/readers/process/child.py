@@ -1,4 +1,4 @@
-"""The reader's side: a warm process that forks once a request; the fork answers and ends."""
+"""The reader's side: a warm process that forks for each request; the fork answers and exits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(handle: int) -> None:
     try:
         for name in _PRELOADED:
             importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 the caller is told what is missing here
+    except Exception as error:  # noqa: BLE001 reported to the caller
         wire.send(channel, {"import": f"{type(error).__name__}: {error}"})
         return
     confine.package_folders()  # looked up once, before the forks
@@ -57,11 +57,11 @@ def main(handle: int) -> None:
 
 
 def _imported(names: list[str]) -> str:
-    """Import them once, so that the forks inherit them; what went wrong."""
+    """Import them once, so that the forks inherit them; returns the error, or ""."""
     try:
         for name in names:
             importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 the caller is told what is missing here
+    except Exception as error:  # noqa: BLE001 reported to the caller
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -85,21 +85,21 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     function = getattr(importlib.import_module(request["module"]), request["function"])
     try:
         return {"result": function(**request["arguments"])}
-    except SynthctError as fault:
-        return {"fault": {"kind": type(fault).__name__, **fault.as_json()}}
+    except SynthctError as error:
+        return {"fault": {"kind": type(error).__name__, **error.as_json()}}
     except MemoryError:
         pass
     except ImportError as error:
         return {"import": f"{type(error).__name__}: {error}"}
     except OSError as error:
-        if str(error.filename).endswith(_MODULES):  # found on the path, but shut out
+        if str(error.filename).endswith(_MODULES):  # on the module path, but not readable here
             return {"import": f"{type(error).__name__}: {error}"}
         return {"system": f"{type(error).__name__}: {error}"}
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
     too_large = DataError(
-        "a scan fits into the memory of its reader",
-        got="more",
+        "a scan fits into the memory limit of its reader",
+        problem="reading the scan needs more memory than its reader may use",
         remedy=f"crop or resample it, or raise {READER_MIB}",
         code="too-large",
     )

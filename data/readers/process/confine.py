@@ -1,8 +1,8 @@
-"""What a reader's process may not do: take much memory or time, open files it was not given.
+"""Limits of a reader's process: memory, processor time, and the files that it may open.
 
 Memory and time are resource limits. Files are Landlock rules of the Linux kernel (5.13 and newer;
-https://docs.kernel.org/userspace-api/landlock.html); on other systems that last wall is missing
-and the readers' own checks stand alone.
+https://docs.kernel.org/userspace-api/landlock.html); on other systems only the readers' own
+checks apply.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def package_folders() -> tuple[str, ...]:
     """Where foreign packages lie: of this environment, of the user, of the system, of a ``.pth``.
 
     A folder on the module path counts when it holds installed packages; the checkout, the working
-    directory and whatever else stands on the path do not. Packages that an installer linked into
+    directory and anything else on the path do not. Packages that an installer linked into
     place (``uv --link-mode symlink``) are followed to where they are.
     """
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Where large arrays are made: ordinary memory, or in a reader's process memory to hand over."""
+"""Allocation of large arrays: ordinary memory, in a reader's process shared memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def handle_of(array: NDArray[Any]) -> int:
 
 
 def taken(handle: int, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
-    """The array behind a handle that another process gave; the handle is used up.
+    """The array behind a handle that another process gave; the handle is closed.
 
     The size is checked and sealed, so that the other process cannot shorten it afterwards.
     """

@@ -1,4 +1,4 @@
-"""The caller's side: warm reader processes, one for each thread that asks at the same time."""
+"""The caller's side: warm reader processes, one for each concurrent thread."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from synthct.data import errors as faults
+from synthct.data import errors
 from synthct.data.environment import DEBUG, READER_MIB
 from synthct.data.errors import DataError, MachineError, SynthctError
 from synthct.data.readers.process import memory, wire
 
 CPU_S = 8.0
-"""Processor seconds that any request may take."""
+"""Processor time of any request [s]."""
 
 BYTES_A_CPU_S = 2 << 20
-"""How many bytes of source buy one more processor second: slow decoders reach 5 MB/s."""
+"""Bytes of source per additional processor second; slow decoders reach 5 MB/s."""
 
 WALL_FACTOR = 10.0
-"""How much longer than its processor time a request may last on a busy machine."""
+"""Allowed ratio of wall time to processor time, for busy machines."""
 
 START_S = 120.0
-"""RetryPolicy with a new process that imports its libraries."""
+"""Longest start of a new process, with its imports [s]."""
 
 _KINDS = {"DataError", "UsageError", "MachineError"}
 
@@ -54,7 +54,7 @@ def call(
     ----------
     function
         A function at the top of one of our modules. It takes JSON values and returns JSON values
-        in which numpy arrays may stand; the faults that it raises are raised here.
+        that may contain numpy arrays; the errors that it raises are raised here.
     reads
         Sources: files or folders that it may read.
     writes
@@ -82,7 +82,7 @@ def call(
         # A reader lives on where the caller was when it started; paths may be relative.
         "folder": _working_folder(),
         "preload": list(preload),
-        # Links are followed here: a source may be a link, what lies below it may not lead out.
+        # Links are followed here: a source may be a link, links below it may not lead out.
         "reads": [str(path.resolve()) for path in sources] + [str(path) for path in sources],
         "writes": [str(Path(path).absolute()) for path in writes],
         "cpu_s": CPU_S + more_cpu_s + sum(_bytes(path) for path in sources) / BYTES_A_CPU_S,
@@ -93,7 +93,7 @@ def call(
 
 
 def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
-    """The answer; a process that dies is asked once more in a fresh one before it is believed."""
+    """The answer; after a crash the request is repeated once in a new process."""
     ended = 0
     for _attempt in range(2):
         reader = _take()
@@ -102,14 +102,14 @@ def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
         except (TimeoutError, EOFError, OSError, ValueError) as error:
             reader.stop()
             if isinstance(error, TimeoutError):
-                raise _stopped(where, "takes too long") from error
+                raise _stopped(where, "reading the file takes too long") from error
             continue
         _give_back(reader)
         if answer is not None:
             return answer
         if ended == -signal.SIGXCPU:
-            raise _stopped(where, "takes too long")
-    raise _stopped(where, f"brings its reader down ({ended})")
+            raise _stopped(where, "reading the file takes too long")
+    raise _stopped(where, f"the file crashes its reader (exit status {ended})")
 
 
 def _unpacked(answer: dict[str, Any], where: str) -> Any:
@@ -123,25 +123,25 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
         raise _package_shut_out(answer["import"])
     if "system" in answer:
         raise MachineError(
-            "a source can be read",
+            "a source is readable",
             where=where,
-            got=answer["system"],
+            problem=answer["system"],
             remedy="check its permissions and the disk",
             code="cannot-read",
         )
     raise DataError(
-        "a scan can be read",
+        "a scan is readable",
         where=where,
-        got=answer["error"],
+        problem=f"the file cannot be parsed ({answer['error']})",
         remedy="copy or export it again",
         code="unreadable",
     )
 
 
 def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
-    """The fault that ``SynthctError.as_json`` (with its ``kind``) describes."""
-    kind = getattr(faults, row["kind"]) if row.get("kind") in _KINDS else DataError
-    fault: SynthctError = kind(
+    """The error that ``SynthctError.as_json`` (with its ``kind``) describes."""
+    kind = getattr(errors, row["kind"]) if row.get("kind") in _KINDS else DataError
+    error: SynthctError = kind(
         row["rule"],
         where=row["where"] or where,
         got=row["got"],
@@ -149,7 +149,7 @@ def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
         code=row["code"],
         problem=row.get("problem", ""),
     )
-    return fault
+    return error
 
 
 def _package_shut_out(problem: str) -> MachineError:
@@ -158,24 +158,24 @@ def _package_shut_out(problem: str) -> MachineError:
         "the process that reads foreign files can import the packages that it needs",
         problem=problem,
         where=sys.executable,
-        remedy="it may read the folders of installed packages that are on the module path: install "
-        "the package into this environment; `synthct doctor` says what is missing",
+        remedy="the reader may open the folders of installed packages on the module path: install "
+        "the package into this environment; `synthct doctor` lists what is missing",
         code="reader-package",
     )
 
 
-def _stopped(where: str, got: str) -> DataError:
+def _stopped(where: str, problem: str) -> DataError:
     return DataError(
-        "a scan can be read",
+        "a scan is readable",
         where=where,
-        got=f"a file that {got}",
+        problem=problem,
         remedy="copy or export it again",
         code="reader-stopped",
     )
 
 
 def _working_folder() -> str:
-    """Where relative paths begin; a folder that is gone has none."""
+    """Base of relative paths; / where the working directory was removed."""
     try:
         return str(Path.cwd())
     except FileNotFoundError:
@@ -218,8 +218,8 @@ class _Reader:
         except (EOFError, OSError) as error:
             self.stop()
             raise MachineError(
-                "a reader's process can be started",
-                got=f"exit code {self.process.returncode}",
+                "the readers run in a process of their own",
+                problem=f"that process did not start (exit code {self.process.returncode})",
                 remedy=f"set {DEBUG}=1 to see why",
                 code="no-reader",
             ) from error

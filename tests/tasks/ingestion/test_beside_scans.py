@@ -22,7 +22,7 @@ from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run
 from synthct.tasks.intake import plan_intake, take_in
 from synthct.tasks.intake.structure_names import known_name, neutral_names
-from tests.data.radiotherapy import dose_file, square, structure_set
+from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 KEY = "a key of more than sixteen characters"
 PARAMS = IngestionParams()

@@ -12,7 +12,7 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
 from synthct.tasks.intake.identity import names_nobody
 from synthct.tasks.intake.manifest import read_manifest, write_manifest
-from tests.data.radiotherapy import square, structure_set
+from tests.fixtures.radiotherapy import square, structure_set
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ def test_no_finding_is_made_without_an_entry_in_the_table():
 
 
 def test_every_code_of_the_planted_faults_is_explained():
-    from benchmarks._scan_faults import KINDS
+    from tests.fixtures.scan_faults import KINDS
 
     known = {code.name for code in codes()} | set(refusals()) | {"mixed-…"}
     for name, kind in KINDS.items():

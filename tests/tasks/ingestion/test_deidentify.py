@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks._clean_scans import clean_patient
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality, Volume
@@ -21,6 +20,7 @@ from synthct.tasks.intake import plan_intake, take_in
 from synthct.tasks.intake.deidentify import shifted
 from synthct.tasks.intake.scrub import redact, redact_values, redacted_message
 from synthct.tasks.intake.vocabulary import allowed
+from tests.fixtures.clean_scans import clean_patient
 
 
 @pytest.fixture(autouse=True)

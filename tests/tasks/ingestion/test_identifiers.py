@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._identifiers import files_below, leaks, plant, random_body
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run as ingestion
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
+from tests.fixtures.identifier_search import search_flow
+from tests.fixtures.identifiers import files_below, leaks, plant, random_body
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "a key of more than sixteen characters"
@@ -116,8 +117,6 @@ def test_no_planted_identifier_leaves_ingestion_in_fifty_data_sets(
 
 @pytest.mark.slow
 def test_no_planted_identifier_reaches_the_flow_its_database_report_or_metrics(tmp_path):
-    from benchmarks.ingestion_identifiers import search_flow
-
     searched = search_flow(tmp_path)
     assert searched.secrets >= 300
     assert searched.leaks == ()

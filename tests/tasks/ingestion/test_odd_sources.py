@@ -19,7 +19,7 @@ from synthct.data.volume import Modality
 from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
-from tests.data.radiotherapy import saved
+from tests.fixtures.radiotherapy import saved
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks._clean_scans import clean_patient
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.body import body_mask
@@ -17,6 +16,7 @@ from synthct.tasks.ingestion.near_duplicates import ALIKE, SAME, fingerprint, li
 from synthct.tasks.ingestion.pairs import frame_findings, pair_findings
 from synthct.tasks.ingestion.params import BodyParams, IngestionParams
 from synthct.tasks.ingestion.run import run
+from tests.fixtures.clean_scans import clean_patient
 
 
 @pytest.fixture(scope="session")

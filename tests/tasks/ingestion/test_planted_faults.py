@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._clean_scans import ORDERS, clean_scans
-from benchmarks._scan_faults import KINDS, sound_ct
-from benchmarks.ingestion_guards import alarms, look_at, mended
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.check import check_volume
 from synthct.tasks.ingestion.findings import Severity
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.ingestion.params import IngestionParams
+from tests.fixtures.clean_scans import ORDERS, clean_scans
+from tests.fixtures.ingestion_checks import alarms, look_at, mended
+from tests.fixtures.scan_faults import KINDS, Planted, sound_ct
 
 PARAMS = IngestionParams()
 
@@ -73,8 +73,6 @@ REAL = [
 
 @pytest.mark.parametrize(("name", "modality", "codes"), REAL)
 def test_real_scans_say_what_is_true_of_them_and_nothing_else(shared_data, name, modality, codes):
-    from benchmarks._scan_faults import Planted
-
     assert look_at(Planted(shared_data / name, modality), "other").codes == codes
 
 
@@ -88,8 +86,6 @@ def test_real_scans_say_what_is_true_of_them_and_nothing_else(shared_data, name,
     ],
 )  # fmt: skip
 def test_large_real_scans_say_what_is_true_of_them(shared_data, name, modality, codes):
-    from benchmarks._scan_faults import Planted
-
     assert look_at(Planted(shared_data / name, modality), "other").codes <= codes
 
 

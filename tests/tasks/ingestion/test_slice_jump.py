@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from benchmarks._clean_scans import clean_patient, permuted
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.guards.slice_jump import SliceJump
 from synthct.tasks.ingestion.guards.slice_order import SliceOrder
+from tests.fixtures.clean_scans import clean_patient, permuted
 
 SHAPE = (30, 40, 40)
 

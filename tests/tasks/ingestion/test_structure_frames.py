@@ -12,7 +12,7 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake, take_in
-from tests.data.radiotherapy import square, structure_set
+from tests.fixtures.radiotherapy import square, structure_set
 
 OFF_MM = (0.0, 40.0, -36.0)
 """Where the MR of another day has its origin, against the CT's (z, y, x)."""

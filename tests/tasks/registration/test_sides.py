@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from benchmarks._clean_scans import clean_patient
 from synthct.data.errors import UsageError
 from synthct.data.volume import Modality
 from synthct.data.writers import write_image
@@ -18,6 +17,7 @@ from synthct.tasks.registration import presets
 from synthct.tasks.registration.pair import register_files
 from synthct.tasks.registration.scan_pair import ScanPair
 from synthct.tasks.registration.sides import sides_of
+from tests.fixtures.clean_scans import clean_patient
 
 
 @pytest.fixture(scope="module")
