@@ -82,8 +82,6 @@ def refusals_table() -> str:
     rows = [f"| `{code}` | {rule} | {remedy} |" for code, (rule, remedy) in refusals().items()]
     head = ["| code | what must hold, or what is wrong | what to do |", "|---|---|---|"]
     return "\n".join([*head, *rows])
-        ["| code | what must hold, or what is wrong | what to do |", "|---|---|---|", *rows]
-    )
 
 
 def rendered(text: str) -> str:
