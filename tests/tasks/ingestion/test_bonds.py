@@ -45,7 +45,7 @@ def plan_of(tmp_path, manifest=None):
 
 
 def pairs(plan):
-    """VoxelSample of each patient's scans."""
+    """Voxels of each patient's scans."""
     found = {}
     for row in plan.rows:
         if row.status != "refused":
