@@ -57,7 +57,7 @@ def test_the_card_says_what_it_was_made_of(released):
     card = json.loads((released / "card.json").read_text())
     assert card["data"]["patients"] == 3
     assert card["data"]["synthetic"] is True
-    assert "forbid commercial use" in card["licence"]["propagates"]
+    assert "may not be used commercially" in card["licence"]["propagates"]
     assert any("digital patients" in caveat for caveat in card["caveats"])
     assert any("registration" in caveat for caveat in card["caveats"])
     assert "Not for clinical use" in card["not_for_clinical_use"]
