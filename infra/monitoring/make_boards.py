@@ -56,7 +56,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "synthct_worker_memory_bytes / (synthct_worker_memory_limit_bytes > 0)",
                 "{{worker}}",
             ),
-            ("Spilled to disk", "timeseries", "bytes", "synthct_worker_spilled_bytes", "{{worker}}"),
+            ("Spilled", "timeseries", "bytes", "synthct_worker_spilled_bytes", "{{worker}}"),
             ("Worker CPU", "timeseries", "percent", "synthct_worker_cpu_percent", "{{worker}}"),
             ("Queued units", "timeseries", "none", "synthct_worker_ready", "{{worker}}"),
             ("Tasks by state (Dask)", "timeseries", "none", "dask_scheduler_tasks", "{{state}}"),
