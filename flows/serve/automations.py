@@ -1,4 +1,4 @@
-"""What the Prefect server does by itself: call a run crashed that has gone silent."""
+"""Prefect automation that marks a run as crashed when its heartbeats stop."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from datetime import timedelta
 
 SILENT = "synthct: a silent run is crashed"
 SILENT_S = 90
-"""Three heartbeats (30 s each): with the server's own rhythm, Crashed well within 120 s."""
+"""Three heartbeats of 30 s; with the server's polling interval, a run is Crashed within 120 s."""
 
 _ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 
 def ensure_automations(silent_s: int = SILENT_S) -> None:
-    """Create what is missing, renew what differs: any number of starts leave one of each."""
+    """Create or update the automation, and delete duplicates."""
     from prefect import get_client
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
     from prefect.client.schemas.objects import StateType
 
     wanted = AutomationCore(
         name=SILENT,
-        description=f"no heartbeat for {silent_s} s: its process or machine is gone",
+        description=f"no heartbeat for {silent_s} s: its process or machine has died",
         enabled=True,
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
@@ -34,7 +34,7 @@ def ensure_automations(silent_s: int = SILENT_S) -> None:
         actions=[
             ChangeFlowRunState(
                 state=StateType.CRASHED,
-                message=f"no heartbeat for {silent_s} s; the same run goes on where it stopped",
+                message=f"no heartbeat for {silent_s} s; the next run resumes where it stopped",
             )
         ],
     )

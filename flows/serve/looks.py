@@ -1,4 +1,4 @@
-"""What the watchers see: when one last looked well, and for how long scans have been waiting."""
+"""State of the scheduled watchers: the last successful poll, and how long scans have waited."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from synthct.tasks.prediction.outbox import LAST_LOOK, LOOKS
 
 @dataclass(frozen=True)
 class Look:
-    """One scheduled watcher.
+    """State of one scheduled watcher.
 
     Parameters
     ----------
     workspace
-        As its runs are listed.
+        Name under which its runs are listed.
     blind_s
-        Since its last good look, or since it could have had one [s].
+        Time since its last successful poll, or since the service started [s].
     waiting
-        Scans in its inbox that have no result.
+        Number of scans in its inbox without a result.
     oldest_s
-        For how long the oldest of them has been waiting [s].
+        Time for which the oldest of them has waited [s].
     """
 
     workspace: str
@@ -37,14 +37,16 @@ class Look:
 
 
 def looks_of(answer: Answer, root: Path, since_s: float) -> Iterator[Look]:
-    """The watchers that are scheduled.
+    """State of every scheduled watcher.
 
     Parameters
     ----------
+    answer
+        Runs and deployments of the Prefect server.
     root
-        The checkout: outboxes are named from there.
+        The checkout, to which the outboxes' paths are relative.
     since_s
-        When the service started: before, nobody was there to look.
+        Start of the service [s since 1970]; earlier no watcher could run.
     """
     now_s = time.time()
     for watcher in answer.watchers:
@@ -61,10 +63,10 @@ def looks_of(answer: Answer, root: Path, since_s: float) -> Iterator[Look]:
 
 
 def _left(file: Path, now_s: float) -> tuple[int, float]:
-    """(how many scans wait, the oldest for how long [s]) after the newest look."""
+    """(number of waiting scans, age of the oldest [s]) according to the newest poll."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(file.read_text())
-        waiting = int(told["waiting"])
+        noted = json.loads(file.read_text())
+        waiting = int(noted["waiting"])
         if waiting:
-            return waiting, float(told["oldest_s"]) + max(0.0, now_s - float(told["looked_s"]))
+            return waiting, float(noted["oldest_s"]) + max(0.0, now_s - float(noted["looked_s"]))
     return 0, 0.0

@@ -1,4 +1,4 @@
-"""The machine that serves: disk, memory, GPUs, the result cache."""
+"""State of this machine: disk, memory, GPUs, size of the result cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: busy share and memory."""
+    """One GPU: utilization as a fraction, and memory."""
 
     name: str
     busy: float
@@ -27,7 +27,7 @@ class Gpu:
 
 @dataclass
 class Machine:
-    """Looked at when asked; the result cache, which may be large, at most once a minute."""
+    """Reads the state on request; the entries of the result cache are counted once a minute."""
 
     root: Path
     units: Path
@@ -35,7 +35,7 @@ class Machine:
     _counted_s: float = field(default=-_UNITS_EVERY_S)
 
     def free_bytes(self) -> int:
-        """Room on the disk of the checkout."""
+        """Free space on the disk of the checkout."""
         return shutil.disk_usage(self.root).free
 
     def memory_bytes(self) -> tuple[int, int]:
@@ -44,7 +44,7 @@ class Machine:
         return memory.available, memory.total
 
     def finished_units(self) -> int:
-        """Units in a store on this machine."""
+        """Entries of the result cache, if it is on this machine."""
         now_s = time.monotonic()
         if now_s - self._counted_s >= _UNITS_EVERY_S:
             self._counted_s = now_s
@@ -52,18 +52,18 @@ class Machine:
         return self._units
 
     def gpus(self) -> list[Gpu]:
-        """What the driver says; none without one."""
+        """The GPUs that the NVIDIA driver lists; empty without a driver."""
         tool = shutil.which("nvidia-smi")
         if tool is None:
             return []
         command = [tool, f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits"]
         try:
-            told = subprocess.run(
+            listed = subprocess.run(
                 command, capture_output=True, text=True, check=False, timeout=5
             ).stdout
         except subprocess.TimeoutExpired:
             return []
-        return [gpu for line in told.splitlines() if (gpu := _gpu(line))]
+        return [gpu for line in listed.splitlines() if (gpu := _gpu(line))]
 
 
 def _gpu(line: str) -> Gpu | None:
@@ -72,4 +72,4 @@ def _gpu(line: str) -> Gpu | None:
         name, busy, used, total = parts
         return Gpu(name, float(busy) / 100, int(used) * _MIB, int(total) * _MIB)
     except ValueError:
-        return None  # "[N/A]" where a driver cannot tell
+        return None  # "[N/A]" where the driver does not know

@@ -1,4 +1,4 @@
-"""The exporter: what Prefect and Dask do not tell Prometheus about the chain."""
+"""The Prometheus exporter of the chain, for what Prefect's and Dask's own metrics lack."""
 
 from __future__ import annotations
 
@@ -32,26 +32,29 @@ class _Fixed(Collector):
         self._families = families
 
     def collect(self) -> Iterator[Any]:
-        """Hand them over."""
+        """Yield the families."""
         yield from self._families
 
 
 def _runs(facts: Facts) -> Iterator[Family]:
     answer = facts.answer
     yield _one("synthct_prefect_up", "Whether the Prefect server answers", float(answer.up))
-    yield _one("synthct_runs_late", "Planned runs that did not start in time", answer.late)
+    yield _one("synthct_runs_late", "Scheduled runs that did not start in time", answer.late)
     states = Counter((run.workspace, run.state) for run in answer.runs)
     newest = _family("synthct_runs", "Newest 100 runs by state", "workspace", "state")
     for (workspace, state), count in sorted(states.items()):
         newest.add_metric([workspace, state.lower()], count)
     yield newest
     success = _family(
-        "synthct_last_success_timestamp_seconds", "End of the newest good run", "workspace", "what"
+        "synthct_last_success_timestamp_seconds",
+        "End of the newest successful run",
+        "workspace",
+        "what",
     )
     failing = _family(
-        "synthct_last_run_failed", "Whether the newest ended run went wrong", "workspace"
+        "synthct_last_run_failed", "Whether the newest ended run failed or crashed", "workspace"
     )
-    running = _family("synthct_run_seconds", "How long a run that is on has run", "workspace")
+    running = _family("synthct_run_seconds", "Duration of the current run", "workspace")
     for workspace in sorted({run.workspace for run in answer.runs}):
         mine = [run for run in answer.runs if run.workspace == workspace]
         ended = [run for run in mine if run.state in ENDED and run.end_s is not None]
@@ -66,7 +69,7 @@ def _runs(facts: Facts) -> Iterator[Family]:
         if on:
             running.add_metric([workspace], max(on))
     yield from (success, failing, running)
-    due = _family("synthct_next_run_timestamp_seconds", "When a schedule starts next", "deployment")
+    due = _family("synthct_next_run_timestamp_seconds", "Next start of a schedule", "deployment")
     for each in answer.due:
         due.add_metric([each.deployment], each.at_s)
     yield due
@@ -74,11 +77,13 @@ def _runs(facts: Facts) -> Iterator[Family]:
 
 def _watchers(facts: Facts) -> Iterator[Family]:
     blind = _family(
-        "synthct_watcher_blind_seconds", "Since a scheduled watcher last looked well", "workspace"
+        "synthct_watcher_blind_seconds",
+        "Time since a scheduled watcher last polled successfully",
+        "workspace",
     )
     oldest = _family(
         "synthct_watcher_oldest_waiting_seconds",
-        "How long the oldest scan without a result has been in the inbox",
+        "Age of the oldest scan in the inbox without a result",
         "workspace",
     )
     for look in facts.looks:
@@ -101,37 +106,39 @@ def _stages(facts: Facts) -> Iterator[Family]:
         counts += record.counts
     for kind, text in (
         ("unit_failed", "Units that failed"),
-        ("unit_retried", "Units that were tried again"),
-        ("set_aside", "Units that were set aside because workers died"),
+        ("unit_retried", "Units that were retried"),
+        ("set_aside", "Units that were isolated because workers died"),
         ("straggler", "Units that were much slower than the others"),
         ("excluded", "Cases that were excluded"),
     ):
         yield _one(f"synthct_recent_{kind}", f"{text}, newest 20 runs", counts[kind])
     now = facts.active
-    yield _one("synthct_active", "Whether a run tells events", float(now is not None))
+    yield _one("synthct_active", "Whether a run is writing events", float(now is not None))
     yield _one(
-        "synthct_units_done", "Units done, stage that is on", now.progress.done if now else 0
+        "synthct_units_done", "Units done of the current stage", now.progress.done if now else 0
     )
-    yield _one("synthct_units_total", "Units, stage that is on", now.progress.total if now else 0)
+    yield _one(
+        "synthct_units_total", "Units of the current stage", now.progress.total if now else 0
+    )
     silent_s = time.time() - now.last_s if now else 0.0
-    yield _one("synthct_silence_seconds", "Since the last event of a run that is on", silent_s)
+    yield _one("synthct_silence_seconds", "Time since the last event of the current run", silent_s)
     free, memory = facts.machine.free_bytes(), facts.machine.memory_bytes()
-    yield _one("synthct_disk_free_bytes", "Room on the disk of the checkout", free)
+    yield _one("synthct_disk_free_bytes", "Free space on the disk of the checkout", free)
     yield _one("synthct_memory_available_bytes", "Free memory of this machine", memory[0])
     yield _one("synthct_memory_total_bytes", "Memory of this machine", memory[1])
     yield _one(
-        "synthct_finished_units", "Units in the result cache", facts.machine.finished_units()
+        "synthct_finished_units", "Entries of the result cache", facts.machine.finished_units()
     )
 
 
 def _cluster(facts: Facts) -> Iterator[Family]:
     workers = [worker for record in facts.records for worker in record.cluster.get("workers", [])]
-    yield _one("synthct_workers", "Dask workers of runs that are on", len(workers))
+    yield _one("synthct_workers", "Dask workers of current runs", len(workers))
     for name, text in (
         ("memory_bytes", "Memory of a worker"),
-        ("memory_limit_bytes", "Memory that a worker may take"),
-        ("spilled_bytes", "What a worker put on disk"),
-        ("cpu_percent", "Processor share of a worker"),
+        ("memory_limit_bytes", "Memory limit of a worker"),
+        ("spilled_bytes", "Data that a worker spilled to disk"),
+        ("cpu_percent", "CPU utilization of a worker"),
         ("executing", "Units that a worker runs"),
         ("ready", "Units that wait on a worker"),
     ):
@@ -139,8 +146,8 @@ def _cluster(facts: Facts) -> Iterator[Family]:
         for worker in workers:
             family.add_metric([worker["name"]], worker[name])
         yield family
-    busy = _family("synthct_gpu_busy_ratio", "Share of time that a GPU works", "gpu")
-    used = _family("synthct_gpu_memory_used_bytes", "Memory that a GPU has in use", "gpu")
+    busy = _family("synthct_gpu_busy_ratio", "Utilization of a GPU", "gpu")
+    used = _family("synthct_gpu_memory_used_bytes", "Memory in use on a GPU", "gpu")
     total = _family("synthct_gpu_memory_total_bytes", "Memory of a GPU", "gpu")
     for gpu in facts.machine.gpus():
         busy.add_metric([gpu.name], gpu.busy)

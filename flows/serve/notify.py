@@ -1,4 +1,4 @@
-"""A word to a webhook (Slack, Teams, Mattermost, ntfy: all take ``text``) when a run has ended."""
+"""Post ended runs to a webhook; Slack, Teams, Mattermost and ntfy all accept the key ``text``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _TRIES = 5
 
 
 def webhook() -> str | None:
-    """The URL, if one is configured."""
+    """The webhook's URL, if one is configured.
+
+    Raises
+    ------
+    UsageError
+        ``no-webhook``: the file cannot be read; ``bad-webhook``: it holds no valid URL.
+    """
     path = os.environ.get(WEBHOOK_FILE)
     if not path:
         return None
@@ -35,7 +41,7 @@ def webhook() -> str | None:
             remedy=f"write the URL into this file, or unset {WEBHOOK_FILE}",
             code="no-webhook",
         ) from error
-    if problem := _slip(url):
+    if problem := _url_problem(url):
         raise UsageError(
             "a webhook is one https:// URL (http:// on this machine)",
             where=path,
@@ -46,8 +52,8 @@ def webhook() -> str | None:
     return url
 
 
-def _slip(url: str) -> str:
-    """What is wrong with a webhook's URL; "" where nothing is."""
+def _url_problem(url: str) -> str:
+    """What is wrong with a webhook's URL; "" if it is valid."""
     try:
         parts = httpx.URL(url)
         host, port = parts.host, parts.port
@@ -56,54 +62,55 @@ def _slip(url: str) -> str:
     if not host or any(sign.isspace() for sign in url):
         return "is no URL with a host"
     if port is not None and not 0 < port < 2**16:
-        return "has a port that there is not"
+        return "has a port out of range"
     if parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "localhost")):
         return ""
-    return f"is an address that begins with {parts.scheme or 'nothing'}://"
+    return f"is not an https:// URL but begins with {parts.scheme or 'nothing'}://"
 
 
 @dataclass
 class Notifier:
-    """Tells each ended run once.
+    """Posts each ended run once.
 
     Parameters
     ----------
     url
-        The webhook, or None: nobody is told.
+        The webhook; None: nothing is posted.
     since_s
-        Runs that ended before are old news.
+        Runs that ended before are not posted [s since 1970].
     """
 
     url: str | None
     since_s: float = field(default_factory=time.time)
-    _told: dict[str, str] = field(default_factory=dict)
+    _posted: dict[str, str] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
 
     def take(self, runs: Iterable[Run]) -> Iterator[str]:
-        """Tell what is new; yields a line for the log where the webhook did not take it."""
+        """Post newly ended runs; yields a log line for each that the webhook did not accept."""
         for run in runs:
             new = run.state in ENDED and (run.end_s or 0.0) >= self.since_s
-            if not new or _is_idle(run) or self._told.get(run.id) == run.state or self.url is None:
+            posted = self._posted.get(run.id) == run.state
+            if not new or posted or _is_idle(run) or self.url is None:
                 continue
             try:
                 httpx.post(self.url, json=message(run), timeout=_TIMEOUT_S).raise_for_status()
             except Exception as error:  # noqa: BLE001 - no message may end the service
                 self._failures[run.id] = self._failures.get(run.id, 0) + 1
                 if self._failures[run.id] < _TRIES:
-                    continue  # told at the next look
-                yield f"webhook did not take {run.name}: {type(error).__name__}"
-            self._told[run.id] = run.state
+                    continue  # retried at the next update
+                yield f"the webhook did not accept {run.name}: {type(error).__name__}"
+            self._posted[run.id] = run.state
 
 
 def _is_idle(run: Run) -> bool:
-    """Looks into an inbox end every few minutes: only those with something to say are told."""
+    """Whether a watcher's run has nothing to report: one ends every few minutes."""
     if run.what not in (WATCH, BATCH) or run.state not in ("COMPLETED", "CANCELLED"):
         return False
     return not run.message.startswith(QUARANTINED)
 
 
 def message(run: Run) -> dict[str, str | float]:
-    """What is sent: pseudonyms and numbers only, as everything that leaves ingestion."""
+    """The message as JSON; it contains pseudonyms and numbers only."""
     text = (
         f"synthct {run.workspace}: {run.state.lower()} after {spelled_s(run.seconds)} ({run.name})"
     )

@@ -1,4 +1,4 @@
-"""The plain status page: one HTML document without script, readable where nothing else runs."""
+"""The status page: one HTML document without scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GIB = 2**30
 
 
 def status_page(facts: Facts, *, checkout: str, api: str, links: list[tuple[str, str]]) -> str:
-    """The page as HTML; every word from a run is escaped."""
+    """Render the page as HTML; all text from runs is escaped."""
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True),
@@ -59,7 +59,7 @@ def _due(facts: Facts) -> Iterator[dict[str, str]]:
     for each in facts.answer.due:
         yield {"deployment": each.deployment, "at": _clock(each.at_s)}
     for name in facts.answer.off:
-        yield {"deployment": name, "at": "off: its schedule is not active (prefect.yaml)"}
+        yield {"deployment": name, "at": "off: its schedule is inactive (prefect.yaml)"}
 
 
 def _dashboards(facts: Facts) -> list[tuple[str, str]]:
@@ -74,7 +74,7 @@ def _active(record: Record) -> dict[str, Any]:
     words += [f"{now.excluded} excluded"] if now.excluded else []
     words += [f"about {spelled_s(now.left_s)} left"] if now.left_s is not None else []
     words += [now.text] if now.text else []
-    return {"stage": record.stage, "percent": round(now.percent, 1), "told": " · ".join(words)}
+    return {"stage": record.stage, "percent": round(now.percent, 1), "progress": " · ".join(words)}
 
 
 def _workers(facts: Facts) -> Iterator[dict[str, Any]]:
@@ -105,7 +105,7 @@ def _run(run: Run, api: str) -> dict[str, Any]:
 
 
 def _rows(model: Model) -> Iterator[dict[str, Any]]:
-    """One line a source and reference, the model's own scores."""
+    """One row per source and reference with the model's own scores."""
     for (source, method, reference, metric), value in sorted(model.scores.items()):
         if (method, metric) == ("model", "mae_hu"):
             counted = sorted(model.verdicts.items())
@@ -126,7 +126,7 @@ def _machine(facts: Facts) -> str:
     words = [
         f"{free / _GIB:.0f} GiB of disk free",
         f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB memory free",
-        f"{facts.machine.finished_units()} units kept",
+        f"{facts.machine.finished_units()} results cached",
     ]
     words += [f"GPU {gpu.name} {gpu.busy:.0%} busy" for gpu in facts.machine.gpus()]
     return " · ".join(words)

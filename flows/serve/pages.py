@@ -1,4 +1,4 @@
-"""The small HTTP server behind the status page, its JSON and the exporter; loopback only."""
+"""HTTP server of the status page, its JSON and the exporter; loopback only."""
 
 from __future__ import annotations
 
@@ -16,26 +16,32 @@ from synthct.data.errors import MachineError
 HOST = "127.0.0.1"
 
 _NAMES = {"127.0.0.1", "localhost", "[::1]"}
-"""A page of the web that made its name point here is turned away."""
+"""Accepted ``Host`` headers: rejecting others stops DNS rebinding by web pages."""
 
 Page = Callable[[], tuple[str, bytes]]
 """Content type and body."""
 
 
 class NotWell(Exception):
-    """A page that is asked how the service is says so: it answers 503."""
+    """Raised by a page to report that the service is unhealthy; answered with status 503."""
 
 
 @contextlib.contextmanager
 def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
-    """Serve the pages for the block; their address."""
+    """Serve the pages for the block; yields their address.
+
+    Raises
+    ------
+    MachineError
+        ``port-in-use``.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "synthct"
         sys_version = ""
 
         def do_GET(self) -> None:
-            """Answer with a page that is known."""
+            """Serve one of the pages."""
             host = self.headers.get("Host", "").rsplit(":", 1)[0]
             page = found.get(self.path.split("?")[0])
             if host not in _NAMES:
@@ -45,12 +51,12 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
             else:
                 try:
                     kind, body = page()
-                except NotWell as trouble:
-                    told = f"{trouble}\n".encode()
-                    self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", told)
+                except NotWell as reason:
+                    text = f"{reason}\n".encode()
+                    self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", text)
                 except Exception as error:  # noqa: BLE001 - one page must not end the server
-                    told = f"{type(error).__name__}: {error}\n".encode()
-                    self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", told)
+                    text = f"{type(error).__name__}: {error}\n".encode()
+                    self._send(HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", text)
                 else:
                     self._send(HTTPStatus.OK, kind, body)
 
@@ -68,7 +74,7 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Silence: Prometheus asks every few seconds."""
+            """Log nothing: Prometheus sends a request every few seconds."""
 
     try:
         server = ThreadingHTTPServer((HOST, port), Handler)
@@ -86,7 +92,7 @@ def pages(port: int, found: dict[str, Page]) -> Iterator[str]:
 
 
 def require_free(port: int) -> None:
-    """A fault at once if the port of the page is taken: what else is started takes a while."""
+    """Raise at once if the port is in use, before the slow start of the other services."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Prometheus, where Debian's package is installed, with our rules, on loopback."""
+"""A Prometheus process on loopback with the alert rules of ``infra/``, if it is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RETENTION = "30d"
 
 
 class Prometheus:
-    """A process that scrapes the exporter and the Dask schedulers of runs that are on."""
+    """A process that scrapes the exporter and the Dask schedulers of current runs."""
 
     def __init__(self, root: Path, folder: Path, exporter: str) -> None:
         self._folder = folder
@@ -44,7 +44,7 @@ class Prometheus:
         )
 
     def follow(self, facts: Facts) -> None:
-        """Point it at the dashboards of the clusters that are there now."""
+        """Update the scraped Dask schedulers to those that run now."""
         found = [record.cluster.get("dashboard") for record in facts.records]
         targets = sorted({str(url).split("/")[2] for url in found if url})
         text = canonical_json([{"targets": targets}] if targets else [])
@@ -52,18 +52,18 @@ class Prometheus:
             write_whole(self._folder / "dask.json", text)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the process."""
         self.process.stop()
         self._log.close()
 
 
 def installed() -> bool:
-    """Whether there is one to start."""
+    """Whether Prometheus is installed."""
     return shutil.which("prometheus") is not None
 
 
 def configuration(root: Path, folder: Path, exporter: str) -> str:
-    """``prometheus.yaml`` for this machine; ``infra/monitoring`` has the one for a site."""
+    """``prometheus.yaml`` for this machine; that of a site is in ``infra/monitoring``."""
     jobs = [
         {
             "job_name": "synthct",

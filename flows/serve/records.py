@@ -1,4 +1,4 @@
-"""What the event files and the tables of a checkout tell, for the page and the metrics."""
+"""Read the event files and result tables of a checkout, for the status page and the metrics."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from synthct.flows.workspace.project import PRIVATE
 from synthct.tasks.pipeline.artefacts import QUALITY_TABLE, SCORES
 
 _FRESH_S = 30.0
-"""An older picture of a cluster is of one that is gone."""
+"""Age from which the state of a cluster is outdated: its run has ended."""
 
 _KEPT_RUNS = 20
 
 _ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error)
-"""What a file raises that has other fields, columns or types than ours."""
+"""Errors from files with unexpected fields, columns or types."""
 
-_OF_A_WORKER = {
+_WORKER_FIELDS = {
     "name": str, "memory_bytes": float, "memory_limit_bytes": float, "spilled_bytes": float,
     "cpu_percent": float, "executing": int, "ready": int, "gpus": float,
 }  # fmt: skip
@@ -37,7 +37,7 @@ _OF_A_WORKER = {
 
 @dataclass
 class Record:
-    """One run as its events tell it; fed as they come, so a long run is not read twice."""
+    """State of one run, updated incrementally with the new lines of its event file."""
 
     folder: Path
     stage: str = ""
@@ -50,10 +50,10 @@ class Record:
     _tail: EventTail | None = None
 
     def read(self) -> None:
-        """Take in what is new."""
+        """Read the new events."""
         self._tail = self._tail or EventTail(self.folder / "events.jsonl")
         for event in self._tail.new():
-            # A line of somebody else's, or of another version: it is not shown, nothing more.
+            # An event of another version or a third-party stage may lack fields: skip it.
             with contextlib.suppress(*_ODD):
                 self._take(event)
 
@@ -72,12 +72,13 @@ class Record:
 
     @property
     def cluster(self) -> dict[str, Any]:
-        """The workers, if there are any now."""
+        """Dashboard and workers of the run's cluster; empty if there is none now."""
         try:
-            told = json.loads((self.folder / CLUSTER_FILE).read_text())
-            fresh = time.time() - float(told["time_s"]) < _FRESH_S
-            seen = {"dashboard": _web(told.get("dashboard"))}
-            return {**seen, "workers": [_worker(each) for each in told["workers"]]} if fresh else {}
+            state = json.loads((self.folder / CLUSTER_FILE).read_text())
+            if time.time() - float(state["time_s"]) >= _FRESH_S:
+                return {}
+            workers = [_worker(each) for each in state["workers"]]
+            return {"dashboard": _web(state.get("dashboard")), "workers": workers}
         except (OSError, *_ODD):
             return {}
 
@@ -90,13 +91,13 @@ class Records:
     known: dict[str, Record] = field(default_factory=dict)
 
     def read(self) -> list[Record]:
-        """Newest first."""
+        """The runs, newest first."""
         folder = self.root / PRIVATE / "runs"
         names = sorted((p.name for p in folder.iterdir()), reverse=True) if folder.is_dir() else []
         names = names[:_KEPT_RUNS]
         self.known = {name: self.known.get(name) or Record(folder / name) for name in names}
         for record in self.known.values():
-            with contextlib.suppress(OSError):  # removed meanwhile, or not ours to read
+            with contextlib.suppress(OSError):  # removed meanwhile, or not readable
                 record.read()
         return list(self.known.values())
 
@@ -117,7 +118,7 @@ class Model:
 
 
 def models(root: Path) -> Iterator[Model]:
-    """Of the root, of every workspace, and of the newest scheduled run of each."""
+    """Results of every workspace: of its newest scheduled run or of the checkout, if newer."""
     folders = {"demo": root / "data" / "artefacts"}
     for place in sorted((root / "workspaces").glob("*/artefacts")):
         folders[place.parent.name] = place
@@ -140,7 +141,7 @@ def _tables(folder: Path | None) -> list[Path]:
 
 
 def _newest(folder: Path | None) -> float:
-    """When the newest table was written; 0 where there is none. A table may go at any moment."""
+    """Modification time of the newest table; 0 if there is none or it is removed meanwhile."""
     newest_s = 0.0
     for path in _tables(folder):
         with contextlib.suppress(OSError):
@@ -149,22 +150,22 @@ def _newest(folder: Path | None) -> float:
 
 
 def _step(event: Event) -> Event:
-    """Of a training step the numbers that the exporter tells."""
-    told: Event = {"terms": {str(k): float(v) for k, v in event["terms"].items()}}
+    """The numbers of a training step that the exporter publishes."""
+    step: Event = {"terms": {str(k): float(v) for k, v in event["terms"].items()}}
     for name in ("best_validation_mae_hu", "patches_per_s"):
-        told[name] = float(event[name]) if event.get(name) is not None else None
-    return told
+        step[name] = float(event[name]) if event.get(name) is not None else None
+    return step
 
 
 def _web(address: object) -> str | None:
-    """The address of a page; None for anything else."""
-    told = str(address or "")
-    return told if re.fullmatch(r"https?://[^/\s]+(/\S*)?", told) else None
+    """The address if it is an http(s) URL, else None."""
+    url = str(address or "")
+    return url if re.fullmatch(r"https?://[^/\s]+(/\S*)?", url) else None
 
 
-def _worker(told: dict[str, Any]) -> dict[str, Any]:
-    """A worker's facts, of the types that page and exporter show."""
-    return {name: kind(told[name]) for name, kind in _OF_A_WORKER.items()}
+def _worker(state: dict[str, Any]) -> dict[str, Any]:
+    """A worker's state, converted to the types that page and exporter expect."""
+    return {name: kind(state[name]) for name, kind in _WORKER_FIELDS.items()}
 
 
 def _model(name: str, folder: Path) -> Model:
@@ -199,9 +200,9 @@ def _rows(path: Path) -> Iterable[dict[str, str]]:
         return []
 
 
-def _number(told: str | None) -> float | None:
+def _number(text: str | None) -> float | None:
     try:
-        number = float(told or "")
+        number = float(text or "")
     except ValueError:
         return None
     return number if math.isfinite(number) else None

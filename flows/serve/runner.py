@@ -1,4 +1,4 @@
-"""``python -m synthct.flows.serve.runner``: starts what the Prefect server has scheduled."""
+"""``python -m synthct.flows.serve.runner``: runs what the Prefect server has scheduled."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ if TYPE_CHECKING:
     from prefect.runner import Runner
 
 FILE = "prefect.yaml"
-"""The deployments: ``prefect deploy`` reads the same file for work pools."""
+"""File with the deployments; ``prefect deploy`` reads the same file for work pools."""
 
 _QUERY_S = 2.0
 _REGISTER_EVERY_S = 30.0
 
 
 def deployments(root: Path) -> list[dict[str, Any]]:
-    """The entries of ``prefect.yaml``."""
+    """The deployments in ``prefect.yaml``.
+
+    Raises
+    ------
+    UsageError
+        ``no-deployments``.
+    """
     document = read_yaml(root / FILE) or {}
     found = document.get("deployments") or []
     if not found:
@@ -42,7 +48,7 @@ def deployments(root: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Register the deployments and run what is due until told to stop."""
+    """Register the deployments and start due runs until a signal."""
     from prefect.runner import Runner
 
     runner = Runner(name="synthct", query_seconds=_QUERY_S, pause_on_shutdown=False, limit=4)
@@ -75,7 +81,7 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
         concurrency_limit=ConcurrencyLimitConfig(**entry["concurrency_limit"]),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    # Said each time: else the server keeps a path that somebody gave it, and code is loaded there.
+    # Always set: otherwise the server keeps a path that a client set, and code is loaded from it.
     deployment._path = str(Path.cwd())
     return cast("RunnerDeployment", deployment)
 
@@ -94,15 +100,16 @@ async def _keep_registered(runner: Runner, wanted: list[RunnerDeployment]) -> No
         await asyncio.sleep(_REGISTER_EVERY_S)
         try:
             await _register(runner, wanted)
-        except Exception as error:  # noqa: BLE001 - the server may be away: looked again
-            sys.stderr.write(f"the schedules were not looked at: {type(error).__name__}: {error}\n")
+        except Exception as error:  # noqa: BLE001 - the server may be restarting: retried
+            reason = f"{type(error).__name__}: {error}"
+            sys.stderr.write(f"the deployments could not be checked: {reason}\n")
 
 
 async def _register(runner: Runner, wanted: list[RunnerDeployment]) -> None:
-    """Have the server know each deployment as it is in prefect.yaml, with code of ours alone.
+    """Register each deployment of prefect.yaml, and undo changes of the code that it runs.
 
-    A schedule that a person turned off or changed on the runs' page stays as he wants it; one that
-    is gone, with its deployment or alone, comes back.
+    A schedule that a user disabled or changed in Prefect's UI is left alone; one that was deleted,
+    alone or with its deployment, is restored.
     """
     from prefect import get_client
     from prefect.exceptions import ObjectNotFound
@@ -117,10 +124,10 @@ async def _register(runner: Runner, wanted: list[RunnerDeployment]) -> None:
             if stored is not None and stored.id in _known and _is_whole(stored, deployment):
                 continue
             if stored is not None and stored.id in _known and not _is_ours(stored, deployment):
-                await client.delete_deployment(stored.id)  # at once: it was changed while we serve
+                await client.delete_deployment(stored.id)  # it was changed while this server runs
             identity = await runner.aadd_deployment(deployment)
             if not _is_ours(await client.read_deployment(identity), deployment):
-                # Registering again leaves steps that somebody put before the flow.
+                # Registering again keeps pull steps that a client added before the flow.
                 await client.delete_deployment(identity)
                 identity = await runner.aadd_deployment(deployment)
             _known.add(identity)
@@ -134,7 +141,7 @@ def _is_whole(stored: Any, wanted: RunnerDeployment) -> bool:
 
 
 def _is_ours(stored: Any, wanted: RunnerDeployment) -> bool:
-    """Whether a deployment of the server's runs our code and nothing before it."""
+    """Whether a stored deployment runs this package's flow and no steps before it."""
     return (
         stored.entrypoint == wanted.entrypoint
         and stored.path == wanted._path

@@ -1,4 +1,4 @@
-"""What the Prefect server knows of runs, as the page and the metrics want it."""
+"""Query the Prefect server for runs and deployments, for the status page and the metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEWEST_LOOKS = 3
 _PREFIX = re.compile(r"^Flow run encountered an exception: (\w+SynthctError: )?")
 
 BATCH = "batch"
-"""Scans that one look of a watcher predicted: a run inside the look, there only when scans came."""
+"""Kind of the run that predicts the scans of one poll; it is nested in the watcher's run."""
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -31,19 +31,19 @@ class Run:
     Parameters
     ----------
     id, name
-        Prefect's.
+        Id and name in Prefect.
     workspace
-        What it builds.
+        Workspace that it works on.
     what
         ``run``, ``study``, ``watch`` or ``batch``.
     state
         Type of its state: ``RUNNING``, ``COMPLETED``, ...
     message
-        Words of the state.
+        Message of the state.
     start_s, end_s
-        Seconds since 1970; None: not yet.
+        Start and end [s since 1970]; None: not yet.
     seconds
-        How long it ran.
+        Duration.
     scheduled
         Whether a deployment started it.
     """
@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Due:
-    """A run that a schedule has planned."""
+    """The next run of a deployment."""
 
     deployment: str
     at_s: float
@@ -70,16 +70,16 @@ class Due:
 
 @dataclass(frozen=True)
 class Watcher:
-    """A deployment that looks into an inbox.
+    """A deployment that polls an inbox.
 
     Parameters
     ----------
     workspace
-        As its runs are listed.
+        Name under which its runs are listed.
     out
-        Its outbox, as the deployment's options name it.
+        Its outbox, as in the deployment's options.
     on
-        Whether it is scheduled.
+        Whether its schedule is active.
     """
 
     workspace: str
@@ -89,9 +89,9 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said; ``up`` is False when it did not, and then nothing else is known.
+    """State of the server; if ``up`` is False, it did not answer and the rest is empty.
 
-    ``off`` are the deployments without a schedule that is on.
+    ``off`` lists the deployments without an active schedule.
     """
 
     up: bool
@@ -103,7 +103,7 @@ class Answer:
 
 
 def ask(api: Api) -> Answer:
-    """One look at the server: never raises for a server that is gone."""
+    """Query the server; a server that does not answer is reported as ``up=False``."""
     try:
         deployed = _post(api, "deployments")
         names = {each["id"]: each["name"] for each in deployed}
@@ -138,7 +138,7 @@ def _is_on(deployment: dict[str, Any]) -> bool:
 
 
 def _newest(api: Api, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs by start, newest first. Looks into an inbox are many: they crowd out no other."""
+    """Runs by start, newest first. The many runs of watchers are limited separately."""
     watchers = {each["id"] for each in deployed if _watches(each)}
     others = [each["id"] for each in deployed if each["id"] not in watchers]
     looks, any_end = {"any_": sorted(watchers)}, {"not_any_": ["SCHEDULED"]}
@@ -147,7 +147,7 @@ def _newest(api: Api, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ({"is_null_": True}, any_end, _NEWEST),
         ({"any_": others}, any_end, _NEWEST),
         (looks, any_end, _NEWEST_LOOKS),
-        # Three bad looks in a row must not hide when the last good one was.
+        # Three failed polls in a row must not hide the time of the last successful one.
         (looks, {"any_": ["COMPLETED"]}, _NEWEST_LOOKS),
     ):
         past = {"state": {"type": state}, "deployment_id": which}
@@ -181,7 +181,7 @@ def _run(found: dict[str, Any]) -> Run:
 
 
 def about(given: dict[str, Any]) -> tuple[str, str]:
-    """(what, workspace) of the parameters of our three flows: scheduled, chain, batch."""
+    """(what, workspace) from the parameters of a flow: scheduled, chain or batch."""
     if "scans" in given:
         return BATCH, WATCH
     what = STUDY if STUDY in (given.get("stages") or []) else str(given.get("what") or RUN)
@@ -200,5 +200,7 @@ def _due(planned: Iterable[dict[str, Any]], names: dict[str, str]) -> Iterable[D
             yield Due(name, at_s)
 
 
-def _seconds(told: str | None) -> float | None:
-    return datetime.fromisoformat(told.replace("Z", "+00:00")).timestamp() if told else None
+def _seconds(timestamp: str | None) -> float | None:
+    if not timestamp:
+        return None
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()

@@ -1,4 +1,4 @@
-"""One process that keeps server, runner, exporter, pages and Prometheus up until it is stopped."""
+"""``synthct serve``: keep server, runner, status page, exporter and Prometheus running."""
 
 from __future__ import annotations
 
@@ -47,7 +47,15 @@ class Ports:
 
 
 def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = None) -> None:
-    """Serve the schedules of ``prefect.yaml`` until a signal, or for so many seconds."""
+    """Run the schedules of ``prefect.yaml`` until a signal, or for ``stop_after_s`` seconds.
+
+    Raises
+    ------
+    UsageError
+        ``serving-already``, ``no-deployments``, ``no-webhook``, ``bad-webhook``.
+    MachineError
+        ``port-in-use``, ``server-not-up``.
+    """
     folder = root / PRIVATE / "serve"
     folder.mkdir(parents=True, exist_ok=True)
     named = [entry["name"] for entry in deployments(root)]
@@ -56,8 +64,8 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
     with contextlib.ExitStack() as stack:
         stack.enter_context(_alone(folder))
         require_free(ports.page)
-        say("the Prefect server starts: seconds, a minute or more the first time")
-        # The code that serves is the code that conducts; each run then has its worktree's own.
+        say("starting the Prefect server; the first start may take over a minute")
+        # The runner uses the code of this process; each run then uses the code of its worktree.
         served = {str(SERVED_ROOT): str(root)}
         code = {"PYTHONPATH": str(source_root() / "src")}
         stack.enter_context(environment({**QUIET, **code, **absolute_places(), **served}))
@@ -76,13 +84,13 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         say(f"status page: {page}")
         for name, url in links:
             say(f"{name}: {url}")
-        say(f"the runs' page asks for a password; it stands in {password_file(home, api)}")
-        say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C ends all of it")
-        _until_told(runner, scraper, observer, notifier, say, stop_after_s)
+        say(f"the password of the runs' page is in {password_file(home, api)}")
+        say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C stops everything")
+        _until_stopped(runner, scraper, observer, notifier, say, stop_after_s)
 
 
 def absolute_places() -> dict[str, str]:
-    """Variables that name a folder or file from here: runs work in folders of their own."""
+    """Path variables made absolute, because runs have other working directories."""
     given = {name: os.environ.get(name, "") for name in _PLACES}
     return {
         name: str(Path(place).absolute())
@@ -98,8 +106,8 @@ def _pages(
 
     def html() -> tuple[str, bytes]:
         facts = observer.look()
-        told = status_page(facts, checkout=root.name, api=api, links=[*links, *more])
-        return "text/html", told.encode()
+        text = status_page(facts, checkout=root.name, api=api, links=[*links, *more])
+        return "text/html", text.encode()
 
     return {
         "/": html,
@@ -110,7 +118,7 @@ def _pages(
 
 
 def _health(observer: Observer) -> tuple[str, bytes]:
-    """Whether what is due would be started."""
+    """Report whether due runs would be started."""
     if not observer.look().answer.up:
         raise NotWell("the Prefect server does not answer")
     return "text/plain", b"ok\n"
@@ -140,7 +148,7 @@ def _start_prometheus(
 
 @dataclass
 class _Runner:
-    """The child that starts due runs; started again when it ends."""
+    """The child process that starts due runs; it is restarted when it exits."""
 
     folder: Path
     log: IO[bytes]
@@ -148,12 +156,12 @@ class _Runner:
     again_s: float = 0.0
 
     def keep_up(self, say: Say) -> None:
-        """Start it unless it runs."""
+        """Start the process unless it runs."""
         if self.process is not None and self.process.ended() is None:
             return
         if self.process is not None:
             if not self.again_s:
-                say(f"the runner ended ({self.process.ended()}); it is started again")
+                say(f"the runner exited ({self.process.ended()}) and is restarted")
                 self.again_s = time.monotonic() + _AGAIN_AFTER_S
             if time.monotonic() < self.again_s:
                 return
@@ -168,7 +176,7 @@ class _Runner:
 @contextlib.contextmanager
 def _runner(folder: Path) -> Iterator[_Runner]:
     with (folder / "runner.log").open("ab") as log:
-        # Prefect imports from the working directory first: none of our rooms lie there.
+        # Prefect imports from the working directory first, so it must not contain packages.
         runner = _Runner(folder, log)
         try:
             yield runner
@@ -179,7 +187,7 @@ def _runner(folder: Path) -> Iterator[_Runner]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One server a checkout: two would both start what is due."""
+    """Lock the checkout: two servers would both start every due run."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,7 +204,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _announced(root: Path, api: str) -> Iterator[None]:
-    """``synthct run`` in this checkout tells the same server, so its runs are on the page."""
+    """Publish the API address, so that ``synthct run`` in this checkout uses this server."""
     file = root / PRIVATE / SERVING
     write_whole(file, api)
     try:
@@ -206,10 +214,10 @@ def _announced(root: Path, api: str) -> Iterator[None]:
 
 
 class _Stop(BaseException):
-    """A signal; no handler of errors on the way may take it for one."""
+    """Raised by a signal; a BaseException, so that no error handler catches it."""
 
 
-def _until_told(
+def _until_stopped(
     runner: _Runner,
     scraper: prometheus.Prometheus | None,
     observer: Observer,
@@ -231,7 +239,7 @@ def _until_told(
                 trouble = _look(observer, notifier, scraper, say, trouble)
             time.sleep(0.5)
     except _Stop:
-        say("stopping: runs that are on are ended; the next start goes on where they stopped")
+        say("stopping; current runs are ended, and the next start resumes them")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -244,9 +252,10 @@ def _look(
     say: Say,
     trouble: str,
 ) -> str:
-    """Look, and pass on what is new; what went wrong with it, told when it is another than before.
+    """Update state, notifications and scrape targets; returns the error of the update, or "".
 
-    A file that cannot be read or a message that cannot be sent costs a look, never the service.
+    An error is logged when it differs from the one before. A file that cannot be read or a message
+    that cannot be sent costs one update, never the service.
     """
     try:
         facts = observer.look()
@@ -254,9 +263,9 @@ def _look(
             say(line)
         if scraper:
             scraper.follow(facts)
-    except Exception as error:  # noqa: BLE001 - whatever it is
-        told = f"{type(error).__name__}: {error}"
-        if told != trouble:
-            say(f"a look failed, the service goes on: {told}")
-        return told
+    except Exception as error:  # noqa: BLE001 - the service must survive any error
+        reason = f"{type(error).__name__}: {error}"
+        if reason != trouble:
+            say(f"an update failed, the service continues: {reason}")
+        return reason
     return ""

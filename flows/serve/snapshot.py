@@ -1,4 +1,4 @@
-"""All that the status page and the exporter show, gathered once for both."""
+"""Snapshot of everything that the status page and the exporter show."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from synthct.flows.serve.records import Model, Record, Records, models
 from synthct.flows.serve.runs import Answer, ask
 
 ACTIVE_S = 600.0
-"""A run that told nothing for longer is not shown as on."""
+"""A run without an event for this time is not shown as active [s]."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One look at everything."""
+    """One snapshot."""
 
     answer: Answer
     records: tuple[Record, ...]
@@ -30,7 +30,7 @@ class Facts:
 
     @property
     def active(self) -> Record | None:
-        """The newest run, while Prefect says that one is on."""
+        """The newest run, if Prefect reports a running one."""
         on = any(run.state == "RUNNING" for run in self.answer.runs)
         newest = self.records[0] if self.records else None
         if newest is None or not on or self.taken_s - newest.last_s > ACTIVE_S:
@@ -40,7 +40,7 @@ class Facts:
 
 @dataclass
 class Observer:
-    """Looks when asked, at most once in ``period_s`` seconds; any number may ask.
+    """Takes a snapshot on request, at most once in ``period_s`` seconds; thread-safe.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ class Observer:
     api
         Address of the Prefect API.
     units
-        Folder of the result cache (one elsewhere is not counted).
+        Folder of the result cache on this machine.
     period_s
-        Seconds for which a look is good.
+        Time for which a snapshot is reused [s].
     """
 
     root: Path
@@ -68,7 +68,7 @@ class Observer:
         self._machine = Machine(self.root, self.units)
 
     def look(self) -> Facts:
-        """The newest facts."""
+        """The current snapshot."""
         with self._lock:
             now_s = time.time()
             if self._facts is None or now_s - self._facts.taken_s > self.period_s:

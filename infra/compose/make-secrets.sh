@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make every secret of this site once, at random; nothing has a default password.
-# Needs openssl and the Python environment of the checkout. Files that are there stay.
+# Create all secrets of this site at random; there are no default passwords.
+# Requires openssl and the Python environment of the checkout. Existing files are kept.
 set -euo pipefail
 cd "$(dirname "$0")"
 umask 077

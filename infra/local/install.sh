@@ -15,7 +15,7 @@ if [ ! -f "$locks/$tag-$role.txt" ]; then
         "$(cd "$locks" && echo py*-*.txt); set PYTHON to one of these" >&2
     exit 2
 fi
-# Files of two Pythons in one folder hide each other's faults.
+# An environment with files of two Pythons hides errors: start from an empty one.
 clear=()
 if [ -e "$venv/bin/python" ] && [ "$(tag "$venv/bin/python" || true)" != "$tag" ]; then clear=(--clear); fi
 "$python" -m venv "${clear[@]}" "$venv"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv-peers: other people's registration, projectors, loaders and metrics, for benchmarks to measure beside ours.
-# They bring versions of their own (convexadam wants stock SimpleITK), hence an environment of its own.
+# Create .venv-peers: third-party registration, projectors, loaders and metrics, to which benchmarks compare synthct.
+# They need other versions of packages (convexadam requires stock SimpleITK), hence a separate environment.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 fresh=.venv-peers.new

@@ -1,8 +1,8 @@
-"""Write the three Grafana boards to ``boards/``: one line a panel here, JSON there.
+"""Write the three Grafana dashboards to ``boards/`` as JSON from the panels listed here.
 
     python infra/monitoring/make_boards.py
 
-A test fails when the JSON is not what this file makes.
+A test fails if the JSON differs from what this file writes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
     "pipeline": (
         "synthct: pipeline",
         (
-            ("Prefect answers", "stat", "bool_yes_no", "synthct_prefect_up", ""),
-            ("Newest run bad", "stat", "bool_yes_no", "synthct_last_run_failed", "{{workspace}}"),
-            ("Age of the newest good run", "stat", "s", AGE, "{{workspace}}"),
+            ("Prefect server answers", "stat", "bool_yes_no", "synthct_prefect_up", ""),
+            ("Last run failed", "stat", "bool_yes_no", "synthct_last_run_failed", "{{workspace}}"),
+            ("Age of the newest successful run", "stat", "s", AGE, "{{workspace}}"),
             ("Late runs", "stat", "none", "synthct_runs_late", ""),
             ("Runs by state", "timeseries", "none", "sum by (state) (synthct_runs)", "{{state}}"),
-            ("Run that is on", "timeseries", "s", "synthct_run_seconds", "{{workspace}}"),
+            ("Current run", "timeseries", "s", "synthct_run_seconds", "{{workspace}}"),
             ("Time of each stage", "bargauge", "s", "synthct_stage_seconds", "{{stage}}"),
             ("Units done", "timeseries", "none", "synthct_units_done", "done"),
             ("Units of the stage", "timeseries", "none", "synthct_units_total", "all"),
-            ("Since the last event", "timeseries", "s", "synthct_silence_seconds", ""),
+            ("Time since the last event", "timeseries", "s", "synthct_silence_seconds", ""),
             ("Failed units", "timeseries", "none", "synthct_recent_unit_failed", "failed"),
-            ("Tried again", "timeseries", "none", "synthct_recent_unit_retried", "again"),
+            ("Retried units", "timeseries", "none", "synthct_recent_unit_retried", "retried"),
             ("Excluded cases", "timeseries", "none", "synthct_recent_excluded", "excluded"),
             (
                 "Next run in", "stat", "s",
@@ -47,7 +47,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
         "synthct: cluster",
         (
             ("Workers", "stat", "none", "synthct_workers", ""),
-            ("Units being run", "stat", "none", "sum(synthct_worker_executing)", ""),
+            ("Units in progress", "stat", "none", "sum(synthct_worker_executing)", ""),
             ("Disk free", "stat", "bytes", "synthct_disk_free_bytes", ""),
             ("Memory free", "stat", "percentunit", FREE, ""),
             ("Worker memory", "timeseries", "bytes", "synthct_worker_memory_bytes", "{{worker}}"),
@@ -58,16 +58,16 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             ),
             ("Spilled", "timeseries", "bytes", "synthct_worker_spilled_bytes", "{{worker}}"),
             ("Worker CPU", "timeseries", "percent", "synthct_worker_cpu_percent", "{{worker}}"),
-            ("Waiting on workers", "timeseries", "none", "synthct_worker_ready", "{{worker}}"),
+            ("Queued units", "timeseries", "none", "synthct_worker_ready", "{{worker}}"),
             ("Tasks by state (Dask)", "timeseries", "none", "dask_scheduler_tasks", "{{state}}"),
             ("GPU busy", "timeseries", "percentunit", "synthct_gpu_busy_ratio", "GPU {{gpu}}"),
             (
                 "GPU memory", "timeseries", "percentunit",
                 "synthct_gpu_memory_used_bytes / synthct_gpu_memory_total_bytes", "GPU {{gpu}}",
             ),
-            ("Set aside", "timeseries", "none", "synthct_recent_set_aside", "set aside"),
+            ("Isolated units", "timeseries", "none", "synthct_recent_set_aside", "isolated"),
             ("Stragglers", "timeseries", "none", "synthct_recent_straggler", "slow"),
-            ("Units kept", "timeseries", "none", "synthct_finished_units", ""),
+            ("Entries of the result cache", "timeseries", "none", "synthct_finished_units", ""),
         ),
     ),
     "models": (
@@ -109,7 +109,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
 
 
 def board(name: str) -> dict[str, Any]:
-    """One board as Grafana imports it."""
+    """One dashboard in Grafana's import format."""
     title, panels = BOARDS[name]
     return {
         "uid": f"synthct-{name}",
@@ -145,7 +145,7 @@ def _panel(number: int, panel: Panel) -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """The file's content."""
+    """Content of the JSON file of a dashboard."""
     return json.dumps(board(name), indent=2) + "\n"
 
 

@@ -5,7 +5,7 @@
 >>> sct.unit
 'HU'
 
-Every name below is loaded when it is first used, so that importing the package costs nothing:
+Importing the package is cheap: each name below is loaded when it is first used.
 
 * scans: :func:`read`, :func:`write`, :func:`read_displacement`, and conversions from and to numpy,
   SimpleITK and nibabel; :class:`Volume`, :class:`Grid`, :class:`Displacement`, :class:`Modality`;
@@ -90,10 +90,10 @@ _NAMES = {
     "tasks.registration.similarities": ("SIMILARITIES",),
     "tasks.regularization": ("REGULARIZERS",),
 }  # fmt: skip
-"""Where each name lives: once more than above, because an import under ``TYPE_CHECKING`` does not
-run. A test compares the two."""
+"""Modules of the public names. They repeat the imports above, which are under ``TYPE_CHECKING`` and
+never executed; a test compares the two."""
 
-if not TYPE_CHECKING:  # a checker that sees it accepts any misspelt name
+if not TYPE_CHECKING:  # a type checker that sees __getattr__ accepts any misspelt name
 
     def __getattr__(name: str) -> object:
         value = _version() if name == "__version__" else _loaded(name)
@@ -105,7 +105,7 @@ if not TYPE_CHECKING:  # a checker that sees it accepts any misspelt name
 
 
 def _loaded(name: str) -> object:
-    """The public name, from the module where it lives."""
+    """Import a public name from its module."""
     import importlib
 
     for module, names in _NAMES.items():
@@ -115,7 +115,7 @@ def _loaded(name: str) -> object:
 
 
 def _version() -> str:
-    """Of the installed distribution; a folder that is only on the path has none."""
+    """Version of the installed distribution; a source folder on the path has none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -95,4 +95,4 @@ def test_every_idle_look_into_the_inbox_is_told_to_the_chat():
         "2", "b", "watch in", "watch", "COMPLETED", "scans were quarantined: o", 1, 2, 1, True
     )
     told = [line for _ in range(9) for line in notifier.take([aside])]
-    assert told == ["webhook did not take b: ConnectError"]
+    assert told == ["the webhook did not accept b: ConnectError"]

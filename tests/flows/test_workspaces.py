@@ -59,7 +59,7 @@ def test_a_study_that_gained_arms_is_told_in_a_line_that_names_its_source(root):
     open_workspace(root, "sts")
     (root / "presets" / "sts.yaml").write_text(study + "".join(arms))
     (note,) = open_workspace(root, "sts").notes
-    assert "is not what presets/sts.yaml gives now: study.arms;" in note
+    assert "differs from presets/sts.yaml: study.arms;" in note
     assert len(note) < 300
 
 

@@ -1,1 +1,1 @@
-"""What ``import synthct`` offers and the command line is made of; names are taken from there."""
+"""Implementation of the public API. Import its names from ``synthct``, not from here."""

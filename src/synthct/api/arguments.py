@@ -1,4 +1,4 @@
-"""What a caller gives, as what the tasks take: paths, modalities, files of volumes in memory."""
+"""Convert arguments of the API to those of the stages: paths, modalities, temporary files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_path(given: PathLike) -> Path: ...
 @overload
 def as_path(given: PathLike | None) -> Path | None: ...
 def as_path(given: PathLike | None) -> Path | None:
-    """The path with ``~`` opened, or None."""
+    """The path with ``~`` expanded, or None."""
     return None if given is None else Path(given).expanduser()
 
 
@@ -32,7 +32,13 @@ def as_modality(given: Modality | str, where: str) -> Modality: ...
 @overload
 def as_modality(given: Modality | str | None, where: str) -> Modality | None: ...
 def as_modality(given: Modality | str | None, where: str) -> Modality | None:
-    """``"mr"``, ``"MR"`` or ``Modality.MR`` as a modality."""
+    """Parse ``"mr"``, ``"MR"`` or ``Modality.MR``.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-modality``.
+    """
     if given is None:
         return None
     try:
@@ -42,7 +48,7 @@ def as_modality(given: Modality | str | None, where: str) -> Modality | None:
         near = difflib.get_close_matches(str(given).upper(), names, n=1)
         raise UsageError(
             f"a modality is one of {', '.join(names)}",
-            problem=f"no modality is called {given!r}",
+            problem=f"there is no modality {given!r}",
             where=where,
             remedy=f"did you mean {near[0]!r}?" if near else "",
             code="unknown-modality",
@@ -50,7 +56,7 @@ def as_modality(given: Modality | str | None, where: str) -> Modality | None:
 
 
 class ScanFiles:
-    """Files of what was given; see :func:`scan_files`."""
+    """Paths of scans, which are written to temporary files if needed; see :func:`scan_files`."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
@@ -58,13 +64,19 @@ class ScanFiles:
         self._names: dict[str, str] = {}
 
     def folder(self) -> Path:
-        """The private folder, made when it is first needed."""
+        """The temporary folder, created when it is first needed."""
         if self._folder is None:
             self._folder = self._stack.enter_context(temporary_folder("scan"))
         return self._folder
 
     def path(self, scan: Scan, name: str, *modalities: Modality) -> Path:
-        """The file of a scan; ``modalities`` are those that a volume may have (none: any)."""
+        """Path of a scan; ``modalities`` lists those that a volume may have (none: any).
+
+        Raises
+        ------
+        UsageError
+            ``wrong-modality``.
+        """
         if not isinstance(scan, Volume):
             return as_path(scan)
         if modalities and scan.modality not in modalities:
@@ -72,41 +84,40 @@ class ScanFiles:
                 f"{name} is a volume of modality {' or '.join(modalities)}",
                 problem=f"the volume has modality {scan.modality}",
                 where=name,
-                remedy="give another volume, or say what its voxels measure when you make it",
+                remedy="give another volume, or set its modality when you create it",
                 code="wrong-modality",
             )
         from synthct.data.writers import write_image
 
-        # MetaImage keeps every voxel type and the place exactly, and is written at disk speed.
+        # MetaImage stores every voxel type and the geometry exactly, and is fast to write.
         file = self.folder() / f"{name}.mha"
         write_image(file, scan, compress=False)
         self._names[str(file)] = f"{name} (a volume in memory)"
         return file
 
     def perhaps(self, scan: Scan | None, name: str, *modalities: Modality) -> Path | None:
-        """:meth:`path` of what may not be given."""
+        """:meth:`path` of an optional scan."""
         return None if scan is None else self.path(scan, name, *modalities)
 
     def several(self, scans: Iterable[Scan], name: str, *modalities: Modality) -> tuple[Path, ...]:
-        """:meth:`path` of each, numbered from 1."""
+        """:meth:`path` of each scan, named with a number from 1."""
         return tuple(
             self.path(scan, f"{name}-{number}", *modalities) for number, scan in enumerate(scans, 1)
         )
 
     def rename(self, error: SynthctError) -> None:
-        """Name the arguments in place of files that only we know of."""
+        """Replace the paths of temporary files in an error by the names of the arguments."""
         for file, name in self._names.items():
             error.rename(file, name)
 
 
 @contextlib.contextmanager
 def scan_files() -> Iterator[ScanFiles]:
-    """Volumes in memory as files in a private folder that goes with the block, however it ends.
+    """Write volumes in memory to files in a temporary folder, which is removed after the block.
 
-    There is one way into the tasks, by file: the same reading in a confined process, the same
-    checks and the same hashes in reports, whether a scan lies on disk or in memory. The folder
-    lies under ``$TMPDIR``, only its owner can look into it, and what a killed process left is
-    removed by the next one.
+    The stages read scans from files only, so a scan in memory and one on disk get the same reader
+    (in a confined process), the same checks and the same hashes in reports. The folder is under
+    ``$TMPDIR`` with mode 0700; the next process removes what a killed one left.
     """
     with contextlib.ExitStack() as stack:
         files = ScanFiles(stack)
@@ -118,16 +129,22 @@ def scan_files() -> Iterator[ScanFiles]:
 
 
 def modality_of(scan: Scan, given: Modality | str | None, name: str) -> Modality | None:
-    """What a scan measures: a volume knows it, a file may have to be told."""
+    """Modality of a scan: that of a volume, or ``given`` for a file.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-modality``; ``modality-contradicted``: ``given`` differs from the volume's.
+    """
     asked = as_modality(given, f"{name}_modality")
     if not isinstance(scan, Volume):
         return asked
     if asked not in (None, scan.modality):
         raise UsageError(
-            "a volume says itself what its voxels measure",
-            problem=f"the volume has modality {scan.modality}, {asked} was asked for",
+            "a volume has a modality of its own",
+            problem=f"the volume has modality {scan.modality}, not {asked}",
             where=f"{name}_modality",
-            remedy="leave it out",
+            remedy="omit this argument",
             code="modality-contradicted",
         )
     return scan.modality

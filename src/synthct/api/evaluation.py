@@ -35,56 +35,62 @@ def evaluate(
     maps: PathLike | None = None,
     device: str = "",
 ) -> dict[str, Any]:
-    """Score a synthetic CT against a CT: everything that applies to what is given.
+    r"""Score a synthetic CT against a reference CT.
 
-    Always MAE and ME [HU], PSNR [dB], MS-SSIM, SSIM, errors by HU band, dose surrogates (no dose is
-    calculated) and checks for scores that look better than the image is.
+    Always computed: MAE and ME [HU], PSNR [dB], MS-SSIM, SSIM, errors by HU range, dose surrogates
+    (no dose is calculated) and checks that detect misleading scores.
+
+    :math:`\mathrm{MAE} = \frac{1}{|M|} \sum_{i \in M} |p_i - r_i|` and
+    :math:`\mathrm{ME} = \frac{1}{|M|} \sum_{i \in M} (p_i - r_i)`
+    with prediction p, reference r and the voxels M of the mask.
 
     Parameters
     ----------
     prediction, reference
-        Synthetic and true CT [HU].
+        Synthetic and reference CT [HU].
     mask
-        Voxels > 0 count; none: all voxels.
+        Scored voxels (> 0); None: all voxels.
     out
-        JSON file for the document as well.
+        File to which the document is also written as JSON.
     profile
-        Published range of HU of PSNR and MS-SSIM.
+        Name of a published HU range for PSNR and MS-SSIM.
     resample
-        Bring what lies on another grid onto the reference's; without it another grid raises,
-        because resampling changes every score.
+        Resample images on other grids to the reference's; by default they raise, because
+        resampling changes every score.
     segmentations
-        Folder with the sides ``prediction``, ``reference`` and perhaps ``source``: a folder of
-        masks each, or a label map each with ``labels.json``.
+        Folder with ``prediction``, ``reference`` and optionally ``source``: for each a folder of
+        masks, or a label map and ``labels.json``.
     segmenter
-        Instead of it, what finds the structures on both CTs: ``thresholds``, ``totalsegmentator``,
-        or the folder of a trained one.
+        Instead of ``segmentations``, the method that segments both CTs: ``thresholds``,
+        ``totalsegmentator``, or the folder of a trained segmenter.
     missing
-        What the HD95 of a structure is that the prediction lacks.
+        HD95 of a structure that the prediction lacks: the image diagonal (``penalised``), or
+        excluded from the mean (``as_published``).
     source, source_modality
-        The MR or cone-beam CT that the prediction was made from; MR where nobody says it.
+        The MR or cone-beam CT that the prediction was made from; default modality MR.
     prediction_series, reference_series, source_series
-        Number, description or UID, where a folder or zip of DICOM holds several series.
+        Number, description or UID, if a DICOM folder or zip holds several series.
     dose_prediction, dose_reference
-        RTDOSE or image [Gy], planned on each CT.
+        RTDOSE or image [Gy], calculated on each CT.
     gamma
-        Whether gamma reads the evaluated dose between its voxels too, or at them only.
+        Whether the gamma index searches the interpolated dose, or voxel centres only.
     target, prescription_gy
-        Structure of the reference and dose [Gy] of Paddick's conformity.
+        Structure of the reference and prescribed dose [Gy] for Paddick's conformity index.
     curves
-        ``{"electron_density": [[HU, value], ...], "stopping_power": ...}`` of the clinic, or a
-        JSON file of it.
+        The clinic's calibration ``{"electron_density": [[HU, value], ...], "stopping_power":
+        ...}``, or a JSON file of it.
     other_references
-        The reference under other alignments: how far it moves is the floor of every MAE.
+        The reference CT under other registrations; their MAE to the reference is the floor that
+        registration errors set for every MAE.
     maps
-        Folder for maps of the errors.
+        Folder for error maps.
     device
-        ``cuda``: similarity by torch on a GPU; empty: by numpy.
+        ``cuda``: compute image similarity with torch on a GPU; empty: with numpy.
 
     Returns
     -------
     dict
-        The document of ``docs/evaluation.schema.json``; volumes in memory go by the names of their
+        The document of ``docs/evaluation.schema.json``; volumes in memory are named after their
         arguments.
 
     Raises
@@ -92,7 +98,7 @@ def evaluate(
     DataError
         An image is damaged, not in HU, or on another grid.
     UsageError
-        Arguments that do not go together, or an unknown name.
+        Arguments that exclude each other, or an unknown name.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``synthct.ingest``: de-identified copies of scans into a data set."""
+"""``synthct.ingest``: import de-identified copies of scans into a data set."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Intake:
-    """What was found in the sources, and what was taken in.
+    """The scans that were found, and those that were imported.
 
     Parameters
     ----------
     plan
-        Every scan and what lies beside it: new, known or refused.
+        Every scan, structure set, dose and mask: new, known or refused.
     added
         ``PATIENT/SCAN`` of what was written.
     overtaken
-        ``PATIENT/SCAN`` of what another intake entered since the plan was made: left as it is.
+        ``PATIENT/SCAN`` of what another import added meanwhile; it is left as it is.
     """
 
     plan: IntakePlan
@@ -33,21 +33,21 @@ class Intake:
 
     @property
     def rows(self) -> tuple[IntakeRow, ...]:
-        """The table: one row a scan, structure set, dose or mask."""
+        """The table: one row per scan, structure set, dose or mask."""
         return self.plan.rows
 
     @property
     def refused(self) -> tuple[IntakeRow, ...]:
-        """Rows that cannot be taken in; their ``findings`` say why."""
+        """Rows that cannot be imported; their ``findings`` say why."""
         return self.plan.refused
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was passed over, and patients that lack a scan."""
+        """Files that were skipped, and patients without a complete pair."""
         return self.plan.notes
 
     def as_json(self) -> dict[str, Any]:
-        """``dataset added scans notes`` as plain values; no name of a file or a person."""
+        """Keys ``dataset added scans notes``; contains no file or patient names."""
         return {
             "dataset": self.plan.dataset,
             "added": list(self.added),
@@ -77,40 +77,45 @@ def ingest(
     progress: Callable[[str, int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Intake:
-    """Take in scans: every one is read and checked once, and copied without its identity.
+    """Import scans: each is read, checked, and copied without identifying data.
 
-    Patients get pseudonyms by a keyed hash; ``synthct key --new`` makes the key, once. Originals
-    are not touched. In a checkout, ``synthct ingest`` also has DVC remember the data set.
+    Patients get pseudonyms by a keyed hash, whose key ``synthct key --new`` creates once. The
+    originals are not modified. The command ``synthct ingest`` also tracks the data set with DVC.
 
     Parameters
     ----------
     sources
-        Folders (any nesting), zips of DICOM, image files.
+        Folders (searched recursively), zips of DICOM, image files.
     folder
-        Of the data set: ``data/raw/NAME`` in a checkout. Scans that it has already are known again.
+        Folder of the data set: ``data/raw/NAME`` in a checkout. Scans already in it are skipped.
     dataset
-        Name of the data set: lower-case letters, digits, - and _; by default the folder's.
+        Name of the data set: lower-case letters, digits, - and _; by default the folder's name.
     region
-        ``head-neck``, ``thorax``, ``abdomen`` or ``other``, of scans that the manifest leaves open.
+        ``head-neck``, ``thorax``, ``abdomen`` or ``other``, for scans without one in the manifest.
     manifest
-        CSV with the columns ``path, patient, modality, region``: overrides names and folders.
+        CSV with the columns ``path, patient, modality, region``; overrides what the files state.
     licence, cite, non_commercial
-        Licence of the scans, what users must cite, whether commercial use is forbidden; they travel
-        to the model card.
+        Licence of the scans, required citation, and whether commercial use is forbidden; copied
+        into the model cards.
     deface
-        Remove faces from the copies of head-neck scans.
+        Remove the face in the copies of head-neck scans.
     dry_run
-        Only look; nothing is written.
+        Only check the scans; nothing is written.
     to_fill_in
-        New CSV for a manifest of what was found, to fill in; it names paths and patients.
+        New CSV file for a manifest template; it contains paths and patients.
     planned
-        Told what was found before anything is written; may raise to stop.
+        Called with the scans found before anything is written; may raise to stop.
     written
-        Told what was taken in, while the data set is still held against other intakes.
+        Called with the result while the data set is still locked against other imports.
     progress
-        Told ``"look"`` or ``"copy"``, how many are done and how many there are.
+        Called with the phase (``"look"`` or ``"copy"``), the number done and the total.
     tell
-        Told a sentence where another intake has to be waited for.
+        Called with a message when another import has to be waited for.
+
+    Returns
+    -------
+    Intake
+        What was found and what was imported.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from synthct.data.volume import Modality, Volume
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A synthetic CT and how it was made.
+    """A synthetic CT with its report.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ class Prediction:
 
     @property
     def sct(self) -> Volume:
-        """The synthetic CT [HU] on the grid of the scan; read from ``out`` where one was named."""
+        """The synthetic CT [HU] on the grid of the scan; read from ``out`` if that was given."""
         return _volume(self._sct)
 
     @property
     def uncertainty(self) -> Volume | None:
-        """Standard deviation over folds and mirrorings [HU], where it was asked for."""
+        """Standard deviation over folds and mirrorings [HU], if it was requested."""
         return None if self._uncertainty is None else _volume(self._uncertainty)
 
 
@@ -62,49 +62,54 @@ def predict(
     progress: Callable[[int, int], None] | None = None,
     step: Callable[[str], None] | None = None,
 ) -> Prediction:
-    """Make a synthetic CT of one MR or cone-beam CT. Not for clinical use.
+    """Compute the synthetic CT of one MR or cone-beam CT. Not for clinical use.
 
     Parameters
     ----------
     model
-        Release folder; every file of it is checked first.
+        Release folder; all its files are verified first.
     scan
-        MR or cone-beam CT. A scan that training would not have let in is refused.
+        MR or cone-beam CT. A scan that fails the quality checks of ingestion is refused.
     out
         ``.mha``, ``.nii.gz``, ``.nii`` or ``.nrrd``, or a folder (no suffix) for a DICOM series;
-        there whole or not at all. Without it the result stays in memory.
+        written completely or not at all. Without it the result stays in memory.
     mask
-        Body (> 0) in the scan's frame; outlined where not given.
+        Body mask (> 0) in the scan's frame; by default the body is segmented.
     dicom_reference
-        DICOM whose patient, study and frame of reference the new series takes over; without it
-        nothing of the patient enters the output. Its RTSTRUCT comes along.
+        DICOM whose patient, study and frame of reference the new series gets, with its RTSTRUCT;
+        without it the output contains no patient data.
     structures
         RTSTRUCT to carry over to the new series.
     uncertainty
-        True: also the standard deviation [HU], in memory; a path: as that image file.
+        True: also compute the standard deviation [HU] in memory; a path: write it to that file.
     modality
-        What a file that does not say it measures; by default what the model was trained on.
+        Modality of a file that does not state it; default: that of the model.
     tta
-        Also mirror as in training.
+        Test-time augmentation: average over the mirrorings used in training.
     overlap
-        Of neighbouring windows, as a fraction.
+        Overlap of neighbouring windows, as a fraction.
     batch
-        Windows that enter a network together; None: what the memory allows, at most 8.
+        Windows per batch; None: what the memory allows, at most 8.
     threads
-        Windows that are computed at the same time; 0: one a core.
+        Windows that are computed in parallel; 0: one per core.
     device
-        ``cpu``, or ``cuda`` with onnxruntime-gpu.
+        ``cpu``, or ``cuda``, which requires onnxruntime-gpu.
     max_ram_gb
-        Memory that the process may take [GB]; None: what the machine has left.
+        Memory limit of the process [GB]; None: the machine's free memory.
     int8, student, surest
-        The 8-bit networks; the ensemble in one network; the K networks that are least spread over
-        mirrorings. The release's card says what each costs.
+        Use the 8-bit networks; the network distilled from the ensemble; only the K networks whose
+        predictions vary least over mirrorings. The model card states the loss of accuracy.
     public_key
-        Ed25519 key (PEM) that must have signed the release.
+        Ed25519 public key (PEM) with which the release must be signed.
     series
-        Number, description or UID, where a folder or zip of DICOM holds several series.
+        Number, description or UID, if a DICOM folder or zip holds several series.
     progress, step
-        Told windows done and in all; told the name of each step as it begins.
+        Called with the windows done and their total; called with each step's name as it starts.
+
+    Returns
+    -------
+    Prediction
+        The synthetic CT, optionally its standard deviation, and the report.
 
     Raises
     ------
@@ -161,7 +166,7 @@ def predict(
             progress=progress,
             step=step or (lambda name: None),
         )
-        # Files of ours are read before they go.
+        # Read results in the temporary folder before it is removed.
         sct = _volume(target) if out is None else target
         sd = _volume(spread) if spread is not None and uncertainty is True else spread
     return Prediction({**report, "out": None if out is None else str(target)}, sct, sd)
@@ -183,17 +188,17 @@ def _require_out(
 ) -> None:
     if out is None and (dicom_reference is not None or structures is not None):
         raise UsageError(
-            "a DICOM reference goes with a DICOM series",
-            problem="a reference or structures were given, and no folder for the new series",
+            "a DICOM reference or structures require a DICOM series as output",
+            problem="no folder for the series was given",
             where="out",
-            remedy="name a folder as `out`, or leave them out",
+            remedy="give a folder as `out`, or omit `dicom_reference` and `structures`",
             code="reference-without-series",
         )
     if out is not None and uncertainty is True:
         raise UsageError(
-            "with `out` every result is a file",
-            problem="the uncertainty was asked for without a name",
+            "with `out`, every result is written to a file",
+            problem="no file name for the uncertainty was given",
             where="uncertainty",
-            remedy="give uncertainty=FILE, or leave out `out`",
+            remedy="give uncertainty=FILE, or omit `out`",
             code="uncertainty-without-name",
         )

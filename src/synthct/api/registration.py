@@ -1,4 +1,4 @@
-"""``synthct.register``: move one scan onto another."""
+"""``synthct.register``: register one scan to another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Registration:
     displacement
         Fixed points ``x`` correspond to moving points ``x + u(x)`` [mm, LPS].
     quality
-        The verdict, the figures of each step and how they were made: ``quality.json``.
+        Content of ``quality.json``: the verdict, and the settings and quality of each step.
     """
 
     moved: Volume
@@ -30,7 +30,7 @@ class Registration:
 
     @property
     def verdict(self) -> str:
-        """``pass``; ``suspect``: look at it; ``fail``: the best earlier step stands."""
+        """``pass``; ``suspect``: inspect it; ``fail``: the result is the best earlier step."""
         return str(self.quality["verdict"])
 
 
@@ -54,49 +54,50 @@ def register(
     threads: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
-    """Move a CT onto an MR or cone-beam CT, rigidly, then deformably, and judge the result.
+    """Register a CT to an MR or cone-beam CT, rigidly, then deformably, and grade the result.
 
     Parameters
     ----------
     fixed
-        MR or cone-beam CT: its grid stays.
+        MR or cone-beam CT; the result is on its grid.
     moving
-        CT: it is moved.
+        CT that is moved onto it.
     out
-        Folder to write as well: ``moved.mha``, ``displacement.mha``, ``quality.json``, the ITK
-        transform that it names and ``before_after.png``. It appears whole; a folder that holds
-        something else is never replaced.
+        Folder for ``moved.mha``, ``displacement.mha``, ``quality.json``, the ITK transform and
+        ``before_after.png``. It is written completely or not at all; a folder with other content
+        is never replaced.
     fixed_mask, moving_mask
-        Bodies (> 0) on the voxels of their scans; found by threshold where not given.
+        Body masks (> 0) on the grids of their scans; by default segmented by a threshold.
     fixed_modality, moving_modality
-        What a file that does not say it (NIfTI, MHA, NRRD) measures.
+        Modality of a file that does not state it (NIfTI, MHA, NRRD).
     fixed_series, moving_series
-        Number, description or UID, where a folder or zip of DICOM holds several series.
+        Number, description or UID, if a DICOM folder or zip holds several series.
     initial
-        Rigid ITK transforms (fixed -> moving points) to begin with; of several, the most
-        informative is taken.
+        Rigid ITK transforms (fixed -> moving points) to start from; of several, the one with the
+        highest mutual information is used.
     method, method_options
-        Name in ``synthct.METHODS`` of the deformable step, and its parameters.
+        Name in ``synthct.METHODS`` of the deformable method, and its parameters.
     preset
-        Name of the settings; by default the published ones for modality and region.
+        Name of the settings; by default those for the modality and region.
     region
         ``head-neck``, ``thorax``, ``abdomen`` or ``other``.
     seed, threads
-        The same pair of numbers gives the same bytes.
+        The result is reproducible to the byte for given values.
     progress
-        Told each step as it starts: ``read``, ``rigid``, ``deformable``, ``gate``, ``write``.
+        Called with each step as it starts: ``read``, ``rigid``, ``deformable``, ``gate``,
+        ``write``.
 
     Returns
     -------
     Registration
-        In memory, with ``out`` or without.
+        The moved CT, the displacement and the quality, in memory.
 
     Raises
     ------
     DataError
         The scans are damaged, too small, or show no common part of the patient.
     UsageError
-        A name, a parameter or a folder is wrong: told before any scan is read.
+        A name, a parameter or a folder is wrong; raised before any scan is read.
 
     Examples
     --------

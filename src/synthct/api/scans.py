@@ -1,4 +1,4 @@
-"""Scans in and out: files, numpy arrays, SimpleITK and nibabel images."""
+"""Read and write scans; convert from and to numpy, SimpleITK and nibabel."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def read(path: PathLike, modality: Modality | str | None = None, *, series: str = "") -> Volume:
     """Read a scan: DICOM folder or zip, NIfTI, MetaImage, NRRD or OME-Zarr.
 
-    The file is parsed strictly, in a confined process: what is damaged, ambiguous or incomplete
-    raises and is never guessed.
+    The file is parsed strictly, in a confined process: damaged, ambiguous or incomplete files raise
+    an error, and nothing is guessed.
 
     Parameters
     ----------
     path
         File or folder.
     modality
-        What the voxels measure (``"CT"``, ``"MR"``, ``"CBCT"``, ``"MASK"``, ``"LABELS"``,
-        ``"DOSE"``). DICOM says it itself; for the other formats it must be given.
+        ``"CT"``, ``"MR"``, ``"CBCT"``, ``"MASK"``, ``"LABELS"`` or ``"DOSE"``. DICOM files state
+        it; for other formats it is required.
     series
-        Number, description or UID, where a folder or zip of DICOM holds several volumes.
+        Number, description or UID, if a DICOM folder or zip holds several volumes.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def read(path: PathLike, modality: Modality | str | None = None, *, series: str 
     DataError
         The file is damaged or incomplete.
     UsageError
-        No such file, or nobody says what it measures.
+        No such file, or its modality is unknown.
 
     Examples
     --------
@@ -77,14 +77,14 @@ def read_displacement(path: PathLike) -> Displacement:
 
 
 def write(image: Volume | Displacement, path: PathLike) -> Path:
-    """Write an image file, whole or not at all; its path.
+    """Write an image file, completely or not at all; returns its path.
 
     Parameters
     ----------
     image
         A volume, or a displacement: a vector image in ITK's order (x, y, z) [mm, LPS].
     path
-        Ends in ``.mha``, ``.nii.gz``, ``.nii`` or ``.nrrd``. Voxels and places are kept exactly.
+        Ends in ``.mha``, ``.nii.gz``, ``.nii`` or ``.nrrd``. Voxels and geometry are kept exactly.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def from_numpy(
     array
         Shape (Z, Y, X).
     modality
-        What the values measure.
+        Modality of the values.
     spacing_mm
         Distance of voxel centres along (z, y, x) [mm].
     origin_mm
@@ -157,7 +157,7 @@ def from_numpy(
 
 
 def to_numpy(volume: Volume) -> NDArray[Any]:
-    """A copy of the voxels, (Z, Y, X), that may be written to; ``volume.array`` is a view.
+    """A writable copy of the voxels, shape (Z, Y, X); ``volume.array`` is a read-only view.
 
     Examples
     --------
@@ -169,12 +169,12 @@ def to_numpy(volume: Volume) -> NDArray[Any]:
 
 
 def from_sitk(image: sitk.Image, modality: Modality | str) -> Volume:
-    """A scalar 3-D SimpleITK image as a volume; nothing is resampled or turned.
+    """A scalar 3-D SimpleITK image as a volume, without resampling or reorientation.
 
     Raises
     ------
     DataError
-        ``not-3d``: other than three axes or several values a voxel.
+        ``not-3d``: the image has not three axes, or several values per voxel.
 
     Examples
     --------
@@ -189,10 +189,10 @@ def from_sitk(image: sitk.Image, modality: Modality | str) -> Volume:
 
 
 def to_sitk(image: Volume | Displacement) -> sitk.Image:
-    """A SimpleITK image that shares no memory with it; a displacement as a vector image.
+    """A SimpleITK image that shares no memory with ``image``; a displacement as a vector image.
 
     Booleans become uint8, half floats float32. The vectors are float64 in ITK's order (x, y, z)
-    [mm], as ``SimpleITK.DisplacementFieldTransform`` takes them.
+    [mm], as ``SimpleITK.DisplacementFieldTransform`` expects them.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def from_nibabel(image: SpatialImage, modality: Modality | str) -> Volume:
     Raises
     ------
     DataError
-        ``direction-skewed``: shear, which no grid of boxes has; ``not-3d``; ``no-orientation``;
+        ``direction-skewed``: the affine contains shear; ``not-3d``; ``no-orientation``;
         ``spacing-not-positive``.
 
     Examples

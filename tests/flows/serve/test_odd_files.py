@@ -140,7 +140,7 @@ def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):
     monkeypatch.setattr(notify.httpx, "post", slip)
     notifier = Notifier("https://example.org:99999", since_s=0.0)
     lines = [line for _ in range(9) for line in notifier.take([run])]
-    assert lines == ["webhook did not take night: InvalidURL"]
+    assert lines == ["the webhook did not accept night: InvalidURL"]
 
 
 def test_a_look_that_fails_ends_the_service_or_fills_the_log():
@@ -152,5 +152,7 @@ def test_a_look_that_fails_ends_the_service_or_fills_the_log():
     trouble = ""
     for _ in range(3):
         trouble = serving._look(Blind(), Notifier(None), None, said.append, trouble)
-    assert said == ["a look failed, the service goes on: OSError: [Errno 5] Input/output error"]
+    assert said == [
+        "an update failed, the service continues: OSError: [Errno 5] Input/output error"
+    ]
     assert os.strerror(5) in trouble

@@ -189,7 +189,7 @@ def test_scans_that_wait_are_not_counted_for_the_exporter(folder, release, tmp_p
         tell=print, say=said.append, home=None,
     )  # fmt: skip
     assert found == []
-    assert said == ["1 entries are not whole yet: they still change; look again later"]
+    assert said == ["1 entries are still changing and were not predicted; retry later"]
     look = json.loads((outbox.root / ".looks/last.json").read_text())
     assert look["waiting"] == 1
 
