@@ -202,7 +202,7 @@ def _uneven(
         return DataError(
             "a series has every slice",
             where=where,
-            problem=f"{missing} slices are missing, the first after {after_mm:.2f} mm",
+            problem=f"missing slices: {missing}, the first after {after_mm:.2f} mm",
             remedy="send the series again",
             code="missing-slices",
         )

@@ -34,8 +34,8 @@ def test_two_series_in_one_folder_are_named(tmp_path, series, oblique, write_ct)
     for file in other:
         shutil.copy(file, series[0].parent / f"b{file.name}")
     told = refused(series[0].parent, "several-series")
-    assert "'s' (12 files)" in told
-    assert "'follow-up' (12 files)" in told
+    assert "'s' (series 1, 12 files)" in told
+    assert "'follow-up' (series 1, 12 files)" in told
 
 
 def test_file_names_do_not_decide_the_order_of_slices(series, oblique):
@@ -56,7 +56,7 @@ def test_nested_folders_and_other_files_do_not_disturb(series, oblique):
 
 def test_a_missing_slice_is_found(series):
     series[5].unlink()
-    assert "1 missing" in refused(series[0].parent, "missing-slices")
+    assert "missing slices: 1," in refused(series[0].parent, "missing-slices")
 
 
 def test_a_repeated_slice_is_found(series):

@@ -38,7 +38,7 @@ def list_units(url):
 def write_unit(url, folder):
     folder.mkdir(exist_ok=True)
     (folder / "a.txt").write_text("a")
-    survive(lambda: RemoteResults(url)._upload(KEY, folder), where=url)
+    survive(lambda: RemoteResults(url)._upload(KEY, folder, ""), where=url)
 
 
 def list_inbox(url):
