@@ -80,7 +80,9 @@ def findings_table() -> str:
 def refusals_table() -> str:
     """Errors on reading and planning: the rule that was broken or, without one, the problem."""
     rows = [f"| `{code}` | {rule} | {remedy} |" for code, (rule, remedy) in refusals().items()]
-    return "\n".join(["| code | what must hold, or what is wrong | what to do |", "|---|---|---|", *rows])
+    return "\n".join(
+        ["| code | what must hold, or what is wrong | what to do |", "|---|---|---|", *rows]
+    )
 
 
 def rendered(text: str) -> str:
