@@ -57,9 +57,8 @@ def ours(
 
     from synthct.tasks.models.description import SourceScaling, TargetScaling
     from synthct.tasks.training.cases import ARRAYS, open_case
-    from synthct.tasks.training.chunks import ChunkCache
+    from synthct.tasks.training.chunks import ChunkCache, Spill
     from synthct.tasks.training.patches import PatchSampler, PatchShape, ahead
-    from synthct.tasks.training.spill import Spill
 
     torch.set_num_threads(1)
     files = [

@@ -80,8 +80,9 @@ def findings_table() -> str:
 def refusals_table() -> str:
     """Errors on reading and planning: the rule that was broken or, without one, the problem."""
     rows = [f"| `{code}` | {rule} | {remedy} |" for code, (rule, remedy) in refusals().items()]
-    head = ["| code | what must hold, or what is wrong | what to do |", "|---|---|---|"]
-    return "\n".join([*head, *rows])
+    return "\n".join(
+        ["| code | what must hold, or what is wrong | what to do |", "|---|---|---|", *rows]
+    )
 
 
 def rendered(text: str) -> str:

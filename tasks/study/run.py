@@ -35,7 +35,7 @@ from synthct.tasks.study.trial import TRIAL
 from synthct.tasks.training.check import check as check_training
 from synthct.tasks.training.folds import make_folds
 from synthct.tasks.training.params import TrainingParams
-from synthct.tasks.training.precision import settled, told
+from synthct.tasks.training.precision import precision_note, settled
 from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
@@ -48,7 +48,7 @@ def run(context: StageContext, params: StudyParams) -> None:
     """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals and Holm-corrected Wilcoxon tests."""  # noqa: E501
     training = context.section("training", TrainingParams)
     check(training, params)
-    emit("note", stage=STAGE, text=told(training))
+    emit("note", stage=STAGE, text=precision_note(training))
     training = settled(training)
     with build_out(context, STAGE) as out:
         ground = _ground(context, out, training, params)

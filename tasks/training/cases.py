@@ -1,4 +1,4 @@
-"""One registered pair as training reads it: stored arrays, scaling, and where its body lies."""
+"""One registered pair for training: stored arrays, scaling, and voxels of the body."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synthct.tasks.models.normalise import SourceTransform, fit_source
 from synthct.tasks.training.chunks import ChunkCache
 
 ARRAYS = ("source", "ct", "mask")
-"""Stored volumes that a training case consists of."""
+"""Stored volumes of a training case."""
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 
@@ -30,7 +30,7 @@ class Case:
     Parameters
     ----------
     name, region
-        Of the pair.
+        Name of the pair, and region of the body.
     arrays
         ``source``, ``ct`` [HU] and ``mask``, opened for patch reads.
     spacing_mm
@@ -59,7 +59,7 @@ class Case:
     ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
         """Scaled source, CT [HU] and mask from voxel ``start`` on, each (Z, Y, X) of ``size``.
 
-        Beyond the scan's edges source and CT repeat their edge voxels, as prediction does, and
+        Beyond the edges of the scan, source and CT repeat their edge voxels, as in prediction, and
         the mask is empty.
         """
         low = [min(max(a, 0), n - 1) for a, n in zip(start, self.shape, strict=True)]
@@ -84,7 +84,13 @@ class Case:
 
 
 def open_case(name: str, region: str, files: Mapping[str, Path], scaling: SourceScaling) -> Case:
-    """Open a pair; one pass over source and mask finds the scaling and the body."""
+    """Open a pair; one pass over source and mask fits the scaling and counts the body's voxels.
+
+    Raises
+    ------
+    DataError
+        ``pair-off-grid``: CT or mask are not on the grid of the source.
+    """
     arrays = {kind: open_array(files[kind]) for kind in ARRAYS}
     grid = read_grid(files["source"])
     for kind in ARRAYS[1:]:

@@ -1,4 +1,4 @@
-"""What the params name must exist and fit together: every fault at once, before any work."""
+"""Checks before any work that the plug-ins in the params exist and fit; all errors at once."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ from synthct.tasks.training.plugins import build
 T = TypeVar("T")
 
 _NOT_IN_TRAINING = {"displacement", "image"}
-"""Seams at which registration and reconstruction act."""
+"""Seams that registration and reconstruction use."""
 
 
 def check(params: TrainingParams, *, where: str = "params.yaml: training") -> None:
-    """Raise one :class:`UsageError` that holds everything that is wrong."""
-    faults = list(_faults(params))
-    if faults:
+    """Check plug-ins, patch sizes and combinations.
+
+    Raises
+    ------
+    UsageError
+        ``training-params``: everything that is wrong, in one error.
+    """
+    problems = list(_problems(params))
+    if problems:
         raise UsageError(
             "",
-            problem="; ".join(faults),
+            problem="; ".join(problems),
             where=where,
             code="training-params",
         )
 
 
-def _faults(params: TrainingParams) -> Iterator[str]:
+def _problems(params: TrainingParams) -> Iterator[str]:
     network = yield from _try(NETWORKS, params.network, "network")
     for number, entry in enumerate(params.losses):
         yield from _try(LOSSES, entry, f"losses[{number}]")
@@ -49,15 +55,15 @@ def _faults(params: TrainingParams) -> Iterator[str]:
     yield from _clashes(regularizers)
     if network is None:
         return
-    yield from _patch_faults(params, network)
-    with torch.device("meta"):  # shapes and names alone: nothing is drawn
+    yield from _patch_problems(params, network)
+    with torch.device("meta"):  # shapes and names only: no weights are drawn
         model = network.build()
     for where, entry, regularizer in regularizers:
         faults = regularizer.problems(model)
         yield from (f"{where}: {fault}" for fault in faults)
         hooked = params.compile and not faults and _hooks(regularizer, model)
         if hooked:
-            yield f"{where}: {entry.name!r} acts inside the network, which compile: true closes"
+            yield f"{where}: {entry.name!r} acts inside the network: it needs compile: false"
 
 
 def _hooks(regularizer: Regularizer, model: nn.Module) -> bool:
@@ -73,8 +79,8 @@ def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) ->
         seams = set(seams_of(type(regularizer)))
         if seams and seams <= _NOT_IN_TRAINING:
             yield (
-                f"{where}: {entry.name!r} acts on {' and '.join(sorted(seams))}, not in training; "
-                "it would silently do nothing here"
+                f"{where}: {entry.name!r} acts on {' and '.join(sorted(seams))}, not in training, "
+                "where it would have no effect"
             )
         if "perturb" in seams and "penalty" not in seams and entry.weight > 1:
             yield (
@@ -83,7 +89,7 @@ def _clashes(regularizers: Sequence[tuple[str, WeightedPlugIn, Regularizer]]) ->
             )
 
 
-def _patch_faults(params: TrainingParams, network: Network) -> Iterator[str]:
+def _patch_problems(params: TrainingParams, network: Network) -> Iterator[str]:
     axes = 2 if network.dimensions == "2.5d" else 3
     for source in params.sources:
         size = params.recipe(source).patch_size
@@ -100,9 +106,9 @@ def _patch_faults(params: TrainingParams, network: Network) -> Iterator[str]:
 
 
 def _try(registry: Registry[T], entry: PlugIn, where: str) -> Generator[str, None, T | None]:
-    """Yield the entry's fault, return the plug-in if there is none."""
+    """Yield the error of the entry, or return its plug-in."""
     try:
         return build(registry, entry, where)
-    except UsageError as fault:
-        yield str(fault)
+    except UsageError as error:
+        yield str(error)
         return None

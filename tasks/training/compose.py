@@ -1,4 +1,4 @@
-"""Losses and regularizers put together: each at its moments, in the order listed."""
+"""The objective: losses and regularizers, each called at its seams in the order of the params."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.tasks.regularization.base import Memory, Regularizer, Step, frozen_
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One regularizer of a run, with what it remembers."""
+    """One regularizer of a run, with its weight and memory."""
 
     label: str
     weight: float
@@ -34,7 +34,7 @@ class Term:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """The objective at one point: its value, and each term before its weight."""
+    """Value of the objective, and each term without its weight."""
 
     value: Tensor
     terms: Mapping[str, Tensor]
@@ -42,16 +42,19 @@ class Evaluated:
 
 
 class Composition:
-    """The objective of a run and the moments of its regularizers.
+    r"""The objective :math:`\sum_i w_i L_i + \sum_j s_j R_j` of a run.
+
+    :math:`w_i` are the weights of the losses, :math:`s_j` the strengths of the regularizers, weight
+    times schedule.
 
     Parameters
     ----------
     losses
-        Data terms; their weighted sum is the data part of the objective.
+        Data terms.
     members
         Regularizers in the order in which they act.
     scaling
-        How network units turn into HU, for losses that speak of HU.
+        Scaling between network units and HU, for losses in HU.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Composition:
         return [term.label for term in self.losses] + penalties
 
     def begin(self, step: Step) -> None:
-        """Let the regularizers fill their memories; once per run."""
+        """Let the regularizers initialise their memories; once per run."""
         for member, view in self._acting(step):
             member.regularizer.begin(view)
 
@@ -78,7 +81,7 @@ class Composition:
         return step
 
     def evaluate(self, step: Step, *, again: bool = False) -> Evaluated:
-        """Forward pass, losses and penalties; ``again``: running statistics stay as they are."""
+        """Forward pass, losses and penalties; with ``again`` running statistics are not updated."""
         acting = list(self._acting(step))
         frozen = frozen_statistics(step.model) if again else contextlib.nullcontext()
         with frozen, _hooked(step.model, acting) as features:
@@ -114,14 +117,14 @@ class Composition:
             member.regularizer.project(view)
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint must hold: memories and strengths."""
+        """State for a checkpoint: memories and strengths."""
         return {
             "memories": [dict(member.memory) for member in self.members],
             "strengths": dict(self.strengths),
         }
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Back to what :meth:`state` gave."""
+        """Restore a state from :meth:`state`."""
         memories, strengths = state["memories"], state["strengths"]
         assert isinstance(memories, list)
         assert isinstance(strengths, dict)
@@ -131,7 +134,7 @@ class Composition:
         self.strengths.update(strengths)
 
     def _acting(self, step: Step) -> Iterator[tuple[Member, Step]]:
-        """Each regularizer with its view of the step; those of strength 0 are left out."""
+        """Each regularizer with its view of the step; those of strength 0 are skipped."""
         for member in self.members:
             strength = self.strengths[member.label] * member.regularizer.schedule(step.progress)
             if strength != 0:
@@ -143,7 +146,7 @@ class Composition:
 def _hooked(
     model: nn.Module, acting: Sequence[tuple[Member, Step]]
 ) -> Iterator[dict[str, dict[str, Tensor]]]:
-    """Collect and perturb the layers that were asked for; no hook stays on the model."""
+    """Collect and perturb the layers that regularizers name; all hooks are removed afterwards."""
     features: dict[str, dict[str, Tensor]] = {member.label: {} for member, _ in acting}
     with contextlib.ExitStack() as stack:
         for member, view in acting:

@@ -1,4 +1,4 @@
-"""Gradients of the objective on one batch, however it must be divided."""
+"""Gradients of the objective on one batch, divided into parts where memory requires it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from synthct.tasks.training.team import Team, split, unsplit, weight_of
 class Descent:
     """The backward pass of a run.
 
-    A batch that does not fit the device is cut in two, and again, and the gradients of its
-    parts are added up; the same sum runs over the processes of a team. A part counts by its
-    share of the body, so that means over the body stay what they are.
+    A batch that does not fit the device is halved repeatedly, and the gradients of its parts are
+    added up, as they are over the processes of a team. The weight of a part is its share of the
+    body's voxels, so that means over the body are unchanged.
     """
 
     unit: str
@@ -33,7 +33,15 @@ class Descent:
     progress: Progress
 
     def gradients(self, step: Step) -> tuple[dict[str, float], Step]:
-        """Gradients of the objective; what does not fit the device is cut into smaller parts."""
+        """Terms of the objective and the step, after the backward pass of one batch.
+
+        Raises
+        ------
+        MachineError
+            ``out-of-memory``: the batch cannot be divided further.
+        DataError
+            ``loss-not-finite``.
+        """
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
@@ -59,7 +67,7 @@ class Descent:
         return self.team.summed(values, self.device), evaluated.step if whole else step
 
     def _halve(self, samples: int) -> None:
-        """Cut batches into twice as many parts from here on, and say so."""
+        """Divide batches into twice as many parts from this step on, with a remark."""
         fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
         own = -(-samples // self.team.size)
         if fixed or self.progress.pieces >= own:
@@ -83,7 +91,13 @@ class Descent:
         )
 
     def check_team(self, samples: int) -> None:
-        """What several processes cannot do is told before the first step."""
+        """Require, before the first step, that the processes can divide a batch.
+
+        Raises
+        ------
+        MachineError
+            ``cannot-divide``.
+        """
         fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
         if fixed or samples < self.team.size:
             raise MachineError(
@@ -113,6 +127,6 @@ class Descent:
             f"{', '.join(sorted(set(batch.cases)))}",
             where=f"{self.unit} at step {self.progress.step + 1}",
             remedy="look at those scans, or lower learning_rate or the weights of the terms; the "
-            "last good checkpoint is kept beside the result cache",
+            "last checkpoint is kept next to the result cache",
             code="loss-not-finite",
         )

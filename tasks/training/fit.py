@@ -1,4 +1,4 @@
-"""Train one network on one fold: the unit function of the training stage."""
+"""Trains one network on one fold: the unit function of the training stage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
+from synthct.data.environment import TENSORBOARD
 from synthct.data.errors import MachineError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
@@ -19,15 +20,13 @@ from synthct.tasks.models.contracts import Network
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
 from synthct.tasks.pipeline.randomness import derive_seed
-from synthct.tasks.training.board import board
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
-from synthct.tasks.training.chunks import ChunkCache
-from synthct.tasks.training.loop import Loop
+from synthct.tasks.training.chunks import ChunkCache, Spill
+from synthct.tasks.training.loop import Loop, Watcher
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
-from synthct.tasks.training.precision import named, settled
-from synthct.tasks.training.spill import Spill
+from synthct.tasks.training.precision import precision_of, settled
 from synthct.tasks.training.team import Team, present
 from synthct.tasks.training.validation import Validation
 
@@ -48,9 +47,9 @@ def fit(
 ) -> None:
     """Train, and write ``weights.safetensors``, ``model.json`` and ``history.csv`` into ``out``.
 
-    ``remarks.json`` is written too where the run was not quite what the params say. Killed at any
-    moment and called again with the same ``scratch`` it ends with the same bytes (CPU, same
-    number of threads). In a team of processes the first one writes.
+    ``remarks.json`` is also written if the run deviated from the params. A run that is killed and
+    started again with the same ``scratch`` ends with the same bytes (CPU, same number of threads).
+    In a team of processes the first one writes.
 
     Parameters
     ----------
@@ -61,9 +60,9 @@ def fit(
     regions
         Region by case.
     weights
-        How often a training case is drawn relative to the others, where that is not 1.
+        Relative frequency with which a training case is drawn, where it is not 1.
     start
-        Weights to go on from; they are kept where no later ones validate better.
+        Initial weights; they are kept if no later ones validate better.
     files
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
@@ -138,7 +137,7 @@ def _loop(
         seed=derive_seed(seed, "training", unit),
         device=_device(params.device),
         scratch=scratch,
-        watch=board(unit) if team.leads else [],
+        watch=_tensorboard(unit) if team.leads else [],
         team=team,
         judge_first=start is not None,
     )
@@ -147,7 +146,7 @@ def _loop(
 def _parts(
     cases: Mapping[str, Case], split: Mapping[str, Any], fraction: float, slices: int
 ) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases; with ``slab`` the same ones, cut apart along z."""
+    """Training and validation cases; with ``slab`` the same ones, split along z."""
     train = [cases[name] for name in split["train"]]
     if split["held_out"] == "patients":
         return train, [cases[name] for name in split["validation"]]
@@ -156,7 +155,7 @@ def _parts(
 
 
 def _cut(case: Case, fraction: float, context: int) -> tuple[Case, Case]:
-    """Below and above: no slice that enters training, as context either, lies in the slab."""
+    """Lower and upper part: no slice of training, or of its context, is in the upper slab."""
     bodied = np.flatnonzero(case.body.any(axis=1))
     first = int(bodied[min(bodied.size - 1, int(bodied.size * (1 - fraction)))])
     lower, upper = case.body.copy(), case.body.copy()
@@ -177,7 +176,7 @@ def _describe(
     split: Mapping[str, Any],
     cases: Mapping[str, Case],
 ) -> ModelDescription:
-    """What the network will be; how well it does is filled in at the end."""
+    """Description of the network; the validation error is added at the end."""
     recipe = params.recipe(source)
     return ModelDescription(
         source=source,
@@ -191,7 +190,7 @@ def _describe(
         source_scaling=recipe.source_scaling,
         target_scaling=params.target_scaling,
         flips=params.flips,
-        precision=named(params),
+        precision=precision_of(params),
         regularizers=[entry.as_json() for entry in params.regularizers],
         regions=sorted({cases[name].region for name in split["train"]}),
         train_cases=list(split["train"]),
@@ -211,7 +210,24 @@ def _device(wanted: str) -> torch.device:
             remedy="set device: auto or cpu",
             code="no-cuda",
         )
-    # Repeatable kernels; cuBLAS reads its setting when it is first used.
+    # Deterministic kernels; cuBLAS reads its setting on first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device("cuda")
+
+
+def _tensorboard(unit: str) -> list[Watcher]:
+    """A watcher that writes TensorBoard events to ``$SYNTHCT_TENSORBOARD/UNIT``; none if unset."""
+    folder = os.environ.get(TENSORBOARD)
+    if not folder:
+        return []
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    writer = SummaryWriter(str(Path(folder) / unit))  # type: ignore[no-untyped-call]
+
+    def write(step: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return [write]

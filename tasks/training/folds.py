@@ -1,4 +1,4 @@
-"""Folds over patients: stratified by region, the same from the same seed, nobody on both sides."""
+"""Folds over patients: stratified by region, reproducible, without leakage between the sides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HeldOut = Literal["patients", "slab"]
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What folds need to know of a registered pair."""
+    """Facts of a registered pair that determine its fold."""
 
     case: str
     patient: str
@@ -24,11 +24,16 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class Fold:
-    """Cases by what they are for.
+    """Cases of training, validation and test.
 
-    ``held_out`` says what validation means: ``patients`` (of whom no slice is trained on) or
-    ``slab`` (the upper slices of the training cases, because too few patients were there: it
-    chooses among checkpoints, it measures nothing about unseen patients).
+    Parameters
+    ----------
+    train, validation, test
+        Names of the cases.
+    held_out
+        ``patients``: validation is on patients without a slice in training. ``slab``: on the upper
+        slices of the training cases, because there are too few patients; it selects a checkpoint
+        and does not estimate the error for unseen patients.
     """
 
     train: tuple[str, ...]
@@ -54,10 +59,15 @@ def make_folds(
     validation_fraction: float,
     smallest_training: int,
 ) -> list[Fold]:
-    """Cut the patients of one source into ``count`` folds (fewer where patients are fewer).
+    """Divide the patients of one source into ``count`` folds (at most one per patient).
 
-    Each fold's test patients are in no other fold's test; sizes and regions differ by one
-    patient at most. Needs two patients.
+    Test patients of different folds are disjoint; the folds differ in size, and in patients of a
+    region, by one at most.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two patients.
     """
     regions = {fact.patient: fact.region for fact in sorted(cases, key=lambda f: f.case)}
     if len(regions) < 2:
@@ -84,9 +94,14 @@ def make_folds(
 
 
 def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
-    """Refuse a split in which a patient stands on two sides (``slab`` shares patients by name).
+    """Require that no patient is on two sides (with ``slab``, training and validation share them).
 
-    Scores of patients that were trained on say nothing about others.
+    Scores of patients in training are no estimate for unseen ones.
+
+    Raises
+    ------
+    UsageError
+        ``patient-in-two-splits``.
     """
     patient_of = {fact.case: fact.patient for fact in cases}
     train, validation, test = (
@@ -106,14 +121,14 @@ def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
 
 
 def _dealt(regions: Mapping[str, str], seed: int) -> list[str]:
-    """Patients region after region, shuffled inside each: every n-th of them is a fair hand."""
+    """Patients by region, shuffled within each: every n-th of them is a stratified sample."""
     return sorted(regions, key=lambda p: (regions[p], derive_seed(seed, "folds", p), p))
 
 
 def _validation(
     rest: Sequence[str], regions: Mapping[str, str], fraction: float, smallest: int
 ) -> list[str]:
-    """Patients held back, from the regions with most patients first; none if too few are left."""
+    """Patients held back, from the regions with most patients first; none if too few remain."""
     wanted = max(1, round(fraction * len(rest)))
     if len(rest) - wanted < smallest:
         return []

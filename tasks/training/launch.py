@@ -1,6 +1,6 @@
-"""Where a network is trained: in this process, or in children whose device memory dies with them.
+"""Trains a network in this process, or in child processes whose end frees the device memory.
 
-Run as ``python -m synthct.tasks.training.launch ORDER.json`` it is such a child.
+``python -m synthct.tasks.training.launch ORDER.json`` runs such a child.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from synthct.tasks.pipeline.threads import apply_limits
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.team import join
 
-FAULT, POLL_S = "error.json", 0.05
+ERROR, POLL_S = "error.json", 0.05
 
 
 def train(*, scratch: Path, **order: Any) -> None:
-    """Unit: :func:`synthct.tasks.training.fit.fit`, in as many processes as the environment says.
+    """Unit function: :func:`synthct.tasks.training.fit.fit` in ``$SYNTHCT_TRAINING_PROCESSES``.
 
-    Takes what ``fit`` takes. A child that fails stops the others; its fault is raised here.
+    The parameters are those of ``fit``. A child that fails stops the others, and its error is
+    raised here.
     """
     order["scratch"] = scratch
     count = _processes(str(order["params"]["device"]))
@@ -50,6 +51,7 @@ def _processes(device: str) -> int:
         raise MachineError(
             f"{TRAINING_PROCESSES} is a number of processes",
             problem=f"{TRAINING_PROCESSES} is {asked!r}",
+            remedy="set it to a number, or unset it",
             code="processes",
         )
     if asked:
@@ -67,7 +69,7 @@ def _in_children(count: int, values: Mapping[str, Any], paths: Mapping[str, Path
                 child.kill()
                 child.wait()
         if failed is not None:
-            raise _fault(folder, children[failed].returncode)
+            raise _error(folder, children[failed].returncode)
 
 
 def _start(
@@ -85,14 +87,14 @@ def _start(
     }
     write_whole(own / "order.json", canonical_json(order))
     environment = dict(os.environ)
-    if rank:  # the first one speaks for all
+    if rank:  # only the first one reports events
         environment.pop(EVENTS, None)
     command = [sys.executable, "-m", "synthct.tasks.training.launch", str(own / "order.json")]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Until all are done or one has failed; which."""
+    """Wait until all are done (None) or one has failed (its rank)."""
     while True:
         codes = [child.poll() for child in children]
         for rank, code in enumerate(codes):
@@ -103,24 +105,24 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int | None:
         time.sleep(POLL_S)
 
 
-def _fault(folder: Path, code: int) -> SynthctError:
-    """What the first of the children told; the others fail because it left."""
-    for file in sorted(folder.glob(f"*/{FAULT}"), key=lambda path: path.stat().st_mtime_ns)[:1]:
-        told = json.loads(file.read_text())
-        kind = getattr(synthct.data.errors, told.pop("kind"))
-        fault: SynthctError = kind.from_json(told)
-        return fault
+def _error(folder: Path, code: int) -> SynthctError:
+    """The error of the child that failed first; the others fail because it is gone."""
+    for file in sorted(folder.glob(f"*/{ERROR}"), key=lambda path: path.stat().st_mtime_ns)[:1]:
+        fields = json.loads(file.read_text())
+        kind = getattr(synthct.data.errors, fields.pop("kind"))
+        error: SynthctError = kind.from_json(fields)
+        return error
     return MachineError(
         "",
         problem=f"the training process ended with exit code {code}"
         + (" (killed, perhaps for lack of memory)" if code == -9 else ""),
-        remedy="run the same command again: it goes on from the last checkpoint",
+        remedy="run the same command again: it continues from the last checkpoint",
         code="training-died",
     )
 
 
 def main(order_file: Path) -> int:
-    """Train as one of the team that the order names; a fault goes into a file beside it."""
+    """Train as one process of a team; an error is written next to the order file."""
     order = json.loads(order_file.read_text())
     apply_limits(order["threads"])
     values: dict[str, Any] = order["values"]
@@ -130,27 +132,22 @@ def main(order_file: Path) -> int:
             device = "cuda" if _on_gpu(values["params"]["device"]) else "cpu"
             join(order["rank"], order["count"], Path(order["meeting"]), device)
         fit(**values, **paths)
-    except SynthctError as fault:
-        return _tell(fault, order_file)
-    except Exception as error:  # noqa: BLE001 - the parent tells it
-        got = f"{type(error).__name__}: {error}"
-        return _tell(
-            MachineError(
-                "",
-                problem=f"training failed: {got}",
-                code="training-died",
-            ),
-            order_file,
+    except SynthctError as error:
+        return _report(error, order_file)
+    except Exception as error:  # noqa: BLE001 - the parent reports it
+        failure = MachineError(
+            "", problem=f"training failed: {type(error).__name__}: {error}", code="training-died"
         )
+        return _report(failure, order_file)
     if order["count"] > 1:
-        torch.distributed.barrier()  # nobody leaves while another still talks
+        torch.distributed.barrier()  # no process leaves while another still communicates
         torch.distributed.destroy_process_group()
     return 0
 
 
-def _tell(fault: SynthctError, order_file: Path) -> int:
-    told = {"kind": type(fault).__name__, **fault.as_json()}
-    write_whole(order_file.parent / FAULT, canonical_json(told))
+def _report(error: SynthctError, order_file: Path) -> int:
+    fields = {"kind": type(error).__name__, **error.as_json()}
+    write_whole(order_file.parent / ERROR, canonical_json(fields))
     traceback.print_exc()
     return 1
 

@@ -1,4 +1,4 @@
-"""The training loop: steps, validations, checkpoints; resumed bit for bit after a kill."""
+"""The training loop: steps, validations, checkpoints; resumes bit-identically after a kill."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from synthct.tasks.training.team import Team, on
 from synthct.tasks.training.validation import Validation
 
 EVENT_PERIOD_S = 1.0
-"""Least time between two ``step`` events."""
+"""Shortest time between two ``step`` events."""
 
 
 class Watcher(Protocol):
-    """Told about the run as it goes; what it does must not change the run."""
+    """Observes a run; it must not change the run."""
 
     def __call__(self, step: int, numbers: dict[str, float]) -> None:
         """Take numbers by name after step ``step`` (from 1)."""
@@ -47,12 +47,24 @@ class Loop:
     ----------
     unit
         Name of the run in events and random streams.
+    params
+        Settings of the run.
+    model
+        The network, which is moved to ``device``.
+    composition
+        Losses and regularizers.
+    sampler, held_back
+        Batches of training and of held-back patches; the latter are for regularizers.
+    validation
+        Computes the validation error.
+    seed
+        Seed of the run.
     device
-        Where the network is.
+        Device of the network.
     scratch
-        Folder of the checkpoint; it survives a kill.
+        Folder of the checkpoint, which survives a kill.
     watch
-        Told the numbers of every ``history_every`` steps.
+        Called with the numbers of every ``history_every`` steps.
     team
         The processes that share the run.
     judge_first
@@ -79,8 +91,8 @@ class Loop:
         self.unit, self.params, self.seed, self.device = unit, params, seed, device
         self.model = model.to(device).train()
         if sampler.shape.flat and params.precision == "float32":
-            # a sixth faster on a CPU, more on a GPU; the sums are the same kind. In bfloat16 a
-            # CPU's group norms take three times as long on channels that lie last.
+            # A sixth faster on a CPU, more on a GPU. In bfloat16 a CPU's group norms take three
+            # times as long with channels last.
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.composition, self.sampler, self.held_back = composition, sampler, held_back
         self.validation, self.scratch, self.watch = validation, scratch, tuple(watch)
@@ -101,11 +113,11 @@ class Loop:
             self.descent.check_team(params.batch)
 
     def run(self) -> None:
-        """Train to the end, from the checkpoint if there is one."""
+        """Train to the last step, from the checkpoint if there is one."""
         self._resume()
         if self.judge_first and self.team.leads and not self.best:
             self._validate()
-        first, started, told = self.progress.step, time.monotonic(), 0.0
+        first, started, reported = self.progress.step, time.monotonic(), 0.0
         steps = range(first, self.params.steps)
         for number, batch in zip(steps, ahead(self.sampler.batch, steps), strict=True):
             terms = self._step(number, on(batch, self.device))
@@ -113,11 +125,11 @@ class Loop:
             row = self._record(terms)
             now = time.monotonic()
             if self.team.leads and (
-                now - told >= EVENT_PERIOD_S or number + 1 == self.params.steps
+                now - reported >= EVENT_PERIOD_S or number + 1 == self.params.steps
             ):
                 rate = (number + 1 - first) / (now - started)
-                self._tell(terms, rate)
-                told = now
+                self._report(terms, rate)
+                reported = now
             if row:
                 for watcher in self.watch:
                     watcher(number + 1, row)
@@ -126,7 +138,7 @@ class Loop:
 
     @property
     def judged(self) -> nn.Module:
-        """The network that is validated and kept: the moving average where there is one."""
+        """The network that is validated and saved: the moving average if there is one."""
         return self.average.module if self.average else self.model
 
     def forward(self, model: nn.Module, source: Tensor) -> Tensor:
@@ -172,7 +184,7 @@ class Loop:
         return step
 
     def _seeded_run(self, seed: int) -> Callable[[Tensor], Tensor]:
-        """The forward pass; layers that draw numbers draw the same ones in every pass of a step."""
+        """The forward pass; random layers draw the same numbers in every pass of a step."""
 
         def run(source: Tensor) -> Tensor:
             torch.manual_seed(seed)
@@ -184,7 +196,7 @@ class Loop:
         return self.composition.evaluate(step, again=True).value
 
     def _record(self, terms: dict[str, float]) -> dict[str, float]:
-        """Sum up; at the end of an interval a row of the history, which comes back."""
+        """Accumulate the terms; at the end of an interval add and return a row of the history."""
         done = self.progress
         for label, value in terms.items():
             done.sums[label] = done.sums.get(label, 0.0) + value
@@ -208,7 +220,7 @@ class Loop:
             self.best = copy.deepcopy(self.judged.state_dict())
         return mae_hu
 
-    def _tell(self, terms: dict[str, float], rate: float) -> None:
+    def _report(self, terms: dict[str, float], rate: float) -> None:
         best = self.progress.best_mae_hu
         emit(
             "step",

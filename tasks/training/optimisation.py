@@ -24,7 +24,7 @@ def make_optimizer(model: nn.Module, params: OptimizerParams) -> torch.optim.Ada
 
 
 def learning_rate(step: int, total: int, params: OptimizerParams) -> float:
-    """Learning rate of step ``step`` (from 0) of ``total``: a function, so nothing to resume.
+    """Learning rate of step ``step`` (from 0) of ``total``: stateless, so a resume needs no state.
 
     >>> halving = OptimizerParams(learning_rate=0.8, halve_every=10)
     >>> [learning_rate(step, 100, halving) for step in (0, 9, 10, 29)]
@@ -44,14 +44,13 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     The decay of update *n* (from 1) is ``min(decay, n / (9 + n))``: it starts low, so that the
     first weights are forgotten. Buffers (running statistics) are copied. ``module`` is the
-    averaged network; ``state_dict()`` holds the number of updates too.
+    averaged network; ``state_dict()`` includes the number of updates.
     """
 
     def lerp(mean: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
         return torch.lerp(mean, weight, 1 - min(decay, int(count) / (9 + int(count))))
 
     average = AveragedModel(model, avg_fn=lerp).requires_grad_(False)
-    # At 0 torch would take the weights after the first step as they are: here the weights before
-    # it count as well.
+    # With 0 torch would copy the weights after the first step: here the initial weights count too.
     average.n_averaged.fill_(1)
     return average

@@ -1,4 +1,4 @@
-"""Random patches around voxels of the body, drawn anew for every step from (seed, step)."""
+"""Random patches around voxels of the body, drawn for every step from (seed, step)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ AXES = {"y": -2, "x": -1}
 
 @dataclass(frozen=True)
 class PatchShape:
-    """What is cut from a scan for one sample.
+    """Size of the part of a scan that is read for one sample.
 
     Parameters
     ----------
     size
         (Y, X) for 2.5-D, (Z, Y, X) for 3-D [voxels].
     slices
-        Neighbouring slices that enter as channels; 1 for 3-D.
+        Number of neighbouring slices that are input channels; 1 for 3-D.
     """
 
     size: tuple[int, ...]
@@ -53,7 +53,7 @@ class PatchShape:
     def sample(
         self, source: NDArray[Any], target: NDArray[Any], mask: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Network input and the target's part of a box, with their channel axis."""
+        """Network input, and target and mask of its middle slice, with a channel axis."""
         if not self.flat:
             return source[None], target[None], mask[None]
         middle = slice(self.slices // 2, self.slices // 2 + 1)
@@ -64,21 +64,32 @@ class PatchShape:
 class PatchSampler:
     """Batches of patches; batch *k* is a function of (seed, k) alone, so a resume needs no state.
 
-    A sample is a case (by its weight), a voxel of its body (uniform) as the patch's middle, moved
-    inwards where the patch would leave the scan, and flips.
+    A sample is a case (by its weight), a voxel of its body (uniform) as the centre of the patch,
+    moved inwards where the patch would leave the scan, and flips.
 
     Parameters
     ----------
     cases
-        All on voxels of one size.
+        Training cases with the same voxel size.
     cache
-        Where the voxels come from.
-    stream
-        Name of the random stream.
+        Cache through which voxels are read.
+    shape
+        Size of a sample.
+    scaling
+        Scaling of the target to network units.
+    size
+        Samples in a batch.
+    seed, stream
+        Seed, and name of the random stream.
     flips
-        Array axes flipped with probability one half: ``y``, ``x``.
+        Array axes flipped with probability 1/2: ``y``, ``x``.
     weights
-        Case to how often it is drawn relative to the others; 1 where it is not named.
+        Relative frequency of a case; 1 for others.
+
+    Raises
+    ------
+    DataError
+        ``spacing-differs`` or ``mask-empty``.
     """
 
     cases: Sequence[Case]
@@ -153,7 +164,7 @@ class PatchSampler:
         return z, y, int(np.flatnonzero(line[0, 0])[within])
 
     def _start(self, case: Case, middle: tuple[int, int, int]) -> tuple[int, int, int]:
-        """First voxel of the box around ``middle``: inside the scan along axes that are cut."""
+        """First voxel of the box around ``middle``, inside the scan along cropped axes."""
         box, first = self.shape.box, []
         for axis, (at, size, length) in enumerate(zip(middle, box, case.shape, strict=True)):
             if axis == 0 and self.shape.flat:
@@ -166,7 +177,7 @@ class PatchSampler:
 
 
 def ahead(make: Callable[[int], T], numbers: range, depth: int = 2) -> Iterator[T]:
-    """``make(n)`` for each number in order, made on a thread up to ``depth`` before it is asked."""
+    """``make(n)`` for each number in order, computed on a thread up to ``depth`` in advance."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="patches") as pool:
         waiting: list[Future[T]] = []
         try:

@@ -1,4 +1,4 @@
-"""From the names in the params to networks, losses and regularizers."""
+"""Builds the networks, losses and regularizers that the params name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build_composition(params: TrainingParams) -> Composition:
 
 
 def plugin_modules(params: TrainingParams) -> tuple[str, ...]:
-    """Dotted modules of every plug-in that the params name: part of the units' keys."""
+    """Dotted modules of the plug-ins that the params name; they are part of the units' keys."""
     named: list[tuple[Registry[Any], Sequence[PlugIn]]] = [
         (NETWORKS, [params.network]),
         (LOSSES, params.losses),

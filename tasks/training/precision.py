@@ -1,7 +1,7 @@
-"""bfloat16 where the processor or the GPU computes in it, float32 where it would only pretend to.
+"""bfloat16 where the processor or the GPU computes in it, float32 where it would be emulated.
 
-``auto`` is settled once, by the process that plans a stage; units are handed the answer. See
-docs/decisions/0012-precision.md for what that means for keys and workers.
+``auto`` is resolved once, by the process that plans a stage, and units get the result.
+docs/decisions/0012-precision.md describes the consequences for keys and workers.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def settled(params: TrainingParams) -> TrainingParams:
-    """The params with ``auto`` replaced by what this machine computes in."""
+    """The params with ``auto`` replaced by the best precision of this machine."""
     if params.precision != "auto":
         return params
     return params.model_copy(update={"precision": _best(params.device)[0]})
 
 
-def told(params: TrainingParams) -> str:
-    """One sentence for the run's log: the precision of these params here, and why."""
+def precision_note(params: TrainingParams) -> str:
+    """One sentence for the log of a run: its precision on this machine, and why."""
     best, why = _best(params.device)
     if params.precision == "auto":
         return f"precision {best}: auto, {why}"
     if params.precision == "bfloat16" and best != "bfloat16":
         return (
-            f"precision bfloat16, as the params say; but {why}: it takes {EMULATED}; "
+            f"precision bfloat16, as set in the params; but {why}: it takes {EMULATED}; "
             "training.precision: auto chooses by the processor"
         )
-    return f"precision {params.precision}, as the params say"
+    return f"precision {params.precision}, as set in the params"
 
 
 def _best(device: str) -> tuple[Precision, str]:
@@ -47,6 +47,6 @@ def _best(device: str) -> tuple[Precision, str]:
     return "float32", "the processor has no bfloat16 (avx512_bf16, amx_bf16)"
 
 
-def named(params: TrainingParams) -> Precision:
-    """The precision of settled params."""
+def precision_of(params: TrainingParams) -> Precision:
+    """The precision of the params, ``auto`` resolved."""
     return "bfloat16" if settled(params).precision == "bfloat16" else "float32"

@@ -19,25 +19,25 @@ from synthct.tasks.training.folds import CaseFacts, Fold, make_folds
 from synthct.tasks.training.launch import train
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
-from synthct.tasks.training.precision import settled, told
+from synthct.tasks.training.precision import precision_note, settled
 
 STAGE, JOINT = "training", "joint"
 
 UNUSED_BY_A_UNIT = {
     "sources", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
 }  # fmt: skip
-"""Params that decide which units there are; changing them retrains no unit that stays."""
+"""Params that determine the set of units; changing them retrains no unit that remains."""
 
 
 def run(context: StageContext, params: TrainingParams) -> None:
     """Networks were trained to predict CT from each source in cross-validation over patients.
 
-    Writes ``TASK_foldK/`` (``weights.safetensors``, ``model.json``, ``history.csv``) and
-    ``folds.json``; with ``fine_tune`` those are the networks of one region, and those of all
-    regions that they went on from are in ``joint/``.
+    Writes ``SOURCE_foldK/`` (``weights.safetensors``, ``model.json``, ``history.csv``) and
+    ``folds.json``. With ``fine_tune`` these are the networks of one region, and the joint networks
+    from which they continued are in ``joint/``.
     """
     check(params)
-    emit("note", stage=STAGE, text=told(params))
+    emit("note", stage=STAGE, text=precision_note(params))
     params = settled(params)
     registered = context.artefact("registration")
     plans: list[Plan] = []
@@ -55,7 +55,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
             validation_fraction=params.validation_fraction,
             smallest_training=params.smallest_training,
         )
-        _tell(source, made, params)
+        _note_folds(source, made, params)
         plans += [Plan(source, number, fold, cases) for number, fold in enumerate(made)]
     joint = [_unit(context, registered, plan, params) for plan in plans]
     with build_out(context, STAGE) as out:
@@ -87,12 +87,12 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of its unit."""
+        """Name of its unit."""
         return f"{self.source}_fold{self.number}"
 
 
 def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dict[str, str]]]:
-    """The same folds with the cases of one region, and those that have none to learn from."""
+    """The same folds with the cases of one region, and an exclusion for each without training."""
     kept, unfit = [], []
     for plan in plans:
         there = {fact.case for fact in plan.cases if fact.region == region}
@@ -111,13 +111,13 @@ def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dic
 
 
 def _verdicts(registered: Path, source: Source) -> Counter[str]:
-    """How many registered pairs of the source the gate gave each verdict."""
+    """Number of registered pairs of the source by verdict of the gate."""
     cases = (json.loads(file.read_text()) for file in registered.glob(f"*_{source}/{CASE}"))
     return Counter(case["verdict"] for case in cases if case["source"] == source)
 
 
 def usable_cases(registered: Path, source: Source, params: TrainingParams) -> list[CaseFacts]:
-    """Registered pairs of the source that the gate let pass (suspect ones if the params say so)."""
+    """Registered pairs of the source that passed the gate (with ``use_suspect`` suspect ones)."""
     verdicts = {"pass", "suspect"} if params.use_suspect else {"pass"}
     facts = []
     for file in sorted(registered.glob(f"*_{source}/{CASE}")):
@@ -163,22 +163,22 @@ def _unit(
 def drawing_weights(
     fold: Fold, cases: Sequence[CaseFacts], params: TrainingParams
 ) -> dict[str, float]:
-    """Suspect training cases and how often they are drawn relative to the others."""
+    """Suspect training cases, and the relative frequency with which they are drawn."""
     doubted = {fact.case for fact in cases if fact.verdict == "suspect"} & set(fold.train)
     return dict.fromkeys(sorted(doubted), params.suspect_weight)
 
 
 def unused_by_a_unit(source: Source) -> set[str]:
-    """Keys of the params that change nothing in a network of this source."""
+    """Keys of the params that do not affect a network of this source."""
     return UNUSED_BY_A_UNIT | ({"mr", "cbct"} - {source})
 
 
-def _tell(source: Source, made: Sequence[Fold], params: TrainingParams) -> None:
+def _note_folds(source: Source, made: Sequence[Fold], params: TrainingParams) -> None:
     if len(made) < params.folds:
-        text = f"{source}: {len(made)} folds, one patient each, since there are no more patients"
+        text = f"{source}: {len(made)} folds of one patient each: there are no more patients"
         emit("note", stage=STAGE, text=text)
     if any(fold.held_out == "slab" for fold in made):
-        text = f"{source}: too few patients to hold any back: validated on slices of training cases"
+        text = f"{source}: too few patients to hold any back: slices of training cases validate"
         emit("note", stage=STAGE, text=text)
 
 
@@ -196,10 +196,9 @@ def _too_few(
         "problem": f"{sum(verdicts.values())} pairs are registered ({counted}), "
         f"{patients} patients can be used",
         "rule": "training needs registered pairs of at least two patients",
-        "got": f"{patients} patients",
         "remedy": f"{look}; if the suspect pairs are good, set training.use_suspect"
         if suspect
-        else f"add patients, {look}, or take the source out",
+        else f"add patients, {look}, or remove the source",
     }
 
 
@@ -208,7 +207,7 @@ def _none_of(region: str, unit: str) -> dict[str, str]:
         "unit": unit,
         "code": "region-absent",
         "where": f"training.fine_tune.region: {region}",
+        "problem": f"no training patient of the fold has the region {region}",
         "rule": "fine-tuning needs training patients of its region in every fold",
-        "got": "none",
         "remedy": "add patients of this region, or train fewer folds",
     }

@@ -1,4 +1,4 @@
-"""The state of a training run: its progress, and checkpoints that survive a kill."""
+"""The state of a training run: progress and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from synthct.tasks.pipeline.events import emit
 
 @dataclass
 class Progress:
-    """How far a run has come: everything a checkpoint holds besides weights."""
+    """Progress of a run: the content of a checkpoint besides weights."""
 
     step: int = 0
-    """Steps done."""
+    """Number of completed steps."""
     sums: dict[str, float] = field(default_factory=dict)
     """Terms summed since the last row of the history."""
     summed: int = 0
@@ -29,12 +29,12 @@ class Progress:
     best_mae_hu: float = math.inf
     best_step: int = 0
     pieces: int = 1
-    """Parts into which a batch is cut because it does not fit the device as a whole."""
+    """Parts into which a batch is divided because it does not fit the device."""
     remarks: list[str] = field(default_factory=list)
-    """What a reader of the result must know."""
+    """Deviations of the run from the params."""
 
     def remark(self, unit: str, text: str) -> None:
-        """Keep a remark, once, and say it."""
+        """Add a remark, once, and emit it as an event."""
         if text not in self.remarks:
             self.remarks.append(text)
             emit("note", stage="training", text=f"{unit}: {text}")
@@ -44,7 +44,7 @@ NAME = "checkpoint.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write beside, sync, rename: a reader sees the old checkpoint or the new one."""
+    """Write the checkpoint atomically: a reader sees the old one or the new one."""
     for stale in folder.glob(f".{NAME}.*"):
         stale.unlink()
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{NAME}.")
@@ -61,9 +61,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The last checkpoint, or nothing: absent, or damaged by the disk (then start over).
+    """The last checkpoint; None if it is absent or damaged, so that training starts again.
 
-    Only tensors and plain values are read; no code in the file is run.
+    Only tensors and plain values are loaded; code in the file is not executed.
     """
     path = folder / NAME
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Trained weights as a plain function of arrays, for the sliding window of prediction."""
+"""Trained weights as a function of arrays, for the sliding window of prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from synthct.tasks.training.plugins import build
 
 
 def load_network(folder: Path) -> nn.Module:
-    """The trained network of a unit folder, on the CPU, in evaluation mode."""
+    """The trained network of a unit folder, on the CPU, in evaluation mode.
+
+    Raises
+    ------
+    MachineError
+        ``weights-mismatch``.
+    """
     description = ModelDescription.load(folder / MODEL)
     network = build(NETWORKS, PlugIn(**description.network), f"{folder}/{MODEL}")
     model = network.build()

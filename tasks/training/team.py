@@ -1,4 +1,4 @@
-"""One network trained by several processes: each takes its part of every batch."""
+"""Data-parallel training of one network: each process computes a part of every batch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from synthct.tasks.models.contracts import Batch
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: the first of them validates whole scans meanwhile."""
+"""Timeout of a process that waits for the others: the first one may be validating scans."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of one run; the first one judges, writes and speaks for all.
+    """The processes of one run; the first one validates, writes and reports.
 
-    Every process draws the same whole batch and takes its part, gradients are added up with the
-    weight of each part, so that two processes make the step that one makes (to rounding) unless
-    a batch norm sees the parts.
+    Every process draws the same batch and computes its part; the weighted gradients are added up.
+    Two processes then make the same step as one (up to rounding), unless the network has batch
+    norms, which see the parts only.
     """
 
     rank: int = 0
@@ -32,7 +32,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the first process."""
         return self.rank == 0
 
     def part_of(self, batch: Batch) -> Batch:
@@ -54,14 +54,14 @@ class Team:
         """Each number added up over the processes."""
         if self.size == 1:
             return dict(values)
-        # NCCL sums on the GPU alone.
+        # NCCL sums on the GPU only.
         row = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
         torch.distributed.all_reduce(row)
         return dict(zip(values, row.tolist(), strict=True))
 
 
 def split(batch: Batch, count: int) -> list[Batch]:
-    """Consecutive parts of a batch, at most one a sample, sizes one apart at most."""
+    """Consecutive parts of a batch, whose sizes differ by one at most; at most one per sample."""
     samples = len(batch.source)
     count = min(count, samples)
     edges = [samples * number // count for number in range(count + 1)]
@@ -69,9 +69,7 @@ def split(batch: Batch, count: int) -> list[Batch]:
 
 
 def weight_of(part: Batch, whole: Batch) -> float:
-    """How much a part counts: its share of the body, so that means over the body stay what they
-    are; of the samples where there is no body.
-    """  # noqa: D205
+    """Weight of a part: its share of the body's voxels; without body, of the samples."""
     body = float(whole.mask.sum())
     if body > 0:
         return float(part.mask.sum()) / body
@@ -79,7 +77,7 @@ def weight_of(part: Batch, whole: Batch) -> float:
 
 
 def present() -> Team:
-    """The team that this process has joined, or itself alone."""
+    """The team that this process has joined, or a team of one."""
     group = torch.distributed
     if not (group.is_available() and group.is_initialized()):
         return Team()
@@ -87,7 +85,7 @@ def present() -> Team:
 
 
 def join(rank: int, size: int, meeting: Path, device: str) -> Team:
-    """Enter the team whose processes meet at a file; loopback only."""
+    """Join the team with the rendezvous file ``meeting``, over the loopback interface."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     own_gpus = device == "cuda" and torch.cuda.device_count() >= size

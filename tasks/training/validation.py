@@ -1,4 +1,4 @@
-"""Mean absolute error on held-back slices, in HU, through the windows that prediction uses."""
+"""Mean absolute error [HU] on held-back slices, with the sliding windows of prediction."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Run = Callable[[nn.Module, Tensor], Tensor]
 """Evaluates a model on its device, at the run's precision."""
 
 OVERLAP = 0.5
-"""Of neighbouring windows, as prediction's default: statistics of an instance norm depend on what
-a window shows, so whole planes would be judged differently from what is released."""
+"""Overlap of neighbouring windows, that of prediction: the statistics of an instance norm depend on
+the window, so whole planes would give another error than the released network."""
 
 WINDOWS_AT_ONCE = 8
 
@@ -33,11 +33,13 @@ class Validation:
     Parameters
     ----------
     cases
-        Their ``body`` counts the voxels that are looked at: rows of zeros are left out.
+        Cases; slices without voxels in ``body`` are skipped.
+    cache
+        Cache through which voxels are read.
     description
-        The network to be: its windows and its scaling.
+        Windows and scaling of the network.
     most
-        Slices of each case, evenly spread over those with body; None: all of them.
+        Number of slices of each case, evenly spaced over those with body; None: all.
     """
 
     cases: Sequence[Case]
@@ -48,7 +50,7 @@ class Validation:
     def mae_hu(self, model: nn.Module, run: Run) -> float:
         """Mean over the cases of ``sum |prediction - CT| mask / sum mask`` [HU], CT not clipped.
 
-        The model's mode is as before afterwards.
+        The model's mode is restored afterwards.
         """
         training = model.training
         model.eval()

@@ -45,7 +45,7 @@ def plan_of(tmp_path, manifest=None):
 
 
 def pairs(plan):
-    """Voxels of each patient's scans."""
+    """Where the scans of each patient come from."""
     found = {}
     for row in plan.rows:
         if row.status != "refused":

@@ -13,7 +13,7 @@ from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 from synthct.tasks.training import precision
 from synthct.tasks.training import run as stage
 from synthct.tasks.training.params import TrainingParams
-from synthct.tasks.training.precision import settled, told
+from synthct.tasks.training.precision import precision_note, settled
 
 AVX2 = "processor\t: 0\nflags\t\t: fpu sse4_2 avx2 fma\n\nprocessor\t: 1\nflags\t\t: fpu avx2\n"
 SAPPHIRE = "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile\n"
@@ -47,7 +47,7 @@ def params(name, device="cpu"):
 def test_auto_takes_bfloat16_only_where_the_processor_computes_in_it(features):
     found = settled(params("auto")).precision
     assert found == ("bfloat16" if features else "float32")
-    assert told(params("auto")).startswith(f"precision {found}: auto, the processor has ")
+    assert precision_note(params("auto")).startswith(f"precision {found}: auto, the processor has ")
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
@@ -56,9 +56,9 @@ def test_a_precision_that_is_named_is_kept_whatever_the_processor(features, name
 
 
 def test_a_named_bfloat16_that_is_only_emulated_is_warned_of(features):
-    warned = "15 times" in told(params("bfloat16"))
+    warned = "15 times" in precision_note(params("bfloat16"))
     assert warned == (not features)
-    assert "15 times" not in told(params("float32"))
+    assert "15 times" not in precision_note(params("float32"))
 
 
 @pytest.mark.parametrize(("here", "name"), [((), "float32"), (("amx_bf16",), "bfloat16")])

@@ -10,8 +10,7 @@ import pytest
 from synthct.data.store.volumes import open_array, write_volume
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.training import spill as module
-from synthct.tasks.training.chunks import ChunkCache
-from synthct.tasks.training.spill import Spill
+from synthct.tasks.training.chunks import ChunkCache, Spill
 
 SMALL = 200_000
 """Bytes: one chunk of int16 fits into memory."""
