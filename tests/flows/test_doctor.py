@@ -103,7 +103,7 @@ def test_a_bucket_that_is_not_there_is_found_out_in_the_night(variable, s3, monk
     monkeypatch.setenv("SYNTHCT_UNITS", "units")
     monkeypatch.setenv(variable, f"{s3}/somewhere")
     (good,) = about()
-    assert (str(good.status), good.found) == ("ok", "answers")
+    assert (str(good.status), good.found) == ("ok", "accessible")
     monkeypatch.setenv(variable, "s3://synthct-absent/somewhere")
     (bad,) = about()
     assert str(bad.status) == "error"

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from rich.console import Console
 
+from synthct.data.environment import EVENTS
 from synthct.data.errors import MachineError
 from synthct.flows.run import journal, pipeline
 from synthct.flows.run.running import new_record
 from synthct.flows.run.stages import Listener
-from synthct.tasks.pipeline import events
 
 
 class Screen(Listener):
@@ -54,7 +54,7 @@ def lost(monkeypatch):
 
 def run_stages(toy, server, screen):
     record = new_record(toy.root)
-    variables = toy.environment() | {events.VARIABLE: str(record.events)}
+    variables = toy.environment() | {str(EVENTS): str(record.events)}
     return pipeline.run_stages(toy, record, variables, screen, server=server)
 
 

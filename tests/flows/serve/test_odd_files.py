@@ -124,7 +124,7 @@ def test_a_slip_in_the_webhooks_address_is_found_out_by_the_first_message(
     url, tmp_path, monkeypatch
 ):
     (tmp_path / "hook").write_text(url)
-    monkeypatch.setenv(notify.VARIABLE, str(tmp_path / "hook"))
+    monkeypatch.setenv(str(notify.WEBHOOK_FILE), str(tmp_path / "hook"))
     with pytest.raises(UsageError) as told:
         notify.webhook()
     assert told.value.code == "bad-webhook"
