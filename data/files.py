@@ -125,6 +125,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """``{relative path: {"sha256": ..., "bytes": ...}}`` of every file of a folder."""
+    return {
+        path.relative_to(folder).as_posix(): {
+            "sha256": file_sha256(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's or a folder's content, independent of its path.
 

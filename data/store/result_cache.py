@@ -128,7 +128,8 @@ class RemoteResults:
             )
             found = damage(target, listed)
         except (DataError, WrongBytes) as error:  # a name that no unit of ours has, other bytes
-            found = "", str(error)
+            reason = error.problem if isinstance(error, DataError) else str(error)
+            found = "", f"cannot be downloaded ({reason})"
         if found is None:
             return True
         shutil.rmtree(target)

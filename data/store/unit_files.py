@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data.errors import MachineError
-from synthct.data.files import MANIFEST, RECEIPT, canonical_json, file_sha256
+from synthct.data.files import MANIFEST, RECEIPT, canonical_json, file_listing, file_sha256
 
 HASH = "content.sha256"
 """Written last: a unit without it is not there."""
@@ -46,16 +46,7 @@ def require_key(key: str) -> str:
 
 def listing_of(folder: Path) -> str:
     """The text of ``files.json``."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return canonical_json(
-        {
-            path.relative_to(folder).as_posix(): {
-                "sha256": file_sha256(path),
-                "bytes": path.stat().st_size,
-            }
-            for path in files
-        }
-    )
+    return canonical_json(file_listing(folder))
 
 
 def damage(folder: Path, listing: str) -> tuple[str, str] | None:

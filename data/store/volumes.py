@@ -24,6 +24,7 @@ from synthct.data.files import (
     MANIFEST,
     RECEIPT,
     canonical_json,
+    file_listing,
     file_sha256,
     whole_folder,
     write_whole,
@@ -221,17 +222,7 @@ def _shard_shape(shape: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[int, 
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        "format": 1,
-        "files": {
-            path.relative_to(folder).as_posix(): {
-                "sha256": file_sha256(path),
-                "bytes": path.stat().st_size,
-            }
-            for path in files
-        },
-    }
+    return {"format": 1, "files": file_listing(folder)}
 
 
 def _upload(local: Path, target: str) -> None:

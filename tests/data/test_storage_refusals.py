@@ -212,6 +212,8 @@ def test_an_object_of_a_unit_is_written_outside_of_its_folder(name, monkeypatch,
     monkeypatch.setattr(units, "connect", lambda url: (store, url.removeprefix("s3://")))
     private = tmp_path / "private" / "deep" / "unit"
     private.parent.mkdir(parents=True)
-    assert RemoteResults("s3://bucket/units").fetch(KEY, private) is False
+    with pytest.raises(MachineError, match="leads out of its folder") as caught:
+        RemoteResults("s3://bucket/units").fetch(KEY, private)
+    assert caught.value.code == "unit-damaged"
     assert store.removed, "it is dropped and computed again"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
