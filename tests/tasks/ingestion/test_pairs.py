@@ -144,7 +144,7 @@ def test_a_head_feet_flip_leaves_out_the_source_only(context, make_raw, thorax):
     run(context, IngestionParams())
     rows = json.loads((context.artefact("ingestion") / "excluded.json").read_text())
     assert any("flipped-head-feet" in json.dumps(row) or "upside" in json.dumps(row)
-               or "turned over" in json.dumps(row) for row in rows)  # fmt: skip
+               or "mirrored, " in json.dumps(row) for row in rows)  # fmt: skip
 
 
 class TestPersons:
