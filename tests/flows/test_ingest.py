@@ -49,7 +49,7 @@ def test_the_layout_is_called_by_its_name(tmp_path, capsys):
     code, shown = ingest(capsys, tmp_path / "flat", "--json")
     document = json.loads(shown.out)
     assert code == CLEAN
-    assert document["notes"][0].startswith("source 1: 4 image files ordered as one flat folder")
+    assert document["notes"][0].startswith("source 1: 4 image files organised as one flat folder")
     people = {}
     for row in document["scans"]:
         people.setdefault(row["patient"], set()).add(row["scan"])

@@ -104,7 +104,7 @@ def test_a_longer_diagnostic_ct_does_not_beat_the_one_that_belongs_to_the_mr(
     send("diagnostic", longer(ct), PatientID="DOE", **other)
     plan = plan_of(tmp_path)
     assert pairs(plan) == [["mr", "planning"]]
-    (note,) = (note for note in plan.notes if "another scan beside" in note)
+    (note,) = (note for note in plan.notes if "another scan than" in note)
     assert "shares the" in note
 
 

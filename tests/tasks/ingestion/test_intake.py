@@ -250,7 +250,7 @@ class TestImageFiles:
         )
         plan = plan_intake([case], "demo", tmp_path / "raw", tmp_path / "m.csv")
         assert where(plan, "mr").endswith("mr_t2.mha")
-        assert any("another scan beside" in note for note in plan.notes)
+        assert any("another scan than" in note for note in plan.notes)
 
     @pytest.mark.parametrize("written", [
         b"\xef\xbb\xbfpath,patient,modality,region\r\n1ABA001/cbct.nii.gz,Max,CBCT,thorax\r\n",
@@ -352,7 +352,7 @@ def test_real_scans_are_not_mixed_with_digital_patients(make_raw, source, ct, mr
 
 
 def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
-    with pytest.raises(UsageError, match="every source exists"):
+    with pytest.raises(UsageError, match="the source does not exist"):
         plan_intake([tmp_path / "nowhere"], "demo", tmp_path / "raw")
 
 

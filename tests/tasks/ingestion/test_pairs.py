@@ -131,7 +131,7 @@ def test_one_image_under_two_names_is_not_trained_and_tested_on(
     out = context.artefact("ingestion")
     rows = json.loads((out / "excluded.json").read_text())
     assert [(row["unit"], row["code"]) for row in rows] == [("B", "near-duplicate")]
-    assert "A/ct" in rows[0]["got"]
+    assert "A/ct" in rows[0]["problem"]
     assert not (out / "B").exists()
     run(context, IngestionParams(released=["B/ct"]))
     assert (out / "B").is_dir()
@@ -144,7 +144,7 @@ def test_a_head_feet_flip_leaves_out_the_source_only(context, make_raw, thorax):
     run(context, IngestionParams())
     rows = json.loads((context.artefact("ingestion") / "excluded.json").read_text())
     assert any("flipped-head-feet" in json.dumps(row) or "upside" in json.dumps(row)
-               or "turned over" in json.dumps(row) for row in rows)  # fmt: skip
+               or "mirrored, " in json.dumps(row) for row in rows)  # fmt: skip
 
 
 class TestPersons:

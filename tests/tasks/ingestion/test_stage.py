@@ -64,8 +64,8 @@ def test_a_patient_without_ct_or_without_a_source_is_excluded_by_name(context, m
     run(context, PARAMS)
     told = {row["unit"]: row for row in excluded(context)}
     assert set(told) == {"B", "C"}
-    assert told["B"]["got"] == "no MR or CBCT"
-    assert told["C"]["got"] == "no CT"
+    assert told["B"]["problem"] == "the patient has no MR or CBCT"
+    assert told["C"]["problem"] == "the patient has no CT"
     assert told["C"]["code"] == "missing-modality"
     assert not out(context, "B").exists()
 
@@ -95,7 +95,7 @@ def test_quarantined_scans_wait_for_a_person(context, make_raw, ct, mr):
 def test_the_same_image_twice_is_no_pair(context, make_raw, ct):
     make_raw({"A": {"ct": ct, "cbct": Volume(ct.array, ct.grid, Modality.CBCT)}})
     run(context, PARAMS)
-    assert "the same voxels" in excluded(context)[0]["got"]
+    assert "the same voxels" in excluded(context)[0]["problem"]
 
 
 def test_a_raw_scan_that_changed_since_it_came_is_refused(context, make_raw, ct, mr):

@@ -9,7 +9,7 @@ import pytest
 
 from synthct.data.store.volumes import open_array, write_volume
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.training import spill as module
+from synthct.tasks.training import chunks as module
 from synthct.tasks.training.chunks import ChunkCache, Spill
 
 SMALL = 200_000
