@@ -37,9 +37,9 @@ def grid_from_columns(
     spacing = np.linalg.norm(columns, axis=0)
     if not np.isfinite(columns).all() or spacing.min() <= 0:
         raise DataError(
-            "the steps between voxels are finite and not zero [mm]",
+            f"the steps between voxels are {np.round(columns, 6).tolist()} mm",
             where=where,
-            problem=f"the steps between voxels are {np.round(columns, 6).tolist()} mm",
+            rule="the steps between voxels are finite and not zero [mm]",
             remedy="check the header or export the scan again",
             code="spacing-not-positive",
         )
@@ -47,9 +47,9 @@ def grid_from_columns(
         return grid_xyz(shape, spacing, origin, columns / spacing)
     except DataError as error:
         raise DataError(
-            error.rule,
+            error.problem,
             where=where,
-            problem=error.problem,
+            rule=error.rule,
             remedy="export the scan on a grid with perpendicular axes",
             code=error.code,
         ) from error

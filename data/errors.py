@@ -12,39 +12,35 @@ class SynthctError(Exception):
 
     Parameters
     ----------
+    problem
+        What went wrong, with the value that was found, without a full stop.
     rule
-        What must hold, as a sentence without a full stop; "" where the problem already says it.
+        What must hold; "" where the problem already says it.
     where
         The file, key or address that is concerned.
-    got
-        Deprecated; use ``problem``.
     remedy
         What the user can do about it.
-    problem
-        What went wrong, with the value that was found.
     code
         Stable kebab-case name of the error, for tables and tests.
     """
 
     def __init__(
         self,
-        rule: str,
+        problem: str,
         *,
+        rule: str = "",
         where: str = "",
-        got: str = "",
         remedy: str = "",
-        code: str = "fault",
-        problem: str = "",
+        code: str = "error",
     ) -> None:
-        self.rule, self.where, self.got, self.remedy, self.code = rule, where, got, remedy, code
-        self.problem = problem
-        super().__init__(rule, where, got, remedy, code, problem)
+        self.problem, self.rule, self.where = problem, rule, where
+        self.remedy, self.code = remedy, code
+        super().__init__(problem, rule, where, remedy, code)
 
     @property
     def what(self) -> str:
         """Problem and rule, without place and remedy."""
-        text = "; ".join(part for part in (self.problem, self.rule) if part)
-        return f"{text}, got {self.got}" if self.got else text
+        return "; ".join(part for part in (self.problem, self.rule) if part)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -54,20 +50,17 @@ class SynthctError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling between Dask workers.
-        return _rebuild, (type(self), *self.args)
+        return _rebuild, (type(self), self.as_json())
 
-    def at(self, where: str) -> SynthctError:
+    def at(self, where: str) -> Self:
         """The same error with its place, where the code that raised it did not know it."""
-        place = self.where or where
-        return _rebuild(
-            type(self), self.rule, place, self.got, self.remedy, self.code, self.problem
-        )
+        return type(self).from_json({**self.as_json(), "where": self.where or where})
 
     def rename(self, path: str, name: str) -> None:
         """Replace ``path``, for example of a temporary file, by ``name`` in all texts."""
-        for field in ("rule", "where", "got", "remedy", "problem"):
+        for field in ("problem", "rule", "where", "remedy"):
             setattr(self, field, getattr(self, field).replace(path, name))
-        self.args = (self.rule, self.where, self.got, self.remedy, self.code, self.problem)
+        self.args = (self.problem, self.rule, self.where, self.remedy, self.code)
 
     def as_json(self) -> dict[str, str]:
         """The error as a row of ``excluded.json``."""
@@ -76,21 +69,18 @@ class SynthctError(Exception):
             "where": self.where,
             "problem": self.problem,
             "rule": self.rule,
-            "got": self.got,
             "remedy": self.remedy,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, str]) -> Self:
         """The error that :meth:`as_json` described."""
-        fields = {name: row.get(name, "") for name in ("where", "got", "remedy", "problem")}
-        return cls(row.get("rule", ""), code=row.get("code", "error"), **fields)
+        fields = {name: row.get(name, "") for name in ("rule", "where", "remedy")}
+        return cls(row.get("problem", ""), code=row.get("code", "error"), **fields)
 
 
-def _rebuild(
-    kind: type[SynthctError], rule: str, where: str, got: str, remedy: str, code: str, problem: str
-) -> SynthctError:
-    return kind(rule, where=where, got=got, remedy=remedy, code=code, problem=problem)
+def _rebuild(kind: type[SynthctError], row: Mapping[str, str]) -> SynthctError:
+    return kind.from_json(row)
 
 
 class DataError(SynthctError):
@@ -125,8 +115,8 @@ def mask_empty(mask: str, holds: str, *, where: str = "", remedy: str = "") -> D
     """
     of = f" of {holds}" if holds else ""
     return DataError(
-        f"{mask} holds at least one voxel{of}",
-        problem=f"{mask} is empty",
+        f"{mask} is empty",
+        rule=f"{mask} holds at least one voxel{of}",
         where=where,
         remedy=remedy or "check the mask and that it lies on the same scan of the same patient",
         code="mask-empty",

@@ -53,9 +53,9 @@ def from_itk(image: sitk.Image, modality: Modality) -> Volume:
     """A scalar 3-D SimpleITK image as a volume."""
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise DataError(
-            "a scan has three axes and one value per voxel",
-            problem=f"the image has {image.GetDimension()} axes and "
+            f"the image has {image.GetDimension()} axes and "
             f"{image.GetNumberOfComponentsPerPixel()} values per voxel",
+            rule="a scan has three axes and one value per voxel",
             remedy="give one volume a file",
             code="not-3d",
         )

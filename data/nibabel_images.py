@@ -61,16 +61,16 @@ def from_nibabel(image: SpatialImage, modality: Modality) -> Volume:
     shape = tuple(image.shape)
     if len(shape) < 3 or any(size != 1 for size in shape[3:]):
         raise DataError(
-            "a scan has three axes and one value per voxel",
-            problem=f"the image has the shape {shape}",
+            f"the image has the shape {shape}",
+            rule="a scan has three axes and one value per voxel",
             where=where,
             remedy="give one volume, for example image.slicer[..., 0]",
             code="not-3d",
         )
     if image.affine is None:
         raise DataError(
-            "an image has an orientation",
-            problem="the image has no affine",
+            "the image has no affine",
+            rule="an image has an orientation",
             where=where,
             remedy="give it the affine of the scan that it was made from",
             code="no-orientation",
@@ -95,8 +95,8 @@ def _nibabel() -> Any:
         import nibabel
     except ModuleNotFoundError as error:
         raise MachineError(
-            "images of nibabel need the package nibabel",
-            problem="nibabel is not installed",
+            "nibabel is not installed",
+            rule="images of nibabel need the package nibabel",
             remedy="pip install nibabel",
             code="package-missing",
         ) from error

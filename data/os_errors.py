@@ -26,8 +26,8 @@ def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
     place = str(getattr(error, "filename", None) or where)
     if is_disk_full(error):
         return MachineError(
-            "results and temporary files need room",
-            problem=f"no space left on the device ({_room(place)})",
+            f"no space left on the device ({_room(place)})",
+            rule="results and temporary files need room",
             where=place,
             remedy="free space (or set TMPDIR to a larger disk) and run the same command again; "
             "finished units are kept",
@@ -35,8 +35,7 @@ def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
         )
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return MachineError(
-        "",
-        problem=text,
+        text,
         where=place,
         remedy="check the path, its permissions and the disk, and run the same command again",
         code="os-error",

@@ -69,8 +69,7 @@ class Registry(Generic[T]):
         self._discover()
         if name not in self._known:
             raise UsageError(
-                "",
-                problem=f"no {self.kind} is called {name!r}",
+                f"no {self.kind} is called {name!r}",
                 where=where,
                 remedy=did_you_mean(name, self._known),
                 code=f"unknown-{self.kind.replace(' ', '-')}",
@@ -97,8 +96,8 @@ class Registry(Generic[T]):
                 wrong.append(f"{key}: {error.errors()[0]['msg']}, got {value!r}")
         if wrong:
             raise UsageError(
-                f"{self.kind} {name!r} takes {', '.join(sorted(fields)) or 'no parameters'}",
-                problem=f"{self.kind} {name!r}: {'; '.join(wrong)}",
+                f"{self.kind} {name!r}: {'; '.join(wrong)}",
+                rule=f"{self.kind} {name!r} takes {', '.join(sorted(fields)) or 'no parameters'}",
                 where=where,
                 code="bad-parameter",
             )
@@ -106,8 +105,7 @@ class Registry(Generic[T]):
             return cls(**checked)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                "",
-                problem=f"{self.kind} {name!r}: {error}",
+                f"{self.kind} {name!r}: {error}",
                 where=where,
                 code="bad-parameter",
             ) from error

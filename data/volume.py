@@ -68,29 +68,29 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise DataError(
-                "a scan has three axes (Z, Y, X) of at least one voxel",
-                problem=f"the shape is {tuple(self.shape)}",
+                f"the shape is {tuple(self.shape)}",
+                rule="a scan has three axes (Z, Y, X) of at least one voxel",
                 remedy="give a volume, not a single image",
                 code="not-3d",
             )
         numbers = np.array([*self.spacing_mm, *self.origin_mm, *np.ravel(self.direction)])
         if not np.isfinite(numbers).all():
             raise DataError(
-                "spacing, origin and direction are finite",
-                problem=f"the grid has a value that is not finite: {self}",
+                f"the grid has a value that is not finite: {self}",
+                rule="spacing, origin and direction are finite",
                 code="grid-nan",
             )
         if min(self.spacing_mm) <= 0:
             raise DataError(
-                "spacing is positive",
-                problem=f"the spacing is {self.spacing_mm} mm",
+                f"the spacing is {self.spacing_mm} mm",
+                rule="spacing is positive",
                 code="spacing-not-positive",
             )
         matrix = np.asarray(self.direction, dtype=float)
         if np.abs(matrix.T @ matrix - np.eye(3)).max() > DIRECTION_TOLERANCE:
             raise DataError(
-                "the direction matrix is orthonormal",
-                problem=f"the direction matrix is {self.direction}",
+                f"the direction matrix is {self.direction}",
+                rule="the direction matrix is orthonormal",
                 code="direction-skewed",
             )
 
@@ -175,14 +175,14 @@ class Volume:
     def __post_init__(self) -> None:
         if self.array.shape != self.grid.shape:
             raise DataError(
-                "the array has the shape of its grid",
-                problem=f"the array has shape {self.array.shape}, its grid {self.grid.shape}",
+                f"the array has shape {self.array.shape}, its grid {self.grid.shape}",
+                rule="the array has the shape of its grid",
                 code="shape-mismatch",
             )
         if self.array.dtype.kind not in "biuf":
             raise DataError(
-                "voxels are real numbers",
-                problem=f"the array is of type {self.array.dtype}",
+                f"the array is of type {self.array.dtype}",
+                rule="voxels are real numbers",
                 code="dtype-not-real",
             )
         frozen = self.array.view()
@@ -218,8 +218,8 @@ class Displacement:
     def __post_init__(self) -> None:
         if self.vectors.shape != (3, *self.grid.shape):
             raise DataError(
-                "a displacement has three components on its grid",
-                problem=f"the vectors have shape {self.vectors.shape}, the grid {self.grid.shape}",
+                f"the vectors have shape {self.vectors.shape}, the grid {self.grid.shape}",
+                rule="a displacement has three components on its grid",
                 code="shape-mismatch",
             )
         frozen = np.asarray(self.vectors, dtype=np.float32).view()

@@ -90,8 +90,8 @@ def yaml_of(text: str, *, where: str) -> Any:
         return load_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(
-            "the file is YAML of plain values",
-            problem=" ".join(str(error).split()),
+            " ".join(str(error).split()),
+            rule="the file is YAML of plain values",
             where=where,
             code="not-yaml",
         ) from error
@@ -103,6 +103,6 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text()
     except UnicodeDecodeError as error:
         raise UsageError(
-            "the file is text in UTF-8", problem=str(error), where=str(path), code="not-yaml"
+            str(error), rule="the file is text in UTF-8", where=str(path), code="not-yaml"
         ) from error
     return yaml_of(text, where=str(path))

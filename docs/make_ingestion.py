@@ -50,8 +50,8 @@ def _faults(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         words = {word.arg: _text(word.value) for word in node.keywords}
         if name.endswith(("SynthctError", "Error")) and words.get("code"):
-            rule = _text(node.args[0]) if node.args else ""
-            yield words["code"], rule or words.get("problem", ""), words.get("remedy", "")
+            problem = _text(node.args[0]) if node.args else ""
+            yield words["code"], words.get("rule") or problem, words.get("remedy", "")
 
 
 def _text(node: ast.AST) -> str:

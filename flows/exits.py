@@ -55,8 +55,7 @@ def _missing_module(error: ModuleNotFoundError) -> MachineError:
     package = (error.name or "").split(".")[0]
     extra = _EXTRAS.get(package)
     return MachineError(
-        "",
-        problem=f"the package {package!r}, which this command needs, is not installed",
+        f"the package {package!r}, which this command needs, is not installed",
         remedy=f"pip install 'synthct[{extra}]'"
         if extra
         else "synthct doctor lists what is missing",

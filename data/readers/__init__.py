@@ -117,8 +117,8 @@ def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -
     if format_of(path) != "dicom":
         if said:
             raise UsageError(
-                "a series is chosen in a DICOM folder or zip",
-                problem=f"series {said!r} was given for a file that is not DICOM",
+                f"series {said!r} was given for a file that is not DICOM",
+                rule="a series is chosen in a DICOM folder or zip",
                 where=str(path),
                 remedy="leave out --series",
                 code="series-of-a-file",

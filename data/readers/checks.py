@@ -31,18 +31,17 @@ def checked_shape(shape: Sequence[int], dtype: np.dtype[np.generic], where: str)
     sizes = tuple(int(size) for size in shape)
     if len(sizes) != 3 or min(sizes) < 1 or sizes[0] < MIN_SLICES:
         raise DataError(
-            "a scan has three axes and at least two slices",
+            f"the image has {' x '.join(map(str, reversed(sizes))) or 'no'} voxels",
             where=where,
-            problem=f"the image has {' x '.join(map(str, reversed(sizes))) or 'no'} voxels",
+            rule="a scan has three axes and at least two slices",
             remedy="give the whole volume, not a single image",
             code="not-3d",
         )
     if max(sizes) > MAX_SIDE or math.prod(sizes) * dtype.itemsize > MAX_BYTES:
         raise DataError(
-            f"a scan has at most {MAX_SIDE} voxels a side and {MAX_BYTES >> 20} MiB of voxels",
+            f"the header declares {' x '.join(map(str, reversed(sizes)))} voxels of {dtype}",
             where=where,
-            problem=f"the header declares {' x '.join(map(str, reversed(sizes)))} voxels "
-            f"of {dtype}",
+            rule=f"a scan has at most {MAX_SIDE} voxels a side and {MAX_BYTES >> 20} MiB of voxels",
             remedy="crop or resample the scan, or check the header",
             code="too-large",
         )
@@ -82,9 +81,9 @@ def as_data_errors(where: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(
-            "a scan is readable",
+            f"the file cannot be parsed ({type(error).__name__}: {error})",
             where=where,
-            problem=f"the file cannot be parsed ({type(error).__name__}: {error})",
+            rule="a scan is readable",
             remedy="copy or export it again",
             code="unreadable",
         ) from error

@@ -122,8 +122,8 @@ def contents(source: Path) -> list[Found]:
     """Every row of a source, in the order of its file names."""
     if not source.exists():
         raise DataError(
-            "a source is a file or a folder",
-            problem="there is no such file or folder",
+            "there is no such file or folder",
+            rule="a source is a file or a folder",
             where=str(source),
             remedy="check the path",
             code="no-file",
@@ -185,9 +185,9 @@ def _is_packed(entry: Entry) -> bool:
 
 def _packed(source: Path, entry: Entry, outer: str) -> Found:
     fault = DataError(
-        "a zip holds DICOM files",
+        "a zip holds an image file or another zip",
         where=f"{outer}/{entry.name}",
-        problem="a zip holds an image file or another zip",
+        rule="a zip holds DICOM files",
         remedy="unpack the zip and give the folder",
         code="packed-twice",
     )

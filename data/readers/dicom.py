@@ -139,8 +139,8 @@ def _rescale(one: Slice, modality: Modality) -> tuple[float, float]:
 def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modality:
     if said is None:
         raise DataError(
-            "a DICOM scan is CT or MR",
-            problem="the series is neither CT nor MR",
+            "the series is neither CT nor MR",
+            rule="a DICOM scan is CT or MR",
             where=where,
             remedy="give the folder of the CT or MR images",
             code="no-series",
@@ -150,9 +150,9 @@ def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modal
     if (said, wanted) == (Modality.CT, Modality.CBCT):
         return wanted
     raise DataError(
-        "the scan has the modality it was given as",
+        f"the series is {said} where {wanted} was expected",
         where=where,
-        problem=f"the series is {said} where {wanted} was expected",
+        rule="the scan has the modality it was given as",
         remedy="check which scan is which",
         code="wrong-modality",
     )

@@ -37,10 +37,9 @@ def describe_dose(series: Series) -> Grid:
         normal, step_mm = -normal, -step_mm
     if np.abs(np.abs(steps) - step_mm).max() > max(STEP_TOLERANCE * step_mm, 1e-3):
         raise DataError(
-            "the planes of a dose are evenly spaced",
+            f"the plane distances are {np.abs(steps).min():.3f} to {np.abs(steps).max():.3f} mm",
             where=str(entry.path or entry.name),
-            problem=f"the plane distances are {np.abs(steps).min():.3f} to "
-            f"{np.abs(steps).max():.3f} mm",
+            rule="the planes of a dose are evenly spaced",
             remedy="export the dose on an even grid",
             code="uneven-spacing",
         )
@@ -54,9 +53,9 @@ def read_dose(series: Series, modality: Modality | None = None) -> Volume:
     grid = describe_dose(series)
     if modality not in (None, Modality.DOSE):
         raise DataError(
-            "the scan has the modality it was given as",
+            f"the file is a DOSE where {modality} was expected",
             where=str(one.entry.path or one.entry.name),
-            problem=f"the file is a DOSE where {modality} was expected",
+            rule="the scan has the modality it was given as",
             remedy="check which file is which",
             code="wrong-modality",
         )
@@ -80,9 +79,9 @@ def _only(series: Series) -> Slice:
     if len(series.slices) == 1:
         return series.slices[0]
     raise DataError(
-        "a dose is one file",
+        f"the dose has {len(series.slices)} files",
         where=series.title,
-        problem=f"the dose has {len(series.slices)} files",
+        rule="a dose is one file",
         remedy="give the file of the plan's sum",
         code="several-series",
     )

@@ -43,8 +43,8 @@ def walk(source: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
         return _folder(source)
     if not source.is_file():
         raise DataError(
-            "a scan is a file or a folder",
-            problem="there is no such file or folder",
+            "there is no such file or folder",
+            rule="a scan is a file or a folder",
             where=str(source),
             remedy="check the path",
             code="no-file",
@@ -72,9 +72,9 @@ def _folder(root: Path) -> tuple[list[Entry], list[tuple[Path, DataError]]]:
 
 def _link(path: Path) -> DataError:
     return DataError(
-        "links in a source lead to files inside it",
+        "a link leads outside the source",
         where=str(path),
-        problem="a link leads outside the source",
+        rule="links in a source lead to files inside it",
         remedy="copy the file into the folder or name its own folder as a source",
         code="link-outside",
     )
@@ -141,9 +141,9 @@ def _member_opener(source: Path, info: zipfile.ZipInfo) -> Callable[[], BinaryIO
 
 def _hostile(source: Path, problem: str, code: str) -> DataError:
     return DataError(
-        "an archive is complete and holds plain files with relative names",
+        problem,
         where=str(source),
-        problem=problem,
+        rule="an archive is complete and holds plain files with relative names",
         remedy="pack the DICOM series again as a plain zip",
         code=code,
     )

@@ -48,8 +48,8 @@ def format_of(path: Path) -> str:
         return "ome-zarr" if is_ome_zarr(path) else "dicom"
     if not path.is_file():
         raise DataError(
-            "a scan is a file or a folder",
-            problem="there is no such file or folder",
+            "there is no such file or folder",
+            rule="a scan is a file or a folder",
             where=str(path),
             remedy="check the path",
             code="no-file",
@@ -59,9 +59,9 @@ def format_of(path: Path) -> str:
     if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
         return "dicom"
     raise DataError(
-        "a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
+        f"a file with the suffix {path.suffix!r} is of no known format",
         where=str(path),
-        problem=f"a file with the suffix {path.suffix!r} is of no known format",
+        rule="a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
         remedy="convert it to one of these",
         code="unknown-format",
     )

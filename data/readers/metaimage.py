@@ -112,10 +112,9 @@ def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
     """The first three sizes, where all others are one frame."""
     if any(size != 1 for size in sizes[3:]):
         raise DataError(
-            "a scan has one value per voxel",
+            f"the image has {sizes.size} axes, {' x '.join(f'{size:.0f}' for size in sizes)}",
             where=where,
-            problem=f"the image has {sizes.size} axes, "
-            f"{' x '.join(f'{size:.0f}' for size in sizes)}",
+            rule="a scan has one value per voxel",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -152,9 +151,9 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
         fields[name] = value.strip()
     if fields["ElementDataFile"] != "LOCAL":
         raise DataError(
-            "a MetaImage holds its voxels itself (ElementDataFile = LOCAL)",
+            f"the voxels are in another file, {fields['ElementDataFile'][:80]}",
             where=where,
-            problem=f"the voxels are in another file, {fields['ElementDataFile'][:80]}",
+            rule="a MetaImage holds its voxels itself (ElementDataFile = LOCAL)",
             remedy="save it as one .mha file",
             code="external-data",
         )
@@ -245,9 +244,9 @@ def _numbers(
 
 def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "a MetaImage has a complete, consistent header",
+        problem,
         where=where,
-        problem=problem,
+        rule="a MetaImage has a complete, consistent header",
         remedy="copy or export the file again",
         code="bad-header",
     )

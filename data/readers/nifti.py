@@ -123,9 +123,9 @@ def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
         raise _broken(where, f"the dimensions {dim} are invalid")
     if any(size != 1 for size in dim[4 : dim[0] + 1]):
         raise DataError(
-            "a scan has one value per voxel",
+            f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
             where=where,
-            problem=f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
+            rule="a scan has one value per voxel",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -149,9 +149,9 @@ def _affine(
     q_code, s_code = struct.unpack_from(order + "2h", data, 252)
     if q_code <= 0 and s_code <= 0:
         raise DataError(
-            "a NIfTI file has an orientation (sform or qform)",
+            "the header has neither sform nor qform",
             where=where,
-            problem="the header has neither sform nor qform",
+            rule="a NIfTI file has an orientation (sform or qform)",
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
@@ -234,9 +234,9 @@ def _require_agreement(
     size_mm = float(np.linalg.norm(sform[:, :3] @ last))
     if not worst_mm <= FORMS_AGREE_MM + uncertain * size_mm:
         raise DataError(
-            "qform and sform of a NIfTI file agree",
+            f"qform and sform place the corners {worst_mm:.3g} mm apart",
             where=where,
-            problem=f"qform and sform place the corners {worst_mm:.3g} mm apart",
+            rule="qform and sform of a NIfTI file agree",
             remedy="set both to the true affine, or give the DICOM series",
             code="two-orientations",
         )
@@ -244,9 +244,9 @@ def _require_agreement(
 
 def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "a NIfTI file has a complete, consistent NIfTI-1 header",
+        problem,
         where=where,
-        problem=problem,
+        rule="a NIfTI file has a complete, consistent NIfTI-1 header",
         remedy="copy or export the file again",
         code="bad-header",
     )

@@ -115,10 +115,10 @@ def _fields(data: bytes, where: str) -> tuple[dict[str, str], int]:
         fields[name] = value.strip() if name in _CASED else value.strip().lower()
     if "data file" in fields or "datafile" in fields:
         raise DataError(
-            "an NRRD file holds its voxels itself (no data file field)",
-            where=where,
-            problem=f"the voxels are in another file, "
+            f"the voxels are in another file, "
             f"{fields.get('data file', fields.get('datafile', ''))[:80]}",
+            where=where,
+            rule="an NRRD file holds its voxels itself (no data file field)",
             remedy="save it attached, as one .nrrd file",
             code="external-data",
         )
@@ -145,10 +145,10 @@ def _directions(
     """
     if fields.get("space", "") not in _SPACES or "space directions" not in fields:
         raise DataError(
-            "an NRRD file has an orientation (space, space directions)",
-            where=where,
-            problem=f"the header has no space directions in a known space: space is "
+            f"the header has no space directions in a known space: space is "
             f"{fields.get('space', 'missing')}",
+            where=where,
+            rule="an NRRD file has an orientation (space, space directions)",
             remedy="export it again with an orientation, or give the DICOM series",
             code="no-orientation",
         )
@@ -160,9 +160,9 @@ def _directions(
     pairs = list(zip(sizes, words, strict=True))
     if any(word == "none" and size != 1 for size, word in pairs):
         raise DataError(
-            "a scan has one value per voxel",
+            f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
             where=where,
-            problem=f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
+            rule="a scan has one value per voxel",
             remedy="give one time point or component a file",
             code="not-3d",
         )
@@ -197,9 +197,9 @@ def _millimetres(fields: dict[str, str], where: str) -> list[float]:
     if len(names) != 3 or any(name not in _UNITS_MM for name in names) or axes != {1.0}:
         units = ", ".join(f"{key} {fields[key][:60]}" for key in _UNIT_FIELDS if key in fields)
         raise DataError(
-            "the unit of length is known (space units: mm, cm, m or um)",
+            f"the unit of length is unknown: {units}",
             where=where,
-            problem=f"the unit of length is unknown: {units}",
+            rule="the unit of length is known (space units: mm, cm, m or um)",
             remedy="save it in millimetres, or give the DICOM series",
             code="unknown-unit",
         )
@@ -224,9 +224,9 @@ def _utf8(text: str) -> str:
 
 def _broken(where: str, problem: str) -> DataError:
     return DataError(
-        "an NRRD file has a complete, consistent header",
+        problem,
         where=where,
-        problem=problem,
+        rule="an NRRD file has a complete, consistent header",
         remedy="copy or export the file again",
         code="bad-header",
     )

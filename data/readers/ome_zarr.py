@@ -98,9 +98,9 @@ def _require_background(
 
 def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is complete: only chunks of background may be missing",
+        f"{len(boxes)} chunks were never written and {what}",
         where=str(folder),
-        problem=f"{len(boxes)} chunks were never written and {what}",
+        rule="an OME-Zarr image is complete: only chunks of background may be missing",
         remedy="copy it again; if its writer was stopped, write it again",
         code="missing-chunk",
     )
@@ -119,9 +119,9 @@ def image_folder(folder: Path) -> Path:
         listed = [str(n) for n in range(MOST_IMAGES) if (folder / str(n)).is_dir()]
     if len(listed) != 1:
         raise DataError(
-            "a source of one scan holds one image",
+            f"{len(listed)} images: {', '.join(str(one)[:20] for one in listed[:5])}",
             where=str(folder),
-            problem=f"{len(listed)} images: {', '.join(str(one)[:20] for one in listed[:5])}",
+            rule="a source of one scan holds one image",
             remedy="give the folder of one of them, for example " + str(folder / "0"),
             code="several-series" if listed else "no-series",
         )
@@ -264,8 +264,8 @@ def _array(folder: Path, name: str) -> Any:
         import zarr
     except ImportError as error:
         raise MachineError(
-            "OME-Zarr needs the package zarr",
-            problem="zarr is not installed",
+            "zarr is not installed",
+            rule="OME-Zarr needs the package zarr",
             where=str(folder),
             remedy="pip install 'synthct[train]'",
             code="no-zarr",
@@ -291,9 +291,9 @@ def _require_unchanged(folder: Path) -> None:
 
 def _broken(folder: Path, problem: str, code: str) -> DataError:
     return DataError(
-        "an OME-Zarr image is complete and describes one scan",
+        problem,
         where=str(folder),
-        problem=problem,
+        rule="an OME-Zarr image is complete and describes one scan",
         remedy="copy it again, or convert it to .mha",
         code=code,
     )

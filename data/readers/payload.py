@@ -103,9 +103,9 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 def damaged(where: str, problem: str, *, code: str = "damaged") -> DataError:
     """The error of a file whose bytes are not those that its header declares."""
     return DataError(
-        "a file holds as many voxel bytes as its header declares",
+        problem,
         where=where,
-        problem=problem,
+        rule="a file holds as many voxel bytes as its header declares",
         remedy="copy the file again from its source",
         code=code,
     )

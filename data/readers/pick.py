@@ -48,8 +48,8 @@ def picked(
             f"no CT or MR series is called {said!r}" if said else "there are no CT or MR images"
         )
     raise DataError(
-        "a DICOM source holds one CT or MR volume",
-        problem=problem,
+        problem,
+        rule="a DICOM source holds one CT or MR volume",
         where=str(source),
         remedy=ONE_OF if found else "give the folder of the images",
         code="several-series" if found else "no-series",

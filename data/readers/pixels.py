@@ -66,10 +66,9 @@ def _checked_syntax(one: Slice) -> str:
         raise broken_dicom(one.entry, "the file has no transfer syntax", "missing-tag")
     if not _decodes(syntax):
         raise DataError(
-            "pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
+            f"the pixels are compressed as {syntax.name} ({syntax}), which cannot be decoded here",
             where=str(one.entry.path or one.entry.name),
-            problem=f"the pixels are compressed as {syntax.name} ({syntax}), "
-            "which cannot be decoded here",
+            rule="pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
             remedy="let the archive send them uncompressed (Explicit VR Little Endian), or "
             "convert them, for example with gdcmconv --raw or dcmconv",
             code="unknown-compression",
@@ -90,9 +89,9 @@ def _require_grey(one: Slice) -> None:
     inverted = "convert it to MONOCHROME2 with its rescale, or export the reconstruction itself"
     colour = "give the scan itself: this is a picture of it, such as a screen capture or a report"
     raise DataError(
-        "the pixels of a CT or MR are one grey value each (MONOCHROME2)",
+        problem,
         where=str(one.entry.path or one.entry.name),
-        problem=problem,
+        rule="the pixels of a CT or MR are one grey value each (MONOCHROME2)",
         remedy=inverted if meaning == "MONOCHROME1" else colour,
         code="not-grey",
     )

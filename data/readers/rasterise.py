@@ -30,8 +30,8 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     """
     if structure not in outlines.contours:
         raise UsageError(
-            "a mask is drawn from a structure of the set",
-            problem=f"the structure set has no structure {structure!r}",
+            f"the structure set has no structure {structure!r}",
+            rule="a mask is drawn from a structure of the set",
             remedy=f"give one of {', '.join(outlines.names) or '(none)'}",
             code="no-structure",
         )
@@ -44,10 +44,10 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
     if not mask.any():
         raise DataError(
-            "a structure lies within the scan on which it was drawn",
-            where=structure,
-            problem=f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
+            f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
             f"of {grid.shape[0]} and enclose no voxel",
+            where=structure,
+            rule="a structure lies within the scan on which it was drawn",
             remedy="give the series that the structure set refers to",
             code="structure-elsewhere",
         )
@@ -71,9 +71,9 @@ def _by_level(
         index = grid.index(np.asarray(points_mm))
         if np.ptp(index[:, 0]) > LEANS_VOXELS:
             raise DataError(
-                "contours lie in the slices of the scan",
+                f"a contour spans {np.ptp(index[:, 0]):.2f} slices",
                 where=structure,
-                problem=f"a contour spans {np.ptp(index[:, 0]):.2f} slices",
+                rule="contours lie in the slices of the scan",
                 remedy="give the series that was outlined, in its own orientation",
                 code="contour-leans",
             )

@@ -76,8 +76,8 @@ def _read(path: Path, modality: Modality | None, series: str) -> tuple[Volume, S
         return _read_dicom(path, modality, series)
     if modality is None:
         raise UsageError(
-            "only DICOM files state their modality",
-            problem="the modality of the scan is not given",
+            "the modality of the scan is not given",
+            rule="only DICOM files state their modality",
             where=str(path),
             remedy="give the modality: CT, MR or CBCT",
             code="modality-unknown",
@@ -108,9 +108,9 @@ def _require_finite(volume: Volume, path: Path) -> None:
     wrong = volume.array.size - sum(int(np.isfinite(plane).sum()) for plane in volume.array)
     if wrong:
         raise DataError(
-            "every voxel is a finite number",
+            f"{wrong} voxels are NaN or infinite",
             where=str(path),
-            problem=f"{wrong} voxels are NaN or infinite",
+            rule="every voxel is a finite number",
             remedy="replace them with air (CT) or 0 (MR)",
             code="not-finite",
         )

@@ -68,9 +68,9 @@ def image_bytes(one: Slice) -> int:
 def broken_dicom(entry: Entry, problem: str, code: str = "damaged") -> DataError:
     """The error of a DICOM file that is damaged or incomplete."""
     return DataError(
-        "a DICOM file is complete and has the elements that its image needs",
+        problem,
         where=str(entry.path or entry.name),
-        problem=problem,
+        rule="a DICOM file is complete and has the elements that its image needs",
         remedy="send the series again from its source",
         code=code,
     )

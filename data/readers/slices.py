@@ -56,9 +56,9 @@ def stack(series: Series, where: str) -> Stack:
     _require_every_frame(slices, where)
     if len(slices) < 2:
         raise DataError(
-            "a scan is a series of at least two slices",
+            "the series has one slice",
             where=where,
-            problem="the series has one slice",
+            rule="a scan is a series of at least two slices",
             remedy="give the whole series, not a single image",
             code="not-3d",
         )
@@ -89,9 +89,9 @@ def _require_every_frame(slices: Sequence[Slice], where: str) -> None:
         frames = int(one.header.get("NumberOfFrames") or 1)
         if frames > 1 and counts[one.entry.name] != frames:
             raise DataError(
-                "every frame of a multi-frame file has its own position (enhanced CT or MR)",
+                f"{one.entry.name} has {frames} frames and one position for all of them",
                 where=where,
-                problem=f"{one.entry.name} has {frames} frames and one position for all of them",
+                rule="every frame of a multi-frame file has its own position (enhanced CT or MR)",
                 remedy="export the scan as single slices or as an enhanced CT or MR",
                 code="multi-frame",
             )
@@ -119,9 +119,9 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
             names = slices[0].entry.name, one.entry.name
             values = "" if hidden else f": {first} and {found}"
             raise DataError(
-                f"all slices of a series have the same {keyword}",
+                f"{keyword} differs between {names[0]} and {names[1]}{values}",
                 where=where,
-                problem=f"{keyword} differs between {names[0]} and {names[1]}{values}",
+                rule=f"all slices of a series have the same {keyword}",
                 remedy="export one reconstruction of one patient a series",
                 code=f"mixed-{keyword.lower()}",
             )
@@ -137,10 +137,9 @@ def _require_no_odd_rescale(slices: Sequence[Slice], where: str) -> None:
     if None in lines[odd]:
         return  # raised when the pixels are read: a CT needs a rescale
     raise DataError(
-        "no single slice has another rescale than all others",
+        f"{slices[odd].entry.name} has slope and intercept {lines[odd]}, all others {usual}",
         where=where,
-        problem=f"{slices[odd].entry.name} has slope and intercept {lines[odd]}, "
-        f"all others {usual}",
+        rule="no single slice has another rescale than all others",
         remedy="send the series again",
         code="mixed-rescale",
     )
@@ -152,10 +151,10 @@ def _orientation(slices: Sequence[Slice], where: str) -> NDArray[np.float64]:
         other = np.array(floats(one, "ImageOrientationPatient", 6))
         if np.abs(other - first).max() > ORIENTATION_TOLERANCE:
             raise DataError(
-                "all slices of a series have the same orientation",
-                where=where,
-                problem=f"the orientation of {one.entry.name} is {np.round(other, 4).tolist()}, "
+                f"the orientation of {one.entry.name} is {np.round(other, 4).tolist()}, "
                 f"that of the first slice {np.round(first, 4).tolist()}",
+                where=where,
+                rule="all slices of a series have the same orientation",
                 remedy="remove localizers and other views from the folder",
                 code="mixed-orientation",
             )
@@ -167,10 +166,10 @@ def _require_own_places(along: NDArray[np.float64], slices: Sequence[Slice], whe
     if gaps.min() < SAME_PLACE_MM:
         at = int(gaps.argmin())
         raise DataError(
-            "each slice of a series has its own position",
-            where=where,
-            problem=f"{slices[at].entry.name} and {slices[at + 1].entry.name} are both at "
+            f"{slices[at].entry.name} and {slices[at + 1].entry.name} are both at "
             f"{along[at]:.2f} mm",
+            where=where,
+            rule="each slice of a series has its own position",
             remedy="remove the repeated slice, or give one time point",
             code="duplicate-slices",
         )
@@ -200,17 +199,17 @@ def _uneven(
     after_mm = float(along[wide[0]])
     if missing:
         return DataError(
-            "a series has every slice",
+            f"missing slices: {missing}, the first after {after_mm:.2f} mm",
             where=where,
-            problem=f"missing slices: {missing}, the first after {after_mm:.2f} mm",
+            rule="a series has every slice",
             remedy="send the series again",
             code="missing-slices",
         )
     return DataError(
-        "slices are evenly spaced",
-        where=where,
-        problem=f"the slice distances are {gaps.min():.3f} to {gaps.max():.3f} mm, "
+        f"the slice distances are {gaps.min():.3f} to {gaps.max():.3f} mm, "
         f"the first change is after {after_mm:.2f} mm",
+        where=where,
+        rule="slices are evenly spaced",
         remedy="export the series on an even grid",
         code="uneven-spacing",
     )
@@ -222,9 +221,9 @@ def _require_upright(corners: NDArray[Any], normal: NDArray[Any], where: str) ->
     worst_mm = float(np.linalg.norm(drift, axis=1).max())
     if worst_mm > DRIFT_MM:
         raise DataError(
-            "slices are stacked along their normal",
+            f"the slice corners drift sideways by {worst_mm:.2f} mm (tilted gantry)",
             where=where,
-            problem=f"the slice corners drift sideways by {worst_mm:.2f} mm (tilted gantry)",
+            rule="slices are stacked along their normal",
             remedy="reformat the series without tilt",
             code="gantry-tilt",
         )
@@ -247,10 +246,9 @@ def _require_line(corners: NDArray[Any], slices: Sequence[Slice], where: str) ->
     worst = int(off.argmax())
     if off[worst] > ALONE_MM and off[worst] > 10 * float(np.sort(off)[-2]):
         raise DataError(
-            "the slices of a series lie on one line",
+            f"{slices[worst].entry.name} alone is {off[worst]:.3f} mm off the line of the others",
             where=where,
-            problem=f"{slices[worst].entry.name} alone is {off[worst]:.3f} mm "
-            "off the line of the others",
+            rule="the slices of a series lie on one line",
             remedy="send the series again",
             code="slice-out-of-line",
         )

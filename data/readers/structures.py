@@ -34,9 +34,9 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     if len(found) == 1:
         return found[0]
     raise DataError(
-        "a source of structures holds one RTSTRUCT file",
+        f"the source holds {len(found)} RTSTRUCT files",
         where=str(source),
-        problem=f"the source holds {len(found)} RTSTRUCT files",
+        rule="a source of structures holds one RTSTRUCT file",
         remedy="give the file itself",
         code="several-series" if found else "no-series",
     )

@@ -160,9 +160,9 @@ def _big(settings: Mapping[str, Any]) -> bool:
 
 def _unknown(file: Path, problem: str) -> DataError:
     return DataError(
-        "the index of a shard lists the chunks that were written",
+        problem,
         where=str(file),
-        problem=problem,
+        rule="the index of a shard lists the chunks that were written",
         remedy="copy it again, or convert it to .mha",
         code="damaged",
     )

@@ -38,8 +38,8 @@ def alone(folder: Path) -> Iterator[None]:
             yield
     except BlockingIOError as error:
         raise UsageError(
-            "units are removed only while no run needs them",
-            problem="a run uses the result cache now",
+            "a run uses the result cache now",
+            rule="units are removed only while no run needs them",
             where=str(folder),
             remedy="prune when it has ended; nothing was removed",
             code="run-is-on",

@@ -102,10 +102,10 @@ def object_path(name: str, *, where: str) -> Path:
     if all(_is_plain(part) for part in parts):
         return Path(*parts)
     raise DataError(
-        "each part of an object's name is the name of a file: not empty, `.` or `..`, at most "
-        f"{_LONGEST_PART} bytes, no control characters",
+        "an object's name leads out of its folder or is no file name",
         where=where,
-        problem="an object's name leads out of its folder or is no file name",
+        rule="each part of an object's name is the name of a file: not empty, `.` or `..`, at most "
+        f"{_LONGEST_PART} bytes, no control characters",
         remedy="rename the object, or remove it if it is not yours",
         code="object-name",
     )

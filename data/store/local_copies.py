@@ -97,18 +97,18 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
         whole = objects.fetch(shard.object, building / shard.name, shard.sha256)
     except FileNotFoundError as error:
         raise MachineError(
-            "the object store holds every shard that a receipt lists",
+            f"the object named by {folder / RECEIPT} does not exist (404)",
             where=where,
-            problem=f"the object named by {folder / RECEIPT} does not exist (404)",
+            rule="the object store holds every shard that a receipt lists",
             remedy=f"correct {ARRAYS}, or restore the object; else remove that folder and the "
             "unit that holds it, and run its stage again",
             code="array-missing",
         ) from error
     if not whole:
         raise MachineError(
-            "an object is named by the SHA-256 of its bytes",
+            "the object has other bytes",
             where=where,
-            problem="the object has other bytes",
+            rule="an object is named by the SHA-256 of its bytes",
             remedy="restore the object, or delete it and run the stage that writes it again",
             code="store-damaged",
         )
@@ -118,9 +118,9 @@ def _url(folder: Path) -> str:
     if url := arrays_url():
         return url
     raise MachineError(
-        f"the voxels of an array with a receipt are stored at the address in {ARRAYS}",
+        f"{ARRAYS} is not set",
         where=str(folder / RECEIPT),
-        problem=f"{ARRAYS} is not set",
+        rule=f"the voxels of an array with a receipt are stored at the address in {ARRAYS}",
         remedy=f"set {ARRAYS} to the s3:// prefix or folder that was used when it was written",
         code="arrays-nowhere",
     )
@@ -138,8 +138,8 @@ def _limit() -> float:
         return float(text) * _GB
     except ValueError as error:
         raise UsageError(
-            "the size limit is a number in GB",
-            problem=f"{text!r} is not a number",
+            f"{text!r} is not a number",
+            rule="the size limit is a number in GB",
             where=ARRAYS_COPIES_GB,
             code="bad-size",
         ) from error
@@ -202,9 +202,9 @@ def _lock(root: Path, name: str, how: int) -> int:
     except OSError as error:
         os.close(opened)
         raise MachineError(
-            "the file system of the local copies supports file locks",
+            f"locking failed: {error.strerror or type(error).__name__}",
             where=str(root),
-            problem=f"locking failed: {error.strerror or type(error).__name__}",
+            rule="the file system of the local copies supports file locks",
             remedy=f"set {ARRAYS_COPIES} to a folder on a disk of this machine",
             code="no-locks",
         ) from error

@@ -167,8 +167,8 @@ class LocalResults:
 
 def _not_writable(root: Path, barred: Path) -> UsageError:
     return UsageError(
-        "everyone who runs stages may write to the whole result cache",
-        problem=f"you may not write {barred}",
+        f"you may not write {barred}",
+        rule="everyone who runs stages may write to the whole result cache",
         where=str(root),
         remedy=f"share it with a group: `chgrp -R GROUP {root}; chmod -R g+rwX {root}; "
         f"find {root} -type d -exec chmod g+s {{}} +`; or set {UNITS} to a store of your own",

@@ -95,9 +95,8 @@ def survive(
 def no_bucket(where: str) -> MachineError:
     """The error of a bucket that does not exist."""
     return MachineError(
-        "",
+        "the bucket does not exist (404)",
         where=where,
-        problem="the bucket does not exist (404)",
         remedy="create it, or correct the URL",
         code="storage-missing",
     )
@@ -123,9 +122,8 @@ def raise_refusal(error: Exception, *, where: str) -> None:
 def away(error: Exception, *, where: str) -> MachineError:
     """The error of a store that did not answer for too long."""
     return MachineError(
-        "",
+        f"the object store did not answer ({type(error).__name__}: {_words(error)[:200]})",
         where=where,
-        problem=f"the object store did not answer ({type(error).__name__}: {_words(error)[:200]})",
         remedy="finished results are kept; run the same command again when the store is back",
         code="storage-away",
     )
@@ -137,8 +135,7 @@ def _refusal(error: Exception, where: str) -> MachineError | None:
     answer = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
     if _CODE_FULL.search(code) or status == 507:
         return MachineError(
-            "",
-            problem=f"the object store has no space left ({answer})",
+            f"the object store has no space left ({answer})",
             where=where,
             remedy="raise the quota or free space, and run the same command again",
             code="storage-full",
@@ -147,16 +144,14 @@ def _refusal(error: Exception, where: str) -> MachineError | None:
     denied = status in (401, 403) if status else isinstance(error, PermissionError)
     if denied or _CODE_DENIED.search(code) or _lacks_credentials(error):
         return MachineError(
-            "",
-            problem=f"the object store refused access ({answer or 403})",
+            f"the object store refused access ({answer or 403})",
             where=where,
             remedy="correct the credentials, the bucket's policy, or the clock: synthct doctor",
             code="storage-denied",
         )
     if _stays(code, status) or _misconfigured(error):
         return MachineError(
-            "",
-            problem=f"the object store refused the request ({answer})",
+            f"the object store refused the request ({answer})",
             where=where,
             remedy="correct the bucket's name, the region (AWS_DEFAULT_REGION), the address "
             "(AWS_ENDPOINT_URL) or a session token that has expired",

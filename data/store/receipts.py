@@ -53,8 +53,8 @@ def arrays_url(url: str | None = None) -> str:
         return url.rstrip("/")
     if "://" in url and not url.startswith("file://"):
         raise UsageError(
-            "arrays are stored in a folder, or at a file:// or s3:// URL",
-            problem=f"the URL {url} is not supported",
+            f"the URL {url} is not supported",
+            rule="arrays are stored in a folder, or at a file:// or s3:// URL",
             where=ARRAYS,
             code="bad-url",
         )
@@ -84,9 +84,9 @@ def require_receipt(folder: Path, manifest: Mapping[str, Any]) -> list[Shard]:
     if (folder / RECEIPT).read_text(errors="replace") == receipt_text(manifest):
         return shards_of(manifest)
     raise MachineError(
-        "a receipt lists the same shards as the manifest in its folder",
+        "the receipt lists other names, hashes or sizes",
         where=str(folder / RECEIPT),
-        problem="the receipt lists other names, hashes or sizes",
+        rule="a receipt lists the same shards as the manifest in its folder",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

@@ -59,9 +59,9 @@ def _whole(found: Any, byte_range: ByteRequest | None) -> bool:
 
 def _gap(key: str) -> MachineError:
     return MachineError(
-        "a stored volume has every shard that its manifest lists",
+        "the shard is missing",
         where=key,
-        problem="the shard is missing",
+        rule="a stored volume has every shard that its manifest lists",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

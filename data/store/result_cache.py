@@ -256,8 +256,8 @@ def open_result_cache(url: str | None = None) -> ResultCache:
         return RemoteResults(url)
     if "://" in url and not url.startswith("file://"):
         raise UsageError(
-            "the result cache is a folder, or a file:// or s3:// URL",
-            problem=f"the URL {url} is not supported",
+            f"the URL {url} is not supported",
+            rule="the result cache is a folder, or a file:// or s3:// URL",
             where=UNITS,
             code="bad-url",
         )

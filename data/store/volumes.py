@@ -138,9 +138,9 @@ def _parsed_manifest(data: bytes) -> dict[str, Any]:
 
 def _incomplete(files: Objects, problem: str) -> MachineError:
     return MachineError(
-        "a stored volume has a manifest, written last",
+        problem,
         where=f"{files.url}/{MANIFEST}",
-        problem=problem,
+        rule="a stored volume has a manifest, written last",
         remedy="check bucket and key; else delete it and run the stage that writes it again",
         code="store-incomplete",
     )
@@ -171,9 +171,9 @@ def _attributes_of(files: Objects, manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _damaged(where: str, problem: str) -> MachineError:
     return MachineError(
-        "every file of a stored volume matches the hash in its manifest",
+        problem,
         where=where,
-        problem=problem,
+        rule="every file of a stored volume matches the hash in its manifest",
         remedy="delete the volume and run the stage that writes it again",
         code="store-damaged",
     )

@@ -61,8 +61,8 @@ def suffix_of(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     raise UsageError(
-        "an image file ends in " + ", ".join(SUFFIXES),
-        problem=f"the name {path.name} has another suffix",
+        f"the name {path.name} has another suffix",
+        rule="an image file ends in " + ", ".join(SUFFIXES),
         where=str(path),
         remedy="give the output another suffix",
         code="unknown-suffix",
@@ -102,9 +102,9 @@ def _require_whole(file: Path, image: sitk.Image, path: Path) -> None:
 
 def _unwritten(path: Path, problem: str) -> MachineError:
     return MachineError(
-        "an image file is written completely",
+        problem,
         where=str(path),
-        problem=problem,
+        rule="an image file is written completely",
         remedy="free disk space and run the same command again",
         code="disk-full",
     )

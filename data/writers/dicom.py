@@ -105,8 +105,8 @@ def _no_attributes(_index: int) -> Mapping[str, Any]:
 def _to_pixels(volume: Volume) -> StoredPixels:
     if not np.isfinite(volume.array).all():
         raise DataError(
-            "DICOM pixels are finite",
-            problem="the volume has NaN or infinite voxels",
+            "the volume has NaN or infinite voxels",
+            rule="DICOM pixels are finite",
             remedy="replace them with air (CT) or 0 (MR)",
             code="not-finite",
         )
@@ -115,8 +115,8 @@ def _to_pixels(volume: Volume) -> StoredPixels:
     if volume.modality is Modality.MR:
         return _mr_pixels(volume.array)
     raise DataError(
-        "a DICOM image series is CT, CBCT or MR",
-        problem=f"the volume is {volume.modality}",
+        f"the volume is {volume.modality}",
+        rule="a DICOM image series is CT, CBCT or MR",
         remedy="write it as .mha or .nii.gz",
         code="modality-not-dicom",
     )
@@ -129,8 +129,8 @@ def _ct_pixels(values: NDArray[np.int64]) -> StoredPixels:
         return StoredPixels(shifted, 1.0, float(_CONVENTIONAL_AIR_HU))
     if low < -32768 or high > 32767:
         raise DataError(
-            "HU fit into 16 bits",
-            problem=f"the values reach from {low} to {high}",
+            f"the values reach from {low} to {high}",
+            rule="HU fit into 16 bits",
             remedy="check the unit",
             code="hu-range",
         )

@@ -240,8 +240,8 @@ def sign(
         return CLEAN
     if model is None or key is None or out is None:
         raise UsageError(
-            "`sign` takes --model, --key and --out, or --new-key alone",
-            problem="an option is missing",
+            "an option is missing",
+            rule="`sign` takes --model, --key and --out, or --new-key alone",
             remedy="see `synthct sign --help`",
             code="sign-options",
         )

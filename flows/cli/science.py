@@ -202,8 +202,8 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
             equals = ""
         if not (name and equals):
             raise UsageError(
-                "write NAME=VALUE, with the value in YAML",
-                problem=f"{entry!r} is no parameter of a method",
+                f"{entry!r} is no parameter of a method",
+                rule="write NAME=VALUE, with the value in YAML",
                 where="--option",
                 remedy="for example factors=[4,2,1]",
                 code="bad-option",

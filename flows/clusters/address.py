@@ -27,8 +27,8 @@ def open_address(address: str) -> Iterator[Cluster]:
             client = stack.enter_context(dask_client.connect(address, CONNECT_TIMEOUT))
         except MachineError as error:
             raise MachineError(
-                error.rule,
-                problem=error.problem,
+                error.problem,
+                rule=error.rule,
                 where=f"--cluster {address}",
                 remedy="start it with `dask scheduler`, or use --cluster local",
                 code=error.code,

@@ -37,8 +37,8 @@ def make_authority(folder: Path) -> None:
     """
     if (folder / "ca.key").exists():
         raise UsageError(
-            "an authority is never replaced",
-            problem="the folder already holds a ca.key",
+            "the folder already holds a ca.key",
+            rule="an authority is never replaced",
             where=str(folder),
             remedy="choose another folder, then copy the new files to all machines",
             code="authority-exists",

@@ -54,8 +54,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
     found = devices()
     if not found:
         raise MachineError(
-            "",
-            problem="--cluster gpu found no GPU in CUDA_VISIBLE_DEVICES or nvidia-smi",
+            "--cluster gpu found no GPU in CUDA_VISIBLE_DEVICES or nvidia-smi",
             remedy="--cluster local runs on the CPU cores",
             code="no-gpu",
         )

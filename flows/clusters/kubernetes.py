@@ -26,8 +26,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
         from dask_kubernetes.operator import KubeCluster
     except ModuleNotFoundError as error:
         raise MachineError(
-            "",
-            problem="--cluster kubernetes needs dask-kubernetes, which is not installed",
+            "--cluster kubernetes needs dask-kubernetes, which is not installed",
             remedy="pip install 'synthct[kubernetes]'",
             code="package-missing",
         ) from error

@@ -30,9 +30,9 @@ def check_kind(kind: str) -> str:
         return kind
     near = nearest(kind, KINDS)
     raise UsageError(
-        f"a cluster is one of {', '.join(KINDS)}, or the tcp://HOST:PORT or tls://HOST:PORT "
+        f"there is no cluster {kind!r}",
+        rule=f"a cluster is one of {', '.join(KINDS)}, or the tcp://HOST:PORT or tls://HOST:PORT "
         "of a scheduler",
-        problem=f"there is no cluster {kind!r}",
         where="--cluster",
         remedy=f"did you mean {near!r}?" if near else "",
         code="unknown-cluster",

@@ -77,8 +77,8 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
     path = Path(os.environ.get(CLUSTER_FILE) or root / "infra" / name / "cluster.yaml")
     if not path.is_file():
         raise UsageError(
-            f"--cluster {name} reads its settings from it",
-            problem="no such file",
+            "no such file",
+            rule=f"--cluster {name} reads its settings from it",
             where=str(path),
             remedy=f"copy infra/{name}/cluster.yaml and set {CLUSTER_FILE}",
             code="no-cluster-file",
@@ -87,8 +87,7 @@ def read_settings(kind: type[Kind], root: Path, name: str) -> Kind:
         return kind.model_validate(load_yaml(path.read_text(errors="replace")) or {})
     except (ValidationError, yaml.YAMLError) as error:
         raise UsageError(
-            "",
-            problem=f"the settings of the cluster are invalid: {_summary(error)}",
+            f"the settings of the cluster are invalid: {_summary(error)}",
             where=str(path),
             remedy="docs/how-to/operations.md lists the keys",
             code="bad-cluster-file",

@@ -30,8 +30,8 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
     settings = read_settings(Slurm, root, "slurm")
     if shutil.which("sbatch") is None:
         raise MachineError(
-            "--cluster slurm submits its jobs with it",
-            problem="sbatch is not on PATH",
+            "sbatch is not on PATH",
+            rule="--cluster slurm submits its jobs with it",
             remedy="run it on a login node, or use --cluster local",
             code="no-slurm",
         )
@@ -41,8 +41,7 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
         from dask_jobqueue.slurm import SLURMCluster
     except ModuleNotFoundError as error:
         raise MachineError(
-            "",
-            problem="--cluster slurm needs dask-jobqueue, which is not installed",
+            "--cluster slurm needs dask-jobqueue, which is not installed",
             remedy="pip install 'synthct[slurm]'",
             code="package-missing",
         ) from error

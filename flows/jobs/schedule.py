@@ -136,8 +136,7 @@ def _build(
 def _require_good(job: ScheduledJob, code: int) -> None:
     if code not in (CLEAN, EXCLUSIONS):
         raise MachineError(
-            "",
-            problem=f"the scheduled {job.what} ended with exit code {code}",
+            f"the scheduled {job.what} ended with exit code {code}",
             where=job.workspace,
             remedy="see the log of this run; the next run resumes where it stopped",
             code="scheduled-run-failed",

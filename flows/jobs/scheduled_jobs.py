@@ -69,8 +69,8 @@ class ScheduledJob:
     def __post_init__(self) -> None:
         if self.what not in KINDS:
             raise UsageError(
-                f"a schedule starts one of {', '.join(KINDS)}",
-                problem=f"there is no scheduled job {self.what!r}",
+                f"there is no scheduled job {self.what!r}",
+                rule=f"a schedule starts one of {', '.join(KINDS)}",
                 where="parameter `what`",
                 remedy="correct it in prefect.yaml",
                 code="unknown-job-kind",
@@ -79,8 +79,8 @@ class ScheduledJob:
         missing = [name for name in needed if not self.options.get(name)]
         if missing:
             raise UsageError(
-                "a watcher needs the options model, inbox and out",
-                problem=f"missing: {', '.join(missing)}",
+                f"missing: {', '.join(missing)}",
+                rule="a watcher needs the options model, inbox and out",
                 where="parameter `options`",
                 remedy="set them in prefect.yaml, or for this run alone",
                 code="watcher-options-missing",

@@ -104,8 +104,8 @@ def override(params_file: Path, values: Mapping[str, Any]) -> None:
             inner = inner.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise UsageError(
-                    "an override names its key by the path to it, as in training.mr.steps",
-                    problem=f"{key} is a value, not a section",
+                    f"{key} is a value, not a section",
+                    rule="an override names its key by the path to it, as in training.mr.steps",
                     where=dotted,
                     remedy="see params.yaml",
                     code="bad-override",
@@ -149,8 +149,7 @@ def _run(command: list[str], folder: Path) -> str:
     output = (done.stderr or done.stdout).strip().splitlines()
     reason = output[-1] if output else f"exit code {done.returncode}"
     raise MachineError(
-        "",
-        problem=f"`{' '.join(command[:3])}` failed: {reason}",
+        f"`{' '.join(command[:3])}` failed: {reason}",
         where=str(folder),
         remedy="run it there by hand to see the whole output",
         code="worktree",

@@ -78,8 +78,7 @@ def run_stages(
     if isinstance(ended, list):
         return ended
     raise MachineError(
-        "",
-        problem="the run was cancelled in Prefect",
+        "the run was cancelled in Prefect",
         where=record.folder.name,
         remedy="the same command resumes where it stopped",
         code="cancelled",

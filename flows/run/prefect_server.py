@@ -214,8 +214,7 @@ def _require_free(port: int) -> int:
 
 def _port_taken(port: int, reason: str) -> MachineError:
     return MachineError(
-        "",
-        problem=f"the Prefect server cannot use this port: {reason}",
+        f"the Prefect server cannot use this port: {reason}",
         where=f"{_HOST}:{port}",
         remedy="choose another --port (of serve: --prefect-port) or omit it to use a free one; "
         f"or set {VARIABLE} to the server that runs there",
@@ -233,8 +232,7 @@ def _wait_until_healthy(server: SupervisedProcess, url: str, log: Path) -> None:
                 raise _port_taken(int(url.split(":")[2].split("/")[0]), "in use")
             reason = output[-1] if output else f"no answer in {START_TIMEOUT_S:.0f} s"
             raise MachineError(
-                "",
-                problem=f"the Prefect server did not start: {reason}",
+                f"the Prefect server did not start: {reason}",
                 where=url,
                 remedy=f"see its log, {log}",
                 code="server-not-up",
@@ -247,8 +245,7 @@ def _require_answer(url: str) -> None:
     while not _answers(url):
         if time.monotonic() > deadline:
             raise MachineError(
-                "",
-                problem=f"no Prefect server answered within {_EXTERNAL_TIMEOUT_S:g} s",
+                f"no Prefect server answered within {_EXTERNAL_TIMEOUT_S:g} s",
                 where=f"{VARIABLE}={url}",
                 remedy=f"start it, or unset {VARIABLE}: the run then starts a server itself",
                 code="server-not-up",

@@ -38,8 +38,8 @@ def fresh_page(project: Project, console: Console) -> Path:
     earlier = [each.name for each in project.stages if each.target in stale and each != stage]
     if earlier and report_page(project) is None:
         raise UsageError(
-            "a report summarizes finished stages",
-            problem=f"there is no report yet, and these stages have not run: {', '.join(earlier)}",
+            f"there is no report yet, and these stages have not run: {', '.join(earlier)}",
+            rule="a report summarizes finished stages",
             where=project.name,
             remedy="synthct run",
             code="nothing-to-report",
@@ -58,8 +58,7 @@ def fresh_page(project: Project, console: Console) -> Path:
     page = report_page(project)
     if page is None:
         raise MachineError(
-            "",
-            problem=f"the report stage wrote no {PAGE}",
+            f"the report stage wrote no {PAGE}",
             where=str(stage.out),
             remedy="synthct run",
             code="report-missing",

@@ -177,8 +177,7 @@ def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
     if number not in set(signal.Signals):
         return None
     return MachineError(
-        "",
-        problem=f"DVC was killed by {signal.Signals(number).name} while stage {stage.name} ran; "
+        f"DVC was killed by {signal.Signals(number).name} while stage {stage.name} ran; "
         "the stage itself did not fail",
         where=stage.name,
         remedy="somebody stopped it, or memory ran out (see `dmesg`); the same command resumes "
@@ -190,8 +189,7 @@ def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
 def stage_failed(stage: StageTarget, lines: list[str], log: Path) -> MachineError:
     """The error of a failed stage, with the line of its output that states the cause."""
     return MachineError(
-        "",
-        problem=f"stage {stage.name} failed: {last_words(lines)}",
+        f"stage {stage.name} failed: {last_words(lines)}",
         remedy=f"its whole output is in {log}",
         code="stage-failed",
     )

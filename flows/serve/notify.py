@@ -35,17 +35,17 @@ def webhook() -> str | None:
         url = Path(path).read_text().strip()
     except OSError as error:
         raise UsageError(
-            "",
-            problem=f"the webhook's URL cannot be read: {error.strerror or 'I/O error'}",
+            f"the webhook's URL cannot be read: {error.strerror or 'I/O error'}",
             where=f"{WEBHOOK_FILE}={path}",
             remedy=f"write the URL into this file, or unset {WEBHOOK_FILE}",
             code="no-webhook",
         ) from error
     if problem := _url_problem(url):
         raise UsageError(
-            "a webhook is one https:// URL (http:// on this machine)",
+            f"the content of the file {problem}",
             where=path,
-            problem=f"the content of the file {problem}",  # not the URL itself: it is a secret
+            rule="a webhook is one https:// URL (http:// on this machine)",
+            # not the URL itself: it is a secret
             remedy="copy the whole URL into the file, on one line",
             code="bad-webhook",
         )

@@ -103,8 +103,7 @@ def require_free(port: int) -> None:
 
 def _taken(port: int, error: OSError) -> MachineError:
     return MachineError(
-        "",
-        problem=f"the status page cannot use this port: {error.strerror or 'in use'}",
+        f"the status page cannot use this port: {error.strerror or 'in use'}",
         where=f"{HOST}:{port}",
         remedy="choose another --port",
         code="port-in-use",

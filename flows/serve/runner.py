@@ -38,8 +38,7 @@ def deployments(root: Path) -> list[dict[str, Any]]:
     found = document.get("deployments") or []
     if not found:
         raise UsageError(
-            "",
-            problem="the file lists no deployments",
+            "the file lists no deployments",
             where=FILE,
             remedy="add one, see docs/how-to/operations.md",
             code="no-deployments",

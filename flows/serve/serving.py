@@ -193,8 +193,8 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(
-                "one runs per checkout: two would start every scheduled run twice",
-                problem="another `synthct serve` is running in this checkout",
+                "another `synthct serve` is running in this checkout",
+                rule="one runs per checkout: two would start every scheduled run twice",
                 where=str(folder),
                 remedy="stop it first",
                 code="serving-already",

@@ -104,8 +104,9 @@ def _object(cache: Path, md5: str) -> Path:
     if path.is_file():
         return path
     raise UsageError(
-        "every output that a lock names must be in the DVC cache, to know which results it uses",
-        problem="an output is not in the DVC cache; nothing was removed",
+        "an output is not in the DVC cache; nothing was removed",
+        rule="every output that a lock names must be in the DVC cache, to know which results "
+        "it uses",
         where=str(path),
         remedy="dvc fetch --all-branches --all-tags, or delete branches whose results are lost",
         code="lock-not-fetched",
@@ -156,8 +157,7 @@ def _output(command: list[str], folder: Path) -> str:
         return done.stdout.strip()
     reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     raise MachineError(
-        "",
-        problem=f"`{' '.join(command[:3])}` failed: {reason}; nothing was removed",
+        f"`{' '.join(command[:3])}` failed: {reason}; nothing was removed",
         where=str(folder),
         remedy="repair the checkout, then prune again",
         code="prune",

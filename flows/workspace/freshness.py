@@ -100,8 +100,7 @@ def track(root: Path, folder: Path) -> None:
     done = patiently(command, root, {**os.environ, **QUIET})
     if done.returncode != 0:
         raise MachineError(
-            "",
-            problem=f"dvc add failed ({' '.join(done.stderr.split())})",
+            f"dvc add failed ({' '.join(done.stderr.split())})",
             where=str(folder),
             remedy=f"the copies are complete; run `dvc add {folder}` by hand",
             code="dvc-add",
@@ -116,8 +115,7 @@ def _ask(project: Project, targets: Sequence[str]) -> dict[str, object]:
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     reason = (errors or done.stderr.splitlines() or ["no output"])[-1].removeprefix("ERROR: ")
     raise MachineError(
-        "",
-        problem=f"`dvc status` failed: {reason}",
+        f"`dvc status` failed: {reason}",
         where=str(project.root),
         remedy="run `dvc status` there to see the whole message",
         code="dvc-status",

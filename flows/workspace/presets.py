@@ -74,8 +74,7 @@ def unknown_preset(root: Path, preset: str) -> UsageError:
     known = preset_names(root)
     near = nearest(preset, known)
     return UsageError(
-        "",
-        problem=f"there is no preset {preset!r}",
+        f"there is no preset {preset!r}",
         where=f"{PRESETS}/",
         remedy=(f"did you mean {near!r}? " if near else "")
         + f"presets: {', '.join(known) or 'none'}",

@@ -64,8 +64,7 @@ class Project:
         names = [stage.name for stage in self.stages]
         if name not in names:
             raise UsageError(
-                "",
-                problem=f"this workspace has no stage {name!r}",
+                f"this workspace has no stage {name!r}",
                 where="--until",
                 remedy=f"stages: {', '.join(names)}",
                 code="unknown-stage",
@@ -108,8 +107,8 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "params.yaml").is_file() and (folder / ".dvc").is_dir():
             return folder
     raise UsageError(
-        "this command runs inside a checkout of the repository",
-        problem="no params.yaml and .dvc in this folder or above it",
+        "no params.yaml and .dvc in this folder or above it",
+        rule="this command runs inside a checkout of the repository",
         where=str(start),
         remedy="cd into the checkout",
         code="no-checkout",
@@ -128,8 +127,8 @@ def require_own_code(root: Path) -> None:
 
     if source_root() != root:
         raise UsageError(
-            "a checkout is built by its own code, because results are keyed by it",
-            problem=f"this command runs code from {source_root()}",
+            f"this command runs code from {source_root()}",
+            rule="a checkout is built by its own code, because results are keyed by it",
             where=str(root),
             remedy="run `python -m synthct.flows` in the root of the checkout instead of `synthct`",
             code="other-checkout",
@@ -164,8 +163,8 @@ def require_study(project: Project) -> None:
     """Refuse a workspace whose params have no ``study:`` section."""
     if project.stage("study") is None:
         raise UsageError(
-            "a study's params have a `study:` section",
-            problem="there is no such section",
+            "there is no such section",
+            rule="a study's params have a `study:` section",
             where=str(project.workspace / "params.yaml"),
             remedy="see presets/study.yaml; for a workspace without a study use `synthct run`",
             code="no-study",
@@ -216,8 +215,7 @@ def _require_scans(root: Path, raw: Path) -> None:
         return
     tracked = (root / raw).with_suffix(".dvc").is_file()
     raise UsageError(
-        "",
-        problem="the scans of the data set are missing",
+        "the scans of the data set are missing",
         where=raw.as_posix(),
         remedy=f"dvc pull {raw.as_posix()}.dvc"
         if tracked

@@ -72,8 +72,7 @@ def _run(name: str, workspace: Path) -> int:
     params = load_params(workspace / "params.yaml")
     if stage not in active_stages(params):
         raise UsageError(
-            "",
-            problem=f"stage {name!r} does not run in this workspace: it has no cohort section",
+            f"stage {name!r} does not run in this workspace: it has no cohort section",
             where=str(workspace / "params.yaml"),
             remedy="run ingestion, or set a cohort section",
             code="stage-not-active",
@@ -105,8 +104,8 @@ def _check_checkout() -> None:
     """Require that the running code is the one that DVC hashes: that in the working directory."""
     if source_root() != Path.cwd().resolve():
         raise UsageError(
-            "a stage runs from the root of its own checkout",
-            problem=f"the running code belongs to another checkout: {source_root()}",
+            f"the running code belongs to another checkout: {source_root()}",
+            rule="a stage runs from the root of its own checkout",
             where=str(Path.cwd()),
             remedy="cd to the root of that checkout, or run `make setup` in this one",
             code="other-checkout",

@@ -65,15 +65,14 @@ def load_params(path: Path) -> Params:
         text = path.read_text()
     except FileNotFoundError:
         raise UsageError(
-            "",
-            problem="there is no params.yaml",
+            "there is no params.yaml",
             where=str(path),
             remedy="run from the repository's root, or name a workspace that exists",
             code="params-missing",
         ) from None
     except UnicodeDecodeError as error:
         raise UsageError(
-            "params are text in UTF-8", problem=str(error), where=str(path), code="params-not-yaml"
+            str(error), rule="params are text in UTF-8", where=str(path), code="params-not-yaml"
         ) from error
     return parse_params(text, where=str(path))
 
@@ -85,8 +84,8 @@ def parse_params(text: str, *, where: str) -> Params:
         document = json.dumps(loaded)
     except (yaml.YAMLError, TypeError) as error:
         raise UsageError(
-            "params are YAML of plain values",
-            problem=f"the file cannot be read as YAML: {error}",
+            f"the file cannot be read as YAML: {error}",
+            rule="params are YAML of plain values",
             where=where,
             code="params-not-yaml",
         ) from error
@@ -96,8 +95,7 @@ def parse_params(text: str, *, where: str) -> Params:
     except ValidationError as error:
         wrong = "; ".join(_described(each) for each in error.errors())
         raise UsageError(
-            "",
-            problem=f"the params are not valid: {wrong}",
+            f"the params are not valid: {wrong}",
             where=where,
             code="params-invalid",
         ) from error

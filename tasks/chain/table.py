@@ -133,8 +133,7 @@ def stage_called(name: str) -> Stage:
         if stage.name == name:
             return stage
     raise UsageError(
-        "",
-        problem=f"no stage is called {name!r}",
+        f"no stage is called {name!r}",
         remedy=f"stages: {', '.join(stage.name for stage in STAGES)}",
         code="unknown-stage",
     )

@@ -76,23 +76,23 @@ class Attachments:
     def __post_init__(self) -> None:
         if (self.dose_prediction is None) != (self.dose_reference is None):
             raise UsageError(
-                "two doses are compared: one planned on the prediction, one on the reference",
-                problem="only one dose is given",
+                "only one dose is given",
+                rule="two doses are compared: one planned on the prediction, one on the reference",
                 remedy="give both --dose-prediction and --dose-reference",
                 code="dose-alone",
             )
         if self.source_modality not in ("mr", "cbct"):
             raise UsageError(
-                "a prediction is made from an MR or a cone-beam CT",
-                problem=f"the modality of the source is given as {self.source_modality!r}",
+                f"the modality of the source is given as {self.source_modality!r}",
+                rule="a prediction is made from an MR or a cone-beam CT",
                 where="source_modality",
                 remedy="give the scan that the prediction was made from",
                 code="wrong-modality",
             )
         if self.segmenter and self.segmentations is not None:
             raise UsageError(
-                "structures come either from files or from a segmenter",
-                problem="both --segmentations and --segmenter are given",
+                "both --segmentations and --segmenter are given",
+                rule="structures come either from files or from a segmenter",
                 remedy="leave one of them out",
                 code="two-segmentations",
             )
@@ -100,8 +100,8 @@ class Attachments:
             check_segmenter(self.segmenter)
         if bool(self.target) != (self.prescription_gy > 0):
             raise UsageError(
-                "conformity needs a target structure and its prescription",
-                problem="only one of the two is given",
+                "only one of the two is given",
+                rule="conformity needs a target structure and its prescription",
                 remedy="give both --target and --prescription-gy",
                 code="target-alone",
             )

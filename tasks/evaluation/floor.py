@@ -48,9 +48,9 @@ def compare_alignments(*, out: Path, ct: Path, mask: Path, names: list[str], **m
         other = read_volume(moved[f"moved_{number}"])
         if not other.grid.is_close(first.grid):
             raise DataError(
-                "all alignments of a case have the same working grid",
-                problem=f"this alignment has the grid {other.grid.shape}, the pipeline's own has "
+                f"this alignment has the grid {other.grid.shape}, the pipeline's own has "
                 f"{first.grid.shape}",
+                rule="all alignments of a case have the same working grid",
                 where=f"evaluation.floor, {name}",
                 remedy="leave grid_spacing_mm and margin_mm as in the section registration",
                 code="grid-mismatch",

@@ -64,8 +64,8 @@ def _check_unseen(fold: Fold, tested: dict[str, str], training: Path) -> None:
             problem = f"{case} is tested by both {tested[case]} and {fold.name}"
         if problem:
             raise MachineError(
-                "a patient is tested by exactly one network, which has not seen that patient",
-                problem=problem,
+                problem,
+                rule="a patient is tested by exactly one network, which has not seen that patient",
                 where=str(training / FOLDS),
                 remedy="run the training stage again",
                 code="test-case-seen",
@@ -95,9 +95,10 @@ def check_scans_unseen(registration: Path, folds: Sequence[Fold]) -> None:
             twins = sorted({seen[value] for value in hashes[case] if value in seen})
             if twins:
                 raise MachineError(
-                    "a network is never tested on a scan that it was trained on, under any name",
-                    problem=f"the test scan has the same voxels as {', '.join(twins)}, which its "
+                    f"the test scan has the same voxels as {', '.join(twins)}, which its "
                     "network was trained on",
+                    rule="a network is never tested on a scan that it was trained on, under "
+                    "any name",
                     where=f"{fold.name}/{case}",
                     remedy="ingest the scan once, under one pseudonym, and run again",
                     code="test-scan-seen",
@@ -117,8 +118,7 @@ def without_network(training: Path, folds: Sequence[Fold]) -> list[Mapping[str, 
     """Rows of ``excluded.json`` for the test cases of folds whose training was excluded."""
     return [
         DataError(
-            "",
-            problem="the fold that tests this case has no trained network",
+            "the fold that tests this case has no trained network",
             where=fold.name,
             remedy="training/excluded.json says why its training was excluded",
             code="no-network",

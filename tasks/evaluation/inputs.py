@@ -57,9 +57,9 @@ class Target:
             return same
         if not self.resample:
             raise DataError(
-                "prediction, reference, masks and doses lie on one grid",
-                problem=f"the file has the grid {describe(volume.grid)}, the reference has "
+                f"the file has the grid {describe(volume.grid)}, the reference has "
                 f"{describe(self.grid)}",
+                rule="prediction, reference, masks and doses lie on one grid",
                 where=str(path),
                 remedy="give --resample, which changes the scores, or export it on that grid",
                 code="grid-mismatch",
@@ -105,8 +105,8 @@ class Target:
         array = self.fits(read_scan(path, Modality.MASK), path).array
         if array.min() < 0:
             raise DataError(
-                "a mask is 0 outside and above 0 inside",
-                problem=f"the values range from {array.min():g} to {array.max():g}",
+                f"the values range from {array.min():g} to {array.max():g}",
+                rule="a mask is 0 outside and above 0 inside",
                 where=str(path),
                 remedy="give a mask, not an image",
                 code="mask-negative",
@@ -124,8 +124,8 @@ class Target:
         array = self.fits(volume, path).array.astype(np.float64)
         if array.min() < 0 or array.max() <= 0:
             raise DataError(
-                "a dose in Gy is nowhere below 0 and somewhere above",
-                problem=f"the values range from {array.min():g} to {array.max():g}",
+                f"the values range from {array.min():g} to {array.max():g}",
+                rule="a dose in Gy is nowhere below 0 and somewhere above",
                 where=str(path),
                 remedy="give an RTDOSE file or an image in Gy, not a CT",
                 code="not-a-dose",
@@ -165,8 +165,8 @@ def read_curves(given: Path | Mapping[str, Any] | None) -> dict[str, Any] | None
         return {name: tuple(map(tuple, curves[name])) for name in CURVES if name in curves}
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            "curves are lists of [HU, value] pairs by name",
-            problem=f"the curves cannot be read ({error})",
+            f"the curves cannot be read ({error})",
+            rule="curves are lists of [HU, value] pairs by name",
             where="curves" if isinstance(given, Mapping) else str(given),
             remedy='write {"stopping_power": [[-1000, 0.001], [0, 1.0], ...]}',
             code="curves-unreadable",
@@ -199,10 +199,10 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
     if image is not None and _is_soft_tissue(values, image):
         return
     raise DataError(
-        "a CT is in Hounsfield units: inside the body some values are below 0, they span more "
+        f"inside the mask the values range from {low:g} to {high:g}",
+        rule="a CT is in Hounsfield units: inside the body some values are below 0, they span more "
         f"than {LEAST_SPREAD_HU:g}, and most are between -1024 and 3071; a mask of soft tissue "
         "alone may be used if there is air at -1000 around the body",
-        problem=f"inside the mask the values range from {low:g} to {high:g}",
         where=str(path),
         remedy="apply the rescale slope and intercept, or undo the network's normalisation",
         code="not-hu",

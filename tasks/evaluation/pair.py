@@ -82,9 +82,9 @@ def masked_pair(
 def _check_shapes(reference: NDArray[Any], prediction: NDArray[Any], inside: Mask) -> None:
     if not reference.ndim == 3 or not reference.shape == prediction.shape == inside.shape:
         raise DataError(
-            "they must have one shape (Z, Y, X)",
-            problem=f"prediction, reference and mask have the shapes {prediction.shape}, "
+            f"prediction, reference and mask have the shapes {prediction.shape}, "
             f"{reference.shape} and {inside.shape}",
+            rule="they must have one shape (Z, Y, X)",
             remedy="resample onto the reference's grid first",
             code="shape-mismatch",
         )
@@ -97,8 +97,7 @@ def require_finite(array: NDArray[Any], where: str) -> None:
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
         raise DataError(
-            "",
-            problem=f"{bad} of {array.size} voxels are NaN or infinite",
+            f"{bad} of {array.size} voxels are NaN or infinite",
             where=where,
             remedy="repair the file: a mean over the other voxels would hide the defect",
             code="not-finite",

@@ -57,8 +57,7 @@ def profile_called(name: str, *, where: str = "") -> Profile:
     """The profile of that name; an unknown one raises :class:`UsageError`."""
     if name not in PROFILES:
         raise UsageError(
-            "",
-            problem=f"no intensity profile is called {name!r}",
+            f"no intensity profile is called {name!r}",
             where=where,
             remedy=f"known: {', '.join(sorted(PROFILES))}",
             code="unknown-profile",

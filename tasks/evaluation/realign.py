@@ -45,8 +45,9 @@ def _check(entries: Sequence[FloorEntry]) -> None:
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names) or "compared" in names:
         raise UsageError(
-            "each entry of evaluation.floor has a name of its own, and none is called 'compared'",
-            problem=f"the names are {', '.join(names)}",
+            f"the names are {', '.join(names)}",
+            rule="each entry of evaluation.floor has a name of its own, and none is called "
+            "'compared'",
             where="evaluation.floor",
             remedy="rename the entry",
             code="floor-names",
@@ -70,8 +71,7 @@ def _registrations(context: StageContext, entry: FloorEntry, cases: Sequence[str
         params = RegistrationParams.from_json({**own, **entry.registration})
     except ValueError as error:
         raise UsageError(
-            "",
-            problem=f"the alignment {entry.name!r} is not a valid section registration: {error}",
+            f"the alignment {entry.name!r} is not a valid section registration: {error}",
             where="evaluation.floor",
             remedy="correct the keys under `registration` of this entry",
             code="floor-params",

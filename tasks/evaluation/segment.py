@@ -74,8 +74,8 @@ def _train(
             units.append(Unit(fold.name, fit_segmenter, inputs, arguments, gpu=True))
     if not units:
         raise UsageError(
-            "the small segmenter is trained on label maps of the training patients' CTs",
-            problem="the dataset has no label maps",
+            "the dataset has no label maps",
+            rule="the small segmenter is trained on label maps of the training patients' CTs",
             where="evaluation.segmenter",
             remedy="give `labels` in the dataset's dataset.json, or choose thresholds or "
             "totalsegmentator",

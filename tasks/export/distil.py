@@ -124,9 +124,8 @@ def _training_cases(unseen: Sequence[Path], seen: Sequence[Path]) -> list[Path]:
     cases = [case for case in seen if _facts(case)["patient"] not in held]
     if not cases or not unseen:
         raise DataError(
-            "a student is trained and scored on different patients",
-            problem=f"there are {len(cases)} training cases and {len(unseen)} unseen cases to "
-            "score on",
+            f"there are {len(cases)} training cases and {len(unseen)} unseen cases to score on",
+            rule="a student is trained and scored on different patients",
             where="export.distil",
             remedy="leave out export.distil, or train with more patients than folds",
             code="distil-no-cases",

@@ -57,10 +57,10 @@ class Gate:
         if self.model_mae_hu <= self.max_ratio * self.baseline_mae_hu:
             return None
         return SynthctError(
-            f"the model's MAE may be at most {self.max_ratio:g} times that of the baseline",
-            problem=f"the model's mean MAE is {self.model_mae_hu:.1f} HU, that of the "
+            f"the model's mean MAE is {self.model_mae_hu:.1f} HU, that of the "
             f"{self.baseline} baseline {self.baseline_mae_hu:.1f} HU, on the same {self.cases} "
             f"unseen cases ({self.reference} CT)",
+            rule=f"the model's MAE may be at most {self.max_ratio:g} times that of the baseline",
             where=source,
             remedy="train longer or on more patients, or change export.gate.max_ratio",
             code="gate-score",
@@ -80,9 +80,9 @@ def hold_gate(rows: Sequence[Row], source: str, params: GateParams) -> Gate:
     shared = sorted(set(model) & set(naive))
     if len(shared) < params.min_cases:
         raise SynthctError(
-            f"a release needs at least {params.min_cases} such cases",
-            problem=f"only {len(shared)} unseen cases are scored for both the model and the "
+            f"only {len(shared)} unseen cases are scored for both the model and the "
             f"{baseline} baseline against the {params.reference} CT",
+            rule=f"a release needs at least {params.min_cases} such cases",
             where=source,
             remedy="add patients, or adapt export.gate to this cohort",
             code="gate-no-scores",

@@ -74,9 +74,9 @@ def check_parity(
     ):
         return None
     return SynthctError(
-        f"at most {params.max_difference:g} and {params.max_difference_hu:g} HU are allowed",
-        problem="the exported network differs from the trained one by "
+        "the exported network differs from the trained one by "
         f"{worst.max_difference:.2g} (network units), {worst.max_difference_hu:.2g} HU",
+        rule=f"at most {params.max_difference:g} and {params.max_difference_hu:g} HU are allowed",
         where=name,
         remedy="export with another opset, or report the operator that differs",
         code="parity",

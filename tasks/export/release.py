@@ -153,8 +153,8 @@ _SHARED = (
 def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError | None:
     if not models:
         raise DataError(
-            "a release needs at least one trained fold",
-            problem="there is no trained fold",
+            "there is no trained fold",
+            rule="a release needs at least one trained fold",
             where=source,
             remedy="see training/excluded.json for the reason",
             code="no-folds",
@@ -164,8 +164,8 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
             first, other = getattr(models[0], name), getattr(model, name)
             if first != other:
                 return SynthctError(
-                    "all folds of a release prepare a scan in the same way",
-                    problem=f"the folds prepare a scan differently: {other} and {first}",
+                    f"the folds prepare a scan differently: {other} and {first}",
+                    rule="all folds of a release prepare a scan in the same way",
                     where=f"{source} fold {model.fold}, {name}",
                     remedy="train all folds with the same params",
                     code="folds-disagree",

@@ -67,8 +67,8 @@ def require_extent(grid: Grid) -> None:
     """Raise a DataError if the grid is too thin to register on."""
     if min(grid.shape) < FEWEST_VOXELS:
         raise DataError(
-            f"registration needs at least {FEWEST_VOXELS} voxels along each axis",
-            problem=f"the scan is too thin: shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
+            f"the scan is too thin: shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
+            rule=f"registration needs at least {FEWEST_VOXELS} voxels along each axis",
             remedy="give a thicker scan or a finer grid_spacing_mm",
             code="extent-too-small",
         )

@@ -40,8 +40,7 @@ def store_structures(out: Path, scan: str, folder: Path) -> dict[str, dict[str, 
         name, mask = file.stem, upright_mask(file)
         if not mask.grid.is_close(grid, SAME_MM):
             raise DataError(
-                "",
-                problem=f"the structure is not on the grid of its scan: its shape is "
+                f"the structure is not on the grid of its scan: its shape is "
                 f"{mask.grid.shape}, that of the scan {grid.shape}",
                 where=f"{STRUCTURES}/{scan}/{name}",
                 remedy="ingest the scan and its structures again",
@@ -128,8 +127,7 @@ def canonical_displacement(field: Displacement) -> Displacement:
 def _require_on(grid: Grid, source: Grid, where: str) -> None:
     if not grid.is_close(source, tolerance_mm=0.1):
         raise DataError(
-            "",
-            problem=f"the truth is not on the grid of its source scan: {grid.shape} at "
+            f"the truth is not on the grid of its source scan: {grid.shape} at "
             f"{grid.origin_mm} mm, the scan {source.shape} at {source.origin_mm} mm",
             where=where,
             remedy="run the cohort stage again",

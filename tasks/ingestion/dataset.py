@@ -46,8 +46,8 @@ class Licence(Section):
             return cls(name=name, cite=cite, non_commercial=non_commercial)
         if cite or non_commercial:
             raise UsageError(
-                "a citation or a restriction belongs to a licence",
-                problem="the licence has no name",
+                "the licence has no name",
+                rule="a citation or a restriction belongs to a licence",
                 where="licence",
                 remedy="name the licence too",
                 code="licence-missing",
@@ -164,8 +164,7 @@ def load_dataset(folder: Path) -> RawDataset:
         text = file.read_text()
     except FileNotFoundError as error:
         raise UsageError(
-            "",
-            problem=f"the raw data set has no {DATASET}",
+            f"the raw data set has no {DATASET}",
             where=str(folder),
             remedy="run `synthct ingest SRC... --dataset NAME`, or `dvc pull`",
             code="dataset-missing",
@@ -176,8 +175,7 @@ def load_dataset(folder: Path) -> RawDataset:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MachineError(
-            "",
-            problem=f"the file is not a valid {DATASET}: {key}: {first['msg']}",
+            f"the file is not a valid {DATASET}: {key}: {first['msg']}",
             where=str(file),
             remedy="restore it, or ingest the scans again",
             code="dataset-invalid",

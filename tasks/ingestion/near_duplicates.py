@@ -164,8 +164,8 @@ def near_duplicates(
         first, second = (read_volume(out / p / f"{n}.zarr") for p, n, _, _ in (one, other))
         if (alike := same_image(first, second)) >= SAME:
             found[other[0]] = DataError(
-                "an image belongs to one patient (quarantine)",
-                problem=f"it is the image of {one[0]}/{one[1]} (correlation of detail {alike:.2f})",
+                f"it is the image of {one[0]}/{one[1]} (correlation of detail {alike:.2f})",
+                rule="an image belongs to one patient (quarantine)",
                 where=f"{other[0]}/{other[1]}",
                 remedy=NEAR_DUPLICATE.remedy,
                 code=NEAR_DUPLICATE.name,

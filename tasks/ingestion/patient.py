@@ -172,8 +172,8 @@ def _require_fit(patient: str, name: str, checked: Checked, params: IngestionPar
         if severity is Severity.QUARANTINE:
             remedy += f"; if the scan is correct, list {patient}/{name} in ingestion.released"
         raise DataError(
-            f"a scan passes the guards ({severity})",
-            problem=finding.sentence,
+            finding.sentence,
+            rule=f"a scan passes the guards ({severity})",
             where=f"{patient}/{name}",
             remedy=remedy,
             code=finding.code,
@@ -184,8 +184,8 @@ def _require_new(patient: str, name: str, volume: Volume, seen: dict[str, str]) 
     digest = hashlib.sha256(volume.array.tobytes()).hexdigest()
     if digest in seen:
         raise DataError(
-            "the scans of a patient are different images",
-            problem=f"the scan has the same voxels as {seen[digest]}",
+            f"the scan has the same voxels as {seen[digest]}",
+            rule="the scans of a patient are different images",
             where=f"{patient}/{name}",
             remedy="check which scan is which",
             code="same-scan-twice",
@@ -202,9 +202,7 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
     if missing:
         reasons = "; ".join(f"{name}: {_reason(row)}" for name, row in left_out.items())
         raise DataError(
-            "",
-            problem=f"the patient has no {' and no '.join(missing)}"
-            + (f" ({reasons})" if reasons else ""),
+            f"the patient has no {' and no '.join(missing)}" + (f" ({reasons})" if reasons else ""),
             where=patient,
             remedy="add the missing scan or remove the patient from the data set",
             code="missing-modality",

@@ -66,10 +66,10 @@ def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
         found = content_hash(path) if path.exists() else ""
         if found != entry.sha256:
             raise DataError(
-                f"a raw scan has the SHA-256 that {DATASET} recorded when it was ingested",
-                problem=f"the SHA-256 of the raw scan is {found[:16]}..."
+                f"the SHA-256 of the raw scan is {found[:16]}..."
                 if found
                 else "the raw scan is missing",
+                rule=f"a raw scan has the SHA-256 that {DATASET} recorded when it was ingested",
                 where=f"{name}/{scan}",
                 remedy="run `dvc pull`, or ingest the scan again",
                 code="raw-changed",

@@ -105,8 +105,7 @@ class Candidate:
         """
         if self.found.damaged_beside:
             raise DataError(
-                "",
-                problem="a file in the folder of the series is damaged and may be a slice of it",
+                "a file in the folder of the series is damaged and may be a slice of it",
                 where=self.place,
                 remedy="send the series again, or remove the file if it is not part of it",
                 code="damaged-beside",

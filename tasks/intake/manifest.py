@@ -63,8 +63,8 @@ def read_manifest(path: Path) -> dict[Path, ManifestRow]:
     if not table or set(COLUMNS) - set(table[0]):
         found = ", ".join(table[0]) if table else "no rows"
         raise UsageError(
-            f"a manifest is a CSV with the columns {', '.join(COLUMNS)}",
-            problem=f"the manifest has {'the columns ' if table else ''}{found}",
+            f"the manifest has {'the columns ' if table else ''}{found}",
+            rule=f"a manifest is a CSV with the columns {', '.join(COLUMNS)}",
             where=str(path),
             remedy="add the header line",
             code="manifest-columns",
@@ -74,8 +74,8 @@ def read_manifest(path: Path) -> dict[Path, ManifestRow]:
         row = _row(entry, path)
         if rows.setdefault(row.path.resolve(), row) != row:
             raise UsageError(
-                "a manifest names a path once",
-                problem="two lines of the manifest contradict each other on one path",
+                "two lines of the manifest contradict each other on one path",
+                rule="a manifest names a path once",
                 where=f"{path}: {entry['path']}",
                 remedy="remove one of them",
                 code="manifest-twice",
@@ -103,8 +103,8 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise UsageError(
-            "a manifest is written to a new file",
-            problem="the file exists already and may be filled in",
+            "the file exists already and may be filled in",
+            rule="a manifest is written to a new file",
             where=str(path),
             remedy="name another file, or remove it",
             code="manifest-there",
@@ -119,8 +119,7 @@ def _table(path: Path) -> list[dict[str, str]]:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise UsageError(
-            "",
-            problem="there is no manifest",
+            "there is no manifest",
             where=str(path),
             remedy="check the path",
             code="manifest-missing",
@@ -152,8 +151,8 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
     modality = entry["modality"].upper()
     if modality and modality not in _MODALITIES:
         raise UsageError(
-            "a manifest's modality is CT, MR, CBCT or MASK (of the body)",
-            problem=f"the modality is {modality!r}",
+            f"the modality is {modality!r}",
+            rule="a manifest's modality is CT, MR, CBCT or MASK (of the body)",
             where=f"{manifest}: {entry['path']}",
             remedy="leave it empty for DICOM",
             code="manifest-modality",
@@ -175,8 +174,8 @@ def _place(written: str, manifest: Path) -> Path:
         if written and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
             return place
     raise UsageError(
-        "every path in the manifest exists",
-        problem="there is nothing at a path of the manifest" if written else "a line has no path",
+        "there is nothing at a path of the manifest" if written else "a line has no path",
+        rule="every path in the manifest exists",
         where=f"{manifest}: {written}",
         remedy="paths are relative to the manifest's folder",
         code="manifest-path",

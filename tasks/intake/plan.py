@@ -122,8 +122,8 @@ def plan_intake(
     require_key(names, known.key_check, str(raw))
     if known.synthetic:
         raise UsageError(
-            "real scans are not mixed with digital patients",
-            problem=f"the data set {known.dataset!r} has digital patients",
+            f"the data set {known.dataset!r} has digital patients",
+            rule="real scans are not mixed with digital patients",
             where=str(raw),
             remedy="give another --dataset",
             code="dataset-synthetic",
@@ -132,8 +132,7 @@ def plan_intake(
     inspected = []
     if not (found.candidates or found.attachments or found.skipped):
         raise UsageError(
-            "",
-            problem="the sources have no DICOM, NIfTI, MetaImage, NRRD or OME-Zarr image",
+            "the sources have no DICOM, NIfTI, MetaImage, NRRD or OME-Zarr image",
             where=", ".join(str(source) for source in sources),
             remedy="check the path",
             code="no-scans",
@@ -166,16 +165,16 @@ def plan_intake(
 def _require_names(dataset: str, region: str) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", dataset):
         raise UsageError(
-            "a data set's name has lower-case letters, digits, - and _",
-            problem=f"the data set is called {dataset!r}",
+            f"the data set is called {dataset!r}",
+            rule="a data set's name has lower-case letters, digits, - and _",
             where="dataset",
             remedy="give it another name",
             code="bad-dataset-name",
         )
     if region not in REGIONS:
         raise UsageError(
-            f"a region is one of {', '.join(REGIONS)}",
-            problem=f"no region is called {region!r}",
+            f"no region is called {region!r}",
+            rule=f"a region is one of {', '.join(REGIONS)}",
             where="region",
             remedy="use `other` if none fits",
             code="unknown-region",

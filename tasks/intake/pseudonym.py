@@ -69,9 +69,9 @@ def load_pseudonyms() -> Pseudonyms:
         text = _key_from_file(key_file())
     if len(text.strip()) < MIN_KEY_CHARACTERS:
         raise UsageError(
-            f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
+            f"the key has {len(text.strip())}",
             where=PSEUDONYM_KEY if PSEUDONYM_KEY in os.environ else str(key_file()),
-            problem=f"the key has {len(text.strip())}",
+            rule=f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
             remedy="set a long random key and keep it safe",
             code="key-too-short",
         )
@@ -89,8 +89,8 @@ def _key_from_file(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError as error:
         raise UsageError(
-            "pseudonyms are derived from a key of your own, which is created once and kept",
-            problem="there is no pseudonym key",
+            "there is no pseudonym key",
+            rule="pseudonyms are derived from a key of your own, which is created once and kept",
             where=str(path),
             remedy="create one with `synthct key --new`; in a container mount it, or set "
             f"${PSEUDONYM_KEY}",
@@ -112,8 +112,8 @@ def new_key() -> Path:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise UsageError(
-            "a pseudonym key is created once",
-            problem="there is a key already",
+            "there is a key already",
+            rule="a pseudonym key is created once",
             where=str(path),
             remedy="keep it: with another key every patient would get a second name",
             code="key-there",
@@ -134,8 +134,8 @@ def require_key(names: Pseudonyms, check: str, where: str) -> None:
     if check in ("", names.check):
         return
     raise UsageError(
-        "one data set has one pseudonym key",
-        problem="its patients were named with another key: they would all be ingested twice",
+        "its patients were named with another key: they would all be ingested twice",
+        rule="one data set has one pseudonym key",
         where=where,
         remedy=f"use that key (${PSEUDONYM_KEY} or {key_file()}), or name another --dataset",
         code="another-key",

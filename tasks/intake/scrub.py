@@ -73,9 +73,7 @@ def redacted_message(error: SynthctError, secrets: Iterable[str], *, values: boo
     rule = redact_values(error.rule, secrets)
     if not values:
         return rule or _without_values(error.problem) or error.code
-    problem, got = redact_values(error.problem, secrets), redact_values(error.got, secrets)
-    text = "; ".join(part for part in (problem, rule) if part)
-    return f"{text}, got {got}" if got else text
+    return "; ".join(part for part in (redact_values(error.problem, secrets), rule) if part)
 
 
 def redact_values(text: str, secrets: Iterable[str]) -> str:

@@ -116,8 +116,7 @@ def _rows(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iter
     for number, source in enumerate(every, 1):
         if not source.exists():
             raise UsageError(
-                "",
-                problem="the source does not exist",
+                "the source does not exist",
                 where=str(source),
                 remedy="check the path",
                 code="no-source",

@@ -57,9 +57,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     inside = inside.astype(np.float64)
     if not np.isfinite(inside).all():
         raise DataError(
-            "intensities inside the body are finite",
-            problem=f"{np.count_nonzero(~np.isfinite(inside))} voxels inside the body are NaN "
-            "or infinite",
+            f"{np.count_nonzero(~np.isfinite(inside))} voxels inside the body are NaN or infinite",
+            rule="intensities inside the body are finite",
             remedy="repair or export the scan again",
             code="intensity-not-finite",
         )
@@ -70,8 +69,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
         fitted = SourceTransform((low + high) / 2, (high - low) / 2, clipped=True)
     if fitted.width <= 0:
         raise DataError(
-            "intensities inside the body differ",
-            problem=f"the scan is {fitted.shift:g} everywhere inside the body",
+            f"the scan is {fitted.shift:g} everywhere inside the body",
+            rule="intensities inside the body differ",
             remedy="check that the scan is an image of a patient",
             code="intensity-constant",
         )

@@ -137,8 +137,7 @@ class _Voters:
             spread += step * (vote - mean)
         if not np.isfinite(mean).all():
             raise DataError(
-                "",
-                problem="the prediction of the network has NaN or infinite values",
+                "the prediction of the network has NaN or infinite values",
                 remedy="check that its training converged and that the scan is of the kind that it "
                 "was trained on",
                 code="prediction-not-finite",
@@ -212,16 +211,16 @@ def _as_hu(mean: NDArray[np.float32], model: ModelDescription) -> NDArray[np.int
 def _check(source: Volume, mask: Volume, overlap: float, batch: int) -> None:
     if not mask.grid.is_close(source.grid):
         raise DataError(
-            "a body mask has the grid of its scan",
-            problem=f"the body mask ({mask.grid.shape}) and the scan ({source.grid.shape}) have "
+            f"the body mask ({mask.grid.shape}) and the scan ({source.grid.shape}) have "
             "different grids",
+            rule="a body mask has the grid of its scan",
             remedy="resample the mask (nearest) to the scan",
             code="mask-elsewhere",
         )
     if not 0 <= overlap < 1 or batch < 1:
         raise UsageError(
-            "overlap must be in [0, 1) and batch at least 1",
-            problem=f"overlap is {overlap}, batch is {batch}",
+            f"overlap is {overlap}, batch is {batch}",
+            rule="overlap must be in [0, 1) and batch at least 1",
             remedy="correct the option",
             code="sliding",
         )

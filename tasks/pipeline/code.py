@@ -135,11 +135,10 @@ def require_code(modules: Iterable[str], wanted: str) -> None:
     changed = _changed(needed)
     if changed or code_hash(needed) != wanted:
         raise MachineError(
-            "a result is stored under the hash of the code that computed it",
-            problem=f"the worker runs other code than this run: {changed[0]} changed after it "
-            "was loaded"
+            f"the worker runs other code than this run: {changed[0]} changed after it was loaded"
             if changed
             else "the worker runs other code than this run",
+            rule="a result is stored under the hash of the code that computed it",
             where=str(source_root()),
             remedy="restart the workers from the commit that runs (`--cluster local` does it "
             "itself) and run the same command again: finished units are kept",

@@ -55,8 +55,7 @@ def connect(address: str, timeout: str | None = None) -> Iterator[Any]:
 def scheduler_gone(address: str, reason: str) -> MachineError:
     """The error of a scheduler that does not answer, or stopped answering."""
     return MachineError(
-        "",
-        problem=f"no Dask scheduler answers: {reason}",
+        f"no Dask scheduler answers: {reason}",
         where=address,
         remedy="start it (`dask scheduler`) and run the same command again: "
         "finished units are kept",
@@ -79,8 +78,8 @@ def security(address: str) -> Any:
     for name in ("ca.pem", "node.pem", "node.key"):
         if not (folder / name).is_file():
             raise UsageError(
-                "a tls:// scheduler needs ca.pem, node.pem and node.key",
-                problem=f"there is no {name}",
+                f"there is no {name}",
+                rule="a tls:// scheduler needs ca.pem, node.pem and node.key",
                 where=f"{TLS}={folder}",
                 remedy="make them once: `python -m synthct.flows.clusters.authority DIR`",
                 code="no-certificates",

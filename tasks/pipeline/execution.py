@@ -135,8 +135,8 @@ def _require_shared(order: Order) -> None:
     """Require, before work, that this worker publishes to the result cache of the run."""
     if not order.units.sees(order.token):
         raise MachineError(
-            "all workers share the result cache of the run",
-            problem="this worker sees another folder, or none, where the run has its result cache",
+            "this worker sees another folder, or none, where the run has its result cache",
+            rule="all workers share the result cache of the run",
             where=f"{platform.node()}: {order.units.place()}",
             remedy=f"mount it there, or set {UNITS} to an s3:// prefix for the run and the workers",
             code="other-units",

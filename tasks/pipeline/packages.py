@@ -125,9 +125,8 @@ def require_versions(wanted: Mapping[str, str]) -> None:
         here = python if distribution == PYTHON else _running(distribution, imports)
         if here != version:
             raise MachineError(
-                "a worker has the package versions that are part of the unit's key",
-                problem=f"{distribution} is {here} on this worker and {version} where the run "
-                "was started",
+                f"{distribution} is {here} on this worker and {version} where the run was started",
+                rule="a worker has the package versions that are part of the unit's key",
                 where=sys.prefix,
                 remedy="install the same file of locks/ on all machines, restart the workers "
                 "and run the same command again: finished units are kept",
@@ -172,9 +171,9 @@ def require_recorded(module: str) -> None:
     if other:
         name = other[0]
         raise UsageError(
-            "DVC depends on the versions of the packages that compute",
-            problem=f"{name} {installed[name]} is installed, the file records "
+            f"{name} {installed[name]} is installed, the file records "
             f"{recorded.get(name, 'no version')}",
+            rule="DVC depends on the versions of the packages that compute",
             where=str(VERSIONS),
             remedy="run `make dag` to record the installed versions, then `dvc repro` (`synthct "
             "run` does both), or install the lock file of locks/",

@@ -219,9 +219,9 @@ def _check_excluded(
     if total and len(excluded) > context.max_excluded_fraction * total:
         first = excluded[0]
         raise TooManyExcludedError(
-            f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
-            problem=f"{len(excluded)} of {total} cases were excluded; the first, "
+            f"{len(excluded)} of {total} cases were excluded; the first, "
             f"{first.get('unit', '?')}: {first.get('problem') or first.get('rule', '')}",
+            rule=f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
             where=stage,
             remedy="repair the scans listed above or raise max_excluded_fraction",
             code="too-many-excluded",
@@ -267,9 +267,7 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
     if is_disk_full(error):
         return machine_fault(error, where=f"{stage}/{name}")
     failure = MachineError(
-        "",
-        problem=f"{len(errors)} of {total} units failed; the first: "
-        f"{type(error).__name__}: {error}",
+        f"{len(errors)} of {total} units failed; the first: {type(error).__name__}: {error}",
         where=f"{stage}/{name}",
         remedy="finished units are kept; run the same command again",
         code="unit-failed",

@@ -89,9 +89,9 @@ def suffixes(name: str) -> str:
 def inbox_changed(arrival: Arrival) -> MachineError:
     """The fault of an entry that is another than was seen, or gone."""
     return MachineError(
-        "an entry of the inbox stays as it is while it is read",
+        "its bytes are others than a moment ago, or it is gone",
         where=arrival.content[:16],
-        problem="its bytes are others than a moment ago, or it is gone",
+        rule="an entry of the inbox stays as it is while it is read",
         remedy="nothing: it is taken when it has settled (--settle)",
         code=CHANGED,
     )

@@ -62,8 +62,8 @@ class Orders:
         listing = self.model / CHECKSUMS
         if not listing.is_file():
             raise UsageError(
-                "a release folder has a checksums.json, written last",
-                problem="there is no checksums.json",
+                "there is no checksums.json",
+                rule="a release folder has a checksums.json, written last",
                 where=str(self.model),
                 remedy="give the folder that the export stage wrote, whole",
                 code="release-incomplete",
@@ -142,8 +142,7 @@ def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
     if outbox.crashes(key, one_more=True) < MOST_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
     fault = DataError(
-        "",
-        problem=f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
+        f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
         where=key[:16],
         remedy="predict it alone with `synthct predict`, with more memory",
         code="worker-died",

@@ -39,8 +39,8 @@ def prediction_grid(upright: Volume, body: Volume, spacing_mm: Triple, margin_mm
     inside = touched(resample_slabs(upright, grid, outside=0, nearest=True), body)
     if not np.any(inside.array):
         raise DataError(
-            "a scan shows a part of a body",
-            problem="no voxel of the body mask lies within the scan",
+            "no voxel of the body mask lies within the scan",
+            rule="a scan shows a part of a body",
             remedy="check the mask and that it lies on the same scan",
             code="mask-empty",
         )

@@ -138,8 +138,8 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     """
     if settle_s <= 0:
         raise UsageError(
-            "an entry is whole when it has been the same for a while",
-            problem=f"--settle is {settle_s:g} s, so a scan is taken while it is being copied",
+            f"--settle is {settle_s:g} s, so a scan is taken while it is being copied",
+            rule="an entry is whole when it has been the same for a while",
             remedy="give it the longest pause of a transfer; 10 s are usual",
             code="no-settling",
         )
@@ -149,9 +149,9 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():
         raise UsageError(
-            "the inbox is a folder that exists, or an s3:// URL",
+            "there is no such folder",
             where=place,
-            problem="there is no such folder",
+            rule="the inbox is a folder that exists, or an s3:// URL",
             remedy="make it, or name another",
             code="no-inbox",
         )

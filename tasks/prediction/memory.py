@@ -67,8 +67,7 @@ def require_room(
     if needed > cap:
         asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
         raise MachineError(
-            "",
-            problem=f"too little memory: about {needed / GB:.1f} GB are needed, {cap / GB:.1f} "
+            f"too little memory: about {needed / GB:.1f} GB are needed, {cap / GB:.1f} "
             f"GB allowed ({asked})",
             where=f"scan of {' x '.join(str(size) for size in reversed(scan.shape))} voxels",
             remedy="allow more, or cut the scan into parts along its axis",
@@ -122,8 +121,7 @@ def held(max_ram_gb: float | None) -> Iterator[None]:
 def _too_little(max_ram_gb: float | None) -> MachineError:
     allowed = "the machine's" if max_ram_gb is None else f"{max_ram_gb:g} GB"
     return MachineError(
-        "",
-        problem=f"too little memory: {allowed} are allowed, and more is needed",
+        f"too little memory: {allowed} are allowed, and more is needed",
         remedy="allow more (--max-ram), or cut the scan into parts along its axis",
         code="memory-cap",
     )

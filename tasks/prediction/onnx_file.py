@@ -59,16 +59,16 @@ def require_self_contained(file: Path, graph: bytes) -> None:
         told = _outside(memoryview(graph), "Model", 0)
     except _Malformed as error:
         raise UsageError(
-            "a network of a release is an ONNX model",
-            problem=f"its bytes are none: {error}",
+            f"its bytes are none: {error}",
+            rule="a network of a release is an ONNX model",
             where=str(file),
             remedy="export it again",
             code="release-unreadable",
         ) from None
     if told:
         raise UsageError(
-            "an ONNX file of a release holds its weights itself",
-            problem=told,
+            told,
+            rule="an ONNX file of a release holds its weights itself",
             where=str(file),
             remedy="export it again; a graph that reads other files of the machine is not opened",
             code="release-external-data",

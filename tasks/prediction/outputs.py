@@ -46,8 +46,8 @@ class Outputs:
         named = written + [path.resolve() for path in untouched if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
-                "inputs and outputs are different files",
-                problem="an input or another output has the same name",
+                "an input or another output has the same name",
+                rule="inputs and outputs are different files",
                 where=str(self.out),
                 remedy="name other outputs",
                 code="output-is-input",
@@ -56,8 +56,8 @@ class Outputs:
             _require_suffix(self.out)
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(
-                "a series is written into a new or empty folder",
-                problem="the folder holds files",
+                "the folder holds files",
+                rule="a series is written into a new or empty folder",
                 where=str(self.out),
                 remedy="name a new folder, or a file ending in .mha or .nii.gz",
                 code="out-not-empty",
@@ -69,16 +69,16 @@ class Outputs:
     def _check_reference(self) -> None:
         if self.dicom_reference is not None and not self.is_series:
             raise UsageError(
-                "a DICOM reference goes with a DICOM series",
-                problem="the output is an image file",
+                "the output is an image file",
+                rule="a DICOM reference goes with a DICOM series",
                 where=str(self.out),
                 remedy="name an output folder, or leave out --dicom-reference",
                 code="reference-without-series",
             )
         if self.structures is not None and self.dicom_reference is None:
             raise UsageError(
-                "contours are carried over to a series that is filed beside their source",
-                problem="there is no --dicom-reference",
+                "there is no --dicom-reference",
+                rule="contours are carried over to a series that is filed beside their source",
                 where=str(self.structures),
                 remedy="name the series that the contours belong to with --dicom-reference",
                 code="structures-without-reference",
@@ -95,8 +95,7 @@ class Outputs:
             free = shutil.disk_usage(folder).free
             if free < count:
                 raise MachineError(
-                    "",
-                    problem=f"the disk has too little room: {count >> 20} MiB needed, "
+                    f"the disk has too little room: {count >> 20} MiB needed, "
                     f"{free >> 20} MiB free",
                     where=str(path),
                     remedy="free space or name another disk",
@@ -109,8 +108,8 @@ def _require_suffix(out: Path) -> None:
         suffix_of(out)
     except UsageError as fault:
         raise UsageError(
-            f"{fault.rule}, and the folder of a DICOM series has no suffix",
-            problem=f"{out.suffix!r} is the suffix of no format that is written",
+            f"{out.suffix!r} is the suffix of no format that is written",
+            rule=f"{fault.rule}, and the folder of a DICOM series has no suffix",
             where=str(out),
             remedy="name a file with one of these suffixes, or a folder: a new one without "
             "a suffix or one that exists and is empty",

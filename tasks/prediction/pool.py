@@ -73,15 +73,15 @@ def check_pool(members: int, model: ModelDescription, *, keep: int, tta: bool) -
     """Whether ``keep`` of these members can be told to be the surest, before anything runs."""
     if not 1 <= keep <= members:
         raise UsageError(
-            f"between 1 and all {members} members of the pool are kept",
-            problem=f"surest is {keep}",
+            f"surest is {keep}",
+            rule=f"between 1 and all {members} members of the pool are kept",
             where="surest",
             code="pool-keep",
         )
     if len(flips_of(model, tta=tta)) < 2:
         raise UsageError(
-            "networks are chosen by their spread over mirrorings",
-            problem="the model was trained without flips" if tta else "mirroring is switched off",
+            "the model was trained without flips" if tta else "mirroring is switched off",
+            rule="networks are chosen by their spread over mirrorings",
             where="surest",
             remedy="leave out the choice of the surest networks, or let the model mirror",
             code="pool-no-spread",
@@ -106,8 +106,8 @@ def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
     """
     if not 1 <= keep <= len(pool):
         raise UsageError(
-            f"between 1 and all {len(pool)} members of the pool are kept",
-            problem=f"surest is {keep}",
+            f"surest is {keep}",
+            rule=f"between 1 and all {len(pool)} members of the pool are kept",
             where="surest",
             code="pool-keep",
         )
@@ -127,8 +127,8 @@ def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
 def _spread(member: Prediction) -> NDArray[np.float32]:
     if member.sd_hu is None:
         raise UsageError(
-            "every member of a pool tells its own uncertainty",
-            problem="a prediction of the pool has no uncertainty",
+            "a prediction of the pool has no uncertainty",
+            rule="every member of a pool tells its own uncertainty",
             where="pool",
             remedy="predict with flips and uncertainty",
             code="pool-no-spread",

@@ -280,8 +280,7 @@ def _read(path: Path, series: str, release: Release, modality: Modality | None) 
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
         raise DataError(
-            "",
-            problem=f"the scan is {scan.modality}, the model predicts from {expected}",
+            f"the scan is {scan.modality}, the model predicts from {expected}",
             where=str(path),
             remedy="give the matching release" + (hint if expected is Modality.CBCT else ""),
             code="wrong-modality",

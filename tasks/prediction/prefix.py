@@ -118,9 +118,9 @@ def _places(group: Group, entry: str, where: str) -> dict[str, Path]:
     branches = {parent for file in files for parent in file.parents}
     if entry in group or files & branches:
         raise DataError(
-            "no name is an object's and a folder's at once",
+            "an object is called like the folder of others",
             where=where,
-            problem="an object is called like the folder of others",
+            rule="no name is an object's and a folder's at once",
             remedy="send the scan again under another name",
             code="object-name",
         )

@@ -142,8 +142,8 @@ def _stop_where_unfit(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         if finding.severity in (Severity.REJECT, Severity.QUARANTINE):
             raise DataError(
-                f"a scan must pass the checks of ingestion ({finding.severity})",
-                problem=finding.sentence,
+                finding.sentence,
+                rule=f"a scan must pass the checks of ingestion ({finding.severity})",
                 remedy=finding.remedy,
                 code=finding.code,
             )

@@ -96,8 +96,8 @@ def check_same_place(reference: Reference, path: Path, scan: ScanFacts) -> None:
 
 def _elsewhere(reference: Path, problem: str) -> UsageError:
     return UsageError(
-        "the DICOM reference lies where the scan lies: its frame of reference is taken over",
-        problem=problem,
+        problem,
+        rule="the DICOM reference lies where the scan lies: its frame of reference is taken over",
         where=str(reference),
         remedy="give the series that the scan was made from",
         code="reference-elsewhere",

@@ -100,8 +100,7 @@ class Release:
             return self.description.members
         if self.description.student is None:
             raise UsageError(
-                "",
-                problem="the release has no student network",
+                "the release has no student network",
                 where=str(self.folder),
                 remedy="leave out --student, or export with export.distil set",
                 code="no-student",
@@ -122,8 +121,7 @@ class Release:
             name = member.int8 if int8 else member.onnx
             if name is None:
                 raise UsageError(
-                    "",
-                    problem="the release has no 8-bit networks",
+                    "the release has no 8-bit networks",
                     where=str(self.folder),
                     remedy="leave out --int8, or export with export.formats.int8 set",
                     code="no-int8",
@@ -173,8 +171,8 @@ def open_release(folder: Path) -> Release:
             domain = Domain.model_validate_json(_checked(folder / DOMAIN, listed[DOMAIN]))
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise UsageError(
-            "a release holds model.json, card.json and the graphs that model.json names",
-            problem=_what(error),
+            _what(error),
+            rule="a release holds model.json, card.json and the graphs that model.json names",
             where=str(folder),
             remedy="export it again with a version of synthct that matches",
             code="release-unreadable",
@@ -195,8 +193,8 @@ def _what(error: Exception) -> str:
 def _refused_release(file: Path) -> UsageError:
     row = json.loads(file.read_text())
     return UsageError(
-        "only a released model predicts",
-        problem=f"the export refused this model: {row.get('problem') or row.get('rule', '')}",
+        f"the export refused this model: {row.get('problem') or row.get('rule', '')}",
+        rule="only a released model predicts",
         where=str(file),
         remedy=str(row.get("remedy", "")),
         code="release-refused",
@@ -209,10 +207,10 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         return {str(name): dict(entry) for name, entry in document["files"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(
-            "a release folder has a checksums.json, written last",
-            problem="there is no checksums.json"
+            "there is no checksums.json"
             if isinstance(error, OSError)
             else "checksums.json cannot be read",
+            rule="a release folder has a checksums.json, written last",
             where=str(folder / CHECKSUMS),
             remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
             code="release-incomplete",
@@ -223,10 +221,10 @@ def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
     present = _present(folder)
     for name in sorted(present ^ set(listed)):
         raise UsageError(
-            "a release folder holds exactly the files that checksums.json lists",
-            problem="the file is not listed in checksums.json"
+            "the file is not listed in checksums.json"
             if name in present
             else "the file is missing",
+            rule="a release folder holds exactly the files that checksums.json lists",
             where=f"{folder}/{name}",
             remedy="copy the release again",
             code="release-files-differ",
@@ -237,8 +235,7 @@ def _checked(file: Path, entry: dict[str, Any]) -> bytes:
     content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise UsageError(
-            "",
-            problem=f"the file is not the one that checksums.json lists ({len(content)} of "
+            f"the file is not the one that checksums.json lists ({len(content)} of "
             f"{entry.get('bytes')} bytes)",
             where=str(file),
             remedy="the release is damaged or was changed: copy it again from where it was made",

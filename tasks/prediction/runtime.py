@@ -66,8 +66,7 @@ def provider_of(device: str) -> str:
     if provider not in onnxruntime.get_available_providers():
         have = [name for name, p in DEVICES.items() if p in onnxruntime.get_available_providers()]
         raise UsageError(
-            "",
-            problem=f"the installed ONNX Runtime has no {device!r}, only {', '.join(have)}",
+            f"the installed ONNX Runtime has no {device!r}, only {', '.join(have)}",
             remedy="for a GPU replace onnxruntime by onnxruntime-gpu of the same version",
             code="device-unknown",
         )

@@ -34,8 +34,8 @@ def new_key(private: Path) -> Path:
     for path in (private, public):
         if path.exists():
             raise UsageError(
-                "a new key has a new name",
-                problem="there is a file of that name",
+                "there is a file of that name",
+                rule="a new key has a new name",
                 where=str(path),
                 remedy="name another file",
                 code="key-exists",
@@ -72,8 +72,8 @@ def sign_release(folder: Path, private: Path, out: Path) -> None:
     }
     if out.exists():
         raise UsageError(
-            "a signed release is a new folder",
-            problem="there is a file or folder of that name",
+            "there is a file or folder of that name",
+            rule="a signed release is a new folder",
             where=str(out),
             remedy="name another folder",
             code="out-not-empty",
@@ -124,8 +124,7 @@ def check_signature(folder: Path, public: Path) -> None:
 
 def _refused(folder: Path, got: str) -> UsageError:
     return UsageError(
-        "",
-        problem=f"the signature does not hold: {got}",
+        f"the signature does not hold: {got}",
         where=str(folder / SIGNATURE),
         remedy="get the release, or the right public key, from whoever made it",
         code="signature-invalid",
@@ -155,8 +154,8 @@ def _key(path: Path, loader: str, kind: str, **options: Any) -> Any:
 
 def _wrong_key(path: Path, got: str) -> UsageError:
     return UsageError(
-        "a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
-        problem=f"this is no such key: {got}",
+        f"this is no such key: {got}",
+        rule="a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
         where=str(path),
         remedy="`synthct sign --new-key FILE` makes a pair",
         code="wrong-key",
@@ -171,8 +170,8 @@ def _crypto() -> dict[str, Any]:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ModuleNotFoundError as error:
         raise MachineError(
-            "signatures need it",
-            problem="the package cryptography is not installed",
+            "the package cryptography is not installed",
+            rule="signatures need it",
             remedy="pip install 'synthct[sign]'",
             code="package-missing",
         ) from error

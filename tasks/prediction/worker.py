@@ -24,8 +24,7 @@ def main(order_file: Path) -> int:
         answer = {"kind": _kind(fault), "fault": _anonymous(fault, order)}
     except OSError as error:
         told = SynthctError(
-            "",
-            problem=str(error.strerror or error),
+            str(error.strerror or error),
         )
         answer = {"kind": "machine", "fault": told.as_json()}
     write_whole(Path(order["answer"]), canonical_json(answer))

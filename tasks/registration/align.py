@@ -88,8 +88,8 @@ def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTr
     """
     floor = view.information(shift_transform(starts[0]))
     fault = StepFailed(
-        "a rigid step raises the mutual information",
-        problem=f"the rigid step ended worse than it began from each of {len(starts)} starts",
+        f"the rigid step ended worse than it began from each of {len(starts)} starts",
+        rule="a rigid step raises the mutual information",
         remedy="check that both scans show the same part of the patient",
         code="rigid-worse",
     )

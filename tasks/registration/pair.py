@@ -168,8 +168,8 @@ _WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
 def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> Volume:
     if modality is None and format_of(path) != "dicom":
         raise UsageError(
-            "a scan that is not DICOM does not say what it measures",
-            problem=f"the modality of the {role} scan is not known",
+            f"the modality of the {role} scan is not known",
+            rule="a scan that is not DICOM does not say what it measures",
             where=str(path),
             remedy=f"say it: --{role}-modality ct, mr or cbct",
             code="modality-unknown",
@@ -191,8 +191,8 @@ def _after_sides(done: Registered, sides: Sides) -> Registered:
 def _check_out(out: Path) -> None:
     if out.exists() and not (out / _QUALITY).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(
-            "results go into a folder that is new, empty or holds an earlier registration",
-            problem="the output folder holds other files",
+            "the output folder holds other files",
+            rule="results go into a folder that is new, empty or holds an earlier registration",
             where=str(out),
             remedy="name another folder",
             code="out-not-empty",

@@ -46,8 +46,8 @@ def _require_millimetres(role: str, scan: Volume) -> None:
     longest = max(scan.grid.extent_mm)
     if not SIZES_MM[0] <= longest <= SIZES_MM[1]:
         raise DataError(
-            f"a scan of a person is {SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
-            problem=f"the {role} scan is {longest:g} mm long",
+            f"the {role} scan is {longest:g} mm long",
+            rule=f"a scan of a person is {SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
             remedy="a scan in metres or micrometres says so nowhere: correct its spacing",
             code="units",
         )
@@ -58,9 +58,8 @@ def _require_same_units(pair: ScanPair) -> None:
     ratios = np.divide(first, second)
     if (ratios > LARGEST_RATIO).all() or (ratios < 1 / LARGEST_RATIO).all():
         raise DataError(
-            "both scans are in millimetres",
-            problem=f"the sizes do not fit together: {_words(first)} (fixed) and "
-            f"{_words(second)} (moving)",
+            f"the sizes do not fit together: {_words(first)} (fixed) and {_words(second)} (moving)",
+            rule="both scans are in millimetres",
             remedy="one of them is in other units (cm, m): correct its spacing",
             code="units",
         )
@@ -71,10 +70,10 @@ def _require_hounsfield(role: str, scan: Volume, body: Volume) -> None:
     middle = float(np.median(_inside(scan, body)))
     if lowest > FAT_HU or not BODY_HU[0] <= middle <= BODY_HU[1]:
         raise DataError(
-            f"a CT holds fat or air below {FAT_HU:g} HU, and the median of the body lies "
-            f"within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
-            problem=f"the {role} CT does not look like Hounsfield units: lowest value "
+            f"the {role} CT does not look like Hounsfield units: lowest value "
             f"{lowest:g}, median of the body {middle:g}",
+            rule=f"a CT holds fat or air below {FAT_HU:g} HU, and the median of the body lies "
+            f"within {BODY_HU[0]:g} to {BODY_HU[1]:g} HU",
             remedy="check that it is a CT (not an MR), and its rescale intercept",
             code="not-hounsfield",
         )

@@ -128,7 +128,7 @@ def _one_entry_a_level(step: str, factors: tuple[int, ...], **lists: tuple[Any, 
     for name, values in lists.items():
         if len(values) != len(factors):
             raise UsageError(
-                f"it has one for each of the {len(factors)} pyramid levels",
-                problem=f"{step}.{name} has {len(values)} entries",
+                f"{step}.{name} has {len(values)} entries",
+                rule=f"it has one for each of the {len(factors)} pyramid levels",
                 code="preset-levels",
             )

@@ -116,8 +116,7 @@ def preset_called(name: str, *, where: str = "") -> Preset:
     """The preset of that name."""
     if name not in PRESETS:
         raise UsageError(
-            "",
-            problem=f"no registration preset is called {name!r}",
+            f"no registration preset is called {name!r}",
             where=where,
             remedy=did_you_mean(name, PRESETS),
             code="unknown-preset",

@@ -218,9 +218,8 @@ def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GatePa
 def _require_overlap(stands: StepMeasures, judgement: Judgement) -> None:
     if stands.dice == 0.0:
         raise DataError(
-            "both scans must show a common part of the patient",
-            problem="the bodies of the two scans do not overlap after any step "
-            f"({judgement.reason})",
+            f"the bodies of the two scans do not overlap after any step ({judgement.reason})",
+            rule="both scans must show a common part of the patient",
             remedy="check that both scans are of the same patient and region",
             code="no-overlap",
         )

@@ -40,16 +40,16 @@ def whole_field(scan: Volume) -> Volume:
 def _check(role: str, scan: Volume, body: Volume) -> None:
     if not same_place(scan.grid, body.grid):
         raise DataError(
-            "a mask has the voxels of its scan",
-            problem=f"the {role} mask lies elsewhere than its scan: {body.grid.shape} at "
+            f"the {role} mask lies elsewhere than its scan: {body.grid.shape} at "
             f"{body.grid.origin_mm}, the scan {scan.grid.shape} at {scan.grid.origin_mm} mm",
+            rule="a mask has the voxels of its scan",
             remedy="resample the mask to the scan",
             code="mask-elsewhere",
         )
     if not np.isfinite(scan.array).all():
         raise DataError(
-            "a scan holds finite numbers",
-            problem=f"the {role} scan holds NaN or infinity",
+            f"the {role} scan holds NaN or infinity",
+            rule="a scan holds finite numbers",
             remedy="repair the export that wrote it",
             code="scan-nan",
         )
@@ -58,8 +58,8 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
         raise mask_empty(f"the {role} body mask", "its scan")
     if inside.min() == inside.max():
         raise DataError(
-            "a scan varies inside the body",
-            problem=f"the {role} scan is {inside.min()} everywhere inside the body",
+            f"the {role} scan is {inside.min()} everywhere inside the body",
+            rule="a scan varies inside the body",
             remedy="check that the scan holds an image",
             code="scan-constant",
         )

@@ -143,8 +143,7 @@ def _read(url: Path, window: tuple[slice | int, ...]) -> NDArray[Any]:
         return np.asarray(open_array(url)[window])
     except ValueError as error:  # zarr's error for a chunk with a wrong checksum
         raise MachineError(
-            "",
-            problem=f"the stored volume is damaged: {error}",
+            f"the stored volume is damaged: {error}",
             where=str(url),
             remedy="delete the volume and run the stage that writes it again",
             code="store-damaged",

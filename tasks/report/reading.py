@@ -165,8 +165,7 @@ def _studies(layout: Layout, names: Sequence[str]) -> list[Study]:
         folder = study_folder(name)
         if not (folder / SUMMARY).is_file():
             raise UsageError(
-                "",
-                problem=f"the study has not run: there is no {folder / SUMMARY}",
+                f"the study has not run: there is no {folder / SUMMARY}",
                 where=f"report.studies: {name}",
                 remedy=f"synthct study --grid presets/{name}.yaml",
                 code="study-missing",

@@ -134,8 +134,7 @@ def _as_machine_error(case: str, error: Exception) -> Exception:
     if isinstance(error, MachineError):
         return error
     return MachineError(
-        "",
-        problem=f"the pictures of the case cannot be drawn: {type(error).__name__}: {error}",
+        f"the pictures of the case cannot be drawn: {type(error).__name__}: {error}",
         where=f"{STAGE}/{case}",
         remedy="run the earlier stages again; their outputs may be inconsistent",
         code="picture-failed",

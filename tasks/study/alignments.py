@@ -21,8 +21,8 @@ def check_alignments(names: Iterable[str]) -> None:
     unknown = sorted({*names} - {*OWN, *METHODS.names()})
     if unknown:
         raise UsageError(
-            "an alignment is `truth`, `registered` or a registration method",
-            problem=f"no alignment is called {', '.join(unknown)}",
+            f"no alignment is called {', '.join(unknown)}",
+            rule="an alignment is `truth`, `registered` or a registration method",
             where="params.yaml: study",
             remedy=f"methods: {', '.join(METHODS.names())}",
             code="unknown-alignment",

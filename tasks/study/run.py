@@ -80,8 +80,7 @@ def check(training: TrainingParams, params: StudyParams) -> None:
                 errors.append(str(error))
     if errors:
         raise UsageError(
-            "",
-            problem="; ".join(errors),
+            "; ".join(errors),
             where="params.yaml: study",
             code="study-params",
         )
@@ -106,8 +105,8 @@ def _ground(
     ]
     if len({fact.patient for fact in cases}) < 2:
         raise DataError(
-            "a study needs pairs of at least two patients for every alignment it trains on",
-            problem=f"there are {len(cases)} usable pairs of {params.source}",
+            f"there are {len(cases)} usable pairs of {params.source}",
+            rule="a study needs pairs of at least two patients for every alignment it trains on",
             where=f"study: {', '.join(sorted(needed))}",
             remedy="see registration/quality.csv; `truth` exists for digital patients only",
             code="too-few-patients",

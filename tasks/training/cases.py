@@ -96,8 +96,8 @@ def open_case(name: str, region: str, files: Mapping[str, Path], scaling: Source
     for kind in ARRAYS[1:]:
         if not read_grid(files[kind]).is_close(grid):
             raise DataError(
-                "source, CT and mask of a pair lie on one grid",
-                problem=f"its shape is {arrays[kind].shape}, that of the source {grid.shape}",
+                f"its shape is {arrays[kind].shape}, that of the source {grid.shape}",
+                rule="source, CT and mask of a pair lie on one grid",
                 where=f"{name}/{kind}",
                 remedy="run registration again",
                 code="pair-off-grid",

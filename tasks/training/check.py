@@ -35,8 +35,7 @@ def check(params: TrainingParams, *, where: str = "params.yaml: training") -> No
     problems = list(_problems(params))
     if problems:
         raise UsageError(
-            "",
-            problem="; ".join(problems),
+            "; ".join(problems),
             where=where,
             code="training-params",
         )

@@ -73,8 +73,8 @@ class Descent:
         if fixed or self.progress.pieces >= own:
             need = f"{' and '.join(fixed)} need whole batches" if fixed else "one patch too large"
             raise MachineError(
-                "a training step fits the device's memory",
-                problem=f"the device ran out of memory; {need}",
+                f"the device ran out of memory; {need}",
+                rule="a training step fits the device's memory",
                 where=f"{self.unit} at step {self.progress.step + 1}",
                 remedy="lower training.batch or patch_size, or take a larger device",
                 code="out-of-memory",
@@ -101,10 +101,10 @@ class Descent:
         fixed = [m.label for m in self.composition.members if not splits(type(m.regularizer))]
         if fixed or samples < self.team.size:
             raise MachineError(
-                "several processes that train one network each take a part of every batch",
-                problem=f"{', '.join(fixed)} need whole batches"
+                f"{', '.join(fixed)} need whole batches"
                 if fixed
                 else f"{samples} patches cannot be divided among {self.team.size} processes",
+                rule="several processes that train one network each take a part of every batch",
                 where=self.unit,
                 remedy="train with one process",
                 code="cannot-divide",
@@ -121,10 +121,10 @@ class Descent:
             return
         bad = [name for name, term in evaluated.terms.items() if not torch.isfinite(term)]
         raise DataError(
-            "the training loss stays finite",
-            problem="the training loss is not finite: "
+            "the training loss is not finite: "
             f"{', '.join(bad) or 'the sum of its terms'}, on cases "
             f"{', '.join(sorted(set(batch.cases)))}",
+            rule="the training loss stays finite",
             where=f"{self.unit} at step {self.progress.step + 1}",
             remedy="look at those scans, or lower learning_rate or the weights of the terms; the "
             "last checkpoint is kept next to the result cache",

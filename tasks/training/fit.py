@@ -204,8 +204,8 @@ def _device(wanted: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise MachineError(
-            "device cuda needs a CUDA device",
-            problem="this machine has no CUDA device",
+            "this machine has no CUDA device",
+            rule="device cuda needs a CUDA device",
             where="params.yaml: training.device",
             remedy="set device: auto or cpu",
             code="no-cuda",

@@ -112,8 +112,8 @@ def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
         shared |= train & validation
     if shared:
         raise UsageError(
-            "a patient is in one of training, validation and test",
-            problem="the patient is in two of training, validation and test",
+            "the patient is in two of training, validation and test",
+            rule="a patient is in one of training, validation and test",
             where=sorted(shared)[0],
             remedy="keep all cases of a patient together",
             code="patient-in-two-splits",

@@ -49,8 +49,8 @@ def _processes(device: str) -> int:
     asked = os.environ.get(TRAINING_PROCESSES, "")
     if asked and not asked.isdecimal():
         raise MachineError(
-            f"{TRAINING_PROCESSES} is a number of processes",
-            problem=f"{TRAINING_PROCESSES} is {asked!r}",
+            f"{TRAINING_PROCESSES} is {asked!r}",
+            rule=f"{TRAINING_PROCESSES} is a number of processes",
             remedy="set it to a number, or unset it",
             code="processes",
         )
@@ -113,8 +113,7 @@ def _error(folder: Path, code: int) -> SynthctError:
         error: SynthctError = kind.from_json(fields)
         return error
     return MachineError(
-        "",
-        problem=f"the training process ended with exit code {code}"
+        f"the training process ended with exit code {code}"
         + (" (killed, perhaps for lack of memory)" if code == -9 else ""),
         remedy="run the same command again: it continues from the last checkpoint",
         code="training-died",
@@ -136,7 +135,7 @@ def main(order_file: Path) -> int:
         return _report(error, order_file)
     except Exception as error:  # noqa: BLE001 - the parent reports it
         failure = MachineError(
-            "", problem=f"training failed: {type(error).__name__}: {error}", code="training-died"
+            f"training failed: {type(error).__name__}: {error}", code="training-died"
         )
         return _report(failure, order_file)
     if order["count"] > 1:

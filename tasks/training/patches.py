@@ -106,9 +106,9 @@ class PatchSampler:
         spacings = {case.spacing_mm for case in self.cases}
         if len(spacings) > 1:
             raise DataError(
-                "all training cases have one voxel size",
-                problem="the training cases have voxels of different sizes: "
+                "the training cases have voxels of different sizes: "
                 f"{', '.join(map(str, sorted(spacings)))} mm (z, y, x)",
+                rule="all training cases have one voxel size",
                 remedy="register all cases with the same grid_spacing_mm",
                 code="spacing-differs",
             )

@@ -34,8 +34,7 @@ def load_network(folder: Path) -> nn.Module:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except RuntimeError as error:
         raise MachineError(
-            "",
-            problem="the weights do not fit the network that model.json describes: "
+            "the weights do not fit the network that model.json describes: "
             f"{str(error).splitlines()[0]}",
             where=str(folder / WEIGHTS),
             remedy="run training again",

@@ -17,7 +17,7 @@ def late() -> int:
 
 
 def refused() -> None:
-    raise DataError("a rule", problem="what went wrong", code="a-code")
+    raise DataError("what went wrong", rule="a rule", code="a-code")
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
     ("error", "code", "told"),
     [
         (UsageError("a rule", where="key"), 2, "key: a rule"),
-        (DataError("a rule", where="scan.mha", problem="two"), 1, "scan.mha: two; a rule"),
+        (DataError("two", where="scan.mha", rule="a rule"), 1, "scan.mha: two; a rule"),
         (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: no space left on the device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),

@@ -98,8 +98,8 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 a damaged header surprises a parser in many ways
         return {"error": f"{type(error).__name__}: {error}"}
     too_large = DataError(
-        "a scan fits into the memory limit of its reader",
-        problem="reading the scan needs more memory than its reader may use",
+        "reading the scan needs more memory than its reader may use",
+        rule="a scan fits into the memory limit of its reader",
         remedy=f"crop or resample it, or raise {READER_MIB}",
         code="too-large",
     )

@@ -123,16 +123,16 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
         raise _package_shut_out(answer["import"])
     if "system" in answer:
         raise MachineError(
-            "a source is readable",
+            answer["system"],
             where=where,
-            problem=answer["system"],
+            rule="a source is readable",
             remedy="check its permissions and the disk",
             code="cannot-read",
         )
     raise DataError(
-        "a scan is readable",
+        f"the file cannot be parsed ({answer['error']})",
         where=where,
-        problem=f"the file cannot be parsed ({answer['error']})",
+        rule="a scan is readable",
         remedy="copy or export it again",
         code="unreadable",
     )
@@ -141,22 +141,15 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
 def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
     """The error that ``SynthctError.as_json`` (with its ``kind``) describes."""
     kind = getattr(errors, row["kind"]) if row.get("kind") in _KINDS else DataError
-    error: SynthctError = kind(
-        row["rule"],
-        where=row["where"] or where,
-        got=row["got"],
-        remedy=row["remedy"],
-        code=row["code"],
-        problem=row.get("problem", ""),
-    )
+    error: SynthctError = kind.from_json({**row, "where": row["where"] or where})
     return error
 
 
 def _package_shut_out(problem: str) -> MachineError:
     """The reader's process cannot import what this one can."""
     return MachineError(
-        "the process that reads foreign files can import the packages that it needs",
-        problem=problem,
+        problem,
+        rule="the process that reads foreign files can import the packages that it needs",
         where=sys.executable,
         remedy="the reader may open the folders of installed packages on the module path: install "
         "the package into this environment; `synthct doctor` lists what is missing",
@@ -166,9 +159,9 @@ def _package_shut_out(problem: str) -> MachineError:
 
 def _stopped(where: str, problem: str) -> DataError:
     return DataError(
-        "a scan is readable",
+        problem,
         where=where,
-        problem=problem,
+        rule="a scan is readable",
         remedy="copy or export it again",
         code="reader-stopped",
     )
@@ -218,8 +211,8 @@ class _Reader:
         except (EOFError, OSError) as error:
             self.stop()
             raise MachineError(
-                "the readers run in a process of their own",
-                problem=f"that process did not start (exit code {self.process.returncode})",
+                f"that process did not start (exit code {self.process.returncode})",
+                rule="the readers run in a process of their own",
                 remedy=f"set {DEBUG}=1 to see why",
                 code="no-reader",
             ) from error

@@ -47,8 +47,8 @@ def as_modality(given: Modality | str | None, where: str) -> Modality | None:
         names = [str(known) for known in Modality]
         near = difflib.get_close_matches(str(given).upper(), names, n=1)
         raise UsageError(
-            f"a modality is one of {', '.join(names)}",
-            problem=f"there is no modality {given!r}",
+            f"there is no modality {given!r}",
+            rule=f"a modality is one of {', '.join(names)}",
             where=where,
             remedy=f"did you mean {near[0]!r}?" if near else "",
             code="unknown-modality",
@@ -81,8 +81,8 @@ class ScanFiles:
             return as_path(scan)
         if modalities and scan.modality not in modalities:
             raise UsageError(
-                f"{name} is a volume of modality {' or '.join(modalities)}",
-                problem=f"the volume has modality {scan.modality}",
+                f"the volume has modality {scan.modality}",
+                rule=f"{name} is a volume of modality {' or '.join(modalities)}",
                 where=name,
                 remedy="give another volume, or set its modality when you create it",
                 code="wrong-modality",
@@ -141,8 +141,8 @@ def modality_of(scan: Scan, given: Modality | str | None, name: str) -> Modality
         return asked
     if asked not in (None, scan.modality):
         raise UsageError(
-            "a volume has a modality of its own",
-            problem=f"the volume has modality {scan.modality}, not {asked}",
+            f"the volume has modality {scan.modality}, not {asked}",
+            rule="a volume has a modality of its own",
             where=f"{name}_modality",
             remedy="omit this argument",
             code="modality-contradicted",

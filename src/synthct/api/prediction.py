@@ -188,16 +188,16 @@ def _require_out(
 ) -> None:
     if out is None and (dicom_reference is not None or structures is not None):
         raise UsageError(
-            "a DICOM reference or structures require a DICOM series as output",
-            problem="no folder for the series was given",
+            "no folder for the series was given",
+            rule="a DICOM reference or structures require a DICOM series as output",
             where="out",
             remedy="give a folder as `out`, or omit `dicom_reference` and `structures`",
             code="reference-without-series",
         )
     if out is not None and uncertainty is True:
         raise UsageError(
-            "with `out`, every result is written to a file",
-            problem="no file name for the uncertainty was given",
+            "no file name for the uncertainty was given",
+            rule="with `out`, every result is written to a file",
             where="uncertainty",
             remedy="give uncertainty=FILE, or omit `out`",
             code="uncertainty-without-name",

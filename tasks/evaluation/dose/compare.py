@@ -99,8 +99,8 @@ def _conformity(
 ) -> dict[str, float | None]:
     if doses.target not in structures:
         raise UsageError(
-            "a target is one of the reference's structures",
-            problem=f"no structure of the reference is called {doses.target!r}",
+            f"no structure of the reference is called {doses.target!r}",
+            rule="a target is one of the reference's structures",
             where="--target",
             remedy=f"choose one of: {', '.join(sorted(structures))}",
             code="unknown-structure",

@@ -144,8 +144,8 @@ def _interpolated(
         import pymedphys
     except ImportError as error:
         raise UsageError(
-            "an interpolated gamma is computed with pymedphys",
-            problem=f"pymedphys cannot be imported ({error})",
+            f"pymedphys cannot be imported ({error})",
+            rule="an interpolated gamma is computed with pymedphys",
             remedy="pip install 'synthct[dose]' on Python 3.11 or 3.12, which pymedphys supports",
             code="extra-missing",
         ) from error

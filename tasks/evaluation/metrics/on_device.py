@@ -19,8 +19,9 @@ def device_called(name: str) -> torch.device:
         if name == "cuda":
             problem = "torch finds no GPU on this machine"
         raise UsageError(
-            "similarity is computed with numpy (no device), or with torch on cpu or a cuda GPU",
-            problem=problem,
+            problem,
+            rule="similarity is computed with numpy (no device), or with torch on cpu or a "
+            "cuda GPU",
             where="device",
             remedy="leave the device out",
             code="no-such-device",

@@ -21,8 +21,9 @@ def check_segmenter(segmenter: str) -> None:
         require_total_segmentator()
     elif segmenter != THRESHOLDS and not _is_small(Path(segmenter)):
         raise UsageError(
-            "a segmenter is thresholds, totalsegmentator, or the folder of a trained small one",
-            problem=f"{segmenter!r} is none of these",
+            f"{segmenter!r} is none of these",
+            rule="a segmenter is thresholds, totalsegmentator, or the folder of a trained "
+            "small one",
             where="--segmenter",
             remedy="a run with evaluation.segmenter: small writes such folders to "
             "artefacts/evaluation/segmenters",

@@ -64,8 +64,8 @@ def fit_segmenter(
     classes = class_names(names)
     if not classes:
         raise DataError(
-            "the small segmenter is trained on label maps whose labels.json names structures",
-            problem="labels.json names no structure",
+            "labels.json names no structure",
+            rule="the small segmenter is trained on label maps whose labels.json names structures",
             where=str(labels),
             remedy="give label maps with the dataset, or set evaluation.segmenter to thresholds",
             code="segmenter-no-labels",

@@ -35,8 +35,8 @@ def require_total_segmentator() -> Path:
     command = shutil.which(COMMAND)
     if command is None:
         raise UsageError(
-            "the segmenter totalsegmentator runs TotalSegmentator's own command",
-            problem=f"there is no command {COMMAND} on PATH",
+            f"there is no command {COMMAND} on PATH",
+            rule="the segmenter totalsegmentator runs TotalSegmentator's own command",
             where="evaluation.segmenter",
             remedy="install TotalSegmentator in an environment of its own and put its command on "
             "PATH, or choose small or thresholds",
@@ -45,8 +45,9 @@ def require_total_segmentator() -> Path:
     folders = _weights_folders()
     if not any(folder.is_dir() and any(folder.rglob("*.pth")) for folder in folders):
         raise UsageError(
-            "the weights must be on this machine beforehand: nothing is downloaded during a run",
-            problem="there are no weights (*.pth) of TotalSegmentator",
+            "there are no weights (*.pth) of TotalSegmentator",
+            rule="the weights must be on this machine beforehand: nothing is downloaded "
+            "during a run",
             where=str(folders[0]),
             remedy="run `totalseg_download_weights -t total` once, or set TOTALSEG_WEIGHTS_PATH",
             code="segmenter-no-weights",
@@ -103,8 +104,7 @@ def total_segmentator(ct: Volume, *, fast: bool = True) -> tuple[NDArray[np.uint
 
 def _failed(problem: str) -> MachineError:
     return MachineError(
-        "",
-        problem=problem,
+        problem,
         where=COMMAND,
         remedy="run it by hand on the same CT",
         code="segmenter-failed",

@@ -39,9 +39,9 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
         if path.is_file():
             return _from_labels(path, target, inside)
     raise DataError(
-        "segmentations are folders SIDE/NAME.* of masks, or label maps SIDE.*, for the sides "
+        f"there is neither a folder nor a label map of the {side}",
+        rule="segmentations are folders SIDE/NAME.* of masks, or label maps SIDE.*, for the sides "
         "prediction and reference",
-        problem=f"there is neither a folder nor a label map of the {side}",
         where=str(masks),
         remedy="add it to the folder of segmentations",
         code="segmentations-missing",
@@ -82,8 +82,8 @@ def _names(path: Path) -> dict[str, str]:
         }
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(
-            "labels.json maps label values to names",
-            problem=f"the file cannot be read: {error}",
+            f"the file cannot be read: {error}",
+            rule="labels.json maps label values to names",
             where=str(path),
             remedy='write {"1": "liver", ...}',
             code="labels-unreadable",
@@ -103,8 +103,8 @@ def _named_once(names: Sequence[str], where: Path) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(
-            "every structure of a side has a name of its own",
-            problem=f"the structure {twice[0]!r} occurs {names.count(twice[0])} times",
+            f"the structure {twice[0]!r} occurs {names.count(twice[0])} times",
+            rule="every structure of a side has a name of its own",
             where=str(where),
             remedy="rename one, or leave one out",
             code="structure-twice",

@@ -80,8 +80,8 @@ def run_bspline(
     parameters = _numbers(found["TransformParameters"])
     if np.abs(parameters).max() > FARTHEST_MM:
         raise StepFailed(
-            f"control points move by at most {FARTHEST_MM:g} mm",
-            problem=f"a control point moved by {np.abs(parameters).max():.3g} mm",
+            f"a control point moved by {np.abs(parameters).max():.3g} mm",
+            rule=f"control points move by at most {FARTHEST_MM:g} mm",
             remedy="raise the bending weight, or check that the images have texture",
             code="elastix-diverged",
         )
@@ -118,8 +118,7 @@ def _execute(
                 engine.Execute()
         except RuntimeError as error:
             raise StepFailed(
-                "",
-                problem="elastix failed: "
+                "elastix failed: "
                 + (_last_words(folder / "elastix.log") or "an error without a message"),
                 remedy="check that both scans show the same part of the patient",
                 code="elastix-failed",
@@ -157,8 +156,7 @@ def _numbers(values: Sequence[str]) -> list[float]:
     numbers = [float(value) for value in values]
     if not np.isfinite(numbers).all():
         raise StepFailed(
-            "",
-            problem="elastix returned transform parameters that are NaN or infinite",
+            "elastix returned transform parameters that are NaN or infinite",
             remedy="check the scans for empty or constant regions",
             code="elastix-diverged",
         )

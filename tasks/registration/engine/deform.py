@@ -63,16 +63,16 @@ class Pair:
     def __post_init__(self) -> None:
         if not self.fixed.grid.is_close(self.moving.grid):
             raise DataError(
-                "the torch engine takes two scans on one grid",
-                problem=f"the scans lie on different grids: shapes {self.fixed.grid.shape} and "
+                f"the scans lie on different grids: shapes {self.fixed.grid.shape} and "
                 f"{self.moving.grid.shape}",
+                rule="the torch engine takes two scans on one grid",
                 remedy="resample the moving scan onto the fixed one",
                 code="grids-differ",
             )
         if min(self.fixed.grid.shape) < FEWEST_VOXELS:
             raise DataError(
-                f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
-                problem=f"the scan is too thin: shape {self.fixed.grid.shape}",
+                f"the scan is too thin: shape {self.fixed.grid.shape}",
+                rule=f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
                 remedy="give a thicker scan or a finer grid_spacing_mm",
                 code="extent-too-small",
             )
@@ -223,8 +223,8 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
     inside = np.asarray(mask) > 0
     if inside.shape != image.array.shape:
         raise DataError(
-            "a mask lies on the grid of its scan",
-            problem=f"the {name} mask has {inside.shape} voxels, its scan {image.array.shape}",
+            f"the {name} mask has {inside.shape} voxels, its scan {image.array.shape}",
+            rule="a mask lies on the grid of its scan",
             code="mask-shape",
         )
     if not inside.any():
@@ -232,14 +232,14 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
     values = image.array[inside]
     if not np.isfinite(image.array).all():
         raise DataError(
-            f"the {name} scan is finite",
-            problem=f"the {name} scan holds NaN or infinity",
+            f"the {name} scan holds NaN or infinity",
+            rule=f"the {name} scan is finite",
             code="not-finite",
         )
     if values.min() == values.max():
         raise DataError(
-            f"the {name} scan is not constant inside its mask",
-            problem=f"the {name} scan is {values[0]} everywhere inside its mask",
+            f"the {name} scan is {values[0]} everywhere inside its mask",
+            rule=f"the {name} scan is not constant inside its mask",
             code="constant-image",
         )
 

@@ -48,8 +48,8 @@ def _pair(job: Job, rigid: sitk.Transform) -> Pair:
 def _require_finite(found: Displacement) -> None:
     if not np.isfinite(found.vectors).all():
         raise DataError(
-            "a displacement is finite",
-            problem="the registration diverged: its displacement holds NaN or infinity",
+            "the registration diverged: its displacement holds NaN or infinity",
+            rule="a displacement is finite",
             remedy="lower step_mm, or raise a penalty's weight",
             code="engine-diverged",
         )

@@ -85,9 +85,9 @@ def affordable(
     ]
     if not kept:
         raise DataError(
-            "at least the coarsest level of the torch engine must fit",
-            problem=f"too little memory: {min(needed) / 1e9:.2g} GB needed for {_words(grid)}, "
+            f"too little memory: {min(needed) / 1e9:.2g} GB needed for {_words(grid)}, "
             f"max_memory_gb allows {settings.max_memory_gb:g} GB",
+            rule="at least the coarsest level of the torch engine must fit",
             remedy="raise max_memory_gb, or register on a coarser grid",
             code="memory-cap",
         )

@@ -35,9 +35,9 @@ class Penalty:
         built = REGULARIZERS.build(self.name, self.options)
         if "displacement" not in seams_of(type(built)):
             raise UsageError(
-                "penalties of a registration act on its displacement",
-                problem=f"regularizer {self.name!r} does not act on a displacement, but on "
+                f"regularizer {self.name!r} does not act on a displacement, but on "
                 f"{', '.join(seams_of(type(built)))}",
+                rule="penalties of a registration act on its displacement",
                 code="not-a-displacement-penalty",
             )
         return built
@@ -95,44 +95,44 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.factors or min(self.factors) < 1:
             raise UsageError(
-                "factors holds one number of at least 1 for each level",
-                problem=f"factors is {self.factors}",
+                f"factors is {self.factors}",
+                rule="factors holds one number of at least 1 for each level",
                 code="torch-levels",
             )
         if len(self.iterations) != len(self.factors) or min(self.iterations) < 1:
             raise UsageError(
-                f"iterations holds one positive number for each of {len(self.factors)} levels",
-                problem=f"iterations is {self.iterations}",
+                f"iterations is {self.iterations}",
+                rule=f"iterations holds one positive number for each of {len(self.factors)} levels",
                 code="torch-levels",
             )
         if self.start not in STARTS:
             raise UsageError(
-                f"start is one of {', '.join(STARTS)}",
-                problem=f"start is {self.start!r}",
+                f"start is {self.start!r}",
+                rule=f"start is one of {', '.join(STARTS)}",
                 code="torch-start",
             )
         if self.max_seconds < 0 or self.max_memory_gb <= 0:
             raise UsageError(
-                "max_seconds is at least 0 and max_memory_gb positive",
-                problem=f"max_seconds is {self.max_seconds}, max_memory_gb is {self.max_memory_gb}",
+                f"max_seconds is {self.max_seconds}, max_memory_gb is {self.max_memory_gb}",
+                rule="max_seconds is at least 0 and max_memory_gb positive",
                 code="torch-limits",
             )
         if self.oversampling < 1:
             raise UsageError(
-                "oversampling is at least 1",
-                problem=f"oversampling is {self.oversampling}",
+                f"oversampling is {self.oversampling}",
+                rule="oversampling is at least 1",
                 code="torch-oversampling",
             )
         if self.penalty_stride < 1:
             raise UsageError(
-                "penalty_stride is at least 1",
-                problem=f"penalty_stride is {self.penalty_stride}",
+                f"penalty_stride is {self.penalty_stride}",
+                rule="penalty_stride is at least 1",
                 code="torch-stride",
             )
         if self.step_mm <= 0:
             raise UsageError(
-                "step_mm is positive",
-                problem=f"step_mm is {self.step_mm}",
+                f"step_mm is {self.step_mm}",
+                rule="step_mm is positive",
                 code="torch-step",
             )
 

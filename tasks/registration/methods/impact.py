@@ -30,10 +30,8 @@ class Impact(EngineMethod):
     def __post_init__(self) -> None:
         if not self.network or not Path(self.network).is_file():
             raise UsageError(
-                "method 'impact' compares features of a TorchScript network",
-                problem=f"there is no file {self.network!r}"
-                if self.network
-                else "no network is named",
+                f"there is no file {self.network!r}" if self.network else "no network is named",
+                rule="method 'impact' compares features of a TorchScript network",
                 where="network",
                 remedy="name a file, or use method 'mind', which needs none",
                 code="impact-network",

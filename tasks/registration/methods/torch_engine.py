@@ -119,8 +119,8 @@ class EngineMethod:
 def _check_window(window_hu: Sequence[float] | None) -> None:
     if window_hu is not None and (len(window_hu) != 2 or not window_hu[0] < window_hu[1]):
         raise UsageError(
-            "ct_window_hu is a lower and a higher bound [HU]",
-            problem=f"ct_window_hu is {list(window_hu)}",
+            f"ct_window_hu is {list(window_hu)}",
+            rule="ct_window_hu is a lower and a higher bound [HU]",
             code="ct-window",
         )
 
@@ -132,8 +132,8 @@ def _penalty(entry: Mapping[str, Any]) -> Penalty:
     weight = options.pop("weight", None)
     if not isinstance(weight, int | float) or weight < 0:
         raise UsageError(
-            "a weight is a number of at least 0",
-            problem=f"the weight of penalty {name!r} is {weight!r}",
+            f"the weight of penalty {name!r} is {weight!r}",
+            rule="a weight is a number of at least 0",
             code="penalty-weight",
         )
     return Penalty(name, float(weight), options)
@@ -144,8 +144,8 @@ def _named(what: str, entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(
-            f"each entry of {what} has a name",
-            problem=f"an entry of {what} has no name: {dict(entry)}",
+            f"an entry of {what} has no name: {dict(entry)}",
+            rule=f"each entry of {what} has a name",
             code="plugin-unnamed",
         )
     return name, options

@@ -30,15 +30,15 @@ def read_initial(path: Path) -> sitk.Transform:
             transform: sitk.Transform = sitk.ReadTransform(str(link))
     except RuntimeError as error:
         raise UsageError(
-            "an initial transform is a file that ITK wrote (.tfm, .h5)",
-            problem="there is no such file" if not path.is_file() else "ITK cannot read the file",
+            "there is no such file" if not path.is_file() else "ITK cannot read the file",
+            rule="an initial transform is a file that ITK wrote (.tfm, .h5)",
             where=str(path),
             code="initial-unreadable",
         ) from error
     if not _is_rigid(transform):
         raise UsageError(
-            "an initial transform is rigid (fixed to moving points, 3-D)",
-            problem=f"the transform is a {transform.Downcast().GetName()}",
+            f"the transform is a {transform.Downcast().GetName()}",
+            rule="an initial transform is rigid (fixed to moving points, 3-D)",
             where=str(path),
             remedy="give its rigid part; the method finds what remains",
             code="initial-not-rigid",

@@ -57,8 +57,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
     """The network in a file; how many axes and channels it takes is found by trying."""
     if not path.is_file():
         raise UsageError(
-            "the feature network is a TorchScript file",
-            problem="there is no such file",
+            "there is no such file",
+            rule="the feature network is a TorchScript file",
             where=str(path),
             remedy="name a file, or use similarity 'mind', which needs none",
             code="impact-network",
@@ -67,8 +67,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
         module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise UsageError(
-            "the feature network is a TorchScript file",
-            problem=f"torch cannot load the file: {str(error).splitlines()[0]}",
+            f"torch cannot load the file: {str(error).splitlines()[0]}",
+            rule="the feature network is a TorchScript file",
             where=str(path),
             remedy="save it by torch.jit.save",
             code="impact-network",
@@ -81,8 +81,8 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
             if _takes(network, device):
                 return network
     raise UsageError(
-        "the feature network takes (N, 1 or 3, Z, Y, X) or (N, 1 or 3, Y, X)",
-        problem="the network failed on inputs of every supported shape",
+        "the network failed on inputs of every supported shape",
+        rule="the feature network takes (N, 1 or 3, Z, Y, X) or (N, 1 or 3, Y, X)",
         where=str(path),
         code="impact-network",
     )

@@ -111,8 +111,8 @@ class Hoag(Periodic):
         known = [label for label in step.strengths if label != step.label]
         if unknown := [label for label in self.learned if label not in known]:
             raise UsageError(
-                "hoag learns the strengths of regularizers that are listed",
-                problem=f"no regularizer in the list is called {', '.join(unknown)}",
+                f"no regularizer in the list is called {', '.join(unknown)}",
+                rule="hoag learns the strengths of regularizers that are listed",
                 where="params.yaml: training.regularizers",
                 remedy=f"name some of: {', '.join(known)}" if known else "list one",
                 code="unknown-regularizer",

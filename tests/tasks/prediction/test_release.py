@@ -94,7 +94,7 @@ def test_a_file_changed_after_the_check_is_not_what_runs(release):
 
 
 def test_a_refused_release_says_why_it_was_refused(tmp_path):
-    row = {"rule": "the model beats the look-up", "got": "120 HU", "remedy": "train longer"}
+    row = {"problem": "the look-up beats the model: 120 HU", "remedy": "train longer"}
     (tmp_path / "refused.json").write_text(json.dumps(row))
     told = str(refused(tmp_path))
     assert "120 HU" in told

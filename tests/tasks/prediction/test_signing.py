@@ -46,13 +46,13 @@ def test_new_checksums_fool_the_checksums_and_not_the_signature(signed, key):
     write_whole(signed / "card.json", json.dumps({**card, "not_for_clinical_use": ""}))
     write_checksums(signed)
     open_release(signed)  # the forger's checksums hold
-    assert "other contents" in refused(signed, key).got
+    assert "other contents" in refused(signed, key).problem
 
 
 def test_anothers_signature_is_refused_though_it_is_a_true_one(release, signed, key, tmp_path):
     new_key(tmp_path / "thief")
     sign_release(release, tmp_path / "thief", tmp_path / "stolen")
-    assert "another key" in refused(tmp_path / "stolen", key).got
+    assert "another key" in refused(tmp_path / "stolen", key).problem
 
 
 @pytest.mark.parametrize("harm", ["missing", "no json", "no field", "not base64"])

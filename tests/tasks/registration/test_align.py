@@ -110,7 +110,7 @@ def test_a_second_start_gets_its_turn_after_a_crash(pair, short, monkeypatch):
     def crashes_once(images, step, **options):
         calls.append(1)
         if len(calls) == 1:
-            raise StepFailed("elastix can register the pair", got="a crash")
+            raise StepFailed("elastix failed: a crash")
         return honest(images, step, **options)
 
     monkeypatch.setattr(module, "run_rigid", crashes_once)

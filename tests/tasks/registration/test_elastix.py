@@ -22,7 +22,7 @@ def attempts(monkeypatch, said):
     def execute(images, parameters, threads, *, moving_mask=True):
         masked.append(moving_mask)
         if len(masked) == 1:
-            raise StepFailed("elastix can register the pair", got=said)
+            raise StepFailed(f"elastix failed: {said}")
         return FOUND
 
     monkeypatch.setattr(elastix, "_execute", execute)
