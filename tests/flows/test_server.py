@@ -48,7 +48,7 @@ def test_port_taken_between_look_and_start_is_the_same_fault(
 
 def test_server_that_the_user_named_but_does_not_answer_is_a_fault(taken, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{taken}/api")
-    monkeypatch.setattr(module, "_GIVEN_PATIENCE_S", 0.1)
+    monkeypatch.setattr(module, "_EXTERNAL_TIMEOUT_S", 0.1)
     monkeypatch.setattr(module, "_answers", lambda _: False)
     with pytest.raises(MachineError, match="unset PREFECT_API_URL"), prefect_server(tmp_path):
         pass

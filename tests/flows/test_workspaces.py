@@ -25,7 +25,7 @@ def test_first_use_writes_the_whole_of_the_params(root):
     assert (params.dataset, params.seed) == ("sts", 7)
     for section in ("ingestion:", "registration:", "training:", "evaluation:", "report:"):
         assert section in text
-    assert "made workspaces/sts" in opened.notes[0]
+    assert "created workspaces/sts" in opened.notes[0]
 
 
 def test_second_use_says_nothing_when_nothing_changed(root):
@@ -66,7 +66,7 @@ def test_a_study_that_gained_arms_is_told_in_a_line_that_names_its_source(root):
 def test_workspace_outlives_its_preset(root):
     open_workspace(root, "sts")
     (root / "presets" / "sts.yaml").unlink()
-    assert "gone" in open_workspace(root, "sts").notes[0]
+    assert "no longer exists" in open_workspace(root, "sts").notes[0]
 
 
 def test_unknown_preset_is_met_with_the_nearest_and_all_names(root):
