@@ -5,11 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 rm -rf dist/sbom
 mkdir -p dist/sbom
-for lock in locks/py*-*.txt; do
-    name=$(basename "$lock" .txt)
-    case $name in *-dev) continue ;; esac
-    cyclonedx-py requirements "$lock" --pyproject pyproject.toml --mc-type application --output-reproducible \
-        --output-format JSON --output-file "dist/sbom/synthct-$name.cdx.json" 2> dist/sbom/log ||
-        { cat dist/sbom/log >&2; exit 1; }
-done
-rm dist/sbom/log
+bill() {
+    cyclonedx-py requirements "$1" --pyproject pyproject.toml --mc-type application --output-reproducible \
+        --output-format JSON --output-file "dist/sbom/synthct-$(basename "$1" .txt).cdx.json"
+}
+export -f bill
+find locks -name 'py*.txt' ! -name '*-dev.txt' -print0 | xargs -0 -P "$(nproc)" -I LOCK \
+    bash -c 'said=$(bill LOCK 2>&1) || { echo "$said" >&2; exit 1; }'

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -144,7 +146,7 @@ def test_a_file_with_another_hash_is_installed(tmp_path):
 
 
 def test_a_bill_of_materials_leaves_out_a_package_or_its_hash(tmp_path):
-    tool = shutil.which("cyclonedx-py")
+    tool = shutil.which("cyclonedx-py", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if not tool:
         pytest.skip("cyclonedx-bom is absent: make setup-dev")
     (tmp_path / "locks").mkdir()
