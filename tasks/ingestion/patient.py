@@ -211,5 +211,4 @@ def _require_pair(patient: str, scans: Mapping[str, Any], left_out: Mapping[str,
 
 def _reason(row: Mapping[str, str]) -> str:
     """Problem and rule of an error."""
-    text = "; ".join(row[key] for key in ("problem", "rule") if row.get(key))
-    return f"{text}, got {row['got']}" if row.get("got") else text
+    return "; ".join(row[key] for key in ("problem", "rule") if row.get(key))

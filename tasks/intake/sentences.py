@@ -1,8 +1,8 @@
 """The messages of this package: only the values in a reader's message come from a source.
 
-A folder called ``link`` must not turn "a link that leads outside" into "a … that leads outside",
-while a patient of that name must be redacted. So the format string of a message is looked up in the
-source code, and only the values that were inserted are searched for secrets.
+A folder called ``link`` must not turn "a link leads outside the source" into "a … leads outside the
+source", while a patient of that name must be redacted. So the format string of a message is looked
+up in the source code, and only the values that were inserted are searched for secrets.
 """
 
 from __future__ import annotations

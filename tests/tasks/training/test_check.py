@@ -162,7 +162,9 @@ def test_a_scheduled_perturbation_is_given_a_probability_above_1():
 
 def test_compiling_what_a_regularizer_must_look_into_is_told():
     wrong = params(compile=True, regularizers=[{"name": "nested_dropout", "weight": 0.5}])
-    with pytest.raises(UsageError, match="'nested_dropout' acts inside the network, which compile"):
+    with pytest.raises(
+        UsageError, match="'nested_dropout' acts inside the network: it needs compile"
+    ):
         check(wrong)
     check(params(compile=True, regularizers=[{"name": "norm_loss"}]))
 
