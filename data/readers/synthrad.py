@@ -16,6 +16,8 @@ from pathlib import Path
 _SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd")
 _SOURCES = ("mr", "cbct")
 _REGIONS = {"HN": "head-neck", "TH": "thorax", "AB": "abdomen", "B": "other", "P": "other"}
+NNUNET_DESCRIPTION = "dataset.json"
+"""Name of the file in which nnU-Net describes a data set."""
 MOST_BYTES = 1 << 22
 """A larger ``dataset.json`` is not one of nnU-Net."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from synthct.data.tables import read_table
 from synthct.flows.run.stages import StageResult
 from synthct.flows.workspace.project import Project
-from synthct.tasks.pipeline.artefacts import EXCLUDED, PAGE, SCORES
+from synthct.tasks.pipeline.artefacts import EFFECTS, EXCLUDED, PAGE, SCORES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +104,7 @@ def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> d
 
 def study_effects(project: Project) -> list[dict[str, str]]:
     """Rows of the study's ``effects.csv``; empty if there is none."""
-    table = project.root / project.stages[-1].out / "effects.csv"
+    table = project.root / project.stages[-1].out / EFFECTS
     return read_table(table) if table.is_file() else []
 
 
@@ -112,7 +112,7 @@ def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
     """The results of a study as JSON-compatible values."""
     return {
         "workspace": project.workspace.as_posix(),
-        "page": (project.stages[-1].out / "index.html").as_posix(),
+        "page": (project.stages[-1].out / PAGE).as_posix(),
         "seconds": round(seconds, 1),
         "effects": study_effects(project),
     }

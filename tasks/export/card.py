@@ -149,9 +149,6 @@ SMALL_COHORT = 20
 """Number of patients below which the card has a caveat about it."""
 
 
-PAGE = "card.html"
-
-
 def render_card(card: Mapping[str, Any]) -> str:
     """The card as one HTML page."""
     environment = Environment(

@@ -11,7 +11,12 @@ from typing import Any
 from synthct.data.errors import UsageError
 from synthct.data.readers import Found, find
 from synthct.data.readers.process import call
-from synthct.data.readers.synthrad import CaseFolder, case_folders, channel_names
+from synthct.data.readers.synthrad import (
+    NNUNET_DESCRIPTION,
+    CaseFolder,
+    case_folders,
+    channel_names,
+)
 from synthct.data.volume import Modality
 from synthct.tasks.intake.finds import (
     DOSE,
@@ -176,7 +181,7 @@ def _root(source: Path) -> Path:
 def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
     """Folder of an nnU-Net data set to the names of the channels in its ``dataset.json``."""
     folders = {path.parent.parent for path in files if path.parent.name.startswith("images")}
-    descriptions = {folder: folder / "dataset.json" for folder in folders}
+    descriptions = {folder: folder / NNUNET_DESCRIPTION for folder in folders}
     return {
         folder: call(channel_names, reads=[file], path=file)
         for folder, file in descriptions.items()

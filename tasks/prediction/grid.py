@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthct.data.errors import DataError
+from synthct.data.errors import mask_empty
 from synthct.data.volume import Grid, Triple, Volume
 from synthct.tasks.fields.geometry import cropped
 from synthct.tasks.prediction.slab_resampling import resample_slabs, touched
@@ -38,12 +38,7 @@ def prediction_grid(upright: Volume, body: Volume, spacing_mm: Triple, margin_mm
     grid = covering_grid(upright.grid, spacing_mm)
     inside = touched(resample_slabs(upright, grid, outside=0, nearest=True), body)
     if not np.any(inside.array):
-        raise DataError(
-            "no voxel of the body mask lies within the scan",
-            rule="a scan shows a part of a body",
-            remedy="check the mask and that it lies on the same scan",
-            code="mask-empty",
-        )
+        raise mask_empty("the body mask within the scan", "")
     return cropped(grid, np.asarray(inside.array) > 0, max(margin_mm, LEAST_MARGIN_MM))
 
 

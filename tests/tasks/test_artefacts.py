@@ -11,6 +11,9 @@ from synthct.tasks.pipeline import artefacts
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {name: value for name, value in vars(artefacts).items() if name.isupper()}
 
+FOREIGN = {"data/readers/synthrad.py"}
+"""Reads nnU-Net's ``dataset.json``, which has the name of one of ours."""
+
 
 def test_a_declared_name_is_spelled_elsewhere():
     """A sentence for people may name a file; a path or a part of one may not."""
@@ -19,6 +22,8 @@ def test_a_declared_name_is_spelled_elsewhere():
     found = []
     for file in (f for room in ("data", "tasks", "flows") for f in (ROOT / room).rglob("*.py")):
         if file == Path(str(artefacts.__file__)).resolve():
+            continue
+        if file.relative_to(ROOT).as_posix() in FOREIGN:
             continue
         tree = ast.parse(file.read_text())
         prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
