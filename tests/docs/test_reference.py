@@ -31,7 +31,7 @@ def test_a_param_is_described_otherwise_than_it_is():
         "Margin around the body when the working grid is cropped.",
     )  # fmt: skip
     assert KEYS["export.opset"].type == "integer ≥ 18 ≤ 23"
-    assert KEYS["training.precision"].type == "`float32` or `bfloat16`"
+    assert KEYS["training.precision"].type == "`auto` or `float32` or `bfloat16`"
     assert KEYS["training.fine_tune"].default == "`null`"
     assert KEYS["dataset"].default == "required"
     assert KEYS["training.optimizer.betas"].type == "list of 2: number ≥ 0 < 1"
