@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from synthct.tasks.export.calibration import calibration
 from synthct.tasks.export.fold import ExportedFold
 from synthct.tasks.export.parity import Parity
+from synthct.tasks.figures.page import templates
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "
@@ -151,13 +150,7 @@ SMALL_COHORT = 20
 
 def render_card(card: Mapping[str, Any]) -> str:
     """The card as one HTML page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters["as_text"] = as_text
     scores = [row for row in card["scores"] if row["metric"] in SHOWN]
     return environment.get_template("card.html.j2").render(card=card, scores=scores)

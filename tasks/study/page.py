@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from synthct.tasks.figures.matrix_chart import matrix_chart
-from synthct.tasks.figures.page import FOLDER
+from synthct.tasks.figures.page import FOLDER, templates
 from synthct.tasks.study.effects import Effect, least_possible_p
 from synthct.tasks.study.figure import forest, scatter
 from synthct.tasks.study.matrix import Bias, Cell
@@ -37,14 +36,7 @@ class Findings:
 
 def page(findings: Findings) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(Path(__file__).parent)
     summary = findings.summary
     unit = UNITS.get(summary["metric"], "")
     return environment.get_template("study.html.j2").render(

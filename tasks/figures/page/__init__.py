@@ -15,16 +15,21 @@ from synthct.tasks.figures.pictures import DIVERGING, WINDOWS, colour_tables, wi
 FOLDER = Path(__file__).parent
 
 
-def render(**content: Any) -> str:
-    """The whole page as text; ``content`` are the views, by their names in the template."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+def templates(folder: Path) -> Environment:
+    """The templates of HTML pages in ``folder``: values escaped, unknown names an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render(**content: Any) -> str:
+    """The whole page as text; ``content`` are the views, by their names in the template."""
+    environment = templates(FOLDER)
     environment.filters["whole"] = _whole
     return environment.get_template("report.html.j2").render(
         style=_inline("report.css"),
