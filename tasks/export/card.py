@@ -10,7 +10,7 @@ from typing import Any
 from synthct.tasks.export.calibration import calibration
 from synthct.tasks.export.fold import ExportedFold
 from synthct.tasks.export.parity import Parity
-from synthct.tasks.figures.page import templates
+from synthct.tasks.figures.templates import templates
 
 NOT_FOR_CLINICAL_USE = (
     "Not for clinical use: not a medical device, not cleared by any authority, not validated "

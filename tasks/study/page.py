@@ -10,7 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from synthct.tasks.figures.matrix_chart import matrix_chart
-from synthct.tasks.figures.page import FOLDER, templates
+from synthct.tasks.figures.page import FOLDER
+from synthct.tasks.figures.templates import templates
 from synthct.tasks.study.effects import Effect, least_possible_p
 from synthct.tasks.study.figure import forest, scatter
 from synthct.tasks.study.matrix import Bias, Cell

@@ -6,25 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from synthct.tasks.figures.numbers import fixed
 from synthct.tasks.figures.pictures import DIVERGING, WINDOWS, colour_tables, window_table
+from synthct.tasks.figures.templates import templates
 
 FOLDER = Path(__file__).parent
-
-
-def templates(folder: Path) -> Environment:
-    """The templates of HTML pages in ``folder``: values escaped, unknown names an error."""
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def render(**content: Any) -> str:
