@@ -125,3 +125,19 @@ def test_an_environment_variable_is_not_in_the_docs():
     )  # fmt: skip
     page = (ROOT / "docs/reference/environment.md").read_text()
     assert {name for name in found.stdout.split() if f"`{name}`" not in page} == set()
+
+
+def test_the_page_of_formats_states_what_no_test_shows():
+    from docs.make_formats import PAGE, outcomes, tables
+
+    assert len(outcomes()) >= 60
+    assert tables() in PAGE.read_text(), "python -m docs.make_formats"
+
+
+def test_a_public_name_is_not_on_the_page_of_the_api():
+    import synthct
+    from docs.generator import api
+
+    page = api.page()
+    for name in set(synthct.__all__) - {"__version__"}:
+        assert f"\n### {name}\n" in page or f"| `synthct.{name}` |" in page, name
