@@ -12,6 +12,7 @@ from docs.generator import command_line, params, plugins
 from docs.generator.docstrings import markdown, prose
 from docs.generator.params import Key, groups
 from docs.generator.sources import COMMANDS, REGISTRIES
+from synthct.data.environment import table
 from tests.conftest import ROOT
 
 KEYS = {key.path: key for group in groups() for key in group.keys}
@@ -124,6 +125,7 @@ def test_an_environment_variable_is_not_in_the_docs():
         cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ},
     )  # fmt: skip
     page = (ROOT / "docs/reference/environment.md").read_text()
+    assert table() in page, "python -m synthct.data.environment"
     assert {name for name in found.stdout.split() if f"`{name}`" not in page} == set()
 
 
