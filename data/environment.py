@@ -53,104 +53,103 @@ VARIABLES: list[Variable] = []
 
 UNITS = Variable(
     "SYNTHCT_UNITS",
-    "where finished units are kept: a folder, `file://` or `s3://`; workers must see the same",
-    "`.synthct/units` of the checkout, for all its worktrees",
+    "result cache: a folder, `file://` or `s3://` URL; workers must see the same one",
+    "`.synthct/units` of the checkout, shared by its worktrees",
 )
 ARRAYS = Variable(
     "SYNTHCT_ARRAYS",
-    "where the voxels of stored arrays lie, receipts in their place: an `s3://` prefix or a folder "
-    "that all workers see; one prefix belongs to one repository",
-    "in the arrays' own folders",
+    "folder, `file://` or `s3://` prefix for the voxels of stored volumes; one prefix per "
+    "repository",
+    "none: in the volumes' own folders",
 )
 ARRAYS_COPIES = Variable(
     "SYNTHCT_ARRAYS_COPIES",
-    "folder of their verified local copies, best on a disk of this machine",
+    "folder for verified local copies of such voxels, best on a local disk",
     "`.synthct/arrays` of the checkout",
 )
 ARRAYS_COPIES_GB = Variable(
     "SYNTHCT_ARRAYS_COPIES_GB",
-    "size [GB] beyond which unused copies go; copies in use may exceed it",
+    "size above which unused copies are removed [GB]; copies in use may exceed it",
     "20",
 )
 CLUSTER = Variable(
     "SYNTHCT_CLUSTER",
-    "what `--cluster` is where it is not given, in scheduled runs too",
+    "where cases run when `--cluster` is not given, in scheduled runs too",
     "`local`",
 )
 CLUSTER_FILE = Variable(
     "SYNTHCT_CLUSTER_FILE",
-    "what `--cluster slurm` or `kubernetes` asks for: path of a YAML file",
+    "YAML file that describes the Slurm or Kubernetes cluster",
     "`infra/KIND/cluster.yaml` of the checkout",
 )
 TLS = Variable(
     "SYNTHCT_TLS",
-    "folder with `ca.pem`, `node.pem` and `node.key` for `tls://` schedulers",
-    "`.synthct/tls` of the checkout, for all its worktrees",
+    "folder with `ca.pem`, `node.pem` and `node.key` of a `tls://` cluster",
+    "`.synthct/tls` of the checkout, shared by its worktrees",
 )
 TRAINING_PROCESSES = Variable(
     "SYNTHCT_TRAINING_PROCESSES",
-    "processes that train one network together, each on a GPU of its own where there are as many; "
-    "they make the network that one makes, to rounding",
-    "one child on a GPU, none besides the stage's own on a CPU",
+    "processes that train one network together, one GPU each where there are enough",
+    "1",
 )
 TENSORBOARD = Variable(
     "SYNTHCT_TENSORBOARD",
-    "folder for TensorBoard event files, e.g. `runs`",
+    "folder for TensorBoard files of training, for example `runs`",
     "none are written",
 )
 PSEUDONYM_KEY = Variable(
     "SYNTHCT_PSEUDONYM_KEY",
-    "the key of the pseudonyms as text, at least 16 characters; a secret",
-    "`synthct/pseudonym.key` in the user's configuration folder",
+    "secret key of the pseudonyms as text, at least 16 characters; takes precedence over the file",
+    "the file that `synthct key --new` made, `~/.config/synthct/pseudonym.key`",
 )
 READER_MIB = Variable(
     "SYNTHCT_READER_MIB",
-    "what reading one foreign file may take beyond the reader's process as it starts [MiB]",
+    "memory that reading one foreign file may take [MiB]",
     "1250",
 )
 WEBHOOK_FILE = Variable(
     "SYNTHCT_WEBHOOK_FILE",
-    "file with the URL that is told how scheduled runs ended; the URL is a secret",
-    "nobody is told",
+    "file with the URL that `synthct serve` posts to when a run ends; the URL is a secret",
+    "no message is sent",
 )
 DEBUG = Variable(
     "SYNTHCT_DEBUG",
-    "1: errors come with their traceback, and the reader's process may print",
+    "`1`: print tracebacks and the messages of the reader's process",
     "one-line errors",
 )
 RUNS = Variable(
     "SYNTHCT_RUNS",
-    "folder of the runs' records",
+    "folder of the records of runs",
     "`.synthct/runs` of the checkout",
     internal=True,
 )
 SERVED_ROOT = Variable(
     "SYNTHCT_SERVED_ROOT",
-    "the checkout that `synthct serve` serves",
+    "checkout that `synthct serve` runs in",
     "the one around the working directory",
     internal=True,
 )
 SCHEDULER = Variable(
     "SYNTHCT_SCHEDULER",
-    "address of a Dask scheduler (`tcp://` or `tls://`) for a stage's cases",
-    "they run in the stage's own process",
+    "address of the Dask scheduler (`tcp://` or `tls://`) for the cases of a stage",
+    "cases run in the stage's own process",
     internal=True,
 )
 GPU_UNITS = Variable(
     "SYNTHCT_GPU_UNITS",
-    "set: the workers declare the resource `GPU`, and a unit that wants one takes one of them",
+    "set: workers declare the resource `GPU`, and a unit that needs one takes one",
     "units do not ask for a GPU",
     internal=True,
 )
 EVENTS = Variable(
     "SYNTHCT_EVENTS",
-    "file to which a run's events are appended; never a dependency, never in an out",
+    "file that events of a run are appended to",
     "events are dropped",
     internal=True,
 )
 PARENT_PID = Variable(
     "SYNTHCT_PARENT_PID",
-    "process id of what keeps a stage for the flow: the stage dies with it",
+    "process whose end also ends the stage",
     "the stage was started by hand",
     internal=True,
 )

@@ -58,9 +58,10 @@ def _source(folder: Path) -> Path:
     ).stdout
     folder.mkdir()
     for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
+        path = ROOT / name
+        if path.is_file() or path.is_symlink():  # the links of src/synthct lead to folders
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+            shutil.copy(path, folder / name, follow_symlinks=False)
     return folder
 
 

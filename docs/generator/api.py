@@ -6,8 +6,9 @@ import enum
 import inspect
 from typing import Any
 
+import synthct
 from docs.generator.docstrings import first_sentence, markdown
-from docs.generator.sources import API
+from docs.generator.sources import INTERNAL, PUBLIC, REGISTRIES
 
 WIDTH = 88
 """Signatures longer than this have a parameter a line."""
@@ -17,21 +18,45 @@ def page() -> str:
     """The reference of the Python API."""
     parts = [
         "# Python API",
-        "Arrays are (Z, Y, X), vectors are (z, y, x), points are LPS in millimetres. What is not "
-        "on this page may change without notice. Generated from signatures and docstrings.",
+        "`import synthct` gives the names of this page; the command line is a thin layer over "
+        "them. Each is loaded when it is first used. Arrays are (Z, Y, X), vectors (z, y, x), "
+        "points LPS in millimetres. A scan is a path or a `Volume`. What is not on this page may "
+        "change without notice. Generated from signatures and docstrings; the examples are run as "
+        "tests. [A guide](../how-to/use-from-python.md) shows the names at work.",
     ]
-    for title, members in API:
+    for title, names in PUBLIC:
         parts.append(f"## {title}")
-        parts += [_member(member) for member in members]
+        parts += [_member(getattr(synthct, name), prefix="synthct.") for name in names]
+    parts += ["## Plug-ins by name", _registries()]
+    for title, members in INTERNAL:
+        parts.append(f"## {title}")
+        parts += [
+            _member(member, imported=f"from {member.__module__} import {member.__name__}\n\n")
+            for member in members
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-def _member(member: Any) -> str:
-    kind = "class " if inspect.isclass(member) else ""
+def _registries() -> str:
+    """A row for each registry of the package: its public name and its page."""
+    pages = {id(each.registry): each for each in REGISTRIES}
+    rows = [
+        f"| `synthct.{name}` | [{each.title}]({each.file}.md) |"
+        for name in synthct.__all__
+        if (each := pages.get(id(getattr(synthct, name))))
+    ]
+    about = (
+        "A registry finds a class by its name. `X.names()` lists the names, `X.get(NAME)` is the "
+        "class, and `X.build(NAME, OPTIONS)` an instance with checked options."
+    )
+    return "\n".join([about, "", "| registry | members |", "|---|---|", *rows])
+
+
+def _member(member: Any, imported: str = "", prefix: str = "") -> str:
+    kind = "class " if inspect.isclass(member) and not prefix else ""
     parts = [
         f"### {member.__name__}",
-        f"```python\nfrom {member.__module__} import {member.__name__}\n\n"
-        f"{kind}{signature(member)}\n```",
+        f"```python\n{imported}{kind}{signature(member, prefix)}\n```",
         markdown(member.__doc__),
     ]
     if inspect.isclass(member) and not issubclass(member, enum.Enum):
@@ -39,22 +64,23 @@ def _member(member: Any) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def signature(member: Any) -> str:
+def signature(member: Any, prefix: str = "") -> str:
     """Name and signature, one parameter a line where it is long."""
+    name = f"{prefix}{member.__name__}"
     if inspect.isclass(member) and issubclass(member, enum.Enum):
-        return f"{member.__name__}: " + ", ".join(str(each.value) for each in member)
+        return f"{name}: " + ", ".join(str(each.value) for each in member)
     try:
         found = inspect.signature(member)
     except (TypeError, ValueError):
-        return f"{member.__name__}(...)"
+        return f"{name}(...)"
     told = _parameters(found)
     returns = ""
     if not inspect.isclass(member) and found.return_annotation is not inspect.Signature.empty:
         returns = f" -> {_annotation(found.return_annotation)}"
-    line = f"{member.__name__}({', '.join(told)}){returns}"
+    line = f"{name}({', '.join(told)}){returns}"
     if len(line) <= WIDTH:
         return line
-    return f"{member.__name__}(\n" + "".join(f"    {each},\n" for each in told) + f"){returns}"
+    return f"{name}(\n" + "".join(f"    {each},\n" for each in told) + f"){returns}"
 
 
 def _parameters(found: inspect.Signature) -> list[str]:

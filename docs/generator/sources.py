@@ -7,8 +7,6 @@ from typing import Any
 
 import typer
 
-from synthct.data.itk import from_itk, resample, to_itk
-from synthct.data.readers import describe, find, read_scan
 from synthct.data.registry import Registry
 from synthct.data.section import Section
 from synthct.data.store.volumes import (
@@ -17,24 +15,17 @@ from synthct.data.store.volumes import (
     write_displacement,
     write_volume,
 )
-from synthct.data.volume import Displacement, Grid, Modality, Volume
-from synthct.data.writers import write_displacement_image, write_image
 from synthct.flows.cli.app import commands
 from synthct.tasks.chain.params import Params
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.checks import CHECKS
-from synthct.tasks.evaluation.files import evaluate_files
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.ingestion.guards import GUARDS
-from synthct.tasks.intake.plan import plan_intake
-from synthct.tasks.intake.write import take_in
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
-from synthct.tasks.registration.pair import register_files
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step
@@ -89,13 +80,27 @@ REGISTRIES = (
     ),
 )  # fmt: skip
 
-API: tuple[tuple[str, tuple[Any, ...]], ...] = (
-    ("Volumes", (Volume, Grid, Displacement, Modality)),
-    ("Reading scans", (read_scan, describe, find)),
-    ("Writing images", (write_image, write_displacement_image)),
-    ("SimpleITK", (to_itk, from_itk, resample)),
-    ("Stored volumes", (write_volume, read_volume, write_displacement, read_displacement)),
-    ("From files to files", (plan_intake, take_in, register_files, predict_file, evaluate_files)),
-    ("Writing a plug-in", (Registry, Regularizer, Step, Batch, Target, Loss, Network)),
+PUBLIC: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Scans in and out", ("read", "write", "read_displacement")),
+    (
+        "Other libraries",
+        ("from_numpy", "to_numpy", "from_sitk", "to_sitk", "from_nibabel", "to_nibabel"),
+    ),
+    ("Volumes", ("Volume", "Grid", "Displacement", "Modality")),
+    ("Ingest", ("ingest", "Intake")),
+    ("Register", ("register", "Registration")),
+    ("Predict", ("predict", "Prediction")),
+    ("Evaluate", ("evaluate",)),
+    (
+        "Errors",
+        ("SynthctError", "DataError", "UsageError", "MachineError", "TooManyExcludedError"),
+    ),
 )
-"""What the Python API page describes, in its order."""
+"""Names of ``synthct`` by section of the Python API page; the registries have pages of their own.
+"""
+
+INTERNAL: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("Writing a plug-in", (Registry, Regularizer, Step, Batch, Target, Loss, Network)),
+    ("Stored volumes", (write_volume, read_volume, write_displacement, read_displacement)),
+)
+"""What the page describes besides, for those who extend the project."""

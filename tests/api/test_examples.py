@@ -1,15 +1,17 @@
-"""The examples in the docstrings of the Python API run and print what they say."""
+"""The examples of the Python API, in docstrings and in the guide, run and print what they say."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
+import re
 
 import pytest
 
 import synthct
 import synthct.api
+from tests.conftest import ROOT
 
 MODULES = (
     "synthct",
@@ -17,9 +19,15 @@ MODULES = (
 )
 
 
+def guide() -> doctest.DocTest:
+    page = ROOT / "docs/how-to/use-from-python.md"
+    code = re.sub(r"^```.*$", "", page.read_text(), flags=re.MULTILINE)
+    return doctest.DocTestParser().get_doctest(code, {}, page.stem, str(page), 0)
+
+
 def examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True, recurse=True)
-    return [
+    return [guide()] + [
         test
         for name in MODULES
         for test in finder.find(importlib.import_module(name), name)

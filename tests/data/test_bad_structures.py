@@ -7,6 +7,7 @@ import pydicom
 import pytest
 
 from synthct.data.readers import read_structures
+from tests.fixtures.outcomes import STRUCTURES, shows_read, shows_repair
 from tests.fixtures.radiotherapy import square, structure_set
 
 
@@ -32,6 +33,7 @@ def lows(outlines):
     return {name: float(np.min(parts[0][:, 2])) for name, parts in outlines.contours.items()}
 
 
+@shows_repair(STRUCTURES, "two structures with one name", "the second is called `NAME (2)`")
 def test_two_structures_of_one_name_are_both_there_and_apart(rtstruct):
     assert lows(rtstruct(["Heart", "Lung", "Heart", "Heart"])) == {
         "Heart": 0.0, "Lung": 1.0, "Heart (2)": 2.0, "Heart (3)": 3.0,
@@ -44,6 +46,7 @@ def test_a_name_that_looks_like_a_second_one_takes_nobodys_place(rtstruct):
     assert {"Heart", "Heart (2)"} < set(found)
 
 
+@shows_read(STRUCTURES, "one damaged structure in a set", "left out; the others are read")
 @pytest.mark.parametrize("harm", ["two numbers", "no data", "not a number", "wrong count"])
 def test_damaged_contours_leave_the_other_structures_readable(rtstruct, harm):
     def edit(dataset):

@@ -15,6 +15,7 @@ from pydicom.uid import (
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality, Volume
+from tests.fixtures.outcomes import DICOM, shows_read
 
 GDCM_SYNTAXES = {
     "JPEG lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
@@ -46,6 +47,7 @@ def plain(request, tmp_path, oblique, write_ct):
     return write_ct(tmp_path / "series", volume), volume
 
 
+@shows_read(DICOM, "JPEG lossless, JPEG-LS, JPEG 2000 or RLE", "decoded without a change")
 @pytest.mark.parametrize("name", sorted(GDCM_SYNTAXES))
 def test_lossless_compression_changes_no_voxel(plain, name):
     files, volume = plain
@@ -55,6 +57,7 @@ def test_lossless_compression_changes_no_voxel(plain, name):
     assert np.array_equal(read_scan(files[0].parent).array, volume.array)
 
 
+@shows_read(DICOM, "implicit or deflated encoding", "decoded without a change")
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
 def test_other_encodings_of_the_data_set_change_no_voxel(plain, syntax):
     files, volume = plain

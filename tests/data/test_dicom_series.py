@@ -12,6 +12,7 @@ import pytest
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan, read_scan_and_facts
 from synthct.data.volume import Modality, Volume
+from tests.fixtures.outcomes import DICOM, shows_read, shows_refusal, shows_repair
 
 
 def refused(path, code):
@@ -84,6 +85,11 @@ def test_rounded_direction_cosines_are_made_perpendicular(series, oblique):
     assert np.abs(np.asarray(volume.grid.direction) - oblique.grid.direction).max() < 1e-3
 
 
+@shows_read(
+    DICOM,
+    "instance numbers that contradict the positions",
+    "ordered by position; the finding `shuffled-slices` says so",
+)
 def test_shuffled_instance_numbers_do_not_shuffle_the_volume(series, oblique):
     for number, file in enumerate(series):
         edit(file, InstanceNumber=str((number * 7) % len(series) + 1))
@@ -124,6 +130,11 @@ def test_one_slice_that_differs_is_found(series, keyword, value, code):
     refused(series[0].parent, code)
 
 
+@shows_read(
+    DICOM,
+    "slices with different rescale values",
+    "each is applied; the finding `mixed-rescale` says so",
+)
 def test_rescale_is_applied_slice_by_slice(series, oblique):
     expected = oblique.array.astype(int)
     for number in (4, 5, 9):
@@ -132,6 +143,7 @@ def test_rescale_is_applied_slice_by_slice(series, oblique):
     assert np.array_equal(read_scan(series[0].parent).array, expected)
 
 
+@shows_refusal(DICOM, "one slice alone with another rescale", "mixed-rescale")
 def test_one_slice_alone_with_another_rescale_was_hurt(series):
     edit(series[4], RescaleIntercept="-1000")
     refused(series[0].parent, "mixed-rescale")
@@ -187,6 +199,7 @@ def test_a_ct_of_an_unknown_machine_may_be_called_cbct_by_the_user(series):
     assert read_scan(series[0].parent, Modality.CBCT).modality is Modality.CBCT
 
 
+@shows_repair(DICOM, "overlays in unused bits", "removed")
 def test_bits_above_those_stored_are_not_voxels(series, oblique):
     for file in series:  # an overlay in bit 15, 12 bits stored
         dataset = pydicom.dcmread(file)
@@ -198,6 +211,7 @@ def test_bits_above_those_stored_are_not_voxels(series, oblique):
     assert np.array_equal(read_scan(series[0].parent).array, oblique.array)
 
 
+@shows_refusal(DICOM, "a link that leads out of the source", "link-outside")
 def test_a_link_out_of_the_folder_is_refused(tmp_path, series):
     (tmp_path / "secret").write_bytes(series[0].read_bytes())
     (series[0].parent / "link.dcm").symlink_to(tmp_path / "secret")

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from synthct.data.readers import read_structures
 from synthct.data.readers.contours import DrawnOn
+from tests.fixtures.outcomes import STRUCTURES, shows_read
 from tests.fixtures.radiotherapy import square, structure_set
 
 CT, MR = ("1.2.1", "1.2.10"), ("1.2.2", "1.2.20")
@@ -47,6 +48,11 @@ def two_frames(path, frames, images=(), listed=(CT, MR)):
     return read_structures(path)
 
 
+@shows_read(
+    STRUCTURES,
+    "one set drawn in two frames of reference",
+    "each structure goes to the scan of its own frame",
+)
 def test_each_structure_goes_to_the_scan_of_its_own_frame(tmp_path):
     outlines = two_frames(tmp_path / "RS.dcm", [CT[0], MR[0], CT[0]])
     assert [outlines.drawn_on[name].frame_uid for name in "abc"] == [CT[0], MR[0], CT[0]]
@@ -63,6 +69,7 @@ def test_images_of_the_contours_say_the_frame_that_a_structure_does_not(tmp_path
     assert outlines.of_scan(*CT)[0].names == ("b",)
 
 
+@shows_read(STRUCTURES, "a structure whose frame and images contradict each other", "left out")
 def test_a_structure_whose_frame_and_images_contradict_each_other_is_drawn_nowhere(tmp_path):
     outlines = two_frames(tmp_path / "RS.dcm", [CT[0]], [f"{MR[1]}.5"])
     assert outlines.drawn_on["a"].contradicts

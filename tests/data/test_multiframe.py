@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 from synthct.data.errors import DataError
 from synthct.data.readers import describe, find, read_scan
 from synthct.data.volume import Modality, Volume
+from tests.fixtures.outcomes import DICOM, shows_read
 
 ENHANCED = {Modality.CT: "1.2.840.10008.5.1.4.1.1.2.1", Modality.MR: "1.2.840.10008.5.1.4.1.1.4.1"}
 
@@ -70,6 +71,7 @@ def classic(request, tmp_path, oblique, write_ct):
     return write_ct(tmp_path / "classic", volume), volume
 
 
+@shows_read(DICOM, "enhanced multi-frame CT or MR with frames in any order", "ordered by position")
 @pytest.mark.parametrize("order", [None, [3, 0, 7, 1, 2, 11, 4, 5, 6, 8, 9, 10]])
 def test_frames_in_any_order_are_the_classic_volume(tmp_path, classic, order):
     files, volume = classic

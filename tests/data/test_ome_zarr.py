@@ -11,6 +11,7 @@ from synthct.data.errors import DataError
 from synthct.data.readers import describe, find, format_of, read_scan
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
+from tests.fixtures.outcomes import OME_ZARR, shows_read
 
 VALUES = np.random.default_rng(0).integers(-1000, 2000, (6, 8, 10)).astype(np.int16)
 
@@ -41,6 +42,7 @@ def write(path, values=VALUES, *, version="0.5", unit="millimeter", lead=(), com
     return path
 
 
+@shows_read(OME_ZARR, "OME-Zarr 0.4 or 0.5", "with its place in the patient")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("lead", [(), ("c",), ("t", "c")])
 def test_both_versions_come_in_with_their_place(tmp_path, version, lead):
@@ -57,6 +59,7 @@ def test_blosc_of_old_writers_is_read(tmp_path):
     assert np.array_equal(read_scan(path, Modality.CT).array, VALUES)
 
 
+@shows_read(OME_ZARR, "units in micrometres", "converted to mm")
 def test_micrometres_are_turned_into_millimetres(tmp_path):
     path = write(tmp_path / "scan.zarr", unit="micrometer", scale=(3000, 500, 750), shift=(1, 2, 3))
     assert np.allclose(read_scan(path, Modality.CT).grid.spacing_mm, (3.0, 0.5, 0.75))

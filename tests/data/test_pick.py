@@ -11,6 +11,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import describe, find, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_image
+from tests.fixtures.outcomes import DICOM, shows_read
 
 FOREIGN = {
     "a localizer": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
@@ -39,6 +40,7 @@ def add(folder, **about):
     dataset.save_as(folder / "00-first.dcm")
 
 
+@shows_read(DICOM, "a localizer, capture, report or dose beside the scan", "passed over")
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_lies_beside_a_scan_is_not_the_scan(folder, oblique, name):
     add(folder, **FOREIGN[name])
@@ -61,6 +63,9 @@ def test_volumes_of_two_modalities_are_told_apart_by_what_is_wanted(
         assert describe(folder, series=uid).modality is kind
 
 
+@shows_read(
+    DICOM, "several scans in one folder", "`--series` chooses by number, description or UID"
+)
 @pytest.mark.parametrize("said", ["4", "t2", "uid"])
 def test_a_series_is_chosen_by_number_description_or_uid(tmp_path, folder, oblique, write_ct, said):
     other = Volume(oblique.array + 1, oblique.grid, Modality.MR)

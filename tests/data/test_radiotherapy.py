@@ -12,6 +12,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import describe, find, read_mask, read_scan, read_structures
 from synthct.data.readers.rasterise import inside_polygon
 from synthct.data.volume import Grid, Modality
+from tests.fixtures.outcomes import STRUCTURES, shows_read, shows_refusal
 from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 GRID = Grid((5, 20, 20), (2.0, 1.0, 1.0))
@@ -116,11 +117,13 @@ def test_offsets_may_be_the_patients_z(tmp_path):
     assert read_scan(path).grid.origin_mm[0] == 30.0
 
 
+@shows_read(STRUCTURES, "a dose stored from head to feet", "at the place that its offsets say")
 def test_a_dose_stored_downwards_lies_where_its_offsets_say(tmp_path):
     dose = read_scan(dose_file(tmp_path / "RD.dcm", STORED, step=-2.5))
     assert np.allclose(dose.grid.points(np.array([3, 0, 0])), (22.5, 20.0, -10.0))
 
 
+@shows_refusal(STRUCTURES, "a dose that is not in Gy, or whose planes are unclear")
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("DoseUnits", "RELATIVE"), ("DoseGridScaling", "0"), ("GridFrameOffsetVector", [0.0, 2.5]),
@@ -146,12 +149,14 @@ def typed(path, kinds):
     return path
 
 
+@shows_read(STRUCTURES, "`CLOSEDPLANAR_XOR` contours", "drawn as PS3.3 C.8.8.6.3 defines")
 def test_contours_combined_by_exclusive_or_are_not_left_out(tmp_path):
     nested = [square(0.5, 15.5, 4.0), square(3.5, 12.5, 4.0), square(6.5, 9.5, 4.0)]
     path = typed(structure_set(tmp_path / "RS.dcm", {"a": nested}), ["CLOSEDPLANAR_XOR"] * 3)
     assert read_mask(path, "a", GRID).array.sum() == 15**2 - 9**2 + 3**2
 
 
+@shows_read(STRUCTURES, "points and open contours", "left out and reported")
 @pytest.mark.parametrize(
     ("kinds", "drawn", "told"),
     [
@@ -168,6 +173,7 @@ def test_contours_that_cannot_be_drawn_are_told(tmp_path, kinds, drawn, told):
     assert outlines.left_out.get("a") == told
 
 
+@shows_read(STRUCTURES, "contours between slices", "as many slices as there are contours")
 @pytest.mark.parametrize(("offset", "rows"), [(0.0, 4), (0.7, 4), (1.0, 4), (1.3, 4), (-1.0, 4)])
 def test_contours_between_slices_fill_as_many_slices_as_there_are(tmp_path, offset, rows):
     grid = Grid((12, 20, 20), (2.0, 1.0, 1.0))

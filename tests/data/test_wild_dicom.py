@@ -12,6 +12,7 @@ from synthct.data.readers import find, read_scan, read_scan_and_facts, read_stru
 from synthct.data.volume import Modality
 from tests.data import points
 from tests.data.wild_dicom import Way, stored, write_enhanced, write_series
+from tests.fixtures.outcomes import DICOM, shows_read, shows_refusal, shows_repair
 from tests.fixtures.radiotherapy import dose_file, square, structure_set
 
 WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), np.eye(3), (5.0, -8.0, 12.0))
@@ -35,6 +36,11 @@ def edit(path, **changes):
     dataset.save_as(path)
 
 
+@shows_read(
+    DICOM,
+    "enhanced multi-frame CT or MR with a keyword both at top level and in each frame",
+    "each frame keeps its own value",
+)
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 @pytest.mark.parametrize("top", [("position",), ("rescale",), ("position", "rescale")])
 def test_a_keyword_at_top_level_too_does_not_give_all_frames_the_last_value(
@@ -48,6 +54,7 @@ def test_a_keyword_at_top_level_too_does_not_give_all_frames_the_last_value(
     assert scan.grid.is_close(WHERE)
 
 
+@shows_refusal(DICOM, "a classic CT or MR file with several frames", "multi-frame")
 @pytest.mark.parametrize("frames", [2, 3, 6])
 def test_classic_files_of_several_frames_do_not_lose_all_but_the_first(tmp_path, frames):
     write_series(tmp_path / "s", WHERE, VALUES)
@@ -63,6 +70,11 @@ OUTSIDE = np.zeros(VALUES.shape[1:], bool)
 OUTSIDE[:2, :2] = OUTSIDE[-2:, -2:] = OUTSIDE[0] = True
 
 
+@shows_repair(
+    DICOM,
+    "`PixelPaddingValue`, signed or unsigned",
+    "what reaches the edge becomes -1024 HU (MR: 0); the finding `pixel-padding` says so",
+)
 @pytest.mark.parametrize(
     ("kind", "bits", "intercept", "raw", "tag"),
     [
@@ -94,6 +106,7 @@ def test_padding_is_air_and_no_bone_however_its_value_is_spelled(
     assert [remark.code for remark in facts.remarks] == ["pixel-padding"]
 
 
+@shows_repair(DICOM, "`PixelPaddingRangeLimit`", "every value of the range becomes -1024 HU")
 def test_a_padding_range_covers_all_its_values(tmp_path):
     pixels = VALUES.copy()
     pixels[:, 0, :6], pixels[:, 0, 6:] = -2000, -1500
@@ -104,6 +117,11 @@ def test_a_padding_range_covers_all_its_values(tmp_path):
     assert np.array_equal(scan.array[:, 1:], VALUES[:, 1:])
 
 
+@shows_read(
+    DICOM,
+    "tissue that has the value of the padding",
+    "unchanged: padding reaches the edge of the image",
+)
 def test_tissue_of_the_value_of_padding_is_not_cut_out_of_the_body(tmp_path):
     pixels = np.full(VALUES.shape, 30, np.int16)
     pixels[:, 4:6, 4:6] = 40
@@ -112,12 +130,16 @@ def test_tissue_of_the_value_of_padding_is_not_cut_out_of_the_body(tmp_path):
     assert np.array_equal(read_scan(tmp_path / "s").array, pixels)
 
 
+@shows_read(
+    DICOM, "a pixel element that is longer than the image", "the bytes after the pixels are ignored"
+)
 @pytest.mark.parametrize("excess", [b"\0\0", b"\1\2\3\4", b"\0" * 24, b"\0" * 4096, b"\xff" * 512])
 def test_pixels_with_padding_behind_them_are_read(tmp_path, excess):
     write_series(tmp_path / "s", WHERE, VALUES, Way(excess=excess))
     assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
 
 
+@shows_refusal(DICOM, "`Rows` or `Columns` too small for the pixels", "damaged")
 def test_rows_that_a_smaller_image_would_hide_are_no_padding(tmp_path):
     write_series(tmp_path / "s", WHERE, VALUES)
     for file in (tmp_path / "s").iterdir():
@@ -144,6 +166,7 @@ AFTER = {
 }  # fmt: skip
 
 
+@shows_read(DICOM, "private groups, trailing padding or zeros after the pixels", "ignored")
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
 @pytest.mark.parametrize("tail", [b"", b"\0" * 512])
@@ -153,6 +176,7 @@ def test_legal_elements_and_zeros_after_the_pixels_are_passed_over(tmp_path, aft
     assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
 
 
+@shows_refusal(DICOM, "other bytes after the pixels", "damaged")
 @pytest.mark.parametrize(
     "tail",
     [b"\1\2", b"\x08\x00\x08\x00CS\x02\x00AB", b"\xe1\x7f\x10\x00LO\xff\x00A", b"\0" * 200 + b"\1"],
@@ -174,6 +198,7 @@ def test_bytes_added_to_dark_pixels_are_not_taken_for_a_tail_of_zeros(tmp_path):
     assert refused(tmp_path / "s").code == "damaged"
 
 
+@shows_read(DICOM, "one number in several spellings (`4`, `4.000000`)", "equal")
 @pytest.mark.parametrize("spelled", ["{:.6f}", "{:.6e}", "{:+.3f}"])
 def test_a_number_in_another_spelling_is_the_same_number(tmp_path, spelled):
     write_series(tmp_path / "s", WHERE, VALUES, Way(spelled=spelled))
@@ -188,12 +213,18 @@ def test_one_slice_with_its_rescale_spelled_otherwise_was_not_hurt(tmp_path):
     assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
 
 
+@shows_refusal(DICOM, "slices of different patients in one series", "mixed-patientid")
 def test_patient_numbers_are_no_numbers(tmp_path):
     write_series(tmp_path / "s", WHERE, VALUES, Way(elements={"PatientID": "7"}))
     edit(tmp_path / "s" / "003.dcm", PatientID="007")
     assert refused(tmp_path / "s").code == "mixed-patientid"
 
 
+@shows_repair(
+    DICOM,
+    "positions rounded to 0.1 mm",
+    "made equidistant; the finding `positions-rounded` says so",
+)
 @pytest.mark.parametrize("step", [0.625, 0.7, 1.25, 2.46])
 @pytest.mark.parametrize("tilt", [0.0, 12.0])
 def test_positions_in_tenths_of_a_millimetre_are_not_uneven(tmp_path, step, tilt):
@@ -207,6 +238,7 @@ def test_positions_in_tenths_of_a_millimetre_are_not_uneven(tmp_path, step, tilt
     assert {remark.code for remark in facts.remarks} <= {"positions-rounded", "direction-rounded"}
 
 
+@shows_refusal(DICOM, "a missing slice", "missing-slices")
 def test_a_slice_that_is_missing_is_not_rounded_away(tmp_path):
     where = points.grid((20, 8, 9), (2.0, 2.0, 0.7), np.eye(3), (3.0, -7.7, 0.05))
     write_series(tmp_path / "s", where, points.image(where), Way(decimals=1))
@@ -214,6 +246,7 @@ def test_a_slice_that_is_missing_is_not_rounded_away(tmp_path):
     assert refused(tmp_path / "s").code == "missing-slices"
 
 
+@shows_refusal(DICOM, "one slice out of place", "slice-out-of-line", "uneven-spacing")
 def test_one_slice_moved_by_a_tenth_is_not_rounded_away(tmp_path):
     where = points.grid((20, 8, 9), (2.0, 2.0, 3.0), np.eye(3), (0.0, 0.0, 0.5))
     write_series(tmp_path / "s", where, points.image(where), Way(decimals=1))
@@ -222,6 +255,9 @@ def test_one_slice_moved_by_a_tenth_is_not_rounded_away(tmp_path):
     assert refused(tmp_path / "s").code in ("slice-out-of-line", "uneven-spacing")
 
 
+@shows_read(
+    DICOM, "a structure set or dose with the series UID of its CT", "told apart by their kind"
+)
 def test_structures_and_a_dose_with_the_uid_of_their_ct_do_not_hide_it(tmp_path):
     uid = generate_uid()
     write_series(tmp_path, WHERE, VALUES, series=uid)
@@ -240,6 +276,7 @@ def test_structures_and_a_dose_with_the_uid_of_their_ct_do_not_hide_it(tmp_path)
     assert rows["dose"].grid is not None
 
 
+@shows_read(DICOM, "a screen capture with the series UID of its CT", "passed over")
 def test_a_screen_capture_with_the_uid_of_its_ct_does_not_hide_it(tmp_path):
     uid = generate_uid()
     write_series(tmp_path, WHERE, VALUES, series=uid)
@@ -251,6 +288,7 @@ def test_a_screen_capture_with_the_uid_of_its_ct_does_not_hide_it(tmp_path):
     assert np.array_equal(read_scan(tmp_path).array, VALUES)
 
 
+@shows_refusal(DICOM, "HTJ2K and other compressions without a decoder", "unknown-compression")
 def test_a_compression_that_nothing_here_decodes_is_not_to_be_sent_again(tmp_path):
     write_series(tmp_path / "s", WHERE, VALUES)
     for file in (tmp_path / "s").iterdir():
@@ -267,6 +305,7 @@ def test_a_compression_that_nothing_here_decodes_is_not_to_be_sent_again(tmp_pat
     assert "send the series again" not in str(fault)
 
 
+@shows_refusal(DICOM, "MONOCHROME1, RGB or PALETTE COLOR", "not-grey")
 @pytest.mark.parametrize(
     ("meaning", "samples", "word"),
     [("MONOCHROME1", 1, "convert"), ("RGB", 3, "capture"), ("PALETTE COLOR", 1, "capture")],

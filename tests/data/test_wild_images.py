@@ -15,6 +15,7 @@ from synthct.data.readers import find, read_scan
 from synthct.data.volume import Modality
 from tests.data import points
 from tests.data.wild_images import write_mha, write_nifti, write_nrrd, write_zarr
+from tests.fixtures.outcomes import METAIMAGE, NIFTI, NRRD, OME_ZARR, shows_read, shows_refusal
 
 WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), points.rotation(2, 20), (5.0, -8.0, 12.0))
 VALUES = points.image(WHERE)
@@ -28,12 +29,14 @@ def refused(path, modality=Modality.CT):
     return caught.value
 
 
+@shows_read(NIFTI, "`scl_slope` NaN or 0", "no scaling")
 @pytest.mark.parametrize(("slope", "intercept"), [(np.nan, np.nan), (np.nan, 0.0), (0.0, 7.0)])
 def test_a_scaling_that_was_never_set_is_none(tmp_path, slope, intercept):
     path = write_nifti(tmp_path / "a.nii", WHERE, VALUES, slope=slope, intercept=intercept)
     assert np.array_equal(read_scan(path, Modality.CT).array, VALUES)
 
 
+@shows_refusal(NIFTI, "another scaling that is not finite", "bad-header")
 @pytest.mark.parametrize(
     ("slope", "intercept"), [(np.nan, -1024.0), (np.inf, 0.0), (1.0, np.nan), (1.0, np.inf)]
 )
@@ -42,6 +45,7 @@ def test_a_scaling_that_was_hurt_is_still_refused(tmp_path, slope, intercept):
     assert refused(path).code == "bad-header"
 
 
+@shows_read(NIFTI, "a qform rounded to 32 bits, in any axis order", "the sform is used")
 @pytest.mark.parametrize(("axis", "tilt"), [(0, 0.0), (0, 0.3), (1, 17.0), (0, 179.9)])
 def test_no_axis_order_makes_simpleitks_two_orientations_differ(tmp_path, axis, tilt):
     expected = {}
@@ -60,6 +64,7 @@ def test_no_axis_order_makes_simpleitks_two_orientations_differ(tmp_path, axis, 
         assert row.grid.is_close(expected[row.place], 2e-3)
 
 
+@shows_refusal(NIFTI, "qform and sform at different places", "two-orientations")
 @pytest.mark.parametrize("moved_mm", [0.1, 30.0])
 def test_two_orientations_that_do_differ_are_still_refused(tmp_path, moved_mm):
     path = write_nifti(tmp_path / "a.nii", WHERE, VALUES, moved_sform_mm=moved_mm)
@@ -72,6 +77,7 @@ def test_a_quaternion_of_another_turn_is_still_refused(tmp_path):
     assert refused(path).code == "two-orientations"
 
 
+@shows_read(METAIMAGE, "a fourth or fifth axis of one element", "dropped")
 @pytest.mark.parametrize("axes", [4, 5])
 def test_one_frame_is_no_fourth_dimension_in_metaimage(tmp_path, axes):
     scan = read_scan(write_mha(tmp_path / "a.mha", WHERE, VALUES, axes=axes), Modality.CT)
@@ -79,6 +85,7 @@ def test_one_frame_is_no_fourth_dimension_in_metaimage(tmp_path, axes):
     assert scan.grid.is_close(WHERE)
 
 
+@shows_read(NRRD, "a fourth axis of one element", "dropped")
 @pytest.mark.parametrize("extra", ["first", "last"])
 def test_one_component_is_no_fourth_dimension_in_nrrd(tmp_path, extra):
     scan = read_scan(write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, extra=extra), Modality.CT)
@@ -86,6 +93,7 @@ def test_one_component_is_no_fourth_dimension_in_nrrd(tmp_path, extra):
     assert scan.grid.is_close(WHERE)
 
 
+@shows_refusal((METAIMAGE, NRRD), "several frames or components", "not-3d")
 def test_two_frames_are_told_and_not_read_as_one(tmp_path):
     two = np.concatenate([VALUES, VALUES])
     sizes = " ".join(map(str, (*WHERE.shape[::-1], 2)))
@@ -97,6 +105,11 @@ def test_two_frames_are_told_and_not_read_as_one(tmp_path):
         assert "2" in fault.problem
 
 
+@shows_read(
+    (METAIMAGE, NRRD),
+    "`DistanceUnits` or `space units` in um, cm or mm",
+    "converted to mm; SimpleITK ignores these fields",
+)
 @pytest.mark.parametrize(("unit", "unit_mm"), [("um", 1e-3), ("cm", 10.0), ("mm", 1.0)])
 def test_lengths_in_another_unit_do_not_shrink_the_patient(tmp_path, unit, unit_mm):
     for path in (
@@ -106,6 +119,7 @@ def test_lengths_in_another_unit_do_not_shrink_the_patient(tmp_path, unit, unit_
         assert read_scan(path, Modality.CT).grid.is_close(WHERE)
 
 
+@shows_refusal((METAIMAGE, NRRD), "another unit of length", "bad-header", "unknown-unit")
 def test_a_unit_that_is_not_known_is_refused(tmp_path):
     assert refused(write_mha(tmp_path / "a.mha", WHERE, VALUES, unit="inch")).code == "bad-header"
     nrrd = write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, unit="inch")
@@ -114,6 +128,9 @@ def test_a_unit_that_is_not_known_is_refused(tmp_path):
     assert refused(mixed).code == "unknown-unit"
 
 
+@shows_read(
+    METAIMAGE, "`ElementToIntensityFunctionSlope`, `...Offset`", "applied (SimpleITK ignores them)"
+)
 def test_the_intensity_function_of_metaimage_gives_hu(tmp_path):
     stored = (VALUES + 1024).astype(np.uint16)
     path = write_mha(tmp_path / "a.mha", WHERE, stored, ElementToIntensityFunctionSlope=1,
@@ -132,6 +149,11 @@ def body():
 WRITTEN = [(3, None), (3, (32, 32, 32)), (2, None)]
 
 
+@shows_read(
+    OME_ZARR,
+    "chunks left out by the writer, with a fill value of at most -900 HU",
+    "the fill value, where the chunks lie outside the body",
+)
 @pytest.mark.parametrize(("version", "shards"), WRITTEN)
 def test_chunks_of_air_that_a_writer_left_out_are_air(tmp_path, version, shards):
     path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), version=version, shards=shards,
@@ -139,6 +161,9 @@ def test_chunks_of_air_that_a_writer_left_out_are_air(tmp_path, version, shards)
     assert np.array_equal(read_scan(path, Modality.CT).array, body())
 
 
+@shows_refusal(
+    OME_ZARR, "an image, or a shard of it, that was not written completely", "missing-chunk"
+)
 @pytest.mark.parametrize(("version", "shards"), WRITTEN)
 @pytest.mark.parametrize("fill", [0, -1000])
 @pytest.mark.parametrize(
@@ -167,6 +192,7 @@ def test_an_image_that_was_never_written_is_no_scan_of_air(tmp_path, shards):
     assert refused(path).code == "missing-chunk"
 
 
+@shows_refusal(OME_ZARR, "a missing chunk inside the body", "missing-chunk")
 def test_one_chunk_that_was_lost_inside_the_body_is_not_air(tmp_path):
     path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), chunks=CHUNKS, fill=-1000)
     (path / "0" / "c" / "1" / "1" / "1").unlink()
@@ -191,6 +217,8 @@ def test_a_shard_that_was_cut_is_refused(tmp_path):
         refused(path)
 
 
+@shows_read(OME_ZARR, "the layout of bioformats2raw with one image", "that image")
+@shows_refusal(OME_ZARR, "the layout of bioformats2raw with several images", "several-series")
 @pytest.mark.parametrize("version", [2, 3])
 def test_the_one_image_of_a_bioformats2raw_root_is_read(tmp_path, version):
     root = tmp_path / "a.zarr"
@@ -207,6 +235,7 @@ def test_the_one_image_of_a_bioformats2raw_root_is_read(tmp_path, version):
     assert refused(root).code == "several-series"
 
 
+@shows_refusal(OME_ZARR, "an image outside the folder", "path-traversal")
 def test_a_bioformats2raw_root_leads_nowhere_else(tmp_path):
     root = tmp_path / "a.zarr"
     zarr.open_group(str(root), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
@@ -216,6 +245,7 @@ def test_a_bioformats2raw_root_leads_nowhere_else(tmp_path):
     assert refused(root).code == "path-traversal"
 
 
+@shows_read(OME_ZARR, "labels beside the image", "passed over")
 def test_labels_beside_an_image_are_no_second_scan(tmp_path):
     path = write_zarr(tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT), chunks=CHUNKS)
     (path / "labels").mkdir()

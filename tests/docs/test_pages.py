@@ -84,3 +84,11 @@ def test_params_that_a_page_shows_are_refused(block):
 def test_a_page_imports_what_the_installed_package_lacks(block):
     imported = re.findall(r"^\s*(?:from|import) (\w+)", block, re.M)
     assert {"benchmarks", "tests", "docs"} & set(imported) == set()
+
+
+def test_a_decision_is_not_in_the_list_of_decisions():
+    folder = ROOT / "docs/decisions"
+    listed = (folder / "index.md").read_text()
+    for page in sorted(folder.glob("0*.md")):
+        number, _, name = page.read_text().splitlines()[0].lstrip("# ").partition(". ")
+        assert f"| {number} | [{name}]({page.name}) |" in listed

@@ -12,6 +12,7 @@ from docs.generator import command_line, params, plugins
 from docs.generator.docstrings import markdown, prose
 from docs.generator.params import Key, groups
 from docs.generator.sources import COMMANDS, REGISTRIES
+from synthct.data.environment import table
 from tests.conftest import ROOT
 
 KEYS = {key.path: key for group in groups() for key in group.keys}
@@ -124,4 +125,21 @@ def test_an_environment_variable_is_not_in_the_docs():
         cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ},
     )  # fmt: skip
     page = (ROOT / "docs/reference/environment.md").read_text()
+    assert table() in page, "python -m synthct.data.environment"
     assert {name for name in found.stdout.split() if f"`{name}`" not in page} == set()
+
+
+def test_the_page_of_formats_states_what_no_test_shows():
+    from docs.make_formats import PAGE, outcomes, tables
+
+    assert len(outcomes()) >= 60
+    assert tables() in PAGE.read_text(), "python -m docs.make_formats"
+
+
+def test_a_public_name_is_not_on_the_page_of_the_api():
+    import synthct
+    from docs.generator import api
+
+    page = api.page()
+    for name in set(synthct.__all__) - {"__version__"}:
+        assert f"\n### {name}\n" in page or f"| `synthct.{name}` |" in page, name
