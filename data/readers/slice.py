@@ -6,10 +6,13 @@ C.7.6.16; enhanced CT A.38, enhanced MR A.36).
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import DataError
@@ -53,6 +56,15 @@ def _numbers(found: Any) -> list[float]:
     if isinstance(found, str) or not hasattr(found, "__iter__"):
         raise TypeError  # a single string: UIDs and patient IDs are not numbers
     return [float(part) for part in found]
+
+
+def further_elements(one: Slice, keywords: Sequence[str]) -> Dataset:
+    """Elements that ``header`` does not hold, read from the file again."""
+    with warnings.catch_warnings(), one.entry.open() as file:
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(
+            file, stop_before_pixels=True, force=True, specific_tags=list(keywords)
+        )
 
 
 def image_bytes(one: Slice) -> int:

@@ -9,14 +9,12 @@ replaced by keyed hashes, so that references between copies are kept.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
@@ -25,7 +23,7 @@ from synthct.data.files import whole_folder
 from synthct.data.readers.cbct_detection import CONE_BEAM
 from synthct.data.readers.dicom import one_series, read_series
 from synthct.data.readers.pixels import frame_pixels
-from synthct.data.readers.slice import Slice
+from synthct.data.readers.slice import Slice, further_elements
 from synthct.data.readers.slices import stack
 from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_image
@@ -79,7 +77,7 @@ def copy_series(
 
 def clean_slice(one: Slice, patient: str, modality: Modality, names: Pseudonyms) -> Dataset:
     """A new data set with the whitelisted facts of one slice and nothing else."""
-    source, dated = one.header, _identity(one)
+    source, dated = one.header, further_elements(one, ("SOPInstanceUID", *DATES))
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
     is_mr = modality is Modality.MR
@@ -125,15 +123,6 @@ def shifted(day: str, days: int) -> str:
 def copy_volume(volume: Volume, path: Path, *, deface: bool = False) -> None:
     """Write voxels and geometry to a new file, without the header texts of the source."""
     write_image(path, defaced(volume) if deface else volume)
-
-
-def _identity(one: Slice) -> Dataset:
-    """Instance UID and dates, which the readers do not read."""
-    with warnings.catch_warnings(), one.entry.open() as file:
-        warnings.simplefilter("ignore")
-        return pydicom.dcmread(
-            file, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID", *DATES]
-        )
 
 
 def _add_method(clean: Dataset, code: tuple[str, str]) -> None:

@@ -42,9 +42,9 @@ def read(path: PathLike, modality: Modality | str | None = None, *, series: str 
     Raises
     ------
     DataError
-        The file is damaged or incomplete.
+        There is no such file, or it is damaged or incomplete.
     UsageError
-        No such file, or its modality is unknown.
+        Its modality is unknown.
 
     Examples
     --------
