@@ -21,7 +21,7 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in text for words in _FULL) or _NO_TEMPORARY in text
 
 
-def machine_fault(error: BaseException, *, where: str = "") -> MachineError:
+def machine_error(error: BaseException, *, where: str = "") -> MachineError:
     """The :class:`MachineError` of an ``OSError``, or of a library's error that wraps one."""
     place = str(getattr(error, "filename", None) or where)
     if is_disk_full(error):

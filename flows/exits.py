@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from synthct.data.environment import DEBUG
 from synthct.data.errors import MachineError, SynthctError, UsageError
-from synthct.data.os_errors import is_disk_full, machine_fault
+from synthct.data.os_errors import is_disk_full, machine_error
 
 CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
 """Done; failed; wrong command line or params; done, but cases were excluded (and are listed)."""
@@ -38,10 +38,10 @@ def guarded(call: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _print_error(str(machine_fault(error)), FAILED)
+        return _print_error(str(machine_error(error)), FAILED)
     except Exception as error:  # noqa: BLE001 - a bug is reported in one line too
         if is_disk_full(error):
-            return _print_error(str(machine_fault(error)), FAILED)
+            return _print_error(str(machine_error(error)), FAILED)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _print_error(f"{text}; this is a bug: {DEBUG}=1 shows the traceback", FAILED)
 

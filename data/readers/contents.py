@@ -19,7 +19,7 @@ from synthct.data.readers.entries import Entry, entries, walk
 from synthct.data.readers.formats import GRIDS, format_by_name
 from synthct.data.readers.header_facts import grid_from_json, grid_json, sequence_facts
 from synthct.data.readers.ome_zarr import is_ome_zarr
-from synthct.data.readers.process.pool import fault_from_json
+from synthct.data.readers.process.pool import error_from_json
 from synthct.data.readers.series import (
     HEADER_TAGS,
     Series,
@@ -62,7 +62,7 @@ class Found:
     sequence
         Facts of the acquisition (:func:`synthct.data.readers.header_facts.sequence_facts`).
     grid
-        None where it forms no volume; ``fault`` is the reason.
+        None where it forms no volume; ``error`` is the reason.
     damaged_beside
         A damaged file in the same folder: it may have been a slice of this series.
     """
@@ -79,7 +79,7 @@ class Found:
     header: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sequence: Mapping[str, Any] = field(default_factory=dict)
     grid: Grid | None = None
-    fault: SynthctError | None = None
+    error: SynthctError | None = None
     damaged_beside: str = ""
 
     def read(self, modality: Modality | None = None) -> Volume:
@@ -91,7 +91,7 @@ class Found:
 
     def as_json(self) -> dict[str, Any]:
         """All plain values."""
-        fault = self.fault
+        problem = self.error
         return {
             **vars(self),
             "path": str(self.path),
@@ -100,7 +100,7 @@ class Found:
             "header": dict(self.header),
             "sequence": dict(self.sequence),
             "grid": grid_json(self.grid) if self.grid else None,
-            "fault": {"kind": type(fault).__name__, **fault.as_json()} if fault else None,
+            "error": {"kind": type(problem).__name__, **problem.as_json()} if problem else None,
         }
 
     @classmethod
@@ -113,7 +113,7 @@ class Found:
                 "modality": Modality(row["modality"]) if row["modality"] else None,
                 "files": tuple(row["files"]),
                 "grid": grid_from_json(row["grid"]) if row["grid"] else None,
-                "fault": fault_from_json(row["fault"], row["place"]) if row["fault"] else None,
+                "error": error_from_json(row["error"], row["place"]) if row["error"] else None,
             }
         )
 
@@ -135,8 +135,8 @@ def contents(source: Path) -> list[Found]:
     plain: list[Entry] = []
     files, refused = walk(source) if source.is_dir() else ([_single(source)], [])
     rows += [
-        Found(BROKEN, path, path.relative_to(source).as_posix(), fault=fault)
-        for path, fault in refused
+        Found(BROKEN, path, path.relative_to(source).as_posix(), error=problem)
+        for path, problem in refused
     ]
     for entry in files:
         assert entry.path is not None
@@ -173,7 +173,7 @@ def _zip(entry: Entry) -> list[Found]:
             packed = [_packed(entry.path, one, entry.name) for one in inside if _is_packed(one)]
             return [*packed, *_dicom(entry.path, inside, f"{entry.name}/")]
     except DataError as error:
-        return [Found(BROKEN, entry.path, entry.name, fault=error)]
+        return [Found(BROKEN, entry.path, entry.name, error=error)]
 
 
 def _is_packed(entry: Entry) -> bool:
@@ -184,30 +184,30 @@ def _is_packed(entry: Entry) -> bool:
 
 
 def _packed(source: Path, entry: Entry, outer: str) -> Found:
-    fault = DataError(
+    problem = DataError(
         "a zip holds an image file or another zip",
         where=f"{outer}/{entry.name}",
         rule="a zip holds DICOM files",
         remedy="unpack the zip and give the folder",
         code="packed-twice",
     )
-    return Found(BROKEN, source, f"{outer}/{entry.name}", fault=fault)
+    return Found(BROKEN, source, f"{outer}/{entry.name}", error=problem)
 
 
 def _image(path: Path, place: str, kind: str) -> Found:
-    grid, fault = None, None
+    grid, problem = None, None
     try:
         with as_data_errors(str(path)):
             grid = GRIDS[kind](path)
     except DataError as error:
-        fault = error
-    return Found(SCAN, path, place, kind, files=(path.name,), grid=grid, fault=fault)
+        problem = error
+    return Found(SCAN, path, place, kind, files=(path.name,), grid=grid, error=problem)
 
 
 def _dicom(source: Path, files: Sequence[Entry], before: str) -> list[Found]:
     slices, broken = read_slices(files)
     rows = [
-        Found(BROKEN, one.entry.path or source, before + one.entry.name, fault=one.fault)
+        Found(BROKEN, one.entry.path or source, before + one.entry.name, error=one.error)
         for one in broken
     ]
     beside = {one.entry.name.rpartition("/")[0]: one.entry.name for one in broken}
@@ -217,7 +217,7 @@ def _dicom(source: Path, files: Sequence[Entry], before: str) -> list[Found]:
 
 
 def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]) -> Found:
-    kind, grid, fault = _kind(series), None, None
+    kind, grid, problem = _kind(series), None, None
     try:
         with as_data_errors(str(source)):
             if kind == SCAN:
@@ -225,7 +225,7 @@ def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]
             elif kind == DOSE:
                 grid = describe_dose(series)
     except DataError as error:
-        fault = error
+        problem = error
     header = series.first
     folders = {one.entry.name.rpartition("/")[0] for one in series.slices}
     return Found(
@@ -241,7 +241,7 @@ def _series(source: Path, series: Series, before: str, beside: Mapping[str, str]
         header=_texts(header),
         sequence=sequence_facts(header),
         grid=grid,
-        fault=fault,
+        error=problem,
         damaged_beside=next((beside[one] for one in sorted(folders) if one in beside), ""),
     )
 

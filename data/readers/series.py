@@ -117,7 +117,7 @@ def find_series(files: Sequence[Entry], said: str = "") -> list[Series]:
     folders = {one.entry.name.rpartition("/")[0] for series in found for one in series.slices}
     for one in broken:
         if not said or one.entry.name.rpartition("/")[0] in folders:
-            raise one.fault
+            raise one.error
     return found
 
 
@@ -126,7 +126,7 @@ class Broken:
     """A DICOM file that cannot be read, and why."""
 
     entry: Entry
-    fault: DataError
+    error: DataError
 
 
 def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:

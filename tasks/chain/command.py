@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synthct.data.environment import DEBUG
 from synthct.data.errors import SynthctError, UsageError
-from synthct.data.os_errors import machine_fault
+from synthct.data.os_errors import machine_error
 from synthct.data.section import Section
 from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"{machine_fault(error)}\n")
+        sys.stderr.write(f"{machine_error(error)}\n")
         return 1
 
 

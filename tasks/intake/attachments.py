@@ -167,8 +167,8 @@ def _fit_dose(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]:
     scan = near or scan_by_manifest(attachment, index)
     if scan is None:
         raise Refused(SCAN_ABSENT.found("no scan of the patient has its frame of reference"))
-    if attachment.found.fault is not None:
-        raise attachment.found.fault
+    if attachment.found.error is not None:
+        raise attachment.found.error
     volume = read_dose(attachment)
     most = float(volume.array.max())
     findings = [HIGH_DOSE.found(f"{most:.0f} Gy at most")] if most > MOST_GY else []

@@ -110,8 +110,8 @@ class Candidate:
                 remedy="send the series again, or remove the file if it is not part of it",
                 code="damaged-beside",
             )
-        if self.found.fault is not None:
-            raise self.found.fault
+        if self.found.error is not None:
+            raise self.found.error
         return read_scan_and_facts(
             self.folder, self.modality, series=self.found.series, require_finite=False
         )
@@ -183,7 +183,7 @@ class Skipped:
 def skip_reason(row: Found) -> str:
     """Why a find is not a scan, structure set or dose."""
     if row.kind == "broken":
-        return redacted_message(row.fault, secrets_of(row)) if row.fault else "damaged"
+        return redacted_message(row.error, secrets_of(row)) if row.error else "damaged"
     if row.kind == "localizer":
         return "a localizer"
     if row.kind == "capture":

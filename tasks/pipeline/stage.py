@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from synthct.data.errors import MachineError, SynthctError, TooManyExcludedError
 from synthct.data.files import canonical_json, content_hash, whole_folder, write_whole
 from synthct.data.layout import Layout
-from synthct.data.os_errors import is_disk_full, machine_fault
+from synthct.data.os_errors import is_disk_full, machine_error
 from synthct.data.section import Section
 from synthct.data.store.offload import move_arrays
 from synthct.data.store.receipts import arrays_url
@@ -265,7 +265,7 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
     if isinstance(error, SynthctError):
         return error
     if is_disk_full(error):
-        return machine_fault(error, where=f"{stage}/{name}")
+        return machine_error(error, where=f"{stage}/{name}")
     failure = MachineError(
         f"{len(errors)} of {total} units failed; the first: {type(error).__name__}: {error}",
         where=f"{stage}/{name}",

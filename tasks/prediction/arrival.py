@@ -87,7 +87,7 @@ def suffixes(name: str) -> str:
 
 
 def inbox_changed(arrival: Arrival) -> MachineError:
-    """The fault of an entry that is another than was seen, or gone."""
+    """The error of an entry that is another than was seen, or gone."""
     return MachineError(
         "its bytes are others than a moment ago, or it is gone",
         where=arrival.content[:16],

@@ -1,4 +1,4 @@
-"""Predict what arrives, each scan once: one child process a scan, faults told, nothing lost."""
+"""Predict what arrives, each scan once: one child process a scan, errors told, nothing lost."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Orders:
     public_key: Path | None = None
 
     def release(self) -> str:
-        """Hash of the release; a fault where there is none, whether or not a scan waits for it."""
+        """Hash of the release; an error where there is none, whether or not a scan waits for it."""
         listing = self.model / CHECKSUMS
         if not listing.is_file():
             raise UsageError(
@@ -117,13 +117,13 @@ def predict_arrival(
                 report = {"scan": key[:16], "status": "done", **document}
                 write_whole(building / REPORT, canonical_json(report))
             return Result(key, "done", "; ".join(document["notes"]))
-        except DataError as fault:
-            outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
-            return Result(key, "quarantined", str(fault))
-        except MachineError as fault:
-            if fault.code != CHANGED:  # its sender goes on: it is looked at again
+        except DataError as error:
+            outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **error.as_json()})
+            return Result(key, "quarantined", str(error))
+        except MachineError as error:
+            if error.code != CHANGED:  # its sender goes on: it is looked at again
                 raise
-            return Result(key, "changed", str(fault))
+            return Result(key, "changed", str(error))
         except _Died as death:
             return _crashed(key, name, outbox, death)
 
@@ -141,14 +141,14 @@ class _Died(Exception):
 def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
     if outbox.crashes(key, one_more=True) < MOST_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
-    fault = DataError(
+    error = DataError(
         f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
         where=key[:16],
         remedy="predict it alone with `synthct predict`, with more memory",
         code="worker-died",
     )
-    outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **fault.as_json()})
-    return Result(key, "quarantined", str(fault))
+    outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **error.as_json()})
+    return Result(key, "quarantined", str(error))
 
 
 def _in_child(
@@ -175,7 +175,7 @@ def _in_child(
         answer = json.loads((folder / ANSWER).read_text())
     if answer["kind"] == "done":
         return dict(answer["document"])
-    raise _KINDS[answer["kind"]].from_json(answer["fault"])
+    raise _KINDS[answer["kind"]].from_json(answer["error"])
 
 
 def _last_words(child: subprocess.CompletedProcess[bytes]) -> str:

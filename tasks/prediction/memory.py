@@ -100,7 +100,7 @@ def choose_batch(
 
 @contextlib.contextmanager
 def held(max_ram_gb: float | None) -> Iterator[None]:
-    """Within the block no allocation beyond the cap succeeds; it becomes a fault, not a crash."""
+    """Within the block no allocation beyond the cap succeeds; it becomes an error, not a crash."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     data = _status("VmData")
     if max_ram_gb is not None and data:

@@ -106,14 +106,14 @@ class Outputs:
 def _require_suffix(out: Path) -> None:
     try:
         suffix_of(out)
-    except UsageError as fault:
+    except UsageError as error:
         raise UsageError(
             f"{out.suffix!r} is the suffix of no format that is written",
-            rule=f"{fault.rule}, and the folder of a DICOM series has no suffix",
+            rule=f"{error.rule}, and the folder of a DICOM series has no suffix",
             where=str(out),
             remedy="name a file with one of these suffixes, or a folder: a new one without "
             "a suffix or one that exists and is empty",
-            code=fault.code,
+            code=error.code,
         ) from None
 
 

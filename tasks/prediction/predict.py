@@ -221,8 +221,8 @@ def _prepared(
     given = None if mask is None else read_scan(mask, Modality.MASK)
     try:
         return prepare(scan, given, release.model, release.description.ingestion)
-    except DataError as fault:
-        raise fault.at(str(path)) from None
+    except DataError as error:
+        raise error.at(str(path)) from None
 
 
 def _run(

@@ -73,7 +73,7 @@ def carried(sets: Sequence[StructureSet], reference: Reference) -> list[Carried]
 
 
 def require_structures(path: Path, reference: Reference) -> list[Carried]:
-    """What is carried over of a path that was named for it; nothing at all is a usage fault."""
+    """What is carried over of a path that was named for it; nothing at all is a usage error."""
     sets = read_structure_sets(path)
     found = carried(sets, reference)
     if not found:

@@ -15,18 +15,18 @@ from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 
 def main(order_file: Path) -> int:
-    """Predict and write the answer; whatever is no fault of ours ends the process without one."""
+    """Predict and write the answer; any other exception ends the process without one."""
     die_with_parent()
     order = json.loads(order_file.read_text())
     try:
         answer: dict[str, Any] = {"kind": "done", "document": _predict(order)}
-    except SynthctError as fault:
-        answer = {"kind": _kind(fault), "fault": _anonymous(fault, order)}
+    except SynthctError as error:
+        answer = {"kind": _kind(error), "error": _anonymous(error, order)}
     except OSError as error:
         told = SynthctError(
             str(error.strerror or error),
         )
-        answer = {"kind": "machine", "fault": told.as_json()}
+        answer = {"kind": "machine", "error": told.as_json()}
     write_whole(Path(order["answer"]), canonical_json(answer))
     return 0
 
@@ -48,15 +48,15 @@ def _predict(order: dict[str, Any]) -> dict[str, Any]:
     return {**document, "out": target.name}
 
 
-def _kind(fault: SynthctError) -> str:
-    if isinstance(fault, DataError) or fault.code == "memory-cap":  # this scan's, not the machine's
+def _kind(error: SynthctError) -> str:
+    if isinstance(error, DataError) or error.code == "memory-cap":  # this scan's, not the machine's
         return "data"
-    return "usage" if isinstance(fault, UsageError) else "machine"
+    return "usage" if isinstance(error, UsageError) else "machine"
 
 
-def _anonymous(fault: SynthctError, order: dict[str, Any]) -> dict[str, Any]:
-    """The fault with the scan's key in place of paths, which may hold a name."""
-    told = fault.as_json()
+def _anonymous(error: SynthctError, order: dict[str, Any]) -> dict[str, Any]:
+    """The error with the scan's key in place of paths, which may hold a name."""
+    told = error.as_json()
     scan = order["scan"]
     return {
         name: text.replace(scan, order["key"]) if isinstance(text, str) else text

@@ -68,14 +68,14 @@ def align(
     rigid: sitk.Euler3DTransform | None = None
     try:
         rigid = _rigid(job, view, starts)
-    except StepFailed as fault:
-        failures["rigid"] = str(fault)
+    except StepFailed as error:
+        failures["rigid"] = str(error)
     tell("deformable")
     deformable: sitk.CompositeTransform | None = None
     try:
         deformable = method.deformable(job, _shifted(starts[0]) if rigid is None else rigid)
-    except DataError as fault:
-        failures["deformable"] = str(fault)
+    except DataError as error:
+        failures["deformable"] = str(error)
     return Steps(rigid, deformable, failures)
 
 
@@ -87,7 +87,7 @@ def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTr
     no end convinces it, its own search refines the best start.
     """
     floor = view.information(shift_transform(starts[0]))
-    fault = StepFailed(
+    failure = StepFailed(
         f"the rigid step ended worse than it began from each of {len(starts)} starts",
         rule="a rigid step raises the mutual information",
         remedy="check that both scans show the same part of the patient",
@@ -97,7 +97,7 @@ def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTr
         try:
             found = _rigid_from(job, start, derive_seed(job.seed, "rigid", str(number)))
         except StepFailed as error:
-            fault = error
+            failure = error
             continue
         if view.information(found) > floor:
             return found
@@ -105,7 +105,7 @@ def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTr
     # The witness is coarse: a peak may lie a little below its start in its eyes.
     if view.information(refined) - 1 > (1 - WITNESS_NOISE) * (floor - 1):
         return refined
-    raise fault
+    raise failure
 
 
 def _rigid_from(job: Job, start: Triple, seed: int) -> sitk.Euler3DTransform:

@@ -58,9 +58,9 @@ def _problems(params: TrainingParams) -> Iterator[str]:
     with torch.device("meta"):  # shapes and names only: no weights are drawn
         model = network.build()
     for where, entry, regularizer in regularizers:
-        faults = regularizer.problems(model)
-        yield from (f"{where}: {fault}" for fault in faults)
-        hooked = params.compile and not faults and _hooks(regularizer, model)
+        errors = regularizer.problems(model)
+        yield from (f"{where}: {error}" for error in errors)
+        hooked = params.compile and not errors and _hooks(regularizer, model)
         if hooked:
             yield f"{where}: {entry.name!r} acts inside the network: it needs compile: false"
 

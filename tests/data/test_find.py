@@ -58,7 +58,7 @@ def test_a_damaged_file_is_a_row_and_marks_the_series_beside_it(mixed):
     rows = find(mixed)
     broken = [row for row in rows if row.kind == "broken"]
     assert [row.place for row in broken] == ["deep/er/ct/0005.dcm"]
-    assert broken[0].fault is not None
+    assert broken[0].error is not None
     beside = {row.place: row.damaged_beside for row in rows if row.kind == "scan"}
     assert beside["deep/er/ct"] == "deep/er/ct/0005.dcm"
     assert beside["deep/mr"] == ""
@@ -68,8 +68,8 @@ def test_a_series_that_forms_no_volume_says_why(mixed):
     (mixed / "deep" / "er" / "ct" / "0005.dcm").unlink()
     row = next(row for row in find(mixed) if row.place == "deep/er/ct")
     assert row.grid is None
-    assert row.fault is not None
-    assert row.fault.code == "missing-slices"
+    assert row.error is not None
+    assert row.error.code == "missing-slices"
 
 
 def test_localizers_are_told_from_scans(tmp_path, oblique, write_ct):

@@ -59,7 +59,7 @@ def test_no_axis_order_makes_simpleitks_two_orientations_differ(tmp_path, axis, 
         sitk.WriteImage(image, str(tmp_path / f"{number}.nii"))
         expected[f"{number}.nii"] = where
     rows = find(tmp_path)
-    assert [row.place for row in rows if row.fault is not None] == []
+    assert [row.place for row in rows if row.error is not None] == []
     for row in rows:
         assert row.grid.is_close(expected[row.place], 2e-3)
 
@@ -230,7 +230,7 @@ def test_the_one_image_of_a_bioformats2raw_root_is_read(tmp_path, version):
     write_zarr(root / "0", STRAIGHT, points.image(STRAIGHT), version=version, chunks=CHUNKS)
     assert points.worst(read_scan(root, Modality.CT)) <= 0.5
     (row,) = find(tmp_path)
-    assert (row.place, row.fault) == ("a.zarr", None)
+    assert (row.place, row.error) == ("a.zarr", None)
     write_zarr(root / "1", STRAIGHT, points.image(STRAIGHT), version=version, chunks=CHUNKS)
     assert refused(root).code == "several-series"
 

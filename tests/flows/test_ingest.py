@@ -85,7 +85,7 @@ def test_a_filled_in_manifest_is_not_overwritten(tmp_path, capsys):
     manifest.write_text("hours of work")
     code, shown = ingest(capsys, tmp_path / "P1", "--write-manifest", manifest)
     assert code == USAGE
-    assert "the file is there already" in shown.err
+    assert "the file exists already" in shown.err
     assert manifest.read_text() == "hours of work"
 
 

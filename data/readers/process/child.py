@@ -86,7 +86,7 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"result": function(**request["arguments"])}
     except SynthctError as error:
-        return {"fault": {"kind": type(error).__name__, **error.as_json()}}
+        return {"error": {"kind": type(error).__name__, **error.as_json()}}
     except MemoryError:
         pass
     except ImportError as error:
@@ -103,7 +103,7 @@ def _result(request: dict[str, Any]) -> dict[str, Any]:
         remedy=f"crop or resample it, or raise {READER_MIB}",
         code="too-large",
     )
-    return {"fault": {"kind": "DataError", **too_large.as_json()}}
+    return {"error": {"kind": "DataError", **too_large.as_json()}}
 
 
 def _peak_bytes() -> int:

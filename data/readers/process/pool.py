@@ -117,8 +117,8 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
     last_peak_bytes, last_cpu_s = int(answer.get("peak_bytes", 0)), float(answer.get("cpu_s", 0))
     if "result" in answer:
         return answer["result"]
-    if "fault" in answer:
-        raise fault_from_json(answer["fault"], where)
+    if "error" in answer:
+        raise error_from_json(answer["error"], where)
     if "import" in answer:
         raise _package_shut_out(answer["import"])
     if "system" in answer:
@@ -138,7 +138,7 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
     )
 
 
-def fault_from_json(row: dict[str, str], where: str) -> SynthctError:
+def error_from_json(row: dict[str, str], where: str) -> SynthctError:
     """The error that ``SynthctError.as_json`` (with its ``kind``) describes."""
     kind = getattr(errors, row["kind"]) if row.get("kind") in _KINDS else DataError
     error: SynthctError = kind.from_json({**row, "where": row["where"] or where})

@@ -73,8 +73,8 @@ def run_bspline(
         told = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
         try:
             found = _execute(images, told, threads)
-        except StepFailed as fault:
-            if _OUTSIDE not in fault.problem:
+        except StepFailed as error:
+            if _OUTSIDE not in error.problem:
                 raise
             found = _execute(images, told, threads, moving_mask=False)
     parameters = _numbers(found["TransformParameters"])

@@ -31,7 +31,7 @@ class Penalty:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> Regularizer:
-        """The regularizer; one that does not act on displacements is a usage fault."""
+        """The regularizer; one that does not act on displacements is a usage error."""
         built = REGULARIZERS.build(self.name, self.options)
         if "displacement" not in seams_of(type(built)):
             raise UsageError(
@@ -137,7 +137,7 @@ class Settings:
             )
 
     def plugins(self) -> tuple[str, ...]:
-        """Dotted modules of all that is named; a wrong name or parameter is a usage fault."""
+        """Dotted modules of all that is named; a wrong name or parameter is a usage error."""
         SIMILARITIES.build(self.similarity, self.similarity_options)
         DEFORMATIONS.build(self.deformation, self.deformation_options)
         for penalty in self.penalties:

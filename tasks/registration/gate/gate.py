@@ -99,9 +99,9 @@ def judge(
     doubts: list[str] = []
     order: tuple[StepName, ...] = ("rigid", "deformable")
     for name in order:
-        fault = _rejection(name, kept, measured, failures, gate)
-        if fault:
-            doubts.append(f"{name} step rejected: {fault}")
+        reason = _rejection(name, kept, measured, failures, gate)
+        if reason:
+            doubts.append(f"{name} step rejected: {reason}")
         else:
             kept = name
     if kept == "identity":

@@ -57,7 +57,7 @@ class EngineMethod:
     max_memory_gb: float | None = None
 
     def settings(self) -> Settings:
-        """All settings of the engine; a wrong one is a usage fault."""
+        """All settings of the engine; a wrong one is a usage error."""
         from synthct.tasks.registration.engine.settings import Penalty, Settings
 
         given: dict[str, Any] = {

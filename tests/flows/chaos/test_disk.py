@@ -42,13 +42,13 @@ def test_a_full_disk_shows_half_a_unit_or_loses_one(free_kib, small_disk, undist
         f"naps.stage(Path({str(small_disk)!r}), here, {COUNT})\n"
     )
     wrapped = (
-        "import sys\nfrom synthct.data.os_errors import machine_fault\ntry:\n"
+        "import sys\nfrom synthct.data.os_errors import machine_error\ntry:\n"
         + "".join(f"    {line}\n" for line in script.splitlines())
-        + "except OSError as error:\n    sys.exit(str(machine_fault(error)))\n"
+        + "except OSError as error:\n    sys.exit(str(machine_error(error)))\n"
         "except Exception as error:\n    sys.exit(str(error))\n"
     )
     command = [sys.executable, "-c", wrapped]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TMPDIR": str(tmp_path)}
     full = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

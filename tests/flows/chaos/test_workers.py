@@ -163,10 +163,12 @@ def one_more(process, store, before):
 
 @pytest.mark.slow
 def test_a_killed_scheduler_hangs_the_stage_or_costs_a_finished_unit(tmp_path, undisturbed, until):
-    """Ten times in a row: a typed fault, and the same command goes on where it stopped."""
+    """Ten times in a row: a typed error, and the same command goes on where it stopped."""
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT / "src"), "SYNTHCT_UNITS": str(tmp_path / "units"),
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "SYNTHCT_UNITS": str(tmp_path / "units"),
+    }
     script = "import sys; from tests.flows.chaos.naps import main; main(*sys.argv[1:])"
     command = [sys.executable, "-c", script, str(tmp_path), str(COUNT)]
     store = LocalResults(tmp_path / "units")

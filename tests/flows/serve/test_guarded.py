@@ -125,7 +125,7 @@ def test_a_server_that_was_killed_stays_away_and_all_seems_well(site, until):
     assert sick
     until(lambda: httpx.get(f"{site.page}/healthz").status_code == httpx.codes.OK, 120, "it")
     assert (site.api, site.calls.auth) == before
-    assert "the Prefect server ended" in (site.root / "marks" / "said").read_text()
+    assert "the Prefect server exited" in (site.root / "marks" / "said").read_text()
     identity = site.start()
     until(lambda: site.state(identity) == "COMPLETED", 120, "a run after it", every_s=0.3)
     assert (site.root / ".synthct" / "serving.url").exists()

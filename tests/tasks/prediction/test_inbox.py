@@ -144,8 +144,8 @@ def command(*options, cwd):
     run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"
     return subprocess.run(
         [sys.executable, "-c", run, "watch", *map(str, options)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=cwd, capture_output=True, text=True,
-        timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, cwd=cwd, capture_output=True,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

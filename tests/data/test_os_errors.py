@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synthct.data.os_errors import machine_fault
+from synthct.data.os_errors import machine_error
 from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ FULL = {
 
 @pytest.mark.parametrize("error", FULL.values(), ids=FULL)
 def test_a_full_disk_is_told_without_free_space(error):
-    fault = machine_fault(error)
+    fault = machine_error(error)
     assert fault.code == "disk-full"
     assert "free space" in fault.remedy
     assert "MB" in fault.problem
@@ -35,7 +35,7 @@ def test_a_full_disk_is_told_without_free_space(error):
 
 def test_every_other_error_is_called_a_full_disk():
     assert (
-        machine_fault(PermissionError(errno.EACCES, "Permission denied", "/x")).code == "os-error"
+        machine_error(PermissionError(errno.EACCES, "Permission denied", "/x")).code == "os-error"
     )
 
 
@@ -48,7 +48,7 @@ def test_a_full_tmp_is_told_by_a_stage_without_free_space(tmp_path):
     try:
         (small / "ballast").write_bytes(b"0" * (48 << 10))
         script = (
-            "import sys\nfrom pathlib import Path\nimport tests.data.test_os_faults as t\n"
+            "import sys\nfrom pathlib import Path\nimport tests.data.test_os_errors as t\n"
             "from synthct.data.layout import Layout\n"
             "from synthct.data.store.result_cache import LocalResults\n"
             "from synthct.tasks.pipeline.fanout import here\n"
