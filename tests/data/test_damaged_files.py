@@ -211,7 +211,7 @@ def test_a_voxel_that_is_no_number_is_refused_unless_asked_for(tmp_path, value):
     values[2, 3, 4] = value
     path = tmp_path / "scan.nii.gz"
     write_image(path, Volume(values, GRID, Modality.MR))
-    with pytest.raises(DataError, match="1 voxels NaN or infinite"):
+    with pytest.raises(DataError, match="1 voxels are NaN or infinite"):
         read_scan(path, Modality.MR)
     kept = read_scan(path, Modality.MR, require_finite=False).array
     assert np.flatnonzero(~np.isfinite(kept)).tolist() == [2 * 80 + 3 * 10 + 4]

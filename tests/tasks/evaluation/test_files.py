@@ -220,7 +220,7 @@ def test_a_nan_is_named_even_outside_the_mask(files, arrays, tmp_path, which):
     path = save(tmp_path / "bad.mha", bad)
     found = error_of(files, **{which: path})
     assert str(path) in str(found)
-    assert "1 voxels NaN" in str(found)
+    assert "1 voxels are NaN" in str(found)
 
 
 @pytest.mark.parametrize("which", ["prediction", "reference"])

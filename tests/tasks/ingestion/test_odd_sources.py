@@ -47,7 +47,7 @@ def statuses(plan):
 def test_a_folder_without_a_scan_is_a_mistake_of_use(tmp_path):
     (tmp_path / "pacs").mkdir()
     (tmp_path / "pacs" / "readme.txt").write_text("nothing here")
-    with pytest.raises(UsageError, match="holds scans"):
+    with pytest.raises(UsageError, match="the sources have no DICOM"):
         plan_of(tmp_path)
 
 

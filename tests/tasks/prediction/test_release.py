@@ -47,7 +47,7 @@ def test_a_truncated_file_a_missing_file_and_a_foreign_file_are_named(release):
     (release / "fold0.onnx").write_bytes(kept[:-1])
     assert refused(release).where.endswith("fold0.onnx")
     (release / "fold0.onnx").unlink()
-    assert "no such file" in str(refused(release))
+    assert "the file is missing" in str(refused(release))
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(release, tmp_path):
@@ -119,5 +119,5 @@ def test_a_description_of_another_format_is_named_not_guessed(release):
 
 def test_a_device_that_is_not_there_is_named():
     assert provider_of("cpu") == "CPUExecutionProvider"
-    with pytest.raises(UsageError, match="'abacus', there is cpu"):
+    with pytest.raises(UsageError, match="no 'abacus', only cpu"):
         provider_of("abacus")

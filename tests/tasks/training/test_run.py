@@ -43,7 +43,7 @@ def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, even
         assert model.test_cases == fold["test"]
         assert fold["held_out"] == "slab"
     told = " ".join(event["text"] for event in events("note"))
-    assert "2 folds, one patient each" in told
+    assert "2 folds of one patient each" in told
     assert "validated on slices of training cases" in told
 
 

@@ -230,7 +230,7 @@ def test_unfit_scans_are_told_by_their_fault():
         ({"step_mm": 0.0}, "step_mm is positive"),
         ({"similarity": "minds"}, "did you mean 'mind'"),
         ({"deformation": "spline"}, "did you mean 'bspline'"),
-        ({"penalties": (Penalty("norm_loss", 1.0),)}, "acts on a displacement"),
+        ({"penalties": (Penalty("norm_loss", 1.0),)}, "does not act on a displacement"),
         ({"start": "concave"}, "start is one of"),
         ({"max_memory_gb": 0.0}, "max_memory_gb positive"),
     ],
