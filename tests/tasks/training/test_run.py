@@ -44,7 +44,7 @@ def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, even
         assert fold["held_out"] == "slab"
     told = " ".join(event["text"] for event in events("note"))
     assert "2 folds of one patient each" in told
-    assert "validated on slices of training cases" in told
+    assert "validation uses slices of training cases" in told
 
 
 def test_failed_pairs_are_left_out_and_suspect_ones_only_enter_when_asked(workspace):
