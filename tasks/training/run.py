@@ -178,7 +178,8 @@ def _note_folds(source: Source, made: Sequence[Fold], params: TrainingParams) ->
         text = f"{source}: {len(made)} folds of one patient each: there are no more patients"
         emit("note", stage=STAGE, text=text)
     if any(fold.held_out == "slab" for fold in made):
-        text = f"{source}: too few patients to hold any back: validation uses slices of training cases"
+        why = "too few patients to hold any back"
+        text = f"{source}: {why}: validation uses slices of training cases"
         emit("note", stage=STAGE, text=text)
 
 
