@@ -1,1 +1,1 @@
-"""Registration: the CT moved onto each MR and CBCT, with a gate that catches a wrong result."""
+"""Registration of the CT onto each MR and CBCT, with a gate that detects wrong results."""

@@ -1,7 +1,7 @@
-"""Two ways to ask whether images of two modalities lie on each other.
+"""Two measures of the alignment of images of two modalities.
 
-The first is what the engine optimises, the second is not: an engine that cheats its own measure
-is caught by the other.
+The registration optimises the first but not the second, so that the second detects a
+misregistration with a high value of the optimised measure.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from scipy.ndimage import gaussian_filter
 from synthct.tasks.fields.slabs import slabs
 
 BINS = 48
-"""Of each image in the joint histogram; fewer voxels than about 50 per bin pair are too few."""
+"""Number of bins per image (joint histogram); about 50 voxels or more per bin pair are needed."""
 
 TAILS_PERCENT = 0.5
-"""Darkest and brightest share of the voxels that is clipped: metal must not own the histogram."""
+"""Percentage of voxels clipped at each end of the intensities, to limit the effect of metal [%]."""
 
 CHUNK = 2**20
-"""Voxels that a histogram is filled from at once."""
+"""Number of voxels added to a histogram at a time."""
 
 SMOOTH_REACH = 4
-"""Voxels that the Gaussian before a gradient reaches over (its standard deviation is one)."""
+"""Radius of the Gaussian filter applied before a gradient (standard deviation 1) [voxels]."""
 
 
 def normalised_mutual_information(
     first: NDArray[Any], second: NDArray[Any], mask: NDArray[Any], *, bins: int = BINS
 ) -> float:
-    r""":math:`(H_A + H_B) / H_{AB}` over the mask: 1 independent, 2 one function of the other.
+    r""":math:`(H_A + H_B) / H_{AB}` over the mask: 1 independent, 2 bijectively related.
 
     References
     ----------
@@ -50,7 +50,7 @@ def normalised_mutual_information(
     probability = joint / joint.sum()
     together = entropy(probability.ravel())
     if together == 0.0:
-        return 1.0  # two constants tell nothing about each other
+        return 1.0  # two constant images share no information
     apart = entropy(probability.sum(axis=0)) + entropy(probability.sum(axis=1))
     return float(apart / together)
 
@@ -61,11 +61,12 @@ def gradient_agreement(
     mask: NDArray[Any],
     spacing_mm: tuple[float, float, float],
 ) -> float:
-    r"""Mean squared cosine between the edges of two images: 0 unrelated, towards 1 aligned.
+    r"""Mean squared cosine between the gradients of two images: 0 unrelated, near 1 aligned.
 
     :math:`\langle\nabla a, \nabla b\rangle^2 / ((|\nabla a|^2 + \varepsilon_a^2)
-    (|\nabla b|^2 + \varepsilon_b^2))`, where :math:`\varepsilon` is the mean gradient inside the
-    mask, so that noise does not count as an edge. Blind to sign and contrast, hence to modality.
+    (|\nabla b|^2 + \varepsilon_b^2))`, where :math:`\varepsilon` is the mean gradient
+    magnitude inside the mask, so that noise does not count as an edge. Independent of the sign
+    and size of the contrast, hence of modality.
 
     References
     ----------
@@ -97,7 +98,7 @@ def _gradients(
     limits: tuple[float, float],
     spacing_mm: tuple[float, float, float],
 ) -> NDArray[np.float64]:
-    """Gradients (3, n) of the image without tails, at the voxels of a mask."""
+    """Gradients (3, n) of the clipped image at the voxels of a mask."""
     smooth = gaussian_filter(np.clip(image.astype(np.float32), *limits), 1.0, radius=SMOOTH_REACH)
     return np.stack([part[here] for part in _slopes(smooth, spacing_mm)], dtype=np.float64)
 
@@ -116,7 +117,7 @@ def overlap_dice(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def _tails(values: NDArray[Any]) -> tuple[float, float]:
-    """Where the darkest and the brightest are clipped."""
+    """Lower and upper intensity for percentile clipping."""
     exact = values.astype(np.float64)
     ends = (TAILS_PERCENT, 100 - TAILS_PERCENT)
     low, high = np.percentile(exact, ends, overwrite_input=True)
@@ -124,6 +125,6 @@ def _tails(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def entropy(probability: NDArray[np.float64]) -> float:
-    r""":math:`-\sum p \ln p`; cells of probability 0 add nothing [nat]."""
+    r""":math:`-\sum p \ln p`; cells of probability 0 contribute 0 [nat]."""
     positive = probability[probability > 0]
     return float(-(positive * np.log(positive)).sum())

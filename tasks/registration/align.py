@@ -1,4 +1,4 @@
-"""Rigid, then deformable: every step's transform from fixed to moving points."""
+"""Rigid, then deformable registration; each step yields a transform from fixed to moving points."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from synthct.tasks.registration.rigid.starts import Overview, ranked_starts, shi
 from synthct.tasks.registration.scan_pair import ScanPair
 
 Tell = Callable[[str], None]
-"""Told the name of each step as it starts."""
+"""Progress callback, called with the name of each step when it starts."""
 
 WITNESS_NOISE = 0.25
-"""Share of (normalised mutual information - 1) by which the witness may err [1]: on 8 mm voxels, it
-held the start of a digital head for 6 % more informative than the peak that a finer look found, and
-18 % more than elastix' ends, all nearer to the truth."""
+"""Tolerated relative error of (normalised mutual information - 1) of the coarse overview [1]: for a
+digital head on 8 mm voxels, it rated the start 6 % higher than the peak of a finer search and 18 %
+higher than the elastix results, all of which were closer to the truth."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Transforms from fixed to moving points, each built on the one before.
+    """Transforms from fixed to moving points; each step starts from the previous one.
 
     Parameters
     ----------
     rigid, deformable
         ``None`` when the step failed.
     failures
-        Step name to what went wrong.
+        Error message by step name.
     """
 
     rigid: sitk.Euler3DTransform | None
@@ -57,8 +57,8 @@ def align(
 ) -> Steps:
     """Register ``pair.moving`` to ``pair.fixed`` on the working grid.
 
-    One seed gives the same bytes at the same thread count. A step that fails is reported in
-    ``failures``; the next one starts from what there is.
+    Results are bitwise reproducible for the same seed and thread count. A step that fails is
+    reported in ``failures``; the next one then starts from the best available transform.
     """
     job = Job.of(pair, grid, preset, seed=seed, threads=threads)
     view = Overview.of(pair)
@@ -80,11 +80,12 @@ def align(
 
 
 def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
-    """The first end that is more informative than every start; another start has another seed.
+    """The first result with more mutual information than every start; each start has its own seed.
 
-    elastix compares only where both masks meet, so it can gain by moving what disagrees out of
-    the moving mask (a lung ended 10 mm off so). The witness looks at the whole fixed body. Where
-    no end convinces it, its own search refines the best start.
+    elastix evaluates the metric only where both masks overlap, so it can improve it by moving
+    mismatched regions out of the moving mask (a lung was misaligned by 10 mm in this way). The
+    coarse overview uses the whole fixed body. Where no elastix result exceeds the best start,
+    that start is refined by a local search.
     """
     floor = view.information(shift_transform(starts[0]))
     failure = StepFailed(
@@ -102,7 +103,7 @@ def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTr
         if view.information(found) > floor:
             return found
     refined = nearest_peak(view.pair, _shifted(starts[0]), seed=job.seed)
-    # The witness is coarse: a peak may lie a little below its start in its eyes.
+    # The overview is coarse: it may rate a true peak slightly below the start.
     if view.information(refined) - 1 > (1 - WITNESS_NOISE) * (floor - 1):
         return refined
     raise failure

@@ -1,4 +1,4 @@
-"""One (patient, source) pair: the unit of the registration stage."""
+"""Registration of one (patient, source) pair, the unit of the registration stage."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def register_case(
     truth_labels: Path | None = None,
     truth_displacement: Path | None = None,
 ) -> None:
-    """Move the CT onto the source and write the case's folder.
+    """Register the CT to the source and write the folder of the case.
 
     ``preset`` is :class:`Preset` as JSON, ``gate`` :class:`GateParams` as JSON; ``network`` is
-    the feature network of a method that compares by one; the truth of a digital patient lies on
-    the source's grid.
+    the feature network of a method that uses one; the ground truth of a digital patient is on
+    the grid of the source.
     """
     options = dict(method_options or {}) | ({} if network is None else {"network": str(network)})
     chosen = METHODS.build(method, options)
@@ -113,8 +113,8 @@ def register_case(
 def true_errors(done: Registered, truth: Displacement) -> dict[str, float]:
     """Mean errors inside the body against the known displacement [mm].
 
-    ``unregistered``: of no motion at all; ``best_rigid``: what remains of the truth after its
-    own best rigid fit; ``rigid``: of our rigid step; ``registered``: of what stands.
+    ``unregistered``: without registration; ``best_rigid``: residual after the best rigid fit to
+    the true displacement; ``rigid``: after the rigid step; ``registered``: of the final result.
     """
     inside = np.asarray(done.body.array) > 0
     still = Displacement(np.zeros_like(truth.vectors), truth.grid)
@@ -140,7 +140,7 @@ def _write_truth(out: Path, grid: Grid, ct: Path | None, labels: Path | None) ->
 
 
 def _write_result(out: Path, done: Registered) -> str:
-    """Write volumes, field and transform; the transform's file name."""
+    """Write volumes, displacement field and transform; returns the file name of the transform."""
     seen = (np.asarray(done.body.array) > 0) & (np.asarray(done.moved.field.array) > 0)
     write_volume(out / SOURCE, done.source)
     write_volume(out / MASK, done.body.with_array(seen.astype(np.uint8), Modality.MASK))

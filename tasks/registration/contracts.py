@@ -1,4 +1,4 @@
-"""What a similarity and a deformation are to the engine."""
+"""Interfaces of a similarity and a deformation for the PyTorch registration engine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from synthct.tasks.fields.derivatives import Spacing
 
 @dataclass(frozen=True)
 class Level:
-    """The grid that one resolution works on.
+    """Grid of one resolution level.
 
     Parameters
     ----------
     shape
-        Voxels (Z, Y, X).
+        Number of voxels (Z, Y, X).
     spacing_mm
-        Distance of their centres (z, y, x) [mm].
+        Voxel spacing (z, y, x) [mm].
     offset_mm
-        Centre of the first voxel, from that of the finest level (z, y, x) [mm].
+        Centre of the first voxel relative to that of the finest level (z, y, x) [mm].
     factor
-        How much coarser than the finest voxel side it was asked to be.
+        Requested voxel side as a multiple of the finest voxel side.
     """
 
     shape: tuple[int, int, int]
@@ -35,23 +35,23 @@ class Level:
 
 
 Cost = Callable[[Tensor, Tensor], Tensor]
-"""A scalar, lower is more alike, from what was looked up (1, C, Z, Y, X) and from where to look,
-a weight (1, 1, Z, Y, X)."""
+"""Scalar cost (lower is more similar) as a function of the sampled moving values (1, C, Z, Y, X)
+and a voxel weight (1, 1, Z, Y, X)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two images of one level, ready to be compared again and again as one deforms.
+    """Two images of one level, prepared for repeated comparison as the moving one is deformed.
 
     Parameters
     ----------
     moving
-        What is looked up at displaced points (1, C, Z, Y, X).
+        Values sampled at displaced points (1, C, Z, Y, X).
     cost
-        Of all voxels.
+        Cost over all voxels.
     cost_of
-        Where voxels need no neighbours: the cost of those with the flat indices (N,), shapes
-        (1, C, 1, 1, N). Then nothing is looked up where nothing is to be seen.
+        For voxel-wise similarities: the cost over the voxels with the flat indices (N,), shapes
+        (1, C, 1, 1, N), so that voxels outside the mask need not be sampled.
     """
 
     moving: Tensor
@@ -60,47 +60,47 @@ class Comparison:
 
 
 def voxels(values: Tensor, places: Tensor) -> Tensor:
-    """Those of ``values`` (1, C, Z, Y, X) at flat indices (N,): (1, C, 1, 1, N)."""
+    """``values`` (1, C, Z, Y, X) at the flat indices (N,): (1, C, 1, 1, N)."""
     return values.flatten(2)[:, :, None, None, places]
 
 
 class Similarity(Protocol):
-    """How unlike two images are."""
+    """Dissimilarity of two images."""
 
     def compare(
         self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
     ) -> Comparison:
-        """Prepare two images (1, 1, Z, Y, X) on one grid; whatever is drawn comes from ``rng``."""
+        """Prepare two images (1, 1, Z, Y, X) on one grid; random numbers come from ``rng``."""
         ...
 
 
 class Featured:
-    """A similarity that compares features, computed once a level.
+    """A similarity of features that are computed once per level.
 
     The moving image's features are interpolated, not recomputed, as it deforms.
     """
 
     one_by_one: ClassVar[bool] = False
-    """Whether the cost needs the voxels of the mask alone, in any order and without neighbours."""
+    """Whether the cost is voxel-wise: it needs only mask voxels, in any order and no neighbours."""
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
-        """What is compared, (1, C, Z, Y, X), of an image (1, 1, Z, Y, X)."""
+        """Features (1, C, Z, Y, X) of an image (1, 1, Z, Y, X)."""
         raise NotImplementedError
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
-        """A scalar from two sets of features, ``weight`` (1, 1, Z, Y, X) saying where to look."""
+        """Scalar cost of two sets of features with the voxel ``weight`` (1, 1, Z, Y, X)."""
         raise NotImplementedError
 
     def compare(
         self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
     ) -> Comparison:
-        """The features of both images."""
+        """Compare the features of both images."""
         return self.compared(
             self.features(fixed, spacing_mm), self.features(moving, spacing_mm), spacing_mm
         )
 
     def compared(self, seen: Tensor, other: Tensor, spacing_mm: Spacing) -> Comparison:
-        """Features of the fixed and of the moving image, made ready."""
+        """The comparison of given features of the fixed and the moving image."""
 
         def cost_of(places: Tensor) -> Cost:
             there = voxels(seen, places)
@@ -117,9 +117,9 @@ class Deformation(Protocol):
     """A family of displacements u (1, 3, Z, Y, X) [mm], components along the array axes."""
 
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Parameters to start from, and the displacement on the level's grid that any have.
+        """Initial parameters, and the function from parameters to displacement on the level's grid.
 
-        Those returned give ``u``, or what the family has nearest to it. Parameters are of the
-        size of millimetres, for one step of the search must suit all.
+        The initial parameters yield ``u`` or the closest approximation in the family. Parameters
+        are scaled to millimetres, because one step size of the optimiser is used for all.
         """
         ...

@@ -1,4 +1,4 @@
-"""The intensities that the similarity sees: without tails, and without slow shading if asked."""
+"""Intensities for the similarity: clipped and, optionally, corrected for slow shading."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from synthct.tasks.registration.agreement import TAILS_PERCENT
 from synthct.tasks.registration.preset import Preset
 
 _FEWEST = 1e-3
-"""Share of a Gaussian's weight below which a local mean is not taken from the body."""
+"""Lower bound of the Gaussian-smoothed mask in the denominator of the local mean [1]."""
 
 
 def prepared(scan: Volume, body: NDArray[Any], preset: Preset) -> Volume:
-    """The scan as the engine compares it; the stored scan is never changed by this."""
+    """The scan preprocessed for the similarity; the stored scan is not changed."""
     inside = np.asarray(body) > 0
     if scan.modality is Modality.CT:
         low, high = preset.ct_window_hu
@@ -32,10 +32,10 @@ def prepared(scan: Volume, body: NDArray[Any], preset: Preset) -> Volume:
 def flattened(
     image: NDArray[np.float32], inside: NDArray[np.bool_], spacing_mm: Triple, width_mm: float
 ) -> NDArray[np.float32]:
-    r"""The image less its local mean in the body, :math:`I - G*(I m) / G*m`.
+    r"""The image minus its local mean in the body, :math:`I - G*(I m) / G*m`.
 
-    ``G`` is a Gaussian of standard deviation ``width_mm``: scatter's cupping and the shading of
-    coils vary more slowly than anatomy. Outside the body the darkest flattened value stays.
+    ``G`` is a Gaussian of standard deviation ``width_mm``: cupping from scatter and shading from
+    MR coils vary more slowly than anatomy. Outside the body, the minimum inside it is used.
     """
     sigma = [width_mm / step for step in spacing_mm]
     mask = inside.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Register the other way round: how far a point that goes there and back ends from home."""
+"""Inverse consistency error by a second registration with fixed and moving scan exchanged."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.scan_pair import ScanPair
 
 POINTS = 4000
-"""Of the fixed body, sent there and back."""
+"""Number of points in the fixed body at which the inverse consistency error is evaluated."""
 
 MARGIN_MM = 15.0
-"""Kept around the moving body on the grid of the way back [mm]."""
+"""Margin around the moving body on the grid of the backward registration [mm]."""
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Where points of the fixed body end that go there and back, less where they started.
+    """Inverse consistency error of points in the fixed body.
 
     Parameters
     ----------
     mean_mm, p95_mm
-        Of the length [mm].
+        Mean and 95th percentile of the length [mm].
     """
 
     mean_mm: float
@@ -47,10 +47,10 @@ def register_back(
     seed: int,
     threads: int,
 ) -> RoundTrip | None:
-    r"""Inverse consistency :math:`|T_{back}(T(x)) - x|` of ``there``, by a second registration.
+    r"""Inverse consistency error :math:`|T_{back}(T(x)) - x|` of ``there``.
 
-    The second one has the scans' roles exchanged, starts from nothing and knows nothing of the
-    first; it costs as much. ``None`` where it fails or no point lands in the moving scan.
+    A second registration with fixed and moving scan exchanged is run, independently of the first
+    and at the same cost. ``None`` where it fails or no point maps into the moving scan.
 
     References
     ----------
@@ -74,7 +74,7 @@ def register_back(
 def round_trip(
     pair: ScanPair, there: sitk.Transform, back: sitk.Transform, *, seed: int
 ) -> RoundTrip | None:
-    """How far points of the fixed body are from home after ``there`` and ``back``."""
+    """Distance of points of the fixed body from their origin after ``there`` and ``back``."""
     where = np.argwhere(np.asarray(pair.fixed_body.array) > 0)
     rng = generator(seed, "round-trip")
     drawn = where[rng.choice(len(where), min(POINTS, len(where)), replace=False)]
@@ -90,6 +90,6 @@ def round_trip(
 
 
 def carried(transform: sitk.Transform, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points (n, 3) in (z, y, x) order under a transform [mm]."""
+    """Points (n, 3) in (z, y, x) order mapped by a transform [mm]."""
     moved = [transform.TransformPoint(tuple(map(float, point[::-1]))) for point in points_mm]
     return np.array(moved)[:, ::-1]

@@ -1,4 +1,4 @@
-"""One pair on its working grid: what every method is given."""
+"""One pair on its working grid: the input of every registration method."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.scan_pair import ScanPair
 
 BONE_HU = 200.0
-"""CT numbers above it are stiff where a penalty knows bone [HU]."""
+"""CT number above which a voxel is bone, for the rigidity penalty and bone strain [HU]."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is compared, in ITK's hands for elastix: float32 images and uint8 masks."""
+    """Inputs of elastix as ITK images: float32 images and uint8 masks."""
 
     fixed: sitk.Image
     moving: sitk.Image
@@ -30,7 +30,7 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What is compared: scans without tails, the fixed one on the working grid, and grown masks."""
+    """Inputs of the similarity: clipped scans (fixed one on the working grid) and dilated masks."""
 
     fixed: Volume
     moving: Volume
@@ -40,7 +40,7 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A pair to register on ``grid`` as ``preset`` says; one seed gives the same bytes."""
+    """A pair to register on ``grid`` with ``preset``; results are reproducible for one seed."""
 
     pair: ScanPair
     compared: Compared
@@ -51,11 +51,11 @@ class Job:
 
     @classmethod
     def of(cls, pair: ScanPair, grid: Grid, preset: Preset, *, seed: int, threads: int) -> Job:
-        """The pair with the intensities and masks that are compared."""
+        """The job for a pair, with preprocessed intensities and masks."""
         return cls(pair, _compared(pair, grid, preset), grid, preset, seed, threads)
 
     def with_window(self, window_hu: tuple[float, float]) -> Job:
-        """The same with another window of CT numbers [HU]; all else is shared."""
+        """The same job with another CT window [HU]; everything else is shared."""
         preset = replace(self.preset, ct_window_hu=window_hu)
         fixed, moving = self.compared.fixed, self.compared.moving
         if fixed.modality is Modality.CT:
@@ -66,7 +66,7 @@ class Job:
         return replace(self, preset=preset, compared=compared)
 
     def placed(self, transform: sitk.Transform) -> Images:
-        """The images with the moving one carried back by ``transform`` (fixed -> moving)."""
+        """The images, with the moving one mapped back by ``transform`` (fixed -> moving)."""
         seen = self.compared
         return Images(
             fixed=to_itk(seen.fixed),
@@ -76,7 +76,7 @@ class Job:
         )
 
     def bone(self) -> Volume | None:
-        """1 in the bone of the moving CT, 0 elsewhere, on its grid; nothing for an MR."""
+        """Bone mask of the moving CT on its grid; ``None`` if the moving scan is not a CT."""
         if self.pair.moving.modality is not Modality.CT:
             return None
         bone = (self.pair.moving.array > BONE_HU) & (self.pair.moving_body.array > 0)

@@ -1,4 +1,4 @@
-"""Two files in, the moved scan, the transform and a verdict out: behind ``synthct register``."""
+"""Registration of two files, with gate verdict; implements ``synthct register``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from synthct.tasks.registration.scan_pair import SAME_PLACE, ScanPair
 from synthct.tasks.registration.sides import Sides, sides_of
 
 STEPS = ("read", "rigid", "deformable", "gate", "write")
-"""What ``progress`` is told; ``back`` comes after ``gate`` where the gate registers back."""
+"""Steps reported to ``progress``; ``back`` follows ``gate`` if ``register_back`` is set."""
 
 PICTURE = "before_after.png"
 
 _QUALITY = QUALITY
-"""A folder that holds one is an earlier registration and may be replaced."""
+"""Marker file: a folder that contains it is an earlier registration and may be replaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,9 @@ class RegisteredPair:
     Parameters
     ----------
     done
-        Both scans on the working grid, the transform and the verdict of the gate.
+        Both scans on the working grid, the transform and the gate verdict.
     quality
-        Figures, verdict and how it was made, as ``quality.json`` has them.
+        Quality measures, verdict and settings, as in ``quality.json``.
     """
 
     done: Registered
@@ -85,37 +85,37 @@ def register_files(
     gate: GateParams | None = None,
     progress: Tell | None = None,
 ) -> RegisteredPair:
-    """Register two files on the grid of ``fixed``; with ``out`` also write a folder of results.
+    """Register two files on the grid of ``fixed``; with ``out``, also write a results folder.
 
-    The folder gets ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]),
-    ``quality.json``, the ITK transform that it names, the same mapping: ``transform.tfm``, or
-    ``transform.h5`` for a dense field, and ``before_after.png`` where matplotlib is installed.
+    The folder contains ``moved.mha``, ``displacement.mha`` (fixed -> moving [mm, LPS]),
+    ``quality.json``, the same mapping as an ITK transform (``transform.tfm``, or ``transform.h5``
+    for a dense field) and, where matplotlib is installed, ``before_after.png``.
 
     Parameters
     ----------
     fixed, moving
         Scans: DICOM folder or zip, NIfTI, MHA, NRRD.
     fixed_mask, moving_mask
-        Bodies (> 0) on the voxels of their scans; found by threshold where not given.
+        Body masks (> 0) on the grids of their scans; by default found by threshold.
     fixed_modality, moving_modality
-        What a scan that is not DICOM measures.
+        Modality of a scan that is not DICOM.
     series
-        Number, description or UID of the fixed and of the moving series, where a folder or zip of
-        DICOM holds several that could be meant.
+        Number, description or UID of the fixed and the moving series, where a DICOM folder or zip
+        contains several candidates.
     initial
-        Rigid ITK transforms (fixed -> moving points) to begin with; of several, the one under
-        which the scans share most information. Without any, the scanner's frame and a few shifts
+        Initial rigid ITK transforms (fixed -> moving points); of several, the one with the
+        highest mutual information is used. Without any, the scanner's frame and a few shifts
         are tried.
     method, method_options
-        Name in ``synthct.tasks.registration.methods`` and its parameters.
+        Name of the method in ``synthct.tasks.registration.methods`` and its parameters.
     preset
-        Name of a preset; by default the published one for modality and region.
+        Name of the preset; by default, the published one for modality and region.
     out
-        Folder, made whole; one that holds something else is never replaced.
+        Results folder, written atomically; a folder with other contents is never replaced.
     seed, threads
-        The same pair of numbers gives the same bytes.
+        Results are bitwise reproducible for the same seed and thread count.
     progress
-        Told each of :data:`STEPS` as it starts.
+        Called with each of :data:`STEPS` when it starts.
     """
     tell = progress or (lambda step: None)
     chosen = METHODS.build(method, method_options or {}, where="--method")
@@ -162,7 +162,7 @@ def register_files(
 
 
 _WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
-"""What is meant where a folder holds volumes of several modalities."""
+"""Accepted modalities where a folder contains volumes of several."""
 
 
 def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> Volume:
@@ -179,7 +179,7 @@ def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> V
 
 
 def _after_sides(done: Registered, sides: Sides) -> Registered:
-    """A pair that fits only as its mirror image has failed, whatever the gate says."""
+    """Set the verdict to fail for a pair that fits only as its mirror image."""
     judgement = done.judgement
     if sides.doubt:
         reason = "; ".join(filter(None, (sides.doubt, judgement.reason)))
@@ -221,7 +221,7 @@ def _read_pair(
 def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
     if mask is not None:
         given = read_scan(mask, Modality.MASK)
-        # The same voxels in another order of axes; anything else is refused with the pair.
+        # Only a different axis order is accepted; ScanPair rejects any other mismatch.
         tolerance_mm = SAME_PLACE * min(scan.grid.spacing_mm)
         return reordered_onto(given, scan.grid, tolerance_mm) or given
     return body_mask(scan, BodyParams(), region)
@@ -241,7 +241,7 @@ def _write(out: Path, made: RegisteredPair) -> dict[str, Any]:
 
 
 def _picture(done: Registered) -> bytes:
-    """The PNG, or nothing on a machine that has only what ``predict`` needs."""
+    """The figure as PNG; empty where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return b""
     from synthct.tasks.registration.picture import before_after_png

@@ -56,11 +56,11 @@ class RegistrationParams(Section):
         return presets
 
     def method_of(self, source: str, region: str) -> tuple[str, dict[str, Any]]:
-        """Name and options of the method of a case."""
+        """Name and options of the method for a source and region."""
         named = self.methods.get(f"{source}_{region}", self.method)
         return named, dict(self.method_options) if named == self.method else {}
 
     def preset_name(self, source: str, region: str) -> str:
-        """The preset of a case."""
+        """Name of the preset for a source and region."""
         usual = usual_preset(source, region, demo=self.variant == "demo")
         return preset_called(self.presets.get(f"{source}_{region}", usual)).name

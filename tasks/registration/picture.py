@@ -1,4 +1,4 @@
-"""``before_after.png``: what a registration did, for the eye: checkerboards, Jacobian, arrows."""
+"""``before_after.png``: checkerboards, Jacobian determinant and displacement of a registration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from synthct.tasks.fields.jacobian import jacobian_determinant
 from synthct.tasks.registration.register import Registered
 
 TILE_MM = 30.0
-"""Side of a checkerboard's tile."""
+"""Side of a checkerboard tile [mm]."""
 
 ARROWS = 22
-"""Along the longer side of a quiver."""
+"""Number of arrows along each side of a quiver plot."""
 
 PANEL_INCHES, DPI = 2.6, 100
 PLATE, INK, BODY = "#e9ebee", "#1d2530", "#3fd0e8"
@@ -32,10 +32,10 @@ COLUMNS = ("fixed", "checkerboard before", "checkerboard after", "det J", "beyon
 
 
 def before_after_png(done: Registered, *, title: str = "") -> bytes:
-    """Three planes through the middle of the body, five pictures of each; a PNG, the same bytes.
+    """Three planes through the middle of the body with five panels each, as a reproducible PNG.
 
     Checkerboards alternate the fixed and the moving scan; the Jacobian determinant is above 1
-    where the moving scan's tissue was larger; arrows point from fixed to moving points.
+    where the tissue is larger in the moving scan; arrows point from fixed to moving points.
     """
     planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
     extent = done.grid.extent_mm
@@ -61,7 +61,7 @@ def before_after_png(done: Registered, *, title: str = "") -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG without a date or a version in it."""
+    """The figure as a PNG without date or version metadata."""
     buffer = io.BytesIO()
     with mpl.rc_context({"savefig.dpi": DPI}):
         figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -69,7 +69,7 @@ def png(figure: Figure) -> bytes:
 
 
 def _row(done: Registered, plane: Plane, row: NDArray[Any]) -> tuple[Any, Any]:
-    """Draw the five panels of one plane; what the two colour bars measure."""
+    """Draw the five panels of one plane; returns the artists for the two colour bars."""
     axis = _AXIS[plane]
     body = np.asarray(done.body.array) > 0
     at = _middle(body, axis)
@@ -107,7 +107,7 @@ def _quiver(
     if done.rigid is not None:
         beyond = beyond - displacement_of(done.rigid, thin.grid).vectors
     z, y, x = (_cut(part, axis, 0) for part in beyond)
-    # The head is on top of coronal and sagittal cuts: +z points up.
+    # Coronal and sagittal slices are shown head up: +z points up.
     down, across = {0: (y, x), 1: (-z, x), 2: (-z, y)}[axis]
     length = np.sqrt(z**2 + y**2 + x**2)
     step = [max(1, round(size / ARROWS)) for size in inside.shape]
@@ -125,7 +125,7 @@ def _quiver(
 
 
 def _middle(body: NDArray[np.bool_], axis: int) -> int:
-    """The median index of the body's voxels along an axis."""
+    """Median index of the body voxels along an axis."""
     others = tuple(other for other in range(3) if other != axis)
     below = np.cumsum(body.sum(axis=others))
     count = int(below[-1])
@@ -134,7 +134,7 @@ def _middle(body: NDArray[np.bool_], axis: int) -> int:
 
 
 def _thin(whole: Displacement, axis: int, at: int, beside: int) -> tuple[int, Displacement]:
-    """Its first slice's index, and the displacement of a cut and of those beside it."""
+    """First index and displacement of slice ``at`` with ``beside`` slices on either side."""
     start, stop = [0, 0, 0], list(whole.grid.shape)
     start[axis], stop[axis] = max(0, at - beside), min(stop[axis], at + beside + 1)
     (a, b, c), (d, e, f) = start, stop
@@ -143,26 +143,26 @@ def _thin(whole: Displacement, axis: int, at: int, beside: int) -> tuple[int, Di
 
 
 def _every(inside: NDArray[np.bool_], step: list[int]) -> NDArray[np.bool_]:
-    """The mask at every ``step``-th row and column alone."""
+    """The mask restricted to every ``step``-th row and column."""
     kept = np.zeros_like(inside)
     kept[step[0] // 2 :: step[0], step[1] // 2 :: step[1]] = True
     return inside & kept
 
 
 def _size(extent_mm: tuple[float, float, float], plane: Plane) -> tuple[float, float]:
-    """Width and height of a cut [mm]."""
+    """Width and height of a slice [mm]."""
     z, y, x = extent_mm
     return {"axial": (x, y), "coronal": (x, z), "sagittal": (y, z)}[plane]
 
 
 def _cut(values: NDArray[Any], axis: int, at: int) -> NDArray[Any]:
-    """One slice, the head on top."""
+    """One slice, shown head up."""
     cut = np.asarray(np.take(values, at, axis))
     return cut if axis == 0 else cut[::-1]
 
 
 def _grey(scan: Volume, body: NDArray[np.bool_], axis: int, at: int) -> NDArray[np.float64]:
-    """A slice between 0 and 1: soft tissue and bone of a CT, all but the tails of the others."""
+    """A slice scaled to 0..1: a CT by a fixed window, others with percentile clipping."""
     if scan.modality is Modality.CT:
         low, high = -250.0, 450.0
     else:
@@ -172,7 +172,7 @@ def _grey(scan: Volume, body: NDArray[np.bool_], axis: int, at: int) -> NDArray[
 
 
 def _tiles(shape: tuple[int, ...], width: float, height: float) -> NDArray[np.bool_]:
-    """A checkerboard of ``TILE_MM`` over a cut."""
+    """Checkerboard of ``TILE_MM`` tiles over a slice."""
     rows = np.arange(shape[0]) * height / shape[0] // TILE_MM
     columns = np.arange(shape[1]) * width / shape[1] // TILE_MM
     return np.asarray((rows[:, None] + columns[None, :]) % 2 == 0)

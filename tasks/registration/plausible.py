@@ -1,4 +1,4 @@
-"""What no registration should be tried on: other units, other kinds of image."""
+"""Plausibility checks before a registration: units of length and CT numbers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from synthct.data.volume import Modality, Volume
 from synthct.tasks.registration.scan_pair import ScanPair
 
 SIZES_MM = (10.0, 3000.0)
-"""Longest side of a scan of a person."""
+"""Plausible range of the longest side of a scan of a person [mm]."""
 
 LARGEST_RATIO = 6.0
-"""Of two scans' sides, when it holds along every axis: a crop is smaller, but not that much."""
+"""Ratio of sides of two scans implausible even for a crop, if exceeded along all axes [1]."""
 
 FAT_HU = -30.0
-"""Every CT of a person holds voxels below this (fat, air) ..."""
+"""Every CT of a person contains voxels below this value (fat, air) [HU]."""
 
 BODY_HU = (-950.0, 700.0)
-"""... and the median of its body lies in here (lung to dense bone)."""
+"""Plausible range of the median CT number in the body (lung to dense bone) [HU]."""
 
 
 def require_plausible(pair: ScanPair) -> None:
-    """Refuse scans in other units than mm, and a CT without Hounsfield units.
+    """Reject scans in units other than mm, and a CT that is not in Hounsfield units.
 
     Raises
     ------

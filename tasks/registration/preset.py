@@ -1,4 +1,4 @@
-"""What a registration is told to do, free of any engine's own words."""
+"""Registration settings, independent of the registration engine."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any, Literal
 from synthct.data.errors import UsageError
 
 Pyramid = Literal["smoothing", "recursive"]
-"""``smoothing`` keeps every voxel, ``recursive`` also halves the grid from level to level."""
+"""``smoothing`` keeps all voxels, ``recursive`` also downsamples the image at each level."""
 
 
 @dataclass(frozen=True)
 class RigidStep:
-    """Rotation and translation by Mattes mutual information and adaptive gradient descent.
+    """Rigid step by Mattes mutual information and adaptive stochastic gradient descent.
 
     Parameters
     ----------
     bins
-        Histogram bins of each image.
+        Number of histogram bins per image.
     pyramid_factors
-        Smoothing and shrink factor of each level, coarse first.
+        Smoothing and shrink factor of each level, coarsest first.
     iterations
-        Of each level.
+        Number of iterations of each level.
     samples
-        Random points of each iteration.
+        Number of random samples per iteration.
     """
 
     bins: int = 32
@@ -39,25 +39,25 @@ class RigidStep:
 
 @dataclass(frozen=True)
 class BSplineStep:
-    """Cubic B-spline by Mattes mutual information (weight 1) and penalties.
+    """Cubic B-spline step by Mattes mutual information (weight 1) and penalties.
 
     Parameters
     ----------
     bending_weight
-        Weight of the mean bending energy [mm^2]; the information's weight is 1.
+        Weight of the mean bending energy [mm^2]; mutual information has weight 1.
     rigidity_weight
         Weight of the rigidity penalty on bone (Staring et al., Med Phys 34 (2007) 4098); 0: none.
     grid_mm
-        Distance of the control points at the finest level [mm].
+        Control point spacing at the finest level [mm].
     grid_schedule
-        Factors on ``grid_mm`` of each level, coarse first.
+        Factor on ``grid_mm`` at each level, coarsest first.
     sample_region_mm
-        Side of the random cube that an iteration's samples come from (local mutual information);
-        0: the whole body. At most 0.8 of the smallest extent is used.
+        Side of the random cube from which an iteration is sampled (local mutual information) [mm];
+        0: the whole body. Limited to 0.8 of the smallest extent.
     erode_mask
-        Shrink the mask with the pyramid so that smoothed edges of the field do not count.
+        Erode the mask at each pyramid level to exclude smoothed edges of the field of view.
     interpolation_order
-        Of the B-spline interpolator that reads the moving image (1 or 3).
+        Order of the B-spline interpolation of the moving image (1 or 3).
     """
 
     bending_weight: float
@@ -84,22 +84,22 @@ class BSplineStep:
 
 @dataclass(frozen=True)
 class Preset:
-    """One way to register one kind of pair.
+    """Settings for the registration of one kind of pair.
 
     Parameters
     ----------
     name
-        As ``params.yaml`` says it.
+        Name as in ``params.yaml``.
     rigid, bspline
-        The two steps.
+        Settings of the two steps.
     ct_window_hu
-        CT and CBCT are clipped to it for the similarity alone: a tooth filling at 3071 HU would
-        leave soft tissue in one histogram bin.
+        Clipping window of a CT, for the similarity only [HU]: otherwise, a dental filling at
+        3071 HU would compress soft tissue into one histogram bin.
     flatten_mm
-        Slow shading is taken off both scans for the similarity: the local mean in the body over a
-        Gaussian of this standard deviation [mm]; 0: never.
+        Standard deviation of the Gaussian whose local mean in the body is subtracted from both
+        scans for the similarity, to remove slow shading [mm]; 0: no correction.
     mask_margin_mm
-        Body masks grow by this much, so that the skin's edge counts [mm].
+        Dilation of the body masks, so that the skin surface is included [mm].
     """
 
     name: str
@@ -111,7 +111,7 @@ class Preset:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Preset:
-        """The preset of a ``dataclasses.asdict`` that went through JSON (lists for tuples)."""
+        """The preset from the JSON form of ``dataclasses.asdict`` (lists for tuples)."""
         fields = {name: _tuples(entry) for name, entry in value.items()}
         fields["rigid"] = RigidStep(**fields["rigid"])
         fields["bspline"] = BSplineStep(**fields["bspline"])

@@ -1,7 +1,7 @@
-"""The presets by name: SynthRAD2025's preprocessing, and short variants for the demo.
+"""Presets by name: those of the SynthRAD2025 preprocessing, and short variants for the demo.
 
-The published figures are facts of the challenge's preprocessing (Thummerer et al., Med Phys 52
-(2025) e17981); no line of its code is used. ``rigidity`` needs a bone mask, see ``elastix.py``.
+The published values are those of the challenge's preprocessing (Thummerer et al., Med Phys 52
+(2025) e17981); none of its code is used. ``rigidity`` needs a bone mask, see ``elastix.py``.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ _DEMO = BSplineStep(
     sample_region_mm=0.0,
     interpolation_order=1,
 )
-"""For volumes of 4 mm: few voxels cannot carry many control points, so the grid is wide and stiff.
+"""For 4 mm voxels, too few to constrain many control points: the grid is coarse and stiff.
 
-Tuned on the demo's digital patients (so its scores there are not those of unseen ones). At bending
-weight 50 the mean error was two thirds larger, at 6000 on a grid of 24 mm elastix diverged.
+Tuned on the demo's digital patients, so its scores there are not those on unseen ones. With bending
+weight 50 the mean error was two thirds larger; with 6000 on a 24 mm grid elastix diverged.
 """
 
 _DEMO_HEAD_NECK = replace(_DEMO, pyramid_factors=(2, 2, 1))
-"""A factor of 3 is wider than the skull's wall."""
+"""A pyramid factor of 3 exceeds the thickness of the skull."""
 
 _DEMO_HEAD_NECK_MR = replace(_DEMO_HEAD_NECK, bins=32, iterations=(300, 300, 300))
 
 _DEMO_BELLY = replace(_DEMO, pyramid="smoothing", pyramid_factors=(2, 1, 1))
-"""Organs hardly differ on a cone-beam CT: every voxel counts, at every level."""
+"""Organ contrast is low on a cone-beam CT, so all voxels are kept at every level."""
 
 _TINY_RIGID = RigidStep(pyramid_factors=(4, 2, 1), iterations=(50, 40, 30), samples=1000)
 _TINY = replace(_DEMO, iterations=(40, 30, 20), samples=1500)
-"""For the chain's own tests: a tenth of the demo's time, on digital patients of 8 mm."""
+"""For tests of the pipeline: a tenth of the demo's run time, on digital patients of 8 mm voxels."""
 
 _SOFT_TISSUE_HU = (-200.0, 250.0)
 
@@ -105,8 +105,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 _REGIONS = {"head-neck": "HN", "thorax": "TH", "abdomen": "AB", "other": "AB"}
-"""Limbs and the rest (``other``) take the abdomen's weights. Not in the demo, whose abdomen has a
-mask and a window cut for digital patients: a limb there has none of a region's own."""
+"""Preset suffix by region. Limbs and other regions (``other``) use the abdomen preset, except in
+the demo, where the abdomen's mask margin and CT window are specific to digital patients."""
 
 
 _DEMO_REGIONS = {**_REGIONS, "other": "other"}

@@ -1,4 +1,4 @@
-"""A checked pair in, the standing transform and its quality out: what case and file share."""
+"""Registration of a validated pair with the gate; shared by cases and files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from synthct.tasks.registration.scan_pair import ScanPair
 
 @dataclass(frozen=True, eq=False)
 class Registered:
-    """What stands after the gate, on the working grid.
+    """Result selected by the gate, on the working grid.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ class Registered:
     transform
         From fixed to moving points.
     moved
-        The moving scan under it.
+        The moving scan resampled with ``transform``.
     unregistered
-        The moving scan as it came.
+        The moving scan before registration (as placed by ``initial``, if given).
     rigid
-        The rigid step; ``None`` when it failed.
+        Transform of the rigid step; ``None`` when it failed.
     judgement
-        Step, verdict, reason.
+        Selected step, verdict and reason.
     quality
-        Verdict and the figures of each step as plain JSON.
+        Verdict and quality measures of each step, JSON-serialisable.
     """
 
     grid: Grid
@@ -78,12 +78,12 @@ def register(
     threads: int = 1,
     tell: Tell,
 ) -> Registered:
-    """Align the pair on the working grid, measure every step and let the gate choose.
+    """Align the pair on the working grid, measure every step and select one by the gate.
 
-    ``initial`` is a rigid transform from fixed to moving points to begin with: "unregistered" then
-    means as it places the scan. A pair that fails, or against which another pose speaks, is tried
-    once more, from wherever a search of all poses says (``searched_globally`` in the quality), and
-    what stands is the better attempt.
+    ``initial`` is an initial rigid transform from fixed to moving points, which is then applied to
+    "unregistered" as well. A pair that fails or has a competing pose is registered once more from
+    the result of a global search, and the better attempt is kept (``searched_globally`` in the
+    quality: whether that is the second one).
     """
     require_plausible(pair)
     require_extent(grid)
@@ -134,7 +134,7 @@ def register(
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """One way through all steps, and the gate's word on it."""
+    """One run of all steps, with its gate judgement."""
 
     steps: Steps
     transforms: dict[StepName, sitk.Transform]
@@ -143,14 +143,14 @@ class _Attempt:
     judgement: Judgement
 
     def in_doubt(self, gate: GateParams) -> bool:
-        """Whether it failed, or other poses speak against its rigid step."""
+        """Whether it failed or a competing pose casts doubt on its rigid step."""
         against = self.rivals is not None and bool(rivalry(self.rivals, gate)[0])
         return self.judgement.verdict == "fail" or against
 
     def is_better_than(self, other: _Attempt) -> bool:
-        """By the verdict where one has failed, else by the information of the rigid steps.
+        """By the verdict where one has failed, else by mutual information of the rigid steps.
 
-        Both are read at the same points, which the seed draws.
+        Both are evaluated at the same points, which depend on the seed.
         """
         if self.judgement.verdict == "fail" or other.judgement.verdict == "fail":
             return self.judgement.verdict != "fail"
@@ -159,7 +159,7 @@ class _Attempt:
         return self.rivals.standing > other.rivals.standing
 
     def after(self, pose: sitk.Transform) -> _Attempt:
-        """The same from the scans as they came."""
+        """The same attempt with ``pose`` included in its transforms."""
         return replace(
             self,
             transforms={
@@ -178,10 +178,11 @@ def _judged(
     seed: int,
     came: StepMeasures | None,
 ) -> _Attempt:
-    """The gate's word; "identity" is ``came`` where the pair begins elsewhere than it came.
+    """Judge the steps; ``came``, if given, replaces the measures of "identity".
 
-    Else a step would be held against the pose that a search of all poses has found for it. One
-    step is moved at a time: a large scan and its displacement under three would not fit.
+    It holds the measures of the original pose where the pair starts from the pose of a global
+    search, with which a step would otherwise be compared. The steps are resampled one at a time,
+    because a large scan and its displacement for all three would not fit into memory.
     """
     transforms = _transforms(steps)
     measured: dict[StepName, StepMeasures] = {} if came is None else {"identity": came}

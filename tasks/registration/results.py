@@ -1,4 +1,4 @@
-"""What a registration leaves: the transform as a file, the error where the truth is known."""
+"""Results of a registration: the transform file, and the error where the truth is known."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from synthct.data.itk import in_folder
 from synthct.data.volume import Displacement, Grid
 
 TEXT, BINARY = "transform.tfm", "transform.h5"
-"""Few numbers are readable text; a dense field as text would be gigabytes."""
+"""File names: text for few parameters, HDF5 for a dense field (gigabytes as text)."""
 
 
 def write_transform(folder: Path, transform: sitk.Transform) -> str:
-    """Write ``transform.tfm`` or, where it holds a dense field, ``transform.h5``; its name."""
+    """Write ``transform.tfm`` or, for a dense field, ``transform.h5``; returns the file name."""
     name = BINARY if _is_dense(transform) else TEXT
     with in_folder(folder) as spelled:
         sitk.WriteTransform(transform, f"{spelled}/{name}")
@@ -41,9 +41,9 @@ def mean_error_mm(found: Displacement, truth: Displacement, mask: NDArray[Any]) 
 
 
 def rigid_part(displacement: Displacement, mask: NDArray[Any]) -> Displacement:
-    r"""The rigid motion nearest to the displacement inside ``mask``, on the whole grid.
+    r"""The least-squares rigid fit to the displacement inside ``mask``, on the whole grid.
 
-    Minimises :math:`\sum |R x + t - (x + u(x))|^2` by the singular value decomposition.
+    Minimises :math:`\sum |R x + t - (x + u(x))|^2` by singular value decomposition.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The registration stage: one unit a case."""
+"""The registration stage, with one unit per case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 STAGE = "registration"
 SOURCES = ("mr", "cbct")
-"""Source modalities; a patient without one simply has no such case."""
+"""Source modalities; a patient without one has no case of it."""
 
 COLUMNS = (
     "case", "patient", "source", "region", "method", "preset", "verdict", "step", "reason",
@@ -46,7 +46,7 @@ def run(context: StageContext, params: RegistrationParams) -> None:
 
 
 def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any]]) -> str:
-    """What to know where scans of real patients take presets tuned on digital ones, or nothing."""
+    """A note if scans of real patients use presets tuned on digital ones; otherwise empty."""
     real = [case["case"] for case in cases if not case["synthetic"]]
     if params.variant != "demo" or not real:
         return ""
@@ -57,7 +57,7 @@ def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any
 
 
 def case_units(context: StageContext, params: RegistrationParams) -> list[Unit]:
-    """The units of all cases under these params: evaluation's floor aligns the same pairs anew."""
+    """Units of all cases for these params; evaluation's floor registers the same pairs again."""
     return list(_units(context, params, context.artefact("ingestion")))
 
 
@@ -139,7 +139,7 @@ def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _rivals(found: dict[str, float] | None) -> dict[str, float]:
-    """What other starts found, as columns; nothing where none were tried."""
+    """Columns for the competing poses; empty where no other starts were tried."""
     if found is None:
         return {}
     rivals = CompetingPoses(**found)

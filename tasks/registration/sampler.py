@@ -1,4 +1,4 @@
-"""Values of a level looked up at displaced points, again and again."""
+"""Repeated interpolation of the values of a level at displaced points."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from synthct.tasks.registration.contracts import Level
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """What :mod:`synthct.tasks.fields.warping` does, with the grid prepared once a level.
+    """Like :mod:`synthct.tasks.fields.warping`, with the grid computed once per level.
 
     Parameters
     ----------
     base
-        Voxel centres in torch's words: (1, Z, Y, X, 3), order (x, y, z), from -1 to 1.
+        Voxel centres in normalised coordinates (1, Z, Y, X, 3), order (x, y, z), from -1 to 1.
     scale
-        The same unit for a millimetre (x, y, z).
+        Normalised coordinates per millimetre (x, y, z).
     """
 
     base: Tensor
@@ -28,7 +28,7 @@ class Sampler:
 
     @classmethod
     def of(cls, level: Level, like: Tensor) -> Sampler:
-        """Of the level's grid, on the device and with the precision of ``like``."""
+        """Sampler of the level's grid, with the device and dtype of ``like``."""
         axes = [torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device) for n in level.shape]
         base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)[None]
         pairs = zip(reversed(level.shape), reversed(level.spacing_mm), strict=True)
@@ -36,14 +36,17 @@ class Sampler:
         return cls(base, scale.to(like))
 
     def __call__(self, values: Tensor, u: Tensor) -> Tensor:
-        """Trilinear ``values`` (1, C, Z, Y, X) at ``x + u(x)``, u (1, 3, Z, Y, X) [mm]."""
+        """Trilinear interpolation of ``values`` (1, C, Z, Y, X) at ``x + u(x)``.
+
+        ``u`` (1, 3, Z, Y, X) is in mm.
+        """
         found: Tensor = functional.grid_sample(
             values, self._at(u), mode="bilinear", padding_mode="border", align_corners=True
         )
         return found
 
     def at_voxels(self, values: Tensor, u: Tensor, places: Tensor) -> Tensor:
-        """The same at the voxels with the flat indices (N,) alone: (1, C, 1, 1, N)."""
+        """The same, only at the voxels with the flat indices (N,): (1, C, 1, 1, N)."""
         points = self._at(u).view(-1, 3)[places].view(1, 1, 1, -1, 3)
         found: Tensor = functional.grid_sample(
             values, points, mode="bilinear", padding_mode="border", align_corners=True

@@ -1,4 +1,4 @@
-"""A pair of scans that can be registered: checked once, then trusted."""
+"""A pair of scans for registration, validated on construction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScanPair:
 
 
 def whole_field(scan: Volume) -> Volume:
-    """A mask that holds every voxel, for a scan that came without one."""
+    """A mask of all voxels of a scan."""
     return Volume(np.ones(scan.grid.shape, np.uint8), scan.grid, Modality.MASK)
 
 
@@ -66,7 +66,7 @@ def _check(role: str, scan: Volume, body: Volume) -> None:
 
 
 SAME_PLACE = 0.1
-"""Part of a voxel within which two grids agree: headers round."""
+"""Tolerance for equal grids, to allow for rounding in headers [voxels]."""
 
 
 def same_place(first: Grid, second: Grid) -> bool:

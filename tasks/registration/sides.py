@@ -1,7 +1,7 @@
-"""Left and right, head and feet: whether the moving scan fits the fixed one only as its mirror.
+"""Check for a left-right mirrored or head-feet reversed moving scan.
 
-A registration of a mirrored scan looks well in every figure of the gate, because a body is nearly
-its own mirror image; ingestion asks this of every pair that is taken in.
+A registration of a mirrored scan can pass all measures of the gate, because the body is nearly
+symmetric; ingestion makes the same check for every pair.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from synthct.tasks.registration.scan_pair import ScanPair
 
 @dataclass(frozen=True)
 class Sides:
-    """What the guard of sides found.
+    """Result of the orientation check.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Sides:
         Mutual information [nats] of the moving scan as it is (``straight``), with left and right
         exchanged (``mirrored``), with head and feet exchanged (``reversed_``).
     doubt
-        Why the pair must not be believed; empty where nothing speaks against it.
+        Why the orientation is doubtful; empty if it is not.
     """
 
     information: dict[str, float]

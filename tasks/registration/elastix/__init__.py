@@ -1,1 +1,1 @@
-"""Registration by elastix."""
+"""Registration with elastix."""

@@ -1,7 +1,7 @@
-"""A preset in elastix's own words: the only place that knows them.
+"""Conversion of a preset to elastix parameter maps; no other module uses elastix parameters.
 
-Every metric's weight is written: published maps leave ``Metric1Weight`` unset, and then the
-version of elastix decides what a penalty weighs.
+Every metric weight is set explicitly: published maps leave ``Metric1Weight`` unset, so that the
+weight of a penalty depends on the elastix version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from synthct.tasks.registration.preset import BSplineStep, Pyramid, RigidStep
 ParameterMap = dict[str, list[str]]
 
 _SEED_BITS = (1 << 31) - 1
-"""elastix reads its seed as a 32-bit integer."""
+"""Bit mask of the seed, which elastix reads as a 32-bit integer."""
 
 _PYRAMIDS: Mapping[Pyramid, str] = {
     "smoothing": "SmoothingImagePyramid",
@@ -31,7 +31,7 @@ def rigid_map(step: RigidStep, *, centre_mm: Sequence[float], seed: int) -> Para
         "CenterOfRotationPoint": [_number(value) for value in reversed(centre_mm)],
         "AutomaticTransformInitialization": ["false"],
         "AutomaticScalesEstimation": ["true"],
-        # elastix erodes masks unless told not to: a small scan's coarse level loses them whole.
+        # By default elastix erodes masks, which can empty those of a small scan at a coarse level.
         "ErodeMask": ["false"],
         "ImageSampler": ["RandomCoordinate"],
         "BSplineInterpolationOrder": ["1"],
@@ -49,9 +49,9 @@ def bspline_map(
     Parameters
     ----------
     sample_region_mm
-        Side of the random sample cube after its guard [mm]; 0: the whole mask.
+        Side of the random sample cube, already limited to the scan [mm]; 0: the whole mask.
     stiff
-        Image of rigidity coefficients (0 soft, 1 bone) in the moving frame; needed where
+        Image of rigidity coefficients (0 soft, 1 bone) in the moving frame; required where
         ``rigidity_weight`` is positive.
     """
     metrics = [("AdvancedMattesMutualInformation", 1.0)]
@@ -63,7 +63,7 @@ def bspline_map(
     parameters = {
         **common,
         "Registration": ["MultiMetricMultiResolutionRegistration"],
-        # The same cubic B-spline as BSplineTransform, evaluated 2.5 times faster (measured).
+        # Same cubic B-spline as BSplineTransform, but evaluated 2.5 times faster (measured).
         "Transform": ["RecursiveBSplineTransform"],
         "FinalGridSpacingInPhysicalUnits": [_number(step.grid_mm)] * 3,
         "GridSpacingSchedule": [_number(factor) for factor in step.grid_schedule],
@@ -87,7 +87,7 @@ def bspline_map(
 
 
 def _rigidity(stiff: Path | None) -> ParameterMap:
-    """Linearity, orthonormality and properness at weight 1, as Staring et al. compare them."""
+    """Linearity, orthonormality and properness conditions at weight 1 (Staring et al.)."""
     return {
         "UseFixedRigidityImage": ["false"],
         "UseMovingRigidityImage": ["true"],

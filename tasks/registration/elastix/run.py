@@ -1,4 +1,4 @@
-"""Stock elastix on one pair: quiet, one seed, nothing left in the working directory."""
+"""Run of stock elastix on one pair: silent, seeded, without files in the working directory."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Found = Mapping[str, Sequence[str]]
 
 
 EXTENT_SHARE = 0.8
-"""Largest share of the smallest extent that the sample region may have (elastix raises at 1)."""
+"""Maximum sample region as a share of the smallest extent (elastix raises at 1) [1]."""
 
 FARTHEST_MM = 500.0
-"""A control point that moved further has diverged [mm]."""
+"""Control point displacement above which the registration has diverged [mm]."""
 
 
 _OUTSIDE = "Too many samples map outside moving image buffer"
-"""elastix' words for samples that left the moving mask or the moving scan."""
+"""elastix error message for samples outside the moving mask or the moving scan."""
 
 
 class StepFailed(DataError):
-    """elastix gave up on this pair; an earlier step may still stand."""
+    """elastix failed on this pair; an earlier step may still be valid."""
 
 
 def run_rigid(
@@ -60,8 +60,8 @@ def run_bspline(
 ) -> sitk.BSplineTransform:
     """The B-spline transform from fixed points to points of the (rigidly placed) moving image.
 
-    elastix gives up where most samples leave the moving mask on the way, as a lung's do that fills
-    it exactly: then once more without that mask.
+    elastix aborts where most samples map outside the moving mask, as for a lung that fills its
+    mask exactly; the step is then repeated without the moving mask.
 
     ``stiff`` holds rigidity coefficients (0 soft, 1 bone) in the moving frame.
     """
@@ -93,7 +93,7 @@ def run_bspline(
 
 
 def sample_region_mm(step: BSplineStep, grid: Grid) -> float:
-    """The preset's sample region, at most 0.8 of the smallest extent [mm]."""
+    """The sample region of the preset, limited to 0.8 of the smallest extent [mm]."""
     return min(step.sample_region_mm, EXTENT_SHARE * min(grid.extent_mm))
 
 
@@ -130,7 +130,7 @@ def _execute(
 
 @contextlib.contextmanager
 def _silent_stdout() -> Iterator[None]:
-    """Send file descriptor 1 to nowhere: the wheel prints a line there that no switch stops."""
+    """Redirect file descriptor 1 to the null device: the wheel always prints a line to it."""
     sys.stdout.flush()
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -144,7 +144,7 @@ def _silent_stdout() -> Iterator[None]:
 
 
 def _last_words(log: Path) -> str:
-    """What elastix itself says went wrong."""
+    """Last error description in the elastix log."""
     if not log.is_file():
         return ""
     lines = log.read_text(errors="replace").splitlines()

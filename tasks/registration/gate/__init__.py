@@ -1,1 +1,1 @@
-"""Whether a registration can be believed."""
+"""Registration gate: acceptance of a registration by quality measures."""

@@ -1,4 +1,4 @@
-"""Bone does not bend: how much a deformation strains and moves it."""
+"""Strain and displacement of bone by a deformation, as bone should move rigidly."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from synthct.tasks.fields.jacobian import lengths_beyond, strain
 from synthct.tasks.registration.job import BONE_HU
 
 FEWEST_VOXELS, FEWEST_SHARE = 50, 0.002
-"""Less bone than this, or than this share of the body, says nothing: a lung's mask holds specks of
-rib and calcified vessels, half a hundred voxels whose strain threw a good step away."""
+"""Minimum amount of bone [voxels; fraction of the body] for evaluating its strain: a lung mask
+holds about 50 voxels of rib and calcified vessels, whose strain caused rejection of a good step."""
 
 
 @dataclass(frozen=True)
 class BoneMotion:
-    """What a step does to the bone of the CT; all 0 where neither scan is a CT or shows bone.
+    """Effect of a step on the bone of the CT; all 0 without a CT or without bone.
 
     Parameters
     ----------
     voxels
-        Of bone on the working grid.
+        Number of bone voxels on the working grid.
     strain
-        Mean size of the Green strain [1]: 0 for rigid bones, wherever they went.
+        Mean magnitude of the Green strain [1]: 0 for any rigid motion.
     local_p95_mm
         95th percentile of the displacement beyond the rigid step [mm].
     """
@@ -42,7 +42,7 @@ def bone_motion(
     displacement: Displacement,
     rigid: Displacement | None,
 ) -> BoneMotion:
-    """Of the bone in the moved CT, else in the fixed CT; everything lies on the working grid."""
+    """Motion of bone in the moved CT, else in the fixed CT; all inputs are on the working grid."""
     scan = next((scan for scan in (moved, fixed) if scan.modality is Modality.CT), None)
     if scan is None:
         return BoneMotion()

@@ -1,4 +1,4 @@
-"""Which step of a registration stands, and whether to believe it."""
+"""Selection of a registration step, and verdict on its quality."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class GateParams(Section):
 
 @dataclass(frozen=True)
 class Judgement:
-    """The step that stands, the verdict on it and why."""
+    """Selected step, verdict and reason."""
 
     step: StepName
     verdict: Verdict
@@ -90,10 +90,10 @@ def judge(
     gate: GateParams,
     rivals: CompetingPoses | None = None,
 ) -> Judgement:
-    """Choose the last step that did not make things worse and say how good it is.
+    """Select the last step that did not degrade the alignment, and give the verdict.
 
-    ``measured`` holds ``identity`` and each step that ran; ``failures`` those that did not;
-    ``rivals`` what other starts found.
+    ``measured`` holds ``identity`` and each step that succeeded, ``failures`` those that failed,
+    ``rivals`` the competing poses.
     """
     kept: StepName = "identity"
     doubts: list[str] = []
@@ -118,13 +118,13 @@ def judge(
 
 
 def doubted(judgement: Judgement, doubt: str) -> Judgement:
-    """The judgement with one more doubt: a pass becomes suspect."""
+    """The judgement with a further reason for doubt: pass becomes suspect."""
     verdict = "suspect" if judgement.verdict == "pass" else judgement.verdict
     return Judgement(judgement.step, verdict, "; ".join(filter(None, (judgement.reason, doubt))))
 
 
 def rivalry(rivals: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
-    """What other poses say against the rigid step, and whether that is fatal."""
+    """Reasons for doubt from competing poses, and whether the case has failed by them."""
     words = []
     over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1
     if over_chance < gate.min_over_chance:
@@ -148,7 +148,7 @@ def _rejection(
     failures: Mapping[str, str],
     gate: GateParams,
 ) -> str:
-    """Why the step must not stand, or nothing."""
+    """Reason for rejecting the step; empty if it is accepted."""
     if name not in measured:
         return failures.get(name, "no earlier step to build on")
     now, before = measured[name], measured[kept]

@@ -1,4 +1,4 @@
-"""What the gate knows of one step's result."""
+"""Quality measures of one registration step, as used by the gate."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from synthct.tasks.registration.gate.bone import BoneMotion, bone_motion
 from synthct.tasks.registration.scan_pair import ScanPair, whole_field
 
 AIR_HU = -1024.0
-"""CT number outside the field of view."""
+"""CT number assigned outside the field of view [HU]."""
 
 AIR_MM = 8.0
-"""Skin may lie this far apart before a voxel of one body counts as air of the other [mm]: two
-voxels of the demo's working grid, as the check ``mask_air`` of evaluation allows two."""
+"""Distance outside the moved body beyond which a voxel counts as air [mm]: two voxels of the demo's
+working grid, as evaluation's check ``mask_air`` allows two."""
 
 CT_RANGE_HU = (-1024.0, 3071.0)
 """Range of a stored CT [HU]."""
@@ -33,27 +33,27 @@ CT_RANGE_HU = (-1024.0, 3071.0)
 
 @dataclass(frozen=True)
 class StepMeasures:
-    """One step's figures inside the source's body.
+    """Quality measures of one step inside the body of the source.
 
     Parameters
     ----------
     information
-        Normalised mutual information, the witness of methods that optimise something else [1].
+        Normalised mutual information, independent for methods that optimise another measure [1].
     edges
-        Gradient agreement, which no method optimises: the witness of all [1].
+        Gradient agreement, an independent measure, as no method optimises it [1].
     dice
-        Of the source's body and the moved CT's body, where both scans see [1].
+        Dice of the bodies of the source and the moved CT in the common field of view [1].
     covered
-        Share of the source's body that the CT sees after the step [1].
+        Share of the source's body inside the field of view of the moved CT [1].
     local_p95_mm
         95th percentile of the displacement beyond the rigid step [mm].
     deformation
-        Folding, roughness, size.
+        Folding, roughness and magnitude of the deformation.
     bone
-        How the CT's bone is strained and moved.
+        Strain and displacement of bone in the CT.
     air
-        Share of the source's body, where the moving scan sees, that lies further than ``AIR_MM``
-        outside the moving scan's body [1]: where training and scores would look at air.
+        Share of the source's body in the common field of view that is more than ``AIR_MM`` outside
+        the moved body [1]: there, training and scores would use air.
     """
 
     information: float
@@ -68,7 +68,7 @@ class StepMeasures:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """The moving scan under a transform, on the working grid."""
+    """The moving scan resampled with a transform on the working grid."""
 
     scan: Volume
     body: Volume
@@ -77,7 +77,7 @@ class Moved:
 
 
 def move(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Moved:
-    """Carry the moving scan, its body and its field of view onto the working grid."""
+    """Resample the moving scan, its body and its field of view on the working grid."""
     seen = whole_field(pair.moving)
     return Moved(
         scan=moved_scan(pair, grid, transform),
@@ -88,7 +88,7 @@ def move(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Moved:
 
 
 def moved_scan(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Volume:
-    """The moving scan alone on the working grid."""
+    """Only the moving scan, resampled on the working grid."""
     outside = AIR_HU if pair.moving.modality == Modality.CT else float(pair.moving.array.min())
     return resample(pair.moving, grid, transform=transform, outside=outside)
 
@@ -96,7 +96,7 @@ def moved_scan(pair: ScanPair, grid: Grid, transform: sitk.Transform) -> Volume:
 def measure(
     source: Volume, body: Volume, moved: Moved, rigid: Displacement | None = None
 ) -> StepMeasures:
-    """Figures of one step; ``source`` and ``body`` lie on the working grid.
+    """Quality measures of one step; ``source`` and ``body`` are on the working grid.
 
     ``rigid`` is the displacement that the step refines.
     """
@@ -118,14 +118,14 @@ def measure(
 
 
 def air_share(mask: NDArray[np.bool_], moved_body: Volume) -> float:
-    """Share of the mask further than ``AIR_MM`` outside the moved body [1]; 0 of an empty mask."""
+    """Share of the mask more than ``AIR_MM`` outside the moved body [1]; 0 for an empty mask."""
     near = grown(moved_body.array, moved_body.grid.spacing_mm, AIR_MM)
     count = int(np.count_nonzero(mask))
     return int(np.count_nonzero(mask & (near == 0))) / count if count else 0.0
 
 
 def as_ct(volume: Volume) -> Volume:
-    """CT numbers as they are stored: int16 within the scanner's range."""
+    """CT numbers as stored: rounded to int16 and clipped to ``CT_RANGE_HU``."""
     return volume.with_array(
         np.clip(np.rint(volume.array), *CT_RANGE_HU).astype(np.int16), Modality.CT
     )
