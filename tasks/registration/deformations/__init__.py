@@ -1,4 +1,4 @@
-"""Deformation models by name; one file each, found when first asked for."""
+"""Registry of deformation models; one module each, imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One linear map for all voxels, with stretch and shear (affine) or without (rigid)."""
+"""Global linear transforms: affine (with scaling and shear) and rigid (without)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from synthct.tasks.registration.deformations import DEFORMATIONS
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Voxel positions of a level from its centre.
+    """Voxel positions of a level relative to its centre.
 
     Parameters
     ----------
     at
-        (3, Z, Y, X) [mm].
+        Positions (3, Z, Y, X) [mm].
     radius_mm
-        Their root mean square: parameters times it move voxels by as many millimetres.
+        Root mean square distance from the centre [mm]; scales linear parameters to millimetres.
     """
 
     at: Tensor
@@ -29,7 +29,7 @@ class Frame:
 
     @classmethod
     def of(cls, level: Level, like: Tensor) -> Frame:
-        """On the device and with the precision of ``like``."""
+        """The frame of a level, with the device and dtype of ``like``."""
         axes = [
             (torch.arange(n, dtype=like.dtype, device=like.device) - (n - 1) / 2) * step
             for n, step in zip(level.shape, level.spacing_mm, strict=True)
@@ -43,7 +43,7 @@ class Frame:
         return (linear + shift_mm.view(3, 1, 1, 1))[None]
 
     def fitted(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Least-squares matrix and shift of a displacement."""
+        """Least-squares matrix and translation of a displacement."""
         x = self.at.flatten(1)
         shift = u[0].flatten(1).mean(dim=1)
         y = x + u[0].flatten(1) - shift[:, None]
@@ -53,7 +53,7 @@ class Frame:
 @DEFORMATIONS.register("affine")
 @dataclass(frozen=True)
 class Affine:
-    r"""Twelve degrees of freedom, :math:`u(x) = (M - 1)\,x + t` from the grid's centre.
+    r"""Twelve degrees of freedom, :math:`u(x) = (M - 1)\,x + t` about the grid's centre.
 
     The parameters (4, 3) are the rows of :math:`(M - 1) r` and *t*, both in mm; *r* is the root
     mean square distance of the voxels from the centre.
@@ -73,12 +73,13 @@ class Affine:
 class Rigid:
     r"""Six degrees of freedom, :math:`u(x) = (R_0 e^{[w / r]_\times} - 1)\,x + t`.
 
-    The parameters (2, 3) are the rotation vector *w* beyond that of the start and the shift *t*,
-    both in mm; *r* is the root mean square distance of the voxels from the grid's centre.
+    The parameters (2, 3) are the rotation vector *w* relative to the initial rotation and the
+    translation *t*, both in mm; *r* is the root mean square distance of the voxels from the grid's
+    centre.
     """
 
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The rotation nearest to ``u`` (1, 3, Z, Y, X) [mm], and its shift."""
+        """The rotation closest to ``u`` (1, 3, Z, Y, X) [mm], and its translation."""
         frame = Frame.of(level, u)
         matrix, shift = frame.fitted(u)
         left, _, right = torch.linalg.svd(matrix)

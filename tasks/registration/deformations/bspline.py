@@ -1,4 +1,4 @@
-"""Free-form deformation: cubic B-splines over a regular grid of control points."""
+"""Free-form deformation: cubic B-splines on a regular grid of control points."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from synthct.tasks.registration.deformations import DEFORMATIONS
 class BSpline:
     r"""Cubic tensor-product splines, :math:`u(x) = \sum_k c_k \beta(z)\beta(y)\beta(x)`.
 
-    The parameters are the control points *c* (1, 3, Kz, Ky, Kx) [mm]. Their distance grows with
-    the level's factor, so that a halved factor halves it. Evaluated by three small matrix
-    products, exactly, at any spacing; constants and affine maps are within reach.
+    The parameters are the control points *c* (1, 3, Kz, Ky, Kx) [mm]. Their spacing is
+    proportional to the level's factor. Evaluated exactly by three small matrix products at any
+    spacing; constant and affine displacements can be represented.
 
     Parameters
     ----------
     grid_mm
-        Distance of the control points at factor 1 [mm].
+        Control-point spacing at factor 1 [mm].
 
     References
     ----------
@@ -40,9 +40,9 @@ class BSpline:
             raise ValueError(f"grid_mm must be positive [mm], got {self.grid_mm}")
 
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Least-squares control points of ``u`` (1, 3, Z, Y, X) [mm], and their spline."""
+        """Control points fitted to ``u`` (1, 3, Z, Y, X) [mm] by least squares, and the spline."""
         bases = self._bases(level)
-        # Control points that reach few voxels are ill-determined: fitted in double precision.
+        # Control points with few voxels in their support are ill-conditioned: double precision.
         inverses = [torch.linalg.pinv(basis, rtol=1e-6).to(u.device) for basis in bases]
         bases = [basis.to(u) for basis in bases]
         return separable(u.double(), inverses).to(u), lambda points: separable(points, bases)

@@ -16,16 +16,16 @@ from synthct.tasks.registration.deformations import DEFORMATIONS
 @DEFORMATIONS.register("dense")
 @dataclass(frozen=True)
 class Dense:
-    r"""The start plus a smoothed correction at every voxel, :math:`u_0 + G_\sigma * c`.
+    r"""Initial displacement plus a smoothed correction at every voxel, :math:`u_0 + G_\sigma * c`.
 
-    The parameters are *c* (1, 3, Z, Y, X) [mm], zero at first. The Gaussian G lets voxels without
-    texture follow their neighbours; its width grows with the level's factor. Corrections of
-    several levels add up, so that the result may be rougher than any one of them.
+    The parameters are *c* (1, 3, Z, Y, X) [mm], initially zero. The Gaussian G lets voxels without
+    texture follow their neighbours; its width is proportional to the level's factor. Corrections
+    of several levels add up, so that the result may be less smooth than any one of them.
 
     Parameters
     ----------
     smoothing_mm
-        Standard deviation of the Gaussian at factor 1 [mm]; 0: every voxel by itself.
+        Standard deviation of the Gaussian at factor 1 [mm]; 0: no smoothing.
     """
 
     smoothing_mm: float = 4.0
@@ -35,14 +35,14 @@ class Dense:
             raise ValueError(f"smoothing_mm must be at least 0 [mm], got {self.smoothing_mm}")
 
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """No correction, and ``u`` (1, 3, Z, Y, X) [mm] with any correction."""
+        """Zero correction, and the map from a correction to ``u`` (1, 3, Z, Y, X) [mm] plus it."""
         if self.smoothing_mm == 0:
             return torch.zeros_like(u), lambda correction: u + correction
         kernels = [kernel.to(u) for kernel in self._kernels(level)]
         return torch.zeros_like(u), lambda correction: u + separable(correction, kernels)
 
     def _kernels(self, level: Level) -> list[Tensor]:
-        """For each axis, the weight of each voxel in each (voxels, voxels); rows add up to 1."""
+        """Smoothing matrix of each axis (voxels, voxels); rows sum to 1."""
         kernels = []
         for n, step in zip(level.shape, level.spacing_mm, strict=True):
             at = torch.arange(n, dtype=torch.float64) * step

@@ -1,4 +1,4 @@
-"""A stationary velocity field: a displacement that cannot fold and has an inverse."""
+"""Stationary velocity field: an invertible displacement without folding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from synthct.tasks.registration.sampler import Sampler
 @DEFORMATIONS.register("velocity")
 @dataclass(frozen=True)
 class Velocity:
-    r"""The flow of a velocity, then the start, :math:`(id + u_0) \circ \exp(G_\sigma * v)`.
+    r"""Velocity flow, then initial displacement, :math:`(id + u_0) \circ \exp(G_\sigma * v)`.
 
-    The parameters are *v* (1, 3, Z, Y, X) [mm], zero at first. The exponential is by scaling and
+    The parameters are *v* (1, 3, Z, Y, X) [mm], initially zero. The exponential uses scaling and
     squaring, :math:`\exp(v) = \exp(v / 2)^2`; its inverse is :math:`\exp(-v)`
-    (:func:`exponential`). What several levels add is composed, hence invertible like each.
+    (:func:`exponential`). The flows of several levels are composed, hence invertible.
 
     Parameters
     ----------
     smoothing_mm
         Standard deviation of the Gaussian at factor 1 [mm].
     squarings
-        The velocity is first divided by two to this power.
+        Number of squarings; the velocity is first divided by two to this power.
 
     References
     ----------
@@ -46,7 +46,7 @@ class Velocity:
             raise ValueError(f"squarings must be 1 to 12, got {self.squarings}")
 
     def around(self, u: Tensor, level: Level) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """No velocity, and ``u`` (1, 3, Z, Y, X) [mm] after the flow of any."""
+        """Zero velocity, and the map from velocity to its flow, then ``u`` (1, 3, Z, Y, X) [mm]."""
         sampler = Sampler.of(level, u)
         none, smooth = Dense(self.smoothing_mm).around(torch.zeros_like(u), level)
 
@@ -59,7 +59,7 @@ class Velocity:
 
 
 def exponential(velocity: Tensor, sampler: Sampler, squarings: int) -> Tensor:
-    """Displacement of the flow of a velocity (1, 3, Z, Y, X) [mm]; of minus it: the inverse."""
+    """Displacement of a velocity's flow (1, 3, Z, Y, X) [mm]; negate the velocity to invert."""
     flow: Tensor = velocity / float(2**squarings)
     for _ in range(squarings):
         flow = flow + sampler(flow, flow)

@@ -1,7 +1,8 @@
-"""Differentiable registration: any similarity, any deformation, any penalty on it, coarse to fine.
+"""Multi-resolution differentiable registration: any similarity, deformation model and penalty.
 
-* ``contracts``: what a similarity and a deformation are, and the level of the pyramid they work on;
-* ``pyramid``: the levels of an image, and displacements from one level to the next;
-* ``settings``: the names and numbers of one registration;
-* ``descent``: one level, by Adam; ``deform``: all of them, from two volumes to a displacement.
+* ``contracts``: interfaces of similarities, deformations and the resolution level they use;
+* ``pyramid``: resolution levels of an image, and resampling of displacements between levels;
+* ``settings``: the settings of one registration;
+* ``descent``: optimisation of one level with Adam; ``deform``: all levels, from two volumes to a
+  displacement.
 """

@@ -1,4 +1,4 @@
-"""A discrete start for large motion: every step tried for every block, then made to agree."""
+"""Discrete initialisation for large motion: exhaustive search per voxel, then regularised."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from synthct.tasks.registration.engine.pyramid import levels, refined
 from synthct.tasks.registration.sampler import Sampler
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Weight of the distance to the smoothed field, relative to the spread of the costs."""
+"""Weights of the squared distance to the smoothed field, relative to the costs' spread [1]."""
 
 ROUNDS = 15
-"""Of making the way there and the way back agree."""
+"""Number of iterations that make the forward and backward displacements inverse consistent."""
 
 
 @dataclass(frozen=True)
 class ConvexStart:
     r"""Coupled convex optimisation of :math:`\sum_x C(x, d(x))` over a lattice of displacements.
 
-    The cost of every displacement on a cube of steps is tabulated for every voxel of a coarse
-    level; then, with growing coupling, the best displacement near a smoothed field and the
-    smoothing of that field take turns. Done both ways, and the two made inverse to each other.
+    The cost of every displacement in a cubic search range is tabulated for every voxel of a coarse
+    level; then, with increasing coupling, choosing the best displacement near a smoothed field
+    alternates with smoothing that field. Run in both directions and made inverse consistent.
 
     Parameters
     ----------
     reach
-        Steps of one voxel of the level in each direction; at most (2 reach + 1)^3 displacements.
+        Search range in each direction [voxels of the level]; (2 reach + 1)^3 displacements.
     voxels
-        Of the level, at most: it fixes memory and time whatever the size of the scan.
+        Maximum number of voxels of the level: bounds memory and time for any scan size.
 
     References
     ----------
@@ -56,9 +56,9 @@ class ConvexStart:
     def __call__(
         self, fixed: Tensor, moving: Tensor, weights: tuple[Tensor, Tensor], level: Level
     ) -> tuple[Tensor, Tensor]:
-        """Displacements there and back (1, 3, Z, Y, X) [mm] from features (1, C, Z, Y, X).
+        """Forward and backward displacement (1, 3, Z, Y, X) [mm] from features (1, C, Z, Y, X).
 
-        ``weights`` (1, 1, Z, Y, X) say where each image has something to match.
+        ``weights`` (1, 1, Z, Y, X) are the masks of the fixed and moving image.
         """
         sampler = Sampler.of(level, fixed)
         there = self._one_way(fixed, moving, weights[0], level)
@@ -71,7 +71,7 @@ class ConvexStart:
         return there, back
 
     def levels(self, shape: tuple[int, int, int], spacing_mm: Spacing) -> tuple[Level, Level]:
-        """Where features are computed, and the level of the search: its voxels are fewer."""
+        """The level at which features are computed, and the coarser level of the search."""
         factor = 1.0
         while math.prod((level := levels(shape, spacing_mm, [factor])[0]).shape) > self.voxels:
             factor += 1
@@ -81,13 +81,13 @@ class ConvexStart:
         steps = torch.tensor(list(self._steps()), dtype=fixed.dtype, device=fixed.device)
         costs = self._costs(fixed, moving, weight)
         spacing = torch.tensor(level.spacing_mm, dtype=fixed.dtype, device=fixed.device)
-        # In units of the level's mean spacing: coupling does not favour thick slices.
+        # In units of the level's mean spacing, so that thick slices are not favoured.
         lattice = steps * spacing / spacing.mean()
         field = _smooth(_chosen(costs.argmin(dim=0), lattice, level))
         squares = lattice.square().sum(dim=1)
         for coupling in COUPLINGS:
             flat = field[0].flatten(1)
-            # |d - u|^2 up to |u|^2, which does not change the choice.
+            # |d - u|^2 without |u|^2, which does not change the minimum.
             nearness = torch.addmm(squares[:, None], lattice, flat, alpha=-2)
             best = torch.add(costs, nearness, alpha=coupling).argmin(dim=0)
             field = _smooth(_chosen(best, lattice, level))
@@ -98,7 +98,7 @@ class ConvexStart:
         return ((z, y, x) for z in around for y in around for x in around)
 
     def _costs(self, fixed: Tensor, moving: Tensor, weight: Tensor) -> Tensor:
-        """Mean squared difference for each step and voxel (steps, Z*Y*X), of spread 1."""
+        """Mean squared difference per displacement and voxel (steps, Z*Y*X), scaled to spread 1."""
         r, (d, h, w) = self.reach, fixed.shape[2:]
         padded = functional.pad(moving, [r] * 6, mode="replicate")
         rows = []

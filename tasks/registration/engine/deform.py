@@ -1,4 +1,4 @@
-"""From two volumes on one grid to the displacement between them."""
+"""Estimates the displacement between two volumes on one grid."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.registration.similarities.mind import Mind
 
 FEWEST_VOXELS = 4
-"""Along each axis: with fewer there is nothing to bend."""
+"""Minimum number of voxels along each axis for a deformable registration [voxels]."""
 
 TAILS_PERCENT = 0.5
-"""Darkest and brightest share of the masked voxels that is clipped."""
+"""Masked intensities are clipped at this percentile and at 100 minus it [%]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Deformed:
-    """The displacement, and the objective at every step of every level."""
+    """The displacement, and the objective at every iteration of every level."""
 
     displacement: Displacement
     courses: tuple[tuple[float, ...], ...]
@@ -42,16 +42,16 @@ class Deformed:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two volumes on one grid, where to look in each, and how stiff the tissue is.
+    """Fixed and moving volume on one grid, their masks, and the tissue stiffness.
 
     Parameters
     ----------
     fixed, moving
-        Scans on the same grid: resample the moving one (after the rigid step) first.
+        Scans on the same grid: the moving scan must be resampled (after the rigid step) first.
     fixed_mask, moving_mask
-        Where to look (Z, Y, X), not 0.
+        Voxels to compare (Z, Y, X), not 0.
     stiffness
-        Relative stiffness (Z, Y, X) on their grid, 1 for soft tissue, for penalties that use it.
+        Relative stiffness (Z, Y, X) on the same grid, 1 in soft tissue; used by some penalties.
     """
 
     fixed: Volume
@@ -86,9 +86,9 @@ class Pair:
 def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu") -> Deformed:
     """Deform ``pair.moving`` onto ``pair.fixed``: u maps fixed points to moving points [mm].
 
-    With a penalty that compares two displacements, the way back is searched together with the
-    way there. One seed gives the same bytes on one CPU and thread count. Levels for which there
-    is not ``settings.max_memory_gb`` are left out; one at least must fit.
+    With an inverse-consistency penalty, the backward displacement is optimised jointly with the
+    forward one. For a given seed, CPU and thread count the result is reproducible byte for byte.
+    Levels that need more than ``settings.max_memory_gb`` are skipped; at least one must fit.
     """
     started = time.monotonic()
     rng = torch.Generator().manual_seed(seed)
@@ -101,7 +101,7 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
     grid = pair.fixed.grid
     ladder = affordable(grid, settings, both=both, tissue=pair.stiffness is not None)
     seen = _Seen.of(pair, device)
-    del pair  # the caller may have let go of it, too
+    del pair  # frees its memory unless the caller still holds it
     before, ways = _start(seen, settings, both)
     courses: list[tuple[float, ...]] = []
     for level, iterations in ladder:
@@ -122,7 +122,7 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Both scans as the engine sees them, on the device (1, 1, Z, Y, X); masks are bool."""
+    """Both scans, standardised, on the device (1, 1, Z, Y, X); masks are bool."""
 
     shape: tuple[int, int, int]
     spacing_mm: Spacing
@@ -157,9 +157,9 @@ class _Seen:
         both: bool,
         oversampling: int = 1,
     ) -> list[Scene]:
-        """The way there and, for ``both``, the way back."""
+        """The scene of the forward and, with ``both``, of the backward direction."""
         masks = [coarsened(mask.float(), level) for mask in self.masks]
-        # Tissue is known where the moving scan lies, near enough to where the fixed one does.
+        # The stiffness is aligned with the moving scan, which is close enough to the fixed one.
         tissue = None if self.tissue is None else coarsened(self.tissue, level)
         with torch.no_grad():
             there, *back = self._comparisons(level, similarity, rng, both, oversampling)
@@ -189,7 +189,7 @@ class _Seen:
 
 
 def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Tensor]]:
-    """Where the first level begins: no displacement, or the discrete search's."""
+    """Initial displacement of the first level: zero, or the result of the discrete search."""
     if settings.start == "convex":
         search = ConvexStart()
         fine, level = search.levels(seen.shape, seen.spacing_mm)
@@ -206,7 +206,7 @@ def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Ten
 
 
 def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:
-    """Tails clipped, then mean 0 and variance 1 inside the mask."""
+    """Intensities clipped at percentiles, then scaled to mean 0 and variance 1 in the mask."""
     inside = image.array[np.asarray(mask) > 0]
     low, high = np.percentile(inside, (TAILS_PERCENT, 100 - TAILS_PERCENT))
     inside = np.clip(inside, low, high)
@@ -245,7 +245,7 @@ def _check(image: Volume, mask: NDArray[Any], name: str) -> None:
 
 
 def _in_patient_axes(u: Tensor, level: Level, finest: Level, grid: Grid) -> Displacement:
-    """A level's displacement on the finest grid, in patient axes; a few slices at a time."""
+    """A level's displacement on the finest grid, in patient axes; computed in slabs."""
     vectors = np.empty((3, *grid.shape), np.float32)
     thick = max(1, RESULT_VOXELS // math.prod(grid.shape[1:]))
     for start in range(0, grid.shape[0], thick):

@@ -1,4 +1,4 @@
-"""The deformable step of a registration by the torch engine, behind ITK's transforms."""
+"""The deformable step by the torch engine, with ITK transforms as input and output."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from synthct.tasks.registration.engine.settings import Settings
 from synthct.tasks.registration.job import Job
 
 BONE_STIFFNESS = 10.0
-"""Of bone, where soft tissue is 1."""
+"""Stiffness of bone relative to soft tissue [1]."""
 
 
 def engine_step(job: Job, rigid: sitk.Transform, settings: Settings) -> sitk.CompositeTransform:
-    """X -> rigid(x + u(x)), u by the engine on the working grid."""
+    """The transform x -> rigid(x + u(x)), with u from the engine on the working grid."""
     seed = derive_seed(job.seed, "engine")
     found = deform(_pair(job, rigid), settings, seed=seed).displacement
     _require_finite(found)
     field = sitk.DisplacementFieldTransform(displacement_to_itk(found))
-    # ITK applies the transform that was added last first.
+    # ITK applies the transform added last first.
     return sitk.CompositeTransform([rigid, field])
 
 

@@ -1,4 +1,4 @@
-"""One level of a registration: the displacement that makes the objective small, by Adam."""
+"""One resolution level: the displacement that minimises the objective, by Adam."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from synthct.tasks.registration.sampler import Sampler
 from synthct.tasks.regularization.base import Regularizer
 
 LOOK_AGAIN = 8
-"""Steps after which it is asked again which voxels of the moving image's mask are in view."""
+"""Number of iterations between updates of the overlap of the fixed and the displaced mask."""
 
 LAST_STEP = 0.1
-"""Step at the end of a level, as a share of its first step."""
+"""Step size at the end of a level, relative to its initial step size [1]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What one level looks at.
+    """The data that one level compares.
 
     Parameters
     ----------
     level
-        Its grid.
+        Grid of the level.
     moving
-        What is looked up at displaced points (1, C, Z, Y, X).
+        Features that are sampled at displaced points (1, C, Z, Y, X).
     cost
-        Of what was looked up, at ``places`` or everywhere.
+        Cost of the sampled features, at ``places`` or everywhere.
     fixed_mask, moving_mask
-        Where to look in each image (1, 1, Z, Y, X), in [0, 1].
+        Masks of the images (1, 1, Z, Y, X), in [0, 1].
     tissue
-        Relative stiffness (1, 1, Z, Y, X) for the penalties that know tissues, or nothing.
+        Relative stiffness (1, 1, Z, Y, X) for penalties that use it, or None.
     places
-        Flat indices (N,) of the voxels of the fixed mask, where the cost needs no others.
+        Flat indices (N,) of the voxels of the fixed mask, if the cost needs no others.
     """
 
     level: Level
@@ -57,7 +57,7 @@ class Scene:
     def of(
         cls, level: Level, two: Comparison, masks: Sequence[Tensor], tissue: Tensor | None
     ) -> Scene:
-        """Two images ready to be compared, in the masks of the fixed and the moving one."""
+        """The scene of a comparison, with the masks of the fixed and the moving image."""
         cost, places = two.cost, None
         if two.cost_of is not None:
             places = torch.nonzero(masks[0].flatten() > 0)[:, 0]
@@ -66,20 +66,20 @@ class Scene:
 
     @functools.cached_property
     def sampler(self) -> Sampler:
-        """Looks values up at displaced points of the level's grid."""
+        """Interpolates values at displaced points of the level's grid."""
         return Sampler.of(self.level, self.fixed_mask)
 
     def unlike(self, u: Tensor, weight: Tensor) -> Tensor:
-        """Cost of a displacement (1, 3, Z, Y, X) [mm], looking where ``weight`` says; a scalar."""
+        """Cost of a displacement (1, 3, Z, Y, X) [mm], weighted by ``weight``; a scalar."""
         if self.places is None:
             return self.cost(self.sampler(self.moving, u), weight)
         moved = self.sampler.at_voxels(self.moving, u, self.places)
         return self.cost(moved, voxels(weight, self.places))
 
     def where_to_look(self, u: Tensor) -> Tensor:
-        """Weight (1, 1, Z, Y, X): inside the fixed mask and, displaced, inside the moving one.
+        """Weight (1, 1, Z, Y, X): overlap of the fixed mask and the displaced moving mask.
 
-        A constant to the search: to look elsewhere is no way to look better.
+        Treated as a constant: changing the overlap must not be a way to lower the cost.
         """
         with torch.no_grad():
             seen = self.sampler(self.moving_mask, u) * self.sampler.inside(u)
@@ -87,7 +87,7 @@ class Scene:
 
 
 class TwoWay(Protocol):
-    """A penalty on a displacement and the one back."""
+    """A penalty on a forward and a backward displacement."""
 
     def displacement(
         self, u: Tensor, spacing_mm: Spacing, tissue: Tensor | None, inverse: Tensor | None
@@ -97,20 +97,20 @@ class TwoWay(Protocol):
 
 
 def needs_inverse(penalty: Regularizer) -> bool:
-    """Whether the penalty compares a displacement with the one back."""
+    """Whether the penalty compares the forward with the backward displacement."""
     return bool(getattr(penalty, "needs_inverse", False))
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Cost of the similarity plus the weighted penalties, summed over the ways.
+    """Similarity cost plus weighted penalties, summed over the directions.
 
     Parameters
     ----------
     penalties
         Weights and regularizers.
     stride
-        Penalties see every so-manieth voxel of the displacement, which is smoother than an image.
+        Penalties use every n-th voxel of the displacement, which is smoother than an image.
     """
 
     penalties: Sequence[tuple[float, Regularizer]]
@@ -119,9 +119,9 @@ class Objective:
     def __call__(
         self, ways: Sequence[Tensor], scenes: Sequence[Scene], weights: Sequence[Tensor]
     ) -> Tensor:
-        """Value of one displacement (1, 3, Z, Y, X) [mm], or of that there and that back.
+        """Objective of one displacement (1, 3, Z, Y, X) [mm], or of forward and backward.
 
-        Each looks at its scene where its weight says; a scalar.
+        Each is evaluated on its own scene with its own weight; a scalar.
         """
         total = ways[0].new_zeros(())
         for u, back, scene, weight in zip(ways, reversed(ways), scenes, weights, strict=True):
@@ -158,10 +158,10 @@ def descend(
     step_mm: float,
     until: float = math.inf,
 ) -> tuple[list[Tensor], list[float]]:
-    """The displacements after ``iterations`` steps from ``ways``, and the objective at each step.
+    """Displacements after ``iterations`` steps from ``ways``, and the objective at each step.
 
-    One scene and displacement, or two: there and back. No step begins once ``time.monotonic()``
-    has passed ``until``.
+    One scene and displacement, or two: forward and backward. No step starts once
+    ``time.monotonic()`` has passed ``until``.
     """
     starts = [
         deformation.around(u.detach(), scene.level) for u, scene in zip(ways, scenes, strict=True)

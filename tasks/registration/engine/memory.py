@@ -1,4 +1,4 @@
-"""What the engine allocates, counted before it does: which levels a cap on memory leaves."""
+"""Estimates the engine's memory in advance and selects the levels that fit a memory limit."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from synthct.tasks.registration.engine.pyramid import FEWEST_VOXELS, levels, ref
 from synthct.tasks.registration.engine.settings import Settings
 
 FLOAT = 4
-"""Bytes of a number."""
+"""Size of a single-precision number [bytes]."""
 
 RESULT_VOXELS = 2**18
-"""Of the slabs in which the result is made."""
+"""Size of the slabs in which the result is computed [voxels]."""
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Numbers for each voxel of a level, measured (a test measures anew).
+    """Numbers stored per voxel of a level, as measured (a test repeats the measurement).
 
     Parameters
     ----------
     held
-        Of each image, as long as the level lasts.
+        Per image, for the duration of the level.
     kept
-        Of each way, from a step's value to its derivative.
+        Per direction, from the forward to the backward pass of an iteration.
     passing
-        Of one way at a time, while a step's value or derivative is computed.
+        For one direction at a time, during the forward or backward pass.
     scratch
-        Bytes that do not grow with the scan.
+        Memory independent of the scan's size [bytes].
     """
 
     held: int
@@ -48,19 +48,19 @@ SIMILARITY = {
     "ncc": Maps(1, 4, 4),
     "impact": Maps(32, 64, 32),
 }
-"""One that is not here counts as ``impact``."""
+"""Memory of each similarity; one not listed counts as ``impact``."""
 
 WAY = 26
-"""Maps of each way whatever is compared: displacements, where they lead, their derivatives."""
+"""Maps per direction for any similarity: displacements, displaced points, derivatives."""
 
 DEFORMATION = {"bspline": 0, "rigid": 3, "affine": 3, "dense": 9, "velocity": 54}
-"""Maps more of each way; one that is not here counts as ``velocity``."""
+"""Additional maps per direction and deformation; one not listed counts as ``velocity``."""
 
 PENALTY, PENALTIES = 28, {"infimal_convolution": 116}
-"""Maps of each way and voxel that a penalty sees; those that take more."""
+"""Maps per direction and voxel used by a penalty; penalties that need more."""
 
 INPUTS = 24
-"""Bytes of each voxel of the scans while they are made ready: as many as all they then take."""
+"""Total memory while the scans are prepared [bytes per voxel]."""
 
 
 def affordable(
@@ -68,12 +68,12 @@ def affordable(
 ) -> list[tuple[Level, int]]:
     """Levels that fit into ``settings.max_memory_gb``, with their iterations.
 
-    ``both``: the way back is searched too; ``tissue``: stiffness is known.
+    ``both``: the backward direction is optimised too; ``tissue``: stiffness is given.
 
     Raises
     ------
     DataError
-        ``memory-cap`` where not even the coarsest level fits.
+        ``memory-cap`` if not even the coarsest level fits.
     """
     ladder = levels(grid.shape, grid.spacing_mm, settings.factors)
     needed = [needed_bytes(level, grid, settings, both=both, tissue=tissue) for level in ladder]
@@ -97,10 +97,10 @@ def affordable(
 def needed_bytes(
     level: Level, grid: Grid, settings: Settings, *, both: bool, tissue: bool
 ) -> float:
-    """What a registration up to this level takes: the most of what follows one another."""
+    """Memory of a registration up to this level: the maximum over its consecutive phases."""
     scan, here = math.prod(grid.shape), math.prod(level.shape)
     ways = 2 if both else 1
-    # Two scans, two masks of a byte a voxel, and stiffness stay; one mask is a number at a time.
+    # Two scans, two masks (1 byte per voxel) and stiffness persist; one mask is float at a time.
     stay = scan * (2 * FLOAT + 2 + (FLOAT if tissue else 0))
     maps = SIMILARITY.get(settings.similarity, SIMILARITY["impact"])
     phases = [
@@ -108,7 +108,7 @@ def needed_bytes(
         stay + scan * FLOAT,
         stay + _features(level, grid, settings, maps),
         stay + FLOAT * here * (2 * maps.held + ways * _way(level, settings, maps) + maps.passing),
-        # The result, from the level's displacement by slabs.
+        # The result, computed from the level's displacement in slabs.
         stay + FLOAT * (3 * (scan + ways * here) + 24 * min(scan, RESULT_VOXELS)),
     ]
     if settings.start == "convex":
@@ -124,16 +124,16 @@ def _way(level: Level, settings: Settings, maps: Maps) -> float:
 
 
 def _features(level: Level, grid: Grid, settings: Settings, maps: Maps) -> int:
-    """Those of the second image while they are made, those of the first there already."""
+    """Memory while the second image's features are computed, the first's being stored."""
     fine = refined(level, grid.spacing_mm, settings.oversampling)
-    passing = 8  # of one map at a time
+    passing = 8  # temporary, for one map at a time
     return FLOAT * (
         math.prod(fine.shape) * (maps.held + passing) + math.prod(level.shape) * maps.held
     )
 
 
 def _convex(grid: Grid) -> int:
-    """Costs of every step at every voxel of a bounded level, and their sums with a coupling."""
+    """Memory of the discrete search: costs per displacement and voxel, plain and coupled."""
     search = ConvexStart()
     fine, level = search.levels(grid.shape, grid.spacing_mm)
     steps = (2 * search.reach + 1) ** 3

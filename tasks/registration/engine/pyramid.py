@@ -1,4 +1,4 @@
-"""Coarser grids of an image, and displacements carried from one to the next."""
+"""Resolution levels of an image, and resampling of displacements between them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from synthct.tasks.fields.warping import look_up
 from synthct.tasks.registration.contracts import Level
 
 FEWEST_VOXELS = 8
-"""An axis is not made shorter than this: neither penalties nor windows mean anything there."""
+"""Minimum length of an axis: penalties and windows are meaningless on fewer [voxels]."""
 
 
 def levels(shape: Sequence[int], spacing_mm: Spacing, factors: Sequence[float]) -> list[Level]:
-    """The grid of each factor, in the order given.
+    """The level of each factor, in the order given.
 
-    A level's voxels are blocks of whole voxels, as near as can be to cubes of ``factor`` times
-    the smallest spacing: thick slices are not averaged before thin pixels have caught up.
+    A level's voxels are blocks of whole voxels, as close as possible to cubes of ``factor`` times
+    the smallest spacing: in-plane pixels are averaged first, up to the slice thickness.
     """
     return [_level(shape, spacing_mm, factor) for factor in factors]
 
@@ -43,10 +43,10 @@ def _level(shape: Sequence[int], spacing_mm: Spacing, factor: float) -> Level:
 
 
 def refined(level: Level, spacing_mm: Spacing, times: int) -> Level:
-    """The level with its voxels cut into about ``times`` along each axis.
+    """The level with each voxel subdivided into about ``times`` along each axis.
 
-    Cut into whole voxels of the finest grid (``spacing_mm``), so that the pieces of
-    each voxel are its own; an axis that only more than twice as many pieces would divide is left.
+    The parts are whole voxels of the finest grid (``spacing_mm``) and do not cross the level's
+    voxels; an axis that would need more than twice as many parts is left unchanged.
     """
     blocks = [round(b / a) for a, b in zip(spacing_mm, level.spacing_mm, strict=True)]
     pieces = [
@@ -66,16 +66,16 @@ def refined(level: Level, spacing_mm: Spacing, times: int) -> Level:
 
 
 def coarsened(image: Tensor, level: Level) -> Tensor:
-    """Block means of an image (1, C, Z, Y, X) of a finer grid on the level's grid."""
+    """Block means on the level's grid of an image (1, C, Z, Y, X) on a finer grid."""
     blocks = [n // m for n, m in zip(image.shape[2:], level.shape, strict=True)]
     d, h, w = level.shape
     return functional.avg_pool3d(image, blocks, stride=blocks)[..., :d, :h, :w]
 
 
 def carried(u: Tensor, old: Level, new: Level, slices: tuple[int, int] | None = None) -> Tensor:
-    """A displacement (1, 3, Z, Y, X) [mm] of one level, linearly on the grid of another.
+    """A level's displacement (1, 3, Z, Y, X) [mm], linearly interpolated on another level's grid.
 
-    ``slices``: only those from the first up to, not including, the second.
+    ``slices``: only slices from the first up to, but excluding, the second.
     """
     axes = []
     for a in range(3):

@@ -1,4 +1,4 @@
-"""The names and numbers of one registration by the torch engine."""
+"""Settings of one registration by the torch engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTS = ("none", "convex")
 
 @dataclass(frozen=True)
 class Penalty:
-    """One regularizer at the ``displacement`` seam and its weight in the objective.
+    """A regularizer of the displacement and its weight in the objective.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Penalty:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> Regularizer:
-        """The regularizer; one that does not act on displacements is a usage error."""
+        """Build the regularizer; one that does not act on displacements is a usage error."""
         built = REGULARIZERS.build(self.name, self.options)
         if "displacement" not in seams_of(type(built)):
             raise UsageError(
@@ -45,7 +45,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared, how space may deform, what that costs, and how it is searched.
+    """Similarity, deformation model, penalties and optimisation of a registration.
 
     Parameters
     ----------
@@ -56,26 +56,26 @@ class Settings:
     penalties
         Regularizers of the displacement; their sum is added to the similarity's cost.
     factors
-        Coarseness of each level relative to the smallest voxel side, coarse first.
+        Voxel size of each level relative to the smallest spacing, coarsest first.
     iterations
-        Steps of Adam at each level.
+        Number of Adam iterations at each level.
     step_mm
-        Step of Adam at factor 1 [mm]; proportional to the factor, falling to a tenth in a level.
+        Adam's step size at factor 1 [mm]; scales with the factor, decays to a tenth in a level.
     start
-        ``none``, or ``convex``: a discrete search first, for motion beyond the capture range of a
-        gradient (:mod:`~synthct.tasks.registration.engine.convex`).
+        ``none``, or ``convex``: initialise by a discrete search, for motion beyond the capture
+        range of gradient descent (:mod:`~synthct.tasks.registration.engine.convex`).
     oversampling
-        Features are computed on voxels that much finer than the level's, as far as the scan has
-        them, and then averaged: detail that the level's own voxels would have blurred away.
-        For similarities that compare features.
+        Features are computed on voxels smaller than the level's by this factor, as far as the
+        scan's resolution allows, and then averaged, which keeps detail that the level's own
+        voxels would blur. For similarities that compare features.
     max_seconds
-        Steps are no longer begun after so long [s]; 0: no limit. A result that met the limit
+        No iteration starts after this time [s]; 0: no limit. A result that reached the limit
         depends on the machine.
     max_memory_gb
-        What the engine may allocate, the scans as it sees them included [GB]. Levels that need
-        more are left out; where the coarsest does, the step fails.
+        Maximum memory the engine may allocate, including its copies of the scans [GB]. Levels
+        that need more are skipped; if the coarsest level does, the step fails.
     penalty_stride
-        Penalties see every so-manieth voxel of the displacement along each axis.
+        Penalties use every n-th voxel of the displacement along each axis.
     """
 
     similarity: str = "mind"
@@ -137,7 +137,7 @@ class Settings:
             )
 
     def plugins(self) -> tuple[str, ...]:
-        """Dotted modules of all that is named; a wrong name or parameter is a usage error."""
+        """Modules of all named plug-ins; an invalid name or parameter is a usage error."""
         SIMILARITIES.build(self.similarity, self.similarity_options)
         DEFORMATIONS.build(self.deformation, self.deformation_options)
         for penalty in self.penalties:
@@ -150,6 +150,6 @@ class Settings:
         return tuple(sorted(modules))
 
     def as_json(self) -> dict[str, Any]:
-        """All of them as plain JSON."""
+        """All settings as plain JSON."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain

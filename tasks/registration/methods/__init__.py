@@ -1,6 +1,6 @@
-"""Ways to register by name; one file each, found when first asked for.
+"""Registry of registration methods; one module each, imported on first use.
 
-A method's module is imported to read its name and parameters: engines are imported when it runs.
+A method's module is imported to read its name and parameters; engines are imported when it runs.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ class Method(Protocol):
     """The deformable step; a frozen dataclass whose fields are its parameters."""
 
     def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
-        """From fixed to moving points, through the ``rigid`` step: x -> rigid(x + u(x)).
+        """Transform from fixed to moving points including the ``rigid`` step: x -> rigid(x + u(x)).
 
-        Raises :class:`~synthct.data.errors.DataError` when this pair defeats it.
+        Raises :class:`~synthct.data.errors.DataError` if it fails on this pair.
         """
         ...
 
     def plugins(self) -> tuple[str, ...]:
-        """Dotted modules of the plug-ins that its parameters name: part of a unit's key."""
+        """Modules of the plug-ins named by its parameters: part of a unit's key."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Its parameters as plain JSON, files by their content: part of every result."""
+        """Its parameters as plain JSON, files identified by content: part of every result."""
         ...
 
 

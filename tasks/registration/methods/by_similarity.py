@@ -1,4 +1,4 @@
-"""Methods of the torch engine, one a similarity."""
+"""Methods of the torch engine, one per similarity."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from synthct.tasks.registration.methods.torch_engine import EngineMethod
 @METHODS.register("mi")
 @dataclass(frozen=True)
 class MutualInformation(EngineMethod):
-    """Mutual information of the intensities: any two modalities.
+    """Mutual information of intensities, for any two modalities.
 
-    The CT keeps its bone: a window of soft tissue alone puts it into one bin with muscle, and the
-    error of one of two digital heads was half as large again. It climbs slowly: with half the
-    steps the error of five digital heads was 6 % larger, of six trunks 5 % (with twice as many,
-    1 % smaller).
+    The CT window includes bone: a soft-tissue window puts bone and muscle into one bin, which
+    raised the error of one of two digital heads by half. Convergence is slow: with half the
+    iterations the error was 6 % larger in five digital heads and 5 % larger in six trunks (with
+    twice as many, 1 % smaller).
     """
 
     compares: ClassVar[str] = "mi"
@@ -30,7 +30,7 @@ class MutualInformation(EngineMethod):
 @METHODS.register("ncc")
 @dataclass(frozen=True)
 class Correlation(EngineMethod):
-    """Correlation of the whole images: scans of one modality."""
+    """Global correlation, for scans of one modality."""
 
     compares: ClassVar[str] = "ncc"
     bending: ClassVar[float] = 1000.0
@@ -39,7 +39,7 @@ class Correlation(EngineMethod):
 @METHODS.register("lncc")
 @dataclass(frozen=True)
 class LocalCorrelation(EngineMethod):
-    """Local correlation: scans of one modality, or shaded ones, or contrast that flips."""
+    """Local correlation, for one modality, scans with shading, or inverted contrast."""
 
     compares: ClassVar[str] = "lncc"
     bending: ClassVar[float] = 1000.0
@@ -48,7 +48,7 @@ class LocalCorrelation(EngineMethod):
 @METHODS.register("mind")
 @dataclass(frozen=True)
 class SelfSimilarity(EngineMethod):
-    """Self-similarity descriptors: any two modalities, CBCT with CT, and large motion."""
+    """Self-similarity descriptors, for any two modalities, CBCT with CT, and large motion."""
 
     compares: ClassVar[str] = "mind"
     bending: ClassVar[float] = 300.0
@@ -57,13 +57,13 @@ class SelfSimilarity(EngineMethod):
 @METHODS.register("mind_fine")
 @dataclass(frozen=True)
 class FineMind(EngineMethod):
-    """MIND-SSC of the scans' own voxels on a dense net of control points: a lung's vessels.
+    """MIND-SSC at up to full resolution with densely spaced control points, for lung vessels.
 
     For scans of one modality with much fine texture and large motion. Descriptors are computed at
     twice the resolution of the level and averaged, as ConvexAdam does (Siebert, Hansen &
-    Heinrich, IEEE Trans. Med. Imaging 44 (2025) 738-748). The way back is searched beside the way
-    there, so that what one of them alone would follow (noise) is smoothed away, and vessels are
-    not (docs/benchmarks/registration_lung.md).
+    Heinrich, IEEE Trans. Med. Imaging 44 (2025) 738-748). The backward displacement is optimised
+    jointly with the forward one, which smooths away what only one of them would follow (noise) but
+    not vessels (docs/benchmarks/registration_lung.md).
     """
 
     compares: ClassVar[str] = "mind"

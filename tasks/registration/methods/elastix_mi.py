@@ -1,4 +1,4 @@
-"""Stock elastix: a cubic B-spline by Mattes mutual information, as the preset says."""
+"""elastix: a cubic B-spline with Mattes mutual information, configured by the preset."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from synthct.tasks.registration.methods import METHODS
 @METHODS.register("elastix_mi")
 @dataclass(frozen=True)
 class ElastixMI:
-    """The reference: SynthRAD2025's elastix presets, guards included."""
+    """The reference method: SynthRAD2025's elastix presets, including their safeguards."""
 
     def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
-        """The B-spline on the fixed side of the rigid transform: x -> rigid(x + spline(x))."""
+        """The B-spline, applied before the rigid transform: x -> rigid(x + spline(x))."""
         step = job.preset.bspline
         bone = job.bone() if step.rigidity_weight > 0 else None
         spline = run_bspline(
@@ -32,13 +32,13 @@ class ElastixMI:
             seed=derive_seed(job.seed, "bspline"),
             threads=job.threads,
         )
-        # ITK applies the transform that was added last first.
+        # ITK applies the transform added last first.
         return sitk.CompositeTransform([rigid, spline])
 
     def plugins(self) -> tuple[str, ...]:
-        """None besides itself."""
+        """No plug-ins besides the method itself."""
         return ()
 
     def facts(self) -> dict[str, Any]:
-        """None: the preset says all."""
+        """No parameters: the preset defines everything."""
         return {}

@@ -1,4 +1,4 @@
-"""Torch engine, features of a pretrained network."""
+"""Torch engine with features of a pretrained network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from synthct.tasks.registration.methods.torch_engine import EngineMethod
 @METHODS.register("impact")
 @dataclass(frozen=True)
 class Impact(EngineMethod):
-    """Features of any TorchScript network: any two modalities it was trained on.
+    """Features of any TorchScript network, for any two modalities it was trained on.
 
     Parameters
     ----------
     network
-        TorchScript file; its content is part of what a result depends on.
+        TorchScript file; results are keyed by its content.
     """
 
     network: str | None = None
@@ -38,7 +38,7 @@ class Impact(EngineMethod):
             )
 
     def similarity_options(self) -> Mapping[str, Any]:
-        """Those given, and the network."""
+        """The given parameters of the similarity, and the network."""
         return {**self.similarity, "network": self.network}
 
     def facts(self) -> dict[str, Any]:

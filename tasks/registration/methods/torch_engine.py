@@ -1,4 +1,4 @@
-"""What the methods of the torch engine share: which settings they have and how they are read."""
+"""Common base of the torch engine's methods: their settings and how these are read."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 GRID_MM = 24.0
-"""Distance of the control points at factor 1, where no deformation is given [mm]."""
+"""Default control-point spacing at factor 1, if no deformation is given [mm]."""
 
 
 @dataclass(frozen=True)
 class EngineMethod:
-    """The torch engine with one similarity; a parameter that is not given is the engine's own.
+    """The torch engine with one similarity; parameters not given default to the engine's.
 
     Parameters
     ----------
     similarity
         Parameters of the similarity.
     deformation
-        Name of a deformation model and its parameters: ``{name: bspline, grid_mm: 12}``.
+        Name and parameters of a deformation model: ``{name: bspline, grid_mm: 12}``.
     penalties
         Regularizers of the displacement: ``[{name: bending, weight: 1.0}]``.
     ct_window_hu
-        CT and CBCT are clipped to it for this similarity, whatever the preset says [HU].
+        Intensity window to which CT and CBCT are clipped; overrides the preset [HU].
     factors, iterations, step_mm, start, oversampling, max_seconds, max_memory_gb
         As in :class:`~synthct.tasks.registration.engine.settings.Settings`.
     """
@@ -41,8 +41,8 @@ class EngineMethod:
     compares: ClassVar[str]
     """Name of the similarity in ``synthct.tasks.registration.similarities``."""
     bending: ClassVar[float]
-    """Weight of the bending penalty where no penalties are given: each similarity has a scale of
-    its own. With a tenth of it digital patients folded, with ten times they hardly moved."""
+    """Weight of the bending penalty if no penalties are given; depends on the similarity's scale.
+    A tenth of it caused folding in digital patients, ten times it left little deformation."""
 
     similarity: Mapping[str, Any] = field(default_factory=dict)
     deformation: Mapping[str, Any] | None = None
@@ -57,7 +57,7 @@ class EngineMethod:
     max_memory_gb: float | None = None
 
     def settings(self) -> Settings:
-        """All settings of the engine; a wrong one is a usage error."""
+        """All settings of the engine; an invalid one is a usage error."""
         from synthct.tasks.registration.engine.settings import Penalty, Settings
 
         given: dict[str, Any] = {
@@ -94,13 +94,13 @@ class EngineMethod:
         return dict(self.similarity)
 
     def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
-        """X -> rigid(x + u(x)), u by the engine on the working grid."""
+        """The transform x -> rigid(x + u(x)), with u from the engine on the working grid."""
         from synthct.tasks.registration.engine.deformable_step import engine_step
 
         return engine_step(self.prepared(job), rigid, self.settings())
 
     def prepared(self, job: Job) -> Job:
-        """The job with the window of this method."""
+        """The job with this method's intensity window."""
         if self.ct_window_hu is None:
             return job
         low, high = (float(bound) for bound in self.ct_window_hu)
@@ -111,7 +111,7 @@ class EngineMethod:
         return self.settings().plugins()
 
     def facts(self) -> dict[str, Any]:
-        """The settings that it runs with."""
+        """The settings used."""
         window = None if self.ct_window_hu is None else [float(hu) for hu in self.ct_window_hu]
         return self.settings().as_json() | ({} if window is None else {"ct_window_hu": window})
 

@@ -1,1 +1,1 @@
-"""The rigid step: where it starts, the pose landscape, competing poses."""
+"""The rigid step: initial transforms, similarity as a function of the pose, competing poses."""

@@ -1,9 +1,9 @@
-"""Other poses that would explain a pair as well: whether the rigid step is alone believable.
+"""Search for competing poses of similar quality, to check whether the rigid pose is unique.
 
-A registration that ended in the wrong place has raised its own similarity, and often every other.
-What gives it away is the rest of the landscape: some far pose is better still, or the pose that
-stands is no better than chance. So a handful of far starts is searched coarsely, on a few thousand
-points, by a search that shares nothing with the engine that is judged.
+A registration that converged to a wrong local optimum has still raised its own similarity, and
+often every other. It shows in the similarity of other poses: a distant pose is better still, or
+the rigid pose is no better than chance. A few distant starting poses are therefore optimised on a
+few thousand points, by a search independent of the engine under test.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ SHIFT_MM = 40.0
 
 @dataclass(frozen=True)
 class CompetingPoses:
-    """What other starts found.
+    """Result of the searches from other starting poses.
 
     Parameters
     ----------
     standing
-        Normalised mutual information of the standing pose [1].
+        Normalised mutual information of the rigid pose [1].
     chance
-        Best of the far starts as they are, without any search [1].
+        Highest normalised mutual information of the distant starting poses, unoptimised [1].
     best
-        Best pose that a search ended in and that is far from the standing one; 1 (nothing) where
-        all came back [1].
+        Highest normalised mutual information of a local optimum far from the rigid pose; 1 (no
+        information) if all searches returned to it [1].
     distance_mm
-        How far that pose is: mean over the points [mm]; 0 where all came back.
+        Mean distance of that optimum over the points [mm]; 0 if all searches returned.
     returned
-        Share of the searches that ended within ``near_mm`` of the standing pose [1].
+        Fraction of the searches that ended within ``near_mm`` of the rigid pose [1].
     spread_mm
-        Median distance of where the searches ended from the standing pose [mm].
+        Median distance of the searches' end poses from the rigid pose [mm].
     """
 
     standing: float
@@ -58,17 +58,17 @@ class CompetingPoses:
 
     @property
     def gain(self) -> float:
-        """By which share (information - 1) of the best rival exceeds the standing pose's."""
+        """Relative excess of (information - 1) of the best competing pose over the rigid pose."""
         return (self.best - 1) / max(self.standing - 1, 1e-9) - 1
 
 
 def find_rivals(
     pair: ScanPair, standing: sitk.Transform, *, starts: int, near_mm: float, seed: int
 ) -> CompetingPoses:
-    """Search from the standing pose and from the ``starts`` best of the far ones.
+    """Search from the rigid pose and from the ``starts`` best of the distant poses.
 
     ``standing`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
-    it (mean over the points) is another one. One seed gives the same bytes.
+    it (mean over the points) is a competing pose. Reproducible for a given seed.
     """
     stands = Affine.of(standing)
     land = landscape_of(pair, stands, seed)
@@ -93,7 +93,7 @@ def find_rivals(
 
 
 def _far_poses() -> list[Pose]:
-    """Turns about one axis and shifts along one, both ways."""
+    """Rotations about each axis and translations along each axis, in both directions."""
     poses = []
     for axis, sign in product(range(3), (-1.0, 1.0)):
         turn, shift = np.zeros(6), np.zeros(6)

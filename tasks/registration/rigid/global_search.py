@@ -1,7 +1,7 @@
-"""A start from anywhere: poses by the hundred, compared coarsely, and the best of them climbed.
+"""Global rigid search: a lattice of hundreds of poses, with local searches from the best.
 
-Only for a pair on which the ordinary starts failed: it costs half a minute and knows nothing of
-where a scanner puts its patients.
+Only for pairs on which the ordinary initialisations failed: it takes half a minute and uses no
+prior knowledge of patient positioning.
 """
 
 from __future__ import annotations
@@ -31,36 +31,38 @@ from synthct.tasks.registration.rigid.starts import shift_transform
 from synthct.tasks.registration.scan_pair import ScanPair
 
 TURNS_DEG = (-40.0, -20.0, 0.0, 20.0, 40.0)
-"""About each axis, in all combinations: a basin of mutual information is some 20 degrees wide."""
+"""Rotations about each axis, in all combinations; mutual information has a capture range of some
+20 degrees [degrees]."""
 
 SHIFTS_MM = (-100.0, -50.0, 0.0, 50.0, 100.0)
-"""Along the first axis, in which scans are cut: the others are known from the body's centre."""
+"""Translations along the first axis, in which scans are truncated; the others are known from the
+body's centre [mm]."""
 
 FEWEST_SEEN = 0.6
-"""Share of the points that must lie in the moving scan: a few points always agree by chance."""
+"""Minimum fraction of points inside the moving scan: few points agree by chance [1]."""
 
 CLIMBED = 20
-"""Candidates from which the search goes on."""
+"""Number of candidate poses from which local searches start."""
 
 APART_MM = 25.0
-"""Candidates nearer to a better one than this would end where that one ends [mm]."""
+"""Minimum distance between candidates: closer ones would reach the same optimum [mm]."""
 
 KEPT = 4
-"""Of them, which go on at the finest sight."""
+"""Number of candidates that are refined at the finest resolution."""
 
 HOPS, HOP_MM = 16, 8.0
-"""Random steps from the best, and their standard deviation in each parameter [mm]: peaks lie in
-rows along a ridge where a limb is turned about itself or slides along itself."""
+"""Number of random steps from the best pose, and their standard deviation per parameter [mm]:
+rotating or sliding a limb along its axis passes a series of local optima."""
 
 PATIENCE = 6
-"""Hops in a row without gain after which the search ends."""
+"""Number of consecutive random steps without improvement after which the search ends."""
 
 
 def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, float]:
-    """The most informative rigid pose (fixed -> moving points) and its mutual information.
+    """The rigid pose (fixed -> moving points) of highest mutual information, and that value.
 
-    A lattice of poses and climbs from the best of it, coarsely; climbs from where those ended,
-    finer; then basin hopping from the best. One seed gives the same bytes.
+    A coarse lattice of poses with local searches from its best poses; finer local searches from
+    the results; then basin hopping from the best. Reproducible for a given seed.
 
     References
     ----------
@@ -88,12 +90,12 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
 
 
 def _ranked(land: Landscape, stands: Affine, poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
-    """Where climbs from the poses end, the most informative first."""
+    """Results of local searches from the poses, in descending order of mutual information."""
     return sorted((climb(land, stands, pose) for pose in poses), key=lambda end: -end[1])
 
 
 def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
-    """The most informative poses of the lattice, none near another."""
+    """Lattice poses of highest mutual information, none close to another."""
     lattice = []
     for *turn, shift in product(TURNS_DEG, TURNS_DEG, TURNS_DEG, SHIFTS_MM):
         pose = np.zeros(6)

@@ -1,4 +1,4 @@
-"""A transform to begin with: read from a file, applied without touching a voxel."""
+"""Initial rigid transforms: read from a file and applied to image headers, not resampled."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from synthct.tasks.registration.rigid.starts import Overview
 from synthct.tasks.registration.scan_pair import ScanPair
 
 ROUNDING = 1e-4
-"""Departure of a matrix from a rotation that a text file explains."""
+"""Maximum deviation from a rotation matrix attributed to rounding in a text file [1]."""
 
 
 def read_initial(path: Path) -> sitk.Transform:
     """A rigid transform (fixed -> moving points) from an ITK file (.tfm, .txt, .h5, .mat)."""
     try:
         with tempfile.TemporaryDirectory(prefix="synthct-transform-") as folder:
-            # ITK takes no name that is not UTF-8; it tells the format by the ending.
+            # ITK rejects names that are not UTF-8 and infers the format from the extension.
             link = Path(folder) / f"initial{ascii(path.suffix)[1:-1]}"
             link.symlink_to(path.absolute())
             transform: sitk.Transform = sitk.ReadTransform(str(link))
@@ -57,7 +57,7 @@ def _is_rigid(transform: sitk.Transform) -> bool:
 def most_informative(
     pair: ScanPair, initials: Sequence[sitk.Transform]
 ) -> tuple[int, sitk.Transform]:
-    """Number and value of the transform under which the scans know most of each other."""
+    """Index and value of the initial transform with the highest mutual information."""
     view = Overview.of(pair)
     found = [view.information(transform) for transform in initials]
     best = int(np.argmax(found))
@@ -65,7 +65,7 @@ def most_informative(
 
 
 def placed(pair: ScanPair, initial: sitk.Transform | None) -> ScanPair:
-    """The pair with the moving scan where ``initial`` puts it: only its header changes."""
+    """The pair with ``initial`` applied to the moving scan: only its header changes."""
     if initial is None:
         return pair
     return replace(
@@ -76,8 +76,8 @@ def placed(pair: ScanPair, initial: sitk.Transform | None) -> ScanPair:
 
 
 def after(initial: sitk.Transform, found: sitk.Transform) -> sitk.CompositeTransform:
-    """X -> initial(found(x)), flat: ITK writes no transform inside another."""
-    # ITK applies the transform that was added last first.
+    """The transform x -> initial(found(x)), flattened: ITK cannot write nested transforms."""
+    # ITK applies the transform added last first.
     both = sitk.CompositeTransform([initial, found])
     both.FlattenTransform()
     return both

@@ -1,7 +1,7 @@
-"""Mutual information as a function of the pose: some thousand points of a blurred pair.
+"""Mutual information as a function of the pose, on some thousand points of a blurred pair.
 
-Shares nothing with elastix or the torch engine, neither the measure's domain (all points that fall
-into the moving scan, whatever its mask) nor the search.
+Independent of elastix and the torch engine in both the evaluated points (all that fall into the
+moving scan, regardless of its mask) and the search.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from synthct.tasks.registration.scan_pair import ScanPair
 
 @dataclass(frozen=True)
 class Sight:
-    """How finely a pair is looked at.
+    """Resolution at which a pair is compared.
 
     Parameters
     ----------
     blur_mm
-        Standard deviation of the Gaussian on both scans [mm]: wide basins, or sharp peaks.
+        Standard deviation of the Gaussian on both scans [mm]: larger for a wider capture range,
+        smaller for sharper optima.
     points
-        In and around the fixed body, at which poses are compared.
+        Number of points in and around the fixed body at which poses are compared.
     """
 
     blur_mm: float
@@ -39,32 +40,33 @@ class Sight:
 
 
 COARSE, MEDIUM, FINE = Sight(4.0, 4000), Sight(2.0, 8000), Sight(2.0, 30_000)
-"""A limb looks almost alike under many turns: where ``COARSE`` passed poses of a real thigh that
-were 30 mm off, ``MEDIUM`` did not, and only ``FINE`` ranks its poses within 10 mm of each other."""
+"""Resolutions of the search. A limb is nearly symmetric under rotation: ``COARSE`` accepted poses
+of a real thigh with 30 mm error, ``MEDIUM`` did not; only ``FINE`` ranks poses within 10 mm."""
 
 MARGIN_MM = 10.0
-"""Around the body: the skin's edge tells as much as what it holds."""
+"""Margin around the body in which points are drawn, so that the skin surface counts [mm]."""
 
 BINS = 24
-"""Of each image in the joint histogram."""
+"""Number of bins per image in the joint histogram."""
 
 FEWEST_SHARED = 0.7
-"""Share of the points in the moving scan's field that a rival must see, relative to what the
-standing pose sees: a few points always agree by chance."""
+"""Minimum fraction of points inside the moving scan for a competing pose, relative to the rigid
+pose: few points agree by chance [1]."""
 
 ARM_MM = 80.0
-"""A turn by one radian counts as a way of this length, so that all six parameters are alike."""
+"""Lever arm that converts rotations to lengths, so that all six parameters scale alike [mm/rad]."""
 
 STEPS = 160
-"""Evaluations of each local search."""
+"""Maximum number of evaluations of each local search."""
 
 Pose = NDArray[np.float64]
-"""Turns about z, y, x times ``ARM_MM`` and shifts along z, y, x [mm], about the body's middle."""
+"""Rotations about z, y, x times ``ARM_MM`` and translations along z, y, x [mm], about the points'
+centre."""
 
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """Fixed values at points, and the moving scan as they fall into it."""
+    """Fixed-image values at sample points, and the moving scan in which they are located."""
 
     points: NDArray[np.float64]
     centre: NDArray[np.float64]
@@ -75,17 +77,17 @@ class Landscape:
     fewest: float = 0.0
 
     def places(self, pose: Pose) -> NDArray[np.float64]:
-        """The points moved by the pose, before the standing transform."""
+        """The points transformed by the pose, before the rigid transform is applied."""
         turn = rotation(pose[:3] / ARM_MM)
         return np.asarray((self.points - self.centre) @ turn.T + self.centre + pose[3:])
 
     def seen(self, points: NDArray[np.float64], standing: Affine) -> NDArray[np.bool_]:
-        """Which of the points fall into the moving scan."""
+        """Mask of the points that fall into the moving scan."""
         index = self.grid.index(standing(points))
         return np.asarray(((index >= 0) & (index <= np.array(self.grid.shape) - 1)).all(axis=1))
 
     def information(self, pose: Pose, standing: Affine) -> float:
-        """Normalised mutual information where both scans see; 1 where they hardly meet."""
+        """Normalised mutual information in the overlap; 1 if the overlap is too small."""
         index = self.grid.index(standing(self.places(pose)))
         inside = ((index >= 0) & (index <= np.array(self.grid.shape) - 1)).all(axis=1)
         if inside.mean() < max(self.fewest, 1e-3):
@@ -99,7 +101,7 @@ class Landscape:
         return float(apart / together) if together > 0 else 1.0
 
     def transform(self, pose: Pose, standing: Affine) -> sitk.Euler3DTransform:
-        """The rigid ``standing`` after the pose, in ITK's order: fixed -> moving points."""
+        """The pose, then the rigid ``standing``, in ITK's axis order: fixed -> moving points."""
         turn = standing.matrix @ rotation(pose[:3] / ARM_MM)
         there = standing((self.centre + pose[3:])[None])[0]
         transform = sitk.Euler3DTransform()
@@ -111,25 +113,25 @@ class Landscape:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A rigid or affine transform on points (n, 3) in (z, y, x) order [mm]."""
+    """A rigid or affine transform of points (n, 3) in (z, y, x) order [mm]."""
 
     matrix: NDArray[np.float64]
     shift: NDArray[np.float64]
 
     @classmethod
     def of(cls, transform: sitk.Transform) -> Affine:
-        """The same mapping as a matrix: by where the origin and the unit vectors go."""
+        """Matrix and translation, from the images of the origin and the unit vectors."""
         origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
         ends = [np.array(transform.TransformPoint(tuple(unit))) - origin for unit in np.eye(3)]
         return cls(np.stack(ends, axis=1)[::-1, ::-1], origin[::-1])
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The points moved."""
+        """The transformed points."""
         return np.asarray(points @ self.matrix.T + self.shift)
 
 
 def landscape_of(pair: ScanPair, standing: Affine, seed: int, sight: Sight = MEDIUM) -> Landscape:
-    """Both scans blurred, and the points that the ``seed`` draws in and around the fixed body."""
+    """Blurred scans, and points drawn in and around the fixed body with the given ``seed``."""
     fixed, moving = (_blurred(scan, sight.blur_mm) for scan in (pair.fixed, pair.moving))
     body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
     there = resample(pair.moving_body, moving.grid, outside=0, nearest=True)
@@ -152,7 +154,7 @@ def landscape_of(pair: ScanPair, standing: Affine, seed: int, sight: Sight = MED
 
 
 def _blurred(scan: Volume, blur_mm: float) -> Volume:
-    """Blurred, on voxels of about the blur's size, which it makes enough of."""
+    """The scan blurred and downsampled to voxels of about the blur's size."""
     factors = [max(1, int(blur_mm // step)) for step in scan.grid.spacing_mm]
     image = sitk.BinShrink(to_itk(scan.with_array(scan.array.astype(np.float32))), factors[::-1])
     small = from_itk(image, scan.modality)
@@ -161,14 +163,14 @@ def _blurred(scan: Volume, blur_mm: float) -> Volume:
 
 
 def _levels(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Inner borders of the histogram's bins."""
+    """Inner bin edges of the histogram, between clipping percentiles."""
     low, high = np.percentile(values, (TAILS_PERCENT, 100 - TAILS_PERCENT))
     return np.linspace(low, high, BINS + 1)[1:-1]
 
 
 def climb(land: Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
-    """The best pose near ``start`` by Powell's search, and its information."""
-    # First steps of 8 mm; ends at half a millimetre, far below what counts as another pose.
+    """Local optimum near ``start`` by Powell's method, and its mutual information."""
+    # Initial steps of 8 mm; tolerance 0.5 mm, far below the distance of a competing pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
 
     def loss(pose: Any) -> float:
@@ -179,7 +181,7 @@ def climb(land: Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
 
 
 def nearest_peak(pair: ScanPair, start: sitk.Transform, *, seed: int) -> sitk.Euler3DTransform:
-    """The most informative rigid pose that a local search from the rigid ``start`` reaches."""
+    """Local optimum of the mutual information, searched from the rigid ``start``."""
     stands = Affine.of(start)
     land = landscape_of(pair, stands, seed, FINE)
     pose, _ = climb(land, stands, np.zeros(6))
@@ -187,13 +189,13 @@ def nearest_peak(pair: ScanPair, start: sitk.Transform, *, seed: int) -> sitk.Eu
 
 
 def distance_of(land: Landscape, standing: Affine, first: Pose, second: Pose) -> float:
-    """Mean distance of the points under two poses [mm]."""
+    """Mean distance between the points under two poses [mm]."""
     apart = standing(land.places(first)) - standing(land.places(second))
     return float(np.linalg.norm(apart, axis=1).mean())
 
 
 def rotation(turns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation by angles about z, y, x [rad], in (z, y, x) order: exponential of the axis-angle."""
+    """Rotation matrix of a rotation vector (z, y, x) [rad], in (z, y, x) order."""
     a, b, c = turns
     cross = np.array([[0.0, -c, b], [c, 0.0, -a], [-b, a, 0.0]])
     angle = float(np.linalg.norm(turns))

@@ -1,4 +1,4 @@
-"""Where the rigid step begins: a few plain shifts, the most informative first."""
+"""Initial translations of the rigid step, ranked by mutual information."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from synthct.tasks.registration.agreement import normalised_mutual_information, 
 from synthct.tasks.registration.scan_pair import ScanPair
 
 COARSE_MM = 8.0
-"""Voxel size at which starts are compared [mm]."""
+"""Voxel size at which initial translations are compared [mm]."""
 
 FEWEST_SHARED = 0.1
-"""Bodies that share less than this (Dice) tell nothing about each other."""
+"""Minimum Dice overlap of the bodies for the mutual information to be evaluated [1]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A pair seen coarsely, to compare transforms quickly."""
+    """A pair at coarse resolution, for fast comparison of transforms."""
 
     pair: ScanPair
     fixed: Volume
@@ -29,7 +29,7 @@ class Overview:
 
     @classmethod
     def of(cls, pair: ScanPair) -> Overview:
-        """The pair on voxels of at least ``COARSE_MM``."""
+        """The pair resampled to voxels of at least ``COARSE_MM``."""
         grid = _coarse(pair.fixed.grid)
         return cls(
             pair,
@@ -38,7 +38,7 @@ class Overview:
         )
 
     def information(self, transform: sitk.Transform) -> float:
-        """Normalised mutual information inside the fixed body; 0 where the bodies do not meet."""
+        """Normalised mutual information in the fixed body; 0 if the bodies hardly overlap."""
         moving, grid = self.pair.moving, self.fixed.grid
         there = resample(self.pair.moving_body, grid, transform=transform, outside=0, nearest=True)
         if overlap_dice(there.array, self.body.array) < FEWEST_SHARED:
@@ -50,10 +50,10 @@ class Overview:
 
 
 def ranked_starts(view: Overview) -> list[Triple]:
-    """Shifts (z, y, x) [mm] from fixed to moving points, the most informative first.
+    """Translations (z, y, x) [mm] from fixed to moving points, highest mutual information first.
 
-    Candidates are the scanner's frame as it is, the bodies' centres of mass and the middles of
-    the boxes. The frame as it is wins a tie.
+    Candidates are the identity (scanner coordinates) and the alignment of the bodies' centres of
+    mass and of the grids' centres. The identity wins a tie.
     """
     pair = view.pair
     masses = centre_of_mass_mm(pair.fixed_body), centre_of_mass_mm(pair.moving_body)

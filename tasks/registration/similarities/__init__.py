@@ -1,4 +1,4 @@
-"""Similarities of two images by name; one file each, found when first asked for."""
+"""Registry of image similarities; one module each, imported on first use."""
 
 from __future__ import annotations
 

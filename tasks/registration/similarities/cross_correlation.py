@@ -1,4 +1,4 @@
-"""Normalised cross-correlation, of whole images and in a window around each voxel."""
+"""Normalised cross-correlation, global and in a local window around each voxel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from synthct.tasks.registration.similarities import SIMILARITIES
 class NCC(Featured):
     r"""One minus the weighted correlation, :math:`1 - \mathrm{cov}(f, m) / \sigma_f \sigma_m`.
 
-    0 for one linear function of the other with positive slope, 1 for unrelated images, 2 for
-    opposite ones. For scans of one modality; features of several channels count as one vector.
+    0 if one image is a linear function of the other with positive slope, 1 for uncorrelated
+    images, 2 for negative slope. For scans of one modality; multi-channel features count as one
+    vector.
     """
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
@@ -28,7 +29,7 @@ class NCC(Featured):
         return image
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Between features (1, C, Z, Y, X); a scalar in [0, 2]."""
+        """Cost between features (1, C, Z, Y, X); a scalar in [0, 2]."""
         a, b = (_centred(image, weight) for image in (fixed, moved))
         product = (weight * a * b).sum()
         scale = torch.sqrt((weight * a**2).sum() * (weight * b**2).sum())
@@ -45,16 +46,16 @@ def _centred(image: Tensor, weight: Tensor) -> Tensor:
 class LNCC(Featured):
     r"""One minus the mean squared local correlation, :math:`1 - \overline{c^2 / (v_f v_m)}`.
 
-    Covariance *c* and variances *v* are over a box around each voxel, of the voxels that count.
-    Blind to slow shading and to the sign of the contrast. A window without texture in either
-    image counts as unlike.
+    Covariance *c* and variances *v* are weighted, over a box around each voxel. Insensitive to
+    slowly varying shading and to the sign of the contrast. A window without texture in either
+    image counts as dissimilar.
 
     Parameters
     ----------
     window_mm
-        Side of the box [mm]; at least three voxels are taken along each axis.
+        Side length of the box [mm]; at least three voxels along each axis.
     noise
-        Variance that texture must exceed to count, in units of the image's own variance.
+        Variance that texture must exceed to count, relative to the image's variance.
 
     References
     ----------
@@ -75,7 +76,7 @@ class LNCC(Featured):
         return image
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Between features (1, C, Z, Y, X) of variance 1; a scalar in [0, 1]."""
+        """Cost between features (1, C, Z, Y, X) of variance 1; a scalar in [0, 1]."""
         alike: Tensor = _Correlation.apply(  # type: ignore[no-untyped-call]
             fixed, moved, weight, self._radii(spacing_mm), self.noise
         )
@@ -86,10 +87,11 @@ class LNCC(Featured):
 
 
 class _Correlation(torch.autograd.Function):
-    """Weighted mean of :math:`c^2 / (v_f v_m)` with its derivative by the moved image in closed
-    form: three filters more, where automatic differentiation runs all of them again and keeps
-    every map in between.
-    """  # noqa: D205
+    """Weighted mean of :math:`c^2 / (v_f v_m)`, with its gradient in closed form.
+
+    The gradient with respect to the moved image needs three more filters; automatic
+    differentiation would repeat all of them and store every intermediate map.
+    """
 
     @staticmethod
     def forward(

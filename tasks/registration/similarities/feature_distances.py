@@ -1,4 +1,4 @@
-r"""Distances of two sets of features, (N, C, ...) each, with a weight (N, 1, ...) of each place.
+r"""Distances between two feature maps (N, C, ...), with a weight (N, 1, ...) per position.
 
 =============  ===================================================================================
 ``l1``         mean :math:`|f - m|`
@@ -6,11 +6,11 @@ r"""Distances of two sets of features, (N, C, ...) each, with a weight (N, 1, ..
 ``cosine``     mean :math:`1 - \cos(f, m)`
 ``l1_cosine``  mean :math:`-\cos(f, m) \cdot \overline{\exp(-\lambda |f - m|)}`, lambda 0.1
 ``dice``       :math:`1 - 2 \sum f m / (\sum f^2 + \sum m^2)`, mean over the channels
-``ncc``        one minus the correlation over the places, mean over the channels
+``ncc``        one minus the correlation over positions, mean over the channels
 ``dot``        mean :math:`-\sum_c f m / C`
 =============  ===================================================================================
 
-The names of IMPACT (Boussot et al. 2025, arXiv:2503.24121).
+Names as in IMPACT (Boussot et al. 2025, arXiv:2503.24121).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from torch.nn import functional
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 LAMBDA = 0.1
-"""Decay of ``l1_cosine`` [1 / unit of the features]."""
+"""Decay constant of ``l1_cosine`` [1 / unit of the features]."""
 
 _TINY = 1e-8
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over places of (N, 1 or C, ...), then over channels."""
+    """Weighted mean of (N, 1 or C, ...) over positions, then over channels."""
     total = weight.sum().clamp(min=_TINY)
     return (values * weight).sum() / (total * values.shape[1])
 
@@ -90,4 +90,4 @@ DISTANCES: dict[str, Distance] = {
 }
 
 RELATIVE = frozenset({"l1", "l2"})
-"""Divided by their first value of a level, so that a weight says the same for any network."""
+"""Distances divided by their initial value at each level, to be comparable across networks."""

@@ -1,4 +1,4 @@
-"""Any TorchScript network as a source of feature maps of a volume."""
+"""Feature maps of a volume from any TorchScript network."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch.nn import functional
 from synthct.data.errors import UsageError
 
 PROBE = 32
-"""Side of the cube or square on which a network shows what it takes [voxels]."""
+"""Side of the cube or square used to probe a network's input format [voxels]."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureNetwork:
-    """A frozen network phi, image to a list of feature maps.
+    """A frozen network phi that maps an image to a list of feature maps.
 
     Parameters
     ----------
     module
         TorchScript: ``forward(x)`` or ``forward(x, layers, statistics, direction)``.
     dimensions
-        3, or 2: then it sees every (y, x) slice by itself.
+        3, or 2: each (y, x) slice is processed separately.
     channels_in
-        Of its input; the image is repeated.
+        Number of input channels; the image is repeated.
     """
 
     module: Any
@@ -37,7 +37,7 @@ class FeatureNetwork:
     channels_in: int
 
     def __call__(self, image: Tensor) -> list[Tensor]:
-        """Maps (N, C, Z, Y, X), each on the image's own grid, of an image (N, 1, Z, Y, X)."""
+        """Maps (N, C, Z, Y, X), each on the image's grid, of an image (N, 1, Z, Y, X)."""
         if self.dimensions == 3:
             maps = self._run(image)
         else:
@@ -54,7 +54,7 @@ class FeatureNetwork:
 
 @functools.lru_cache(maxsize=4)
 def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
-    """The network in a file; how many axes and channels it takes is found by trying."""
+    """Read a network file; its number of axes and channels is determined by trial."""
     if not path.is_file():
         raise UsageError(
             "there is no such file",
@@ -89,7 +89,7 @@ def read_network(path: Path, device: str = "cpu") -> FeatureNetwork:
 
 
 def network_hash(path: Path) -> str:
-    """SHA-256 of the file: which network it was."""
+    """SHA-256 of the file, which identifies the network."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -104,7 +104,7 @@ def _takes(network: FeatureNetwork, device: str) -> bool:
 
 
 def _on_grid_of(image: Tensor, values: Tensor) -> Tensor:
-    """A map resized to the image's voxels; one that is a border wider is cropped."""
+    """A map resized to the image's grid; one larger by an even border is cropped."""
     wanted = image.shape[2:]
     surplus = [m - n for m, n in zip(values.shape[2:], wanted, strict=True)]
     if not any(surplus):

@@ -1,4 +1,4 @@
-"""Features of a pretrained network."""
+"""Similarity of the features of a pretrained network."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from synthct.tasks.registration.similarities.feature_distances import DISTANCES,
 from synthct.tasks.registration.similarities.feature_network import FeatureNetwork, read_network
 
 PCA_VOXELS = 100_000
-"""From how many voxels of the fixed features the principal components are found, at most."""
+"""Approximate number of voxels from which the principal components are computed [voxels]."""
 
 LEAST_FIRST = 0.01
-"""Least first value, as a share of the features' own size: two equal images have none."""
+"""Lower bound of the initial value, relative to the features' size: equal images give 0 [1]."""
 
 TINY = 1e-12
 
@@ -27,31 +27,31 @@ TINY = 1e-12
 @SIMILARITIES.register("impact")
 @dataclass(frozen=True)
 class Impact:
-    r"""Distance of a frozen network's maps, :math:`\sum_l w_l D(\phi_l(f), \phi_l(m))`.
+    r"""Distance between a frozen network's maps, :math:`\sum_l w_l D(\phi_l(f), \phi_l(m))`.
 
-    ``static``: the maps of both whole images are computed once a level and the moving ones
-    interpolated. ``jacobian``: patches around random voxels of the deformed image go through the
-    network at every step and their centres are compared, so that the gradient is that of the
-    network itself.
+    ``static``: the maps of both whole images are computed once per level and the moving ones
+    interpolated. ``jacobian``: patches around random voxels of the deformed image pass through
+    the network at every iteration and their centres are compared, so that the gradient is
+    propagated through the network.
 
     Parameters
     ----------
     network
         TorchScript file: ``forward(x)`` to a list of maps, 2-D or 3-D, one or three channels.
     layers
-        Which of its maps, from 0; empty: all.
+        Indices of the maps used, from 0; empty: all.
     weights
-        Of each of those; empty: 1.
+        Weight of each of those maps; empty: 1.
     distance
-        ``l1 l2 cosine l1_cosine dice ncc dot``; L1 and L2 are relative to their first value of
-        the level.
+        ``l1 l2 cosine l1_cosine dice ncc dot``; L1 and L2 are relative to their initial value
+        at the level.
     mode
         ``static`` or ``jacobian``.
     channels, reduction
-        0: all channels. Else so many of each map: a ``subset`` redrawn at every step, or the
-        ``pca`` of the fixed image's features (static mode).
+        0: all channels. Otherwise this number per map: a random ``subset`` redrawn at every
+        iteration, or the ``pca`` of the fixed image's features (static mode).
     patch, samples
-        Side of a patch [voxels, odd] and number of them in a step (jacobian mode).
+        Side of a patch [voxels, odd] and number of patches per iteration (jacobian mode).
 
     References
     ----------
@@ -90,7 +90,7 @@ class Impact:
     def compare(
         self, fixed: Tensor, moving: Tensor, spacing_mm: Spacing, rng: torch.Generator
     ) -> Comparison:
-        """Two images (1, 1, Z, Y, X) through the network."""
+        """Comparison of two images (1, 1, Z, Y, X) by the network's features."""
         network = read_network(Path(self.network), str(fixed.device))
         if self.mode == "jacobian":
             return Comparison(moving, self._by_patches(network, fixed, rng))
@@ -117,7 +117,7 @@ class Impact:
     def _distance(
         self, rng: torch.Generator
     ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], Tensor]:
-        """Weighted sum over the layers; remembers first values, draws channels."""
+        """Weighted sum over the layers; stores the initial values and draws channel subsets."""
         distance, first = DISTANCES[self.distance], dict[int, float]()
 
         def total(fixed: Sequence[Tensor], moved: Sequence[Tensor], weight: Tensor) -> Tensor:
@@ -154,14 +154,14 @@ class Impact:
         return cost
 
     def _centres(self, network: FeatureNetwork, patches: Tensor) -> list[Tensor]:
-        """Features (N, C, 1, 1, 1) at the middle of patches (N, 1, p, p, p)."""
+        """Features (N, C, 1, 1, 1) at the centres of patches (N, 1, p, p, p)."""
         c = self.patch // 2
         middle = (..., slice(c, c + 1), slice(c, c + 1), slice(c, c + 1))
         return [values[middle] for values in self._maps(network, patches)]
 
 
 def _patches(image: Tensor, at: Tensor, side: int) -> Tensor:
-    """Cubes (N, 1, p, p, p) around the voxels ``at`` (N, 3); border values beyond the border."""
+    """Cubes (N, 1, p, p, p) around voxels ``at`` (N, 3); border values are replicated."""
     near = torch.arange(side, device=image.device) - side // 2
     axes = [(at[:, axis, None] + near).clamp(0, n - 1) for axis, n in enumerate(image.shape[2:])]
     z, y, x = axes[0][:, :, None, None], axes[1][:, None, :, None], axes[2][:, None, None, :]
@@ -169,7 +169,7 @@ def _patches(image: Tensor, at: Tensor, side: int) -> Tensor:
 
 
 def _pca(fixed: Tensor, moving: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Both maps on the ``count`` principal components of the fixed one."""
+    """Both maps projected onto the first ``count`` principal components of the fixed one."""
     rows = fixed.flatten(2)[0].T
     rows = rows[:: max(1, len(rows) // PCA_VOXELS)].double()
     mean = rows.mean(dim=0)

@@ -1,4 +1,4 @@
-"""Mutual information of the intensities."""
+"""Mutual information of image intensities."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from synthct.tasks.registration.similarities import SIMILARITIES
 @SIMILARITIES.register("mi")
 @dataclass(frozen=True)
 class MI(Featured):
-    r"""Minus the mutual information [nat], :math:`-\sum_{ij} p_{ij} \log (p_{ij} / p_i p_j)`.
+    r"""Negative mutual information [nat], :math:`-\sum_{ij} p_{ij} \log (p_{ij} / p_i p_j)`.
 
-    The joint histogram is filled through cubic B-spline windows, hence differentiable. For any
-    two modalities; 0 for unrelated images.
+    The joint histogram uses cubic B-spline Parzen windows and is hence differentiable. For any
+    two modalities; 0 for independent images.
 
     Parameters
     ----------
     bins
-        Of each image.
+        Number of bins per image in the joint histogram.
     samples
-        Voxels of the mask that are looked at, on a regular lattice; at most.
+        Maximum number of voxels of the mask that are sampled, at regular intervals.
 
     References
     ----------
@@ -45,16 +45,16 @@ class MI(Featured):
             raise ValueError(f"samples must be at least 1, got {self.samples}")
 
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Intensities from 0 to 1."""
+        """Intensities scaled to [0, 1]."""
         low, high = image.min(), image.max()
         return (image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Between features (1, 1, Z, Y, X) in [0, 1]; a scalar [nat], at most 0."""
+        """Cost between features (1, 1, Z, Y, X) in [0, 1]; a scalar [nat], at most 0."""
         return self._to(fixed)(moved, weight)
 
     def compared(self, seen: Tensor, other: Tensor, spacing_mm: Spacing) -> Comparison:
-        """Features of both images; the fixed one's windows are filled once."""
+        """Comparison of two feature images; the fixed Parzen windows are computed once."""
         return Comparison(
             other,
             lambda moved, weight: self.cost(seen, moved, weight, spacing_mm),
@@ -76,9 +76,7 @@ class MI(Featured):
 
 @dataclass(frozen=True, eq=False)
 class _Windows:
-    """The four bins that each value falls into (N, 4), its share in each, and that share's slope
-    by the value.
-    """  # noqa: D205
+    """The four bins of each value (N, 4), its weight in each, and the weight's derivative."""
 
     bins: Tensor
     shares: Tensor
@@ -86,7 +84,7 @@ class _Windows:
 
     @classmethod
     def of(cls, values: Tensor, bins: int) -> _Windows:
-        """Of values (N,) in [0, 1]; two bins a side stay free, so that no window is cut."""
+        """Windows of values (N,) in [0, 1]; a margin of two bins per side avoids truncation."""
         scale = bins - 4
         at = 1.5 + values.clamp(0, 1) * scale
         first = at.floor()
@@ -106,17 +104,17 @@ class _Windows:
         )
 
     def dense(self, bins: int) -> Tensor:
-        """Share of each value in each bin, (N, bins); rows add up to 1."""
+        """Weight of each value in each bin, (N, bins); rows sum to 1."""
         rows = self.shares.new_zeros((len(self.shares), bins))
         return rows.scatter_(1, self.bins, self.shares)
 
 
 class _Information(torch.autograd.Function):
-    r"""Mutual information of dense windows (N, bins) and values (N,), each of its weight (N,).
+    r"""Mutual information of dense windows (N, bins) and values (N,), with weights (N,).
 
-    Its derivative by a value in closed form: :math:`\partial I / \partial p_{ij}` is
-    :math:`\log (p_{ij} / p_i p_j)` up to a constant, which the windows' slopes, whose sum is 0,
-    take away. Less than half the time of automatic differentiation.
+    The derivative with respect to a value is in closed form: :math:`\partial I / \partial p_{ij}`
+    is :math:`\log (p_{ij} / p_i p_j)` up to a constant, which cancels because the windows' slopes
+    sum to 0. Takes less than half the time of automatic differentiation.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Self-similarity: each voxel described by how its neighbours resemble one another."""
+"""Self-similarity descriptors: intensity differences within each voxel's neighbourhood."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PAIRS = tuple(
     for a, b in combinations(NEIGHBOURS, 2)
     if sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) == 2
 )
-"""The twelve pairs of neighbours at a squared distance of 2: opposite ones are left out."""
+"""The twelve pairs of neighbours at a squared distance of 2; opposite pairs are excluded."""
 
 VARIANCE_LIMITS = (0.001, 1000.0)
-"""Bounds of the local variance, relative to its mean over the image."""
+"""Bounds of the local variance, relative to its mean over the image [1]."""
 
 
 @SIMILARITIES.register("mind")
 @dataclass(frozen=True)
 class Mind(Featured):
-    r"""Mean squared difference of the descriptors MIND-SSC, twelve channels a voxel,
+    r"""Mean squared difference of MIND-SSC descriptors with twelve channels per voxel,
 
     .. math:: \exp(-(D_c - \min_c D_c) / V), \qquad D_c = \text{box mean of } (I_a - I_b)^2
 
@@ -39,9 +39,9 @@ class Mind(Featured):
     Parameters
     ----------
     radius
-        Of the box [voxels of the level].
+        Radius of the box [voxels of the level].
     dilation
-        Distance of the neighbours [voxels of the level].
+        Distance of the neighbours from the voxel [voxels of the level].
 
     References
     ----------
@@ -62,7 +62,7 @@ class Mind(Featured):
     def features(self, image: Tensor, spacing_mm: Spacing) -> Tensor:
         """Descriptors (1, 12, Z, Y, X) in (0, 1] of an image (1, 1, Z, Y, X); no gradient.
 
-        In one place: of a large scan there is no room for twelve channels twice.
+        Computed in place: for a large scan, twelve channels do not fit into memory twice.
         """
         with torch.no_grad():
             maps = image.new_empty((1, len(PAIRS), *image.shape[2:]))
@@ -75,7 +75,7 @@ class Mind(Featured):
             return maps.neg_().div_(variance.clamp(low, high).clamp(min=tiny)).exp_()
 
     def cost(self, fixed: Tensor, moved: Tensor, weight: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Between descriptors (1, 12, Z, Y, X); a scalar in [0, 1]."""
+        """Cost between descriptors (1, 12, Z, Y, X); a scalar in [0, 1]."""
         unlike: Tensor = _MeanSquare.apply(fixed, moved)  # type: ignore[no-untyped-call]
         return (weight * unlike).sum() / weight.sum().clamp(min=1e-6)
 
@@ -85,7 +85,7 @@ class Mind(Featured):
         return functional.avg_pool3d(padded, 2 * self.radius + 1, stride=1)
 
     def _shifted(self, image: Tensor, by: tuple[int, ...]) -> Tensor:
-        """The image seen from ``by`` dilations away; border values beyond the border."""
+        """The image shifted by ``by`` times the dilation; border values are replicated."""
         d = self.dilation
         padded = functional.pad(image, [d] * 6, mode="replicate")
         for axis, (step, length) in enumerate(zip(by, image.shape[2:], strict=True), start=2):
@@ -94,9 +94,10 @@ class Mind(Featured):
 
 
 class _MeanSquare(torch.autograd.Function):
-    """Mean over the channels of the squared difference, and its derivative by the moved image:
-    automatic differentiation would hold five maps of all channels at once, this holds two.
-    """  # noqa: D205
+    """Channel mean of the squared difference, with its gradient with respect to the moved image.
+
+    Automatic differentiation would hold five maps of all channels at once; this holds two.
+    """
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, moved: Tensor) -> Tensor:
