@@ -63,7 +63,7 @@ def judged(value: Piece) -> Piece:
             {name: _measures(figures) for name, figures in steps.items()},
             {"deformable": row["failure"]} if "failure" in row else {},
             GateParams(),
-            CompetingPoses(**value["rivals"]),
+            CompetingPoses(**value["competing_poses"]),
         )
         row["verdict"] = found.verdict
         row["gated_mm"] = errors.get(found.step, row["error_mm"])

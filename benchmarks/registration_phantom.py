@@ -43,7 +43,7 @@ from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.results import mean_error_mm, rigid_part
-from synthct.tasks.registration.rigid.competing_poses import find_rivals
+from synthct.tasks.registration.rigid.competing_poses import find_competing_poses
 from synthct.tasks.registration.scan_pair import ScanPair
 
 FOLDER = Path("runs/registration_phantom")
@@ -171,7 +171,7 @@ def piece(
 
 
 def _standing(case: Patient, seed: int) -> dict[str, Any]:
-    """What all rows start from: the rigid step, its rivals and its figures."""
+    """What all rows start from: the rigid step, its competing poses and its figures."""
     nothing = METHODS.build("mi", {"factors": [8], "iterations": [1]})  # the rigid step is wanted
     steps = align(
         case.pair, case.grid, case.stock_preset, nothing, seed=seed, tell=lambda step: None
@@ -184,7 +184,9 @@ def _standing(case: Patient, seed: int) -> dict[str, Any]:
         "start_mm": mean_error_mm(Displacement(still, case.grid), case.truth, inside),
         "rigid_mm": case.error_mm(steps.rigid),
         "best_rigid_mm": mean_error_mm(rigid_part(case.truth, inside), case.truth, inside),
-        "rivals": asdict(find_rivals(case.pair, steps.rigid, starts=5, near_mm=15.0, seed=seed)),
+        "competing_poses": asdict(
+            find_competing_poses(case.pair, steps.rigid, starts=5, near_mm=15.0, seed=seed)
+        ),
         "base": {
             name: asdict(measured_of(case, transform, None))
             for name, transform in (("identity", sitk.Euler3DTransform()), ("rigid", steps.rigid))

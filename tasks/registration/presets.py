@@ -1,7 +1,8 @@
 """Presets by name: those of the SynthRAD2025 preprocessing, and short variants for the demo.
 
 The published values are those of the challenge's preprocessing (Thummerer et al., Med Phys 52
-(2025) e17981); none of its code is used. ``rigidity`` needs a bone mask, see ``elastix.py``.
+(2025) e17981); none of its code is used. ``rigidity`` needs a bone mask: see
+``elastix/parameter_maps.py``.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ from synthct.tasks.registration.gate.gate import (
     StepName,
     doubted,
     judge,
-    rivalry,
+    objections,
 )
 from synthct.tasks.registration.gate.measures import Moved, StepMeasures, measure, move, moved_scan
 from synthct.tasks.registration.inverse import RoundTrip, register_back
 from synthct.tasks.registration.methods import Method
 from synthct.tasks.registration.plausible import require_plausible
 from synthct.tasks.registration.preset import Preset
-from synthct.tasks.registration.rigid.competing_poses import CompetingPoses, find_rivals
+from synthct.tasks.registration.rigid.competing_poses import CompetingPoses, find_competing_poses
 from synthct.tasks.registration.rigid.global_search import find_pose
 from synthct.tasks.registration.rigid.initial import after, placed
 from synthct.tasks.registration.scan_pair import ScanPair
@@ -125,7 +125,7 @@ def register(
         judgement=judgement,
         quality=_quality(preset, grid, tried.steps, judgement, tried.measured)
         | {
-            "rivals": _plain(tried.rivals),
+            "competing_poses": _plain(tried.competing),
             "round_trip": _plain(back),
             "searched_globally": searched is not None,
         },
@@ -139,12 +139,12 @@ class _Attempt:
     steps: Steps
     transforms: dict[StepName, sitk.Transform]
     measured: dict[StepName, StepMeasures]
-    rivals: CompetingPoses | None
+    competing: CompetingPoses | None
     judgement: Judgement
 
     def in_doubt(self, gate: GateParams) -> bool:
         """Whether it failed or a competing pose casts doubt on its rigid step."""
-        against = self.rivals is not None and bool(rivalry(self.rivals, gate)[0])
+        against = self.competing is not None and bool(objections(self.competing, gate)[0])
         return self.judgement.verdict == "fail" or against
 
     def is_better_than(self, other: _Attempt) -> bool:
@@ -154,9 +154,9 @@ class _Attempt:
         """
         if self.judgement.verdict == "fail" or other.judgement.verdict == "fail":
             return self.judgement.verdict != "fail"
-        if self.rivals is None or other.rivals is None:
+        if self.competing is None or other.competing is None:
             return False
-        return self.rivals.standing > other.rivals.standing
+        return self.competing.standing > other.competing.standing
 
     def after(self, pose: sitk.Transform) -> _Attempt:
         """The same attempt with ``pose`` included in its transforms."""
@@ -191,20 +191,20 @@ def _judged(
             beyond = steps.rigid if name == "deformable" else None
             rigid = None if beyond is None else displacement_of(beyond, source.grid)
             measured[name] = measure(source, body, move(pair, source.grid, found), rigid)
-    rivals = _rivals(pair, steps, gate, seed)
-    judgement = judge(measured, steps.failures, gate, rivals)
-    return _Attempt(steps, transforms, measured, rivals, judgement)
+    competing = _competing(pair, steps, gate, seed)
+    judgement = judge(measured, steps.failures, gate, competing)
+    return _Attempt(steps, transforms, measured, competing, judgement)
 
 
 def _plain(found: CompetingPoses | RoundTrip | None) -> dict[str, float] | None:
     return None if found is None else asdict(found)
 
 
-def _rivals(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> CompetingPoses | None:
-    if steps.rigid is None or gate.rival_starts == 0:
+def _competing(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> CompetingPoses | None:
+    if steps.rigid is None or gate.competing_starts == 0:
         return None
-    return find_rivals(
-        pair, steps.rigid, starts=gate.rival_starts, near_mm=gate.rival_near_mm, seed=seed
+    return find_competing_poses(
+        pair, steps.rigid, starts=gate.competing_starts, near_mm=gate.competing_near_mm, seed=seed
     )
 
 

@@ -27,8 +27,8 @@ COLUMNS = (
     "case", "patient", "source", "region", "method", "preset", "verdict", "step", "reason",
     "information_before", "information_after", "edges_before", "edges_after", "dice_before",
     "dice_after", "covered_after", "air_after", "folding_percent", "sd_log_jacobian",
-    "local_p95_mm", "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "rival_gain",
-    "rival_distance_mm", "starts_returned", "starts_spread_mm", "round_trip_p95_mm",
+    "local_p95_mm", "mean_mm", "max_mm", "bone_strain", "bone_local_p95_mm", "competing_gain",
+    "competing_distance_mm", "starts_returned", "starts_spread_mm", "round_trip_p95_mm",
     "sample_region_mm",
     "true_unregistered_mm", "true_best_rigid_mm", "true_rigid_mm", "true_registered_mm",
 )  # fmt: skip
@@ -132,20 +132,20 @@ def quality_rows(out: Path, cases: Iterable[str]) -> Iterator[dict[str, Any]]:
             **after["deformation"],
             "bone_strain": after["bone"]["strain"],
             "bone_local_p95_mm": after["bone"]["local_p95_mm"],
-            **_rivals(quality["rivals"]),
+            **_competing(quality["competing_poses"]),
             "round_trip_p95_mm": (quality["round_trip"] or {}).get("p95_mm"),
             **{f"true_{name}": value for name, value in quality.get("truth", {}).items()},
         }
 
 
-def _rivals(found: dict[str, float] | None) -> dict[str, float]:
+def _competing(found: dict[str, float] | None) -> dict[str, float]:
     """Columns for the competing poses; empty where no other starts were tried."""
     if found is None:
         return {}
-    rivals = CompetingPoses(**found)
+    competing = CompetingPoses(**found)
     return {
-        "rival_gain": rivals.gain,
-        "rival_distance_mm": rivals.distance_mm,
-        "starts_returned": rivals.returned,
-        "starts_spread_mm": rivals.spread_mm,
+        "competing_gain": competing.gain,
+        "competing_distance_mm": competing.distance_mm,
+        "starts_returned": competing.returned,
+        "starts_spread_mm": competing.spread_mm,
     }

@@ -53,14 +53,14 @@ class GateParams(Section):
     """Mean strain of bone above which a case is suspect [1]."""
     reject_bone_strain: float = Field(0.25, gt=0)
     """Mean strain of bone above which the deformable step is rejected [1]."""
-    rival_starts: int = Field(5, ge=0, le=12)
+    competing_starts: int = Field(5, ge=0, le=12)
     """Distant poses from which a competing pose is searched for; 0: none."""
-    rival_near_mm: float = Field(15.0, gt=0)
+    competing_near_mm: float = Field(15.0, gt=0)
     """Mean distance in the body from which on a pose counts as another one [mm]."""
-    max_rival_gain: float = Field(0.10, ge=0)
+    max_competing_gain: float = Field(0.10, ge=0)
     """Fraction by which (normalised mutual information - 1) of a competing pose may exceed that of
     the rigid step before a case is suspect [1]."""
-    fail_rival_gain: float = Field(0.50, ge=0)
+    fail_competing_gain: float = Field(0.50, ge=0)
     """Fraction above which it has failed [1]."""
     min_over_chance: float = Field(0.10, ge=0)
     """Fraction by which (normalised mutual information - 1) of the rigid step must exceed that of
@@ -88,12 +88,12 @@ def judge(
     measured: Mapping[StepName, StepMeasures],
     failures: Mapping[str, str],
     gate: GateParams,
-    rivals: CompetingPoses | None = None,
+    competing: CompetingPoses | None = None,
 ) -> Judgement:
     """Select the last step that did not degrade the alignment, and give the verdict.
 
     ``measured`` holds ``identity`` and each step that succeeded, ``failures`` those that failed,
-    ``rivals`` the competing poses.
+    ``competing`` the competing poses.
     """
     kept: StepName = "identity"
     doubts: list[str] = []
@@ -108,8 +108,8 @@ def judge(
         return Judgement(kept, "fail", "; ".join(doubts))
     doubts += _doubts(measured[kept], gate)
     failed = measured[kept].dice < gate.fail_dice
-    if rivals is not None:
-        words, hopeless = rivalry(rivals, gate)
+    if competing is not None:
+        words, hopeless = objections(competing, gate)
         doubts += words
         failed = failed or hopeless
     if failed:
@@ -123,22 +123,22 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
     return Judgement(judgement.step, verdict, "; ".join(filter(None, (judgement.reason, doubt))))
 
 
-def rivalry(rivals: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
+def objections(competing: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
     """Reasons for doubt from competing poses, and whether the case has failed by them."""
     words = []
-    over_chance = (rivals.standing - 1) / max(rivals.chance - 1, 1e-9) - 1
+    over_chance = (competing.standing - 1) / max(competing.chance - 1, 1e-9) - 1
     if over_chance < gate.min_over_chance:
         words.append(
-            f"no pose stands out: mutual information {rivals.standing:.4f}, "
-            f"{rivals.chance:.4f} at a far pose by chance"
+            f"no pose stands out: mutual information {competing.standing:.4f}, "
+            f"{competing.chance:.4f} at a far pose by chance"
         )
-    better = rivals.gain > gate.max_rival_gain
+    better = competing.gain > gate.max_competing_gain
     if better:
         words.append(
-            f"a pose {rivals.distance_mm:.0f} mm away explains the pair better: "
-            f"mutual information {rivals.best:.4f} against {rivals.standing:.4f}"
+            f"a pose {competing.distance_mm:.0f} mm away explains the pair better: "
+            f"mutual information {competing.best:.4f} against {competing.standing:.4f}"
         )
-    return words, over_chance < 0 or rivals.gain > gate.fail_rival_gain
+    return words, over_chance < 0 or competing.gain > gate.fail_competing_gain
 
 
 def _rejection(

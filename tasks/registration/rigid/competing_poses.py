@@ -62,7 +62,7 @@ class CompetingPoses:
         return (self.best - 1) / max(self.standing - 1, 1e-9) - 1
 
 
-def find_rivals(
+def find_competing_poses(
     pair: ScanPair, standing: sitk.Transform, *, starts: int, near_mm: float, seed: int
 ) -> CompetingPoses:
     """Search from the rigid pose and from the ``starts`` best of the distant poses.

@@ -14,12 +14,12 @@ from synthct.data.readers import read_scan
 from synthct.tasks.fields.geometry import working_grid
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams
-from synthct.tasks.registration.gate.gate import GateParams, judge, rivalry
+from synthct.tasks.registration.gate.gate import GateParams, judge, objections
 from synthct.tasks.registration.gate.measures import measure, move
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import preset_called
 from synthct.tasks.registration.register import register
-from synthct.tasks.registration.rigid.competing_poses import find_rivals
+from synthct.tasks.registration.rigid.competing_poses import find_competing_poses
 from synthct.tasks.registration.scan_pair import ScanPair
 
 GATE = GateParams()
@@ -33,7 +33,7 @@ FAILED_RAW = (-0.09907, -0.00995, 0.231938, -15.3774, -92.9092, -739.167)
 CENTRE_RAW = (91.561207, -0.228749, -16.38112)
 
 TURNED_RAW = (-0.61081, 0.31769, 0.57156, 14.25646, -1.3957, -794.75168)
-"""A wrong pose of the raw MR that a coarser look for rivals let pass: 31 mm and 30 degrees off."""
+"""A wrong pose of the raw MR that a coarser search let pass: 31 mm and 30 degrees off."""
 CENTRE_TURNED = (85.6246, -4.3604, -6.3507)
 
 TRUE_RAW = (-0.518878, -0.063507, -0.0136, 21.887272, -9.517557, -792.41964)
@@ -74,7 +74,9 @@ def verdict(pair, rigid):
         name: measure(source, body, move(pair, grid, transform))
         for name, transform in (("identity", sitk.Euler3DTransform()), ("rigid", rigid))
     }
-    found = find_rivals(pair, rigid, starts=GATE.rival_starts, near_mm=GATE.rival_near_mm, seed=0)
+    found = find_competing_poses(
+        pair, rigid, starts=GATE.competing_starts, near_mm=GATE.competing_near_mm, seed=0
+    )
     # The deformable step is not in question here: it repeats the rigid one.
     return judge(steps | {"deformable": steps["rigid"]}, {}, GATE, found)
 
@@ -100,14 +102,14 @@ def test_the_right_pose_of_a_real_pair_passes(aligned):
 
 
 def test_the_delivered_alignment_of_a_real_pair_is_flagged(aligned):
-    found = find_rivals(
+    found = find_competing_poses(
         aligned,
         sitk.Euler3DTransform(),
-        starts=GATE.rival_starts,
-        near_mm=GATE.rival_near_mm,
+        starts=GATE.competing_starts,
+        near_mm=GATE.competing_near_mm,
         seed=0,
     )
-    assert found.gain > GATE.max_rival_gain
+    assert found.gain > GATE.max_competing_gain
 
 
 def test_the_raw_scan_on_which_a_method_failed_by_35_degrees_is_not_believed(folder):
@@ -120,10 +122,12 @@ def test_the_raw_scan_on_which_a_method_failed_by_35_degrees_is_not_believed(fol
 @pytest.mark.slow
 def test_a_limb_that_was_turned_about_itself_does_not_pass(folder):
     pair = pair_of(folder / "STS_001_raw/MR_T1_dicom", folder / "STS_001/CT_dicom")
-    turned = find_rivals(pair, euler(TURNED_RAW, CENTRE_TURNED), starts=5, near_mm=15.0, seed=0)
-    right = find_rivals(pair, euler(TRUE_RAW, CENTRE_TRUE), starts=5, near_mm=15.0, seed=0)
-    assert rivalry(turned, GATE)[0]
-    assert not rivalry(right, GATE)[0]
+    turned = find_competing_poses(
+        pair, euler(TURNED_RAW, CENTRE_TURNED), starts=5, near_mm=15.0, seed=0
+    )
+    right = find_competing_poses(pair, euler(TRUE_RAW, CENTRE_TRUE), starts=5, near_mm=15.0, seed=0)
+    assert objections(turned, GATE)[0]
+    assert not objections(right, GATE)[0]
 
 
 @pytest.mark.slow
