@@ -101,7 +101,7 @@ def describe(path: Path, *, series: str = "") -> ScanFacts:
     return ScanFacts.from_json(answer)
 
 
-def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -> str:
+def pick_series(path: Path, selector: str = "", wanted: Collection[Modality] = ()) -> str:
     """SeriesInstanceUID of the one volume in a DICOM folder or zip; empty for other formats.
 
     Localizers, captures, dose reports and doses with the scan do not count, as in ``ingest``.
@@ -109,15 +109,15 @@ def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -
 
     Parameters
     ----------
-    said
+    selector
         UID, number or description of the series, as given by ``--series``.
     wanted
         Accepted modalities, where the source holds volumes of several.
     """
     if format_of(path) != "dicom":
-        if said:
+        if selector:
             raise UsageError(
-                f"series {said!r} was given for a file that is not DICOM",
+                f"series {selector!r} was given for a file that is not DICOM",
                 rule="a series is chosen in a DICOM folder or zip",
                 where=str(path),
                 remedy="leave out --series",
@@ -125,7 +125,7 @@ def pick_series(path: Path, said: str = "", wanted: Collection[Modality] = ()) -
             )
         return ""
     return str(
-        call(inside.series_uid, reads=[path], path=str(path), said=said,
+        call(inside.series_uid, reads=[path], path=str(path), selector=selector,
              wanted=[str(one) for one in wanted])
     )  # fmt: skip
 

@@ -108,14 +108,14 @@ def roi_number(item: Dataset, keyword: str) -> int:
         return -1
 
 
-def _one(said: str, pictures: set[str], listed: _Listed) -> DrawnOn:
+def _one(stated: str, pictures: set[str], listed: _Listed) -> DrawnOn:
     seen = sorted({listed.images[uid] for uid in pictures if uid in listed.images})
     frames = sorted({frame for frame, _ in seen if frame})
     series = tuple(sorted({uid for _, uid in seen if uid}))
-    if len(frames) > 1 or (frames and said in listed.series and said != frames[0]):
+    if len(frames) > 1 or (frames and stated in listed.series and stated != frames[0]):
         return DrawnOn("", series, series_certain=bool(series), contradicts=True)
     only = next(iter(listed.series)) if len(listed.series) == 1 else ""
-    frame = frames[0] if frames else said or only
+    frame = frames[0] if frames else stated or only
     if series:
         return DrawnOn(frame, series, series_certain=True)
     every = [uid for uids in listed.series.values() for uid in uids]

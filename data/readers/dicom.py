@@ -25,14 +25,14 @@ __all__ = ["one_series", "read_series", "stored_pixels", "whole_dataset"]
 
 
 def one_series(
-    source: Path, said: str = "", modality: Modality | None = None, *,
+    source: Path, selector: str = "", modality: Modality | None = None, *,
     wanted: Collection[Modality] = (),
 ) -> Series:  # fmt: skip
     """The one volume of a folder or zip (:func:`synthct.data.readers.pick.picked`).
 
     Parameters
     ----------
-    said
+    selector
         SeriesInstanceUID, number or description of the series, where there are several.
     modality
         Requested modality: DOSE selects a dose, anything else the images.
@@ -40,7 +40,7 @@ def one_series(
         Preferred modalities, where the source holds volumes of several.
     """
     likely = {Modality.DOSE} if modality is Modality.DOSE else set(wanted)
-    return picked(find_series(entries(source), said), source, said, likely)
+    return picked(find_series(entries(source), selector), source, selector, likely)
 
 
 def read_series(series: Series, where: str, modality: Modality | None = None) -> Volume:
@@ -136,8 +136,8 @@ def _rescale(one: Slice, modality: Modality) -> tuple[float, float]:
     return slope, intercept
 
 
-def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modality:
-    if said is None:
+def _agreed(stated: Modality | None, wanted: Modality | None, where: str) -> Modality:
+    if stated is None:
         raise DataError(
             "the series is neither CT nor MR",
             rule="a DICOM scan is CT or MR",
@@ -145,12 +145,12 @@ def _agreed(said: Modality | None, wanted: Modality | None, where: str) -> Modal
             remedy="give the folder of the CT or MR images",
             code="no-series",
         )
-    if wanted is None or wanted is said:
-        return said
-    if (said, wanted) == (Modality.CT, Modality.CBCT):
+    if wanted is None or wanted is stated:
+        return stated
+    if (stated, wanted) == (Modality.CT, Modality.CBCT):
         return wanted
     raise DataError(
-        f"the series is {said} where {wanted} was expected",
+        f"the series is {stated} where {wanted} was expected",
         where=where,
         rule="the scan has the modality it was given as",
         remedy="check which scan is which",

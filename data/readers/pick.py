@@ -16,14 +16,14 @@ ONE_OF = "name one with --series (its number, description or UID), or give each 
 
 
 def picked(
-    series: Sequence[Series], source: Path, said: str = "", wanted: Collection[Modality] = ()
+    series: Sequence[Series], source: Path, selector: str = "", wanted: Collection[Modality] = ()
 ) -> Series:
     """The one candidate series.
 
     Parameters
     ----------
     series
-        All series of ``source``, or those that ``said`` names.
+        All series of ``source``, or those that ``selector`` names.
     wanted
         Accepted modalities, where the source holds volumes of several. A dose is chosen only where
         it is wanted or alone.
@@ -45,7 +45,9 @@ def picked(
         problem = f"{len(found)} series could be meant: {named}"
     else:
         problem = (
-            f"no CT or MR series is called {said!r}" if said else "there are no CT or MR images"
+            f"no CT or MR series is called {selector!r}"
+            if selector
+            else "there are no CT or MR images"
         )
     raise DataError(
         problem,

@@ -33,10 +33,10 @@ def scan(path: str, modality: str | None, series: str, require_finite: bool) -> 
     return {"array": volume.array, "modality": str(volume.modality), "facts": facts.as_json()}
 
 
-def series_uid(path: str, said: str, wanted: Sequence[str]) -> str:
+def series_uid(path: str, selector: str, wanted: Sequence[str]) -> str:
     """Result of :func:`synthct.data.readers.pick_series`."""
     with as_data_errors(path):
-        return one_series(Path(path), said, wanted=[Modality(one) for one in wanted]).uid
+        return one_series(Path(path), selector, wanted=[Modality(one) for one in wanted]).uid
 
 
 def facts(path: str, series: str) -> dict[str, Any]:

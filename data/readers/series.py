@@ -100,23 +100,23 @@ class Series:
         counted = f"series {number}, {len(self.slices)}" if number else f"{len(self.slices)}"
         return f"{self.first.get('Modality', '?')} {about!r} ({counted} files)"
 
-    def called(self, said: str) -> bool:
-        """Whether ``said`` is its UID, number or description."""
+    def called(self, selector: str) -> bool:
+        """Whether ``selector`` is its UID, number or description."""
         names = (self.uid, self.first.get("SeriesNumber"), self.first.get("SeriesDescription"))
-        return said.strip() in [str(name).strip() for name in names if name not in (None, "")]
+        return selector.strip() in [str(name).strip() for name in names if name not in (None, "")]
 
 
-def find_series(files: Sequence[Entry], said: str = "") -> list[Series]:
-    """Every DICOM series among the files, or those called ``said``, by first file name.
+def find_series(files: Sequence[Entry], selector: str = "") -> list[Series]:
+    """Every DICOM series among the files, or those called ``selector``, by first file name.
 
-    Other files are skipped. An unreadable file raises, because it may be a slice; with ``said``
+    Other files are skipped. An unreadable file raises, because it may be a slice; with ``selector``
     only one in a folder of the series does.
     """
     slices, broken = read_slices(files)
-    found = [series for series in group_series(slices) if not said or series.called(said)]
+    found = [series for series in group_series(slices) if not selector or series.called(selector)]
     folders = {one.entry.name.rpartition("/")[0] for series in found for one in series.slices}
     for one in broken:
-        if not said or one.entry.name.rpartition("/")[0] in folders:
+        if not selector or one.entry.name.rpartition("/")[0] in folders:
             raise one.error
     return found
 

@@ -111,8 +111,8 @@ def watch(
     def report(result: Result) -> None:
         if not as_json:
             typer.echo(f"{result.key[:16]}: {result.status}", err=False)
-            if result.told:
-                say(result.told)
+            if result.message:
+                say(result.message)
 
     def say(line: str) -> None:
         typer.echo(f"note: {line}", err=True)

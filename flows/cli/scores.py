@@ -226,7 +226,9 @@ def _show(document: dict[str, Any]) -> None:
         verdict = "[red]suspect[/red]" if found["suspect"] else "ok"
         unit = f" {found['unit']}" if found["unit"] else ""
         value = f"{_number(found['value'])}{unit}"
-        checks.add_row(found["check"], value, f"{found['limit']:g}{unit}", verdict, found["told"])
+        checks.add_row(
+            found["check"], value, f"{found['limit']:g}{unit}", verdict, found["message"]
+        )
     console.print(checks)
     for warning in document["warnings"]:
         typer.echo(f"warning: {warning}", err=True)

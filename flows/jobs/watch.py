@@ -127,7 +127,7 @@ def _in_prefect(server: str) -> Batch:
                     persist_result=False,
                 )(predict)  # fmt: skip
                 step(key)
-            rows = [{"scan": r.key[:16], "status": r.status, "told": r.told} for r in results]
+            rows = [{"scan": r.key[:16], "status": r.status, "message": r.message} for r in results]
             create_table_artifact(table=rows, key="predictions")
 
         if arrivals:

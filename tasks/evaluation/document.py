@@ -87,7 +87,7 @@ def _check() -> dict[str, Any]:
         "limit": {"type": "number"},
         "unit": {"type": "string"},
         "suspect": {"type": "boolean"},
-        "told": {"type": "string"},
+        "message": {"type": "string"},
     }
     return {"type": "object", "properties": properties, "required": sorted(properties)}
 

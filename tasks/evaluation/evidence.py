@@ -28,7 +28,7 @@ class Finding:
         be measured.
     suspect
         Whether the value lies beyond the limit.
-    told
+    message
         Explanation of the value. The name is a key of ``scores.json``.
     """
 
@@ -37,7 +37,7 @@ class Finding:
     limit: float
     unit: str
     suspect: bool
-    told: str
+    message: str
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON, with nine digits: the others depend on the order of summation."""

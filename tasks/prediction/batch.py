@@ -83,7 +83,7 @@ class Result:
 
     key: str
     status: str
-    told: str = ""
+    message: str = ""
 
 
 def waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> list[tuple[str, Arrival]]:

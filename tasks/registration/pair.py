@@ -165,7 +165,7 @@ _WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
 """Accepted modalities where a folder contains volumes of several."""
 
 
-def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> Volume:
+def _read_scan(path: Path, modality: Modality | None, role: str, selector: str) -> Volume:
     if modality is None and format_of(path) != "dicom":
         raise UsageError(
             f"the modality of the {role} scan is not known",
@@ -175,7 +175,7 @@ def _read_scan(path: Path, modality: Modality | None, role: str, said: str) -> V
             code="modality-unknown",
         )
     wanted = [modality] if modality else _WANTED[role]
-    return read_scan(path, modality, series=pick_series(path, said, wanted))
+    return read_scan(path, modality, series=pick_series(path, selector, wanted))
 
 
 def _after_sides(done: Registered, sides: Sides) -> Registered:
@@ -184,8 +184,8 @@ def _after_sides(done: Registered, sides: Sides) -> Registered:
     if sides.doubt:
         reason = "; ".join(filter(None, (sides.doubt, judgement.reason)))
         judgement = replace(judgement, verdict="fail", reason=reason)
-    told = {**done.quality, **asdict(judgement), "sides": sides.information}
-    return replace(done, judgement=judgement, quality=told)
+    quality = {**done.quality, **asdict(judgement), "sides": sides.information}
+    return replace(done, judgement=judgement, quality=quality)
 
 
 def _check_out(out: Path) -> None:

@@ -92,10 +92,10 @@ def register(
     start = placed(pair, initial)
     begun = sitk.Euler3DTransform() if initial is None else initial
 
-    def attempt(begin: ScanPair, came: StepMeasures | None = None) -> _Attempt:
+    def attempt(begin: ScanPair, identity: StepMeasures | None = None) -> _Attempt:
         steps = align(begin, grid, preset, method, seed=seed, threads=threads, tell=tell)
         tell("gate")
-        return _judged(begin, steps, source, body, gate, seed, came)
+        return _judged(begin, steps, source, body, gate, seed, identity)
 
     tried = attempt(start)
     searched = None
@@ -176,16 +176,16 @@ def _judged(
     body: Volume,
     gate: GateParams,
     seed: int,
-    came: StepMeasures | None,
+    identity: StepMeasures | None,
 ) -> _Attempt:
-    """Judge the steps; ``came``, if given, replaces the measures of "identity".
+    """Judge the steps; ``identity``, if given, replaces the measures of "identity".
 
     It holds the measures of the original pose where the pair starts from the pose of a global
     search, with which a step would otherwise be compared. The steps are resampled one at a time,
     because a large scan and its displacement for all three would not fit into memory.
     """
     transforms = _transforms(steps)
-    measured: dict[StepName, StepMeasures] = {} if came is None else {"identity": came}
+    measured: dict[StepName, StepMeasures] = {} if identity is None else {"identity": identity}
     for name, found in transforms.items():
         if name not in measured:
             beyond = steps.rigid if name == "deformable" else None
@@ -216,8 +216,8 @@ def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GatePa
     return judgement
 
 
-def _require_overlap(stands: StepMeasures, judgement: Judgement) -> None:
-    if stands.dice == 0.0:
+def _require_overlap(selected: StepMeasures, judgement: Judgement) -> None:
+    if selected.dice == 0.0:
         raise DataError(
             f"the bodies of the two scans do not overlap after any step ({judgement.reason})",
             rule="both scans must show a common part of the patient",

@@ -38,8 +38,8 @@ def run(context: StageContext, params: RegistrationParams) -> None:
     """Each CT was moved onto its MR or CBCT, rigidly and then deformably (elastix, or the torch engine with the similarity that each case names); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
     units = list(_units(context, params, ingestion))
-    if said := tuned_elsewhere(params, [unit.arguments for unit in units]):
-        emit("note", stage=STAGE, text=said)
+    if note := tuned_elsewhere(params, [unit.arguments for unit in units]):
+        emit("note", stage=STAGE, text=note)
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / QUALITY_TABLE, COLUMNS, quality_rows(out, good))

@@ -70,13 +70,13 @@ def run_bspline(
         if stiff is not None:
             path = folder / "stiff.mha"
             sitk.WriteImage(stiff, str(path))
-        told = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
+        settings = bspline_map(step, sample_region_mm=sample_region_mm, stiff=path, seed=seed)
         try:
-            found = _execute(images, told, threads)
+            found = _execute(images, settings, threads)
         except StepFailed as error:
             if _OUTSIDE not in error.problem:
                 raise
-            found = _execute(images, told, threads, moving_mask=False)
+            found = _execute(images, settings, threads, moving_mask=False)
     parameters = _numbers(found["TransformParameters"])
     if np.abs(parameters).max() > FARTHEST_MM:
         raise StepFailed(
@@ -148,8 +148,8 @@ def _last_words(log: Path) -> str:
     if not log.is_file():
         return ""
     lines = log.read_text(errors="replace").splitlines()
-    told = [line.removeprefix("Description: ") for line in lines if line.startswith("Descri")]
-    return told[-1].removeprefix("ITK ERROR: ") if told else ""
+    errors = [line.removeprefix("Description: ") for line in lines if line.startswith("Descri")]
+    return errors[-1].removeprefix("ITK ERROR: ") if errors else ""
 
 
 def _numbers(values: Sequence[str]) -> list[float]:

@@ -70,12 +70,12 @@ def find_competing_poses(
     ``standing`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
     it (mean over the points) is a competing pose. Reproducible for a given seed.
     """
-    stands = Affine.of(standing)
-    land = landscape_of(pair, stands, seed)
+    current = Affine.of(standing)
+    land = landscape_of(pair, current, seed)
     still = np.zeros(6)
-    far = sorted(_far_poses(), key=lambda pose: -land.information(pose, stands))
-    ended = [climb(land, stands, pose) for pose in (still, *far[:starts])]
-    distances = [distance_of(land, stands, still, pose) for pose, _ in ended]
+    far = sorted(_far_poses(), key=lambda pose: -land.information(pose, current))
+    ended = [climb(land, current, pose) for pose in (still, *far[:starts])]
+    distances = [distance_of(land, current, still, pose) for pose, _ in ended]
     away = [
         (information, distance)
         for (_, information), distance in zip(ended, distances, strict=True)
@@ -83,8 +83,8 @@ def find_competing_poses(
     ]
     best, distance = max(away, default=(1.0, 0.0))
     return CompetingPoses(
-        standing=land.information(still, stands),
-        chance=land.information(far[0], stands),
+        standing=land.information(still, current),
+        chance=land.information(far[0], current),
         best=best,
         distance_mm=distance,
         returned=float(np.mean([distance <= near_mm for distance in distances])),

@@ -69,43 +69,43 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     Wales & Doye, J. Phys. Chem. A 101 (1997) 5111-5116.
     """
     standing = _centres_joined(pair)
-    stands = Affine.of(standing)
+    current = Affine.of(standing)
     coarse, medium, fine = (
-        replace(landscape_of(pair, stands, seed, sight), fewest=FEWEST_SEEN)
+        replace(landscape_of(pair, current, seed, sight), fewest=FEWEST_SEEN)
         for sight in (COARSE, MEDIUM, FINE)
     )
-    poses = [climb(coarse, stands, pose)[0] for pose in _candidates(coarse, stands)]
-    poses = [pose for pose, _ in _ranked(medium, stands, poses)[:KEPT]]
-    best, information = _ranked(fine, stands, poses)[0]
+    poses = [climb(coarse, current, pose)[0] for pose in _candidates(coarse, current)]
+    poses = [pose for pose, _ in _ranked(medium, current, poses)[:KEPT]]
+    best, information = _ranked(fine, current, poses)[0]
     rng = np.random.default_rng(derive_seed(seed, "hops"))
     idle = 0
     for _ in range(HOPS):
-        pose, there = climb(fine, stands, best + HOP_MM * rng.normal(size=6))
+        pose, there = climb(fine, current, best + HOP_MM * rng.normal(size=6))
         idle = 0 if there > information else idle + 1
         if there > information:
             best, information = pose, there
         if idle == PATIENCE:
             break
-    return fine.transform(best, stands), information
+    return fine.transform(best, current), information
 
 
-def _ranked(land: Landscape, stands: Affine, poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+def _ranked(land: Landscape, current: Affine, poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
     """Results of local searches from the poses, in descending order of mutual information."""
-    return sorted((climb(land, stands, pose) for pose in poses), key=lambda end: -end[1])
+    return sorted((climb(land, current, pose) for pose in poses), key=lambda end: -end[1])
 
 
-def _candidates(land: Landscape, stands: Affine) -> list[Pose]:
+def _candidates(land: Landscape, current: Affine) -> list[Pose]:
     """Lattice poses of highest mutual information, none close to another."""
     lattice = []
     for *turn, shift in product(TURNS_DEG, TURNS_DEG, TURNS_DEG, SHIFTS_MM):
         pose = np.zeros(6)
         pose[:3] = np.deg2rad(turn) * ARM_MM
         pose[3] = shift
-        lattice.append((land.information(pose, stands), pose))
+        lattice.append((land.information(pose, current), pose))
     lattice.sort(key=lambda entry: -entry[0])
     kept: list[Pose] = []
     for _, pose in lattice:
-        if all(distance_of(land, stands, pose, other) > APART_MM for other in kept):
+        if all(distance_of(land, current, pose, other) > APART_MM for other in kept):
             kept.append(pose)
         if len(kept) == CLIMBED:
             break

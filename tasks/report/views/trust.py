@@ -92,7 +92,7 @@ def _suspects(rows: Sequence[Mapping[str, Any]]) -> Table:
             Cell(row["check"].replace("_", " "), "suspect"),
             Cell(_with_unit(row["value"], row["unit"])),
             Cell(_with_unit(row["limit"], row["unit"])),
-            Cell(row["told"], "long"),
+            Cell(row["message"], "long"),
         ]
         for row in rows
     ]

@@ -151,7 +151,7 @@ def test_a_worker_that_is_killed_is_told_from_a_fault(inbox, outbox, orders, tmp
     limited = Orders(model=orders.model, options={"no_such_option": 1})
     result = batch.predict_arrival(key, arrival, place, outbox, limited)
     assert result.status == "crashed"
-    assert "no_such_option" in result.told
+    assert "no_such_option" in result.message
 
 
 def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):

@@ -234,7 +234,11 @@ class Tree:
                    "holds": False, "half_width": 113.0}  # fmt: skip
         few = covered | {"n": 3, "low": None, "high": None, "holds": None}
         suspect = {"case": self.cases()[0], "check": "lost_structure", "value": 3.21, "limit": 0.5}
-        suspect |= {"unit": "ml", "suspect": True, "told": "largest piece of bone with none near"}
+        suspect |= {
+            "unit": "ml",
+            "suspect": True,
+            "message": "largest piece of bone with none near",
+        }
         like = {"distance": 0.8, "limit": 2.0, "unlike": False, "because": "q1"}
         unlike = dict.fromkeys(self.cases(), like)
         unlike[self.cases()[1]] = like | {"distance": 9.1, "unlike": True, "because": "noise"}
