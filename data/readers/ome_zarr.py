@@ -85,14 +85,15 @@ def _require_background(
 ) -> None:
     """Require that missing chunks are in the background, not in the body."""
     listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
-    if not boxes or listed or modality in (Modality.MASK, Modality.LABELS, Modality.DOSE):
+    if not boxes or listed:
         return
     fill = float(array.fill_value or 0)
-    if modality is Modality.MR:
-        above = fill + 0.2 * (float(np.percentile(values, 99)) - fill)
-    else:
+    above = fill  # of a mask or labels
+    if modality in (Modality.CT, Modality.CBCT):
         above = fill + 300.0
-    if not is_background(values, boxes, array.chunks[-3:], above=above):
+    elif modality in (Modality.MR, Modality.DOSE):
+        above = fill + 0.2 * (float(np.percentile(values, 99)) - fill)
+    if not is_background(values, boxes, array.chunks[-3:], above=above, fill=fill):
         raise _missing(folder, boxes, "cut through the body")
 
 
