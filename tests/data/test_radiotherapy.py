@@ -123,11 +123,22 @@ def test_a_dose_stored_downwards_lies_where_its_offsets_say(tmp_path):
     assert np.allclose(dose.grid.points(np.array([3, 0, 0])), (22.5, 20.0, -10.0))
 
 
+@shows_read(STRUCTURES, "plane offsets of a dose rounded to 0.1 mm", "made equidistant")
+@pytest.mark.parametrize("step", [2.97, -2.97, 1.25, 0.625])
+def test_a_dose_whose_offsets_were_rounded_is_not_refused(tmp_path, step):
+    planes = np.ones((30, 5, 6), int)
+    offsets = [round(step * number, 1) for number in range(30)]
+    grid = read_scan(dose_file(tmp_path / "RD.dcm", planes, GridFrameOffsetVector=offsets)).grid
+    there = grid.points(np.array([[0, 0, 0], [29, 0, 0]]))[:, 0] - 30.0
+    assert np.allclose(sorted(there), sorted([0, 29 * step]), atol=0.05)
+
+
 @shows_refusal(STRUCTURES, "a dose that is not in Gy, or whose planes are unclear")
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("DoseUnits", "RELATIVE"), ("DoseGridScaling", "0"), ("GridFrameOffsetVector", [0.0, 2.5]),
-     ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5)],
+     ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5),
+     ("GridFrameOffsetVector", [0.0, 2.5, 5.4, 7.9])],
 )  # fmt: skip
 def test_a_dose_that_does_not_say_what_it_is_is_refused(tmp_path, keyword, value):
     with pytest.raises(DataError):

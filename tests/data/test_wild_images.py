@@ -140,6 +140,15 @@ def test_the_intensity_function_of_metaimage_gives_hu(tmp_path):
     assert scan.array.dtype == np.int16
 
 
+@shows_read(METAIMAGE, "`ElementSize` and no `ElementSpacing`", "the size is the spacing")
+def test_voxels_that_state_their_size_alone_have_it_as_spacing(tmp_path):
+    path = write_mha(tmp_path / "a.mha", WHERE, VALUES)
+    path.write_bytes(path.read_bytes().replace(b"ElementSpacing = ", b"ElementSize = "))
+    assert read_scan(path, Modality.CT).grid.is_close(WHERE, 1e-9)
+    theirs = sitk.ReadImage(str(path)).GetSpacing()
+    assert np.allclose(theirs, WHERE.spacing_mm[::-1])
+
+
 def body():
     """Air of exactly -1000 HU around a cylinder of tissue."""
     z, y, x = np.moveaxis(STRAIGHT.points(np.moveaxis(np.indices(STRAIGHT.shape), 0, -1)), -1, 0)
