@@ -29,7 +29,9 @@ MAX_METADATA_BYTES = 1 << 24
 _MILLIMETRES = {
     "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6, "centimeter": 10.0,
     "decimeter": 100.0, "meter": 1000.0, None: 1.0,
+    "mm": 1.0, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "nm": 1e-6, "cm": 10.0,
 }  # fmt: skip
+"""Names of UDUNITS-2, and the symbols that some writers give instead."""
 _GROWING = {
     "z": {"inferior-to-superior": 1, "superior-to-inferior": -1},
     "y": {"anterior-to-posterior": 1, "posterior-to-anterior": -1},
