@@ -110,7 +110,7 @@ def _on_their_line(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """The offsets; those that are the rounding of even ones become even, as positions of slices."""
     along = np.array([0.0, 0.0, 1.0 if offsets[-1] > offsets[0] else -1.0])
     line = rounded_line(np.outer(offsets, along), np.array([0.0, 0.0, 1.0]))
-    return offsets if line is None else line.corners @ along
+    return offsets if line is None else np.asarray(line.corners @ along)
 
 
 def _vector(header: Dataset, frames: int, one: Slice) -> NDArray[np.float64]:

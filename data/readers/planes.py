@@ -97,8 +97,7 @@ def _nested(parts: Sequence[_Part]) -> tuple[dict[_Part, int], bool]:
 
 
 def _meet(boxes: NDArray[np.int64], one: NDArray[np.int64]) -> NDArray[np.bool_]:
-    meet: NDArray[np.bool_] = (boxes[:, :2] < one[2:]).all(axis=1)
-    return meet & (boxes[:, 2:] > one[:2]).all(axis=1)
+    return np.asarray((boxes[:, :2] < one[2:]).all(axis=1) & (boxes[:, 2:] > one[:2]).all(axis=1))
 
 
 def _part(area: Area) -> _Part:

@@ -95,7 +95,8 @@ def _groups(boxes: list[Box], chunks: tuple[int, ...]) -> Iterator[list[Box]]:
     """Left-out chunks that lie beside each other."""
     by_start = {_start(box): box for box in boxes}
     while by_start:
-        group, found = [], [by_start.popitem()[1]]
+        group: list[Box] = []
+        found = [by_start.popitem()[1]]
         while found:
             group.append(box := found.pop())
             for axis, size in enumerate(chunks):
