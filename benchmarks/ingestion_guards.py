@@ -41,7 +41,7 @@ def measure() -> str:
         found, codes, told = _kind(name)
         total += found
         rows.append(f"| {name} | {found} of {SEEDS} | {codes} | {told} |")
-    false = [alarm for order in ORDERS for alarm in alarms(clean_scans(CLEAN, order=order))]
+    false = list(alarms(clean_scans(CLEAN, orders=ORDERS)))
     head = (
         f"{total} of {len(KINDS) * SEEDS} planted faults found ({len(KINDS)} kinds in {SEEDS} "
         f"digital patients each); {len(false)} alarms on {CLEAN} sound scans (CT, MR, CBCT; "

@@ -165,6 +165,9 @@ class Outlines:
         ``unnamed-contours`` or ``damaged``.
     drawn_on
         For each structure the scan on which it was drawn.
+    exclusive
+        Names of structures with CLOSEDPLANAR_XOR contours: all of one plane are combined by
+        exclusive or (PS3.3 C.8.8.6.3).
     """
 
     contours: Mapping[str, Sequence[Any]] = field(repr=False)
@@ -173,6 +176,7 @@ class Outlines:
     skipped: tuple[str, ...] = ()
     drawn_on: Mapping[str, DrawnOn] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    exclusive: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -205,4 +209,5 @@ class Outlines:
             start += count
         places = {name: DrawnOn.from_json(one) for name, one in row["drawn_on"].items()}
         skipped = tuple(row["skipped"])
-        return cls(contours, row["frame"], row["series"], skipped, places, row["left_out"])
+        return cls(contours, row["frame"], row["series"], skipped, places, row["left_out"],
+                   tuple(row["exclusive"]))  # fmt: skip

@@ -13,6 +13,7 @@ from synthct.data.errors import DataError
 from synthct.data.readers.checks import checked_shape
 from synthct.data.readers.pixels import frame_pixels
 from synthct.data.readers.process.memory import empty
+from synthct.data.readers.repairs import rounded_line
 from synthct.data.readers.series import Series
 from synthct.data.readers.slice import Slice, broken_dicom, value
 from synthct.data.readers.slices import STEP_TOLERANCE, floats
@@ -30,7 +31,7 @@ def describe_dose(series: Series) -> Grid:
     frames = int(header.get("NumberOfFrames") or 1)
     rows, columns = (int(value(header, name, entry)) for name in ("Rows", "Columns"))
     shape = checked_shape([frames, rows, columns], np.dtype("f4"), str(entry.path or entry.name))
-    offsets = _offsets(one, frames, corner, normal)
+    offsets = _on_their_line(_offsets(one, frames, corner, normal))
     steps = np.diff(offsets)
     step_mm = float(np.mean(steps))
     if step_mm < 0:
@@ -103,6 +104,13 @@ def _offsets(
             one.entry, f"GridFrameOffsetVector starts at {given[0]}, not at 0", "bad-tag"
         )
     return np.asarray((given - given[0]) * np.sign(normal[2]))
+
+
+def _on_their_line(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The offsets; those that are the rounding of even ones become even, as positions of slices."""
+    along = np.array([0.0, 0.0, 1.0 if offsets[-1] > offsets[0] else -1.0])
+    line = rounded_line(np.outer(offsets, along), np.array([0.0, 0.0, 1.0]))
+    return offsets if line is None else np.asarray(line.corners @ along)
 
 
 def _vector(header: Dataset, frames: int, one: Slice) -> NDArray[np.float64]:

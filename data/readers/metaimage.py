@@ -165,7 +165,9 @@ _UNITS_MM = {"?": 1.0, "mm": 1.0, "um": 1e-3, "cm": 10.0}
 
 
 def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str) -> Grid:
-    spacing = _numbers(fields, "ElementSpacing", where)
+    # As MetaIO does: voxels that have a size and no distance lie side by side.
+    stated = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"
+    spacing = _numbers(fields, stated, where)
     origin = _numbers(fields, "Offset", where, [0] * axes)
     matrix = _numbers(fields, "TransformMatrix", where, np.eye(axes).ravel().tolist())
     unit = fields.get("DistanceUnits", "mm").lower()

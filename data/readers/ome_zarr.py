@@ -29,7 +29,9 @@ MAX_METADATA_BYTES = 1 << 24
 _MILLIMETRES = {
     "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6, "centimeter": 10.0,
     "decimeter": 100.0, "meter": 1000.0, None: 1.0,
+    "mm": 1.0, "um": 1e-3, "\N{MICRO SIGN}m": 1e-3, "nm": 1e-6, "cm": 10.0,
 }  # fmt: skip
+"""Names of UDUNITS-2, and the symbols that some writers give instead."""
 _GROWING = {
     "z": {"inferior-to-superior": 1, "superior-to-inferior": -1},
     "y": {"anterior-to-posterior": 1, "posterior-to-anterior": -1},
@@ -85,14 +87,15 @@ def _require_background(
 ) -> None:
     """Require that missing chunks are in the background, not in the body."""
     listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
-    if not boxes or listed or modality in (Modality.MASK, Modality.LABELS, Modality.DOSE):
+    if not boxes or listed:
         return
     fill = float(array.fill_value or 0)
-    if modality is Modality.MR:
-        above = fill + 0.2 * (float(np.percentile(values, 99)) - fill)
-    else:
+    above = fill  # of a mask or labels
+    if modality in (Modality.CT, Modality.CBCT):
         above = fill + 300.0
-    if not is_background(values, boxes, array.chunks[-3:], above=above):
+    elif modality in (Modality.MR, Modality.DOSE):
+        above = fill + 0.2 * (float(np.percentile(values, 99)) - fill)
+    if not is_background(values, boxes, array.chunks[-3:], above=above, fill=fill):
         raise _missing(folder, boxes, "cut through the body")
 
 

@@ -41,8 +41,12 @@ def frame_pixels(
 ) -> Iterator[NDArray[Any]]:
     """The stored pixels of each slice; frames of one file are read from one pass over it.
 
-    Padding becomes air; the number of such pixels of each slice is appended to ``padded``.
+    Padding becomes air; the number of such pixels of each slice is appended to ``padded``. Some
+    exports state its value in a part of the slices only: the one value of a series holds for all.
     """
+    found = [_padding_of(one) for one in slices]
+    stated = {repr(padding): padding for padding in found if padding[0] not in (None, "")}
+    usual = next(iter(stated.values())) if len(stated) == 1 else (None, None)
     for _, group in groupby(slices, key=lambda one: one.entry.name):
         frames = list(group)
         syntax = _checked_syntax(frames[0])
@@ -51,7 +55,7 @@ def frame_pixels(
         else:
             planes = _decoded(frames)
         for plane, one in zip(planes, frames, strict=True):
-            pixels, count = without_padding(_stored_bits(plane, one), plane, one)
+            pixels, count = without_padding(_stored_bits(plane, one), plane, one, usual)
             if padded is not None:
                 padded.append(count)
             yield pixels
@@ -189,13 +193,15 @@ NO_AIR_HU = -900.0
 
 
 def without_padding(
-    stored: NDArray[Any], raw: NDArray[Any], one: Slice
+    stored: NDArray[Any], raw: NDArray[Any], one: Slice, usual: tuple[Any, Any] = (None, None)
 ) -> tuple[NDArray[Any], int]:
     """The stored pixels (Y, X) with padding as air, and how many pixels changed.
 
-    ``raw`` are the same pixels with the bits above BitsStored.
+    ``raw`` are the same pixels with the bits above BitsStored; ``usual`` is the padding of the
+    series, for a slice that states none.
     """
-    limits = _limits(one, raw.dtype)
+    own = _padding_of(one)
+    limits = _limits(usual if own[0] in (None, "") else own, raw.dtype)
     is_ct = str(one.header.get("Modality", "")).upper() == "CT"
     line = _line(one)
     if limits is None or line is None or not (is_ct or one.header.get("Modality") == "MR"):
@@ -228,9 +234,13 @@ def _at_edge(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(np.isin(patches, edge[edge > 0]))
 
 
-def _limits(one: Slice, dtype: np.dtype[Any]) -> tuple[int, int] | None:
+def _padding_of(one: Slice) -> tuple[Any, Any]:
+    """The two elements that state the padding of a slice."""
+    return one.header.get("PixelPaddingValue"), one.header.get("PixelPaddingRangeLimit")
+
+
+def _limits(found: tuple[Any, Any], dtype: np.dtype[Any]) -> tuple[int, int] | None:
     """Lowest and highest padding, read as the pixels are: signed or not, however written."""
-    found = [one.header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     try:
         numbers = [int(value) for value in found if value not in (None, "")]
     except (TypeError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.readers.contents import Outlines
+from synthct.data.readers.planes import combined
 from synthct.data.volume import Grid, Modality, Volume
 
 LEANS_VOXELS = 0.25
@@ -19,14 +21,26 @@ LEVEL_STEP = 0.01
 """Contours closer along the normal lie in one plane [slice distances]."""
 
 
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A structure as a mask, and how many slices have contours that cross each other."""
+
+    mask: Volume
+    crossed: int = 0
+
+
 def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
+    """The mask of :func:`draw`."""
+    return draw(outlines, structure, grid).mask
+
+
+def draw(outlines: Outlines, structure: str, grid: Grid) -> Drawing:
     """The structure on ``grid``, the grid of the outlined series.
 
-    Contours of one plane are combined by the even-odd rule, so an inner contour is a hole; for
-    CLOSEDPLANAR_XOR the standard demands it (PS3.3 C.8.8.6.3). A slice takes the nearest outlined
-    plane within half the usual distance of the planes, so contours on every second slice, or on
-    planes between slices, give a complete mask too. A plane covers half that distance below
-    (included) to half above (excluded).
+    :func:`~synthct.data.readers.planes.combined` says what several contours of one plane mean. A
+    slice takes the nearest outlined plane within half the usual distance of the planes, so contours
+    on every second slice, or on planes between slices, give a complete mask too. A plane covers
+    half that distance below (included) to half above (excluded).
     """
     if structure not in outlines.contours:
         raise UsageError(
@@ -39,9 +53,12 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
     drawn = np.array(sorted(levels))
     mask = np.zeros(grid.shape, np.uint8)
     usual = float(np.median(np.diff(drawn))) if drawn.size > 1 else 0.0
+    exclusive, crossed = structure in outlines.exclusive, 0
     for row in range(grid.shape[0]):
-        for polygon in levels.get(_plane_of(row, drawn, max(usual / 2, 0.5)), ()):
-            mask[row] ^= inside_polygon(polygon, grid.shape[1], grid.shape[2])
+        polygons = levels.get(_plane_of(row, drawn, max(usual / 2, 0.5)), ())
+        areas = (inside_polygon(polygon, grid.shape[1], grid.shape[2]) for polygon in polygons)
+        mask[row], cross = combined(areas, mask.shape[1:], exclusive)
+        crossed += cross
     if not mask.any():
         raise DataError(
             f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
@@ -51,7 +68,7 @@ def mask_of(outlines: Outlines, structure: str, grid: Grid) -> Volume:
             remedy="give the series that the structure set refers to",
             code="structure-elsewhere",
         )
-    return Volume(mask, grid, Modality.MASK)
+    return Drawing(Volume(mask, grid, Modality.MASK), crossed)
 
 
 def _plane_of(row: int, drawn: NDArray[np.float64], reach: float) -> float:
@@ -85,7 +102,9 @@ def _by_level(
 def inside_polygon(corners: NDArray[Any], rows: int, columns: int) -> NDArray[np.bool_]:
     """Which pixel centres (Y, X) lie inside the closed polygon of (y, x) indices; even-odd rule.
 
-    A half-line from each centre crosses an odd number of edges (Shimrat, CACM 5 (1962) 434).
+    A half-line from each centre crosses an odd number of edges (Shimrat, CACM 5 (1962) 434). The
+    rule makes the void of a keyhole a void (PS3.3 C.8.8.6.3). A centre exactly on an edge belongs
+    to one side of it, so that areas keep their size and neighbours share no voxel.
     """
     y, x = corners[:, 0], corners[:, 1]
     y_next, x_next = np.roll(y, -1), np.roll(x, -1)

@@ -42,8 +42,9 @@ def find_structures(source: Path, uid: str = "") -> Entry:
     )
 
 
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-"""Contours that enclose an area; those of one plane are combined by exclusive or."""
+EXCLUSIVE = "CLOSEDPLANAR_XOR"
+CLOSED = ("CLOSED_PLANAR", EXCLUSIVE)
+"""Contours that enclose an area."""
 
 
 def outlines(entry: Entry, where: str) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
     lengths: list[tuple[str, int]] = []
     parts: list[NDArray[np.float64]] = []
     left_out: dict[str, str] = {}
+    exclusive: list[str] = []
     for roi in dataset.get("ROIContourSequence") or []:
         number = roi_number(roi, "ReferencedROINumber")
         name = names.get(number)
@@ -61,12 +63,13 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
             left_out[f"ROI {number}"] = "unnamed-contours"
             continue
         try:
-            drawn, types = _closed(roi, entry, name)
+            drawn, types, by_xor = _closed(roi, entry, name)
         except DataError as error:
             left_out[name] = error.code
             continue
         if types:
             left_out[name] = "some-contours" if drawn else "contour-type"
+        exclusive += [name] if by_xor else []
         parts += drawn
         lengths += [(name, len(points)) for points in drawn]
         if sum(length for _, length in lengths) > MAX_POINTS:
@@ -79,6 +82,7 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
         "points": np.concatenate(parts) if parts else np.zeros((1, 3)),
         "lengths": lengths,
         "skipped": skipped,
+        "exclusive": exclusive,
         "left_out": {**dict.fromkeys(skipped, "no-contours"), **left_out},
         "drawn_on": {
             names[number]: one.as_json() for number, one in places.items() if number in names
@@ -87,17 +91,21 @@ def outlines(entry: Entry, where: str) -> dict[str, Any]:
     }
 
 
-def _closed(roi: Dataset, entry: Entry, name: str) -> tuple[list[NDArray[np.float64]], list[str]]:
-    """The closed contours of one structure, and the types of all others it has."""
+def _closed(
+    roi: Dataset, entry: Entry, name: str
+) -> tuple[list[NDArray[np.float64]], list[str], bool]:
+    """The closed contours of one structure, the types of its others, and whether it is XOR."""
     drawn: list[NDArray[np.float64]] = []
     others: list[str] = []
+    exclusive = False
     for contour in roi.get("ContourSequence") or []:
         kind = str(contour.get("ContourGeometricType", "")).strip().upper()
         if kind in CLOSED:
             drawn.append(_points(contour, entry, name))
+            exclusive |= kind == EXCLUSIVE
         else:
             others.append(kind)
-    return drawn, others
+    return drawn, others, exclusive
 
 
 def _points(contour: Dataset, entry: Entry, name: str) -> NDArray[np.float64]:

@@ -22,6 +22,9 @@ AIR_HU = -900.0
 MOST_CUT, FEWEST_CUT = 0.1, 32
 """Share of the surface along an axis, and voxels, that may lie beside left-out chunks."""
 
+LEAST_FILL = 0.1
+"""Share of the voxels beside left-out chunks that have the fill value, at least."""
+
 _SLAB = 16
 
 _EMPTY = (1 << 64) - 1
@@ -50,13 +53,16 @@ def left_out(array: Any) -> list[Box]:
 
 
 def is_background(
-    values: NDArray[Any], boxes: list[Box], chunks: tuple[int, ...], *, above: float
+    values: NDArray[Any], boxes: list[Box], chunks: tuple[int, ...], *, above: float, fill: float
 ) -> bool:
     """Whether missing chunks are in the background, judged by the voxels next to them.
 
     The surface of a body is independent of the planes between chunks: along an axis about one in
     ``chunk size`` surface voxels is at such a plane. Lost chunks cut the body exactly there, so a
-    far larger share of its surface is.
+    far larger share of its surface is. A writer leaves out chunks that hold nothing but the fill
+    value, and a region of one value does not end at the planes between chunks: some voxels
+    beside each group of chunks have it too. Beside a chunk lost in the lungs or in noisy air none
+    has.
 
     Parameters
     ----------
@@ -66,8 +72,12 @@ def is_background(
         The chunks that were left out, and the size of a chunk.
     above
         Voxels higher than this are no background.
+    fill
+        What chunks that were left out read as.
     """
     if sum(_volume(box) for box in boxes) == values.size:
+        return False
+    if not all(_filled(values, group, chunks, fill) for group in _groups(boxes, chunks)):
         return False
     for axis, size in enumerate(chunks):
         cut = _cut(values, boxes, axis, size, above)
@@ -81,18 +91,53 @@ def _volume(box: Box) -> int:
     return int(np.prod([one.stop - one.start for one in box]))
 
 
+def _groups(boxes: list[Box], chunks: tuple[int, ...]) -> Iterator[list[Box]]:
+    """Left-out chunks that lie beside each other."""
+    by_start = {_start(box): box for box in boxes}
+    while by_start:
+        group: list[Box] = []
+        found = [by_start.popitem()[1]]
+        while found:
+            group.append(box := found.pop())
+            for axis, size in enumerate(chunks):
+                for step in (-size, size):
+                    start = _moved(_start(box), axis, step)
+                    if start in by_start:
+                        found.append(by_start.pop(start))
+        yield group
+
+
+def _filled(values: NDArray[Any], group: list[Box], chunks: tuple[int, ...], fill: float) -> bool:
+    beside = same = 0
+    for axis, size in enumerate(chunks):
+        for face in _faces(values, group, axis, size):
+            beside += face.size
+            same += int((face == fill).sum())
+    return same >= LEAST_FILL * beside
+
+
 def _cut(values: NDArray[Any], boxes: list[Box], axis: int, size: int, above: float) -> int:
     """Voxels above the background right beside left-out chunks along an axis."""
-    missing = {tuple(one.start for one in box) for box in boxes}
-    count = 0
+    return sum(int((face > above).sum()) for face in _faces(values, boxes, axis, size))
+
+
+def _faces(values: NDArray[Any], boxes: list[Box], axis: int, size: int) -> Iterator[NDArray[Any]]:
+    """The voxels right beside left-out chunks along an axis, in chunks that were written."""
+    missing = {_start(box) for box in boxes}
     for box in boxes:
         here = box[axis]
         for at, start in ((here.start - 1, here.start - size), (here.stop, here.stop)):
-            beside = tuple(start if k == axis else one.start for k, one in enumerate(box))
+            beside = _moved(_start(box), axis, start - here.start)
             if 0 <= at < values.shape[axis] and beside not in missing:
-                face = values[(*box[:axis], slice(at, at + 1), *box[axis + 1 :])]
-                count += int((face > above).sum())
-    return count
+                yield values[(*box[:axis], slice(at, at + 1), *box[axis + 1 :])]
+
+
+def _start(box: Box) -> tuple[int, ...]:
+    return tuple(one.start for one in box)
+
+
+def _moved(start: tuple[int, ...], axis: int, step: int) -> tuple[int, ...]:
+    return (*start[:axis], start[axis] + step, *start[axis + 1 :])
 
 
 def _surface(values: NDArray[Any], axis: int, above: float) -> int:

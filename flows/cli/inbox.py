@@ -92,6 +92,14 @@ def watch(
         int, typer.Option(min=0, help="Windows computed in parallel; 0: one per core.")
     ] = 0,
     public_key: PublicKey = None,
+    series: Annotated[
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Number, description or UID of the series to predict, where DICOM entries hold "
+            "several; an entry without it is put into quarantine.",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Predict every scan that arrives in a folder, once.
@@ -125,6 +133,7 @@ def watch(
         uncertainty=uncertainty,
         options={"tta": tta, "threads": threads, "max_ram_gb": max_ram},
         public_key=public_key,
+        series=series,
     )
     outbox = Outbox(out)
     results = look(

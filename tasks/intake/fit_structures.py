@@ -52,6 +52,14 @@ LEFT_OUT = Code(
     "structures that are outside their scan, damaged, or drawn on a scan that is absent",
 )
 
+CROSSED = Code(
+    "contours-cross",
+    Severity.NOTE,
+    "contours of one slice that cross each other: they are joined, as the standard does not say "
+    "whether their overlap belongs to the structure",
+    "check the structure",
+)
+
 DRAWING_S = 4.0
 """CPU time limit of drawing and writing one structure."""
 
@@ -123,6 +131,9 @@ def _drawn(
     parts = [f"{name} {cm3:.3g} cm3" for name, cm3 in seen["volumes_cm3"].items()]
     more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     findings = [DRAWN.found(f"on the {scan.name}: {', '.join(parts[:SHOWN])}{more}")]
+    if seen["crossed"]:
+        slices = ", ".join(f"{name} in {count}" for name, count in seen["crossed"].items())
+        findings.append(CROSSED.found(f"contours that cross, by slices: {slices}"))
     firm = {places[number].lies_on(scan.frame, scan.series) for number in numbers}
     if not firm <= {True}:
         findings.append(BY_MANIFEST.found(f"drawn on the {scan.name} by the manifest"))

@@ -19,9 +19,9 @@ from synthct.data.readers.checks import as_data_errors
 from synthct.data.readers.contents import Outlines
 from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_from_json
-from synthct.data.readers.rasterise import mask_of
+from synthct.data.readers.rasterise import Drawing, draw
 from synthct.data.readers.structures import find_structures, outlines
-from synthct.data.volume import Grid, Volume
+from synthct.data.volume import Grid
 from synthct.data.writers import write_image
 from synthct.tasks.intake.structure_names import neutral_names
 
@@ -48,19 +48,24 @@ def look_at_structures(
 ) -> dict[str, Any]:
     """Volumes [cm^3] by neutral name, error codes by name, a digest. Runs in the reader process.
 
-    ``only`` has the indices, in the set, of the structures that are drawn.
+    Also, by name, in how many slices contours cross (``crossed``). ``only`` has the indices, in
+    the set, of the structures that are drawn.
     """
     volumes_cm3: dict[str, float] = {}
     unfit: dict[str, str] = {}
+    crossed: dict[str, int] = {}
     digest = hashlib.sha256()
     with as_data_errors(path):
-        for name, mask in _masks(path, uid, grid_from_json(grid), only):
-            if isinstance(mask, DataError):
-                unfit[name] = mask.code
+        for name, drawn in _drawn(path, uid, grid_from_json(grid), only):
+            if isinstance(drawn, DataError):
+                unfit[name] = drawn.code
                 continue
+            mask = drawn.mask
+            crossed |= {name: drawn.crossed} if drawn.crossed else {}
             volumes_cm3[name] = round(float(mask.array.sum()) * mask.grid.voxel_mm3 / 1000, 2)
             digest.update(name.encode() + np.packbits(mask.array).tobytes())
-    return {"volumes_cm3": volumes_cm3, "unfit": unfit, "digest": digest.hexdigest()}
+    return {"volumes_cm3": volumes_cm3, "unfit": unfit, "crossed": crossed,
+            "digest": digest.hexdigest()}  # fmt: skip
 
 
 def copy_structures(
@@ -69,9 +74,9 @@ def copy_structures(
     """Write ``NAME.mha`` for each structure inside the scan. Runs in the reader process."""
     count = 0
     with whole_folder(Path(folder)) as building, as_data_errors(path):
-        for name, mask in _masks(path, uid, grid_from_json(grid), only):
-            if isinstance(mask, Volume):
-                write_image(building / f"{name}.mha", mask)
+        for name, drawn in _drawn(path, uid, grid_from_json(grid), only):
+            if isinstance(drawn, Drawing):
+                write_image(building / f"{name}.mha", drawn.mask)
                 count += 1
     return count
 
@@ -80,13 +85,13 @@ def _outlines(path: str, uid: str) -> Outlines:
     return Outlines.from_json(outlines(find_structures(Path(path), uid), path))
 
 
-def _masks(
+def _drawn(
     path: str, uid: str, grid: Grid, only: Sequence[int]
-) -> Iterator[tuple[str, Volume | DataError]]:
+) -> Iterator[tuple[str, Drawing | DataError]]:
     found = _outlines(path, uid)
     names = neutral_names(found.names)
     for number in only:
         try:
-            yield names[number], mask_of(found, found.names[number], grid)
+            yield names[number], draw(found, found.names[number], grid)
         except DataError as error:
             yield names[number], error

@@ -47,6 +47,8 @@ class Orders:
         :class:`synthct.tasks.prediction.predict.PredictOptions` as JSON.
     public_key
         Key that must have signed the release.
+    series
+        Number, description or UID of the series to predict, for scans that are DICOM.
     """
 
     model: Path
@@ -56,6 +58,7 @@ class Orders:
     uncertainty: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     public_key: Path | None = None
+    series: str = ""
 
     def release(self) -> str:
         """Hash of the release; an error where there is none, whether or not a scan waits for it."""
@@ -72,8 +75,9 @@ class Orders:
 
     def key(self, arrival: Arrival) -> str:
         """Of the scan's bytes, the release and the orders: another release predicts anew."""
-        parts = [arrival.content, self.release(), self.form, self.identified]
-        text = json.dumps([*parts, self.uncertainty, self.options], sort_keys=True)
+        parts: list[Any] = [arrival.content, self.release(), self.form, self.identified]
+        parts += [self.uncertainty, self.options, *([self.series] if self.series else [])]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -162,6 +166,7 @@ def _in_child(
             "form": orders.form, "identified": orders.identified, "options": orders.options,
             "uncertainty": orders.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
             "public_key": str(orders.public_key.absolute()) if orders.public_key else None,
+            "series": orders.series,
         }  # fmt: skip
         write_whole(folder / "order.json", canonical_json(order))
         child = subprocess.run(

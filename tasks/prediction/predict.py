@@ -181,7 +181,7 @@ def _predict(
         caution=_caution(release),
         reference=reference,
         structures=structures,
-        uid_seed=_seed(input, release.folder),
+        uid_seed=_seed(input, series, mask, release.folder, options),
     )
     warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
@@ -305,7 +305,12 @@ def _release_id(folder: Path) -> str:
     return content_hash(folder / CHECKSUMS)[:16]
 
 
-def _seed(scan: Path, model: Path) -> str:
-    """UIDs derive from the scan's bytes and the release: new for each, the same when repeated."""
-    parts = f"{content_hash(scan)}\0{content_hash(model / CHECKSUMS)}"
-    return hashlib.sha256(parts.encode()).hexdigest()
+def _seed(scan: Path, series: str, mask: Path | None, model: Path, options: PredictOptions) -> str:
+    """UIDs derive from all that decides the voxels: new for each result, the same when repeated.
+
+    Two series of one folder, or one scan predicted in two ways, are two results.
+    """
+    files = (scan, model / CHECKSUMS, *([mask] if mask else []))
+    ways = (options.tta, options.overlap, options.int8, options.student, options.surest)
+    parts = [*(content_hash(file) for file in files), series, *(str(way) for way in ways)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

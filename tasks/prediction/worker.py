@@ -33,9 +33,9 @@ def main(order_file: Path) -> int:
 
 def _predict(order: dict[str, Any]) -> dict[str, Any]:
     scan, out = Path(order["scan"]), Path(order["out"])
-    series = order["form"] == "dicom"
-    target = out / ("sct" if series else f"sct.{order['form']}")
-    itself = series and order["identified"] and format_of(scan) == "dicom"
+    as_series, dicom = order["form"] == "dicom", format_of(scan) == "dicom"
+    target = out / ("sct" if as_series else f"sct.{order['form']}")
+    itself = as_series and order["identified"] and dicom
     document = predict_file(
         Path(order["model"]),
         scan,
@@ -44,6 +44,7 @@ def _predict(order: dict[str, Any]) -> dict[str, Any]:
         uncertainty=out / "uncertainty.mha" if order["uncertainty"] else None,
         options=PredictOptions(**order["options"]),
         public_key=Path(order["public_key"]) if order["public_key"] else None,
+        series=order["series"] if dicom else "",
     )
     return {**document, "out": target.name}
 

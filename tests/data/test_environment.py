@@ -15,8 +15,9 @@ SPELLED = re.compile(r"SYNTHCT_[A-Z][A-Z_]*")
 ELSEWHERE = {
     "SYNTHCT_FIGURES", "SYNTHCT_KEPT_CHAIN",
     "SYNTHCT_CHECKOUT", "SYNTHCT_IMAGE", "SYNTHCT_HOST", "SYNTHCT_BIND", "SYNTHCT_WORKERS",
+    "SYNTHCT_PSEUDONYM_KEY_FILE",
 }  # fmt: skip
-"""Of the tests, and of the compose file and its scripts, alone."""
+"""Of the tests, and of the compose file and its scripts (`with-secrets`), alone."""
 
 
 def docstrings(tree):

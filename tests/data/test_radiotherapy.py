@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import describe, find, read_mask, read_scan, read_structures
-from synthct.data.readers.rasterise import inside_polygon
+from synthct.data.readers.rasterise import draw, inside_polygon
 from synthct.data.volume import Grid, Modality
 from tests.fixtures.outcomes import STRUCTURES, shows_read, shows_refusal
 from tests.fixtures.radiotherapy import dose_file, square, structure_set
@@ -123,11 +123,22 @@ def test_a_dose_stored_downwards_lies_where_its_offsets_say(tmp_path):
     assert np.allclose(dose.grid.points(np.array([3, 0, 0])), (22.5, 20.0, -10.0))
 
 
+@shows_read(STRUCTURES, "plane offsets of a dose rounded to 0.1 mm", "made equidistant")
+@pytest.mark.parametrize("step", [2.97, -2.97, 1.25, 0.625])
+def test_a_dose_whose_offsets_were_rounded_is_not_refused(tmp_path, step):
+    planes = np.ones((30, 5, 6), int)
+    offsets = [round(step * number, 1) for number in range(30)]
+    grid = read_scan(dose_file(tmp_path / "RD.dcm", planes, GridFrameOffsetVector=offsets)).grid
+    there = grid.points(np.array([[0, 0, 0], [29, 0, 0]]))[:, 0] - 30.0
+    assert np.allclose(sorted(there), sorted([0, 29 * step]), atol=0.05)
+
+
 @shows_refusal(STRUCTURES, "a dose that is not in Gy, or whose planes are unclear")
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [("DoseUnits", "RELATIVE"), ("DoseGridScaling", "0"), ("GridFrameOffsetVector", [0.0, 2.5]),
-     ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5)],
+     ("GridFrameOffsetVector", [0.0, 2.5, 5.0, 9.0]), ("NumberOfFrames", 5),
+     ("GridFrameOffsetVector", [0.0, 2.5, 5.4, 7.9])],
 )  # fmt: skip
 def test_a_dose_that_does_not_say_what_it_is_is_refused(tmp_path, keyword, value):
     with pytest.raises(DataError):
@@ -154,6 +165,53 @@ def test_contours_combined_by_exclusive_or_are_not_left_out(tmp_path):
     nested = [square(0.5, 15.5, 4.0), square(3.5, 12.5, 4.0), square(6.5, 9.5, 4.0)]
     path = typed(structure_set(tmp_path / "RS.dcm", {"a": nested}), ["CLOSEDPLANAR_XOR"] * 3)
     assert read_mask(path, "a", GRID).array.sum() == 15**2 - 9**2 + 3**2
+
+
+def keyhole(low, high, inner_low, inner_high, z):
+    """A square, a channel of no width, the inner square and the way back: one contour."""
+    inner = [(inner_low, inner_low), (inner_low, inner_high), (inner_high, inner_high),
+             (inner_high, inner_low), (inner_low, inner_low)]  # fmt: skip
+    return [*square(low, high, z), (low, low, z), *((x, y, z) for x, y in inner)]
+
+
+SEPARATE = {
+    "a hole": ([square(0.5, 15.5, 4.0), square(3.5, 12.5, 4.0)], 225 - 81, False),
+    "a part in a hole": (
+        [square(6.5, 9.5, 4.0), square(0.5, 15.5, 4.0), square(3.5, 12.5, 4.0)],
+        225 - 81 + 9, False,
+    ),
+    "two that cross": ([square(0.5, 10.5, 4.0), square(5.5, 15.5, 4.0)], 100 + 100 - 25, True),
+    "one twice": ([square(0.5, 10.5, 4.0)] * 2, 100, False),
+    "a hole twice": ([square(0.5, 15.5, 4.0)] + [square(3.5, 12.5, 4.0)] * 2, 225 - 81, False),
+    "two apart": ([square(0.5, 5.5, 4.0), square(8.5, 12.5, 4.0)], 25 + 16, False),
+    "two that touch": ([square(0.5, 5.5, 4.0), square(5.5, 9.5, 4.0)], 25 + 16, False),
+    "a hole in two that cross": (
+        [square(0.5, 10.5, 4.0), square(5.5, 15.5, 4.0), square(6.5, 9.5, 4.0)], 175 - 9, True,
+    ),
+    "one below a voxel": ([square(0.5, 10.5, 4.0), square(4.2, 4.8, 4.0)], 100, False),
+    "a keyhole": ([keyhole(0.5, 15.5, 3.5, 12.5, 4.0)], 225 - 81, False),
+    "a part in a keyhole": (
+        [keyhole(0.5, 15.5, 3.5, 12.5, 4.0), square(6.5, 9.5, 4.0)], 225 - 81 + 9, False,
+    ),
+}  # fmt: skip
+
+
+@shows_read(
+    STRUCTURES, "`CLOSED_PLANAR` contours that cross, or one stored twice", "joined and reported"
+)
+@pytest.mark.parametrize("case", SEPARATE)
+def test_contours_of_one_slice_do_not_cut_each_other_out(tmp_path, case):
+    contours, voxels, cross = SEPARATE[case]
+    outlines = read_structures(structure_set(tmp_path / "RS.dcm", {"a": contours}))
+    drawing = draw(outlines, "a", GRID)
+    assert int(drawing.mask.array.sum()) == voxels
+    assert drawing.crossed == int(cross)
+
+
+def test_exclusive_contours_that_cross_exclude_their_overlap(tmp_path):
+    contours = [square(0.5, 10.5, 4.0), square(5.5, 15.5, 4.0)]
+    path = typed(structure_set(tmp_path / "RS.dcm", {"a": contours}), ["CLOSEDPLANAR_XOR"] * 2)
+    assert read_mask(path, "a", GRID).array.sum() == 100 + 100 - 2 * 25
 
 
 @shows_read(STRUCTURES, "points and open contours", "left out and reported")

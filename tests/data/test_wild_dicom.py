@@ -106,6 +106,21 @@ def test_padding_is_air_and_no_bone_however_its_value_is_spelled(
     assert [remark.code for remark in facts.remarks] == ["pixel-padding"]
 
 
+@shows_repair(DICOM, "`PixelPaddingValue` in some slices only", "the value holds for all")
+def test_padding_that_some_slices_do_not_state_is_no_metal(tmp_path):
+    way = Way(kind="u2", intercept=-1024.0, after=((0x00280120, "US", 63536),))
+    pixels = stored(VALUES, way)
+    pixels[:, OUTSIDE] = 63536
+    write_series(tmp_path / "s", WHERE, VALUES, way, pixels=pixels)
+    for file in sorted((tmp_path / "s").iterdir())[::2]:
+        dataset = pydicom.dcmread(file)
+        del dataset.PixelPaddingValue
+        dataset.save_as(file)
+    scan = read_scan(tmp_path / "s")
+    assert (scan.array[:, OUTSIDE] == -1024).all()
+    assert np.array_equal(scan.array[:, ~OUTSIDE], VALUES[:, ~OUTSIDE])
+
+
 @shows_repair(DICOM, "`PixelPaddingRangeLimit`", "every value of the range becomes -1024 HU")
 def test_a_padding_range_covers_all_its_values(tmp_path):
     pixels = VALUES.copy()

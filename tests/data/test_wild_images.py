@@ -140,6 +140,15 @@ def test_the_intensity_function_of_metaimage_gives_hu(tmp_path):
     assert scan.array.dtype == np.int16
 
 
+@shows_read(METAIMAGE, "`ElementSize` and no `ElementSpacing`", "the size is the spacing")
+def test_voxels_that_state_their_size_alone_have_it_as_spacing(tmp_path):
+    path = write_mha(tmp_path / "a.mha", WHERE, VALUES)
+    path.write_bytes(path.read_bytes().replace(b"ElementSpacing = ", b"ElementSize = "))
+    assert read_scan(path, Modality.CT).grid.is_close(WHERE, 1e-9)
+    theirs = sitk.ReadImage(str(path)).GetSpacing()
+    assert np.allclose(theirs, WHERE.spacing_mm[::-1])
+
+
 def body():
     """Air of exactly -1000 HU around a cylinder of tissue."""
     z, y, x = np.moveaxis(STRAIGHT.points(np.moveaxis(np.indices(STRAIGHT.shape), 0, -1)), -1, 0)
@@ -197,6 +206,39 @@ def test_one_chunk_that_was_lost_inside_the_body_is_not_air(tmp_path):
     path = write_zarr(tmp_path / "a.zarr", STRAIGHT, body(), chunks=CHUNKS, fill=-1000)
     (path / "0" / "c" / "1" / "1" / "1").unlink()
     assert refused(path).code == "missing-chunk"
+
+
+def lungs():
+    """The body, nearly filled by one lung that no voxel of -1000 HU is in."""
+    _z, y, x = np.moveaxis(STRAIGHT.points(np.moveaxis(np.indices(STRAIGHT.shape), 0, -1)), -1, 0)
+    dark = np.random.default_rng(2).integers(-880, -720, STRAIGHT.shape)
+    return np.where((x / 29) ** 2 + (y / 18) ** 2 < 1, dark, body()).astype(np.int16)
+
+
+def test_a_chunk_that_was_lost_inside_the_lung_is_not_air(tmp_path):
+    """Lung is as dark as background; but nothing beside the chunk has the fill value."""
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, lungs(), chunks=(16, 8, 8), fill=-1000)
+    assert np.array_equal(read_scan(path, Modality.CT).array, lungs())
+    (path / "0" / "c" / "1" / "3" / "3").unlink()
+    assert refused(path).code == "missing-chunk"
+
+
+def test_chunks_that_were_lost_in_noisy_air_are_not_filled_up(tmp_path):
+    ct = body() + np.random.default_rng(3).integers(1, 20, STRAIGHT.shape).astype(np.int16)
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, ct, chunks=(16, 8, 8), fill=-1000)
+    (path / "0" / "c" / "0" / "0" / "0").unlink()
+    assert refused(path).code == "missing-chunk"
+
+
+@pytest.mark.parametrize("modality", [Modality.MASK, Modality.DOSE, Modality.MR])
+def test_a_mask_or_dose_that_lost_a_chunk_is_not_smaller(tmp_path, modality):
+    values = (body() > -500).astype(np.int16)
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, values, chunks=CHUNKS, fill=0)
+    assert np.array_equal(read_scan(path, modality).array, values)
+    (path / "0" / "c" / "1" / "1" / "1").unlink()
+    with pytest.raises(DataError) as caught:
+        read_scan(path, modality)
+    assert caught.value.code == "missing-chunk"
 
 
 def test_a_half_written_mr_is_not_read_as_dark(tmp_path):

@@ -133,6 +133,32 @@ def test_a_secret_is_missing_known_or_made_anew(secrets, rendered):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
+def key_in(container):
+    """The check value of the pseudonym key that a command in the container finds."""
+    done = subprocess.run(
+        [str(INFRA / "images/with-secrets"), sys.executable, "-m", "synthct.flows", "key"],
+        capture_output=True, text=True, env=container, check=False,
+    )  # fmt: skip
+    return done.stdout.split()[-1] if done.returncode == 0 else done.stderr
+
+
+def test_a_restarted_container_gives_every_patient_a_second_name(secrets, rendered, tmp_path):
+    worker = rendered["services"]["worker"]
+    name = "SYNTHCT_PSEUDONYM_KEY_FILE"
+    (mounted,) = [one for one in worker["secrets"] if worker["environment"][name].endswith(
+        f"/{one['target'].rpartition('/')[2]}")]  # fmt: skip
+    stored = secrets[0] / Path(rendered["secrets"][mounted["source"]]["file"]).name
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(INFRA.parent / "src")}
+    found = set()
+    for start in ("first", "second"):
+        (home := tmp_path / start).mkdir()  # /tmp of the container: empty at each start
+        found.add(key_in({**base, "HOME": str(home), name: str(stored)}))
+        assert not list(home.rglob("pseudonym.key"))
+    (check,) = found
+    assert len(check) == 16
+    assert "no pseudonym key" in key_in({**base, "HOME": str(tmp_path / "first")})
+
+
 def test_nginx_refuses_its_configuration(secrets, tmp_path):
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:

@@ -38,6 +38,18 @@ def test_a_pod_runs_as_root_writes_its_image_or_has_no_limit():
             assert not container["image"].endswith(":latest")
 
 
+def test_a_pod_that_ingests_has_no_key_of_the_pseudonyms():
+    deployments = {d["metadata"]["name"]: d for _, d in MANIFESTS if d["kind"] == "Deployment"}
+    pod = deployments["synthct-serve"]["spec"]["template"]["spec"]
+    serve = pod["containers"][0]
+    told = {one["name"]: one.get("value", "") for one in serve["env"]}
+    folder, _, file = told["SYNTHCT_PSEUDONYM_KEY_FILE"].rpartition("/")
+    (mount,) = [one for one in serve["volumeMounts"] if one["mountPath"] == folder]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == mount["name"]]
+    name = volume["secret"]["secretName"]
+    assert f"create secret generic {name} --from-file {file}=" in (FOLDER / "README.md").read_text()
+
+
 def test_what_no_policy_names_may_speak():
     policies = {d["metadata"]["name"]: d for _, d in MANIFESTS if d["kind"] == "NetworkPolicy"}
     deny = policies["deny-all"]["spec"]

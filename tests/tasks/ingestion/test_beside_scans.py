@@ -105,6 +105,14 @@ def test_structures_become_masks_on_their_scan_without_a_typed_name(pacs, uids, 
         assert secret not in blob
 
 
+def test_contours_that_cross_are_joined_without_a_word(pacs, uids, tmp_path):
+    boxes = {"Bladder": [square(-20.5, -5.5, -10.0), square(-10.5, 3.5, -10.0)]}
+    structure_set(pacs / "rt" / "RS.dcm", boxes, PatientID="DOE123", **uids)
+    row = row_of(plan_intake([pacs], "demo", tmp_path / "raw"), "structures-ct")
+    (told,) = (one.sentence for one in row.findings if one.code == "contours-cross")
+    assert told.endswith("bladder in 1")
+
+
 def test_the_same_command_again_changes_nothing_beside_scans(pacs, uids, tmp_path):
     add_structures(pacs, uids)
     add_dose(pacs, uids)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -10,9 +13,13 @@ from pydicom.uid import generate_uid
 from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
+from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.files import evaluate_files
+from synthct.tasks.prediction.batch import Orders, predict_waiting
+from synthct.tasks.prediction.inbox import FolderInbox
+from synthct.tasks.prediction.outbox import Outbox
 from synthct.tasks.prediction.predict import PredictOptions, predict_file
 
 OPTIONS = PredictOptions(tta=False, threads=1)
@@ -43,18 +50,57 @@ def test_a_localizer_and_a_report_beside_the_scan_stop_no_prediction(
     assert np.array_equal(read_scan(tmp_path / "sct").array, made.array)
 
 
-def test_of_two_series_the_named_one_is_predicted(release, dicom, patient, tmp_path):
+@pytest.fixture
+def two(dicom, patient, tmp_path):
+    """A second series, t2, in the folder: the slices of the first upside down."""
     other = patient.with_array(np.ascontiguousarray(patient.array[::-1]))
     for file in write_series(tmp_path / "more", other, patient_id="P", study="1",
                              series_description="t2", uid_seed="u"):  # fmt: skip
         file.rename(dicom / f"t2-{file.name}")
+    return dicom
+
+
+def test_of_two_series_the_named_one_is_predicted(release, two, tmp_path):
     with pytest.raises(DataError, match="--series"):
-        predict_file(release, dicom, tmp_path / "no.mha", options=OPTIONS)
+        predict_file(release, two, tmp_path / "no.mha", options=OPTIONS)
     for name in ("t1", "t2"):
-        predict_file(release, dicom, tmp_path / f"{name}.mha", series=name, options=OPTIONS)
-    one, two = (read_scan(tmp_path / f"{n}.mha", Modality.CT).array for n in ("t1", "t2"))
-    assert np.abs(one - two[::-1]).max() <= 1
-    assert np.abs(one - two).max() > 1
+        predict_file(release, two, tmp_path / f"{name}.mha", series=name, options=OPTIONS)
+    one, two_ = (read_scan(tmp_path / f"{n}.mha", Modality.CT).array for n in ("t1", "t2"))
+    assert np.abs(one - two_[::-1]).max() <= 1
+    assert np.abs(one - two_).max() > 1
+
+
+def test_two_results_of_one_folder_overwrite_each_other_in_an_archive(release, two, tmp_path):
+    """By their UIDs: every series and every way to predict it is a result of its own."""
+    ways = [("t1", OPTIONS), ("t2", OPTIONS), ("t2", replace(OPTIONS, tta=True))]
+    uids = set()
+    for number, (name, options) in enumerate([*ways, ways[0]]):
+        out = tmp_path / str(number)
+        predict_file(release, two, out, series=name, dicom_reference=two, options=options)
+        uids.add(pydicom.dcmread(next(out.iterdir())).SeriesInstanceUID)
+    assert len(uids) == len(ways)
+
+
+def test_a_watched_folder_of_two_series_is_stuck(release, two, patient, tmp_path):
+    inbox, alone = tmp_path / "in", tmp_path / "in" / "other"
+    write_series(alone, patient, patient_id="Q", study="2", series_description="flair",
+                 uid_seed="q")  # fmt: skip
+    two.rename(inbox / "both")
+    write_image(inbox / "file.mha", patient)
+    place, outbox = FolderInbox(inbox, settle_s=0.1), Outbox(tmp_path / "out")
+    place.arrivals()
+    time.sleep(0.2)
+    orders = Orders(
+        release, form="dicom", identified=True, options={"tta": False, "threads": 1}, series="t2"
+    )
+    statuses = [result.status for result in predict_waiting(place, outbox, orders)]
+    assert sorted(statuses) == ["done", "done", "quarantined"]
+    (told,) = (one for one in outbox.reports() if one["status"] == "quarantined")
+    assert told["code"] == "no-series"
+    predict_file(release, inbox / "both", tmp_path / "t2.mha", series="t2", options=OPTIONS)
+    alone_hu = read_scan(tmp_path / "t2.mha", Modality.CT).array
+    made = [read_scan(one / "sct").array for one in outbox.done.iterdir()]
+    assert any(np.array_equal(one, alone_hu) for one in made)
 
 
 def test_a_report_beside_the_reference_changes_no_score(release, dicom, patient, tmp_path):
