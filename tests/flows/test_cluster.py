@@ -32,7 +32,7 @@ def test_workers_and_scheduler_listen_on_loopback_only(local):
         if each.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-    assert local.scheduler.startswith("tcp://127.0.0.1:")
+    assert local.scheduler.startswith("tls://127.0.0.1:")
     assert local.dashboard.startswith("http://127.0.0.1:")
 
 
