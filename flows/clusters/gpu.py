@@ -18,6 +18,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
+    close,
     keep_whole,
     look_at,
     private_dashboard,
@@ -94,7 +95,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 look=lambda: look_at(cluster),
             )
         finally:
-            cluster.close(timeout=5)
+            close(cluster, 5.0)
 
 
 def worker_specs(found: list[str], others: int, secured: Mapping[str, Any]) -> dict[str, Any]:

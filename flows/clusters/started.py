@@ -132,6 +132,16 @@ def forget_failed(cluster: Any) -> None:
             del cluster.workers[name]
 
 
+def close(cluster: Any, patience_s: float) -> None:
+    """Close a cluster that this process started.
+
+    On a crowded machine this takes longer than anybody wants to wait. The work is done by then, so
+    it is not an error; what is left ends with this process.
+    """
+    with contextlib.suppress(TimeoutError):
+        cluster.close(timeout=patience_s)
+
+
 @contextlib.contextmanager
 def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
     """Scale the workers with the amount of work, within bounds; close the cluster afterwards."""
@@ -144,7 +154,7 @@ def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator
             look=lambda: look_at(cluster),
         )
     finally:
-        cluster.close(timeout=30)
+        close(cluster, 30.0)
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

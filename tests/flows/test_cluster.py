@@ -52,6 +52,20 @@ def test_memory_of_a_worker_is_shown_as_zero(local, until):
     assert {each["threads"] for each in local.look()} == {1}
 
 
+def test_a_run_that_is_done_fails_because_its_cluster_is_slow_to_close(request, monkeypatch):
+    from distributed import LocalCluster
+
+    closed = LocalCluster.close
+
+    def close_slowly(cluster, timeout=None):
+        closed(cluster, timeout=60)
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    root = request.config.rootpath
+    with open_cluster("local", workers=1, root=root, variables={}):
+        monkeypatch.setattr(LocalCluster, "close", close_slowly)
+
+
 def test_here_starts_nothing(tmp_path):
     before = psutil.Process().children()
     with open_cluster("here", workers=None, root=tmp_path, variables={}) as cluster:
