@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from synthct.flows.clusters.opening import open_cluster
 from synthct.tasks.pipeline.fanout import OnDask
 from tests.fixtures.checkout import copy_checkout
 
@@ -96,12 +97,8 @@ def _nothing(number: int) -> int:
 
 
 def _dispatch_ms() -> float:
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-    ) as cluster:
-        fan_out = OnDask(cluster.scheduler_address)
+    with open_cluster("local", workers=2, root=Path.cwd(), variables={}) as cluster:
+        fan_out = OnDask(str(cluster.scheduler))
         list(fan_out(_nothing, range(2), label=str))
         started = time.monotonic()
         done = sum(1 for _ in fan_out(_nothing, range(UNITS), label=str))

@@ -13,7 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from synthct.flows.clusters.authority import certificates_of_a_run
 from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline.dask_client import connect
 from synthct.tasks.pipeline.fanout import OnDask
 
 UNITS = 1000
@@ -43,6 +45,7 @@ def measure() -> str:
         f"| dispatch, {UNITS} no-work units, 2 workers: ours | {dispatch['ours']:.2f} ms | 20 ms |",
         f"| the same, Dask's own `map` + `gather` | {dispatch['dask']:.2f} ms | |",
         f"| ours / Dask's own | {dispatch['ours'] / dispatch['dask']:.2f} | |",
+        f"| certificates of a `local` cluster | {_certificates_s() * 1000:.1f} ms | |",
         f"| run when all is current: `synthct run` | {noop_s:.1f} s | 15 s |",
         f"| the same, plain `dvc status` | {dvc_s:.1f} s | |",
         "",
@@ -138,13 +141,11 @@ def _spin(_: int) -> None:
 
 
 def _dispatch(root: Path) -> dict[str, float]:
-    from distributed import Client
-
     with open_cluster("local", workers=2, root=root, variables={}) as cluster:
         ours = OnDask(str(cluster.scheduler))
         list(ours(_nothing, range(20), label=str))
         found: dict[str, list[float]] = {"ours": [], "dask": []}
-        with Client(cluster.scheduler, set_as_default=False) as client:
+        with connect(str(cluster.scheduler)) as client:
             client.gather(client.map(_nothing, range(20), pure=False))
             for _ in range(3):
                 began_s = time.monotonic()
@@ -155,6 +156,16 @@ def _dispatch(root: Path) -> dict[str, float]:
                 client.gather(client.map(_nothing, range(UNITS), pure=False))
                 found["dask"].append(time.monotonic() - began_s)
     return {name: statistics.median(each) / UNITS * 1000 for name, each in found.items()}
+
+
+def _certificates_s() -> float:
+    """Time to make a run's certificates [s], the import of ``cryptography`` not counted."""
+    times = []
+    for _ in range(10):
+        began_s = time.monotonic()
+        with certificates_of_a_run():
+            times.append(time.monotonic() - began_s)
+    return statistics.median(times)
 
 
 def _scaling(root: Path) -> tuple[float, float, float]:

@@ -95,19 +95,18 @@ def cohort(workers: int) -> dict[str, float] | None:
 
 
 def _cohort_of(workers: int) -> dict[str, float]:
-    from distributed import Client, LocalCluster
-
+    from synthct.flows.clusters.opening import open_cluster
+    from synthct.tasks.pipeline.dask_client import connect
     from synthct.tasks.pipeline.fanout import OnDask
 
     with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
+        open_cluster("local", workers=workers, root=Path.cwd(), variables={}) as cluster,
+        connect(str(cluster.scheduler)) as client,
     ):
+        client.wait_for_workers(workers)
         client.run(small_case, 0)  # imports, and the first case of each worker
         begun, spent = time.perf_counter(), sum(client.run(time.process_time).values())
-        run = OnDask(cluster.scheduler_address)
+        run = OnDask(str(cluster.scheduler))
         for _, outcome in run(small_case, range(1, 1 + CASES), label=str):
             outcome.result()
         return {

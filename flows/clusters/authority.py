@@ -10,14 +10,17 @@ cluster: its holder may run code on the workers.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
+from synthct.data.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -43,19 +46,36 @@ def make_authority(folder: Path) -> None:
             remedy="choose another folder, then copy the new files to all machines",
             code="authority-exists",
         )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_secret(folder / "ca.key", _key_pem(_issue(folder)))
+
+
+@contextlib.contextmanager
+def certificates_of_a_run() -> Iterator[Path]:
+    """A private folder with certificates for one cluster on this machine, for the block.
+
+    The authority's key is never written, so no further certificate can be made; the folder is
+    readable by this user only.
+    """
+    with temporary_folder("tls") as folder:
+        _issue(folder)
+        yield folder
+
+
+def _issue(folder: Path) -> EllipticCurvePrivateKey:
+    """Write a new authority's ``ca.pem``, ``node.pem`` and ``node.key``; returns its own key."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority, node = (
         ec.generate_private_key(ec.SECP384R1()),
         ec.generate_private_key(ec.SECP384R1()),
     )
     root = _certificate(authority, authority, "synthct authority", None, 10 * VALID_DAYS)
     leaf = _certificate(node, authority, "synthct node", root.subject, VALID_DAYS)
-    for name, key in (("ca.key", authority), ("node.key", node)):
-        _write_secret(folder / name, _key_pem(key))
+    _write_secret(folder / "node.key", _key_pem(node))
     for name, certificate in (("ca.pem", root), ("node.pem", leaf)):
         write_whole(folder / name, _pem(certificate))
+    return authority
 
 
 def _certificate(

@@ -10,16 +10,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import TLS
 from synthct.data.errors import MachineError
+from synthct.flows.clusters.authority import certificates_of_a_run
 from synthct.flows.clusters.started import (
     LOOPBACK,
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
+    close,
     keep_whole,
     look_at,
+    private_dashboard,
 )
 from synthct.flows.processes.children import environment
+from synthct.tasks.pipeline import dask_client
 
 
 def devices() -> list[str]:
@@ -41,7 +46,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
 
     A GPU worker declares the Dask resource ``GPU``. A unit of work that needs a GPU requests this
     resource, so two never share one; units of other stages run on all workers. dask-cuda offers the
-    same, but pins another version of Dask.
+    same, but pins another version of Dask. Certificates as in `open_local`.
 
     Raises
     ------
@@ -61,39 +66,53 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
     cores = len(os.sched_getaffinity(0))
     others = max(0, cores - len(found)) if workers is None else max(0, workers - len(found))
     inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
-    with environment(inherited), dask.config.set(ONE_AT_A_TIME):
+    with (
+        certificates_of_a_run() as folder,
+        environment(inherited | {TLS: str(folder)}),
+        dask.config.set(ONE_AT_A_TIME),
+        private_dashboard() as dashboard,
+    ):
+        secured = {
+            "host": LOOPBACK,
+            "protocol": "tls",
+            "security": dask_client.security("tls://"),
+        }
         cluster = SpecCluster(
-            workers=worker_specs(found, others),
+            workers=worker_specs(found, others, secured),
             scheduler={
                 "cls": Scheduler,
-                "options": {"host": LOOPBACK, "port": 0, "dashboard_address": f"{LOOPBACK}:0"},
+                "options": {**secured, "port": 0, "dashboard_address": dashboard},
             },
+            security=secured["security"],
         )
         keep_whole(cluster)
         try:
             yield Cluster(
                 cluster.scheduler_address,
                 cluster.dashboard_link,
+                certificates=folder,
                 gpus=True,
                 look=lambda: look_at(cluster),
             )
         finally:
-            cluster.close(timeout=5)
+            close(cluster, 5.0)
 
 
-def worker_specs(found: list[str], others: int) -> dict[str, Any]:
-    """One nanny per GPU with ``CUDA_VISIBLE_DEVICES`` and the resource, then CPU-only nannies."""
+def worker_specs(found: list[str], others: int, secured: Mapping[str, Any]) -> dict[str, Any]:
+    """One nanny per GPU with ``CUDA_VISIBLE_DEVICES`` and the resource, then CPU-only nannies.
+
+    ``secured``: host, protocol and certificates of all of them.
+    """
     from distributed import Nanny
 
-    return {
-        f"gpu-{device}": {"cls": Nanny, "options": _options(device, {"GPU": 1.0})}
-        for device in found
-    } | {f"cpu-{number}": {"cls": Nanny, "options": _options("", {})} for number in range(others)}
+    options = {f"gpu-{device}": _options(device, {"GPU": 1.0}) for device in found} | {
+        f"cpu-{number}": _options("", {}) for number in range(others)
+    }
+    return {name: {"cls": Nanny, "options": {**secured, **each}} for name, each in options.items()}
 
 
 def _options(device: str, resources: dict[str, float]) -> dict[str, Any]:
     return {
-        "host": LOOPBACK,
         "nthreads": 1,
         "resources": resources,
         # Before the process starts: CUDA reads it once, at its first import.

@@ -7,20 +7,29 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from synthct.data.environment import TLS
+from synthct.flows.clusters.authority import certificates_of_a_run
 from synthct.flows.clusters.started import (
     LOOPBACK,
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
+    close,
     keep_whole,
     look_at,
+    private_dashboard,
 )
 from synthct.flows.processes.children import environment
+from synthct.tasks.pipeline import dask_client
 
 
 @contextlib.contextmanager
 def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start one worker per core, bound to loopback; they exit when this process ends."""
+    """Start one worker per core, bound to loopback; they exit when this process ends.
+
+    Scheduler and workers accept only holders of this run's certificates, because every user of the
+    machine can reach loopback. During the block ``$SYNTHCT_TLS`` names their folder.
+    """
     import dask
     from dask.system import CPU_COUNT
     from distributed import LocalCluster
@@ -28,13 +37,20 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
     # Set in this process while the cluster lives, because workers inherit it at every (re)start.
     # A nanny could only set variables after Python has read PYTHONPATH.
     inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
-    with environment(inherited), dask.config.set(ONE_AT_A_TIME):
+    with (
+        certificates_of_a_run() as folder,
+        environment(inherited | {TLS: str(folder)}),
+        dask.config.set(ONE_AT_A_TIME),
+        private_dashboard() as dashboard,
+    ):
         cluster = LocalCluster(
             n_workers=workers or CPU_COUNT,
             threads_per_worker=1,
             processes=True,
             host=LOOPBACK,
-            dashboard_address=f"{LOOPBACK}:0",
+            protocol="tls",
+            security=dask_client.security("tls://"),
+            dashboard_address=dashboard,
             silence_logs=logging.CRITICAL,  # the stage reports a failed unit, once
         )
         keep_whole(cluster)
@@ -42,7 +58,8 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             yield Cluster(
                 cluster.scheduler_address,
                 cluster.dashboard_link,
+                certificates=folder,
                 look=lambda: look_at(cluster),
             )
         finally:
-            cluster.close(timeout=5)
+            close(cluster, 5.0)

@@ -12,7 +12,13 @@ from synthct.data.environment import TLS
 from synthct.data.errors import MachineError
 from synthct.data.layout import default_root
 from synthct.flows.clusters.settings import Slurm, read_settings
-from synthct.flows.clusters.started import ONE_AT_A_TIME, SINGLE_THREADED, Cluster, adapted
+from synthct.flows.clusters.started import (
+    ONE_AT_A_TIME,
+    SINGLE_THREADED,
+    Cluster,
+    adapted,
+    private_dashboard,
+)
 from synthct.tasks.pipeline import dask_client
 
 
@@ -46,8 +52,10 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
             code="package-missing",
         ) from error
 
-    with dask.config.set(ONE_AT_A_TIME):
-        cluster = SLURMCluster(**job(settings, root, variables))
+    with dask.config.set(ONE_AT_A_TIME), private_dashboard() as dashboard:
+        cluster = SLURMCluster(
+            **job(settings, root, variables), scheduler_options={"dashboard_address": dashboard}
+        )
         with adapted(
             cluster, minimum=settings.minimum, maximum=settings.maximum, gpus=settings.gpus > 0
         ) as started:
@@ -80,7 +88,6 @@ def job(settings: Slurm, root: Path, variables: Mapping[str, str]) -> dict[str, 
         "log_directory": str(default_root() / "slurm"),  # in the checkout: survives a worktree
         "protocol": "tls",
         "security": dask_client.security("tls://"),
-        "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
     }
 
 

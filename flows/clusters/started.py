@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 SINGLE_THREADED = {
@@ -47,6 +49,8 @@ class Cluster:
         Its address; None: the cases run inside the stage's process.
     dashboard
         URL of Dask's dashboard, if there is one.
+    certificates
+        Folder of the certificates that were made for this cluster; None: those of the site.
     gpus
         Whether its workers declare the resource ``GPU``.
     look
@@ -55,8 +59,37 @@ class Cluster:
 
     scheduler: str | None = None
     dashboard: str | None = None
+    certificates: Path | None = None
     gpus: bool = False
     look: Callable[[], list[dict[str, Any]]] = field(default=list)
+
+
+@contextlib.contextmanager
+def private_dashboard() -> Iterator[str]:
+    """Address for a dashboard on loopback that only its own pages may read; set for the block.
+
+    By default any web page that a browser on this machine has open may open the dashboard's web
+    socket, and could read its other pages under a name of its own (DNS rebinding). Those pages,
+    which show logs and call stacks, are left out.
+    """
+    import dask
+
+    with socket.socket() as probe:  # the port is part of the origin, so it is chosen beforehand
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
+            f"{LOOPBACK}:{port}",
+            f"localhost:{port}",
+        ],
+        "distributed.scheduler.http.routes": [
+            "distributed.http.scheduler.prometheus",
+            "distributed.http.health",
+            "distributed.http.statics",
+        ],
+    }
+    with dask.config.set(settings):
+        yield f"{LOOPBACK}:{port}"
 
 
 def look_at(cluster: Any) -> list[dict[str, Any]]:
@@ -99,6 +132,16 @@ def forget_failed(cluster: Any) -> None:
             del cluster.workers[name]
 
 
+def close(cluster: Any, patience_s: float) -> None:
+    """Close a cluster that this process started.
+
+    On a crowded machine this takes longer than anybody wants to wait. The work is done by then, so
+    it is not an error; what is left ends with this process.
+    """
+    with contextlib.suppress(TimeoutError):
+        cluster.close(timeout=patience_s)
+
+
 @contextlib.contextmanager
 def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
     """Scale the workers with the amount of work, within bounds; close the cluster afterwards."""
@@ -111,7 +154,7 @@ def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator
             look=lambda: look_at(cluster),
         )
     finally:
-        cluster.close(timeout=30)
+        close(cluster, 30.0)
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER
+from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER, TLS
 from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
 from synthct.flows.clusters.activity import watched
@@ -95,6 +95,8 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         variables = project.environment() | {EVENTS: str(record.events)}
         if cluster.scheduler:
             variables[SCHEDULER] = cluster.scheduler
+        if cluster.certificates:
+            variables[TLS] = str(cluster.certificates)
         if cluster.gpus:
             variables[GPU_UNITS] = "1"
         with open_screen(console) as screen, watched(cluster, record.folder):

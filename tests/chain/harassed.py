@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from distributed import Client  # noqa: TID253
 from distributed.diagnostics.plugin import WorkerPlugin  # noqa: TID253
 
+from synthct.data.environment import SCHEDULER, TLS
 from synthct.data.files import file_sha256
 from synthct.flows.clusters.opening import open_cluster
+from synthct.tasks.pipeline.dask_client import connect
 from tests.chain.conftest import Checkout
 
 KILLS_A_RUN = 2
@@ -73,17 +74,15 @@ def harass(checkout: Checkout, stage: str, kills: int, seed: int, workspace: str
     log = checkout.root.parent / f"{stage}.starts"
     variables = {"SYNTHCT_UNITS": str(checkout.units)}
     with open_cluster("local", workers=2, root=checkout.root, variables=variables) as cluster:
-        with Client(cluster.scheduler, set_as_default=False) as client:
+        with connect(cluster.scheduler) as client:
             client.wait_for_workers(2, timeout=60)
             client.register_plugin(Starts(str(log)))
-        toll.calm_s = _run(checkout, (stage, workspace), keys, cluster.scheduler, [], toll)
+        toll.calm_s = _run(checkout, (stage, workspace), keys, cluster, [], toll)
         log.unlink()
         while toll.kills < kills:
             wanted = min(KILLS_A_RUN, kills - toll.kills)
             moments = sorted(chance.uniform(0.0, toll.calm_s) for _ in range(wanted))
-            toll.seconds += _run(
-                checkout, (stage, workspace), keys, cluster.scheduler, moments, toll, chance
-            )
+            toll.seconds += _run(checkout, (stage, workspace), keys, cluster, moments, toll, chance)
             toll.runs += 1
             assert hashes(out) == calm, f"{stage}: other bytes after {toll.kills} kills"
             toll.started = len(log.read_text().splitlines())
@@ -110,7 +109,7 @@ def keys_of(out: Path) -> set[str]:
     return {entry["key"] for manifest in manifests for entry in manifest.values()}
 
 
-def _run(checkout, what, keys, scheduler, moments, toll, chance=None) -> float:
+def _run(checkout, what, keys, cluster, moments, toll, chance=None) -> float:
     """One run from nothing; kills fall at the moments, while the stage is on."""
     stage, workspace = what
     shutil.rmtree(out_of(checkout, stage, workspace))
@@ -122,7 +121,8 @@ def _run(checkout, what, keys, scheduler, moments, toll, chance=None) -> float:
         process = subprocess.Popen(
             [sys.executable, "-m", "synthct.tasks", stage, "--workspace", workspace],
             cwd=checkout.root,
-            env=checkout.environment | {"SYNTHCT_SCHEDULER": scheduler},
+            env=checkout.environment
+            | {SCHEDULER: cluster.scheduler, TLS: str(cluster.certificates)},
             stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
         killer = threading.Thread(

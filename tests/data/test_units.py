@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.store.result_cache import LocalResults, open_result_cache
+from synthct.data.store.result_cache import LocalResults, RemoteResults, open_result_cache
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
 
@@ -50,6 +50,36 @@ def test_the_second_to_publish_replaces_the_first(store, made, tmp_path):
     store.publish(KEY, made)
     store.fetch(KEY, tmp_path / "back")
     assert (tmp_path / "back/b.txt").read_text() == "b"
+
+
+def test_two_checkouts_that_publish_to_one_bucket_hand_out_a_mixture(s3, made, tmp_path):
+    """Neither sees the other's lock. The second is killed before it has sent its whole unit."""
+    first, second = (open_result_cache(f"{s3}/{tmp_path.name}") for _ in range(2))
+    other = tmp_path / "other"
+    shutil.copytree(made, other)
+    (other / "deep" / "a.bin").write_bytes(b"\x01\xfe" * 5000)
+    (other / "b.txt").write_text("c")
+
+    class Killed(BaseException):
+        """As SIGKILL: nothing is tidied up."""
+
+    def dies(_):
+        raise Killed
+
+    assert not second.has(KEY), "both found nothing, so both compute"
+    first.publish(KEY, made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RemoteResults, "has", lambda *_: False)
+        patch.setattr("synthct.data.store.result_cache.listing_of", dies)
+        with pytest.raises(Killed):
+            second.publish(KEY, other)
+    with pytest.raises(MachineError, match="other bytes") as told:
+        first.fetch(KEY, tmp_path / "back")
+    assert told.value.code == "unit-damaged"
+    assert not (tmp_path / "back").exists()
+    second.publish(KEY, other)
+    assert first.fetch(KEY, tmp_path / "back")
+    assert (tmp_path / "back/b.txt").read_text() == "c"
 
 
 def test_a_removed_unit_is_still_found(store, made, tmp_path):

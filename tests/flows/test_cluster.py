@@ -32,7 +32,7 @@ def test_workers_and_scheduler_listen_on_loopback_only(local):
         if each.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-    assert local.scheduler.startswith("tcp://127.0.0.1:")
+    assert local.scheduler.startswith("tls://127.0.0.1:")
     assert local.dashboard.startswith("http://127.0.0.1:")
 
 
@@ -50,6 +50,20 @@ def test_memory_of_a_worker_is_shown_as_zero(local, until):
     until(lambda: all(each["memory_bytes"] > 1e7 for each in local.look()), 10, "heartbeats")
     assert [each["name"] for each in local.look()] == ["0", "1"]
     assert {each["threads"] for each in local.look()} == {1}
+
+
+def test_a_run_that_is_done_fails_because_its_cluster_is_slow_to_close(request, monkeypatch):
+    from distributed import LocalCluster
+
+    closed = LocalCluster.close
+
+    def close_slowly(cluster, timeout=None):
+        closed(cluster, timeout=60)
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    root = request.config.rootpath
+    with open_cluster("local", workers=1, root=root, variables={}):
+        monkeypatch.setattr(LocalCluster, "close", close_slowly)
 
 
 def test_here_starts_nothing(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
 import subprocess
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ import yaml
 from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import open_cluster
 from synthct.flows.clusters.started import Cluster
-from synthct.flows.serve import metrics
+from synthct.flows.serve import metrics, prometheus
 from synthct.flows.serve.looks import looks_of
 from synthct.flows.serve.pages import pages
 from synthct.flows.serve.runs import Answer, Due, Run, Watcher, about
@@ -24,6 +26,12 @@ from tests.conftest import skip_or_fail
 from tests.infra.promql import MONITORING, expressions, names, told
 
 NOW_S = 1_795_000_000.0
+
+FIRING = ("RunFailed", "RunsLate")
+"""Alerts whose condition holds in the fixture: a failed run, and one that is late."""
+
+NOTHING_TO_SHOW = {"cluster: GPU busy", "cluster: GPU memory"}
+"""Panels that are empty there: a machine without GPU has no such series."""
 
 
 def promtool(*arguments: str) -> str:
@@ -103,8 +111,8 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def scraped(root, answer, monkeypatch):
-    """What Prometheus would read, over HTTP."""
+def exporter(root, answer, monkeypatch):
+    """Address of the exporter, which answers as long as the test runs."""
     monkeypatch.setattr("synthct.flows.serve.snapshot.ask", lambda _: answer)
     observer = Observer(root, "http://127.0.0.1:1/api", root / "units")
     workers = [{
@@ -119,7 +127,13 @@ def scraped(root, answer, monkeypatch):
         deadline = time.monotonic() + 5
         while not (record / "cluster.json").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        return httpx.get(f"{address}/metrics").text
+        yield address
+
+
+@pytest.fixture
+def scraped(exporter):
+    """What Prometheus would read, over HTTP."""
+    return httpx.get(f"{exporter}/metrics").text
 
 
 @pytest.mark.parametrize(
@@ -180,6 +194,51 @@ def test_a_board_or_a_rule_asks_for_a_number_that_nobody_tells(scraped, request)
     unknown = {where: names(e) - known for where, e in expressions().items() if names(e) - known}
     assert unknown == {}
     assert "synthct_score" in names(expressions()["alert: ScoreDrift"]), "names are found at all"
+
+
+@pytest.mark.slow
+def test_a_real_prometheus_answers_a_panel_with_an_error_or_evaluates_no_rule(
+    exporter, tmp_path, request
+):
+    if not prometheus.installed():
+        skip_or_fail("promtool", "Prometheus is absent (apt-get install prometheus)")
+    root = request.config.rootpath
+    with open_cluster("local", workers=1, root=root, variables={}) as cluster:
+        service = prometheus.Prometheus(root, tmp_path / "prometheus", exporter)
+        record = SimpleNamespace(cluster={"dashboard": cluster.dashboard})
+        service.follow(SimpleNamespace(records=[record]))
+
+        def ask(path: str, **query: str) -> dict:
+            answer = httpx.get(f"{service.address}/api/v1/{path}", params=query, timeout=60)
+            assert answer.status_code == httpx.codes.OK, answer.text
+            return answer.json()["data"]
+
+        try:
+            _until_scraped(service.address)
+            found = {where: ask("query", query=e)["result"] for where, e in expressions().items()}
+            (group,) = ask("rules")["groups"]
+        finally:
+            service.stop()
+    assert [rule["name"] for rule in group["rules"] if rule["health"] != "ok"] == []
+    assert {alert for alert in FIRING if not found[f"alert: {alert}"]} == set()
+    empty = {where for where, result in found.items() if not result and "alert" not in where}
+    assert empty == NOTHING_TO_SHOW
+
+
+def _until_scraped(address: str) -> None:
+    """Both jobs were scraped and the rules evaluated once."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            targets = httpx.get(f"{address}/api/v1/targets").json()["data"]["activeTargets"]
+            rules = httpx.get(f"{address}/api/v1/rules").json()["data"]["groups"][0]["rules"]
+            health = {each["labels"]["job"]: each["health"] for each in targets}
+            if health == {"synthct": "up", "dask": "up"} and all(
+                rule["health"] == "ok" for rule in rules
+            ):
+                return
+        time.sleep(1)
+    pytest.fail(f"not scraped within two minutes: {targets}, {rules}")
 
 
 def test_an_exported_number_is_on_no_board_and_in_no_rule(scraped):

@@ -50,11 +50,7 @@ def test_the_job_script_lacks_gpu_certificates_or_code(tmp_path, certificates):
               prologue=("module load cuda",)),
         tmp_path, {"SYNTHCT_UNITS": "s3://bucket/our units"},
     )  # fmt: skip
-    scheduler_only = {"scheduler_options", "worker_extra_args_"}
-    script = SLURMJob(
-        "tls://10.0.0.5:8786", name="synthct",
-        **{key: value for key, value in arguments.items() if key not in scheduler_only},
-    ).job_script()  # fmt: skip
+    script = SLURMJob("tls://10.0.0.5:8786", name="synthct", **arguments).job_script()
     for line in (
         "#SBATCH -p gpu", "#SBATCH --cpus-per-task=6", "#SBATCH --mem=20G", "#SBATCH -t 01:00:00",
         "#SBATCH --gpus-per-task=1", "module load cuda", f"export PYTHONPATH={tmp_path}/src",

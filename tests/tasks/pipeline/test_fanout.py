@@ -14,6 +14,7 @@ from synthct.data.environment import EVENTS
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import LocalResults
+from synthct.flows.clusters.opening import open_cluster
 from synthct.tasks.pipeline import events
 from synthct.tasks.pipeline.dask_client import connect
 from synthct.tasks.pipeline.fanout import OnDask, here
@@ -53,13 +54,10 @@ def say(_: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def on_dask():
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        yield OnDask(cluster.scheduler_address)
+def on_dask(request):
+    root = request.config.rootpath
+    with open_cluster("local", workers=2, root=root, variables={}) as cluster:
+        yield OnDask(cluster.scheduler)
 
 
 @pytest.mark.parametrize("where", ["here", "dask"])
