@@ -192,7 +192,12 @@ def _predict(
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
         "voxels_not_predicted": prepared.missed,
-        "notes": [*prepared.notes, *filter(None, (one.note for one in structures)), *warned],
+        "notes": [
+            *release.demonstration,
+            *prepared.notes,
+            *filter(None, (one.note for one in structures)),
+            *warned,
+        ],
         "unlike_training": unlike,
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
