@@ -16,6 +16,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
+    close,
     keep_whole,
     look_at,
 )
@@ -78,7 +79,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 look=lambda: look_at(cluster),
             )
         finally:
-            cluster.close(timeout=5)
+            close(cluster, 5)
 
 
 def worker_specs(found: list[str], others: int) -> dict[str, Any]:

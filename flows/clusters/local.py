@@ -12,6 +12,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
+    close,
     keep_whole,
     look_at,
 )
@@ -45,4 +46,4 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
                 look=lambda: look_at(cluster),
             )
         finally:
-            cluster.close(timeout=5)
+            close(cluster, 5)

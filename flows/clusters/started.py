@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +100,20 @@ def forget_failed(cluster: Any) -> None:
             del cluster.workers[name]
 
 
+def close(cluster: Any, timeout_s: float) -> None:
+    """Close a cluster whose work is done; one that is slow to end is reported, not raised.
+
+    Every result is stored by then. Local workers end with this process at the latest.
+    """
+    try:
+        cluster.close(timeout=timeout_s)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the results are complete
+        sys.stderr.write(
+            f"note: the cluster did not close within {timeout_s:g} s "
+            f"({type(error).__name__}); results are complete\n"
+        )
+
+
 @contextlib.contextmanager
 def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
     """Scale the workers with the amount of work, within bounds; close the cluster afterwards."""
@@ -111,7 +126,7 @@ def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator
             look=lambda: look_at(cluster),
         )
     finally:
-        cluster.close(timeout=30)
+        close(cluster, 30)
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
 
 def show(console: Console, project: Project, built: Sequence[StageResult], seconds: float) -> None:
     """Print the summary."""
-    from synthct.flows.run.screen import spelled_s
+    from synthct.tasks.pipeline.progress import spelled_s
 
     if rows := score_rows(project):
         console.print(score_table(rows))
