@@ -13,9 +13,11 @@ import typer
 from synthct.data.temporary import sweep
 from synthct.flows.cli import (
     chain,
+    compare,
     inbox,
     key,
     machine,
+    params,
     prediction,
     scans,
     science,
@@ -83,6 +85,8 @@ for function in (
     science.regularizers,
     study.study,
     chain.report,
+    compare.compare,
+    params.params,
     serve.serve,
     machine.doctor,
 ):
