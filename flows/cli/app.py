@@ -15,6 +15,7 @@ from synthct.flows.cli import (
     chain,
     compare,
     inbox,
+    init,
     key,
     machine,
     params,
@@ -46,8 +47,8 @@ EXAMPLES = "\n".join(
         "First steps:",
         "  synthct doctor                         check this machine",
         "  synthct run                            run the demo: ten minutes on two cores",
-        "  synthct ingest SRC... --dataset sts    import your own scans,",
-        "  synthct run --preset sts               then train and evaluate on them",
+        "  synthct init mine --from FOLDER        set up a study of your own scans,",
+        "  synthct run --preset mine              then train and evaluate on them",
     )
 )
 
@@ -75,6 +76,7 @@ for function in (
     chain.run,
     chain.stage,
     key.key,
+    init.init,
     scans.ingest,
     science.register,
     prediction.predict,

@@ -13,8 +13,8 @@ from synthct.flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
-    "run", "stage", "key", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
-    "regularizers", "study", "report", "compare", "params", "serve", "doctor",
+    "run", "stage", "key", "init", "ingest", "register", "predict", "sign", "verify", "watch",
+    "evaluate", "regularizers", "study", "report", "compare", "params", "serve", "doctor",
 }  # fmt: skip
 HEAVY = (
     "torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "scipy", "numpy",
