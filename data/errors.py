@@ -84,7 +84,10 @@ def _rebuild(kind: type[SynthctError], row: Mapping[str, str]) -> SynthctError:
 
 
 class DataError(SynthctError):
-    """The scan or the pair is unfit: listed in ``excluded.json``; others go on (exit code 3)."""
+    """The scan or the pair is unfit: listed in ``excluded.json``; others go on (exit code 3).
+
+    A command on single scans ends with exit code 2.
+    """
 
 
 class UsageError(SynthctError):

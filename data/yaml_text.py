@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ class YamlRefused(yaml.YAMLError):
     """The text is larger or deeper than the limits, or has a value that Python cannot represent."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads ``2e-2`` as a number, as YAML 1.2 and DVC do; YAML 1.1 wants ``2.0e-2``."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
 def load_yaml(text: str) -> Any:
     """The plain values of a YAML text.
 
@@ -29,7 +41,7 @@ def load_yaml(text: str) -> Any:
     """
     if len(text) > MOST_BYTES:
         raise YamlRefused(f"{len(text)} characters, at most {MOST_BYTES} are read")
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 
 from synthct.data.environment import DEBUG
-from synthct.data.errors import MachineError, SynthctError, UsageError
+from synthct.data.errors import DataError, MachineError, SynthctError, UsageError
 from synthct.data.os_errors import is_disk_full, machine_error
 
 CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
-"""Done; failed; wrong command line or params; done, but cases were excluded (and are listed)."""
+"""Done; failed or stopped; wrong command line, params or scan; done, but cases were excluded."""
 
 _EXTRAS = {
     "torch": "train", "monai": "train", "zarr": "train", "nibabel": "train", "s3fs": "train",
@@ -29,7 +29,8 @@ def guarded(call: Callable[[], int]) -> int:
     try:
         return call()
     except SynthctError as error:
-        return _print_error(str(error), USAGE if isinstance(error, UsageError) else FAILED)
+        wrong = isinstance(error, UsageError | DataError)
+        return _print_error(str(error), USAGE if wrong else FAILED)
     except KeyboardInterrupt:
         return _print_error("stopped; the same command resumes where it left off", FAILED)
     except ModuleNotFoundError as error:
@@ -56,8 +57,6 @@ def _missing_module(error: ModuleNotFoundError) -> MachineError:
     extra = _EXTRAS.get(package)
     return MachineError(
         f"the package {package!r}, which this command needs, is not installed",
-        remedy=f"pip install 'synthct[{extra}]'"
-        if extra
-        else "synthct doctor lists what is missing",
+        remedy=f"pip install '.[{extra}]'" if extra else "synthct doctor lists what is missing",
         code="package-missing",
     )

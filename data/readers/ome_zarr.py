@@ -270,7 +270,7 @@ def _array(folder: Path, name: str) -> Any:
             "zarr is not installed",
             rule="OME-Zarr needs the package zarr",
             where=str(folder),
-            remedy="pip install 'synthct[train]'",
+            remedy="pip install '.[train]'",
             code="no-zarr",
         ) from error
     return zarr.open_array(store=str(folder / name), mode="r")

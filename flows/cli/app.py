@@ -13,9 +13,12 @@ import typer
 from synthct.data.temporary import sweep
 from synthct.flows.cli import (
     chain,
+    compare,
     inbox,
+    init,
     key,
     machine,
+    params,
     prediction,
     scans,
     science,
@@ -35,7 +38,8 @@ scan. `register` and `evaluate` work on single scans without a data set.
 Lengths are in mm, CT values in HU and times in s unless an option states another unit.
 SCAN is a DICOM folder or zip, NIfTI, MHA or NRRD.
 
-Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done, but cases were excluded (they are listed).
+Exit codes: 0 done · 1 failed, or stopped by Ctrl-C (the same command resumes) · 2 wrong usage, or a
+scan that cannot be used · 3 done, but cases were excluded (they are listed).
 """
 
 EXAMPLES = "\n".join(
@@ -43,8 +47,8 @@ EXAMPLES = "\n".join(
         "First steps:",
         "  synthct doctor                         check this machine",
         "  synthct run                            run the demo: ten minutes on two cores",
-        "  synthct ingest SRC... --dataset sts    import your own scans,",
-        "  synthct run --preset sts               then train and evaluate on them",
+        "  synthct init mine --from FOLDER        set up a study of your own scans,",
+        "  synthct run --preset mine              then train and evaluate on them",
     )
 )
 
@@ -72,6 +76,7 @@ for function in (
     chain.run,
     chain.stage,
     key.key,
+    init.init,
     scans.ingest,
     science.register,
     prediction.predict,
@@ -82,6 +87,8 @@ for function in (
     science.regularizers,
     study.study,
     chain.report,
+    compare.compare,
+    params.params,
     serve.serve,
     machine.doctor,
 ):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from synthct.data.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,6 +25,31 @@ Preset = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the results of an earlier call.")
+]
+
+
+def refuse_existing(*outputs: Path | None, overwrite: bool) -> None:
+    """Refuse an output that exists, unless the user allows to replace it.
+
+    Raises
+    ------
+    UsageError
+        ``output-exists``.
+    """
+    for path in outputs:
+        if path is None or overwrite or not path.exists():
+            continue
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise UsageError(
+                "the output exists already",
+                rule="results are not replaced by accident",
+                where=str(path),
+                remedy="name another output, or add --overwrite",
+                code="output-exists",
+            )
 
 
 def printer(console: Console) -> Callable[[str], None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, Overwrite, examples, refuse_existing
 from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def predict(
             help="Number, description or UID of the series, if a DICOM folder holds several.",
         ),
     ] = "",
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
     """Compute the synthetic CT of one scan.
@@ -138,6 +139,7 @@ def predict(
     scans is reported. Without --dicom-reference the output contains no patient data. Not for
     clinical use.
     """
+    refuse_existing(out, uncertainty, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(

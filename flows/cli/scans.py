@@ -102,7 +102,7 @@ def ingest(
     def planned(seen: Intake) -> None:
         bars.close()
         if not as_json:
-            _show(seen)
+            show(seen)
         for label, place in seen.plan.places.items() if places else ():
             typer.echo(f"{label}: {place}", err=True)
 
@@ -123,16 +123,17 @@ def ingest(
             # `dvc add` runs while the data set is locked: no other import may change it meanwhile.
             written=lambda _: track(root, raw),
             progress=bars.show,
-            tell=_note,
+            tell=note,
         )
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
-        _print_result(found, dry_run)
+        print_result(found, dry_run)
     return EXCLUSIONS if found.refused else CLEAN
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Print a note on standard error."""
     typer.echo(f"note: {text}", err=True)
 
 
@@ -167,7 +168,8 @@ class _Bars:
         self._phase = ""
 
 
-def _show(found: Intake) -> None:
+def show(found: Intake) -> None:
+    """Print the scans and the pairs that they form."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -220,11 +222,12 @@ def _pairs(found: Intake) -> Table:
     return table
 
 
-def _print_result(found: Intake, dry_run: bool) -> None:
-    for note in found.notes:
-        _note(note)
+def print_result(found: Intake, dry_run: bool) -> None:
+    """Print notes, refusals and what was imported."""
+    for text in found.notes:
+        note(text)
     for name in found.overtaken:
-        _note(f"{name} was added by another import meanwhile and is left as it is")
+        note(f"{name} was added by another import meanwhile and is left as it is")
     for row in found.refused:
         for finding in row.findings:
             remedy = f"; {finding.remedy}" if finding.remedy else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,8 @@ import typer
 
 import synthct
 from synthct.data.errors import UsageError
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, Overwrite, examples, refuse_existing
+from synthct.flows.cli.plain_math import plain_text
 from synthct.flows.exits import CLEAN, FAILED
 
 
@@ -24,6 +24,9 @@ class Kind(StrEnum):
     MR = "mr"
     CBCT = "cbct"
 
+
+OUTSIDE_TRAINING = {"displacement", "image"}
+"""Regularizers that act only there are penalties of a registration."""
 
 SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
 """Share of each step in the time of a registration, for the estimate of the time left."""
@@ -97,6 +100,7 @@ def register(
         int,
         typer.Option(min=1, help="Threads; the result is reproducible for a given number."),
     ] = 1,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
     """Register a CT to an MR or CBCT, rigidly, then deformably.
@@ -108,6 +112,7 @@ def register(
     """
     from synthct.flows.run.forecast import step_bar
 
+    refuse_existing(out, overwrite=overwrite)
     with step_bar(SHARES) as tell:
         made = synthct.register(
             fixed,
@@ -160,29 +165,34 @@ def regularizers(
     return CLEAN
 
 
-_FORMULA = re.compile(r"[:,]?\s*:math:`[^`]*`")
-"""LaTeX formulas are for the documentation site; the table in a terminal omits them."""
-
-
 def _show_catalogue(entries: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "acts at", "parameters", "what it does")
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("name", no_wrap=True, overflow="fold")
+    table.add_column("acts at")
+    table.add_column("what it does")
     for entry in entries:
-        parameters = ", ".join(f"{p['name']}={p['default']}" for p in entry["parameters"])
-        summary = _FORMULA.sub("", entry["summary"])
-        row = entry["name"], ", ".join(entry["seams"]), parameters, summary
+        row = entry["name"], ", ".join(entry["seams"]), plain_text(entry["summary"])
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+    typer.echo("parameters, formula and source of one: synthct regularizers NAME")
 
 
 def _show_regularizer(entry: dict[str, Any]) -> None:
-    options = "".join(f", {p['name']}: {p['default']}" for p in entry["parameters"])
+    options = "".join(f", {p['name']}: {json.dumps(p['default'])}" for p in entry["parameters"])
     typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})\n")
-    typer.echo(entry["doc"])
-    typer.echo(f"\nIn params.yaml: regularizers: [{{name: {entry['name']}, weight: 1.0{options}}}]")
+    typer.echo(plain_text(entry["doc"]))
+    line = f"[{{name: {entry['name']}, weight: WEIGHT{options}}}]"
+    if set(entry["seams"]) <= OUTSIDE_TRAINING:
+        place = f"registration: {{method: mind, method_options: {{penalties: {line}}}}}"
+        source = "docs/how-to/register.md"
+    else:
+        place, source = f"training: {{regularizers: {line}}}", "presets/study.yaml"
+    typer.echo(f"\nIn params.yaml: {place}")
+    typer.echo(f"WEIGHT has no default; for examples see {source}")
     if entry["incompatible"]:
         typer.echo(f"Not together with: {', '.join(entry['incompatible'])}")
 

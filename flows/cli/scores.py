@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import synthct
-from synthct.flows.cli.options import examples
+from synthct.flows.cli.options import Overwrite, examples, refuse_existing
 from synthct.flows.exits import CLEAN
 
 _SERIES = "Number, description or UID of the series, if a DICOM folder holds several."
@@ -155,6 +155,7 @@ def evaluate(
             "because resampling changes every score.",
         ),
     ] = False,
+    overwrite: Overwrite = False,
 ) -> int:
     """Score a synthetic CT against a reference CT.
 
@@ -166,6 +167,7 @@ def evaluate(
     from rich.console import Console
 
     printed = json_file == Path("-")
+    refuse_existing(None if printed else json_file, maps, overwrite=overwrite)
     with Console(stderr=True).status("evaluate"):
         document = synthct.evaluate(
             prediction,

@@ -64,10 +64,17 @@ def study(
     from synthct.flows.clusters.opening import check_kind
     from synthct.flows.run.running import RunOptions, run_project
     from synthct.flows.run.summary import exclusions, study_as_json, study_effects
-    from synthct.flows.workspace.project import open_checkout, refresh_dag, require_study
+    from synthct.flows.workspace.project import (
+        open_checkout,
+        refresh_dag,
+        require_study,
+        require_study_in,
+    )
 
     started, console = time.monotonic(), Console(stderr=True)
     check_kind(cluster)
+    if grid is not None:
+        require_study_in(grid)  # before a workspace is made for it
     project = open_checkout(grid.stem if grid else PRESET, printer(console), file=grid)
     require_study(project)
     refresh_dag(project, printer(console))

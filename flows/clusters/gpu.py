@@ -95,7 +95,7 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 look=lambda: look_at(cluster),
             )
         finally:
-            close(cluster, 5.0)
+            close(cluster, 5)
 
 
 def worker_specs(found: list[str], others: int, secured: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def open_kubernetes(root: Path, variables: Mapping[str, str]) -> Iterator[Cluste
     except ModuleNotFoundError as error:
         raise MachineError(
             "--cluster kubernetes needs dask-kubernetes, which is not installed",
-            remedy="pip install 'synthct[kubernetes]'",
+            remedy="pip install '.[kubernetes]'",
             code="package-missing",
         ) from error
 

@@ -62,4 +62,4 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
                 look=lambda: look_at(cluster),
             )
         finally:
-            close(cluster, 5.0)
+            close(cluster, 5)

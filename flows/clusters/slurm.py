@@ -48,7 +48,7 @@ def open_slurm(root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
     except ModuleNotFoundError as error:
         raise MachineError(
             "--cluster slurm needs dask-jobqueue, which is not installed",
-            remedy="pip install 'synthct[slurm]'",
+            remedy="pip install '.[slurm]'",
             code="package-missing",
         ) from error
 

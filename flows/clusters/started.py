@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,14 +133,18 @@ def forget_failed(cluster: Any) -> None:
             del cluster.workers[name]
 
 
-def close(cluster: Any, patience_s: float) -> None:
-    """Close a cluster that this process started.
+def close(cluster: Any, timeout_s: float) -> None:
+    """Close a cluster whose work is done; one that is slow to end is reported, not raised.
 
-    On a crowded machine this takes longer than anybody wants to wait. The work is done by then, so
-    it is not an error; what is left ends with this process.
+    Every result is stored by then. Local workers end with this process at the latest.
     """
-    with contextlib.suppress(TimeoutError):
-        cluster.close(timeout=patience_s)
+    try:
+        cluster.close(timeout=timeout_s)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the results are complete
+        sys.stderr.write(
+            f"note: the cluster did not close within {timeout_s:g} s "
+            f"({type(error).__name__}); results are complete\n"
+        )
 
 
 @contextlib.contextmanager
@@ -154,7 +159,7 @@ def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator
             look=lambda: look_at(cluster),
         )
     finally:
-        close(cluster, 30.0)
+        close(cluster, 30)
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from synthct.flows.run.progress import Event, StageProgress, event_line
 from synthct.flows.run.stages import StageResult
 from synthct.flows.workspace.project import StageTarget
+from synthct.tasks.pipeline.progress import Heartbeat, spelled_s
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,11 +22,12 @@ def open_screen(console: Console) -> Lines | Bars:
 
 
 class Lines:
-    """Prints a line at the start and end of each stage and for each unit."""
+    """Prints a line at the start and end of each stage, for each unit, and at least every 10 s."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = StageProgress()
+        self._heartbeat = Heartbeat()
 
     def __enter__(self) -> Lines:
         return self
@@ -48,7 +50,9 @@ class Lines:
         """Not shown: the output is in the run's folder."""
 
     def tick(self, stage: StageTarget) -> None:
-        """Nothing to update in plain lines."""
+        """Say how far the stage is, if nothing was printed for a while."""
+        if self._heartbeat.due:
+            self._say(self._progress.line(stage.name))
 
     def finished(self, stage: StageTarget, built: StageResult | None) -> None:
         """Print how the stage ended."""
@@ -56,6 +60,7 @@ class Lines:
         self._say(f"{stage.name}: {what}")
 
     def _say(self, line: str) -> None:
+        self._heartbeat.spoke()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -149,13 +154,3 @@ def _column(width: int, **more: Any) -> Column:
     from rich.table import Column
 
     return Column(no_wrap=True, overflow="ellipsis", min_width=width, **more)
-
-
-def spelled_s(seconds: float) -> str:
-    """A duration for people: ``8 s``, ``3 min 20 s``, ``1 h 05 min``."""
-    rounded = round(seconds)
-    if rounded < 60:
-        return f"{rounded} s"
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60:02d} s"
-    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"

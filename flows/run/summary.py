@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from synthct.data.tables import read_table
 from synthct.flows.run.stages import StageResult
 from synthct.flows.workspace.project import Project
-from synthct.tasks.pipeline.artefacts import EFFECTS, EXCLUDED, PAGE, SCORES
+from synthct.tasks.pipeline.artefacts import (
+    CARD,
+    EFFECTS,
+    EXCLUDED,
+    PAGE,
+    REFUSED,
+    SCORES,
+    SUMMARY,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +86,50 @@ def exclusions(project: Project) -> list[dict[str, str]]:
     return found
 
 
+def releases(project: Project) -> list[dict[str, Any]]:
+    """Each source's model: ``released``, ``demonstration`` or ``refused``, and its checks."""
+    target, summary = project.stage("export"), _out(project, "evaluation", SUMMARY)
+    judged = json.loads(summary.read_text()) if summary else {}
+    found = []
+    for folder in sorted((project.root / target.out).glob("*/")) if target else ():
+        card, refused = folder / CARD, folder / REFUSED
+        if refused.is_file():
+            state, reason = "refused", json.loads(refused.read_text()).get("problem", "")
+        elif card.is_file():
+            reason = json.loads(card.read_text()).get("demonstration_only", "")
+            state = "demonstration" if reason else "released"
+        else:
+            continue
+        suspect = judged.get("suspect", {}).get(folder.name, {"cases": 0, "failed": {}})
+        by_check = Counter(name for names in suspect["failed"].values() for name in names)
+        found.append(
+            {
+                "source": folder.name,
+                "state": state,
+                "reason": reason,
+                "checked_cases": suspect["cases"],
+                "suspect_cases": len(suspect["failed"]),
+                "suspect_by_check": dict(sorted(by_check.items())),
+            }
+        )
+    return found
+
+
+def _release_lines(row: Mapping[str, Any]) -> list[str]:
+    source = row["source"]
+    checks = ", ".join(f"{k.replace('_', ' ')} {n}" for k, n in row["suspect_by_check"].items())
+    lines = [
+        f"{source}: {row['suspect_cases']} of {row['checked_cases']} unseen cases are suspect"
+        + (f" ({checks})" if checks else "")
+    ]
+    told = {
+        "released": "released",
+        "demonstration": "not released, written for demonstration only",
+        "refused": "not released",
+    }[row["state"]]
+    return [*lines, f"{source}: {told}" + (f": {row['reason']}" if row["reason"] else "")]
+
+
 def report_page(project: Project) -> Path | None:
     """Path of the HTML report, if it exists."""
     return _out(project, "report", PAGE)
@@ -97,6 +149,7 @@ def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> d
         "stages": [{"name": b.name, "how": b.how, "seconds": b.seconds} for b in built],
         "seconds": round(seconds, 1),
         "scores": score_rows(project),
+        "releases": releases(project),
         "excluded": exclusions(project),
         "report": page.relative_to(project.root).as_posix() if page else None,
     }
@@ -120,7 +173,7 @@ def study_as_json(project: Project, seconds: float) -> dict[str, Any]:
 
 def show(console: Console, project: Project, built: Sequence[StageResult], seconds: float) -> None:
     """Print the summary."""
-    from synthct.flows.run.screen import spelled_s
+    from synthct.tasks.pipeline.progress import spelled_s
 
     if rows := score_rows(project):
         console.print(score_table(rows))
@@ -129,7 +182,14 @@ def show(console: Console, project: Project, built: Sequence[StageResult], secon
             f"{source}: the reference itself differs by {moved_hu:.1f} HU (MAE) between alignments",
             highlight=False,
         )
+    models = releases(project)
+    for model in models:
+        for line in _release_lines(model):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    refused = {("export", model["source"]) for model in models}
     for row in exclusions(project):
+        if (row["stage"], row.get("unit", "")) in refused:
+            continue  # its reason has just been printed
         console.print(
             f"excluded by {row['stage']}: {row.get('unit', '')}: {_reason(row)}", markup=False
         )

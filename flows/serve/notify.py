@@ -13,8 +13,8 @@ import httpx
 from synthct.data.environment import WEBHOOK_FILE
 from synthct.data.errors import UsageError
 from synthct.flows.jobs.scheduled_jobs import QUARANTINED, WATCH
-from synthct.flows.run.screen import spelled_s
 from synthct.flows.serve.runs import BATCH, ENDED, Run
+from synthct.tasks.pipeline.progress import spelled_s
 
 _TIMEOUT_S = 10.0
 _TRIES = 5

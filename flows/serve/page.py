@@ -10,10 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from synthct.flows.run.screen import spelled_s
 from synthct.flows.serve.records import Model, Record
 from synthct.flows.serve.runs import Run
 from synthct.flows.serve.snapshot import Facts
+from synthct.tasks.pipeline.progress import spelled_s
 
 _SHOWN_RUNS = 20
 _GIB = 2**30

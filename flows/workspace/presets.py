@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthct.data.errors import UsageError, nearest
 from synthct.data.files import write_whole
 from synthct.data.yaml_text import read_yaml, yaml_of
+
+if TYPE_CHECKING:
+    from synthct.tasks.chain.params import Params
 
 PRESETS = Path("presets")
 WORKSPACES = Path("workspaces")
@@ -56,6 +59,25 @@ def open_workspace(root: Path, preset: str | None, *, file: Path | None = None) 
         write_whole(params_file, _resolved(source, shown))
         return Opened(workspace, (f"created {workspace} from {shown}",))
     return Opened(workspace, tuple(_differences(root, preset, params_file, source, shown)))
+
+
+def params_of(root: Path, preset: str | None) -> Params:
+    """The params of a workspace, or of the preset that it would be created from.
+
+    Raises
+    ------
+    UsageError
+        ``unknown-preset``, or the params are invalid.
+    """
+    from synthct.tasks.chain.params import load_params
+
+    if preset is None:
+        return load_params(root / "params.yaml")
+    places = (root / WORKSPACES / preset / "params.yaml", root / PRESETS / f"{preset}.yaml")
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise unknown_preset(root, preset)
+    return load_params(file)
 
 
 def _resolved(source: Path, shown: str) -> str:

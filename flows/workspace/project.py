@@ -162,13 +162,25 @@ def open_checkout(
 def require_study(project: Project) -> None:
     """Refuse a workspace whose params have no ``study:`` section."""
     if project.stage("study") is None:
-        raise UsageError(
-            "there is no such section",
-            rule="a study's params have a `study:` section",
-            where=str(project.workspace / "params.yaml"),
-            remedy="see presets/study.yaml; for a workspace without a study use `synthct run`",
-            code="no-study",
-        )
+        raise _no_study(project.workspace / "params.yaml")
+
+
+def require_study_in(file: Path) -> None:
+    """Refuse a file of params without a ``study:`` section."""
+    from synthct.tasks.chain.params import load_params
+
+    if load_params(file).study is None:
+        raise _no_study(file)
+
+
+def _no_study(file: Path) -> UsageError:
+    return UsageError(
+        "there is no section `study:`",
+        rule="a study's params have one",
+        where=str(file),
+        remedy="see presets/study.yaml; without a study use `synthct run`",
+        code="no-study",
+    )
 
 
 def refresh_dag(project: Project, tell: Callable[[str], None]) -> None:
@@ -200,11 +212,19 @@ def open_project(root: Path, workspace: Path) -> Project:
         _require_scans(root, layout.raw)
 
     def check(planned: tuple[StageTarget, ...]) -> None:
+        if any(stage.name == "cohort" for stage in planned):
+            from synthct.tasks.cohort.run import require_own
+
+            require_own(root / layout.raw)
         if any(stage.name == "training" for stage in planned):
             from synthct.tasks.training.check import check as check_training
 
             # Check names and layers now, not after an hour of registration.
             check_training(params.training, where=f"{workspace / 'params.yaml'}: training")
+        if any(stage.name in ("ingestion", "evaluation") for stage in planned):
+            from synthct.tasks.chain.names import check_names
+
+            check_names(params, where=str(workspace / "params.yaml"))
 
     name = "demo" if layout.is_root else workspace.name
     return Project(root, name, stages, workspace, check)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from synthct.data.errors import UsageError, did_you_mean
 from synthct.data.layout import Layout
@@ -51,6 +51,16 @@ class Params(Section):
     report: ReportParams = ReportParams()
     study: StudyParams | None = None
     """A comparison of methods, which takes the place of training to report. Null: none."""
+
+    @model_validator(mode="after")
+    def _gate_counts_what_is_checked(self) -> Params:
+        for name in self.export.gate.checks:
+            if name not in self.evaluation.checks:
+                hint = did_you_mean(name, self.evaluation.checks)
+                raise ValueError(
+                    f"export.gate.checks: {name!r} is not in evaluation.checks ({hint})"
+                )
+        return self
 
 
 def load_params(path: Path) -> Params:
@@ -115,6 +125,10 @@ def _described(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key{_did_you_mean(error['loc'])}"
+    if error["type"] == "missing":
+        return f"{key}: this key is required"
+    if error["type"] == "value_error":  # our own validators: they name the value themselves
+        return ": ".join(part for part in (key, str(error["ctx"]["error"])) if part)
     return f"{key}: {error['msg']}, got {error.get('input')!r}"
 
 

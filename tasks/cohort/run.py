@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.phantom.tissues import label_table
 from synthct.tasks.cohort.params import CohortParams, Region
@@ -30,6 +32,7 @@ def run(context: StageContext, params: CohortParams) -> None:
         for region in params.regions
         for number in range(1, params.patients_per_region + 1)
     }
+    require_own(context.artefact(STAGE))
     with build_out(context, STAGE) as out:
         units = [_unit(context, params, name, region) for name, region in regions.items()]
         good = run_units(context, STAGE, out, units)
@@ -42,6 +45,31 @@ def run(context: StageContext, params: CohortParams) -> None:
         }
         write_whole(out / DATASET, canonical_json(facts))
         write_whole(out / LABELS, canonical_json(label_table()))
+
+
+def require_own(folder: Path) -> None:
+    """Refuse to replace a data set that this stage has not written.
+
+    Raises
+    ------
+    UsageError
+        ``not-own-data``: the folder holds ingested scans, or files of unknown origin.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        if json.loads((folder / DATASET).read_text()).get("synthetic") is True:
+            return
+        found = "scans that were ingested"
+    except (OSError, ValueError, AttributeError):
+        found = f"files without a {DATASET} of digital patients"
+    raise UsageError(
+        f"the folder of the data set holds {found}",
+        rule="digital patients (the section cohort) never replace other scans",
+        where=str(folder),
+        remedy="for these scans set `cohort: null`; for digital patients name another `dataset`",
+        code="not-own-data",
+    )
 
 
 def _unit(context: StageContext, params: CohortParams, name: str, region: Region) -> Unit:

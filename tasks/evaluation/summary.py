@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from synthct.data.tables import floats_to_six_digits
+from synthct.tasks.evaluation.statistics.gain import BASELINES, gain_over_best
 from synthct.tasks.evaluation.statistics.paired import (
     holm,
     paired_bootstrap,
@@ -60,7 +61,11 @@ def floor_rows(
 def summarise(
     documents: Sequence[Document], *, profile: Mapping[str, Any], seed: int, draws: int
 ) -> dict[str, Any]:
-    """``summary.json``: means with their n by source, region and fold, ratios and bias."""
+    """``summary.json``: means with their n by source, region and fold, ratios, gain, checks, bias.
+
+    ``gain`` is that over the best baseline by source and reference, and ``suspect`` names the
+    checks that each case fails. The release gate, the report and the terminal all read these.
+    """
     rows = long_rows(documents)
     sources = sorted({row["source"] for row in rows})
     return {
@@ -78,6 +83,10 @@ def summarise(
             for source in sources
         },
         "ratio": {source: _ratios(rows, source, seed, draws) for source in sources},
+        "gain": {source: _gains(rows, source, seed, draws) for source in sources},
+        "suspect": {
+            source: _suspect([d for d in documents if d["source"] == source]) for source in sources
+        },
         "ranking": {source: standings(rows, source, seed) for source in sources},
         "registration_bias": {
             source: _bias([d for d in documents if d["source"] == source]) for source in sources
@@ -147,6 +156,29 @@ def _ratios(rows: Sequence[Row], source: str, seed: int, draws: int) -> dict[str
             for name, entry in entries.items()
         }
     return ratios
+
+
+def _gains(rows: Sequence[Row], source: str, seed: int, draws: int) -> dict[str, Any]:
+    """``{reference: gain over the best baseline}`` (see ``statistics/gain.py``)."""
+    gains = {}
+    for reference in sorted({row["reference"] for row in rows if row["source"] == source}):
+        scores = {m: _mae(rows, source, reference, m) for m in ("model", *BASELINES)}
+        rng = generator(seed, "evaluation", source, reference, "gain")
+        if (gain := gain_over_best(scores, rng, draws=draws)) is not None:
+            gains[reference] = gain.as_json()
+    return gains
+
+
+def _suspect(documents: Sequence[Document]) -> dict[str, Any]:
+    """Number of checked cases, and the failed checks of each case that fails any."""
+    failed = {
+        document["case"]: [found["check"] for found in document["checks"] if found["suspect"]]
+        for document in documents
+    }
+    return {
+        "cases": len(failed),
+        "failed": {case: checks for case, checks in sorted(failed.items()) if checks},
+    }
 
 
 def _mae(rows: Sequence[Row], source: str, reference: str, method: str) -> dict[str, float]:

@@ -36,7 +36,12 @@ CHECKSUM_CAVEAT = (
 
 
 def make_card(
-    source: str, folds: Sequence[ExportedFold], facts: Mapping[str, Any], *, cleared_for: str = ""
+    source: str,
+    folds: Sequence[ExportedFold],
+    facts: Mapping[str, Any],
+    *,
+    cleared_for: str = "",
+    refusal: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The card of one source's ensemble.
 
@@ -49,6 +54,8 @@ def make_card(
         formats``.
     cleared_for
         Who cleared it for clinical use, and for what; empty: the card says "not for clinical use".
+    refusal
+        The gate's error, if this is a demonstration of a model that it refused.
     """
     dataset = facts["dataset"]
     parities = [parity for fold in folds for parity in fold.parities.values()]
@@ -59,6 +66,7 @@ def make_card(
         "intended_use": facts["intended_use"],
         "not_for_clinical_use": "" if cleared_for else NOT_FOR_CLINICAL_USE,
         "cleared_for": cleared_for,
+        "demonstration_only": "" if refusal is None else refusal["problem"],
         "data": _data(dataset, facts["cases"]),
         "licence": _licence(dataset),
         "folds": [_fold(fold) for fold in folds],

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthct.data.section import Section
 
-Baseline = Literal["constant", "lookup", "linear", "raw"]
-"""Naive baselines of the evaluation that a model can be compared with."""
-
 
 class GateParams(Section):
-    """The model's mean MAE on unseen patients, compared with a baseline on the same cases."""
+    """Conditions of a release, all measured on unseen patients.
 
+    The limits are judgements, not results. A model that fails one of them is not released.
+    """
+
+    min_cases: int = Field(10, ge=1)
+    """Smallest number of cases. Bootstrap intervals of fewer are too narrow."""
     max_ratio: float = Field(1.0, gt=0)
-    """Largest ratio of the model's MAE to the baseline's that is released."""
-    mr_baseline: Baseline = "lookup"
-    """Baseline for MR: the intensity look-up fitted on the training patients."""
-    cbct_baseline: Baseline = "linear"
-    """Baseline for CBCT: the linear calibration fitted on the training patients."""
+    """The 95 % interval of MAE(model) / MAE(best baseline) must lie below this ratio. At 1 it
+    excludes that there is no gain. The best baseline is the one of lowest mean MAE on the same
+    cases."""
     reference: Literal["registered", "truth"] = "registered"
     """CT that errors are measured against; ``truth`` exists for digital patients only."""
-    min_cases: int = Field(1, ge=1)
-    """Smallest number of cases scored with both methods."""
-
-    def baseline(self, source: str) -> str:
-        """The baseline of a source."""
-        return self.mr_baseline if source == "mr" else self.cbct_baseline
+    max_suspect_share: float = Field(0.25, ge=0, le=1)
+    """Largest share of the cases that fail one of ``checks``."""
+    checks: tuple[str, ...] = (
+        "identity", "offset", "bone_range", "lost_structure", "copied", "mask_cover", "mask_air",
+    )  # fmt: skip
+    """Checks of the evaluation that count. Blur (``detail``) is reported but does not count: an
+    image that is trained by its mean error is smoother than a CT."""
+    when_refused: Literal["withhold", "demonstration"] = "withhold"
+    """What happens to a refused model. ``demonstration`` writes its folder all the same: card,
+    terminal, report and every prediction made with it say that it is no release, and why."""
 
 
 class ParityParams(Section):
@@ -95,3 +99,12 @@ class ExportParams(Section):
         "and with the kind of scanner listed under data."
     )
     """Intended use, printed on the model card."""
+
+    @model_validator(mode="after")
+    def _no_clearance_for_a_demonstration(self) -> ExportParams:
+        if self.cleared_for and self.gate.when_refused == "demonstration":
+            raise ValueError(
+                "cleared_for: a model that may be written without passing the gate "
+                "(gate.when_refused: demonstration) cannot be cleared for clinical use"
+            )
+        return self

@@ -48,7 +48,7 @@ def release_source(
     ingestion
         Params of the ingestion of the training scans, as JSON.
     refusal
-        The gate's error, if it refused; then nothing is exported.
+        The gate's error, if it refused; then nothing is exported, or a demonstration.
     seed, scratch
         Seed of the student that ``distil`` trains, and the folder in which it resumes.
     folders
@@ -58,7 +58,7 @@ def release_source(
         first fold, on which the student of ``distil`` is scored.
     """
     settings = ExportParams.from_json(params)
-    if refusal is not None:
+    if refusal is not None and settings.gate.when_refused == "withhold":
         write_whole(out / REFUSED, canonical_json(dict(refusal)))
         return
     names = sorted(name for name in folders if name.startswith("fold"))
@@ -85,7 +85,7 @@ def release_source(
     domain = _domain(seen, description.preprocessing)
     write_whole(out / MODEL, description.as_text())
     write_whole(out / DOMAIN, canonical_json(domain.as_json()))
-    card = make_card(source, folds, facts, cleared_for=settings.cleared_for)
+    card = make_card(source, folds, facts, cleared_for=settings.cleared_for, refusal=refusal)
     if student is not None:
         card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))

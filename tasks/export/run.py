@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import SynthctError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import read_table
 from synthct.tasks.export.card_facts import gather_facts, used_cases
-from synthct.tasks.export.gate import Row, hold_gate
+from synthct.tasks.export.gate import Gate, Row, hold_gate
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCORES
+from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCORES, SUMMARY
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
@@ -28,10 +27,12 @@ def run(context: StageContext, params: ExportParams) -> None:
     """The folds of a source are released as one ensemble if parity and the score gate hold."""
     folds = json.loads((context.artefact("training") / FOLDS).read_text())
     scores = read_table(context.artefact("evaluation") / SCORES)
+    summary = json.loads((context.artefact("evaluation") / SUMMARY).read_text())
+    gates = {source: hold_gate(summary, source, params.gate) for source in folds}
     code = code_hash([__name__])
     with build_out(context, STAGE) as out:
         units = [
-            _unit(context, params, source, folds[source], scores, dict(context.methods), code)
+            _unit(context, params, source, folds[source], scores, gates[source], code)
             for source in sorted(folds)
         ]
         good = run_units(context, STAGE, out, units)
@@ -44,7 +45,7 @@ def _unit(
     source: str,
     folds: Sequence[dict[str, Any]],
     scores: Sequence[Row],
-    methods: dict[str, str],
+    gate: Gate,
     code: str,
 ) -> Unit:
     training, registration = context.artefact("training"), context.artefact("registration")
@@ -60,7 +61,7 @@ def _unit(
     if params.distil is not None and present:
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
-    refusal, gate = _gate(scores, source, params)
+    refusal = gate.refusal(source)
     facts = gather_facts(context, params, source, names, cases, scores, dict(context.methods), code)
     return Unit(
         name=source,
@@ -69,7 +70,7 @@ def _unit(
         arguments={
             "source": source,
             "params": params.as_json(),
-            "facts": {**facts, "gate": gate},
+            "facts": {**facts, "gate": gate.as_json()},
             "ingestion": _ingestion(context),
             "refusal": None if refusal is None else refusal.as_json(),
             "seed": context.seed,
@@ -89,16 +90,6 @@ def _trained_on(folds: Sequence[dict[str, Any]], most: int) -> list[str]:
 def _ingestion(context: StageContext) -> dict[str, Any]:
     dataset = json.loads((context.artefact("ingestion") / DATASET).read_text())
     return dict(dataset.get("ingestion", {}))
-
-
-def _gate(
-    scores: Sequence[Row], source: str, params: ExportParams
-) -> tuple[SynthctError | None, dict[str, Any]]:
-    try:
-        gate = hold_gate(scores, source, params.gate)
-    except SynthctError as error:
-        return error, {}
-    return gate.refusal(source), gate.as_json()
 
 
 def _unseen(fold: dict[str, Any]) -> str:

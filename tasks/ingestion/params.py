@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from synthct.data.errors import did_you_mean
 from synthct.data.section import Section
-from synthct.data.volume import Modality
+from synthct.data.volume import REGIONS, Modality
 
 
 class BodyThresholds(Section):
@@ -37,6 +38,14 @@ class BodyParams(Section):
     """Radius of the closing, which fills nostrils, skin folds and dark skin."""
     keep_fraction: float = Field(0.2, gt=0, le=1)
     """Components of at least this fraction of the largest one are kept, such as arms and legs."""
+
+    @field_validator("by_region")
+    @classmethod
+    def _regions_exist(cls, named: dict[str, BodyThresholds]) -> dict[str, BodyThresholds]:
+        for region in named:
+            if region not in REGIONS:
+                raise ValueError(f"{region!r} is no region ({did_you_mean(region, REGIONS)})")
+        return named
 
     def of(self, region: str) -> BodyThresholds:
         """The thresholds of a region."""

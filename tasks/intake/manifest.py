@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from synthct.data.errors import UsageError
-from synthct.data.volume import Modality
+from synthct.data.errors import UsageError, did_you_mean, nearest
+from synthct.data.volume import REGIONS, Modality
 
 COLUMNS = ("path", "patient", "modality", "region")
 
@@ -56,8 +56,8 @@ def read_manifest(path: Path) -> dict[Path, ManifestRow]:
     Raises
     ------
     UsageError
-        ``manifest-missing``, ``manifest-columns``, ``manifest-twice``, ``manifest-modality`` or
-        ``manifest-path``.
+        ``manifest-missing``, ``manifest-columns``, ``manifest-twice``, ``manifest-modality``,
+        ``manifest-region`` or ``manifest-path``.
     """
     table = _table(path)
     if not table or set(COLUMNS) - set(table[0]):
@@ -157,11 +157,20 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
             remedy="leave it empty for DICOM",
             code="manifest-modality",
         )
+    region = entry["region"].lower()
+    if region and region not in REGIONS:
+        raise UsageError(
+            f"the region is {entry['region']!r}",
+            rule=f"a manifest's region is {', '.join(REGIONS)}, or empty",
+            where=f"{manifest}: {entry['path']}",
+            remedy=did_you_mean(region, REGIONS) if nearest(region, REGIONS) else "use `other`",
+            code="manifest-region",
+        )
     return ManifestRow(
         _place(entry["path"], manifest),
         entry["patient"],
         Modality(modality) if modality else None,
-        entry["region"],
+        region,
         listed=True,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from synthct.data.errors import UsageError
 from synthct.data.readers import Found
+from synthct.data.volume import REGIONS
 from synthct.tasks.ingestion.dataset import Licence, RawDataset, load_dataset
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_attachments
@@ -30,9 +31,6 @@ from synthct.tasks.intake.rows import (
 from synthct.tasks.intake.scan_index import ScanIndex
 from synthct.tasks.intake.search import first_place, listed_places, search
 from synthct.tasks.pipeline.artefacts import DATASET
-
-REGIONS = ("head-neck", "thorax", "abdomen", "other")
-"""Regions of the body."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, label)."""

@@ -13,13 +13,17 @@ from typing import Any
 
 from synthct.data.environment import EVENTS
 from synthct.data.temporary import temporary_folder
+from synthct.tasks.pipeline.progress import Heartbeat, StageProgress
 
 _PERIOD_S = 0.5
 
 
 @contextlib.contextmanager
 def progress(stage: str) -> Iterator[None]:
-    """Print units as they finish, with the time left, unless another process reads the events."""
+    """Print units as they finish, and at least every 10 s how far the stage is.
+
+    Nothing is printed if another process reads the events.
+    """
     if os.environ.get(EVENTS):
         yield
         return
@@ -28,7 +32,7 @@ def progress(stage: str) -> Iterator[None]:
         path.touch()
         os.environ[EVENTS] = str(path)
         stop = threading.Event()
-        follower = threading.Thread(target=_follow, args=(path, stop), daemon=True)
+        follower = threading.Thread(target=_follow, args=(path, stop, stage), daemon=True)
         follower.start()
         try:
             yield
@@ -38,15 +42,22 @@ def progress(stage: str) -> Iterator[None]:
             follower.join()
 
 
-def _follow(path: Path, stop: threading.Event) -> None:
+def _follow(path: Path, stop: threading.Event, stage: str) -> None:
+    now, heartbeat = StageProgress(), Heartbeat()
     with path.open() as file:
         while True:
             ending = stop.is_set()
             for line in file:
-                if text := spelled(json.loads(line)):
+                event = json.loads(line)
+                now.take(event)
+                if text := spelled(event):
                     sys.stderr.write(text + "\n")
+                    heartbeat.spoke()
             if ending:
                 return
+            if heartbeat.due:
+                sys.stderr.write(now.line(stage) + "\n")
+                heartbeat.spoke()
             stop.wait(_PERIOD_S)
 
 
@@ -56,9 +67,11 @@ def spelled(event: dict[str, Any]) -> str:
     if kind == "units_planned":
         return f"{stage}: {event['total']} units, {event['reused']} reused"
     if kind == "unit_done":
-        left = f", about {event['eta_s']:.0f} s left" if event["done"] < event["total"] else ""
-        what = "excluded" if event.get("excluded") else f"{event.get('seconds', 0):.1f} s"
-        return f"{stage}: {event['done']}/{event['total']} {event['unit']} ({what}){left}"
+        eta_s = event.get("eta_s") if event["done"] < event["total"] else None
+        left = "" if eta_s is None else f", about {eta_s:.0f} s left"
+        seconds = f" ({event['seconds']:.1f} s)" if "seconds" in event else ""
+        what = " (excluded)" if event.get("excluded") else seconds
+        return f"{stage}: {event['done']}/{event['total']} {event['unit']}{what}{left}"
     if kind == "unit_failed":
         return f"{stage}: {event['unit']} failed: {event['error']}"
     if kind == "unit_retried":

@@ -18,6 +18,7 @@ from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, told
+from synthct.tasks.prediction.given_mask import require_mask
 from synthct.tasks.prediction.memory import choose_batch, held, require_room
 from synthct.tasks.prediction.outputs import Outputs, write_results
 from synthct.tasks.prediction.pool import check_pool, predict_pool
@@ -192,7 +193,12 @@ def _predict(
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
         "voxels_not_predicted": prepared.missed,
-        "notes": [*prepared.notes, *filter(None, (one.note for one in structures)), *warned],
+        "notes": [
+            *release.demonstration,
+            *prepared.notes,
+            *filter(None, (one.note for one in structures)),
+            *warned,
+        ],
         "unlike_training": unlike,
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
@@ -219,6 +225,11 @@ def _prepared(
     """A function of its own: the scan as it was read is forgotten when it returns."""
     scan = _read(path, series, release, modality)
     given = None if mask is None else read_scan(mask, Modality.MASK)
+    if mask is not None and given is not None:
+        try:
+            require_mask(given, scan.grid)
+        except DataError as error:
+            raise error.at(str(mask)) from None
     try:
         return prepare(scan, given, release.model, release.description.ingestion)
     except DataError as error:

@@ -94,6 +94,13 @@ class Release:
         """Preprocessing and postprocessing."""
         return self.description.preprocessing
 
+    @property
+    def demonstration(self) -> list[str]:
+        """A sentence, if the release gate refused the model and it was written all the same."""
+        reason = str(self.card.get("demonstration_only", ""))
+        sentence = f"for demonstration only, the release gate refused this model: {reason}"
+        return [sentence] if reason else []
+
     def members(self, *, student: bool = False) -> list[Member]:
         """The folds, or the student of them all."""
         if not student:

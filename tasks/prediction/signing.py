@@ -172,7 +172,7 @@ def _crypto() -> dict[str, Any]:
         raise MachineError(
             "the package cryptography is not installed",
             rule="signatures need it",
-            remedy="pip install 'synthct[sign]'",
+            remedy="pip install '.[sign]'",
             code="package-missing",
         ) from error
     return {"exceptions": exceptions, "serialization": serialization, "ed25519": ed25519}

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import UsageError, did_you_mean, nearest
 from synthct.data.files import canonical_json, whole_folder, write_whole
 from synthct.data.orientation import reordered_onto
 from synthct.data.readers import format_of, pick_series, read_scan
-from synthct.data.volume import Displacement, Modality, Volume
+from synthct.data.volume import REGIONS, Displacement, Modality, Volume
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams
@@ -124,10 +124,16 @@ def register_files(
     if out is not None:
         _check_out(out)
     wanted = preset_called(preset, where="--preset") if preset else None
+    _require_region(region)
+    _require_order(fixed_modality, moving_modality, fixed)
     tell("read")
-    pair = _read_pair(
+    scans = (
         _read_scan(fixed, fixed_modality, "fixed", series[0]),
         _read_scan(moving, moving_modality, "moving", series[1]),
+    )
+    _require_order(scans[0].modality, scans[1].modality, fixed)
+    pair = _read_pair(
+        *scans,
         fixed_mask,
         moving_mask,
         region,
@@ -163,6 +169,30 @@ def register_files(
 
 _WANTED = {"fixed": (Modality.MR, Modality.CBCT), "moving": (Modality.CT,)}
 """Accepted modalities where a folder contains volumes of several."""
+
+
+def _require_region(region: str) -> None:
+    if region not in REGIONS:
+        raise UsageError(
+            f"there is no region {region!r}",
+            rule=f"a region is {', '.join(REGIONS)}",
+            where="--region",
+            remedy=did_you_mean(region, REGIONS) if nearest(region, REGIONS) else "use other",
+            code="unknown-region",
+        )
+
+
+def _require_order(fixed: Modality | None, moving: Modality | None, where: Path) -> None:
+    """Refuse a CT as the fixed scan of an MR or cone-beam CT: the two are swapped."""
+    if fixed is Modality.CT and moving in _WANTED["fixed"]:
+        raise UsageError(
+            f"the fixed scan is a CT, the moving one {'an' if moving is Modality.MR else 'a'} "
+            f"{moving}",
+            rule="the CT is moved onto the MR or cone-beam CT",
+            where=str(where),
+            remedy="exchange --fixed and --moving",
+            code="fixed-moving-swapped",
+        )
 
 
 def _read_scan(path: Path, modality: Modality | None, role: str, selector: str) -> Volume:

@@ -8,9 +8,13 @@ from pydantic import Field, PositiveFloat, field_validator
 
 from synthct.data.errors import did_you_mean
 from synthct.data.section import Section
+from synthct.data.volume import REGIONS
 from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import PRESETS, preset_called, usual_preset
+
+PLACES = tuple(f"{source}_{region}" for source in ("mr", "cbct") for region in REGIONS)
+"""Keys of ``methods`` and ``presets``."""
 
 
 class RegistrationParams(Section):
@@ -42,6 +46,15 @@ class RegistrationParams(Section):
             raise ValueError(f"no registration method is called {method!r}; {hint}")
         return method
 
+    @field_validator("methods", "presets")
+    @classmethod
+    def _places_exist(cls, named: dict[str, str]) -> dict[str, str]:
+        for place in named:
+            if place not in PLACES:
+                hint = did_you_mean(place, PLACES)
+                raise ValueError(f"{place!r} is no source and region ({hint})")
+        return named
+
     @field_validator("methods")
     @classmethod
     def _all_registered(cls, methods: dict[str, str]) -> dict[str, str]:
@@ -52,7 +65,8 @@ class RegistrationParams(Section):
     def _known(cls, presets: dict[str, str]) -> dict[str, str]:
         for name in presets.values():
             if name not in PRESETS:
-                raise ValueError(f"no registration preset is called {name!r}")
+                hint = did_you_mean(name, PRESETS)
+                raise ValueError(f"no registration preset is called {name!r}; {hint}")
         return presets
 
     def method_of(self, source: str, region: str) -> tuple[str, dict[str, Any]]:

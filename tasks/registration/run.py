@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from synthct.data.errors import UsageError
 from synthct.data.tables import write_table
 from synthct.tasks.pipeline.artefacts import CASE, CT, DISPLACEMENT, PATIENT, QUALITY, QUALITY_TABLE
 from synthct.tasks.pipeline.events import emit
@@ -37,12 +39,35 @@ COLUMNS = (
 def run(context: StageContext, params: RegistrationParams) -> None:
     """Each CT was moved onto its MR or CBCT, rigidly and then deformably (elastix, or the torch engine with the similarity that each case names); a gate kept the last step that did not make the alignment worse."""  # noqa: E501
     ingestion = context.artefact("ingestion")
+    _require_sensible_grid(params, ingestion)
     units = list(_units(context, params, ingestion))
     if note := tuned_elsewhere(params, [unit.arguments for unit in units]):
         emit("note", stage=STAGE, text=note)
     with build_out(context, STAGE) as out:
         good = run_units(context, STAGE, out, units)
         write_table(out / QUALITY_TABLE, COLUMNS, quality_rows(out, good))
+
+
+FINEST = 20.0
+"""Largest volume of a voxel of the finer scan of a pair over that of the working grid."""
+
+
+def _require_sensible_grid(params: RegistrationParams, ingestion: Path) -> None:
+    """Refuse a working grid that is much finer than the scans of every patient."""
+    finest: list[float] = []
+    for file in sorted(ingestion.glob(f"*/{PATIENT}")):
+        scans = json.loads(file.read_text())["scans"].values()
+        known = [scan["spacing_mm"] for scan in scans if scan.get("spacing_mm")]
+        finest += [min(math.prod(spacing) for spacing in known)] if known else []
+    ratio = min(finest, default=0.0) / math.prod(params.grid_spacing_mm)
+    if ratio > FINEST:
+        raise UsageError(
+            f"the grid has {ratio:.0f} voxels or more in each voxel of the scans",
+            rule=f"the working grid has at most {FINEST:g}: finer ones add time, and no detail",
+            where="registration.grid_spacing_mm",
+            remedy="give voxel sizes (z, y, x) in mm near those of the scans",
+            code="grid-too-fine",
+        )
 
 
 def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any]]) -> str:

@@ -36,6 +36,9 @@ class Arm(Section):
     def _check(self) -> Self:
         if self.weights and not self.regularizers:
             raise ValueError("weights are tried for the last regularizer, but there is none")
+        chosen = self.regularizers[:-1] if self.weights else self.regularizers
+        if unset := [one.name for one in chosen if "weight" not in one.model_fields_set]:
+            raise ValueError(f"{unset[0]}: a regularizer needs a weight, which has no default")
         if any(not weight > 0 for weight in self.weights):
             raise ValueError("weights to try must be above 0 (the control is 0 already)")
         if len(set(self.weights)) < len(self.weights):

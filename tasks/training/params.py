@@ -34,6 +34,14 @@ class WeightedPlugIn(PlugIn):
     """Strength. For a perturbation, the probability with which a sample is perturbed."""
 
 
+class RegularizerEntry(WeightedPlugIn):
+    """A regularizer by name and strength. Every other key is one of its options."""
+
+    weight: float = Field(ge=0, allow_inf_nan=False)
+    """Strength, which has no default: useful ones differ by orders of magnitude. For a
+    perturbation, the probability with which a sample is perturbed."""
+
+
 class SourceRecipe(Section):
     """Settings that differ between sources."""
 
@@ -128,7 +136,7 @@ class TrainingParams(Section):
     """Architecture and its options, such as ``slices``, ``width``, ``norm`` and ``activation``."""
     losses: tuple[WeightedPlugIn, ...] = (WeightedPlugIn(name="l1"),)
     """Losses, added with their weights, in network units: CT is scaled to [-1, 1]."""
-    regularizers: tuple[WeightedPlugIn, ...] = ()
+    regularizers: tuple[RegularizerEntry, ...] = ()
     """Regularizers, in the order in which they act."""
 
     mr: MrRecipe = MrRecipe()

@@ -95,3 +95,12 @@ def test_a_file_of_ours_reads_yaml_past_the_bound():
                 } and getattr(node.value, "id", "") == "yaml":  # fmt: skip
                     calls.append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert calls == [], "use data/yaml_text.py"
+
+
+@pytest.mark.parametrize("text", ["2e-2", "+2E-2", "2.e-2", ".2e-1", "20e-3"])
+def test_a_number_as_people_write_it_is_not_taken_for_text(text):
+    assert load_yaml(f"learning_rate: {text}") == {"learning_rate": 0.02}
+
+
+def test_a_name_with_an_e_in_it_stays_a_name():
+    assert load_yaml("[e2, 2e, 1e2x, x1e2]") == ["e2", "2e", "1e2x", "x1e2"]

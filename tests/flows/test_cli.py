@@ -13,8 +13,8 @@ from synthct.flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DESIGNED = {
-    "run", "stage", "key", "ingest", "register", "predict", "sign", "verify", "watch", "evaluate",
-    "regularizers", "study", "report", "serve", "doctor",
+    "run", "stage", "key", "init", "ingest", "register", "predict", "sign", "verify", "watch",
+    "evaluate", "regularizers", "study", "report", "compare", "params", "serve", "doctor",
 }  # fmt: skip
 HEAVY = (
     "torch", "prefect", "distributed", "dask", "zarr", "monai", "SimpleITK", "scipy", "numpy",
@@ -85,12 +85,12 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
     ("error", "code", "told"),
     [
         (UsageError("a rule", where="key"), 2, "key: a rule"),
-        (DataError("two", where="scan.mha", rule="a rule"), 1, "scan.mha: two; a rule"),
+        (DataError("two", where="scan.mha", rule="a rule"), 2, "scan.mha: two; a rule"),
         (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: no space left on the device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),
         (KeyboardInterrupt(), 1, "resumes where it left off"),
-        (ModuleNotFoundError("no", name="torch.nn"), 1, "synthct[train]"),
+        (ModuleNotFoundError("no", name="torch.nn"), 1, ".[train]"),
         (ZeroDivisionError("two\nlines"), 1, "ZeroDivisionError: two lines; this is a bug"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.clusters.opening import KINDS, check_kind, open_cluster
+from synthct.flows.clusters.started import close
 
 
 def facts(_):
@@ -99,3 +100,14 @@ def test_scheduler_that_is_not_there_is_a_one_line_fault(tmp_path, monkeypatch):
             open_cluster(address, workers=None, root=tmp_path, variables={}),
         ):
             pass
+
+
+def test_a_cluster_that_is_slow_to_close_does_not_lose_a_finished_run(capsys):
+    class Slow:
+        def close(self, timeout):
+            raise TimeoutError
+
+    close(Slow(), 5)
+    assert (
+        "did not close within 5 s (TimeoutError); results are complete" in capsys.readouterr().err
+    )

@@ -1,10 +1,15 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from synthct.data.environment import EVENTS
 from synthct.flows.run.progress import EventTail, StageProgress, event_line
+from synthct.flows.run.screen import Lines
 from synthct.flows.run.stages import how_built, last_words
+from synthct.flows.workspace.project import StageTarget
+from synthct.tasks.pipeline.terminal import spelled
 
 
 def test_line_that_is_still_being_written_waits(tmp_path):
@@ -21,7 +26,7 @@ def test_line_that_is_still_being_written_waits(tmp_path):
 
 def test_reused_units_do_not_make_the_time_left_look_short(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("synthct.flows.run.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("synthct.tasks.pipeline.progress.time.monotonic", lambda: now[0])
     progress = StageProgress()
     progress.take({"kind": "units_planned", "total": 10, "reused": 6})
     assert (progress.done, progress.percent, progress.left_s) == (6, 60.0, None)
@@ -33,7 +38,7 @@ def test_reused_units_do_not_make_the_time_left_look_short(monkeypatch):
 
 def test_long_unit_counts_by_its_steps(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("synthct.flows.run.progress.time.monotonic", lambda: now[0] + 1)
+    monkeypatch.setattr("synthct.tasks.pipeline.progress.time.monotonic", lambda: now[0] + 1)
     progress = StageProgress()
     progress.take({"kind": "units_planned", "total": 2, "reused": 0})
     now[0] = 10.0
@@ -98,3 +103,33 @@ def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):
     (event,) = EventTail(path).new()
     assert event_line(event) == "x: hello"
     assert json.loads(path.read_text()) == event
+
+
+def test_a_stage_that_computes_for_minutes_is_not_silent(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("synthct.tasks.pipeline.progress.time.monotonic", lambda: now[0])
+    file = io.StringIO()
+    training = StageTarget("training", "training", tmp_path)
+    with Lines(Console(file=file, width=200)) as lines:
+        lines.started(training)
+        lines.event(
+            training, {"kind": "units_planned", "stage": "training", "total": 2, "reused": 0}
+        )
+        for second in range(1, 61):
+            now[0] = 100.0 + second
+            step = {"kind": "step", "unit": "mr_fold0", "step": second, "total": 120, "l1": 0.25}
+            lines.event(training, step)
+            lines.tick(training)
+    told = [line for line in file.getvalue().splitlines() if "step" in line]
+    assert len(told) == 6
+    assert told[0] == (
+        "training: 0 of 2 units done, mr_fold0 step 10/120 l1 0.25, 10 s so far, "
+        "about 3 min 50 s left"
+    )
+
+
+def test_a_finished_picture_without_an_estimate_is_a_line_and_no_error():
+    event = {"kind": "unit_done", "stage": "report", "unit": "HN-01_mr", "done": 1, "total": 2}
+    assert spelled(event) == "report: 1/2 HN-01_mr"
+    whole = event | {"seconds": 2.0, "eta_s": 4.0}
+    assert spelled(whole) == "report: 1/2 HN-01_mr (2.0 s), about 4 s left"

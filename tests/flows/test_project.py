@@ -60,3 +60,37 @@ def test_no_child_calls_home_and_all_use_this_python(root):
     assert told["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert (Path(told["PATH"].split(os.pathsep)[0]) / "python").exists()
     assert told["PYTHONPATH"] == str(root / "src")
+
+
+def test_ingested_scans_are_never_replaced_by_digital_patients(root):
+    raw = root / "data" / "raw" / "mine"
+    raw.mkdir(parents=True)
+    (raw / "dataset.json").write_text('{"dataset": "mine", "synthetic": false}')
+    (root / "params.yaml").write_text("dataset: mine\ncohort: {}\n")
+    project = open_project(root, Path())
+    with pytest.raises(UsageError, match="holds scans that were ingested") as caught:
+        project.check(project.stages[:1])
+    assert "cohort: null" in caught.value.remedy
+    (raw / "dataset.json").unlink()
+    (raw / "scan.mha").touch()
+    with pytest.raises(UsageError, match="files without a dataset"):
+        project.check(project.stages[:1])
+    (raw / "dataset.json").write_text('{"dataset": "mine", "synthetic": true}')
+    project.check(project.stages[:1])  # its own digital patients are drawn again
+
+
+def test_a_limit_of_a_guard_that_does_not_exist_is_not_ignored(root):
+    text = """dataset: demo
+cohort: {}
+ingestion: {guards: {slice_jmp: {}}}
+evaluation:
+  checks: [identity, offset, bone_range, lost_structure, copied, mask_cover, mask_air]
+  check_options: {detail: {least: 0.5}}
+  metrics: [mae]
+"""
+    (root / "params.yaml").write_text(text)
+    project = open_project(root, Path())
+    with pytest.raises(UsageError) as caught:
+        project.check(tuple(s for s in project.stages if s.name == "evaluation"))
+    for words in ("did you mean 'slice_jump'?", "'detail' is not used", "is called 'mae'"):
+        assert words in caught.value.problem

@@ -23,7 +23,7 @@ A_cbct,A,cbct,thorax,0,raw,registered,mae_hu,150
 
 @pytest.fixture
 def project(tmp_path):
-    names = ("ingestion", "evaluation", "report")
+    names = ("ingestion", "evaluation", "export", "report")
     project = Project(
         tmp_path, "demo", tuple(StageTarget(n, n, Path("artefacts") / n) for n in names)
     )
@@ -97,3 +97,29 @@ def test_machine_is_told_the_same_as_plain_json(scored):
 def test_chain_that_was_not_scored_yet_has_no_table(project):
     assert score_rows(project) == []
     assert as_json(project, [], 0.0)["report"] is None
+
+
+def test_suspect_cases_and_a_refused_model_stand_below_the_scores(scored):
+    evaluation, export = (scored.root / "artefacts" / n for n in ("evaluation", "export"))
+    failed = {"A_mr": ["lost_structure", "detail"], "B_mr": ["lost_structure"]}
+    suspect = {"mr": {"cases": 2, "failed": failed}, "cbct": {"cases": 1, "failed": {}}}
+    (evaluation / "summary.json").write_text(json.dumps({"suspect": suspect}))
+    (export / "mr").mkdir()
+    (export / "mr" / "refused.json").write_text(json.dumps({"problem": "2 of 2 are suspect"}))
+    (export / "cbct").mkdir()
+    card = {"demonstration_only": "there are only 1 unseen cases"}
+    (export / "cbct" / "card.json").write_text(json.dumps(card))
+    row = {"unit": "mr", "problem": "2 of 2 are suspect", "rule": "", "where": "mr", "remedy": ""}
+    (export / "excluded.json").write_text(json.dumps([row]))
+    console = Console(record=True, width=100, file=io.StringIO())
+    show(console, scored, [], 70.0)
+    text = console.export_text()
+    for expected in (
+        "mr: 2 of 2 unseen cases are suspect (detail 1, lost structure 2)",
+        "mr: not released: 2 of 2 are suspect",
+        "cbct: not released, written for demonstration only: there are only 1 unseen cases",
+    ):
+        assert expected in text
+    assert "excluded by export" not in text
+    states = {row["source"]: row["state"] for row in as_json(scored, [], 0.0)["releases"]}
+    assert states == {"mr": "refused", "cbct": "demonstration"}

@@ -63,7 +63,7 @@ def pins(
         if (version := installed.get(_normal(each.name)))
         and not each.specifier.contains(version, prereleases=True)
     ]
-    remedy = f"pip install 'synthct[{extra}]'" if extra else "pip install synthct"
+    remedy = f"pip install '.[{extra}]'" if extra else "pip install ."
     if wrong:
         return error(about, ", ".join(wrong), f"{remedy}; docs/decisions says why each is pinned")
     if missing:

@@ -86,7 +86,7 @@ def _dvc(root: Path) -> Iterator[CheckResult]:
     try:
         import dvc  # noqa: F401
     except ModuleNotFoundError:
-        yield error("DVC", "not installed", "pip install 'synthct[ops]'")
+        yield error("DVC", "not installed", "pip install '.[ops]'")
         return
     command = [sys.executable, "-m", "dvc"]
     yield ok("DVC cache", _output([*command, "cache", "dir"], root))

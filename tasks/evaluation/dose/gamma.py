@@ -146,7 +146,7 @@ def _interpolated(
         raise UsageError(
             f"pymedphys cannot be imported ({error})",
             rule="an interpolated gamma is computed with pymedphys",
-            remedy="pip install 'synthct[dose]' on Python 3.11 or 3.12, which pymedphys supports",
+            remedy="pip install '.[dose]' on Python 3.11 or 3.12, which pymedphys supports",
             code="extra-missing",
         ) from error
     axes = tuple(np.arange(n) * step for n, step in zip(judged_gy.shape, spacing_mm, strict=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,11 @@ from synthct.tasks.figures.numbers import (
     fixed,
     mean_sd,
     plural,
+    without_folders,
 )
-from synthct.tasks.report.reading import Chain, Score
+from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.views.scores import (
     MAE,
-    best_baseline,
     pick,
     references_of,
     sources_of,
@@ -32,14 +34,21 @@ FEW_PATIENTS = 5
 
 @dataclass(frozen=True)
 class MainScore:
-    """Main score of one source: the model's MAE and that of the best baseline."""
+    """Main score of one source: the model's MAE and that of the best baseline.
+
+    ``good`` is False if the model does not beat the baseline or is not released; ``state`` and
+    ``verdict`` say whether it is, ``suspects`` what the checks found.
+    """
 
     source: str
     text: str
     against: str
     patients: int
     beside: str
-    beaten: bool
+    good: bool
+    state: str
+    verdict: str
+    suspects: str
 
 
 @dataclass(frozen=True)
@@ -122,26 +131,57 @@ def _main(chain: Chain, source: str) -> MainScore | None:
     if not model:
         return None
     digits = digits_for(values(model))
-    baseline = best_baseline(scores)
+    gain = (chain.summary.get("gain") or {}).get(source, {}).get(reference)
+    state, verdict = _release(chain, source)
     return MainScore(
         source=SOURCE_NAMES.get(source, source),
         text=mean_sd(values(model), digits),
         against=REFERENCES.get(reference, reference),
         patients=len({score.patient for score in model}),
-        beside=_beside(scores, baseline, digits) + _floor(chain, source),
-        beaten=baseline is None or _mean(scores, "model") < _mean(scores, baseline),
+        beside=_beside(gain, digits) + _floor(chain, source),
+        good=verdict != "fail" and (gain is None or gain["ratio"] < 1),
+        state=state,
+        verdict=verdict,
+        suspects=_suspects(chain, source),
     )
 
 
-def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
-    if baseline is None:
+def _beside(gain: Mapping[str, Any] | None, digits: int) -> str:
+    """The best baseline, as the release gate compares it (``gain`` of ``summary.json``)."""
+    if gain is None:
         return "No baseline was scored."
-    mean, model = _mean(scores, baseline), _mean(scores, "model")
-    name = METHODS.get(baseline, baseline)
-    if model < mean:
-        share = f"the model’s error is {fixed(100 * model / mean, 0)} % of that"
-        return f"Best baseline, {name}: {fixed(mean, digits)} HU; {share}."
-    return f"The model does not beat the best baseline, {name}: {fixed(mean, digits)} HU."
+    name = METHODS.get(gain["baseline"], gain["baseline"])
+    mean = fixed(gain["baseline_mae_hu"], digits)
+    if gain["ratio"] >= 1:
+        return f"The model does not beat the best baseline, {name}: {mean} HU."
+    share = f"the model’s error is {fixed(100 * gain['ratio'], 0)} % of that"
+    if gain["high"] is None:
+        return f"Best baseline, {name}: {mean} HU; {share} (too few cases for an interval)."
+    interval = f"{fixed(100 * gain['low'], 0)} to {fixed(100 * gain['high'], 0)} %"
+    return f"Best baseline, {name}: {mean} HU; {share} (95 % interval {interval})."
+
+
+def _release(chain: Chain, source: str) -> tuple[str, str]:
+    """Whether the model is released, and the style of the verdict."""
+    if source in chain.refusals:
+        reason = chain.refusals[source].get("problem", "")
+        return f"Not released: {without_folders(str(reason))}.", "fail"
+    if source not in chain.cards:
+        return "", ""
+    reason = chain.cards[source].get("demonstration_only", "")
+    if reason:
+        return f"Not released, written for demonstration only: {reason}.", "fail"
+    return "Released.", "pass"
+
+
+def _suspects(chain: Chain, source: str) -> str:
+    found = (chain.summary.get("suspect") or {}).get(source)
+    if not found:
+        return ""
+    by_check = Counter(name for names in found["failed"].values() for name in names)
+    checks = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in sorted(by_check.items()))
+    text = f"{len(found['failed'])} of {found['cases']} cases are suspect"
+    return f"{text}; cases by failed check: {checks}." if checks else f"{text}."
 
 
 def _floor(chain: Chain, source: str) -> str:
@@ -154,7 +194,3 @@ def _floor(chain: Chain, source: str) -> str:
     return (
         f" The reference itself differs by {fixed(float(np.mean(known)), 0)} HU between alignments."
     )
-
-
-def _mean(scores: Sequence[Score], method: str) -> float:
-    return float(np.mean(values(pick(scores, method=method))))

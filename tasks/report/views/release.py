@@ -12,17 +12,19 @@ from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
 FIRST = (
-    "intended_use", "not_for_clinical_use", "data", "licence", "parity", "gate", "folds", "caveats",
+    "demonstration_only", "intended_use", "not_for_clinical_use", "data", "licence", "parity",
+    "gate", "folds", "caveats",
 )  # fmt: skip
 """Parts of the card that are shown unfolded, in this order; the whole card follows."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """One source's card, or its refusal."""
+    """One source's card, or its refusal; ``state`` is released, refused or demonstration only."""
 
     source: str
     refused: bool
+    state: str
     parts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     whole: str
 
@@ -46,13 +48,15 @@ def release(chain: Chain) -> Release:
 
 
 def _card(source: str, card: Mapping[str, Any]) -> Released:
-    parts = [(label_and_unit(name)[0], _facts(card[name])) for name in FIRST if name in card]
-    return Released(SOURCE_NAMES.get(source, source), False, parts, _whole(card))
+    shown = [name for name in FIRST if card.get(name) not in (None, "")]
+    parts = [(label_and_unit(name)[0], _facts(card[name])) for name in shown]
+    state = "demonstration only" if card.get("demonstration_only") else "released"
+    return Released(SOURCE_NAMES.get(source, source), False, state, parts, _whole(card))
 
 
 def _refused(source: str, error: Mapping[str, Any]) -> Released:
     parts = [("Why it was refused", _facts(error))]
-    return Released(SOURCE_NAMES.get(source, source), True, parts, _whole(error))
+    return Released(SOURCE_NAMES.get(source, source), True, "refused", parts, _whole(error))
 
 
 def _whole(value: Mapping[str, Any]) -> str:

@@ -19,7 +19,6 @@ from synthct.tasks.report.reading import Score
 from synthct.tasks.report.table import Cell, Column, Table
 from synthct.tasks.report.views.scores import (
     MAE,
-    NO_BASELINES,
     methods_of,
     pick,
     references_of,
@@ -109,7 +108,7 @@ def _best(scores: Sequence[Score], metric: str) -> str | None:
     """The best method of the column; none for ME, which is a bias, not an error."""
     lines = pick(scores, metric=metric)
     means = {m: float(np.mean(values(pick(lines, method=m)))) for m in methods_of(lines)}
-    for name in NO_BASELINES - {"model"}:
+    for name in ("registered", "ceiling"):  # references scored for comparison, not methods
         means.pop(name, None)
     if metric not in _BETTER or len(means) < 2:
         return None

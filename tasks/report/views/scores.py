@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from synthct.tasks.figures.numbers import METHODS
 from synthct.tasks.report.reading import Chain, Score
 
 MAE = "mae_hu"
-
-NO_BASELINES = {"model", "registered", "ceiling"}
-"""Methods that are not baselines: the model, and references scored for comparison."""
 
 
 def pick(scores: Iterable[Score], **wanted: str) -> list[Score]:
@@ -53,15 +50,3 @@ def case_errors(chain: Chain) -> dict[str, float]:
         lines = pick(chain.scores, method="model", metric=MAE, reference=reference)
         found.update({score.case: score.value for score in lines})
     return found
-
-
-def best_baseline(scores: Sequence[Score]) -> str | None:
-    """The method with the lowest mean among those that are not the model."""
-    others = [name for name in methods_of(scores) if name not in NO_BASELINES]
-    if not others:
-        return None
-    return min(others, key=lambda name: _mean(values(pick(scores, method=name))))
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)

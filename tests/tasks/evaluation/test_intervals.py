@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from synthct.tasks.evaluation.statistics.gain import gain_over_best
 from synthct.tasks.evaluation.statistics.paired import (
     Interval,
     difference_of_means,
@@ -51,3 +52,26 @@ def test_four_patients_get_a_value_but_no_interval():
     found = paired_bootstrap(model, naive, ratio_of_means, np.random.default_rng(1))
     assert found == Interval(found.value, 4)
     assert found.as_json() == {"value": found.value, "n": 4}
+
+
+def test_the_gain_is_over_the_best_baseline_and_not_over_a_weak_one():
+    cases = [f"P{n}" for n in range(8)]
+    offsets = np.linspace(-5, 5, 8)
+    mae = {
+        name: dict(zip(cases, value + offsets, strict=True))
+        for name, value in {"model": 60, "constant": 300, "lookup": 120, "linear": 90}.items()
+    }
+    mae["unregistered"] = dict.fromkeys(cases, 1.0)  # the patient's own CT: no method
+    gain = gain_over_best(mae, np.random.default_rng(1)).as_json()
+    assert (gain["baseline"], gain["cases"]) == ("linear", 8)
+    assert gain["ratio"] == pytest.approx(60 / 90, abs=1e-6)
+    assert gain["low"] < gain["ratio"] < gain["high"] < 1
+
+
+def test_cases_that_one_method_lacks_help_none_of_them():
+    mae = {"model": {"A": 50.0, "B": 70.0}, "lookup": {"A": 90.0, "B": 110.0, "C": 1e4}}
+    gain = gain_over_best(mae, np.random.default_rng(1)).as_json()
+    assert (gain["cases"], gain["model_mae_hu"], gain["baseline_mae_hu"]) == (2, 60.0, 100.0)
+    assert gain["high"] is None
+    assert gain_over_best({"model": {"A": 50.0}}, np.random.default_rng(1)) is None
+    assert gain_over_best({"model": {}, "raw": {"A": 1.0}}, np.random.default_rng(1)) is None

@@ -12,6 +12,7 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import write_volume
 from synthct.data.tables import write_table
 from synthct.data.volume import Grid, Modality, Volume
+from synthct.tasks.evaluation.statistics.gain import gain_over_best
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
@@ -120,17 +121,28 @@ def make_artefacts(root, describe):
     return root
 
 
-def write_scores(root, *, model_hu: float, lookup_hu: float) -> None:
+def write_scores(root, *, model_hu: float, lookup_hu: float, failed=None, cases=12) -> None:
+    """``scores.csv`` and the parts of ``summary.json`` that the gate reads."""
     rows = [
         {
-            "case": case, "patient": case[:2], "source": "mr", "region": "thorax", "fold": 0,
+            "case": f"P{n}_mr", "patient": f"P{n}", "source": "mr", "region": "thorax", "fold": 0,
             "method": method, "reference": "registered", "metric": "mae_hu",
-            "value": value + offset,
+            "value": value + n % 3,
         }
         for method, value in (("model", model_hu), ("lookup", lookup_hu))
-        for case, offset in (("P1_mr", -1.0), ("P3_mr", 1.0))
+        for n in range(cases)
     ]  # fmt: skip
     write_table(root / "evaluation" / "scores.csv", SCORES, rows)
+    scores = {
+        method: {row["case"]: row["value"] for row in rows if row["method"] == method}
+        for method in ("model", "lookup")
+    }
+    gain = gain_over_best(scores, np.random.default_rng(0)).as_json()
+    summary = {
+        "gain": {"mr": {"registered": gain}},
+        "suspect": {"mr": {"cases": cases, "failed": failed or {}}},
+    }
+    write_whole(root / "evaluation" / "summary.json", canonical_json(summary))
 
 
 @pytest.fixture

@@ -46,5 +46,22 @@ def test_a_model_worse_than_the_look_up_is_refused_and_listed(context, artefacts
     assert [path.name for path in (artefacts / "export/mr").iterdir()] == ["refused.json"]
     (row,) = json.loads((artefacts / "export/excluded.json").read_text())
     assert (row["unit"], row["code"]) == ("mr", "gate-score")
-    assert "130.0 HU, that of the lookup baseline 100.0 HU" in row["problem"]
+    assert "131.0 HU, that of the best baseline (lookup) 101.0 HU" in row["problem"]
     assert row["remedy"]
+
+
+def test_a_refused_model_that_is_shown_all_the_same_says_so_wherever_it_goes(
+    context, artefacts, rescore
+):
+    failed = {f"P{n}_mr": ["lost_structure"] for n in range(12)}
+    rescore(model_hu=60.0, lookup_hu=100.0, failed=failed)
+    stage.run(context, ExportParams(gate=GateParams(when_refused="demonstration")))
+    opened = open_release(artefacts / "export" / "mr")
+    assert opened.card["demonstration_only"].startswith("12 of 12 unseen cases are suspect")
+    assert opened.card["gate"]["passed"] is False
+    assert "the release gate refused this model: 12 of 12" in opened.demonstration[0]
+    page = (artefacts / "export" / "mr" / "card.html").read_text()
+    assert "For demonstration only. The release gate refused this model: 12 of 12" in page
+    rescore(model_hu=60.0, lookup_hu=100.0)  # and a model that passes is a release
+    stage.run(context, ExportParams(gate=GateParams(when_refused="demonstration")))
+    assert open_release(artefacts / "export" / "mr").demonstration == []

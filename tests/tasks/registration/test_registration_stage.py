@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.layout import Layout
 from synthct.data.store.result_cache import open_result_cache
@@ -124,3 +125,16 @@ def test_real_scans_do_not_take_the_tuning_of_digital_patients_in_silence():
     told = tuned_elsewhere(demo, [digital, real])
     assert "1 cases of real scans (AB-01_mr" in told
     assert "variant: published" in told
+
+
+def test_a_grid_much_finer_than_every_scan_is_refused_before_hours_of_work(make, context, params):
+    take_in(make, context, "XX-01")
+    file = context.artefact("ingestion") / "XX-01" / "patient.json"
+    facts = json.loads(file.read_text())
+    facts["scans"] = {name: {"spacing_mm": [5.0, 4.0, 4.0]} for name in facts["scans"]}
+    write_whole(file, canonical_json(facts))
+    fine = params.model_copy(update={"grid_spacing_mm": (0.5, 0.4, 0.4)})
+    with pytest.raises(UsageError, match="1000 voxels or more in each voxel") as caught:
+        run(context, fine)
+    assert caught.value.code == "grid-too-fine"
+    assert not context.artefact("registration").exists()

@@ -271,6 +271,13 @@ class Tree:
         }
         ranks |= {"as_published": {"model": 1.5, "lookup": 1.5}}
         ranks |= {"first_share": {"model": 1.0, "lookup": 0.0}}
+        gain = {"baseline": "linear", "cases": 3, "model_mae_hu": 50.0, "baseline_mae_hu": 100.0}
+        gain |= {"ratio": 0.5, "low": None, "high": None}
+        summary["gain"] = {source: {"registered": gain} for source in ("mr", "cbct")}
+        failed = {self.cases()[0]: ["lost_structure"]}
+        summary["suspect"] = {
+            "mr": {"cases": 3, "failed": failed}, "cbct": {"cases": 3, "failed": {}},
+        }  # fmt: skip
         summary["ranking"] = {"mr": {"registered": ranks}}
         if self.synthetic:
             summary["registration_bias"] = {"mr": {"n": 3, "reference_mae_hu": 21.4}}

@@ -20,7 +20,6 @@ from synthct.tasks.report.views.score_tables import (
     ratio_table,
     score_table,
 )
-from synthct.tasks.report.views.scores import best_baseline
 
 
 def score(case, method, reference, metric, value, region="thorax"):
@@ -150,12 +149,6 @@ def test_structures_and_bands_do_not_enter_one_another():
         [["model", "true CT", "1", "0.70"]],
         [["model", "registered CT", "1", "55"]],
     ]
-
-
-def test_the_true_ct_is_no_baseline_to_beat():
-    maes = {"model": 50.0, "ceiling": 0.0, "linear": 90.0, "constant": 80.0}
-    scores = [score("a_mr", name, "truth", "mae_hu", value) for name, value in maes.items()]
-    assert best_baseline(scores) == "constant"
 
 
 @pytest.mark.parametrize(

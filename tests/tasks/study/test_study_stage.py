@@ -76,7 +76,7 @@ def test_one_more_arm_trains_that_arm_alone(done, study_workspace):
     before = json.loads((done / "trials" / "units.json").read_text())
     arms = [
         {"name": "cutout", "regularizers": [{"name": "cutout", "weight": 1.0}]},
-        {"name": "flood", "regularizers": [{"name": "flooding", "level": 0.01}]},
+        {"name": "flood", "regularizers": [{"name": "flooding", "weight": 1.0, "level": 0.01}]},
     ]
     out = studied(study_workspace(arms=arms))
     after = json.loads((out / "trials" / "units.json").read_text())

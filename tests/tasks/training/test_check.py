@@ -42,7 +42,7 @@ def test_every_fault_is_told_at_once_with_its_place():
         regularizers=[
             {"name": "cutuot", "weight": 0.5},
             {"name": "cutout", "weight": 1.5, "size_mm": "big"},
-            {"name": "gradient_norm", "evry": 2, "reach": 0.1},
+            {"name": "gradient_norm", "weight": 0.1, "evry": 2, "reach": 0.1},
         ],
     )
     with pytest.raises(UsageError) as caught:
@@ -65,7 +65,7 @@ def test_layers_probabilities_and_patches_are_checked_against_the_network():
         mr={"patch_size": [48, 64]},
         regularizers=[
             {"name": "cutout", "weight": 1.5},
-            {"name": "norm_loss", "layers": ["encoder.stem.0", "heat"]},
+            {"name": "norm_loss", "weight": 0.1, "layers": ["encoder.stem.0", "heat"]},
         ],
     )
     with pytest.raises(UsageError) as caught:
@@ -88,7 +88,11 @@ def test_two_that_cannot_be_combined_are_told(monkeypatch):
 
     monkeypatch.setitem(REGULARIZERS._known, "jealous", Jealous)
     with pytest.raises(UsageError, match="'jealous' cannot be combined with cutout"):
-        check(params(regularizers=[{"name": "jealous"}, {"name": "cutout"}]))
+        check(
+            params(
+                regularizers=[{"name": "jealous", "weight": 1.0}, {"name": "cutout", "weight": 0.5}]
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_the_same_loss_twice_has_two_names():
 
 
 def test_a_units_key_holds_the_plug_ins_it_names_and_no_others():
-    modules = plugin_modules(params(regularizers=[{"name": "cutout"}]))
+    modules = plugin_modules(params(regularizers=[{"name": "cutout", "weight": 0.5}]))
     assert modules == (
         "synthct.tasks.losses.pointwise", "synthct.tasks.models.networks.unet_plus_plus",
         "synthct.tasks.regularization.inputs.cutout",
@@ -151,7 +155,7 @@ def test_a_strangers_regularizer_comes_through_its_entry_point(tmp_path, monkeyp
 
 def test_a_penalty_on_displacements_silently_does_nothing_in_training():
     with pytest.raises(UsageError, match=r"regularizers\[0\]: 'bending' acts on displacement"):
-        check(params(regularizers=[{"name": "bending"}]))
+        check(params(regularizers=[{"name": "bending", "weight": 1.0}]))
 
 
 def test_a_scheduled_perturbation_is_given_a_probability_above_1():
@@ -166,7 +170,7 @@ def test_compiling_what_a_regularizer_must_look_into_is_told():
         UsageError, match="'nested_dropout' acts inside the network: it needs compile"
     ):
         check(wrong)
-    check(params(compile=True, regularizers=[{"name": "norm_loss"}]))
+    check(params(compile=True, regularizers=[{"name": "norm_loss", "weight": 0.1}]))
 
 
 def test_faults_of_every_kind_are_told_in_one_go():
@@ -177,8 +181,8 @@ def test_faults_of_every_kind_are_told_in_one_go():
         regularizers=[
             {"name": "nested_dropout", "weight": 1.5},
             {"name": "nested_co_teaching", "weight": 0.5},
-            {"name": "norm_loss", "layers": ["heat"]},
-            {"name": "spiral_tapp"},
+            {"name": "norm_loss", "weight": 0.1, "layers": ["heat"]},
+            {"name": "spiral_tapp", "weight": 0.1},
         ],
         mr={"patch_size": [48, 64]},
     )

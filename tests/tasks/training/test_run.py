@@ -91,7 +91,7 @@ def test_pairs_that_are_all_suspect_are_told_as_such_with_the_way_on(workspace):
 def test_wrong_params_stop_before_anything_is_written(workspace):
     context = workspace({"a_mr": "pass", "b_mr": "pass"})
     with pytest.raises(UsageError, match="no regularizer is called"):
-        stage.run(context, params(regularizers=[{"name": "nothing"}]))
+        stage.run(context, params(regularizers=[{"name": "nothing", "weight": 1.0}]))
     assert not context.artefact("training").exists()
 
 

@@ -1,0 +1,134 @@
+"""``init``: from a folder of scans to a data set, a proposed preset and the next command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import synthct
+from synthct.flows.cli.options import examples
+from synthct.flows.cli.scans import note, print_result, show
+from synthct.flows.exits import CLEAN, EXCLUSIONS
+
+if TYPE_CHECKING:
+    from synthct import Intake
+    from synthct.flows.workspace.proposal import Machine
+
+
+@examples(
+    "synthct init mine --from ~/scans --dry-run    what is there, and what would be done with it",
+    "synthct init mine --from ~/scans --region thorax",
+    "synthct init mine --from ~/scans --manifest .synthct/manifests/mine.csv",
+)
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of data set and preset.")],
+    sources: Annotated[
+        list[Path],
+        typer.Option(
+            "--from", metavar="FOLDER", exists=True, help="Scans; may be given several times."
+        ),
+    ],
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="REGION",
+            help="Body region of scans without one: head-neck, thorax, abdomen or other.",
+        ),
+    ] = "other",
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Filled-in manifest: see `synthct ingest --help`."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Licence of the scans, for the model cards.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show scans, plan and forecast; write nothing.")
+    ] = False,
+) -> int:
+    """Set up a study of your own scans: copies, a preset that fits them, and the next command.
+
+    Looks at the folder (SynthRAD, BIDS, nnU-Net, DICOM exports, flat), shows what is taken for
+    what, and imports de-identified copies like `synthct ingest`. From the scans and this machine it
+    proposes presets/NAME.yaml: grid, patch, network, steps. The time of a training step is measured
+    on this machine. Where scans are refused, a manifest to fill in is written to
+    .synthct/manifests/NAME.csv; it contains paths and patients. Exit code 3: a scan was refused.
+    """
+    from synthct.data.files import write_whole
+    from synthct.flows.workspace.freshness import track
+    from synthct.flows.workspace.presets import PRESETS
+    from synthct.flows.workspace.project import PRIVATE, find_root
+    from synthct.flows.workspace.proposal import fingerprint, preset_text, propose
+
+    places = [source.resolve() for source in sources]
+    listed = manifest.resolve() if manifest else None
+    root = find_root()
+    os.chdir(root)
+    raw, preset = root / "data" / "raw" / name, PRESETS / f"{name}.yaml"
+    to_fill_in = Path(PRIVATE) / "manifests" / f"{name}.csv"
+    machine = _machine()
+    texts: list[str] = []
+
+    def planned(seen: Intake) -> None:
+        show(seen)
+        if seen.refused and listed is None and not dry_run and not to_fill_in.exists():
+            to_fill_in.parent.mkdir(parents=True, exist_ok=True)
+            synthct.ingest(
+                places, raw, dataset=name, region=region, dry_run=True, to_fill_in=to_fill_in
+            )
+            note(f"to say whose the refused scans are: fill in {to_fill_in} and add --manifest")
+        found = fingerprint(seen.rows)
+        document = propose(name, found, machine)
+        texts.append(preset_text(document, found, machine))
+        _forecast(document, machine)
+
+    seen = synthct.ingest(
+        places, raw, dataset=name, region=region, manifest=listed, licence=licence,
+        dry_run=dry_run, planned=planned, written=lambda _: track(root, raw), tell=note,
+    )  # fmt: skip
+    print_result(seen, dry_run)
+    if dry_run:
+        typer.echo(texts[0])
+        typer.echo(f"next: synthct init {name} --from {sources[0]}")
+    else:
+        if preset.exists():
+            note(f"{preset} exists and is kept")
+        else:
+            write_whole(preset, texts[0])
+            typer.echo(f"{preset}: proposed; change what you like")
+        typer.echo(f"next: synthct run --preset {name}")
+    return EXCLUSIONS if seen.refused else CLEAN
+
+
+def _machine() -> Machine:
+    from synthct.flows.clusters.gpu import devices
+    from synthct.flows.workspace.proposal import Machine
+
+    return Machine(len(os.sched_getaffinity(0)), len(devices()))
+
+
+def _forecast(document: dict[str, object], machine: Machine) -> None:
+    """Measure a training step of each source and print how long training will take."""
+    import yaml
+
+    from synthct.tasks.chain.params import parse_params
+    from synthct.tasks.pipeline.progress import spelled_s
+    from synthct.tasks.training.pace import step_seconds
+
+    training = parse_params(yaml.safe_dump(document), where="the proposed preset").training
+    networks, whole_s = training.folds * len(training.sources), 0.0
+    for source in training.sources:
+        pace_s = step_seconds(training, source)
+        steps = training.of_source(source).steps
+        typer.echo(
+            f"{source}: {training.folds} networks of {steps} steps, {pace_s:.2f} s a step here"
+        )
+        whole_s += training.folds * steps * pace_s
+    at_once = min(networks, machine.gpus or machine.cores)
+    typer.echo(
+        f"training will take about {spelled_s(whole_s / at_once)} ({at_once} at a time, while "
+        "nothing else runs); `synthct run` forecasts the other stages after their first cases"
+    )

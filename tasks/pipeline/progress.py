@@ -1,0 +1,111 @@
+"""How far a stage is, from its events, and a line for whoever waits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+
+SILENCE_S = 10.0
+"""A stage that has said nothing for so long says how far it is."""
+
+
+@dataclass
+class StageProgress:
+    """Progress of a stage, updated with its events."""
+
+    total: int = 0
+    done: int = 0
+    reused: int = 0
+    excluded: int = 0
+    text: str = ""
+    _fractions: dict[str, float] = field(default_factory=dict)
+    _planned_s: float = 0.0
+    _begun_s: float = field(default_factory=lambda: time.monotonic())
+
+    def take(self, event: Event) -> None:
+        """Update the progress with one event."""
+        kind, unit = event.get("kind"), str(event.get("unit", ""))
+        if kind == "units_planned":
+            self.total, self.reused = int(event["total"]), int(event["reused"])
+            self.done, self._planned_s = self.reused, time.monotonic()
+        elif kind in ("unit_done", "unit_failed"):
+            self.done = int(event.get("done", self.done + 1))
+            self.excluded += bool(event.get("excluded"))
+            self._fractions.pop(unit, None)
+        elif kind == "step":
+            self.text = _step_text(event)
+            if event.get("total"):
+                self._fractions[unit] = min(1.0, float(event["step"]) / float(event["total"]))
+        elif kind == "note":
+            self.text = str(event.get("text", ""))
+
+    @property
+    def position(self) -> float:
+        """Number of units done; running ones count by their fraction."""
+        return self.done + sum(self._fractions.values())
+
+    @property
+    def percent(self) -> float:
+        """Share of the units that is done [%]."""
+        return 100.0 * self.position / self.total if self.total else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Estimated seconds until all units are done; None until something has been computed."""
+        computed = self.position - self.reused
+        if computed <= 0 or not self._planned_s:
+            return None
+        return (time.monotonic() - self._planned_s) / computed * (self.total - self.position)
+
+    def line(self, stage: str) -> str:
+        """One line: units done, the latest step, time so far and left."""
+        parts = [f"{self.done} of {self.total} units done"] if self.total else []
+        parts += [self.text] if self.text else []
+        parts.append(f"{spelled_s(time.monotonic() - self._begun_s)} so far")
+        if self.left_s is not None and self.position < self.total:
+            parts.append(f"about {spelled_s(self.left_s)} left")
+        return f"{stage}: {', '.join(parts)}"
+
+
+class Heartbeat:
+    """Says when a line is due, because nothing was printed for :data:`SILENCE_S`."""
+
+    def __init__(self) -> None:
+        self._spoken_s = time.monotonic()
+
+    def spoke(self) -> None:
+        """Something was printed now."""
+        self._spoken_s = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the silence has lasted long enough."""
+        return time.monotonic() - self._spoken_s >= SILENCE_S
+
+
+def spelled_s(seconds: float) -> str:
+    """A duration for people: ``8 s``, ``3 min 20 s``, ``1 h 05 min``."""
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+
+
+def _step_text(event: Event) -> str:
+    """A ``step`` event in one short line: the step and its numbers."""
+    step, total = event.get("step", ""), event.get("total")
+    words = [str(event.get("unit", "")), f"step {step}/{total}" if total else str(step)]
+    words += [
+        f"{name} {value:.4g}"
+        for name, value in event.items()
+        if name not in _NOT_SHOWN and isinstance(value, int | float)
+    ]
+    return " ".join(word for word in words if word)
+
+
+_NOT_SHOWN = {"time_s", "step", "total", "eta_s", "epoch"}
