@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from synthct.data.section import Section
-from synthct.data.volume import Modality
+
+if TYPE_CHECKING:
+    from synthct.data.volume import Modality
 
 
 class BodyThresholds(Section):

@@ -30,8 +30,8 @@ from synthct.tasks.pipeline.artefacts import (
     UNREGISTERED_CT,
 )
 from synthct.tasks.pipeline.events import emit
-from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import AIR_HU, as_ct
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.register import Registered, register
