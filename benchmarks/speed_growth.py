@@ -106,7 +106,7 @@ def measure() -> str:
         "method that is linear would miss some pairs, and a missed pair is a patient in both "
         "training and test.",
         "",
-        "## Where the time went (cProfile)",
+        "## Where the time went",
         "",
         "Before: the near-duplicate search decoded both fingerprints for every pair; the check "
         "for unlike scans read and parsed the features of all training scans for every case; "

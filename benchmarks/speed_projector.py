@@ -54,9 +54,9 @@ def measure() -> str:
             "",
             verdict(4, "adjoint of a view, of before", new["adjoint"] / old["adjoint"], TARGET),
             "",
-            "## Where the time went (cProfile)",
+            "## Where the time went",
             "",
-            "Before, nearly half of the adjoint sampled a volume of zeros, so that autograd had a "
+            "Before, the adjoint first sampled a volume of zeros, so that autograd had a "
             "graph to differentiate. Now the backward of the sampler is called directly; it is "
             "nearly all that is left.",
         ]

@@ -66,7 +66,7 @@ def measure() -> str:
             "",
             verdict(10, "HD95, of MONAI's time (the slower of both structures)", worst, 1.0),
             "",
-            "## Where the time went (cProfile)",
+            "## Where the time went",
             "",
             "Before: two distance transforms of the whole box, though only the surfaces are read, "
             "and two erosions. Now: a k-d tree of each surface, and an erosion of six shifts.",
