@@ -41,7 +41,9 @@ def main() -> int:
     )
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("pages", nargs="*", help=f"default: all of {', '.join(known)}")
-    for name in parser.parse_args().pages or known:
+    # The summary reads what the others wrote.
+    pages = parser.parse_args().pages or sorted(known, key=lambda name: name == "summary")
+    for name in pages:
         module = importlib.import_module(f"benchmarks.{name}")
         title = (module.__doc__ or name).strip().splitlines()[0].rstrip(".")
         text = f"# {title}\n\n`python -m benchmarks {name}` on {hardware()}.\n\n{module.measure()}"

@@ -19,8 +19,9 @@ from benchmarks.registration_phantom import (
 )
 from synthct.tasks.fields.jacobian import DeformationQuality
 from synthct.tasks.registration.gate.bone import BoneMotion
-from synthct.tasks.registration.gate.gate import GateParams, judge
+from synthct.tasks.registration.gate.gate import judge
 from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 BY_SOURCE = {"mr": "mi", "cbct": LONG}

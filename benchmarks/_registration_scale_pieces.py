@@ -107,7 +107,7 @@ def _engine(*numbers: str) -> Cost:
 
 def _register(*numbers: str) -> Cost:
     """Rigid step, engine (few steps) and gate: all of ``synthct register`` but its files."""
-    from synthct.tasks.registration.gate.gate import GateParams
+    from synthct.tasks.registration.gate.params import GateParams
     from synthct.tasks.registration.methods import METHODS
     from synthct.tasks.registration.presets import preset_called
     from synthct.tasks.registration.register import register

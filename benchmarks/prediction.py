@@ -21,10 +21,12 @@ OVERLAP = 0.5
 SPREAD = 0.2
 """Standard deviation that the untrained head's output is scaled to: 400 HU before the last tanh.
 
-As it is made, the demo's answers one value everywhere, so that no blending shows, and the
+As it is made, the small one answers one value everywhere, so that no blending shows, and the
 recipe's saturates, where float32 itself is off by HU in either runtime."""
 
-DEMO = "the demo's network (1.6 M parameters, instance norm)"
+DEMO = "a network of twice the demo's width (1.6 M parameters, instance norm)"
+"""The demo's own, of width 8, has 414,593 parameters."""
+
 RECIPE = "the recipe's network (26 M parameters, batch norm)"
 NETWORKS: dict[str, dict[str, Any]] = {
     DEMO: {
@@ -50,7 +52,7 @@ SLICES = (24, 48, 96, 192, 320)
 
 
 def measure() -> str:
-    """The demo's network; the recipe's has a page of its own."""
+    """A small network; the recipe's has a page of its own."""
     return sides(DEMO)
 
 

@@ -65,7 +65,7 @@ def small_case(seed: int) -> str:
     import torch
 
     from benchmarks.registration_phantom import patient
-    from synthct.tasks.registration.gate.gate import GateParams
+    from synthct.tasks.registration.gate.params import GateParams
     from synthct.tasks.registration.methods import METHODS
     from synthct.tasks.registration.register import register
 

@@ -168,6 +168,23 @@ class _Rays:
         )  # fmt: skip
         return samples[0].sum(1) * self.length_mm.to(padded)
 
+    def spread(self, values: Tensor, view: int, shape: tuple[int, ...]) -> Tensor:
+        """The transpose of :meth:`read`: (C, V, U) of one view to a padded volume of the shape.
+
+        The backward of the sampler alone: autograd would first sample a volume of zeros, whose
+        values it does not need, because the sampler is linear in the volume.
+        """
+        places = self.places(view).to(values)
+        samples = (values * self.length_mm.to(values))[None, :, None]
+        blank = values.new_zeros(()).expand(1, *shape)  # only its shape is read
+        bilinear, zeros = 0, 0
+        found = torch.ops.aten.grid_sampler_3d_backward(
+            samples.expand(-1, -1, places.shape[1], -1, -1), blank, places, bilinear, zeros,
+            True, [True, False],
+        )  # fmt: skip
+        volume: Tensor = found[0][0]
+        return volume
+
 
 class _Forward(torch.autograd.Function):
     @staticmethod
@@ -189,10 +206,7 @@ class _Transpose(torch.autograd.Function):
         shape = (projections.shape[0], *(n + 2 for n in rays.grid.shape))
         total = projections.new_zeros(shape)
         for view in range(projections.shape[1]):
-            with torch.enable_grad():
-                blank = projections.new_zeros(shape, requires_grad=True)
-                read = rays.read(blank, view)
-            total += torch.autograd.grad(read, blank, projections[:, view])[0]
+            total += rays.spread(projections[:, view], view, shape)
         return total[:, 1:-1, 1:-1, 1:-1].contiguous()
 
     @staticmethod

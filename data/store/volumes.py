@@ -14,10 +14,11 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numcodecs.blosc
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from synthct.data.errors import MachineError
 from synthct.data.files import (
@@ -38,6 +39,15 @@ from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 CHUNK = (16, 64, 64)
 """Voxels (Z, Y, X) decoded together: near a training patch, so that a read decodes little else."""
+
+COMPRESSORS: tuple[Any, ...] = (
+    BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+    Crc32cCodec(),
+)
+"""Chosen by measurement on a CT, an MR and a displacement (docs/benchmarks/speed_store.md). The
+checksum is of the compressed chunk, as before."""
+
+numcodecs.blosc.use_threads = False  # its threads would order the blocks of a chunk by chance
 
 _METADATA = "zarr.json"
 
@@ -202,7 +212,7 @@ def _build(folder: Path, array: NDArray[Any], grid: Grid, attributes: dict[str, 
         dtype=array.dtype,
         chunks=chunks,
         shards=_shard_shape(array.shape, chunks),
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
+        compressors=COMPRESSORS,
         fill_value=0,
         config={"write_empty_chunks": True},
         dimension_names=["c", "z", "y", "x"][-array.ndim :],  # OME-Zarr 0.5 asks for them

@@ -84,7 +84,9 @@ def stale_targets(project: Project) -> set[str]:
     MachineError
         ``dvc-status``.
     """
-    answer = _ask(project, [stage.target for stage in project.stages])
+    # By file: DVC collects the whole graph once for each stage that it is given.
+    files = {stage.target.rpartition(":")[0] or "dvc.yaml" for stage in project.stages}
+    answer = _ask(project, sorted(files))
     return set(answer) & {stage.target for stage in project.stages}
 
 

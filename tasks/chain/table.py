@@ -13,7 +13,7 @@ import yaml
 from synthct.data.errors import UsageError
 from synthct.data.layout import Layout, study_folder
 from synthct.tasks.pipeline.artefacts import PAGE, SUMMARY
-from synthct.tasks.pipeline.code import source_root, stage_code
+from synthct.tasks.pipeline.code import CodeGraph, source_root
 from synthct.tasks.pipeline.packages import (
     VERSIONS,
     stage_distributions,
@@ -72,10 +72,10 @@ class Stage:
         """The folder that the stage writes."""
         return layout.artefact(self.name)
 
-    def deps(self, layout: Layout) -> list[Path]:
+    def deps(self, layout: Layout, graph: CodeGraph) -> list[Path]:
         """Outputs of earlier stages, then code files and plug-in folders, relative to the root."""
         data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
-        code = set(stage_code(self.module))
+        code = set(graph.stage(self.module))
         if self.quotes_methods:
             code |= {stage.run_file for stage in STAGES[: STAGES.index(self)]}
         return [*data, *sorted(code)]
@@ -160,15 +160,17 @@ def methods_up_to(name: str, params: Params) -> dict[str, str]:
     return sentences
 
 
-def render(workspace: Path) -> str:
+def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     """The text of the workspace's ``dvc.yaml``."""
     from synthct.tasks.chain.params import layout_of, load_params
+
+    graph = graph or CodeGraph(source_root())
 
     params = load_params(workspace / "params.yaml")
     layout = layout_of(workspace, params)
     studies = [study_folder(name) / PAGE for name in params.report.studies]
     stages = {
-        stage.name: _entry(stage, layout, studies if stage.name == "report" else ())
+        stage.name: _entry(stage, layout, studies if stage.name == "report" else (), graph)
         for stage in active_stages(params)
     }
     metrics = [
@@ -183,7 +185,7 @@ def render(workspace: Path) -> str:
     return header + yaml.safe_dump(document, sort_keys=False, width=100)
 
 
-def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any]:
+def _entry(stage: Stage, layout: Layout, shown: Sequence[Path], graph: CodeGraph) -> dict[str, Any]:
     """``shown``: pages of other workspaces' studies that the stage reads."""
     command = f"python -m synthct.tasks {stage.name}"
     if not layout.is_root:
@@ -191,12 +193,12 @@ def _entry(stage: Stage, layout: Layout, shown: Sequence[Path]) -> dict[str, Any
     entry: dict[str, Any] = {"desc": stage.summary, "cmd": command}
     if not layout.is_root:
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
-    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout), *shown]]
+    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout, graph), *shown]]
     chain = [s.name for s in STAGES if s.name != "study"]
     sections = chain if stage.prints_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
     own = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]
-    entry["params"] = [*own, {VERSIONS.as_posix(): stage_distributions(stage.module)}]
+    entry["params"] = [*own, {VERSIONS.as_posix(): stage_distributions(stage.module, graph)}]
     # persist: DVC leaves the old output in place, so that the stage can adopt its finished units
     # after a clone and a pull; the stage itself replaces the folder in one rename.
     entry["outs"] = [{stage.outs(layout).as_posix(): {"persist": True}}]
@@ -211,13 +213,15 @@ def write_dvc_file(workspace: Path) -> None:
     """Render ``dvc.yaml``, and ``versions.yaml`` in the root (``make dag``)."""
     from synthct.data.files import write_whole
 
-    write_versions(STAGE_MODULES)
-    write_whole(workspace / "dvc.yaml", render(workspace))
+    graph = CodeGraph(source_root())
+    write_versions(STAGE_MODULES, graph)
+    write_whole(workspace / "dvc.yaml", render(workspace, graph))
 
 
 def stale_dvc_file(workspace: Path) -> bool:
     """Whether the files on disk differ from the table or the installed packages."""
     file = workspace / "dvc.yaml"
-    if stale_versions(STAGE_MODULES):
+    graph = CodeGraph(source_root())
+    if stale_versions(STAGE_MODULES, graph):
         return True
-    return not file.is_file() or file.read_text() != render(workspace)
+    return not file.is_file() or file.read_text() != render(workspace, graph)

@@ -17,7 +17,7 @@ from synthct.tasks.evaluation.score import ERRORS
 from synthct.tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
 from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
-from synthct.tasks.evaluation.uncertainty.likeness import unlikeness
+from synthct.tasks.evaluation.uncertainty.likeness import Features, TrainingScans, unlikeness
 from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
 from synthct.tasks.pipeline.randomness import generator
 
@@ -70,17 +70,20 @@ def _suspects(documents: Sequence[Document]) -> list[dict[str, Any]]:
 
 def _unlike(documents: Sequence[Document], fits: Path, folds: Sequence[Fold]) -> dict[str, Any]:
     """Case to its distance from the scans that its own network was trained on."""
-    distances: dict[str, Any] = {}
-    training = {
-        case: [fits / name / FEATURES for name in fold.train]
-        for fold in folds
-        for case in fold.test
+    # A fold's test cases share its training scans: each file is read once, not once a pair.
+    read: dict[str, Features | None] = {}
+    known: dict[str, TrainingScans | None] = {}
+    for fold in folds:
+        for name in fold.train:
+            if name not in read:
+                file = fits / name / FEATURES
+                read[name] = json.loads(file.read_text()) if file.is_file() else None
+        found = TrainingScans.of([one for name in fold.train if (one := read[name]) is not None])
+        known |= dict.fromkeys(fold.test, found)
+    return {
+        document["case"]: unlikeness(document["features"], known[document["case"]])
+        for document in documents
     }
-    for document in documents:
-        files = [file for file in training[document["case"]] if file.is_file()]
-        known = [json.loads(file.read_text()) for file in files]
-        distances[document["case"]] = unlikeness(document["features"], known)
-    return distances
 
 
 def _uncertainty(

@@ -7,8 +7,8 @@ correlation of the fine detail of two images, resampled onto one grid, decides.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,22 +152,68 @@ def near_duplicates(
     """
     found: dict[str, DataError] = {}
     scans = [
-        (patient["patient"], name, entry["modality"], entry["fingerprint"])
+        _Scan(patient["patient"], name, entry["modality"], entry["fingerprint"])
         for patient in sorted(facts, key=lambda one: str(one["patient"]))
         for name, entry in sorted(patient["scans"].items())
     ]
-    for one, other in combinations(scans, 2):
-        if one[0] == other[0] or one[2] != other[2] or f"{other[0]}/{other[1]}" in released:
+    accepted = set(released)
+    for one, other in _alike(scans):
+        if one.patient == other.patient or f"{other.patient}/{other.name}" in accepted:
             continue
-        if other[0] in found or one[0] in found or likeness(one[3], other[3]) < ALIKE:
+        if other.patient in found or one.patient in found:
             continue
-        first, second = (read_volume(out / p / f"{n}.zarr") for p, n, _, _ in (one, other))
+        first, second = (read_volume(out / s.patient / f"{s.name}.zarr") for s in (one, other))
         if (alike := same_image(first, second)) >= SAME:
-            found[other[0]] = DataError(
-                f"it is the image of {one[0]}/{one[1]} (correlation of detail {alike:.2f})",
+            found[other.patient] = DataError(
+                f"it is the image of {one.patient}/{one.name} (correlation of detail {alike:.2f})",
                 rule="an image belongs to one patient (quarantine)",
-                where=f"{other[0]}/{other[1]}",
+                where=f"{other.patient}/{other.name}",
                 remedy=NEAR_DUPLICATE.remedy,
                 code=NEAR_DUPLICATE.name,
             )
     return found
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan's patient, name, modality and fingerprint."""
+
+    patient: str
+    name: str
+    modality: str
+    fingerprint: str
+
+
+def _alike(scans: Sequence[_Scan]) -> Iterator[tuple[_Scan, _Scan]]:
+    """Pairs of one modality whose fingerprints correlate by ``ALIKE``, in order of the list.
+
+    The correlations are products of matrices of unit vectors, a block of rows at a time: each
+    fingerprint is decoded once, and a pair costs 3072 multiplications instead of two decodings.
+    Single precision selects with a margin; double precision decides.
+    """
+    found: list[tuple[int, int]] = []
+    for modality in sorted({scan.modality for scan in scans}):
+        places = np.array([at for at, scan in enumerate(scans) if scan.modality == modality])
+        units = np.stack([_unit(scans[at].fingerprint) for at in places])
+        for start in range(0, len(units), _BLOCK):
+            block = units[start : start + _BLOCK] @ units[start:].T
+            for row, column in np.argwhere(block >= ALIKE - _MARGIN):
+                if column > row:
+                    found.append((int(places[start + row]), int(places[start + column])))
+    for first, second in sorted(found):
+        one, other = scans[first], scans[second]
+        if likeness(one.fingerprint, other.fingerprint) >= ALIKE:
+            yield one, other
+
+
+_BLOCK = 1024
+"""Rows of a product: 4 MB of correlations for each thousand scans."""
+
+_MARGIN = 1e-3
+"""Far above the rounding of a product of 3072 numbers in single precision."""
+
+
+def _unit(text: str) -> NDArray[np.float32]:
+    """The fingerprint with mean 0 and length 1; zeros for one without detail."""
+    vector = _vector(text)
+    return np.asarray(vector / (float(np.linalg.norm(vector)) or 1.0), np.float32)

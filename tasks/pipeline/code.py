@@ -6,7 +6,6 @@ lists those that compute, with their versions.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
@@ -16,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synthct.data.errors import MachineError
+from synthct.tasks.pipeline.import_scan import Scan, memory_of
 
 PACKAGE = "synthct"
 ROOMS = ("data", "tasks", "flows")
@@ -35,76 +35,121 @@ _CLOCK_SKEW_NS = 5_000_000_000
 """Tolerated clock difference of a file server (`synthct doctor` reports a larger one)."""
 
 
+class CodeGraph:
+    """The imports among the files of a checkout, as the files are when they are first asked for.
+
+    Parameters
+    ----------
+    root
+        The folder of :data:`ROOMS`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._places: dict[str, Path | None] = {}
+        self._scans: dict[Path, Scan] = {}
+        self._stages: dict[str, tuple[frozenset[Path], frozenset[Path]]] = {}
+
+    def files(self, module: str) -> list[Path]:
+        """Files of this package that importing ``module`` can reach, sorted, relative to the root.
+
+        Every ``import`` statement counts, including those inside functions. A plug-in package (its
+        ``__init__`` builds a ``Registry``) counts as its ``__init__`` alone: the params, not the
+        imports, decide which members run.
+        """
+        return sorted(file.relative_to(self.root) for file in self._reached([module], set()))
+
+    def stage(self, module: str) -> list[Path]:
+        """DVC dependencies of a stage: single files, and plug-in packages as whole folders.
+
+        The params may name any member, so the imports of all members are included.
+        """
+        files, folders = self._stage(module)
+        parts = {
+            part
+            for folder in {file.parent for file in files}
+            for part in folder.iterdir()
+            if part.suffix in _PAGE_PARTS
+        }
+        loose = {file for file in files | parts if folders.isdisjoint(file.parents)}
+        return sorted(path.relative_to(self.root) for path in loose | folders)
+
+    def stage_packages(self, module: str) -> frozenset[str]:
+        """Third-party packages that a stage can import, whichever plug-ins its params name."""
+        files, folders = self._stage(module)
+        return self.third_party(files.union(*(folder.rglob("*.py") for folder in folders)))
+
+    def third_party(self, files: Iterable[Path]) -> frozenset[str]:
+        """Top-level names that the files import and that are neither ours nor Python's own."""
+        named = {name.split(".")[0] for file in files for name in self._scan(file).imports}
+        memory_of(self.root).save()
+        return frozenset(named - {PACKAGE} - sys.stdlib_module_names)
+
+    def _stage(self, module: str) -> tuple[frozenset[Path], frozenset[Path]]:
+        """All files that a stage can reach, and the folders of plug-in packages among them."""
+        if module not in self._stages:
+            self._stages[module] = self._walk_stage(module)
+        return self._stages[module]
+
+    def _walk_stage(self, module: str) -> tuple[frozenset[Path], frozenset[Path]]:
+        folders: set[Path] = set()
+        seen: set[str] = set()
+        files: set[Path] = set()
+        waiting = [module]
+        while waiting:
+            found = self._reached(waiting, seen)
+            files |= found
+            plugins = {file.parent for file in found if self._is_registry(file)}
+            folders |= plugins
+            waiting = [
+                _module_of(member.relative_to(self.root).as_posix())
+                for folder in plugins
+                for member in folder.rglob("*.py")
+                if member.name != "__init__.py"
+            ]
+        return frozenset(files), frozenset(folders)
+
+    def _reached(self, modules: Iterable[str], seen: set[str]) -> set[Path]:
+        """Files that the modules reach, except through names already ``seen``, which grows."""
+        files: set[Path] = set()
+        waiting = list(modules)
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in _IN_NO_KEY or (file := self._place(name)) is None:
+                continue
+            files.add(file)
+            waiting.extend(self._scan(file).imports)
+            if "." in name:
+                waiting.append(name.rsplit(".", 1)[0])
+        memory_of(self.root).save()
+        return files
+
+    def _place(self, module: str) -> Path | None:
+        if module not in self._places:
+            self._places[module] = _file_of(module, self.root)
+        return self._places[module]
+
+    def _scan(self, file: Path) -> Scan:
+        if file not in self._scans:
+            self._scans[file] = memory_of(self.root).scan(file.read_bytes())
+        return self._scans[file]
+
+    def _is_registry(self, file: Path) -> bool:
+        return file.name == "__init__.py" and self._scan(file).registry
+
+
 def code_files(module: str, *, root: Path | None = None) -> list[Path]:
-    """Files of this package that importing ``module`` can reach, sorted, relative to ``root``.
-
-    Every ``import`` statement counts, including those inside functions. A plug-in package (its
-    ``__init__`` builds a ``Registry``) counts as its ``__init__`` alone: the params, not the
-    imports, decide which members run.
-    """
-    root = root or source_root()
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in _IN_NO_KEY or _file_of(name, root) is None:
-            continue
-        seen.add(name)
-        waiting.extend(_imports(name, root))
-        if "." in name:
-            waiting.append(name.rsplit(".", 1)[0])
-    return sorted({file.relative_to(root) for name in seen if (file := _file_of(name, root))})
-
-
-def stage_code(module: str, *, root: Path | None = None) -> list[Path]:
-    """DVC dependencies of a stage: single files, and plug-in packages as whole folders.
-
-    The params may name any member, so the imports of all members are included.
-    """
-    root = root or source_root()
-    files: set[Path] = set()
-    folders: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        found = set(code_files(waiting.pop(), root=root)) - files
-        files |= found
-        for file in found:
-            if file.name == "__init__.py" and _builds_registry(root / file):
-                folders.add(file.parent)
-                waiting += [
-                    _module_of(member.relative_to(root).as_posix())
-                    for member in (root / file.parent).rglob("*.py")
-                    if member.name != "__init__.py"
-                ]
-    files |= {
-        part.relative_to(root)
-        for file in files
-        for part in (root / file).parent.iterdir()
-        if part.suffix in _PAGE_PARTS
-    }
-    loose = {file for file in files if not any(file.is_relative_to(f) for f in folders)}
-    return sorted(loose | folders)
+    """:meth:`CodeGraph.files` of this checkout or of another one."""
+    return CodeGraph(root or source_root()).files(module)
 
 
 def packages_imported(modules: Iterable[str]) -> frozenset[str]:
     """Top-level names of the third-party packages that a unit of these modules can import."""
-    return _third_party(tuple(_code_of(tuple(sorted(set(modules)))).values()))
-
-
-def stage_packages(module: str, *, root: Path | None = None) -> frozenset[str]:
-    """The same for a stage, whichever of the installed plug-ins its params name."""
-    root = root or source_root()
-    files: list[Path] = []
-    for path in stage_code(module, root=root):
-        files += (root / path).rglob("*.py") if (root / path).is_dir() else [root / path]
-    return _third_party(tuple(file for file in files if file.suffix == ".py"))
-
-
-def _third_party(files: tuple[Path, ...]) -> frozenset[str]:
-    named = {
-        name.split(".")[0] for file in files for name in _imported(file, file.stat().st_mtime_ns)
-    }
-    return frozenset(named - {PACKAGE} - sys.stdlib_module_names)
+    graph = CodeGraph(source_root())
+    return graph.third_party(_code_of(tuple(sorted(set(modules))), graph).values())
 
 
 def code_hash(modules: Iterable[str]) -> str:
@@ -115,7 +160,7 @@ def code_hash(modules: Iterable[str]) -> str:
 @functools.lru_cache(maxsize=256)
 def _code_hash(modules: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for name, file in sorted(_code_of(modules).items()):
+    for name, file in sorted(_code_of(modules, CodeGraph(source_root())).items()):
         digest.update(f"{name}\0".encode() + _as_first_read(file))
     return digest.hexdigest()
 
@@ -146,13 +191,12 @@ def require_code(modules: Iterable[str], wanted: str) -> None:
         )
 
 
-def _code_of(modules: tuple[str, ...]) -> dict[str, Path]:
+def _code_of(modules: tuple[str, ...], graph: CodeGraph) -> dict[str, Path]:
     """Files that the modules reach, by their name in the hash."""
-    root = source_root()
     files: dict[str, Path] = {}
     for module in modules:
-        if _file_of(module, root):
-            files |= {str(file): root / file for file in code_files(module, root=root)}
+        if _file_of(module, graph.root):
+            files |= {str(file): graph.root / file for file in graph.files(module)}
         else:
             spec = importlib.util.find_spec(module)
             if spec is None or spec.origin is None:
@@ -179,7 +223,7 @@ def _changed(modules: tuple[str, ...]) -> tuple[str, ...]:
     """
     return tuple(
         name
-        for name, file in sorted(_code_of(modules).items())
+        for name, file in sorted(_code_of(modules, CodeGraph(source_root())).items())
         if _module_of(name) in sys.modules
         and file not in _READ
         and file.stat().st_ctime_ns > _STARTED_NS + _CLOCK_SKEW_NS
@@ -203,46 +247,7 @@ def _file_of(module: str, root: Path) -> Path | None:
     if package != PACKAGE or not parts or parts[0] not in ROOMS:
         return None
     base = root.joinpath(*parts)
-    if (base / "__init__.py").is_file():
-        return base / "__init__.py"
-    file = base.with_suffix(".py")
-    return file if file.is_file() else None
-
-
-def _imports(module: str, root: Path) -> list[str]:
-    file = _file_of(module, root)
-    assert file is not None
-    return list(_imported(file, file.stat().st_mtime_ns))
-
-
-@functools.lru_cache(maxsize=4096)
-def _imported(file: Path, modified_ns: int) -> tuple[str, ...]:
-    """Every dotted name that an import statement of the file may refer to."""
-    found: list[str] = []
-    for node in ast.walk(_parse(file, modified_ns)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.append(node.module)
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=32)
-def _parse(file: Path, _modified_ns: int) -> ast.Module:
-    return ast.parse(file.read_text())
-
-
-def _builds_registry(file: Path) -> bool:
-    return _registry_in(file, file.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _registry_in(file: Path, modified_ns: int) -> bool:
-    return any(
-        isinstance(node, ast.Call)
-        and isinstance(called := node.func, ast.Name | ast.Subscript)
-        and (called.id if isinstance(called, ast.Name) else getattr(called.value, "id", ""))
-        == "Registry"
-        for node in ast.walk(_parse(file, modified_ns))
-    )
+    for file in (base / "__init__.py", base.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None

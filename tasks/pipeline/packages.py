@@ -14,7 +14,7 @@ import yaml
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import write_whole
 from synthct.data.yaml_text import load_yaml
-from synthct.tasks.pipeline.code import packages_imported, stage_packages
+from synthct.tasks.pipeline.code import CodeGraph, packages_imported, source_root
 
 COMPUTING = {
     "numpy": "numpy",
@@ -64,9 +64,9 @@ def unit_versions(modules: Iterable[str]) -> dict[str, str]:
     return versions_of(packages_imported(modules))
 
 
-def stage_distributions(module: str) -> list[str]:
+def stage_distributions(module: str, graph: CodeGraph) -> list[str]:
     """Names in ``versions.yaml`` that a stage depends on, sorted."""
-    return sorted(versions_of(stage_packages(module)))
+    return sorted(versions_of(graph.stage_packages(module)))
 
 
 def versions_of(imported: Iterable[str]) -> dict[str, str]:
@@ -141,20 +141,20 @@ def _running(distribution: str, imports: Mapping[str, str]) -> str:
     return loaded.partition("+")[0] if isinstance(loaded, str) else installed
 
 
-def rendered_versions(modules: Iterable[str]) -> str:
+def rendered_versions(modules: Iterable[str], graph: CodeGraph) -> str:
     """The text of ``versions.yaml`` for stages of these modules."""
-    packages = frozenset[str]().union(*(stage_packages(module) for module in modules))
+    packages = frozenset[str]().union(*(graph.stage_packages(module) for module in modules))
     return _HEADER + yaml.safe_dump(versions_of(packages), sort_keys=True)
 
 
-def write_versions(modules: Iterable[str]) -> None:
+def write_versions(modules: Iterable[str], graph: CodeGraph) -> None:
     """Render ``versions.yaml`` in the working directory."""
-    write_whole(VERSIONS, rendered_versions(modules))
+    write_whole(VERSIONS, rendered_versions(modules, graph))
 
 
-def stale_versions(modules: Iterable[str]) -> bool:
+def stale_versions(modules: Iterable[str], graph: CodeGraph) -> bool:
     """Whether ``versions.yaml`` is absent or names other versions than are installed."""
-    return not VERSIONS.is_file() or VERSIONS.read_text() != rendered_versions(modules)
+    return not VERSIONS.is_file() or VERSIONS.read_text() != rendered_versions(modules, graph)
 
 
 def require_recorded(module: str) -> None:
@@ -165,7 +165,7 @@ def require_recorded(module: str) -> None:
     UsageError
         ``versions-stale``.
     """
-    installed = versions_of(stage_packages(module))
+    installed = versions_of(CodeGraph(source_root()).stage_packages(module))
     recorded = _recorded()
     other = sorted(name for name, version in installed.items() if recorded.get(name) != version)
     if other:

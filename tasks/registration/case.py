@@ -30,12 +30,17 @@ from synthct.tasks.pipeline.artefacts import (
     UNREGISTERED_CT,
 )
 from synthct.tasks.pipeline.events import emit
-from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import AIR_HU, as_ct
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.register import Registered, register
-from synthct.tasks.registration.results import mean_error_mm, rigid_part, write_transform
+from synthct.tasks.registration.results import (
+    is_dense,
+    mean_error_mm,
+    rigid_part,
+    write_transform,
+)
 from synthct.tasks.registration.scan_pair import ScanPair
 
 
@@ -140,11 +145,15 @@ def _write_truth(out: Path, grid: Grid, ct: Path | None, labels: Path | None) ->
 
 
 def _write_result(out: Path, done: Registered) -> str:
-    """Write volumes, displacement field and transform; returns the file name of the transform."""
+    """Write volumes, displacement field and transform; returns the name of the transform's file.
+
+    A dense transform is the displacement field itself, which is stored compressed: a second copy
+    for ITK would take 24 bytes a voxel, and no stage reads it.
+    """
     seen = (np.asarray(done.body.array) > 0) & (np.asarray(done.moved.field.array) > 0)
     write_volume(out / SOURCE, done.source)
     write_volume(out / MASK, done.body.with_array(seen.astype(np.uint8), Modality.MASK))
     write_volume(out / CT, as_ct(done.moved.scan))
     write_volume(out / UNREGISTERED_CT, as_ct(done.unregistered))
     write_displacement(out / DISPLACEMENT, done.moved.displacement)
-    return write_transform(out, done.transform)
+    return DISPLACEMENT if is_dense(done.transform) else write_transform(out, done.transform)

@@ -19,8 +19,8 @@ from synthct.tasks.ingestion.params import BodyParams
 from synthct.tasks.pipeline.artefacts import QUALITY
 from synthct.tasks.pipeline.threads import limit_threads
 from synthct.tasks.registration.align import Tell
-from synthct.tasks.registration.gate.gate import GateParams
 from synthct.tasks.registration.gate.measures import as_ct
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.register import Registered, register

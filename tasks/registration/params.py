@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, field_validator
 from synthct.data.errors import did_you_mean
 from synthct.data.section import Section
 from synthct.data.volume import REGIONS
-from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import PRESETS, preset_called, usual_preset
 

@@ -15,7 +15,6 @@ from synthct.tasks.fields.geometry import displacement_of, require_extent
 from synthct.tasks.registration.align import Steps, Tell, align
 from synthct.tasks.registration.elastix.run import sample_region_mm
 from synthct.tasks.registration.gate.gate import (
-    GateParams,
     Judgement,
     StepName,
     doubted,
@@ -23,6 +22,7 @@ from synthct.tasks.registration.gate.gate import (
     objections,
 )
 from synthct.tasks.registration.gate.measures import Moved, StepMeasures, measure, move, moved_scan
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.inverse import RoundTrip, register_back
 from synthct.tasks.registration.methods import Method
 from synthct.tasks.registration.plausible import require_plausible

@@ -18,18 +18,17 @@ TEXT, BINARY = "transform.tfm", "transform.h5"
 
 def write_transform(folder: Path, transform: sitk.Transform) -> str:
     """Write ``transform.tfm`` or, for a dense field, ``transform.h5``; returns the file name."""
-    name = BINARY if _is_dense(transform) else TEXT
+    name = BINARY if is_dense(transform) else TEXT
     with in_folder(folder) as spelled:
         sitk.WriteTransform(transform, f"{spelled}/{name}")
     return name
 
 
-def _is_dense(transform: sitk.Transform) -> bool:
+def is_dense(transform: sitk.Transform) -> bool:
+    """Whether it holds a vector for every voxel, which ITK stores as three doubles each."""
     plain = transform.Downcast()
     if isinstance(plain, sitk.CompositeTransform):
-        return any(
-            _is_dense(plain.GetNthTransform(n)) for n in range(plain.GetNumberOfTransforms())
-        )
+        return any(is_dense(plain.GetNthTransform(n)) for n in range(plain.GetNumberOfTransforms()))
     return isinstance(plain, sitk.DisplacementFieldTransform)
 
 

@@ -12,10 +12,11 @@ import yaml
 from synthct.data.errors import MachineError, UsageError
 from synthct.tasks.chain.table import STAGES, render
 from synthct.tasks.pipeline import packages
-from synthct.tasks.pipeline.code import packages_imported, stage_packages
+from synthct.tasks.pipeline.code import CodeGraph, packages_imported
 from synthct.tasks.pipeline.stage import Unit
 
 ROOT = Path(__file__).resolve().parents[2]
+GRAPH = CodeGraph(ROOT)
 
 
 def work(*, out: Path) -> None: ...
@@ -62,7 +63,7 @@ def test_builds_of_one_version_for_cpu_and_gpu_refuse_each_other(monkeypatch):
 
 
 def test_a_foreign_package_is_neither_in_the_keys_nor_known_to_compute_nothing():
-    named = set().union(*(stage_packages(stage.module) for stage in STAGES))
+    named = set().union(*(GRAPH.stage_packages(stage.module) for stage in STAGES))
     unknown = named - set(packages.COMPUTING) - packages.OTHERS
     assert not unknown, "say in tasks/pipeline/packages.py whether its version can change a result"
 
@@ -87,7 +88,8 @@ def test_dvc_is_not_told_the_versions_of_a_stage(monkeypatch):
 
 def test_versions_yaml_is_not_what_is_installed(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert not packages.stale_versions(stage.module for stage in STAGES), "run `make dag`"
+    modules = [stage.module for stage in STAGES]
+    assert not packages.stale_versions(modules, GRAPH), "run `make dag`"
 
 
 def test_versions_yaml_and_the_lock_disagree():
@@ -107,11 +109,11 @@ def test_a_stage_under_plain_dvc_repro_runs_with_versions_that_its_lock_does_not
 ):
     monkeypatch.chdir(tmp_path)
     modules = [stage.module for stage in STAGES]
-    packages.write_versions(modules)
+    packages.write_versions(modules, GRAPH)
     packages.require_recorded("synthct.tasks.registration.run")
     text = (tmp_path / "versions.yaml").read_text()
     (tmp_path / "versions.yaml").write_text(re.sub(r"(?m)^scipy: .*", "scipy: 0.1", text))
     with pytest.raises(UsageError, match=r"scipy .* is installed, the file records 0\.1") as told:
         packages.require_recorded("synthct.tasks.registration.run")
     assert told.value.code == "versions-stale"
-    assert packages.stale_versions(modules), "`synthct run` renders it anew"
+    assert packages.stale_versions(modules, GRAPH), "`synthct run` renders it anew"

@@ -66,10 +66,68 @@ def covered_share(patient: ErrorCounts, widths: HalfWidths) -> dict[str, float]:
     return shares
 
 
+def calibrate_without(
+    patients: Mapping[str, Sequence[ErrorCounts]], coverage: float, *, guarantee: Guarantee = "mean"
+) -> dict[str, dict[str, float]]:
+    """For each patient, what :func:`calibrate` finds from the cases of all others.
+
+    The sum over the others is the sum over all less the patient's own, so the time grows with the
+    number of patients and not with its square.
+    """
+    names = sorted({name for cases in patients.values() for case in cases for name in case.bands})
+    found = {
+        patient: {ALL: width}
+        for patient, (width, _) in _left_out(patients, None, coverage, guarantee).items()
+    }
+    for name in names:
+        for patient, (width, n) in _left_out(patients, name, coverage, guarantee).items():
+            if n:
+                found[patient][name] = width if n >= LEAST_PATIENTS else found[patient][ALL]
+    return found
+
+
+def _left_out(
+    patients: Mapping[str, Sequence[ErrorCounts]],
+    band: str | None,
+    coverage: float,
+    guarantee: Guarantee,
+) -> dict[str, tuple[float, int]]:
+    """For each patient, half-width and number of the others' cases; ``band`` None: all bands."""
+    whole, count = np.zeros(COUNT + 1), 0
+    own: dict[str, tuple[NDArray[np.float64], int]] = {}
+    for patient, cases in patients.items():
+        shares = [
+            _shares(case.total() if band is None else case.bands[band])
+            for case in cases
+            if band is None or band in case.bands
+        ]
+        own[patient] = np.sum(shares, axis=0) if shares else np.zeros(COUNT + 1), len(shares)
+        whole, count = whole + own[patient][0], count + len(shares)
+    return {
+        patient: (
+            _width((whole - mine) / (count - n), count - n, coverage, guarantee)
+            if count > n
+            else float("inf"),
+            count - n,
+        )
+        for patient, (mine, n) in own.items()
+    }
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of the voxels up to each edge."""
+    return np.asarray(np.cumsum(counts) / max(1, counts.sum()))
+
+
 def _least(counts: Sequence[NDArray[np.int64]], coverage: float, guarantee: Guarantee) -> float:
-    shares = np.array([np.cumsum(one) / max(1, one.sum()) for one in counts])
-    wanted = wanted_share(len(counts), coverage, guarantee)
-    reached = np.flatnonzero(shares.mean(axis=0) >= wanted - 1e-12)
+    mean = np.array([_shares(one) for one in counts]).mean(axis=0)
+    return _width(mean, len(counts), coverage, guarantee)
+
+
+def _width(mean: NDArray[np.float64], n: int, coverage: float, guarantee: Guarantee) -> float:
+    wanted = wanted_share(n, coverage, guarantee)
+    # Rounding of a sum over thousands of patients stays below the tolerance.
+    reached = np.flatnonzero(mean >= wanted - 1e-12)
     if wanted > 1 or not reached.size or reached[0] == COUNT:
         return float("inf")
     return float(EDGES[reached[0]])

@@ -15,6 +15,7 @@ from synthct.tasks.evaluation.uncertainty.conformal import (
     Guarantee,
     HalfWidths,
     calibrate,
+    calibrate_without,
     covered_share,
 )
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
@@ -99,13 +100,14 @@ def held_out_coverage(
 
     With few patients this uses each of them for both, but never a patient for itself.
     """
-    covered = []
-    for name, own in patients.items():
-        others = [case for other, cases in patients.items() if other != name for case in cases]
-        if not others:
-            return {}
-        widths = calibrate(others, nominal, guarantee=guarantee)
-        covered += [(covered_share(case, widths), widths) for case in own]
+    if sum(bool(cases) for cases in patients.values()) < 2:
+        return {}
+    widths = calibrate_without(patients, nominal, guarantee=guarantee)
+    covered = [
+        (covered_share(case, widths[name]), widths[name])
+        for name, own in patients.items()
+        for case in own
+    ]
     return _gathered(covered, nominal, rng)
 
 

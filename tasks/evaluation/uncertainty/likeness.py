@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,39 @@ def features(images: SourceImages, spacing_mm: tuple[float, float, float]) -> di
     }
 
 
-def unlikeness(case: Features, training: Sequence[Features]) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class TrainingScans:
+    """What is usual among training scans: computed once, and compared with each new scan.
+
+    Parameters
+    ----------
+    names
+        The features, sorted.
+    mean, spread
+        Mean of each feature, and standard deviation of a new scan's distance from it.
+    limit
+        Largest distance that is not unusual.
+    """
+
+    names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    limit: float
+
+    @classmethod
+    def of(cls, training: Sequence[Features]) -> TrainingScans | None:
+        """The summary; None for fewer than ``LEAST_TRAINING`` scans."""
+        n = len(training)
+        if n < LEAST_TRAINING:
+            return None
+        names = tuple(sorted(training[0]))
+        known = np.array([[one[name] for name in names] for one in training])
+        spread = np.maximum(known.std(axis=0, ddof=1), FLOOR) * np.sqrt(1 + 1 / n)
+        limit = float(student_t.isf(FALSE_ALARMS / len(names) / 2, n - 1))
+        return cls(names, known.mean(axis=0), spread, limit)
+
+
+def unlikeness(case: Features, training: TrainingScans | None) -> dict[str, Any]:
     r"""Distance of a scan from the training scans, by its most unusual feature.
 
     :math:`t_k = \frac{x_k - \bar m_k}{s_k \sqrt{1 + 1/n}}` of a new scan of the same kind has
@@ -60,19 +93,15 @@ def unlikeness(case: Features, training: Sequence[Features]) -> dict[str, Any]:
     valid for correlated features too). One unusual feature is enough: a mean over all of them
     would hide noise that is five times too high.
     """
-    if len(training) < LEAST_TRAINING:
+    if training is None:
         return {"distance": None, "limit": None, "unlike": None, "because": ""}
-    names, n = sorted(case), len(training)
-    known = np.array([[one[name] for name in names] for one in training])
-    here = np.array([case[name] for name in names])
-    spread = np.maximum(known.std(axis=0, ddof=1), FLOOR) * np.sqrt(1 + 1 / n)
-    apart = np.abs(here - known.mean(axis=0)) / spread
-    limit = float(student_t.isf(FALSE_ALARMS / len(names) / 2, n - 1))
+    here = np.array([case[name] for name in training.names])
+    apart = np.abs(here - training.mean) / training.spread
     return {
         "distance": six_digits(apart.max()),
-        "limit": six_digits(limit),
-        "unlike": bool(apart.max() > limit),
-        "because": names[int(apart.argmax())],
+        "limit": six_digits(training.limit),
+        "unlike": bool(apart.max() > training.limit),
+        "because": training.names[int(apart.argmax())],
     }
 
 

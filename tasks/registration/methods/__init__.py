@@ -5,12 +5,14 @@ A method's module is imported to read its name and parameters; engines are impor
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import SimpleITK as sitk
+from typing import TYPE_CHECKING, Any, Protocol
 
 from synthct.data.registry import Registry
-from synthct.tasks.registration.job import Job
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from synthct.tasks.registration.job import Job
 
 
 class Method(Protocol):

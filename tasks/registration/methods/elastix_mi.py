@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import SimpleITK as sitk
-
-from synthct.data.itk import to_itk
-from synthct.tasks.fields.geometry import carried_back
-from synthct.tasks.pipeline.randomness import derive_seed
-from synthct.tasks.registration.elastix.run import run_bspline, sample_region_mm
-from synthct.tasks.registration.job import Job
 from synthct.tasks.registration.methods import METHODS
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from synthct.tasks.registration.job import Job
 
 
 @METHODS.register("elastix_mi")
@@ -22,6 +20,13 @@ class ElastixMI:
 
     def deformable(self, job: Job, rigid: sitk.Transform) -> sitk.CompositeTransform:
         """The B-spline, applied before the rigid transform: x -> rigid(x + spline(x))."""
+        import SimpleITK as sitk
+
+        from synthct.data.itk import to_itk
+        from synthct.tasks.fields.geometry import carried_back
+        from synthct.tasks.pipeline.randomness import derive_seed
+        from synthct.tasks.registration.elastix.run import run_bspline, sample_region_mm
+
         step = job.preset.bspline
         bone = job.bone() if step.rigidity_weight > 0 else None
         spline = run_bspline(

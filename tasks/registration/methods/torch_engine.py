@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import SimpleITK as sitk
-
 from synthct.data.errors import UsageError
-from synthct.tasks.registration.job import Job
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
+
     from synthct.tasks.registration.engine.settings import Penalty, Settings
+    from synthct.tasks.registration.job import Job
 
 
 GRID_MM = 24.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from synthct.data.phantom import cone_beam
 from synthct.data.phantom.cone_beam import (
     ConeBeam,
     back_project,
@@ -61,6 +62,16 @@ def test_back_projection_is_the_transpose():
     left = (forward_project(volume, SMALL, TINY) * projections).sum()
     right = (volume * back_project(projections, SMALL, TINY)).sum()
     assert left.item() == pytest.approx(right.item(), rel=1e-9)
+
+
+def test_the_direct_backward_differs_from_the_gradient_of_the_reading_in_the_last_bit():
+    rays = cone_beam._Rays(SMALL, TINY, None)
+    shape = (2, *(n + 2 for n in SMALL.shape))
+    values = torch.randn(2, *TINY.detector_shape, generator=torch.Generator().manual_seed(3))
+    for view in range(len(TINY.angles_rad)):
+        blank = torch.zeros(shape, requires_grad=True)
+        wanted = torch.autograd.grad(rays.read(blank, view), blank, values)[0]
+        assert torch.equal(rays.spread(values, view, shape), wanted)
 
 
 def test_gradient_of_a_data_term_is_the_back_projected_residual():

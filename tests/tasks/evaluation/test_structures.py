@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
 from synthct.tasks.evaluation.params import EvaluationParams
+from synthct.tasks.evaluation.structures import overlap
 from synthct.tasks.evaluation.structures.overlap import (
     diagonal_mm,
     dice,
@@ -63,6 +65,18 @@ def test_distances_agree_with_monai(seed, spacing):
         y, x, class_thresholds=[1.9837], include_background=True, spacing=spacing
     )
     assert surface_dice(distances, 1.9837) == pytest.approx(float(near), abs=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.27, 0.977, 0.977), (0.7, 1.3, 2.1)])
+def test_the_nearest_voxel_of_the_tree_is_farther_than_that_of_a_distance_transform(spacing):
+    rng = np.random.default_rng(7)
+    a, b = (gaussian_filter(rng.normal(size=(24, 30, 28)), 2.5) > 0.01 for _ in range(2))
+    found = surface_distances_mm(a, b, spacing)
+    box = overlap._box(a | b)
+    a, b = (mask[box] & ~binary_erosion(mask[box], border_value=0) for mask in (a, b))
+    for distances, here, there in ((found[0], b, a), (found[1], a, b)):
+        wanted = distance_transform_edt(~there, sampling=spacing)[here]
+        np.testing.assert_allclose(distances, wanted, rtol=1e-15, atol=0)
 
 
 def test_a_distance_of_exactly_the_tolerance_counts_whatever_the_last_bit_says():

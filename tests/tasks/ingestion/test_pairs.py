@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
+from synthct.tasks.ingestion import near_duplicates
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.canonical import stored_type
 from synthct.tasks.ingestion.findings import Severity
@@ -179,3 +182,26 @@ class TestPersons:
         self.send(tmp_path / "pacs/a", ct, "1", "Doe^Jane", "19500101")
         self.send(tmp_path / "pacs/b", ct.with_array(ct.array + 1), "2", "Doe^Jane", "19510101")
         assert [status for status, _ in self.refused(tmp_path)] == ["new", "new"]
+
+
+def test_the_product_of_matrices_loses_a_copy_that_comparing_each_pair_finds(monkeypatch):
+    rng = np.random.default_rng(2)
+    prints = [rng.integers(-127, 128, 3072) for _ in range(40)]
+    prints += [np.clip(prints[n] + rng.normal(0, noise, 3072), -127, 127)
+               for n in range(8) for noise in (30, 60, 66, 80)]  # fmt: skip
+    prints.append(np.zeros(3072))
+    scans = [
+        near_duplicates._Scan(
+            f"P{n}", "ct", "CT" if n % 5 else "MR",
+            base64.b64encode(np.rint(one).astype(np.int8).tobytes()).decode(),
+        )
+        for n, one in enumerate(prints)
+    ]  # fmt: skip
+    one_by_one = [
+        (one, other)
+        for one, other in itertools.combinations(scans, 2)
+        if one.modality == other.modality and likeness(one.fingerprint, other.fingerprint) >= ALIKE
+    ]
+    assert 8 < len(one_by_one) < 100
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 7)
+    assert list(near_duplicates._alike(scans)) == one_by_one

@@ -66,14 +66,14 @@ def test_a_named_plugin_brings_its_own_file(tree):
 
 def test_dvc_depends_on_the_whole_plugin_folder(tree):
     assert "tasks/plugins" in {
-        str(path) for path in code.stage_code("synthct.tasks.fit", root=tree)
+        str(path) for path in code.CodeGraph(tree).stage("synthct.tasks.fit")
     }
 
 
 def test_a_file_that_only_a_plugin_imports_is_not_watched(tree):
     (tree / "tasks/plugins/two.py").write_text("from synthct.tasks import unrelated\n")
     assert "tasks/unrelated.py" in {
-        str(path) for path in code.stage_code("synthct.tasks.fit", root=tree)
+        str(path) for path in code.CodeGraph(tree).stage("synthct.tasks.fit")
     }
 
 
@@ -83,7 +83,8 @@ def worker(tree):
     (tree / "data/errors.py").write_text((ROOT / "data/errors.py").read_text())
     (tree / "tasks/pipeline").mkdir()
     (tree / "tasks/pipeline/__init__.py").touch()
-    (tree / "tasks/pipeline/code.py").write_text((ROOT / "tasks/pipeline/code.py").read_text())
+    for name in ("code.py", "import_scan.py"):
+        (tree / "tasks/pipeline" / name).write_text((ROOT / "tasks/pipeline" / name).read_text())
     script = (
         "import sys\nfrom synthct.tasks import fit\n"
         "from synthct.tasks.pipeline import code\ncode._CLOCK_SKEW_NS = 0\n"

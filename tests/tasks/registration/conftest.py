@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from synthct.data.store.volumes import write_displacement, write_volume
 from synthct.data.volume import Displacement, Grid, Modality, Volume
-from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.preset import BSplineStep, Preset, RigidStep
 
 SHAPE, SPACING = (30, 48, 48), (5.0, 4.0, 4.0)

@@ -7,8 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from synthct.tasks.fields.jacobian import DeformationQuality
-from synthct.tasks.registration.gate.gate import GateParams, judge
+from synthct.tasks.registration.gate.gate import judge
 from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.rigid.competing_poses import find_competing_poses
 from synthct.tasks.registration.rigid.landscape import Affine
 from synthct.tasks.registration.scan_pair import ScanPair

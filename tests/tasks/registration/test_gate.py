@@ -6,8 +6,9 @@ import pytest
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.fields.jacobian import DeformationQuality
 from synthct.tasks.registration.gate.bone import BoneMotion
-from synthct.tasks.registration.gate.gate import GateParams, Judgement, doubted, judge
+from synthct.tasks.registration.gate.gate import Judgement, doubted, judge
 from synthct.tasks.registration.gate.measures import StepMeasures, air_share
+from synthct.tasks.registration.gate.params import GateParams
 
 STILL = DeformationQuality(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 POOR = StepMeasures(1.05, 0.10, 0.85, 1.0, 0.0, STILL)

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from synthct.data.itk import from_itk, to_itk
 from synthct.tasks.fields.geometry import in_fixed_frame, working_grid
-from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.register import register
 from synthct.tasks.registration.rigid.global_search import find_pose

@@ -43,7 +43,7 @@ def test_every_picture_and_test_that_the_pages_name_is_there():
 
 
 def test_the_page_tells_the_thresholds_that_the_gate_has():
-    from synthct.tasks.registration.gate.gate import GateParams
+    from synthct.tasks.registration.gate.params import GateParams
 
     gate, text = GateParams(), WHY.read_text()
     row = next(line for line in text.splitlines() if line.startswith("| SD of the log-Jacobian"))

@@ -13,7 +13,7 @@ from synthct.data.volume import Displacement, Modality, Volume
 from synthct.data.writers import write_image
 from synthct.tasks.fields.geometry import in_fixed_frame
 from synthct.tasks.registration import presets
-from synthct.tasks.registration.gate.gate import GateParams
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.pair import register_files
 from synthct.tasks.registration.rigid.initial import after, read_initial

@@ -14,8 +14,9 @@ from synthct.data.readers import read_scan
 from synthct.tasks.fields.geometry import working_grid
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams
-from synthct.tasks.registration.gate.gate import GateParams, judge, objections
+from synthct.tasks.registration.gate.gate import judge, objections
 from synthct.tasks.registration.gate.measures import measure, move
+from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import preset_called
 from synthct.tasks.registration.register import register

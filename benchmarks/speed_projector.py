@@ -1,0 +1,63 @@
+"""Speed: the transpose of the cone-beam projector."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks._speed import answer, build_before, processor, this_build, verdict
+
+_SCRIPT = """
+import hashlib, json, time
+import torch
+from synthct.data.phantom.cone_beam import back_project, covering, forward_project
+from synthct.data.phantom.patient import centred_grid
+torch.set_num_threads(1)
+n = 96
+grid = centred_grid((n, n, n), (2.0, 2.0, 2.0))
+beam = covering(2, diameter_mm=1.4 * n, height_mm=1.4 * n, pixel_mm=2.0)
+values = torch.randn(1, *beam.sinogram_shape, generator=torch.Generator().manual_seed(0))
+volume = torch.randn(1, *grid.shape, generator=torch.Generator().manual_seed(1))
+told = {}
+for name, call in (("forward", lambda: forward_project(volume, grid, beam)),
+                   ("adjoint", lambda: back_project(values, grid, beam))):
+    spent = []
+    for _ in range(4):
+        began_s = time.process_time()
+        found = call()
+        spent.append(time.process_time() - began_s)
+    told[name] = 1000 * min(spent) / 2
+    told[name + " result"] = hashlib.sha256(found.numpy().tobytes()).hexdigest()
+print(json.dumps(told))
+"""
+
+TARGET = 281 / 500
+
+
+def measure() -> str:
+    """Processor time of a view of 96 cubed voxels, before and now, with equal bytes."""
+    with build_before() as before, this_build() as now:
+        old, new = (json.loads(answer(_SCRIPT, build)) for build in (before, now))
+    rows = [
+        f"| {name} | {old[name]:.0f} | {new[name]:.0f} | {new[name] / old[name]:.2f} | "
+        f"{'yes' if old[f'{name} result'] == new[f'{name} result'] else 'NO'} |"
+        for name in ("forward", "adjoint")
+    ]
+    return "\n".join(
+        [
+            processor(),
+            "",
+            "A volume of 96 x 96 x 96 voxels, two views, planes 2 mm apart.",
+            "",
+            "| per view | before [ms] | now [ms] | ratio | same bytes |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            verdict(4, "adjoint of a view, of before", new["adjoint"] / old["adjoint"], TARGET),
+            "",
+            "## Where the time went",
+            "",
+            "Before, the adjoint first sampled a volume of zeros, so that autograd had a "
+            "graph to differentiate. Now the backward of the sampler is called directly; it is "
+            "nearly all that is left.",
+        ]
+    )
