@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from synthct.data.errors import nearest
+from synthct.data.errors import UsageError, nearest
 from synthct.tasks.models.contracts import Batch, Target
 from synthct.tasks.pipeline.randomness import derive_seed
 
@@ -160,11 +160,22 @@ class Regularizer:
         return u.new_zeros(())
 
     def image(self, x: Tensor, spacing_mm: tuple[float, float, float]) -> Tensor:
-        """Prior on an image ``x`` (B, C, Z, Y, X); a scalar."""
+        """Prior on an image ``x`` (B, C, [Z,] Y, X), summed over the voxels; a scalar."""
         return x.new_zeros(())
 
     def prox(self, x: Tensor, spacing_mm: tuple[float, float, float], step: float) -> Tensor:
-        """Proximal map: ``argmin_v |v - x|^2 / 2 + step * image(v)``."""
+        """Proximal map of :meth:`image`: ``argmin_v sum |v - x|^2 / 2 + step * image(v)``.
+
+        A regularizer that has an ``image`` but no proximal map raises :class:`UsageError`: the
+        identity would be that of another prior.
+        """
+        if type(self).image is not Regularizer.image:
+            raise UsageError(
+                f"{type(self).__name__} has no proximal map",
+                rule="a proximal algorithm needs a prior whose proximal map is known",
+                remedy="use an algorithm that follows the gradient of the prior",
+                code="no-proximal-map",
+            )
         return x
 
 

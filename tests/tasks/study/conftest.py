@@ -33,7 +33,11 @@ PARAMS = {
     },
     "study": {
         "arms": [
-            {"name": "cutout", "regularizers": [{"name": "cutout", "weight": 1.0}]},
+            {
+                "name": "cutout",
+                "regularizers": [{"name": "cutout", "weight": 1.0}],
+                "promise": "wrong_hu",
+            },
             {
                 "name": "norm_loss",
                 "regularizers": [{"name": "norm_loss", "weight": 0.1}],
@@ -46,7 +50,16 @@ PARAMS = {
             {"name": "moved", "alignment": "registered"},
         ],
         "score_on": ["truth", "registered"],
-        "metrics": ["mae_hu"],
+        "metrics": ["mae_hu", "hu_bands"],
+        "outcomes": [
+            "bias_hu",
+            "bone_missed",
+            "noise_gain_hu",
+            "int8_hu",
+            "shifted_hu",
+            "coverage_gap",
+            "wrong_hu",
+        ],
     },
 }
 
