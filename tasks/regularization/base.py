@@ -108,6 +108,8 @@ class Regularizer:
     """Names of regularizers it cannot be combined with."""
     whole_batch: ClassVar[bool] = False
     """Whether it needs all samples of a batch at once, so that a batch must not be split."""
+    learns: ClassVar[bool] = False
+    """Whether it changes the strengths of the others, which are then written to the history."""
 
     def problems(self, model: nn.Module) -> list[str]:
         """Reasons why it cannot be used with this network; empty if it can."""
@@ -145,6 +147,15 @@ class Regularizer:
 
     def project(self, step: Step) -> None:
         """After the optimizer: change the parameters (proximal step, projection, pruning)."""
+
+    def kept(self, model: nn.Module, memory: Memory) -> None:
+        """Before a validation: change the weights of a copy of the network that may be released.
+
+        The copy is of the moving average where there is one. It is what is validated and, if it is
+        the best so far, what is kept; training goes on with the weights as they were. Pruning,
+        rounding and reshaping at the end belong here: at :meth:`project` the moving average, or the
+        best earlier weights, would undo them.
+        """
 
     def schedule(self, progress: float) -> float:
         """Factor on the weight; ``progress`` runs from 0 at the first step to 1 at the last."""
@@ -224,6 +235,7 @@ _SEAMS: dict[str, tuple[str, ...]] = {
     "target": ("target",),
     "gradient": ("gradient",),
     "project": ("project",),
+    "kept": ("kept",),
     "schedule": ("schedule",),
     "displacement": ("displacement",),
     "image": ("image", "prox"),

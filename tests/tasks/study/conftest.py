@@ -25,7 +25,7 @@ PARAMS = {
         "folds": 2,
         "smallest_training": 1,
         "validation_fraction": 0.5,
-        "network": {"name": "unet_plus_plus", "slices": 1, "width": 4, "norm": "instance"},
+        "network": {"name": "unet_plus_plus", "slices": 1, "width": 8, "norm": "instance"},
         "mr": {"patch_size": [32, 64]},
         "steps": 2,
         "batch": 2,
