@@ -169,18 +169,25 @@ def _show_catalogue(entries: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "acts at", "parameters", "what it does")
+    table = Table("name", "advice", "acts at", "parameters", "what it does")
     for entry in entries:
         parameters = ", ".join(f"{p['name']}={p['default']}" for p in entry["parameters"])
         summary = _FORMULA.sub("", entry["summary"])
-        row = entry["name"], ", ".join(entry["seams"]), parameters, summary
+        row = (
+            entry["name"],
+            entry["advice"]["verdict"],
+            ", ".join(entry["seams"]),
+            parameters,
+            summary,
+        )
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
 
 
 def _show_regularizer(entry: dict[str, Any]) -> None:
     options = "".join(f", {p['name']}: {p['default']}" for p in entry["parameters"])
-    typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})\n")
+    typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})")
+    typer.echo(f"{entry['advice']['verdict']}: {entry['advice']['why']}\n")
     typer.echo(entry["doc"])
     typer.echo(f"\nIn params.yaml: regularizers: [{{name: {entry['name']}, weight: 1.0{options}}}]")
     if entry["incompatible"]:
