@@ -75,7 +75,7 @@ class Answered:
 
     def spread(self) -> Prediction:
         """Mean and standard deviation over the flips of training [HU]."""
-        return self._predict(self.run, self.source, tta=True, uncertainty=True)
+        return self._predict(self.run, self.source, flips=True)
 
     def mae(self, hu: Floats) -> float:
         """Against the reference [HU]."""
@@ -85,9 +85,11 @@ class Answered:
         """Equal for all networks, so that all answer the same noise."""
         return generator(self.seed, "study", purpose, self.case)
 
-    def _predict(self, run: Runner, source: Volume, **options: bool) -> Prediction:
+    def _predict(self, run: Runner, source: Volume, *, flips: bool = False) -> Prediction:
         wanted = self.mask.with_array(self.inside.astype(np.uint8))
-        return predict(run, source, self.mask, self.description, wanted=wanted, **options)
+        return predict(
+            run, source, self.mask, self.description, tta=flips, uncertainty=flips, wanted=wanted
+        )
 
 
 def thinned(mask: Mask) -> Mask:

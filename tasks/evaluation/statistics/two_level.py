@@ -55,6 +55,7 @@ def two_level_bootstrap(
     taken = rng.integers(0, n, (draws, n))
     known = np.unique(groups, return_inverse=True)[1]
     count = int(known.max()) + 1
+    fresh: Any
     if seeds > 1:
         runs = rng.integers(0, seeds, (draws, count, seeds - 1))[:, known]
         fresh = np.take_along_axis(differences[None], runs, axis=2).mean(axis=2)
