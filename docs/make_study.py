@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from synthct.data.files import write_whole
 from synthct.data.tables import read_table
@@ -22,6 +23,8 @@ from synthct.tasks.figures.matrix_chart import matrix_chart
 from synthct.tasks.figures.page import FOLDER
 from synthct.tasks.study.effects import Effect, least_possible_p
 from synthct.tasks.study.figure import forest, scatter
+from synthct.tasks.study.page import kept, promised
+from synthct.tasks.study.params import is_replicate
 
 PAGE = Path(__file__).with_name("benchmarks") / "study.md"
 PICTURES = PAGE.parents[1] / "pictures" / "study"
@@ -30,6 +33,10 @@ BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MANY = 8
 """Arms from which a picture shows more than the table."""
 LEVEL = 0.05
+
+FLOOR_UNKNOWN = (
+    "Floor: not measured in this study. The intervals cover the choice of patients only."
+)
 
 Row = Mapping[str, str]
 
@@ -62,11 +69,13 @@ def _arms(study: str, out: Path) -> str:
     ]
     for pairs in summary["pairs"]:
         rows = sorted((e for e in effects if e.pairs == pairs), key=lambda e: e.difference)
-        least = least_possible_p(min(e.cases for e in rows), len(rows))
+        tested = sum(not is_replicate(e.arm) for e in rows)
+        least = least_possible_p(min(e.cases for e in rows), tested)
         parts += [
             f"### {pairs} pairs: none {rows[0].control:.1f} HU",
             f"Smallest corrected p that could be found: {least:.2g}"
             + (": underpowered." if least >= LEVEL else "."),
+            FLOOR_UNKNOWN if rows[0].floor is None else f"Floor: {rows[0].floor:.2f} HU.",
         ]
         if len(rows) >= MANY:
             name, alt = f"{study}_effects_{pairs}", f"Effects on {pairs} pairs"
@@ -76,6 +85,8 @@ def _arms(study: str, out: Path) -> str:
             _picture(name, scatter(rows, prices, unit="HU", alt=alt))
             parts.append(f"![{alt}](../pictures/study/{name}.svg)")
         parts.append(_table(rows, prices))
+        if table := _promises(out, summary, pairs):
+            parts.append(table)
     return "\n\n".join(parts)
 
 
@@ -93,6 +104,25 @@ def _table(rows: Sequence[Effect], prices: Mapping[str, float]) -> str:
             f"| {cost} |"
         )
     return "\n".join(lines)
+
+
+def _promises(out: Path, summary: Mapping[str, Any], pairs: str) -> str:
+    """Each arm by the outcome that its paper promises; empty if the study measured none."""
+    if not (out / "outcomes.csv").is_file():
+        return ""
+    others = [_effect(row) for row in read_table(out / "outcomes.csv")]
+    lines = [
+        "| arm | outcome | none | difference | 95 % interval | floor | promise |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in promised(others, summary["promises"], pairs):
+        ends = "too few" if row.low is None else f"{row.low:+.3g} to {row.high:+.3g}"
+        least = "" if row.floor is None else f"{row.floor:.3g}"
+        lines.append(
+            f"| {row.arm} | {name} | {row.control:.3g} | {row.difference:+.3g} | {ends} | {least} "
+            f"| {kept(row)} |"
+        )
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _bias(out: Path) -> str:
@@ -135,7 +165,8 @@ def _effect(row: Row) -> Effect:
         arm=row["arm"], pairs=row["pairs"], cases=int(row["cases"]), mean=float(row["mean"]),
         control=float(row["control"]), difference=float(row["difference"]), low=number("low"),
         high=number("high"), p=number("p"), adjusted_p=number("adjusted_p"),
-        better=int(row["better"]),
+        better=int(row["better"]), floor=number("floor") if "floor" in row else None,
+        metric=row.get("metric", "mae_hu"),
     )  # fmt: skip
 
 

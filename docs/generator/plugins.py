@@ -10,7 +10,17 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from docs.generator.docstrings import first_sentence, markdown
-from docs.generator.sources import REGISTRIES, RegistryPage
+from docs.generator.sources import REGISTRIES, REGULARIZERS, RegistryPage
+from synthct.tasks.regularization.advice import advice
+from synthct.tasks.regularization.base import seams_of
+
+VERDICTS = ("recommended", "situational", "experimental")
+
+ADVICE_LIMITS = """\
+The evidence is [the study](../benchmarks/study.md): a small network, 12 digital patients of one
+region, 150 steps and one seed, with pairs that are exact or 5 mm off. Its floor was not measured:
+the largest gap between two arms that were one recipe, doubled, stands for it. It says nothing about
+long trainings or a clinic's scans; run a study on your own before you rely on it."""
 
 
 def pages() -> dict[str, str]:
@@ -25,6 +35,7 @@ def _page(each: RegistryPage) -> str:
         f"# {each.title}",
         f"Chosen by name: {each.where}. Other distributions add members by the entry-point group "
         f"`{group}`. Generated from the docstrings.",
+        *(_advised(members) if each.registry is REGULARIZERS else ()),
         "\n".join(
             [
                 f"| {each.registry.kind} | what it does |",
@@ -36,6 +47,20 @@ def _page(each: RegistryPage) -> str:
     for name, cls in members:
         parts.append(_member(name, cls))
     return "\n\n".join(parts) + "\n"
+
+
+def _advised(members: list[tuple[str, Any]]) -> list[str]:
+    """Which ones to use, with the evidence, in the order of the verdicts."""
+    found = [(name, advice(name)) for name, cls in members if "displacement" not in seams_of(cls)]
+    found.sort(key=lambda each: VERDICTS.index(each[1].verdict))
+    rows = [f"| [`{n}`](#{n}) | {one.verdict} | {one.why} |" for n, one in found]
+    return [
+        "## Which one to use {#advice}",
+        markdown(inspect.cleandoc((advice.__doc__ or "").partition("\n\n")[2])),
+        ADVICE_LIMITS,
+        "\n".join(["| regularizer | advice | evidence |", "|---|---|---|", *rows]),
+        "## All of them",
+    ]
 
 
 def _cell(cls: type) -> str:

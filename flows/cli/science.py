@@ -172,10 +172,14 @@ def _show_catalogue(entries: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, padding=(0, 1))
     table.add_column("name", no_wrap=True, overflow="fold")
+    table.add_column("advice")
     table.add_column("acts at")
     table.add_column("what it does")
     for entry in entries:
-        row = entry["name"], ", ".join(entry["seams"]), plain_text(entry["summary"])
+        row = (
+            entry["name"], entry["advice"]["verdict"], ", ".join(entry["seams"]),
+            plain_text(entry["summary"]),
+        )  # fmt: skip
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
     typer.echo("parameters, formula and source of one: synthct regularizers NAME")
@@ -183,7 +187,8 @@ def _show_catalogue(entries: list[dict[str, Any]]) -> None:
 
 def _show_regularizer(entry: dict[str, Any]) -> None:
     options = "".join(f", {p['name']}: {json.dumps(p['default'])}" for p in entry["parameters"])
-    typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})\n")
+    typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})")
+    typer.echo(f"{entry['advice']['verdict']}: {entry['advice']['why']}\n")
     typer.echo(plain_text(entry["doc"]))
     line = f"[{{name: {entry['name']}, weight: WEIGHT{options}}}]"
     if set(entry["seams"]) <= OUTSIDE_TRAINING:

@@ -11,6 +11,7 @@ from synthct.tasks.pipeline.artefacts import (
     BIAS,
     EFFECTS,
     MATRIX,
+    OUTCOMES,
     PAGE,
     QUALITY_TABLE,
     SCORES,
@@ -38,7 +39,7 @@ _KEPT = {
     "registration": (QUALITY_TABLE,),
     "evaluation": (SCORES,),
     "report": (PAGE,),
-    "study": (EFFECTS, MATRIX, BIAS, SUMMARY, PAGE),
+    "study": (EFFECTS, OUTCOMES, MATRIX, BIAS, SUMMARY, PAGE),
 }
 
 

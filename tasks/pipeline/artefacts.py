@@ -41,6 +41,7 @@ REFUSED = "refused.json"
 CHECKSUMS = "checksums.json"
 
 EFFECTS = "effects.csv"
+OUTCOMES = "outcomes.csv"
 MATRIX = "matrix.csv"
 BIAS = "bias.csv"
 PAGE = "index.html"

@@ -20,8 +20,9 @@ _REFERENCES = "References\n----------\n"
 def catalogue(name: str | None = None) -> list[dict[str, Any]]:
     """Every regularizer, or the one called ``name``, as values that JSON can hold.
 
-    ``name, summary, seams, references, incompatible, module, doc`` and ``parameters``: a list of
-    ``{name, type, default}``. ``references`` is that section of the docstring, on one line.
+    ``name, summary, seams, references, incompatible, module, doc``, ``advice`` (``{verdict, why}``,
+    from the study) and ``parameters``: a list of ``{name, type, default}``. ``references`` is that
+    section of the docstring, on one line.
 
     Raises
     ------
@@ -34,6 +35,8 @@ def catalogue(name: str | None = None) -> list[dict[str, Any]]:
 
 
 def _entry(name: str, cls: type[Regularizer]) -> dict[str, Any]:
+    from synthct.tasks.regularization.advice import ELSEWHERE, advice  # not in the keys of units
+
     doc = inspect.cleandoc(cls.__doc__ or "")
     return {
         "name": name,
@@ -42,6 +45,7 @@ def _entry(name: str, cls: type[Regularizer]) -> dict[str, Any]:
         "references": " ".join(doc.partition(_REFERENCES)[2].split()),
         "incompatible": sorted(cls.incompatible),
         "module": cls.__module__,
+        "advice": (ELSEWHERE if seams_of(cls) == ("displacement",) else advice(name))._asdict(),
         "parameters": [
             {"name": field.name, "type": str(field.type), "default": _default(field)}
             for field in _fields(cls)

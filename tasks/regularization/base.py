@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from synthct.data.errors import nearest
+from synthct.data.errors import UsageError, nearest
 from synthct.tasks.models.contracts import Batch, Target
 from synthct.tasks.pipeline.randomness import derive_seed
 
@@ -108,6 +108,8 @@ class Regularizer:
     """Names of regularizers it cannot be combined with."""
     whole_batch: ClassVar[bool] = False
     """Whether it needs all samples of a batch at once, so that a batch must not be split."""
+    learns: ClassVar[bool] = False
+    """Whether it changes the strengths of the others, which are then written to the history."""
 
     def problems(self, model: nn.Module) -> list[str]:
         """Reasons why it cannot be used with this network; empty if it can."""
@@ -146,6 +148,15 @@ class Regularizer:
     def project(self, step: Step) -> None:
         """After the optimizer: change the parameters (proximal step, projection, pruning)."""
 
+    def kept(self, model: nn.Module, memory: Memory) -> None:
+        """Before a validation: change the weights of a copy of the network that may be released.
+
+        The copy is of the moving average where there is one. It is what is validated and, if it is
+        the best so far, what is kept; training goes on with the weights as they were. Pruning,
+        rounding and reshaping at the end belong here: at :meth:`project` the moving average, or the
+        best earlier weights, would undo them.
+        """
+
     def schedule(self, progress: float) -> float:
         """Factor on the weight; ``progress`` runs from 0 at the first step to 1 at the last."""
         return 1.0
@@ -160,11 +171,22 @@ class Regularizer:
         return u.new_zeros(())
 
     def image(self, x: Tensor, spacing_mm: tuple[float, float, float]) -> Tensor:
-        """Prior on an image ``x`` (B, C, Z, Y, X); a scalar."""
+        """Prior on an image ``x`` (B, C, [Z,] Y, X), summed over the voxels; a scalar."""
         return x.new_zeros(())
 
     def prox(self, x: Tensor, spacing_mm: tuple[float, float, float], step: float) -> Tensor:
-        """Proximal map: ``argmin_v |v - x|^2 / 2 + step * image(v)``."""
+        """Proximal map of :meth:`image`: ``argmin_v sum |v - x|^2 / 2 + step * image(v)``.
+
+        A regularizer that has an ``image`` but no proximal map raises :class:`UsageError`: the
+        identity would be that of another prior.
+        """
+        if type(self).image is not Regularizer.image:
+            raise UsageError(
+                f"{type(self).__name__} has no proximal map",
+                rule="a proximal algorithm needs a prior whose proximal map is known",
+                remedy="use an algorithm that follows the gradient of the prior",
+                code="no-proximal-map",
+            )
         return x
 
 
@@ -213,6 +235,7 @@ _SEAMS: dict[str, tuple[str, ...]] = {
     "target": ("target",),
     "gradient": ("gradient",),
     "project": ("project",),
+    "kept": ("kept",),
     "schedule": ("schedule",),
     "displacement": ("displacement",),
     "image": ("image", "prox"),

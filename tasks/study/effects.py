@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
-import numpy as np
-
-from synthct.tasks.evaluation.statistics.paired import (
-    difference_of_means,
-    holm,
-    paired_bootstrap,
-    wilcoxon_p,
-)
+from synthct.tasks.evaluation.statistics.paired import holm, wilcoxon_p
+from synthct.tasks.evaluation.statistics.two_level import two_level_bootstrap
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
-from synthct.tasks.study.params import CONTROL
-
-Scores = Mapping[str, float]
-"""Value by case, the mean over seeds."""
+from synthct.tasks.study.floor import Answers, answers, differences, floor
+from synthct.tasks.study.params import CONTROL, is_replicate
 
 
 @dataclass(frozen=True)
@@ -33,11 +24,16 @@ class Effect:
     mean, control
         Mean of the metric over test cases, of the arm and of the control.
     difference, low, high
-        Arm minus control, and its bootstrap interval over patients (None: too few).
+        Arm minus control, and its two-level bootstrap interval (None: too few patients).
     p, adjusted_p
         p of Wilcoxon's signed-rank test, and after Holm's correction over the arms of these pairs.
+        None for replicates, which test nothing.
     better
         Number of cases, of ``cases``, in which the arm is better.
+    floor
+        A smaller difference is one of training's randomness (:func:`floor`). None: unknown.
+    metric
+        What was measured.
     """
 
     arm: str
@@ -51,6 +47,19 @@ class Effect:
     p: float | None
     adjusted_p: float | None
     better: int
+    floor: float | None = None
+    metric: str = "mae_hu"
+
+    @property
+    def above_floor(self) -> bool:
+        """Whether the difference is larger than that of two runs of the same recipe."""
+        return self.floor is not None and abs(self.difference) > self.floor
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes 0 and the difference is above the floor."""
+        clear = self.low is not None and self.high is not None and self.low * self.high > 0
+        return clear and self.above_floor and not is_replicate(self.arm)
 
 
 def by_case(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, float]:
@@ -74,45 +83,51 @@ def effects(
     seed: int,
     draws: int,
 ) -> list[Effect]:
-    """Every arm against the control, one family of tests for each set of pairs."""
-    cells: dict[tuple[str, str], list[Trial]] = defaultdict(list)
-    for trial in trials:
-        cells[trial.job.pairs, trial.job.arm].append(trial)
-    measured = {
-        cell: by_case(found, reference=reference, metric=metric) for cell, found in cells.items()
-    }
+    """Every arm and replicate against the control, one family of tests for each set of pairs."""
     rows: list[Effect] = []
-    for pairs in dict.fromkeys(pairs for pairs, _ in cells):
-        control = measured.get((pairs, CONTROL), {})
-        arms = {a: scores for (p, a), scores in measured.items() if p == pairs and a != CONTROL}
-        p_values = {
-            arm: p
-            for arm, scores in arms.items()
-            if (p := wilcoxon_p(*_aligned(scores, control))) is not None
-        }
-        adjusted = holm(p_values)
-        for arm, scores in arms.items():
-            ours, theirs = _aligned(scores, control)
-            if len(ours):
-                rng = generator(seed, "study", pairs, arm)
-                found = paired_bootstrap(ours, theirs, difference_of_means, rng, draws=draws)
-                gained = theirs - ours if lower_is_better else ours - theirs
-                rows.append(
-                    Effect(
-                        arm=arm,
-                        pairs=pairs,
-                        cases=len(ours),
-                        mean=float(ours.mean()),
-                        control=float(theirs.mean()),
-                        difference=found.value,
-                        low=found.low,
-                        high=found.high,
-                        p=p_values.get(arm),
-                        adjusted_p=adjusted.get(arm),
-                        better=int((gained > 0).sum()),
-                    )
-                )
+    for pairs, found in answers(trials, reference=reference, metric=metric).items():
+        least = floor(found)
+        arms = list(dict.fromkeys(t.job.arm for t in trials if t.job.pairs == pairs))
+        mine = [
+            _effect(arm, pairs, found, least, metric, lower_is_better, seed, draws)
+            for arm in arms
+            if arm != CONTROL
+        ]
+        kept = [row for row in mine if row]
+        adjusted = holm({row.arm: row.p for row in kept if row.p is not None})
+        rows += [replace(row, adjusted_p=adjusted.get(row.arm)) for row in kept]
     return rows
+
+
+def _effect(
+    arm: str, pairs: str, found: Answers, least: float | None, metric: str,
+    lower_is_better: bool, seed: int, draws: int,
+) -> Effect | None:  # fmt: skip
+    cases, scores, control, repeats = differences(found, arm)
+    if not cases or not scores.size or not control.size:
+        return None
+    ours, theirs = scores.mean(axis=1), control.mean(axis=1)
+    paired = scores - control if scores.shape == control.shape else (ours - theirs)[:, None]
+    interval = two_level_bootstrap(
+        paired, found.groups(cases), generator(seed, "study", pairs, arm), repeats=repeats,
+        draws=draws,
+    )  # fmt: skip
+    gained = theirs - ours if lower_is_better else ours - theirs
+    return Effect(
+        arm=arm,
+        pairs=pairs,
+        cases=len(cases),
+        mean=float(ours.mean()),
+        control=float(theirs.mean()),
+        difference=interval.value,
+        low=interval.low,
+        high=interval.high,
+        p=None if is_replicate(arm) else wilcoxon_p(ours, theirs),
+        adjusted_p=None,
+        better=int((gained > 0).sum()),
+        floor=least,
+        metric=metric,
+    )
 
 
 def least_possible_p(cases: int, arms: int) -> float:
@@ -127,8 +142,3 @@ def least_possible_p(cases: int, arms: int) -> float:
     0.0625
     """
     return min(1.0, arms * 2.0 / 2.0**cases)
-
-
-def _aligned(ours: Scores, theirs: Scores) -> tuple[Any, Any]:
-    both = sorted(ours.keys() & theirs.keys())
-    return np.array([ours[c] for c in both]), np.array([theirs[c] for c in both])

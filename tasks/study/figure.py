@@ -7,6 +7,7 @@ from html import escape
 
 from synthct.tasks.figures.charts import Frame, axis_share, svg, text_at, ticks
 from synthct.tasks.study.effects import Effect
+from synthct.tasks.study.params import is_replicate
 
 ROW = 22
 """Height of one arm in the forest plot [SVG units]."""
@@ -22,14 +23,19 @@ FEW = 3
 
 
 def forest(effects: Sequence[Effect], *, unit: str, alt: str) -> str:
-    """One row per arm: the paired difference to the control with its interval; best first."""
+    """One row per arm: the paired difference to the control with its interval; best first.
+
+    The band is the floor: differences inside it are as those of two runs of one recipe.
+    """
     shown = sorted(effects, key=lambda effect: effect.difference)
     if not shown:
         return ""
     frame = Frame(760, 62 + ROW * len(shown), 230, 100, 10, 46)
     ends = [v for e in shown for v in (e.difference, e.low, e.high) if v is not None]
-    axis = ticks(min(0.0, *ends), max(0.0, *ends), 7)
-    body = [_columns(frame, axis)]
+    floor = shown[0].floor or 0.0
+    axis = ticks(min(-floor, *ends), max(floor, *ends), 7)
+    body = [_band(frame, axis, floor)] if floor else []
+    body.append(_columns(frame, axis))
     for number, effect in enumerate(shown):
         y = frame.top + ROW * (number + 0.5)
         body.append(_interval(frame, effect, axis, y, number + 1))
@@ -43,7 +49,8 @@ def scatter(effects: Sequence[Effect], prices: Mapping[str, float], *, unit: str
     Names of cheap arms are placed left of the axis, as nothing costs less than ``none``, the
     others right of their points. Empty for fewer than ``FEW`` arms.
     """
-    shown = sorted((e for e in effects if e.arm in prices), key=lambda e: -e.difference)
+    shown = [e for e in effects if e.arm in prices and not is_replicate(e.arm)]
+    shown.sort(key=lambda e: -e.difference)
     if len(shown) < FEW:
         return ""
     cheap = [e for e in shown if prices[e.arm] <= CHEAP]
@@ -98,6 +105,14 @@ def _interval(frame: Frame, effect: Effect, axis: Sequence[float], y: float, ran
     parts.append(f'<circle class="dot c0" cx="{at:.1f}" cy="{y:.1f}" r="4.5"/>')
     parts.append(text_at(frame.width - 8, y + 4, f"{effect.difference:+.2f}", "end", "strong"))
     return f"<g><title>{escape(effect.arm)}</title>{''.join(parts)}</g>"
+
+
+def _band(frame: Frame, axis: Sequence[float], floor: float) -> str:
+    left, right = (frame.x(axis_share(end, axis)) for end in (-floor, floor))
+    return (
+        f'<rect class="band" x="{left:.1f}" y="{frame.y(1):.1f}" width="{right - left:.1f}" '
+        f'height="{frame.y(0) - frame.y(1):.1f}"><title>floor: {floor:.2f}</title></rect>'
+    )
 
 
 def _columns(frame: Frame, axis: Sequence[float]) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from synthct.tasks.evaluation.statistics.paired import difference_of_means, paired_bootstrap
+from synthct.tasks.evaluation.statistics.two_level import two_level_bootstrap
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
 from synthct.tasks.study.effects import by_case
+from synthct.tasks.study.floor import Answers, answers, differences
 from synthct.tasks.study.params import CONTROL
 
 
@@ -41,49 +41,61 @@ class Bias:
     high: float | None
 
 
-def matrix(
-    trials: Sequence[Trial], *, references: Sequence[str], metric: str
-) -> tuple[list[Cell], dict[tuple[str, str], dict[str, float]]]:
-    """Cells of every (pairs, reference), and the scores by case behind each."""
+def matrix(trials: Sequence[Trial], *, references: Sequence[str], metric: str) -> list[Cell]:
+    """Cells of every (pairs, reference)."""
     control = [trial for trial in trials if trial.job.arm == CONTROL]
-    cells, behind = [], {}
+    cells = []
     for pairs in dict.fromkeys(trial.job.pairs for trial in control):
         mine = [trial for trial in control if trial.job.pairs == pairs]
         for reference in references:
             scores = by_case(mine, reference=reference, metric=metric)
             if scores:
-                behind[pairs, reference] = scores
                 mean = float(np.mean(list(scores.values())))
                 cells.append(Cell(pairs, reference, len(scores), mean))
-    return cells, behind
+    return cells
 
 
 def biases(
-    behind: dict[tuple[str, str], dict[str, float]],
+    trials: Sequence[Trial],
     *,
-    alignment_of: dict[str, str],
+    alignment_of: Mapping[str, str],
+    references: Sequence[str],
+    metric: str,
     seed: int,
     draws: int,
 ) -> list[Bias]:
     """For each reference that is also an alignment of pairs: its networks against the others."""
     found = []
-    for (own, reference), scores in behind.items():
-        if alignment_of[own] != reference:
-            continue
-        for (other, same), others in behind.items():
-            if same != reference or other == own or alignment_of[other] == reference:
+    for reference in references:
+        scores = answers(trials, reference=reference, metric=metric)
+        for own, ours in scores.items():
+            if alignment_of[own] != reference:
                 continue
-            found.append(_bias(reference, other, scores, others, seed, draws))
+            for other, theirs in scores.items():
+                if alignment_of[other] != reference:
+                    rng = generator(seed, "bias", reference, other)
+                    found.append(_bias(reference, other, ours, theirs, rng, draws))
     return found
 
 
 def _bias(
-    reference: str, other: str, own: dict[str, float], others: dict[str, float], seed: int,
+    reference: str, other: str, ours: Answers, theirs: Answers, rng: np.random.Generator,
     draws: int,
 ) -> Bias:  # fmt: skip
-    both = sorted(own.keys() & others.keys())
-    a: Any = np.array([own[case] for case in both])
-    b: Any = np.array([others[case] for case in both])
-    rng = generator(seed, "bias", reference, other)
-    interval = paired_bootstrap(a, b, difference_of_means, rng, draws=draws)
+    """Both alignments train with the same seeds; the luck of training is that of replicates."""
+    runs = [run for run in ours.runs(CONTROL) if run in theirs.runs(CONTROL)]
+    cases, own = ours.table(runs)
+    shared, others = theirs.table(runs)
+    both = [case for case in cases if case in shared]
+    a = own[[cases.index(case) for case in both]]
+    b = others[[shared.index(case) for case in both]]
+    again, _, _, repeats = differences(ours, CONTROL)
+    repeats = repeats[[again.index(case) for case in both if case in again]]
+    interval = two_level_bootstrap(
+        a - b,
+        ours.groups(both),
+        rng,
+        repeats=repeats if len(repeats) == len(both) else None,
+        draws=draws,
+    )
     return Bias(reference, other, interval.value, interval.low, interval.high)

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from synthct.data.section import Section
+from synthct.tasks.evaluation.profiles import HU_BANDS
 from synthct.tasks.training.params import PlugIn, Source, WeightedPlugIn
 
 CONTROL = "none"
 """The arm that every other one is compared with: the unchanged recipe of ``training``."""
 
+Outcome = Literal[
+    "bias_hu", "bone_missed", "noise_gain_hu", "int8_hu", "shifted_hu", "coverage_gap", "wrong_hu"
+]
+"""Measured beside image metrics; less is better in all. Defined in ``tasks/study/outcomes.py``."""
+
+REPLICATE = "replicate-"
+"""Prefix of the arms that repeat the control with other seeds."""
+
+
+def is_replicate(arm: str) -> bool:
+    """Whether the arm is the control again: it differs only by the randomness of training."""
+    return arm.startswith(REPLICATE)
+
+
 _NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+
+
+def band_metrics(metrics: Sequence[str]) -> list[str]:
+    """Names of the errors by tissue that ``hu_bands`` reports; empty if it is not listed."""
+    return [f"mae_hu_{band}" for band in HU_BANDS] if "hu_bands" in metrics else []
 
 
 class Arm(Section):
@@ -31,6 +52,9 @@ class Arm(Section):
     """Instead of the source's own [voxels]; (Z, Y, X) for 3-D networks."""
     losses: tuple[WeightedPlugIn, ...] | None = None
     """Instead of ``training.losses``."""
+    promise: str | None = None
+    """The outcome that the arm's paper promises, one of ``outcomes`` or of ``metrics``. The arm is
+    judged by it as well as by the first metric."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -73,8 +97,13 @@ class StudyParams(Section):
     measured on the first."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Repetitions with other initial weights and patches, on the same folds."""
+    replicates: int = Field(1, ge=0, le=20)
+    """Repetitions of the control with other initial weights and patches than any arm has. They
+    show how far two runs of the same recipe differ: the floor of the tables."""
     metrics: tuple[str, ...] = ("mae_hu", "psnr_db", "ms_ssim")
     """Image metrics of every test case. The first is tested for significance."""
+    outcomes: tuple[Outcome, ...] = ()
+    """What else is measured of every network, beside image metrics."""
     choose_by: Literal["validation"] = "validation"
     """Strengths are chosen on validation patients, never on test patients."""
     draws: int = Field(2000, ge=100)
@@ -95,6 +124,13 @@ class StudyParams(Section):
                 raise ValueError(
                     f"{what}: {', '.join(twice)} is listed twice ({CONTROL!r} is always included)"
                 )
+        if taken := [arm.name for arm in self.arms if is_replicate(arm.name)]:
+            raise ValueError(f"arms: {', '.join(taken)}: names in {REPLICATE}* are for replicates")
+        known = {*self.outcomes, *self.metrics, *band_metrics(self.metrics)}
+        if wrong := [a.promise for a in self.arms if a.promise and a.promise not in known]:
+            raise ValueError(
+                f"promise {', '.join(wrong)} is not measured; listed are {', '.join(sorted(known))}"
+            )
         if not self.score_on or not self.metrics or not self.pairs:
             raise ValueError("pairs, score_on and metrics must each have at least one entry")
         return self

@@ -13,7 +13,7 @@ from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.pipeline.stage import Unit
 from synthct.tasks.study.choose import Job
 from synthct.tasks.study.misalign import misalign
-from synthct.tasks.study.params import CONTROL, Arm, Pairs, StudyParams
+from synthct.tasks.study.params import CONTROL, REPLICATE, Arm, Pairs, StudyParams, is_replicate
 from synthct.tasks.study.price import price
 from synthct.tasks.study.trial import trial
 from synthct.tasks.training.folds import CaseFacts, Fold
@@ -48,8 +48,9 @@ class Ground:
 
 
 def arms_of(params: StudyParams) -> list[Arm]:
-    """The control first, then the arms."""
-    return [Arm(name=CONTROL), *params.arms]
+    """The control first, then its replicates, then the arms."""
+    again = [Arm(name=f"{REPLICATE}{number}") for number in range(1, params.replicates + 1)]
+    return [Arm(name=CONTROL), *again, *params.arms]
 
 
 def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> TrainingParams:
@@ -109,10 +110,16 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
     arguments = {
         **_shared(ground, params, chosen, fold, scored),
         "fold": job.fold,
-        "seed": derive_seed(ground.seed, "study", str(job.seed)),
+        "seed": _seed(ground, job),
         "references": list(ground.references),
         "metrics": list(params.metrics),
     }
+    if params.outcomes:
+        arguments |= {"outcomes": list(params.outcomes), "noise_seed": ground.seed}
+    if "wrong_hu" in params.outcomes:
+        reference, stored = next(iter(ground.references.items()))
+        arguments["learned_from"] = again = _learned_from(ground, job.fold)
+        inputs |= {f"{case}/{reference}": stored[case] for case in again}
     if weights := drawing_weights(fold, ground.cases, training):
         arguments["weights"] = weights
     metrics = tuple(METRICS.module_of(name) for name in params.metrics)
@@ -125,10 +132,22 @@ def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, ar
     chosen = _recipe_of(params, training, job)
     arguments = {
         **_shared(ground, params, chosen, ground.folds[0], ground.folds[0].test),
-        "seed": derive_seed(ground.seed, "study", str(job.seed)),
+        "seed": _seed(ground, job),
     }
     inputs = _learned(ground, ground.folds[0], job.pairs)
     return Unit(arm.name, price, inputs, arguments, plugin_modules(chosen))
+
+
+def _seed(ground: Ground, job: Job) -> int:
+    """An arm has the control's initial weights and patches; a replicate has its own."""
+    names = (job.arm, str(job.seed)) if is_replicate(job.arm) else (str(job.seed),)
+    return derive_seed(ground.seed, "study", *names)
+
+
+def _learned_from(ground: Ground, fold: int) -> list[str]:
+    """The test cases of the next fold that this one trains on, so that each counts once."""
+    later = ground.folds[(fold + 1) % len(ground.folds)]
+    return [c for c in later.test if c in ground.folds[fold].train and _scorable(ground, c)]
 
 
 def _recipe_of(params: StudyParams, training: TrainingParams, job: Job) -> TrainingParams:

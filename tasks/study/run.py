@@ -11,13 +11,15 @@ from typing import Any
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
-from synthct.tasks.pipeline.artefacts import BIAS, EFFECTS, MATRIX, PAGE, SUMMARY
+from synthct.tasks.evaluation.profiles import HU_BANDS
+from synthct.tasks.evaluation.statistics.ranking import higher_is_better
+from synthct.tasks.pipeline.artefacts import BIAS, EFFECTS, MATRIX, OUTCOMES, PAGE, SUMMARY
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, build_out, run_units
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.study.alignments import OWN, align, check_alignments
 from synthct.tasks.study.choose import Job, Trial, chosen
-from synthct.tasks.study.effects import effects
+from synthct.tasks.study.effects import Effect, effects
 from synthct.tasks.study.matrix import biases, matrix
 from synthct.tasks.study.page import Findings, page
 from synthct.tasks.study.params import StudyParams
@@ -40,12 +42,12 @@ from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
 
-HIGHER_IS_BETTER = {"psnr_db", "ms_ssim", "ssim_2023"}
-"""Metrics that grow as images get better."""
+SIGNED = ("me_hu", *(f"me_hu_{band}" for band in HU_BANDS))
+"""Metrics of which neither more nor less is better; ``bias_hu`` is their outcome."""
 
 
 def run(context: StageContext, params: StudyParams) -> None:
-    """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals and Holm-corrected Wilcoxon tests."""  # noqa: E501
+    """Regularizers were compared on the same pairs, folds, seeds and steps; strengths were chosen on validation patients, effects are paired differences on test patients with bootstrap intervals over patients and training runs and Holm-corrected Wilcoxon tests; differences within those of replicates of the control are not counted."""  # noqa: E501
     training = context.section("training", TrainingParams)
     check(training, params)
     emit("note", stage=STAGE, text=precision_note(training))
@@ -184,22 +186,19 @@ def _write(
     ground: Ground,
 ) -> None:
     metric, reference = params.metrics[0], params.score_on[0]
-    found = effects(
-        kept,
-        reference=reference,
-        metric=metric,
-        lower_is_better=metric not in HIGHER_IS_BETTER,
-        seed=context.seed,
-        draws=params.draws,
-    )
-    cells, behind = matrix(kept, references=params.score_on, metric=metric)
+    found, others = _effects(context, params, kept)
+    cells = matrix(kept, references=params.score_on, metric=metric)
     alignment_of = {
         each.name: each.alignment if each.misregistration_mm == 0 else "" for each in params.pairs
     }
-    tilted = biases(behind, alignment_of=alignment_of, seed=context.seed, draws=params.draws)
+    tilted = biases(
+        kept, alignment_of=alignment_of, references=params.score_on, metric=metric,
+        seed=context.seed, draws=params.draws,
+    )  # fmt: skip
     rows = [{**asdict(e), "flops_ratio": prices.get(e.arm)} for e in found]
     for name, table in (
         (EFFECTS, rows),
+        (OUTCOMES, [asdict(each) for each in others]),
         (MATRIX, [asdict(cell) for cell in cells]),
         (BIAS, [asdict(bias) for bias in tilted]),
         ("trials.csv", list(_trial_rows(trials, kept))),
@@ -209,11 +208,37 @@ def _write(
     summary = {
         "metric": metric, "reference": reference, "source": params.source,
         "patients": len({fact.patient for fact in ground.cases}), "folds": len(ground.folds),
-        "seeds": len(params.seeds), "significance": params.significance,
+        "seeds": len(params.seeds), "replicates": params.replicates,
+        "significance": params.significance,
+        "promises": {arm.name: arm.promise for arm in params.arms if arm.promise},
         "arms": [arm.name for arm in params.arms], "pairs": [p.name for p in params.pairs],
     }  # fmt: skip
     write_whole(out / SUMMARY, canonical_json(summary))
-    write_whole(out / PAGE, page(Findings(summary, found, prices, cells, tilted, params)))
+    write_whole(out / PAGE, page(Findings(summary, found, others, prices, cells, tilted, params)))
+
+
+def _effects(
+    context: StageContext, params: StudyParams, kept: Sequence[Trial]
+) -> tuple[list[Effect], list[Effect]]:
+    """Effects on the first metric, and on every other number that was measured."""
+    reference = params.score_on[0]
+    names = dict.fromkeys(
+        row["metric"] for t in kept for row in t.scores if row["reference"] == reference
+    )
+    found = {
+        name: effects(
+            kept,
+            reference=reference,
+            metric=name,
+            lower_is_better=not higher_is_better(name),
+            seed=context.seed,
+            draws=params.draws,
+        )
+        for name in names
+        if name not in SIGNED
+    }
+    first = found.pop(params.metrics[0], [])
+    return first, [effect for rows in found.values() for effect in rows]
 
 
 def _trial_rows(trials: Sequence[Trial], kept: Sequence[Trial]) -> Iterator[dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from synthct.tasks.models.contracts import Loss, Target
@@ -115,6 +117,27 @@ class Composition:
         """Let the regularizers change the weights."""
         for member, view in self._acting(step):
             member.regularizer.project(view)
+
+    def kept(self, model: nn.Module) -> nn.Module:
+        """The network as it may be released: a changed copy, or itself if nothing acts on it."""
+        acting = [
+            member
+            for member in self.members
+            if self.strengths[member.label] > 0 and "kept" in seams_of(type(member.regularizer))
+        ]
+        if not acting:
+            return model
+        changed = copy.deepcopy(model)
+        with torch.no_grad():
+            for member in acting:
+                member.regularizer.kept(changed, member.memory)
+        return changed
+
+    @property
+    def learned(self) -> list[str]:
+        """Labels of the strengths that a regularizer may change during the run."""
+        learners = [m for m in self.members if m.weight > 0 and m.regularizer.learns]
+        return [m.label for m in self.members if learners and not m.regularizer.learns]
 
     def state(self) -> dict[str, object]:
         """State for a checkpoint: memories and strengths."""

@@ -22,7 +22,7 @@ from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
 from synthct.tasks.training.chunks import ChunkCache, Spill
-from synthct.tasks.training.loop import Loop, Watcher
+from synthct.tasks.training.loop import Loop, Watcher, strength_column
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
@@ -90,7 +90,9 @@ def fit(
     if loop.progress.remarks:
         write_whole(out / "remarks.json", canonical_json(loop.progress.remarks))
     write_whole(out / WEIGHTS, _weights(loop))
-    columns = ["step", "objective", *loop.composition.labels, "learning_rate", "validation_mae_hu"]
+    strengths = [strength_column(label) for label in loop.composition.learned]
+    columns = ["step", "objective", *loop.composition.labels, *strengths]
+    columns += ["learning_rate", "validation_mae_hu"]
     write_table(out / HISTORY, columns, loop.progress.history)
     mae_hu = round(loop.progress.best_mae_hu, 3)
     description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / MODEL)

@@ -40,6 +40,11 @@ class Watcher(Protocol):
 ALONE = Team()
 
 
+def strength_column(label: str) -> str:
+    """Column of the history with a strength that is learned."""
+    return f"strength_{label}"
+
+
 class Loop:
     """One run of one network.
 
@@ -138,7 +143,7 @@ class Loop:
 
     @property
     def judged(self) -> nn.Module:
-        """The network that is validated and saved: the moving average if there is one."""
+        """The network that is validated, before ``kept``: the moving average if there is one."""
         return self.average.module if self.average else self.model
 
     def forward(self, model: nn.Module, source: Tensor) -> Tensor:
@@ -206,6 +211,8 @@ class Loop:
         if not (validate or done.step % self.params.history_every == 0):
             return {}
         row = {label: total / done.summed for label, total in done.sums.items()}
+        for label in self.composition.learned:
+            row[strength_column(label)] = self.composition.strengths[label]
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         if validate and self.team.leads:
             row["validation_mae_hu"] = self._validate()
@@ -214,10 +221,11 @@ class Loop:
         return row
 
     def _validate(self) -> float:
-        mae_hu = self.validation.mae_hu(self.judged, self.forward)
+        released = self.composition.kept(self.judged)
+        mae_hu = self.validation.mae_hu(released, self.forward)
         if mae_hu < self.progress.best_mae_hu or not self.best:
             self.progress.best_mae_hu, self.progress.best_step = mae_hu, self.progress.step
-            self.best = copy.deepcopy(self.judged.state_dict())
+            self.best = copy.deepcopy(released.state_dict())
         return mae_hu
 
     def _report(self, terms: dict[str, float], rate: float) -> None:

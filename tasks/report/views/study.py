@@ -40,7 +40,8 @@ def study(found: Study) -> StudyView:
         f"{source}: {len(summary['arms'])} {plural('way', len(summary['arms']))} of training, each "
         f"against the plain recipe on the same {summary['patients']} patients in "
         f"{summary['folds']} folds with {summary['seeds']} {plural('seed', summary['seeds'])}; "
-        f"{metric} of unseen patients {against}, paired differences with 95 % bootstrap intervals, "
+        f"{metric} of unseen patients {against}, paired differences with 95 % bootstrap intervals "
+        "over patients and training runs, "
         "Wilcoxon tests after Holm’s correction."
     )
     pairs = dict.fromkeys(row["pairs"] for row in found.effects)
@@ -73,6 +74,7 @@ def _effect(row: Row) -> Effect:
     return Effect(
         row["arm"], row["pairs"], int(row["cases"]), float(row["mean"]), float(row["control"]),
         float(row["difference"]), low, high, p, adjusted, int(row["better"]),
+        _number(row.get("floor")),
     )  # fmt: skip
 
 

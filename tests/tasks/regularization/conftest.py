@@ -18,7 +18,7 @@ from synthct.tasks.training.compose import Composition, Member, Term
 NEUTRALISE = "SYNTHCT_TEST_NEUTRALISE"
 """Set by the mutation test: every file tests a regularizer that does nothing."""
 
-MOMENTS = ("begin", "perturb", "hidden", "target", "gradient", "project", "schedule")
+MOMENTS = ("begin", "perturb", "hidden", "target", "gradient", "project", "kept", "schedule")
 
 
 @pytest.fixture(autouse=True)

@@ -25,10 +25,13 @@ def set_to(small, value):
 
 def remembered(problem, **options):
     """A mean that has seen weights 1 and then 2, and a network that now has weight 5."""
-    small = problem("early_learning", model=scaling(1.0), **options)
-    small.composition.project(small.step())
+    small = problem("early_learning", model=scaling(1.0), **({"check": 1} | options))
+    batch = replace(small.batch, source=torch.ones_like(small.batch.target))
+    held = replace(batch, target=2.5 * batch.source)
+    small.held = lambda number=0: replace(small.step(number, batch), validation=lambda: held)
+    small.composition.project(small.held())
     set_to(small, 2.0)
-    small.composition.project(small.step(1))
+    small.composition.project(small.held(1))
     set_to(small, 5.0)
     return small
 
@@ -37,10 +40,30 @@ def remembered(problem, **options):
 def test_hand_value(problem, memory, keep):
     small = remembered(problem, memory=memory)
     mean = keep * 1 + (1 - keep) * 2
-    assert small.member.memory["weight"].item() == pytest.approx(mean)
+    assert small.member.memory["/mean/weight"].item() == pytest.approx(mean)
     batch = replace(small.batch, source=torch.full_like(small.batch.target, 2.0))
     terms = small.composition.evaluate(small.step(2, batch)).terms
     assert terms["early_learning"].item() == pytest.approx((2 * 5 - 2 * mean) ** 2)
+
+
+def test_the_target_stops_following_when_other_patients_are_predicted_worse(problem):
+    small = remembered(problem, memory=0.0)
+    best = small.member.memory["/best/weight"].item()
+    for number in range(2, 6):
+        small.composition.project(small.held(number))  # the weight is 5, the truth 2.5
+    assert small.member.memory["/mean/weight"].item() == 5
+    assert small.member.memory["/best/weight"].item() == best == 2
+    set_to(small, 2.4)
+    small.composition.project(small.held(6))
+    assert small.member.memory["/best/weight"].item() == pytest.approx(2.4)
+
+
+def test_the_mean_is_tested_each_few_steps_only(problem):
+    small = remembered(problem, memory=0.0, check=4)
+    for number in range(2, 5):
+        set_to(small, 2.0 + 0.1 * number)
+        small.composition.project(small.held(number))
+    assert small.member.memory["/best/weight"].item() == pytest.approx(2.4)  # the fourth update
 
 
 def test_only_the_body_counts(problem):
@@ -78,12 +101,12 @@ def test_with_a_mean_the_gradient_is_still_the_derivative(problem):
 
 
 def test_the_mean_survives_a_checkpoint(problem, tmp_path):
-    small, resumed = remembered(problem), problem("early_learning", model=scaling(5.0))
+    small, resumed = remembered(problem), problem("early_learning", model=scaling(5.0), check=1)
     save_checkpoint(tmp_path, small.composition.state())
     resumed.composition.restore(load_checkpoint(tmp_path))
     batch = replace(small.batch, source=small.batch.target)
     for each in (small, resumed):
-        each.composition.project(each.step(2))
+        each.composition.project(each.step(2, batch))
     assert small.objective(small.step(3, batch)) == resumed.objective(resumed.step(3, batch))
     assert (
         small.objective(small.step(3, batch))
@@ -96,22 +119,36 @@ def test_a_memory_of_one_is_refused(problem):
         problem("early_learning", memory=1.0)
 
 
-def error_on_wrong_targets(problem, weight):
-    """Distance to the truth on samples whose targets are wrong, where training ends."""
-    torch.manual_seed(0)
-    rng = torch.Generator().manual_seed(2)
+def patches(rng):
+    """Sources, the truth, targets of which 30 % are wrong, and which these are."""
     source = torch.randn((40, 60, 1, 1), generator=rng, dtype=torch.float64)
     source *= 0.4
     source[:, 0] *= 5  # what most agree on is quickly learned
     truth = source[:, :1] / 2
     wrong = torch.rand(40, generator=rng) < 0.3
-    target = torch.where(wrong.view(-1, 1, 1, 1), truth - 3 * truth.sign(), truth)
+    return (
+        source,
+        truth,
+        torch.where(wrong.view(-1, 1, 1, 1), truth - 3 * truth.sign(), truth),
+        wrong,
+    )
+
+
+def errors(problem, weight, steps):
+    """Distance to the truth on training samples with wrong and with right targets, in the end."""
+    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(2)
+    source, truth, target, wrong = patches(rng)
+    others, _, theirs, _ = patches(rng)  # of other patients, with as many wrong targets
     model = nn.Conv2d(60, 1, 1, bias=False).double()
     nn.init.zeros_(model.weight)
-    small = problem("early_learning", weight=weight, model=model, memory=0.995)
+    small = problem("early_learning", weight=weight, model=model)
     batch = replace(small.batch, source=source, target=target, mask=torch.ones_like(target))
-    for number in range(250):
-        evaluated = small.composition.evaluate(small.step(number, batch))
+    held = replace(batch, source=others, target=theirs)
+    for number in range(steps):
+        evaluated = small.composition.evaluate(
+            replace(small.step(number, batch), validation=lambda: held)
+        )
         penalty = evaluated.terms.get("early_learning", torch.zeros(()))
         loss = (evaluated.step.prediction - target).square().mean() + weight * penalty
         model.zero_grad()
@@ -119,20 +156,30 @@ def error_on_wrong_targets(problem, weight):
         with torch.no_grad():
             model.weight -= 0.05 * model.weight.grad
         small.composition.project(evaluated.step)
-    error = (evaluated.step.prediction - truth).abs()[wrong]
-    return error.mean().item()
+    error = (evaluated.step.prediction - truth).abs()
+    return error[wrong].mean().item(), error[~wrong].mean().item()
 
 
-def fits_fewer_wrong_targets(problem):
-    return error_on_wrong_targets(problem, 3.0) < 0.8 * error_on_wrong_targets(problem, 0.0)
+def memorises_fewer_wrong_targets(problem, steps=600):
+    """Half the error of full memory, 3.0, and right targets are still mostly fitted."""
+    wrong, right = errors(problem, 3.0, steps)
+    return wrong < 1.5 and right < 0.6
 
 
 @pytest.mark.claim
-def test_fewer_wrong_targets_are_memorised_than_by_plain_training(problem):
+def test_wrong_targets_are_not_memorised(problem):
     """The paper's claim: the progress of early learning is kept against the wrong targets."""
-    assert fits_fewer_wrong_targets(problem)
+    assert memorises_fewer_wrong_targets(problem)
+
+
+@pytest.mark.slow
+def test_wrong_targets_are_not_memorised_after_a_training_32_times_as_long(problem):
+    """8,000 steps, where plain training has memorised every wrong target."""
+    plain, _ = errors(problem, 0.0, 8000)
+    assert plain > 2.9
+    assert memorises_fewer_wrong_targets(problem, 8000)
 
 
 def test_without_the_penalty_the_property_fails(problem, monkeypatch):
     monkeypatch.setattr(EarlyLearning, "penalty", Regularizer.penalty)
-    assert not fits_fewer_wrong_targets(problem)
+    assert not memorises_fewer_wrong_targets(problem)

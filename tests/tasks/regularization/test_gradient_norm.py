@@ -36,7 +36,7 @@ def test_exact_hand_value_and_gradient(problem):
 
 
 def test_the_finite_difference_adds_hessian_times_gradient(problem):
-    small = problem("gradient_norm")
+    small = problem("gradient_norm", method="finite_difference")
     model = Quadratic([1.0, 10.0], [2.0, 0.5])
     model.loss().backward()
     step = at(small, model, objective=model.loss, strength=0.1)
@@ -46,11 +46,42 @@ def test_the_finite_difference_adds_hessian_times_gradient(problem):
 
 
 def test_both_methods_agree_on_a_network(problem):
-    first, second = problem("gradient_norm", method="exact"), problem("gradient_norm", reach=1e-5)
+    first, second = (
+        problem("gradient_norm", method="exact"),
+        problem("gradient_norm", method="finite_difference", reach=1e-5),
+    )
     first.one_step()
     second.one_step()
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-5)
+
+
+class Kinked(nn.Module):
+    """The mean of |t_i - x_i w| over many samples: an l1 fit, whose second derivative is 0."""
+
+    def __init__(self):
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.x = torch.randn((400, 3), generator=rng, dtype=torch.float64)
+        self.t = torch.randn(400, generator=rng, dtype=torch.float64)
+        self.theta = nn.Parameter(torch.full((3,), 0.3, dtype=torch.float64))
+
+    def loss(self):
+        return (self.t - self.x @ self.theta).abs().mean()
+
+
+def test_under_l1_the_default_is_the_derivative_and_a_difference_is_not(problem):
+    """The kinks: at l1 the norm of the gradient is constant almost everywhere."""
+    model = Kinked()
+    exact = problem("gradient_norm")
+    penalty = exact.member.regularizer.penalty(at(exact, model, value=model.loss()))
+    (slope,) = torch.autograd.grad(penalty, [model.theta], allow_unused=True)
+    assert slope is None or slope.abs().max() == 0
+    model.loss().backward()
+    before = model.theta.grad.clone()
+    difference = problem("gradient_norm", method="finite_difference")
+    difference.member.regularizer.gradient(at(difference, model, objective=model.loss))
+    assert (model.theta.grad - before).abs().max() > 1e-3
 
 
 def test_acting_every_third_step_is_three_times_as_strong(problem):
@@ -67,7 +98,7 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
 
 
 def test_a_flat_place_is_left_alone(problem):
-    small = problem("gradient_norm")
+    small = problem("gradient_norm", method="finite_difference")
     model = Quadratic([1.0, 10.0], [0.0, 0.0])
     model.loss().backward()
     small.member.regularizer.gradient(at(small, model, objective=model.loss))

@@ -61,6 +61,46 @@ def test_conjugate_gradients_solve_a_small_system_exactly():
     assert solved.tolist() == pytest.approx([1 / 11, 7 / 11])
 
 
+def test_a_start_near_the_solution_saves_products_with_the_hessian():
+    matrix = torch.diag(torch.tensor([1.0, 5.0, 20.0, 80.0], dtype=torch.float64))
+    right = (torch.ones(4, dtype=torch.float64),)
+    counts = []
+    for start in (None, (1.01 / matrix.diag(),)):
+        asked = []
+
+        def curved(v, asked=asked):
+            asked.append(v)
+            return (matrix @ v[0],)
+
+        (solved,) = conjugate_gradients(curved, right, 20, 0.02, start)
+        assert (matrix @ solved - right[0]).norm() <= 0.02 * right[0].norm()
+        counts.append(len(asked))
+    assert counts[1] == 1 < counts[0]
+
+
+def test_a_start_that_is_worse_than_zero_is_not_used():
+    right = (torch.tensor([1.0, 2.0], dtype=torch.float64),)
+    far = (torch.tensor([1e6, -1e6], dtype=torch.float64),)
+    (solved,) = conjugate_gradients(lambda v: v, right, 1, 1e-9, far)
+    assert solved.tolist() == pytest.approx([1.0, 2.0])
+
+
+def test_a_hypergradient_a_million_times_smaller_moves_the_strength_as_far(problem):
+    """Of a weak penalty it is tiny, and a step in its own unit would leave the strength inert."""
+    one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
+    reached = []
+    for strength in (0.5, 0.5e-6):
+        model = nn.Conv2d(1, 1, 1, bias=False).double()
+        nn.init.ones_(model.weight)
+        act = ridge_problem(
+            problem, model, strength, (one, 2 * one), (one, 0.5 * one), rate=0.1, every=1
+        )
+        for number in range(5):
+            found = act(number)
+        reached.append(found / strength)
+    assert min(reached) > 1.4
+
+
 def test_negative_curvature_ends_the_iterations():
     (solved,) = conjugate_gradients(lambda v: (-v[0],), (torch.ones(2),), 5)
     assert solved.tolist() == [0.0, 0.0]
@@ -75,8 +115,9 @@ def test_hand_value(problem):
         problem, model, 0.5, (one, 2 * one), (one, 0.5 * one), rate=0.3, every=1, damping=1.0,
         iterations=1,
     )  # fmt: skip
-    # q = 1 / (3 + damping); the mixed derivative is 0.5 * 2 w = 1; log strength grows by 0.3 q.
-    assert act(0) == pytest.approx(0.5 * 2.718281828 ** (0.3 / 4), rel=1e-6)
+    # q = 1 / (3 + damping) > 0; the mixed derivative is 0.5 * 2 w = 1: the strength grows, and at
+    # the first update the hypergradient is its own usual length.
+    assert act(0) == pytest.approx(0.5 * 2.718281828**0.3, rel=1e-6)
     assert model.weight.item() == 1.0
 
 
@@ -99,7 +140,7 @@ def test_an_unlisted_name_is_told_with_those_listed(problem):
 
 
 @pytest.mark.parametrize(
-    "options", [{"every": 0}, {"iterations": 0}, {"damping": 0.0}, {"reach": -1.0}]
+    "options", [{"every": 0}, {"iterations": 0}, {"damping": 0.0}, {"tolerance": -1.0}]
 )
 def test_impossible_options_are_refused(problem, options):
     with pytest.raises(UsageError, match="must be"):
@@ -127,7 +168,7 @@ def finds_the_strength(problem):
     best = min(ridge_error(10**k, train, held_back) for k in torch.linspace(-3, 1, 41).tolist())
     start = 0.002
     model = nn.Conv2d(30, 1, 1, bias=False).double()
-    act = ridge_problem(problem, model, start, train, held_back, rate=10.0, every=4)
+    act = ridge_problem(problem, model, start, train, held_back, rate=0.3, every=4)
     for number in range(240):
         reached = act(number)
         with torch.no_grad():

@@ -47,6 +47,26 @@ def test_an_impossible_spread_is_refused(problem):
         problem("nested_dropout", spread=0.0)
 
 
+def test_a_release_answers_with_the_channels_that_help_other_patients(problem):
+    """Later channels that learned noise are left out, those that carry signal are not."""
+    model = nn.Sequential(nn.Conv2d(2, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 1, 1, bias=False))
+    model = model.double()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].weight[0, 0], model[0].weight[1, 0] = 1.0, -1.0  # the two sides of the signal
+        model[0].weight[2:, 1] = 1.0  # noise
+        model[2].weight.fill_(0.5)
+        model[2].weight[0, 0], model[2].weight[0, 1] = 1.0, -1.0
+    small = problem("nested_dropout", model=model)
+    batch = replace(small.batch, target=small.batch.source[:, :1].clone())
+    step = replace(small.step(), validation=lambda: batch)
+    small.composition.begin(step)
+    released = small.composition.kept(model)
+    assert torch.equal(released[2].weight[0, :, 0, 0].nonzero()[:, 0], torch.tensor([0, 1]))
+    torch.testing.assert_close(released(batch.source), batch.target)
+    assert (model[2].weight != 0).all()  # training goes on with all of them
+
+
 def part_explained_by_the_first_quarter(problem, weight):
     """Of the variance a bottleneck explains, how much is left with its first quarter alone."""
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ PARAMS = {
         "folds": 2,
         "smallest_training": 1,
         "validation_fraction": 0.5,
-        "network": {"name": "unet_plus_plus", "slices": 1, "width": 4, "norm": "instance"},
+        "network": {"name": "unet_plus_plus", "slices": 1, "width": 8, "norm": "instance"},
         "mr": {"patch_size": [32, 64]},
         "steps": 2,
         "batch": 2,
@@ -33,7 +33,11 @@ PARAMS = {
     },
     "study": {
         "arms": [
-            {"name": "cutout", "regularizers": [{"name": "cutout", "weight": 1.0}]},
+            {
+                "name": "cutout",
+                "regularizers": [{"name": "cutout", "weight": 1.0}],
+                "promise": "wrong_hu",
+            },
             {
                 "name": "norm_loss",
                 "regularizers": [{"name": "norm_loss", "weight": 0.1}],
@@ -46,7 +50,16 @@ PARAMS = {
             {"name": "moved", "alignment": "registered"},
         ],
         "score_on": ["truth", "registered"],
-        "metrics": ["mae_hu"],
+        "metrics": ["mae_hu", "hu_bands"],
+        "outcomes": [
+            "bias_hu",
+            "bone_missed",
+            "noise_gain_hu",
+            "int8_hu",
+            "shifted_hu",
+            "coverage_gap",
+            "wrong_hu",
+        ],
     },
 }
 

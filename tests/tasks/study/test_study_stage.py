@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import html5lib
 import pytest
@@ -33,7 +34,9 @@ def test_every_arm_meets_the_control_on_the_same_unseen_patients(done):
     out = done
     effects = rows(out, "effects")
     assert {(row["pairs"], row["arm"]) for row in effects} == {
-        (pairs, arm) for pairs in ("clean", "off-4mm", "moved") for arm in ("cutout", "norm_loss")
+        (pairs, arm)
+        for pairs in ("clean", "off-4mm", "moved")
+        for arm in ("replicate-1", "cutout", "norm_loss")
     }
     assert {row["cases"] for row in effects} == {"4"}
     for row in effects:
@@ -70,6 +73,31 @@ def test_the_page_is_valid_says_underpowered_and_calls_nothing_from_outside(done
     assert text.count("Underpowered") == 3  # four patients can show nothing
     assert "http://" not in text
     assert "https://" not in text
+
+
+def test_a_repeat_of_the_recipe_is_another_run_and_gives_the_floor(done):
+    found = [row for row in rows(done, "effects") if row["pairs"] == "clean"]
+    repeat = next(row for row in found if row["arm"] == "replicate-1")
+    assert float(repeat["difference"]) != 0
+    assert repeat["p"] == repeat["adjusted_p"] == ""
+    assert len({row["floor"] for row in found}) == 1
+    assert float(found[0]["floor"]) > 0
+    assert "the same recipe again" in (done / "index.html").read_text()
+
+
+def test_what_papers_promise_is_measured_of_every_network(done):
+    found = {(row["pairs"], row["metric"]): row for row in rows(done, "outcomes")}
+    for name in ("bias_hu", "noise_gain_hu", "int8_hu", "shifted_hu", "bone_missed", "mae_hu_bone"):
+        assert math.isfinite(float(found["clean", name]["control"])), name
+    assert float(found["clean", "noise_gain_hu"]["control"]) > 0
+    assert ("clean", "wrong_hu") not in found  # every target of clean pairs is right
+    assert float(found["off-4mm", "wrong_hu"]["control"]) > 0
+    assert found["off-4mm", "wrong_hu"]["cases"] == "4"
+
+
+def test_an_arm_is_judged_by_what_its_paper_promises(done):
+    text = (done / "index.html").read_text()
+    assert text.count("MAE where the training target was wrong") == 2  # not on clean pairs
 
 
 def test_one_more_arm_trains_that_arm_alone(done, study_workspace):

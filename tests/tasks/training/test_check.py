@@ -182,7 +182,7 @@ def test_faults_of_every_kind_are_told_in_one_go():
             {"name": "nested_dropout", "weight": 1.5},
             {"name": "nested_co_teaching", "weight": 0.5},
             {"name": "norm_loss", "weight": 0.1, "layers": ["heat"]},
-            {"name": "spiral_tapp", "weight": 0.1},
+            {"name": "wavelet_sparsityy", "weight": 0.1},
         ],
         mr={"patch_size": [48, 64]},
     )
@@ -195,7 +195,7 @@ def test_faults_of_every_kind_are_told_in_one_go():
         "the weight of 'nested_dropout' is a probability",
         "'nested_co_teaching' cannot be combined with nested_dropout",
         "no layer is called 'heat'; did you mean 'head'",
-        "no regularizer is called 'spiral_tapp'; did you mean 'spiral_tap'?",
+        "no regularizer is called 'wavelet_sparsityy'; did you mean 'wavelet_sparsity'?",
         "mr.patch_size: 'unet_plus_plus' takes 2 multiples of 32, got [48, 64]",
     ):
         assert part in told

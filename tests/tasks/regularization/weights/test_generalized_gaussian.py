@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from torch import nn
 
 from synthct.data.errors import UsageError
 from synthct.tasks.regularization.weights.generalized_gaussian import fit_distribution
+from synthct.tasks.training.optimisation import moving_average
 
 
 def linear(weights):
@@ -67,26 +67,53 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
     assert values[1] == pytest.approx(3 * values[0])
 
 
-def reshaped(problem, weights, number):
+def reshaped(problem, weights):
+    """The weights as they are released."""
     small = problem("generalized_gaussian", model=linear(weights.tolist()), deepshape=True)
-    small.composition.project(replace(small.step(number), total=10))
-    return small.model[0].weight.detach().flatten()
+    return small.composition.kept(small.model)[0].weight.detach().flatten()
 
 
 def test_deepshape_sharpens_the_law_and_keeps_order_and_spread(problem):
     weights = torch.from_numpy(stats.gennorm.rvs(1.5, size=4000, random_state=2))
-    after = reshaped(problem, weights, number=9)
+    after = reshaped(problem, weights)
     assert fit_distribution(after)[0] == pytest.approx(0.8 * fit_distribution(weights)[0], rel=0.03)
     assert after.std().item() == pytest.approx(weights.std().item(), rel=0.03)
     assert torch.equal(after.argsort(), weights.argsort())
 
 
-def test_deepshape_waits_for_the_last_step(problem):
-    weights = torch.randn(50, generator=torch.Generator().manual_seed(1)).double()
-    assert torch.equal(reshaped(problem, weights, number=8), weights)
+def test_deepshape_is_in_what_is_released_though_a_moving_average_is_kept(problem):
+    """The average of the last weights would undo a step that acts on the last weights alone."""
+    weights = torch.from_numpy(stats.gennorm.rvs(1.5, size=4000, random_state=2))
+    small = problem("generalized_gaussian", model=linear(weights.tolist()), deepshape=True)
+    average = moving_average(small.model, 0.9)
+    for number in range(10):
+        small.composition.project(small.step(number))
+        average.update_parameters(small.model)
+    released = small.composition.kept(average.module)
+    law = fit_distribution(released[0].weight)[0]
+    assert law == pytest.approx(0.8 * fit_distribution(weights)[0], rel=0.03)
+    assert torch.equal(small.model[0].weight[0], weights)  # training goes on as it was
 
 
-@pytest.mark.parametrize("options", [{"shape": 0.0}, {"sharpening": 1.2}, {"every": 0}])
+def test_without_deepshape_the_network_itself_is_released(problem):
+    small = problem("generalized_gaussian")
+    assert problem("cutout").composition.kept(small.model) is small.model
+
+
+def test_initial_weights_get_the_shape_of_the_prior(problem):
+    weights = torch.from_numpy(stats.norm.rvs(scale=0.2, size=4000, random_state=2))
+    model = linear(weights.tolist())
+    small = problem("generalized_gaussian", model=model, initialise=True, shape=0.8)
+    small.composition.begin(small.step())
+    after = model[0].weight.detach().flatten()
+    assert fit_distribution(after)[0] == pytest.approx(0.8, rel=0.03)
+    assert after.std().item() == pytest.approx(weights.std().item(), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"shape": 0.0}, {"sharpening": 1.2}, {"every": 0}, {"initialise": True, "shape": None}],
+)
 def test_impossible_options_are_refused(problem, options):
     with pytest.raises(UsageError, match="must be"):
         problem("generalized_gaussian", **options)
