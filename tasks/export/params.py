@@ -8,7 +8,7 @@ from pydantic import Field
 
 from synthct.data.section import Section
 
-Baseline = Literal["constant", "lookup", "linear", "raw"]
+Baseline = Literal["constant", "lookup", "linear", "two_point", "raw"]
 """Naive baselines of the evaluation that a model can be compared with."""
 
 
