@@ -70,6 +70,7 @@ def protocol_of(params: CohortParams, region: Region) -> dict[str, Any]:
         "views": params.cbct_views,
         "scatter": params.cbct_scatter,
         "photons_per_mm2": params.cbct_photons_per_mm2,
+        **({} if params.cbct_scanner is None else {"scanner": dict(params.cbct_scanner)}),
     }
 
 
