@@ -99,8 +99,8 @@ def draw_scanner(
     ranges = {**RANGES, **ranges}
     names = sorted(RANGES)
     at = {name: float(rng.uniform()) for name in names}
-    room = [name for name in names if _sides(name, ranges[name])]
-    beyond = {str(name) for name in rng.permutation(room)[:outside]}
+    order = [str(name) for name in rng.permutation(names)]
+    beyond = set([name for name in order if _sides(name, ranges[name])][:outside])
     above = {name: bool(rng.uniform() < 0.5) for name in names}
     return ConeBeamScanner(
         {
