@@ -27,7 +27,7 @@ QUIET = {"scatter": 0.0, "photons": 1e9}
 
 def integrals(imager, water_mm, bone_mm=0.0):
     lengths = torch.full((2, 1, 1, 5), float(water_mm))
-    lengths[1] = bone_mm
+    lengths[1] = float(bone_mm)
     return float(line_integrals(lengths, ORBIT, imager, np.random.default_rng(0))[0, 0, 2])
 
 

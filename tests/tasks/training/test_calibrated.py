@@ -99,7 +99,7 @@ def test_the_network_learns_the_residual_and_its_weights_hold_the_shares(scans, 
     params = TrainingParams.model_validate(
         {
             "sources": ["cbct"],
-            "network": {"name": "unet_plus_plus", "slices": 3, "width": 4, "norm": "instance"},
+            "network": {"name": "unet_plus_plus", "slices": 3, "width": 8, "norm": "instance"},
             "cbct": {
                 "patch_size": [32, 32], "source_scaling": {"kind": "two_point"}, "residual": True,
                 "response_spread": 0.05,
