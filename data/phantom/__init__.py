@@ -11,6 +11,8 @@
 * ``sampling``: a raster on another grid through the deformation, with partial volumes.
 * ``ct``, ``mr``, ``cbct``: the simulated scanners; ``cone_beam`` and ``fdk`` are the
   differentiable projector and the analytic reconstruction, which other packages use too.
+* ``imager``, ``scanners``: what a cone-beam imager measures and corrects, and imagers drawn at
+  random.
 * ``patient``: one patient, all scans and their ground truth.
 
 Coordinates are LPS millimetres in (z, y, x) order with the isocentre at zero: z to the head,

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from synthct.data.phantom.anatomy import Anatomy, build_anatomy
-from synthct.data.phantom.cbct import Imager, cbct_scan
+from synthct.data.phantom.cbct import cbct_scan
 from synthct.data.phantom.cone_beam import covering
 from synthct.data.phantom.ct import planning_ct, true_ct
 from synthct.data.phantom.deformation import Deformation, draw_deformation
+from synthct.data.phantom.imager import Imager
 from synthct.data.phantom.mr import draw_sequence, mr_scan
 from synthct.data.phantom.sampling import sample_labels
+from synthct.data.phantom.scanners import draw_scanner
 from synthct.data.volume import Displacement, Grid, Modality, Triple, Volume
 
 Random = Callable[..., np.random.Generator]
@@ -55,6 +57,9 @@ class Protocol:
     views: int
     scatter: float
     photons_per_mm2: float
+    scanner: Mapping[str, tuple[float, float]] | None = None
+    """Ranges from which each patient's cone-beam scanner is drawn
+    (``synthct.data.phantom.scanners``); None: all have the one above."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +166,18 @@ def _take_cbct(
     rng: np.random.Generator,
 ) -> tuple[Volume, dict[str, Any]]:
     pixel_mm = grid.spacing_mm[2]
+    diameter_mm, kind = VIEW_DIAMETER_MM[region], {"KVP": 120.0}
+    if protocol.scanner is None:
+        photons = protocol.photons_per_mm2 * pixel_mm * pixel_mm
+        imager = Imager(scatter=protocol.scatter, photons=photons)
+    else:
+        scanner = draw_scanner(protocol.scanner, rng)
+        imager = scanner.imager(pixel_mm)
+        # The range is meant for heads; a trunk's cylinder is larger in proportion.
+        wider = VIEW_DIAMETER_MM[region] / VIEW_DIAMETER_MM["head-neck"]
+        diameter_mm = wider * scanner.parameters["diameter_mm"]
     geometry = covering(
-        protocol.views,
-        diameter_mm=VIEW_DIAMETER_MM[region],
-        height_mm=grid.extent_mm[0],
-        pixel_mm=pixel_mm,
-    )
-    imager = Imager(
-        scatter=protocol.scatter, photons=protocol.photons_per_mm2 * pixel_mm * pixel_mm
+        protocol.views, diameter_mm=diameter_mm, height_mm=grid.extent_mm[0], pixel_mm=pixel_mm
     )
     scan = cbct_scan(anatomy, grid, move, geometry, imager, rng, projected_mm=PROJECTED * pixel_mm)
-    return scan, {"KVP": 120.0}
+    return scan, kind

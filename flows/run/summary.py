@@ -33,7 +33,7 @@ SHOWN_METRICS = {
 }
 """Metrics of the score table: heading, unit, digits."""
 
-_METHODS = ("model", "lookup", "linear", "constant", "raw", "unregistered")
+_METHODS = ("model", "lookup", "linear", "two_point", "constant", "raw", "unregistered")
 
 
 def score_rows(project: Project) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from synthct.data.phantom.scanners import BOUNDS
 from synthct.data.section import Section
 
 Region = Literal["head-neck", "thorax", "abdomen"]
@@ -62,6 +63,10 @@ class CohortParams(Section):
     """Scatter left in the projections, relative to the forward-scatter potential."""
     cbct_photons_per_mm2: PositiveFloat = 2.0e4
     """Detected quanta in the open beam per mm^2 at the isocentre."""
+    cbct_scanner: dict[str, Annotated[tuple[float, float], Field(strict=False)]] | None = None
+    """Draw the cone-beam scanner anew for each patient: (lowest, highest) of parameters by name, as
+    in ``synthct.data.phantom.scanners``, whose ranges hold for those left out (``{}``: all).
+    ``cbct_scatter`` and ``cbct_photons_per_mm2`` are then not used. Null: one scanner for all."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -71,4 +76,13 @@ class CohortParams(Section):
         low, high = self.deformation_mm
         if low > high:
             raise ValueError(f"deformation_mm is (smallest, largest), got ({low}, {high})")
+        for name, ends in (self.cbct_scanner or {}).items():
+            if name not in BOUNDS:
+                raise ValueError(f"cbct_scanner has {', '.join(sorted(BOUNDS))}; not {name!r}")
+            least, most = BOUNDS[name]
+            if not least <= ends[0] <= ends[1] <= most:
+                raise ValueError(
+                    f"cbct_scanner.{name} is (lowest, highest) between {least:g} and {most:g}, "
+                    f"got ({ends[0]:g}, {ends[1]:g})"
+                )
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,12 @@ def protocol_of(params: CohortParams, region: Region) -> dict[str, Any]:
         "views": params.cbct_views,
         "scatter": params.cbct_scatter,
         "photons_per_mm2": params.cbct_photons_per_mm2,
+        **({} if params.cbct_scanner is None else {"scanner": _plain(params.cbct_scanner)}),
     }
+
+
+def _plain(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {name: list(ends) for name, ends in ranges.items()}
 
 
 def _entry(out: Path, name: str, region: Region) -> dict[str, Any]:

@@ -90,7 +90,9 @@ class EvaluationParams(Section):
     """Limits of checks by name."""
     source_consistency: bool = True
     """Also measure whether each output shows the anatomy of its own source scan."""
-    baselines: tuple[str, ...] = ("constant", "lookup", "linear", "unregistered", "raw")
+    baselines: tuple[str, ...] = (
+        "constant", "lookup", "linear", "two_point", "unregistered", "raw",
+    )  # fmt: skip
     """Simple methods by name, each used for the sources that it applies to."""
     tta: bool = False
     """Also predict inputs mirrored in y and x. Their mean is scored, and their spread is the

@@ -22,7 +22,10 @@ from synthct.tasks.pipeline.randomness import generator
 COLUMNS = ("case", "patient", "source", "region", "fold", "method", "reference", "metric", "value")
 """Columns of ``scores.csv``: one score per line."""
 
-RATIOS = {"mr": ("constant", "lookup"), "cbct": ("constant", "lookup", "linear", "raw")}
+RATIOS = {
+    "mr": ("constant", "lookup"),
+    "cbct": ("constant", "lookup", "linear", "two_point", "raw"),
+}
 """Baselines that the model's MAE is divided by."""
 
 DETAIL = ("mae_hu_", "me_hu_", "structure_", "volume_")

@@ -67,7 +67,7 @@ def _data_format(model: ModelDescription) -> dict[str, Any]:
         "num_channels": model.slices if flat else 1,
         "spatial_shape": free,
         "dtype": "float32",
-        "value_range": [-1, 1] if model.source_scaling.kind == "min_p99.5" else [],
+        "value_range": [-1, 1] if model.source_scaling.kind in ("min_p99.5", "two_point") else [],
         "is_patch_data": True,
         "channel_def": {
             str(n): f"slice {n - model.slices // 2:+d}" if flat else "intensity"

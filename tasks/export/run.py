@@ -19,6 +19,7 @@ from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCO
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
+from synthct.tasks.training.plugins import networks_of
 
 STAGE = "export"
 
@@ -75,7 +76,7 @@ def _unit(
             "refusal": None if refusal is None else refusal.as_json(),
             "seed": context.seed,
         },
-        plugins=tuple(sorted({_network_module(training / name) for name in names})),
+        plugins=tuple(sorted({one for name in names for one in _modules(training / name)})),
         gpu=params.distil is not None,
     )
 
@@ -97,8 +98,10 @@ def _unseen(fold: dict[str, Any]) -> str:
     return str([*fold["test"], *fold["validation"], *fold["train"]][0])
 
 
-def _network_module(fold: Path) -> str:
-    return NETWORKS.module_of(str(ModelDescription.load(fold / MODEL).network["name"]))
+def _modules(fold: Path) -> list[str]:
+    """Modules of the fold's network and of the one that it is built around."""
+    network = ModelDescription.load(fold / MODEL).network
+    return [NETWORKS.module_of(entry.name) for entry in networks_of(network)]
 
 
 def _list_refused(out: Path, sources: Sequence[str]) -> None:

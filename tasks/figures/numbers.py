@@ -20,6 +20,7 @@ REFERENCES = {"registered": "against the registered CT", "truth": "against the t
 METHODS = {
     "model": "model",
     "linear": "linear calibration",
+    "two_point": "blind two-point calibration",
     "lookup": "intensity look-up",
     "constant": "constant tissue",
     "raw": "CBCT itself",

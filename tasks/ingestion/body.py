@@ -21,14 +21,17 @@ def body_mask(volume: Volume, params: BodyParams, region: str) -> Volume:
     """Mask of the body without couch and surrounding air; lungs and gas are part of it.
 
     Threshold ``low + t (p97.5 - low)``, where ``low`` is the 2.5th percentile but not brighter
-    than air; opening; large components; closing; holes filled in each axial slice. The mask is
-    extended beyond the faces of the box, so that a body cut by the field of view is not rounded.
+    than air; opening; large components; thin parts of the body that the opening removed; closing;
+    holes filled in each axial slice. The mask is extended beyond the faces of the box, so that a
+    body cut by the field of view is not rounded.
     """
     threshold = body_threshold(volume, params.of(region).of(volume.modality))
     inside = volume.array > threshold
     spacing = volume.grid.spacing_mm
     opened = _opened(inside, _radius(params.opening_mm, spacing))
     body = large_parts(opened, params.keep_fraction)
+    if params.thin_parts_mm:
+        body |= thin_parts(inside, body, spacing, params.thin_parts_mm)
     closed = _closed(body, _radius(params.closing_mm, spacing))
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
     return volume.with_array(filled.astype(np.uint8), Modality.MASK)
@@ -64,6 +67,46 @@ def _closed(mask: NDArray[np.bool_], radius: tuple[int, int, int]) -> NDArray[np
 def _unpadded(array: NDArray[np.uint8], radius: tuple[int, int, int]) -> NDArray[np.bool_]:
     inner = tuple(slice(r, size - r) for r, size in zip(radius, array.shape, strict=True))
     return np.asarray(array[inner] > 0)
+
+
+def thin_parts(
+    inside: NDArray[np.bool_],
+    body: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    longest_mm: float,
+) -> NDArray[np.bool_]:
+    """Parts of ``inside`` that lie at the opened body, at most ``longest_mm`` along each axis.
+
+    A layer of one voxel around the body is set aside first: it is rough all over, and would join
+    an ear to everything else. It comes back where a part touches it.
+    """
+    skin = _dilated(body)
+    labels, count = ndimage.label(inside & ~skin, np.ones((3, 3, 3), bool))
+    kept = np.zeros(inside.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
+        sides = [(one.stop - one.start) * step for one, step in zip(box, spacing_mm, strict=True)]
+        if max(sides) > longest_mm:
+            continue
+        wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in box)
+        part = labels[wide] == number
+        root = _dilated(part) & skin[wide]  # a gap of one voxel is noise
+        if root.any():
+            kept[wide] |= part | (_dilated(root) & skin[wide] & inside[wide])
+    return kept
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """By one voxel along each axis and diagonal."""
+    grown = mask
+    for axis in range(mask.ndim):
+        grown = ndimage.binary_dilation(grown, _line(axis, mask.ndim))
+    return np.asarray(grown)
+
+
+def _line(axis: int, axes: int) -> NDArray[np.bool_]:
+    shape = [1] * axes
+    shape[axis] = 3
+    return np.ones(shape, bool)
 
 
 def large_parts(mask: NDArray[np.bool_], keep_fraction: float) -> NDArray[np.bool_]:

@@ -24,9 +24,11 @@ SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
 class SourceScaling(Section):
     """How intensities of the source are scaled for the network."""
 
-    kind: Literal["zscore_in_mask", "min_p99.5"] = "zscore_in_mask"
+    kind: Literal["zscore_in_mask", "min_p99.5", "two_point"] = "zscore_in_mask"
     """``zscore_in_mask``: (x - mean) / SD over the body. ``min_p99.5``: the minimum and the 99.5th
-    percentile over the body are mapped to [-1, 1], and values beyond are clipped."""
+    percentile over the body are mapped to [-1, 1], and values beyond are clipped. ``two_point``
+    (cone-beam CT): calibrated to air at -1000 and soft tissue at 40 HU, then [-1024, 3071] HU are
+    mapped to [-1, 1], and values beyond are clipped: the absolute number survives."""
 
 
 class TargetScaling(Section):

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, mask_empty
+from synthct.tasks.models.calibration import AIR_HU, calibrate
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 
 UPPER_PERCENTILE = 99.5
 """Percentile used as the maximum; the last half per cent is metal, vessels and inflow."""
+
+
+WINDOW = TargetScaling()
+"""The window of ``two_point`` [HU]: that of the default target, whatever the target's own is."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     """Fit the scaling of a scan to the voxels inside its body mask.
 
     ``zscore_in_mask``: shift = mean, width = standard deviation. ``min_p99.5``: minimum and
-    99.5th percentile become -1 and 1.
+    99.5th percentile become -1 and 1. ``two_point``: the window [-1024, 3071] HU of the calibrated
+    scan (:mod:`synthct.tasks.models.calibration`) becomes [-1, 1].
 
     Parameters
     ----------
@@ -49,7 +55,8 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     Raises
     ------
     DataError
-        If the mask is empty, or intensities inside it are not finite or all equal.
+        If the mask is empty, or intensities inside it are not finite or all equal, or a
+        calibration finds no air or no soft tissue.
     """
     inside = array[np.asarray(mask) > 0]
     if inside.size == 0:
@@ -64,6 +71,11 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
         )
     if scaling.kind == "zscore_in_mask":
         fitted = SourceTransform(float(inside.mean()), float(inside.std()), clipped=False)
+    elif scaling.kind == "two_point":
+        found = calibrate(array, mask)
+        middle, half = (WINDOW.low_hu + WINDOW.high_hu) / 2, (WINDOW.high_hu - WINDOW.low_hu) / 2
+        shift = found.air + (middle - AIR_HU) / found.gain
+        fitted = SourceTransform(shift, half / found.gain, clipped=True)
     else:
         low, high = float(inside.min()), float(np.percentile(inside, UPPER_PERCENTILE))
         fitted = SourceTransform((low + high) / 2, (high - low) / 2, clipped=True)

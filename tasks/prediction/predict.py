@@ -14,6 +14,7 @@ from synthct.data.errors import DataError
 from synthct.data.files import content_hash
 from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
+from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
@@ -121,7 +122,7 @@ def predict_file(
     -------
     dict
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training
+        unlike_training calibration
         structures not_for_clinical_use``; no patient data.
     """
     options = options or PredictOptions()
@@ -184,6 +185,7 @@ def _predict(
         structures=structures,
         uid_seed=_seed(input, series, mask, release.folder, options),
     )
+    calibration = _calibration(prepared, release)
     warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
@@ -196,10 +198,12 @@ def _predict(
         "notes": [
             *release.demonstration,
             *prepared.notes,
+            *([calibration.sentence] if calibration and _calibrates(release) else []),
             *filter(None, (one.note for one in structures)),
             *warned,
         ],
         "unlike_training": unlike,
+        "calibration": calibration.as_json() if calibration else None,
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
@@ -273,6 +277,22 @@ def _run(
         wanted=prepared.wanted,
         progress=progress,
     )
+
+
+def _calibrates(release: Release) -> bool:
+    return release.model.source_scaling.kind == "two_point"
+
+
+def _calibration(prepared: Prepared, release: Release) -> Calibration | None:
+    """Where a cone-beam CT has air and soft tissue; None for MR, and where neither is found."""
+    if release.description.source != "cbct":
+        return None
+    try:
+        return calibrate(prepared.source.array, prepared.mask.array)
+    except DataError:
+        if _calibrates(release):
+            raise
+        return None  # the networks do not need it
 
 
 def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]:

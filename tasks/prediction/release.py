@@ -76,6 +76,16 @@ class ReleaseDescription(Section):
         """Canonical JSON."""
         return canonical_json(self.as_json())
 
+    @classmethod
+    def from_text(cls, text: str | bytes) -> ReleaseDescription:
+        """Read ``model.json``; one from before thin parts were kept predicts as then."""
+        read = cls.model_validate_json(text)
+        body = read.ingestion.body
+        if "thin_parts_mm" in body.model_fields_set:
+            return read
+        then = {"body": body.model_copy(update={"thin_parts_mm": 0.0})}
+        return read.model_copy(update={"ingestion": read.ingestion.model_copy(update=then)})
+
 
 @dataclass(frozen=True)
 class Release:
@@ -167,9 +177,7 @@ def open_release(folder: Path) -> Release:
     for name, entry in listed.items():
         _checked(folder / name, entry)
     try:
-        description = ReleaseDescription.model_validate_json(
-            _checked(folder / MODEL, listed[MODEL])
-        )
+        description = ReleaseDescription.from_text(_checked(folder / MODEL, listed[MODEL]))
         card = dict(json.loads(_checked(folder / CARD, listed[CARD])))
         for member in [*description.members, *filter(None, [description.student])]:
             _ = listed[member.onnx], listed[member.weights], listed[member.int8 or member.onnx]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 
 from synthct.data.environment import TENSORBOARD
@@ -18,6 +19,7 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
 from synthct.tasks.models.contracts import Network
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks.residual import KNOTS, ResidualModule
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
@@ -27,6 +29,8 @@ from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
 from synthct.tasks.training.precision import precision_of, settled
+from synthct.tasks.training.response import RandomResponse
+from synthct.tasks.training.shrinkage import fit_shares
 from synthct.tasks.training.team import Team, present
 from synthct.tasks.training.validation import Validation
 
@@ -87,6 +91,8 @@ def fit(
         loop.run()
     if not team.leads:
         return
+    if isinstance(loop.judged, ResidualModule):
+        _shrink(loop, loop.judged)
     if loop.progress.remarks:
         write_whole(out / "remarks.json", canonical_json(loop.progress.remarks))
     write_whole(out / WEIGHTS, _weights(loop))
@@ -124,6 +130,7 @@ def _loop(
         stream="patches",
         flips=params.flips,
         weights=weights,
+        response=_response(params, description.source),
     )
     model = network.build()
     if start is not None:
@@ -134,7 +141,7 @@ def _loop(
         model=model,
         composition=build_composition(params),
         sampler=sampler,
-        held_back=replace(sampler, cases=held, stream="validation", flips=()),
+        held_back=replace(sampler, cases=held, stream="validation", flips=(), response=None),
         validation=Validation(held, cache, description, params.validation_slices),
         seed=derive_seed(seed, "training", unit),
         device=_device(params.device),
@@ -143,6 +150,24 @@ def _loop(
         team=team,
         judge_first=start is not None,
     )
+
+
+def _shrink(loop: Loop, model: ResidualModule) -> None:
+    """Fit the shares of the corrections to the held-back cases, at the best weights."""
+    model.load_state_dict(loop.best)
+
+    def parts() -> Iterator[tuple[NDArray[np.float32], ...]]:
+        gain, shift = np.float32(model.options.gain), np.float32(model.options.shift)
+        for source, answer, target in loop.validation.answers(model, loop.forward):
+            calibrated = gain * source + shift
+            yield calibrated, answer - calibrated, target
+
+    shares = fit_shares(KNOTS, parts())
+    model.share.copy_(torch.from_numpy(shares))
+    mae_hu = loop.validation.mae_hu(model, loop.forward)
+    if mae_hu < loop.progress.best_mae_hu:
+        loop.progress.best_mae_hu = mae_hu
+        loop.best["share"] = model.share.clone()
 
 
 def _parts(
@@ -199,6 +224,11 @@ def _describe(
         validation_cases=list(split["validation"]),
         test_cases=list(split["test"]),
     )
+
+
+def _response(params: TrainingParams, source: str) -> RandomResponse | None:
+    spread = params.cbct.response_spread if source == "cbct" else 0.0
+    return RandomResponse(spread) if spread else None
 
 
 def _device(wanted: str) -> torch.device:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from synthct.data.section import Section
 from synthct.tasks.models.description import SourceScaling, TargetScaling
+from synthct.tasks.models.normalise import WINDOW
 
 Source = Literal["mr", "cbct"]
 Region = Literal["head-neck", "thorax", "abdomen", "other"]
@@ -65,6 +66,12 @@ class MrRecipe(SourceRecipe):
     patch_size: tuple[int, ...] = (320, 320)
     """Size of training patch and sliding window, (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
 
+    @model_validator(mode="after")
+    def _uncalibrated(self) -> Self:
+        if self.source_scaling.kind == "two_point":
+            raise ValueError("source_scaling two_point is for cbct: MR has no HU to calibrate to")
+        return self
+
 
 class CbctRecipe(SourceRecipe):
     """Settings for cone-beam CT, whose HU are not calibrated."""
@@ -73,6 +80,22 @@ class CbctRecipe(SourceRecipe):
     """Size of training patch and sliding window, (Y, X), or (Z, Y, X) for 3-D networks [voxels]."""
     source_scaling: SourceScaling = SourceScaling(kind="min_p99.5")
     """How intensities are scaled for the network."""
+    residual: bool = False
+    """The network learns what is to be added to the calibrated scan, which needs the scaling
+    ``two_point``. Its answer is then shrunk towards the calibration as far as that lowers the
+    error of the validation cases."""
+    response_spread: float = Field(0.0, ge=0, le=1)
+    """Each patch is shown as another scanner might answer: along a random rising curve that leaves
+    air and soft tissue where they are. Standard deviation of the logarithm of its slopes."""
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> Self:
+        if self.source_scaling.kind != "two_point" and (self.residual or self.response_spread):
+            raise ValueError(
+                "residual and response_spread need source_scaling: {kind: two_point}, which says "
+                "where air and soft tissue are"
+            )
+        return self
 
 
 class OptimizerParams(Section):
@@ -191,7 +214,18 @@ class TrainingParams(Section):
 
     def of_source(self, source: Source) -> TrainingParams:
         """The same params with what is particular to this source filled in."""
-        return self.model_copy(update={"steps": self.recipe(source).steps or self.steps})
+        update: dict[str, Any] = {"steps": self.recipe(source).steps or self.steps}
+        if source == "cbct" and self.cbct.residual:
+            update["network"] = self._residual()
+        return self.model_copy(update=update)
+
+    def _residual(self) -> PlugIn:
+        """The network around the one that the params name, with the change of windows."""
+        low, high = self.target_scaling.low_hu, self.target_scaling.high_hu
+        gain = (WINDOW.high_hu - WINDOW.low_hu) / (high - low)
+        shift = (WINDOW.high_hu + WINDOW.low_hu - high - low) / (high - low)
+        options = {"base": self.network.as_json(), "gain": gain, "shift": shift}
+        return PlugIn(name="residual", **options)
 
     def tuning(self) -> TrainingParams:
         """The params of the steps that fine-tune."""

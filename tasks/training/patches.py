@@ -18,6 +18,7 @@ from synthct.tasks.models.normalise import scale_target
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.training.cases import Case
 from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.training.response import RandomResponse
 
 T = TypeVar("T")
 
@@ -85,6 +86,8 @@ class PatchSampler:
         Array axes flipped with probability 1/2: ``y``, ``x``.
     weights
         Relative frequency of a case; 1 for others.
+    response
+        Changes the source of each patch; None: as it is.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class PatchSampler:
     stream: str
     flips: Sequence[str] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    response: RandomResponse | None = None
 
     def __post_init__(self) -> None:
         spacings = {case.spacing_mm for case in self.cases}
@@ -140,6 +144,8 @@ class PatchSampler:
         case = self._case(rng)
         start = self._start(case, self._middle(case, rng))
         source, ct, mask = case.read(self.cache, start, self.shape.box)
+        if self.response is not None:
+            source = self.response(source, rng)
         parts = (source, scale_target(ct, self.scaling), mask.astype(np.float32))
         axes = tuple(AXES[name] for name in self.flips if rng.random() < 0.5)
         turned = tuple(np.flip(part, axes) for part in self.shape.sample(*parts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from synthct.data.registry import Registry
@@ -37,12 +37,19 @@ def build_composition(params: TrainingParams) -> Composition:
 def plugin_modules(params: TrainingParams) -> tuple[str, ...]:
     """Dotted modules of the plug-ins that the params name; they are part of the units' keys."""
     named: list[tuple[Registry[Any], Sequence[PlugIn]]] = [
-        (NETWORKS, [params.network]),
+        (NETWORKS, networks_of(params.network.as_json())),
         (LOSSES, params.losses),
         (REGULARIZERS, params.regularizers),
     ]
     modules = {registry.module_of(e.name) for registry, entries in named for e in entries}
     return tuple(sorted(modules))
+
+
+def networks_of(network: Mapping[str, Any]) -> list[PlugIn]:
+    """The network of a description or of the params, and the one that it is built around."""
+    found = [PlugIn(**network)]
+    base = network.get("base")
+    return [*found, *networks_of(base)] if isinstance(base, Mapping) else found
 
 
 def build(registry: Registry[T], entry: PlugIn, where: str) -> T:

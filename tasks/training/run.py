@@ -155,7 +155,7 @@ def _unit(
             "regions": {fact.case: fact.region for fact in plan.cases if fact.case in read},
             **({"weights": weights} if weights else {}),
         },
-        plugins=plugin_modules(params),
+        plugins=plugin_modules(params.of_source(source)),
         gpu=params.device != "cpu",
     )
 

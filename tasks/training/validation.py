@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.normalise import unscale_target
+from synthct.tasks.models.normalise import scale_target, unscale_target
 from synthct.tasks.models.windows import Windows, plan_windows
 from synthct.tasks.training.cases import Case
 from synthct.tasks.training.chunks import ChunkCache
 
 Run = Callable[[nn.Module, Tensor], Tensor]
 """Evaluates a model on its device, at the run's precision."""
+
+Plane = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+"""One slice (Y, X): source in network units, CT [HU], mask."""
 
 OVERLAP = 0.5
 """Overlap of neighbouring windows, that of prediction: the statistics of an instance norm depend on
@@ -61,21 +64,48 @@ class Validation:
             model.train(training)
 
     def _case(self, case: Case, model: nn.Module, run: Run) -> float:
+        planes, predicted = self._planes_and_answer(case, model, run)
+        voxels = sum(int(np.count_nonzero(mask)) for _, _, mask in planes.values())
+        total = 0.0
+        for z, (_, ct, mask) in planes.items():
+            hu = unscale_target(predicted[z], self.description.target_scaling)
+            total += float(np.abs(hu - ct)[mask].sum(dtype=np.float64))
+        return total / max(1, voxels)
+
+    def answers(self, model: nn.Module, run: Run) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        """(source, answer, CT) of each case's validated voxels, (n,) each, in network units."""
+        model.eval()
+        with torch.no_grad():
+            for case in self.cases:
+                planes, predicted = self._planes_and_answer(case, model, run)
+                yield tuple(
+                    np.concatenate(parts)
+                    for parts in zip(
+                        *(
+                            (
+                                source[mask],
+                                predicted[z][mask],
+                                scale_target(ct[mask], self.description.target_scaling),
+                            )
+                            for z, (source, ct, mask) in planes.items()
+                        ),
+                        strict=True,
+                    )
+                )
+
+    def _planes_and_answer(
+        self, case: Case, model: nn.Module, run: Run
+    ) -> tuple[dict[int, Plane], NDArray[np.float32]]:
         slices = _spread(np.flatnonzero(case.body.any(axis=1)), self.most)
         planes = {int(z): self._plane(case, int(z)) for z in slices}
         wanted = np.zeros(case.shape, bool)
-        for z, (_, mask) in planes.items():
+        for z, (_, _, mask) in planes.items():
             wanted[z] = mask
-        predicted = self._predicted(case, wanted, model, run)
-        total = 0.0
-        for z, (ct, mask) in planes.items():
-            hu = unscale_target(predicted[z], self.description.target_scaling)
-            total += float(np.abs(hu - ct)[mask].sum(dtype=np.float64))
-        return total / max(1, int(np.count_nonzero(wanted)))
+        return planes, self._predicted(case, wanted, model, run)
 
-    def _plane(self, case: Case, z: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        _, ct, mask = case.read(self.cache, (z, 0, 0), (1, *case.shape[1:]))
-        return ct[0].astype(np.float32), mask[0]
+    def _plane(self, case: Case, z: int) -> Plane:
+        source, ct, mask = case.read(self.cache, (z, 0, 0), (1, *case.shape[1:]))
+        return source[0], ct[0].astype(np.float32), mask[0]
 
     def _predicted(
         self, case: Case, wanted: NDArray[np.bool_], model: nn.Module, run: Run

@@ -20,7 +20,7 @@ class Prediction:
     ----------
     report
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training structures not_for_clinical_use``: plain JSON, no patient data.
+        unlike_training calibration structures not_for_clinical_use``: plain JSON, no patient data.
     """
 
     report: Mapping[str, Any]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
 
-RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0)}
+RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0), "two_point": (-1.0, 1.0)}
 """Range of normalised intensities of the table, by scaling; its ends are used beyond it."""
 
 

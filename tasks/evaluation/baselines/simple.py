@@ -1,4 +1,4 @@
-"""Baselines with at most two parameters: constant, linear, CBCT itself, unregistered CT."""
+"""Baselines with at most two parameters: constant, line, blind calibration, unregistered CT."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.naive import Fitted, Sums, TrainingImages, Unfitted, UnseenImages
+from synthct.tasks.models.calibration import calibrate
 
 LOW_HU, HIGH_HU = -1024, 3071
 
@@ -68,6 +69,22 @@ class Linear:
 
 def _clipped(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.clip(values.astype(np.float64), LOW_HU, HIGH_HU)
+
+
+@BASELINES.register("two_point")
+@dataclass(frozen=True)
+class TwoPoint(Unfitted):
+    """The CBCT calibrated blindly: its air to -1000 HU, the mode of its soft tissue to +40 HU.
+
+    Needs no CT and no training patient (:mod:`synthct.tasks.models.calibration`).
+    """
+
+    sources: ClassVar[frozenset[str]] = frozenset({"cbct"})
+
+    def predict(self, images: UnseenImages, fitted: Fitted) -> NDArray[Any]:
+        """The calibrated scan inside the mask, clipped."""
+        found = calibrate(images.source, images.mask)
+        return images.filled(_clipped(found.hu(images.source[images.mask])))
 
 
 @BASELINES.register("raw")

@@ -8,15 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from synthct.data.phantom.cbct import (
-    BONE_PER_MM,
-    WATER_PER_MM,
-    WEIGHT,
-    Imager,
-    effective_water_per_mm,
-    materials,
-    measured_intensity,
-)  # fmt: skip
 from synthct.data.phantom.cone_beam import ConeBeam
 from synthct.data.phantom.deformation import (
     Bump,
@@ -25,6 +16,15 @@ from synthct.data.phantom.deformation import (
     grid_axes,
     jacobian_determinant,
     without_rigid,
+)  # fmt: skip
+from synthct.data.phantom.imager import (
+    BONE_PER_MM,
+    WATER_PER_MM,
+    WEIGHT,
+    Imager,
+    effective_water_per_mm,
+    materials,
+    measured_intensity,
 )  # fmt: skip
 from synthct.data.phantom.mr import Sequence
 from synthct.data.phantom.patient import centred_grid

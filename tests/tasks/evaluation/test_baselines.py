@@ -127,3 +127,18 @@ def test_every_baseline_leaves_its_input_alone_and_the_outside_empty(name):
     assert np.isfinite(predicted).all()
     assert (predicted.ravel()[50:] == -1024).all()
     np.testing.assert_array_equal(images.source, before)
+
+
+def test_two_point_needs_no_training_patient_and_undoes_the_scanners_gain():
+    """Clinics compare with it: a network that is worse than a blind calibration is of no use."""
+    rng = np.random.default_rng(0)
+    body = np.concatenate([rng.normal(40, 10, 4000), rng.uniform(300, 1500, 600)])
+    source = 0.8 * np.concatenate([body, rng.normal(-1000, 10, 3000)]) + 90
+    mask = np.arange(source.size) < body.size
+    baseline, fit = fitted("two_point", training(source, source))
+    assert fit == {}
+    predicted = baseline.predict(unseen(source, mask), fit).ravel()
+    assert np.abs(predicted[mask] - body).mean() < 6
+    assert (predicted[~mask] == -1024).all()
+    assert "two_point" in baselines_for("cbct", ["two_point"])
+    assert not baselines_for("mr", ["two_point"])
