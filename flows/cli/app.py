@@ -70,6 +70,7 @@ commands = typer.Typer(
 
 for function in (
     chain.run,
+    chain.forecast,
     chain.stage,
     key.key,
     scans.ingest,

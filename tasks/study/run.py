@@ -40,7 +40,7 @@ from synthct.tasks.training.run import usable_cases
 
 STAGE = "study"
 
-HIGHER_IS_BETTER = {"psnr_db", "ms_ssim", "ssim_2023"}
+HIGHER_IS_BETTER = {"psnr_db", "ms_ssim", "ssim_2023", "bone_dice"}
 """Metrics that grow as images get better."""
 
 
@@ -117,6 +117,7 @@ def _ground(
         seed=context.seed,
         validation_fraction=training.validation_fraction,
         smallest_training=training.smallest_training,
+        test_patients=training.test_patients,
     )
     scored = {name: references[name] for name in params.score_on}
     ground = Ground(registered, cases, folds, {}, scored, context.seed)

@@ -127,3 +127,12 @@ def test_every_baseline_leaves_its_input_alone_and_the_outside_empty(name):
     assert np.isfinite(predicted).all()
     assert (predicted.ravel()[50:] == -1024).all()
     np.testing.assert_array_equal(images.source, before)
+
+
+def test_three_tissue_classes_have_one_number_each_and_ignore_what_a_table_would_see():
+    source = np.repeat([0.0, 300.0, 1000.0], 40) + np.tile([0.0, 20.0], 60)
+    ct = np.repeat([200.0, 50.0, -100.0], 40) + np.tile([-10.0, 10.0], 60)
+    baseline, fit = fitted("tissue_classes", training(source, ct), training(source * 2, ct))
+    assert np.allclose(fit["hu"], [200, 50, -100])
+    predicted = baseline.predict(unseen([0.0, 310.0, 1010.0, 320.0, 5.0, 1000.0] * 20), fit)
+    assert predicted.ravel()[:6].tolist() == pytest.approx([200, 50, -100, 50, 200, -100])
