@@ -122,6 +122,7 @@ def _bias(out: Path) -> str:
 
 
 def read_effects(out: Path) -> tuple[list[Effect], dict[str, float]]:
+    """Effects of a study in ``out``, and the price of each arm."""
     rows = read_table(out / "effects.csv")
     prices = {row["arm"]: float(row["flops_ratio"]) for row in rows if row["flops_ratio"]}
     return [_effect(row) for row in rows], prices
