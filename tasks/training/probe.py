@@ -21,8 +21,8 @@ STEPS = 3
 SPACING_MM = (3.0, 1.0, 1.0)
 
 OVERHEAD = 1.25
-"""Patches, regularizers, validation and checkpoints beside the steps that are measured: a quarter
-on the runs that it was compared with (docs/real-patients.md)."""
+"""Allowance for patches, regularizers, validation and checkpoints, which are not measured: an
+assumption, not a measurement."""
 
 
 @dataclass(frozen=True)
