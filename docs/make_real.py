@@ -87,7 +87,7 @@ def _scores_block(artefacts: Path) -> str:
     """Means of every method, and the targets with their intervals over patients."""
     scores = read_scores(artefacts)
     methods = ["model", "lookup", "tissue_classes", "constant", "unregistered"]
-    if not _of(scores, "unregistered", "mae_hu").any():
+    if not np.nan_to_num(_of(scores, "unregistered", "mae_hu")).any():
         methods.remove("unregistered")  # the pairs were left as delivered: it is the reference
     lines = ["| method | MAE [HU] | bone Dice | PSNR [dB] | MS-SSIM |", "|---|---|---|---|---|"]
     for method in methods:
