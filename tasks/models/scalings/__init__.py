@@ -53,7 +53,8 @@ class Piecewise:
         for end, first, second in ((flat < x[0], 0, 1), (flat > x[-1], -1, -2)):
             slope = (y[second] - y[first]) / (x[second] - x[first])
             scaled[end] = y[first] + (flat[end] - x[first]) * slope
-        return scaled.astype(np.float32)
+        result: NDArray[np.float32] = scaled.astype(np.float32)
+        return result
 
 
 class Scaling(Protocol):
