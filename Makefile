@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup setup-dev run test test-all lint types dag docs bench peers lock sbom
+.PHONY: help setup setup-dev run run-real test test-all lint types dag docs bench peers lock sbom
 
 help:  ## What the verbs do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,15 @@ $(VENV)/.run $(VENV)/.dev: $(wildcard locks/*.txt) pyproject.toml infra/local/in
 
 run: setup  ## The whole chain on the embedded cohort
 	synthct run --cluster local
+
+# The collection's names are public already, so its pseudonyms come from a public key: the preset's folds name them.
+run-real: export SYNTHCT_PSEUDONYM_KEY := public-names-of-a-public-collection
+run-real: SHARED := $(or $(SYNTHCT_SHARED_DATA),../shared/data)
+run-real: setup  ## Real patients overnight: MR to CT on 24 of them (presets/sts51.yaml); resumes
+	synthct ingest $(SHARED)/sts51 --dataset sts51 --licence "CC BY 3.0" \
+	  --cite "Vallieres et al. 2015, Soft-tissue-Sarcoma, The Cancer Imaging Archive, doi:10.7937/K9/TCIA.2015.7GO2GSKS"
+	synthct forecast --preset sts51
+	synthct run --preset sts51 --cluster local
 
 lint: setup-dev  ## ruff (style, likely mistakes) and import-linter (who may import whom)
 	ruff check .

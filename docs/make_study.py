@@ -60,7 +60,7 @@ def main() -> int:
 
 def _arms(study: str, out: Path) -> str:
     """Effects of each set of pairs: pictures where there are many arms, and the table."""
-    effects, prices = _effects(out)
+    effects, prices = read_effects(out)
     summary = json.loads((out / "summary.json").read_text())
     seeds = "1 seed" if summary["seeds"] == 1 else f"{summary['seeds']} seeds"
     parts = [
@@ -151,7 +151,8 @@ def _bias(out: Path) -> str:
     return "\n".join(lines)
 
 
-def _effects(out: Path) -> tuple[list[Effect], dict[str, float]]:
+def read_effects(out: Path) -> tuple[list[Effect], dict[str, float]]:
+    """Effects of a study in ``out``, and the price of each arm."""
     rows = read_table(out / "effects.csv")
     prices = {row["arm"]: float(row["flops_ratio"]) for row in rows if row["flops_ratio"]}
     return [_effect(row) for row in rows], prices

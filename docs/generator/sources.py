@@ -24,6 +24,7 @@ from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.scalings import SCALINGS
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
@@ -57,6 +58,9 @@ REGISTRIES = (
         "losses", "Losses", "`training.losses: [{name: NAME, weight: STRENGTH, ...}]`", LOSSES
     ),
     RegistryPage("networks", "Networks", "`training.network: {name: NAME, ...}`", NETWORKS),
+    RegistryPage(
+        "scalings", "Source scalings", "`training.mr.source_scaling: {kind: NAME}`", SCALINGS
+    ),
     RegistryPage(
         "registration-methods", "Registration methods",
         "`registration.method: NAME`, or `synthct register --method NAME`", METHODS,

@@ -74,6 +74,7 @@ commands = typer.Typer(
 
 for function in (
     chain.run,
+    chain.forecast,
     chain.stage,
     key.key,
     init.init,

@@ -1,4 +1,4 @@
-"""``run``, ``stage``, ``report``: the chain of stages, one stage of it, and its report."""
+"""``run``, ``forecast``, ``stage``, ``report``: the chain, its time, one stage, its report."""
 
 from __future__ import annotations
 
@@ -83,6 +83,48 @@ def run(
             typer.echo(f"{project.name}: everything is up to date")
         summary.show(Console(), project, built, seconds)
     return EXCLUSIONS if summary.exclusions(project) else CLEAN
+
+
+@examples(
+    "synthct forecast --preset sts51               how long training would take here",
+    "synthct forecast --preset sts51 --workers 1   with one network at a time",
+)
+def forecast(
+    preset: Preset = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Networks trained at a time (default: one per core)."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Measure some training steps on this machine, and say how long training would take.
+
+    Nothing is written. The steps are real ones (network, losses, batch and patches of the params)
+    on random numbers, measured while the machine is as busy as it is now. Steps of networks that
+    are finished or half trained are counted too: the forecast is for a run from the start.
+    Ingestion and registration depend on the scans; `synthct run` shows their time left as soon as
+    the first case is done.
+    """
+    import os
+
+    from rich.console import Console
+
+    from synthct.flows.workspace.project import open_checkout
+    from synthct.tasks.chain.params import load_params
+    from synthct.tasks.training.probe import probe
+
+    project = open_checkout(preset, printer(Console(stderr=True)))
+    params = load_params(project.root / project.workspace / "params.yaml")
+    told = [
+        probe(params.training, source, workers or os.cpu_count() or 1)
+        for source in params.training.sources
+    ]
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in told], indent=2))
+    else:
+        for each in told:
+            typer.echo(each.sentence())
+    return CLEAN
 
 
 @examples(

@@ -29,6 +29,7 @@ from synthct.tasks.evaluation.score import CASE_SCORES, score_case
 from synthct.tasks.evaluation.segment import SEGMENTED, segment_cases
 from synthct.tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
 from synthct.tasks.evaluation.trust import trust
+from synthct.tasks.models.scalings import SCALINGS
 from synthct.tasks.pipeline.artefacts import CASE, LABELS, SCORES, SCT, SCT_SD, SUMMARY, TRUST
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
@@ -117,14 +118,16 @@ def _predict(
     units = []
     for fold in folds:
         model = context.artefact("training") / fold.name
-        network = NETWORKS.module_of(
-            description_of(context.artefact("training"), fold).network["name"]
+        description = description_of(context.artefact("training"), fold)
+        plugins = (
+            NETWORKS.module_of(description.network["name"]),
+            SCALINGS.module_of(description.source_scaling.kind),
         )
         for case in fold.test:
             folder = context.artefact("registration") / case
             inputs = {name: folder / f"{name}.zarr" for name in ("source", "mask")}
             inputs["model"] = model
-            units.append(Unit(case, predict_case, inputs, {"tta": params.tta}, (network,)))
+            units.append(Unit(case, predict_case, inputs, {"tta": params.tta}, plugins))
     return set(run_units(context, f"evaluation/{PREDICTED}", out, units))
 
 
@@ -138,7 +141,7 @@ def _sums_unit(
         function=sum_case,
         inputs={name: folder / f"{name}.zarr" for name in ("source", "mask", "ct")},
         arguments={"modality": source, "scaling": scaling, "baselines": here},
-        plugins=tuple(BASELINES.module_of(name) for name in here),
+        plugins=(SCALINGS.module_of(scaling), *(BASELINES.module_of(name) for name in here)),
     )
 
 
@@ -149,14 +152,16 @@ def _score_units(
     fits: Mapping[str, Any],
     params: EvaluationParams,
 ) -> list[Unit]:
+    scaling = description_of(context.artefact("training"), fold).source_scaling.kind
     plugins = (
+        SCALINGS.module_of(scaling),
         *(METRICS.module_of(name) for name in params.metrics),
         *(CHECKS.module_of(name) for name in params.checks),
         *(BASELINES.module_of(name) for name in fits),
     )
     arguments = {
         "fold": fold.number,
-        "scaling": description_of(context.artefact("training"), fold).source_scaling.kind,
+        "scaling": scaling,
         "fits": dict(fits),
         "plan": params.as_json(exclude=NOT_SCORING),
     }

@@ -160,11 +160,14 @@ def _turned(volume: Volume, axis: int) -> Volume:
 
 
 def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
-    """Mutual information [nats] from the better start: coordinates as they are, or centres aligned.
+    """Mutual information [nats] at the best pose: coordinates as they are, or centres aligned,
+    each before and after the registration.
 
     It is multiplied by the fraction of the body that the moving image covers: over a small overlap
-    anything fits.
-    """
+    anything fits. The registration does not know that factor. In a field of view cropped to a part
+    of a limb it may slide the CT half out of the body and end worse than it began, so its start
+    counts as well.
+    """  # noqa: D205
     a, b = to_itk(fixed), to_itk(moving)
     inside = sitk.Cast(to_itk(mask) > 0.5, sitk.sitkUInt8)
     body = fixed.grid.points(np.argwhere(mask.array > 0.5))
@@ -176,8 +179,30 @@ def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
     )
     starts = (as_placed, sitk.Euler3DTransform(over_each_other))
     return max(
-        _registered(a, b, inside, start) * _covered(body, start, moving.grid) for start in starts
+        measured(a, b, inside, start) * _covered(body, start, moving.grid)
+        for start in starts
+        for measured in (_as_it_is, _registered)  # in this order: the second moves the start
     )
+
+
+def _method(inside: sitk.Image, transform: sitk.Transform) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(24)
+    method.SetMetricFixedMask(inside)
+    method.SetMetricSamplingStrategy(method.NONE)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetInitialTransform(transform, inPlace=True)
+    return method
+
+
+def _as_it_is(
+    fixed: sitk.Image, moving: sitk.Image, inside: sitk.Image, transform: sitk.Transform
+) -> float:
+    """Mutual information [nats] at the pose."""
+    try:
+        return -float(_method(inside, transform).MetricEvaluate(fixed, moving))
+    except RuntimeError:  # too little overlap for a histogram
+        return 0.0
 
 
 def _covered(body_mm: NDArray[np.float64], transform: sitk.Euler3DTransform, grid: Grid) -> float:
@@ -194,16 +219,11 @@ def _registered(
     fixed: sitk.Image, moving: sitk.Image, inside: sitk.Image, transform: sitk.Transform
 ) -> float:
     """Mutual information [nats] after a rigid registration, which modifies ``transform``."""
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(24)
-    method.SetMetricFixedMask(inside)
-    method.SetMetricSamplingStrategy(method.NONE)
-    method.SetInterpolator(sitk.sitkLinear)
+    method = _method(inside, transform)
     method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.2, 40, relaxationFactor=0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([1.0, 0.0])
-    method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(fixed, moving)
     except RuntimeError:  # too little overlap for a histogram

@@ -20,6 +20,9 @@ from synthct.data.errors import DataError
 
 AIR_HU, SOFT_HU = -1000.0, 40.0
 
+WINDOW_HU = (-1024.0, 3071.0)
+"""Calibrated values that become [-1, 1]: the default target's window, whatever the target's own."""
+
 MOST_VOXELS = 2_000_000
 """Voxels looked at: more would not change the modes."""
 

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from synthct.data.errors import did_you_mean
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
+from synthct.tasks.models.scalings import SCALINGS
 
 MOST_HU = 32000
 """Largest magnitude of a CT number [HU]: CT is stored in 16 bits."""
@@ -24,11 +26,20 @@ SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
 class SourceScaling(Section):
     """How intensities of the source are scaled for the network."""
 
-    kind: Literal["zscore_in_mask", "min_p99.5", "two_point"] = "zscore_in_mask"
+    kind: str = "zscore_in_mask"
     """``zscore_in_mask``: (x - mean) / SD over the body. ``min_p99.5``: the minimum and the 99.5th
     percentile over the body are mapped to [-1, 1], and values beyond are clipped. ``two_point``
     (cone-beam CT): calibrated to air at -1000 and soft tissue at 40 HU, then [-1024, 3071] HU are
-    mapped to [-1, 1], and values beyond are clipped: the absolute number survives."""
+    mapped to [-1, 1]. ``percentiles``, ``landmarks`` and ``fat_peak`` are for MR; see the page of
+    source scalings."""
+
+    @field_validator("kind")
+    @classmethod
+    def _registered(cls, kind: str) -> str:
+        if kind not in SCALINGS.names():
+            hint = did_you_mean(kind, SCALINGS.names())
+            raise ValueError(f"no source scaling is called {kind!r}; {hint}")
+        return kind
 
 
 class TargetScaling(Section):

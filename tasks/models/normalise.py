@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, mask_empty
-from synthct.tasks.models.calibration import AIR_HU, calibrate
 from synthct.tasks.models.description import SourceScaling, TargetScaling
-
-UPPER_PERCENTILE = 99.5
-"""Percentile used as the maximum; the last half per cent is metal, vessels and inflow."""
+from synthct.tasks.models.scalings import SCALINGS, Transform
 
 
-WINDOW = TargetScaling()
-"""The window of ``two_point`` [HU]: that of the default target, whatever the target's own is."""
-
-
-@dataclass(frozen=True)
-class SourceTransform:
-    """Fitted scaling ``y = (x - shift) / width``, clipped to [-1, 1] where ``clipped``.
+def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) -> Transform:
+    """Fit the scaling of a scan to the voxels inside its body mask.
 
     Fitted once on a whole scan, then applied to any part of it, so that sliding windows and
     training patches have the same values.
-    """
-
-    shift: float
-    width: float
-    clipped: bool
-
-    def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Scale intensities (any shape); a new float32 array."""
-        scaled = array.astype(np.float32)
-        scaled -= np.float32(self.shift)
-        scaled *= np.float32(1.0 / self.width)
-        return np.clip(scaled, -1.0, 1.0, out=scaled) if self.clipped else scaled
-
-
-def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) -> SourceTransform:
-    """Fit the scaling of a scan to the voxels inside its body mask.
-
-    ``zscore_in_mask``: shift = mean, width = standard deviation. ``min_p99.5``: minimum and
-    99.5th percentile become -1 and 1. ``two_point``: the window [-1024, 3071] HU of the calibrated
-    scan (:mod:`synthct.tasks.models.calibration`) becomes [-1, 1].
 
     Parameters
     ----------
@@ -69,19 +40,10 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
             remedy="repair or export the scan again",
             code="intensity-not-finite",
         )
-    if scaling.kind == "zscore_in_mask":
-        fitted = SourceTransform(float(inside.mean()), float(inside.std()), clipped=False)
-    elif scaling.kind == "two_point":
-        found = calibrate(array, mask)
-        middle, half = (WINDOW.low_hu + WINDOW.high_hu) / 2, (WINDOW.high_hu - WINDOW.low_hu) / 2
-        shift = found.air + (middle - AIR_HU) / found.gain
-        fitted = SourceTransform(shift, half / found.gain, clipped=True)
-    else:
-        low, high = float(inside.min()), float(np.percentile(inside, UPPER_PERCENTILE))
-        fitted = SourceTransform((low + high) / 2, (high - low) / 2, clipped=True)
-    if fitted.width <= 0:
+    fitted = SCALINGS.build(scaling.kind, {}, where="source_scaling").fit(inside, array, mask)
+    if fitted is None:
         raise DataError(
-            f"the scan is {fitted.shift:g} everywhere inside the body",
+            f"the scan is {np.median(inside):g} almost everywhere inside the body",
             rule="intensities inside the body differ",
             remedy="check that the scan is an image of a patient",
             code="intensity-constant",

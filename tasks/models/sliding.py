@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError, UsageError
 from synthct.data.volume import Volume
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.normalise import SourceTransform, fit_source, unscale_target
+from synthct.tasks.models.normalise import fit_source, unscale_target
+from synthct.tasks.models.scalings import Transform
 from synthct.tasks.models.windows import Windows, plan_windows
 
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -157,7 +158,7 @@ def _votes(
     windows: Windows,
     array: NDArray[Any],
     inside: NDArray[np.bool_],
-    scale: SourceTransform,
+    scale: Transform,
     batch: int,
     progress: Progress | None,
 ) -> Iterator[_Vote]:

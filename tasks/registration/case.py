@@ -63,6 +63,7 @@ def register_case(
     margin_mm: float,
     seed: int,
     threads: int,
+    as_delivered: bool = False,
     method_options: Mapping[str, Any] | None = None,
     network: Path | None = None,
     truth_ct: Path | None = None,
@@ -94,6 +95,7 @@ def register_case(
         seed=seed,
         threads=threads,
         tell=lambda step: emit("step", stage="registration", unit=case, step=step),
+        as_delivered=as_delivered,
     )
     quality = {**done.quality, "method": method, "method_facts": chosen.facts()}
     if truth_displacement is not None:

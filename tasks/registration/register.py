@@ -19,6 +19,7 @@ from synthct.tasks.registration.gate.gate import (
     StepName,
     doubted,
     judge,
+    judge_delivered,
     objections,
 )
 from synthct.tasks.registration.gate.measures import Moved, StepMeasures, measure, move, moved_scan
@@ -77,8 +78,11 @@ def register(
     seed: int,
     threads: int = 1,
     tell: Tell,
+    as_delivered: bool = False,
 ) -> Registered:
     """Align the pair on the working grid, measure every step and select one by the gate.
+
+    With ``as_delivered`` nothing is moved: the pair is measured and judged as it came.
 
     ``initial`` is an initial rigid transform from fixed to moving points, which is then applied to
     "unregistered" as well. A pair that fails or has a competing pose is registered once more from
@@ -91,6 +95,10 @@ def register(
     body = resample(pair.fixed_body, grid, outside=0, nearest=True)
     start = placed(pair, initial)
     begun = sitk.Euler3DTransform() if initial is None else initial
+
+    if as_delivered:
+        tell("gate")
+        return _as_delivered(pair, grid, source, body, begun, preset, gate, seed)
 
     def attempt(begin: ScanPair, identity: StepMeasures | None = None) -> _Attempt:
         steps = align(begin, grid, preset, method, seed=seed, threads=threads, tell=tell)
@@ -128,6 +136,48 @@ def register(
             "competing_poses": _plain(tried.competing),
             "round_trip": _plain(back),
             "searched_globally": searched is not None,
+        },
+    )
+
+
+def _as_delivered(
+    pair: ScanPair,
+    grid: Grid,
+    source: Volume,
+    body: Volume,
+    pose: sitk.Transform,
+    preset: Preset,
+    gate: GateParams,
+    seed: int,
+) -> Registered:
+    """The pair at its pose, measured and judged.
+
+    Nobody searched near that pose, so a better one from ``still_mm`` on competes with it, and the
+    search from the pose itself is always made: bodies that fill a tight field of view overlap
+    whatever lies inside.
+    """
+    moved = move(pair, grid, pose)
+    measured: dict[StepName, StepMeasures] = {"identity": measure(source, body, moved)}
+    steps = Steps(sitk.Euler3DTransform(pose), None, {})
+    competing = find_competing_poses(
+        pair, pose, starts=gate.competing_starts, near_mm=gate.still_mm, seed=seed
+    )
+    judgement = judge_delivered(measured["identity"], gate, competing)
+    _require_overlap(measured["identity"], judgement)
+    return Registered(
+        grid=grid,
+        source=source,
+        body=body,
+        transform=pose,
+        moved=moved,
+        unregistered=moved.scan,
+        rigid=None,
+        judgement=judgement,
+        quality=_quality(preset, grid, steps, judgement, measured)
+        | {
+            "competing_poses": _plain(competing),
+            "round_trip": None,
+            "searched_globally": False,
         },
     )
 

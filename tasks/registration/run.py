@@ -73,7 +73,7 @@ def _require_sensible_grid(params: RegistrationParams, ingestion: Path) -> None:
 def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any]]) -> str:
     """A note if scans of real patients use presets tuned on digital ones; otherwise empty."""
     real = [case["case"] for case in cases if not case["synthetic"]]
-    if params.variant != "demo" or not real:
+    if params.variant != "demo" or params.as_delivered or not real:
         return ""
     return (
         f"{len(real)} cases of real scans ({real[0]}, ...) take registration presets tuned on "
@@ -136,6 +136,7 @@ def _unit(
             "margin_mm": params.margin_mm,
             "seed": derive_seed(context.seed, STAGE, case),
             "threads": context.threads_per_unit,
+            **({"as_delivered": True} if params.as_delivered else {}),
         },
         plugins=(METHODS.module_of(name), *method.plugins()),
     )

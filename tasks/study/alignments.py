@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synthct.data.errors import UsageError
-from synthct.tasks.pipeline.artefacts import CASE, CT, TRUTH_CT
+from synthct.tasks.pipeline.artefacts import CASE, CT, TRUTH_CT, UNREGISTERED_CT
 from synthct.tasks.pipeline.stage import StageContext, run_units
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.registration.run import case_units
 
-OWN = {"truth": TRUTH_CT, "registered": CT}
+OWN = {"truth": TRUTH_CT, "registered": CT, "delivered": UNREGISTERED_CT}
 """Alignments in the output of the registration stage, and their files."""
 
 
@@ -22,7 +22,7 @@ def check_alignments(names: Iterable[str]) -> None:
     if unknown:
         raise UsageError(
             f"no alignment is called {', '.join(unknown)}",
-            rule="an alignment is `truth`, `registered` or a registration method",
+            rule="an alignment is `truth`, `registered`, `delivered` or a registration method",
             where="params.yaml: study",
             remedy=f"methods: {', '.join(METHODS.names())}",
             code="unknown-alignment",

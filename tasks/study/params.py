@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from synthct.data.section import Section
 from synthct.tasks.evaluation.profiles import HU_BANDS
+from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.training.params import PlugIn, Source, WeightedPlugIn
 
 CONTROL = "none"
@@ -55,6 +56,8 @@ class Arm(Section):
     promise: str | None = None
     """The outcome that the arm's paper promises, one of ``outcomes`` or of ``metrics``. The arm is
     judged by it as well as by the first metric."""
+    source_scaling: SourceScaling | None = None
+    """Instead of the source's own."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,7 +80,8 @@ class Pairs(Section):
     """Its name in tables."""
     alignment: str = Field("truth", pattern=_NAME)
     """``truth`` (digital patients: the CT of the source's own day), ``registered`` (as the
-    registration stage left it) or the name of a registration method."""
+    registration stage left it), ``delivered`` (resampled without any registration) or the name of
+    a registration method."""
     misregistration_mm: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Mean length of a smooth random displacement inside the body, applied to the CT of training
     and validation cases [mm]. Test cases are not moved."""

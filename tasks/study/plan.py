@@ -61,10 +61,12 @@ def recipe(training: TrainingParams, arm: Arm, weight: float | None) -> Training
     changes: dict[str, Any] = {"regularizers": (*training.regularizers, *added)}
     changes |= {"network": arm.network} if arm.network else {}
     changes |= {"losses": arm.losses} if arm.losses else {}
-    if arm.patch_size is not None:
-        size = {"patch_size": arm.patch_size}
+    own: dict[str, Any] = {}
+    own |= {"patch_size": arm.patch_size} if arm.patch_size else {}
+    own |= {"source_scaling": arm.source_scaling} if arm.source_scaling else {}
+    if own:
         changes |= {
-            source: training.recipe(source).model_copy(update=size) for source in get_args(Source)
+            source: training.recipe(source).model_copy(update=own) for source in get_args(Source)
         }
     return training.model_copy(update=changes)
 

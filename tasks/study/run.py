@@ -119,6 +119,7 @@ def _ground(
         seed=context.seed,
         validation_fraction=training.validation_fraction,
         smallest_training=training.smallest_training,
+        test_patients=training.test_patients,
     )
     scored = {name: references[name] for name in params.score_on}
     ground = Ground(registered, cases, folds, {}, scored, context.seed)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError
 from synthct.data.store.volumes import open_array, read_grid
 from synthct.tasks.models.description import SourceScaling
-from synthct.tasks.models.normalise import SourceTransform, fit_source
+from synthct.tasks.models.normalise import fit_source
+from synthct.tasks.models.scalings import Transform
 from synthct.tasks.training.chunks import ChunkCache
 
 ARRAYS = ("source", "ct", "mask")
@@ -45,7 +46,7 @@ class Case:
     region: str
     arrays: Mapping[str, zarr.Array[Any]]
     spacing_mm: tuple[float, float, float]
-    transform: SourceTransform
+    transform: Transform
     body: NDArray[np.int64]
 
     @property

@@ -58,16 +58,20 @@ def make_folds(
     seed: int,
     validation_fraction: float,
     smallest_training: int,
+    test_patients: Sequence[Sequence[str]] = (),
 ) -> list[Fold]:
     """Divide the patients of one source into ``count`` folds (at most one per patient).
 
     Test patients of different folds are disjoint; the folds differ in size, and in patients of a
-    region, by one at most.
+    region, by one at most. With ``test_patients`` they are those named; folds of which no patient
+    has a case are left out.
 
     Raises
     ------
     ValueError
         Fewer than two patients.
+    UsageError
+        ``patient-without-fold``.
     """
     regions = {fact.patient: fact.region for fact in sorted(cases, key=lambda f: f.case)}
     if len(regions) < 2:
@@ -75,8 +79,10 @@ def make_folds(
     ordered = _dealt(regions, seed)
     count = min(count, len(ordered))
     folds = []
-    for number in range(count):
-        test = ordered[number::count]
+    tests = [ordered[number::count] for number in range(count)]
+    if test_patients:
+        tests = _named(regions, test_patients)
+    for test in tests:
         rest = [patient for patient in ordered if patient not in test]
         validation = _validation(rest, regions, validation_fraction, smallest_training)
         train = [patient for patient in rest if patient not in validation]
@@ -118,6 +124,23 @@ def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
             remedy="keep all cases of a patient together",
             code="patient-in-two-splits",
         )
+
+
+def _named(regions: Mapping[str, str], test_patients: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The named test patients that have a case, by fold."""
+    named = {patient for fold in test_patients for patient in fold}
+    if missing := sorted(set(regions) - named):
+        raise UsageError(
+            f"{len(missing)} patients with a usable pair are in no fold",
+            rule="training.test_patients names every patient of the data set",
+            where=", ".join(missing[:3]),
+            remedy="add them to a fold, or leave test_patients out to have them dealt; pseudonyms "
+            "of another key are other names",
+            code="patient-without-fold",
+        )
+    return [
+        found for fold in test_patients if (found := [name for name in fold if name in regions])
+    ]
 
 
 def _dealt(regions: Mapping[str, str], seed: int) -> list[str]:

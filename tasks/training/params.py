@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from synthct.data.section import Section
+from synthct.tasks.models.calibration import WINDOW_HU
 from synthct.tasks.models.description import SourceScaling, TargetScaling
-from synthct.tasks.models.normalise import WINDOW
 
 Source = Literal["mr", "cbct"]
 Region = Literal["head-neck", "thorax", "abdomen", "other"]
@@ -144,6 +144,9 @@ class TrainingParams(Section):
     """Source modalities to train for."""
     folds: int = Field(5, ge=2)
     """Folds over patients, stratified by region; at most as many as there are patients."""
+    test_patients: tuple[tuple[str, ...], ...] = ()
+    """Names of the test patients of each fold, instead of ``folds`` of equal size. Every patient
+    with a usable pair is in one of them; named patients without one are left out. Empty: dealt."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of each fold's training patients held back to choose the best weights. Where fewer
     than ``smallest_training`` patients would be left, that fraction of the slices of every
@@ -208,6 +211,13 @@ class TrainingParams(Section):
     def _check(self) -> Self:
         if not self.sources or len(set(self.sources)) < len(self.sources):
             raise ValueError("sources must name each source once, and at least one")
+        named = [name for fold in self.test_patients for name in fold]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"test_patients: {', '.join(twice)} is listed twice")
+        if len(self.test_patients) == 1 or not all(self.test_patients):
+            raise ValueError(
+                "test_patients must hold at least two folds, each of one patient or more"
+            )
         if not self.losses or not any(loss.weight > 0 for loss in self.losses):
             raise ValueError("losses must hold at least one of weight above 0")
         return self
@@ -222,8 +232,8 @@ class TrainingParams(Section):
     def _residual(self) -> PlugIn:
         """The network around the one that the params name, with the change of windows."""
         low, high = self.target_scaling.low_hu, self.target_scaling.high_hu
-        gain = (WINDOW.high_hu - WINDOW.low_hu) / (high - low)
-        shift = (WINDOW.high_hu + WINDOW.low_hu - high - low) / (high - low)
+        gain = (WINDOW_HU[1] - WINDOW_HU[0]) / (high - low)
+        shift = (WINDOW_HU[1] + WINDOW_HU[0] - high - low) / (high - low)
         options = {"base": self.network.as_json(), "gain": gain, "shift": shift}
         return PlugIn(name="residual", **options)
 

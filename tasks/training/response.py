@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.tasks.models.calibration import AIR_HU, SOFT_HU
-from synthct.tasks.models.normalise import WINDOW
+from synthct.tasks.models.calibration import AIR_HU, SOFT_HU, WINDOW_HU
 
 BELOW_HU = (AIR_HU, -700.0, -400.0, -120.0, SOFT_HU)
-ABOVE_HU = (SOFT_HU, 150.0, 400.0, 900.0, 1600.0, WINDOW.high_hu)
+ABOVE_HU = (SOFT_HU, 150.0, 400.0, 900.0, 1600.0, WINDOW_HU[1])
 """Knots of the curve [HU]: air and soft tissue stay, as the calibration puts them there."""
 
 
@@ -44,8 +43,8 @@ class RandomResponse:
         low *= (SOFT_HU - AIR_HU) / low.sum()
         contrast = np.exp(self.spread * rng.standard_normal())
         high = above * contrast * np.exp(self.spread * rng.standard_normal(above.size))
-        place = np.asarray([WINDOW.low_hu, *BELOW_HU, *ABOVE_HU[1:]])
-        steps = np.concatenate([[AIR_HU - WINDOW.low_hu], low, high])
-        value = WINDOW.low_hu + np.concatenate([[0.0], np.cumsum(steps)])
-        middle, half = (WINDOW.low_hu + WINDOW.high_hu) / 2, (WINDOW.high_hu - WINDOW.low_hu) / 2
+        place = np.asarray([WINDOW_HU[0], *BELOW_HU, *ABOVE_HU[1:]])
+        steps = np.concatenate([[AIR_HU - WINDOW_HU[0]], low, high])
+        value = WINDOW_HU[0] + np.concatenate([[0.0], np.cumsum(steps)])
+        middle, half = (WINDOW_HU[0] + WINDOW_HU[1]) / 2, (WINDOW_HU[1] - WINDOW_HU[0]) / 2
         return (place - middle) / half, (value - middle) / half

@@ -24,7 +24,8 @@ from synthct.tasks.training.precision import precision_note, settled
 STAGE, JOINT = "training", "joint"
 
 UNUSED_BY_A_UNIT = {
-    "sources", "folds", "use_suspect", "suspect_weight", "smallest_training", "fine_tune",
+    "sources", "folds", "test_patients", "use_suspect", "suspect_weight",
+    "smallest_training", "fine_tune",
 }  # fmt: skip
 """Params that determine the set of units; changing them retrains no unit that remains."""
 
@@ -54,6 +55,7 @@ def run(context: StageContext, params: TrainingParams) -> None:
             seed=context.seed,
             validation_fraction=params.validation_fraction,
             smallest_training=params.smallest_training,
+            test_patients=params.test_patients,
         )
         _note_folds(source, made, params)
         plans += [Plan(source, number, fold, cases) for number, fold in enumerate(made)]

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.naive import Fitted, SourceImages, Sums, TrainingImages, UnseenImages
-
-RANGES = {"zscore_in_mask": (-4.0, 8.0), "min_p99.5": (-1.0, 1.0), "two_point": (-1.0, 1.0)}
-"""Range of normalised intensities of the table, by scaling; its ends are used beyond it."""
+from synthct.tasks.models.scalings import SCALINGS
 
 
 @BASELINES.register("lookup")
@@ -26,7 +24,7 @@ class Lookup:
     Parameters
     ----------
     bins
-        Number of bins over the range of the scaling.
+        Number of bins over the span of the scaling; its ends are used beyond it.
     """
 
     bins: int = 300
@@ -53,6 +51,6 @@ class Lookup:
         return images.filled(np.asarray(fitted["hu"])[self._index(images)])
 
     def _index(self, images: SourceImages) -> NDArray[np.int64]:
-        low, high = RANGES[images.scaling.kind]
+        low, high = SCALINGS.get(images.scaling.kind).span
         position = (images.scaled().astype(np.float64) - low) / (high - low) * self.bins
         return np.clip(position, 0, self.bins - 1).astype(np.int64)

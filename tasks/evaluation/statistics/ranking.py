@@ -11,7 +11,15 @@ from scipy.stats import rankdata
 
 Rule = Literal["corrected", "as_published"]
 
-HIGHER_IS_BETTER = ("psnr_db", "ms_ssim", "ssim_2023", "dice", "surface_dice", "completeness")
+HIGHER_IS_BETTER = (
+    "psnr_db",
+    "ms_ssim",
+    "ssim_2023",
+    "dice",
+    "bone_dice",
+    "surface_dice",
+    "completeness",
+)
 """Prefixes of metrics for which higher is better; for all others lower is."""
 
 PUBLISHED_LOWER = ("ms_ssim", "dice")

@@ -56,6 +56,17 @@ def judge(
     return Judgement(kept, "suspect" if doubts else "pass", "; ".join(doubts))
 
 
+def judge_delivered(
+    measured: StepMeasures, gate: GateParams, competing: CompetingPoses
+) -> Judgement:
+    """The verdict on a pair that is left as it came."""
+    words, hopeless = objections(competing, gate)
+    doubts = _doubts(measured, gate) + words
+    failed = hopeless or measured.dice < gate.fail_dice
+    verdict: Verdict = "fail" if failed else "suspect" if doubts else "pass"
+    return Judgement("identity", verdict, "; ".join(doubts))
+
+
 def doubted(judgement: Judgement, doubt: str) -> Judgement:
     """The judgement with a further reason for doubt: pass becomes suspect."""
     verdict = "suspect" if judgement.verdict == "pass" else judgement.verdict

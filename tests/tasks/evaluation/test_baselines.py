@@ -142,3 +142,12 @@ def test_two_point_needs_no_training_patient_and_undoes_the_scanners_gain():
     assert (predicted[~mask] == -1024).all()
     assert "two_point" in baselines_for("cbct", ["two_point"])
     assert not baselines_for("mr", ["two_point"])
+
+
+def test_three_tissue_classes_have_one_number_each_and_ignore_what_a_table_would_see():
+    source = np.repeat([0.0, 300.0, 1000.0], 40) + np.tile([0.0, 20.0], 60)
+    ct = np.repeat([200.0, 50.0, -100.0], 40) + np.tile([-10.0, 10.0], 60)
+    baseline, fit = fitted("tissue_classes", training(source, ct), training(source * 2, ct))
+    assert np.allclose(fit["hu"], [200, 50, -100])
+    predicted = baseline.predict(unseen([0.0, 310.0, 1010.0, 320.0, 5.0, 1000.0] * 20), fit)
+    assert predicted.ravel()[:6].tolist() == pytest.approx([200, 50, -100, 50, 200, -100])

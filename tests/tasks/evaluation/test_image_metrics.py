@@ -274,3 +274,15 @@ def test_an_unknown_profile_or_a_range_upside_down_is_refused():
         profile_called("synthrad")
     with pytest.raises(ValueError, match="low_hu < high_hu"):
         Profile("mine", 100.0, -100.0)
+
+
+def test_bone_dice_counts_bone_inside_the_mask_alone_and_none_where_there_is_hardly_any():
+    reference, prediction = np.full((2, 6, 20, 20), 40.0)
+    reference[:, 5:15, 5:15] = 800.0
+    prediction[:, 5:15, 10:20] = 300.0
+    mask = np.ones(reference.shape, bool)
+    assert value("bone_dice", reference, prediction, mask) == pytest.approx(0.5)
+    mask[:, :, 15:] = False
+    assert value("bone_dice", reference, prediction, mask) == pytest.approx(2 * 50 / 150)
+    mask[:, :, 5:] = False
+    assert value("bone_dice", reference, prediction, mask) is None

@@ -11,7 +11,7 @@ import pytest
 
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.ingestion import near_duplicates
+from synthct.tasks.ingestion import near_duplicates, pairs
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.canonical import stored_type
 from synthct.tasks.ingestion.findings import Severity
@@ -54,6 +54,17 @@ def test_a_flipped_scan_is_found_from_the_images(thorax, axis, code):
     mr = with_body(turned(scans["mr"], axis))
     found = codes(pair_findings(mr, with_body(scans["ct"]), ("", "")))
     assert found == {code: Severity.QUARANTINE}
+
+
+def test_a_sound_pair_that_the_coarse_registration_pulls_apart_is_not_called_flipped(
+    thorax, monkeypatch
+):
+    """On a real thigh it slid the CT half out of a tight field of view: 0.25 nat became 0.08."""
+    scans, _ = thorax
+    mr, ct = with_body(scans["mr"]), with_body(scans["ct"])
+    monkeypatch.setattr(pairs, "_registered", lambda *_: 0.0)
+    found = pairs.fits(*mr, ct[0])
+    assert found.straight > pairs.BETTER * max(found.mirrored, found.reversed_)
 
 
 @pytest.mark.slow

@@ -106,3 +106,26 @@ def test_a_patient_in_two_splits_is_refused(train, validation, test):
     cases = [CaseFacts(case, case[0], "thorax") for case in names]
     with pytest.raises(UsageError, match="one of training, validation and test"):
         require_apart(Fold(train, validation, test, "patients"), cases)
+
+
+def test_named_folds_hold_the_named_patients_and_those_without_a_pair_are_left_out():
+    cases = cohort((2, 2, 2))
+    names = sorted({fact.patient for fact in cases})
+    made = make_folds(
+        cases, count=5, seed=1, validation_fraction=0.2, smallest_training=3,
+        test_patients=[names[:2], [*names[2:4], "absent"], ["absent-too"], names[4:]],
+    )  # fmt: skip
+    tested = [{patient(case) for case in fold.test} for fold in made]
+    assert tested == [set(names[:2]), set(names[2:4]), set(names[4:])]
+
+
+def test_a_patient_in_no_named_fold_would_train_every_network_and_never_be_tested():
+    cases = cohort((2, 2, 2))
+    names = sorted({fact.patient for fact in cases})
+    with pytest.raises(UsageError) as caught:
+        make_folds(
+            cases, count=2, seed=1, validation_fraction=0.2, smallest_training=3,
+            test_patients=[names[:2], names[2:5]],
+        )  # fmt: skip
+    assert caught.value.code == "patient-without-fold"
+    assert names[5] in str(caught.value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from synthct.data.errors import UsageError
+from synthct.data.tables import read_table
 from synthct.tasks.chain.params import load_params
+from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.study.run import check as check_study
 from synthct.tasks.training.check import check
 
@@ -60,3 +63,20 @@ def test_a_strength_to_try_that_cannot_be_is_told_before_any_work():
     study = params.study.model_copy(update={"arms": (much,)})
     with pytest.raises(UsageError, match=r"study arm cutout, weight 7"):
         check_study(params.training, study)
+
+
+def test_the_real_patients_folds_are_those_of_the_file_by_name():
+    rows = read_table(PRESETS / "sts51_folds.csv")
+    key = re.search(r"SYNTHCT_PSEUDONYM_KEY := (\S+)", (PRESETS.parent / "Makefile").read_text())
+    names = Pseudonyms(key[1].encode())
+    assert [row["patient"] for row in rows] == [names.patient(row["name"]) for row in rows]
+    for preset in ("sts51", "sts51_gpu", "sts51_short"):
+        folds = training(preset).test_patients
+        assert {name: str(number) for number, fold in enumerate(folds) for name in fold} == {
+            row["patient"]: row["fold"] for row in rows
+        }
+    for site in {row["site"] for row in rows}:
+        counts = [
+            sum((row["site"], row["fold"]) == (site, str(n)) for row in rows) for n in range(5)
+        ]
+        assert max(counts) - min(counts) <= 1

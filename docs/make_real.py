@@ -1,0 +1,208 @@
+"""Tables and pictures of ``docs/benchmarks/real_patients.md``, from finished runs.
+
+    python -m docs.make_real [--from FOLDER]
+
+Reads ``workspaces/NAME`` below FOLDER (default: this repository) for each block ``<!-- KIND NAME
+-->`` of the page, as ``synthct run --preset NAME`` or ``synthct study`` leave it; measures nothing.
+A block whose run is not there stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from docs.make_study import read_effects
+from synthct.data.files import write_whole
+from synthct.data.tables import read_table
+from synthct.tasks.evaluation.statistics.paired import paired_bootstrap, ratio_of_means
+from synthct.tasks.report.overlays import middle
+from synthct.tasks.report.overview import ScoredRow, scores_png
+from synthct.tasks.report.strips import read_scene
+
+PAGE = Path(__file__).with_name("benchmarks") / "real_patients.md"
+ROOT = PAGE.parents[2]
+BLOCK = re.compile(r"(<!-- (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TARGETS = {"lookup": 0.6, "best naive": 0.75}
+BONE_DICE = 0.75
+
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""``{case: {method: {metric: value}}}`` against the registered CT."""
+
+
+def main() -> int:
+    """Write tables and pictures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--from", dest="root", type=Path, default=ROOT)
+    root = parser.parse_args().root / "workspaces"
+    kinds: dict[str, tuple[str, Callable[[Path], str]]] = {
+        "scores": ("evaluation", _scores_block),
+        "patients": ("evaluation", _patients_block),
+        "registration": ("registration", _registration_block),
+        "ablation": ("study", _ablation_block),
+    }
+
+    def filled(block: re.Match[str]) -> str:
+        stage, told = kinds[block[2]]
+        artefacts = root / block[3] / "artefacts"
+        done = artefacts / stage / ("quality.csv" if stage == "registration" else "summary.json")
+        if not done.is_file():
+            return block[0]
+        return f"{block[1]}\n{told(artefacts)}\n\n{block[4]}"
+
+    write_whole(PAGE, BLOCK.sub(filled, PAGE.read_text()))
+    return 0
+
+
+def names() -> dict[str, tuple[str, str]]:
+    """The collection's name and the site by pseudonym."""
+    rows = read_table(ROOT / "presets" / "sts51_folds.csv")
+    return {row["patient"]: (row["name"], row["site"]) for row in rows}
+
+
+def read_scores(artefacts: Path) -> Scores:
+    """All scores against the registered CT."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in read_table(artefacts / "evaluation" / "scores.csv"):
+        if row["reference"] == "registered":
+            methods = found.setdefault(row["case"], {})
+            methods.setdefault(row["method"], {})[row["metric"]] = float(row["value"])
+    return found
+
+
+def _of(scores: Scores, method: str, metric: str) -> NDArray[np.float64]:
+    """One value a case, in the order of the cases; NaN where undefined."""
+    return np.array([scores[c].get(method, {}).get(metric, np.nan) for c in sorted(scores)])
+
+
+def _scores_block(artefacts: Path) -> str:
+    """Means of every method, and the targets with their intervals over patients."""
+    scores = read_scores(artefacts)
+    methods = ["model", "lookup", "tissue_classes", "constant", "unregistered"]
+    if not np.nan_to_num(_of(scores, "unregistered", "mae_hu")).any():
+        methods.remove("unregistered")  # the pairs were left as delivered: it is the reference
+    lines = ["| method | MAE [HU] | bone Dice | PSNR [dB] | MS-SSIM |", "|---|---|---|---|---|"]
+    for method in methods:
+        cells = [
+            _mean(_of(scores, method, metric), digits)
+            for metric, digits in (("mae_hu", 1), ("bone_dice", 3), ("psnr_db", 2), ("ms_ssim", 3))
+        ]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    ours = _of(scores, "model", "mae_hu")
+    naive = {name: _of(scores, name, "mae_hu") for name in methods[1:4]}
+    best = min(naive, key=lambda name: float(naive[name].mean()))
+    told = []
+    for label, name in (("lookup", "lookup"), ("best naive", best)):
+        rng = np.random.default_rng(0)
+        ratio = paired_bootstrap(ours, naive[name], ratio_of_means, rng)
+        met = "reached" if ratio.value <= TARGETS[label] else "missed"
+        shown = label if label == name else f"{label}, here {name}"
+        told.append(
+            f"* MAE against {shown}: {ratio.value:.2f} ({_ends(ratio.low, ratio.high)}), target "
+            f"{TARGETS[label]}: {met}."
+        )
+    dice = _of(scores, "model", "bone_dice")
+    dice = dice[np.isfinite(dice)]
+    met = "reached" if dice.mean() >= BONE_DICE else "missed"
+    told.append(
+        f"* Bone Dice: mean {dice.mean():.2f}, {int((dice >= BONE_DICE).sum())} of {dice.size} "
+        f"patients at {BONE_DICE} or more, target {BONE_DICE}: {met}."
+    )
+    head = f"{len(scores)} patients, each predicted by a network that never saw them."
+    return "\n".join([head, "", *lines, "", *told])
+
+
+def _patients_block(artefacts: Path) -> str:
+    """Every patient, worst first, and pictures of the worst, the median and the best."""
+    scores, known = read_scores(artefacts), names()
+    ranked = sorted(scores, key=lambda case: -scores[case]["model"]["mae_hu"])
+    lines = [
+        "| patient | site | MAE | lookup | ratio | bone Dice | bone MAE | soft MAE | fat MAE |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case in ranked:
+        name, site = known[case.removesuffix("_mr")]
+        model, table = scores[case]["model"], scores[case]["lookup"]
+        cells = [f"{model['mae_hu']:.0f}", f"{table['mae_hu']:.0f}"]
+        cells += [f"{model['mae_hu'] / table['mae_hu']:.2f}", _shown(model, "bone_dice", 2)]
+        cells += [_shown(model, f"mae_hu_{band}", 0) for band in ("bone", "soft", "fat")]
+        lines.append(f"| {name} | {site} | {' | '.join(cells)} |")
+    chosen = [ranked[0], ranked[1], ranked[len(ranked) // 2], ranked[-1]]
+    rows = []
+    for case in chosen:
+        scene = read_scene(artefacts / "registration" / case, artefacts / "evaluation" / case)
+        label = f"{known[case.removesuffix('_mr')][0]}, {scores[case]['model']['mae_hu']:.0f} HU"
+        rows.append(ScoredRow(label, scene, middle(scene.mask, 0)))
+    file = ROOT / "docs" / "pictures" / "real_patients_scores.png"
+    write_whole(file, scores_png(rows))
+    picture = f"![The two worst, the median and the best patient](../pictures/{file.name})"
+    return "\n".join(["HU, inside the body.", "", *lines, "", picture])
+
+
+def _registration_block(artefacts: Path) -> str:
+    """How often the gate passed, and its measures by patient."""
+    known = names()
+    rows = read_table(artefacts / "registration" / "quality.csv")
+    counts = Counter(row["verdict"] for row in rows)
+    steps = Counter(row["step"] for row in rows)
+    head = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("pass", "suspect", "fail"))
+    kept = ", ".join(f"{step} {number}" for step, number in sorted(steps.items()))
+    lines = [
+        f"{len(rows)} pairs: {head}. Step kept: {kept}.",
+        "",
+        "| patient | verdict | step | information | edges | body Dice | moved p95 [mm] | reason |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: known[row["patient"]]):
+        moved = f"{float(row['local_p95_mm']):.1f}"
+        measures = [
+            f"{float(row[f'{name}_before']):.{digits}f} → {float(row[f'{name}_after']):.{digits}f}"
+            for name, digits in (("information", 3), ("edges", 3), ("dice", 2))
+        ]
+        cells = [known[row["patient"]][0], row["verdict"], row["step"], *measures, moved]
+        lines.append(f"| {' | '.join(cells)} | {row['reason']} |")
+    return "\n".join(lines)
+
+
+def _ablation_block(artefacts: Path) -> str:
+    """Paired differences to the control, with intervals over patients."""
+    out = artefacts / "study"
+    summary = json.loads((out / "summary.json").read_text())
+    effects, _ = read_effects(out)
+    lines = [
+        f"{summary['patients']} patients in {summary['folds']} folds. Negative is better.",
+        "",
+        "| pairs | arm | control [HU] | difference [HU] | 95 % interval | better in |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(effects, key=lambda row: (row.pairs, row.difference)):
+        lines.append(
+            f"| {row.pairs} | {row.arm} | {row.control:.1f} | {row.difference:+.1f} | "
+            f"{_ends(row.low, row.high, '+.1f')} | {row.better} of {row.cases} |"
+        )
+    return "\n".join(lines)
+
+
+def _mean(values: NDArray[np.float64], digits: int) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.mean():.{digits}f}" if known.size else ""
+
+
+def _shown(values: Mapping[str, float], name: str, digits: int) -> str:
+    return f"{values[name]:.{digits}f}" if name in values else ""
+
+
+def _ends(low: float | None, high: float | None, spec: str = ".2f") -> str:
+    return "too few" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
