@@ -48,8 +48,8 @@ def ours(folder: Path) -> dict[str, float]:
     """Sinogram (views, V, U) and FDK into the folder; seconds."""
     import torch
 
-    from synthct.data.phantom.cone_beam import ConeBeam, forward_project, full_circle
-    from synthct.data.phantom.fdk import reconstruct
+    from synthct.data.tomography.cone_beam import ConeBeam, forward_project, full_circle
+    from synthct.data.tomography.fdk import reconstruct
     from synthct.data.volume import Grid
 
     torch.set_num_threads(1)

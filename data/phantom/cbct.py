@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from synthct.data.phantom.anatomy import Anatomy
-from synthct.data.phantom.cone_beam import ConeBeam, forward_project
 from synthct.data.phantom.ct import LOW_HU, hu_raster, stored_hu
 from synthct.data.phantom.deformation import Deformation
-from synthct.data.phantom.fdk import field_of_view, reconstruct
 from synthct.data.phantom.sampling import sample
+from synthct.data.tomography.cone_beam import ConeBeam, forward_project
+from synthct.data.tomography.fdk import field_of_view, reconstruct
 from synthct.data.volume import Grid, Modality, Volume
 
 ENERGY_KEV = (40.0, 60.0, 80.0, 100.0)

@@ -10,11 +10,11 @@ import numpy as np
 
 from synthct.data.phantom.anatomy import Anatomy, build_anatomy
 from synthct.data.phantom.cbct import Imager, cbct_scan
-from synthct.data.phantom.cone_beam import covering
 from synthct.data.phantom.ct import planning_ct, true_ct
 from synthct.data.phantom.deformation import Deformation, draw_deformation
 from synthct.data.phantom.mr import draw_sequence, mr_scan
 from synthct.data.phantom.sampling import sample_labels
+from synthct.data.tomography.cone_beam import covering
 from synthct.data.volume import Displacement, Grid, Modality, Triple, Volume
 
 Random = Callable[..., np.random.Generator]
