@@ -14,15 +14,15 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.itk import resample
 from synthct.data.phantom.anatomy import build_anatomy
 from synthct.data.phantom.cbct import path_lengths_mm, scan_of_lengths
-from synthct.data.phantom.cone_beam import ConeBeam, covering
 from synthct.data.phantom.ct import hu_raster, stored_hu
-from synthct.data.phantom.fdk import field_of_view
 from synthct.data.phantom.imager import Imager, materials
 from synthct.data.phantom.patient import centred_grid
 from synthct.data.phantom.sampling import SAME_DAY, sample
 from synthct.data.phantom.scanners import BONE_START_HU, RANGES, ConeBeamScanner, draw_scanner
 from synthct.data.readers import read_scan
 from synthct.data.store.volumes import read_volume, write_volume
+from synthct.data.tomography.cone_beam import ConeBeam, covering
+from synthct.data.tomography.fdk import field_of_view
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.canonical import reoriented

@@ -9,7 +9,7 @@ from benchmarks._speed import answer, build_before, processor, this_build, verdi
 _SCRIPT = """
 import hashlib, json, time
 import torch
-from synthct.data.phantom.cone_beam import back_project, covering, forward_project
+from synthct.data.tomography.cone_beam import back_project, covering, forward_project
 from synthct.data.phantom.patient import centred_grid
 torch.set_num_threads(1)
 n = 96

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from synthct.data.phantom.anatomy import Anatomy
-from synthct.data.phantom.cone_beam import ConeBeam, forward_project
 from synthct.data.phantom.ct import HIGH_HU, hu_raster
 from synthct.data.phantom.deformation import Deformation
-from synthct.data.phantom.fdk import field_of_view, reconstruct
 from synthct.data.phantom.imager import Imager, line_integrals, materials, shown_hu
 from synthct.data.phantom.sampling import sample
+from synthct.data.tomography.cone_beam import ConeBeam, forward_project
+from synthct.data.tomography.fdk import field_of_view, reconstruct
 from synthct.data.volume import Grid, Modality, Volume
 
 
@@ -57,7 +57,7 @@ def scan_of_lengths(
 ) -> Volume:
     """The CBCT that an imager makes of path lengths in water and bone (2, views, V, U) [mm]."""
     integrals = line_integrals(lengths_mm, geometry, imager, rng)
-    attenuation = reconstruct(integrals, grid, geometry, window=imager.window)
+    attenuation = reconstruct(integrals, grid, geometry, window=imager.window, backend="torch")
     hu = shown_hu(attenuation, imager)
     seen = field_of_view(grid, geometry)
     low = min(-1024.0, imager.fill_hu)

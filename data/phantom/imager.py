@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from synthct.data.phantom.cone_beam import ConeBeam
+from synthct.data.tomography.cone_beam import ConeBeam
 
 ENERGY_KEV = (40.0, 60.0, 80.0, 100.0)
 WEIGHT = (0.22, 0.40, 0.26, 0.12)

@@ -10,13 +10,13 @@ import numpy as np
 
 from synthct.data.phantom.anatomy import Anatomy, build_anatomy
 from synthct.data.phantom.cbct import cbct_scan
-from synthct.data.phantom.cone_beam import covering
 from synthct.data.phantom.ct import planning_ct, true_ct
 from synthct.data.phantom.deformation import Deformation, draw_deformation
 from synthct.data.phantom.imager import Imager
 from synthct.data.phantom.mr import draw_sequence, mr_scan
 from synthct.data.phantom.sampling import sample_labels
 from synthct.data.phantom.scanners import draw_scanner
+from synthct.data.tomography.cone_beam import covering
 from synthct.data.volume import Displacement, Grid, Modality, Triple, Volume
 
 Random = Callable[..., np.random.Generator]

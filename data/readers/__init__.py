@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from synthct.data.errors import UsageError
 from synthct.data.files import RECEIPT
 from synthct.data.readers import beside
+from synthct.data.readers import projections as projection_files
 from synthct.data.readers import requests as inside
 from synthct.data.readers.contents import Found, Outlines
 from synthct.data.readers.formats import format_of
@@ -39,6 +41,7 @@ __all__ = [
     "read_beside",
     "read_displacement_image",
     "read_mask",
+    "read_projection_files",
     "read_scan",
     "read_scan_and_facts",
     "read_structure_sets",
@@ -179,6 +182,14 @@ def read_displacement_image(path: Path) -> Displacement:
     """Read a ``.mha`` that :func:`synthct.data.writers.write_displacement_image` wrote."""
     answer = call(inside.displacement, reads=[path], path=str(path))
     return Displacement(answer["vectors"], grid_from_json(answer["grid"]))
+
+
+def read_projection_files(image: Path, geometry: Path) -> dict[str, Any]:
+    """Projections and RTK's parameters, as :func:`.projections.projections` returns them."""
+    return call(
+        projection_files.projections, reads=[image, geometry], preload=_libraries(image),
+        image=str(image), geometry=str(geometry),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-RUN = ("train", "ops", "sign", "dose")
+RUN = ("train", "ops", "sign", "dose", "reconstruct")
 ROLES: dict[str, tuple[str, ...]] = {
     "predict": (),
     "run": RUN,

@@ -9,9 +9,10 @@ Importing the package is cheap: each name below is loaded when it is first used.
 
 * scans: :func:`read`, :func:`write`, :func:`read_displacement`, and conversions from and to numpy,
   SimpleITK and nibabel; :class:`Volume`, :class:`Grid`, :class:`Displacement`, :class:`Modality`;
-* work: :func:`ingest`, :func:`register`, :func:`predict`, :func:`evaluate`;
+* work: :func:`ingest`, :func:`reconstruct`, :func:`register`, :func:`predict`, :func:`evaluate`;
 * plug-ins by name: ``REGULARIZERS``, ``LOSSES``, ``NETWORKS``, ``METHODS``, ``SIMILARITIES``,
-  ``DEFORMATIONS``, ``METRICS``, ``CHECKS``, ``BASELINES``, ``GUARDS``; ``X.names()`` lists them;
+  ``DEFORMATIONS``, ``RECONSTRUCTION_METHODS``, ``METRICS``, ``CHECKS``, ``BASELINES``,
+  ``GUARDS``; ``X.names()`` lists them;
 * errors: :class:`SynthctError` with :class:`DataError`, :class:`UsageError`,
   :class:`MachineError`, :class:`TooManyExcludedError`.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from synthct.api.evaluation import evaluate
     from synthct.api.intake import Intake, ingest
     from synthct.api.prediction import Prediction, predict
+    from synthct.api.reconstruction import reconstruct
     from synthct.api.registration import Registration, register
     from synthct.api.scans import (
         from_nibabel,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from synthct.tasks.ingestion.guards import GUARDS
     from synthct.tasks.losses import LOSSES
     from synthct.tasks.models.networks import NETWORKS
+    from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
     from synthct.tasks.registration.deformations import DEFORMATIONS
     from synthct.tasks.registration.methods import METHODS
     from synthct.tasks.registration.similarities import SIMILARITIES
@@ -59,17 +62,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINES", "CHECKS", "DEFORMATIONS", "GUARDS", "LOSSES", "METHODS", "METRICS", "NETWORKS",
-    "REGULARIZERS", "SIMILARITIES", "DataError", "Displacement", "Grid", "Intake", "MachineError",
-    "Modality", "Prediction", "Registration", "SynthctError", "TooManyExcludedError", "UsageError",
-    "Volume", "__version__", "evaluate", "from_nibabel", "from_numpy", "from_sitk", "ingest",
-    "predict", "read", "read_displacement", "register", "to_nibabel", "to_numpy", "to_sitk",
-    "write",
+    "RECONSTRUCTION_METHODS", "REGULARIZERS", "SIMILARITIES", "DataError", "Displacement", "Grid",
+    "Intake", "MachineError", "Modality", "Prediction", "Registration", "SynthctError",
+    "TooManyExcludedError", "UsageError", "Volume", "__version__", "evaluate", "from_nibabel",
+    "from_numpy", "from_sitk", "ingest", "predict", "read", "read_displacement", "reconstruct",
+    "register", "to_nibabel", "to_numpy", "to_sitk", "write",
 ]  # fmt: skip
 
 _NAMES = {
     "api.evaluation": ("evaluate",),
     "api.intake": ("Intake", "ingest"),
     "api.prediction": ("Prediction", "predict"),
+    "api.reconstruction": ("reconstruct",),
     "api.registration": ("Registration", "register"),
     "api.scans": (
         "from_nibabel", "from_numpy", "from_sitk", "read", "read_displacement", "to_nibabel",
@@ -85,6 +89,7 @@ _NAMES = {
     "tasks.ingestion.guards": ("GUARDS",),
     "tasks.losses": ("LOSSES",),
     "tasks.models.networks": ("NETWORKS",),
+    "tasks.reconstruction.methods": ("RECONSTRUCTION_METHODS",),
     "tasks.registration.deformations": ("DEFORMATIONS",),
     "tasks.registration.methods": ("METHODS",),
     "tasks.registration.similarities": ("SIMILARITIES",),

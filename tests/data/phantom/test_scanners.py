@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from synthct.data.phantom.cbct import path_lengths_mm, scan_of_lengths
-from synthct.data.phantom.cone_beam import ConeBeam, covering
 from synthct.data.phantom.imager import (
     BONE_FULL_HU,
     Imager,
@@ -18,6 +17,7 @@ from synthct.data.phantom.imager import (
 )  # fmt: skip
 from synthct.data.phantom.patient import centred_grid
 from synthct.data.phantom.scanners import BOUNDS, LOGARITHMIC, RANGES, draw_scanner
+from synthct.data.tomography.cone_beam import ConeBeam, covering
 from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.cohort.run import protocol_of
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from synthct.data.phantom.cone_beam import ConeBeam
 from synthct.data.phantom.deformation import (
     Bump,
     Deformation,
@@ -30,6 +29,7 @@ from synthct.data.phantom.mr import Sequence
 from synthct.data.phantom.patient import centred_grid
 from synthct.data.phantom.sampling import sample
 from synthct.data.phantom.shapes import turned
+from synthct.data.tomography.cone_beam import ConeBeam
 
 GRID = centred_grid((160, 160, 160), (8.0, 8.0, 8.0))
 ORBIT = ConeBeam((0.0,), (3, 3), (10.0, 10.0))

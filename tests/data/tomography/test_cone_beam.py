@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from synthct.data.phantom import cone_beam
-from synthct.data.phantom.cone_beam import (
+from synthct.data.phantom.patient import centred_grid
+from synthct.data.tomography import cone_beam
+from synthct.data.tomography.cone_beam import (
     ConeBeam,
     back_project,
     covering,
     forward_project,
     full_circle,
 )  # fmt: skip
-from synthct.data.phantom.fdk import field_of_view, reconstruct
-from synthct.data.phantom.patient import centred_grid
+from synthct.data.tomography.fdk import field_of_view, reconstruct
 
 GRID = centred_grid((60, 60, 60), (2.0, 2.0, 2.0))
 SMALL = centred_grid((20, 24, 28), (4.0, 4.0, 4.0))

@@ -38,6 +38,9 @@ class ConeBeam:
         Distances from the source (1000 and 1500 on most linear accelerators).
     isocentre_mm
         Point on the rotation axis (z, y, x).
+    detector_shift_mm
+        Position (v, u) of the detector's middle, 0 where the central ray meets it: a half-fan
+        scan has its detector shifted along u.
     """
 
     angles_rad: tuple[float, ...]
@@ -46,6 +49,7 @@ class ConeBeam:
     source_axis_mm: float = 1000.0
     source_detector_mm: float = 1500.0
     isocentre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    detector_shift_mm: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if not 0 < self.source_axis_mm < self.source_detector_mm:
@@ -67,7 +71,8 @@ class ConeBeam:
     def offsets_mm(self, axis: int) -> Tensor:
         """Pixel centres along v (0) or u (1) on the detector [mm], 0 at the central ray."""
         count, size = self.detector_shape[axis], self.pixel_mm[axis]
-        return (torch.arange(count, dtype=torch.float32) - (count - 1) / 2) * size
+        centred = (torch.arange(count, dtype=torch.float32) - (count - 1) / 2) * size
+        return centred + self.detector_shift_mm[axis]
 
 
 def full_circle(views: int) -> tuple[float, ...]:

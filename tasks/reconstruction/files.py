@@ -1,0 +1,104 @@
+"""From projection files to a folder with image, history and report."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from synthct.data.errors import UsageError
+from synthct.data.files import canonical_json, content_hash, whole_folder, write_whole
+from synthct.data.tables import write_table
+from synthct.data.tomography.rtk_geometry import read_projections
+from synthct.data.tomography.sinogram import Sinogram
+from synthct.data.volume import Triple
+from synthct.data.writers import write_image
+from synthct.tasks.reconstruction.job import (
+    Reconstruction,
+    Settings,
+    Tell,
+    reconstruct_sinogram,
+    usual_grid,
+)
+from synthct.tasks.reconstruction.page import report_page
+from synthct.tasks.reconstruction.solve import COLUMNS, rows_of
+
+IMAGE, RECORD, HISTORY, REPORT = "cbct.nii.gz", "reconstruction.json", "history.csv", "report.html"
+"""What the folder holds; the second marks it as one that may be replaced."""
+
+
+def reconstruct_files(
+    projections: Path,
+    geometry: Path,
+    out: Path | None,
+    settings: Settings,
+    *,
+    open_beam: float | None = None,
+    every: int = 1,
+    spacing_mm: Triple | None = None,
+    shape: tuple[int, int, int] | None = None,
+    progress: Tell | None = None,
+) -> Reconstruction:
+    """Reconstruct a scan and write ``out``, whole or not at all.
+
+    Parameters
+    ----------
+    projections, geometry
+        Image stack (u, v, view) and RTK's geometry file.
+    out
+        Or None: nothing is written. While an iterative method runs, ``.NAME.resume`` beside the
+        folder holds checkpoints, from which the same command goes on after a kill.
+    every
+        Use every so-many-th view.
+    """
+    if out is not None and out.exists() and not (out / RECORD).is_file():
+        raise UsageError(
+            "the output folder has other content",
+            rule=f"only a folder with {RECORD} is replaced",
+            where=str(out),
+            remedy="give another --out, or remove the folder",
+            code="out-exists",
+        )
+    sinogram = read_projections(projections, geometry, open_beam=open_beam)
+    if every > 1:
+        sinogram = sinogram.every(every)
+    grid = usual_grid(sinogram, spacing_mm, shape)
+    inputs = {
+        "projections": content_hash(projections), "geometry": content_hash(geometry),
+        "open_beam": open_beam, "every": every, "grid": [grid.shape, grid.spacing_mm],
+        "settings": asdict(settings),
+    }  # fmt: skip
+    if out is None:
+        return reconstruct_sinogram(sinogram, grid, settings, progress=progress)
+    key = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()[:16]
+    resume = out.absolute().parent / f".{out.name}.resume"
+    (resume / key).mkdir(parents=True, exist_ok=True)
+    made = reconstruct_sinogram(sinogram, grid, settings, progress=progress, folder=resume / key)
+    with whole_folder(out) as fresh:
+        write_image(fresh / IMAGE, made.image)
+        if made.solution is not None:
+            write_table(fresh / HISTORY, COLUMNS, rows_of(made.solution.history))
+        write_whole(fresh / RECORD, canonical_json(inputs))
+        page = report_page(made, _shown(settings), _facts(sinogram, made))
+        write_whole(fresh / REPORT, page)
+    shutil.rmtree(resume, ignore_errors=True)
+    return made
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    return {name.replace("_", " "): value for name, value in asdict(settings).items() if value}
+
+
+def _facts(sinogram: Sinogram, made: Reconstruction) -> dict[str, str]:
+    views, rows, columns = sinogram.geometry.sinogram_shape
+    grid = made.image.grid
+    return {
+        "views": str(views),
+        "detector": f"{rows} x {columns} pixels",
+        "measured": "line integrals" if sinogram.open_beam is None else "counts",
+        "image": f"{' x '.join(map(str, grid.shape))} voxels (z, y, x) of "
+        f"{' x '.join(f'{size:.3g}' for size in grid.spacing_mm)} mm",
+        "residual": f"{sum(made.residual) / len(made.residual):.4f} (RMS of line integrals)",
+    }
