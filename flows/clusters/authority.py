@@ -11,13 +11,12 @@ cluster: its holder may run code on the workers.
 from __future__ import annotations
 
 import datetime
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthct.data.errors import UsageError
-from synthct.data.files import write_whole
+from synthct.data.files import create_private, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -53,7 +52,7 @@ def make_authority(folder: Path) -> None:
     root = _certificate(authority, authority, "synthct authority", None, 10 * VALID_DAYS)
     leaf = _certificate(node, authority, "synthct node", root.subject, VALID_DAYS)
     for name, key in (("ca.key", authority), ("node.key", node)):
-        _write_secret(folder / name, _key_pem(key))
+        create_private(folder / name, _key_pem(key))
     for name, certificate in (("ca.pem", root), ("node.pem", leaf)):
         write_whole(folder / name, _pem(certificate))
 
@@ -98,13 +97,6 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
     )
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Create the file with mode 0600, so that it is never readable by others."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
-    keep_whole,
-    look_at,
+    kept_whole,
 )
 from synthct.flows.processes.children import environment
 
@@ -69,16 +68,8 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
                 "options": {"host": LOOPBACK, "port": 0, "dashboard_address": f"{LOOPBACK}:0"},
             },
         )
-        keep_whole(cluster)
-        try:
-            yield Cluster(
-                cluster.scheduler_address,
-                cluster.dashboard_link,
-                gpus=True,
-                look=lambda: look_at(cluster),
-            )
-        finally:
-            cluster.close(timeout=5)
+        with kept_whole(cluster, gpus=True) as opened:
+            yield opened
 
 
 def worker_specs(found: list[str], others: int) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
-    keep_whole,
-    look_at,
+    kept_whole,
 )
 from synthct.flows.processes.children import environment
 
@@ -37,12 +36,5 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             dashboard_address=f"{LOOPBACK}:0",
             silence_logs=logging.CRITICAL,  # the stage reports a failed unit, once
         )
-        keep_whole(cluster)
-        try:
-            yield Cluster(
-                cluster.scheduler_address,
-                cluster.dashboard_link,
-                look=lambda: look_at(cluster),
-            )
-        finally:
-            cluster.close(timeout=5)
+        with kept_whole(cluster) as opened:
+            yield opened

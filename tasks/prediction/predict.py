@@ -17,7 +17,7 @@ from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
-from synthct.tasks.prediction.domain import fingerprint, told
+from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.memory import choose_batch, held, require_room
 from synthct.tasks.prediction.outputs import Outputs, write_results
 from synthct.tasks.prediction.pool import check_pool, predict_pool
@@ -183,7 +183,7 @@ def _predict(
         structures=structures,
         uid_seed=_seed(input, release.folder),
     )
-    warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
+    warned = [warning_of(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
         "source": release.description.source,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from typing import Any
 
-from synthct.data.registry import Registry
+from synthct.data.registry import Registry, documentation
 from synthct.tasks.regularization.base import Regularizer, seams_of
 
 REGULARIZERS: Registry[Regularizer] = Registry(
@@ -34,7 +33,7 @@ def catalogue(name: str | None = None) -> list[dict[str, Any]]:
 
 
 def _entry(name: str, cls: type[Regularizer]) -> dict[str, Any]:
-    doc = inspect.cleandoc(cls.__doc__ or "")
+    doc = documentation(cls)
     return {
         "name": name,
         "summary": doc.partition("\n\n")[0].replace("\n", " "),

@@ -16,6 +16,7 @@ from synthct.tasks.study.misalign import misalign
 from synthct.tasks.study.params import CONTROL, Arm, Pairs, StudyParams
 from synthct.tasks.study.price import price
 from synthct.tasks.study.trial import trial
+from synthct.tasks.training.fit import FitArguments
 from synthct.tasks.training.folds import CaseFacts, Fold
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import plugin_modules
@@ -106,15 +107,14 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
         folder = ground.registered / case
         inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
         inputs |= {f"{case}/{name}": stored[case] for name, stored in ground.references.items()}
+    fitting = _fitting(ground, params, chosen, job, scored)
+    if weights := drawing_weights(fold, ground.cases, training):
+        fitting["weights"] = weights
     arguments = {
-        **_shared(ground, params, chosen, fold, scored),
-        "fold": job.fold,
-        "seed": derive_seed(ground.seed, "study", str(job.seed)),
+        "training": fitting,
         "references": list(ground.references),
         "metrics": list(params.metrics),
     }
-    if weights := drawing_weights(fold, ground.cases, training):
-        arguments["weights"] = weights
     metrics = tuple(METRICS.module_of(name) for name in params.metrics)
     return Unit(job.name, trial, inputs, arguments, (*plugin_modules(chosen), *metrics))
 
@@ -123,10 +123,7 @@ def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, ar
     """The unit that counts the arithmetic of one arm, on the first fold of the first pairs."""
     job = Job(arm.name, params.pairs[0].name, (arm.weights or (None,))[0], 0, params.seeds[0])
     chosen = _recipe_of(params, training, job)
-    arguments = {
-        **_shared(ground, params, chosen, ground.folds[0], ground.folds[0].test),
-        "seed": derive_seed(ground.seed, "study", str(job.seed)),
-    }
+    arguments = {"training": _fitting(ground, params, chosen, job, ground.folds[0].test)}
     inputs = _learned(ground, ground.folds[0], job.pairs)
     return Unit(arm.name, price, inputs, arguments, plugin_modules(chosen))
 
@@ -136,16 +133,15 @@ def _recipe_of(params: StudyParams, training: TrainingParams, job: Job) -> Train
     return recipe(training, arm, job.weight)
 
 
-def _shared(
-    ground: Ground,
-    params: StudyParams,
-    training: TrainingParams,
-    fold: Fold,
-    test: Sequence[str],
-) -> dict[str, Any]:
+def _fitting(
+    ground: Ground, params: StudyParams, training: TrainingParams, job: Job, test: Sequence[str]
+) -> FitArguments:
+    fold = ground.folds[job.fold]
     seen = {*fold.train, *fold.validation}
     return {
         "source": params.source,
+        "fold": job.fold,
+        "seed": derive_seed(ground.seed, "study", str(job.seed)),
         "params": training.as_json(exclude=unused_by_a_unit(params.source)),
         "split": {**fold.as_json(), "test": list(test)},
         "regions": {fact.case: fact.region for fact in ground.cases if fact.case in seen},

@@ -5,16 +5,13 @@ Times depend on the machine and do not belong in an output; a benchmark measures
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.temporary import temporary_folder
-from synthct.tasks.training.fit import fit
-from synthct.tasks.training.params import Source
+from synthct.tasks.training.fit import FitArguments, fit
 
 PRICE = "price.json"
 
@@ -26,11 +23,7 @@ def price(
     *,
     out: Path,
     scratch: Path,
-    source: Source,
-    seed: int,
-    params: Mapping[str, Any],
-    split: Mapping[str, Any],
-    regions: Mapping[str, str],
+    training: FitArguments,
     **files: Path,
 ) -> None:
     """Unit: write ``price.json``, the floating-point operations per training step.
@@ -41,23 +34,18 @@ def price(
     """
     counts = {}
     for steps in (SHORT, LONG):
-        run = {**params, "steps": steps, "validation_every": LONG, "checkpoint_every": LONG + 1}
+        run = {
+            **training["params"],
+            "steps": steps,
+            "validation_every": LONG,
+            "checkpoint_every": LONG + 1,
+        }
         run |= {name: {**run[name], "steps": None} for name in ("mr", "cbct") if name in run}
         with temporary_folder("price", scratch) as inside:
             (inside / "scratch").mkdir()
             with FlopCounterMode(display=False) as counter:
-                fit(
-                    out=inside,
-                    scratch=inside / "scratch",
-                    source=source,
-                    fold=0,
-                    seed=seed,
-                    params=run,
-                    split=split,
-                    regions=regions,
-                    weights=None,
-                    **files,
-                )
+                arguments: FitArguments = {**training, "params": run}
+                fit(out=inside, scratch=inside / "scratch", **arguments, **files)
             counts[steps] = counter.get_total_flops()
     per_step = (counts[LONG] - counts[SHORT]) / (LONG - SHORT)
     write_whole(out / PRICE, canonical_json({"flops_per_step": per_step}))

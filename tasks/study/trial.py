@@ -12,10 +12,9 @@ from synthct.data.temporary import temporary_folder
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL
-from synthct.tasks.training.fit import fit
-from synthct.tasks.training.params import Source
+from synthct.tasks.training.fit import FitArguments, fit
 from synthct.tasks.training.runner import torch_runner
 
 TRIAL = "trial.json"
@@ -25,50 +24,30 @@ def trial(
     *,
     out: Path,
     scratch: Path,
-    source: Source,
-    fold: int,
-    seed: int,
-    params: Mapping[str, Any],
-    split: Mapping[str, Any],
-    regions: Mapping[str, str],
+    training: FitArguments,
     references: Sequence[str],
     metrics: Sequence[str],
-    weights: Mapping[str, float] | None = None,
     **files: Path,
 ) -> None:
     """Unit: train, score, and write ``trial.json`` and ``history.csv``; the weights are not kept.
 
     Parameters
     ----------
-    params
-        ``TrainingParams`` as JSON.
-    split
-        ``{"train", "validation", "test": [case...], "held_out": ...}``.
+    training
+        What the network is trained with; the test cases of its split are scored.
     references
         Names of the references of test cases.
     metrics
         Registered image metrics.
-    weights
-        Relative sampling frequency of training cases, where it is not 1.
     files
         ``CASE/source``, ``CASE/mask``, and ``CASE/ct`` of training and validation cases or
         ``CASE/REFERENCE`` of test cases: stored volumes.
     """
+    split = training["split"]
     seen = {*split["train"], *split["validation"]}
     learned = {name: path for name, path in files.items() if name.split("/")[0] in seen}
     with temporary_folder("trial", scratch) as model:
-        fit(
-            out=model,
-            scratch=scratch,
-            source=source,
-            fold=fold,
-            seed=seed,
-            params=params,
-            split=split,
-            regions=regions,
-            weights=weights,
-            **learned,
-        )
+        fit(out=model, scratch=scratch, **training, **learned)
         description = ModelDescription.load(model / MODEL)
         scores = [
             score
@@ -89,7 +68,7 @@ def _scores(
     files: Mapping[str, Path],
 ) -> Iterator[dict[str, Any]]:
     source, mask = read_volume(files[f"{case}/source"]), read_volume(files[f"{case}/mask"])
-    hu = predict_hu(torch_runner(model), source, mask, description)
+    hu = predict(torch_runner(model), source, mask, description).hu
     for reference in references:
         ct = read_volume(files[f"{case}/{reference}"]).array
         pair = masked_pair(ct, hu, mask.array, spacing_mm=source.grid.spacing_mm)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -29,6 +29,18 @@ from synthct.tasks.training.plugins import build_composition, build_network
 from synthct.tasks.training.precision import precision_of, settled
 from synthct.tasks.training.team import Team, present
 from synthct.tasks.training.validation import Validation
+
+
+class FitArguments(TypedDict):
+    """Arguments of :func:`fit` that are plain JSON."""
+
+    source: Source
+    fold: int
+    seed: int
+    params: Mapping[str, Any]
+    split: Mapping[str, Any]
+    regions: Mapping[str, str]
+    weights: NotRequired[Mapping[str, float]]
 
 
 def fit(

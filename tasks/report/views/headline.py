@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthct.tasks.figures.numbers import (
-    METHODS,
-    REFERENCES,
-    SOURCE_NAMES,
-    digits_for,
-    fixed,
-    mean_sd,
-    plural,
-)
+from synthct.tasks.figures.names import method_name, reference_name, source_name
+from synthct.tasks.figures.numbers import digits_for, fixed, mean_sd, plural
 from synthct.tasks.report.reading import Chain, Score
 from synthct.tasks.report.views.scores import (
     MAE,
@@ -124,9 +117,9 @@ def _main(chain: Chain, source: str) -> MainScore | None:
     digits = digits_for(values(model))
     baseline = best_baseline(scores)
     return MainScore(
-        source=SOURCE_NAMES.get(source, source),
+        source=source_name(source),
         text=mean_sd(values(model), digits),
-        against=REFERENCES.get(reference, reference),
+        against=reference_name(reference),
         patients=len({score.patient for score in model}),
         beside=_beside(scores, baseline, digits) + _floor(chain, source),
         beaten=baseline is None or _mean(scores, "model") < _mean(scores, baseline),
@@ -137,7 +130,7 @@ def _beside(scores: Sequence[Score], baseline: str | None, digits: int) -> str:
     if baseline is None:
         return "No baseline was scored."
     mean, model = _mean(scores, baseline), _mean(scores, "model")
-    name = METHODS.get(baseline, baseline)
+    name = method_name(baseline)
     if model < mean:
         share = f"the model’s error is {fixed(100 * model / mean, 0)} % of that"
         return f"Best baseline, {name}: {fixed(mean, digits)} HU; {share}."

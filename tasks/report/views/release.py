@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.data.files import canonical_json
-from synthct.tasks.figures.numbers import SOURCE_NAMES, label_and_unit, without_folders
+from synthct.tasks.figures.names import source_name
+from synthct.tasks.figures.numbers import label_and_unit, without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -47,12 +48,12 @@ def release(chain: Chain) -> Release:
 
 def _card(source: str, card: Mapping[str, Any]) -> Released:
     parts = [(label_and_unit(name)[0], _facts(card[name])) for name in FIRST if name in card]
-    return Released(SOURCE_NAMES.get(source, source), False, parts, _whole(card))
+    return Released(source_name(source), False, parts, _whole(card))
 
 
 def _refused(source: str, error: Mapping[str, Any]) -> Released:
     parts = [("Why it was refused", _facts(error))]
-    return Released(SOURCE_NAMES.get(source, source), True, parts, _whole(error))
+    return Released(source_name(source), True, parts, _whole(error))
 
 
 def _whole(value: Mapping[str, Any]) -> str:

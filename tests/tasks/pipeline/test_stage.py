@@ -157,7 +157,9 @@ class Forgetful(LocalResults):
 
 def test_a_store_that_loses_every_unit_is_tried_for_ever(context, tmp_path):
     units = units_of(tmp_path, a="1", b="2")
-    with pytest.raises(MachineError, match="2 units are damaged or missing a second time") as told:
+    with pytest.raises(
+        MachineError, match="2 results are damaged or missing a second time"
+    ) as told:
         build(replace(context, units=Forgetful(tmp_path / "units")), units)
     assert told.value.code == "unit-lost"
     assert "run the same command again" not in str(told.value)
