@@ -33,9 +33,9 @@ def test_a_worker_with_another_numpy_publishes_other_bytes_under_the_same_key(mo
     with_version(monkeypatch, numpy="1.26.4")
     monkeypatch.delitem(sys.modules, "numpy")
     assert unit.key(1) != key
-    with pytest.raises(MachineError, match=r"numpy is 1\.26\.4 on this worker and") as told:
+    with pytest.raises(MachineError, match=r"numpy is 1\.26\.4 on this worker and") as caught:
         packages.require_versions(wanted)
-    assert told.value.code == "other-packages"
+    assert caught.value.code == "other-packages"
 
 
 def test_an_upgrade_of_a_package_that_a_unit_never_imports_makes_it_stale(monkeypatch):
@@ -111,7 +111,7 @@ def test_a_stage_under_plain_dvc_repro_runs_with_versions_that_its_lock_does_not
     packages.require_recorded("synthct.tasks.registration.run")
     text = (tmp_path / "versions.yaml").read_text()
     (tmp_path / "versions.yaml").write_text(re.sub(r"(?m)^scipy: .*", "scipy: 0.1", text))
-    with pytest.raises(UsageError, match=r"scipy .* is installed, the file records 0\.1") as told:
+    with pytest.raises(UsageError, match=r"scipy .* is installed, the file records 0\.1") as caught:
         packages.require_recorded("synthct.tasks.registration.run")
-    assert told.value.code == "versions-stale"
+    assert caught.value.code == "versions-stale"
     assert packages.stale_versions(modules), "`synthct run` renders it anew"

@@ -93,9 +93,9 @@ def test_a_unit_that_kills_its_worker_is_named_and_the_others_run_once(
     monkeypatch.setenv(EVENTS, str(tmp_path / "events.jsonl"))
     with pytest.raises(
         MachineError, match=r"the worker died each time it computed this result"
-    ) as told:
+    ) as caught:
         run_units(context, "toy", tmp_path / "out", units)
-    assert told.value.where == "toy/poison"
+    assert caught.value.where == "toy/poison"
     told_events = [json.loads(line) for line in (tmp_path / "events.jsonl").open()]
     assert "poison" in [e["unit"] for e in told_events if e["kind"] == "set_aside"]
     assert [e["unit"] for e in told_events if e["kind"] == "unit_failed"] == ["poison"]

@@ -40,7 +40,7 @@ def test_the_output_lies_on_the_inputs_grid_with_the_networks_mean(
     assert result["voxels_in_body"] == np.count_nonzero(body.array)
 
 
-def test_the_surest_network_answers_alone_and_is_told_as_one(
+def test_the_surest_network_answers_alone_and_is_reported_as_one(
     make_release, scan_file, patient, model, tmp_path
 ):
     # tanh(w z) turned over and back is itself: both members are sure, so the first listed stands.
@@ -60,7 +60,7 @@ def test_the_surest_network_answers_alone_and_is_told_as_one(
         (PredictOptions(surest=1, tta=False), "pool-no-spread"),
     ],
 )
-def test_a_choice_that_cannot_be_made_is_told_before_the_scan_is_read(
+def test_a_choice_that_cannot_be_made_is_reported_before_the_scan_is_read(
     release, tmp_path, options, code
 ):
     with pytest.raises(UsageError) as caught:
@@ -148,7 +148,7 @@ def test_the_uncertainty_map_is_the_spread_of_the_folds(
     assert got.array[~body].max() == 0
 
 
-def test_a_body_cut_by_the_field_of_view_is_said(release, patient, model, tmp_path):
+def test_a_body_cut_by_the_field_of_view_is_reported(release, patient, model, tmp_path):
     cut = patient.crop((0, 0, 12), patient.grid.shape)
     write_image(tmp_path / "cut.mha", cut)
     notes = predict_file(release, tmp_path / "cut.mha", tmp_path / "sct.mha")["notes"]
@@ -168,7 +168,7 @@ def test_a_scan_is_prepared_as_ingestion_and_registration_prepare_it(scan_file, 
     assert prepared.source.grid == grid
 
 
-def test_voxels_much_larger_than_in_training_are_said(patient, model):
+def test_voxels_much_larger_than_in_training_are_reported(patient, model):
     fine = model.model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
     assert any("3.0 times as large" in note for note in prepare(patient, None, fine).notes)
     assert not any("as large" in note for note in prepare(patient, None, model).notes)

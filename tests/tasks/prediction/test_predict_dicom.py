@@ -87,9 +87,9 @@ def test_the_dicom_validator_finds_no_error(release, dicom, tmp_path):
     predict_file(release, dicom, tmp_path / "without")
     for name in ("with", "without"):
         file = min((tmp_path / name).iterdir())
-        told = subprocess.run([validator, str(file)], capture_output=True, text=True)
-        assert "Error" not in told.stdout + told.stderr
-        assert "CTImage" in told.stdout + told.stderr
+        done = subprocess.run([validator, str(file)], capture_output=True, text=True)
+        assert "Error" not in done.stdout + done.stderr
+        assert "CTImage" in done.stdout + done.stderr
 
 
 def test_a_real_mr_goes_from_dicom_to_dicom_at_its_own_geometry(

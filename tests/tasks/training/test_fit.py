@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_names_the_cases(order):
     assert not list(arguments["out"].iterdir())
 
 
-def test_the_loss_terms_are_told_one_by_one(order, tmp_path, monkeypatch):
+def test_the_loss_terms_are_reported_one_by_one(order, tmp_path, monkeypatch):
     events = tmp_path / "events.jsonl"
     monkeypatch.setenv(EVENTS, str(events))
     fit(**order(regularizers=[{"name": "norm_loss", "weight": 0.01}]))
