@@ -135,7 +135,7 @@ def test_a_key_leads_out_of_the_store(key, store, made, tmp_path):
         lambda: store.remove(key),
     )
     for call in calls:
-        with pytest.raises(MachineError, match="a unit is named by a SHA-256"):
+        with pytest.raises(MachineError, match="a cached result is named by a SHA-256"):
             call()
 
 
