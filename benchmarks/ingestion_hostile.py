@@ -54,7 +54,7 @@ def measure() -> str:
         f"{rows}\n\n"
         f"In all {sum(refused.values())} of {len(BUILDERS)} refused. Largest memory of a reader"
         f" {peak_bytes / 1e6:.0f} MB (limit {MEMORY_LIMIT_MB}); slowest answer {slowest_s:.1f} s;"
-        f" {leaks} answers told of the file outside, {changes} changed a file."
+        f" {leaks} answers revealed the file outside, {changes} changed a file."
     )
 
 

@@ -227,7 +227,7 @@ def _monai(folder: Path, options: dict[str, Any]) -> Callable[[], np.ndarray]:
 
 def _ours(folder: Path, options: dict[str, Any], *, side: str) -> Callable[[], np.ndarray]:
     from synthct.data.volume import Grid, Modality, Volume
-    from synthct.tasks.models.sliding import predict_hu
+    from synthct.tasks.models.sliding import predict
     from synthct.tasks.prediction.runtime import onnx_runner
 
     run = onnx_runner((folder / "network.onnx").read_bytes(), threads=THREADS)
@@ -236,7 +236,7 @@ def _ours(folder: Path, options: dict[str, Any], *, side: str) -> Callable[[], n
     model, source = _description(options), Volume(array, grid, Modality.MR)
     body = Volume(mask, grid, Modality.MASK)
     if side == "ours_body":
-        return lambda: predict_hu(run, source, body, model, overlap=OVERLAP, batch=4)
+        return lambda: predict(run, source, body, model, overlap=OVERLAP, batch=4).hu
     return lambda: _everywhere(run, source, body, model)
 
 
@@ -252,7 +252,7 @@ def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
     def undo(inputs: np.ndarray) -> np.ndarray:
         return run(inputs * np.float32(spread) + np.float32(centre))
 
-    return sliding.predict_hu(undo, scaled, ones, model, overlap=OVERLAP, batch=4)
+    return sliding.predict(undo, scaled, ones, model, overlap=OVERLAP, batch=4).hu
 
 
 def _file(folder: Path, slices: int) -> Callable[[], None]:

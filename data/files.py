@@ -45,6 +45,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
+def create_private(path: Path, content: str | bytes) -> None:
+    """Create a file with mode 0600, so that it is never readable by others.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists; it is not changed.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Build a folder beside ``target`` and put it in place in one rename when the block succeeds.

@@ -56,7 +56,7 @@ def from_itk(image: sitk.Image, modality: Modality) -> Volume:
             f"the image has {image.GetDimension()} axes and "
             f"{image.GetNumberOfComponentsPerPixel()} values per voxel",
             rule="a scan has three axes and one value per voxel",
-            remedy="give one volume a file",
+            remedy="give one volume per file",
             code="not-3d",
         )
     return Volume(sitk.GetArrayFromImage(image), grid_of(image), modality)

@@ -30,7 +30,7 @@ def machine_error(error: BaseException, *, where: str = "") -> MachineError:
             rule="results and temporary files need room",
             where=place,
             remedy="free space (or set TMPDIR to a larger disk) and run the same command again; "
-            "finished units are kept",
+            "finished results are kept",
             code="disk-full",
         )
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import pkgutil
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
@@ -130,6 +132,40 @@ class Registry(Generic[T]):
                     f"{self.kind} {point.name!r} of {point.value} is already "
                     f"{self._known[point.name].__qualname__}"
                 )
+
+
+_PARAMETERS = re.compile(r"(?<=\nParameters\n----------\n)(?:\S.*\n(?: {4}.*(?:\n|\Z))+)+")
+_ENTRY = re.compile(r"^(\S.*)\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE)
+
+
+def documentation(cls: type) -> str:
+    """Docstring of a dataclass, with the parameters that its base classes explain.
+
+    A parameter that the class explains itself is not repeated.
+    """
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    names = [field.name for field in dataclasses.fields(cls)]
+    known = {name for entry, _ in _entries(doc) for name in entry.split(", ")}
+    added = ""
+    for base in cls.__mro__[1:]:
+        for name, text in _entries(inspect.cleandoc(base.__doc__ or "")):
+            if name in names and name not in known:
+                known.add(name)
+                added += f"{name}\n{text.rstrip()}\n"
+    if not added:
+        return doc
+    if listed := _PARAMETERS.search(f"{doc}\n"):
+        before, after = doc[: listed.end()].rstrip("\n"), doc[listed.end() :].strip("\n")
+        before = f"{before}\n{added}"
+    else:
+        before, heading, after = doc.partition("References\n----------\n")
+        before, after = f"{before.rstrip()}\n\nParameters\n----------\n{added}", heading + after
+    return f"{before}\n{after}".rstrip("\n")
+
+
+def _entries(doc: str) -> list[tuple[str, str]]:
+    listed = _PARAMETERS.search(f"{doc}\n")
+    return _ENTRY.findall(listed[0]) if listed else []
 
 
 def _checked(kind: Any, value: Any) -> Any:

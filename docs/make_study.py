@@ -51,8 +51,8 @@ def main() -> int:
         out = root / block[2] / "artefacts" / "study"
         if not (out / "summary.json").is_file():
             return block[0]
-        told = _bias(out) if block[2] == "bias" else _arms(block[2], out)
-        return f"{block[1]}\n{told}\n\n{block[3]}"
+        table = _bias(out) if block[2] == "bias" else _arms(block[2], out)
+        return f"{block[1]}\n{table}\n\n{block[3]}"
 
     write_whole(PAGE, BLOCK.sub(filled, PAGE.read_text()))
     return 0

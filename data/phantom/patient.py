@@ -110,7 +110,8 @@ def make_patient(region: str, protocol: Protocol, random: Random) -> Patient:
     sources = {}
     for modality, take in (("mr", _take_mr), ("cbct", _take_cbct)):
         move = _draw_move(region, anatomy, protocol, random("deformation", modality))
-        scan, attributes = take(region, anatomy, grids[modality], move, protocol, random(modality))
+        day = _Day(region, anatomy, grids[modality], move, protocol, random(modality))
+        scan, attributes = take(day)
         labels = sample_labels(anatomy.labels[modality], anatomy.grid, grids[modality], move)
         sources[modality] = SourceScan(
             scan=scan,
@@ -142,42 +143,44 @@ def _draw_move(
     )
 
 
-def _take_mr(
-    region: str,
-    anatomy: Anatomy,
-    grid: Grid,
-    move: Deformation,
-    protocol: Protocol,
-    rng: np.random.Generator,
-) -> tuple[Volume, dict[str, Any]]:
-    sequence = draw_sequence(region, rng)
+@dataclass(frozen=True, eq=False)
+class _Day:
+    """What is scanned on one day, and how."""
+
+    region: str
+    anatomy: Anatomy
+    grid: Grid
+    move: Deformation
+    protocol: Protocol
+    rng: np.random.Generator
+
+
+def _take_mr(day: _Day) -> tuple[Volume, dict[str, Any]]:
+    sequence = draw_sequence(day.region, day.rng)
     scan = mr_scan(
-        anatomy, grid, move, sequence, rng, noise=protocol.mr_noise, shading=protocol.mr_shading
-    )
+        day.anatomy, day.grid, day.move, sequence, day.rng,
+        noise=day.protocol.mr_noise, shading=day.protocol.mr_shading,
+    )  # fmt: skip
     return scan, sequence.attributes()
 
 
-def _take_cbct(
-    region: str,
-    anatomy: Anatomy,
-    grid: Grid,
-    move: Deformation,
-    protocol: Protocol,
-    rng: np.random.Generator,
-) -> tuple[Volume, dict[str, Any]]:
-    pixel_mm = grid.spacing_mm[2]
+def _take_cbct(day: _Day) -> tuple[Volume, dict[str, Any]]:
+    pixel_mm, protocol, region = day.grid.spacing_mm[2], day.protocol, day.region
     diameter_mm, kind = VIEW_DIAMETER_MM[region], {"KVP": 120.0}
     if protocol.scanner is None:
         photons = protocol.photons_per_mm2 * pixel_mm * pixel_mm
         imager = Imager(scatter=protocol.scatter, photons=photons)
     else:
-        scanner = draw_scanner(protocol.scanner, rng)
+        scanner = draw_scanner(protocol.scanner, day.rng)
         imager = scanner.imager(pixel_mm)
         # The range is meant for heads; a trunk's cylinder is larger in proportion.
         wider = VIEW_DIAMETER_MM[region] / VIEW_DIAMETER_MM["head-neck"]
         diameter_mm = wider * scanner.parameters["diameter_mm"]
     geometry = covering(
-        protocol.views, diameter_mm=diameter_mm, height_mm=grid.extent_mm[0], pixel_mm=pixel_mm
+        protocol.views, diameter_mm=diameter_mm, height_mm=day.grid.extent_mm[0], pixel_mm=pixel_mm
     )
-    scan = cbct_scan(anatomy, grid, move, geometry, imager, rng, projected_mm=PROJECTED * pixel_mm)
+    scan = cbct_scan(
+        day.anatomy, day.grid, day.move, geometry, imager, day.rng,
+        projected_mm=PROJECTED * pixel_mm,
+    )  # fmt: skip
     return scan, kind

@@ -115,7 +115,7 @@ def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
             f"the image has {sizes.size} axes, {' x '.join(f'{size:.0f}' for size in sizes)}",
             where=where,
             rule="a scan has one value per voxel",
-            remedy="give one time point or component a file",
+            remedy="give one time point or component per file",
             code="not-3d",
         )
     return sizes[:3]

@@ -126,7 +126,7 @@ def _shape(dim: tuple[int, ...], where: str) -> tuple[int, ...]:
             f"the image has {dim[0]} axes, {dim[1 : dim[0] + 1]}",
             where=where,
             rule="a scan has one value per voxel",
-            remedy="give one time point or component a file",
+            remedy="give one time point or component per file",
             code="not-3d",
         )
     return tuple(reversed(dim[1 : min(dim[0], 3) + 1]))

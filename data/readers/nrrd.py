@@ -163,7 +163,7 @@ def _directions(
             f"{' x '.join(map(str, sizes))} values, of which an axis is not in space",
             where=where,
             rule="a scan has one value per voxel",
-            remedy="give one time point or component a file",
+            remedy="give one time point or component per file",
             code="not-3d",
         )
     return [(size, _vector(word, where)) for size, word in pairs if word != "none"]

@@ -122,7 +122,7 @@ def _require_one(slices: Sequence[Slice], where: str) -> None:
                 f"{keyword} differs between {names[0]} and {names[1]}{values}",
                 where=where,
                 rule=f"all slices of a series have the same {keyword}",
-                remedy="export one reconstruction of one patient a series",
+                remedy="export one reconstruction of one patient per series",
                 code=f"mixed-{keyword.lower()}",
             )
 

@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         raise UsageError(
             "a run uses the result cache now",
-            rule="units are removed only while no run needs them",
+            rule="cached results are removed only while no run needs them",
             where=str(folder),
             remedy="prune when it has ended; nothing was removed",
             code="run-is-on",

@@ -106,7 +106,7 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
         ) from error
     if not whole:
         raise MachineError(
-            "the object has other bytes",
+            "the content of the object does not match its name",
             where=where,
             rule="an object is named by the SHA-256 of its bytes",
             remedy="restore the object, or delete it and run the stage that writes it again",

@@ -53,7 +53,9 @@ def _move(folder: Path, manifest: dict[str, Any], url: str) -> None:
         source = folder / shard.name
         if not source.is_file() or file_sha256(source) != shard.sha256:
             raise MachineError(
-                "the file has other bytes" if source.is_file() else "the file is missing",
+                "the content of the file does not match its hash"
+                if source.is_file()
+                else "the file is missing",
                 where=str(source),
                 rule="every file of a stored volume matches the hash in its manifest",
                 remedy="nothing was moved; run the stage again",

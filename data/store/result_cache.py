@@ -20,20 +20,10 @@ from synthct.data.environment import UNITS
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
 from synthct.data.layout import default_root
+from synthct.data.store import unit_files
 from synthct.data.store.connection import connect, download, object_path
 from synthct.data.store.local_results import LocalResults
 from synthct.data.store.outage import SAME_ANSWER, WrongBytes, no_bucket, survive
-from synthct.data.store.unit_files import (
-    FILES,
-    HASH,
-    LISTING,
-    RECORD,
-    RUNS,
-    damage,
-    damaged_unit,
-    listing_of,
-    require_key,
-)
 
 __all__ = ["LocalResults", "RemoteResults", "ResultCache", "open_result_cache"]
 
@@ -103,7 +93,7 @@ class RemoteResults:
     url: str
 
     def _path(self, key: str) -> str:
-        return f"{self.url.rstrip('/')}/{key[:2]}/{require_key(key)}"
+        return f"{self.url.rstrip('/')}/{key[:2]}/{unit_files.require_key(key)}"
 
     def has(self, key: str) -> bool:
         """Whether the hash, uploaded last, is there."""
@@ -113,7 +103,7 @@ class RemoteResults:
         system, path = connect(self._path(key))
         system.invalidate_cache()
         try:
-            system.info(f"{path}/{HASH}")  # exists() would call a server error "absent"
+            system.info(f"{path}/{unit_files.HASH}")  # exists() would call a server error "absent"
         except FileNotFoundError:
             return False
         return True
@@ -126,7 +116,7 @@ class RemoteResults:
             listed = survive(
                 lambda: self._download(key, target), where=self._path(key), same_answer=SAME_ANSWER
             )
-            found = damage(target, listed)
+            found = unit_files.damage(target, listed)
         except (DataError, WrongBytes) as error:  # a name that no unit of ours has, other bytes
             reason = error.problem if isinstance(error, DataError) else str(error)
             found = "", f"cannot be downloaded ({reason})"
@@ -134,7 +124,9 @@ class RemoteResults:
             return True
         shutil.rmtree(target)
         self.remove(key)
-        raise damaged_unit(f"{self._path(key)}/{FILES}/{found[0]}", found[1], "removed")
+        raise unit_files.damaged_unit(
+            f"{self._path(key)}/{unit_files.FILES}/{found[0]}", found[1], "removed"
+        )
 
     def _download(self, key: str, target: Path) -> str:
         shutil.rmtree(target, ignore_errors=True)
@@ -142,10 +134,10 @@ class RemoteResults:
         system, path = connect(self._path(key))
         system.invalidate_cache()
         try:
-            listed: str = system.cat_file(f"{path}/{LISTING}").decode(errors="replace")
+            listed: str = system.cat_file(f"{path}/{unit_files.LISTING}").decode(errors="replace")
         except FileNotFoundError:
             listed = ""
-        prefix = f"{path}/{FILES}/"
+        prefix = f"{path}/{unit_files.FILES}/"
         for name, entry in system.find(prefix.rstrip("/"), detail=True).items():
             inside = object_path(name.removeprefix(prefix), where=self._path(key))
             download(system, name, target / inside, entry)
@@ -164,11 +156,13 @@ class RemoteResults:
         system, path = connect(self._path(key))
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                system.put_file(str(file), f"{path}/{FILES}/{file.relative_to(folder).as_posix()}")
-        system.pipe_file(f"{path}/{LISTING}", listing_of(folder).encode())
+                system.put_file(
+                    str(file), f"{path}/{unit_files.FILES}/{file.relative_to(folder).as_posix()}"
+                )
+        system.pipe_file(f"{path}/{unit_files.LISTING}", unit_files.listing_of(folder).encode())
         if record:
-            system.pipe_file(f"{path}/{RECORD}", record.encode())
-        system.pipe_file(f"{path}/{HASH}", content_hash(folder).encode())
+            system.pipe_file(f"{path}/{unit_files.RECORD}", record.encode())
+        system.pipe_file(f"{path}/{unit_files.HASH}", content_hash(folder).encode())
 
     def keys(self) -> Iterator[str]:
         """All published keys."""
@@ -177,13 +171,13 @@ class RemoteResults:
     def _keys(self) -> list[str]:
         system, path = connect(self.url)
         system.invalidate_cache()
-        found = system.glob(f"{path.rstrip('/')}/*/*/{HASH}")
+        found = system.glob(f"{path.rstrip('/')}/*/*/{unit_files.HASH}")
         return [name.rsplit("/", 2)[1] for name in sorted(found)]
 
     def age_s(self, key: str) -> float:
         """Since its hash was uploaded, by the store's own clock."""
         system, path = connect(self._path(key))
-        made = survive(lambda: system.modified(f"{path}/{HASH}"), where=self._path(key))
+        made = survive(lambda: system.modified(f"{path}/{unit_files.HASH}"), where=self._path(key))
         return time.time() - float(made.timestamp())
 
     def touch(self, key: str) -> None:
@@ -193,7 +187,9 @@ class RemoteResults:
     def _touch(self, key: str) -> None:
         system, path = connect(self._path(key))
         with contextlib.suppress(FileNotFoundError):
-            system.pipe_file(f"{path}/{HASH}", system.cat_file(f"{path}/{HASH}"))
+            system.pipe_file(
+                f"{path}/{unit_files.HASH}", system.cat_file(f"{path}/{unit_files.HASH}")
+            )
 
     def place(self) -> Path:
         """A folder of the checkout: runs of other checkouts are safe by the age of their units."""
@@ -201,12 +197,12 @@ class RemoteResults:
 
     def leave_token(self, token: str) -> None:
         """An object."""
-        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
         survive(lambda: system.pipe_file(path, b"run"), where=self.url)
 
     def sees(self, token: str) -> bool:
         """The object is there."""
-        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
 
         def once() -> bool:
             system.invalidate_cache()
@@ -220,7 +216,7 @@ class RemoteResults:
 
     def drop_token(self, token: str) -> None:
         """Remove the object."""
-        system, path = connect(f"{self.url.rstrip('/')}/{RUNS}/{token}")
+        system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
 
         def once() -> None:
             with contextlib.suppress(FileNotFoundError):
@@ -245,7 +241,7 @@ class RemoteResults:
     def _remove(self, key: str) -> None:
         system, path = connect(self._path(key))
         with contextlib.suppress(FileNotFoundError):
-            system.rm_file(f"{path}/{HASH}")
+            system.rm_file(f"{path}/{unit_files.HASH}")
             system.rm(path, recursive=True)
 
 

@@ -38,8 +38,8 @@ def require_key(key: str) -> str:
     if is_key(key):
         return key
     raise MachineError(
-        f"{key!r} is no key of a unit",
-        rule="a unit is named by a SHA-256",
+        f"{key!r} is no key of a cached result",
+        rule="a cached result is named by a SHA-256",
         code="no-unit-key",
     )
 
@@ -105,9 +105,9 @@ def take_modes(folder: Path, root: Path) -> None:
 def damaged_unit(where: str, what: str, became: str) -> MachineError:
     """The error of a damaged unit; ``became``: what was done with it."""
     return MachineError(
-        f"this file of a finished unit {what}",
-        rule="a unit is unchanged since it was published",
+        f"this file of a cached result {what}",
+        rule="a cached result is unchanged since it was published",
         where=where,
-        remedy=f"the unit was {became} and is computed again; check the disk",
+        remedy=f"the result was {became} and is computed again; check the disk",
         code=UNIT_DAMAGED,
     )

@@ -73,30 +73,30 @@ def signature(member: Any, prefix: str = "") -> str:
         found = inspect.signature(member)
     except (TypeError, ValueError):
         return f"{name}(...)"
-    told = _parameters(found)
+    parameters = _parameters(found)
     returns = ""
     if not inspect.isclass(member) and found.return_annotation is not inspect.Signature.empty:
         returns = f" -> {_annotation(found.return_annotation)}"
-    line = f"{name}({', '.join(told)}){returns}"
+    line = f"{name}({', '.join(parameters)}){returns}"
     if len(line) <= WIDTH:
         return line
-    return f"{name}(\n" + "".join(f"    {each},\n" for each in told) + f"){returns}"
+    return f"{name}(\n" + "".join(f"    {each},\n" for each in parameters) + f"){returns}"
 
 
 def _parameters(found: inspect.Signature) -> list[str]:
     """Each parameter as in the source, and the ``*`` before those given by name only."""
-    told = []
+    parameters = []
     for parameter in found.parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in told:
-            told.append("*")
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in parameters:
+            parameters.append("*")
         text = parameter.name
         if parameter.annotation is not inspect.Parameter.empty:
             text += f": {_annotation(parameter.annotation)}"
         if parameter.default is not inspect.Parameter.empty:
             default = "..." if "factory" in repr(parameter.default) else repr(parameter.default)
             text += f" = {default}"
-        told.append(text)
-    return told
+        parameters.append(text)
+    return parameters
 
 
 def _annotation(annotation: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from griffe import Docstring, DocstringSectionKind
 
-logging.getLogger("griffe").setLevel(logging.ERROR)  # types stand in the signature, not in the text
+logging.getLogger("griffe").setLevel(logging.ERROR)  # types are in the signature, not in the text
 
 ROLE = re.compile(r":(?!math)[a-z]+:`~?([^`]+)`")
 DISPLAY = re.compile(r"^\.\. math::[ ]*(.*(?:\n(?:[ ]{4}|[ \t]*\n(?=[ ]{4})).*)*)", re.MULTILINE)

@@ -22,7 +22,7 @@ COPIED = {
 
 
 LISTED = ("decisions", "benchmarks")
-"""Folders whose pages all stand in the menu, in the order of their file names."""
+"""Folders whose pages are all in the menu, in the order of their file names."""
 
 
 def on_config(config: MkDocsConfig, **_: Any) -> MkDocsConfig:
@@ -46,7 +46,7 @@ def _entry(folder: str, page: Path) -> dict[str, str]:
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Write the pages; a link to a page that is not there is told by ``--strict``."""
+    """Write the pages; ``--strict`` reports a link to a page that is not there."""
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from docs.generator.docstrings import first_sentence, markdown
 from docs.generator.sources import REGISTRIES, REGULARIZERS, RegistryPage
+from synthct.data.registry import documentation
 from synthct.tasks.regularization.advice import advice
 from synthct.tasks.regularization.base import seams_of
 
@@ -68,12 +69,12 @@ def _cell(cls: type) -> str:
 
 
 def _member(name: str, cls: type) -> str:
-    parts = [f"## {name} {{#{name}}}", markdown(cls.__doc__), _options(cls)]
+    parts = [f"## {name} {{#{name}}}", markdown(documentation(cls)), _options(cls)]
     return "\n\n".join(part for part in parts if part)
 
 
 def _options(cls: type) -> str:
-    """Fields of the dataclass with types and defaults; what they mean stands above them."""
+    """Fields of the dataclass with types and defaults; their meaning is above them."""
     fields = dataclasses.fields(cls)
     if not fields:
         return "It has no options."

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from synthct.data.environment import CLUSTER
-from synthct.flows.cli.options import Json, Preset, examples, printer
+from synthct.flows.cli.options import Cluster, Json, Preset, Workers, examples, print_json, printer
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 
@@ -25,21 +23,8 @@ def run(
     until: Annotated[
         str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")
     ] = None,
-    cluster: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            envvar=str(CLUSTER),
-            help="Where cases are computed: `here` (in the stage's process), `local` (worker "
-            "processes on this machine), `gpu` (one worker per GPU, others on the remaining "
-            "cores), `slurm` or `kubernetes` (configured in infra/KIND/cluster.yaml), or the "
-            "tcp://HOST:PORT or tls://HOST:PORT of a Dask scheduler. Does not affect results.",
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
-    ] = None,
+    cluster: Cluster = "local",
+    workers: Workers = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -77,7 +62,7 @@ def run(
     if summary_file:
         write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
     if as_json:
-        typer.echo(json.dumps(summary.as_json(project, built, seconds), indent=2))
+        print_json(summary.as_json(project, built, seconds))
     else:
         if not built:
             typer.echo(f"{project.name}: everything is up to date")
@@ -120,7 +105,7 @@ def forecast(
         for source in params.training.sources
     ]
     if as_json:
-        typer.echo(json.dumps([each.as_json() for each in told], indent=2))
+        print_json([each.as_json() for each in told])
     else:
         for each in told:
             typer.echo(each.sentence())

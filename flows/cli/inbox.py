@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.cli.prediction import Model, PublicKey
 from synthct.flows.exits import CLEAN
 
@@ -147,5 +146,5 @@ def watch(
         home=None if plain else out / ".prefect",
     )
     if as_json:
-        typer.echo(json.dumps(outbox.reports(), indent=2))
+        print_json(outbox.reports())
     return EXCLUSIONS if any(result.status == "quarantined" for result in results) else CLEAN

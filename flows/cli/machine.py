@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synthct.data.environment import ARRAYS
 from synthct.data.errors import UsageError
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN, FAILED
 
 if TYPE_CHECKING:
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 @examples(
     "synthct doctor",
     "synthct doctor --json",
-    "synthct doctor --prune-units      remove cached results that no commit uses",
+    "synthct doctor --prune-cache      remove cached results that no commit uses",
 )
 def doctor(
     as_json: Json = False,
-    prune_units: Annotated[
+    prune_cache: Annotated[
         bool,
         typer.Option(
-            "--prune-units",
+            "--prune-cache",
             help=f"Remove entries of the result cache, and arrays at ${ARRAYS}, that no dvc.lock "
             "of any branch, tag or worktree refers to.",
         ),
@@ -41,11 +40,11 @@ def doctor(
     """
     from synthct.flows.upkeep.doctor.check_result import healthy
 
-    if prune_units:
+    if prune_cache:
         return _prune(yes)
     results = _check_machine()
     if as_json:
-        typer.echo(json.dumps([result.as_json() for result in results], indent=2))
+        print_json([result.as_json() for result in results])
     else:
         _show(results)
     return CLEAN if healthy(results) else FAILED

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from synthct.data.environment import CLUSTER
 from synthct.data.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +27,21 @@ Preset = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        envvar=str(CLUSTER),
+        help="Where the work is done: `here` (in the stage's process), `local` (worker "
+        "processes on this machine), `gpu` (one worker per GPU, others on the remaining "
+        "cores), `slurm` or `kubernetes` (configured in infra/KIND/cluster.yaml), or the "
+        "tcp://HOST:PORT or tls://HOST:PORT of a Dask scheduler. Does not affect results.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
+]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
 
 Overwrite = Annotated[
@@ -50,6 +68,27 @@ def refuse_existing(*outputs: Path | None, overwrite: bool) -> None:
                 remedy="name another output, or add --overwrite",
                 code="output-exists",
             )
+
+
+class Source(StrEnum):
+    """Modality of a source scan."""
+
+    MR = "mr"
+    CBCT = "cbct"
+
+
+Series = Annotated[
+    str,
+    typer.Option(
+        metavar="ID",
+        help="Number, description or UID of the series, if a DICOM folder holds several.",
+    ),
+]
+
+
+def print_json(document: Any) -> None:
+    """Print a JSON document on standard output."""
+    typer.echo(json.dumps(document, indent=2))
 
 
 def printer(console: Console) -> Callable[[str], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, Overwrite, examples, refuse_existing
+from synthct.flows.cli.options import (
+    Json,
+    Overwrite,
+    Series,
+    Source,
+    examples,
+    print_json,
+    refuse_existing,
+)
 from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-
-class Source(StrEnum):
-    """Modality of the scan, where its file does not state it."""
-
-    MR = "mr"
-    CBCT = "cbct"
 
 
 class Device(StrEnum):
@@ -122,13 +122,7 @@ def predict(
         ),
     ] = None,
     public_key: PublicKey = None,
-    series: Annotated[
-        str,
-        typer.Option(
-            metavar="ID",
-            help="Number, description or UID of the series, if a DICOM folder holds several.",
-        ),
-    ] = "",
+    series: Series = "",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
@@ -194,7 +188,7 @@ def _bars() -> Progress:
 
 def _print_report(document: Mapping[str, Any], out: Path, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     networks, flips = document["networks"], document["flips"]
     made_by = "one network" if networks == 1 else f"the mean of {networks} networks"
@@ -266,7 +260,7 @@ def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) ->
 
     document = verify_release(model, public_key)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         verdict = "signature valid" if public_key else "checksums match (signature not verified)"
         typer.echo(f"{model}: {document['files']} files, {verdict}")

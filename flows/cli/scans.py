@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def ingest(
             tell=note,
         )
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        print_json(found.as_json())
     else:
         print_result(found, dry_run)
     return EXCLUSIONS if found.refused else CLEAN

@@ -12,7 +12,14 @@ import typer
 
 import synthct
 from synthct.data.errors import UsageError
-from synthct.flows.cli.options import Json, Overwrite, examples, refuse_existing
+from synthct.flows.cli.options import (
+    Json,
+    Overwrite,
+    Series,
+    examples,
+    print_json,
+    refuse_existing,
+)
 from synthct.flows.cli.plain_math import plain_text
 from synthct.flows.exits import CLEAN, FAILED
 
@@ -31,7 +38,6 @@ OUTSIDE_TRAINING = {"displacement", "image"}
 SHARES = {"read": 0.05, "rigid": 0.2, "deformable": 0.6, "gate": 0.1, "write": 0.05}
 """Share of each step in the time of a registration, for the estimate of the time left."""
 
-_SERIES = "Number, description or UID of the series, if a DICOM folder holds several."
 _MODALITY = "Modality, required for files that do not state it (NIfTI, MHA, NRRD)."
 _BODY = "Body mask (voxels > 0); by default the body is segmented by a threshold."
 
@@ -53,8 +59,8 @@ def register(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
     fixed_mask: Annotated[Path | None, typer.Option(metavar="IMAGE", help=_BODY)] = None,
     moving_mask: Annotated[Path | None, typer.Option(metavar="IMAGE", help=_BODY)] = None,
-    fixed_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
-    moving_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
+    fixed_series: Series = "",
+    moving_series: Series = "",
     fixed_modality: Annotated[Kind | None, typer.Option(help=_MODALITY)] = None,
     moving_modality: Annotated[Kind | None, typer.Option(help=_MODALITY)] = None,
     initial: Annotated[
@@ -135,7 +141,7 @@ def register(
         )
     quality = made.quality
     if as_json:
-        typer.echo(json.dumps(quality, indent=2))
+        print_json(quality)
     else:
         reason = f" ({quality['reason']})" if quality["reason"] else ""
         typer.echo(f"{made.verdict}, {quality['step']} step{reason}: {out}")
@@ -157,7 +163,7 @@ def regularizers(
 
     entries = catalogue(name)
     if as_json:
-        typer.echo(json.dumps(entries, indent=2))
+        print_json(entries)
     elif name is not None:
         _show_regularizer(entries[0])
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +9,15 @@ from typing import Annotated, Any
 import typer
 
 import synthct
-from synthct.flows.cli.options import Overwrite, examples, refuse_existing
+from synthct.flows.cli.options import (
+    Overwrite,
+    Series,
+    Source,
+    examples,
+    print_json,
+    refuse_existing,
+)
 from synthct.flows.exits import CLEAN
-
-_SERIES = "Number, description or UID of the series, if a DICOM folder holds several."
 
 
 class Missing(StrEnum):
@@ -28,13 +32,6 @@ class Gamma(StrEnum):
 
     INTERPOLATED = "interpolated"
     DISCRETE = "discrete"
-
-
-class Source(StrEnum):
-    """Modality of the scan that the prediction was made from."""
-
-    MR = "mr"
-    CBCT = "cbct"
 
 
 @examples(
@@ -84,9 +81,9 @@ def evaluate(
         ),
     ] = None,
     source_modality: Annotated[Source, typer.Option(help="Modality of --source.")] = Source.MR,
-    prediction_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
-    reference_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
-    source_series: Annotated[str, typer.Option(metavar="ID", help=_SERIES)] = "",
+    prediction_series: Series = "",
+    reference_series: Series = "",
+    source_series: Series = "",
     dose_prediction: Annotated[
         Path | None,
         typer.Option(
@@ -195,7 +192,7 @@ def evaluate(
             device=device,
         )
     if printed:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _show(document)
     return CLEAN

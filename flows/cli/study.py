@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthct.data.environment import CLUSTER
-from synthct.flows.cli.options import Json, examples, printer
+from synthct.flows.cli.options import Cluster, Json, Workers, examples, print_json, printer
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.tasks.pipeline.artefacts import PAGE
 
@@ -38,18 +36,8 @@ def study(
             dir_okay=False,
         ),
     ] = None,
-    cluster: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            envvar=str(CLUSTER),
-            help="Where the trials are computed, see `synthct run --help`.",
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
-    ] = None,
+    cluster: Cluster = "local",
+    workers: Workers = None,
     as_json: Json = False,
 ) -> int:
     """Compare regularizers with the same pairs, folds, seeds and training steps.
@@ -80,7 +68,7 @@ def study(
     refresh_dag(project, printer(console))
     built = run_project(project, RunOptions(cluster, workers, None), console)
     if as_json:
-        typer.echo(json.dumps(study_as_json(project, time.monotonic() - started), indent=2))
+        print_json(study_as_json(project, time.monotonic() - started))
     else:
         if not built:
             typer.echo(f"{project.name}: everything is up to date")

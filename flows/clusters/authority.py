@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthct.data.errors import UsageError
-from synthct.data.files import write_whole
+from synthct.data.files import create_private, write_whole
 from synthct.data.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def make_authority(folder: Path) -> None:
             code="authority-exists",
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_secret(folder / "ca.key", _key_pem(_issue(folder)))
+    create_private(folder / "ca.key", _key_pem(_issue(folder)))
 
 
 @contextlib.contextmanager
@@ -72,7 +71,7 @@ def _issue(folder: Path) -> EllipticCurvePrivateKey:
     )
     root = _certificate(authority, authority, "synthct authority", None, 10 * VALID_DAYS)
     leaf = _certificate(node, authority, "synthct node", root.subject, VALID_DAYS)
-    _write_secret(folder / "node.key", _key_pem(node))
+    create_private(folder / "node.key", _key_pem(node))
     for name, certificate in (("ca.pem", root), ("node.pem", leaf)):
         write_whole(folder / name, _pem(certificate))
     return authority
@@ -118,13 +117,6 @@ def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
     )
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Create the file with mode 0600, so that it is never readable by others."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
-    close,
-    keep_whole,
-    look_at,
+    kept_whole,
     private_dashboard,
 )
 from synthct.flows.processes.children import environment
@@ -85,17 +83,8 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
             },
             security=secured["security"],
         )
-        keep_whole(cluster)
-        try:
-            yield Cluster(
-                cluster.scheduler_address,
-                cluster.dashboard_link,
-                certificates=folder,
-                gpus=True,
-                look=lambda: look_at(cluster),
-            )
-        finally:
-            close(cluster, 5)
+        with kept_whole(cluster, certificates=folder, gpus=True) as opened:
+            yield opened
 
 
 def worker_specs(found: list[str], others: int, secured: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,7 @@ from synthct.flows.clusters.started import (
     ONE_AT_A_TIME,
     SINGLE_THREADED,
     Cluster,
-    close,
-    keep_whole,
-    look_at,
+    kept_whole,
     private_dashboard,
 )
 from synthct.flows.processes.children import environment
@@ -53,13 +51,5 @@ def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) ->
             dashboard_address=dashboard,
             silence_logs=logging.CRITICAL,  # the stage reports a failed unit, once
         )
-        keep_whole(cluster)
-        try:
-            yield Cluster(
-                cluster.scheduler_address,
-                cluster.dashboard_link,
-                certificates=folder,
-                look=lambda: look_at(cluster),
-            )
-        finally:
-            close(cluster, 5)
+        with kept_whole(cluster, certificates=folder) as opened:
+            yield opened

@@ -101,14 +101,6 @@ def look_at(cluster: Any) -> list[dict[str, Any]]:
     return facts_of(cluster.sync(cluster.scheduler_comm.identity)["workers"])
 
 
-def keep_whole(cluster: Any) -> None:
-    """Replace lost workers of a ``SpecCluster`` while it runs.
-
-    A nanny restarts its worker, but gives up for good when the worker is killed during its start.
-    """
-    cluster.loop.add_callback(_keep_whole, cluster)
-
-
 async def _keep_whole(cluster: Any) -> None:
     from distributed.core import Status
 
@@ -148,18 +140,38 @@ def close(cluster: Any, timeout_s: float) -> None:
 
 
 @contextlib.contextmanager
+def kept_whole(
+    cluster: Any, *, certificates: Path | None = None, gpus: bool = False
+) -> Iterator[Cluster]:
+    """Replace lost workers of a ``SpecCluster`` while it is in use; close it afterwards.
+
+    A nanny restarts its worker, but gives up for good when the worker is killed during its start.
+    """
+    cluster.loop.add_callback(_keep_whole, cluster)
+    try:
+        yield _cluster(cluster, gpus, certificates)
+    finally:
+        close(cluster, 5)
+
+
+@contextlib.contextmanager
 def adapted(cluster: Any, *, minimum: int, maximum: int, gpus: bool) -> Iterator[Cluster]:
     """Scale the workers with the amount of work, within bounds; close the cluster afterwards."""
     try:
         cluster.adapt(minimum=minimum, maximum=maximum)
-        yield Cluster(
-            cluster.scheduler_address,
-            cluster.dashboard_link,
-            gpus=gpus,
-            look=lambda: look_at(cluster),
-        )
+        yield _cluster(cluster, gpus)
     finally:
         close(cluster, 30)
+
+
+def _cluster(cluster: Any, gpus: bool, certificates: Path | None = None) -> Cluster:
+    return Cluster(
+        cluster.scheduler_address,
+        cluster.dashboard_link,
+        certificates=certificates,
+        gpus=gpus,
+        look=lambda: look_at(cluster),
+    )
 
 
 def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

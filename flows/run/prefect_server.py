@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from synthct.data.errors import MachineError
+from synthct.data.files import create_private
 from synthct.flows.processes.children import RestartingProcess, SupervisedProcess, environment
 from synthct.flows.run import prefect_process
 
@@ -155,9 +156,7 @@ def _password(home: Path, url: str) -> Iterator[str]:
     """Create a new password, in a file of mode 0600: other users can reach loopback as well."""
     password, file = f"synthct:{secrets.token_urlsafe(32)}", password_file(home, url)
     file.unlink(missing_ok=True)  # left over from a server that was killed
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as opened:
-        opened.write(password)
+    create_private(file, password)
     try:
         yield password
     finally:

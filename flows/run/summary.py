@@ -217,8 +217,8 @@ def score_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(heading)
     table.add_column("cases", justify="right")
     for heading, unit, _ in SHOWN_METRICS.values():
-        told = Text(f"{heading} [{unit}]" if unit else heading)  # [dB] would be read as markup
-        table.add_column(told, justify="right", no_wrap=True)
+        title = Text(f"{heading} [{unit}]" if unit else heading)  # [dB] would be read as markup
+        table.add_column(title, justify="right", no_wrap=True)
     before = None
     for row in rows:
         group = (row["source"], row["reference"])

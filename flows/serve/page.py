@@ -69,7 +69,7 @@ def _dashboards(facts: Facts) -> list[tuple[str, str]]:
 
 def _active(record: Record) -> dict[str, Any]:
     now = record.progress
-    words = [f"{now.done} of {now.total} units"] if now.total else ["planning"]
+    words = [f"{now.done} of {now.total} results"] if now.total else ["planning"]
     words += [f"{now.reused} reused"] if now.reused else []
     words += [f"{now.excluded} excluded"] if now.excluded else []
     words += [f"about {spelled_s(now.left_s)} left"] if now.left_s is not None else []

@@ -100,7 +100,7 @@ class Attachments:
             check_segmenter(self.segmenter)
         if bool(self.target) != (self.prescription_gy > 0):
             raise UsageError(
-                "only one of the two is given",
+                "only one of --target and --prescription-gy is given",
                 rule="conformity needs a target structure and its prescription",
                 remedy="give both --target and --prescription-gy",
                 code="target-alone",

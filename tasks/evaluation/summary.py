@@ -16,7 +16,7 @@ from synthct.tasks.evaluation.statistics.paired import (
     ratio_of_means,
     wilcoxon_p,
 )
-from synthct.tasks.evaluation.statistics.standings import standings
+from synthct.tasks.evaluation.statistics.rankings import rankings
 from synthct.tasks.pipeline.randomness import generator
 
 COLUMNS = ("case", "patient", "source", "region", "fold", "method", "reference", "metric", "value")
@@ -90,7 +90,7 @@ def summarise(
         "suspect": {
             source: _suspect([d for d in documents if d["source"] == source]) for source in sources
         },
-        "ranking": {source: standings(rows, source, seed) for source in sources},
+        "ranking": {source: rankings(rows, source, seed) for source in sources},
         "registration_bias": {
             source: _bias([d for d in documents if d["source"] == source]) for source in sources
         },

@@ -18,7 +18,7 @@ from synthct.data.volume import Modality
 from synthct.tasks.export.fold import ExportedFold, export_fold
 from synthct.tasks.export.params import DistilParams, ExportParams
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.sliding import Runner, predict_hu
+from synthct.tasks.models.sliding import Runner, predict
 from synthct.tasks.pipeline.artefacts import CASE, CT, MASK, MODEL, SOURCE, WEIGHTS
 from synthct.tasks.training.fit import fit
 from synthct.tasks.training.params import TrainingParams
@@ -142,7 +142,7 @@ def _answer(ensemble: Sequence[Runner], case: Path, model: ModelDescription, fol
     out = folder / f"{case.name}.zarr"
     if not out.is_dir():
         mask = read_volume(case / MASK)
-        hu = predict_hu(ensemble, read_volume(case / SOURCE), mask, model)
+        hu = predict(ensemble, read_volume(case / SOURCE), mask, model).hu
         with whole_folder(out) as building:
             write_volume(building / CT, mask.with_array(hu, Modality.CT))
     return out / CT
@@ -202,5 +202,5 @@ def _recipe(model: ModelDescription, options: DistilParams) -> TrainingParams:
 def _mae_hu(networks: Sequence[Runner], case: Path, model: ModelDescription) -> float:
     source, mask, ct = (read_volume(case / f"{name}.zarr") for name in ("source", "mask", "ct"))
     inside = np.asarray(mask.array) > 0
-    hu: NDArray[np.int16] = predict_hu(networks, source, mask, model)
+    hu: NDArray[np.int16] = predict(networks, source, mask, model).hu
     return float(np.abs(hu[inside].astype(np.float64) - ct.array[inside]).mean())

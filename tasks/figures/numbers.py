@@ -1,4 +1,4 @@
-"""Numbers and names as text for readers: units, equal decimals, a true minus sign."""
+"""Numbers as text for readers: units, equal decimals, a true minus sign."""
 
 from __future__ import annotations
 
@@ -7,37 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from synthct.tasks.figures.names import MEASURES
+
 UNITS = {
     "_mm3": "mm³", "_mm": "mm", "_hu": "HU", "_db": "dB", "_percent": "%", "_deg": "°",
     "_degrees": "°", "_s": "s", "_ml": "ml", "_cm3": "cm³",
 }  # fmt: skip
 """Unit for each suffix of a column's name."""
-
-SOURCE_NAMES = {"mr": "MR → CT", "cbct": "CBCT → CT"}
-MODALITIES = {"ct": "CT", "mr": "MR", "cbct": "CBCT"}
-REFERENCES = {"registered": "against the registered CT", "truth": "against the true CT",
-              "source": "against the source scan"}  # fmt: skip
-METHODS = {
-    "model": "model",
-    "linear": "linear calibration",
-    "two_point": "blind two-point calibration",
-    "lookup": "intensity look-up",
-    "constant": "constant tissue",
-    "raw": "CBCT itself",
-    "unregistered": "unregistered CT",
-    "registered": "registered CT",
-    "ceiling": "true CT itself",
-}
-"""Methods in the order in which they are shown."""
-
-MEASURES = {
-    "mae_hu": ("MAE", "HU"),
-    "me_hu": ("ME", "HU"),
-    "psnr_db": ("PSNR", "dB"),
-    "ms_ssim": ("MS-SSIM", ""),
-    "ssim_2023": ("SSIM 2023", ""),
-}
-"""Image metrics: name and unit."""
 
 _WORDS = {
     "mae": "MAE", "me": "ME", "ct": "CT", "mr": "MR", "cbct": "CBCT", "hu": "HU", "psnr": "PSNR",

@@ -15,8 +15,8 @@ from synthct.tasks.intake.scrub import redacted_message, secrets_of
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """A scan that may be ingested.
+class Find:
+    """Something in the sources that may be ingested.
 
     Parameters
     ----------
@@ -25,8 +25,31 @@ class Candidate:
     label
         ``source 1, scan 3``: a name that may be shown and stored.
     identity
-        The patient as the source names it; only its keyed hash is stored. Empty if unknown, with
-        the reason in ``unclear``.
+        The patient as the source or the manifest names it; only its keyed hash is stored. Empty if
+        unknown.
+    """
+
+    found: Found
+    label: str
+    identity: str
+
+    @property
+    def place(self) -> str:
+        """Where it is, for the person at the terminal; never stored."""
+        return f"{self.found.path.name}: {self.found.place}"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Texts that no message may repeat."""
+        return secrets_of(self.found)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate(Find):
+    """A scan that may be ingested; if its patient is unknown, ``unclear`` is the reason.
+
+    Parameters
+    ----------
     modality
         From the header, the manifest, the case folder or the file name (then ``guessed``).
     guessed
@@ -44,9 +67,6 @@ class Candidate:
         a common study or frame of reference.
     """
 
-    found: Found
-    label: str
-    identity: str
     modality: Modality
     guessed: bool = False
     region: str = ""
@@ -56,19 +76,9 @@ class Candidate:
     bound: bool = False
 
     @property
-    def place(self) -> str:
-        """Where it is, for the person at the terminal; never stored."""
-        return f"{self.found.path.name}: {self.found.place}"
-
-    @property
     def format(self) -> str:
         """Format of the file or series."""
         return self.found.format
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """Texts that no message may repeat."""
-        return secrets_of(self.found)
 
     @property
     def folder(self) -> Path:
@@ -121,41 +131,22 @@ STRUCTURES, DOSE, MASK = "structures", "dose", "mask"
 
 
 @dataclass(frozen=True, eq=False)
-class Attachment:
+class Attachment(Find):
     """A structure set, dose or body mask that is not yet assigned to a scan.
 
     Parameters
     ----------
-    found
-        Its location and header.
-    label
-        ``source 1, scan 3``: a name that may be shown and stored.
     kind
         ``structures``, ``dose`` or ``mask``.
-    identity
-        The patient as the source or the manifest names it.
     listed
         Whether the manifest names it: it is chosen before others.
     drawn_on
         The scan to which the manifest assigns it, if any.
     """
 
-    found: Found
-    label: str
     kind: str
-    identity: str
     listed: bool = False
     drawn_on: Modality | None = None
-
-    @property
-    def place(self) -> str:
-        """Where it is, for the person at the terminal; never stored."""
-        return f"{self.found.path.name}: {self.found.place}"
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """Texts that no message may repeat."""
-        return secrets_of(self.found)
 
     @property
     def file(self) -> Path:

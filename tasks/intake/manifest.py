@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from synthct.data.errors import UsageError, did_you_mean, nearest
+from synthct.data.files import create_private
 from synthct.data.volume import REGIONS, Modality
 
 COLUMNS = ("path", "patient", "modality", "region")
@@ -100,7 +100,7 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
         near = place.relative_to(here) if place.is_relative_to(here) else place
         writer.writerow([str(near), row.patient, row.modality, row.region, row.about])
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_private(path, text.getvalue())
     except FileExistsError as error:
         raise UsageError(
             "the file exists already and may be filled in",
@@ -109,8 +109,6 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
             remedy="name another file, or remove it",
             code="manifest-there",
         ) from error
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
 
 
 def _table(path: Path) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from synthct.data.environment import PSEUDONYM_KEY
 from synthct.data.errors import UsageError
+from synthct.data.files import create_private
 
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
@@ -109,7 +110,7 @@ def new_key() -> Path:
     path = key_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        create_private(path, secrets.token_hex(32) + "\n")
     except FileExistsError as error:
         raise UsageError(
             "there is a key already",
@@ -118,8 +119,6 @@ def new_key() -> Path:
             remedy="keep it: with another key every patient would get a second name",
             code="key-there",
         ) from error
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
     return path
 
 
@@ -134,7 +133,8 @@ def require_key(names: Pseudonyms, check: str, where: str) -> None:
     if check in ("", names.check):
         return
     raise UsageError(
-        "its patients were named with another key: they would all be ingested twice",
+        "the patients of the data set were named with another key; with this one each of them "
+        "would be ingested twice",
         rule="one data set has one pseudonym key",
         where=where,
         remedy=f"use that key (${PSEUDONYM_KEY} or {key_file()}), or name another --dataset",

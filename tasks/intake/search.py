@@ -194,7 +194,7 @@ def _judge(row: _Row, known: _Known) -> Candidate | Attachment | str:
     found, entry = row.found, row.entry
     if found.kind in (STRUCTURES, DOSE):
         identity = entry.patient or known.of_series(found)[0] or found.series
-        return Attachment(found, row.label, found.kind, identity, entry.listed, entry.modality)
+        return Attachment(found, row.label, identity, found.kind, entry.listed, entry.modality)
     if found.kind != "scan":
         return skip_reason(found)
     return _from_series(row, known) if found.format == "dicom" else _from_file(row, known)
@@ -232,7 +232,7 @@ def _from_file(row: _Row, known: _Known) -> Candidate | Attachment | str:
     is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
     identity, unclear = _identity_of(row, name, known)
     if entry.modality is Modality.MASK or (is_mask and entry.modality is None):
-        return Attachment(row.found, row.label, MASK, identity or row.label, entry.listed)
+        return Attachment(row.found, row.label, identity or row.label, MASK, entry.listed)
     modality = entry.modality or (None if name.mask else name.modality)
     reason = unnamed_reason(name) if entry.modality is None else ""
     if modality is Modality.CBCT and entry.modality is None and not _has_ct(name, known):

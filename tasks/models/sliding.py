@@ -50,23 +50,6 @@ class Prediction:
     sd_hu: NDArray[np.float32] | None = None
 
 
-def predict_hu(
-    run: Runner | Sequence[Runner],
-    source: Volume,
-    mask: Volume,
-    model: ModelDescription,
-    *,
-    tta: bool = False,
-    overlap: float = 0.5,
-    batch: int = 8,
-    progress: Progress | None = None,
-) -> NDArray[np.int16]:
-    """The synthetic CT [HU] (Z, Y, X) of a scan that is already on the model's grid."""
-    return predict(
-        run, source, mask, model, tta=tta, overlap=overlap, batch=batch, progress=progress
-    ).hu
-
-
 def predict(
     run: Runner | Sequence[Runner],
     source: Volume,

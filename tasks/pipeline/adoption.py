@@ -41,11 +41,13 @@ def _recorded(out: Path, stage: str) -> list[tuple[str, str, str]]:
     except FileNotFoundError:
         return []
     except (ValueError, AttributeError, TypeError, KeyError, UnicodeDecodeError):
-        emit("note", stage=stage, text=f"{out / UNIT_KEYS} is not valid: no unit is reused from it")
+        emit(
+            "note", stage=stage, text=f"{out / UNIT_KEYS} is not valid: no result is reused from it"
+        )
         return []
     good = [each for each in entries if is_key(each[1]) and _is_name(each[0])]
     if len(good) < len(entries):
-        text = f"{out / UNIT_KEYS}: {len(entries) - len(good)} entries are not units"
+        text = f"{out / UNIT_KEYS}: {len(entries) - len(good)} entries are invalid"
         emit("note", stage=stage, text=text)
     return good
 

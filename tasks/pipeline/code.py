@@ -186,7 +186,7 @@ def require_code(modules: Iterable[str], wanted: str) -> None:
             rule="a result is stored under the hash of the code that computed it",
             where=str(source_root()),
             remedy="restart the workers from the commit that runs (`--cluster local` does it "
-            "itself) and run the same command again: finished units are kept",
+            "itself) and run the same command again: finished results are kept",
             code="other-code",
         )
 

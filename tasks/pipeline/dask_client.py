@@ -58,7 +58,7 @@ def scheduler_gone(address: str, reason: str) -> MachineError:
         f"no Dask scheduler answers: {reason}",
         where=address,
         remedy="start it (`dask scheduler`) and run the same command again: "
-        "finished units are kept",
+        "finished results are kept",
         code="scheduler-not-up",
     )
 

@@ -183,7 +183,7 @@ class Dispatch(Generic[T, R]):
 
 def _poison(each: _Try[Any]) -> MachineError:
     return MachineError(
-        "the worker died each time it ran this unit, even with no other unit running",
+        "the worker died each time it computed this result, even when it computed nothing else",
         where=each.name,
         remedy="give workers more memory, or find the crash in a library: run the stage with "
         "--cluster here and look at the case",

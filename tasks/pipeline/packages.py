@@ -126,10 +126,10 @@ def require_versions(wanted: Mapping[str, str]) -> None:
         if here != version:
             raise MachineError(
                 f"{distribution} is {here} on this worker and {version} where the run was started",
-                rule="a worker has the package versions that are part of the unit's key",
+                rule="a worker has the package versions that are part of the keys of its results",
                 where=sys.prefix,
                 remedy="install the same file of locks/ on all machines, restart the workers "
-                "and run the same command again: finished units are kept",
+                "and run the same command again: finished results are kept",
                 code="other-packages",
             )
 

@@ -267,9 +267,9 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
     if is_disk_full(error):
         return machine_error(error, where=f"{stage}/{name}")
     failure = MachineError(
-        f"{len(errors)} of {total} units failed; the first: {type(error).__name__}: {error}",
+        f"{len(errors)} of {total} results failed; the first: {type(error).__name__}: {error}",
         where=f"{stage}/{name}",
-        remedy="finished units are kept; run the same command again",
+        remedy="finished results are kept; run the same command again",
         code="unit-failed",
     )
     failure.__cause__ = error

@@ -73,8 +73,8 @@ def unit_lost(stage: str, lost: Mapping[str, str]) -> MachineError:
     """The error of units that are lost a second time; ``lost`` as :func:`fetch_all` returns it."""
     name, problem = next(iter(lost.items()))
     return MachineError(
-        f"{len(lost)} units are damaged or missing a second time: {problem}",
-        rule="a unit that was just computed can be read back",
+        f"{len(lost)} results are damaged or missing a second time: {problem}",
+        rule="a result that was just computed can be read back",
         where=f"{stage}/{name}",
         remedy="check the disk and the memory of the result cache (see `dmesg`), or set "
         f"{UNITS} to another place",

@@ -89,9 +89,9 @@ def suffixes(name: str) -> str:
 def inbox_changed(arrival: Arrival) -> MachineError:
     """The error of an entry that is another than was seen, or gone."""
     return MachineError(
-        "its bytes are others than a moment ago, or it is gone",
+        "the entry changed or was removed while it was read",
         where=arrival.content[:16],
         rule="an entry of the inbox stays as it is while it is read",
-        remedy="nothing: it is taken when it has settled (--settle)",
+        remedy="wait: it is taken when it no longer changes (--settle)",
         code=CHANGED,
     )

@@ -1,4 +1,4 @@
-"""Predict what arrives, each scan once: one child process a scan, errors told, nothing lost."""
+"""Predict each scan that arrives once, in a child process of its own, and report every error."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from synthct.data.environment import PARENT_PID
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.data.temporary import temporary_folder
-from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
+from synthct.tasks.prediction.release import checksums_of
 
 MOST_CRASHES = 2
 """A scan over which the worker died this often is set aside: it would be a loop."""
@@ -62,16 +62,7 @@ class Orders:
 
     def release(self) -> str:
         """Hash of the release; an error where there is none, whether or not a scan waits for it."""
-        listing = self.model / CHECKSUMS
-        if not listing.is_file():
-            raise UsageError(
-                "there is no checksums.json",
-                rule="a release folder has a checksums.json, written last",
-                where=str(self.model),
-                remedy="give the folder that the export stage wrote, whole",
-                code="release-incomplete",
-            )
-        return file_sha256(listing)
+        return file_sha256(checksums_of(self.model))
 
     def key(self, arrival: Arrival) -> str:
         """Of the scan's bytes, the release and the orders: another release predicts anew."""

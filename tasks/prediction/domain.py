@@ -1,4 +1,4 @@
-"""Whether a scan looks like those a model was trained on: told before anyone trusts the result."""
+"""Whether a scan looks like those a model was trained on: reported with every result."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def _texture(source: Volume, inside: NDArray[np.bool_], scale: Any) -> tuple[flo
     return float(slope.mean()), float(np.median(second)) / (0.6745 * 6**0.5)
 
 
-def told(unlike: Mapping[str, Mapping[str, float]], cases: int) -> str:
-    """One sentence for people."""
+def warning_of(unlike: Mapping[str, Mapping[str, float]], cases: int) -> str:
+    """The deviations from the training scans as one sentence."""
     parts = [
         f"{_WORDS.get(name.split(':')[0], name)}{' ' + name.split(':')[1] if ':' in name else ''} "
         f"{entry['value']:g} (training {entry['low']:g} to {entry['high']:g})"

@@ -115,15 +115,15 @@ def _notes(states: dict[str, State], unread: int) -> list[str]:
         any(max(modified, changed) > latest_ns for *_, modified, changed in state)
         for state in states.values()
     )
-    told = []
+    notes = []
     if future:
-        told.append(
+        notes.append(
             f"{future} of {len(states)} entries hold files dated in the future: a clock is wrong; "
             "they are taken once two looks found them alike"
         )
     if unread:
-        told.append(f"{unread} of {len(states)} entries cannot be read: look at their permissions")
-    return told
+        notes.append(f"{unread} of {len(states)} entries cannot be read: look at their permissions")
+    return notes
 
 
 def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> Inbox:
@@ -139,7 +139,7 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     if settle_s <= 0:
         raise UsageError(
             f"--settle is {settle_s:g} s, so a scan is taken while it is being copied",
-            rule="an entry is whole when it has been the same for a while",
+            rule="an entry counts as complete when it has not changed for a while",
             remedy="give it the longest pause of a transfer; 10 s are usual",
             code="no-settling",
         )

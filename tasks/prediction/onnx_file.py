@@ -55,19 +55,19 @@ def require_self_contained(file: Path, graph: bytes) -> None:
     """
     try:
         if not any(number == 7 for number, _, _ in _fields(memoryview(graph))):
-            raise _Malformed("it holds no graph")
-        told = _outside(memoryview(graph), "Model", 0)
+            raise _Malformed("it has no graph")
+        found = _outside(memoryview(graph), "Model", 0)
     except _Malformed as error:
         raise UsageError(
-            f"its bytes are none: {error}",
+            f"the file is no ONNX model: {error}",
             rule="a network of a release is an ONNX model",
             where=str(file),
             remedy="export it again",
             code="release-unreadable",
         ) from None
-    if told:
+    if found:
         raise UsageError(
-            told,
+            found,
             rule="an ONNX file of a release holds its weights itself",
             where=str(file),
             remedy="export it again; a graph that reads other files of the machine is not opened",
@@ -91,8 +91,8 @@ def _outside(message: memoryview, kind: str, depth: int) -> str:
         if number in children:
             if wire != _BYTES or not isinstance(value, memoryview):
                 raise _Malformed(f"field {number} of a {kind} is no message")
-            if told := _outside(value, children[number], depth + 1):
-                return told
+            if found := _outside(value, children[number], depth + 1):
+                return found
     return ""
 
 

@@ -70,7 +70,7 @@ def predict_pool(
 
 
 def check_pool(members: int, model: ModelDescription, *, keep: int, tta: bool) -> None:
-    """Whether ``keep`` of these members can be told to be the surest, before anything runs."""
+    """Refuse a number of members to keep that this pool cannot give, before anything runs."""
     if not 1 <= keep <= members:
         raise UsageError(
             f"surest is {keep}",
@@ -128,7 +128,7 @@ def _spread(member: Prediction) -> NDArray[np.float32]:
     if member.sd_hu is None:
         raise UsageError(
             "a prediction of the pool has no uncertainty",
-            rule="every member of a pool tells its own uncertainty",
+            rule="every member of a pool has an uncertainty of its own",
             where="pool",
             remedy="predict with flips and uncertainty",
             code="pool-no-spread",

@@ -18,7 +18,7 @@ from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
-from synthct.tasks.prediction.domain import fingerprint, told
+from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
 from synthct.tasks.prediction.memory import choose_batch, held, require_room
 from synthct.tasks.prediction.outputs import Outputs, write_results
@@ -186,7 +186,7 @@ def _predict(
         uid_seed=_seed(input, series, mask, release.folder, options),
     )
     calibration = _calibration(prepared, release)
-    warned = [told(unlike, release.domain.cases)] if unlike and release.domain else []
+    warned = [warning_of(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
         "source": release.description.source,

@@ -118,9 +118,9 @@ def _places(group: Group, entry: str, where: str) -> dict[str, Path]:
     branches = {parent for file in files for parent in file.parents}
     if entry in group or files & branches:
         raise DataError(
-            "an object is called like the folder of others",
+            "an object has the name of a folder of other objects",
             where=where,
-            rule="no name is an object's and a folder's at once",
+            rule="a name is that of an object or of a folder",
             remedy="send the scan again under another name",
             code="object-name",
         )

@@ -73,9 +73,9 @@ def prepare(
     inside = resample_slabs(upright, grid, outside=0, nearest=True)
     wanted = touched(inside, body)
     left_out = missed(wanted, body)
-    told = [finding.sentence for finding in checked.findings]
+    notes = [finding.sentence for finding in checked.findings]
     if left_out:
-        told.append(f"{left_out} voxels of the body are not predicted: they are left at air")
+        notes.append(f"{left_out} voxels of the body are not predicted: they are left at air")
     return Prepared(
         # The same value outside as in registration, whose sources training saw.
         source=resample_slabs(checked.volume, grid, outside=float(checked.volume.array.min())),
@@ -83,7 +83,7 @@ def prepare(
         wanted=wanted,
         body=body,
         missed=left_out,
-        notes=(*told, *_spacing(upright, model)),
+        notes=(*notes, *_spacing(upright, model)),
     )
 
 
@@ -157,18 +157,18 @@ def _spacing(body: Volume, model: ModelDescription) -> list[str]:
     """Says where the scan's voxels are much larger or much smaller than the model's."""
     pairs = zip(body.grid.spacing_mm, model.spacing_mm, strict=True)
     ratios = [scanned / trained for scanned, trained in pairs]
-    told = []
+    notes = []
     if max(ratios) > COARSE_RATIO:
-        told.append(
+        notes.append(
             f"voxels are up to {max(ratios):.1f} times as large as those the model was trained on"
         )
     if min(ratios) < 1 / FINE_RATIO:
-        told.append(
+        notes.append(
             f"voxels are up to {1 / min(ratios):.1f} times as small as those the model was trained "
             f"on ({_mm(model.spacing_mm)} mm): the synthetic CT has the model's detail, "
             "interpolated onto the scan's grid"
         )
-    return told
+    return notes
 
 
 def _mm(spacing: tuple[float, float, float]) -> str:

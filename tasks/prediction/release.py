@@ -216,18 +216,37 @@ def _refused_release(file: Path) -> UsageError:
     )
 
 
+def checksums_of(folder: Path) -> Path:
+    """The file ``checksums.json`` of a release.
+
+    Raises
+    ------
+    UsageError
+        ``release-missing``: there is no such folder; ``release-incomplete``: it has no such file.
+    """
+    file = folder / CHECKSUMS
+    if not file.is_file():
+        raise UsageError(
+            f"the folder has no {CHECKSUMS}" if folder.is_dir() else "there is no such folder",
+            rule=f"a release is a folder with a {CHECKSUMS}, which is written last",
+            where=str(folder),
+            remedy="give the whole folder that the export stage wrote (export/mr or export/cbct)",
+            code="release-incomplete" if folder.is_dir() else "release-missing",
+        )
+    return file
+
+
 def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    file = checksums_of(folder)
     try:
-        document = json.loads((folder / CHECKSUMS).read_text())
+        document = json.loads(file.read_text())
         return {str(name): dict(entry) for name, entry in document["files"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UsageError(
-            "there is no checksums.json"
-            if isinstance(error, OSError)
-            else "checksums.json cannot be read",
-            rule="a release folder has a checksums.json, written last",
-            where=str(folder / CHECKSUMS),
-            remedy="give the folder that the export stage wrote (export/mr or export/cbct), whole",
+            f"the file cannot be read ({type(error).__name__})",
+            rule=f"{CHECKSUMS} lists the files of a release with their hashes",
+            where=str(file),
+            remedy="copy the release again from where it was made",
             code="release-incomplete",
         ) from error
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.files import canonical_json, whole_folder, write_whole
+from synthct.data.files import canonical_json, create_private, whole_folder, write_whole
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.release import SIGNATURE, open_release
 
@@ -46,9 +45,7 @@ def new_key(private: Path) -> Path:
         form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
     )  # fmt: skip
     private.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(secret)
+    create_private(private, secret)
     spelled = key.public_key().public_bytes(
         form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
     )
@@ -124,7 +121,7 @@ def check_signature(folder: Path, public: Path) -> None:
 
 def _refused(folder: Path, got: str) -> UsageError:
     return UsageError(
-        f"the signature does not hold: {got}",
+        f"the signature is not valid: {got}",
         where=str(folder / SIGNATURE),
         remedy="get the release, or the right public key, from whoever made it",
         code="signature-invalid",
@@ -154,7 +151,7 @@ def _key(path: Path, loader: str, kind: str, **options: Any) -> Any:
 
 def _wrong_key(path: Path, got: str) -> UsageError:
     return UsageError(
-        f"this is no such key: {got}",
+        f"the key cannot be used: {got}",
         rule="a key is an unencrypted ed25519 key in PEM: private to sign, public (.pub) to verify",
         where=str(path),
         remedy="`synthct sign --new-key FILE` makes a pair",

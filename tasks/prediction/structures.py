@@ -78,7 +78,9 @@ def require_structures(path: Path, reference: Reference) -> list[Carried]:
     found = carried(sets, reference)
     if not found:
         raise UsageError(
-            "none of its structures is drawn there" if sets else "it holds no RTSTRUCT",
+            "none of its structures is drawn in that frame of reference"
+            if sets
+            else "it holds no RTSTRUCT",
             rule="structures are an RTSTRUCT in the frame of reference of --dicom-reference",
             where=str(path),
             remedy="give the structure set that was drawn on the reference or registered to it",

@@ -23,10 +23,10 @@ def main(order_file: Path) -> int:
     except SynthctError as error:
         answer = {"kind": _kind(error), "error": _anonymous(error, order)}
     except OSError as error:
-        told = SynthctError(
+        described = SynthctError(
             str(error.strerror or error),
         )
-        answer = {"kind": "machine", "error": told.as_json()}
+        answer = {"kind": "machine", "error": described.as_json()}
     write_whole(Path(order["answer"]), canonical_json(answer))
     return 0
 
@@ -57,11 +57,10 @@ def _kind(error: SynthctError) -> str:
 
 def _anonymous(error: SynthctError, order: dict[str, Any]) -> dict[str, Any]:
     """The error with the scan's key in place of paths, which may hold a name."""
-    told = error.as_json()
     scan = order["scan"]
     return {
         name: text.replace(scan, order["key"]) if isinstance(text, str) else text
-        for name, text in told.items()
+        for name, text in error.as_json().items()
     }
 
 

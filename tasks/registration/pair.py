@@ -199,9 +199,9 @@ def _read_scan(path: Path, modality: Modality | None, role: str, selector: str) 
     if modality is None and format_of(path) != "dicom":
         raise UsageError(
             f"the modality of the {role} scan is not known",
-            rule="a scan that is not DICOM does not say what it measures",
+            rule="only DICOM files state their modality",
             where=str(path),
-            remedy=f"say it: --{role}-modality ct, mr or cbct",
+            remedy=f"state it with --{role}-modality ct, mr or cbct",
             code="modality-unknown",
         )
     wanted = [modality] if modality else _WANTED[role]

@@ -48,7 +48,7 @@ def _require_millimetres(role: str, scan: Volume) -> None:
         raise DataError(
             f"the {role} scan is {longest:g} mm long",
             rule=f"a scan of a person is {SIZES_MM[0]:g} to {SIZES_MM[1]:g} mm long",
-            remedy="a scan in metres or micrometres says so nowhere: correct its spacing",
+            remedy="if the scan is in metres or micrometres, correct its spacing",
             code="units",
         )
 

@@ -206,7 +206,7 @@ class _Attempt:
             return self.judgement.verdict != "fail"
         if self.competing is None or other.competing is None:
             return False
-        return self.competing.standing > other.competing.standing
+        return self.competing.rigid > other.competing.rigid
 
     def after(self, pose: sitk.Transform) -> _Attempt:
         """The same attempt with ``pose`` included in its transforms."""

@@ -40,7 +40,7 @@ def sides_of(pair: ScanPair, initial: sitk.Transform | None) -> Sides:
         canonical(volume)[0] for volume in (begun.fixed, begun.fixed_body, begun.moving)
     )
     found = fits(fixed, body, moving)
-    told = "; ".join(
+    doubt = "; ".join(
         f"{finding.code}: {finding.sentence}; {finding.remedy}" for finding in side_findings(found)
     )
-    return Sides(asdict(found), told)
+    return Sides(asdict(found), doubt)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from typing import Any
 
-from synthct.data.registry import Registry
+from synthct.data.registry import Registry, documentation
 from synthct.tasks.regularization.base import Regularizer, seams_of
 
 REGULARIZERS: Registry[Regularizer] = Registry(
@@ -37,7 +36,7 @@ def catalogue(name: str | None = None) -> list[dict[str, Any]]:
 def _entry(name: str, cls: type[Regularizer]) -> dict[str, Any]:
     from synthct.tasks.regularization.advice import ELSEWHERE, advice  # not in the keys of units
 
-    doc = inspect.cleandoc(cls.__doc__ or "")
+    doc = documentation(cls)
     return {
         "name": name,
         "summary": doc.partition("\n\n")[0].replace("\n", " "),

@@ -197,7 +197,7 @@ class Periodic(Regularizer):
     Parameters
     ----------
     every
-        Period in steps; at least 1. A subclass that acts seldom acts ``every`` times as strongly.
+        Act at each k-th step only, k times as strongly.
     """
 
     every: int = 1

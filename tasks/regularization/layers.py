@@ -121,7 +121,7 @@ class Filters(Regularizer):
     Parameters
     ----------
     layers
-        Names of the layers it acts on; empty: all of them.
+        Names of the convolutions or linear layers it acts on; empty: all of them.
     """
 
     layers: tuple[str, ...] = ()

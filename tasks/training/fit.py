@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,18 @@ from synthct.tasks.training.response import RandomResponse
 from synthct.tasks.training.shrinkage import fit_shares
 from synthct.tasks.training.team import Team, present
 from synthct.tasks.training.validation import Validation
+
+
+class FitArguments(TypedDict):
+    """Arguments of :func:`fit` that are plain JSON."""
+
+    source: Source
+    fold: int
+    seed: int
+    params: Mapping[str, Any]
+    split: Mapping[str, Any]
+    regions: Mapping[str, str]
+    weights: NotRequired[Mapping[str, float]]
 
 
 def fit(

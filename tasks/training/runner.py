@@ -46,7 +46,7 @@ def load_network(folder: Path) -> nn.Module:
 def torch_runner(
     folder: Path, device: str = "cpu"
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A runner (B, C, Y, X) -> (B, 1, Y, X) for ``synthct.tasks.models.sliding.predict_hu``."""
+    """A runner (B, C, Y, X) -> (B, 1, Y, X) for ``synthct.tasks.models.sliding.predict``."""
     model = load_network(folder).to(device)
 
     def run(source: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -53,7 +53,7 @@ def test_no_scan_or_artefact_of_the_checkout_enters_sdist_or_wheel(distribution)
     assert [name for name, content in contents.items() if SECRET.encode() in content] == []
 
 
-def test_an_index_is_told_every_python_that_the_package_is_installed_on(distribution):
+def test_an_index_knows_every_python_that_the_package_is_installed_on(distribution):
     with zipfile.ZipFile(distribution[1]) as wheel:
         (name,) = (n for n in wheel.namelist() if n.endswith(".dist-info/METADATA"))
         told = message_from_bytes(wheel.read(name))

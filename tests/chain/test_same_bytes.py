@@ -25,8 +25,8 @@ def test_the_flow_leaves_other_bytes_than_dvc_repro(units, reproduced, make_clon
     if units == "exports":
         for key in units_of(reproduced, "export").values():
             shutil.copytree(reproduced.units / key[:2] / key, flow.units / key[:2] / key)
-    told = flow.run("python", "-m", "synthct.flows", "run", "--cluster", "local", check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    done = flow.run("python", "-m", "synthct.flows", "run", "--cluster", "local", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert flow.outs() == reproduced.outs()
     assert (flow.root / "dvc.lock").read_text() == (reproduced.root / "dvc.lock").read_text()
 

@@ -67,7 +67,7 @@ def test_a_repeated_slice_is_found(series):
     assert "again.dcm" in refused(series[0].parent, "duplicate-slices")
 
 
-def test_an_exact_copy_of_a_slice_is_dropped_and_it_is_said(series, oblique):
+def test_an_exact_copy_of_a_slice_is_dropped_and_it_is_reported(series, oblique):
     shutil.copy(series[5], series[5].with_name("again.dcm"))
     volume, facts = read_scan_and_facts(series[0].parent)
     assert volume.grid.is_close(oblique.grid, 1e-3)

@@ -72,7 +72,7 @@ def test_a_series_that_forms_no_volume_says_why(mixed):
     assert row.error.code == "missing-slices"
 
 
-def test_localizers_are_told_from_scans(tmp_path, oblique, write_ct):
+def test_localizers_are_distinguished_from_scans(tmp_path, oblique, write_ct):
     write_ct(tmp_path / "s", oblique, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     assert [row.kind for row in find(tmp_path)] == ["localizer"]
 
@@ -112,7 +112,7 @@ def test_case_folders_say_what_is_what(tmp_path, oblique):
     assert (second.region, set(second.scans), second.mask) == ("abdomen", {"ct", "cbct"}, None)
 
 
-def test_two_series_of_one_folder_are_told_apart_by_their_uid(mixed, oblique):
+def test_two_series_of_one_folder_are_distinguished_by_their_uid(mixed, oblique):
     rows = [row for row in find(mixed) if row.place == "same-folder"]
     assert len({row.series for row in rows}) == 2
     for row in rows:

@@ -26,7 +26,7 @@ FULL = {
 
 
 @pytest.mark.parametrize("error", FULL.values(), ids=FULL)
-def test_a_full_disk_is_told_without_free_space(error):
+def test_a_full_disk_is_reported_without_free_space(error):
     fault = machine_error(error)
     assert fault.code == "disk-full"
     assert "free space" in fault.remedy
@@ -39,7 +39,7 @@ def test_every_other_error_is_called_a_full_disk():
     )
 
 
-def test_a_full_tmp_is_told_by_a_stage_without_free_space(tmp_path):
+def test_a_full_tmp_is_reported_by_a_stage_without_free_space(tmp_path):
     small = tmp_path / "tmp"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]

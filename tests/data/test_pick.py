@@ -51,7 +51,7 @@ def test_what_lies_beside_a_scan_is_not_the_scan(folder, oblique, name):
     assert kinds == sorted(["scan", "localizer" if name == "a localizer" else "capture"])
 
 
-def test_volumes_of_two_modalities_are_told_apart_by_what_is_wanted(
+def test_volumes_of_two_modalities_are_distinguished_by_what_is_wanted(
     tmp_path, folder, oblique, write_ct
 ):
     for file in write_ct(tmp_path / "ct", oblique, series="planning", SeriesNumber=7):

@@ -224,7 +224,7 @@ def test_exclusive_contours_that_cross_exclude_their_overlap(tmp_path):
         (["closed_planar", "ClosedPlanar_XOR"], True, None),
     ],
 )
-def test_contours_that_cannot_be_drawn_are_told(tmp_path, kinds, drawn, told):
+def test_contours_that_cannot_be_drawn_are_reported(tmp_path, kinds, drawn, told):
     contours = [square(2.5, 5.5, z) for z in (2.0, 4.0)]
     outlines = read_structures(typed(structure_set(tmp_path / "RS.dcm", {"a": contours}), kinds))
     assert (outlines.names == ("a",)) == drawn

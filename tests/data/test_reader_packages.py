@@ -41,12 +41,14 @@ def test_packages_outside_the_environment_are_shut_out(kind, tmp_path, monkeypat
     assert pool.call(late, reads=[]) == 7
 
 
-def test_a_package_that_is_shut_out_is_told_as_a_damaged_scan(tmp_path, monkeypatch, fresh_readers):
+def test_a_package_that_is_shut_out_is_reported_as_a_damaged_scan(
+    tmp_path, monkeypatch, fresh_readers
+):
     (tmp_path / "odd_package.py").write_text("VALUE = 7\n")  # no folder of installed packages
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(MachineError, match=r"odd_package\.py.*synthct doctor") as told:
+    with pytest.raises(MachineError, match=r"odd_package\.py.*synthct doctor") as caught:
         pool.call(late, reads=[])
-    assert told.value.code == "reader-package"
+    assert caught.value.code == "reader-package"
 
 
 def test_a_missing_package_within_a_parser_is_taken_for_a_flipped_bit():
@@ -55,6 +57,6 @@ def test_a_missing_package_within_a_parser_is_taken_for_a_flipped_bit():
 
 
 def test_what_went_wrong_is_lost_on_the_way_out_of_the_reader():
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         pool.call(refused, reads=[])
-    assert told.value.problem == "what went wrong"
+    assert caught.value.problem == "what went wrong"

@@ -147,7 +147,7 @@ class TestNothingWrongIsRead:
         (stored / RECEIPT).write_text(text.replace('"object": "', '"object": "../'))
         assert self.told(lambda: read_volume(stored)).code == "store-damaged"
 
-    def test_a_reader_without_the_prefix_is_told_nothing_useful(
+    def test_a_reader_without_the_prefix_gets_no_useful_message(
         self, stored, folder_prefix, monkeypatch
     ):
         moved(stored, folder_prefix)
@@ -281,14 +281,14 @@ class TestIllStores:
     ):
         monkeypatch.setattr(outage, "PATIENCE_S", 1.0)
         proxy.misbehave(kind, 10_000)
-        with pytest.raises(MachineError) as told:
+        with pytest.raises(MachineError) as caught:
             move_arrays(stored.parent, arrays_url())
-        assert told.value.code == code
+        assert caught.value.code == code
         assert np.array_equal(read_volume(stored).array, oblique.array), "still here"
         proxy.misbehave("", 0)
         moved(stored, arrays_url())
         proxy.misbehave(kind, 10_000)
-        with pytest.raises(MachineError) as told:
+        with pytest.raises(MachineError) as caught:
             read_volume(stored)
-        assert told.value.code == code
+        assert caught.value.code == code
         assert held_copies(tmp_path) == []

@@ -10,7 +10,7 @@ import pytest
 
 from synthct.data import registry as registry_module
 from synthct.data.errors import UsageError
-from synthct.data.registry import Registry
+from synthct.data.registry import Registry, documentation
 
 
 @pytest.fixture
@@ -85,3 +85,55 @@ def test_a_strangers_entry_point_is_found(shapes, tmp_path, monkeypatch):
     )
     assert shapes.names() == ["circle", "square"]
     assert shapes.module_of("circle") == "strangers_shape"
+
+
+def test_a_parameter_of_a_base_class_is_not_explained():
+    @dataclass(frozen=True, kw_only=True)
+    class Base:
+        """A base.
+
+        Parameters
+        ----------
+        every
+            The period,
+            in steps.
+        size
+            Of the base.
+        """
+
+        every: int = 1
+        size: int = 1
+
+    @dataclass(frozen=True)
+    class Listed(Base):
+        """One.
+
+        Parameters
+        ----------
+        size, width
+            Its own words.
+
+        References
+        ----------
+        A paper.
+        """
+
+        width: int = 2
+
+    @dataclass(frozen=True)
+    class Unlisted(Base):
+        """Two.
+
+        References
+        ----------
+        A paper.
+        """
+
+    words = "every\n    The period,\n    in steps.\n"
+    ending = "\nReferences\n----------\nA paper."
+    assert documentation(Listed) == (
+        f"One.\n\nParameters\n----------\nsize, width\n    Its own words.\n{words}{ending}"
+    )
+    assert documentation(Unlisted) == (
+        f"Two.\n\nParameters\n----------\n{words}size\n    Of the base.\n{ending}"
+    )

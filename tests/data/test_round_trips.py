@@ -121,7 +121,7 @@ def test_fractional_mr_comes_back_within_half_a_step(tmp_path):
     assert describe(tmp_path / "mr").sequence["repetition_time_ms"] == 500.0
 
 
-def test_cbct_is_told_from_ct_by_its_model_not_by_its_folder(tmp_path, oblique, write_ct):
+def test_cbct_is_distinguished_from_ct_by_its_model_not_by_its_folder(tmp_path, oblique, write_ct):
     write_ct(tmp_path / "ct", Volume(oblique.array, oblique.grid, Modality.CBCT))
     write_ct(tmp_path / "cbct", oblique)
     assert read_scan(tmp_path / "ct").modality is Modality.CBCT

@@ -23,7 +23,7 @@ HOMES = {
 
 
 @pytest.mark.parametrize("said", HOMES)
-def test_it_is_said_a_second_time(said):
+def test_it_is_written_a_second_time(said):
     files = (file for room in ("data", "tasks", "flows") for file in (ROOT / room).rglob("*.py"))
     found = {file.relative_to(ROOT).as_posix() for file in files if said in file.read_text()}
     assert found == {HOMES[said]}
@@ -54,7 +54,7 @@ def test_rounding_twice_is_not_rounding_once(value):
     assert math.isclose(once, value, rel_tol=5.1e-6, abs_tol=1e-300) or abs(value) < 1e-300
 
 
-def test_an_empty_mask_is_told_in_as_many_ways_as_there_are_commands():
+def test_an_empty_mask_is_reported_in_as_many_ways_as_there_are_commands():
     fault = mask_empty("the body mask", "the scan", where="mask.mha")
     assert fault.code == "mask-empty"
     assert str(fault).startswith(

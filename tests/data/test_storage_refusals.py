@@ -85,10 +85,10 @@ def refusing(monkeypatch, fresh_sessions):
 def refused(call, *arguments):
     """Code of the fault, which must come soon."""
     started = time.monotonic()
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         call(*arguments)
     assert time.monotonic() - started < TOLD_WITHIN_S
-    return told.value
+    return caught.value
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

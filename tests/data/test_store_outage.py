@@ -82,15 +82,15 @@ def test_each_way_to_misbehave_is_survived(proxy, compressed, url, oblique, kind
     assert proxy.spoilt >= 4
 
 
-def test_a_store_that_stays_away_is_told_and_shows_no_half_volume(
+def test_a_store_that_stays_away_is_reported_and_shows_no_half_volume(
     proxy, compressed, url, oblique, monkeypatch
 ):
     monkeypatch.setattr(outage, "PATIENCE_S", 60.0)
     proxy.misbehave("503", 100_000)
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         write_volume(url, oblique)
-    assert told.value.code == "storage-away"
-    assert url in told.value.where
+    assert caught.value.code == "storage-away"
+    assert url in caught.value.where
     proxy.misbehave("", 0)
     with pytest.raises(MachineError, match="manifest"):
         read_volume(url)
@@ -115,12 +115,12 @@ class TestRefusals:
 
     def refused(self, action, *words):
         started = time.monotonic()
-        with pytest.raises(MachineError) as told:
+        with pytest.raises(MachineError) as caught:
             action()
         assert time.monotonic() - started < 5
         for word in words:
-            assert word in str(told.value)
-        return told.value.code
+            assert word in str(caught.value)
+        return caught.value.code
 
     @pytest.mark.parametrize("reader", [read_volume, read_grid, open_array])
     def test_a_forbidden_read(self, proxy, url, oblique, reader):

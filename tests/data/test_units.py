@@ -120,10 +120,10 @@ def test_damage_in_the_store_is_handed_out_or_stays_for_ever(damage, tmp_path):
     store.publish(KEY, made)
     unit = tmp_path / "store/ab" / KEY
     DAMAGES[damage](unit, shard)
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         store.fetch(KEY, tmp_path / "back")
-    assert told.value.code == "unit-damaged"
-    assert told.value.where.startswith(str(unit / "files")), "the file is named"
+    assert caught.value.code == "unit-damaged"
+    assert caught.value.where.startswith(str(unit / "files")), "the file is named"
     assert not (tmp_path / "back").exists()
     assert not store.has(KEY)
     store.publish(KEY, made)
@@ -149,9 +149,9 @@ def test_a_flipped_bit_on_s3_is_handed_out(s3, made, tmp_path):
     store.publish(KEY, made)
     system, path = fsspec.url_to_fs(f"{s3}/{tmp_path.name}/ab/{KEY}")
     system.pipe_file(f"{path}/files/b.txt", b"c")
-    with pytest.raises(MachineError, match=r"files/b\.txt: .*other bytes") as told:
+    with pytest.raises(MachineError, match=r"files/b\.txt: .*other bytes") as caught:
         store.fetch(KEY, tmp_path / "back")
-    assert told.value.code == "unit-damaged"
+    assert caught.value.code == "unit-damaged"
     store.publish(KEY, made)
     assert store.fetch(KEY, tmp_path / "back")
 
@@ -165,7 +165,7 @@ def test_a_key_leads_out_of_the_store(key, store, made, tmp_path):
         lambda: store.remove(key),
     )
     for call in calls:
-        with pytest.raises(MachineError, match="a unit is named by a SHA-256"):
+        with pytest.raises(MachineError, match="a cached result is named by a SHA-256"):
             call()
 
 

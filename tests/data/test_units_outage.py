@@ -54,9 +54,9 @@ def test_a_store_that_stays_away_shows_half_a_unit_or_hangs(proxied, made, monke
     proxy, store = proxied
     monkeypatch.setattr(outage, "PATIENCE_S", 1.0)
     proxy.misbehave("503", 10_000)
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         store.publish(KEY, made)
-    assert told.value.code == "storage-away"
+    assert caught.value.code == "storage-away"
     proxy.misbehave("", 0)
     assert not store.has(KEY)
     assert list(store.keys()) == []
@@ -67,7 +67,7 @@ def test_a_refusal_is_waited_for(proxied, made, monkeypatch):
     monkeypatch.setattr(outage, "PATIENCE_S", 5.0)
     proxy.misbehave("403", 10_000)
     started = time.monotonic()
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         store.publish(KEY, made)
-    assert told.value.code == "storage-denied"
+    assert caught.value.code == "storage-denied"
     assert time.monotonic() - started < 20

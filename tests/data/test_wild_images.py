@@ -94,7 +94,7 @@ def test_one_component_is_no_fourth_dimension_in_nrrd(tmp_path, extra):
 
 
 @shows_refusal((METAIMAGE, NRRD), "several frames or components", "not-3d")
-def test_two_frames_are_told_and_not_read_as_one(tmp_path):
+def test_two_frames_are_reported_and_not_read_as_one(tmp_path):
     two = np.concatenate([VALUES, VALUES])
     sizes = " ".join(map(str, (*WHERE.shape[::-1], 2)))
     mha = write_mha(tmp_path / "a.mha", WHERE, two, axes=4, DimSize=sizes)

@@ -94,7 +94,7 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
         (ZeroDivisionError("two\nlines"), 1, "ZeroDivisionError: two lines; this is a bug"),
     ],
 )
-def test_whatever_stops_a_command_is_told_in_one_line(error, code, told, capsys):
+def test_whatever_stops_a_command_is_reported_in_one_line(error, code, told, capsys):
     def stop():
         raise error
 

@@ -65,11 +65,11 @@ def test_package_at_an_unproven_version_is_worse_than_an_absent_one(installed, e
         ("3.12.1", "aarch64", Status.ERROR),
     ],
 )
-def test_python_without_a_lock_is_told_before_anything_fails_on_it(version, machine, status):
+def test_python_without_a_lock_is_reported_before_anything_fails_on_it(version, machine, status):
     assert python_version(version, machine).status is status
 
 
-def test_extras_are_told_apart():
+def test_extras_are_distinguished():
     base, train, ops = ({r.name for r in requirements(extra)} for extra in ("", "train", "ops"))
     assert "numpy" in base
     assert "torch" in train

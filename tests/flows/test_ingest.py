@@ -89,7 +89,7 @@ def test_a_filled_in_manifest_is_not_overwritten(tmp_path, capsys):
     assert manifest.read_text() == "hours of work"
 
 
-def test_without_a_key_nothing_is_taken_in_and_the_way_to_one_is_told(
+def test_without_a_key_nothing_is_taken_in_and_the_way_to_one_is_reported(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.delenv("SYNTHCT_PSEUDONYM_KEY")

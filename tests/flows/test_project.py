@@ -27,7 +27,7 @@ def test_demo_and_workspace_never_share_an_out_or_a_target(root):
     assert not {stage.target for stage in demo.stages} & {stage.target for stage in sts.stages}
 
 
-def test_missing_scans_are_said_before_anything_starts(root):
+def test_missing_scans_are_reported_before_anything_starts(root):
     with pytest.raises(UsageError, match=r"synthct ingest SRC... --dataset sts"):
         open_project(root, Path("workspaces/sts"))
     (root / "data" / "raw").mkdir(parents=True)

@@ -86,7 +86,7 @@ def test_a_shipped_schedule_asks_for_what_is_not_there():
             assert (ROOT / job.arguments()[2]).is_file()
 
 
-def test_every_idle_look_into_the_inbox_is_told_to_the_chat():
+def test_every_idle_look_into_the_inbox_is_reported_to_the_chat():
     idle = Run("1", "a", "watch in", "watch", "COMPLETED", "", 1.0, 2.0, 1.0, True)
     notifier = Notifier("http://127.0.0.1:9/hook", since_s=0.0)
     for _ in range(9):

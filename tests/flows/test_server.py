@@ -95,7 +95,7 @@ def test_the_database_of_a_server_grows_for_ever(tmp_path):
     assert done.stdout == "['events', 'flow_runs', 'orphans'] 30\n"
 
 
-def test_children_and_client_are_told_the_one_server(server):
+def test_children_and_client_get_the_one_server(server):
     assert os.environ["PREFECT_API_URL"] == server
     assert os.environ["PREFECT_SERVER_UI_API_URL"] == server
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

@@ -68,7 +68,7 @@ def test_a_run_whose_stages_were_done_ends_as_lost(moment, toy, server, lost):
     assert any("continues without it" in line for line in screen.lines) == (moment == "before")
 
 
-def test_a_stage_that_failed_is_told_as_a_lost_server(toy, server, monkeypatch):
+def test_a_stage_that_failed_is_reported_as_a_lost_server(toy, server, monkeypatch):
     (toy.root / "in.txt").unlink()
     real = pipeline.flow
 
@@ -85,9 +85,9 @@ def test_a_stage_that_failed_is_told_as_a_lost_server(toy, server, monkeypatch):
         return decorated
 
     monkeypatch.setattr(pipeline, "flow", flow)
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         run_stages(toy, server, Screen())
-    assert told.value.code == "stage-failed"
+    assert caught.value.code == "stage-failed"
 
 
 def test_a_lost_server_holds_up_every_line_of_a_stage(monkeypatch, toy):

@@ -60,7 +60,7 @@ def test_excluded_cases_are_listed_with_the_stage_that_set_them_aside(scored):
     assert [(row["stage"], row["unit"]) for row in exclusions(scored)] == [("ingestion", "C_mr")]
 
 
-def test_person_is_told_scores_exclusions_times_and_where_the_report_is(scored):
+def test_person_is_shown_scores_exclusions_times_and_where_the_report_is(scored):
     console = Console(record=True, width=100, file=io.StringIO())
     show(console, scored, [StageResult("ingestion", "ran", 65.0)], 70.0)
     text = console.export_text()
@@ -84,7 +84,7 @@ def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_
     assert "mr: the reference itself differs by 22.0 HU (MAE) between alignments" in text
 
 
-def test_machine_is_told_the_same_as_plain_json(scored):
+def test_machine_gets_the_same_as_plain_json(scored):
     document = json.loads(
         json.dumps(as_json(scored, [StageResult("report", "restored", 1.5)], 2.0))
     )

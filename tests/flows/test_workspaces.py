@@ -43,7 +43,7 @@ def test_edited_params_are_used_and_never_overwritten(root):
     assert file.read_text() == edited
 
 
-def test_changed_preset_is_said_and_not_followed(root):
+def test_changed_preset_is_reported_and_not_followed(root):
     open_workspace(root, "sts")
     (root / "presets" / "sts.yaml").write_text("dataset: sts\nseed: 9\n")
     opened = open_workspace(root, "sts")
@@ -51,7 +51,7 @@ def test_changed_preset_is_said_and_not_followed(root):
     assert load_params(root / opened.workspace / "params.yaml").seed == 7
 
 
-def test_a_study_that_gained_arms_is_told_in_a_line_that_names_its_source(root):
+def test_a_study_that_gained_arms_is_reported_in_a_line_that_names_its_source(root):
     arm = "    - {name: NAME, regularizers: [{name: cutout, weight: 0.5}]}\n"
     arms = [arm.replace("NAME", f"a{number}") for number in range(9)]
     study = "dataset: sts\nstudy:\n  source: mr\n  arms:\n"

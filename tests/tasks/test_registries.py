@@ -41,10 +41,10 @@ def test_options_of_the_wrong_type_are_found_one_a_run(registry, name):
     typed = [key for key in fields if not _takes_mappings(registry.get(name), key)]
     if not typed:
         pytest.skip("it has no options of a plain type")
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         registry.build(name, {key: {"no such": {"value": None}} for key in typed})
     for key in typed:
-        assert f"{key}: " in told.value.problem
+        assert f"{key}: " in caught.value.problem
 
 
 def _takes_mappings(cls, key):

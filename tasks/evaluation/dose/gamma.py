@@ -60,6 +60,25 @@ class Convention:
         return settings
 
 
+@dataclass(frozen=True, eq=False)
+class _Doses:
+    """Two doses on one grid, and the voxels of the reference to judge."""
+
+    reference_gy: Floats
+    evaluated_gy: Floats
+    spacing_mm: tuple[float, float, float]
+    judged: Mask
+
+
+@dataclass(frozen=True)
+class _Criterion:
+    """Accepted differences [%, mm], and the gamma above which the search stops."""
+
+    dose_percent: float
+    distance_mm: float
+    most: float
+
+
 def pass_percent(
     reference_gy: Floats,
     evaluated_gy: Floats,
@@ -112,15 +131,11 @@ def gamma_of(
     most: float = MOST_GAMMA,
 ) -> NDArray[np.float64]:
     """Gamma (n,) of the judged voxels in array order, at most ``most``."""
+    doses = _Doses(reference_gy, evaluated_gy, spacing_mm, judged)
+    criterion = _Criterion(dose_percent, distance_mm, most)
     if convention.search == "discrete":
-        return _discrete(
-            reference_gy, evaluated_gy, spacing_mm, judged, dose_percent, distance_mm,
-            convention.normalisation == "local", most,
-        )  # fmt: skip
-    found = _interpolated(
-        np.where(judged, reference_gy, 0.0), evaluated_gy, spacing_mm, dose_percent, distance_mm,
-        convention, float(reference_gy.max()), most,
-    )  # fmt: skip
+        return _discrete(doses, criterion, local=convention.normalisation == "local")
+    found = _interpolated(doses, criterion, convention)
     return np.asarray(np.nan_to_num(found[judged], nan=most))
 
 
@@ -130,16 +145,7 @@ def _judged(reference_gy: Floats, mask: Mask | None, how: Convention) -> Mask:
     return high if mask is None else high & mask
 
 
-def _interpolated(
-    judged_gy: Floats,
-    evaluated_gy: Floats,
-    spacing_mm: tuple[float, float, float],
-    dose_percent: float,
-    distance_mm: float,
-    how: Convention,
-    highest_gy: float,
-    most: float,
-) -> Floats:
+def _interpolated(doses: _Doses, criterion: _Criterion, how: Convention) -> Floats:
     try:
         import pymedphys
     except ImportError as error:
@@ -149,42 +155,40 @@ def _interpolated(
             remedy="pip install '.[dose]' on Python 3.11 or 3.12, which pymedphys supports",
             code="extra-missing",
         ) from error
-    axes = tuple(np.arange(n) * step for n, step in zip(judged_gy.shape, spacing_mm, strict=True))
+    judged_gy = np.where(doses.judged, doses.reference_gy, 0.0)
+    axes = tuple(
+        np.arange(n) * step for n, step in zip(judged_gy.shape, doses.spacing_mm, strict=True)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         found = pymedphys.gamma(
-            axes, judged_gy, axes, evaluated_gy, dose_percent, distance_mm,
+            axes, judged_gy, axes, doses.evaluated_gy,
+            criterion.dose_percent, criterion.distance_mm,
             # Voxels that are not judged are 0; half the cut-off excludes them despite rounding.
             lower_percent_dose_cutoff=how.cutoff_percent / 2, interp_fraction=how.steps,
-            max_gamma=most, local_gamma=how.normalisation == "local",
-            global_normalisation=highest_gy, skip_once_passed=most == MOST_GAMMA, quiet=True,
+            max_gamma=criterion.most, local_gamma=how.normalisation == "local",
+            global_normalisation=float(doses.reference_gy.max()),
+            skip_once_passed=criterion.most == MOST_GAMMA, quiet=True,
             interp_algo="scipy",
         )  # fmt: skip
     return np.asarray(found)
 
 
-def _discrete(
-    reference_gy: Floats,
-    evaluated_gy: Floats,
-    spacing_mm: tuple[float, float, float],
-    judged: Mask,
-    dose_percent: float,
-    distance_mm: float,
-    local: bool,
-    most: float,
-) -> NDArray[np.float64]:
+def _discrete(doses: _Doses, criterion: _Criterion, *, local: bool) -> NDArray[np.float64]:
     """Minimum over the voxels within ``most`` distance criteria, shift by shift."""
-    known = reference_gy[judged].astype(np.float64)
-    allowed = dose_percent / 100 * (known if local else float(reference_gy.max()))
-    reach = [int(most * distance_mm / step) for step in spacing_mm]
+    most, distance_mm = criterion.most, criterion.distance_mm
+    known = doses.reference_gy[doses.judged].astype(np.float64)
+    highest_gy = float(doses.reference_gy.max())
+    allowed = criterion.dose_percent / 100 * (known if local else highest_gy)
+    reach = [int(most * distance_mm / step) for step in doses.spacing_mm]
     padded = np.pad(
-        evaluated_gy.astype(np.float64), [(n, n) for n in reach], constant_values=np.inf
+        doses.evaluated_gy.astype(np.float64), [(n, n) for n in reach], constant_values=np.inf
     )
-    index = np.argwhere(judged) + np.asarray(reach)
+    index = np.argwhere(doses.judged) + np.asarray(reach)
     least = np.full(len(known), most**2)
     for shift in np.ndindex(*(2 * n + 1 for n in reach)):
         offset = np.asarray(shift) - reach
-        far = float(np.sum((offset * np.asarray(spacing_mm) / distance_mm) ** 2))
+        far = float(np.sum((offset * np.asarray(doses.spacing_mm) / distance_mm) ** 2))
         if far < most**2:
             found = padded[tuple((index + offset).T)]
             np.minimum(least, ((found - known) / allowed) ** 2 + far, out=least)

@@ -21,7 +21,7 @@ def check_segmenter(segmenter: str) -> None:
         require_total_segmentator()
     elif segmenter != THRESHOLDS and not _is_small(Path(segmenter)):
         raise UsageError(
-            f"{segmenter!r} is none of these",
+            f"there is no segmenter {segmenter!r}",
             rule="a segmenter is thresholds, totalsegmentator, or the folder of a trained "
             "small one",
             where="--segmenter",

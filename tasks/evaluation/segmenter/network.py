@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthct.tasks.models.description import TargetScaling
-from synthct.tasks.models.networks.blocks import conv_norm_act
+from synthct.tasks.models.networks.blocks import conv_norm_act, encode
 from synthct.tasks.models.normalise import scale_target
 
 SLICES = 3
@@ -47,13 +47,9 @@ class SmallUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the middle slice, (B, classes, Y, X)."""
-        seen: list[Tensor] = []
-        for level, stage in enumerate(self.down):
-            x = stage(functional.max_pool2d(x, 2) if level else x)
-            seen.append(x)
-        seen.pop()
+        x, skips = encode(self.down, x, functional.max_pool2d)
         for stage in self.up:
-            x = stage(torch.cat([functional.interpolate(x, scale_factor=2.0), seen.pop()], 1))
+            x = stage(torch.cat([functional.interpolate(x, scale_factor=2.0), skips.pop()], 1))
         out: Tensor = self.head(x)
         return out
 

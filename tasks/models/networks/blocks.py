@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 HEAD_SD = 0.01
 """Standard deviation of the initial weights of the last convolution."""
@@ -18,6 +21,39 @@ Activation = Literal["relu", "leaky_relu", "mish", "silu"]
 
 GROUPS = 8
 """Groups of a group norm; fewer where the number of channels is not a multiple of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOptions:
+    """Options that the networks have in common.
+
+    Parameters
+    ----------
+    norm
+        ``batch``, ``instance`` or ``group``.
+    activation
+        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
+    """
+
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+
+    def require_options(self, width: int, multiple: int, slices: int = 1) -> None:
+        """Check them, the width and the number of slices.
+
+        Raises
+        ------
+        ValueError
+            If ``width`` is no positive multiple of ``multiple``, ``slices`` is not odd, or ``norm``
+            or ``activation`` is unknown.
+        """
+        if slices < 1 or slices % 2 == 0:
+            raise ValueError(f"slices must be odd, got {slices}")
+        if width < multiple or width % multiple:
+            raise ValueError(f"width must be a multiple of {multiple}, got {width}")
+        for name, known in (("norm", get_args(Norm)), ("activation", get_args(Activation))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
 
 
 def norm_layer(kind: Norm, channels: int) -> nn.Module:
@@ -87,25 +123,40 @@ def two_convs(
     )
 
 
-def require_options(
-    width: int, multiple: int, norm: str, activation: str, slices: int | None = None
-) -> None:
-    """Check the options that networks have in common.
+def encode(
+    stages: nn.ModuleList, x: Tensor, pool: Callable[[Tensor, int], Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Run the encoder of a U-Net; every stage after the first sees its input pooled by 2.
+
+    Returns
+    -------
+    The features of the coarsest level, and those of the finer ones, finest first: the skip
+    connections.
+    """
+    features: list[Tensor] = []
+    for level, stage in enumerate(stages):
+        x = stage(pool(x, 2) if level else x)
+        features.append(x)
+    return features.pop(), features
+
+
+def decode(rise: nn.ModuleList, stages: nn.ModuleList, x: Tensor, skips: list[Tensor]) -> Tensor:
+    """Run the decoder of a U-Net: up-sample, concatenate the skip connection, convolve."""
+    for up, stage in zip(rise, stages, strict=True):
+        x = stage(torch.cat([up(x), skips.pop()], dim=1))
+    return x
+
+
+def require_levels(levels: int) -> None:
+    """Check the number of resolutions of a U-Net.
 
     Raises
     ------
     ValueError
-        If ``width`` is no positive multiple of ``multiple``, ``slices`` is not odd, or ``norm`` or
-        ``activation`` is unknown.
+        If there are fewer than two.
     """
-    if slices is not None and (slices < 1 or slices % 2 == 0):
-        raise ValueError(f"slices must be odd, got {slices}")
-    if width < multiple or width % multiple:
-        raise ValueError(f"width must be a multiple of {multiple}, got {width}")
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm must be one of {get_args(Norm)}, got {norm!r}")
-    if activation not in get_args(Activation):
-        raise ValueError(f"activation must be one of {get_args(Activation)}, got {activation!r}")
+    if levels < 2:
+        raise ValueError(f"levels must be at least 2, got {levels}")
 
 
 def initialise(model: nn.Module, head: nn.Module) -> None:

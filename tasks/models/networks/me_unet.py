@@ -13,9 +13,12 @@ from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.networks.blocks import (
     GROUPS,
     Activation,
+    LayerOptions,
     Norm,
+    decode,
+    encode,
     initialise,
-    require_options,
+    require_levels,
     two_convs,
 )
 from synthct.tasks.models.networks.selective_scan import MambaBlock
@@ -23,7 +26,7 @@ from synthct.tasks.models.networks.selective_scan import MambaBlock
 
 @NETWORKS.register("me_unet")
 @dataclass(frozen=True)
-class MEUNet:
+class MEUNet(LayerOptions):
     """2.5-D U-Net of high resolution with Mamba blocks in its skip connections, tanh output.
 
     Convolutions have a local receptive field. The features of a skip connection are also
@@ -41,10 +44,6 @@ class MEUNet:
         Channels of the finest level, a multiple of 8; they double from level to level.
     levels
         Resolutions.
-    norm
-        ``batch``, ``instance`` or ``group``.
-    activation
-        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
     states
         States of a scan for each channel.
     expansion
@@ -74,12 +73,11 @@ class MEUNet:
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
     def __post_init__(self) -> None:
-        require_options(self.width, GROUPS, self.norm, self.activation, self.slices)
+        self.require_options(self.width, GROUPS, self.slices)
         for name in ("states", "expansion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.levels < 2:
-            raise ValueError(f"levels must be at least 2, got {self.levels}")
+        require_levels(self.levels)
         if not 0 <= self.finest < self.levels - 1:
             raise ValueError(f"finest must be in [0, {self.levels - 2}], got {self.finest}")
 
@@ -135,13 +133,7 @@ class MEUNetModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Stack of slices (B, slices, Y, X) to the middle slice's CT (B, 1, Y, X) in [-1, 1]."""
-        seen: list[Tensor] = []
-        for level, stage in enumerate(self.down):
-            x = stage(functional.max_pool2d(x, 2) if level else x)
-            seen.append(x)
-        seen.pop()
-        skips = [skip(feature) for skip, feature in zip(self.skips, seen, strict=True)]
-        for rise, stage in zip(self.rise, self.up, strict=True):
-            x = stage(torch.cat([rise(x), skips.pop()], dim=1))
-        out: Tensor = torch.tanh(self.head(x))
+        x, features = encode(self.down, x, functional.max_pool2d)
+        skips = [skip(feature) for skip, feature in zip(self.skips, features, strict=True)]
+        out: Tensor = torch.tanh(self.head(decode(self.rise, self.up, x, skips)))
         return out

@@ -12,17 +12,18 @@ from torch.nn import functional
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.networks.blocks import (
     GROUPS,
-    Activation,
-    Norm,
+    LayerOptions,
+    decode,
+    encode,
     initialise,
-    require_options,
+    require_levels,
     two_convs,
 )
 
 
 @NETWORKS.register("unet_3d")
 @dataclass(frozen=True)
-class UNet3D:
+class UNet3D(LayerOptions):
     """3-D U-Net with a tanh output.
 
     ``levels`` resolutions with two 3 x 3 x 3 convolutions each; the second doubles the channels,
@@ -39,10 +40,6 @@ class UNet3D:
         Channels of the first convolution, a multiple of 8.
     levels
         Resolutions; the voxels of the coarsest are 2^(levels - 1) times larger.
-    norm
-        ``batch``, ``instance`` or ``group``.
-    activation
-        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
 
     References
     ----------
@@ -52,16 +49,13 @@ class UNet3D:
 
     width: int = 32
     levels: int = 4
-    norm: Norm = "batch"
-    activation: Activation = "relu"
 
     slices: ClassVar[int] = 1
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "3d"
 
     def __post_init__(self) -> None:
-        require_options(self.width, GROUPS, self.norm, self.activation)
-        if self.levels < 2:
-            raise ValueError(f"levels must be at least 2, got {self.levels}")
+        self.require_options(self.width, GROUPS)
+        require_levels(self.levels)
 
     @property
     def divisor(self) -> int:
@@ -93,12 +87,6 @@ class UNet3DModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Volume (B, 1, Z, Y, X) to its CT in [-1, 1], same shape."""
-        seen: list[Tensor] = []
-        for level, stage in enumerate(self.down):
-            x = stage(functional.max_pool3d(x, 2) if level else x)
-            seen.append(x)
-        seen.pop()
-        for rise, stage in zip(self.rise, self.up, strict=True):
-            x = stage(torch.cat([rise(x), seen.pop()], dim=1))
-        out: Tensor = torch.tanh(self.head(x))
+        x, skips = encode(self.down, x, functional.max_pool3d)
+        out: Tensor = torch.tanh(self.head(decode(self.rise, self.up, x, skips)))
         return out

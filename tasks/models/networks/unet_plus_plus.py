@@ -11,11 +11,9 @@ from torch.nn import functional
 
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.networks.blocks import (
-    Activation,
-    Norm,
+    LayerOptions,
     conv_norm_act,
     initialise,
-    require_options,
 )
 from synthct.tasks.models.networks.resnet import ResNetEncoder
 
@@ -25,7 +23,7 @@ LEVELS = 4
 
 @NETWORKS.register("unet_plus_plus")
 @dataclass(frozen=True)
-class UNetPlusPlus:
+class UNetPlusPlus(LayerOptions):
     r"""U-Net++ with a ResNet-34 encoder and a tanh output.
 
     Node :math:`x^{i,j}` at resolution level *i* (0 finest, stride 2) and column *j* is
@@ -51,10 +49,6 @@ class UNetPlusPlus:
         Concatenate the input slices to the last node. The published network has no features at
         full size except through its stem at half size, which blurs edges in scans with few
         voxels. It adds few parameters and little time.
-    norm
-        ``batch``, ``instance`` or ``group``.
-    activation
-        ``relu``, ``leaky_relu``, ``mish`` or ``silu``.
 
     References
     ----------
@@ -64,15 +58,13 @@ class UNetPlusPlus:
 
     slices: int = 5
     width: int = 64
-    norm: Norm = "batch"
-    activation: Activation = "relu"
     stem_stride: int = 2
     skip_input: bool = False
 
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
     def __post_init__(self) -> None:
-        require_options(self.width, 4, self.norm, self.activation, self.slices)
+        self.require_options(self.width, 4, self.slices)
         if self.stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, got {self.stem_stride}")
 

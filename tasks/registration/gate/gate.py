@@ -76,17 +76,17 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
 def objections(competing: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
     """Reasons for doubt from competing poses, and whether the case has failed by them."""
     words = []
-    over_chance = (competing.standing - 1) / max(competing.chance - 1, 1e-9) - 1
+    over_chance = (competing.rigid - 1) / max(competing.chance - 1, 1e-9) - 1
     if over_chance < gate.min_over_chance:
         words.append(
-            f"no pose stands out: mutual information {competing.standing:.4f}, "
+            f"no pose stands out: mutual information {competing.rigid:.4f}, "
             f"{competing.chance:.4f} at a far pose by chance"
         )
     better = competing.gain > gate.max_competing_gain
     if better:
         words.append(
             f"a pose {competing.distance_mm:.0f} mm away explains the pair better: "
-            f"mutual information {competing.best:.4f} against {competing.standing:.4f}"
+            f"mutual information {competing.best:.4f} against {competing.rigid:.4f}"
         )
     return words, over_chance < 0 or competing.gain > gate.fail_competing_gain
 

@@ -34,7 +34,7 @@ class CompetingPoses:
 
     Parameters
     ----------
-    standing
+    rigid
         Normalised mutual information of the rigid pose [1].
     chance
         Highest normalised mutual information of the distant starting poses, unoptimised [1].
@@ -49,7 +49,7 @@ class CompetingPoses:
         Median distance of the searches' end poses from the rigid pose [mm].
     """
 
-    standing: float
+    rigid: float
     chance: float
     best: float
     distance_mm: float
@@ -59,18 +59,18 @@ class CompetingPoses:
     @property
     def gain(self) -> float:
         """Relative excess of (information - 1) of the best competing pose over the rigid pose."""
-        return (self.best - 1) / max(self.standing - 1, 1e-9) - 1
+        return (self.best - 1) / max(self.rigid - 1, 1e-9) - 1
 
 
 def find_competing_poses(
-    pair: ScanPair, standing: sitk.Transform, *, starts: int, near_mm: float, seed: int
+    pair: ScanPair, rigid: sitk.Transform, *, starts: int, near_mm: float, seed: int
 ) -> CompetingPoses:
     """Search from the rigid pose and from the ``starts`` best of the distant poses.
 
-    ``standing`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
+    ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
     it (mean over the points) is a competing pose. Reproducible for a given seed.
     """
-    current = Affine.of(standing)
+    current = Affine.of(rigid)
     land = landscape_of(pair, current, seed)
     still = np.zeros(6)
     far = sorted(_far_poses(), key=lambda pose: -land.information(pose, current))
@@ -83,7 +83,7 @@ def find_competing_poses(
     ]
     best, distance = max(away, default=(1.0, 0.0))
     return CompetingPoses(
-        standing=land.information(still, current),
+        rigid=land.information(still, current),
         chance=land.information(far[0], current),
         best=best,
         distance_mm=distance,

@@ -68,8 +68,7 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     ----------
     Wales & Doye, J. Phys. Chem. A 101 (1997) 5111-5116.
     """
-    standing = _centres_joined(pair)
-    current = Affine.of(standing)
+    current = Affine.of(_centres_joined(pair))
     coarse, medium, fine = (
         replace(landscape_of(pair, current, seed, sight), fewest=FEWEST_SEEN)
         for sight in (COARSE, MEDIUM, FINE)

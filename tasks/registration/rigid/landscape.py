@@ -81,14 +81,14 @@ class Landscape:
         turn = rotation(pose[:3] / ARM_MM)
         return np.asarray((self.points - self.centre) @ turn.T + self.centre + pose[3:])
 
-    def seen(self, points: NDArray[np.float64], standing: Affine) -> NDArray[np.bool_]:
+    def seen(self, points: NDArray[np.float64], current: Affine) -> NDArray[np.bool_]:
         """Mask of the points that fall into the moving scan."""
-        index = self.grid.index(standing(points))
+        index = self.grid.index(current(points))
         return np.asarray(((index >= 0) & (index <= np.array(self.grid.shape) - 1)).all(axis=1))
 
-    def information(self, pose: Pose, standing: Affine) -> float:
+    def information(self, pose: Pose, current: Affine) -> float:
         """Normalised mutual information in the overlap; 1 if the overlap is too small."""
-        index = self.grid.index(standing(self.places(pose)))
+        index = self.grid.index(current(self.places(pose)))
         inside = ((index >= 0) & (index <= np.array(self.grid.shape) - 1)).all(axis=1)
         if inside.mean() < max(self.fewest, 1e-3):
             return 1.0
@@ -100,10 +100,10 @@ class Landscape:
         apart = entropy(share.sum(axis=0)) + entropy(share.sum(axis=1))
         return float(apart / together) if together > 0 else 1.0
 
-    def transform(self, pose: Pose, standing: Affine) -> sitk.Euler3DTransform:
-        """The pose, then the rigid ``standing``, in ITK's axis order: fixed -> moving points."""
-        turn = standing.matrix @ rotation(pose[:3] / ARM_MM)
-        there = standing((self.centre + pose[3:])[None])[0]
+    def transform(self, pose: Pose, current: Affine) -> sitk.Euler3DTransform:
+        """The pose, then the rigid ``current``, in ITK's axis order: fixed -> moving points."""
+        turn = current.matrix @ rotation(pose[:3] / ARM_MM)
+        there = current((self.centre + pose[3:])[None])[0]
         transform = sitk.Euler3DTransform()
         transform.SetCenter(self.centre[::-1].tolist())
         transform.SetMatrix(turn[::-1, ::-1].ravel().tolist(), 1e-6)
@@ -130,7 +130,7 @@ class Affine:
         return np.asarray(points @ self.matrix.T + self.shift)
 
 
-def landscape_of(pair: ScanPair, standing: Affine, seed: int, sight: Sight = MEDIUM) -> Landscape:
+def landscape_of(pair: ScanPair, current: Affine, seed: int, sight: Sight = MEDIUM) -> Landscape:
     """Blurred scans, and points drawn in and around the fixed body with the given ``seed``."""
     fixed, moving = (_blurred(scan, sight.blur_mm) for scan in (pair.fixed, pair.moving))
     body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
@@ -150,7 +150,7 @@ def landscape_of(pair: ScanPair, standing: Affine, seed: int, sight: Sight = MED
         grid=moving.grid,
         levels=_levels(inside if inside.size else moving.array),
     )
-    return replace(land, fewest=FEWEST_SHARED * float(land.seen(points, standing).mean()))
+    return replace(land, fewest=FEWEST_SHARED * float(land.seen(points, current).mean()))
 
 
 def _blurred(scan: Volume, blur_mm: float) -> Volume:
@@ -168,13 +168,13 @@ def _levels(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.linspace(low, high, BINS + 1)[1:-1]
 
 
-def climb(land: Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
+def climb(land: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
     """Local optimum near ``start`` by Powell's method, and its mutual information."""
     # Initial steps of 8 mm; tolerance 0.5 mm, far below the distance of a competing pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
 
     def loss(pose: Any) -> float:
-        return -land.information(pose, standing)
+        return -land.information(pose, current)
 
     found = minimize(loss, start.ravel(), method="Powell", options=options)
     return np.asarray(found.x), -float(found.fun)
@@ -182,15 +182,15 @@ def climb(land: Landscape, standing: Affine, start: Pose) -> tuple[Pose, float]:
 
 def nearest_peak(pair: ScanPair, start: sitk.Transform, *, seed: int) -> sitk.Euler3DTransform:
     """Local optimum of the mutual information, searched from the rigid ``start``."""
-    stands = Affine.of(start)
-    land = landscape_of(pair, stands, seed, FINE)
-    pose, _ = climb(land, stands, np.zeros(6))
-    return land.transform(pose, stands)
+    current = Affine.of(start)
+    land = landscape_of(pair, current, seed, FINE)
+    pose, _ = climb(land, current, np.zeros(6))
+    return land.transform(pose, current)
 
 
-def distance_of(land: Landscape, standing: Affine, first: Pose, second: Pose) -> float:
+def distance_of(land: Landscape, current: Affine, first: Pose, second: Pose) -> float:
     """Mean distance between the points under two poses [mm]."""
-    apart = standing(land.places(first)) - standing(land.places(second))
+    apart = current(land.places(first)) - current(land.places(second))
     return float(np.linalg.norm(apart, axis=1).mean())
 
 

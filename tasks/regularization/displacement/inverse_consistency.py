@@ -13,9 +13,31 @@ from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer
 
 
+class RoundTrip(Regularizer):
+    """A penalty on the error of a displacement that is followed by its inverse."""
+
+    needs_inverse: ClassVar[bool] = True
+
+    def displacement(
+        self,
+        u: Tensor,
+        spacing_mm: Spacing,
+        tissue: Tensor | None = None,
+        inverse: Tensor | None = None,
+    ) -> Tensor:
+        """Penalise ``u`` and ``inverse``, both (B, 3, Z, Y, X) [mm]; a scalar."""
+        if inverse is None:
+            raise ValueError(f"{type(self).__name__} needs the inverse displacement, got None")
+        return self.cost(*round_trip(u, inverse, spacing_mm), spacing_mm)
+
+    def cost(self, error: Tensor, known: Tensor, spacing_mm: Spacing) -> Tensor:
+        """Penalise ``error`` (B, 3, Z, Y, X) [mm] where it is ``known`` (B, Z, Y, X); a scalar."""
+        raise NotImplementedError
+
+
 @REGULARIZERS.register("inverse_consistency")
 @dataclass(frozen=True)
-class InverseConsistency(Regularizer):
+class InverseConsistency(RoundTrip):
     r"""Mean squared error of a round trip, :math:`|u(x) + v(x + u(x))|^2`.
 
     *u* maps the fixed to the moving image, *v*, the ``inverse``, the moving to the fixed one,
@@ -33,25 +55,14 @@ class InverseConsistency(Regularizer):
     568-582.
     """
 
-    needs_inverse: ClassVar[bool] = True
-
-    def displacement(
-        self,
-        u: Tensor,
-        spacing_mm: Spacing,
-        tissue: Tensor | None = None,
-        inverse: Tensor | None = None,
-    ) -> Tensor:
-        """Penalise ``u`` and ``inverse``, both (B, 3, Z, Y, X) [mm]; a scalar [mm^2]."""
-        if inverse is None:
-            raise ValueError("inverse_consistency needs the inverse displacement")
-        error, known = round_trip(u, inverse, spacing_mm)
+    def cost(self, error: Tensor, known: Tensor, spacing_mm: Spacing) -> Tensor:
+        """Mean squared error [mm^2]."""
         return (error.square().sum(dim=1) * known).sum() / known.sum().clamp(min=1)
 
 
 @REGULARIZERS.register("gradient_inverse_consistency")
 @dataclass(frozen=True)
-class GradientInverseConsistency(Regularizer):
+class GradientInverseConsistency(RoundTrip):
     r"""Mean squared gradient of a round trip's error, :math:`|\nabla(\psi \circ \varphi) - I|_F^2`.
 
     :math:`\varphi = x + u(x)` maps the fixed to the moving image, :math:`\psi = x + v(x)`, the
@@ -71,21 +82,8 @@ class GradientInverseConsistency(Regularizer):
     Approximate diffeomorphisms via gradient inverse consistency, CVPR 2023, arXiv:2206.05897.
     """
 
-    needs_inverse: ClassVar[bool] = True
-
-    def displacement(
-        self,
-        u: Tensor,
-        spacing_mm: Spacing,
-        tissue: Tensor | None = None,
-        inverse: Tensor | None = None,
-    ) -> Tensor:
-        """Penalise ``u`` and ``inverse``, both (B, 3, Z, Y, X) [mm]; a scalar [1]."""
-        if inverse is None:
-            raise ValueError(
-                "gradient_inverse_consistency needs the inverse displacement, got None"
-            )
-        error, known = round_trip(u, inverse, spacing_mm)
+    def cost(self, error: Tensor, known: Tensor, spacing_mm: Spacing) -> Tensor:
+        """Mean squared gradient of the error [1]."""
         ahead = known[..., 1:, :-1, :-1] & known[..., :-1, 1:, :-1] & known[..., :-1, :-1, 1:]
         complete = cells(known) & ahead
         z, y, x = gradient(error, spacing_mm)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
-from synthct.tasks.regularization.layers import LayerOutput
+from synthct.tasks.regularization.features.voxel_sampling import VoxelPenalty, VoxelSample, on_grid
 
 TINY = 1e-8
 """Keeps widths and logarithms finite when all samples are equal."""
@@ -19,7 +17,7 @@ TINY = 1e-8
 
 @REGULARIZERS.register("cauchy_schwarz_bottleneck")
 @dataclass(frozen=True)
-class CauchySchwarzBottleneck(LayerOutput):
+class CauchySchwarzBottleneck(VoxelPenalty):
     r"""Prediction plus compression, :math:`D_{CS}(y; \hat y | x) + \beta I_{CS}(x; t)`.
 
     Over *N* voxels with source values *x* (slices as components), features *t*, target *y* and
@@ -52,8 +50,6 @@ class CauchySchwarzBottleneck(LayerOutput):
     layer
         Layer whose output is *t*; empty: the last activation before the last convolution, which
         no skip connection bypasses.
-    samples
-        Number of voxels drawn, the same in each patch; those outside the body are excluded.
     width
         Width of all kernels, in root mean squared distances.
 
@@ -64,32 +60,21 @@ class CauchySchwarzBottleneck(LayerOutput):
     """
 
     compression: float = 0.1
-    samples: int = 64
     width: float = 0.5
 
     def __post_init__(self) -> None:
         if self.compression < 0:
             raise ValueError(f"compression must not be negative, got {self.compression}")
-        if self.samples < 2:
-            raise ValueError(f"samples must be at least 2, got {self.samples}")
+        super().__post_init__()
         if self.width <= 0:
             raise ValueError(f"width must be positive, got {self.width}")
 
-    def collects(self, model: nn.Module) -> Sequence[str]:
-        """The layer whose output is *t*."""
-        return self.chosen(model)
-
-    def penalty(self, step: Step) -> Tensor:
+    def cost(self, step: Step, feature: Tensor, voxels: VoxelSample) -> Tensor:
         """Divergence plus weighted information; a scalar without unit."""
-        (feature,) = step.features.values()
-        batch, grid = step.batch, feature.shape[2:]
-        voxels = draw_voxels(batch.mask, grid, self.samples, step.rng)
         x, y, predicted = (
-            voxels.rows(on_grid(values, grid))
-            for values in (batch.source, batch.target, step.prediction)
+            voxels.rows(on_grid(values, feature.shape[2:]))
+            for values in (step.batch.source, step.batch.target, step.prediction)
         )
-        if len(x) < 2:
-            return step.prediction.new_zeros(())
         k, q = self._gram(x), self._gram(voxels.rows(feature))
         return self._divergence(k, y, predicted) + self.compression * information(k, q)
 

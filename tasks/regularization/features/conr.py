@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
-from synthct.tasks.regularization.layers import LayerOutput
+from synthct.tasks.regularization.features.voxel_sampling import VoxelPenalty, VoxelSample, on_grid
 
 
 @REGULARIZERS.register("conr")
 @dataclass(frozen=True)
-class ConR(LayerOutput):
+class ConR(VoxelPenalty):
     r"""Contrastive penalty where predictions are similar and targets are not, weighted by rarity.
 
     Of *N* voxels with unit features *z*, targets *y* and predictions :math:`\hat y`, those with
@@ -51,8 +49,6 @@ class ConR(LayerOutput):
         :math:`\tau`.
     layer
         Layer whose output is *z*; empty: the last activation before the last convolution.
-    samples
-        Number of voxels drawn, the same in each patch; those outside the body are excluded.
 
     References
     ----------
@@ -62,30 +58,20 @@ class ConR(LayerOutput):
 
     similar: float = 0.1
     temperature: float = 0.2
-    samples: int = 64
 
     def __post_init__(self) -> None:
         if self.similar <= 0:
             raise ValueError(f"similar must be positive, got {self.similar}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
-        if self.samples < 2:
-            raise ValueError(f"samples must be at least 2, got {self.samples}")
+        super().__post_init__()
 
-    def collects(self, model: nn.Module) -> Sequence[str]:
-        """The layer whose output is *z*."""
-        return self.chosen(model)
-
-    def penalty(self, step: Step) -> Tensor:
+    def cost(self, step: Step, feature: Tensor, voxels: VoxelSample) -> Tensor:
         """Mean over the voxels; a scalar without unit."""
-        (feature,) = step.features.values()
-        batch, grid = step.batch, feature.shape[2:]
-        voxels = draw_voxels(batch.mask, grid, self.samples, step.rng)
         target, predicted = (
-            voxels.rows(on_grid(values, grid))[:, 0] for values in (batch.target, step.prediction)
+            voxels.rows(on_grid(values, feature.shape[2:]))[:, 0]
+            for values in (step.batch.target, step.prediction)
         )
-        if len(target) < 2:
-            return step.prediction.new_zeros(())
         z = functional.normalize(voxels.rows(feature), dim=1)
         return self.contrast(z, target, predicted.detach())
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
-from synthct.tasks.regularization.features.voxel_sampling import draw_voxels, on_grid
-from synthct.tasks.regularization.layers import BOTTLENECK, LayerOutput, Role
+from synthct.tasks.regularization.features.voxel_sampling import VoxelPenalty, VoxelSample, on_grid
+from synthct.tasks.regularization.layers import BOTTLENECK, Role
 
 
 @REGULARIZERS.register("neighbourhood_structure")
 @dataclass(frozen=True)
-class NeighbourhoodStructure(LayerOutput):
+class NeighbourhoodStructure(VoxelPenalty):
     r"""Divergence of neighbourhoods, :math:`\frac1L\sum_{l=1}^{L} \frac1l\, JS(S_X^l, S_A^l)`.
 
     For *N* voxels, row *i* of :math:`S = \mathrm{softmax}(\hat Z \hat Z^T / \tau)` is the
@@ -46,8 +46,6 @@ class NeighbourhoodStructure(LayerOutput):
         convolution.
     detail
         The CT patch of each cell is averaged to this many values along each axis.
-    samples
-        Number of voxels drawn, the same in each patch; those outside the body are excluded.
 
     References
     ----------
@@ -58,29 +56,21 @@ class NeighbourhoodStructure(LayerOutput):
     levels: int = 2
     temperature: float = 0.2
     detail: int = 4
-    samples: int = 64
 
     role: ClassVar[Role] = BOTTLENECK
+    least: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("levels", 1), ("detail", 1), ("samples", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("levels", "detail"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
+        super().__post_init__()
 
-    def collects(self, model: nn.Module) -> Sequence[str]:
-        """The layer whose output is *A*."""
-        return self.chosen(model)
-
-    def penalty(self, step: Step) -> Tensor:
+    def cost(self, step: Step, feature: Tensor, voxels: VoxelSample) -> Tensor:
         """Mean over the levels; a scalar [nats]."""
-        (feature,) = step.features.values()
-        grid = feature.shape[2:]
-        voxels = draw_voxels(step.batch.mask, grid, self.samples, step.rng)
-        wanted = voxels.rows(cell_patches(step.batch.target, grid, self.detail))
-        if len(wanted) < 3:
-            return step.prediction.new_zeros(())
+        wanted = voxels.rows(cell_patches(step.batch.target, feature.shape[2:], self.detail))
         x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, voxels.rows(feature)))
         walk_x, walk_a, value = x, a, divergence_of_rows(x, a)
         for level in range(2, self.levels + 1):

@@ -80,8 +80,6 @@ class CalibratedFlips(PeriodicPenalty):
     least
         :math:`\varepsilon`: standard deviation where both predictions are equal [network units];
         0.005 is about 10 HU when CT is scaled from [-1024, 3071] HU.
-    every
-        Act at each k-th step only, k times as strongly.
 
     References
     ----------

@@ -63,10 +63,6 @@ class GeneralizedGaussian(Filters, PeriodicPenalty):
         Whether to reshape the initial weights; needs a ``shape``.
     sharpening
         Ratio of the shape after reshaping to the fitted shape before it (0.8 in the paper).
-    every
-        Act at each k-th step only, k times as strongly.
-    layers
-        Names of the convolutions or linear layers it acts on; empty: all of them.
 
     References
     ----------

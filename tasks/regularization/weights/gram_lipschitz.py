@@ -44,8 +44,6 @@ class GramLipschitz(Filters, PeriodicPenalty):
         *p*: the grid has :math:`2p\lfloor k/2\rfloor` frequencies along each axis; at least 2.
     threshold
         :math:`\tau`: bounds below it cost nothing; 1 as in the authors' code.
-    every
-        Act at each k-th step only, k times as strongly.
     layers
         Names of the convolutions or linear layers it acts on; empty: all of them. At ResNet-34
         widths all layers cost more than a training step.

@@ -40,10 +40,6 @@ class GroupOrthogonality(Filters, PeriodicPenalty):
     members
         ``neighbours``: a group has consecutive channels, as in group normalisation; ``spread``:
         a set has one channel of each of those groups.
-    every
-        Act at each k-th step only, k times as strongly.
-    layers
-        Names of the convolutions or linear layers it acts on; empty: all of them.
 
     References
     ----------

@@ -42,8 +42,6 @@ class HypersphericalEnergy(Filters, PeriodicPenalty):
     half_space
         Count the negative of every filter as a filter too, so that filters that differ only in
         sign also repel each other (the paper's half-space variant).
-    every
-        Act at each k-th step only, k times as strongly.
     layers
         Names of the convolutions or linear layers it acts on; empty: all of them. At ResNet-34
         widths all layers cost more than a training step on a CPU.

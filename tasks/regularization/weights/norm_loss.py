@@ -26,11 +26,6 @@ class NormLoss(Filters):
 
     Acts at ``penalty``. The paper's strengths are 0.01 and 0.001.
 
-    Parameters
-    ----------
-    layers
-        Names of the convolutions or linear layers it acts on; empty: all of them.
-
     References
     ----------
     Georgiou, Schmitt, Bäck, Chen & Lew, Norm Loss: An efficient yet effective regularization

@@ -49,8 +49,6 @@ class OrthogonalConvolution(Filters, PeriodicPenalty):
 
     Parameters
     ----------
-    every
-        Act at each k-th step only, k times as strongly.
     layers
         Names of the convolutions it acts on; empty: all for which an orthogonal kernel exists.
         At ResNet-34 widths all layers cost more than a training step.

@@ -49,8 +49,6 @@ class OrthonormalFilters(Filters, Periodic):
         *m*: largest modulation factor.
     every
         The penalty acts at each k-th step only, k times as strongly; modulation at each step.
-    layers
-        Names of the convolutions or linear layers it acts on; empty: all of them.
 
     References
     ----------

@@ -47,8 +47,6 @@ class Spectral(Filters, PeriodicPenalty):
         *k*: 1, or 2 as in the conference version, which penalises large values more.
     iterations
         Power iterations each time that it acts.
-    every
-        Act at each k-th step only, k times as strongly.
     layers
         Names of the convolutions, linear or normalisation layers it acts on; empty: all.
 

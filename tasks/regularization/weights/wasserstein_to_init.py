@@ -36,8 +36,6 @@ class WassersteinToInit(Filters, PeriodicPenalty):
     ----------
     every
         Act at each k-th step only, k times as strongly; sorting is slow for wide networks.
-    layers
-        Names of the convolutions or linear layers it acts on; empty: all of them.
 
     References
     ----------

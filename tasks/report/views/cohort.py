@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synthct.tasks.figures.numbers import MODALITIES, without_folders
+from synthct.tasks.figures.names import MODALITIES
+from synthct.tasks.figures.numbers import without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table, from_rows
 

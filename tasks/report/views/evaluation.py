@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from synthct.tasks.figures.charts import Dots, dot_chart
-from synthct.tasks.figures.numbers import METHODS, REFERENCES, SOURCE_NAMES, fixed, short
+from synthct.tasks.figures.names import method_name, reference_name, source_name
+from synthct.tasks.figures.numbers import fixed, short
 from synthct.tasks.report.reading import Chain, Score
 from synthct.tasks.report.strips import Strip, worst_first
 from synthct.tasks.report.table import Table
@@ -99,7 +100,7 @@ def _source(chain: Chain, source: str) -> SourceScores:
     scores = pick(chain.scores, source=source)
     colours = {region: number for number, region in enumerate(regions_of(scores))}
     return SourceScores(
-        source=SOURCE_NAMES.get(source, source),
+        source=source_name(source),
         chart=_chart(scores, source, colours),
         legend=list(colours.items()),
         table=score_table(scores, source),
@@ -132,14 +133,14 @@ def _chart(scores: Sequence[Score], source: str, colours: Mapping[str, int]) -> 
     lines = pick(lines, reference=reference)
     rows = [
         Dots(
-            METHODS.get(method, method),
+            method_name(method),
             [(s.case, s.value, colours[s.region]) for s in pick(lines, method=method)],
         )
         for method in methods_of(lines)
     ]
     means = "; ".join(f"{r.name} {np.mean([v for _, v, _ in r.values]):.0f} HU" for r in rows)
-    label = f"MAE {REFERENCES.get(reference, reference)} [HU]"
-    name = SOURCE_NAMES.get(source, source)
+    label = f"MAE {reference_name(reference)} [HU]"
+    name = source_name(source)
     alt = f"{name}, mean absolute error of each case by method; means: {means}"
     return dot_chart(rows, x_label=label, alt=alt)
 
@@ -150,14 +151,14 @@ def _case(chain: Chain, name: str, rank: int, mae_hu: float, strip: Strip) -> Sc
     reference = references_of(pick(lines, method="model", metric=MAE))[0]
     lines = pick(lines, metric=MAE, reference=reference)
     others = [
-        f"{METHODS.get(m, m)} {fixed(pick(lines, method=m)[0].value, 0)}"
+        f"{method_name(m)} {fixed(pick(lines, method=m)[0].value, 0)}"
         for m in methods_of(lines)
         if m != "model"
     ]
     return ScoredCase(
         rank=rank,
         case=name,
-        source=SOURCE_NAMES.get(first.source, first.source),
+        source=source_name(first.source),
         region=first.region,
         fold=first.fold,
         mae_hu=fixed(mae_hu, 1),

@@ -9,16 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from synthct.tasks.figures.numbers import (
-    METHODS,
-    REFERENCES,
-    SOURCE_NAMES,
-    digits_for,
-    fixed,
-    mean_sd,
-    plural,
-    without_folders,
-)
+from synthct.tasks.figures.names import method_name, reference_name, source_name
+from synthct.tasks.figures.numbers import digits_for, fixed, mean_sd, plural, without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.views.scores import (
     MAE,
@@ -134,9 +126,9 @@ def _main(chain: Chain, source: str) -> MainScore | None:
     gain = (chain.summary.get("gain") or {}).get(source, {}).get(reference)
     state, verdict = _release(chain, source)
     return MainScore(
-        source=SOURCE_NAMES.get(source, source),
+        source=source_name(source),
         text=mean_sd(values(model), digits),
-        against=REFERENCES.get(reference, reference),
+        against=reference_name(reference),
         patients=len({score.patient for score in model}),
         beside=_beside(gain, digits) + _floor(chain, source),
         good=verdict != "fail" and (gain is None or gain["ratio"] < 1),
@@ -150,7 +142,7 @@ def _beside(gain: Mapping[str, Any] | None, digits: int) -> str:
     """The best baseline, as the release gate compares it (``gain`` of ``summary.json``)."""
     if gain is None:
         return "No baseline was scored."
-    name = METHODS.get(gain["baseline"], gain["baseline"])
+    name = method_name(gain["baseline"])
     mean = fixed(gain["baseline_mae_hu"], digits)
     if gain["ratio"] >= 1:
         return f"The model does not beat the best baseline, {name}: {mean} HU."

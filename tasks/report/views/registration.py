@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Dots, dot_chart
-from synthct.tasks.figures.numbers import SOURCE_NAMES
+from synthct.tasks.figures.names import source_name
 from synthct.tasks.report.overlays import Overlays
 from synthct.tasks.report.reading import Chain, Row
 from synthct.tasks.report.table import VERDICTS, Table, from_rows
@@ -110,7 +110,7 @@ def _case(name: str, facts: Mapping[str, Any], overlays: Overlays) -> Registered
     source = str(facts.get("source", ""))
     return RegisteredCase(
         case=name,
-        source=SOURCE_NAMES.get(source, source),
+        source=source_name(source),
         region=str(facts.get("region", "")),
         method=str(facts.get("method", "")),
         verdict=str(facts.get("verdict", "")),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.data.files import canonical_json
-from synthct.tasks.figures.numbers import SOURCE_NAMES, label_and_unit, without_folders
+from synthct.tasks.figures.names import source_name
+from synthct.tasks.figures.numbers import label_and_unit, without_folders
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -51,12 +52,12 @@ def _card(source: str, card: Mapping[str, Any]) -> Released:
     shown = [name for name in FIRST if card.get(name) not in (None, "")]
     parts = [(label_and_unit(name)[0], _facts(card[name])) for name in shown]
     state = "demonstration only" if card.get("demonstration_only") else "released"
-    return Released(SOURCE_NAMES.get(source, source), False, state, parts, _whole(card))
+    return Released(source_name(source), False, state, parts, _whole(card))
 
 
 def _refused(source: str, error: Mapping[str, Any]) -> Released:
     parts = [("Why it was refused", _facts(error))]
-    return Released(SOURCE_NAMES.get(source, source), True, "refused", parts, _whole(error))
+    return Released(source_name(source), True, "refused", parts, _whole(error))
 
 
 def _whole(value: Mapping[str, Any]) -> str:

@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthct.tasks.figures.numbers import (
-    MEASURES,
-    METHODS,
-    REFERENCES,
-    SOURCE_NAMES,
-    digits_for,
-    fixed,
-    mean_sd,
-)
+from synthct.tasks.figures.names import MEASURES, method_name, reference_name, source_name
+from synthct.tasks.figures.numbers import digits_for, fixed, mean_sd
 from synthct.tasks.report.reading import Score
 from synthct.tasks.report.table import Cell, Column, Table
 from synthct.tasks.report.views.scores import (
@@ -49,13 +42,13 @@ def score_table(scores: Sequence[Score], source: str) -> Table:
     for reference, metrics in shown.items():
         columns += [Column("n", numeric=True)]
         columns += [Column(*HEADINGS[metric], numeric=True) for metric in metrics]
-        groups.append((REFERENCES.get(reference, reference), 1 + len(metrics)))
+        groups.append((reference_name(reference), 1 + len(metrics)))
     digits = {m: digits_for(values(pick(scores, metric=m))) for m in MEASURES}
     digits |= {"me_hu": digits["mae_hu"], FLOOR: digits["mae_hu"], "ms_ssim": 3, "ssim_2023": 3}
     rows: list[Sequence[Cell]] = []
     for region in regions:
         rows += _region(_within(scores, region), region, shown, digits)
-    caption = f"{SOURCE_NAMES.get(source, source)}: mean ± standard deviation over n patients"
+    caption = f"{source_name(source)}: mean ± standard deviation over n patients"
     return Table(caption, columns, rows, groups)
 
 
@@ -77,7 +70,7 @@ def _region(
     rows = []
     for number, method in enumerate(methods_of(s for s in scores if s.metric in MEASURES)):
         cells = [Cell(region if number == 0 else "", "head")]
-        cells.append(Cell(METHODS.get(method, method), "name"))
+        cells.append(Cell(method_name(method), "name"))
         for reference, metrics in shown.items():
             here = pick(scores, reference=reference)
             cells += _means(here, method, metrics, digits)
@@ -148,7 +141,7 @@ def _part_table(lines: Sequence[Score], prefix: str, caption: str, digits: int) 
     rows = []
     for method, reference in pairs:
         found = pick(lines, method=method, reference=reference)
-        cells = [Cell(METHODS.get(method, method)), Cell(SHORT.get(reference, reference))]
+        cells = [Cell(method_name(method)), Cell(SHORT.get(reference, reference))]
         cells.append(Cell(str(len({score.patient for score in found}))))
         cells += [Cell(mean_sd(values(pick(found, metric=n)), digits) or "–") for n in names]
         rows.append(cells)
@@ -170,12 +163,12 @@ def ratio_table(ratios: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Tabl
         return None
     references = sorted(ratios, key=lambda name: name != "registered")
     columns = [Column("Model’s MAE over that of")]
-    columns += [Column(REFERENCES.get(name, name), numeric=True) for name in references]
+    columns += [Column(reference_name(name), numeric=True) for name in references]
     rows = []
     for name in names:
         method = name.removeprefix("model_over_")
         cells = [Cell(_ratio(ratios[reference].get(name))) for reference in references]
-        rows.append([Cell(METHODS.get(method, method)), *cells])
+        rows.append([Cell(method_name(method)), *cells])
     caption = "Ratio of mean errors, below 1 is better than the baseline [95 % interval over cases]"
     return Table(caption, columns, rows)
 
@@ -205,7 +198,7 @@ def bias_table(scores: Sequence[Score]) -> Table | None:
     ]  # fmt: skip
     rows = [
         [
-            Cell(METHODS.get(method, method)),
+            Cell(method_name(method)),
             Cell(str(len(first))),
             Cell(mean_sd(first, digits)),
             Cell(mean_sd(second, digits)),

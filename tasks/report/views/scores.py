@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from synthct.tasks.figures.numbers import METHODS
+from synthct.tasks.figures.names import METHODS
 from synthct.tasks.report.reading import Chain, Score
 
 MAE = "mae_hu"

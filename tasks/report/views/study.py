@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synthct.tasks.figures.numbers import MEASURES, REFERENCES, SOURCE_NAMES, fixed, plural
+from synthct.tasks.figures.names import MEASURES, REFERENCES, source_name
+from synthct.tasks.figures.numbers import fixed, plural
 from synthct.tasks.report.reading import Row, Study
 from synthct.tasks.report.table import Cell, Column, Table
 from synthct.tasks.study.effects import Effect
@@ -35,7 +36,7 @@ def study(found: Study) -> StudyView:
     summary = found.summary
     metric, _ = metric_of(found)
     against = REFERENCES.get(str(summary["reference"]), f"against {summary['reference']}")
-    source = SOURCE_NAMES.get(str(summary["source"]), summary["source"])
+    source = source_name(str(summary["source"]))
     sentence = (
         f"{source}: {len(summary['arms'])} {plural('way', len(summary['arms']))} of training, each "
         f"against the plain recipe on the same {summary['patients']} patients in "

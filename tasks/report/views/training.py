@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Line, line_chart
-from synthct.tasks.figures.numbers import SOURCE_NAMES, label_and_unit, short
+from synthct.tasks.figures.names import source_name
+from synthct.tasks.figures.numbers import label_and_unit, short
 from synthct.tasks.report.reading import Chain, Row
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -54,12 +55,12 @@ def _source(chain: Chain, source: str) -> SourceTraining:
         label, unit = label_and_unit(column)
         lines = [_line(runs[name], name, column, i) for i, name in enumerate(sorted(runs))]
         axis = f"{label} [{unit}]" if unit else label
-        name = SOURCE_NAMES.get(source, source)
+        name = source_name(source)
         alt = f"{label} of the {name} networks over training steps; {_end(lines)}"
         chart = line_chart(lines, x_label="training step", y_label=axis, alt=alt)
         if chart:
             charts.append((label, chart))
-    return SourceTraining(SOURCE_NAMES.get(source, source), charts, legend)
+    return SourceTraining(source_name(source), charts, legend)
 
 
 def _shown(rows: Sequence[Row]) -> list[str]:
@@ -121,7 +122,7 @@ def _folds(folds: Mapping[str, Any]) -> Table:
                Column("Validation"), Column("Test")]  # fmt: skip
     rows = [
         [
-            Cell(SOURCE_NAMES.get(source, source)),
+            Cell(source_name(source)),
             Cell(str(number)),
             *[Cell(_who(fold, part)) for part in _PARTS],
         ]

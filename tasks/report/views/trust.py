@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthct.tasks.figures.charts import Line, line_chart
-from synthct.tasks.figures.numbers import METHODS, REFERENCES, SOURCE_NAMES, fixed, short
+from synthct.tasks.figures.names import method_name, reference_name, source_name
+from synthct.tasks.figures.numbers import fixed, short
 from synthct.tasks.report.reading import Chain
 from synthct.tasks.report.table import Cell, Column, Table
 
@@ -136,12 +137,12 @@ def _floor(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
 
 
 def _source(source: str, by_reference: Mapping[str, Any]) -> SourceTrust:
-    name = SOURCE_NAMES.get(source, source)
+    name = source_name(source)
     sentences: list[str] = []
     tables: list[Table] = []
     charts: list[tuple[str, str]] = []
     for reference, result in by_reference.items():
-        against = REFERENCES.get(reference, reference)
+        against = reference_name(reference)
         if result.get("coverage"):
             sentences.append(_holds(result, against))
             tables.append(_coverage(result, against))
@@ -241,7 +242,7 @@ def _rankings(found: Mapping[str, Any]) -> list[Table]:
             ]  # fmt: skip
             rows = [
                 [
-                    Cell(METHODS.get(method, method)),
+                    Cell(method_name(method)),
                     Cell(fixed(place, 2)),
                     Cell(fixed(ranking["as_published"][method], 2)),
                     Cell(fixed(100 * ranking["first_share"][method], 0)),
@@ -249,8 +250,8 @@ def _rankings(found: Mapping[str, Any]) -> list[Table]:
                 for method, place in sorted(ranking["corrected"].items(), key=lambda item: item[1])
             ]
             caption = (
-                f"{SOURCE_NAMES.get(source, source)}, ranking "
-                f"{REFERENCES.get(reference, reference)} over "
+                f"{source_name(source)}, ranking "
+                f"{reference_name(reference)} over "
                 f"{', '.join(RANKED[m] for m in ranking['metrics'])} (n = {ranking['n']})"
             )
             tables.append(Table(caption, columns, rows))

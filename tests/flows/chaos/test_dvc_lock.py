@@ -109,7 +109,7 @@ def test_a_lock_of_the_list_of_locks_is_taken_for_a_failure():
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_dvc_is_told_as_the_failure_of_its_stage(number, toy, monkeypatch):
+def test_a_killed_dvc_is_reported_as_the_failure_of_its_stage(number, toy, monkeypatch):
     script = (
         "import os, sys\nprint('Running stage one:', flush=True)\n"
         f"print('scan 3 of 9', flush=True)\nos.kill(os.getpid(), {int(number)})\n"
@@ -117,12 +117,12 @@ def test_a_killed_dvc_is_told_as_the_failure_of_its_stage(number, toy, monkeypat
     monkeypatch.setattr(
         "synthct.flows.run.stages.dvc_command", lambda *_: [sys.executable, "-c", script]
     )
-    with pytest.raises(MachineError, match=f"DVC was killed by {number.name}") as told:
+    with pytest.raises(MachineError, match=f"DVC was killed by {number.name}") as caught:
         build_stage(toy, toy.stages[0], RunRecord(toy.root), toy.environment(), [])
-    assert told.value.code == "dvc-killed"
+    assert caught.value.code == "dvc-killed"
 
 
-def test_a_failed_stage_is_told_as_a_killed_dvc(toy, monkeypatch):
+def test_a_failed_stage_is_reported_as_a_killed_dvc(toy, monkeypatch):
     """DVC itself ends with 255 or 1; a stage that was killed is in its words."""
     for code in (1, 255):
         script = f"import sys\nprint('scan.mha: three axes')\nsys.exit({code})"

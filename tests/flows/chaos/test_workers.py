@@ -121,10 +121,10 @@ def test_a_poison_unit_sinks_the_others_or_the_minute(time_number, tmp_path, mon
         where = OnDask(cluster.scheduler)
         context = StageContext(Layout(), 1, LocalResults(tmp_path / "units"), where)
         began_s = time.monotonic()
-        with pytest.raises(MachineError, match="toy/poison") as told:
+        with pytest.raises(MachineError, match="toy/poison") as caught:
             run_units(context, "toy", tmp_path / "out", units)
         assert time.monotonic() - began_s < 60
-        assert told.value.code == "poison-unit"
+        assert caught.value.code == "poison-unit"
     assert sorted(started(tmp_path)) == sorted(name for name in names if name != "poison")
 
 

@@ -26,13 +26,13 @@ def test_the_file_that_we_ship_is_not_valid(name, kind, request):
     assert read_settings(kind, request.config.rootpath, name) != kind.model_construct()
 
 
-def test_faults_of_a_cluster_file_are_told_one_by_one(tmp_path, monkeypatch):
+def test_faults_of_a_cluster_file_are_reported_one_by_one(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text("partitoin: gpu\ncores: 0\nwalltime: soon\n")
     monkeypatch.setenv(CLUSTER_FILE, str(tmp_path / "c.yaml"))
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         read_settings(Slurm, tmp_path, "slurm")
     for key in ("partitoin", "cores", "walltime"):
-        assert f"{key}: " in told.value.problem
+        assert f"{key}: " in caught.value.problem
 
 
 def test_a_machine_without_sbatch_waits_for_a_queue(request, monkeypatch):

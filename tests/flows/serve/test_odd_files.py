@@ -125,10 +125,10 @@ def test_a_slip_in_the_webhooks_address_is_found_out_by_the_first_message(
 ):
     (tmp_path / "hook").write_text(url)
     monkeypatch.setenv(str(notify.WEBHOOK_FILE), str(tmp_path / "hook"))
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         notify.webhook()
-    assert told.value.code == "bad-webhook"
-    assert len(url) < 12 or url not in str(told.value), "it is a secret"
+    assert caught.value.code == "bad-webhook"
+    assert len(url) < 12 or url not in str(caught.value), "it is a secret"
 
 
 def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):

@@ -76,7 +76,7 @@ def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
             time.sleep(4)
             pictures = [
                 look(cluster.dashboard, folder / "dask.png", "Workers", settle_s=8.0),
-                look(site.page, folder / "status.png", "7 of 18 units"),
+                look(site.page, folder / "status.png", "7 of 18 results"),
             ]
             units.join()
         pictures += [

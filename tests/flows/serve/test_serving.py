@@ -116,7 +116,7 @@ def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
 
 
 @pytest.mark.slow
-def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_told(site, until):
+def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_reported(site, until):
     (site.root / "incoming").mkdir()
     identity = site.start("watcher")
     assert ended(site, identity, until) == "COMPLETED", site.words(identity)
@@ -168,8 +168,8 @@ def test_the_page_says_nothing_or_believes_a_foreign_name(site):
 def test_what_serves_imports_prefect_before_its_server_has_an_address():
     """Prefect reads its settings once: it would then start a server that nobody sees."""
     code = "import sys, synthct.flows.serve.serving; print('prefect' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_two_serve_one_checkout(site):
         serve(site.root, Ports(page=1), print)
 
 
-def test_a_page_whose_port_is_taken_is_told_after_the_server_came_up(tmp_path):
+def test_a_page_whose_port_is_taken_is_reported_after_the_server_came_up(tmp_path):
     (tmp_path / "prefect.yaml").write_text("deployments: [{name: nightly}]\n")
     said = []
     with socket.socket() as other:

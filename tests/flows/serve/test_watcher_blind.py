@@ -33,18 +33,18 @@ def left(root, **facts):
     file.write_text(json.dumps({"looked_s": time.time(), **facts}))
 
 
-def test_a_watcher_that_never_looked_well_is_not_told(tmp_path):
+def test_a_watcher_that_never_looked_well_is_not_reported(tmp_path):
     """There is no time of its newest success, and an absent number fires no alert."""
     (mine,) = look(tmp_path, ended=[("FAILED", 10), ("CRASHED", 300)])
     assert mine.blind_s > LIMIT_S
 
 
-def test_a_service_that_has_just_started_is_told_to_be_blind(tmp_path):
+def test_a_service_that_has_just_started_is_reported_to_be_blind(tmp_path):
     (mine,) = look(tmp_path, since_s=20.0)
     assert mine.blind_s < 60
 
 
-def test_a_watcher_that_looks_well_and_takes_nothing_is_not_told(tmp_path):
+def test_a_watcher_that_looks_well_and_takes_nothing_is_not_reported(tmp_path):
     left(tmp_path, waiting=1, oldest_s=2000)
     (mine,) = look(tmp_path, ended=[("COMPLETED", 10)])
     assert mine.blind_s < 60
@@ -53,13 +53,13 @@ def test_a_watcher_that_looks_well_and_takes_nothing_is_not_told(tmp_path):
 
 
 @pytest.mark.parametrize("facts", [{"waiting": 0, "oldest_s": 9e9}, {}, {"waiting": "x"}])
-def test_a_watcher_that_does_its_work_is_told_to_be_blind(facts, tmp_path):
+def test_a_watcher_that_does_its_work_is_reported_to_be_blind(facts, tmp_path):
     left(tmp_path, **facts)
     (mine,) = look(tmp_path, ended=[("COMPLETED", 10)])
     assert (mine.waiting, mine.oldest_s) == (0, 0.0)
 
 
-def test_a_watcher_whose_schedule_is_off_is_told_to_be_blind(tmp_path):
+def test_a_watcher_whose_schedule_is_off_is_reported_to_be_blind(tmp_path):
     assert look(tmp_path, watcher=Watcher("watch incoming", "predicted", on=False)) == []
 
 

@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_one_fault_hides_the_others():
     text = "dataset: Demo!\nseed: -1\ntrainin: {}\nregistration: {grid_spacing_mm: [1, 0, 1]}\n"
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         parse_params(text, where="params.yaml")
-    message = str(told.value)
+    message = str(caught.value)
     assert "\n" not in message
     for key in ("dataset", "seed", "trainin", "registration.grid_spacing_mm.1"):
         assert key in message, key
@@ -39,9 +39,9 @@ def test_one_fault_hides_the_others():
     ],
 )
 def test_an_unknown_key_is_ignored(text, suggestion):
-    with pytest.raises(UsageError, match="params are not valid") as told:
+    with pytest.raises(UsageError, match="params are not valid") as caught:
         parse_params(text, where="params.yaml")
-    assert suggestion in str(told.value)
+    assert suggestion in str(caught.value)
 
 
 def test_a_number_in_quotes_is_taken_for_a_number():

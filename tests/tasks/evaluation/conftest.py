@@ -19,6 +19,8 @@ from synthct.tasks.models.description import ModelDescription, SourceScaling, Ta
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
+from tests.fixtures.scored_files import SHAPE as FILE_SHAPE
+from tests.fixtures.scored_files import save
 
 SHAPE = (10, 40, 44)
 SPACING_MM = (3.0, 1.5, 1.5)
@@ -161,3 +163,27 @@ def context_of(tmp_path):
         )
 
     return build
+
+
+@pytest.fixture
+def arrays():
+    """Reference [HU], prediction [HU] and mask of a small body."""
+    rng = np.random.default_rng(0)
+    _z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in FILE_SHAPE], indexing="ij")
+    mask = (y / 0.8) ** 2 + (x / 0.8) ** 2 < 1
+    reference = np.where(mask, 40.0, -1000.0)
+    reference[mask & (x > 0.3)] = 800
+    reference[mask & (x < -0.4)] = -100
+    prediction = reference + rng.normal(0, 20, FILE_SHAPE)
+    return reference.astype(np.int16), prediction.astype(np.float32), mask.astype(np.uint8)
+
+
+@pytest.fixture
+def files(arrays, tmp_path):
+    """The same as files, by their role."""
+    reference, prediction, mask = arrays
+    return {
+        "prediction": save(tmp_path / "sct.mha", prediction),
+        "reference": save(tmp_path / "ct.nii.gz", reference),
+        "mask": save(tmp_path / "mask.mha", mask),
+    }

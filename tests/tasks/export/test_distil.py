@@ -12,7 +12,7 @@ from synthct.tasks.export.card import render_card
 from synthct.tasks.export.distil import distil
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
-from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
 from synthct.tasks.training.run_state import load_checkpoint
@@ -52,7 +52,7 @@ def test_the_student_answers_nearer_to_the_ensemble_than_the_fold_it_began_as(ta
     inside = mask.array > 0
 
     def hu(graphs):
-        got = predict_hu(onnx_runners(graphs), source, mask, opened.model)
+        got = predict(onnx_runners(graphs), source, mask, opened.model).hu
         return got[inside].astype(float)
 
     ensemble, first = hu(opened.graphs()), hu(list(opened.graphs())[:1])

@@ -14,7 +14,7 @@ from synthct.tasks.export.params import ParityParams
 from synthct.tasks.export.parity import Parity, check_parity, compare
 from synthct.tasks.export.release import release_source
 from synthct.tasks.export.windows import case_windows
-from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
 from synthct.tasks.training.runner import torch_runner
@@ -36,8 +36,8 @@ def test_the_ensemble_in_onnx_runtime_gives_the_trainers_hu(released_from):
     case = artefacts / "registration" / "P3_mr"
     source, mask = read_volume(case / "source.zarr"), read_volume(case / "mask.zarr")
     networks = [torch_runner(artefacts / "training" / f"mr_fold{fold}") for fold in (0, 1)]
-    trained = predict_hu(networks, source, mask, opened.model, tta=True)
-    released = predict_hu(onnx_runners(opened.graphs()), source, mask, opened.model, tta=True)
+    trained = predict(networks, source, mask, opened.model, tta=True).hu
+    released = predict(onnx_runners(opened.graphs()), source, mask, opened.model, tta=True).hu
     assert np.abs(trained.astype(int) - released).max() <= 1
     assert trained[mask.array > 0].std() > 1  # not a constant
 

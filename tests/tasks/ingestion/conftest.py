@@ -17,6 +17,7 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, RawScan
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext
+from tests.fixtures.intake import KEY
 
 SHAPE = (16, 48, 56)
 GRID = Grid(SHAPE, (4.0, 3.0, 3.0), (-30.0, -70.0, -85.0))
@@ -108,3 +109,24 @@ def context(tmp_path, monkeypatch) -> StageContext:
     monkeypatch.chdir(tmp_path)
     options: dict[str, Any] = {"max_excluded_fraction": 1.0}
     return StageContext(Layout(), 1, open_result_cache(), here, **options)
+
+
+@pytest.fixture
+def pseudonym_key(monkeypatch) -> None:
+    """The key that names patients, as the environment gives it."""
+    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", KEY)
+
+
+@pytest.fixture
+def source(tmp_path, ct, mr, other_ct, other_mr):
+    """Two patients as a hospital sends them: nested, mixed."""
+
+    def send(patient, scans):
+        for name, volume in scans.items():
+            write_series(tmp_path / "pacs" / patient / "deep" / name, volume, patient_id=patient,
+                         study="1", series_description=name, uid_seed="hospital")  # fmt: skip
+        return tmp_path / "pacs" / patient
+
+    send("DOE123", {"ct": ct, "mr": mr})
+    send("ROE456", {"ct": other_ct, "mr": other_mr})
+    return tmp_path / "pacs"

@@ -139,5 +139,5 @@ def test_anonymous_structures_go_to_the_series_that_they_name_whatever_their_stu
      ("", True), ("xxx", True), ("N/A", True), ("REMOVED", True), ("ANON-0012", False),
      ("4711", False), ("Doe", False), ("Test7", False)],
 )  # fmt: skip
-def test_placeholders_are_told_from_numbers(text, nobody):
+def test_placeholders_are_distinguished_from_numbers(text, nobody):
     assert names_nobody(text) is nobody

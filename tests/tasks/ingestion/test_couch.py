@@ -49,7 +49,7 @@ def test_a_box_filled_with_body_is_no_couch():
     assert couch_rows(np.ones((5, 40, 40), bool), 4.0)[0] is None
 
 
-def test_a_thick_couch_in_a_ct_is_said_and_gone(ct):
+def test_a_thick_couch_in_a_ct_is_reported_and_gone(ct):
     values = ct.array.copy()
     values[:, 36:44, 4:52] = -50  # 24 mm: the opening cannot remove it
     checked = check_volume(ct.with_array(values), "thorax", IngestionParams())

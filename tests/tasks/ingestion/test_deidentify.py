@@ -171,7 +171,7 @@ def test_a_secret_in_a_value_comes_through(around, secret):
     assert secret.lower() not in redact_values(text, {secret}).lower()
 
 
-def test_what_a_new_error_says_first_is_told_and_hidden_too():
+def test_what_a_new_error_says_first_is_reported_and_hidden_too():
     fault = DataError("ValueError: Doe is odd", rule="a rule", code="x")
     assert redacted_message(fault, {"Doe"}) == "ValueError: … is odd; a rule"
     assert redacted_message(fault, {"Doe"}, values=False) == "a rule"

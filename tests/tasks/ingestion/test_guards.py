@@ -54,7 +54,7 @@ def test_faults_stop_the_scan(ct, name):
     assert severity in (Severity.REJECT, Severity.QUARANTINE)
 
 
-def test_a_few_voxels_without_a_value_become_air_and_it_is_said(ct):
+def test_a_few_voxels_without_a_value_become_air_and_it_is_reported(ct):
     values = ct.array.astype(np.float32)
     values[3, 20, 20:23] = np.nan
     mended, findings = guarded(ct.with_array(values), None, IngestionParams())

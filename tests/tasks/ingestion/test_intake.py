@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -14,59 +13,27 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
 from synthct.data.errors import UsageError
 from synthct.data.files import content_hash
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality, Volume
-from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.dataset import Licence, load_dataset
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run
 from synthct.tasks.intake import plan_intake, take_in
-from synthct.tasks.intake.manifest import read_manifest
-from synthct.tasks.intake.pseudonym import Pseudonyms, key_file, load_pseudonyms, new_key
+from synthct.tasks.intake.pseudonym import Pseudonyms
+from tests.fixtures.intake import KEY, ingest, tree
 
-KEY = "a key of more than sixteen characters"
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch):
-    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", KEY)
-
-
-@pytest.fixture
-def source(tmp_path, ct, mr, other_ct, other_mr):
-    """Two patients as a hospital sends them: nested, mixed."""
-
-    def send(patient, scans):
-        for name, volume in scans.items():
-            write_series(tmp_path / "pacs" / patient / "deep" / name, volume, patient_id=patient,
-                         study="1", series_description=name, uid_seed="hospital")  # fmt: skip
-        return tmp_path / "pacs" / patient
-
-    send("DOE123", {"ct": ct, "mr": mr})
-    send("ROE456", {"ct": other_ct, "mr": other_mr})
-    return tmp_path / "pacs"
-
-
-def ingest(sources, raw, **options):
-    plan = plan_intake(sources, "demo", raw, **options)
-    return plan, take_in(plan)
+pytestmark = pytest.mark.usefixtures("pseudonym_key")
 
 
 def where(plan, scan):
     """The file behind the one scan of this kind."""
     (row,) = (row for row in plan.rows if row.scan == scan)
     return plan.places[row.place]
-
-
-def tree(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}  # fmt: skip
 
 
 def test_mixed_series_are_sorted_into_patients_and_scans(source, tmp_path, ct):
@@ -203,101 +170,6 @@ def test_a_zip_is_taken_in_like_its_folder(source, tmp_path, ct):
     assert np.array_equal(read_scan(tmp_path / "raw" / result.added[0]).array, ct.array)
 
 
-class TestImageFiles:
-    @pytest.fixture
-    def case(self, tmp_path, ct, mr):
-        folder = tmp_path / "files" / "1ABA001"
-        write_image(folder / "ct.nii.gz", ct)
-        write_image(folder / "MR_T1.mha", mr)
-        write_image(folder / "mask.mha", ct.with_array(ct.array > 0, Modality.MASK))
-        return folder
-
-    def test_file_names_and_voxels_together_say_ct_or_mr(self, case, tmp_path, ct):
-        plan, result = ingest([case], tmp_path / "raw")
-        assert [(row.scan, row.format) for row in plan.rows] == [
-            ("ct", "nifti"),
-            ("mr", "metaimage"),
-        ]
-        assert "taken from the file name" in plan.rows[0].findings[-1].sentence
-        assert any("mask" in note for note in plan.notes)
-        taken = read_scan(tmp_path / "raw" / f"{result.added[0]}.mha", Modality.CT)
-        assert np.array_equal(taken.array, ct.array)
-
-    def test_a_name_that_the_voxels_deny_is_refused(self, case, tmp_path):
-        shutil.copy(case / "MR_T1.mha", case / "ct.mha")
-        (case / "ct.nii.gz").unlink()
-        plan, _ = ingest([case], tmp_path / "raw")
-        assert {row.scan: row.status for row in plan.rows} == {"ct": "refused", "mr": "new"}
-
-    def test_a_name_cannot_say_cbct_but_a_manifest_can(self, case, tmp_path):
-        (case / "ct.nii.gz").rename(case / "cbct.nii.gz")
-        plan = plan_intake([case], "demo", tmp_path / "raw")
-        assert [row.scan for row in plan.rows] == ["mr"]
-        assert any("manifest" in note for note in plan.notes)
-        manifest = tmp_path / "files" / "manifest.csv"
-        manifest.write_text("path,patient,modality,region\n1ABA001/cbct.nii.gz,Max,CBCT,thorax\n")
-        plan = plan_intake([case], "demo", tmp_path / "raw", manifest)
-        said = {row.scan: (row.patient, row.region) for row in plan.rows}
-        assert said["cbct"] == (Pseudonyms(KEY.encode()).patient("Max"), "thorax")
-        assert said["mr"][1] == "other"
-
-    def test_a_manifest_chooses_between_two_scans_of_a_patient(self, case, tmp_path, mr):
-        write_image(case / "mr_t2.mha", mr.crop((0,) * 3, (12, 48, 56)))
-        plan = plan_intake([case], "demo", tmp_path / "raw")
-        assert where(plan, "mr").endswith("MR_T1.mha")
-        (tmp_path / "m.csv").write_text(
-            "path,patient,modality,region\nfiles/1ABA001/mr_t2.mha,,MR,\n"
-        )
-        plan = plan_intake([case], "demo", tmp_path / "raw", tmp_path / "m.csv")
-        assert where(plan, "mr").endswith("mr_t2.mha")
-        assert any("another scan than" in note for note in plan.notes)
-
-    @pytest.mark.parametrize("written", [
-        b"\xef\xbb\xbfpath,patient,modality,region\r\n1ABA001/cbct.nii.gz,Max,CBCT,thorax\r\n",
-        b"Path;Patient;Modality;Region;about\r\n1ABA001/cbct.nii.gz;Max;cbct;thorax;x\r\n;;;;\r\n",
-        b"sep=;\r\npath;patient;modality;region\r\n1ABA001/cbct.nii.gz;Max;CBCT;thorax\r\n",
-        "path\tpatient\tmodality\tregion\n1ABA001/cbct.nii.gz\tMax\tCBCT\tthorax\n".encode("utf-16"),
-        b'"path";"patient";"modality";"region"\n"1ABA001/cbct.nii.gz";"Max";"CBCT";"thorax"\n',
-    ], ids=["mark", "semicolons", "sep", "UTF-16", "quoted"])  # fmt: skip
-    def test_a_manifest_is_read_as_a_spreadsheet_saves_it(self, case, tmp_path, written):
-        (case / "ct.nii.gz").rename(case / "cbct.nii.gz")
-        manifest = case.parent / "m.csv"
-        manifest.write_bytes(written)
-        (row,) = read_manifest(manifest).values()
-        assert (row.patient, row.modality, row.region) == ("Max", Modality.CBCT, "thorax")
-
-    def test_an_umlaut_is_read_however_it_was_saved(self, tmp_path):
-        (tmp_path / "Müller").mkdir()
-        for number, data in enumerate(["Müller".encode("cp1252"), "Mu\u0308ller".encode()]):
-            manifest = tmp_path / f"{number}.csv"
-            manifest.write_bytes(b"path;patient;modality;region\n" + data + b";7;;\n")
-            assert [row.patient for row in read_manifest(manifest).values()] == ["7"]
-
-    def test_a_manifest_that_says_two_things_of_one_file_is_a_mistake_of_use(self, case, tmp_path):
-        (case / "m.csv").write_text(
-            "path,patient,modality,region\nct.nii.gz,A,CT,\nct.nii.gz,B,CT,\n"
-        )
-        with pytest.raises(UsageError, match="names a path once"):
-            read_manifest(case / "m.csv")
-
-    def test_texts_in_headers_stay_behind(self, case, tmp_path):
-        image = sitk.ReadImage(str(case / "MR_T1.mha"))
-        image.SetMetaData("Comment", "ZQSECRET Jane Doe")
-        sitk.WriteImage(image, str(case / "MR_T1.mha"))
-        assert b"ZQSECRET" in (case / "MR_T1.mha").read_bytes()
-        ingest([case], tmp_path / "raw")
-        blob = b"".join(name.encode() + data for name, data in tree(tmp_path / "raw").items())
-        assert b"ZQSECRET" not in blob
-        assert b"1ABA001" not in blob
-
-    @pytest.mark.parametrize("text", ["path,patient\n", "", "path,patient,modality,region\nno,,,\n",
-                                      "path,patient,modality,region\n1ABA001,,PET,\n"])  # fmt: skip
-    def test_a_wrong_manifest_is_a_mistake_of_use(self, case, tmp_path, text):
-        (tmp_path / "files" / "m.csv").write_text(text)
-        with pytest.raises(UsageError, match="manifest"):
-            plan_intake([case], "demo", tmp_path / "raw", tmp_path / "files" / "m.csv")
-
-
 def test_a_damaged_slice_refuses_its_series_and_names_the_reason(source, tmp_path):
     files = sorted((source / "DOE123" / "deep" / "ct").iterdir())
     files[0].write_bytes(files[0].read_bytes()[:500])  # the first slice: no gap would show
@@ -356,47 +228,6 @@ def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
         plan_intake([tmp_path / "nowhere"], "demo", tmp_path / "raw")
 
 
-def test_a_key_is_made_on_request_once_and_only_its_owner_may_read_it(tmp_path, monkeypatch):
-    monkeypatch.delenv("SYNTHCT_PSEUDONYM_KEY")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    with pytest.raises(UsageError, match="synthct key --new"):
-        load_pseudonyms()
-    assert not key_file().exists()
-    new_key()
-    first = load_pseudonyms()
-    assert stat.S_IMODE(key_file().stat().st_mode) == 0o600
-    with pytest.raises(UsageError, match="there is a key already"):
-        new_key()
-    assert load_pseudonyms() == first
-    key_file().unlink()
-    new_key()
-    assert load_pseudonyms().patient("DOE") != first.patient("DOE")
-    assert KEY not in repr(Pseudonyms(KEY.encode()))
-
-
-def test_another_key_does_not_make_six_people_of_three(source, tmp_path, monkeypatch):
-    ingest([source], tmp_path / "raw")
-    before = tree(tmp_path / "raw")
-    document = json.loads(before["dataset.json"])
-    assert document["key_check"] == Pseudonyms(KEY.encode()).check
-    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "another key of many characters")
-    with pytest.raises(UsageError) as caught:
-        plan_intake([source], "demo", tmp_path / "raw")
-    assert caught.value.code == "another-key"
-    assert tree(tmp_path / "raw") == before
-
-
-def test_a_data_set_of_before_gets_the_check_value_of_the_key_with_the_next_patient(
-    source, tmp_path
-):
-    raw = tmp_path / "raw"
-    ingest([source / "DOE123"], raw)
-    load_dataset(raw).model_copy(update={"key_check": ""}).save(raw)
-    assert "key_check" not in (raw / "dataset.json").read_text()
-    ingest([source], raw)
-    assert load_dataset(raw).key_check == Pseudonyms(KEY.encode()).check
-
-
 RACE = """
 import sys, time
 from pathlib import Path
@@ -440,12 +271,6 @@ def test_what_another_intake_entered_meanwhile_stays(source, tmp_path):
     assert (len(result.added), len(result.overtaken)) == (2, 2)
     after = tree(tmp_path / "raw")
     assert {name for name in before if after[name] != before[name]} == {"dataset.json"}
-
-
-def test_a_short_key_is_refused(monkeypatch):
-    monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "short")
-    with pytest.raises(UsageError, match="16 characters"):
-        load_pseudonyms()
 
 
 def test_real_patients_come_in_from_dicom_and_from_nifti_alike(shared_data, tmp_path):

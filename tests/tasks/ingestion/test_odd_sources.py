@@ -71,7 +71,7 @@ def test_files_that_macos_lays_beside_slices_are_no_damaged_slices(tmp_path, sen
     assert not any("damaged" in note or "whole" in note for note in plan.notes)
 
 
-def test_a_zip_inside_a_zip_is_told(tmp_path, send, ct):
+def test_a_zip_inside_a_zip_is_reported(tmp_path, send, ct):
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         for file in send("ct", ct):

@@ -41,7 +41,7 @@ def codes(found):
     return {finding.code: finding.severity for finding in found}
 
 
-def test_a_sound_pair_is_told_only_that_its_frames_differ(thorax):
+def test_a_sound_pair_has_only_the_finding_that_its_frames_differ(thorax):
     scans, _ = thorax
     mr, ct = with_body(scans["mr"]), with_body(scans["ct"])
     assert codes(pair_findings(mr, ct, ("1.2", "1.3"))) == {"frames-differ": Severity.NOTE}

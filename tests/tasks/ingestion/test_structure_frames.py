@@ -85,7 +85,7 @@ def test_structures_of_two_frames_are_drawn_on_two_scans(pacs):
     assert centres["liver"] == pytest.approx(np.add([-10.0, 0.5, 0.5], OFF_MM))
 
 
-def test_a_structure_of_an_absent_frame_is_left_out_and_told(pacs):
+def test_a_structure_of_an_absent_frame_is_left_out_and_reported(pacs):
     found = told(add_set(pacs, {"Heart": "ct", "Liver": "elsewhere"}))
     assert set(found) == {"structures-ct"}
     assert "left out: liver (" in found["structures-ct"]

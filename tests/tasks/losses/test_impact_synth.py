@@ -67,7 +67,7 @@ def test_another_file_than_the_one_named_is_not_run(stored):
         LOSSES.build("impact_synth", options)
 
 
-def test_a_file_that_is_absent_is_told_before_any_work(tmp_path):
+def test_a_file_that_is_absent_is_reported_before_any_work(tmp_path):
     with pytest.raises(UsageError, match="must be a readable TorchScript file"):
         LOSSES.build("impact_synth", {"network": str(tmp_path / "none.pt")})
 

@@ -30,7 +30,7 @@ def test_weights_are_normalised_and_a_window_that_is_absent_adds_nothing():
     assert value == pytest.approx((15 + 15 + 2 * 0) / 4 / 1000, rel=1e-5)
 
 
-def test_the_window_is_told_by_the_reference_not_by_the_prediction():
+def test_the_window_is_set_by_the_reference_not_by_the_prediction():
     assert lost([0.0], [600.0]) == pytest.approx((600 + 600) / 3 / 1000, rel=1e-5)
 
 

@@ -115,11 +115,11 @@ def hash_of(tree):
     """As a stage's own process makes it, from what lies there now."""
     script = "from synthct.tasks.pipeline import code; print(code.code_hash(['synthct.tasks.fit']))"
     command = [sys.executable, "-c", script]
-    told = subprocess.run(
+    done = subprocess.run(
         command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree / "src")}, capture_output=True,
         text=True, check=True,
     )  # fmt: skip
-    return told.stdout.strip()
+    return done.stdout.strip()
 
 
 def test_a_worker_with_the_code_of_the_key_is_refused(worker, tree):

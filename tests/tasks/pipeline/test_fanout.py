@@ -89,9 +89,11 @@ def test_a_unit_that_kills_its_worker_is_named_and_the_others_run_once(
     names = ["a", "b", "poison", "c", "d"]
     units = [Unit(name, log_or_die, arguments={"log": str(tmp_path / name)}) for name in names]
     monkeypatch.setenv(EVENTS, str(tmp_path / "events.jsonl"))
-    with pytest.raises(MachineError, match=r"the worker died each time it ran this unit") as told:
+    with pytest.raises(
+        MachineError, match=r"the worker died each time it computed this result"
+    ) as caught:
         run_units(context, "toy", tmp_path / "out", units)
-    assert told.value.where == "toy/poison"
+    assert caught.value.where == "toy/poison"
     told_events = [json.loads(line) for line in (tmp_path / "events.jsonl").open()]
     assert "poison" in [e["unit"] for e in told_events if e["kind"] == "set_aside"]
     assert [e["unit"] for e in told_events if e["kind"] == "unit_failed"] == ["poison"]

@@ -157,10 +157,12 @@ class Forgetful(LocalResults):
 
 def test_a_store_that_loses_every_unit_is_tried_for_ever(context, tmp_path):
     units = units_of(tmp_path, a="1", b="2")
-    with pytest.raises(MachineError, match="2 units are damaged or missing a second time") as told:
+    with pytest.raises(
+        MachineError, match="2 results are damaged or missing a second time"
+    ) as caught:
         build(replace(context, units=Forgetful(tmp_path / "units")), units)
-    assert told.value.code == "unit-lost"
-    assert "run the same command again" not in str(told.value)
+    assert caught.value.code == "unit-lost"
+    assert "run the same command again" not in str(caught.value)
 
 
 def test_a_flipped_bit_in_a_pulled_out_becomes_a_unit(context, tmp_path):
@@ -205,9 +207,9 @@ def elsewhere(function, items, *, label):
 def test_a_worker_that_does_not_share_the_unit_store_computes_everything_for_nothing(
     context, tmp_path
 ):
-    with pytest.raises(MachineError, match="sees another folder, or none") as told:
+    with pytest.raises(MachineError, match="sees another folder, or none") as caught:
         build(replace(context, fan_out=elsewhere), units_of(tmp_path, a="1", b="2"))
-    assert told.value.code == "other-units"
+    assert caught.value.code == "other-units"
     assert CALLS == [], "nothing was computed"
 
 

@@ -6,6 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.prediction.release import Member, ReleaseDescription, write_checksums
 
@@ -101,3 +103,22 @@ def write_release(folder, model, weights):
     write_whole(folder / "card.json", canonical_json({"not_for_clinical_use": "never"}))
     write_checksums(folder)
     return folder
+
+
+@pytest.fixture
+def scan_file(tmp_path, patient):
+    write_image(tmp_path / "scan.mha", patient)
+    return tmp_path / "scan.mha"
+
+
+@pytest.fixture
+def dicom(tmp_path, patient):
+    attributes = {
+        "PatientBirthDate": "19500203", "PatientSex": "F", "AccessionNumber": "A77",
+        "StudyDescription": "Planning", "FrameOfReferenceUID": "1.2.3.4", "PatientPosition": "HFS",
+    }  # fmt: skip
+    write_series(
+        tmp_path / "dicom", patient, patient_id="Secret^Name", study="study",
+        series_description="T1", attributes=attributes, uid_seed="hospital",
+    )  # fmt: skip
+    return tmp_path / "dicom"

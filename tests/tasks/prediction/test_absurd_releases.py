@@ -118,7 +118,7 @@ PLACES = list(everywhere(True))
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_tensor_in_another_file_is_found_wherever_it_stands(tmp_path, place):
+def test_a_tensor_in_another_file_is_found_wherever_it_is(tmp_path, place):
     require_self_contained(tmp_path, everywhere(False)[place].SerializeToString())
     with pytest.raises(UsageError) as caught:
         require_self_contained(tmp_path, everywhere(True)[place].SerializeToString())

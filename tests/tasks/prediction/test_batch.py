@@ -145,7 +145,7 @@ def test_a_scan_that_kills_its_worker_is_set_aside_after_a_second_try(
     assert waiting(place, outbox, orders) == []
 
 
-def test_a_worker_that_is_killed_is_told_from_a_fault(inbox, outbox, orders, tmp_path):
+def test_a_worker_that_is_killed_is_distinguished_from_a_fault(inbox, outbox, orders, tmp_path):
     place = looked_at(FolderInbox(inbox))
     (key, arrival), *_ = waiting(place, outbox, orders)
     limited = Orders(model=orders.model, options={"no_such_option": 1})

@@ -66,7 +66,7 @@ def test_a_slice_that_is_overwritten_with_its_size_and_date_kept_is_not_noticed(
     assert names(place) == []
 
 
-def test_a_date_in_the_future_delays_a_scan_for_ever_or_is_not_told(folder):
+def test_a_date_in_the_future_delays_a_scan_for_ever_or_is_not_reported(folder):
     future = time.time() + 10 * 365 * 86_400
     os.utime(folder / "Doe Jane" / "05.dcm", (future, future))
     place = FolderInbox(folder, settle_s=SETTLE_S)
@@ -135,9 +135,9 @@ def test_a_clock_that_was_set_back_delays_or_hastens_a_scan(tmp_path, monkeypatc
 
 
 def test_no_settling_at_all_is_taken_for_a_wish(tmp_path):
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         open_inbox(str(tmp_path), settle_s=0.0)
-    assert told.value.code == "no-settling"
+    assert caught.value.code == "no-settling"
 
 
 def command(*options, cwd):
@@ -201,10 +201,10 @@ OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\0b",
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_name_that_leads_out_of_the_folder_is_joined(name):
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         object_path(name, where="here")
-    assert told.value.code == "object-name"
-    assert not name or name not in str(told.value)
+    assert caught.value.code == "object-name"
+    assert not name or name not in str(caught.value)
 
 
 @given(st.text(max_size=40))
@@ -249,9 +249,9 @@ def test_an_object_that_is_overwritten_meanwhile_gives_a_mixture(prefix, tmp_pat
     assert (place.fetch(arrival, tmp_path / "one") / "b.dcm").read_bytes() == b"first"
     put("scan/b.dcm", b"other")
     (tmp_path / "two").mkdir()
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         place.fetch(arrival, tmp_path / "two")
-    assert told.value.code == "inbox-changed"
+    assert caught.value.code == "inbox-changed"
 
 
 def test_an_object_that_is_overwritten_in_mid_download_gives_a_mixture(
@@ -271,9 +271,9 @@ def test_an_object_that_is_overwritten_in_mid_download_gives_a_mixture(
 
     monkeypatch.setattr(module, "download", meanwhile)
     (tmp_path / "got").mkdir()
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as caught:
         place.fetch(arrival, tmp_path / "got")
-    assert told.value.code == "inbox-changed"
+    assert caught.value.code == "inbox-changed"
 
 
 HOSTILE = ["scan/../../../planted", "../planted", "scan//planted", "scan/./planted", "scan/a\nb"]
@@ -315,6 +315,6 @@ def test_a_name_that_is_a_file_and_a_folder_ends_the_watch(prefix, tmp_path):
     place, put = prefix
     put("scan/a", b"first")
     put("scan/a/b", b"second")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         place.fetch(only(place), tmp_path)
-    assert told.value.code == "object-name"
+    assert caught.value.code == "object-name"

@@ -189,7 +189,7 @@ print(json.dumps(told))
 """
 
 
-def test_a_write_that_the_disk_cuts_short_is_told_and_leaves_nothing(tmp_path):
+def test_a_write_that_the_disk_cuts_short_is_reported_and_leaves_nothing(tmp_path):
     """ITK's NIfTI writer says nothing then: half a file was taken for a whole one."""
     done = _python(SHORT, tmp_path)
     assert done.returncode == 0, done.stderr

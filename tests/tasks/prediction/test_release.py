@@ -121,3 +121,11 @@ def test_a_device_that_is_not_there_is_named():
     assert provider_of("cpu") == "CPUExecutionProvider"
     with pytest.raises(UsageError, match="no 'abacus', only cpu"):
         provider_of("abacus")
+
+
+def test_a_folder_that_does_not_exist_is_reported_as_an_incomplete_release(tmp_path):
+    found = refused(tmp_path / "nope")
+    assert (found.problem, found.code) == ("there is no such folder", "release-missing")
+    (tmp_path / "nope").mkdir()
+    found = refused(tmp_path / "nope")
+    assert (found.problem, found.code) == ("the folder has no checksums.json", "release-incomplete")

@@ -7,7 +7,7 @@ from scipy.ndimage import correlate
 from synthct.data.errors import DataError, UsageError
 from synthct.data.volume import Grid, Modality
 from synthct.tasks.models.normalise import scale_source, unscale_target
-from synthct.tasks.models.sliding import predict, predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.models.windows import take
 
 KERNEL = np.array([[0, 1, 0], [1, 2, 1], [0, 1, 0]], np.float32) / 12
@@ -42,7 +42,7 @@ def test_windows_that_cover_the_slice_equal_the_network_on_the_whole_slice(model
     scaled = scale_source(source.array, mask.array, model.source_scaling)
     padded = take(scaled, (0, -3, -3), (6, 56, 48))  # 50 x 41 to multiples of 8, centred
     direct = np.concatenate([smooth(image[None, None]) for image in padded])[:, 0, 3:53, 3:44]
-    got = predict_hu(smooth, source, mask, large)
+    got = predict(smooth, source, mask, large).hu
     np.testing.assert_array_equal(got, reference_hu(direct, mask, model))
 
 
@@ -52,7 +52,7 @@ def test_blending_leaves_what_all_windows_agree_on(model, scan, overlap, batch):
     source, mask = scan
     scaled = scale_source(source.array, mask.array, model.source_scaling)
     expected = reference_hu(np.tanh(scaled * np.float32(0.3)), mask, model)
-    got = predict_hu(pointwise, source, mask, model, overlap=overlap, batch=batch)
+    got = predict(pointwise, source, mask, model, overlap=overlap, batch=batch).hu
     assert np.abs(got.astype(int) - expected).max() <= 1  # float32 sums of up to 25 windows
 
 
@@ -80,7 +80,7 @@ def test_windows_that_disagree_are_blended_as_monai_blends_them(model, scan, ove
         overlap=overlap, mode="gaussian", sigma_scale=0.125,
     )  # fmt: skip
     theirs = answer.numpy().reshape(source.array.shape)
-    got = predict_hu(disagreeing, source, mask, chosen, overlap=overlap)
+    got = predict(disagreeing, source, mask, chosen, overlap=overlap).hu
     gap = np.abs(got.astype(int) - reference_hu(theirs, mask, model))
     assert gap.max() <= 1
 
@@ -90,8 +90,8 @@ def test_3d_windows_give_what_2d_windows_give_for_a_pointwise_network(model, sca
     boxes = model.model_copy(
         update={"dimensions": "3d", "patch_size": (4, 32, 32), "divisor": 4, "slices": 1}
     )
-    flat = predict_hu(pointwise, source, mask, model)
-    deep = predict_hu(lambda x: np.tanh(x * np.float32(0.3)), source, mask, boxes)
+    flat = predict(pointwise, source, mask, model).hu
+    deep = predict(lambda x: np.tanh(x * np.float32(0.3)), source, mask, boxes).hu
     assert np.abs(flat.astype(int) - deep).max() <= 1
 
 
@@ -130,7 +130,7 @@ def test_an_ensemble_is_the_mean_and_its_spread_the_standard_deviation(model, sc
 def test_outside_the_body_is_air_and_output_stays_in_the_trained_range(model, scan):
     source, mask = scan
     air = model.model_copy(update={"outside_hu": -1000})
-    got = predict_hu(lambda x: np.full((len(x), 1, *x.shape[2:]), 9, np.float32), source, mask, air)
+    got = predict(lambda x: np.full((len(x), 1, *x.shape[2:]), 9, np.float32), source, mask, air).hu
     assert set(np.unique(got[mask.array == 0])) == {-1000}
     assert set(np.unique(got[mask.array > 0])) == {3071}
 
@@ -140,7 +140,7 @@ def test_windows_without_body_are_not_computed(model, scan):
     small = np.zeros_like(mask.array)
     small[3, 5, 5] = small[3, 6, 5] = 1
     windows = []
-    predict_hu(
+    predict(
         pointwise, source, mask.with_array(small), model, progress=lambda d, n: windows.append(n)
     )
     assert windows[-1] == 1
@@ -148,7 +148,7 @@ def test_windows_without_body_are_not_computed(model, scan):
 
 def test_progress_ends_at_the_total(model, scan):
     calls = []
-    predict_hu(pointwise, *scan, model, batch=5, progress=lambda *call: calls.append(call))
+    predict(pointwise, *scan, model, batch=5, progress=lambda *call: calls.append(call))
     done = [call[0] for call in calls]
     assert done == sorted(done)
     assert calls[-1][0] == calls[-1][1]
@@ -156,7 +156,7 @@ def test_progress_ends_at_the_total(model, scan):
 
 def test_a_network_that_answers_nan_is_named(model, scan):
     with pytest.raises(DataError) as caught:
-        predict_hu(lambda x: np.full((len(x), 1, *x.shape[2:]), np.nan, np.float32), *scan, model)
+        predict(lambda x: np.full((len(x), 1, *x.shape[2:]), np.nan, np.float32), *scan, model)
     assert caught.value.code == "prediction-not-finite"
 
 
@@ -164,10 +164,10 @@ def test_a_mask_of_another_grid_is_named(model, scan):
     source, mask = scan
     moved = Grid(mask.grid.shape, mask.grid.spacing_mm, (9.0, 0.0, 0.0))
     with pytest.raises(DataError) as caught:
-        predict_hu(pointwise, source, type(mask)(mask.array, moved, Modality.MASK), model)
+        predict(pointwise, source, type(mask)(mask.array, moved, Modality.MASK), model)
     assert caught.value.code == "mask-elsewhere"
 
 
 def test_an_impossible_overlap_is_named(model, scan):
     with pytest.raises(UsageError):
-        predict_hu(pointwise, *scan, model, overlap=1.0)
+        predict(pointwise, *scan, model, overlap=1.0)

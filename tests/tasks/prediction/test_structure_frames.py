@@ -162,7 +162,7 @@ def test_a_set_asked_for_by_name_of_which_nothing_lies_here_is_refused(release, 
             options=OPTIONS,
         )
     assert caught.value.code == "no-structures"
-    assert "none of its structures is drawn there" in str(caught.value)
+    assert "none of its structures is drawn in that frame of reference" in str(caught.value)
 
 
 def test_no_stranger_s_dicom_is_parsed_outside_the_reader(release, dicom, tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_a_second_start_gets_its_turn_after_a_crash(pair, short, monkeypatch):
     assert "rigid" not in steps.failures
 
 
-def test_steps_are_told_in_order(pair, short):
+def test_steps_are_reported_in_order(pair, short):
     told = []
     run(pair, short, told)
     assert told == ["rigid", "deformable"]

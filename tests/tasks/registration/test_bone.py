@@ -42,7 +42,7 @@ def test_the_fixed_scan_s_bone_counts_where_it_is_the_ct():
     assert found.local_p95_mm == 0.0
 
 
-def test_without_a_ct_or_with_a_handful_of_bone_nothing_is_said():
+def test_without_a_ct_or_with_a_handful_of_bone_nothing_is_reported():
     none = bone_motion(scan(Modality.MR), scan(Modality.CBCT), INSIDE, stretched(-5), None)
     assert none == BoneMotion()
     few = np.zeros(GRID.shape, bool)

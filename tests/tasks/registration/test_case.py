@@ -117,7 +117,7 @@ def test_case_json_says_who_and_how_sure(case):
     }
 
 
-def test_a_guarded_sample_region_is_told(stored, arguments, tmp_path):
+def test_a_guarded_sample_region_is_reported(stored, arguments, tmp_path):
     preset = arguments()["preset"]
     preset["bspline"] |= {"sample_region_mm": 1000.0, "iterations": [5, 5, 5]}
     preset["rigid"]["iterations"] = [20, 20, 20]

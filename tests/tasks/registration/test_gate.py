@@ -57,7 +57,7 @@ def test_a_pair_that_was_aligned_already_is_not_flagged_for_staying_so():
     assert (found.step, found.verdict) == ("deformable", "pass")
 
 
-def test_a_step_that_crashed_is_told_in_the_reason():
+def test_a_step_that_crashed_is_reported_in_the_reason():
     found = verdict(deformable=None, failures={"deformable": "too few samples"})
     assert (found.step, found.verdict) == ("rigid", "suspect")
     assert "too few samples" in found.reason

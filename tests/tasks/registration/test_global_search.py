@@ -53,7 +53,7 @@ def test_a_start_35_degrees_and_100_mm_off_is_found(known, turn_deg):
     assert error_mm(found, pair, known, by) < 10.0  # before the rigid step refines it
 
 
-def test_a_pair_that_fails_is_solved_from_a_searched_start_or_said_to_have_failed(known, quick):
+def test_a_pair_that_fails_is_solved_from_a_searched_start_or_reported_as_failed(known, quick):
     by = wrong((35, 0, 0))
     pair = misplaced(known, by)
     grid = working_grid(pair.fixed_body, (5.0, 5.0, 5.0), 10.0)

@@ -28,7 +28,7 @@ def test_a_known_miss_is_measured_in_mm(pair):
     assert (found.mean_mm, found.p95_mm) == pytest.approx((5.0, 5.0))
 
 
-def test_nothing_is_said_where_no_point_lands_in_the_moving_scan(pair):
+def test_nothing_is_reported_where_no_point_lands_in_the_moving_scan(pair):
     away = sitk.TranslationTransform(3, (5000.0, 0.0, 0.0))
     assert round_trip(pair, away, away.GetInverse(), seed=0) is None
 

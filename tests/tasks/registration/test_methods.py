@@ -85,7 +85,7 @@ def test_the_network_is_named_by_its_content_not_by_its_path(stored, arguments, 
         ("mindy", {}, "did you mean 'mind'"),
     ],
 )
-def test_a_wrong_method_is_told_before_an_hour_of_reading(tmp_path, method, options, told):
+def test_a_wrong_method_is_reported_before_an_hour_of_reading(tmp_path, method, options, told):
     nowhere = tmp_path / "no.mha"
     with pytest.raises(UsageError, match=told):
         register_files(

@@ -18,13 +18,13 @@ def test_a_region_with_a_method_of_its_own_does_not_get_the_options_of_another()
     assert params.method_of("cbct", "head-neck") == ("lncc", {"step_mm": 0.3})
 
 
-def test_a_misspelt_exception_is_told_with_the_nearest_name():
+def test_a_misspelt_exception_is_reported_with_the_nearest_name():
     with pytest.raises(ValidationError, match="did you mean 'elastix_mi'"):
         RegistrationParams(methods={"mr_thorax": "elastix"})
 
 
 @pytest.mark.parametrize("name", ["mi", "ncc", "lncc", "mind"])
-def test_no_method_of_the_engine_bends_for_nothing_unless_told_so(name):
+def test_no_method_of_the_engine_bends_for_nothing_unless_asked_to(name):
     """Without a penalty of the similarity's own scale digital patients folded."""
     (penalty,) = METHODS.build(name, {}).settings().penalties
     assert (penalty.name, penalty.weight >= 100) == ("bending", True)

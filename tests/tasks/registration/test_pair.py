@@ -100,7 +100,7 @@ def test_a_folder_of_something_else_is_never_replaced(files, tmp_path):
         ({"moving_modality": None}, "modality-unknown"),
     ],
 )
-def test_a_wrong_request_is_told_before_anything_is_written(files, tmp_path, changes, code):
+def test_a_wrong_request_is_reported_before_anything_is_written(files, tmp_path, changes, code):
     with pytest.raises(UsageError) as caught:
         register_files(**request(files, **changes), out=tmp_path / "out")
     assert caught.value.code == code

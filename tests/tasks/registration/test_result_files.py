@@ -140,7 +140,7 @@ def test_the_most_informative_of_several_initial_transforms_solves_a_far_start(f
 
 
 @pytest.mark.parametrize("kind", ["affine", "spline", "nothing", "text"])
-def test_an_initial_transform_that_is_not_rigid_is_told_before_reading(tmp_path, kind):
+def test_an_initial_transform_that_is_not_rigid_is_reported_before_reading(tmp_path, kind):
     path = tmp_path / "initial.tfm"
     if kind == "affine":
         transform = sitk.AffineTransform(3)

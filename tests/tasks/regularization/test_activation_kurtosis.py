@@ -45,7 +45,7 @@ def test_it_acts_at_every_kth_step_k_times_as_strongly(problem):
     torch.testing.assert_close(term(every, 3), 3 * term(always, 3))
 
 
-def test_layers_that_do_not_exist_are_told(problem):
+def test_layers_that_do_not_exist_are_reported(problem):
     small = problem("activation_kurtosis", layers=("8",))
     (message,) = small.member.regularizer.problems(small.model)
     assert "no layer is called '8'" in message

@@ -28,7 +28,7 @@ def test_hand_value(problem):
     assert value == pytest.approx(math.log(1 + 1 / math.exp(2)))
 
 
-def test_who_is_told_apart_pays_nothing(problem):
+def test_voxels_that_are_distinguished_pay_nothing(problem):
     assert contrast(problem, [0.0, 1.0], [0.0, 1.0], [[1.0, 0.0], [1.0, 0.0]]) == 0
 
 
@@ -53,7 +53,7 @@ def test_impossible_options_are_refused(problem, options):
         problem("conr", **options)
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     small = problem("conr", layer="z")
     assert "no layer is called 'z'" in small.member.regularizer.problems(small.model)[0]
 

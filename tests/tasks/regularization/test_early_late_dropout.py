@@ -52,7 +52,7 @@ def test_the_default_is_the_activation_after_the_widest_convolution(problem):
     assert small.member.regularizer.hides(small.model) == ["2"]
 
 
-def test_a_network_without_that_layer_or_the_named_one_is_told(problem):
+def test_a_network_without_that_layer_or_the_named_one_is_reported(problem):
     bare = nn.Sequential(nn.Conv2d(2, 1, 1))
     assert problem("early_late_dropout").member.regularizer.problems(bare) == [
         "found no activation after a convolution in this network; name the layers it acts on"

@@ -130,7 +130,7 @@ def test_an_update_is_at_most_a_factor_of_two(problem):
     assert act(2) == pytest.approx(1.0)
 
 
-def test_an_unlisted_name_is_told_with_those_listed(problem):
+def test_an_unlisted_name_is_reported_with_those_listed(problem):
     one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
     model = nn.Conv2d(1, 1, 1).double()
     act = ridge_problem(problem, model, 0.5, (one, one), (one, one), learned=("rigde",))

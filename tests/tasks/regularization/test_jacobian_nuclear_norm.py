@@ -61,7 +61,7 @@ def test_no_hook_stays_on_the_network(problem):
     assert not any(module._forward_hooks for module in small.model.modules())
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     (message,) = problem("jacobian_nuclear_norm", layer="9").member.regularizer.problems(
         linear_network(torch.eye(2), torch.eye(2))
     )

@@ -75,7 +75,7 @@ def test_the_default_is_a_layer_that_no_skip_passes_by(problem):
     cut.remove()
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     small = problem("manifold_mixup", layers=("input", "nine"))
     (message,) = small.member.regularizer.problems(small.model)
     assert "no layer is called 'nine'" in message

@@ -70,7 +70,7 @@ def test_impossible_options_are_refused(problem, options):
         problem("neighbourhood_structure", **options)
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     small = problem("neighbourhood_structure", layer="z")
     assert "no layer is called 'z'" in small.member.regularizer.problems(small.model)[0]
 

@@ -36,7 +36,7 @@ def test_the_strength_is_the_probability_of_a_truncation(problem):
     assert whole == pytest.approx(0.7, abs=0.03)
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     small = problem("nested_dropout", layer="tail")
     (message,) = small.member.regularizer.problems(small.model)
     assert "no layer is called 'tail'" in message

@@ -28,14 +28,14 @@ def test_only_the_named_layers_are_pulled(problem):
     torch.testing.assert_close(penalty, ((1 - lengths) ** 2).sum())
 
 
-def test_a_layer_that_does_not_exist_is_told_with_those_that_do(problem):
+def test_a_layer_that_does_not_exist_is_reported_with_those_that_do(problem):
     small = problem("norm_loss", layers=("4",))
     (message,) = small.member.regularizer.problems(small.model)
     assert "no layer is called '4'" in message
     assert "layers: 0, 1, 2, 3" in message
 
 
-def test_a_layer_without_filters_is_told(problem):
+def test_a_layer_without_filters_is_reported(problem):
     small = problem("norm_loss", layers=("2",))
     assert small.member.regularizer.problems(small.model) == [
         "layer '2' is no convolution and no linear layer"

@@ -35,7 +35,7 @@ def test_the_defaults_are_the_published_recipe():
     assert (default.target_scaling.low_hu, default.target_scaling.high_hu) == (-1024, 3071)
 
 
-def test_every_fault_is_told_at_once_with_its_place():
+def test_every_fault_is_reported_at_once_with_its_place():
     wrong = params(
         network={"name": "unet_plus_plus", "norm": "layer", "widht": 8},
         losses=[{"name": "hubert"}],
@@ -76,12 +76,12 @@ def test_layers_probabilities_and_patches_are_checked_against_the_network():
     assert "regularizers[1]: no layer is called 'heat'; did you mean 'head'" in told
 
 
-def test_a_patch_that_shrinks_to_one_voxel_is_told():
+def test_a_patch_that_shrinks_to_one_voxel_is_reported():
     with pytest.raises(UsageError, match=r"mr.patch_size: one axis is at least 64"):
         check(params(mr={"patch_size": [32, 32]}))
 
 
-def test_two_that_cannot_be_combined_are_told(monkeypatch):
+def test_two_that_cannot_be_combined_are_reported(monkeypatch):
     @dataclass(frozen=True)
     class Jealous(Regularizer):
         incompatible = frozenset({"cutout"})
@@ -164,7 +164,7 @@ def test_a_scheduled_perturbation_is_given_a_probability_above_1():
         check(wrong)
 
 
-def test_compiling_what_a_regularizer_must_look_into_is_told():
+def test_compiling_what_a_regularizer_must_look_into_is_reported():
     wrong = params(compile=True, regularizers=[{"name": "nested_dropout", "weight": 0.5}])
     with pytest.raises(
         UsageError, match="'nested_dropout' acts inside the network: it needs compile"
@@ -173,7 +173,7 @@ def test_compiling_what_a_regularizer_must_look_into_is_told():
     check(params(compile=True, regularizers=[{"name": "norm_loss", "weight": 0.1}]))
 
 
-def test_faults_of_every_kind_are_told_in_one_go():
+def test_faults_of_every_kind_are_reported_in_one_go():
     """Names, layers, probabilities, clashes and patches: none hides another."""
     wrong = params(
         network={"name": "unet_plus_plus", "width": 8},

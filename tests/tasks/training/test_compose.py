@@ -94,7 +94,7 @@ def test_perturbations_compose_in_the_order_listed():
     assert step.batch.source.unique().item() == 1
 
 
-def test_the_objective_is_the_weighted_sum_and_terms_are_told_before_their_weights():
+def test_the_objective_is_the_weighted_sum_and_terms_are_reported_before_their_weights():
     parts = composition((0.5, Add(3.0)))
     evaluated = parts.evaluate(step_of(network()))
     assert {k: v.item() for k, v in evaluated.terms.items()} == {"l1": 1.0, "m0": 3.0}

@@ -167,13 +167,13 @@ def test_what_needs_whole_batches_is_never_divided_silently(small_device):
         descent(name="nested_co_teaching", team=Team(0, 2)).check_team(8)
 
 
-def test_one_patch_that_is_too_large_is_told(small_device):
+def test_one_patch_that_is_too_large_is_reported(small_device):
     small_device(0)
     with pytest.raises(MachineError, match="one patch too large"):
         gradients(descent(), patches(count=2))
 
 
-def test_fewer_patches_than_processes_are_told():
+def test_fewer_patches_than_processes_are_reported():
     with pytest.raises(MachineError, match="2 patches cannot be divided among 3 processes"):
         descent(team=Team(0, 3)).check_team(2)
 

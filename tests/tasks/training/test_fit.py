@@ -16,7 +16,7 @@ from synthct.data.errors import DataError
 from synthct.data.store.volumes import read_volume
 from synthct.data.tables import read_table
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.sliding import predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import seams_of
 from synthct.tasks.training import loop as loop_module
@@ -144,7 +144,7 @@ def test_prediction_reaches_exactly_what_validation_measured(order):
     out = arguments["out"]
     description = ModelDescription.load(out / "model.json")
     source, mask, ct = (read_volume(arguments[f"c_mr/{k}"]) for k in ("source", "mask", "ct"))
-    hu = predict_hu(torch_runner(out), source, mask, description)
+    hu = predict(torch_runner(out), source, mask, description).hu
     inside = mask.array > 0
     mae_hu = np.abs(hu[inside].astype(float) - ct.array[inside]).mean()
     # Prediction rounds to whole HU.
@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_names_the_cases(order):
     assert not list(arguments["out"].iterdir())
 
 
-def test_the_loss_terms_are_told_one_by_one(order, tmp_path, monkeypatch):
+def test_the_loss_terms_are_reported_one_by_one(order, tmp_path, monkeypatch):
     events = tmp_path / "events.jsonl"
     monkeypatch.setenv(EVENTS, str(events))
     fit(**order(regularizers=[{"name": "norm_loss", "weight": 0.01}]))

@@ -67,7 +67,7 @@ def test_what_needs_whole_batches_is_not_divided_silently(order, monkeypatch):
         train(**arguments)
 
 
-def test_a_number_of_processes_that_is_none_is_told(order, monkeypatch):
+def test_a_number_of_processes_that_is_none_is_reported(order, monkeypatch):
     monkeypatch.setenv(TRAINING_PROCESSES, "two")
     with pytest.raises(MachineError, match=f"{TRAINING_PROCESSES} is a number"):
         train(**order())

@@ -56,7 +56,7 @@ def test_fine_tuning_goes_on_from_the_papers_joint_networks():
     assert tuned.tuning().optimizer.learning_rate == tuned.fine_tune.learning_rate
 
 
-def test_a_strength_to_try_that_cannot_be_is_told_before_any_work():
+def test_a_strength_to_try_that_cannot_be_is_reported_before_any_work():
     params = load_params(PRESETS / "study.yaml")
     cutout = next(arm for arm in params.study.arms if arm.name == "cutout")
     much = cutout.model_copy(update={"weights": (0.5, 7.0)})

@@ -79,7 +79,7 @@ def test_a_source_without_pairs_is_listed_and_the_others_are_trained(workspace):
     assert (row["unit"], row["code"]) == ("cbct", "too-few-patients")
 
 
-def test_pairs_that_are_all_suspect_are_told_as_such_with_the_way_on(workspace):
+def test_pairs_that_are_all_suspect_are_reported_as_such_with_the_way_on(workspace):
     pairs = dict.fromkeys(("a_mr", "b_mr", "c_mr"), "suspect")
     context = replace(workspace(pairs), max_excluded_fraction=1.0)
     stage.run(context, params())

@@ -204,7 +204,7 @@ def error_mm_in(found, truth, where):
     return np.linalg.norm((found - truth)[where], axis=0).mean()
 
 
-def test_unfit_scans_are_told_by_their_fault():
+def test_unfit_scans_are_reported_by_their_fault():
     pair, _ = textured()
     hole = np.array(pair.fixed.array)
     hole[3, 3, 3] = np.nan
@@ -235,7 +235,7 @@ def test_unfit_scans_are_told_by_their_fault():
         ({"max_memory_gb": 0.0}, "max_memory_gb positive"),
     ],
 )
-def test_impossible_settings_are_told_before_any_work(changes, rule):
+def test_impossible_settings_are_reported_before_any_work(changes, rule):
     with pytest.raises(UsageError, match=rule):
         deform(textured()[0], replace(QUICK, **changes))
 

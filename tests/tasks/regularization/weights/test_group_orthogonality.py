@@ -44,7 +44,7 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
     assert value(problem, rows, every=3) == pytest.approx(3 * value(problem, rows))
 
 
-def test_a_layer_that_does_not_exist_is_told(problem):
+def test_a_layer_that_does_not_exist_is_reported(problem):
     small = problem("group_orthogonality", layers=("4", "2"))
     assert "no layer is called '4'" in small.member.regularizer.problems(small.model)[0]
 

@@ -68,7 +68,7 @@ def test_a_kernel_in_groups_is_as_many_kernels(problem):
     torch.testing.assert_close(value(problem, both), sum(value(problem, p) for p in parts))
 
 
-def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_told(problem):
+def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_reported(problem):
     model = nn.Sequential(layer(2, 4, size=1, stride=2), layer(4, 4))
     small = problem("orthogonal_convolution", model=model)
     torch.testing.assert_close(
@@ -79,7 +79,7 @@ def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_told(problem):
     assert message == "layer '0' cannot become orthogonal: kernel (4, 2, 1, 1) at stride (2, 2)"
 
 
-def test_layers_that_are_no_convolutions_are_told(problem):
+def test_layers_that_are_no_convolutions_are_reported(problem):
     small = problem("orthogonal_convolution", layers=("1",))
     assert small.member.regularizer.problems(small.model) == ["layer '1' is no convolution"]
 

@@ -75,7 +75,7 @@ def test_acting_every_third_step_is_three_times_as_strong(problem):
     assert penalty(every, 4) is None
 
 
-def test_layers_that_hold_nothing_are_told(problem):
+def test_layers_that_hold_nothing_are_reported(problem):
     small = problem("spectral", layers=("2",))
     assert small.member.regularizer.problems(small.model) == [
         "layer '2' has no weight matrix and no scales"

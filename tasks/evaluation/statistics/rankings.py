@@ -23,7 +23,7 @@ DRAWS = 500
 Row = Mapping[str, Any]
 
 
-def standings(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
+def rankings(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     """``{reference: {n, metrics, corrected, as_published, first_share}}``.
 
     Empty for fewer than two methods, or if no case has scores of all of them.
