@@ -85,7 +85,7 @@ class NestedDropout(LayerOutput):
     def kept(self, model: nn.Module, memory: Memory) -> None:
         """Leave the first channels, as many as have the least held-back error, and zero others."""
         head = _head(model)
-        if not memory or head is None:
+        if "source" not in memory or head is None:
             return
         whole = head.weight.detach().clone()
         channels = whole.shape[1]
