@@ -186,10 +186,11 @@ def read_displacement_image(path: Path) -> Displacement:
 
 def read_projection_files(image: Path, geometry: Path) -> dict[str, Any]:
     """Projections and RTK's parameters, as :func:`.projections.projections` returns them."""
-    return call(
+    answer: dict[str, Any] = call(
         projection_files.projections, reads=[image, geometry], preload=_libraries(image),
         image=str(image), geometry=str(geometry),
     )  # fmt: skip
+    return answer
 
 
 @contextlib.contextmanager

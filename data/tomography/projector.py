@@ -101,7 +101,8 @@ class Projector:
         """Length of each ray between two planes (V, U) [mm]."""
         directions = self._directions(view)
         spacing = torch.tensor(self.grid.spacing_mm).double()
-        return (directions * spacing).norm(dim=-1) / self._main(directions).values
+        lengths: Tensor = (directions * spacing).norm(dim=-1) / self._main(directions).values
+        return lengths
 
     def _main(self, directions: Tensor) -> Any:
         """Largest component [voxels] and its axis; the compiled loops never step along z."""

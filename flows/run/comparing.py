@@ -47,13 +47,15 @@ def compare(first: Project, second: Project) -> dict[str, Any]:
             remedy="compare workspaces of one data set",
             code="nothing-in-common",
         )
-    params = [load_params(p.root / p.workspace / "params.yaml").as_json() for p in (first, second)]
+    here, there = (
+        load_params(p.root / p.workspace / "params.yaml").as_json() for p in (first, second)
+    )
     return {
         "first": first.name,
         "second": second.name,
         "scores": rows,
         "releases": {project.name: releases(project) for project in (first, second)},
-        "params": {key: list(values) for key, values in changed(*params)},
+        "params": {key: list(values) for key, values in changed(here, there)},
     }
 
 

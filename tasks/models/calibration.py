@@ -156,7 +156,8 @@ def _fill_values(array: NDArray[Any], inside: NDArray[np.bool_]) -> list[float]:
     same = (rows[..., 1:-1] == rows[..., :-2]) & (rows[..., 1:-1] == rows[..., 2:])
     flat = rows[..., 1:-1][same & beside[..., 1:-1]]
     values, counts = np.unique(flat, return_counts=True)
-    return [float(v) for v in values[counts >= FLAT_SHARE * max(1, np.count_nonzero(beside))]]
+    least = FLAT_SHARE * max(1, int(np.count_nonzero(beside)))
+    return [float(v) for v in values[counts >= least]]
 
 
 def _air(

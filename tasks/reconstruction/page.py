@@ -55,7 +55,7 @@ def slices(made: Reconstruction) -> Figure:
     figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02)
     rows = figure.subplots(3, 3, gridspec_kw={"height_ratios": heights}, squeeze=False)
     low, high = WINDOW_HU
-    shown = None
+    shown: Any = None
     for (name, axis), row in zip(PLANES, rows, strict=True):
         middle = grid.shape[axis] // 2
         first, image = (np.take(v.array, middle, axis) for v in (made.first, made.image))

@@ -15,7 +15,7 @@ from synthct.data.volume import Volume
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.models.sliding import predict, predict_hu
+from synthct.tasks.models.sliding import predict
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL
 from synthct.tasks.study.outcomes import Answered, measured, thinned, wrong_hu
 from synthct.tasks.study.params import Outcome
@@ -113,7 +113,7 @@ class _Network:
     ) -> Iterator[dict[str, Any]]:
         """Rows of a test case."""
         source, mask = self._read(case, "source"), self._read(case, "mask")
-        hu = predict_hu(self.run, source, mask, self.description)
+        hu = predict(self.run, source, mask, self.description).hu
         for reference in self.references:
             ct = self._read(case, reference).array
             pair = masked_pair(ct, hu, mask.array, spacing_mm=source.grid.spacing_mm)

@@ -34,7 +34,8 @@ class RandomResponse:
     def __call__(self, source: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float32]:
         """Source (any shape) in network units, float32, clipped to [-1, 1]."""
         place, value = self.curve(rng)
-        return np.clip(np.interp(source, place, value), -1, 1).astype(np.float32)
+        bent = np.clip(np.interp(source, place, value), -1, 1)
+        return np.asarray(bent, np.float32)
 
     def curve(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Knots and their values, both in network units."""

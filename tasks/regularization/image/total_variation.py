@@ -167,4 +167,5 @@ def _inside(dual: Tensor, limit: Tensor, form: Form) -> Tensor:
     """The nearest dual whose length is nowhere above ``limit``."""
     if form == "anisotropic":
         return torch.minimum(torch.maximum(dual, -limit), limit)
-    return dual * (limit / dual.norm(dim=0).clamp_min(1e-30)).clamp(max=1)
+    shrunk: Tensor = dual * (limit / dual.norm(dim=0).clamp_min(1e-30)).clamp(max=1)
+    return shrunk

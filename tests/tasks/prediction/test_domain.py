@@ -5,7 +5,7 @@ import pytest
 
 from synthct.data.volume import Modality
 from synthct.tasks.models.description import SourceScaling
-from synthct.tasks.prediction.domain import Domain, fingerprint, told
+from synthct.tasks.prediction.domain import Domain, fingerprint, warning_of
 from synthct.tasks.prediction.prepare import prepare
 from tests.tasks.prediction.conftest import small_patient
 
@@ -48,7 +48,7 @@ def test_an_image_that_training_never_saw_is_remarked(domain, model, harm):
         array[5:7, 20:24, 15:22] = 9000
     unlike = domain.unlike(seen(base.with_array(array.astype(np.float32)), model))
     assert unlike
-    assert "unlike the 3" in told(unlike, domain.cases)
+    assert "unlike the 3" in warning_of(unlike, domain.cases)
 
 
 def test_quantiles_noise_and_section_have_their_closed_form(scan):

@@ -17,7 +17,7 @@ from tests.tasks.registration.test_gate import STILL
 
 MEASURED = StepMeasures(1.10, 0.12, 0.93, 1.0, 0.0, STILL)
 ALONE = CompetingPoses(
-    standing=1.10, chance=1.05, best=1.0, distance_mm=0.0, returned=1.0, spread_mm=0.5
+    rigid=1.10, chance=1.05, best=1.0, distance_mm=0.0, returned=1.0, spread_mm=0.5
 )
 
 
