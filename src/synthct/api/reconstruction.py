@@ -72,6 +72,19 @@ def reconstruct(
         The files are damaged or do not fit each other.
     UsageError
         A name or a parameter is wrong, or the geometry does not fit the method.
+
+    Examples
+    --------
+    >>> import numpy as np, synthct
+    >>> from synthct.data.tomography.cone_beam import ConeBeam, full_circle
+    >>> from synthct.data.tomography.sinogram import Sinogram
+    >>> beam = ConeBeam(full_circle(8), detector_shape=(4, 6), pixel_mm=(10.0, 10.0))
+    >>> air = Sinogram(np.zeros(beam.sinogram_shape, np.float32), beam)
+    >>> made = synthct.reconstruct(
+    ...     air, method="fdk", shape=(2, 4, 4), spacing_mm=(5.0, 5.0, 5.0)
+    ... )
+    >>> made.image.unit, float(made.image.array.max())
+    ('HU', -1000.0)
     """
     from synthct.data.errors import UsageError
     from synthct.data.tomography.sinogram import Sinogram
