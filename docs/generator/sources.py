@@ -25,6 +25,7 @@ from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.scalings import SCALINGS
+from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
@@ -75,6 +76,10 @@ REGISTRIES = (
         "`registration.method_options: {deformation: NAME}`, or "
         "`synthct register --option deformation=NAME`", DEFORMATIONS,
     ),
+    RegistryPage(
+        "reconstruction-methods", "Reconstruction methods", "`synthct reconstruct --method NAME`",
+        RECONSTRUCTION_METHODS,
+    ),
     RegistryPage("metrics", "Image metrics", "`evaluation.metrics: [NAME, ...]`", METRICS),
     RegistryPage("checks", "Checks on scores", "`evaluation.checks: [NAME, ...]`", CHECKS),
     RegistryPage("baselines", "Baselines", "`evaluation.baselines: [NAME, ...]`", BASELINES),
@@ -92,6 +97,7 @@ PUBLIC: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("Volumes", ("Volume", "Grid", "Displacement", "Modality")),
     ("Ingest", ("ingest", "Intake")),
+    ("Reconstruct", ("reconstruct",)),
     ("Register", ("register", "Registration")),
     ("Predict", ("predict", "Prediction")),
     ("Evaluate", ("evaluate",)),

@@ -70,7 +70,7 @@ def test_two_checkouts_that_publish_to_one_bucket_hand_out_a_mixture(s3, made, t
     first.publish(KEY, made)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RemoteResults, "has", lambda *_: False)
-        patch.setattr("synthct.data.store.result_cache.listing_of", dies)
+        patch.setattr("synthct.data.store.unit_files.listing_of", dies)
         with pytest.raises(Killed):
             second.publish(KEY, other)
     with pytest.raises(MachineError, match="other bytes") as told:

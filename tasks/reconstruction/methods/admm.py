@@ -16,7 +16,7 @@ from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
 class Admm(Method):
     r"""Alternating direction method of multipliers; plug-and-play with a denoiser as prior.
 
-    .. math:: x \leftarrow \arg\min_x D(x) + \tfrac{\rho}{2}\|x - z + u\|^2, \quad
+    .. math:: x \leftarrow \mathrm{argmin}_x \; D(x) + \tfrac{\rho}{2}\|x - z + u\|^2, \quad
               z \leftarrow \mathrm{prox}_{\lambda R / \rho}(x + u), \quad u \leftarrow u + x - z
 
     The first is solved by ``inner`` conjugate-gradient steps from the present *x*; *z* is the

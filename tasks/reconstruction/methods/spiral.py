@@ -24,8 +24,8 @@ class Spiral(Method):
 
     with :math:`L_y = \|A^\top \mathrm{diag}(y) A\|`. Each iteration solves
 
-    .. math:: x_{k+1} = \arg\min_{x \ge 0} \frac{1}{2} \left\| x - x_k
-              + \tfrac{1}{\alpha_k} \nabla \Phi_0(x_k) \right\|^2 + \frac{\lambda}{\alpha_k} R(x)
+    .. math:: x_{k+1} = \mathrm{argmin}_{x \ge 0} \; \frac{1}{2} \| x - x_k
+              + \tfrac{1}{\alpha_k} \nabla \Phi_0(x_k) \|^2 + \frac{\lambda}{\alpha_k} R(x)
 
     by the prior's proximal map, with the curvature :math:`\alpha_k` of Barzilai and Borwein,
     doubled until the objective falls below its value before by

@@ -28,7 +28,7 @@ class ImageTotalVariation(Regularizer):
     The proximal map is the projection onto the dual ball,
 
     .. math:: \mathrm{prox}_{\tau TV}(x) = x - \tau \nabla^\top q^*, \qquad
-              q^* = \arg\min_{|q_i| \le 1} \left\| x - \tau \nabla^\top q \right\|^2,
+              q^* = \mathrm{argmin}_{|q_i| \le 1} \; | x - \tau \nabla^\top q |^2,
 
     by fast gradient projection.
 

@@ -57,7 +57,7 @@ def test_only_the_body_decides_who_is_sure():
 def test_a_pool_cannot_keep_none_or_more_than_it_has(keep):
     with pytest.raises(UsageError, match="members of the pool"):
         select([member(0, 1.0), member(1, 1.0)], np.ones(SHAPE, bool), keep=keep)
-    with pytest.raises(UsageError, match="own uncertainty"):
+    with pytest.raises(UsageError, match="has no uncertainty"):
         select([Prediction(np.zeros(SHAPE, np.int16))], np.ones(SHAPE, bool), keep=1)
 
 
