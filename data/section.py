@@ -8,6 +8,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
+REGIONS = ("head-neck", "thorax", "abdomen", "other")
+"""Body regions, for which registration and outlines have their own settings."""
+
 
 class Section(BaseModel):
     """Immutable and strict: a key that is not listed is an error, and so is ``"3"`` for 3.

@@ -30,9 +30,6 @@ class Modality(StrEnum):
     DOSE = "DOSE"
 
 
-REGIONS = ("head-neck", "thorax", "abdomen", "other")
-"""Body regions, for which registration and outlines have their own settings."""
-
 UNITS: dict[Modality, str] = {
     Modality.CT: "HU",
     Modality.CBCT: "HU",

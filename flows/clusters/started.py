@@ -27,6 +27,7 @@ ONE_AT_A_TIME = {
     "distributed.scheduler.allowed-failures": 2,
     "distributed.worker.daemon": False,
     "distributed.deploy.lost-worker-timeout": "10s",
+    "distributed.worker.profile.enabled": False,
 }
 """Dask settings that keep a dying worker from taking other units of work with it.
 
@@ -35,7 +36,10 @@ than two per thread. (Of fewer, Dask hands out all at once; one that waits is th
 with its worker although it never began.) Allowed failures 2: a unit whose third worker died is
 excluded from the parallel run and then computed alone, which clears it (see
 ``tasks/pipeline/dispatch.py``). Daemon false: workers may start processes. Lost-worker timeout: a
-worker that its nanny restarts is back before it counts as lost."""
+worker that its nanny restarts is back before it counts as lost. Profile: Dask samples the stack a
+hundred times a second, and the deep stacks of an ONNX export then keep the worker from answering
+the scheduler.
+"""
 
 _LOOK_EVERY_S = 2.0
 

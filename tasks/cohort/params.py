@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from synthct.data.phantom.scanners import BOUNDS
 from synthct.data.section import Section
 
 Region = Literal["head-neck", "thorax", "abdomen"]
@@ -76,6 +75,8 @@ class CohortParams(Section):
         low, high = self.deformation_mm
         if low > high:
             raise ValueError(f"deformation_mm is (smallest, largest), got ({low}, {high})")
+        from synthct.data.phantom.scanners import BOUNDS  # params load no library that computes
+
         for name, ends in (self.cbct_scanner or {}).items():
             if name not in BOUNDS:
                 raise ValueError(f"cbct_scanner has {', '.join(sorted(BOUNDS))}; not {name!r}")

@@ -75,7 +75,9 @@ def thin_parts(
     spacing_mm: tuple[float, float, float],
     longest_mm: float,
 ) -> NDArray[np.bool_]:
-    """Parts of ``inside`` that lie at the opened body, at most ``longest_mm`` along each axis.
+    """Parts of ``inside`` that lie at the opened body and in two slices or more.
+
+    Each is at most ``longest_mm`` long along each axis.
 
     A layer of one voxel around the body is set aside first: it is rough all over, and would join
     an ear to everything else. It comes back where a part touches it.
@@ -85,7 +87,8 @@ def thin_parts(
     kept = np.zeros(inside.shape, bool)
     for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
         sides = [(one.stop - one.start) * step for one, step in zip(box, spacing_mm, strict=True)]
-        if max(sides) > longest_mm:
+        flat = box[0].stop - box[0].start < 2  # letters drawn into one slice are no anatomy
+        if max(sides) > longest_mm or flat:
             continue
         wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in box)
         part = labels[wide] == number

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from synthct.data.errors import did_you_mean
-from synthct.data.section import Section
-from synthct.data.volume import REGIONS, Modality
+from synthct.data.section import REGIONS, Section
+
+if TYPE_CHECKING:
+    from synthct.data.volume import Modality
 
 
 class BodyThresholds(Section):

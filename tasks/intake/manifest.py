@@ -17,7 +17,8 @@ from typing import Literal
 
 from synthct.data.errors import UsageError, did_you_mean, nearest
 from synthct.data.files import create_private
-from synthct.data.volume import REGIONS, Modality
+from synthct.data.section import REGIONS
+from synthct.data.volume import Modality
 
 COLUMNS = ("path", "patient", "modality", "region")
 

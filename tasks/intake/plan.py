@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synthct.data.errors import UsageError
 from synthct.data.readers import Found
-from synthct.data.volume import REGIONS
+from synthct.data.section import REGIONS
 from synthct.tasks.ingestion.dataset import Licence, RawDataset, load_dataset
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_attachments

@@ -11,7 +11,6 @@ from pydantic import Field, field_validator, model_validator
 from synthct.data.errors import did_you_mean
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
-from synthct.tasks.models.scalings import SCALINGS
 
 MOST_HU = 32000
 """Largest magnitude of a CT number [HU]: CT is stored in 16 bits."""
@@ -21,6 +20,12 @@ MOST_VOXELS = 1 << 26
 
 PatchSide = Annotated[int, Field(ge=1, le=4096)]
 SpacingMm = Annotated[float, Field(ge=0.05, le=50.0, allow_inf_nan=False)]
+
+
+OWN_SCALINGS = frozenset(
+    {"zscore_in_mask", "min_p99.5", "two_point", "percentiles", "landmarks", "fat_peak"}
+)
+"""Names that are valid without looking them up: reading params loads no library that computes."""
 
 
 class SourceScaling(Section):
@@ -36,6 +41,10 @@ class SourceScaling(Section):
     @field_validator("kind")
     @classmethod
     def _registered(cls, kind: str) -> str:
+        if kind in OWN_SCALINGS:
+            return kind
+        from synthct.tasks.models.scalings import SCALINGS  # params load no library that computes
+
         if kind not in SCALINGS.names():
             hint = did_you_mean(kind, SCALINGS.names())
             raise ValueError(f"no source scaling is called {kind!r}; {hint}")

@@ -12,7 +12,8 @@ from synthct.data.errors import UsageError, did_you_mean, nearest
 from synthct.data.files import canonical_json, whole_folder, write_whole
 from synthct.data.orientation import reordered_onto
 from synthct.data.readers import format_of, pick_series, read_scan
-from synthct.data.volume import REGIONS, Displacement, Modality, Volume
+from synthct.data.section import REGIONS
+from synthct.data.volume import Displacement, Modality, Volume
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.tasks.ingestion.body import body_mask
 from synthct.tasks.ingestion.params import BodyParams

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveFloat, field_validator
 
 from synthct.data.errors import did_you_mean
-from synthct.data.section import Section
-from synthct.data.volume import REGIONS
+from synthct.data.section import REGIONS, Section
 from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.presets import PRESETS, preset_called, usual_preset

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from synthct.data.section import Section
-from synthct.tasks.models.calibration import WINDOW_HU
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 
 Source = Literal["mr", "cbct"]
@@ -232,6 +231,8 @@ class TrainingParams(Section):
     def _residual(self) -> PlugIn:
         """The network around the one that the params name, with the change of windows."""
         low, high = self.target_scaling.low_hu, self.target_scaling.high_hu
+        from synthct.tasks.models.calibration import WINDOW_HU  # it computes; params load nothing
+
         gain = (WINDOW_HU[1] - WINDOW_HU[0]) / (high - low)
         shift = (WINDOW_HU[1] + WINDOW_HU[0] - high - low) / (high - low)
         options = {"base": self.network.as_json(), "gain": gain, "shift": shift}

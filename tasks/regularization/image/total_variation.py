@@ -20,10 +20,10 @@ Form = Literal["isotropic", "anisotropic"]
 class ImageTotalVariation(Regularizer):
     r"""Sum of the gradient's lengths, :math:`\sum_i |\nabla x|_i`.
 
-    The gradient of an image *x* (B, C, Z, Y, X) is taken by forward differences, 0 across the last
-    voxel of each axis. ``isotropic`` sums Euclidean lengths, ``anisotropic`` the absolute values
-    along the axes. Piecewise constant images have a low value: noise and streaks are removed, edges
-    stay. Unit: that of the image per mm.
+    The gradient of an image *x* (B, C, [Z,] Y, X) is taken by forward differences, 0 across the
+    last voxel of each axis. ``isotropic`` sums Euclidean lengths, ``anisotropic`` the absolute
+    values along the axes. Piecewise constant images have a low value: noise and streaks are
+    removed, edges stay. Unit: that of the image per mm.
 
     The proximal map is the projection onto the dual ball,
 
@@ -60,7 +60,7 @@ class ImageTotalVariation(Regularizer):
             raise ValueError(f"iterations must be at least 1, got {self.iterations}")
 
     def image(self, x: Tensor, spacing_mm: Spacing) -> Tensor:
-        """Sum over the voxels of ``x`` (B, C, Z, Y, X); a scalar [units of x / mm]."""
+        """Sum over the voxels of ``x`` (B, C, [Z,] Y, X); a scalar [units of x / mm]."""
         return (_lengths(_gradient(x, spacing_mm), self.form) * self._weights(x)).sum()
 
     def prox(self, x: Tensor, spacing_mm: Spacing, step: float) -> Tensor:
@@ -68,8 +68,9 @@ class ImageTotalVariation(Regularizer):
         if step == 0:
             return x
         limit = step * self._weights(x)
-        curvature = 4 * sum(1 / h**2 for h in spacing_mm)
-        dual = torch.zeros(3, *x.shape, dtype=x.dtype, device=x.device)
+        sizes = [size for _, size in _sizes(x, spacing_mm)]
+        curvature = 4 * sum(1 / size**2 for size in sizes)
+        dual = torch.zeros(len(sizes), *x.shape, dtype=x.dtype, device=x.device)
         ahead, momentum = dual, 1.0
         for _ in range(self.iterations):
             fresh = ahead + _gradient(x - _adjoint(ahead, spacing_mm), spacing_mm) / curvature
@@ -139,23 +140,28 @@ class _Weighted(ImageTotalVariation):
 
 
 def _gradient(x: Tensor, spacing_mm: Spacing) -> Tensor:
-    """Forward differences (3, ..., Z, Y, X) over the spacing, 0 at the last voxel of the axis."""
-    slopes = torch.zeros(3, *x.shape, dtype=x.dtype, device=x.device)
-    for axis, size in enumerate(spacing_mm):
-        count = x.shape[axis - 3]
-        torch.diff(x, dim=axis - 3, out=slopes[axis].narrow(axis - 3, 0, count - 1))
-        slopes[axis] /= size
+    """Forward differences (axes, ...) over the spacing, 0 at the last voxel of the axis."""
+    sizes = _sizes(x, spacing_mm)
+    slopes = torch.zeros(len(sizes), *x.shape, dtype=x.dtype, device=x.device)
+    for along, (axis, size) in zip(slopes, sizes, strict=True):
+        along.narrow(axis, 0, x.shape[axis] - 1).copy_(torch.diff(x, dim=axis) / size)
     return slopes
+
+
+def _sizes(x: Tensor, spacing_mm: Spacing) -> list[tuple[int, float]]:
+    """Axis and voxel size of each axis of an image (B, C, [Z,] Y, X)."""
+    axes = range(2 - x.ndim, 0)
+    return list(zip(axes, spacing_mm[axes[0] :], strict=True))
 
 
 def _adjoint(dual: Tensor, spacing_mm: Spacing) -> Tensor:
     """The transpose of :func:`_gradient`."""
     total = torch.zeros_like(dual[0])
-    for axis, size in enumerate(spacing_mm):
-        count = dual.shape[axis - 3]
-        inner = dual[axis].narrow(axis - 3, 0, count - 1) / size
-        total.narrow(axis - 3, 0, count - 1).sub_(inner)
-        total.narrow(axis - 3, 1, count - 1).add_(inner)
+    for part, (axis, size) in zip(dual, _sizes(total, spacing_mm), strict=True):
+        count = part.shape[axis]
+        inner = part.narrow(axis, 0, count - 1) / size
+        total.narrow(axis, 0, count - 1).sub_(inner)
+        total.narrow(axis, 1, count - 1).add_(inner)
     return total
 
 

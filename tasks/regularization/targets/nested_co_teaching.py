@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from synthct.tasks.models.contracts import Target
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Memory, Step, frozen_statistics, per_sample
+from synthct.tasks.regularization.base import (
+    Memory,
+    Regularizer,
+    Step,
+    frozen_statistics,
+    per_sample,
+)
 from synthct.tasks.regularization.features.nested_dropout import NestedDropout
 
 WEIGHT, MEAN, SQUARE, SLOPE = "weight/", "mean/", "square/", "slope/"
@@ -77,6 +83,7 @@ class NestedCoTeaching(NestedDropout):
 
     incompatible: ClassVar[frozenset[str]] = frozenset({"nested_dropout", "jacobian_nuclear_norm"})
     whole_batch: ClassVar[bool] = True
+    kept = Regularizer.kept  # all channels answer
 
     def __post_init__(self) -> None:
         super().__post_init__()

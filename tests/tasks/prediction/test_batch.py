@@ -169,7 +169,7 @@ def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
 def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, outbox):
     (tmp_path / "empty").mkdir()
     orders = Orders(model=tmp_path / "relaese", options=OPTIONS)
-    with pytest.raises(UsageError, match="relaese: there is no checksums"):
+    with pytest.raises(UsageError, match="relaese: there is no such folder"):
         waiting(FolderInbox(tmp_path / "empty"), outbox, orders)
 
 

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from synthct.data.errors import DataError
-from synthct.tasks.models.description import SourceScaling
+from synthct.tasks.models.description import OWN_SCALINGS, SourceScaling
 from synthct.tasks.models.normalise import fit_source
 from synthct.tasks.models.scalings import SCALINGS, Piecewise
 
 NAMES = SCALINGS.names()
 AIR, MUSCLE, FAT = 15.0, 320.0, 990.0
+
+
+def test_a_name_that_params_take_unseen_is_registered():
+    assert set(SCALINGS.names()) >= OWN_SCALINGS
 
 
 def limb(fat_share, gain=1.0, seed=0):
