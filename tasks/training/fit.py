@@ -175,7 +175,7 @@ def _shrink(loop: Loop, model: ResidualModule) -> None:
             yield calibrated, answer - calibrated, target
 
     shares = fit_shares(KNOTS, parts())
-    model.share.copy_(torch.from_numpy(shares))
+    model.share.copy_(torch.from_numpy(np.ascontiguousarray(shares)))
     mae_hu = loop.validation.mae_hu(model, loop.forward)
     if mae_hu < loop.progress.best_mae_hu:
         loop.progress.best_mae_hu = mae_hu

@@ -130,6 +130,7 @@ def test_a_units_key_holds_the_plug_ins_it_names_and_no_others():
     modules = plugin_modules(params(regularizers=[{"name": "cutout", "weight": 0.5}]))
     assert modules == (
         "synthct.tasks.losses.pointwise", "synthct.tasks.models.networks.unet_plus_plus",
+        "synthct.tasks.models.scalings.moments", "synthct.tasks.models.scalings.percentiles",
         "synthct.tasks.regularization.inputs.cutout",
     )  # fmt: skip
 
