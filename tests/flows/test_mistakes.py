@@ -135,7 +135,10 @@ MISTAKES = [
     (f"{STUDY}absent.yaml", "does not exist"),
     # two scans
     (f"{PAIR} --out {{p}}/new".replace("mr.mha", "mrr.mha"), "no such file or folder"),
-    ("register --fixed {p}/mr.mha --moving {p}/ct.mha --out {p}/new", "say it: --fixed-modality"),
+    (
+        "register --fixed {p}/mr.mha --moving {p}/ct.mha --out {p}/new",
+        "state it with --fixed-modality",
+    ),
     (f"{SWAPPED} --out {{p}}/new", "exchange --fixed and --moving"),
     (f"{PAIR} --out {{p}}/new --method elstix", "did you mean 'elastix_mi'?"),
     (f"{PAIR} --out {{p}}/new --preset mr_XX", "did you mean 'mr_TH'?"),
@@ -145,7 +148,7 @@ MISTAKES = [
     (f"{PAIR} --out {{p}}/earlier", "the output exists already"),
     (f"{PAIR} --out {{p}}/notes --overwrite", "the output folder holds other files"),
     # a release and a scan
-    (PREDICT.replace("release", "relaese"), "there is no checksums.json"),
+    (PREDICT.replace("release", "relaese"), "there is no such folder"),
     (PREDICT.replace("release", "refused"), "refused this model: 9 of 9 unseen cases"),
     (PREDICT.replace("release", "damaged"), "copy it again"),
     (PREDICT.replace("mr.mha", "mrr.mha"), "no such file or folder"),
