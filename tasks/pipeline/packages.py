@@ -39,10 +39,11 @@ COMPUTING = {
 """Distribution by import name: packages whose version can change a byte of an out."""
 
 OTHERS = frozenset(
-    {"cryptography", "dask", "distributed", "fsspec", "markupsafe", "nibabel", "psutil"}
-    | {"pydantic", "s3fs", "tensorboard", "threadpoolctl", "yaml"}
+    {"cryptography", "dask", "distributed", "fsspec", "markupsafe", "nibabel", "numba"}
+    | {"psutil", "pydantic", "s3fs", "tensorboard", "threadpoolctl", "yaml"}
 )
-"""Packages that transport, check or monitor results; their versions are in no key."""
+"""Packages that transport, check or monitor results; their versions are in no key. numba compiles
+the projector of ``synthct reconstruct``, which no stage uses."""
 
 _OPTIONAL = {"pydicom": ("gdcm",), "torch": ("numpy",), "onnx": ("onnxscript",)}
 """Packages that a package calls without requiring them: pydicom decodes pixels with gdcm."""

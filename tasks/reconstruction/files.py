@@ -15,6 +15,7 @@ from synthct.data.tomography.rtk_geometry import read_projections
 from synthct.data.tomography.sinogram import Sinogram
 from synthct.data.volume import Triple
 from synthct.data.writers import write_image
+from synthct.tasks.pipeline.artefacts import HISTORY
 from synthct.tasks.reconstruction.job import (
     Reconstruction,
     Settings,
@@ -25,8 +26,8 @@ from synthct.tasks.reconstruction.job import (
 from synthct.tasks.reconstruction.page import report_page
 from synthct.tasks.reconstruction.solve import COLUMNS, rows_of
 
-IMAGE, RECORD, HISTORY, REPORT = "cbct.nii.gz", "reconstruction.json", "history.csv", "report.html"
-"""What the folder holds; the second marks it as one that may be replaced."""
+IMAGE, RECORD, REPORT = "cbct.nii.gz", "reconstruction.json", "report.html"
+"""What the folder holds beside the history; the second marks it as one that may be replaced."""
 
 
 def reconstruct_files(
