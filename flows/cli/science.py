@@ -196,6 +196,10 @@ def _show_regularizer(entry: dict[str, Any]) -> None:
     typer.echo(f"{entry['name']}  (acts at: {', '.join(entry['seams'])})")
     typer.echo(f"{entry['advice']['verdict']}: {entry['advice']['why']}\n")
     typer.echo(plain_text(entry["doc"]))
+    if set(entry["seams"]) == {"image"}:
+        call = f"synthct reconstruct --prior {entry['name']} --weight WEIGHT"
+        typer.echo(f"\nIn a reconstruction: {call}")
+        return
     line = f"[{{name: {entry['name']}, weight: WEIGHT{options}}}]"
     if set(entry["seams"]) <= OUTSIDE_TRAINING:
         place = f"registration: {{method: mind, method_options: {{penalties: {line}}}}}"

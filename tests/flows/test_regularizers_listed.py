@@ -11,6 +11,7 @@ from synthct.flows.cli.app import command_line
 from synthct.flows.cli.plain_math import plain_formula, plain_text
 from synthct.tasks.chain.params import parse_params
 from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import seams_of
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,9 @@ def test_the_line_for_params_is_accepted_with_a_weight(name, capsys):
     shown = capsys.readouterr().out
     assert ":math:" not in shown
     assert "\\" not in shown
+    if f"synthct reconstruct --prior {name} --weight WEIGHT" in shown:
+        assert seams_of(REGULARIZERS.get(name)) == ("image",)
+        return
     (line,) = re.findall(r"^In params.yaml: (.*)$", shown, re.MULTILINE)
     text = "dataset: demo\n" + line.replace("WEIGHT", "0.5")
     params = parse_params(text, where="the line")
