@@ -92,7 +92,8 @@ def test_what_papers_promise_is_measured_of_every_network(done):
     assert float(found["clean", "noise_gain_hu"]["control"]) > 0
     assert ("clean", "wrong_hu") not in found  # every target of clean pairs is right
     assert float(found["off-4mm", "wrong_hu"]["control"]) > 0
-    assert found["off-4mm", "wrong_hu"]["cases"] == "4"
+    # of the two patients that a fold may train on, one is held back for validation
+    assert found["off-4mm", "wrong_hu"]["cases"] == "2"
 
 
 def test_an_arm_is_judged_by_what_its_paper_promises(done):
