@@ -75,7 +75,13 @@ def projections(image: str, geometry: str) -> dict[str, Any]:
 def _parameters(path: str) -> list[dict[str, float]]:
     file = Path(path)
     if not file.is_file():
-        raise _broken(path, "there is no such file")
+        raise DataError(
+            "there is no such file",
+            rule="projections come with the file of their geometry",
+            where=path,
+            remedy="check the path",
+            code="no-file",
+        )
     if file.stat().st_size > LARGEST_GEOMETRY_BYTES:
         raise _broken(path, f"it has {file.stat().st_size >> 20} MiB")
     try:

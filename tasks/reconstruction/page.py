@@ -91,6 +91,7 @@ def curves(made: Reconstruction) -> Figure:
             if any(values):
                 left.plot(numbers, values, label=name.replace("_", " "))
         left.set(xlabel="iteration", yscale="log")
+        left.xaxis.get_major_locator().set_params(integer=True)
         left.legend(fontsize=8)
     else:
         left.set_axis_off()

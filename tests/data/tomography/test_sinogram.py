@@ -120,6 +120,12 @@ def test_a_geometry_with_a_gap_is_refused_and_not_guessed(tmp_path, text, messag
     assert caught.value.code == "bad-geometry"
 
 
+def test_a_misspelt_path_is_not_called_a_broken_geometry(tmp_path):
+    with pytest.raises(DataError, match="there is no such file") as caught:
+        read_projections(_stack(tmp_path), tmp_path / "geometri.xml")
+    assert caught.value.code == "no-file"
+
+
 def test_projections_that_do_not_fit_their_geometry_are_refused(tmp_path):
     with pytest.raises(DataError, match="the projections have the shape") as caught:
         Sinogram(VALUES[:4], BEAM)
