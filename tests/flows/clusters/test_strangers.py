@@ -22,30 +22,43 @@ def process_number(_: int) -> int:
     return os.getpid()
 
 
-@pytest.fixture(scope="module", params=["local", "gpu"])
-def cluster(request):
-    """One worker of each kind of cluster that starts its own; the GPU is pretended."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "0")
-        patch.delenv(TLS, raising=False)
-        root = request.config.rootpath
-        with open_cluster(request.param, workers=1, root=root, variables={}) as opened:
-            yield opened
-        assert not opened.certificates.exists()
-        assert TLS not in os.environ
-
-
-@pytest.fixture
-def ports(cluster):
-    """Ports of scheduler, nanny and worker that take commands, not the dashboards' pages."""
+def listening() -> set[int]:
+    """Ports at which this process and those that it started wait for connections."""
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = {
+    return {
         each.laddr.port
         for process in family
         for each in process.net_connections(kind="inet")
         if each.status == psutil.CONN_LISTEN
     }
-    found = [port for port in sorted(listening) if not speaks_http(port)]
+
+
+@pytest.fixture(scope="module", params=["local", "gpu"])
+def opened(request):
+    """One worker of each kind of cluster that starts its own; the GPU is pretended."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        patch.delenv(TLS, raising=False)
+        root = request.config.rootpath
+        others = listening()
+        with open_cluster(request.param, workers=1, root=root, variables={}) as started:
+            yield started, others
+        assert not started.certificates.exists()
+        assert TLS not in os.environ
+
+
+@pytest.fixture
+def cluster(opened):
+    return opened[0]
+
+
+@pytest.fixture
+def ports(opened):
+    """Ports of scheduler, nanny and worker that take commands, not the dashboards' pages.
+
+    Servers that stood before the cluster are not its own: Prefect's, of earlier tests, for one.
+    """
+    found = [port for port in sorted(listening() - opened[1]) if not speaks_http(port)]
     assert len(found) >= 3, "scheduler, nanny and worker each listen"
     return found
 
@@ -54,6 +67,8 @@ def speaks_http(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
             return answer.status == 200
+    except urllib.error.HTTPError:
+        return True
     except OSError:
         return False
 
