@@ -10,6 +10,7 @@ import typer
 
 from docs.generator.docstrings import stacked
 from docs.generator.sources import COMMANDS
+from synthct.flows.cli.app import AS_TYPED
 
 MARKUP = re.compile(r"\[/?[a-z ]+\](?!\()")
 
@@ -105,7 +106,8 @@ def _meaning(parameter: Any) -> str:
 
 
 def _examples(command: Any) -> str:
-    lines = [line.strip() for line in (command.epilog or "").splitlines()[1:] if line.strip()]
+    epilog = (command.epilog or "").removeprefix(AS_TYPED)
+    lines = [line.strip() for line in epilog.splitlines()[1:] if line.strip()]
     return (
         "Examples:\n\n```console\n" + "\n".join(f"$ {line}" for line in lines) + "\n```"
         if lines

@@ -6,9 +6,10 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from synthct.data.temporary import sweep
 from synthct.flows.cli import (
@@ -58,17 +59,32 @@ _INTERRUPTED = 130
 """What typer returns after Ctrl-C; no command returns it otherwise."""
 
 
+AS_TYPED = "\b\n"
+"""Before a paragraph of a help text: its lines are not wrapped."""
+
+
 def paragraphs(text: str) -> str:
     """Join the lines of each paragraph, so that the text wraps at any terminal's width."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+class _Commands(typer.core.TyperGroup):
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands, each with its whole first sentence: typer would cut it."""
+        rows = [
+            (name, command.get_short_help_str(limit=200)) for name, command in self.commands.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 commands = typer.Typer(
     name="synthct",
+    cls=_Commands,
     help=paragraphs(HELP),
-    epilog=EXAMPLES,
+    epilog=AS_TYPED + EXAMPLES,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # rich takes longer to import than all that a help text needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -96,7 +112,8 @@ for function in (
     machine.doctor,
 ):
     commands.command(
-        help=paragraphs(function.__doc__ or ""), epilog=getattr(function, "examples", None)
+        help=paragraphs(function.__doc__ or ""),
+        epilog=AS_TYPED + getattr(function, "examples", ""),
     )(function)
 
 
