@@ -256,7 +256,8 @@ def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
 
 
 def _file(folder: Path, slices: int) -> Callable[[], None]:
-    from synthct.tasks.prediction.predict import PredictOptions, predict_file
+    from synthct.tasks.prediction.networks import PredictOptions
+    from synthct.tasks.prediction.predict import predict_file
 
     options = PredictOptions(tta=False, threads=THREADS)
     names = folder / "release", folder / f"{slices}.mha", folder / f"sct{slices}.mha"

@@ -40,6 +40,29 @@ def within(start: float, step: float, count: int, end: float) -> tuple[int, int]
 
 
 @compiled
+def crossing(
+    plane: int, through_x: bool, sz: float, sy: float, sx: float,
+    dz: float, dy: float, dx: float, along_v: float, rows: int, nz: int, sides: int,
+) -> tuple[int, int, float, float, int, int, int, Any]:  # fmt: skip
+    """Where the rays of a detector column cross a plane of x or y.
+
+    Returns the rows ``v0`` to ``v1`` whose rays hit the volume there (none: equal), the height of
+    row 0 and its rise from row to row, the range of z that the rays touch, the index of the column
+    of voxels before them, and the weight of the next column.
+    """
+    t = (plane - sx) / dx if through_x else (plane - sy) / dy
+    side = sy + t * dy if through_x else sx + t * dx
+    j = int(side)
+    w = np.float32(side - j)
+    z0, rise = sz + t * dz, t * along_v
+    if t <= 0 or t >= 1 or side < 0 or side >= sides - 1:
+        return 0, 0, z0, rise, 0, 0, j, w
+    v0, v1 = within(z0, rise, rows, nz - 1.0)
+    low, high = z0 + v0 * rise, z0 + (v1 - 1) * rise
+    return v0, v1, z0, rise, int(min(low, high)), min(int(max(low, high)) + 2, nz), j, w
+
+
+@compiled
 def project(
     first: int, last: int, out: Array, volume: Array,
     source: Array, corner: Array, along_u: Array, along_v: Array,
@@ -58,18 +81,11 @@ def project(
             through_x = abs(dx) >= abs(dy)
             planes, sides = (nx, ny) if through_x else (ny, nx)
             for plane in range(1, planes - 1):
-                t = (plane - sx) / dx if through_x else (plane - sy) / dy
-                side = sy + t * dy if through_x else sx + t * dx
-                if t <= 0 or t >= 1 or side < 0 or side >= sides - 1:
-                    continue
-                z0, rise = sz + t * dz, t * along_v[n, 0]
-                v0, v1 = within(z0, rise, rows, nz - 1.0)
+                v0, v1, z0, rise, bottom, top, j, w = crossing(
+                    plane, through_x, sz, sy, sx, dz, dy, dx, along_v[n, 0], rows, nz, sides
+                )
                 if v0 >= v1:
                     continue
-                j = int(side)
-                w = np.float32(side - j)
-                low, high = z0 + v0 * rise, z0 + (v1 - 1) * rise
-                bottom, top = int(min(low, high)), min(int(max(low, high)) + 2, nz)
                 if through_x:
                     for k in range(bottom, top):
                         a, b = volume[j, plane, k], volume[j + 1, plane, k]
@@ -109,18 +125,11 @@ def transpose(
                 dx = corner[n, 2] + u * along_u[n, 2] - sx
                 if (abs(dx) >= abs(dy)) != through_x:
                     continue
-                t = (plane - sx) / dx if through_x else (plane - sy) / dy
-                side = sy + t * dy if through_x else sx + t * dx
-                if t <= 0 or t >= 1 or side < 0 or side >= sides - 1:
-                    continue
-                z0, rise = sz + t * dz, t * along_v[n, 0]
-                v0, v1 = within(z0, rise, rows, nz - 1.0)
+                v0, v1, z0, rise, bottom, top, j, w = crossing(
+                    plane, through_x, sz, sy, sx, dz, dy, dx, along_v[n, 0], rows, nz, sides
+                )
                 if v0 >= v1:
                     continue
-                j = int(side)
-                w = np.float32(side - j)
-                low, high = z0 + v0 * rise, z0 + (v1 - 1) * rise
-                bottom, top = int(min(low, high)), min(int(max(low, high)) + 2, nz)
                 mixed[bottom:top] = 0
                 for v in range(v0, v1):
                     z = z0 + v * rise

@@ -10,19 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthct.data.environment import TLS
 from synthct.data.errors import MachineError
-from synthct.flows.clusters.authority import certificates_of_a_run
-from synthct.flows.clusters.started import (
-    LOOPBACK,
-    ONE_AT_A_TIME,
-    SINGLE_THREADED,
-    Cluster,
-    kept_whole,
-    private_dashboard,
-)
-from synthct.flows.processes.children import environment
-from synthct.tasks.pipeline import dask_client
+from synthct.flows.clusters.started import Cluster, enclosed, kept_whole
 
 
 def devices() -> list[str]:
@@ -44,14 +33,13 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
 
     A GPU worker declares the Dask resource ``GPU``. A unit of work that needs a GPU requests this
     resource, so two never share one; units of other stages run on all workers. dask-cuda offers the
-    same, but pins another version of Dask. Certificates as in `open_local`.
+    same, but pins another version of Dask. Only holders of this run's certificates may use it.
 
     Raises
     ------
     MachineError
         ``no-gpu``.
     """
-    import dask
     from distributed import Scheduler, SpecCluster
 
     found = devices()
@@ -63,27 +51,16 @@ def open_gpu(workers: int | None, root: Path, variables: Mapping[str, str]) -> I
         )
     cores = len(os.sched_getaffinity(0))
     others = max(0, cores - len(found)) if workers is None else max(0, workers - len(found))
-    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
-    with (
-        certificates_of_a_run() as folder,
-        environment(inherited | {TLS: str(folder)}),
-        dask.config.set(ONE_AT_A_TIME),
-        private_dashboard() as dashboard,
-    ):
-        secured = {
-            "host": LOOPBACK,
-            "protocol": "tls",
-            "security": dask_client.security("tls://"),
-        }
+    with enclosed(root, variables) as private:
         cluster = SpecCluster(
-            workers=worker_specs(found, others, secured),
+            workers=worker_specs(found, others, private.secured),
             scheduler={
                 "cls": Scheduler,
-                "options": {**secured, "port": 0, "dashboard_address": dashboard},
+                "options": {**private.secured, "port": 0, "dashboard_address": private.dashboard},
             },
-            security=secured["security"],
+            security=private.secured["security"],
         )
-        with kept_whole(cluster, certificates=folder, gpus=True) as opened:
+        with kept_whole(cluster, certificates=private.folder, gpus=True) as opened:
             yield opened
 
 

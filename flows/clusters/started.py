@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synthct.data.environment import TLS
+from synthct.flows.clusters.authority import certificates_of_a_run
+from synthct.flows.processes.children import environment
+from synthct.tasks.pipeline import dask_client
+
 SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -67,6 +72,48 @@ class Cluster:
     certificates: Path | None = None
     gpus: bool = False
     look: Callable[[], list[dict[str, Any]]] = field(default=list)
+
+
+@dataclass(frozen=True)
+class Enclosure:
+    """What Dask is given to start a cluster that only this run can use.
+
+    Parameters
+    ----------
+    folder
+        Of the run's certificates.
+    secured
+        Host, protocol and certificates of scheduler and workers.
+    dashboard
+        Address of the dashboard.
+    """
+
+    folder: Path
+    secured: Mapping[str, Any]
+    dashboard: str
+
+
+@contextlib.contextmanager
+def enclosed(root: Path, variables: Mapping[str, str]) -> Iterator[Enclosure]:
+    """Certificates, environment and settings of a cluster on this machine, for the block.
+
+    Scheduler and workers accept only holders of this run's certificates, because every user of the
+    machine can reach loopback. During the block ``$SYNTHCT_TLS`` names their folder.
+    """
+    import dask
+
+    # Set in this process while the cluster lives, because workers inherit it at every (re)start.
+    # A nanny could only set variables after Python has read PYTHONPATH.
+    inherited = {**SINGLE_THREADED, **variables, "PYTHONPATH": str(root / "src")}
+    with (
+        certificates_of_a_run() as folder,
+        environment(inherited | {TLS: str(folder)}),
+        dask.config.set(ONE_AT_A_TIME),
+        private_dashboard() as dashboard,
+    ):
+        security = dask_client.security("tls://")
+        secured = {"host": LOOPBACK, "protocol": "tls", "security": security}
+        yield Enclosure(folder, secured, dashboard)
 
 
 @contextlib.contextmanager

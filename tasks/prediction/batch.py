@@ -44,7 +44,7 @@ class Orders:
     uncertainty
         Also write the spread over folds and flips.
     options
-        :class:`synthct.tasks.prediction.predict.PredictOptions` as JSON.
+        :class:`synthct.tasks.prediction.networks.PredictOptions` as JSON.
     public_key
         Key that must have signed the release.
     series

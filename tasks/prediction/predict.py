@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from synthct.data.files import content_hash
 from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.calibration import Calibration, calibrate
-from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
-from synthct.tasks.models.windows import plan_windows
+from synthct.tasks.models.sliding import Progress, flips_of
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
-from synthct.tasks.prediction.memory import choose_batch, held, require_room
+from synthct.tasks.prediction.memory import held, require_room
+from synthct.tasks.prediction.networks import PredictOptions, run_networks
 from synthct.tasks.prediction.outputs import Outputs, write_results
-from synthct.tasks.prediction.pool import check_pool, predict_pool
+from synthct.tasks.prediction.pool import check_pool
 from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
 from synthct.tasks.prediction.release import Release, open_release
@@ -33,43 +32,6 @@ from synthct.tasks.prediction.structures import Carried, carried, require_struct
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
 """What a model of each source was trained on."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How the networks are run: the result is the same to about one HU.
-
-    Parameters
-    ----------
-    tta
-        Also flip the axes that training flipped; the mean of all is taken.
-    overlap
-        Least overlap of neighbouring windows, as a fraction of the window.
-    batch
-        Windows that enter a network together; None: as many as the memory allows, at most 8.
-    threads
-        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
-    device
-        ``cpu`` or ``cuda`` (onnxruntime-gpu).
-    max_ram_gb
-        Memory that the process may take [GB]; None: what the machine has left.
-    int8
-        Run the release's 8-bit graphs; the card says what they cost.
-    student
-        Run the one network that learned the ensemble's answers; the card says what it costs.
-    surest
-        How many networks answer: those least spread over mirrorings on this very scan. None: all.
-    """
-
-    tta: bool = True
-    overlap: float = 0.5
-    batch: int | None = None
-    threads: int = 0
-    device: str = "cpu"
-    max_ram_gb: float | None = None
-    int8: bool = False
-    student: bool = False
-    surest: int | None = None
 
 
 def predict_file(
@@ -170,7 +132,15 @@ def _predict(
         threads=options.threads,
         device=options.device,
     )
-    prediction = _run(runners, prepared, release, options, cap, outputs, progress)
+    prediction = run_networks(
+        runners,
+        prepared,
+        release.model,
+        options,
+        cap,
+        uncertainty=outputs.uncertainty is not None,
+        progress=progress,
+    )
     networks = len(runners) if options.surest is None else options.surest
     unlike = _unlike(prepared, release)
     step("write the result")
@@ -238,45 +208,6 @@ def _prepared(
         return prepare(scan, given, release.model, release.description.ingestion)
     except DataError as error:
         raise error.at(str(path)) from None
-
-
-def _run(
-    runners: Any,
-    prepared: Prepared,
-    release: Release,
-    options: PredictOptions,
-    cap: int,
-    outputs: Outputs,
-    progress: Progress | None,
-) -> Prediction:
-    model, wanted = release.model, outputs.uncertainty is not None
-    batch = options.batch
-    if batch is None:
-        windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
-        sizes = tuple(axis.size for axis in windows.axes)
-        shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
-        still = prepared.source.array.size * (6 if wanted else 2)
-        still += prepared.body.array.size * (4 if wanted else 2)
-        still += 0 if options.surest is None else prepared.source.array.size * 6 * len(runners)
-        batch = choose_batch(runners[0], shape, cap, still)
-    if options.surest is not None:
-        chosen = predict_pool(
-            runners, prepared.source, prepared.mask, model, keep=options.surest,
-            overlap=options.overlap, batch=batch, wanted=prepared.wanted, progress=progress,
-        )  # fmt: skip
-        return Prediction(chosen.hu, chosen.sd_hu if wanted else None)
-    return predict(
-        runners,
-        prepared.source,
-        prepared.mask,
-        model,
-        tta=options.tta,
-        overlap=options.overlap,
-        batch=batch,
-        uncertainty=wanted,
-        wanted=prepared.wanted,
-        progress=progress,
-    )
 
 
 def _calibrates(release: Release) -> bool:

@@ -109,10 +109,15 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
         folder = ground.registered / case
         inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
         inputs |= {f"{case}/{name}": stored[case] for name, stored in ground.references.items()}
-    arguments = {
+    fitting = {
         **_shared(ground, params, chosen, fold, scored),
         "fold": job.fold,
         "seed": _seed(ground, job),
+    }
+    if weights := drawing_weights(fold, ground.cases, training):
+        fitting["weights"] = weights
+    arguments: dict[str, Any] = {
+        "fitting": fitting,
         "references": list(ground.references),
         "metrics": list(params.metrics),
     }
@@ -122,8 +127,6 @@ def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, jo
         reference, stored = next(iter(ground.references.items()))
         arguments["learned_from"] = again = _learned_from(ground, job.fold)
         inputs |= {f"{case}/{reference}": stored[case] for case in again}
-    if weights := drawing_weights(fold, ground.cases, training):
-        arguments["weights"] = weights
     metrics = tuple(METRICS.module_of(name) for name in params.metrics)
     return Unit(job.name, trial, inputs, arguments, (*plugin_modules(chosen), *metrics))
 
@@ -132,7 +135,7 @@ def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, ar
     """The unit that counts the arithmetic of one arm, on the first fold of the first pairs."""
     job = Job(arm.name, params.pairs[0].name, (arm.weights or (None,))[0], 0, params.seeds[0])
     chosen = _recipe_of(params, training, job)
-    arguments = {
+    arguments: dict[str, Any] = {
         **_shared(ground, params, chosen, ground.folds[0], ground.folds[0].test),
         "seed": _seed(ground, job),
     }

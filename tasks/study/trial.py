@@ -20,8 +20,7 @@ from synthct.tasks.pipeline.artefacts import HISTORY, MODEL
 from synthct.tasks.study.outcomes import Answered, measured, thinned, wrong_hu
 from synthct.tasks.study.params import Outcome
 from synthct.tasks.training.cases import ARRAYS
-from synthct.tasks.training.fit import fit
-from synthct.tasks.training.params import Source
+from synthct.tasks.training.fit import FitArguments, fit
 from synthct.tasks.training.runner import torch_runner
 
 TRIAL = "trial.json"
@@ -31,28 +30,20 @@ def trial(
     *,
     out: Path,
     scratch: Path,
-    source: Source,
-    fold: int,
-    seed: int,
-    params: Mapping[str, Any],
-    split: Mapping[str, Any],
-    regions: Mapping[str, str],
+    fitting: FitArguments,
     references: Sequence[str],
     metrics: Sequence[str],
     outcomes: Sequence[Outcome] = (),
     noise_seed: int = 0,
     learned_from: Sequence[str] = (),
-    weights: Mapping[str, float] | None = None,
     **files: Path,
 ) -> None:
     """Unit: train, score, and write ``trial.json`` and ``history.csv``; the weights are not kept.
 
     Parameters
     ----------
-    params
-        ``TrainingParams`` as JSON.
-    split
-        ``{"train", "validation", "test": [case...], "held_out": ...}``.
+    fitting
+        How the network is trained; ``split["test"]`` lists the cases that are scored.
     references
         Names of the references of test cases.
     metrics
@@ -62,13 +53,12 @@ def trial(
         is added to sources for it.
     learned_from
         Training cases on which ``wrong_hu`` is measured.
-    weights
-        Relative sampling frequency of training cases, where it is not 1.
     files
         ``CASE/source``, ``CASE/mask``, and ``CASE/ct`` of training and validation cases or
         ``CASE/REFERENCE`` of test cases: stored volumes. Also
         ``CASE/REFERENCE`` of ``learned_from``, for the first reference.
     """
+    split = fitting["split"]
     seen = {*split["train"], *split["validation"]}
     learned = {
         name: path
@@ -76,18 +66,7 @@ def trial(
         if name.split("/")[0] in seen and name.split("/")[1] in ARRAYS
     }
     with temporary_folder("trial", scratch) as model:
-        fit(
-            out=model,
-            scratch=scratch,
-            source=source,
-            fold=fold,
-            seed=seed,
-            params=params,
-            split=split,
-            regions=regions,
-            weights=weights,
-            **learned,
-        )
+        fit(out=model, scratch=scratch, **fitting, **learned)
         network = _Network(model, files, references, noise_seed)
         scores = [
             score for case in split["test"] for score in network.scores(case, metrics, outcomes)

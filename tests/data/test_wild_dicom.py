@@ -5,35 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import HTJ2KLossless, generate_uid
 
-from synthct.data.errors import DataError
-from synthct.data.readers import find, read_scan, read_scan_and_facts, read_structures
-from synthct.data.volume import Modality
+from synthct.data.readers import read_scan, read_scan_and_facts
 from tests.data import points
-from tests.data.wild_dicom import Way, stored, write_enhanced, write_series
+from tests.data.wild_dicom import (
+    VALUES,
+    WHERE,
+    Way,
+    edit,
+    refused,
+    stored,
+    write_enhanced,
+    write_series,
+)
 from tests.fixtures.outcomes import DICOM, shows_read, shows_refusal, shows_repair
-from tests.fixtures.radiotherapy import dose_file, square, structure_set
-
-WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), np.eye(3), (5.0, -8.0, 12.0))
-VALUES = points.image(WHERE)
 
 
 def read(path, **options):
     return read_scan_and_facts(path, **options)
-
-
-def refused(path):
-    with pytest.raises(DataError) as caught:
-        read_scan(path)
-    return caught.value
-
-
-def edit(path, **changes):
-    dataset = pydicom.dcmread(path)
-    for keyword, value in changes.items():
-        setattr(dataset, keyword, value)
-    dataset.save_as(path)
 
 
 @shows_read(
@@ -268,68 +257,3 @@ def test_one_slice_moved_by_a_tenth_is_not_rounded_away(tmp_path):
     x, y, z = pydicom.dcmread(tmp_path / "s" / "007.dcm").ImagePositionPatient
     edit(tmp_path / "s" / "007.dcm", ImagePositionPatient=[x, y, f"{float(z) + 0.1:.1f}"])
     assert refused(tmp_path / "s").code in ("slice-out-of-line", "uneven-spacing")
-
-
-@shows_read(
-    DICOM, "a structure set or dose with the series UID of its CT", "told apart by their kind"
-)
-def test_structures_and_a_dose_with_the_uid_of_their_ct_do_not_hide_it(tmp_path):
-    uid = generate_uid()
-    write_series(tmp_path, WHERE, VALUES, series=uid)
-    structure_set(tmp_path / "0-RS.dcm", {"a": [square(1, 4, 4.0)]}, SeriesInstanceUID=uid)
-    stored_gy = np.full((4, 5, 6), 1000, "u4")
-    edit(dose_file(tmp_path / "z-RD.dcm", stored_gy), SeriesInstanceUID=uid)
-    for options in ({}, {"series": uid}):
-        assert np.array_equal(read_scan(tmp_path, **options).array, VALUES)
-        dose = read_scan(tmp_path, Modality.DOSE, **options)
-        assert dose.array.shape == (4, 5, 6)
-    assert read_structures(tmp_path).names == ("a",)
-    rows = {row.kind: row for row in find(tmp_path)}
-    assert sorted(rows) == ["dose", "scan", "structures"]
-    assert {row.series for row in rows.values()} == {uid}
-    assert np.array_equal(rows["scan"].read().array, VALUES)
-    assert rows["dose"].grid is not None
-
-
-@shows_read(DICOM, "a screen capture with the series UID of its CT", "passed over")
-def test_a_screen_capture_with_the_uid_of_its_ct_does_not_hide_it(tmp_path):
-    uid = generate_uid()
-    write_series(tmp_path, WHERE, VALUES, series=uid)
-    capture = pydicom.dcmread(tmp_path / "000.dcm")
-    capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        del capture[keyword]
-    capture.save_as(tmp_path / "capture.dcm")
-    assert np.array_equal(read_scan(tmp_path).array, VALUES)
-
-
-@shows_refusal(DICOM, "HTJ2K and other compressions without a decoder", "unknown-compression")
-def test_a_compression_that_nothing_here_decodes_is_not_to_be_sent_again(tmp_path):
-    write_series(tmp_path / "s", WHERE, VALUES)
-    for file in (tmp_path / "s").iterdir():
-        dataset = pydicom.dcmread(file)
-        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f" * 8])
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
-        dataset.save_as(file)
-    fault = refused(tmp_path / "s")
-    assert fault.code == "unknown-compression"
-    assert "High-Throughput JPEG 2000" in fault.problem
-    assert "uncompressed" in fault.remedy
-    assert "send the series again" not in str(fault)
-
-
-@shows_refusal(DICOM, "MONOCHROME1, RGB or PALETTE COLOR", "not-grey")
-@pytest.mark.parametrize(
-    ("meaning", "samples", "word"),
-    [("MONOCHROME1", 1, "convert"), ("RGB", 3, "capture"), ("PALETTE COLOR", 1, "capture")],
-)
-def test_inverted_and_coloured_pixels_are_not_to_be_sent_again(tmp_path, meaning, samples, word):
-    write_series(tmp_path / "s", WHERE, VALUES)
-    for file in (tmp_path / "s").iterdir():
-        edit(file, PhotometricInterpretation=meaning, SamplesPerPixel=samples)
-    fault = refused(tmp_path / "s")
-    assert fault.code == "not-grey"
-    assert meaning in fault.problem
-    assert word in fault.remedy

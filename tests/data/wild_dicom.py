@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pydicom
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -19,8 +21,15 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from synthct.data.errors import DataError
+from synthct.data.readers import read_scan
+from tests.data import points
+
 CLASSES = {"CT": (CTImageStorage, EnhancedCTImageStorage),
            "MR": (MRImageStorage, EnhancedMRImageStorage)}  # fmt: skip
+
+WHERE = points.grid((6, 10, 12), (2.0, 1.5, 3.0), np.eye(3), (5.0, -8.0, 12.0))
+VALUES = points.image(WHERE)
 
 
 @dataclass
@@ -168,3 +177,16 @@ def write_enhanced(path, where, values, way=None, *, order=None, per_frame=False
     path.parent.mkdir(parents=True, exist_ok=True)
     save(whole, path, way)
     return path
+
+
+def refused(path):
+    with pytest.raises(DataError) as caught:
+        read_scan(path)
+    return caught.value
+
+
+def edit(path, **changes):
+    dataset = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path)

@@ -133,7 +133,8 @@ def predict(
     >>> synthct.predict("release", mr, out="sct.nii.gz", tta=False).report["out"]
     'sct.nii.gz'
     """
-    from synthct.tasks.prediction.predict import PredictOptions, predict_file
+    from synthct.tasks.prediction.networks import PredictOptions
+    from synthct.tasks.prediction.predict import predict_file
 
     _require_out(out, dicom_reference, structures, uncertainty)
     with scan_files() as files:

@@ -116,14 +116,19 @@ def test_a_poison_unit_sinks_the_others_or_the_minute(time_number, tmp_path, mon
     names = [*(f"u{number}" for number in range(12)), "poison"]
     random.Random(time_number).shuffle(names)
     units = [Unit(name, die, arguments={"name": name, "log": log}) for name in names]
+    began_s = time.monotonic()
     with open_cluster("local", workers=2, root=ROOT, variables={}) as cluster:
         (tmp_path / "units").mkdir()
         where = OnDask(cluster.scheduler)
+        list(where(pid_of, [1, 2], label=str))
+        start_s = time.monotonic() - began_s
         context = StageContext(Layout(), 1, LocalResults(tmp_path / "units"), where)
         began_s = time.monotonic()
         with pytest.raises(MachineError, match="toy/poison") as caught:
             run_units(context, "toy", tmp_path / "out", units)
-        assert time.monotonic() - began_s < 60
+        # Three workers die and are started again, then one that runs the unit alone; a start takes
+        # six seconds, and longer where the machine is busy.
+        assert time.monotonic() - began_s < max(60, 10 * start_s)
         assert caught.value.code == "poison-unit"
     assert sorted(started(tmp_path)) == sorted(name for name in names if name != "poison")
 

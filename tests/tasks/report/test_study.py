@@ -13,7 +13,7 @@ from synthct.tasks.report.params import ReportParams
 from synthct.tasks.report.reading import read_chain
 from synthct.tasks.report.run import run
 from synthct.tasks.report.views.study import study
-from tests.tasks.report.conftest import write_study
+from tests.tasks.report.tables import write_study
 
 
 def test_every_arm_of_a_study_is_reported_with_its_interval_best_first(tree):

@@ -1,0 +1,107 @@
+"""The networks of a release, run on one prepared scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.sliding import Prediction, Progress, Runner, predict
+from synthct.tasks.models.windows import plan_windows
+from synthct.tasks.prediction.memory import choose_batch
+from synthct.tasks.prediction.pool import predict_pool
+from synthct.tasks.prediction.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How the networks are run: the result is the same to about one HU.
+
+    Parameters
+    ----------
+    tta
+        Also flip the axes that training flipped; the mean of all is taken.
+    overlap
+        Least overlap of neighbouring windows, as a fraction of the window.
+    batch
+        Windows that enter a network together; None: as many as the memory allows, at most 8.
+    threads
+        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
+    device
+        ``cpu`` or ``cuda`` (onnxruntime-gpu).
+    max_ram_gb
+        Memory that the process may take [GB]; None: what the machine has left.
+    int8
+        Run the release's 8-bit graphs; the card says what they cost.
+    student
+        Run the one network that learned the ensemble's answers; the card says what it costs.
+    surest
+        How many networks answer: those least spread over mirrorings on this very scan. None: all.
+    """
+
+    tta: bool = True
+    overlap: float = 0.5
+    batch: int | None = None
+    threads: int = 0
+    device: str = "cpu"
+    max_ram_gb: float | None = None
+    int8: bool = False
+    student: bool = False
+    surest: int | None = None
+
+
+def run_networks(
+    runners: Sequence[Runner],
+    prepared: Prepared,
+    model: ModelDescription,
+    options: PredictOptions,
+    cap: int,
+    *,
+    uncertainty: bool,
+    progress: Progress | None = None,
+) -> Prediction:
+    """The mean of all networks, or of the surest ones, on the model's grid [HU].
+
+    Parameters
+    ----------
+    cap
+        Memory that the process may take [bytes].
+    uncertainty
+        Also compute the standard deviation over networks and flips [HU].
+    """
+    batch = options.batch or _batch(runners, prepared, model, options, cap, uncertainty)
+    if options.surest is not None:
+        chosen = predict_pool(
+            runners, prepared.source, prepared.mask, model, keep=options.surest,
+            overlap=options.overlap, batch=batch, wanted=prepared.wanted, progress=progress,
+        )  # fmt: skip
+        return Prediction(chosen.hu, chosen.sd_hu if uncertainty else None)
+    return predict(
+        runners,
+        prepared.source,
+        prepared.mask,
+        model,
+        tta=options.tta,
+        overlap=options.overlap,
+        batch=batch,
+        uncertainty=uncertainty,
+        wanted=prepared.wanted,
+        progress=progress,
+    )
+
+
+def _batch(
+    runners: Sequence[Runner],
+    prepared: Prepared,
+    model: ModelDescription,
+    options: PredictOptions,
+    cap: int,
+    uncertainty: bool,
+) -> int:
+    windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
+    sizes = tuple(axis.size for axis in windows.axes)
+    shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
+    still = prepared.source.array.size * (6 if uncertainty else 2)
+    still += prepared.body.array.size * (4 if uncertainty else 2)
+    still += 0 if options.surest is None else prepared.source.array.size * 6 * len(runners)
+    return choose_batch(runners[0], shape, cap, still)
