@@ -45,6 +45,7 @@ PublicKey = Annotated[
     "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
     "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --uncertainty sd.nii.gz",
+    "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --write-body body.nii.gz",
 )
 def predict(
     model: Model,
@@ -78,6 +79,13 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Also write the standard deviation over the ensemble's predictions [HU].",
+        ),
+    ] = None,
+    write_body: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the body mask, on the grid of the scan: the --mask of `evaluate`.",
         ),
     ] = None,
     modality: Annotated[
@@ -133,7 +141,7 @@ def predict(
     scans is reported. Without --dicom-reference the output contains no patient data. Not for
     clinical use.
     """
-    refuse_existing(out, uncertainty, overwrite=overwrite)
+    refuse_existing(out, uncertainty, write_body, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(
@@ -144,6 +152,7 @@ def predict(
             dicom_reference=dicom_reference,
             structures=structures,
             uncertainty=uncertainty or False,
+            write_body=write_body,
             modality=modality,
             tta=tta,
             overlap=overlap,
