@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 import synthct
 from synthct.flows.cli.options import (
+    Device,
     Json,
     Overwrite,
     Series,
@@ -23,13 +23,6 @@ from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-
-class Device(StrEnum):
-    """Processor that runs the networks."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 Model = Annotated[
@@ -228,6 +221,7 @@ def sign(
             metavar="FILE", help="Only create a key pair: FILE (private) and FILE.pub (public)."
         ),
     ] = None,
+    as_json: Json = False,
 ) -> int:
     """Sign a release with an Ed25519 key.
 
@@ -241,7 +235,10 @@ def sign(
 
     if new_key is not None:
         public = make_key(new_key)
-        typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
+        if as_json:
+            print_json({"private_key": str(new_key), "public_key": str(public)})
+        else:
+            typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
         return CLEAN
     if model is None or key is None or out is None:
         raise UsageError(
@@ -251,7 +248,10 @@ def sign(
             code="sign-options",
         )
     sign_release(model, key, out)
-    typer.echo(f"{out}: signed copy of {model}")
+    if as_json:
+        print_json({"out": str(out), "model": str(model)})
+    else:
+        typer.echo(f"{out}: signed copy of {model}")
     return CLEAN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -109,6 +110,10 @@ def test_a_folder_is_understood_and_a_dry_run_writes_nothing(checkout, capsys):
     assert "training will take about" in shown
     assert "grid_spacing_mm: [4.0, 8.0, 8.0]" in shown
     assert shown.splitlines()[-1] == "next: synthct init mine --from scans"
+    assert command_line(["init", "mine", "--from", "scans", "--dry-run", "--json"]) == CLEAN
+    document = json.loads(capsys.readouterr().out)
+    assert document["next"] == "synthct init mine --from scans"
+    assert parse_params(document["proposed"], where="x").dataset == "mine"
     assert sorted(checkout.rglob("*")) == before
 
 
