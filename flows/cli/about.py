@@ -16,7 +16,8 @@ from synthct.flows.exits import CLEAN
 PAGES = Path(__file__).with_name("pages")
 """Links to the pages of the documentation; the wheel holds copies."""
 
-COMPLETE_VARIABLE = "_SYNTHCT_COMPLETE"
+PROGRAM = "synthct"
+COMPLETE_VARIABLE = f"_{PROGRAM.upper()}_COMPLETE"
 """Set by the shell's completion script when it asks for completions."""
 
 MARGIN = 100
@@ -155,7 +156,7 @@ def completion(
 
     get_completion_inspect_parameters()  # makes the shells known
     root = context.find_root().command
-    return shell_complete(root, {}, "synthct", COMPLETE_VARIABLE, f"source_{shell.value}")
+    return shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, f"source_{shell.value}")
 
 
 def versions() -> dict[str, str]:

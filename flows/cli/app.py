@@ -27,6 +27,7 @@ from synthct.flows.cli import (
     scores,
     serve,
     study,
+    view,
 )
 from synthct.flows.exits import USAGE, guarded
 from synthct.tasks.pipeline.ending import ends_in_order
@@ -93,6 +94,7 @@ for function in (
     study.study,
     chain.report,
     compare.compare,
+    view.view,
     params.params,
     serve.serve,
     machine.doctor,

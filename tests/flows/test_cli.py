@@ -16,7 +16,7 @@ from synthct.flows.exits import guarded, table
 from synthct.tasks.pipeline.packages import COMPUTING
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DESIGNED = {"forecast", "reconstruct", "help", "completion",
+DESIGNED = {"forecast", "reconstruct", "help", "completion", "view",
     "run", "stage", "key", "init", "ingest", "register", "predict", "sign", "verify", "watch",
     "evaluate", "regularizers", "study", "report", "compare", "params", "serve", "doctor",
 }  # fmt: skip
@@ -122,7 +122,7 @@ def test_bash_completes_nothing(words, wanted, tmp_path):
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_get_a_script_that_asks_synthct(shell, capsys):
     assert command_line(["completion", shell]) == 0
-    assert f"_SYNTHCT_COMPLETE=complete_{shell}" in capsys.readouterr().out
+    assert f"_COMPLETE=complete_{shell}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
