@@ -45,6 +45,12 @@ def init(
     licence: Annotated[
         str | None, typer.Option(metavar="NAME", help="Licence of the scans, for the model cards.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=5, help="Training steps to propose (default: by machine); few for a first trial."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show scans, plan and forecast; write nothing.")
     ] = False,
@@ -84,7 +90,7 @@ def init(
             )
             note(f"to say whose the refused scans are: fill in {to_fill_in} and add --manifest")
         found = fingerprint(seen.rows)
-        document = propose(name, found, machine)
+        document = propose(name, found, machine, steps=steps)
         texts.append(preset_text(document, found, machine))
         forecasts.extend(_forecast(document, machine))
         if not as_json:

@@ -55,6 +55,14 @@ def test_a_laptop_is_not_offered_days_of_training():
     assert proposed(fingerprint(rows(12)), SERVER).training.mr.patch_size == (256, 256)
 
 
+def test_a_trial_trains_as_long_as_it_was_told():
+    found = fingerprint(rows(4))
+    document = propose("mine", found, LAPTOP, steps=60)
+    params = parse_params(preset_text(document, found, LAPTOP), where="x")
+    check(params.training)
+    assert (params.training.steps, params.training.validation_every) == (60, 12)
+
+
 def test_a_patch_is_never_larger_than_the_scans():
     small = fingerprint(rows(12, size=(150, 120, 40)))
     assert proposed(small, SERVER).training.mr.patch_size == (96, 96)
