@@ -189,7 +189,7 @@ METHODS_RUN: dict[str, Callable[[Scans], Found]] = {
     "elastix: translation, affine, B-spline": elastix,
     "ConvexAdam 0.2.0": convex_adam,
     "`mind_fine` (engine after the shift of the centres)": engine("mind_fine"),
-    "`synthct register --method mind_fine --preset lung` (rigid step, gate and files too)": command,
+    "`synthct register --method mind_fine --settings lung`, with rigid step and gate": command,
 }
 
 

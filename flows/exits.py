@@ -13,6 +13,21 @@ from synthct.data.os_errors import is_disk_full, machine_error
 CLEAN, FAILED, USAGE, EXCLUSIONS = 0, 1, 2, 3
 """Done; failed or stopped; wrong command line, params or scan; done, but cases were excluded."""
 
+MEANINGS = {
+    CLEAN: "done",
+    FAILED: "failed, or stopped by Ctrl-C: the same command continues where it stopped",
+    USAGE: "wrong usage: command line, params, or a scan that cannot be used; nothing was changed",
+    EXCLUSIONS: "done, but cases were excluded; they are listed with the reason",
+}
+"""The exit codes of every command."""
+
+
+def table() -> str:
+    """Markdown table of the exit codes, for the documentation."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"
+
+
 _EXTRAS = {
     "torch": "train", "monai": "train", "zarr": "train", "nibabel": "train", "s3fs": "train",
     "prefect": "ops", "distributed": "ops", "dask": "ops", "dvc": "ops", "psutil": "ops",

@@ -23,7 +23,7 @@ def build(folder: Path) -> tuple[Path, Path]:
     """
     source = folder / "checkout"
     unwanted = shutil.ignore_patterns("raw", "artefacts", "__pycache__", "*.egg-info")
-    for room in ("data", "tasks", "flows", "src"):
+    for room in ("data", "docs", "tasks", "flows", "src"):  # flows/cli/pages links to docs
         shutil.copytree(ROOT / room, source / room, symlinks=True, ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, source / name)

@@ -13,6 +13,7 @@ import typer.core
 
 from synthct.data.temporary import sweep
 from synthct.flows.cli import (
+    about,
     chain,
     compare,
     inbox,
@@ -27,6 +28,7 @@ from synthct.flows.cli import (
     scores,
     serve,
     study,
+    view,
 )
 from synthct.flows.exits import USAGE, guarded
 from synthct.tasks.pipeline.ending import ends_in_order
@@ -41,7 +43,8 @@ Lengths are in mm, CT values in HU and times in s unless an option states anothe
 SCAN is a DICOM folder or zip, NIfTI, MHA or NRRD.
 
 Exit codes: 0 done · 1 failed, or stopped by Ctrl-C (the same command resumes) · 2 wrong usage, or a
-scan that cannot be used · 3 done, but cases were excluded (they are listed).
+scan that cannot be used · 3 done, but cases were excluded (they are listed). `synthct help` lists
+topics that are explained at length.
 """
 
 EXAMPLES = "\n".join(
@@ -107,9 +110,12 @@ for function in (
     study.study,
     chain.report,
     compare.compare,
+    view.view,
     params.params,
     serve.serve,
     machine.doctor,
+    about.help,
+    about.completion,
 ):
     commands.command(
         help=paragraphs(function.__doc__ or ""),
@@ -120,12 +126,16 @@ for function in (
 @commands.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and those of all packages that compute."
+        ),
+    ] = False,
 ) -> int | None:
     if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("synthct"))
+        for name, number in about.versions().items():
+            typer.echo(f"{name} {number}")
         raise typer.Exit(0)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -148,6 +158,10 @@ def command_line(arguments: Sequence[str]) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> int:
+    if about.COMPLETE_VARIABLE in os.environ:
+        from typer.completion import get_completion_inspect_parameters
+
+        get_completion_inspect_parameters()  # makes the shells known
     try:
         code = commands(list(arguments), prog_name="synthct", standalone_mode=False)
     except typer.TyperException as error:

@@ -8,12 +8,23 @@ from typing import Annotated
 
 import typer
 
-from synthct.flows.cli.options import Cluster, Json, Preset, Workers, examples, print_json, printer
+from synthct.flows.cli.options import (
+    Cluster,
+    DryRun,
+    Json,
+    PrefectPort,
+    Preset,
+    Workers,
+    examples,
+    print_json,
+    printer,
+)
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 
 @examples(
     "synthct run                                  the demo",
+    "synthct run --preset sts --dry-run           which stages would run, and for how long",
     "synthct run --preset sts --until training    your own scans, up to the trained models",
     "synthct run --cluster gpu                    one worker per GPU of this machine",
     "synthct run --cluster tls://10.0.0.5:8786    workers of a running Dask cluster",
@@ -25,12 +36,8 @@ def run(
     ] = None,
     cluster: Cluster = "local",
     workers: Workers = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
-        ),
-    ] = None,
+    prefect_port: PrefectPort = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
     summary_file: Annotated[
         Path | None,
@@ -55,9 +62,11 @@ def run(
     started = time.monotonic()
     console = Console(stderr=True)
     check_kind(cluster)
+    if dry_run:
+        return tell_plan(preset, until, workers, as_json=as_json)
     project = open_checkout(preset, printer(console)).until(until)
     refresh_dag(project, printer(console))
-    built = run_project(project, RunOptions(cluster, workers, port), console)
+    built = run_project(project, RunOptions(cluster, workers, prefect_port), console)
     seconds = time.monotonic() - started
     if summary_file:
         write_whole(summary_file, canonical_json(summary.as_json(project, built, seconds)))
@@ -68,6 +77,31 @@ def run(
             typer.echo(f"{project.name}: everything is up to date")
         summary.show(Console(), project, built, seconds)
     return EXCLUSIONS if summary.exclusions(project) else CLEAN
+
+
+def tell_plan(
+    preset: str | None,
+    until: str | None,
+    workers: int | None,
+    *,
+    file: Path | None = None,
+    as_json: bool,
+) -> int:
+    """Print which stages a run would build, and how long training would take; write nothing."""
+    from synthct.flows.run.planning import plan
+
+    found = plan(preset, until, file=file, workers=workers)
+    if as_json:
+        print_json(found.as_json())
+        return CLEAN
+    if not found.stages:
+        typer.echo(f"{found.name}: everything is up to date")
+    for name, summary in found.stages.items():
+        typer.echo(f"{name:13} {summary}")
+    for each in found.training:
+        typer.echo(each.sentence())
+    typer.echo("nothing was written: without --dry-run these stages run")
+    return CLEAN
 
 
 @examples(
@@ -144,6 +178,7 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Copy the report to DIR.", file_okay=False),
     ] = None,
+    as_json: Json = False,
 ) -> int:
     """Print the path of the HTML report, and rebuild or copy it if needed.
 
@@ -159,5 +194,9 @@ def report(
     project = open_checkout(preset, printer(console))
     refresh_dag(project, printer(console))
     page = fresh_page(project, console)
-    typer.echo(copy_page(page, out.expanduser()) if out else page.relative_to(project.root))
+    shown = copy_page(page, out.expanduser()) if out else page.relative_to(project.root)
+    if as_json:
+        print_json({"workspace": project.name, "report": str(shown)})
+    else:
+        typer.echo(shown)
     return CLEAN

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN
 
 DEMO = "demo"
@@ -39,7 +39,7 @@ def compare(
     ]
     document = compared(*projects)
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _show(document)
     return CLEAN

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.flows.cli.options import examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.cli.scans import note, print_result, show
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
@@ -45,9 +45,16 @@ def init(
     licence: Annotated[
         str | None, typer.Option(metavar="NAME", help="Licence of the scans, for the model cards.")
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=5, help="Training steps to propose (default: by machine); few for a first trial."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show scans, plan and forecast; write nothing.")
     ] = False,
+    as_json: Json = False,
 ) -> int:
     """Set up a study of your own scans: copies, a preset that fits them, and the next command.
 
@@ -71,9 +78,11 @@ def init(
     to_fill_in = Path(PRIVATE) / "manifests" / f"{name}.csv"
     machine = _machine()
     texts: list[str] = []
+    forecasts: list[str] = []
 
     def planned(seen: Intake) -> None:
-        show(seen)
+        if not as_json:
+            show(seen)
         if seen.refused and listed is None and not dry_run and not to_fill_in.exists():
             to_fill_in.parent.mkdir(parents=True, exist_ok=True)
             synthct.ingest(
@@ -81,25 +90,32 @@ def init(
             )
             note(f"to say whose the refused scans are: fill in {to_fill_in} and add --manifest")
         found = fingerprint(seen.rows)
-        document = propose(name, found, machine)
+        document = propose(name, found, machine, steps=steps)
         texts.append(preset_text(document, found, machine))
-        _forecast(document, machine)
+        forecasts.extend(_forecast(document, machine))
+        if not as_json:
+            typer.echo("\n".join(forecasts))
 
     seen = synthct.ingest(
         places, raw, dataset=name, region=region, manifest=listed, licence=licence,
         dry_run=dry_run, planned=planned, written=lambda _: track(root, raw), tell=note,
     )  # fmt: skip
+    kept = preset.exists()
+    if not dry_run and not kept:
+        write_whole(preset, texts[0])
+    following = f"init {name} --from {sources[0]}" if dry_run else f"run --preset {name}"
+    if as_json:
+        made = {"preset": str(preset), "forecast": forecasts, "next": f"synthct {following}"}
+        print_json({**seen.as_json(), **made, "proposed": texts[0]})
+        return EXCLUSIONS if seen.refused else CLEAN
     print_result(seen, dry_run)
     if dry_run:
         typer.echo(texts[0])
-        typer.echo(f"next: synthct init {name} --from {sources[0]}")
+    elif kept:
+        note(f"{preset} exists and is kept")
     else:
-        if preset.exists():
-            note(f"{preset} exists and is kept")
-        else:
-            write_whole(preset, texts[0])
-            typer.echo(f"{preset}: proposed; change what you like")
-        typer.echo(f"next: synthct run --preset {name}")
+        typer.echo(f"{preset}: proposed; change what you like")
+    typer.echo(f"next: synthct {following}")
     return EXCLUSIONS if seen.refused else CLEAN
 
 
@@ -110,8 +126,8 @@ def _machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), len(devices()))
 
 
-def _forecast(document: dict[str, object], machine: Machine) -> None:
-    """Measure a training step of each source and print how long training will take."""
+def _forecast(document: dict[str, object], machine: Machine) -> list[str]:
+    """Measure a training step of each source; lines that say how long training will take."""
     import yaml
 
     from synthct.tasks.chain.params import parse_params
@@ -119,16 +135,18 @@ def _forecast(document: dict[str, object], machine: Machine) -> None:
     from synthct.tasks.training.pace import step_seconds
 
     training = parse_params(yaml.safe_dump(document), where="the proposed preset").training
+    lines: list[str] = []
     networks, whole_s = training.folds * len(training.sources), 0.0
     for source in training.sources:
         pace_s = step_seconds(training, source)
         steps = training.of_source(source).steps
-        typer.echo(
+        lines.append(
             f"{source}: {training.folds} networks of {steps} steps, {pace_s:.2f} s a step here"
         )
         whole_s += training.folds * steps * pace_s
     at_once = min(networks, machine.gpus or machine.cores)
-    typer.echo(
+    lines.append(
         f"training will take about {spelled_s(whole_s / at_once)} ({at_once} at a time, while "
         "nothing else runs); `synthct run` forecasts the other stages after their first cases"
     )
+    return lines

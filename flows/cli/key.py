@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from synthct.flows.cli.options import examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN
 
 
@@ -18,6 +18,7 @@ def key(
     new: Annotated[
         bool, typer.Option("--new", help="Create a key; an existing key is never replaced.")
     ] = False,
+    as_json: Json = False,
 ) -> int:
     """Create or locate the secret key of the patients' pseudonyms.
 
@@ -31,8 +32,13 @@ def key(
     from synthct.data.environment import PSEUDONYM_KEY
     from synthct.tasks.intake.pseudonym import key_file, load_pseudonyms, new_key
 
-    if new:
-        typer.echo(f"{new_key()}: created; keep a backup in a safe place")
+    made = new_key() if new else None
     where = f"${PSEUDONYM_KEY}" if PSEUDONYM_KEY in os.environ else str(key_file())
-    typer.echo(f"{where}: check value {load_pseudonyms().check}")
+    check = load_pseudonyms().check
+    if as_json:
+        print_json({"created": new, "key": where, "check": check})
+        return CLEAN
+    if made is not None:
+        typer.echo(f"{made}: created; keep a backup in a safe place")
+    typer.echo(f"{where}: check value {check}")
     return CLEAN

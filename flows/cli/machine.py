@@ -8,7 +8,7 @@ import typer
 
 from synthct.data.environment import ARRAYS
 from synthct.data.errors import UsageError
-from synthct.flows.cli.options import Json, examples, print_json
+from synthct.flows.cli.options import DryRun, Json, examples, print_json
 from synthct.flows.exits import CLEAN, FAILED
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def doctor(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Check that this machine can run synthct, and say how to fix what is wrong.
 
@@ -41,7 +42,7 @@ def doctor(
     from synthct.flows.upkeep.doctor.check_result import healthy
 
     if prune_cache:
-        return _prune(yes)
+        return _prune(yes, dry_run)
     results = _check_machine()
     if as_json:
         print_json([result.as_json() for result in results])
@@ -50,7 +51,7 @@ def doctor(
     return CLEAN if healthy(results) else FAILED
 
 
-def _prune(yes: bool) -> int:
+def _prune(yes: bool, dry_run: bool) -> int:
     from synthct.data.store.cache_lock import alone
     from synthct.data.store.result_cache import open_result_cache
     from synthct.flows.upkeep.pruning import LEAST_AGE_S, doomed, prune
@@ -64,13 +65,13 @@ def _prune(yes: bool) -> int:
         f"result cache: {found.kept} entries are in use or younger than {days:g} day, "
         f"{len(found.keys)} can be removed"
     )
-    if found.keys and (yes or typer.confirm("Remove them?")):
+    if found.keys and not dry_run and (yes or typer.confirm("Remove them?")):
         typer.echo(f"removed {prune(root, units, found.keys)}")
-    _prune_arrays(yes)
+    _prune_arrays(yes, dry_run)
     return CLEAN
 
 
-def _prune_arrays(yes: bool) -> None:
+def _prune_arrays(yes: bool, dry_run: bool) -> None:
     """Runs after the result cache is pruned: arrays that its remaining entries use are kept."""
     from synthct.data.store.receipts import arrays_url
     from synthct.data.store.result_cache import open_result_cache
@@ -84,8 +85,10 @@ def _prune_arrays(yes: bool) -> None:
         f"{url}: {found.kept} array shards are in use, {len(found.names)} can be removed "
         f"({found.size / 1e9:.2f} GB)"
     )
-    if found.names and (
-        yes or typer.confirm("Remove them (no other repository must use this prefix)?")
+    if (
+        found.names
+        and not dry_run
+        and (yes or typer.confirm("Remove them (no other repository must use this prefix)?"))
     ):
         typer.echo(f"removed {prune_objects(url, found.names)}")
 

@@ -42,6 +42,13 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Workers of `local` and `gpu` clusters (default: one per core)."),
 ]
+PrefectPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
 
 Overwrite = Annotated[
@@ -68,6 +75,13 @@ def refuse_existing(*outputs: Path | None, overwrite: bool) -> None:
                 remedy="name another output, or add --overwrite",
                 code="output-exists",
             )
+
+
+class Device(StrEnum):
+    """Processor that networks and metrics run on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class Source(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from synthct.data.errors import UsageError
-from synthct.flows.cli.options import Json, Preset, examples
+from synthct.flows.cli.options import Json, Preset, examples, print_json
 from synthct.flows.exits import CLEAN
 
 
@@ -47,7 +47,7 @@ def params(
     if schema:
         from synthct.tasks.chain.explain import json_schema
 
-        typer.echo(json.dumps(json_schema(), indent=2))
+        print_json(json_schema())
         return CLEAN
     from synthct.flows.workspace.presets import params_of
     from synthct.flows.workspace.project import find_root
@@ -59,7 +59,7 @@ def params(
         return CLEAN
     found = explain(key or "", here)
     if as_json:
-        typer.echo(json.dumps([one.as_json() for one in found], indent=2))
+        print_json([one.as_json() for one in found])
         return CLEAN
     for one in found:
         typer.echo(f"{one.key}: {one.value}  ({one.type}; default {one.default})")
@@ -71,7 +71,7 @@ def params(
 def _show_differences(found: dict[str, tuple[Any, Any]], *, as_json: bool) -> None:
     if as_json:
         rows = {name: {"value": value, "default": usual} for name, (value, usual) in found.items()}
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     for name, (value, usual) in found.items():
         typer.echo(f"{name}: {json.dumps(value)}  (default {json.dumps(usual)})")

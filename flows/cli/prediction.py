@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 import synthct
 from synthct.flows.cli.options import (
+    Device,
     Json,
     Overwrite,
     Series,
@@ -23,13 +23,6 @@ from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-
-class Device(StrEnum):
-    """Processor that runs the networks."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 Model = Annotated[
@@ -45,6 +38,7 @@ PublicKey = Annotated[
     "synthct predict --model data/artefacts/export/mr --input MR --out sct.mha",
     "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --uncertainty sd.nii.gz",
+    "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --write-body body.nii.gz",
 )
 def predict(
     model: Model,
@@ -78,6 +72,13 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Also write the standard deviation over the ensemble's predictions [HU].",
+        ),
+    ] = None,
+    write_body: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the body mask, on the grid of the scan: the --mask of `evaluate`.",
         ),
     ] = None,
     modality: Annotated[
@@ -133,7 +134,7 @@ def predict(
     scans is reported. Without --dicom-reference the output contains no patient data. Not for
     clinical use.
     """
-    refuse_existing(out, uncertainty, overwrite=overwrite)
+    refuse_existing(out, uncertainty, write_body, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(
@@ -144,6 +145,7 @@ def predict(
             dicom_reference=dicom_reference,
             structures=structures,
             uncertainty=uncertainty or False,
+            write_body=write_body,
             modality=modality,
             tta=tta,
             overlap=overlap,
@@ -219,6 +221,7 @@ def sign(
             metavar="FILE", help="Only create a key pair: FILE (private) and FILE.pub (public)."
         ),
     ] = None,
+    as_json: Json = False,
 ) -> int:
     """Sign a release with an Ed25519 key.
 
@@ -232,7 +235,10 @@ def sign(
 
     if new_key is not None:
         public = make_key(new_key)
-        typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
+        if as_json:
+            print_json({"private_key": str(new_key), "public_key": str(public)})
+        else:
+            typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
         return CLEAN
     if model is None or key is None or out is None:
         raise UsageError(
@@ -242,7 +248,10 @@ def sign(
             code="sign-options",
         )
     sign_release(model, key, out)
-    typer.echo(f"{out}: signed copy of {model}")
+    if as_json:
+        print_json({"out": str(out), "model": str(model)})
+    else:
+        typer.echo(f"{out}: signed copy of {model}")
     return CLEAN
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples
+from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def reconstruct(
             "integrals.",
         ),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Use every so-many-th view.")] = 1,
+    view_step: Annotated[int, typer.Option(min=1, help="Use every so-many-th view.")] = 1,
     spacing: Annotated[
         tuple[float, float, float] | None,
         typer.Option(metavar="Z Y X", help="Voxel size [mm]; by default that of the detector."),
@@ -101,7 +100,7 @@ def reconstruct(
 
         made = synthct.reconstruct(
             projections, geometry, out=out, method=method, prior=prior, weight=weight,
-            iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, every=every,
+            iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, every=view_step,
             spacing_mm=spacing, shape=shape, window=window, water_per_mm=water, progress=show,
         )  # fmt: skip
     _print(made, out, as_json=as_json)
@@ -118,7 +117,7 @@ def _print(made: Reconstruction, out: Path, *, as_json: bool) -> None:
         "residual": residual,
     }
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     if solution is not None:
         end = "the image no longer changed" if solution.converged else "the largest number"

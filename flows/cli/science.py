@@ -90,7 +90,7 @@ def register(
             "'deformation={name: dense, smoothing_mm: 3}'. May be given several times.",
         ),
     ] = None,
-    preset: Annotated[
+    settings: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
@@ -133,7 +133,7 @@ def register(
             initial=initial or (),
             method=method,
             method_options=_options(option or (), network),
-            preset=preset,
+            preset=settings,
             region=region,
             seed=seed,
             threads=threads,

@@ -10,6 +10,8 @@ import typer
 
 import synthct
 from synthct.flows.cli.options import (
+    Device,
+    Json,
     Overwrite,
     Series,
     Source,
@@ -37,7 +39,7 @@ class Gamma(StrEnum):
 @examples(
     "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha",
     "synthct evaluate --prediction sct.mha --reference ct.mha --mask body.mha --source mr.mha",
-    "synthct evaluate --prediction sct.mha --reference ct.mha --segmentations seg --json -",
+    "synthct evaluate --prediction sct.mha --reference ct.mha --segmentations seg --json",
     "synthct evaluate --prediction sct.mha --reference ct.mha --segmenter totalsegmentator",
     "synthct evaluate --prediction sct.mha --reference ct.mha --dose-prediction RD1.dcm "
     "--dose-reference RD2.dcm",
@@ -133,16 +135,14 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="cuda: compute image similarity on a GPU; default: CPU."),
-    ] = "",
+        Device, typer.Option(help="Processor of the image similarity; cuda requires torch.")
+    ] = Device.CPU,
     profile: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Published HU range of PSNR and MS-SSIM, by name."),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write all scores as JSON; - prints them."),
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write all scores to FILE as JSON.")
     ] = None,
     resample: Annotated[
         bool,
@@ -153,6 +153,7 @@ def evaluate(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> int:
     """Score a synthetic CT against a reference CT.
 
@@ -163,14 +164,13 @@ def evaluate(
     """
     from rich.console import Console
 
-    printed = json_file == Path("-")
-    refuse_existing(None if printed else json_file, maps, overwrite=overwrite)
+    refuse_existing(out, maps, overwrite=overwrite)
     with Console(stderr=True).status("evaluate"):
         document = synthct.evaluate(
             prediction,
             reference,
             mask=mask,
-            out=None if printed else json_file,
+            out=out,
             profile=profile,
             resample=resample,
             segmentations=segmentations,
@@ -189,9 +189,9 @@ def evaluate(
             curves=curves,
             other_references=other_reference or (),
             maps=maps,
-            device=device,
+            device="" if device is Device.CPU else device.value,
         )
-    if printed:
+    if as_json:
         print_json(document)
     else:
         _show(document)

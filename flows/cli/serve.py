@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from synthct.data.environment import WEBHOOK_FILE
-from synthct.flows.cli.options import examples, printer
+from synthct.flows.cli.options import PrefectPort, examples, printer
 from synthct.flows.exits import CLEAN
 
 
@@ -20,12 +20,7 @@ def serve(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the status page on localhost.")
     ] = 4280,
-    prefect_port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
-        ),
-    ] = None,
+    prefect_port: PrefectPort = None,
     stop_after: Annotated[
         float | None,
         typer.Option(metavar="HOURS", min=0.0, help="Stop after this time (default: never)."),

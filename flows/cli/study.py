@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthct.flows.cli.options import Cluster, Json, Workers, examples, print_json, printer
+from synthct.flows.cli.chain import tell_plan
+from synthct.flows.cli.options import (
+    Cluster,
+    DryRun,
+    Json,
+    Workers,
+    examples,
+    print_json,
+    printer,
+)
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 from synthct.tasks.pipeline.artefacts import PAGE
 
@@ -38,6 +47,7 @@ def study(
     ] = None,
     cluster: Cluster = "local",
     workers: Workers = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Compare regularizers with the same pairs, folds, seeds and training steps.
@@ -63,6 +73,9 @@ def study(
     check_kind(cluster)
     if grid is not None:
         require_study_in(grid)  # before a workspace is made for it
+    if dry_run:
+        name = grid.stem if grid else PRESET
+        return tell_plan(name, None, workers, file=grid, as_json=as_json)
     project = open_checkout(grid.stem if grid else PRESET, printer(console), file=grid)
     require_study(project)
     refresh_dag(project, printer(console))

@@ -62,13 +62,7 @@ class Project:
         if name is None:
             return self
         names = [stage.name for stage in self.stages]
-        if name not in names:
-            raise UsageError(
-                f"this workspace has no stage {name!r}",
-                where="--until",
-                remedy=f"stages: {', '.join(names)}",
-                code="unknown-stage",
-            )
+        require_stage(name, names)
         return replace(self, stages=self.stages[: names.index(name) + 1])
 
     def environment(self) -> dict[str, str]:
@@ -157,6 +151,17 @@ def open_checkout(
     for note in opened.notes:
         tell(note)
     return open_project(root, opened.workspace)
+
+
+def require_stage(name: str, names: list[str]) -> None:
+    """Refuse the name of a stage that a workspace does not have."""
+    if name not in names:
+        raise UsageError(
+            f"this workspace has no stage {name!r}",
+            where="--until",
+            remedy=f"stages: {', '.join(names)}",
+            code="unknown-stage",
+        )
 
 
 def require_study(project: Project) -> None:

@@ -115,9 +115,15 @@ def fingerprint(rows: Iterable[IntakeRow]) -> Fingerprint:
     )
 
 
-def propose(name: str, found: Fingerprint, machine: Machine) -> dict[str, Any]:
-    """The params of a preset, as far as they differ from the defaults."""
+def propose(
+    name: str, found: Fingerprint, machine: Machine, *, steps: int | None = None
+) -> dict[str, Any]:
+    """The params of a preset, as far as they differ from the defaults.
+
+    ``steps``: training steps, in place of those that the kind of machine can do in hours.
+    """
     size = LARGE if machine.gpus else SMALL
+    steps = steps or size.steps
     grid = _grid(found, size.most_voxels)
     patch = _patch(found, grid, size)
     optimizer = {
@@ -135,12 +141,12 @@ def propose(name: str, found: Fingerprint, machine: Machine) -> dict[str, Any]:
             "folds": min(5, found.patients),
             "network": network,
             **{source: {"patch_size": [patch, patch]} for source in found.pairs},
-            "steps": size.steps,
+            "steps": steps,
             "batch": size.batch,
             "flips": ["x"],
             "optimizer": optimizer,
             "precision": "auto",
-            "validation_every": size.steps // 5,
+            "validation_every": max(1, steps // 5),
             "validation_slices": 16,
             "checkpoint_every": 100,
         },

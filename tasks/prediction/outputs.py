@@ -29,6 +29,7 @@ class Outputs:
     uncertainty: Path | None = None
     dicom_reference: Path | None = None
     structures: Path | None = None
+    body: Path | None = None
 
     @property
     def is_series(self) -> bool:
@@ -42,7 +43,8 @@ class Outputs:
 
     def check(self, *, untouched: Iterable[Path | None]) -> None:
         """Raise where the names cannot be written as asked, or are those of an input."""
-        written = [path.resolve() for path in (self.out, self.uncertainty) if path is not None]
+        images = [path for path in (self.uncertainty, self.body) if path is not None]
+        written = [path.resolve() for path in (self.out, *images)]
         named = written + [path.resolve() for path in untouched if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
@@ -62,8 +64,8 @@ class Outputs:
                 remedy="name a new folder, or a file ending in .mha or .nii.gz",
                 code="out-not-empty",
             )
-        if self.uncertainty is not None:
-            suffix_of(self.uncertainty)
+        for path in images:
+            suffix_of(path)
         self._check_reference()
 
     def _check_reference(self) -> None:
@@ -90,6 +92,8 @@ class Outputs:
         asked = {self.out: 2 * voxels + 4096 * grid.shape[0]}
         if self.uncertainty is not None:
             asked[self.uncertainty] = 4 * voxels
+        if self.body is not None:
+            asked[self.body] = voxels
         for path, count in asked.items():
             folder = next(p for p in path.absolute().parents if p.exists())
             free = shutil.disk_usage(folder).free
@@ -129,8 +133,10 @@ def write_results(
     structures: list[Carried],
     uid_seed: str,
 ) -> None:
-    """The uncertainty first: when the synthetic CT is there, everything is."""
+    """The synthetic CT last: when it is there, everything is."""
     mask, body = prepared.wanted, prepared.body
+    if outputs.body is not None:
+        write_image(outputs.body, body)
     if outputs.uncertainty is not None and prediction.sd_hu is not None:
         spread = on_grid(prediction.sd_hu, mask, body, 0.0)
         write_image(outputs.uncertainty, body.with_array(spread, Modality.CT))

@@ -43,6 +43,7 @@ def predict_file(
     dicom_reference: Path | None = None,
     structures: Path | None = None,
     uncertainty: Path | None = None,
+    body: Path | None = None,
     modality: Modality | None = None,
     options: PredictOptions | None = None,
     public_key: Path | None = None,
@@ -71,6 +72,8 @@ def predict_file(
         RTSTRUCT to carry over (file, folder or zip), drawn in the reference's frame.
     uncertainty
         Image file for the standard deviation over folds and flips [HU].
+    body
+        Image file for the body mask, on the grid of the scan: what ``evaluate`` scores in.
     modality
         What a file that does not say it holds; by default what the model was trained on.
     public_key
@@ -88,7 +91,7 @@ def predict_file(
         structures not_for_clinical_use``; no patient data.
     """
     options = options or PredictOptions()
-    outputs = Outputs(out, uncertainty, dicom_reference, structures)
+    outputs = Outputs(out, uncertainty, dicom_reference, structures, body)
     outputs.check(untouched=(input, mask, dicom_reference, structures))
     provider_of(options.device)
     step("check the release")

@@ -94,7 +94,9 @@ def answer(bare, *command, cwd) -> str:
 def test_the_installed_package_knows_its_version_and_lies_in_the_environment(bare, tmp_path):
     script = "import synthct; print(synthct.__version__); print(synthct.__file__)"
     version, file = answer(bare, "python", "-c", script, cwd=tmp_path).splitlines()
-    assert version == answer(bare, "synthct", "--version", cwd=tmp_path)
+    told = answer(bare, "synthct", "--version", cwd=tmp_path).splitlines()
+    assert told[0] == f"synthct {version}"
+    assert "Exit codes" in answer(bare, "synthct", "help", "exit-codes", cwd=tmp_path)
     assert Path(file).is_relative_to(bare)
     assert f"synthct-{version}.dist-info" in {p.name for p in site_packages(bare).iterdir()}
 

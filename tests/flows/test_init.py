@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def test_a_laptop_is_not_offered_days_of_training():
     assert params.training.steps == 1500
     assert params.training.mr.patch_size == (64, 64)
     assert proposed(fingerprint(rows(12)), SERVER).training.mr.patch_size == (256, 256)
+
+
+def test_a_trial_trains_as_long_as_it_was_told():
+    found = fingerprint(rows(4))
+    document = propose("mine", found, LAPTOP, steps=60)
+    params = parse_params(preset_text(document, found, LAPTOP), where="x")
+    check(params.training)
+    assert (params.training.steps, params.training.validation_every) == (60, 12)
 
 
 def test_a_patch_is_never_larger_than_the_scans():
@@ -109,6 +118,10 @@ def test_a_folder_is_understood_and_a_dry_run_writes_nothing(checkout, capsys):
     assert "training will take about" in shown
     assert "grid_spacing_mm: [4.0, 8.0, 8.0]" in shown
     assert shown.splitlines()[-1] == "next: synthct init mine --from scans"
+    assert command_line(["init", "mine", "--from", "scans", "--dry-run", "--json"]) == CLEAN
+    document = json.loads(capsys.readouterr().out)
+    assert document["next"] == "synthct init mine --from scans"
+    assert parse_params(document["proposed"], where="x").dataset == "mine"
     assert sorted(checkout.rglob("*")) == before
 
 

@@ -112,7 +112,7 @@ MISTAKES = [
     ("run --preset no-such", "no preset 'no-such'; presets: axes"),
     ("run --until trainig", "no stage 'trainig'; stages: cohort"),
     ("run --cluster slrum", "did you mean 'slurm'?"),
-    ("run --port 99999", "--port"),
+    ("run --prefect-port 99999", "--prefect-port"),
     ("regularizers cutuot", "did you mean 'cutout'?"),
     # params
     (f"{STUDY}section.yaml", "trainng: no such key (did you mean 'training'?)"),
@@ -169,7 +169,7 @@ MISTAKES = [
     (EVALUATE.replace("ct.mha", "scaled.mha", 1), "apply the rescale slope"),
     (f"{EVALUATE} --mask {{p}}/empty.mha", "the mask is empty"),
     (f"{EVALUATE} --mask {{p}}/part.mha", "give --resample"),
-    (f"{EVALUATE} --json {{p}}/earlier.json", "add --overwrite"),
+    (f"{EVALUATE} --out {{p}}/earlier.json", "add --overwrite"),
     (f"{EVALUATE} --dose-prediction {{p}}/ct.mha", "only one dose is given"),
     (f"{EVALUATE} --profile brain", "known: synthrad2025_container"),
     # scans to ingest

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 IMAGES = Path(__file__).resolve().parents[2] / "infra" / "images"
 
 
-def test_hadolint_finds_a_fault():
+@pytest.mark.parametrize("name", ["Dockerfile", "predict.Dockerfile"])
+def test_hadolint_finds_a_fault(name):
     tool = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
-        [str(tool), "--config", str(IMAGES / ".hadolint.yaml"), str(IMAGES / "Dockerfile")],
+        [str(tool), "--config", str(IMAGES / ".hadolint.yaml"), str(IMAGES / name)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_for_prediction_runs_as_root_or_holds_the_checkout():
+    """A checkout may hold scans: `data/raw` must never become a layer of an image."""
+    lines = (IMAGES / "predict.Dockerfile").read_text().splitlines()
+    copied = {line.split()[1] for line in lines if line.startswith("COPY") and "--from" not in line}
+    assert copied == {"locks", "infra/local/install.sh", "dist/synthct-*.whl"}
+    assert lines.index("USER 10001:10001") < lines.index('ENTRYPOINT ["synthct"]')
+
+
+def test_the_recipe_for_apptainer_differs_from_the_image():
+    """Both install the role `predict` from the locks, and then the wheel alone."""
+    docker = (IMAGES / "predict.Dockerfile").read_text()
+    apptainer = (IMAGES / "predict.def").read_text()
+    base = re.search(r"^FROM (\S+) AS build", docker, re.MULTILINE)[1]
+    assert f"From: {base}\n" in apptainer
+    for step in ("install.sh /opt/venv predict", "--no-deps --no-index", "-m pip check"):
+        assert step in docker
+        assert step in apptainer
 
 
 def test_the_image_runs_as_root_or_calls_home():

@@ -47,6 +47,7 @@ def predict(
     dicom_reference: PathLike | None = None,
     structures: PathLike | None = None,
     uncertainty: bool | PathLike = False,
+    write_body: PathLike | None = None,
     modality: Modality | str | None = None,
     tta: bool = True,
     overlap: float = 0.5,
@@ -82,6 +83,8 @@ def predict(
         RTSTRUCT to carry over to the new series.
     uncertainty
         True: also compute the standard deviation [HU] in memory; a path: write it to that file.
+    write_body
+        Image file for the body mask on the grid of the scan: the ``mask`` of ``evaluate``.
     modality
         Modality of a file that does not state it; default: that of the model.
     tta
@@ -150,6 +153,7 @@ def predict(
             dicom_reference=as_path(dicom_reference),
             structures=as_path(structures),
             uncertainty=spread,
+            body=as_path(write_body),
             modality=modality_of(scan, modality, "scan"),
             options=PredictOptions(
                 tta=tta,

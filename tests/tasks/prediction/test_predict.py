@@ -11,6 +11,7 @@ from synthct.data.itk import resample
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
+from synthct.tasks.evaluation.files import evaluate_files
 from synthct.tasks.fields.geometry import working_grid
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import check_scan
@@ -173,3 +174,27 @@ def test_voxels_much_larger_than_in_training_are_reported(patient, model):
     fine = model.model_copy(update={"spacing_mm": (2.0, 2.0, 2.0)})
     assert any("3.0 times as large" in note for note in prepare(patient, None, fine).notes)
     assert not any("as large" in note for note in prepare(patient, None, model).notes)
+
+
+def test_the_body_that_was_predicted_in_cannot_be_scored_in(
+    release, dicom, patient, model, tmp_path
+):
+    """`evaluate --mask` wants a body mask, and it is the one that the networks ran in."""
+    predict_file(release, dicom, tmp_path / "sct.mha", body=tmp_path / "body.nii.gz")
+    got = read_scan(tmp_path / "body.nii.gz", Modality.MASK)
+    sct = read_scan(tmp_path / "sct.mha", Modality.CT)
+    assert got.grid.is_close(sct.grid)
+    np.testing.assert_array_equal(got.array, prepare(patient, None, model).body.array)
+    ct = np.where(got.array, patient.array / 4 - 100, -1000).astype(np.int16)
+    write_image(tmp_path / "ct.mha", Volume(ct, sct.grid, Modality.CT))
+    ct_file = tmp_path / "ct.mha"
+    scores = evaluate_files(ct_file, ct_file, tmp_path / "body.nii.gz")
+    assert scores["voxels"] == np.count_nonzero(got.array)
+
+
+def test_the_body_mask_overwrites_the_scan(release, scan_file, tmp_path):
+    with pytest.raises(UsageError, match="same name"):
+        predict_file(release, scan_file, tmp_path / "sct.mha", body=scan_file)
+    with pytest.raises(UsageError, match="suffix"):
+        predict_file(release, scan_file, tmp_path / "sct.mha", body=tmp_path / "body.png")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".mha"]

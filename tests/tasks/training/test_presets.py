@@ -36,6 +36,16 @@ def test_the_study_for_gpus_compares_the_same_arms_as_the_one_for_two_cores_at_t
     assert set(own) - set(tuned) == {"flooding", "hoag"}  # a level, and one that tunes itself
 
 
+@pytest.mark.parametrize("preset", ["study", "study_gpu", "recipe", "bias", "axes"])
+def test_an_arm_is_looked_up_in_vain_by_the_name_that_the_study_reports(preset):
+    """An arm that adds one regularizer or one loss is called what `synthct regularizers` lists."""
+    for arm in load_params(PRESETS / f"{preset}.yaml").study.arms:
+        losses = [loss.name for loss in arm.losses or () if loss.name != "l1"]
+        members = [member.name for member in arm.regularizers or ()] + losses
+        if len(members) == 1:
+            assert arm.name == members[0]
+
+
 def training(name):
     return load_params(PRESETS / f"{name}.yaml").training
 

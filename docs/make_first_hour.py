@@ -1,0 +1,189 @@
+"""The stranger's first hour, typed for real: ``docs/tutorials/first-hour.md`` is its transcript.
+
+    python -m docs.make_first_hour --scans FOLDER [--steps N] [--repository URL] [--keep FOLDER]
+
+Clones the repository into an empty home, installs it from its locks, takes four patients of FOLDER
+(a folder each) to a model, predicts one of them, makes a mistake and looks at the result: eleven
+commands, no file edited. FOLDER is copied; nothing of this environment is used but Python and git.
+``--steps`` shortens training, ``--keep`` keeps the home (for pictures).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthct.data.files import write_whole
+from synthct.tasks.pipeline.progress import spelled_s
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "tutorials" / "first-hour.md"
+PATIENTS, MOST_COMMANDS = 4, 11
+HEAD, TAIL, WIDE = 5, 16, 160
+"""Lines of an output that are shown from its start and end, and characters of a line."""
+
+FIRST = """# The first hour, as it was typed
+
+Four patients of one's own, from an empty machine to a model, a synthetic CT and a look at it. This
+page is the transcript of `python -m docs.make_first_hour`, which types the commands into a shell
+with an empty home: nothing is left out but the middle of long outputs (`...`), and no file was
+edited. The times are those of the run that wrote the page.
+"""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """One command, why it is typed, how it ended and what it printed."""
+
+    why: str
+    command: str
+    code: int
+    seconds: float
+    output: str
+
+
+def commands(steps: int | None, licence: str) -> Iterator[tuple[str, str]]:
+    """What is typed and why; ``{patient}`` and ``{case}`` are known when the scans are there."""
+    short = f" --steps {steps}" if steps else ""
+    model = "workspaces/mine/artefacts/export/mr"
+    yield "Get it.", "git clone {repository} synthct && cd synthct"
+    yield "Install exactly what the lock names.", "make setup"
+    yield "Use this environment.", ". .venv/bin/activate"
+    yield "Is this machine fit?", "synthct doctor"
+    yield "Patients get pseudonyms from a secret key.", "synthct key --new"
+    yield (
+        "What is in the folder, and what would suit it? Copies, a proposed preset, a forecast.",
+        f"synthct init mine --from ~/scans --licence '{licence}'{short}",
+    )
+    yield "Register, train, score, export, report.", "synthct run --preset mine"
+    yield (
+        "A synthetic CT of one scan. Four patients are too few for a release: the model is a "
+        "demonstration, and says so.",
+        f"synthct predict --model {model} --input ~/scans/{{patient}}/{{scan}} "
+        "--out sct.nii.gz --write-body body.nii.gz",
+    )
+    yield "A mistake: a misspelt name.", "synthct run --preset mien"
+    yield "The report, one file for any browser.", "synthct report --preset mine --out ~/report"
+    yield (
+        "The case that the report lists first, in linked planes.",
+        "synthct view {case} --preset mine --out ~/view.html --no-open",
+    )
+
+
+def main() -> int:
+    """Type the commands and write the page; 1 where one did not end as expected."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scans", type=Path, required=True)
+    parser.add_argument("--repository", default=str(ROOT))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--licence", default="CC BY 3.0")
+    parser.add_argument("--note", default="", help="a sentence on the machine and the scans")
+    parser.add_argument("--keep", type=Path, help="home of the run; must not exist")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="first-hour-") as temporary:
+        home = given.keep or Path(temporary) / "home"
+        home.mkdir(parents=True)
+        typed = list(type_all(home, given))
+    write_whole(given.page, page(typed, given.note, home, given.repository))
+    wrong = [each.command for each in typed if (each.code == 2) != ("mien" in each.command)]
+    sys.stdout.write("".join(f"not as expected: {each}\n" for each in wrong))
+    return 1 if wrong else 0
+
+
+def type_all(home: Path, given: argparse.Namespace) -> Iterator[Typed]:
+    """Run each command in the folder and environment that the ones before it left."""
+    patients = sorted(path for path in given.scans.iterdir() if path.is_dir())[:PATIENTS]
+    for patient in patients:
+        shutil.copytree(patient, home / "scans" / patient.name)
+    scans = sorted(path.name for path in patients[0].iterdir())
+    words = {
+        "repository": given.repository,
+        "patient": patients[0].name,
+        "scan": next(name for name in scans if not name.lower().startswith("ct")),
+    }
+    told = {
+        "HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8",
+        "COLUMNS": "120", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    told |= {name: os.environ[name] for name in ("OMP_NUM_THREADS", "PYTHON") if name in os.environ}
+    told["PATH"] = f"{Path(sys.executable).resolve().parent}:{told['PATH']}"  # a python3.N
+    before = f"cd {home}"
+    for why, text in commands(given.steps, given.licence):
+        if "{case}" in text:
+            words["case"] = _worst_case(home / "synthct")
+        command = text
+        for name, value in words.items():
+            command = command.replace("{" + name + "}", value)
+        started = time.monotonic()
+        done = subprocess.run(
+            ["bash", "-c", f"{before} && {command}"], env=told, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        seconds = time.monotonic() - started
+        sys.stdout.write(f"{command}: exit code {done.returncode}, {seconds:.0f} s\n")
+        sys.stdout.flush()
+        yield Typed(why, command, done.returncode, seconds, done.stdout)
+        if command.startswith("git clone"):
+            before = f"cd {home}/synthct"
+        if command.startswith(". "):
+            before = f"{before} && {command}"
+        if done.returncode not in (0, 2, 3):
+            return
+
+
+def _worst_case(checkout: Path) -> str:
+    scores = checkout / "workspaces/mine/artefacts/evaluation/scores.csv"
+    if not scores.is_file():
+        return "CASE"
+    with scores.open() as file:
+        rows = [
+            (float(row["value"]), row["case"])
+            for row in csv.DictReader(file)
+            if (row["method"], row["metric"], row["reference"]) == ("model", "mae_hu", "registered")
+        ]
+    return max(rows)[1]
+
+
+def page(typed: list[Typed], note: str, home: Path, repository: str) -> str:
+    """The transcript as markdown."""
+    assert len(typed) <= MOST_COMMANDS
+    whole_s = sum(each.seconds for each in typed)
+    parts = [FIRST]
+    if note:
+        parts.append(f"{note}\n")
+    parts.append(f"**{len(typed)} commands, {spelled_s(whole_s)}.**\n")
+    for number, each in enumerate(typed, 1):
+        ending = f", exit code {each.code}" if each.code else ""
+        shown = [f"$ {each.command}", *excerpt(each.output)]
+        text = "\n".join(shown).replace(repository, "REPOSITORY").replace(str(home), "~")
+        parts.append(
+            f"## {number}. {each.why.partition('. ')[0].rstrip('.')}\n\n"
+            + (f"{each.why.partition('. ')[2]}\n\n" if ". " in each.why else "")
+            + f"```console\n{text}\n```\n\n*{spelled_s(each.seconds)}{ending}*\n"
+        )
+    return "\n".join(parts)
+
+
+def excerpt(output: str) -> list[str]:
+    """First and last lines, without what a terminal would have overwritten."""
+    lines = [line.rpartition("\r")[2].rstrip()[:WIDE] for line in output.splitlines()]
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in lines]
+    lines = [line for line in lines if line]
+    if len(lines) <= HEAD + TAIL + 1:
+        return lines
+    return [*lines[:HEAD], "...", *lines[-TAIL:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

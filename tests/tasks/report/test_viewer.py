@@ -1,0 +1,205 @@
+"""The viewer's page: its voxels are those of the scans, and its pictures move together."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from synthct.data.errors import DataError, UsageError
+from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.writers import write_image
+from synthct.flows.cli.app import command_line
+from synthct.tasks.report.viewer.page import (
+    HU_LIMITS,
+    Looked,
+    averaging,
+    case_looked,
+    files_looked,
+    upright,
+    write_page,
+)
+from tests.tasks.report.test_browser import chromium
+
+GRID = Grid((10, 24, 30), (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
+
+PROBE = """
+<script>
+addEventListener("load", () => setTimeout(() => {
+  const told = { readout: at("readout").textContent, panels: panels.length };
+  const press = (panel, x, y) => {
+    const box = panel.canvas.getBoundingClientRect();
+    const clientX = box.left + x * box.width, clientY = box.top + y * box.height;
+    panel.canvas.dispatchEvent(new PointerEvent("pointerdown", { clientX, clientY }));
+  };
+  press(panels.find(each => each.plane === "axial" && each.name === "source"), 0.25, 0.75);
+  told.position = position.slice();
+  panels[0].canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowUp" }));
+  told.above = position[0];
+  at("planes").value = "coronal";
+  at("planes").dispatchEvent(new Event("input"));
+  press(panels[0], 0.5, 0.01);
+  told.head = position[0];
+  tell();
+  told.last = at("readout").textContent;
+  told.overflow = document.documentElement.scrollWidth - innerWidth;
+  document.title = JSON.stringify(told);
+}, 1500));
+</script>
+"""
+
+
+def looked(**changes) -> Looked:
+    z, y, x = np.indices(GRID.shape)
+    mask = (abs(y - 12) < 9) & (abs(x - 15) < 10)
+    ct = np.where(mask, 10.0 * z + x, -1000.0)
+    sct = ct + np.where(mask & (z == 7), 90.0, 5.0)
+    given = {"source": 400.0 + ct, "ct": ct, "sct": sct, "mask": mask, "grid": GRID}
+    return Looked(**{"title": "P1_mr", **given, **changes})
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def codes(data: dict, name: str) -> np.ndarray:
+    packed = data["volumes"][name]
+    raw = zlib.decompress(base64.b64decode(packed["codes"]))
+    whole = np.frombuffer(raw, "<i2").reshape(data["shape"])
+    return whole * packed["scale"] + packed["offset"]
+
+
+def test_a_voxel_is_shown_with_another_value_than_it_has():
+    shown = looked()
+    data = data_of(write_page(shown))
+    np.testing.assert_array_equal(codes(data, "ct"), shown.ct)
+    np.testing.assert_array_equal(codes(data, "sct"), shown.sct)
+    span = shown.source.max() - shown.source.min()
+    np.testing.assert_allclose(codes(data, "source"), shown.source, atol=span / 4095)
+    assert data["spacing"] == [4.0, 2.0, 2.0]
+    assert data["start"][0] == 7  # the slice of largest error
+
+
+def test_a_value_that_no_ct_has_wraps_around():
+    data = data_of(write_page(looked(ct=np.where(looked().mask, 70_000.0, -70_000.0))))
+    assert set(np.unique(codes(data, "ct"))) == set(HU_LIMITS)
+
+
+def test_a_large_scan_makes_a_page_that_no_browser_opens():
+    assert averaging(Grid((96, 256, 256), (3.0, 1.0, 1.0)), 3_000_000) == (1, 2, 2)
+    assert averaging(Grid((96, 512, 512), (1.0, 1.0, 1.0)), 4_000_000) == (2, 2, 2)
+    assert averaging(GRID, 10_000) == (1, 1, 1)
+    page = write_page(looked(), most_voxels=2_000)
+    data = data_of(page)
+    assert data["shape"] == [10, 12, 15]
+    assert data["spacing"] == [4.0, 4.0, 4.0]
+    assert data["origin"] == [-24.0, -39.0, -47.0]  # the middle of the first 1 x 2 x 2 voxels
+    ct = looked().ct.reshape(10, 12, 2, 15, 2).mean(axis=(2, 4))
+    np.testing.assert_array_equal(codes(data, "ct"), np.rint(ct))
+    assert "1 x 2 x 2 voxels (z, y, x) averaged" in page
+
+
+def test_a_flipped_scan_is_shown_upside_down():
+    flipped = Grid(
+        (10, 24, 30), (4.0, 2.0, 2.0), (12.0, 6.0, 10.0),
+        ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)),
+    )  # fmt: skip
+    assert upright(flipped) == Grid((10, 24, 30), (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
+
+
+def test_scans_of_one_place_on_other_grids_are_shown_beside_each_other_by_place(tmp_path):
+    shown = looked()
+    write_image(tmp_path / "ct.mha", Volume(shown.ct.astype(np.int16), GRID, Modality.CT))
+    turned = Grid(
+        (10, 24, 30), (4.0, 2.0, 2.0), (12.0, -40.0, -48.0),
+        ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    )  # fmt: skip
+    sct = Volume(shown.sct[::-1].astype(np.int16), turned, Modality.CT)
+    write_image(tmp_path / "sct.mha", sct)
+    found = files_looked("x", ct=tmp_path / "ct.mha", sct=tmp_path / "sct.mha")
+    np.testing.assert_array_equal(found.sct, shown.sct)
+    np.testing.assert_array_equal(found.ct, shown.ct)
+    assert found.source is None
+    assert found.mask.all()
+    away = Grid(GRID.shape, GRID.spacing_mm, (900.0, 0.0, 0.0))
+    write_image(tmp_path / "away.mha", Volume(shown.ct.astype(np.int16), away, Modality.CT))
+    with pytest.raises(DataError, match="does not overlap"):
+        files_looked("x", ct=tmp_path / "away.mha", sct=tmp_path / "sct.mha")
+
+
+def test_a_scored_case_is_shown_and_a_misspelt_one_is_named(tree):
+    folders = tree.folder("registration"), tree.folder("evaluation")
+    found = case_looked(*folders, tree.cases()[0])
+    assert found.grid.is_close(tree.grid)
+    assert found.source.shape == found.sct.shape == found.mask.shape
+    with pytest.raises(UsageError, match="did you mean"):
+        case_looked(*folders, tree.cases()[0] + "x")
+
+
+def test_a_name_ends_the_script_that_holds_the_volumes():
+    page = write_page(looked(title="</script><script>alert(1)</script>"))
+    assert "<script>alert" not in page
+
+
+def test_the_page_loads_something_from_elsewhere():
+    page = write_page(looked())
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|src=|@import|url\(", page)
+
+
+def test_pictures_do_not_move_together(browser, tmp_path):
+    shown = looked()
+    file = tmp_path / "view.html"
+    file.write_text(write_page(shown).replace("</body>", f"{PROBE}</body>"))
+    done = chromium(
+        browser, tmp_path, "--window-size=1280,1000", "--virtual-time-budget=8000", "--dump-dom",
+        file.as_uri(),
+    )  # fmt: skip
+    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]
+    told = json.loads(title.replace("&quot;", '"'))
+    z, y, x = data_of(write_page(shown))["start"]
+    assert f"CT {shown.ct[z, y, x]:.0f} HU" in told["readout"]
+    assert told["readout"].endswith("difference 90 HU")
+    assert f"z {-24 + 4 * z:.1f} mm" in told["readout"]
+    assert told["panels"] == 12
+    assert told["position"] == [7, 18, 7]  # three quarters down, one quarter right
+    assert told["above"] == 8
+    assert told["head"] == 9  # the head is at the top of a coronal picture
+    assert f"CT {shown.ct[9, 18, 15]:.0f} HU" in told["last"]
+    assert told["overflow"] <= 0
+    assert "Refused to" not in done.stderr
+
+
+def test_too_high_and_too_low_have_the_same_colour_on_the_screen(browser, tmp_path):
+    area = {}
+    for name, sign in (("high", 1), ("low", -1)):
+        shown = looked(sct=looked().ct + sign * np.where(looked().mask, 90.0, 5.0))
+        file, picture = tmp_path / f"{name}.html", tmp_path / f"{name}.png"
+        file.write_text(write_page(shown))
+        chromium(
+            browser, tmp_path, "--window-size=1280,1000", "--virtual-time-budget=8000",
+            f"--screenshot={picture}", file.as_uri(),
+        )  # fmt: skip
+        pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+        red, _, blue = np.moveaxis(pixels, -1, 0)
+        area[name] = np.count_nonzero(red > blue + 40), np.count_nonzero(blue > red + 40)
+    assert area["high"][0] > area["low"][0] + 20_000
+    assert area["low"][1] > area["high"][1] + 20_000
+
+
+def test_the_command_writes_a_page_and_keeps_an_earlier_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "ct.mha", Volume(looked().ct.astype(np.int16), GRID, Modality.CT))
+    line = ["view", "--ct", "ct.mha", "--out", "look.html", "--no-open"]
+    assert command_line([*line, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == "look.html"
+    assert command_line(line) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    assert command_line(["view", "P1_mr", "--ct", "ct.mha"]) == 2
+    assert "name a CASE, or scans" in capsys.readouterr().err
+    assert command_line(["view"]) == 2
