@@ -112,8 +112,14 @@ def fit(
     columns = ["step", "objective", *loop.composition.labels, *strengths]
     columns += ["learning_rate", "validation_mae_hu"]
     write_table(out / HISTORY, columns, loop.progress.history)
-    mae_hu = round(loop.progress.best_mae_hu, 3)
-    description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / MODEL)
+    found = {
+        "validation_mae_hu": round(loop.progress.best_mae_hu, 3),
+        "learned_strengths": {
+            label: float(f"{loop.composition.strengths[label]:.4g}")
+            for label in loop.composition.learned
+        },
+    }
+    description.model_copy(update=found).save(out / MODEL)
 
 
 def _loop(
