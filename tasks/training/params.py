@@ -139,6 +139,9 @@ class FineTuneParams(Section):
     """Optimizer steps after the joint training."""
     learning_rate: float = Field(2e-4, gt=0)
     """Highest learning rate; the schedule of the optimizer starts again."""
+    interpolate: bool = False
+    """Also validate weights between the joint and the fine-tuned ones, at 1/4, 1/2 and 3/4 of the
+    way, with and without the layers to which the error is most sensitive, and keep the best."""
 
 
 class TrainingParams(Section):
