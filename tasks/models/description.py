@@ -95,6 +95,8 @@ class ModelDescription(Section):
     outside_hu: int = Field(-1024, ge=-MOST_HU, le=MOST_HU)
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)
+    learned_strengths: dict[str, float] = Field(default_factory=dict)
+    """Strengths that training learned, at its end, by the regularizer's name."""
     regions: list[str] = Field(default_factory=list)
     train_cases: list[str] = Field(default_factory=list)
     validation_cases: list[str] = Field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from synthct.data.environment import TENSORBOARD
 from synthct.data.errors import MachineError
@@ -21,9 +23,11 @@ from synthct.tasks.models.contracts import Network
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks.residual import KNOTS, ResidualModule
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
+from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.training.cases import ARRAYS, Case, open_case
 from synthct.tasks.training.chunks import ChunkCache, Spill
+from synthct.tasks.training.interpolation import best_between, layer_rises, outstanding
 from synthct.tasks.training.loop import Loop, Watcher, strength_column
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
@@ -31,7 +35,7 @@ from synthct.tasks.training.plugins import build_composition, build_network
 from synthct.tasks.training.precision import precision_of, settled
 from synthct.tasks.training.response import RandomResponse
 from synthct.tasks.training.shrinkage import fit_shares
-from synthct.tasks.training.team import Team, present
+from synthct.tasks.training.team import Team, on, present
 from synthct.tasks.training.validation import Validation
 
 
@@ -45,6 +49,7 @@ class FitArguments(TypedDict):
     split: Mapping[str, Any]
     regions: Mapping[str, str]
     weights: NotRequired[Mapping[str, float]]
+    interpolate: NotRequired[bool]
 
 
 def fit(
@@ -59,6 +64,7 @@ def fit(
     regions: Mapping[str, str],
     weights: Mapping[str, float] | None = None,
     start: Path | None = None,
+    interpolate: bool = False,
     **files: Path,
 ) -> None:
     """Train, and write ``weights.safetensors``, ``model.json`` and ``history.csv`` into ``out``.
@@ -79,6 +85,8 @@ def fit(
         Relative frequency with which a training case is drawn, where it is not 1.
     start
         Initial weights; they are kept if no later ones validate better.
+    interpolate
+        Also validate weights between ``start`` and the trained ones.
     files
         ``CASE/source``, ``CASE/ct`` and ``CASE/mask``: stored volumes of training and
         validation cases.
@@ -103,6 +111,8 @@ def fit(
         loop.run()
     if not team.leads:
         return
+    if interpolate and start is not None:
+        _interpolate(loop, load_file(start))
     if isinstance(loop.judged, ResidualModule):
         _shrink(loop, loop.judged)
     if loop.progress.remarks:
@@ -112,8 +122,14 @@ def fit(
     columns = ["step", "objective", *loop.composition.labels, *strengths]
     columns += ["learning_rate", "validation_mae_hu"]
     write_table(out / HISTORY, columns, loop.progress.history)
-    mae_hu = round(loop.progress.best_mae_hu, 3)
-    description.model_copy(update={"validation_mae_hu": mae_hu}).save(out / MODEL)
+    found = {
+        "validation_mae_hu": round(loop.progress.best_mae_hu, 3),
+        "learned_strengths": {
+            label: float(f"{loop.composition.strengths[label]:.4g}")
+            for label in loop.composition.learned
+        },
+    }
+    description.model_copy(update=found).save(out / MODEL)
 
 
 def _loop(
@@ -162,6 +178,33 @@ def _loop(
         team=team,
         judge_first=start is not None,
     )
+
+
+def _interpolate(loop: Loop, joint: Mapping[str, Tensor]) -> None:
+    """Keep weights between the joint and the tuned ones where these validate better."""
+    model = copy.deepcopy(loop.judged)
+    tuned = loop.best if loop.progress.best_step else model.state_dict()
+    tuned = {name: tensor.detach().clone() for name, tensor in tuned.items()}
+    device = loop.device
+    batch = on(loop.held_back.batch(0), device)
+
+    def on_batch() -> Tensor:
+        error = (loop.forward(model, batch.source) - batch.target).abs() * batch.mask
+        return error.sum() / batch.mask.sum().clamp(min=1)
+
+    def validated(weights: Mapping[str, Tensor]) -> float:
+        model.load_state_dict(weights)
+        return loop.validation.mae_hu(model, loop.forward)
+
+    model.load_state_dict(tuned)
+    model.eval()
+    stragglers = outstanding(layer_rises(model, on_batch, loop.seed))
+    there = {name: tensor.to(device) for name, tensor in joint.items()}
+    weights, mae_hu, text = best_between(there, tuned, stragglers, validated)
+    if mae_hu < loop.progress.best_mae_hu:
+        loop.progress.best_mae_hu = mae_hu
+        loop.best = dict(weights)
+        emit("note", stage="training", text=f"{loop.unit}: keeps {text}")
 
 
 def _shrink(loop: Loop, model: ResidualModule) -> None:

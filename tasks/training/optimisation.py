@@ -1,4 +1,4 @@
-"""AdamW, its learning rate over the run, and the moving average of the weights."""
+"""The optimizer, its learning rate over the run, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from torch.optim.swa_utils import AveragedModel
 from synthct.tasks.training.params import OptimizerParams
 
 
-def make_optimizer(model: nn.Module, params: OptimizerParams) -> torch.optim.AdamW:
-    """AdamW over all parameters."""
+def make_optimizer(model: nn.Module, params: OptimizerParams) -> torch.optim.Optimizer:
+    """AdamW, or SGD with momentum, over all parameters."""
     first, second = params.betas
+    if params.kind == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=params.learning_rate,
+            momentum=first,
+            weight_decay=params.weight_decay,
+            foreach=True,
+        )
     return torch.optim.AdamW(
         model.parameters(),
         lr=params.learning_rate,

@@ -98,17 +98,22 @@ class CbctRecipe(SourceRecipe):
 
 
 class OptimizerParams(Section):
-    """The optimizer, AdamW, and its learning rate."""
+    """The optimizer and its learning rate."""
 
+    kind: Literal["adamw", "sgd"] = "adamw"
+    """``adamw``, or ``sgd`` with momentum, whose steps are as long as the gradients: it needs a
+    higher learning rate, and ``orthonormal_filters`` can even out the steps of its layers."""
     learning_rate: float = Field(1e-3, gt=0)
     """Highest learning rate."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,
     )
-    """Decay rates of the running means of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square. The first is the momentum
+    of ``sgd``, which has no second."""
     weight_decay: float = Field(1e-3, ge=0)
-    """Decoupled decay of all weights, per step and learning rate."""
+    """Decay of all weights, per step and learning rate; decoupled with ``adamw``, added to the
+    gradient with ``sgd``."""
     schedule: Literal["halving", "cosine", "one_cycle"] = "halving"
     """How the learning rate changes. ``halving``: every ``halve_every`` steps. ``cosine``: to 0 at
     the last step. ``one_cycle``: up during ``warm_up``, then along a cosine to 0."""
@@ -134,6 +139,9 @@ class FineTuneParams(Section):
     """Optimizer steps after the joint training."""
     learning_rate: float = Field(2e-4, gt=0)
     """Highest learning rate; the schedule of the optimizer starts again."""
+    interpolate: bool = False
+    """Also validate weights between the joint and the fine-tuned ones, at 1/4, 1/2 and 3/4 of the
+    way, with and without the layers to which the error is most sensitive, and keep the best."""
 
 
 class TrainingParams(Section):

@@ -68,7 +68,10 @@ def run(context: StageContext, params: TrainingParams) -> None:
             plans, missing = _of_region(plans, params.fine_tune.region)
             unfit += missing
             units = [
-                _unit(context, registered, plan, params.tuning(), out / JOINT / plan.name)
+                _unit(
+                    context, registered, plan, params.tuning(), out / JOINT / plan.name,
+                    interpolate=params.fine_tune.interpolate,
+                )
                 for plan in plans
                 if plan.name in good
             ]
@@ -135,6 +138,8 @@ def _unit(
     plan: Plan,
     params: TrainingParams,
     start: Path | None = None,
+    *,
+    interpolate: bool = False,
 ) -> Unit:
     source, fold = plan.source, plan.fold
     read = sorted({*fold.train, *fold.validation})
@@ -156,6 +161,7 @@ def _unit(
             "split": fold.as_json(),
             "regions": {fact.case: fact.region for fact in plan.cases if fact.case in read},
             **({"weights": weights} if weights else {}),
+            **({"interpolate": True} if interpolate else {}),
         },
         plugins=plugin_modules(params.of_source(source)),
         gpu=params.device != "cpu",

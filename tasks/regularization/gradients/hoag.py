@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,14 @@ from synthct.data.errors import UsageError
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Periodic, Step
 from synthct.tasks.regularization.gradients.displaced import Gradient, gradient_of, with_gradient
+from synthct.tasks.regularization.gradients.inverse_hessian import (
+    add,
+    conjugate_gradients,
+    dot,
+    neumann_series,
+)
+
+Solver = Literal["cg", "neumann", "unrolled"]
 
 PROBE = 0.1
 """Relative change of a strength for the difference; the objective is linear in it."""
@@ -55,7 +63,14 @@ class Hoag(Periodic):
     damping *d* takes its place, the iterations stop at the first direction of negative curvature,
     and the solution is local. The second derivative of the loss ``l1`` is zero almost everywhere:
     *H* then holds the curvature of the network and of the penalties, and not that of the errors.
-    Use ``huber`` or ``ssim`` where that matters. Only strengths that enter the objective can be
+    Use ``huber`` or ``ssim`` where that matters.
+
+    Two other solvers need no line search and no positive curvature. ``neumann`` takes the first
+    terms of :math:`(H + dI)^{-1} = a \sum_j (I - a(H + dI))^j`, which tends to the solution of
+    conjugate gradients, and ends where its terms grow. ``unrolled`` differentiates through so many
+    steps of gradient descent with step *a*, from the present weights and on the same batch:
+    exact for these steps, and blind to what comes after them. Its tangents are carried forward, so
+    that each strength costs one more product with *H* and one more gradient at each step. Only strengths that enter the objective can be
     learned: those of penalties and targets, not of perturbations. They are written to
     ``history.csv`` as ``strength_NAME``. Unit: network units per unit of the logarithm.
 
@@ -69,25 +84,34 @@ class Hoag(Periodic):
     ----------
     learned
         Names of the regularizers whose strengths are learned; empty: all others.
+    solver
+        ``cg``, ``neumann`` or ``unrolled``.
     every
-        Act at each k-th step only; an update costs about 4 + 2 ``iterations`` extra passes.
+        Act at each k-th step only; an update costs about 4 + 2 ``iterations`` extra passes, and
+        with ``unrolled`` about ``iterations`` times 3 and 3 more for each strength.
     iterations
-        Most iterations of conjugate gradients.
+        Most iterations of the solver.
+    rate
+        *a* of ``neumann`` and ``unrolled``: below 2 over the largest curvature.
     damping
-        *d*, added to the diagonal of the Hessian.
+        *d*, added to the diagonal of the Hessian by ``cg`` and ``neumann``.
     tolerance
         Residual at which the first system counts as solved, as a share of the right side.
 
     References
     ----------
     Pedregosa, Hyperparameter optimization with approximate gradient, ICML 2016,
-    arXiv:1602.02355. Exact products: Pearlmutter, Neural Computation 6 (1994) 147-160,
+    arXiv:1602.02355. Neumann series, and its relation to unrolling: Lorraine, Vicol & Duvenaud,
+    Optimizing Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020,
+    arXiv:1911.02590. Exact products: Pearlmutter, Neural Computation 6 (1994) 147-160,
     doi:10.1162/neco.1994.6.1.147.
     """
 
     learned: tuple[str, ...] = ()
+    solver: Solver = "cg"
     every: int = 20
     iterations: int = 5
+    rate: float = 0.1
     damping: float = 0.01
     tolerance: float = 0.1
 
@@ -97,7 +121,9 @@ class Hoag(Periodic):
         super().__post_init__()
         if self.iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {self.iterations}")
-        for name in ("damping", "tolerance"):
+        if self.solver not in get_args(Solver):
+            raise ValueError(f"solver must be one of {get_args(Solver)}, got {self.solver!r}")
+        for name in ("rate", "damping", "tolerance"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
@@ -112,32 +138,64 @@ class Hoag(Periodic):
         labels = self._labels(step)
         if not labels or not self.is_due(step):
             return
-        parameters = with_gradient(step.model)
-        outer = gradient_of(lambda: _validation_error(step), parameters)
-        here = torch.autograd.grad(
-            step.objective(), parameters, create_graph=True, allow_unused=True,
-            materialize_grads=True,
-        )  # fmt: skip
-
-        def curved(vector: Gradient) -> Gradient:
-            products = torch.autograd.grad(
-                here, parameters, vector, retain_graph=True, allow_unused=True,
-                materialize_grads=True,
-            )  # fmt: skip
-            return _add(products, self.damping, vector)
-
         count = int(step.memory.get(COUNT, torch.zeros(())))
-        tolerance = self.tolerance * DECREASE**count
-        start = _remembered(step, len(parameters))
-        solved = conjugate_gradients(curved, outer, self.iterations, tolerance, start)
-        step.memory.update({f"{SOLVED}{n}": part.detach() for n, part in enumerate(solved)})
-        flat = tuple(part.detach() for part in here)
-        for label in labels:
-            slope = -float(_dot(solved, self._mixed(step, label, parameters, flat)))
+        for label, slope in self.slopes(step, labels).items():
             change = -step.strength * slope / _usual_length(step, label, slope, count)
             limited = max(-math.log(2), min(math.log(2), change))
             step.strengths[label] *= math.exp(limited)
         step.memory[COUNT] = torch.tensor(count + 1)
+
+    def slopes(self, step: Step, labels: Sequence[str]) -> dict[str, float]:
+        """Hypergradient of each strength [network units per unit of its logarithm]."""
+        parameters = with_gradient(step.model)
+        if self.solver == "unrolled":
+            return self._unrolled(step, labels, parameters)
+        outer = gradient_of(lambda: _validation_error(step), parameters)
+        here = _traced(step, parameters)
+        solved = self._solved(step, here, outer, parameters)
+        flat = tuple(part.detach() for part in here)
+        return {
+            label: -float(dot(solved, self._mixed(step, label, parameters, flat)))
+            for label in labels
+        }
+
+    def _solved(
+        self, step: Step, here: Gradient, outer: Gradient, parameters: Sequence[nn.Parameter]
+    ) -> Gradient:
+        """The linear system's approximate solution."""
+
+        def curved(vector: Gradient) -> Gradient:
+            return add(_product(here, parameters, vector), self.damping, vector)
+
+        count = int(step.memory.get(COUNT, torch.zeros(())))
+        tolerance = self.tolerance * DECREASE**count
+        if self.solver == "neumann":
+            return neumann_series(curved, outer, self.iterations, self.rate, tolerance)
+        start = _remembered(step, len(parameters))
+        solved = conjugate_gradients(curved, outer, self.iterations, tolerance, start)
+        step.memory.update({f"{SOLVED}{n}": part.detach() for n, part in enumerate(solved)})
+        return solved
+
+    def _unrolled(
+        self, step: Step, labels: Sequence[str], parameters: Sequence[nn.Parameter]
+    ) -> dict[str, float]:
+        """Derivatives of the validation error after ``iterations`` steps; weights are restored."""
+        kept = [p.detach().clone() for p in parameters]
+        none = tuple(torch.zeros_like(p) for p in kept)
+        tangents = dict.fromkeys(labels, none)
+        try:
+            for _ in range(self.iterations):
+                here = _traced(step, parameters)
+                flat = tuple(part.detach() for part in here)
+                for label, tangent in tangents.items():
+                    turned = _product(here, parameters, tangent)
+                    turned = add(turned, 1.0, self._mixed(step, label, parameters, flat))
+                    tangents[label] = add(tangent, -self.rate, turned)
+                _set(parameters, add(tuple(p.detach() for p in parameters), -self.rate, flat))
+            outer = gradient_of(lambda: _validation_error(step), parameters)
+        finally:
+            _set(parameters, kept)
+        return {label: float(dot(outer, tangent)) for label, tangent in tangents.items()}
 
     def _labels(self, step: Step) -> list[str]:
         known = [label for label in step.strengths if label != step.label]
@@ -164,37 +222,26 @@ class Hoag(Periodic):
         return tuple((b - a) / PROBE for a, b in zip(here, there, strict=True))
 
 
-def conjugate_gradients(
-    curved: Callable[[Gradient], Gradient],
-    right: Gradient,
-    iterations: int,
-    tolerance: float = 1e-6,
-    start: Gradient | None = None,
-) -> Gradient:
-    """Approximate ``x`` with ``curved(x) = right`` while the curvature is positive.
+def _traced(step: Step, parameters: Sequence[nn.Parameter]) -> Gradient:
+    """Gradient of the objective that can be differentiated again."""
+    return torch.autograd.grad(
+        step.objective(), list(parameters), create_graph=True, allow_unused=True,
+        materialize_grads=True,
+    )  # fmt: skip
 
-    From ``start``, or from zero where that is closer; to a residual of ``tolerance`` of the right
-    side.
-    """
-    solved, residual = tuple(torch.zeros_like(r) for r in right), right
-    first = size = _dot(right, right)
-    if start is not None:
-        left = _add(right, -1.0, curved(start))
-        if _dot(left, left) < first:
-            solved, residual, size = start, left, _dot(left, left)
-    direction = residual
-    for _ in range(iterations):
-        if size <= tolerance**2 * first:
-            break
-        bent = curved(direction)
-        curvature = _dot(direction, bent)
-        if curvature <= 0:
-            break
-        solved = _add(solved, size / curvature, direction)
-        residual = _add(residual, -size / curvature, bent)
-        before, size = size, _dot(residual, residual)
-        direction = _add(residual, size / before, direction)
-    return solved
+
+def _product(here: Gradient, parameters: Sequence[nn.Parameter], vector: Gradient) -> Gradient:
+    """Exact product of the Hessian with a vector."""
+    return torch.autograd.grad(
+        here, list(parameters), vector, retain_graph=True, allow_unused=True,
+        materialize_grads=True,
+    )  # fmt: skip
+
+
+def _set(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
 
 
 def _remembered(step: Step, count: int) -> Gradient | None:
@@ -220,10 +267,3 @@ def _validation_error(step: Step) -> Tensor:
     error = (step.forward(batch.source) - batch.target).abs() * batch.mask
     return error.sum() / batch.mask.sum().clamp(min=1)
 
-
-def _dot(a: Gradient, b: Gradient) -> Tensor:
-    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
-
-
-def _add(a: Gradient, scale: Tensor | float, b: Gradient) -> Gradient:
-    return tuple(x + scale * y for x, y in zip(a, b, strict=True))

@@ -33,9 +33,9 @@ class OrthonormalFilters(Filters, Periodic):
     last layer. The paper rescales the errors during backpropagation, in networks without skip
     connections; there the gradients are the same. Here the gradients of the named layers are
     rescaled afterwards, which also covers networks with skip connections and leaves the
-    derivative of the objective unchanged: an adaptation. Adam divides by the size of the
+    derivative of the objective unchanged: an adaptation. AdamW divides by the size of the
     gradients; with it, modulation acts only through its changes from step to step and through
-    clipping. The gradient of the penalty itself is not modulated. No unit.
+    clipping. Use it with ``training.optimizer.kind: sgd``. The gradient of the penalty itself is not modulated. No unit.
 
     For synthetic CT: deep plain decoders on small batches, where the first layers learn slowly.
 

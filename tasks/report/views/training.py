@@ -92,7 +92,7 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> Table:
         [
             Cell(name),
             Cell(_options(model.get("network") or {})),
-            Cell("; ".join(_options(r) for r in model.get("regularizers") or []) or "none"),
+            Cell(_regularizers(model)),
             *[Cell(str(len(model.get(f"{part}_cases") or []))) for part in _PARTS],
             Cell(_mae(model.get("validation_mae_hu"))),
         ]
@@ -102,6 +102,15 @@ def _models(models: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 _PARTS = ("train", "validation", "test")
+
+
+def _regularizers(model: Mapping[str, Any]) -> str:
+    listed = [_options(entry) for entry in model.get("regularizers") or []]
+    learned = model.get("learned_strengths") or {}
+    if learned:
+        ends = ", ".join(f"{label} {value:.3g}" for label, value in sorted(learned.items()))
+        listed.append(f"learned: {ends}")
+    return "; ".join(listed) or "none"
 
 
 def _mae(value: Any) -> str:

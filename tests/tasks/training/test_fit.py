@@ -243,3 +243,21 @@ def test_a_damaged_checkpoint_starts_over(tmp_path):
     save_checkpoint(tmp_path, {"weights": torch.ones(2)})
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert torch.equal(load_checkpoint(tmp_path)["weights"], torch.ones(2))
+
+
+def test_a_learned_strength_is_in_the_history_and_in_the_description(order):
+    """Nobody could see what was trained with."""
+    extra = {
+        "steps": 4,
+        "history_every": 1,
+        "regularizers": [
+            {"name": "norm_loss", "weight": 0.01},
+            {"name": "hoag", "weight": 0.1, "every": 2, "iterations": 1},
+        ],
+    }
+    arguments = order("learned", **extra)
+    fit(**arguments)
+    last = float(read_table(arguments["out"] / "history.csv")[-1]["strength_norm_loss"])
+    described = ModelDescription.load(arguments["out"] / "model.json").learned_strengths
+    assert described == {"norm_loss": pytest.approx(last, rel=1e-3)}
+    assert last != 0.01

@@ -21,6 +21,18 @@ def test_the_default_is_the_recipe():
     ]  # fmt: skip
 
 
+def test_hand_value_of_two_steps_with_momentum():
+    """Gradient 1, rate 0.1, momentum 0.5: steps of 0.1 and 0.15."""
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(weight.weight)
+    params = OptimizerParams(kind="sgd", learning_rate=0.1, betas=(0.5, 0.9), weight_decay=0.0)
+    optimizer = make_optimizer(weight, params)
+    for expected in (0.9, 0.75):
+        weight.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+        assert weight.weight.item() == pytest.approx(expected)
+
+
 def test_cosine_starts_at_the_top_and_ends_near_zero():
     curve = rates(100, learning_rate=1.0, schedule="cosine")
     assert curve[0] == 1.0

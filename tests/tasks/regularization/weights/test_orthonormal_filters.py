@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from synthct.data.errors import UsageError
+from synthct.tasks.training.optimisation import make_optimizer
+from synthct.tasks.training.params import OptimizerParams
 
 
 def value(problem, rows, **options):
@@ -110,3 +112,26 @@ def test_errors_no_longer_vanish_on_their_way_to_the_first_layer(problem, descen
     assert sizes[0] / sizes[-1] < 0.02
     check_errors_arrive_at_full_size(problem, descend)
     fails_without("orthonormal_filters", check_errors_arrive_at_full_size, problem, descend)
+
+
+def left(problem, *, modulation):
+    """Error that is left by a deep plain network after a few steps, as a share of the target."""
+    small = problem(
+        "orthonormal_filters", weight=1e-9, model=chain(), modulation=modulation, limit=100.0
+    )
+    small.batch.target.copy_(small.batch.source.mean(dim=1, keepdim=True))
+    params = OptimizerParams(kind="sgd", learning_rate=0.05, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = make_optimizer(small.model, params)
+    for number in range(60):
+        small.one_step(number)
+        optimizer.step()
+    error = small.objective() / small.batch.target.abs().mean()
+    return error.item()
+
+
+@pytest.mark.claim
+def test_a_deep_plain_network_learns_with_modulated_gradients(problem):
+    """The paper's claim, under the optimizer that follows the size of gradients."""
+    plain, modulated = [left(problem, modulation=m) for m in (False, True)]
+    assert plain > 0.9
+    assert modulated < 0.5 * plain
