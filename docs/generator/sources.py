@@ -31,6 +31,7 @@ from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, Step
+from synthct.tasks.transport.harmonisers import HARMONISERS
 
 COMMANDS: typer.Typer = commands
 PARAMS: type[Section] = Params
@@ -61,6 +62,11 @@ REGISTRIES = (
     RegistryPage("networks", "Networks", "`training.network: {name: NAME, ...}`", NETWORKS),
     RegistryPage(
         "scalings", "Source scalings", "`training.mr.source_scaling: {kind: NAME}`", SCALINGS
+    ),
+    RegistryPage(
+        "harmonisers", "Harmonisers",
+        "`training.mr.source_scaling: {harmonise: {name: NAME, options: {...}}}`, or "
+        "`synthct predict --harmonise NAME`", HARMONISERS,
     ),
     RegistryPage(
         "registration-methods", "Registration methods",

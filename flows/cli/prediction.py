@@ -122,6 +122,18 @@ def predict(
             "scan.",
         ),
     ] = None,
+    harmonise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Map the intensities of another scanner's scan to those of the training scans: "
+            "quantile, partial or monge.",
+        ),
+    ] = None,
+    harmonise_picture: Annotated[
+        Path | None,
+        typer.Option(metavar="SVG", help="Picture of what --harmonise moved, and by how much."),
+    ] = None,
     public_key: PublicKey = None,
     series: Series = "",
     overwrite: Overwrite = False,
@@ -134,7 +146,7 @@ def predict(
     scans is reported. Without --dicom-reference the output contains no patient data. Not for
     clinical use.
     """
-    refuse_existing(out, uncertainty, write_body, overwrite=overwrite)
+    refuse_existing(out, uncertainty, write_body, harmonise_picture, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(
@@ -155,6 +167,8 @@ def predict(
             int8=int8,
             student=student,
             surest=surest,
+            harmonise=harmonise,
+            harmonise_picture=harmonise_picture,
             public_key=public_key,
             series=series,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),

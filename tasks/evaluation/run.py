@@ -29,6 +29,7 @@ from synthct.tasks.evaluation.score import CASE_SCORES, score_case
 from synthct.tasks.evaluation.segment import SEGMENTED, segment_cases
 from synthct.tasks.evaluation.summary import COLUMNS, floor_rows, long_rows, summarise
 from synthct.tasks.evaluation.trust import trust
+from synthct.tasks.models.normalise import scaling_modules
 from synthct.tasks.models.scalings import SCALINGS
 from synthct.tasks.pipeline.artefacts import CASE, LABELS, SCORES, SCT, SCT_SD, SUMMARY, TRUST
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
@@ -121,7 +122,7 @@ def _predict(
         description = description_of(context.artefact("training"), fold)
         plugins = (
             NETWORKS.module_of(description.network["name"]),
-            SCALINGS.module_of(description.source_scaling.kind),
+            *scaling_modules(description.source_scaling),
         )
         for case in fold.test:
             folder = context.artefact("registration") / case

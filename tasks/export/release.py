@@ -17,10 +17,11 @@ from synthct.tasks.export.fold import ExportedFold, export_fold
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.parity import check_parity
 from synthct.tasks.ingestion.params import IngestionParams
-from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.description import ModelDescription, SourceScaling
 from synthct.tasks.pipeline.artefacts import CARD, CARD_PAGE, MASK, MODEL, REFUSED, SOURCE
-from synthct.tasks.prediction.domain import Domain, fingerprint
+from synthct.tasks.prediction.domain import Domain, TrainedBody, fingerprint
 from synthct.tasks.prediction.release import DOMAIN, ReleaseDescription, write_checksums
+from synthct.tasks.transport.laws import Law, mean_law
 
 
 def release_source(
@@ -116,26 +117,40 @@ def _parity_error(
 def _description(
     folds: Sequence[ExportedFold], student: Distilled | None, ingestion: IngestionParams
 ) -> ReleaseDescription:
+    scaling = _mean_scaling([fold.model.source_scaling for fold in folds])
     return ReleaseDescription(
         source=folds[0].model.source,
         members=[fold.member for fold in folds],
         student=None if student is None else student.fold.member,
-        preprocessing=_without_cases(folds[0].model),
+        preprocessing=_without_cases(folds[0].model).model_copy(update={"source_scaling": scaling}),
         ingestion=ingestion,
     )
 
 
+def _mean_scaling(scalings: Sequence[SourceScaling]) -> SourceScaling:
+    """The folds' scaling; they harmonise to laws of their own training scans, which are averaged.
+
+    A scan is prepared once for all networks.
+    """
+    laws = [one.harmonise.law for one in scalings if one.harmonise and one.harmonise.law]
+    if not laws:
+        return scalings[0]
+    return _with_law(scalings[0], mean_law(laws))
+
+
+def _with_law(scaling: SourceScaling, law: Law | None) -> SourceScaling:
+    if scaling.harmonise is None:
+        return scaling
+    harmonise = scaling.harmonise.model_copy(update={"law": law})
+    return scaling.model_copy(update={"harmonise": harmonise})
+
+
 def _domain(seen: Sequence[Path], model: ModelDescription) -> Domain:
-    return Domain.of(
-        [
-            fingerprint(
-                read_volume(case / SOURCE),
-                read_volume(case / MASK),
-                model.source_scaling,
-            )
-            for case in seen
-        ]
-    )
+    scans = [(read_volume(case / SOURCE), read_volume(case / MASK)) for case in seen]
+    scaling = model.source_scaling
+    reference = TrainedBody.of(scans, scaling)
+    prints = [fingerprint(source, mask, scaling, reference) for source, mask in scans]
+    return Domain.of(prints, reference)
 
 
 def _without_cases(model: ModelDescription) -> ModelDescription:
@@ -161,7 +176,7 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
         )
     for model in models[1:]:
         for name in _SHARED:
-            first, other = getattr(models[0], name), getattr(model, name)
+            first, other = (_lawless(getattr(one, name)) for one in (models[0], model))
             if first != other:
                 return SynthctError(
                     f"the folds prepare a scan differently: {other} and {first}",
@@ -171,6 +186,11 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
                     code="folds-disagree",
                 )
     return None
+
+
+def _lawless(setting: Any) -> Any:
+    """The setting without the law that each fold takes from its own training scans."""
+    return _with_law(setting, None) if isinstance(setting, SourceScaling) else setting
 
 
 def _refuse(out: Path, error: SynthctError) -> None:

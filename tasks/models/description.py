@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,42 @@ OWN_SCALINGS = frozenset(
 )
 """Names that are valid without looking them up: reading params loads no library that computes."""
 
+OWN_HARMONISERS = frozenset({"quantile", "partial", "monge"})
+"""The same of harmonisers."""
+
+
+class Harmonise(Section):
+    """A map of every scan's intensities to one law, after the source scaling."""
+
+    name: str
+    """``quantile``: the whole law becomes the reference's. ``partial``: only tissue that both
+    show is moved. ``monge``: along a curve of few knots. See the page of harmonisers."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the harmoniser."""
+    law: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] | None = Field(
+        None, min_length=100, max_length=100
+    )
+    """The reference: quantiles at 0.5 %, 1.5 %, ..., 99.5 %, in units of the source scaling. Null:
+    the mean law of the training scans, which training fills in."""
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name in OWN_HARMONISERS:
+            return name
+        from synthct.tasks.transport.harmonisers import HARMONISERS  # see SourceScaling
+
+        if name not in HARMONISERS.names():
+            hint = did_you_mean(name, HARMONISERS.names())
+            raise ValueError(f"no harmoniser is called {name!r}; {hint}")
+        return name
+
+    @model_validator(mode="after")
+    def _rises(self) -> Harmonise:
+        if self.law and any(b < a for a, b in itertools.pairwise(self.law)):
+            raise ValueError("law: quantiles do not fall")
+        return self
+
 
 class SourceScaling(Section):
     """How intensities of the source are scaled for the network."""
@@ -37,6 +74,10 @@ class SourceScaling(Section):
     (cone-beam CT): calibrated to air at -1000 and soft tissue at 40 HU, then [-1024, 3071] HU are
     mapped to [-1, 1]. ``percentiles``, ``landmarks`` and ``fat_peak`` are for MR; see the page of
     source scalings."""
+    harmonise: Harmonise | None = None
+    """Map every scan, in training and prediction, to one intensity law: for training scans of
+    several scanners. Null: scans keep their own laws, and ``predict --harmonise`` maps a single
+    one."""
 
     @field_validator("kind")
     @classmethod

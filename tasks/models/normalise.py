@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError, mask_empty
+from synthct.data.errors import DataError, UsageError, mask_empty
 from synthct.tasks.models.description import SourceScaling, TargetScaling
 from synthct.tasks.models.scalings import SCALINGS, Transform
+from synthct.tasks.transport.harmonisers import HARMONISERS, fit_curve
+from synthct.tasks.transport.laws import Curve, Law, law_of
+
+
+@dataclass(frozen=True)
+class Harmonised:
+    """A scaling followed by the curve to the reference law.
+
+    Parameters
+    ----------
+    own
+        Law of the body in units of the scaling, before the curve.
+    """
+
+    scaled: Transform
+    curve: Curve
+    own: Law
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Scale and map intensities (any shape); a new float32 array."""
+        return self.curve(self.scaled(array))
 
 
 def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) -> Transform:
@@ -27,7 +49,7 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
     ------
     DataError
         If the mask is empty, or intensities inside it are not finite or all equal, or a
-        calibration finds no air or no soft tissue.
+        calibration finds no air or no soft tissue, or a law cannot be harmonised.
     """
     inside = array[np.asarray(mask) > 0]
     if inside.size == 0:
@@ -48,7 +70,31 @@ def fit_source(array: NDArray[Any], mask: NDArray[Any], scaling: SourceScaling) 
             remedy="check that the scan is an image of a patient",
             code="intensity-constant",
         )
-    return fitted
+    if scaling.harmonise is None:
+        return fitted
+    return _harmonised(fitted, inside, scaling)
+
+
+def _harmonised(fitted: Transform, inside: NDArray[Any], scaling: SourceScaling) -> Harmonised:
+    wanted = scaling.harmonise
+    if wanted is None or wanted.law is None:
+        raise UsageError(
+            "the harmonisation names no law",
+            rule="a scan is harmonised to a reference law",
+            where="source_scaling.harmonise.law",
+            remedy="train with this scaling, which fills the law in, or give one",
+            code="law-missing",
+        )
+    own = law_of(fitted(inside))
+    return Harmonised(fitted, fit_curve(wanted.name, wanted.options, own, wanted.law), own)
+
+
+def scaling_modules(scaling: SourceScaling) -> tuple[str, ...]:
+    """Dotted modules of the plug-ins that a scaling names; they are part of the units' keys."""
+    own = SCALINGS.module_of(scaling.kind)
+    if scaling.harmonise is None:
+        return (own,)
+    return own, HARMONISERS.module_of(scaling.harmonise.name)
 
 
 def scale_source(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from synthct.data.section import Section
 from synthct.data.volume import Volume
 from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.models.normalise import fit_source
+from synthct.tasks.transport.laws import ATOMS, law_of, mean_law
+from synthct.tasks.transport.partial import embed
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
@@ -20,12 +22,68 @@ LIMIT = 0.5
 """How far beyond the trained range, in widths of that range, a feature may lie unsaid."""
 
 _FEATURES = {f"intensity:q{round(100 * q):02d}" for q in QUANTILES} | {
-    "edges", "noise", "section_cm2",
+    "edges", "noise", "section_cm2", "shared:moved", "shared:alone",
 }  # fmt: skip
 """What :func:`fingerprint` measures."""
 
-_LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0}
+_LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0,
+                "shared": 0.1}  # fmt: skip
 """Narrowest range of a feature: a few training cases do not show how much patients vary."""
+
+
+REACH = 0.5
+"""How far intensities may lie apart and still be the same tissue [standard deviations of the
+reference law]."""
+
+MOST_BODIES = 4.0
+"""Cross-section, in those of the reference, above which more body changes nothing."""
+
+
+class TrainedBody(Section):
+    """What a body of the training scans holds: the measure that partial transport compares with."""
+
+    law: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(
+        min_length=ATOMS, max_length=ATOMS
+    )
+    """Mean intensity law, quantiles at 0.5 %, 1.5 %, ..., 99.5 % [units of the source scaling]."""
+    section_cm2: float = Field(gt=0, allow_inf_nan=False)
+    """Mean cross-section of the body."""
+
+    @classmethod
+    def of(cls, scans: Sequence[tuple[Volume, Volume]], scaling: SourceScaling) -> TrainedBody:
+        """Mean over training scans and their masks (at least one pair)."""
+        laws, sections = [], []
+        for source, mask in scans:
+            inside = np.asarray(mask.array) > 0
+            scale = fit_source(source.array, inside, scaling)
+            laws.append(law_of(scale(np.asarray(source.array)[inside])))
+            sections.append(_section_cm2(source, inside))
+        law = tuple(_rounded(value) for value in mean_law(laws))
+        return cls(law=law, section_cm2=_rounded(float(np.mean(sections))))
+
+    def shared(self, values: NDArray[Any], section_cm2: float) -> dict[str, float]:
+        r"""How the law of a scan lies in the reference, by partial transport.
+
+        Both are measures of tissue in a slice: the reference has 100 points, and the scan as many
+        as its cross-section is to that of the reference. Points pair up within ``REACH``, and what
+        only the reference has costs nothing, so that tissue beyond the edge of the field of view
+        is not missed.
+
+        Returns
+        -------
+        dict
+            ``shared:moved``: mean distance of the pairs [standard deviations of the reference].
+            ``shared:alone``: share of the scan's points without a counterpart.
+        """
+        law = np.asarray(self.law)
+        width = max(float(law.std()), 1e-6)
+        bodies = min(section_cm2 / self.section_cm2, MOST_BODIES)
+        count = max(1, round(ATOMS * bodies))
+        points = np.quantile(values, (np.arange(count) + 0.5) / count)
+        found = embed(law, points, REACH * width)
+        pairs = max(1, int(found.kept.sum()))
+        moved = float(np.abs(found.moved).sum()) / pairs / width
+        return {"shared:moved": moved, "shared:alone": found.alone / count}
 
 
 class Range(Section):
@@ -46,6 +104,14 @@ class Domain(Section):
 
     cases: int = Field(ge=1)
     features: dict[str, Range]
+    reference: TrainedBody | None = None
+    """For scans that the field of view cuts, and for ``predict --harmonise``; releases of older
+    versions do not hold it."""
+
+    @property
+    def law(self) -> tuple[float, ...] | None:
+        """The mean intensity law of the training scans."""
+        return self.reference.law if self.reference else None
 
     @model_validator(mode="after")
     def _known(self) -> Domain:
@@ -55,7 +121,9 @@ class Domain(Section):
         return self
 
     @classmethod
-    def of(cls, cases: Sequence[Mapping[str, float]]) -> Domain:
+    def of(
+        cls, cases: Sequence[Mapping[str, float]], reference: TrainedBody | None = None
+    ) -> Domain:
         """Ranges over the fingerprints of training cases (at least one)."""
         features = {
             name: Range(
@@ -64,13 +132,25 @@ class Domain(Section):
             )
             for name in sorted(cases[0])
         }
-        return cls(cases=len(cases), features=features)
+        return cls(cases=len(cases), features=features, reference=reference)
 
-    def unlike(self, fingerprint: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """Features beyond the trained range by more than half its width, worst first."""
+    def unlike(
+        self, fingerprint: Mapping[str, float], *, cut: bool = False
+    ) -> dict[str, dict[str, float]]:
+        """Features beyond the trained range by more than half its width, worst first.
+
+        Where the field of view cuts the body (``cut``), quantiles and the cross-section are those
+        of the part in view. If the domain holds a reference, the part is compared with what it
+        shares with that instead (:meth:`TrainedBody.shared`).
+        """
         found = {}
         for name, trained in self.features.items():
+            partly = cut and self.reference is not None
+            if name.startswith("intensity:" if partly else "shared:"):
+                continue
             value = fingerprint[name]
+            if partly and name == "section_cm2":
+                value = max(value, trained.low)
             width = max(trained.high - trained.low, _LEAST_WIDTH[name.split(":")[0]])
             beyond = max(trained.low - value, value - trained.high, 0.0) / width
             if beyond > LIMIT:
@@ -81,12 +161,15 @@ class Domain(Section):
         return dict(sorted(found.items(), key=lambda pair: -pair[1]["beyond"]))
 
 
-def fingerprint(source: Volume, mask: Volume, scaling: SourceScaling) -> dict[str, float]:
+def fingerprint(
+    source: Volume, mask: Volume, scaling: SourceScaling, reference: TrainedBody | None = None
+) -> dict[str, float]:
     """What a network sees of a scan, in seven numbers and three.
 
     ``intensity:qNN``: quantiles inside the body, in network units. ``edges``: mean in-plane
     gradient per voxel. ``noise``: median absolute second difference along x, over 0.6745 sqrt 6:
     the standard deviation of white noise. ``section_cm2``: mean cross-section of the body.
+    With a reference also the two features of :meth:`TrainedBody.shared`.
 
     Parameters
     ----------
@@ -102,10 +185,16 @@ def fingerprint(source: Volume, mask: Volume, scaling: SourceScaling) -> dict[st
         for q, value in zip(QUANTILES, quantiles, strict=True)
     }
     edges, noise = _texture(source, inside, scale)
+    section = _section_cm2(source, inside)
+    if reference is not None:
+        features |= reference.shared(values, section)
+    return {**features, "edges": edges, "noise": noise, "section_cm2": section}
+
+
+def _section_cm2(source: Volume, inside: NDArray[np.bool_]) -> float:
     present = inside.any(axis=(1, 2))
     area_mm2 = source.grid.spacing_mm[1] * source.grid.spacing_mm[2]
-    section = float(inside.sum()) / max(1, int(present.sum())) * area_mm2 / 100
-    return {**features, "edges": edges, "noise": noise, "section_cm2": section}
+    return float(inside.sum()) / max(1, int(present.sum())) * area_mm2 / 100
 
 
 def _texture(source: Volume, inside: NDArray[np.bool_], scale: Any) -> tuple[float, float]:
@@ -141,7 +230,7 @@ def warning_of(unlike: Mapping[str, Mapping[str, float]], cases: int) -> str:
 
 _WORDS = {
     "intensity": "normalised intensity", "edges": "edge strength", "noise": "noise",
-    "section_cm2": "body cross-section [cm2]",
+    "section_cm2": "body cross-section [cm2]", "shared": "tissue shared with training,",
 }  # fmt: skip
 
 

@@ -37,6 +37,8 @@ class PredictOptions:
         Run the one network that learned the ensemble's answers; the card says what it costs.
     surest
         How many networks answer: those least spread over mirrorings on this very scan. None: all.
+    harmonise
+        Harmoniser that maps the scan to the intensities of the training scans. None: as trained.
     """
 
     tta: bool = True
@@ -48,6 +50,7 @@ class PredictOptions:
     int8: bool = False
     student: bool = False
     surest: int | None = None
+    harmonise: str | None = None
 
 
 def run_networks(

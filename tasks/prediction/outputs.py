@@ -13,6 +13,7 @@ from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import whole_folder
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import SUFFIXES, suffix_of, write_image
+from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import Prediction
 from synthct.tasks.prediction.prepare import Prepared
 from synthct.tasks.prediction.reference import Reference
@@ -30,6 +31,7 @@ class Outputs:
     dicom_reference: Path | None = None
     structures: Path | None = None
     body: Path | None = None
+    harmonised: Path | None = None
 
     @property
     def is_series(self) -> bool:
@@ -44,7 +46,8 @@ class Outputs:
     def check(self, *, untouched: Iterable[Path | None]) -> None:
         """Raise where the names cannot be written as asked, or are those of an input."""
         images = [path for path in (self.uncertainty, self.body) if path is not None]
-        written = [path.resolve() for path in (self.out, *images)]
+        results = (self.out, *images, self.harmonised)
+        written = [path.resolve() for path in results if path is not None]
         named = written + [path.resolve() for path in untouched if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
@@ -66,7 +69,26 @@ class Outputs:
             )
         for path in images:
             suffix_of(path)
+        if self.harmonised is not None and self.harmonised.suffix.lower() != ".svg":
+            raise UsageError(
+                f"{self.harmonised.suffix!r} is not the suffix of the picture",
+                rule="the picture of a harmonisation is an .svg file",
+                where=str(self.harmonised),
+                remedy="name a file ending in .svg",
+                code="suffix",
+            )
         self._check_reference()
+
+    def check_picture(self, model: ModelDescription) -> None:
+        """Raise where a picture of the harmonisation is asked for and nothing is harmonised."""
+        if self.harmonised is not None and model.source_scaling.harmonise is None:
+            raise UsageError(
+                "the scan is not harmonised",
+                rule="the picture shows what a harmoniser did",
+                where=str(self.harmonised),
+                remedy="name a harmoniser with --harmonise, or leave out the picture",
+                code="picture-without-harmoniser",
+            )
 
     def _check_reference(self) -> None:
         if self.dicom_reference is not None and not self.is_series:

@@ -18,6 +18,7 @@ from synthct.tasks.models.sliding import Progress, flips_of
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
+from synthct.tasks.prediction.harmonised import harmonising, what_moved, write_picture
 from synthct.tasks.prediction.memory import held, require_room
 from synthct.tasks.prediction.networks import PredictOptions, run_networks
 from synthct.tasks.prediction.outputs import Outputs, write_results
@@ -44,6 +45,7 @@ def predict_file(
     structures: Path | None = None,
     uncertainty: Path | None = None,
     body: Path | None = None,
+    harmonise_picture: Path | None = None,
     modality: Modality | None = None,
     options: PredictOptions | None = None,
     public_key: Path | None = None,
@@ -74,6 +76,8 @@ def predict_file(
         Image file for the standard deviation over folds and flips [HU].
     body
         Image file for the body mask, on the grid of the scan: what ``evaluate`` scores in.
+    harmonise_picture
+        SVG for histograms before and after the harmonisation, and its curve.
     modality
         What a file that does not say it holds; by default what the model was trained on.
     public_key
@@ -87,17 +91,25 @@ def predict_file(
     -------
     dict
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training calibration
+        unlike_training calibration harmonised
         structures not_for_clinical_use``; no patient data.
     """
     options = options or PredictOptions()
-    outputs = Outputs(out, uncertainty, dicom_reference, structures, body)
+    outputs = Outputs(
+        out,
+        uncertainty,
+        dicom_reference,
+        structures,
+        body=body,
+        harmonised=harmonise_picture,
+    )
     outputs.check(untouched=(input, mask, dicom_reference, structures))
     provider_of(options.device)
     step("check the release")
     if public_key is not None:
         check_signature(model, public_key)
-    release = open_release(model)
+    release = harmonising(open_release(model), options.harmonise)
+    outputs.check_picture(release.model)
     if options.surest is not None:
         members = 1 if options.student else len(release.description.members)
         check_pool(members, release.model, keep=options.surest, tta=options.tta)
@@ -129,6 +141,7 @@ def _predict(
     reference, structures = _beside(outputs, input, series, facts)
     step("find the body")
     prepared = _prepared(input, series, mask, release, modality)
+    moved = what_moved(prepared, release.model)
     step("run the networks")
     runners = onnx_runners(
         release.graphs(int8=options.int8, student=options.student),
@@ -147,6 +160,8 @@ def _predict(
     networks = len(runners) if options.surest is None else options.surest
     unlike = _unlike(prepared, release)
     step("write the result")
+    if outputs.harmonised is not None and moved is not None:
+        write_picture(outputs.harmonised, moved)
     write_results(
         outputs,
         prepared,
@@ -172,11 +187,13 @@ def _predict(
             *release.demonstration,
             *prepared.notes,
             *([calibration.sentence] if calibration and _calibrates(release) else []),
+            *([moved.sentence] if moved else []),
             *filter(None, (one.note for one in structures)),
             *warned,
         ],
         "unlike_training": unlike,
         "calibration": calibration.as_json() if calibration else None,
+        "harmonised": moved.as_json() if moved else None,
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
@@ -232,8 +249,10 @@ def _calibration(prepared: Prepared, release: Release) -> Calibration | None:
 def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]:
     if release.domain is None:
         return {}
-    seen = fingerprint(prepared.source, prepared.mask, release.model.source_scaling)
-    return release.domain.unlike(seen)
+    seen = fingerprint(
+        prepared.source, prepared.mask, release.model.source_scaling, release.domain.reference
+    )
+    return release.domain.unlike(seen, cut=prepared.cut)
 
 
 def _read(path: Path, series: str, release: Release, modality: Modality | None) -> Volume:
@@ -276,6 +295,7 @@ def _seed(scan: Path, series: str, mask: Path | None, model: Path, options: Pred
     Two series of one folder, or one scan predicted in two ways, are two results.
     """
     files = (scan, model / CHECKSUMS, *([mask] if mask else []))
-    ways = (options.tta, options.overlap, options.int8, options.student, options.surest)
+    ways = [options.tta, options.overlap, options.int8, options.student, options.surest]
+    ways += [options.harmonise] if options.harmonise else []
     parts = [*(content_hash(file) for file in files), series, *(str(way) for way in ways)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

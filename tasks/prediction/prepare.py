@@ -23,6 +23,9 @@ FINE_RATIO = 2.0
 
 A CT on a grid of twice its spacing and back is off by tens of HU at every edge of bone."""
 
+CUT_BODY = "cut-body"
+"""Code of the finding that the field of view cuts the body."""
+
 REACH_TOLERANCE = 1e-3
 """Of a voxel: directions of an upright scan are unit vectors to rounding."""
 
@@ -43,6 +46,8 @@ class Prepared:
         Voxels of the body that find no value: 0, or a note says so.
     notes
         What a person should know before trusting the result.
+    cut
+        Whether the field of view cuts the body at a side.
     """
 
     source: Volume
@@ -51,6 +56,7 @@ class Prepared:
     body: Volume
     missed: int
     notes: tuple[str, ...]
+    cut: bool = False
 
 
 def prepare(
@@ -84,6 +90,7 @@ def prepare(
         body=body,
         missed=left_out,
         notes=(*notes, *_spacing(upright, model)),
+        cut=any(finding.code == CUT_BODY for finding in checked.findings),
     )
 
 

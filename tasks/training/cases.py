@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.models.normalise import fit_source
 from synthct.tasks.models.scalings import Transform
 from synthct.tasks.training.chunks import ChunkCache
+from synthct.tasks.transport.laws import law_of, mean_law
 
 ARRAYS = ("source", "ct", "mask")
 """Stored volumes of a training case."""
@@ -113,3 +114,22 @@ def open_case(name: str, region: str, files: Mapping[str, Path], scaling: Source
         transform=fit_source(source, mask, scaling),
         body=mask.sum(axis=2, dtype=np.int64),
     )
+
+
+def with_law(scaling: SourceScaling, cases: Iterable[Mapping[str, Path]]) -> SourceScaling:
+    """The scaling with the mean law of training cases filled in, where it harmonises to none yet.
+
+    Parameters
+    ----------
+    cases
+        Stored ``source`` and ``mask`` of each training case.
+    """
+    if scaling.harmonise is None or scaling.harmonise.law is not None:
+        return scaling
+    plain = scaling.model_copy(update={"harmonise": None})
+    laws = []
+    for files in cases:
+        source, mask = (np.asarray(open_array(files[kind])[...]) for kind in ("source", "mask"))
+        laws.append(law_of(fit_source(source, mask, plain)(source[mask > 0])))
+    filled = scaling.harmonise.model_copy(update={"law": mean_law(laws)})
+    return scaling.model_copy(update={"harmonise": filled})

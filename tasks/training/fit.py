@@ -25,7 +25,7 @@ from synthct.tasks.models.networks.residual import KNOTS, ResidualModule
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL, WEIGHTS
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.randomness import derive_seed
-from synthct.tasks.training.cases import ARRAYS, Case, open_case
+from synthct.tasks.training.cases import ARRAYS, Case, open_case, with_law
 from synthct.tasks.training.chunks import ChunkCache, Spill
 from synthct.tasks.training.interpolation import best_between, layer_rises, outstanding
 from synthct.tasks.training.loop import Loop, Watcher, strength_column
@@ -93,16 +93,16 @@ def fit(
     """
     team = present()
     recipe = settled(TrainingParams.from_json(params).of_source(source))
-    scaling = recipe.recipe(source).source_scaling
     names = sorted({*split["train"], *split["validation"]})
-    cases = {
-        name: open_case(
-            name, regions[name], {kind: files[f"{name}/{kind}"] for kind in ARRAYS}, scaling
-        )
-        for name in names
-    }
+    stored = {name: {kind: files[f"{name}/{kind}"] for kind in ARRAYS} for name in names}
+    scaling = with_law(
+        recipe.recipe(source).source_scaling, (stored[name] for name in split["train"])
+    )
+    cases = {name: open_case(name, regions[name], stored[name], scaling) for name in names}
     network = build_network(recipe)
-    description = _describe(recipe, source, fold, network, split, cases)
+    description = _describe(recipe, source, fold, network, split, cases).model_copy(
+        update={"source_scaling": scaling}
+    )
     train, held = _parts(cases, split, recipe.validation_fraction, network.slices)
     with torch.random.fork_rng(devices=[]):
         loop = _loop(

@@ -9,7 +9,7 @@ from synthct.data.registry import Registry
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Network
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.scalings import SCALINGS
+from synthct.tasks.models.normalise import scaling_modules
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.training.compose import Composition, Member, Term
 from synthct.tasks.training.params import PlugIn, TrainingParams, WeightedPlugIn
@@ -43,9 +43,8 @@ def plugin_modules(params: TrainingParams) -> tuple[str, ...]:
         (REGULARIZERS, params.regularizers),
     ]
     modules = {registry.module_of(e.name) for registry, entries in named for e in entries}
-    modules |= {
-        SCALINGS.module_of(params.recipe(source).source_scaling.kind) for source in params.sources
-    }
+    for source in params.sources:
+        modules |= set(scaling_modules(params.recipe(source).source_scaling))
     return tuple(sorted(modules))
 
 

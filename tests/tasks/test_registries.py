@@ -17,10 +17,11 @@ from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.transport.harmonisers import HARMONISERS
 
 REGISTRIES = (
-    BASELINES, CHECKS, DEFORMATIONS, GUARDS, LOSSES, METHODS, METRICS, NETWORKS, REGULARIZERS,
-    SIMILARITIES,
+    BASELINES, CHECKS, DEFORMATIONS, GUARDS, HARMONISERS, LOSSES, METHODS, METRICS, NETWORKS,
+    REGULARIZERS, SIMILARITIES,
 )  # fmt: skip
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry.names()]
 named = pytest.mark.parametrize(

@@ -20,7 +20,8 @@ class Prediction:
     ----------
     report
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training calibration structures not_for_clinical_use``: plain JSON, no patient data.
+        unlike_training calibration harmonised structures not_for_clinical_use``: plain JSON, no
+        patient data.
     """
 
     report: Mapping[str, Any]
@@ -58,6 +59,8 @@ def predict(
     int8: bool = False,
     student: bool = False,
     surest: int | None = None,
+    harmonise: str | None = None,
+    harmonise_picture: PathLike | None = None,
     public_key: PathLike | None = None,
     series: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -102,6 +105,11 @@ def predict(
     int8, student, surest
         Use the 8-bit networks; the network distilled from the ensemble; only the K networks whose
         predictions vary least over mirrorings. The model card states the loss of accuracy.
+    harmonise
+        Harmoniser (``quantile``, ``partial`` or ``monge``) that maps the scan of another scanner to
+        the intensities of the training scans; the report says what was moved.
+    harmonise_picture
+        SVG file: histograms before and after, and the curve.
     public_key
         Ed25519 public key (PEM) with which the release must be signed.
     series
@@ -154,6 +162,7 @@ def predict(
             structures=as_path(structures),
             uncertainty=spread,
             body=as_path(write_body),
+            harmonise_picture=as_path(harmonise_picture),
             modality=modality_of(scan, modality, "scan"),
             options=PredictOptions(
                 tta=tta,
@@ -165,6 +174,7 @@ def predict(
                 int8=int8,
                 student=student,
                 surest=surest,
+                harmonise=harmonise,
             ),
             public_key=as_path(public_key),
             series=series,

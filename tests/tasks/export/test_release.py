@@ -14,10 +14,13 @@ from synthct.tasks.export.params import ParityParams
 from synthct.tasks.export.parity import Parity, check_parity, compare
 from synthct.tasks.export.release import release_source
 from synthct.tasks.export.windows import case_windows
+from synthct.tasks.models.description import Harmonise, SourceScaling
+from synthct.tasks.models.normalise import fit_source
 from synthct.tasks.models.sliding import predict
 from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners
 from synthct.tasks.training.runner import torch_runner
+from synthct.tasks.transport.laws import law_of, mean_law
 
 
 def test_a_release_holds_what_predict_needs_and_its_checksums_hold(released):
@@ -137,3 +140,39 @@ def test_both_limits_of_parity_hold(difference, limits, passes):
     parity = Parity(8, difference, difference * 2047.5)
     error = check_parity("mr", [Parity(8, 0.0, 0.0), parity], ParityParams(**limits))
     assert (error is None) == passes
+
+
+def harmonised(law, name="quantile"):
+    return SourceScaling(harmonise=Harmonise(name=name, law=tuple(law)))
+
+
+def test_folds_with_laws_of_their_own_scans_are_refused_or_the_release_takes_one_of_them(
+    release_of, artefacts, describe
+):
+    for fold, low in enumerate((-2.0, -1.0)):
+        model = describe(fold, source_scaling=harmonised(np.linspace(low, 2, 100)))
+        model.save(artefacts / f"training/mr_fold{fold}/model.json")
+    scaling = open_release(release_of(folds=(0, 1))).model.source_scaling
+    np.testing.assert_allclose(scaling.harmonise.law, np.linspace(-1.5, 2, 100))
+
+
+def test_folds_of_different_harmonisers_are_one_release(release_of, artefacts, describe):
+    for fold, name in enumerate(("quantile", "partial")):
+        model = describe(fold, source_scaling=harmonised(np.linspace(-2, 2, 100), name))
+        model.save(artefacts / f"training/mr_fold{fold}/model.json")
+    row = json.loads((release_of(folds=(0, 1)) / "refused.json").read_text())
+    assert row["code"] == "folds-disagree"
+
+
+def test_a_release_does_not_hold_the_law_of_its_training_scans(released_from):
+    folder, artefacts = released_from
+    laws = []
+    for case in ("P1_mr", "P2_mr"):
+        source, mask = (
+            np.asarray(read_volume(artefacts / "registration" / case / f"{kind}.zarr").array)
+            for kind in ("source", "mask")
+        )
+        laws.append(law_of(fit_source(source, mask, SourceScaling())(source[mask > 0])))
+    domain = open_release(folder).domain
+    np.testing.assert_allclose(domain.law, mean_law(laws), atol=1e-3)
+    assert domain.reference.section_cm2 == pytest.approx(35 * 32 / 100, rel=1e-3)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthct.data.volume import Modality
+from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.models.description import SourceScaling
-from synthct.tasks.prediction.domain import Domain, fingerprint, warning_of
+from synthct.tasks.prediction.domain import Domain, TrainedBody, fingerprint, warning_of
 from synthct.tasks.prediction.prepare import prepare
 from tests.tasks.prediction.conftest import small_patient
 
@@ -81,3 +81,65 @@ def test_modality_of_the_scan_is_not_part_of_the_fingerprint(scan):
     source, mask = scan
     as_cbct = source.with_array(source.array, Modality.CBCT)
     assert fingerprint(as_cbct, mask, ZSCORE) == fingerprint(source, mask, ZSCORE)
+
+
+def limb(fat, gain=1.0, seed=0, view=None):
+    """Ten slices of a limb on T1, 2 mm: muscle, a ring of fat, marrow; ``view`` is the half-width
+    of the field of view [voxels]."""
+    y, x = np.meshgrid(*[np.arange(-40, 41)] * 2, indexing="ij")
+    radius = np.hypot(y, x)
+    plane = np.select([radius < 7, radius < 30 - fat, radius < 30], [700.0, 320.0, 990.0], 15.0)
+    inside = radius < 30
+    if view is not None:
+        seen = (np.abs(y) <= view) & (np.abs(x) <= view)
+        rows = slice(40 - view, 41 + view)
+        plane, inside = plane[rows, rows], (inside & seen)[rows, rows]
+    array = np.repeat(plane[None], 10, axis=0)
+    array = gain * (array + np.random.default_rng(seed).normal(0, 12, array.shape))
+    grid = Grid(array.shape, (4.0, 2.0, 2.0))
+    body = np.repeat(inside[None].astype(np.uint8), 10, axis=0)
+    return Volume(array.astype(np.float32), grid, Modality.MR), Volume(body, grid, Modality.MASK)
+
+
+FAT_PEAK = SourceScaling(kind="fat_peak")
+
+
+@pytest.fixture
+def limbs():
+    scans = [limb(fat, gain, seed) for fat, gain, seed in ((7, 1.0, 1), (8, 1.4, 2), (9, 0.8, 3))]
+    reference = TrainedBody.of(scans, FAT_PEAK)
+    return Domain.of([fingerprint(*scan, FAT_PEAK, reference) for scan in scans], reference)
+
+
+def unlike(domain, scan, *, cut):
+    return domain.unlike(fingerprint(*scan, FAT_PEAK, domain.reference), cut=cut)
+
+
+def test_a_truncated_field_of_view_makes_a_scan_unlike(limbs):
+    truncated = limb(8, seed=5, view=19)
+    assert unlike(limbs, truncated, cut=False)  # what whole laws say: there is little fat
+    assert unlike(limbs, truncated, cut=True) == {}
+    assert unlike(limbs, limb(8, seed=5), cut=False) == {}
+
+
+def test_a_truncated_scan_of_another_contrast_is_not_remarked(limbs):
+    source, mask = limb(8, seed=5, view=19)
+    array = source.array
+    water = source.with_array(np.where(array > 850, array, 0.35 * array).astype(np.float32))
+    found = unlike(limbs, (water, mask), cut=True)
+    assert {"shared:moved", "shared:alone"} & set(found)
+    assert "tissue shared with training" in warning_of(found, limbs.cases)
+
+
+def test_a_release_of_an_older_version_judges_a_cut_scan_otherwise_than_before(limbs):
+    old = limbs.model_copy(update={"reference": None})
+    seen = {**fingerprint(*limb(8, view=19), FAT_PEAK), "shared:moved": 0.0, "shared:alone": 0.0}
+    assert set(old.unlike(seen, cut=True)) == set(old.unlike(seen, cut=False)) != set()
+
+
+def test_more_body_than_the_reference_is_left_alone_and_less_is_not(limbs):
+    reference = limbs.reference
+    law = np.asarray(reference.law)
+    assert reference.shared(law, reference.section_cm2)["shared:alone"] == 0
+    assert reference.shared(law, reference.section_cm2 / 2)["shared:alone"] == 0
+    assert reference.shared(law, 2 * reference.section_cm2)["shared:alone"] == pytest.approx(0.5)

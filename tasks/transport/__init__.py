@@ -1,0 +1,1 @@
+"""Optimal transport between intensity laws or clouds of features."""
