@@ -20,6 +20,7 @@ from synthct.tasks.chain.params import Params
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.checks import CHECKS
 from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
@@ -79,6 +80,9 @@ REGISTRIES = (
     RegistryPage(
         "reconstruction-methods", "Reconstruction methods", "`synthct reconstruct --method NAME`",
         RECONSTRUCTION_METHODS,
+    ),
+    RegistryPage(
+        "shrinkers", "Smaller forms", "`export.shrink: [{name: NAME, ...}]`", SHRINKERS
     ),
     RegistryPage("metrics", "Image metrics", "`evaluation.metrics: [NAME, ...]`", METRICS),
     RegistryPage("checks", "Checks on scores", "`evaluation.checks: [NAME, ...]`", CHECKS),

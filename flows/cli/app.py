@@ -14,6 +14,7 @@ from synthct.data.temporary import sweep
 from synthct.flows.cli import (
     chain,
     compare,
+    explanation,
     inbox,
     init,
     key,
@@ -91,6 +92,7 @@ for function in (
     study.study,
     chain.report,
     compare.compare,
+    explanation.explain,
     params.params,
     serve.serve,
     machine.doctor,

@@ -2,74 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthct.data.errors import DataError
-from synthct.data.files import content_hash
 from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Prediction, Progress, flips_of, predict
 from synthct.tasks.models.windows import plan_windows
-from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
 from synthct.tasks.prediction.memory import choose_batch, held, require_room
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outputs import Outputs, write_results
 from synthct.tasks.prediction.pool import check_pool, predict_pool
 from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
 from synthct.tasks.prediction.release import Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
-from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
+from synthct.tasks.prediction.said import (
+    SOURCES,
+    caution,
+    derivation,
+    interval_notes,
+    release_id,
+    uid_seed,
+)
 from synthct.tasks.prediction.signing import check_signature
 from synthct.tasks.prediction.structures import Carried, carried, require_structures
-
-SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
-"""What a model of each source was trained on."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How the networks are run: the result is the same to about one HU.
-
-    Parameters
-    ----------
-    tta
-        Also flip the axes that training flipped; the mean of all is taken.
-    overlap
-        Least overlap of neighbouring windows, as a fraction of the window.
-    batch
-        Windows that enter a network together; None: as many as the memory allows, at most 8.
-    threads
-        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
-    device
-        ``cpu`` or ``cuda`` (onnxruntime-gpu).
-    max_ram_gb
-        Memory that the process may take [GB]; None: what the machine has left.
-    int8
-        Run the release's 8-bit graphs; the card says what they cost.
-    student
-        Run the one network that learned the ensemble's answers; the card says what it costs.
-    surest
-        How many networks answer: those least spread over mirrorings on this very scan. None: all.
-    """
-
-    tta: bool = True
-    overlap: float = 0.5
-    batch: int | None = None
-    threads: int = 0
-    device: str = "cpu"
-    max_ram_gb: float | None = None
-    int8: bool = False
-    student: bool = False
-    surest: int | None = None
 
 
 def predict_file(
@@ -81,6 +45,7 @@ def predict_file(
     dicom_reference: Path | None = None,
     structures: Path | None = None,
     uncertainty: Path | None = None,
+    interval: Path | None = None,
     modality: Modality | None = None,
     options: PredictOptions | None = None,
     public_key: Path | None = None,
@@ -109,6 +74,9 @@ def predict_file(
         RTSTRUCT to carry over (file, folder or zip), drawn in the reference's frame.
     uncertainty
         Image file for the standard deviation over folds and flips [HU].
+    interval
+        New folder for the low and high end of the release's conformal interval [HU] and the mask
+        of the voxels not to trust, in the format of ``out``.
     modality
         What a file that does not say it holds; by default what the model was trained on.
     public_key
@@ -122,24 +90,27 @@ def predict_file(
     -------
     dict
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training calibration
-        structures not_for_clinical_use``; no patient data.
+        unlike_training calibration interval
+        structures not_for_clinical_use``; no patient data. ``interval`` is there if it was asked
+        for.
     """
     options = options or PredictOptions()
-    outputs = Outputs(out, uncertainty, dicom_reference, structures)
+    outputs = Outputs(out, uncertainty, dicom_reference, structures, interval)
     outputs.check(untouched=(input, mask, dicom_reference, structures))
     provider_of(options.device)
     step("check the release")
     if public_key is not None:
         check_signature(model, public_key)
     release = open_release(model)
+    if interval is not None:
+        release.require_intervals()
+    graphs = release.graphs_bytes(int8=options.int8, student=options.student, form=options.form)
     if options.surest is not None:
         members = 1 if options.student else len(release.description.members)
         check_pool(members, release.model, keep=options.surest, tta=options.tta)
     step("read the scan")
     series = pick_series(input, series, [modality or SOURCES[release.description.source]])
     facts = describe(input, series=series)
-    graphs = release.graphs_bytes(int8=options.int8, student=options.student)
     cap = require_room(facts.grid, release.model, options.max_ram_gb, graphs)
     with held(options.max_ram_gb):
         return _predict(
@@ -166,7 +137,7 @@ def _predict(
     prepared = _prepared(input, series, mask, release, modality)
     step("run the networks")
     runners = onnx_runners(
-        release.graphs(int8=options.int8, student=options.student),
+        release.graphs(int8=options.int8, student=options.student, form=options.form),
         threads=options.threads,
         device=options.device,
     )
@@ -174,23 +145,26 @@ def _predict(
     networks = len(runners) if options.surest is None else options.surest
     unlike = _unlike(prepared, release)
     step("write the result")
-    write_results(
+    intervals = release.require_intervals() if outputs.interval is not None else None
+    said = write_results(
         outputs,
         prepared,
         prediction,
+        intervals=intervals,
+        range_hu=(release.model.target_scaling.low_hu, release.model.target_scaling.high_hu),
         outside_hu=release.model.outside_hu,
-        derivation=_derivation(release, networks),
-        caution=_caution(release),
+        derivation=derivation(release, networks),
+        caution=caution(release),
         reference=reference,
         structures=structures,
-        uid_seed=_seed(input, series, mask, release.folder, options),
+        uid_seed=uid_seed(input, series, mask, release.folder, options),
     )
     calibration = _calibration(prepared, release)
     warned = [warning_of(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
         "source": release.description.source,
-        "release": _release_id(release.folder),
+        "release": release_id(release.folder),
         "networks": networks,
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
@@ -201,9 +175,11 @@ def _predict(
             *([calibration.sentence] if calibration and _calibrates(release) else []),
             *filter(None, (one.note for one in structures)),
             *warned,
+            *interval_notes(intervals, unlike, options),
         ],
         "unlike_training": unlike,
         "calibration": calibration.as_json() if calibration else None,
+        **({} if said is None else {"interval": said}),
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
@@ -249,7 +225,7 @@ def _run(
     outputs: Outputs,
     progress: Progress | None,
 ) -> Prediction:
-    model, wanted = release.model, outputs.uncertainty is not None
+    model, wanted = release.model, outputs.needs_spread
     batch = options.batch
     if batch is None:
         windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
@@ -317,31 +293,3 @@ def _read(path: Path, series: str, release: Release, modality: Modality | None) 
             code="wrong-modality",
         )
     return scan
-
-
-def _caution(release: Release) -> str:
-    """Said unless the release's card leaves it empty on purpose; a card without it is old."""
-    return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
-
-
-def _derivation(release: Release, count: int) -> str:
-    source = release.description.source
-    return (
-        f"Synthetic CT from {SOURCES[source]} by synthct, mean of {count} networks, release "
-        f"{_release_id(release.folder)}. {_caution(release)}"
-    ).strip()
-
-
-def _release_id(folder: Path) -> str:
-    return content_hash(folder / CHECKSUMS)[:16]
-
-
-def _seed(scan: Path, series: str, mask: Path | None, model: Path, options: PredictOptions) -> str:
-    """UIDs derive from all that decides the voxels: new for each result, the same when repeated.
-
-    Two series of one folder, or one scan predicted in two ways, are two results.
-    """
-    files = (scan, model / CHECKSUMS, *([mask] if mask else []))
-    ways = (options.tta, options.overlap, options.int8, options.student, options.surest)
-    parts = [*(content_hash(file) for file in files), series, *(str(way) for way in ways)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -12,7 +12,7 @@ from synthct.flows.cli.app import command_line, commands
 from synthct.flows.exits import guarded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DESIGNED = {"forecast", "reconstruct",
+DESIGNED = {"forecast", "reconstruct", "explain",
     "run", "stage", "key", "init", "ingest", "register", "predict", "sign", "verify", "watch",
     "evaluate", "regularizers", "study", "report", "compare", "params", "serve", "doctor",
 }  # fmt: skip

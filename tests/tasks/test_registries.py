@@ -10,6 +10,7 @@ from synthct.data.errors import UsageError
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.checks import CHECKS
 from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.networks import NETWORKS
@@ -20,7 +21,7 @@ from synthct.tasks.regularization import REGULARIZERS
 
 REGISTRIES = (
     BASELINES, CHECKS, DEFORMATIONS, GUARDS, LOSSES, METHODS, METRICS, NETWORKS, REGULARIZERS,
-    SIMILARITIES,
+    SHRINKERS, SIMILARITIES,
 )  # fmt: skip
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry.names()]
 named = pytest.mark.parametrize(

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from synthct.api.arguments import PathLike, Scan, as_path, modality_of, scan_files
 from synthct.data.errors import UsageError
 from synthct.data.volume import Modality, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Ends of the conformal interval, and where not to trust it, on the grid of the scan.
+
+    Parameters
+    ----------
+    low, high
+        [HU]; outside the body both are the value outside.
+    untrusted
+        Mask (1: not to be trusted); None where it was written as a DICOM segmentation.
+    """
+
+    low: Volume
+    high: Volume
+    untrusted: Volume | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +38,13 @@ class Prediction:
     report
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
         unlike_training calibration structures not_for_clinical_use``: plain JSON, no patient data.
+        With an interval also ``interval``: nominal coverage, calibration patients, half-widths.
     """
 
     report: Mapping[str, Any]
     _sct: Volume | Path
     _uncertainty: Volume | Path | None
+    _interval: Interval | Path | None = None
 
     @property
     def sct(self) -> Volume:
@@ -37,6 +56,13 @@ class Prediction:
         """Standard deviation over folds and mirrorings [HU], if it was requested."""
         return None if self._uncertainty is None else _volume(self._uncertainty)
 
+    @property
+    def interval(self) -> Interval | None:
+        """Conformal interval of every voxel, if it was requested."""
+        return (
+            _read_interval(self._interval) if isinstance(self._interval, Path) else self._interval
+        )
+
 
 def predict(
     model: PathLike,
@@ -47,6 +73,7 @@ def predict(
     dicom_reference: PathLike | None = None,
     structures: PathLike | None = None,
     uncertainty: bool | PathLike = False,
+    interval: bool | PathLike = False,
     modality: Modality | str | None = None,
     tta: bool = True,
     overlap: float = 0.5,
@@ -57,6 +84,7 @@ def predict(
     int8: bool = False,
     student: bool = False,
     surest: int | None = None,
+    form: Literal["", "fast", "small"] = "",
     public_key: PathLike | None = None,
     series: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -82,6 +110,9 @@ def predict(
         RTSTRUCT to carry over to the new series.
     uncertainty
         True: also compute the standard deviation [HU] in memory; a path: write it to that file.
+    interval
+        True: also compute the release's conformal interval in memory; a path: write ``low``,
+        ``high`` and ``untrusted`` into that new folder, in the format of ``out``.
     modality
         Modality of a file that does not state it; default: that of the model.
     tta
@@ -99,6 +130,9 @@ def predict(
     int8, student, surest
         Use the 8-bit networks; the network distilled from the ensemble; only the K networks whose
         predictions vary least over mirrorings. The model card states the loss of accuracy.
+    form
+        ``fast`` or ``small``: use the release's form with the least arithmetic or the smallest
+        files. The model card states its cost.
     public_key
         Ed25519 public key (PEM) with which the release must be signed.
     series
@@ -133,14 +167,20 @@ def predict(
     >>> synthct.predict("release", mr, out="sct.nii.gz", tta=False).report["out"]
     'sct.nii.gz'
     """
-    from synthct.tasks.prediction.predict import PredictOptions, predict_file
+    from synthct.tasks.prediction.options import PredictOptions
+    from synthct.tasks.prediction.predict import predict_file
 
-    _require_out(out, dicom_reference, structures, uncertainty)
+    _require_out(
+        out, dicom_reference, structures, {"uncertainty": uncertainty, "interval": interval}
+    )
     with scan_files() as files:
         target = files.folder() / "sct.nii" if out is None else as_path(out)
         spread = None if isinstance(uncertainty, bool) else as_path(uncertainty)
         if uncertainty is True:
             spread = files.folder() / "uncertainty.nii"
+        ends = None if isinstance(interval, bool) else as_path(interval)
+        if interval is True:
+            ends = files.folder() / "interval"
         report = predict_file(
             as_path(model),
             files.path(scan, "scan"),
@@ -149,6 +189,7 @@ def predict(
             dicom_reference=as_path(dicom_reference),
             structures=as_path(structures),
             uncertainty=spread,
+            interval=ends,
             modality=modality_of(scan, modality, "scan"),
             options=PredictOptions(
                 tta=tta,
@@ -160,6 +201,7 @@ def predict(
                 int8=int8,
                 student=student,
                 surest=surest,
+                form=form,
             ),
             public_key=as_path(public_key),
             series=series,
@@ -169,7 +211,8 @@ def predict(
         # Read results in the temporary folder before it is removed.
         sct = _volume(target) if out is None else target
         sd = _volume(spread) if spread is not None and uncertainty is True else spread
-    return Prediction({**report, "out": None if out is None else str(target)}, sct, sd)
+        both = _read_interval(ends) if ends is not None and interval is True else ends
+    return Prediction({**report, "out": None if out is None else str(target)}, sct, sd, both)
 
 
 def _volume(kept: Volume | Path) -> Volume:
@@ -180,11 +223,22 @@ def _volume(kept: Volume | Path) -> Volume:
     return read_scan(kept, Modality.CT)
 
 
+def _read_interval(folder: Path) -> Interval:
+    """The folder's three results, in whichever format they are."""
+    from synthct.data.readers import read_scan
+
+    found = {path.name.split(".")[0]: path for path in folder.iterdir()}
+    low, high = (read_scan(found[name], Modality.CT) for name in ("low", "high"))
+    mask = found["untrusted"]
+    segmentation = mask.suffix == ".dcm"
+    return Interval(low, high, None if segmentation else read_scan(mask, Modality.MASK))
+
+
 def _require_out(
     out: PathLike | None,
     dicom_reference: PathLike | None,
     structures: PathLike | None,
-    uncertainty: bool | PathLike,
+    further: Mapping[str, bool | PathLike],
 ) -> None:
     if out is None and (dicom_reference is not None or structures is not None):
         raise UsageError(
@@ -194,11 +248,12 @@ def _require_out(
             remedy="give a folder as `out`, or omit `dicom_reference` and `structures`",
             code="reference-without-series",
         )
-    if out is not None and uncertainty is True:
-        raise UsageError(
-            "no file name for the uncertainty was given",
-            rule="with `out`, every result is written to a file",
-            where="uncertainty",
-            remedy="give uncertainty=FILE, or omit `out`",
-            code="uncertainty-without-name",
-        )
+    for name, asked in further.items():
+        if out is not None and asked is True:
+            raise UsageError(
+                f"no name for the {name} was given",
+                rule="with `out`, every result is written to a file",
+                where=name,
+                remedy=f"give {name}=PATH, or omit `out`",
+                code=f"{name}-without-name",
+            )
