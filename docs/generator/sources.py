@@ -103,7 +103,7 @@ PUBLIC: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Ingest", ("ingest", "Intake")),
     ("Reconstruct", ("reconstruct",)),
     ("Register", ("register", "Registration")),
-    ("Predict", ("predict", "Prediction")),
+    ("Predict", ("predict", "Prediction", "Interval")),
     ("Evaluate", ("evaluate",)),
     (
         "Errors",

@@ -20,8 +20,8 @@ class TrainedRank(Filters, Periodic):
     For the weights of a layer as a matrix :math:`W = U S V^\top` (output channels, weights of a
     filter), at each ``every``-th step
 
-    .. math:: W \leftarrow \sum_{i \le r} s_i u_i v_i^\top, \qquad
-              r = \min\Bigl\{r : \sum_{i \le r} s_i^2 \ge e \sum_i s_i^2\Bigr\},
+    .. math:: W \leftarrow \sum_{i \le r} s_i u_i v_i^\top \quad \text{with the least } r
+              \text{ for which} \quad \sum_{i \le r} s_i^2 \ge e \sum_i s_i^2,
 
     and the subgradient :math:`\sum_{i \le r} u_i v_i^\top` of the nuclear norm
     :math:`\sum_i s_i` is added to the gradient of the layer, times strength and ``every``. In
