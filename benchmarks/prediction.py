@@ -176,7 +176,8 @@ def _release(folder: Path, options: dict[str, Any]) -> None:
     from synthct.data.files import canonical_json, write_whole
     from synthct.data.volume import Grid, Modality, Volume
     from synthct.data.writers import write_image
-    from synthct.tasks.prediction.release import Member, ReleaseDescription, write_checksums
+    from synthct.tasks.prediction.checksums import write_checksums
+    from synthct.tasks.prediction.release import Member, ReleaseDescription
 
     _prepare(folder, options)
     made = folder / "release"
@@ -256,7 +257,7 @@ def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
 
 
 def _file(folder: Path, slices: int) -> Callable[[], None]:
-    from synthct.tasks.prediction.networks import PredictOptions
+    from synthct.tasks.prediction.options import PredictOptions
     from synthct.tasks.prediction.predict import predict_file
 
     options = PredictOptions(tta=False, threads=THREADS)

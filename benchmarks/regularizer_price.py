@@ -26,12 +26,14 @@ from synthct.tasks.training.plugins import build_composition, build_network
 TWO_PASS = {
     "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
     "gradient_norm", "early_learning", "jacobian_nuclear_norm", "calibrated_flips",
+    "nested_bits", "quantisation_noise",
 }  # fmt: skip
 """By construction: another forward pass, most of them another backward pass too."""
 
 ON_WEIGHTS = {
     "spectral", "wasserstein_to_init", "norm_loss", "group_orthogonality", "hyperspherical_energy",
     "orthogonal_convolution", "orthonormal_filters", "gram_lipschitz", "generalized_gaussian",
+    "sparse_weights", "trained_rank",
 }  # fmt: skip
 TARGETS = {"one pass": 1.3, "two passes": 2.3, "weights": 1.15, "strengths": math.inf}
 

@@ -15,7 +15,7 @@ from synthct.tasks.chain.params import load_params
 from synthct.tasks.cohort.params import Region
 from synthct.tasks.cohort.patient import write_patient
 from synthct.tasks.cohort.run import PREFIX, protocol_of
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 
 RELEASES = Path(os.environ.get("SYNTHCT_RELEASES", str(Layout().artefact("export"))))

@@ -90,7 +90,7 @@ def write_series(
         setattr(common, keyword, _spelled(value))
     names = [f"{number:04d}.dcm" for number in range(volume.grid.shape[0])]
     with whole_folder(folder) as building:
-        for number, (index, name) in enumerate(zip(_order(volume.grid), names, strict=True)):
+        for number, (index, name) in enumerate(zip(slice_order(volume.grid), names, strict=True)):
             dataset = _slice(common, volume.grid, stored, index, number)
             for keyword, value in (attributes_of_slice or _no_attributes)(index).items():
                 setattr(dataset, keyword, _spelled(value))
@@ -151,7 +151,7 @@ def _mr_pixels(values: NDArray[Any]) -> StoredPixels:
     return StoredPixels(np.clip(steps, 0, 65535).astype(np.uint16), slope, intercept)
 
 
-def _order(grid: Grid) -> list[int]:
+def slice_order(grid: Grid) -> list[int]:
     """Slice indices from low to high along the normal (row direction x column direction)."""
     indices = list(range(grid.shape[0]))
     return indices if np.linalg.det(np.asarray(grid.direction)) > 0 else indices[::-1]
@@ -209,17 +209,17 @@ def _pixel_facts(dataset: Dataset, grid: Grid, stored: StoredPixels) -> None:
     direction = np.asarray(grid.direction)
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = grid.shape[1], grid.shape[2]
-    dataset.PixelSpacing = _decimals([y_mm, x_mm])
-    dataset.SliceThickness = _decimal(z_mm)
+    dataset.PixelSpacing = decimals([y_mm, x_mm])
+    dataset.SliceThickness = decimal(z_mm)
     if dataset.Modality == "MR":
-        dataset.SpacingBetweenSlices = _decimal(z_mm)
-    dataset.ImageOrientationPatient = _decimals([*direction[::-1, 2], *direction[::-1, 1]])
+        dataset.SpacingBetweenSlices = decimal(z_mm)
+    dataset.ImageOrientationPatient = decimals([*direction[::-1, 2], *direction[::-1, 1]])
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
     dataset.PixelRepresentation = int(stored.pixels.dtype == np.int16)
     rescaled = stored.slope != 1 or stored.intercept != 0
     if dataset.Modality == "CT" or rescaled:
-        dataset.RescaleIntercept = _decimal(stored.intercept)
-        dataset.RescaleSlope = _decimal(stored.slope)
+        dataset.RescaleIntercept = decimal(stored.intercept)
+        dataset.RescaleSlope = decimal(stored.slope)
         dataset.RescaleType = "HU" if dataset.Modality == "CT" else "US"
 
 
@@ -235,9 +235,9 @@ def _slice(common: Dataset, grid: Grid, stored: StoredPixels, index: int, number
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.InstanceNumber = number + 1
     corner = grid.points(np.array([index, 0, 0]))
-    dataset.ImagePositionPatient = _decimals(corner[::-1])
+    dataset.ImagePositionPatient = decimals(corner[::-1])
     normal = np.cross(*np.asarray(grid.direction)[::-1, [2, 1]].T)
-    dataset.SliceLocation = _decimal(float(normal @ corner[::-1]))
+    dataset.SliceLocation = decimal(float(normal @ corner[::-1]))
     dataset.PixelData = (
         stored.pixels[index].astype("<u2" if not common.PixelRepresentation else "<i2").tobytes()
     )
@@ -245,19 +245,21 @@ def _slice(common: Dataset, grid: Grid, stored: StoredPixels, index: int, number
     return dataset
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
+    """A decimal string of at most 16 characters."""
     return format_number_as_ds(float(value) + 0.0)  # + 0.0: no negative zero
 
 
-def _decimals(values: Any) -> list[str]:
-    return [_decimal(value) for value in values]
+def decimals(values: Any) -> list[str]:
+    """Each value as :func:`decimal`."""
+    return [decimal(value) for value in values]
 
 
 def _spelled(value: Any) -> Any:
     if isinstance(value, float):
-        return _decimal(value)
+        return decimal(value)
     return (
-        _decimals(value)
+        decimals(value)
         if isinstance(value, tuple | list) and value and isinstance(value[0], float)
         else value
     )

@@ -20,6 +20,7 @@ from synthct.tasks.chain.params import Params
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.checks import CHECKS
 from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
@@ -86,6 +87,9 @@ REGISTRIES = (
         "reconstruction-methods", "Reconstruction methods", "`synthct reconstruct --method NAME`",
         RECONSTRUCTION_METHODS,
     ),
+    RegistryPage(
+        "shrinkers", "Smaller forms", "`export.shrink: [{name: NAME, ...}]`", SHRINKERS
+    ),
     RegistryPage("metrics", "Image metrics", "`evaluation.metrics: [NAME, ...]`", METRICS),
     RegistryPage("checks", "Checks on scores", "`evaluation.checks: [NAME, ...]`", CHECKS),
     RegistryPage("baselines", "Baselines", "`evaluation.baselines: [NAME, ...]`", BASELINES),
@@ -105,7 +109,7 @@ PUBLIC: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Ingest", ("ingest", "Intake")),
     ("Reconstruct", ("reconstruct",)),
     ("Register", ("register", "Registration")),
-    ("Predict", ("predict", "Prediction")),
+    ("Predict", ("predict", "Prediction", "Interval")),
     ("Evaluate", ("evaluate",)),
     (
         "Errors",

@@ -39,6 +39,7 @@ PublicKey = Annotated[
     "synthct predict --model RELEASE --input CBCT --out sct --dicom-reference CBCT",
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --uncertainty sd.nii.gz",
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --write-body body.nii.gz",
+    "synthct predict --model RELEASE --input MR --out sct.mha --interval interval",
 )
 def predict(
     model: Model,
@@ -81,6 +82,14 @@ def predict(
             help="Also write the body mask, on the grid of the scan: the --mask of `evaluate`.",
         ),
     ] = None,
+    interval: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the low and high end of the release's conformal interval [HU] and "
+            "the mask of the voxels not to trust into this new folder, in the format of --out.",
+        ),
+    ] = None,
     modality: Annotated[
         Source | None,
         typer.Option(help="Modality of a file that does not state it (default: the model's)."),
@@ -112,6 +121,12 @@ def predict(
         typer.Option(
             "--student", help="Use the network distilled from the ensemble, if there is one."
         ),
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Use the release's form with the least arithmetic.")
+    ] = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="Use the release's form with the smallest files.")
     ] = False,
     surest: Annotated[
         int | None,
@@ -146,7 +161,9 @@ def predict(
     scans is reported. Without --dicom-reference the output contains no patient data. Not for
     clinical use.
     """
-    refuse_existing(out, uncertainty, write_body, harmonise_picture, overwrite=overwrite)
+    _require_one_form(fast=fast, small=small)
+    written = (out, uncertainty, interval, write_body, harmonise_picture)
+    refuse_existing(*written, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(
@@ -158,6 +175,7 @@ def predict(
             structures=structures,
             uncertainty=uncertainty or False,
             write_body=write_body,
+            interval=interval or False,
             modality=modality,
             tta=tta,
             overlap=overlap,
@@ -169,6 +187,7 @@ def predict(
             surest=surest,
             harmonise=harmonise,
             harmonise_picture=harmonise_picture,
+            form="fast" if fast else "small" if small else "",
             public_key=public_key,
             series=series,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
@@ -177,6 +196,18 @@ def predict(
         bars.update(bar, description="done")
     _print_report(made.report, out, as_json=as_json)
     return CLEAN
+
+
+def _require_one_form(*, fast: bool, small: bool) -> None:
+    if fast and small:
+        from synthct.data.errors import UsageError
+
+        raise UsageError(
+            "--fast and --small are given together",
+            rule="each chooses the networks",
+            remedy="give one of them",
+            code="form-and-other",
+        )
 
 
 def _bars() -> Progress:
@@ -211,6 +242,11 @@ def _print_report(document: Mapping[str, Any], out: Path, *, as_json: bool) -> N
     mirrored = f", each over {flips} mirrorings" if flips > 1 else ""
     contours = f", {document['structures']} structure sets" if document["structures"] else ""
     typer.echo(f"{out}: synthetic CT [HU] by {made_by}{mirrored}{contours}")
+    if said := document.get("interval"):
+        typer.echo(
+            f"{100 * said['nominal']:g} % interval, calibrated on {said['patients']} patients; "
+            f"{100 * said['untrusted_share']:.1f} % of the body is not to be trusted"
+        )
     for note in document["notes"]:
         typer.echo(f"note: {note}", err=True)
     if document["not_for_clinical_use"]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from synthct.api.evaluation import evaluate
     from synthct.api.intake import Intake, ingest
-    from synthct.api.prediction import Prediction, predict
+    from synthct.api.prediction import Interval, Prediction, predict
     from synthct.api.reconstruction import reconstruct
     from synthct.api.registration import Registration, register
     from synthct.api.scans import (
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from synthct.tasks.evaluation.baselines import BASELINES
     from synthct.tasks.evaluation.checks import CHECKS
     from synthct.tasks.evaluation.metrics import METRICS
+    from synthct.tasks.export.shrink import SHRINKERS
     from synthct.tasks.ingestion.guards import GUARDS
     from synthct.tasks.losses import LOSSES
     from synthct.tasks.models.networks import NETWORKS
@@ -62,17 +63,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINES", "CHECKS", "DEFORMATIONS", "GUARDS", "LOSSES", "METHODS", "METRICS", "NETWORKS",
-    "RECONSTRUCTION_METHODS", "REGULARIZERS", "SIMILARITIES", "DataError", "Displacement", "Grid",
-    "Intake", "MachineError", "Modality", "Prediction", "Registration", "SynthctError",
-    "TooManyExcludedError", "UsageError", "Volume", "__version__", "evaluate", "from_nibabel",
-    "from_numpy", "from_sitk", "ingest", "predict", "read", "read_displacement", "reconstruct",
+    "RECONSTRUCTION_METHODS", "REGULARIZERS", "SHRINKERS", "SIMILARITIES", "DataError",
+    "Displacement", "Grid", "Intake", "Interval", "MachineError", "Modality", "Prediction",
+    "Registration", "SynthctError", "TooManyExcludedError", "UsageError", "Volume", "__version__",
+    "evaluate", "from_nibabel", "from_numpy", "from_sitk", "ingest", "predict", "read",
+    "read_displacement", "reconstruct",
     "register", "to_nibabel", "to_numpy", "to_sitk", "write",
 ]  # fmt: skip
 
 _NAMES = {
     "api.evaluation": ("evaluate",),
     "api.intake": ("Intake", "ingest"),
-    "api.prediction": ("Prediction", "predict"),
+    "api.prediction": ("Interval", "Prediction", "predict"),
     "api.reconstruction": ("reconstruct",),
     "api.registration": ("Registration", "register"),
     "api.scans": (
@@ -86,6 +88,7 @@ _NAMES = {
     "tasks.evaluation.baselines": ("BASELINES",),
     "tasks.evaluation.checks": ("CHECKS",),
     "tasks.evaluation.metrics": ("METRICS",),
+    "tasks.export.shrink": ("SHRINKERS",),
     "tasks.ingestion.guards": ("GUARDS",),
     "tasks.losses": ("LOSSES",),
     "tasks.models.networks": ("NETWORKS",),

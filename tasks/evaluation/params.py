@@ -105,6 +105,10 @@ class EvaluationParams(Section):
     floor: tuple[FloorEntry, ...] = ()
     """Other alignments of the reference. Their difference is reported with every MAE.
     Each costs one registration per case. Empty: not measured."""
+    stability: bool = False
+    """Also score with masks one voxel smaller and larger and with the reference one voxel further
+    along each axis, and report the agreement (ICC) of every score. Takes six times the time of the
+    image metrics of the model."""
     score_suspect: bool = True
     """Also score against moved CTs that the registration gate calls suspect. Failed ones are never
     used."""

@@ -15,12 +15,13 @@ from synthct.tasks.evaluation.fitting import baselines_for
 from synthct.tasks.evaluation.naive import Fitted, UnseenImages
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.scorer import MOVED, Arrays, Scorer
+from synthct.tasks.evaluation.stability import scores_under
 from synthct.tasks.evaluation.uncertainty.case_summary import error_facts
 from synthct.tasks.evaluation.uncertainty.likeness import features
 from synthct.tasks.models.description import SourceScaling
-from synthct.tasks.pipeline.artefacts import SCT, SCT_SD
+from synthct.tasks.pipeline.artefacts import ERRORS, SCT, SCT_SD
 
-CASE_SCORES, ERRORS = "scores.json", "errors.json"
+CASE_SCORES = "scores.json"
 
 WITHOUT_ANATOMY = ("constant",)
 """Methods whose output shows no anatomy; not compared with the source scan."""
@@ -102,12 +103,17 @@ def score_case(
         scorer.segmented(segmented, "" if doubt else "registered", moved, output)
     for reference in list(references.values())[:1]:  # the registered CT, else the true one
         scorer.checks(reference, output)
+    stable: dict[str, Any] = {}
+    if plan["stability"]:
+        for reference in list(references.values())[:1]:
+            stable = scores_under(reference, output, inside, scan.grid.spacing_mm, plan)
     document = {
         **{name: facts[name] for name in IDENTITY},
         "fold": fold,
         "not_scored_against_registered": doubt,
         "features": features(images, scan.grid.spacing_mm),
         **scorer.as_json(),
+        **({"stability": stable} if stable else {}),
     }
     write_whole(out / CASE_SCORES, canonical_json(document))
     _write_errors(out, references, output, inside, sd)

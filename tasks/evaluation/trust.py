@@ -13,12 +13,14 @@ from synthct.data.tables import floats_to_six_digits, six_digits
 from synthct.tasks.evaluation.fitting import FEATURES
 from synthct.tasks.evaluation.folds import Fold
 from synthct.tasks.evaluation.params import EvaluationParams
-from synthct.tasks.evaluation.score import ERRORS
+from synthct.tasks.evaluation.stability import stability
 from synthct.tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
 from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage
+from synthct.tasks.evaluation.uncertainty.elsewhere import Scored, elsewhere
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
 from synthct.tasks.evaluation.uncertainty.likeness import Features, TrainingScans, unlikeness
 from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
+from synthct.tasks.pipeline.artefacts import ERRORS
 from synthct.tasks.pipeline.randomness import generator
 
 SCHEMA = "synthct-trust/1"
@@ -52,6 +54,15 @@ def trust(
         "suspects": _suspects(documents),
         "unlike": _unlike(documents, fits, folds),
         "floor": dict(floor),
+        "stability": {
+            source: found
+            for source in sources
+            if (
+                found := stability(
+                    [d.get("stability", {}) for d in documents if d["source"] == source]
+                )
+            )
+        },
         "uncertainty": {
             source: _uncertainty([d for d in documents if d["source"] == source], out, params, seed)
             for source in sources
@@ -116,6 +127,18 @@ def _against(
                           params, seed)
         for region in sorted({d["region"] for d in documents})
     }  # fmt: skip
+    result["elsewhere"] = elsewhere(
+        [
+            Scored(
+                d["patient"],
+                d["region"],
+                d["features"],
+                ErrorCounts.from_json(facts[d["case"]]["absolute"]),
+            )
+            for d in documents
+        ],
+        params.coverage,
+    )
     scaled = [ErrorCounts.from_json(f["scaled"]) for f in facts.values() if "scaled" in f]
     if scaled:
         result["scaled_coverage"] = _coverage(documents, facts, "scaled", params, seed)

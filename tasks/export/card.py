@@ -124,6 +124,8 @@ def _fold(fold: ExportedFold) -> dict[str, Any]:
     }
     if fold.int8 is not None:
         entry["int8"] = {**fold.int8.as_json(), "released": fold.member.int8 is not None}
+    if fold.forms:
+        entry["forms"] = {name: form.cost.as_json() for name, form in sorted(fold.forms.items())}
     return entry
 
 

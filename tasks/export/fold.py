@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from synthct.data.files import write_whole
 from synthct.tasks.export.calibration import Spread, spread_of
+from synthct.tasks.export.form_cost import Form, write_forms
 from synthct.tasks.export.graph import export_graph
 from synthct.tasks.export.int8 import Int8Cost, int8_cost, quantise
 from synthct.tasks.export.params import ExportParams
@@ -24,7 +26,9 @@ from synthct.tasks.export.programs import (
     script_runner,
     trace_script,
 )
-from synthct.tasks.export.windows import case_windows
+from synthct.tasks.export.shrink import Calibration
+from synthct.tasks.export.shrink.forms import multiply_adds
+from synthct.tasks.export.windows import CaseWindows, case_windows
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.sliding import Runner
@@ -46,6 +50,10 @@ class ExportedFold:
     """By format: ``onnx``, ``safetensors``, ``torch_export``, ``torchscript``."""
     spread: Spread | None = None
     int8: Int8Cost | None = None
+    forms: dict[str, Form] = field(default_factory=dict)
+    """Smaller forms, by name of their shrinker."""
+    int8_bytes: int = 0
+    """Size of the 8-bit graph; 0 if there is none."""
 
 
 def export_fold(
@@ -74,6 +82,8 @@ def export_fold(
     int8, cost = None, None
     if params.formats.int8 != "none":
         int8, cost = _write_int8(out, name, forms["onnx"][1], windows, seen, model, params)
+    smaller = _write_smaller(out, name, fold, forms["onnx"][1], windows, seen, model, params)
+    parities |= {form: one.parity for form, one in smaller.items() if one.file}
     member = Member(
         fold=model.fold,
         onnx=files["onnx"],
@@ -81,10 +91,13 @@ def export_fold(
         torch_export=files.get("torch_export"),
         torchscript=files.get("torchscript"),
         int8=int8,
+        forms={form: one.file for form, one in smaller.items() if one.file},
         network=model.network,
         validation_mae_hu=model.validation_mae_hu,
     )
-    return ExportedFold(model, member, parities, spread_of(trained, windows, model), cost)
+    spread = spread_of(trained, windows, model)
+    size = (out / int8).stat().st_size if int8 else 0
+    return ExportedFold(model, member, parities, spread, cost, smaller, size)
 
 
 def _write_forms(
@@ -117,19 +130,49 @@ def _rebuilt(weights: Path, model: ModelDescription) -> Runner:
     return module_runner(network)
 
 
+def _write_smaller(
+    out: Path,
+    name: str,
+    fold: Path,
+    exact: Runner,
+    windows: CaseWindows,
+    seen: Sequence[Path],
+    model: ModelDescription,
+    params: ExportParams,
+) -> dict[str, Form]:
+    """The forms that ``export.shrink`` lists."""
+    if not params.shrink:
+        return {}
+    network = load_network(fold)
+    inputs = np.stack(_seen_windows(seen, model, params))
+    calibration = Calibration(model, params.opset, inputs)
+    graph = (out / f"{name}.onnx").read_bytes()
+    own = (graph, exact, multiply_adds(network, calibration))
+    return write_forms(
+        out, name, network, params.shrink, calibration, windows, own, params.max_shrink_cost_hu
+    )
+
+
+def _seen_windows(
+    seen: Sequence[Path], model: ModelDescription, params: ExportParams
+) -> list[NDArray[np.float32]]:
+    """Windows of training cases, for calibration."""
+    cases = seen[: max(1, params.formats.calibration_windows // 4)]
+    each = -(-params.formats.calibration_windows // max(1, len(cases)))
+    return [window for case in cases for window in case_windows(case, model, each).inputs]
+
+
 def _write_int8(
     out: Path,
     name: str,
     exact: Runner,
-    windows: Any,
+    windows: CaseWindows,
     seen: Sequence[Path],
     model: ModelDescription,
     params: ExportParams,
 ) -> tuple[str | None, Int8Cost]:
     """File name of the 8-bit graph, or None if it costs too much accuracy, and that cost."""
-    cases = seen[: max(1, params.formats.calibration_windows // 4)]
-    each = -(-params.formats.calibration_windows // max(1, len(cases)))
-    inputs = [window for case in cases for window in case_windows(case, model, each).inputs]
+    inputs = _seen_windows(seen, model, params)
     graph = quantise((out / f"{name}.onnx").read_bytes(), params.formats.int8, inputs)
     run = onnx_runner(graph, threads=torch.get_num_threads())
     cost = int8_cost(exact, run, windows, model)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from synthct.data.section import Section
+from synthct.tasks.training.params import PlugIn
 
 
 class GateParams(Section):
@@ -86,6 +87,13 @@ class ExportParams(Section):
     distil: DistilParams | None = None
     """Also train one network in place of all folds (``predict --student``). The card says how much
     worse it is on unseen patients. Null: none."""
+    shrink: tuple[PlugIn, ...] = ()
+    """Smaller forms of every network, ``foldK.NAME.onnx``, by name of a shrinker with its options:
+    ``low_rank``, ``merged_channels``, ``weight_bits``, ``sparse_storage``. The card shows what each
+    saves and costs; ``predict --fast`` and ``--small`` choose among them."""
+    max_shrink_cost_hu: float = Field(1.0, gt=0)
+    """Largest increase of the MAE on unseen windows by a smaller form [HU]. Above it, the form is
+    left out of the release, and so is one that neither shrinks the file nor saves arithmetic."""
     domain_cases: int = Field(40, ge=1)
     """Training cases whose appearance is recorded, so that ``predict`` can report scans unlike
     them."""
@@ -99,6 +107,13 @@ class ExportParams(Section):
         "and with the kind of scanner listed under data."
     )
     """Intended use, printed on the model card."""
+
+    @model_validator(mode="after")
+    def _forms_by_name(self) -> ExportParams:
+        names = [entry.name for entry in self.shrink]
+        if len(set(names)) < len(names):
+            raise ValueError("shrink: a shrinker is listed once; its name is that of the form")
+        return self
 
     @model_validator(mode="after")
     def _no_clearance_for_a_demonstration(self) -> ExportParams:

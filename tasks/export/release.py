@@ -14,13 +14,17 @@ from synthct.tasks.export.bundle import write_bundle
 from synthct.tasks.export.card import make_card, render_card
 from synthct.tasks.export.distil import Distilled, distil
 from synthct.tasks.export.fold import ExportedFold, export_fold
+from synthct.tasks.export.form_cost import choices
+from synthct.tasks.export.intervals import CalibrationPlan, calibrated, on_the_card
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.parity import check_parity
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription, SourceScaling
 from synthct.tasks.pipeline.artefacts import CARD, CARD_PAGE, MASK, MODEL, REFUSED, SOURCE
+from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.domain import Domain, TrainedBody, fingerprint
-from synthct.tasks.prediction.release import DOMAIN, ReleaseDescription, write_checksums
+from synthct.tasks.prediction.intervals import CALIBRATION, Calibration
+from synthct.tasks.prediction.release import DOMAIN, ReleaseDescription
 from synthct.tasks.transport.laws import Law, mean_law
 
 
@@ -33,6 +37,7 @@ def release_source(
     ingestion: Mapping[str, Any],
     refusal: Mapping[str, str] | None,
     seed: int = 0,
+    calibration: Mapping[str, Any] | None = None,
     scratch: Path | None = None,
     **folders: Path,
 ) -> None:
@@ -52,11 +57,14 @@ def release_source(
         The gate's error, if it refused; then nothing is exported, or a demonstration.
     seed, scratch
         Seed of the student that ``distil`` trains, and the folder in which it resumes.
+    calibration
+        Plan of the intervals (see ``tasks/export/intervals.py``); None: none can be made.
     folders
         ``foldK``: folder of that fold in the output of the training stage; ``caseK``: a registered
         case unseen by this fold's network, for parity; ``seenN``: training cases, whose appearance
         is summarised for the out-of-domain warning of ``predict``; ``heldN``: test cases of the
-        first fold, on which the student of ``distil`` is scored.
+        first fold, on which the student of ``distil`` is scored; ``errorsN``: errors of unseen
+        cases, from which the intervals are calibrated.
     """
     settings = ExportParams.from_json(params)
     if refusal is not None and settings.gate.when_refused == "withhold":
@@ -87,12 +95,23 @@ def release_source(
     write_whole(out / MODEL, description.as_text())
     write_whole(out / DOMAIN, canonical_json(domain.as_json()))
     card = make_card(source, folds, facts, cleared_for=settings.cleared_for, refusal=refusal)
+    intervals = _intervals(calibration, folders)
+    if intervals is not None:
+        write_whole(out / CALIBRATION, canonical_json(intervals.as_json()))
+        card["intervals"] = on_the_card(intervals)
     if student is not None:
         card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))
     write_whole(out / CARD_PAGE, render_card(card))
     write_bundle(out, description, card)
     write_checksums(out)
+
+
+def _intervals(plan: Mapping[str, Any] | None, folders: Mapping[str, Path]) -> Calibration | None:
+    if plan is None:
+        return None
+    errors = [folders[name] for name in sorted(folders) if name.startswith("errors")]
+    return calibrated(CalibrationPlan.from_json(plan), errors)
 
 
 def _required(scratch: Path | None) -> Path:
@@ -105,10 +124,9 @@ def _parity_error(
     source: str, folds: Sequence[ExportedFold], params: ExportParams
 ) -> SynthctError | None:
     """Error of the first format that differs too much from the trained network."""
-    for form in folds[0].parities if folds else ():
-        error = check_parity(
-            f"{source}, {form}", [fold.parities[form] for fold in folds], params.parity
-        )
+    for form in sorted({form for fold in folds for form in fold.parities}):
+        found = [fold.parities[form] for fold in folds if form in fold.parities]
+        error = check_parity(f"{source}, {form}", found, params.parity)
         if error is not None:
             return error
     return None
@@ -118,7 +136,13 @@ def _description(
     folds: Sequence[ExportedFold], student: Distilled | None, ingestion: IngestionParams
 ) -> ReleaseDescription:
     scaling = _mean_scaling([fold.model.source_scaling for fold in folds])
+    every = all(fold.int8_bytes for fold in folds)
+    chosen = choices(
+        [{name: form.cost for name, form in fold.forms.items()} for fold in folds],
+        [fold.int8_bytes for fold in folds] if every else [],
+    )
     return ReleaseDescription(
+        **chosen,
         source=folds[0].model.source,
         members=[fold.member for fold in folds],
         student=None if student is None else student.fold.member,

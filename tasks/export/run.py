@@ -11,8 +11,10 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import read_table
 from synthct.tasks.export.card_facts import gather_facts, used_cases
 from synthct.tasks.export.gate import Gate, Row, hold_gate
+from synthct.tasks.export.intervals import plan_calibration
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
+from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCORES, SUMMARY
@@ -62,6 +64,12 @@ def _unit(
     if params.distil is not None and present:
         for number, case in enumerate(folds[present[0]]["test"]):
             inputs[f"held{number:03d}"] = registration / case
+    tested = [case for k in present for case in folds[k]["test"]]
+    calibration = plan_calibration(
+        context.artefact("evaluation"), source, tested, params.gate.reference, context.seed
+    )
+    for number, file in enumerate(calibration[1] if calibration else []):
+        inputs[f"errors{number:03d}"] = file
     refusal = gate.refusal(source)
     facts = gather_facts(context, params, source, names, cases, scores, dict(context.methods), code)
     return Unit(
@@ -75,8 +83,14 @@ def _unit(
             "ingestion": _ingestion(context),
             "refusal": None if refusal is None else refusal.as_json(),
             "seed": context.seed,
+            "calibration": calibration[0].as_json() if calibration else None,
         },
-        plugins=tuple(sorted({one for name in names for one in _modules(training / name)})),
+        plugins=tuple(
+            sorted(
+                {one for name in names for one in _modules(training / name)}
+                | {SHRINKERS.module_of(entry.name) for entry in params.shrink}
+            )
+        ),
         gpu=params.distil is not None,
     )
 

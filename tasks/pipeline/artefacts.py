@@ -31,6 +31,7 @@ FOLDS = "folds.json"
 
 SCT = "sct.zarr"
 SCT_SD = "sd.zarr"
+ERRORS = "errors.json"
 SCORES = "scores.csv"
 SUMMARY = "summary.json"
 TRUST = "trust.json"

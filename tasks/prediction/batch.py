@@ -17,8 +17,8 @@ from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.data.temporary import temporary_folder
 from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
+from synthct.tasks.prediction.checksums import checksums_of
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
-from synthct.tasks.prediction.release import checksums_of
 
 MOST_CRASHES = 2
 """A scan over which the worker died this often is set aside: it would be a loop."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import SUFFIXES, suffix_of, write_image
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import Prediction
+from synthct.tasks.prediction.interval_files import Ends, write_interval
+from synthct.tasks.prediction.intervals import Calibration
 from synthct.tasks.prediction.prepare import Prepared
 from synthct.tasks.prediction.reference import Reference
 from synthct.tasks.prediction.series import write_sct
@@ -30,8 +33,14 @@ class Outputs:
     uncertainty: Path | None = None
     dicom_reference: Path | None = None
     structures: Path | None = None
+    interval: Path | None = None
     body: Path | None = None
     harmonised: Path | None = None
+
+    @property
+    def needs_spread(self) -> bool:
+        """Whether the spread over networks and flips is needed."""
+        return self.uncertainty is not None or self.interval is not None
 
     @property
     def is_series(self) -> bool:
@@ -43,11 +52,13 @@ class Outputs:
         image = self.out.name.lower().endswith(SUFFIXES)
         return not image and (not ending or ending[0].isdigit() or self.out.is_dir())
 
+    @property
+    def _written(self) -> tuple[Path | None, ...]:
+        return self.out, self.uncertainty, self.interval, self.body, self.harmonised
+
     def check(self, *, untouched: Iterable[Path | None]) -> None:
         """Raise where the names cannot be written as asked, or are those of an input."""
-        images = [path for path in (self.uncertainty, self.body) if path is not None]
-        results = (self.out, *images, self.harmonised)
-        written = [path.resolve() for path in results if path is not None]
+        written = [path.resolve() for path in self._written if path is not None]
         named = written + [path.resolve() for path in untouched if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
@@ -59,16 +70,15 @@ class Outputs:
             )
         if not self.is_series:
             _require_suffix(self.out)
-        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UsageError(
-                "the folder holds files",
-                rule="a series is written into a new or empty folder",
-                where=str(self.out),
-                remedy="name a new folder, or a file ending in .mha or .nii.gz",
-                code="out-not-empty",
+        else:
+            _require_empty(
+                self.out, "a series", "name a new folder, or a file ending in .mha or .nii.gz"
             )
-        for path in images:
-            suffix_of(path)
+        if self.interval is not None:
+            _require_empty(self.interval, "an interval", "name a new folder")
+        for path in (self.uncertainty, self.body):
+            if path is not None:
+                suffix_of(path)
         if self.harmonised is not None and self.harmonised.suffix.lower() != ".svg":
             raise UsageError(
                 f"{self.harmonised.suffix!r} is not the suffix of the picture",
@@ -116,6 +126,8 @@ class Outputs:
             asked[self.uncertainty] = 4 * voxels
         if self.body is not None:
             asked[self.body] = voxels
+        if self.interval is not None:
+            asked[self.interval] = 5 * voxels
         for path, count in asked.items():
             folder = next(p for p in path.absolute().parents if p.exists())
             free = shutil.disk_usage(folder).free
@@ -127,6 +139,17 @@ class Outputs:
                     remedy="free space or name another disk",
                     code="disk-full",
                 )
+
+
+def _require_empty(folder: Path, what: str, remedy: str) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "the folder holds files" if folder.is_dir() else "there is a file of that name",
+            rule=f"{what} is written into a new or empty folder",
+            where=str(folder),
+            remedy=remedy,
+            code="out-not-empty",
+        )
 
 
 def _require_suffix(out: Path) -> None:
@@ -148,26 +171,43 @@ def write_results(
     prepared: Prepared,
     prediction: Prediction,
     *,
+    intervals: Calibration | None,
+    range_hu: tuple[float, float],
     outside_hu: int,
     derivation: str,
     caution: str,
     reference: Reference | None,
     structures: list[Carried],
     uid_seed: str,
-) -> None:
-    """The synthetic CT last: when it is there, everything is."""
+) -> dict[str, Any] | None:
+    """The uncertainty and the interval first: when the synthetic CT is there, everything is.
+
+    Returns what has to be said of the interval, None without one.
+    """
     mask, body = prepared.wanted, prepared.body
     if outputs.body is not None:
         write_image(outputs.body, body)
-    if outputs.uncertainty is not None and prediction.sd_hu is not None:
+    spread = None
+    if prediction.sd_hu is not None:
         spread = on_grid(prediction.sd_hu, mask, body, 0.0)
-        write_image(outputs.uncertainty, body.with_array(spread, Modality.CT))
-        del spread
+        if outputs.uncertainty is not None:
+            write_image(outputs.uncertainty, body.with_array(spread, Modality.CT))
     hu = on_grid(prediction.hu, mask, body, outside_hu, np.int16)
+    said = None
+    if outputs.interval is not None and intervals is not None:
+        ends = Ends.of(intervals, hu, spread, body.array, range_hu)
+        said = ends.as_json(intervals, body.array)
+        write_interval(
+            outputs.interval, ends, body, intervals,
+            suffix="" if outputs.is_series else suffix_of(outputs.out),
+            derivation=derivation, caution=caution, reference=reference, uid_seed=uid_seed,
+        )  # fmt: skip
+        del ends
+    del spread
     volume = Volume(hu, body.grid, Modality.CT)
     if not outputs.is_series:
         write_image(outputs.out, volume)
-        return
+        return said
     with whole_folder(outputs.out) as building:
         # write_series puts its folder in place in one rename: beside the other, then into it.
         files = write_sct(
@@ -183,3 +223,4 @@ def write_results(
         (building / "series").rmdir()
         if reference is not None:
             write_structures(building, structures, reference)
+    return said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,29 +9,32 @@ from typing import Any
 import numpy as np
 
 from synthct.data.errors import DataError
-from synthct.data.files import content_hash
 from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Progress, flips_of
-from synthct.tasks.pipeline.artefacts import CHECKSUMS
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
 from synthct.tasks.prediction.harmonised import harmonising, what_moved, write_picture
 from synthct.tasks.prediction.memory import held, require_room
-from synthct.tasks.prediction.networks import PredictOptions, run_networks
+from synthct.tasks.prediction.networks import run_networks
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outputs import Outputs, write_results
 from synthct.tasks.prediction.pool import check_pool
 from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
 from synthct.tasks.prediction.release import Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
-from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
+from synthct.tasks.prediction.said import (
+    SOURCES,
+    caution,
+    derivation,
+    interval_notes,
+    release_id,
+    uid_seed,
+)
 from synthct.tasks.prediction.signing import check_signature
 from synthct.tasks.prediction.structures import Carried, carried, require_structures
-
-SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
-"""What a model of each source was trained on."""
 
 
 def predict_file(
@@ -46,6 +48,7 @@ def predict_file(
     uncertainty: Path | None = None,
     body: Path | None = None,
     harmonise_picture: Path | None = None,
+    interval: Path | None = None,
     modality: Modality | None = None,
     options: PredictOptions | None = None,
     public_key: Path | None = None,
@@ -78,6 +81,9 @@ def predict_file(
         Image file for the body mask, on the grid of the scan: what ``evaluate`` scores in.
     harmonise_picture
         SVG for histograms before and after the harmonisation, and its curve.
+    interval
+        New folder for the low and high end of the release's conformal interval [HU] and the mask
+        of the voxels not to trust, in the format of ``out``.
     modality
         What a file that does not say it holds; by default what the model was trained on.
     public_key
@@ -91,8 +97,9 @@ def predict_file(
     -------
     dict
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training calibration harmonised
-        structures not_for_clinical_use``; no patient data.
+        unlike_training calibration harmonised interval
+        structures not_for_clinical_use``; no patient data. ``interval`` is there if it was asked
+        for.
     """
     options = options or PredictOptions()
     outputs = Outputs(
@@ -100,6 +107,7 @@ def predict_file(
         uncertainty,
         dicom_reference,
         structures,
+        interval=interval,
         body=body,
         harmonised=harmonise_picture,
     )
@@ -110,13 +118,15 @@ def predict_file(
         check_signature(model, public_key)
     release = harmonising(open_release(model), options.harmonise)
     outputs.check_picture(release.model)
+    if interval is not None:
+        release.require_intervals()
     if options.surest is not None:
         members = 1 if options.student else len(release.description.members)
         check_pool(members, release.model, keep=options.surest, tta=options.tta)
     step("read the scan")
     series = pick_series(input, series, [modality or SOURCES[release.description.source]])
     facts = describe(input, series=series)
-    graphs = release.graphs_bytes(int8=options.int8, student=options.student)
+    graphs = release.graphs_bytes(int8=options.int8, student=options.student, form=options.form)
     cap = require_room(facts.grid, release.model, options.max_ram_gb, graphs)
     with held(options.max_ram_gb):
         return _predict(
@@ -144,7 +154,7 @@ def _predict(
     moved = what_moved(prepared, release.model)
     step("run the networks")
     runners = onnx_runners(
-        release.graphs(int8=options.int8, student=options.student),
+        release.graphs(int8=options.int8, student=options.student, form=options.form),
         threads=options.threads,
         device=options.device,
     )
@@ -154,7 +164,7 @@ def _predict(
         release.model,
         options,
         cap,
-        uncertainty=outputs.uncertainty is not None,
+        uncertainty=outputs.needs_spread,
         progress=progress,
     )
     networks = len(runners) if options.surest is None else options.surest
@@ -162,23 +172,26 @@ def _predict(
     step("write the result")
     if outputs.harmonised is not None and moved is not None:
         write_picture(outputs.harmonised, moved)
-    write_results(
+    intervals = release.require_intervals() if outputs.interval is not None else None
+    said = write_results(
         outputs,
         prepared,
         prediction,
+        intervals=intervals,
+        range_hu=(release.model.target_scaling.low_hu, release.model.target_scaling.high_hu),
         outside_hu=release.model.outside_hu,
-        derivation=_derivation(release, networks),
-        caution=_caution(release),
+        derivation=derivation(release, networks),
+        caution=caution(release),
         reference=reference,
         structures=structures,
-        uid_seed=_seed(input, series, mask, release.folder, options),
+        uid_seed=uid_seed(input, series, mask, release.folder, options),
     )
     calibration = _calibration(prepared, release)
     warned = [warning_of(unlike, release.domain.cases)] if unlike and release.domain else []
     return {
         "out": str(outputs.out),
         "source": release.description.source,
-        "release": _release_id(release.folder),
+        "release": release_id(release.folder),
         "networks": networks,
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
@@ -190,10 +203,12 @@ def _predict(
             *([moved.sentence] if moved else []),
             *filter(None, (one.note for one in structures)),
             *warned,
+            *interval_notes(intervals, unlike, options),
         ],
         "unlike_training": unlike,
         "calibration": calibration.as_json() if calibration else None,
         "harmonised": moved.as_json() if moved else None,
+        **({} if said is None else {"interval": said}),
         "structures": len(structures),
         "not_for_clinical_use": str(release.card.get("not_for_clinical_use", "")),
     }
@@ -270,32 +285,3 @@ def _read(path: Path, series: str, release: Release, modality: Modality | None) 
             code="wrong-modality",
         )
     return scan
-
-
-def _caution(release: Release) -> str:
-    """Said unless the release's card leaves it empty on purpose; a card without it is old."""
-    return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
-
-
-def _derivation(release: Release, count: int) -> str:
-    source = release.description.source
-    return (
-        f"Synthetic CT from {SOURCES[source]} by synthct, mean of {count} networks, release "
-        f"{_release_id(release.folder)}. {_caution(release)}"
-    ).strip()
-
-
-def _release_id(folder: Path) -> str:
-    return content_hash(folder / CHECKSUMS)[:16]
-
-
-def _seed(scan: Path, series: str, mask: Path | None, model: Path, options: PredictOptions) -> str:
-    """UIDs derive from all that decides the voxels: new for each result, the same when repeated.
-
-    Two series of one folder, or one scan predicted in two ways, are two results.
-    """
-    files = (scan, model / CHECKSUMS, *([mask] if mask else []))
-    ways = [options.tta, options.overlap, options.int8, options.student, options.surest]
-    ways += [options.harmonise] if options.harmonise else []
-    parts = [*(content_hash(file) for file in files), series, *(str(way) for way in ways)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from synthct.data.errors import UsageError
-from synthct.data.files import canonical_json, file_sha256, write_whole
+from synthct.data.files import canonical_json
 from synthct.data.section import Section
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
-from synthct.tasks.pipeline.artefacts import CARD, CHECKSUMS, MODEL, REFUSED
+from synthct.tasks.pipeline.artefacts import CARD, MODEL, REFUSED
+from synthct.tasks.prediction.checksums import check_listing, checked, listed
 from synthct.tasks.prediction.domain import Domain
+from synthct.tasks.prediction.intervals import CALIBRATION, Calibration
 from synthct.tasks.prediction.onnx_file import require_self_contained
-
-"""Written last: {"format": 1, "files": {name: {"sha256": ..., "bytes": ...}}} of all others."""
-
-SIGNATURE = "signature.json"
-"""Not listed: it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
 
 DOMAIN = "domain.json"
 
@@ -38,6 +34,8 @@ class Member(Section):
     """The same weights as safetensors."""
     int8: str | None = None
     """The graph with 8-bit weights and activations, where the export made one."""
+    forms: dict[str, str] = Field(default_factory=dict)
+    """Files of smaller forms, by name of what made them."""
     torch_export: str | None = None
     """``torch.export`` program."""
     torchscript: str | None = None
@@ -55,6 +53,10 @@ class ReleaseDescription(Section):
     members: list[Member]
     student: Member | None = None
     """One network that learned the ensemble's answers, where the export made one."""
+    fast: str | None = None
+    """Name of the form with the least arithmetic, if it has less than the networks themselves."""
+    small: str | None = None
+    """Name of the form with the smallest files, or ``int8``."""
     preprocessing: ModelDescription
     """Of the first fold, with case names left out: they stay in the pipeline."""
     ingestion: IngestionParams = IngestionParams()
@@ -65,6 +67,9 @@ class ReleaseDescription(Section):
         model = self.preprocessing
         if not self.members:
             raise ValueError("members: a release holds at least one network")
+        for choice in (self.fast, self.small):
+            if choice not in (None, "int8") and any(choice not in m.forms for m in self.members):
+                raise ValueError(f"a network has no form {choice!r:.40}")
         if any(size % model.divisor for size in model.patch_size):
             raise ValueError(
                 f"preprocessing.patch_size: {model.patch_size} is no multiple of the divisor "
@@ -87,6 +92,10 @@ class ReleaseDescription(Section):
         return read.model_copy(update={"ingestion": read.ingestion.model_copy(update=then)})
 
 
+FormName = Literal["", "fast", "small"]
+"""Which form of the networks runs; empty: the networks themselves."""
+
+
 @dataclass(frozen=True)
 class Release:
     """A release of which every file was checked."""
@@ -98,6 +107,8 @@ class Release:
     """What ``checksums.json`` says of each file."""
     domain: Domain | None = None
     """What the training scans looked like; a release of an older version does not say it."""
+    intervals: Calibration | None = None
+    """Half-widths from held-out patients, where the export had enough of them."""
 
     @property
     def model(self) -> ModelDescription:
@@ -110,6 +121,25 @@ class Release:
         reason = str(self.card.get("demonstration_only", ""))
         sentence = f"for demonstration only, the release gate refused this model: {reason}"
         return [sentence] if reason else []
+
+    def require_intervals(self) -> Calibration:
+        """The calibration of the intervals.
+
+        Raises
+        ------
+        UsageError
+            ``no-calibration``: the release has none.
+        """
+        if self.intervals is None:
+            raise UsageError(
+                f"the release has no {CALIBRATION}",
+                rule="intervals come from patients that the networks had not seen",
+                where=str(self.folder),
+                remedy="leave out --interval, or export again: the evaluation needs five unseen "
+                "patients with a reference CT",
+                code="no-calibration",
+            )
+        return self.intervals
 
     def members(self, *, student: bool = False) -> list[Member]:
         """The folds, or the student of them all."""
@@ -124,44 +154,65 @@ class Release:
             )
         return [self.description.student]
 
-    def graphs_bytes(self, *, int8: bool = False, student: bool = False) -> int:
+    def graphs_bytes(
+        self, *, int8: bool = False, student: bool = False, form: FormName = ""
+    ) -> int:
         """Size of all graphs that run together, as listed."""
-        names = [(m.int8 if int8 else None) or m.onnx for m in self.members(student=student)]
+        names = self._files(int8=int8, student=student, form=form)
         return sum(int(self.listed[name].get("bytes", 0)) for name in names)
 
-    def graphs(self, *, int8: bool = False, student: bool = False) -> Iterator[bytes]:
+    def graphs(
+        self, *, int8: bool = False, student: bool = False, form: FormName = ""
+    ) -> Iterator[bytes]:
         """The ONNX files in the order of the members, one at a time, each checked once more.
 
         What runs is what was checked: the bytes, not the file.
         """
+        for name in self._files(int8=int8, student=student, form=form):
+            graph = checked(self.folder / name, self.listed[name])
+            require_self_contained(self.folder / name, graph)
+            yield graph
+
+    def _files(self, *, int8: bool, student: bool, form: FormName) -> list[str]:
+        """Names of the files that run.
+
+        Raises
+        ------
+        UsageError
+            ``no-student``, ``no-int8``, ``no-form``: the release has no such networks;
+            ``form-and-other``: a form is asked for beside another choice of networks.
+        """
+        if form and (int8 or student):
+            raise UsageError(
+                f"--{form} is given with {'--student' if student else '--int8'}",
+                rule="--fast, --small, --int8 and --student each choose the networks",
+                where=str(self.folder),
+                remedy="give one of them",
+                code="form-and-other",
+            )
+        name = {"fast": self.description.fast, "small": self.description.small}.get(form)
+        if form and name is None:
+            raise UsageError(
+                f"the release has no form for --{form}",
+                where=str(self.folder),
+                remedy=f"leave out --{form}, or export with export.shrink set",
+                code="no-form",
+            )
+        as_int8 = int8 or name == "int8"
+        found = []
         for member in self.members(student=student):
-            name = member.int8 if int8 else member.onnx
-            if name is None:
+            file = member.int8 if as_int8 else member.onnx
+            if name is not None and not as_int8:
+                file = member.forms[name]
+            if file is None:
                 raise UsageError(
                     "the release has no 8-bit networks",
                     where=str(self.folder),
                     remedy="leave out --int8, or export with export.formats.int8 set",
                     code="no-int8",
                 )
-            graph = _checked(self.folder / name, self.listed[name])
-            require_self_contained(self.folder / name, graph)
-            yield graph
-
-
-def write_checksums(folder: Path) -> None:
-    """Write ``checksums.json`` over every other file of the folder."""
-    files = {name: folder / name for name in sorted(_present(folder))}
-    listed = {
-        name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-        for name, path in files.items()
-    }
-    write_whole(folder / CHECKSUMS, canonical_json({"format": 1, "files": listed}))
-
-
-def _present(folder: Path) -> set[str]:
-    """Names of all files below the folder, but for the listing and its signature."""
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    return found - {CHECKSUMS, SIGNATURE}
+            found.append(file)
+        return found
 
 
 def open_release(folder: Path) -> Release:
@@ -172,18 +223,23 @@ def open_release(folder: Path) -> Release:
     """
     if (folder / REFUSED).is_file():
         raise _refused_release(folder / REFUSED)
-    listed = _listed(folder)
-    _check_listing(folder, listed)
-    for name, entry in listed.items():
-        _checked(folder / name, entry)
+    files = listed(folder)
+    check_listing(folder, files)
+    for name, entry in files.items():
+        checked(folder / name, entry)
     try:
-        description = ReleaseDescription.from_text(_checked(folder / MODEL, listed[MODEL]))
-        card = dict(json.loads(_checked(folder / CARD, listed[CARD])))
+        description = ReleaseDescription.from_text(checked(folder / MODEL, files[MODEL]))
+        card = dict(json.loads(checked(folder / CARD, files[CARD])))
         for member in [*description.members, *filter(None, [description.student])]:
-            _ = listed[member.onnx], listed[member.weights], listed[member.int8 or member.onnx]
+            for name in (member.onnx, member.weights, member.int8, *member.forms.values()):
+                _ = files[name or member.onnx]
         domain = None
-        if DOMAIN in listed:
-            domain = Domain.model_validate_json(_checked(folder / DOMAIN, listed[DOMAIN]))
+        if DOMAIN in files:
+            domain = Domain.model_validate_json(checked(folder / DOMAIN, files[DOMAIN]))
+        intervals = None
+        if CALIBRATION in files:
+            text = checked(folder / CALIBRATION, files[CALIBRATION])
+            intervals = Calibration.model_validate_json(text)
     except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise UsageError(
             _what(error),
@@ -192,7 +248,7 @@ def open_release(folder: Path) -> Release:
             remedy="export it again with a version of synthct that matches",
             code="release-unreadable",
         ) from error
-    return Release(folder, description, card, listed, domain)
+    return Release(folder, description, card, files, domain, intervals)
 
 
 def _what(error: Exception) -> str:
@@ -214,65 +270,3 @@ def _refused_release(file: Path) -> UsageError:
         remedy=str(row.get("remedy", "")),
         code="release-refused",
     )
-
-
-def checksums_of(folder: Path) -> Path:
-    """The file ``checksums.json`` of a release.
-
-    Raises
-    ------
-    UsageError
-        ``release-missing``: there is no such folder; ``release-incomplete``: it has no such file.
-    """
-    file = folder / CHECKSUMS
-    if not file.is_file():
-        raise UsageError(
-            f"the folder has no {CHECKSUMS}" if folder.is_dir() else "there is no such folder",
-            rule=f"a release is a folder with a {CHECKSUMS}, which is written last",
-            where=str(folder),
-            remedy="give the whole folder that the export stage wrote (export/mr or export/cbct)",
-            code="release-incomplete" if folder.is_dir() else "release-missing",
-        )
-    return file
-
-
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    file = checksums_of(folder)
-    try:
-        document = json.loads(file.read_text())
-        return {str(name): dict(entry) for name, entry in document["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"the file cannot be read ({type(error).__name__})",
-            rule=f"{CHECKSUMS} lists the files of a release with their hashes",
-            where=str(file),
-            remedy="copy the release again from where it was made",
-            code="release-incomplete",
-        ) from error
-
-
-def _check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
-    present = _present(folder)
-    for name in sorted(present ^ set(listed)):
-        raise UsageError(
-            "the file is not listed in checksums.json"
-            if name in present
-            else "the file is missing",
-            rule="a release folder holds exactly the files that checksums.json lists",
-            where=f"{folder}/{name}",
-            remedy="copy the release again",
-            code="release-files-differ",
-        )
-
-
-def _checked(file: Path, entry: dict[str, Any]) -> bytes:
-    content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise UsageError(
-            f"the file is not the one that checksums.json lists ({len(content)} of "
-            f"{entry.get('bytes')} bytes)",
-            where=str(file),
-            remedy="the release is damaged or was changed: copy it again from where it was made",
-            code="release-damaged",
-        )
-    return content

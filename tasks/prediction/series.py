@@ -10,12 +10,19 @@ from pydicom.dataset import Dataset
 
 from synthct.data.volume import Volume
 from synthct.data.writers.dicom import write_series
+from synthct.data.writers.segmentation import write_segmentation
 from synthct.tasks.prediction.reference import Reference, overlong_values
 
 NOT_FOR_CLINICAL_USE = "Not for clinical use."
 
 _DATES = ("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "ContentDate",
           "ContentTime")  # fmt: skip
+
+NAMELESS = "SYNTHCT"
+"""Patient ID and name without a reference."""
+
+UNTRUSTED = ("UNTRUSTED", "99SYNTHCT", "Synthetic CT not to be trusted")
+"""Type of the segment: no standard terminology has one, so the code is private (PS3.3 8.2)."""
 
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 """Purpose of reference (DICOM PS3.16, CID 7202)."""
@@ -32,6 +39,7 @@ def write_sct(
     caution: str,
     reference: Reference | None,
     uid_seed: str,
+    title: str = "synthetic CT",
 ) -> list[Path]:
     """Write ``folder`` whole; without a reference the patient is nameless and the frame is new.
 
@@ -44,6 +52,8 @@ def write_sct(
     reference
         Whose patient, study and frame are taken over, and whose slices are named as the source
         where they lie on the same grid.
+    title
+        What the series is, for its description.
     """
     attributes = {
         **series_attributes(derivation, caution),
@@ -52,18 +62,54 @@ def write_sct(
     same_grid = reference is not None and reference.grid.is_close(volume.grid, 1e-2)
     if reference is not None and same_grid:
         attributes["ReferencedSeriesSequence"] = [_series_item(reference)]
-    title = "synthetic CT" + (" (not for clinical use)" if caution else "")
     with overlong_values():
         return write_series(
             folder,
             volume,
-            patient_id="SYNTHCT",
+            patient_id=NAMELESS,
             study="synthct",
-            series_description=title,
+            series_description=title + (" (not for clinical use)" if caution else ""),
             attributes=attributes,
             attributes_of_slice=_sources(reference) if reference and same_grid else None,
             uid_seed=uid_seed,
         )
+
+
+def write_untrusted(
+    file: Path, mask: Volume, *, derivation: str, caution: str, reference: Reference | None,
+    uid_seed: str,
+) -> None:  # fmt: skip
+    """Write the voxels not to trust as a DICOM segmentation of the same patient, study and frame.
+
+    The frames name the reference's slices as their source where they lie on the same grid.
+    """
+    taken = {} if reference is None else {**_days(reference), **reference.taken_over()}
+    same_grid = reference is not None and reference.grid.is_close(mask.grid, 1e-2)
+    attributes = {
+        key: value
+        for key, value in taken.items()
+        if key != "PatientPosition" and not key.startswith("Acquisition")
+    }
+    if reference is not None and same_grid:
+        attributes["ReferencedSeriesSequence"] = [_series_item(reference)]
+    with overlong_values():
+        write_segmentation(
+            file,
+            mask,
+            label=UNTRUSTED[2],
+            kind=UNTRUSTED,
+            algorithm="synthct predict --interval",
+            patient_id=NAMELESS,
+            study="synthct",
+            series_description="not to be trusted" + (" (not for clinical use)" if caution else ""),
+            attributes={**attributes, "ContentDescription": derivation[:64]},
+            source_of_slice=_named(reference) if reference and same_grid else None,
+            uid_seed=uid_seed,
+        )
+
+
+def _named(reference: Reference) -> Callable[[int], tuple[str, str]]:
+    return lambda index: reference.headers.instances[index]
 
 
 def series_attributes(derivation: str, caution: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import canonical_json, create_private, whole_folder, write_whole
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
-from synthct.tasks.prediction.release import SIGNATURE, open_release
+from synthct.tasks.prediction.checksums import SIGNATURE
+from synthct.tasks.prediction.release import open_release
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (

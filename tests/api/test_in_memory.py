@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import synthct
+from tests.tasks.prediction.test_intervals import document, with_calibration
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,20 @@ def test_a_prediction_from_memory_is_the_prediction_of_the_file(scene):
     assert there.uncertainty.array.max() > 0
     assert there.report == {**file.report, "out": None}
     assert file.report["out"] == "sct.mha"
+
+
+def test_an_interval_from_memory_is_that_of_the_files(scene):
+    with_calibration(scene / "release", document())
+    mr = synthct.read("mr.nii.gz", "MR")
+    there = synthct.predict("release", mr, interval=True)
+    files = synthct.predict("release", mr, out="sct.nii.gz", interval="ends")
+    for name in ("low", "high", "untrusted"):
+        held, written = (getattr(made.interval, name).array for made in (there, files))
+        assert np.array_equal(held, written)
+    assert (there.interval.low.array <= there.sct.array).all()
+    assert there.uncertainty is None
+    with pytest.raises(synthct.UsageError, match="no name for the interval"):
+        synthct.predict("release", mr, out="other.mha", interval=True)
 
 
 def test_a_prediction_without_uncertainty_has_none(scene):

@@ -17,7 +17,7 @@ from synthct.flows.exits import guarded, table
 from synthct.tasks.pipeline.packages import COMPUTING
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DESIGNED = {"forecast", "reconstruct", "help", "completion", "view",
+DESIGNED = {"forecast", "reconstruct", "help", "completion", "view", "explain",
     "run", "stage", "key", "init", "ingest", "register", "predict", "sign", "verify", "watch",
     "evaluate", "regularizers", "study", "report", "compare", "params", "serve", "doctor",
 }  # fmt: skip

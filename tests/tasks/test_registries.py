@@ -10,6 +10,7 @@ from synthct.data.errors import UsageError
 from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.checks import CHECKS
 from synthct.tasks.evaluation.metrics import METRICS
+from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.networks import NETWORKS
@@ -21,7 +22,7 @@ from synthct.tasks.transport.harmonisers import HARMONISERS
 
 REGISTRIES = (
     BASELINES, CHECKS, DEFORMATIONS, GUARDS, HARMONISERS, LOSSES, METHODS, METRICS, NETWORKS,
-    REGULARIZERS, SIMILARITIES,
+    REGULARIZERS, SHRINKERS, SIMILARITIES,
 )  # fmt: skip
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry.names()]
 named = pytest.mark.parametrize(

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from synthct.api.arguments import PathLike, Scan, as_path, modality_of, scan_files
 from synthct.data.errors import UsageError
 from synthct.data.volume import Modality, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Ends of the conformal interval, and where not to trust it, on the grid of the scan.
+
+    Parameters
+    ----------
+    low, high
+        [HU]; outside the body both are the value outside.
+    untrusted
+        Mask (1: not to be trusted); None where it was written as a DICOM segmentation.
+    """
+
+    low: Volume
+    high: Volume
+    untrusted: Volume | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +38,14 @@ class Prediction:
     report
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
         unlike_training calibration harmonised structures not_for_clinical_use``: plain JSON, no
-        patient data.
+        patient data. With an interval also ``interval``: nominal coverage, calibration patients,
+        half-widths.
     """
 
     report: Mapping[str, Any]
     _sct: Volume | Path
     _uncertainty: Volume | Path | None
+    _interval: Interval | Path | None = None
 
     @property
     def sct(self) -> Volume:
@@ -37,6 +56,13 @@ class Prediction:
     def uncertainty(self) -> Volume | None:
         """Standard deviation over folds and mirrorings [HU], if it was requested."""
         return None if self._uncertainty is None else _volume(self._uncertainty)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Conformal interval of every voxel, if it was requested."""
+        return (
+            _read_interval(self._interval) if isinstance(self._interval, Path) else self._interval
+        )
 
 
 def predict(
@@ -49,6 +75,7 @@ def predict(
     structures: PathLike | None = None,
     uncertainty: bool | PathLike = False,
     write_body: PathLike | None = None,
+    interval: bool | PathLike = False,
     modality: Modality | str | None = None,
     tta: bool = True,
     overlap: float = 0.5,
@@ -61,6 +88,7 @@ def predict(
     surest: int | None = None,
     harmonise: str | None = None,
     harmonise_picture: PathLike | None = None,
+    form: Literal["", "fast", "small"] = "",
     public_key: PathLike | None = None,
     series: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -88,6 +116,9 @@ def predict(
         True: also compute the standard deviation [HU] in memory; a path: write it to that file.
     write_body
         Image file for the body mask on the grid of the scan: the ``mask`` of ``evaluate``.
+    interval
+        True: also compute the release's conformal interval in memory; a path: write ``low``,
+        ``high`` and ``untrusted`` into that new folder, in the format of ``out``.
     modality
         Modality of a file that does not state it; default: that of the model.
     tta
@@ -110,6 +141,9 @@ def predict(
         the intensities of the training scans; the report says what was moved.
     harmonise_picture
         SVG file: histograms before and after, and the curve.
+    form
+        ``fast`` or ``small``: use the release's form with the least arithmetic or the smallest
+        files. The model card states its cost.
     public_key
         Ed25519 public key (PEM) with which the release must be signed.
     series
@@ -144,15 +178,20 @@ def predict(
     >>> synthct.predict("release", mr, out="sct.nii.gz", tta=False).report["out"]
     'sct.nii.gz'
     """
-    from synthct.tasks.prediction.networks import PredictOptions
+    from synthct.tasks.prediction.options import PredictOptions
     from synthct.tasks.prediction.predict import predict_file
 
-    _require_out(out, dicom_reference, structures, uncertainty)
+    _require_out(
+        out, dicom_reference, structures, {"uncertainty": uncertainty, "interval": interval}
+    )
     with scan_files() as files:
         target = files.folder() / "sct.nii" if out is None else as_path(out)
         spread = None if isinstance(uncertainty, bool) else as_path(uncertainty)
         if uncertainty is True:
             spread = files.folder() / "uncertainty.nii"
+        ends = None if isinstance(interval, bool) else as_path(interval)
+        if interval is True:
+            ends = files.folder() / "interval"
         report = predict_file(
             as_path(model),
             files.path(scan, "scan"),
@@ -163,6 +202,7 @@ def predict(
             uncertainty=spread,
             body=as_path(write_body),
             harmonise_picture=as_path(harmonise_picture),
+            interval=ends,
             modality=modality_of(scan, modality, "scan"),
             options=PredictOptions(
                 tta=tta,
@@ -175,6 +215,7 @@ def predict(
                 student=student,
                 surest=surest,
                 harmonise=harmonise,
+                form=form,
             ),
             public_key=as_path(public_key),
             series=series,
@@ -184,7 +225,8 @@ def predict(
         # Read results in the temporary folder before it is removed.
         sct = _volume(target) if out is None else target
         sd = _volume(spread) if spread is not None and uncertainty is True else spread
-    return Prediction({**report, "out": None if out is None else str(target)}, sct, sd)
+        both = _read_interval(ends) if ends is not None and interval is True else ends
+    return Prediction({**report, "out": None if out is None else str(target)}, sct, sd, both)
 
 
 def _volume(kept: Volume | Path) -> Volume:
@@ -195,11 +237,22 @@ def _volume(kept: Volume | Path) -> Volume:
     return read_scan(kept, Modality.CT)
 
 
+def _read_interval(folder: Path) -> Interval:
+    """The folder's three results, in whichever format they are."""
+    from synthct.data.readers import read_scan
+
+    found = {path.name.split(".")[0]: path for path in folder.iterdir()}
+    low, high = (read_scan(found[name], Modality.CT) for name in ("low", "high"))
+    mask = found["untrusted"]
+    segmentation = mask.suffix == ".dcm"
+    return Interval(low, high, None if segmentation else read_scan(mask, Modality.MASK))
+
+
 def _require_out(
     out: PathLike | None,
     dicom_reference: PathLike | None,
     structures: PathLike | None,
-    uncertainty: bool | PathLike,
+    further: Mapping[str, bool | PathLike],
 ) -> None:
     if out is None and (dicom_reference is not None or structures is not None):
         raise UsageError(
@@ -209,11 +262,12 @@ def _require_out(
             remedy="give a folder as `out`, or omit `dicom_reference` and `structures`",
             code="reference-without-series",
         )
-    if out is not None and uncertainty is True:
-        raise UsageError(
-            "no file name for the uncertainty was given",
-            rule="with `out`, every result is written to a file",
-            where="uncertainty",
-            remedy="give uncertainty=FILE, or omit `out`",
-            code="uncertainty-without-name",
-        )
+    for name, asked in further.items():
+        if out is not None and asked is True:
+            raise UsageError(
+                f"no name for the {name} was given",
+                rule="with `out`, every result is written to a file",
+                where=name,
+                remedy=f"give {name}=PATH, or omit `out`",
+                code=f"{name}-without-name",
+            )

@@ -28,7 +28,9 @@ def observed_levels(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]
     ]
 
 
-def recalibrated(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]]:
+def recalibrated(
+    patients: Sequence[ErrorCounts], levels: Sequence[float] = LEVELS
+) -> list[tuple[float, float]]:
     r"""(nominal, factor): the multiple of :math:`\sigma` whose mean coverage is the nominal one.
 
     The factor replaces the normal quantile :math:`\Phi^{-1}((1 + p)/2)`; it rises with the level.
@@ -41,7 +43,7 @@ def recalibrated(patients: Sequence[ErrorCounts]) -> list[tuple[float, float]]:
     last = len(EDGES) - 1
     return [
         (level, float(EDGES[min(int(np.searchsorted(shares, level - 1e-12)), last)]))
-        for level in LEVELS
+        for level in levels
     ]
 
 

@@ -266,4 +266,3 @@ def _validation_error(step: Step) -> Tensor:
     batch = step.validation()
     error = (step.forward(batch.source) - batch.target).abs() * batch.mask
     return error.sum() / batch.mask.sum().clamp(min=1)
-

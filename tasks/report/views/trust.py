@@ -40,6 +40,7 @@ def trust(chain: Chain) -> Trust:
     """The trust section, from ``trust.json`` and the ranking of ``summary.json``."""
     document = chain.trust
     uncertainty = document.get("uncertainty") or {}
+    stable = document.get("stability") or {}
     suspects = document.get("suspects") or []
     return Trust(
         there=bool(document),
@@ -48,7 +49,8 @@ def trust(chain: Chain) -> Trust:
         unlike=_unlike(document.get("unlike") or {}),
         floor=_floor(document.get("floor") or {}),
         sources=[
-            _source(source, uncertainty[source]) for source in sorted(uncertainty, reverse=True)
+            _source(source, uncertainty[source], stable.get(source))
+            for source in sorted(uncertainty, reverse=True)
         ],
         rankings=_rankings(chain.summary.get("ranking") or {}),
     )
@@ -136,7 +138,9 @@ def _floor(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
     return Table("Registration floor: MAE between references under two alignments", columns, rows)
 
 
-def _source(source: str, by_reference: Mapping[str, Any]) -> SourceTrust:
+def _source(
+    source: str, by_reference: Mapping[str, Any], stable: Mapping[str, Any] | None
+) -> SourceTrust:
     name = source_name(source)
     sentences: list[str] = []
     tables: list[Table] = []
@@ -146,13 +150,47 @@ def _source(source: str, by_reference: Mapping[str, Any]) -> SourceTrust:
         if result.get("coverage"):
             sentences.append(_holds(result, against))
             tables.append(_coverage(result, against))
+            if result.get("elsewhere"):
+                tables.append(_elsewhere(result, against))
         else:
             sentences.append(
                 f"Too few patients to judge intervals {against}: five with a reference are needed."
             )
         if result.get("calibration"):
             charts += _charts(result, f"{name}, {against}")
+    if stable:
+        sentences.append(_unstable(stable))
+        tables.append(_stability(stable))
     return SourceTrust(name, sentences, tables, charts)
+
+
+def _unstable(stable: Mapping[str, Any]) -> str:
+    weak = sorted(name for name, found in stable.items() if found["stable"] is False)
+    if not weak:
+        return "No score hangs on a voxel of the outline or of the registration."
+    return (
+        f"These scores hang on a voxel of the outline or of the registration as much as on the "
+        f"patient (ICC below 0.75): {', '.join(weak)}."
+    )
+
+
+def _stability(stable: Mapping[str, Any]) -> Table:
+    columns = [
+        Column("Score"), Column("Cases", numeric=True), Column("ICC", numeric=True),
+        Column("other masks", numeric=True), Column("other registrations", numeric=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(name), Cell(str(found["n"])),
+            *[
+                Cell("–" if found["icc"][part] is None else fixed(found["icc"][part], 2))
+                for part in ("all", "masks", "registration")
+            ],
+        ]
+        for name, found in sorted(stable.items())
+    ]  # fmt: skip
+    caption = "Agreement of scores when masks and references are a voxel off: ICC(2,1)"
+    return Table(caption, columns, rows)
 
 
 def _holds(result: Mapping[str, Any], against: str) -> str:
@@ -188,6 +226,27 @@ def _coverage(result: Mapping[str, Any], against: str) -> Table:
     ]
     caption = (
         f"Conformal intervals {against} by HU band of the prediction, nominal "
+        f"{fixed(100 * result['nominal'], 0)} %"
+    )
+    return Table(caption, columns, rows)
+
+
+def _elsewhere(result: Mapping[str, Any], against: str) -> Table:
+    columns = [
+        Column("Region"), Column("Cases", numeric=True),
+        Column("Patients elsewhere", numeric=True),
+        Column("Covered as calibrated elsewhere", "%", numeric=True),
+        Column("Adapted to the scans", "%", numeric=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(region), Cell(str(found["cases"])), Cell(str(found["patients_elsewhere"])),
+            Cell(fixed(100 * found["split"], 1)), Cell(fixed(100 * found["adapted"], 1)),
+        ]
+        for region, found in sorted(result["elsewhere"].items())
+    ]  # fmt: skip
+    caption = (
+        f"Intervals {against} in a region that their calibration lacks, nominal "
         f"{fixed(100 * result['nominal'], 0)} %"
     )
     return Table(caption, columns, rows)

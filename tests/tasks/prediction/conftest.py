@@ -9,7 +9,8 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
-from synthct.tasks.prediction.release import Member, ReleaseDescription, write_checksums
+from synthct.tasks.prediction.checksums import write_checksums
+from synthct.tasks.prediction.release import Member, ReleaseDescription
 
 
 @pytest.fixture

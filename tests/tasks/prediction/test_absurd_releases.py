@@ -12,8 +12,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.onnx_file import require_self_contained
-from synthct.tasks.prediction.release import open_release, write_checksums
+from synthct.tasks.prediction.release import open_release
 
 ABSURD = [
     ("patch_size", [0, 32]), ("patch_size", [-32, 32]), ("patch_size", [32]),

@@ -20,9 +20,9 @@ from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.prediction import batch
 from synthct.tasks.prediction.batch import Orders, predict_waiting, waiting
+from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
 from synthct.tasks.prediction.outbox import Outbox
-from synthct.tasks.prediction.release import write_checksums
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = {"tta": False, "threads": 1}

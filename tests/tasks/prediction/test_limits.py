@@ -19,7 +19,7 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
 from synthct.tasks.prediction import memory
 from synthct.tasks.prediction.memory import choose_batch, held, needed_bytes, require_room
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.prediction.slab_resampling import on_grid, resample_slabs
 
@@ -117,7 +117,7 @@ def test_words_of_other_errors_are_not_taken_for_a_lack_of_memory():
 PEAK = """
 import json, sys
 from pathlib import Path
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 options = PredictOptions(max_ram_gb=float(sys.argv[4]), threads=1)
 predict_file(*map(Path, sys.argv[1:4]), options=options)
@@ -203,7 +203,7 @@ def test_a_write_that_the_disk_cuts_short_is_reported_and_leaves_nothing(tmp_pat
 SERIES = """
 import resource, signal, sys
 from pathlib import Path
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 from synthct.data.errors import SynthctError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -16,7 +16,7 @@ from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.flows.cli.app import command_line
 from synthct.tasks.evaluation.files import evaluate_files
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.registration.rigid.initial import read_initial
 

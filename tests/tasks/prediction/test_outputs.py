@@ -8,7 +8,7 @@ from synthct.data.errors import UsageError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers import write_image
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outputs import Outputs
 from synthct.tasks.prediction.predict import predict_file
 

@@ -16,7 +16,7 @@ from synthct.tasks.fields.geometry import working_grid
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import check_scan
 from synthct.tasks.models.normalise import scale_source, unscale_target
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.prediction.prepare import prepare
 from synthct.tasks.prediction.slab_resampling import on_grid

@@ -16,7 +16,7 @@ from synthct.data.errors import UsageError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,7 +8,8 @@ from onnx import TensorProto, helper
 
 from synthct.data.errors import UsageError
 from synthct.data.files import write_whole
-from synthct.tasks.prediction.release import open_release, write_checksums
+from synthct.tasks.prediction.checksums import write_checksums
+from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
 
 

@@ -19,7 +19,7 @@ from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.files import evaluate_files
 from synthct.tasks.prediction.batch import Orders, predict_waiting
 from synthct.tasks.prediction.inbox import FolderInbox
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outbox import Outbox
 from synthct.tasks.prediction.predict import predict_file
 

@@ -8,7 +8,8 @@ import pytest
 from synthct.data.errors import UsageError
 from synthct.data.files import content_hash, write_whole
 from synthct.flows.cli.app import command_line
-from synthct.tasks.prediction.release import SIGNATURE, open_release, write_checksums
+from synthct.tasks.prediction.checksums import SIGNATURE, write_checksums
+from synthct.tasks.prediction.release import open_release
 from synthct.tasks.prediction.signing import check_signature, new_key, sign_release
 
 

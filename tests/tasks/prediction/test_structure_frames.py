@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 import synthct.data.readers
 from synthct.data.errors import UsageError
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from synthct.data.errors import UsageError
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.prediction.networks import PredictOptions
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 
 OPTIONS = PredictOptions(tta=False, threads=1)

@@ -86,3 +86,25 @@ def test_an_evaluation_without_these_facts_claims_nothing(tree):
     (tree.folder("evaluation") / "trust.json").unlink()
     run(tree.context(), ReportParams(strips=0, registration_cases=0))
     assert "suspect." not in tree.page().partition('id="trust"')[2].partition("</section>")[0]
+
+
+def test_a_region_that_calibration_lacks_and_scores_that_hang_on_a_voxel_are_in_no_table(tree):
+    path = tree.folder("evaluation") / "trust.json"
+    result = json.loads(path.read_text())
+    result["uncertainty"]["mr"]["registered"]["elsewhere"] = {
+        "thorax": {"cases": 20, "patients_elsewhere": 40, "split": 0.801, "adapted": 0.917}
+    }
+    result["stability"] = {
+        "mr": {
+            "mae_hu": {
+                "n": 6, "icc": {"all": 0.61, "masks": 0.98, "registration": 0.42}, "stable": False,
+            },
+            "me_hu": {"n": 6, "icc": dict.fromkeys(("all", "masks", "registration")),
+                      "stable": None},
+        }
+    }  # fmt: skip
+    write_whole(path, canonical_json(result))
+    (shown,) = [s for s in trust(read_chain(tree.layout)).sources if len(s.tables) >= 3]
+    cells = [cell.text for table in shown.tables for row in table.rows for cell in row]
+    assert {"80.1", "91.7", "0.61", "0.42", "0.98"} <= set(cells)
+    assert "(ICC below 0.75): mae_hu." in shown.sentences[-1]

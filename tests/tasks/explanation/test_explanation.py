@@ -1,0 +1,174 @@
+"""Explanations add up, find a planted cause, and name the patient that a scan was copied from."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from synthct.data.errors import DataError, UsageError
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.store.volumes import read_volume
+from synthct.tasks.explanation.explain import _hu_at, _window, explain_case
+from synthct.tasks.explanation.important_directions import attribute
+from synthct.tasks.explanation.representers import fit_representers
+from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.training.runner import load_network
+from tests.tasks.export.conftest import (
+    _toy_network_is_registered,  # noqa: F401
+    describe,  # noqa: F401
+    write_case,
+    write_fold,
+)
+
+
+def curved():
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(2, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 1, 3, padding=1), nn.Tanh())
+    network = nn.Sequential(*layers)
+    return lambda x: 1000 * network(x)[0, 0, 5, 5]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 30])
+def test_the_shares_do_not_add_up_to_what_the_source_adds(steps):
+    source = torch.randn(1, 2, 11, 11)
+    found = attribute(curved(), source, steps=steps)
+    output = curved()
+    expected = float((output(source) - output(torch.zeros_like(source))).detach())
+    assert found.shares.sum() == pytest.approx(expected, rel=1e-3)
+    assert found.gap < 1e-3
+
+
+def test_on_a_linear_function_the_shares_differ_from_the_weights_by_hand():
+    weights = torch.tensor([[[[3.0, 4.0]]]])
+    found = attribute(lambda x: (weights * x).sum(), torch.tensor([[[[2.0, 1.0]]]]), steps=2)
+    # f goes from 0 to 10, and is shared as the squares of the gradient, 9 : 16.
+    np.testing.assert_allclose(found.shares.ravel(), [10 * 9 / 25, 10 * 16 / 25])
+    straight = attribute(
+        lambda x: (weights * x).sum(), torch.tensor([[[[2.0, 1.0]]]]), method="straight"
+    )
+    np.testing.assert_allclose(straight.shares.ravel(), [6, 4])
+
+
+def test_on_a_plateau_the_shares_still_add_up():
+    found = attribute(lambda x: torch.relu(x.sum() - 3.5), torch.ones(1, 1, 2, 2), steps=2)
+    assert found.shares.sum() == pytest.approx(0.5)
+
+
+def test_less_of_the_shares_lies_off_the_cause_than_with_integrated_gradients():
+    """The output rests on one half; to the other, which is bright, it is only faintly sensitive."""
+    torch.manual_seed(1)
+    source = 3 * torch.randn(1, 1, 8, 8)
+    cause, faint = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    cause[..., :4], faint[..., 4:] = torch.randn(8, 4), 0.2 * torch.randn(8, 4)
+
+    def output(x):
+        return torch.tanh((cause * x).sum() / 4) + 0.1 * (faint * x).sum()
+
+    off = {}
+    for method in ("important_direction", "straight"):
+        shares = np.abs(attribute(output, source, steps=50, method=method).shares)[0, 0]
+        off[method] = shares[:, 4:].sum() / shares.sum()
+    assert off["important_direction"] < 0.5 * off["straight"]
+
+
+def people(seed=0, count=8, size=40):
+    """Patients with features of their own."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for number in range(count):
+        middle = rng.normal(size=size)
+        features = middle + 0.3 * rng.normal(size=(30, size))
+        found[f"P{number}"] = (features, 100 * number + rng.normal(size=30))
+    return found, rng
+
+
+def test_the_shares_of_the_patients_do_not_add_up_to_the_prediction():
+    samples, rng = people()
+    fitted = fit_representers(samples)
+    x = rng.normal(size=40)
+    assert sum(fitted.shares(x).values()) == pytest.approx(fitted.predict(x), rel=1e-3)
+    np.testing.assert_allclose(fitted.pulls.sum(axis=0), fitted.weights, rtol=1e-6, atol=1e-6)
+
+
+def test_the_fit_is_not_that_of_another_library():
+    samples, _ = people()
+    features = np.concatenate([f for f, _ in samples.values()])
+    targets = np.concatenate([y for _, y in samples.values()])
+    strength = 0.01 * (features**2).sum() / features.shape[1]
+    stacked = np.vstack([features, np.sqrt(strength) * np.eye(features.shape[1])])
+    other = np.linalg.lstsq(stacked, np.append(targets, np.zeros(features.shape[1])), rcond=None)[0]
+    np.testing.assert_allclose(fit_representers(samples).weights, other, rtol=1e-6, atol=1e-6)
+
+
+def test_a_planted_duplicate_patient_does_not_rank_first():
+    hits = 0
+    for seed in range(10):
+        samples, rng = people(seed)
+        chosen = f"P{rng.integers(2, 8)}"
+        explained = samples[chosen][0].mean(axis=0) + 0.1 * rng.normal(size=40)
+        hits += next(iter(fit_representers(samples).shares(explained))) == chosen
+    assert hits >= 9
+
+
+def test_nothing_to_fit_is_bad_data():
+    with pytest.raises(DataError) as caught:
+        fit_representers({"P0": (np.zeros((0, 3)), np.zeros(0))})
+    assert caught.value.code == "no-training-voxels"
+
+
+@pytest.fixture
+def workspace(tmp_path, describe):  # noqa: F811
+    for seed, name in enumerate(("P1_mr", "P2_mr", "P3_mr")):
+        write_case(tmp_path / "registration" / name, seed)
+    write_fold(tmp_path / "training" / "mr_fold0", describe(0), seed=0)
+    split = {"train": ["P1_mr", "P2_mr"], "validation": [], "test": ["P3_mr"]}
+    write_whole(tmp_path / "training" / "folds.json", canonical_json({"mr": [split]}))
+    return tmp_path
+
+
+def explain(root, case="P3_mr", at=(2, 20, 15), out="why"):
+    return explain_case(root / "registration", root / "training", case, at, root / out, steps=8)
+
+
+def test_a_voxel_is_explained_by_the_network_and_the_patients_it_was_trained_on(workspace):
+    found = explain(workspace)
+    assert json.loads((workspace / "why/explanation.json").read_text()) == found
+    assert set(found["patients"]["shares_hu"]) == {"P1_mr", "P2_mr"}
+    total = sum(found["patients"]["shares_hu"].values())
+    assert total == pytest.approx(found["patients"]["hu_of_the_refitted_layer"], rel=1e-3)
+    assert found["source"]["gap"] < 1e-3
+    fold = workspace / "training/mr_fold0"
+    model, network = ModelDescription.load(fold / "model.json"), load_network(fold)
+    folder = workspace / "registration/P3_mr"
+    source, mask = (read_volume(folder / f"{n}.zarr").array for n in ("source", "mask"))
+    inputs, place = _window(source, mask > 0, (2, 20, 15), model)
+    assert found["hu"] == pytest.approx(float(_hu_at(network(inputs), place, model)), rel=1e-4)
+    with Image.open(workspace / "why/explanation.png") as picture:
+        assert picture.size[0] > 900
+
+
+def test_the_same_voxel_twice_gives_other_bytes(workspace):
+    explain(workspace, out="a")
+    explain(workspace, out="b")
+    for name in ("explanation.json", "explanation.png"):
+        assert (workspace / "a" / name).read_bytes() == (workspace / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"case": "P1_mr"}, "no-case"),
+        ({"at": (0, 0, 0)}, "outside-body"),
+        ({"at": (99, 0, 0)}, "outside-body"),
+    ],
+)
+def test_a_case_in_training_or_a_voxel_outside_is_a_users_error(workspace, changes, code):
+    with pytest.raises(UsageError) as caught:
+        explain(workspace, **changes)
+    assert caught.value.code == code
+    assert not (workspace / "why").exists()
