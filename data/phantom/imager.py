@@ -135,7 +135,15 @@ def measured_intensity(
 def line_integrals(
     lengths_mm: torch.Tensor, geometry: ConeBeam, imager: Imager, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Corrected line integrals (views, V, U), ready for reconstruction."""
+    """Corrected line integrals (views, V, U), weighted for FDK where the detector is offset."""
+    lines = corrected_lines(lengths_mm, geometry, imager, rng)
+    return lines * offset_weights(geometry, imager)
+
+
+def corrected_lines(
+    lengths_mm: torch.Tensor, geometry: ConeBeam, imager: Imager, rng: np.random.Generator
+) -> torch.Tensor:
+    """Line integrals (views, V, U) after the scanner's own corrections of water and bone."""
     measured = -torch.log(measured_intensity(lengths_mm, geometry, imager, rng))
     corrected = _water_corrected(measured, imager)
     if imager.bone_precorrection:
@@ -146,8 +154,6 @@ def line_integrals(
         without_noise = -torch.log(primary_of(lengths_mm, imager).clamp(min=1e-12))
         hardened = _water_corrected(without_noise, imager)
         corrected = corrected + imager.bone_precorrection * (ideal - hardened)
-    if imager.half_fan_mm:
-        corrected = corrected * _seen_once(geometry, imager.half_fan_mm)
     return corrected
 
 
@@ -189,11 +195,14 @@ def _bow_tie(geometry: ConeBeam, imager: Imager) -> NDArray[np.float32]:
     return np.exp(-imager.bow_tie * reach).astype(np.float32)
 
 
-def _seen_once(geometry: ConeBeam, half_fan_mm: float) -> torch.Tensor:
+def offset_weights(geometry: ConeBeam, imager: Imager) -> torch.Tensor:
     """Weights (U,) of an offset detector: a ray and its opposite together count twice.
 
-    0 on the side that the detector does not reach, 2 on the other, a sine in between.
+    0 on the side that the detector does not reach, 2 on the other, a sine in between; 1 for a full
+    fan.
     """
+    if not imager.half_fan_mm:
+        return torch.ones(1)
     zoom = geometry.source_axis_mm / geometry.source_detector_mm
-    place = (geometry.offsets_mm(1) * zoom / half_fan_mm).clamp(-1, 1)
+    place = (geometry.offsets_mm(1) * zoom / imager.half_fan_mm).clamp(-1, 1)
     return 1 + torch.sin(0.5 * torch.pi * place)

@@ -12,11 +12,12 @@ from synthct.data.phantom.anatomy import Anatomy, build_anatomy
 from synthct.data.phantom.cbct import cbct_scan
 from synthct.data.phantom.ct import planning_ct, true_ct
 from synthct.data.phantom.deformation import Deformation, draw_deformation
-from synthct.data.phantom.imager import Imager
+from synthct.data.phantom.imager import Imager, effective_water_per_mm
 from synthct.data.phantom.mr import draw_sequence, mr_scan
 from synthct.data.phantom.sampling import sample_labels
 from synthct.data.phantom.scanners import draw_scanner
 from synthct.data.tomography.cone_beam import covering
+from synthct.data.tomography.sinogram import Sinogram
 from synthct.data.volume import Displacement, Grid, Modality, Triple, Volume
 
 Random = Callable[..., np.random.Generator]
@@ -63,6 +64,14 @@ class Protocol:
 
 
 @dataclass(frozen=True, eq=False)
+class Projections:
+    """What a cone-beam CT was made from, and the attenuation that its scanner calls 0 HU [1/mm]."""
+
+    sinogram: Sinogram
+    water_per_mm: float
+
+
+@dataclass(frozen=True, eq=False)
 class SourceScan:
     """An MR or CBCT with the ground truth on its own grid."""
 
@@ -71,6 +80,7 @@ class SourceScan:
     labels: Volume
     displacement: Displacement
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    projections: Projections | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +121,7 @@ def make_patient(region: str, protocol: Protocol, random: Random) -> Patient:
     for modality, take in (("mr", _take_mr), ("cbct", _take_cbct)):
         move = _draw_move(region, anatomy, protocol, random("deformation", modality))
         day = _Day(region, anatomy, grids[modality], move, protocol, random(modality))
-        scan, attributes = take(day)
+        scan, attributes, projections = take(day)
         labels = sample_labels(anatomy.labels[modality], anatomy.grid, grids[modality], move)
         sources[modality] = SourceScan(
             scan=scan,
@@ -119,6 +129,7 @@ def make_patient(region: str, protocol: Protocol, random: Random) -> Patient:
             labels=Volume(labels, grids[modality], Modality.LABELS),
             displacement=move.displacement(grids[modality]),
             attributes=attributes,
+            projections=projections,
         )
     return Patient(ct, sources)
 
@@ -155,16 +166,16 @@ class _Day:
     rng: np.random.Generator
 
 
-def _take_mr(day: _Day) -> tuple[Volume, dict[str, Any]]:
+def _take_mr(day: _Day) -> tuple[Volume, dict[str, Any], None]:
     sequence = draw_sequence(day.region, day.rng)
     scan = mr_scan(
         day.anatomy, day.grid, day.move, sequence, day.rng,
         noise=day.protocol.mr_noise, shading=day.protocol.mr_shading,
     )  # fmt: skip
-    return scan, sequence.attributes()
+    return scan, sequence.attributes(), None
 
 
-def _take_cbct(day: _Day) -> tuple[Volume, dict[str, Any]]:
+def _take_cbct(day: _Day) -> tuple[Volume, dict[str, Any], Projections]:
     pixel_mm, protocol, region = day.grid.spacing_mm[2], day.protocol, day.region
     diameter_mm, kind = VIEW_DIAMETER_MM[region], {"KVP": 120.0}
     if protocol.scanner is None:
@@ -179,8 +190,8 @@ def _take_cbct(day: _Day) -> tuple[Volume, dict[str, Any]]:
     geometry = covering(
         protocol.views, diameter_mm=diameter_mm, height_mm=day.grid.extent_mm[0], pixel_mm=pixel_mm
     )
-    scan = cbct_scan(
+    scan, sinogram = cbct_scan(
         day.anatomy, day.grid, day.move, geometry, imager, day.rng,
         projected_mm=PROJECTED * pixel_mm,
     )  # fmt: skip
-    return scan, kind
+    return scan, kind, Projections(sinogram, effective_water_per_mm(imager))

@@ -16,6 +16,9 @@ from synthct.data.tomography.views import Views
 
 FEWEST_VIEWS = 3
 
+MODEL_ERROR = 0.05
+"""Standard deviation of line integrals that has other causes than counting."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sinogram:
@@ -95,12 +98,23 @@ class Sinogram:
             return torch.from_numpy(np.ascontiguousarray(self.values))
         return -torch.log(counts / self.open_beam)
 
-    def weights(self) -> Tensor | None:
-        """Inverse variances of the line integrals up to a factor: the transmitted fraction."""
+    def weights(self, model_error: float = MODEL_ERROR) -> Tensor | None:
+        r"""Inverse variances of the line integrals up to a factor, the largest 1.
+
+        The variance of a line integral behind *y* quanta is :math:`1 / y + \epsilon^2`: photon
+        noise and what the model gets wrong (voxels, scatter, hardening), in independent parts.
+
+        Parameters
+        ----------
+        model_error
+            :math:`\epsilon` [1]. With 0, photons alone count; rays through air then outweigh those
+            through the patient so much that iterations hardly advance inside.
+        """
         counts = self.counts
         if counts is None or self.open_beam is None:
             return None
-        return (counts / self.open_beam).clamp(max=1.0)
+        variance = 1 / counts + model_error**2
+        return variance.min() / variance
 
     def every(self, step: int) -> Sinogram:
         """The views 0, ``step``, 2 ``step`` ..."""

@@ -46,7 +46,7 @@ def reconstruct(
     ] = "image_total_variation",
     weight: Annotated[
         float, typer.Option(min=0.0, help="Strength of the prior [mm for total variation].")
-    ] = 0.02,
+    ] = 0.005,
     iterations: Annotated[int, typer.Option(min=1, help="Largest number of iterations.")] = 40,
     tolerance: Annotated[
         float,
@@ -79,6 +79,14 @@ def reconstruct(
         float,
         typer.Option("--water-per-mm", metavar="MU", help="Attenuation that becomes 0 HU [1/mm]."),
     ] = 0.02,
+    model_error: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="With counts: standard deviation of line integrals that has other causes than "
+            "counting; 0: rays weigh as their photons.",
+        ),
+    ] = 0.05,
     as_json: Json = False,
 ) -> int:
     """Reconstruct a cone-beam CT from its projections, with an image prior.
@@ -101,7 +109,8 @@ def reconstruct(
         made = synthct.reconstruct(
             projections, geometry, out=out, method=method, prior=prior, weight=weight,
             iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, every=view_step,
-            spacing_mm=spacing, shape=shape, window=window, water_per_mm=water, progress=show,
+            spacing_mm=spacing, shape=shape, window=window, water_per_mm=water,
+            model_error=model_error, progress=show,
         )  # fmt: skip
     _print(made, out, as_json=as_json)
     return CLEAN

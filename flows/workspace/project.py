@@ -221,6 +221,11 @@ def open_project(root: Path, workspace: Path) -> Project:
             from synthct.tasks.cohort.run import require_own
 
             require_own(root / layout.raw)
+        if params.reconstruction is not None and any(s.name == "reconstruction" for s in planned):
+            from synthct.tasks.reconstruction.run import check_plugins
+
+            where = f"{workspace / 'params.yaml'}: reconstruction"
+            check_plugins(params.reconstruction, where=where)
         if any(stage.name == "training" for stage in planned):
             from synthct.tasks.training.check import check as check_training
 

@@ -72,9 +72,10 @@ def _run(name: str, workspace: Path) -> int:
     params = load_params(workspace / "params.yaml")
     if stage not in active_stages(params):
         raise UsageError(
-            f"stage {name!r} does not run in this workspace: it has no cohort section",
+            f"stage {name!r} does not run in this workspace: its section is null, or the workspace "
+            "is of the other kind (a study, or one model)",
             where=str(workspace / "params.yaml"),
-            remedy="run ingestion, or set a cohort section",
+            remedy=f"run one of {', '.join(one.name for one in active_stages(params))}",
             code="stage-not-active",
         )
     context = context_of(workspace, params, name)

@@ -18,6 +18,7 @@ from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.reconstruction.params import ReconstructionParams
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.report.params import ReportParams
 from synthct.tasks.study.params import StudyParams
@@ -43,6 +44,8 @@ class Params(Section):
     compute: ComputeParams = ComputeParams()
     cohort: CohortParams | None = None
     """Digital patients to draw. Null: the scans are real."""
+    reconstruction: ReconstructionParams | None = None
+    """Make the CBCTs anew from kept projections. Null: they are taken as delivered."""
     ingestion: IngestionParams = IngestionParams()
     registration: RegistrationParams = RegistrationParams()
     training: TrainingParams = TrainingParams()

@@ -39,7 +39,8 @@ class Stage:
     summary
         What it produces, in a few words.
     reads
-        Stages whose outputs it reads; ``raw`` is the folder of the data set.
+        Stages whose outputs it reads where they are part of the workspace; ``raw`` is the folder
+        of the data set.
     metrics
         Files of its output that DVC shows as metrics.
     also_params
@@ -72,12 +73,20 @@ class Stage:
         """The folder that the stage writes."""
         return layout.artefact(self.name)
 
-    def deps(self, layout: Layout, graph: CodeGraph) -> list[Path]:
+    def deps(
+        self, layout: Layout, graph: CodeGraph, active: Sequence[Stage] | None = None
+    ) -> list[Path]:
         """Outputs of earlier stages, then code files and plug-in folders, relative to the root."""
-        data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
+        here = STAGES if active is None else active
+        present = {"raw", *(stage.name for stage in here)}
+        data = [
+            layout.raw if name == "raw" else layout.artefact(name)
+            for name in self.reads
+            if name in present
+        ]
         code = set(graph.stage(self.module))
         if self.quotes_methods:
-            code |= {stage.run_file for stage in STAGES[: STAGES.index(self)]}
+            code |= {stage.run_file for stage in here[: here.index(self)]}
         return [*data, *sorted(code)]
 
     def methods_sentence(self) -> str:
@@ -90,7 +99,8 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("cohort", "digital patients with known truth"),
-    Stage("ingestion", "checked, de-identified volumes in zarr", ("raw",)),
+    Stage("reconstruction", "cone-beam CTs from kept projections", ("raw",)),
+    Stage("ingestion", "checked, de-identified volumes in zarr", ("raw", "reconstruction")),
     Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
     Stage("training", "one network per source and fold", ("registration",)),
     Stage(
@@ -140,12 +150,13 @@ def stage_called(name: str) -> Stage:
 
 
 def active_stages(params: Params) -> tuple[Stage, ...]:
-    """The stages of a workspace: ``cohort`` only with a ``cohort`` section.
+    """The stages of a workspace: ``cohort`` and ``reconstruction`` only with their sections.
 
     A workspace with a ``study`` section registers pairs and compares methods on them, and
     releases nothing.
     """
     absent = set() if params.cohort is not None else {"cohort"}
+    absent |= {"reconstruction"} if params.reconstruction is None else set()
     absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
     return tuple(stage for stage in STAGES if stage.name not in absent)
 
@@ -169,13 +180,14 @@ def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     params = load_params(workspace / "params.yaml")
     layout = layout_of(workspace, params)
     studies = [study_folder(name) / PAGE for name in params.report.studies]
+    active = active_stages(params)
     stages = {
-        stage.name: _entry(stage, layout, studies if stage.name == "report" else (), graph)
-        for stage in active_stages(params)
+        stage.name: _entry(stage, layout, studies if stage.name == "report" else (), graph, active)
+        for stage in active
     }
     metrics = [
         _from_here(stage.outs(layout) / file, workspace)
-        for stage in active_stages(params)
+        for stage in active
         for file in stage.metrics
     ]
     document = {"stages": stages, "metrics": metrics}
@@ -185,7 +197,13 @@ def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     return header + yaml.safe_dump(document, sort_keys=False, width=100)
 
 
-def _entry(stage: Stage, layout: Layout, shown: Sequence[Path], graph: CodeGraph) -> dict[str, Any]:
+def _entry(
+    stage: Stage,
+    layout: Layout,
+    shown: Sequence[Path],
+    graph: CodeGraph,
+    active: Sequence[Stage],
+) -> dict[str, Any]:
     """``shown``: pages of other workspaces' studies that the stage reads."""
     command = f"python -m synthct.tasks {stage.name}"
     if not layout.is_root:
@@ -193,8 +211,8 @@ def _entry(stage: Stage, layout: Layout, shown: Sequence[Path], graph: CodeGraph
     entry: dict[str, Any] = {"desc": stage.summary, "cmd": command}
     if not layout.is_root:
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
-    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout, graph), *shown]]
-    chain = [s.name for s in STAGES if s.name != "study"]
+    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout, graph, active), *shown]]
+    chain = [s.name for s in STAGES if s.name == "cohort" or s in active]
     sections = chain if stage.prints_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
     own = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]

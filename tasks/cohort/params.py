@@ -62,6 +62,8 @@ class CohortParams(Section):
     """Scatter left in the projections, relative to the forward-scatter potential."""
     cbct_photons_per_mm2: PositiveFloat = 2.0e4
     """Detected quanta in the open beam per mm^2 at the isocentre."""
+    cbct_projections: bool = False
+    """Keep the projections of each CBCT, for the section ``reconstruction``."""
     cbct_scanner: dict[str, Annotated[tuple[float, float], Field(strict=False)]] | None = None
     """Draw the cone-beam scanner anew for each patient: (lowest, highest) of parameters by name, as
     in ``synthct.data.phantom.scanners``, whose ranges hold for those left out (``{}``: all).

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from synthct.data.phantom.patient import Patient, Protocol, SourceScan, make_patient
+from synthct.data.files import canonical_json, write_whole
+from synthct.data.phantom.patient import Patient, Projections, Protocol, SourceScan, make_patient
+from synthct.data.tomography.rtk_writer import write_projections
 from synthct.data.writers import write_displacement_image, write_image
 from synthct.data.writers.dicom import write_series
+from synthct.tasks.pipeline.artefacts import BEAM, GEOMETRY, PROJECTIONS
 from synthct.tasks.pipeline.randomness import generator
 
 STUDY = {"ct": "planning", "mr": "MR simulation", "cbct": "treatment day"}
@@ -22,7 +25,14 @@ DEVICE: dict[str, dict[str, Any]] = {
 
 
 def write_patient(
-    *, out: Path, patient: str, region: str, seed: int, dataset: str, protocol: dict[str, Any]
+    *,
+    out: Path,
+    patient: str,
+    region: str,
+    seed: int,
+    dataset: str,
+    protocol: dict[str, Any],
+    projections: bool = False,
 ) -> None:
     """Unit: make one patient, write ``ct/ mr/ cbct/`` (DICOM) and ``truth/`` (MHA) into ``out``.
 
@@ -34,6 +44,8 @@ def write_patient(
         Seed of the random streams, and data set that the DICOM identifiers are derived from.
     protocol
         Fields of :class:`synthct.data.phantom.patient.Protocol`.
+    projections
+        Whether to write ``projections/cbct/`` too.
     """
 
     def random(*names: str) -> Any:
@@ -53,6 +65,8 @@ def write_patient(
         )
     for modality, source in made.sources.items():
         _write_truth(out / "truth", modality, source)
+        if projections and source.projections is not None:
+            _write_projections(out / "projections" / modality, source.projections)
 
 
 def _scans(made: Patient) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -67,3 +81,10 @@ def _write_truth(folder: Path, modality: str, source: SourceScan) -> None:
     write_image(folder / f"{modality}_ct.mha", source.ct)
     write_image(folder / f"{modality}_labels.mha", source.labels)
     write_displacement_image(folder / f"{modality}_displacement.mha", source.displacement)
+
+
+def _write_projections(folder: Path, kept: Projections) -> None:
+    folder.mkdir(parents=True)
+    write_projections(folder / PROJECTIONS, folder / GEOMETRY, kept.sinogram)
+    beam = {"open_beam": kept.sinogram.open_beam, "water_per_mm": kept.water_per_mm}
+    write_whole(folder / BEAM, canonical_json(beam))

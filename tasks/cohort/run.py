@@ -80,6 +80,7 @@ def _unit(context: StageContext, params: CohortParams, name: str, region: Region
         "seed": context.seed,
         "dataset": context.layout.dataset,
         "protocol": protocol_of(params, region),
+        **({"projections": True} if params.cbct_projections else {}),
     }
     return Unit(name, write_patient, arguments=arguments)
 
@@ -126,4 +127,14 @@ def _entry(out: Path, name: str, region: Region) -> dict[str, Any]:
             }
             for modality in ("mr", "cbct")
         },
+        **_projections(out, name),
     }
+
+
+def _projections(out: Path, name: str) -> dict[str, Any]:
+    """The entry of the kept projections; none where they are not kept."""
+    folder = out / name / "projections" / "cbct"
+    if not folder.is_dir():
+        return {}
+    entry = {"path": f"{name}/projections/cbct", "sha256": content_hash(folder)}
+    return {"projections": {"cbct": entry}}

@@ -109,6 +109,9 @@ class RawPatient(Section):
     """Body masks supplied with the scans, by scan."""
     dose: RawFile | None = None
     """Planned dose [Gy], on its own grid."""
+    projections: dict[str, RawFile] = Field(default_factory=dict)
+    """By cone-beam scan, the folder of the projections it was made from; read by the stage
+    ``reconstruction``."""
 
     def files(self) -> dict[str, RawScan | RawFile]:
         """All files and folders of the patient, by a label."""
@@ -143,7 +146,12 @@ class RawDataset(Section):
         if not self.key_check:
             del document["key_check"]
         for patient in document["patients"].values():
-            for kind in ("structures", "masks", "dose"):  # absent keys stand for none
+            for kind in (
+                "structures",
+                "masks",
+                "dose",
+                "projections",
+            ):  # absent keys stand for none
                 if not patient[kind]:
                     del patient[kind]
         write_whole(folder / DATASET, canonical_json(document))

@@ -11,12 +11,19 @@ from typing import Any
 from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, content_hash, write_whole
 from synthct.data.tables import write_table
-from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, load_dataset
+from synthct.data.volume import Modality
+from synthct.tasks.ingestion.dataset import RawDataset, RawPatient, RawScan, load_dataset
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.ingestion.near_duplicates import near_duplicates
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.patient import ingest_patient
-from synthct.tasks.pipeline.artefacts import DATASET, LABELS, PATIENT, QUALITY_TABLE
+from synthct.tasks.pipeline.artefacts import (
+    DATASET,
+    LABELS,
+    PATIENT,
+    QUALITY_TABLE,
+    RECONSTRUCTED,
+)
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext, Unit, build_out, run_units
 
 STAGE = "ingestion"
@@ -31,7 +38,8 @@ def run(context: StageContext, params: IngestionParams) -> None:
     """Scans are checked, turned to axes-aligned LPS grids, outlined and stored with checksums."""
     raw = context.layout.raw
     dataset = load_dataset(raw)
-    units, unusable = _units(raw, dataset, params)
+    dataset, made = _reconstructed(context, dataset)
+    units, unusable = _units(raw, dataset, params, made)
     with build_out(context, STAGE) as out:
         patients = run_units(context, STAGE, out, units, also_excluded=unusable)
         facts = [json.loads((out / name / PATIENT).read_text()) for name in patients]
@@ -47,21 +55,50 @@ def run(context: StageContext, params: IngestionParams) -> None:
         write_whole(out / LABELS, canonical_json(json.loads(text)))
 
 
+def _reconstructed(
+    context: StageContext, dataset: RawDataset
+) -> tuple[RawDataset, dict[str, Path]]:
+    """CBCT by patient that the stage ``reconstruction`` has made, and the data set with them.
+
+    A patient whose projections it has excluded has no CBCT: the delivered one would be of another
+    kind than those of the others.
+    """
+    if "reconstruction" not in context.sections:
+        return dataset, {}
+    made: dict[str, Path] = {}
+    patients = dict(dataset.patients)
+    for name, patient in dataset.patients.items():
+        if "cbct" not in patient.projections:
+            continue
+        scans = {scan: entry for scan, entry in patient.scans.items() if scan != "cbct"}
+        image = context.artefact("reconstruction") / name / RECONSTRUCTED
+        if image.is_file():
+            made[name] = image
+            scans["cbct"] = RawScan(
+                path=f"{name}/{RECONSTRUCTED}", format="nifti", modality=Modality.CBCT,
+                sha256=content_hash(image),
+            )  # fmt: skip
+        patients[name] = patient.model_copy(update={"scans": scans})
+    return dataset.model_copy(update={"patients": patients}), made
+
+
 def _units(
-    raw: Path, dataset: RawDataset, params: IngestionParams
+    raw: Path, dataset: RawDataset, params: IngestionParams, made: Mapping[str, Path]
 ) -> tuple[list[Unit], list[dict[str, Any]]]:
     units, unusable = [], []
     for name, patient in sorted(dataset.patients.items()):
         try:
-            _require_unchanged(raw, name, patient)
-            units.append(_unit(raw, name, patient, dataset.synthetic, params))
+            _require_unchanged(raw, name, patient, made)
+            units.append(_unit(raw, name, patient, dataset.synthetic, params, made))
         except DataError as error:
             unusable.append({"unit": name, **error.as_json()})
     return units, unusable
 
 
-def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
+def _require_unchanged(raw: Path, name: str, patient: RawPatient, made: Mapping[str, Path]) -> None:
     for scan, entry in sorted(patient.files().items()):
+        if scan == "cbct" and name in made:
+            continue
         path = raw / entry.path
         found = content_hash(path) if path.exists() else ""
         if found != entry.sha256:
@@ -77,9 +114,16 @@ def _require_unchanged(raw: Path, name: str, patient: RawPatient) -> None:
 
 
 def _unit(
-    raw: Path, name: str, patient: RawPatient, synthetic: bool, params: IngestionParams
+    raw: Path,
+    name: str,
+    patient: RawPatient,
+    synthetic: bool,
+    params: IngestionParams,
+    made: Mapping[str, Path],
 ) -> Unit:
     inputs = {f"scan_{scan}": raw / entry.path for scan, entry in patient.scans.items()}
+    if name in made:
+        inputs["scan_cbct"] = made[name]
     inputs |= {f"structures_{scan}": raw / one.path for scan, one in patient.structures.items()}
     inputs |= {f"mask_{scan}": raw / one.path for scan, one in patient.masks.items()}
     if patient.dose:

@@ -13,6 +13,10 @@ DATASET = "dataset.json"
 LABELS = "labels.json"
 PATIENT = "patient.json"
 
+PROJECTIONS, GEOMETRY, BEAM = "projections.mha", "geometry.xml", "beam.json"
+"""In a folder of projections: the stack, RTK's geometry, and ``{"open_beam", "water_per_mm"}``."""
+RECONSTRUCTED = "cbct.nii.gz"
+
 CASE = "case.json"
 SOURCE = "source.zarr"
 MASK = "mask.zarr"

@@ -43,7 +43,7 @@ OTHERS = frozenset(
     | {"psutil", "pydantic", "s3fs", "tensorboard", "threadpoolctl", "yaml"}
 )
 """Packages that transport, check or monitor results; their versions are in no key. numba compiles
-the projector of ``synthct reconstruct``, which no stage uses."""
+the projector of reconstructions, whose units have its version among their arguments."""
 
 _OPTIONAL = {"pydicom": ("gdcm",), "torch": ("numpy",), "onnx": ("onnxscript",)}
 """Packages that a package calls without requiring them: pydicom decodes pixels with gdcm."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from synthct.data.tomography.rtk_geometry import read_projections
 from synthct.data.tomography.sinogram import Sinogram
 from synthct.data.volume import Triple
 from synthct.data.writers import write_image
-from synthct.tasks.pipeline.artefacts import HISTORY
+from synthct.tasks.pipeline.artefacts import HISTORY, RECONSTRUCTED
 from synthct.tasks.reconstruction.job import (
     Reconstruction,
     Settings,
@@ -26,8 +27,8 @@ from synthct.tasks.reconstruction.job import (
 from synthct.tasks.reconstruction.page import report_page
 from synthct.tasks.reconstruction.solve import COLUMNS, rows_of
 
-IMAGE, RECORD, REPORT = "cbct.nii.gz", "reconstruction.json", "report.html"
-"""What the folder holds beside the history; the second marks it as one that may be replaced."""
+RECORD, REPORT = "reconstruction.json", "report.html"
+"""What the folder holds beside image and history; the first marks one that may be replaced."""
 
 
 def reconstruct_files(
@@ -78,14 +79,24 @@ def reconstruct_files(
     (resume / key).mkdir(parents=True, exist_ok=True)
     made = reconstruct_sinogram(sinogram, grid, settings, progress=progress, folder=resume / key)
     with whole_folder(out) as fresh:
-        write_image(fresh / IMAGE, made.image)
-        if made.solution is not None:
-            write_table(fresh / HISTORY, COLUMNS, rows_of(made.solution.history))
-        write_whole(fresh / RECORD, canonical_json(inputs))
-        page = report_page(made, _shown(settings), _facts(sinogram, made))
-        write_whole(fresh / REPORT, page)
+        write_result(fresh, made, sinogram, settings, inputs)
     shutil.rmtree(resume, ignore_errors=True)
     return made
+
+
+def write_result(
+    folder: Path,
+    made: Reconstruction,
+    sinogram: Sinogram,
+    settings: Settings,
+    record: Mapping[str, Any],
+) -> None:
+    """Write image, history, record and report into ``folder``."""
+    write_image(folder / RECONSTRUCTED, made.image)
+    if made.solution is not None:
+        write_table(folder / HISTORY, COLUMNS, rows_of(made.solution.history))
+    write_whole(folder / RECORD, canonical_json(record))
+    write_whole(folder / REPORT, report_page(made, _shown(settings), _facts(sinogram, made)))
 
 
 def _shown(settings: Settings) -> dict[str, Any]:

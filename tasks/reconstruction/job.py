@@ -15,14 +15,16 @@ from torch import Tensor
 from synthct.data.errors import UsageError
 from synthct.data.tomography.cone_beam import ConeBeam
 from synthct.data.tomography.fdk import field_of_view, reconstruct
-from synthct.data.tomography.projector import Projector
-from synthct.data.tomography.sinogram import Sinogram
+from synthct.data.tomography.projector import Backend, Projector
+from synthct.data.tomography.sinogram import MODEL_ERROR, Sinogram
 from synthct.data.volume import Grid, Modality, Triple, Volume
 from synthct.tasks.reconstruction.base import Problem
+from synthct.tasks.reconstruction.extent import modelled
 from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
 from synthct.tasks.reconstruction.solve import Iteration, Solution, solve
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Regularizer, seams_of
+from synthct.tasks.regularization.image.graph_laplacian import GraphLaplacian
 from synthct.tasks.regularization.image.total_variation import (
     GuidedTotalVariation,
     ImageTotalVariation,
@@ -61,17 +63,21 @@ class Settings:
         Cut-off of FDK's Hann window, as a fraction of the detector's Nyquist frequency.
     water_per_mm
         Attenuation that becomes 0 HU [1/mm].
+    model_error
+        Standard deviation of line integrals that has other causes than counting, where counts were
+        measured; 0: rays weigh as their photons.
     """
 
     method: str = "fista"
     method_options: Mapping[str, Any] | None = None
     prior: str = "image_total_variation"
     prior_options: Mapping[str, Any] | None = None
-    weight: float = 0.02
+    weight: float = 0.005
     iterations: int = 40
     tolerance_hu: float = 0.5
     window: float = 1.0
     water_per_mm: float = WATER_PER_MM
+    model_error: float = MODEL_ERROR
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +138,7 @@ def usual_grid(sinogram: Sinogram, spacing_mm: Triple | None, shape: Any = None)
     return Grid(tuple(shape), spacing_mm, origin)  # type: ignore[arg-type]
 
 
-def prior_of(settings: Settings) -> Regularizer:
+def prior_of(settings: Settings, *, where: str = "--prior") -> Regularizer:
     """The prior by name.
 
     Raises
@@ -142,7 +148,7 @@ def prior_of(settings: Settings) -> Regularizer:
     """
     if not settings.prior:
         return Regularizer()
-    prior = REGULARIZERS.build(settings.prior, settings.prior_options or {}, where="--prior")
+    prior = REGULARIZERS.build(settings.prior, settings.prior_options or {}, where=where)
     if "image" not in seams_of(type(prior)):
         able = [
             name for name in REGULARIZERS.names() if "image" in seams_of(REGULARIZERS.get(name))
@@ -150,7 +156,7 @@ def prior_of(settings: Settings) -> Regularizer:
         raise UsageError(
             f"the regularizer {settings.prior!r} is no prior of images",
             rule=f"a prior acts at image: {', '.join(able)}",
-            where="--prior",
+            where=where,
             code="no-image-prior",
         )
     return prior
@@ -163,8 +169,12 @@ def reconstruct_sinogram(
     *,
     progress: Tell | None = None,
     folder: Path | None = None,
+    backend: Backend = "auto",
 ) -> Reconstruction:
     """Reconstruct an image (Z, Y, X) [HU] on ``grid``.
+
+    Iterative methods model a larger box where the rays cross more than ``grid`` (see ``extent``);
+    its outer part is discarded.
 
     Parameters
     ----------
@@ -172,6 +182,8 @@ def reconstruct_sinogram(
         Called after each iteration with its row and the seconds that are left at most.
     folder
         For checkpoints; see :func:`solve`.
+    backend
+        Of the projector and FDK.
 
     Raises
     ------
@@ -189,8 +201,12 @@ def reconstruct_sinogram(
             code="bad-parameter",
         )
     prior = prior_of(settings)
-    projector = Projector(grid, beam)
-    first = _first(lines, grid, beam, settings)
+    if settings.method == FDK or not isinstance(beam, ConeBeam) or not _upright(grid):
+        modelled_grid, (start, stop) = grid, ((0, 0, 0), grid.shape)
+    else:
+        modelled_grid, (start, stop) = modelled(grid, beam, lines)
+    projector = Projector(modelled_grid, beam, backend=backend)
+    first = _first(lines, modelled_grid, beam, settings, backend)
     if settings.method == FDK:
         if not isinstance(beam, ConeBeam):
             raise UsageError(
@@ -205,10 +221,10 @@ def reconstruct_sinogram(
         method = RECONSTRUCTION_METHODS.build(
             settings.method, settings.method_options or {}, where="--method"
         )
-        if isinstance(prior, GuidedTotalVariation):
-            prior = _guided(prior, first, grid)
+        if isinstance(prior, GuidedTotalVariation | GraphLaplacian):
+            prior = _guided(prior, first, modelled_grid)
         problem = Problem(
-            projector, lines, water, sinogram.weights(), prior,
+            projector, lines, water, sinogram.weights(settings.model_error), prior,
             settings.weight if settings.prior and method.uses_prior else 0.0,
             sinogram.counts, sinogram.open_beam or 0.0,
         )  # fmt: skip
@@ -219,17 +235,23 @@ def reconstruct_sinogram(
         image = solution.image
     difference = projector.forward(image) * water - lines
     residual = difference.square().mean(dim=(1, 2)).sqrt().tolist()
+    wanted = tuple(slice(*ends) for ends in zip(start, stop, strict=True))
     return Reconstruction(
-        _in_hu(image, grid, beam), _in_hu(first, grid, beam), solution, tuple(residual)
-    )
+        _in_hu(image[wanted], grid, beam), _in_hu(first[wanted], grid, beam), solution,
+        tuple(residual),
+    )  # fmt: skip
 
 
-def _first(lines: Tensor, grid: Grid, beam: Any, settings: Settings) -> Tensor:
+def _upright(grid: Grid) -> bool:
+    return bool(np.allclose(grid.direction, np.eye(3)))
+
+
+def _first(lines: Tensor, grid: Grid, beam: Any, settings: Settings, backend: Backend) -> Tensor:
     """FDK, relative to water; zeros where the geometry is not FDK's."""
     if not isinstance(beam, ConeBeam):
         return torch.zeros(grid.shape)
     try:
-        found = reconstruct(lines, grid, beam, window=settings.window)
+        found = reconstruct(lines, grid, beam, window=settings.window, backend=backend)
     except ValueError as error:
         if settings.method == FDK:
             raise UsageError(
@@ -240,7 +262,7 @@ def _first(lines: Tensor, grid: Grid, beam: Any, settings: Settings) -> Tensor:
     return found / settings.water_per_mm
 
 
-def _guided(prior: GuidedTotalVariation, first: Tensor, grid: Grid) -> ImageTotalVariation:
+def _guided(prior: GuidedTotalVariation | GraphLaplacian, first: Tensor, grid: Grid) -> Regularizer:
     smoother = ImageTotalVariation(iterations=50)
     guide = smoother.prox(first[None, None], grid.spacing_mm, GUIDE_STRENGTH_MM)
     return prior.guided(guide, grid.spacing_mm)

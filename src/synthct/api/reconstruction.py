@@ -22,7 +22,7 @@ def reconstruct(
     method_options: Mapping[str, Any] | None = None,
     prior: str = "image_total_variation",
     prior_options: Mapping[str, Any] | None = None,
-    weight: float = 0.02,
+    weight: float = 0.005,
     iterations: int = 40,
     tolerance_hu: float = 0.5,
     open_beam: float | None = None,
@@ -31,6 +31,7 @@ def reconstruct(
     shape: tuple[int, int, int] | None = None,
     window: float = 1.0,
     water_per_mm: float = 0.02,
+    model_error: float = 0.05,
     progress: Callable[[Iteration, float], None] | None = None,
 ) -> Reconstruction:
     """Reconstruct a cone-beam CT from its projections.
@@ -58,6 +59,9 @@ def reconstruct(
         Cut-off of the filter of FDK, which also gives the first image, as a fraction of Nyquist.
     water_per_mm
         Attenuation that becomes 0 HU [1/mm].
+    model_error
+        Standard deviation of line integrals that has other causes than counting; with counts, rays
+        weigh as the inverse of both variances together.
     progress
         Called after each iteration with its row of the history and the seconds left at most.
 
@@ -93,7 +97,7 @@ def reconstruct(
 
     settings = Settings(
         method, method_options, prior, prior_options, weight, iterations, tolerance_hu, window,
-        water_per_mm,
+        water_per_mm, model_error,
     )  # fmt: skip
     if isinstance(projections, Sinogram):
         sinogram = projections.every(every) if every > 1 else projections

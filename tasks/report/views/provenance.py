@@ -19,6 +19,10 @@ PACKAGES = (
 """Packages whose version can change a number or a picture."""
 
 
+BEFORE = ("cohort", "reconstruction")
+"""Stages before those whose outputs the page shows."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Sentences of the methods section, tables of hashes and versions, and the params file."""
@@ -34,7 +38,7 @@ def provenance(chain: Chain, layout: Layout, methods: Mapping[str, str]) -> Prov
     """The provenance section; ``methods`` has one sentence per stage."""
     params_file = layout.params_file
     return Provenance(
-        methods=[(stage, text) for stage, text in methods.items() if stage in ("cohort", *STAGES)],
+        methods=[(stage, text) for stage, text in methods.items() if stage in (*BEFORE, *STAGES)],
         stages=_stages(chain),
         units=_units(chain),
         packages=[(name, _version(name)) for name in PACKAGES],

@@ -9,7 +9,8 @@ import pytest
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.tomography.cone_beam import ConeBeam, full_circle
-from synthct.data.tomography.rtk_geometry import read_projections, write_projections
+from synthct.data.tomography.rtk_geometry import read_projections
+from synthct.data.tomography.rtk_writer import write_projections
 from synthct.data.tomography.sinogram import Sinogram, from_astra
 from synthct.data.tomography.views import Views, views_of
 from synthct.data.volume import Grid, Modality, Volume
@@ -149,7 +150,11 @@ def test_counts_become_line_integrals_with_their_weights():
     scan = Sinogram(counts, BEAM, open_beam=100.0)
     assert float(scan.lines()[1, 0, 0]) == pytest.approx(np.log(2))
     assert float(scan.lines()[0, 0, 0]) == pytest.approx(np.log(100))  # one quantum at least
-    weights = scan.weights()
+    by_photons, weights = scan.weights(0.0), scan.weights(0.1)
+    assert by_photons is not None
     assert weights is not None
-    assert float(weights[1, 0, 0]) == 0.5
+    assert float(by_photons[0, 0, 0]) == pytest.approx(1 / 50)
+    # variances 1 / 50 and 1, each with 0.01 of other causes
+    assert float(weights[0, 0, 0]) == pytest.approx(0.03 / 1.01)
+    assert float(weights[1, 0, 0]) == 1.0
     assert Sinogram(VALUES, BEAM).weights() is None

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import synthct
 from synthct.data.errors import UsageError
-from synthct.data.tomography.rtk_geometry import write_projections
+from synthct.data.tomography.rtk_writer import write_projections
 from synthct.flows.cli.app import command_line, commands
 
 

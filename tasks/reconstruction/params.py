@@ -1,0 +1,34 @@
+"""The ``reconstruction`` section of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from synthct.data.section import Section
+
+
+class ReconstructionParams(Section):
+    """How cone-beam CTs are made from their projections, in place of those that were delivered."""
+
+    method: str = "fista"
+    """``fdk`` or a reconstruction method."""
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters."""
+    prior: str = "image_total_variation"
+    """Regularizer that acts at ``image``; empty: none."""
+    prior_options: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters."""
+    weight: NonNegativeFloat = 0.005
+    """Strength of the prior; that of total variation is in mm."""
+    iterations: PositiveInt = 40
+    """Largest number of iterations."""
+    tolerance_hu: NonNegativeFloat = 0.5
+    """Stop when an iteration changes the image by less (root mean square)."""
+    window: PositiveFloat = 1.0
+    """Cut-off of FDK's Hann window, as a fraction of the detector's Nyquist frequency."""
+    model_error: NonNegativeFloat = 0.05
+    """Standard deviation of line integrals that has other causes than counting."""
+    every: PositiveInt = 1
+    """Use every so-many-th view."""
