@@ -87,7 +87,7 @@ def errors(seed: int) -> dict[tuple[str, str], list[float]]:
         random = generator(SEED, "harmonise", str(seed), str(number), "scanner")
         for scanner, scan in shifts(mr, mask, random).items():
             for name, scaling in scalings.items():
-                answer = lookup.predict(UnseenImages(scan, mask, scaling), fit)
+                answer = lookup.predict(UnseenImages(scan, mask, scaling, None), fit)
                 mae = float(np.abs(answer - ct)[mask].mean())
                 found.setdefault((scanner, name), []).append(mae)
     return found
