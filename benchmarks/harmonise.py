@@ -21,7 +21,7 @@ from synthct.tasks.transport.laws import law_of, mean_law
 REGION, SEED = "thorax", 20261130
 SEEDS = int(os.environ.get("HARMONISE_SEEDS", "3"))
 """Independent sets of training patients and test patients."""
-TRAIN, TEST = 5, 6
+TRAIN, TEST = 4, 5
 SPACING_MM = (8.0, 8.0, 8.0)
 SCALING = SourceScaling(kind="zscore_in_mask")
 DRAWS = 2000
