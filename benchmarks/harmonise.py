@@ -21,7 +21,7 @@ from synthct.tasks.transport.laws import law_of, mean_law
 REGION, SEED = "thorax", 20261130
 SEEDS = int(os.environ.get("HARMONISE_SEEDS", "3"))
 """Independent sets of training patients and test patients."""
-TRAIN, TEST = 5, 6
+TRAIN, TEST = 4, 5
 SPACING_MM = (8.0, 8.0, 8.0)
 SCALING = SourceScaling(kind="zscore_in_mask")
 DRAWS = 2000
@@ -87,7 +87,7 @@ def errors(seed: int) -> dict[tuple[str, str], list[float]]:
         random = generator(SEED, "harmonise", str(seed), str(number), "scanner")
         for scanner, scan in shifts(mr, mask, random).items():
             for name, scaling in scalings.items():
-                answer = lookup.predict(UnseenImages(scan, mask, scaling), fit)
+                answer = lookup.predict(UnseenImages(scan, mask, scaling, None), fit)
                 mae = float(np.abs(answer - ct)[mask].mean())
                 found.setdefault((scanner, name), []).append(mae)
     return found

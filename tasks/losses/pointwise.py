@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -72,3 +74,49 @@ class Huber:
         delta = 2 * self.delta_hu / (target.scaling.high_hu - target.scaling.low_hu)
         error = functional.huber_loss(prediction, target.value, reduction="none", delta=delta)
         return (error * target.weight).sum() / (delta * target.weight.sum().clamp(min=1))
+
+
+@LOSSES.register("l1_by_hu")
+@dataclass(frozen=True)
+class L1ByHu:
+    r"""Mean absolute error with a weight for each band of HU, for a site with other tissues.
+
+    .. math:: \frac{\sum_i w_i\, \omega(t_i)\, |p_i - t_i|}{\sum_i w_i}
+
+    where the weight :math:`\omega` depends on the CT number of the target. With the importance
+    weights :math:`p_t / p_s` of another site's patients
+    (:func:`synthct.tasks.transport.target_shift.target_weights`) it is the mean absolute error
+    that the network would have there. In network units; without bands it is ``l1``.
+
+    Parameters
+    ----------
+    edges_hu
+        Limits between the bands, rising [HU].
+    weights
+        Weight of each band, from the lowest HU up: one more than there are limits.
+
+    References
+    ----------
+    Kim et al., ReTaSA, ICLR 2024, arXiv:2401.16410.
+    """
+
+    edges_hu: tuple[float, ...] = ()
+    weights: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if any(b <= a for a, b in itertools.pairwise(self.edges_hu)):
+            raise ValueError(f"edges_hu must rise, got {list(self.edges_hu)}")
+        if len(self.weights) != len(self.edges_hu) + 1:
+            raise ValueError(
+                f"weights must be {len(self.edges_hu) + 1} numbers for {len(self.edges_hu)} "
+                f"edges_hu, got {len(self.weights)}"
+            )
+        if min(self.weights) < 0 or max(self.weights) == 0:
+            raise ValueError("weights must not be negative, nor all 0")
+
+    def __call__(self, prediction: Tensor, target: Target) -> Tensor:
+        """Compare (B, 1, ..., Y, X) with ``target.value``; a scalar [network units]."""
+        hu = as_hu(target.value.detach(), target).contiguous()
+        band = torch.bucketize(hu, torch.tensor(self.edges_hu).to(hu), right=True)
+        worth = torch.tensor(self.weights).to(hu)[band]
+        return weighted_mean((prediction - target.value).abs() * worth, target.weight)

@@ -67,20 +67,3 @@ def monge_gap(x: Tensor, mapped: Tensor, eps: float) -> Tensor:
     entropy = -float(torch.special.xlogy(mass, mass).sum())
     best = (mass * cost).sum() - eps * entropy
     return (x - mapped).square().sum(dim=-1).mean() - best - eps * math.log(count)
-
-
-def monge_gap_on_the_line(x: Tensor, mapped: Tensor) -> Tensor:
-    r"""The gap of :func:`monge_gap` without entropy, for points on the line: in closed form.
-
-    .. math:: M(T) = \frac{1}{N} \sum_i |x_i - T(x_i)|^2
-              - \frac{1}{N} \sum_i |x_{(i)} - T_{(i)}|^2
-
-    with both sides in rising order in the second sum. 0 for maps that rise, and only for them.
-
-    Parameters
-    ----------
-    x, mapped
-        Points and their images (N,).
-    """
-    sorted_pairs = x.sort().values - mapped.sort().values
-    return (x - mapped).square().mean() - sorted_pairs.square().mean()

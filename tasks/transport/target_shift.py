@@ -37,6 +37,13 @@ class HuWeights:
         band = np.searchsorted(self.edges_hu, hu, side="right") - 1
         return np.asarray(self.weights[np.clip(band, 0, self.weights.size - 1)])
 
+    def as_options(self) -> dict[str, list[float]]:
+        """Options of the loss ``l1_by_hu`` in ``params.yaml``."""
+        return {
+            "edges_hu": self.edges_hu[1:-1].tolist(),
+            "weights": [float(f"{weight:.4g}") for weight in self.weights],
+        }
+
     def of_case(self, hu: NDArray[Any]) -> float:
         """Mean weight of a training case's voxels: how often to draw it."""
         return float(self(hu).mean())

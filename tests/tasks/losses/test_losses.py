@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from synthct.data.errors import UsageError
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Target
 from synthct.tasks.models.description import TargetScaling
+from synthct.tasks.transport.target_shift import target_weights
 
 
 def target(value, weight):
@@ -80,3 +83,41 @@ def test_huber_is_quadratic_below_delta_and_absolute_above():
 def test_huber_needs_a_positive_delta():
     with pytest.raises(Exception, match="delta_hu must be positive"):
         LOSSES.build("huber", {"delta_hu": 0.0})
+
+
+def test_a_band_of_hu_does_not_count_with_its_weight():
+    """Scaling -1000 to 1000 HU: targets of -500, 0 and 500 HU, each off by 0.1."""
+    bands = LOSSES.build("l1_by_hu", {"edges_hu": [-100.0, 300.0], "weights": [0.0, 1.0, 4.0]})
+    value = torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64).view(1, 1, 1, 3)
+    wanted = target(value, torch.ones_like(value))
+    assert bands(value + 0.1, wanted) == pytest.approx(0.1 * (0 + 1 + 4) / 3)
+    plain = LOSSES.build("l1_by_hu", {})
+    assert plain(value + 0.1, wanted) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"edges_hu": [5.0, 5.0], "weights": [1.0, 1.0, 1.0]}, "must rise"),
+        ({"edges_hu": [5.0], "weights": [1.0]}, "weights must be 2 numbers"),
+        ({"edges_hu": [5.0], "weights": [-1.0, 1.0]}, "not be negative"),
+        ({"edges_hu": [5.0], "weights": [0.0, 0.0]}, "nor all 0"),
+    ],
+)
+def test_bands_that_cannot_be_are_taken(options, told):
+    with pytest.raises(UsageError, match=told):
+        LOSSES.build("l1_by_hu", options)
+
+
+def test_the_weights_of_another_site_are_no_options_of_the_loss():
+    random = np.random.default_rng(0)
+    hu, new = random.normal(0, 100, 5000), random.normal(60, 100, 5000)
+    found = target_weights(hu / 100, hu, new / 100, np.linspace(-400, 400, 9))
+    loss = LOSSES.build("l1_by_hu", found.as_options())
+    value = torch.tensor([-0.15, 0.15], dtype=torch.float64).view(1, 1, 1, 2)
+    low, high = (
+        loss(value + 0.1 * place, target(value, torch.ones_like(value)))
+        for place in torch.eye(2, dtype=torch.float64)
+    )
+    assert high / low == pytest.approx(found(np.array([150.0]))[0] / found(np.array([-150.0]))[0],
+                                       rel=1e-3)  # fmt: skip

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from synthct.tasks.transport.monge_gap import monge_gap, monge_gap_on_the_line
+from synthct.tasks.transport.harmonisers.monge import gap_on_the_line
+from synthct.tasks.transport.monge_gap import monge_gap
 
 EPS = 0.02
 
@@ -57,12 +58,15 @@ def test_the_gradient_is_not_that_of_the_gap():
 
 
 def test_on_the_line_the_closed_form_is_another_gap():
-    x = torch.tensor([0.0, 1.0, 2.0, 4.0], dtype=torch.float64)
-    folded = torch.tensor([0.0, 3.0, 1.5, 4.0], dtype=torch.float64)
-    entropic = monge_gap(x[:, None], folded[:, None], 0.01)
-    assert monge_gap_on_the_line(x, folded) == pytest.approx(float(entropic), abs=0.02)
-    assert monge_gap_on_the_line(x, folded) == pytest.approx(0.75)  # (4 + 1/4) / 4 - (1/4 + 1) / 4
-    assert monge_gap_on_the_line(x, 3 * x + 1) == pytest.approx(0.0, abs=1e-12)
+    x, folded = np.array([0.0, 1.0, 2.0, 4.0]), np.array([0.0, 3.0, 1.5, 4.0])
+    gap, slope = gap_on_the_line(x, folded)
+    entropic = monge_gap(torch.from_numpy(x)[:, None], torch.from_numpy(folded)[:, None], 0.01)
+    assert gap == pytest.approx(float(entropic), abs=0.02)
+    assert gap == pytest.approx(0.75)  # (4 + 1/4) / 4 - (1/4 + 1) / 4
+    assert gap_on_the_line(x, 3 * x + 1)[0] == pytest.approx(0.0, abs=1e-12)
+    step = np.array([0.0, 1e-4, 0.0, 0.0])
+    rise = gap_on_the_line(x, folded + step)[0] - gap_on_the_line(x, folded - step)[0]
+    assert rise / 2e-4 == pytest.approx(slope[1])
 
 
 def moments(points):
