@@ -26,6 +26,7 @@ from synthct.tasks.training.plugins import build_composition, build_network
 TWO_PASS = {
     "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
     "gradient_norm", "early_learning", "jacobian_nuclear_norm", "calibrated_flips",
+    "adele", "evidence_decay", "local_linearity",
 }  # fmt: skip
 """By construction: another forward pass, most of them another backward pass too."""
 
