@@ -87,7 +87,8 @@ class ActivationKurtosis(LayerOutputs, PeriodicPenalty):
             low, high = feature.aminmax()
             size = ((high - low) / (2**self.bits - 1)).clamp(min=torch.finfo(feature.dtype).tiny)
             rounded = low + size * ((feature - low) / size).round()
-        return feature + (rounded - feature).detach()
+        quantised: Tensor = feature + (rounded - feature).detach()
+        return quantised
 
     def cost(self, step: Step) -> Tensor:
         """Mean over the layers; a scalar without unit."""
