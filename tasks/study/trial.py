@@ -86,6 +86,7 @@ def trial(
             split=split,
             regions=regions,
             weights=weights,
+            interpolate=False,
             **learned,
         )
         network = _Network(model, files, references, noise_seed)

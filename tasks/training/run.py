@@ -69,7 +69,11 @@ def run(context: StageContext, params: TrainingParams) -> None:
             unfit += missing
             units = [
                 _unit(
-                    context, registered, plan, params.tuning(), out / JOINT / plan.name,
+                    context,
+                    registered,
+                    plan,
+                    params.tuning(),
+                    out / JOINT / plan.name,
                     interpolate=params.fine_tune.interpolate,
                 )
                 for plan in plans

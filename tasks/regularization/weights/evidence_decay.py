@@ -44,9 +44,10 @@ class EvidenceDecay(Regularizer):
 
     The second term is a decay with the strength :math:`b / (D \tau)`, which is thus learned: a
     spread *s* that the data tolerate makes it strong, exact weights make it weak. *s* follows its
-    own gradient. Weights that start at the centre stay there: it needs a start of the usual random
-    weights or, around the ``start``, that the first steps move. One more pass with gradient at each step. The mean is over the body. The learned
-    strength is not that of another term: leave this one's at 1. Network units.
+    own gradient. Weights that start at the centre stay there: it needs a start of the usual
+    random weights or, around the ``start``, that the first steps move. One more pass with
+    gradient at each step. The mean is over the body. The learned strength is not that of
+    another term: leave this one's at 1. Network units.
 
     For synthetic CT: few patients cannot spare any for the choice of a strength.
 
@@ -75,9 +76,7 @@ class EvidenceDecay(Regularizer):
         if self.centre not in get_args(Centre):
             raise ValueError(f"centre must be zero or start, got {self.centre!r}")
         if self.spread <= 0 or self.rate <= 0:
-            raise ValueError(
-                f"spread and rate must be positive, got {self.spread} and {self.rate}"
-            )
+            raise ValueError(f"spread and rate must be positive, got {self.spread} and {self.rate}")
 
     def begin(self, step: Step) -> None:
         """Remember the weights that the prior is around."""
@@ -120,9 +119,7 @@ class EvidenceDecay(Regularizer):
             noise = torch.randn(weight.shape, generator=rng, dtype=torch.float64).to(weight)
             drawn[name] = weight + spread.to(weight) * noise
         with frozen_statistics(step.model):
-            predicted: Tensor = torch.func.functional_call(
-                step.model, drawn, (step.batch.source,)
-            )
+            predicted: Tensor = torch.func.functional_call(step.model, drawn, (step.batch.source,))
         return predicted.to(step.prediction.dtype)
 
     def _distance(self, step: Step) -> tuple[Tensor, int]:
