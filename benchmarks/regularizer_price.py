@@ -27,6 +27,7 @@ TWO_PASS = {
     "finite_difference_gradient", "surrogate_sharpness", "nested_co_teaching",
     "gradient_norm", "early_learning", "jacobian_nuclear_norm", "calibrated_flips",
     "nested_bits", "quantisation_noise",
+    "adele", "evidence_decay", "local_linearity",
 }  # fmt: skip
 """By construction: another forward pass, most of them another backward pass too."""
 

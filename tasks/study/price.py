@@ -56,6 +56,7 @@ def price(
                     split=split,
                     regions=regions,
                     weights=None,
+                    interpolate=False,
                     **files,
                 )
             counts[steps] = counter.get_total_flops()

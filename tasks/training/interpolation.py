@@ -58,7 +58,7 @@ def best_between(
     -------
     The weights, their error, and what they are, in words.
     """
-    found = []
+    found: list[tuple[float, int, Weights, str]] = []
     for kept in [(), stragglers] if stragglers else [()]:
         for amount in AMOUNTS:
             if amount == 1 and not kept:

@@ -170,6 +170,11 @@ def initialise(model: nn.Module, head: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    assert isinstance(head, kinds)
+    initialise_head(head)
+
+
+def initialise_head(head: nn.Module) -> None:
+    """Small weights for a convolution whose output starts near water."""
+    assert isinstance(head, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     nn.init.normal_(head.weight, std=HEAD_SD)
     nn.init.constant_(head.bias, math.atanh(WATER))  # type: ignore[arg-type]

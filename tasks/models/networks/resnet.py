@@ -83,11 +83,11 @@ class ResNetEncoder(nn.Module):
             self.stages.append(nn.Sequential(*stage))
             inputs = outputs
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Features from fine to coarse, strides 2, 4, 8, 16, 32."""
+    def forward(self, x: Tensor, depth: int = len(BLOCKS)) -> list[Tensor]:
+        """Features from fine to coarse, strides 2, 4, 8, 16, 32; of the first ``depth`` stages."""
         features = [self.stem(x)]
         x = self.pool(features[0])
-        for stage in self.stages:
+        for stage in self.stages[:depth]:
             x = stage(x)
             features.append(x)
         return features

@@ -14,6 +14,7 @@ from synthct.tasks.models.networks.blocks import (
     LayerOptions,
     conv_norm_act,
     initialise,
+    initialise_head,
 )
 from synthct.tasks.models.networks.resnet import ResNetEncoder
 
@@ -49,6 +50,13 @@ class UNetPlusPlus(LayerOptions):
         Concatenate the input slices to the last node. The published network has no features at
         full size except through its stem at half size, which blurs edges in scans with few
         voxels. It adds few parameters and little time.
+    columns
+        The nodes :math:`x^{0,1}` to :math:`x^{0,3}` answer too, each through a 3 x 3 convolution
+        and up-sampling, and the result is the tanh of the mean: column *j* is a U-Net of *j*
+        levels. With the regularizer ``drop_path`` each can answer alone.
+    answering
+        With ``columns``: number of columns that answer at prediction, 1 to 4. Nodes and stages of
+        the encoder of further ones are not computed.
 
     References
     ----------
@@ -60,6 +68,8 @@ class UNetPlusPlus(LayerOptions):
     width: int = 64
     stem_stride: int = 2
     skip_input: bool = False
+    columns: bool = False
+    answering: int = LEVELS
 
     dimensions: ClassVar[Literal["2.5d", "3d"]] = "2.5d"
 
@@ -67,6 +77,10 @@ class UNetPlusPlus(LayerOptions):
         self.require_options(self.width, 4, self.slices)
         if self.stem_stride not in (1, 2):
             raise ValueError(f"stem_stride must be 1 or 2, got {self.stem_stride}")
+        if not 1 <= self.answering <= LEVELS:
+            raise ValueError(f"answering must be from 1 to {LEVELS}, got {self.answering}")
+        if self.answering < LEVELS and not self.columns:
+            raise ValueError("answering needs columns: true")
 
     @property
     def divisor(self) -> int:
@@ -97,6 +111,12 @@ class UNetPlusPlusModule(nn.Module):
                     conv_norm_act(inputs, sizes[level, column], norm, activation),
                     conv_norm_act(sizes[level, column], sizes[level, column], norm, activation),
                 )
+        self.answering = options.answering
+        if options.columns:
+            self.shallow = nn.ModuleList(
+                nn.Conv2d(width, 1, 3, padding=1) for _ in range(LEVELS - 1)
+            )
+            self.columns = nn.Identity()
         finest = max(8, width // 4)
         self.skip_input = options.skip_input
         inputs = sizes[0, LEVELS] + (options.slices if options.skip_input else 0)
@@ -106,20 +126,35 @@ class UNetPlusPlusModule(nn.Module):
         )
         self.head = nn.Conv2d(finest, 1, 3, padding=1)
         initialise(self, self.head)
+        for head in self.shallow if options.columns else ():
+            initialise_head(head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Stack of slices (B, slices, Y, X) to the middle slice's CT (B, 1, Y, X) in [-1, 1]."""
-        grid = {(level, 0): feature for level, feature in enumerate(self.encoder(x))}
-        for column in range(1, LEVELS + 1):
-            for level in range(LEVELS + 1 - column):
+        depth = LEVELS if self.training else self.answering
+        grid = {(level, 0): feature for level, feature in enumerate(self.encoder(x, depth))}
+        for column in range(1, depth + 1):
+            for level in range(depth + 1 - column):
                 parts = [_double(grid[level + 1, column - 1])]
                 parts += [grid[level, before] for before in range(column)]
                 grid[level, column] = self.nodes[_name(level, column)](torch.cat(parts, dim=1))
-        finest = grid[0, LEVELS] if self.stem_stride == 1 else _double(grid[0, LEVELS])
-        if self.skip_input:
-            finest = torch.cat([finest, x], dim=1)
-        out: Tensor = torch.tanh(self.head(self.full_size(finest)))
-        return out
+        answers = []
+        if hasattr(self, "shallow"):
+            heads = self.shallow[:depth]
+            answers = [self._full(head(grid[0, n])) for n, head in enumerate(heads, start=1)]
+        if depth == LEVELS:
+            finest = self._full(grid[0, LEVELS])
+            if self.skip_input:
+                finest = torch.cat([finest, x], dim=1)
+            answers.append(self.head(self.full_size(finest)))
+        if len(answers) == 1 and not hasattr(self, "columns"):
+            return torch.tanh(answers[0])
+        together: Tensor = self.columns(torch.cat(answers, dim=1))
+        return torch.tanh(together.mean(dim=1, keepdim=True))
+
+    def _full(self, x: Tensor) -> Tensor:
+        """Up-sampled to the size of the input."""
+        return x if self.stem_stride == 1 else _double(x)
 
 
 def _name(level: int, column: int) -> str:

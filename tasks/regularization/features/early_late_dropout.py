@@ -28,7 +28,8 @@ class EarlyLateDropout(LayerOutputs):
 
     Early dropout aligns the gradients of small batches, and a model that underfits reaches a
     lower training loss than without; late dropout lets a model that overfits learn first and
-    regularizes it afterwards. Whole channels are dropped, as is usual for convolutions (one draw
+    regularizes it afterwards. The tests show the second claim; the first was not found on networks
+    of test size. Whole channels are dropped, as is usual for convolutions (one draw
     of :math:`m` per sample and channel), or single elements. Features keep their shape (B, C, ...)
     and unit; nothing is dropped at prediction.
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from synthct.tasks.regularization import REGULARIZERS
-from synthct.tasks.regularization.base import Step
+from synthct.tasks.regularization.base import Step, frozen_statistics
 from synthct.tasks.regularization.features.voxel_sampling import VoxelPenalty, VoxelSample, on_grid
 from synthct.tasks.regularization.layers import BOTTLENECK, Role
+
+Geometry = Literal["ct", "start"]
+
+START = "start/"
+"""Prefix of the memory's weights at the start of the run."""
 
 
 @REGULARIZERS.register("neighbourhood_structure")
@@ -27,16 +32,21 @@ class NeighbourhoodStructure(VoxelPenalty):
     the network's features, *X* the reference descriptors, and *JS* the Jensen-Shannon divergence
     of the rows, averaged over the rows, at most :math:`\log 2`. In the paper *X* is the latent
     space of a pretrained encoder and *A* its image under a learned alignment, for two modalities
-    with few pairs. An adaptation: there is no pretrained CT encoder here, so *X* are the CT patches
-    that the cells of the feature map cover. Unit: nats.
+    with few pairs. With ``geometry: start`` that is what is done: *X* are the features that the
+    weights at the start of the run give the same patches, so that a network which is fine-tuned on
+    few patients keeps its own geometry (a copy of the weights, and one more pass without gradient).
+    With ``geometry: ct``, an adaptation, *X* are the CT patches that the cells of the feature map
+    cover. Unit: nats.
 
-    For synthetic CT: with few patients, the similarity structure of the CT is a target for the
-    features of MR or CBCT.
+    For synthetic CT: with few patients, the similarity structure of the CT, or of a network that
+    was trained on many, is a target for the features of MR or CBCT.
 
     Acts at ``penalty``.
 
     Parameters
     ----------
+    geometry
+        ``ct`` or ``start``: where *X* comes from.
     levels
         *L*, the length of the longest random walk.
     temperature
@@ -53,6 +63,7 @@ class NeighbourhoodStructure(VoxelPenalty):
     You, NeurIPS 2025, arXiv:2506.16895.
     """
 
+    geometry: Geometry = "ct"
     levels: int = 2
     temperature: float = 0.2
     detail: int = 4
@@ -61,6 +72,8 @@ class NeighbourhoodStructure(VoxelPenalty):
     least: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
+        if self.geometry not in get_args(Geometry):
+            raise ValueError(f"geometry must be ct or start, got {self.geometry!r}")
         for name in ("levels", "detail"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -68,15 +81,41 @@ class NeighbourhoodStructure(VoxelPenalty):
             raise ValueError(f"temperature must be positive, got {self.temperature}")
         super().__post_init__()
 
+    def begin(self, step: Step) -> None:
+        """Remember the weights whose geometry is kept."""
+        if self.geometry == "start":
+            weights = step.model.named_parameters()
+            step.memory.update({START + name: w.detach().clone() for name, w in weights})
+
     def cost(self, step: Step, feature: Tensor, voxels: VoxelSample) -> Tensor:
         """Mean over the levels; a scalar [nats]."""
-        wanted = voxels.rows(cell_patches(step.batch.target, feature.shape[2:], self.detail))
+        if self.geometry == "start":
+            (layer,) = step.features
+            wanted = voxels.rows(_at_start(step, layer).to(feature.dtype))
+        else:
+            wanted = voxels.rows(cell_patches(step.batch.target, feature.shape[2:], self.detail))
         x, a = (neighbourhoods(rows, self.temperature) for rows in (wanted, voxels.rows(feature)))
         walk_x, walk_a, value = x, a, divergence_of_rows(x, a)
         for level in range(2, self.levels + 1):
             walk_x, walk_a = walk_x @ x, walk_a @ a
             value = value + divergence_of_rows(walk_x, walk_a) / level
         return value / self.levels
+
+
+def _at_start(step: Step, layer: str) -> Tensor:
+    """Output of a layer for the batch, of the weights at the start of the run."""
+    model = step.model
+    found: list[Tensor] = []
+    weights = {n: step.memory[START + n].to(w) for n, w in model.named_parameters()}
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda _module, _inputs, output: found.append(output)
+    )
+    try:
+        with torch.no_grad(), frozen_statistics(model):
+            torch.func.functional_call(model, weights, (step.batch.source,))
+    finally:
+        handle.remove()
+    return found[0]
 
 
 def cell_patches(image: Tensor, grid: Sequence[int], detail: int) -> Tensor:

@@ -42,8 +42,8 @@ class LocalLinearity(PeriodicPenalty):
 
     References
     ----------
-    Rocamora, Liu, Chrysos, Olmos & Cevher, Efficient local linearity regularization to overcome
-    catastrophic overfitting, ICLR 2024, arXiv:2401.11618.
+    Abad Rocamora, Liu, Chrysos, Olmos & Cevher, Efficient local linearity regularization to
+    overcome catastrophic overfitting, ICLR 2024, arXiv:2401.11618.
     """
 
     radius: float = 0.1

@@ -40,12 +40,13 @@ class Adele(Regularizer):
 
     flattens, and what is still gained is memorised. The onset is the first *t* with
     :math:`f'(t) < (1 - r) \max_{s \le t} f'(s)`. (The paper compares with the slope at *t* = 1,
-    which is the steepest unless a class is at first not predicted at all.) The weights :math:`\theta_c` at the onset are kept, and
-    from then on a target of class *c* is replaced by the mean *q* over the scales of the
-    predictions of :math:`\theta_c` where these contradict it: *q* and the prediction at every
-    scale are in one and the same other class. (The paper replaces the labels of pixels whose
-    confidence is high. Here agreement of the scales is the confidence, and CT numbers within the
-    right class stay as they are: an adaptation.) The penalty asks predictions for consistency,
+    which is the steepest unless a class is at first not predicted at all.) The weights
+    :math:`\theta_c` at the onset are kept, and from then on a target of class *c* is replaced
+    by the mean *q* over the scales of the predictions of :math:`\theta_c` where these
+    contradict it: *q* and the prediction at every scale are in one and the same other class.
+    (The paper replaces the labels of pixels whose confidence is high. Here agreement of the
+    scales is the confidence, and CT numbers within the right class stay as they are: an
+    adaptation.) The penalty asks predictions for consistency,
 
     .. math:: \frac{1}{S} \sum_s \left\langle (p_s - \bar p)^2 \right\rangle,
 

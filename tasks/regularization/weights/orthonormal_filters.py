@@ -35,7 +35,8 @@ class OrthonormalFilters(Filters, Periodic):
     rescaled afterwards, which also covers networks with skip connections and leaves the
     derivative of the objective unchanged: an adaptation. AdamW divides by the size of the
     gradients; with it, modulation acts only through its changes from step to step and through
-    clipping. Use it with ``training.optimizer.kind: sgd``. The gradient of the penalty itself is not modulated. No unit.
+    clipping. Use it with ``training.optimizer.kind: sgd``. The gradient of the penalty itself
+    is not modulated. No unit.
 
     For synthetic CT: deep plain decoders on small batches, where the first layers learn slowly.
 

@@ -51,9 +51,26 @@ def test_layers_that_do_not_exist_are_reported(problem):
     assert "no layer is called '8'" in message
 
 
-def test_an_impossible_every_is_refused(problem):
+@pytest.mark.parametrize("options", [{"every": 0}, {"bits": 1}, {"bits": 17}])
+def test_impossible_options_are_refused(problem, options):
     with pytest.raises(UsageError, match="must be"):
-        problem("activation_kurtosis", every=0)
+        problem("activation_kurtosis", **options)
+
+
+def test_hand_value_of_quantised_inputs_and_the_gradient_of_the_identity(problem):
+    """Two bits of [0, 3]: levels 0, 1, 2, 3."""
+    regularizer = problem("activation_kurtosis", bits=2).member.regularizer
+    values = torch.tensor([0.0, 0.4, 0.6, 2.2, 3.0], requires_grad=True)
+    quantised = regularizer.hidden("", values, None)
+    assert quantised.tolist() == pytest.approx([0, 0, 1, 2, 3])
+    quantised.sum().backward()
+    assert torch.equal(values.grad, torch.ones(5))
+
+
+def test_without_bits_no_layer_is_touched(problem):
+    small = problem("activation_kurtosis")
+    assert small.member.regularizer.hides(small.model) == ()
+    assert problem("activation_kurtosis", bits=8).member.regularizer.hides(small.model) == ["2"]
 
 
 def four_bit_error(problem, weight):
@@ -90,3 +107,39 @@ def test_features_survive_four_bits(problem):
 def test_without_the_penalty_the_property_fails(problem, monkeypatch):
     monkeypatch.setattr(ActivationKurtosis, "penalty", Regularizer.penalty)
     assert not survives_four_bits(problem)
+
+
+def four_bit_output_error(problem, bits, seed):
+    """Change of the output when features and weights have four bits, as a share of its length."""
+    torch.manual_seed(seed)
+    layers = (nn.Conv2d(2, 16, 1), nn.SiLU(), nn.Conv2d(16, 16, 1), nn.SiLU(), nn.Conv2d(16, 1, 1))
+    model = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        model[0].weight[0] *= 30
+        model[2].weight[:, 0] /= 30
+    small = problem("activation_kurtosis", weight=0.01, model=model, every=1, bits=bits)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for number in range(300):
+        optimizer.zero_grad()
+        small.objective(small.step(number)).backward()
+        optimizer.step()
+    four = ActivationKurtosis(bits=4)
+    with torch.no_grad():
+        exact = model(small.batch.source)
+        x = small.batch.source
+        for layer in model:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.copy_(four.hidden("", layer.weight, None))
+                x = layer(x)
+            else:
+                x = four.hidden("", layer(x), None)
+    return ((x - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.claim
+def test_quantised_inputs_make_four_bit_features_and_weights_cheaper_than_kurtosis_alone(problem):
+    """The paper's other claim: both halves are needed for few bits of features and weights."""
+    alone, both = (
+        [four_bit_output_error(problem, bits, seed) for seed in range(2)] for bits in (0, 4)
+    )
+    assert sum(both) < 0.8 * sum(alone)

@@ -63,10 +63,11 @@ def test_the_levels_are_walks_of_that_length_over_their_length(problem):
 
 
 @pytest.mark.parametrize(
-    "options", [{"levels": 0}, {"temperature": 0.0}, {"detail": 0}, {"samples": 1}]
+    "options",
+    [{"levels": 0}, {"temperature": 0.0}, {"detail": 0}, {"samples": 1}, {"geometry": "mr"}],
 )
 def test_impossible_options_are_refused(problem, options):
-    with pytest.raises(UsageError, match="must be"):
+    with pytest.raises(UsageError, match=r"(must|should) be"):
         problem("neighbourhood_structure", **options)
 
 
@@ -117,3 +118,48 @@ def test_neighbours_in_the_ct_are_neighbours_in_the_features(problem):
 def test_without_the_penalty_the_property_fails(problem, monkeypatch):
     monkeypatch.setattr(NeighbourhoodStructure, "penalty", Regularizer.penalty)
     assert not preserves_the_geometry(problem)
+
+
+def test_at_the_start_its_own_geometry_costs_nothing(problem):
+    small = problem("neighbourhood_structure", geometry="start")
+    small.composition.begin(small.step())
+    value = small.composition.evaluate(small.step()).terms["neighbourhood_structure"].item()
+    assert value == pytest.approx(0, abs=1e-12)
+    with torch.no_grad():
+        small.model[0].weight[0] = small.model[0].weight[1]
+    assert small.composition.evaluate(small.step()).terms["neighbourhood_structure"].item() > 0.01
+
+
+def kept_neighbours(problem, weight):
+    """After fine-tuning to another law on one patch: neighbours of before on an unseen one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(6, 10, 1), nn.Tanh(), nn.Conv2d(10, 1, 1)).double()
+    small = problem("neighbourhood_structure", weight=weight, model=model, geometry="start")
+    (source, _), (unseen, _) = scene(1), scene(2)
+    target = torch.tanh(2 * source[:, 2:3] - source[:, 3:4])
+    batch = replace(small.batch, source=source, target=target, mask=torch.ones_like(target))
+    small.composition.begin(small.step(0, batch))
+
+    def features():
+        with torch.no_grad():
+            rows = model[:2](unseen).flatten(2)[0].T
+        return torch.cdist(rows, rows).argsort(dim=1)[:, 1:11]
+
+    before = features()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for number in range(150):
+        optimizer.zero_grad()
+        evaluated = small.composition.evaluate(small.step(number, batch, seed=number))
+        evaluated.value.backward()
+        optimizer.step()
+    pairs = zip(before.tolist(), features().tolist(), strict=True)
+    shared = sum(len(set(a) & set(b)) for a, b in pairs) / before.numel()
+    return shared, evaluated.terms["l1"].item()
+
+
+@pytest.mark.claim
+def test_a_network_keeps_its_own_geometry_while_it_is_fine_tuned_to_one_patch(problem):
+    """The paper's claim for a pretrained modality, and the new law is learned all the same."""
+    (kept, error), (plain, _) = kept_neighbours(problem, 3.0), kept_neighbours(problem, 0.0)
+    assert kept > plain + 0.1
+    assert error < 0.15

@@ -14,6 +14,7 @@ from synthct.tasks.figures.numbers import (
 )
 from synthct.tasks.report.reading import Score
 from synthct.tasks.report.table import from_rows
+from synthct.tasks.report.views import training
 from synthct.tasks.report.views.score_tables import (
     bias_table,
     part_tables,
@@ -190,3 +191,12 @@ def test_completeness_over_all_classes_has_a_name_in_its_table():
         [score("A1_mr", "model", "truth", m, 0.5) for m in ("completeness", "completeness_bone")]
     )
     assert [c.label for c in parts[0].columns[3:]] == ["all", "bone"]
+
+
+def test_a_learned_strength_is_told_beside_the_one_it_started_from():
+    model = {
+        "regularizers": [{"name": "norm_loss", "weight": 0.01}],
+        "learned_strengths": {"norm_loss": 0.004567},
+    }
+    (row,) = cells(training._models({"mr_fold0": model}))
+    assert row[2] == "norm_loss (weight 0.01); learned: norm_loss 0.00457"

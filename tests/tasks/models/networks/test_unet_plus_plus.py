@@ -65,6 +65,8 @@ def test_fresh_weights_come_from_the_given_stream_alone():
         ({"slices": 4}, "slices must be odd, got 4"),
         ({"width": 6}, "multiple of 4, got 6"),
         ({"stem_stride": 4}, "stem_stride must be 1 or 2, got 4"),
+        ({"answering": 5, "columns": True}, "answering must be from 1 to 4, got 5"),
+        ({"answering": 2}, "answering needs columns: true"),
         ({"norm": "layer"}, "norm: Input should be"),
         ({"widht": 16}, "did you mean 'width'?"),
     ],
@@ -97,3 +99,33 @@ def test_instance_norm_is_torchs_instance_norm():
     theirs = torch.nn.InstanceNorm2d(6, affine=True)
     x = torch.randn((3, 6, 5, 7), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+COLUMNS = {"slices": 3, "width": 4, "stem_stride": 1, "norm": "instance", "columns": True}
+
+
+def test_every_parameter_of_the_columns_learns():
+    torch.manual_seed(0)
+    model = NETWORKS.build("unet_plus_plus", COLUMNS).build()
+    out = model(torch.randn(2, 3, 32, 32))
+    assert out.shape == (2, 1, 32, 32)
+    out.square().sum().backward()
+    assert not [n for n, p in model.named_parameters() if not p.grad.abs().sum() > 0]
+
+
+@pytest.mark.parametrize("answering", [1, 2, 4])
+def test_the_first_columns_answer_without_computing_the_others(answering):
+    torch.manual_seed(0)
+    whole = NETWORKS.build("unet_plus_plus", COLUMNS).build().eval()
+    part = NETWORKS.build("unet_plus_plus", {**COLUMNS, "answering": answering}).build().eval()
+    part.load_state_dict(whole.state_dict())
+    answers, ran = [], []
+    whole.columns.register_forward_hook(lambda _m, _i, out: answers.append(out))
+    for name, node in part.nodes.items():
+        node.register_forward_hook(lambda *_, name=name: ran.append(name))
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        whole(x)
+        expected = torch.tanh(answers[0][:, :answering].mean(dim=1, keepdim=True))
+        torch.testing.assert_close(part(x), expected)
+    assert len(ran) == answering * (answering + 1) // 2
