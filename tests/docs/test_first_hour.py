@@ -1,0 +1,55 @@
+"""The script of the first hour types commands that there are, and tells what they print."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import typer
+
+from docs.generator.sources import COMMANDS
+from docs.make_first_hour import HEAD, MOST_COMMANDS, TAIL, Typed, commands, excerpt, page
+from tests.conftest import ROOT
+
+TYPED = [text for _, text in commands(40, "CC0 1.0")]
+
+
+def test_the_first_hour_takes_more_typing_than_promised():
+    assert len(TYPED) == MOST_COMMANDS
+
+
+@pytest.mark.parametrize("text", [text for text in TYPED if text.startswith("synthct ")])
+def test_an_option_that_is_typed_does_not_exist(text):
+    _, name, *words = shlex.split(text)
+    command = typer.main.get_command(COMMANDS).commands[name]
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known
+    given = sum(not word.startswith("--") for word in words)
+    flags = {o for each in command.params for o in each.opts if getattr(each, "is_flag", False)}
+    options = [word for word in words if word.startswith("--") and word not in flags]
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    assert given - sum(word != "--no-open" for word in options) <= len(arguments)
+
+
+def test_a_target_of_make_that_is_typed_does_not_exist():
+    for text in (text for text in TYPED if text.startswith("make ")):
+        assert f"\n{text.split()[1]}:" in (ROOT / "Makefile").read_text()
+
+
+def test_a_long_output_hides_its_end():
+    lines = [f"line {number}" for number in range(100)]
+    shown = excerpt("\n".join(["10 %\r100 %", *lines]))
+    assert shown[0] == "100 %"
+    assert shown[HEAD] == "..."
+    assert shown[-TAIL:] == lines[-TAIL:]
+
+
+def test_a_step_that_was_not_timed_counts_as_timed(tmp_path):
+    typed = [
+        Typed("Get it.", "git clone x", 0, None, "(done before; not timed)"),
+        Typed("A mistake: a name.", "synthct run --preset mien", 2, 61.0, f"{tmp_path}/a: no"),
+    ]
+    told = page(typed, "", tmp_path, "x")
+    assert "**2 commands, 1 min 01 s beside the installation.**" in told
+    assert "~/a: no" in told
+    assert told.count("exit code 2") == 1
