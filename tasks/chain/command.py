@@ -72,9 +72,11 @@ def _run(name: str, workspace: Path) -> int:
     params = load_params(workspace / "params.yaml")
     if stage not in active_stages(params):
         raise UsageError(
-            f"stage {name!r} does not run in this workspace: it has no cohort section",
+            f"stage {name!r} does not run in this workspace",
+            rule="cohort, pretraining and study run where params.yaml has a section of that name; "
+            "a study takes the place of training and what follows",
             where=str(workspace / "params.yaml"),
-            remedy="run ingestion, or set a cohort section",
+            remedy="run another stage, or set the section",
             code="stage-not-active",
         )
     context = context_of(workspace, params, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,8 @@ class Stage:
     summary
         What it produces, in a few words.
     reads
-        Stages whose outputs it reads; ``raw`` is the folder of the data set.
+        Stages whose outputs it reads, as far as the workspace has them; ``raw`` is the folder of
+        the data set.
     metrics
         Files of its output that DVC shows as metrics.
     also_params
@@ -72,9 +73,13 @@ class Stage:
         """The folder that the stage writes."""
         return layout.artefact(self.name)
 
-    def deps(self, layout: Layout, graph: CodeGraph) -> list[Path]:
-        """Outputs of earlier stages, then code files and plug-in folders, relative to the root."""
-        data = [layout.raw if name == "raw" else layout.artefact(name) for name in self.reads]
+    def deps(self, layout: Layout, graph: CodeGraph, absent: Collection[str] = ()) -> list[Path]:
+        """Outputs of earlier stages, then code files and plug-in folders, relative to the root.
+
+        ``absent`` are stages that the workspace does not have.
+        """
+        reads = [name for name in self.reads if name not in absent]
+        data = [layout.raw if name == "raw" else layout.artefact(name) for name in reads]
         code = set(graph.stage(self.module))
         if self.quotes_methods:
             code |= {stage.run_file for stage in STAGES[: STAGES.index(self)]}
@@ -92,7 +97,13 @@ STAGES: tuple[Stage, ...] = (
     Stage("cohort", "digital patients with known truth"),
     Stage("ingestion", "checked, de-identified volumes in zarr", ("raw",)),
     Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
-    Stage("training", "one network per source and fold", ("registration",)),
+    Stage(
+        "pretraining",
+        "features and initial weights from scans without partners",
+        ("ingestion", "registration"),
+        also_params=("registration", "training"),
+    ),
+    Stage("training", "one network per source and fold", ("registration", "pretraining")),
     Stage(
         "evaluation",
         "synthetic CT of unseen patients, scored beside baselines",
@@ -108,7 +119,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "report",
         "one offline HTML page",
-        ("ingestion", "registration", "training", "evaluation", "export"),
+        ("ingestion", "registration", "pretraining", "training", "evaluation", "export"),
         prints_all_params=True,
         quotes_methods=True,
     ),
@@ -123,7 +134,7 @@ STAGES: tuple[Stage, ...] = (
 
 STAGE_MODULES = tuple(stage.module for stage in STAGES)
 
-NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
+NOT_IN_A_STUDY = {"pretraining", "training", "evaluation", "export", "report"}
 """Stages that train, evaluate and release one model."""
 
 
@@ -140,12 +151,13 @@ def stage_called(name: str) -> Stage:
 
 
 def active_stages(params: Params) -> tuple[Stage, ...]:
-    """The stages of a workspace: ``cohort`` only with a ``cohort`` section.
+    """The stages of a workspace: ``cohort`` and ``pretraining`` only with their sections.
 
     A workspace with a ``study`` section registers pairs and compares methods on them, and
     releases nothing.
     """
     absent = set() if params.cohort is not None else {"cohort"}
+    absent |= set() if params.pretraining is not None else {"pretraining"}
     absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
     return tuple(stage for stage in STAGES if stage.name not in absent)
 
@@ -169,13 +181,15 @@ def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     params = load_params(workspace / "params.yaml")
     layout = layout_of(workspace, params)
     studies = [study_folder(name) / PAGE for name in params.report.studies]
+    active = active_stages(params)
+    absent = {stage.name for stage in STAGES if stage not in active}
     stages = {
-        stage.name: _entry(stage, layout, studies if stage.name == "report" else (), graph)
-        for stage in active_stages(params)
+        stage.name: _entry(stage, layout, studies if stage.name == "report" else (), graph, absent)
+        for stage in active
     }
     metrics = [
         _from_here(stage.outs(layout) / file, workspace)
-        for stage in active_stages(params)
+        for stage in active
         for file in stage.metrics
     ]
     document = {"stages": stages, "metrics": metrics}
@@ -185,16 +199,21 @@ def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     return header + yaml.safe_dump(document, sort_keys=False, width=100)
 
 
-def _entry(stage: Stage, layout: Layout, shown: Sequence[Path], graph: CodeGraph) -> dict[str, Any]:
-    """``shown``: pages of other workspaces' studies that the stage reads."""
+def _entry(
+    stage: Stage, layout: Layout, shown: Sequence[Path], graph: CodeGraph, absent: Collection[str]
+) -> dict[str, Any]:
+    """``shown``: pages of other workspaces' studies that the stage reads.
+
+    ``absent``: stages that the workspace does not have.
+    """
     command = f"python -m synthct.tasks {stage.name}"
     if not layout.is_root:
         command += f" --workspace {layout.workspace.as_posix()}"
     entry: dict[str, Any] = {"desc": stage.summary, "cmd": command}
     if not layout.is_root:
         entry["wdir"] = "/".join([".."] * len(layout.workspace.parts))
-    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout, graph), *shown]]
-    chain = [s.name for s in STAGES if s.name != "study"]
+    entry["deps"] = [path.as_posix() for path in [*stage.deps(layout, graph, absent), *shown]]
+    chain = [s.name for s in STAGES if s.name not in {"study", *({"pretraining"} & {*absent})}]
     sections = chain if stage.prints_all_params else [stage.name, *stage.also_params]
     keys = [*COMMON_PARAMS, *sections]
     own = keys if layout.is_root else [{layout.params_file.as_posix(): keys}]

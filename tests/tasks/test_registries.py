@@ -13,13 +13,15 @@ from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pretraining.objectives import OBJECTIVES
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.regularization import REGULARIZERS
 
 REGISTRIES = (
-    BASELINES, CHECKS, DEFORMATIONS, GUARDS, LOSSES, METHODS, METRICS, NETWORKS, REGULARIZERS,
+    BASELINES, CHECKS, DEFORMATIONS, GUARDS, LOSSES, METHODS, METRICS, NETWORKS, OBJECTIVES,
+    REGULARIZERS,
     SIMILARITIES,
 )  # fmt: skip
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry.names()]
