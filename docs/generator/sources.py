@@ -26,6 +26,7 @@ from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.contracts import Batch, Loss, Network, Target
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.scalings import SCALINGS
+from synthct.tasks.pretraining.objectives import OBJECTIVES
 from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
@@ -59,6 +60,10 @@ REGISTRIES = (
     ),
     RegistryPage(
         "losses", "Losses", "`training.losses: [{name: NAME, weight: STRENGTH, ...}]`", LOSSES
+    ),
+    RegistryPage(
+        "objectives", "Objectives without labels",
+        "`pretraining.objectives: [{name: NAME, weight: STRENGTH, ...}]`", OBJECTIVES,
     ),
     RegistryPage("networks", "Networks", "`training.network: {name: NAME, ...}`", NETWORKS),
     RegistryPage(

@@ -231,6 +231,11 @@ def open_project(root: Path, workspace: Path) -> Project:
 
             # Check names and layers now, not after an hour of registration.
             check_training(params.training, where=f"{workspace / 'params.yaml'}: training")
+        if params.pretraining is not None and any(s.name == "pretraining" for s in planned):
+            from synthct.tasks.pretraining.run import check as check_pretraining
+
+            where = f"{workspace / 'params.yaml'}: pretraining"
+            check_pretraining(params.pretraining, params.training, where=where)
         if any(stage.name in ("ingestion", "evaluation") for stage in planned):
             from synthct.tasks.chain.names import check_names
 

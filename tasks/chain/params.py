@@ -18,6 +18,7 @@ from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.pretraining.params import PretrainingParams
 from synthct.tasks.reconstruction.params import ReconstructionParams
 from synthct.tasks.registration.params import RegistrationParams
 from synthct.tasks.report.params import ReportParams
@@ -48,6 +49,8 @@ class Params(Section):
     """Make the CBCTs anew from kept projections. Null: they are taken as delivered."""
     ingestion: IngestionParams = IngestionParams()
     registration: RegistrationParams = RegistrationParams()
+    pretraining: PretrainingParams | None = None
+    """Training on scans without partners, before ``training``. Null: none."""
     training: TrainingParams = TrainingParams()
     evaluation: EvaluationParams = EvaluationParams()
     export: ExportParams = ExportParams()
@@ -63,6 +66,23 @@ class Params(Section):
                 raise ValueError(
                     f"export.gate.checks: {name!r} is not in evaluation.checks ({hint})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pretraining_has_a_use(self) -> Params:
+        start = self.training.start_from is not None
+        if self.study is not None and (start or self.pretraining is not None):
+            raise ValueError(
+                "study: a study trains from random weights: leave out the section pretraining "
+                "and training.start_from"
+            )
+        if start and self.pretraining is None:
+            raise ValueError("training.start_from: pretraining needs a section pretraining")
+        if start and self.pretraining is not None and self.pretraining.network is not None:
+            raise ValueError(
+                "training.start_from: the weights must be those of training.network: leave out "
+                "pretraining.network"
+            )
         return self
 
 

@@ -102,7 +102,13 @@ STAGES: tuple[Stage, ...] = (
     Stage("reconstruction", "cone-beam CTs from kept projections", ("raw",)),
     Stage("ingestion", "checked, de-identified volumes in zarr", ("raw", "reconstruction")),
     Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
-    Stage("training", "one network per source and fold", ("registration",)),
+    Stage(
+        "pretraining",
+        "features and initial weights from scans without partners",
+        ("ingestion", "registration"),
+        also_params=("registration", "training"),
+    ),
+    Stage("training", "one network per source and fold", ("registration", "pretraining")),
     Stage(
         "evaluation",
         "synthetic CT of unseen patients, scored beside baselines",
@@ -118,7 +124,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "report",
         "one offline HTML page",
-        ("ingestion", "registration", "training", "evaluation", "export"),
+        ("ingestion", "registration", "pretraining", "training", "evaluation", "export"),
         prints_all_params=True,
         quotes_methods=True,
     ),
@@ -133,7 +139,7 @@ STAGES: tuple[Stage, ...] = (
 
 STAGE_MODULES = tuple(stage.module for stage in STAGES)
 
-NOT_IN_A_STUDY = {"training", "evaluation", "export", "report"}
+NOT_IN_A_STUDY = {"pretraining", "training", "evaluation", "export", "report"}
 """Stages that train, evaluate and release one model."""
 
 
@@ -150,13 +156,14 @@ def stage_called(name: str) -> Stage:
 
 
 def active_stages(params: Params) -> tuple[Stage, ...]:
-    """The stages of a workspace: ``cohort`` and ``reconstruction`` only with their sections.
+    """The stages of a workspace; cohort, reconstruction and pretraining only with their sections.
 
     A workspace with a ``study`` section registers pairs and compares methods on them, and
     releases nothing.
     """
     absent = set() if params.cohort is not None else {"cohort"}
     absent |= {"reconstruction"} if params.reconstruction is None else set()
+    absent |= set() if params.pretraining is not None else {"pretraining"}
     absent |= {"study"} if params.study is None else NOT_IN_A_STUDY
     return tuple(stage for stage in STAGES if stage.name not in absent)
 

@@ -32,6 +32,7 @@ MODEL = "model.json"
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"
 FOLDS = "folds.json"
+PRETRAINED = "pretrained.json"
 
 SCT = "sct.zarr"
 SCT_SD = "sd.zarr"

@@ -20,6 +20,7 @@ from synthct.tasks.pipeline.artefacts import (
     LABELS,
     MODEL,
     PATIENT,
+    PRETRAINED,
     QUALITY,
     QUALITY_TABLE,
     REFUSED,
@@ -29,7 +30,7 @@ from synthct.tasks.pipeline.artefacts import (
 )
 from synthct.tasks.pipeline.stage import EXCLUDED, UNIT_KEYS
 
-STAGES = ("ingestion", "registration", "training", "evaluation", "export")
+STAGES = ("ingestion", "registration", "pretraining", "training", "evaluation", "export")
 """The stages whose outputs the report reads, in the order of the pipeline."""
 
 
@@ -76,6 +77,8 @@ class Chain:
         ``patient.json`` by patient; ``case.json`` and ``quality.json`` by case.
     scan_rows, registration_rows
         The stages' ``quality.csv``.
+    features, feature_histories
+        ``pretraining/SOURCE_foldK/pretrained.json`` and ``history.csv`` by ``SOURCE_foldK``.
     folds
         ``training/folds.json``.
     models, histories
@@ -101,6 +104,8 @@ class Chain:
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scan_rows: Sequence[Row] = ()
     registration_rows: Sequence[Row] = ()
+    features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    feature_histories: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     folds: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     histories: Mapping[str, Sequence[Row]] = field(default_factory=dict)
@@ -144,6 +149,8 @@ def read_chain(layout: Layout, studies: Sequence[str] = ()) -> Chain:
         cases=_cases(here["registration"]),
         scan_rows=_table(here["ingestion"] / QUALITY_TABLE),
         registration_rows=_table(here["registration"] / QUALITY_TABLE),
+        features=_each(here["pretraining"], PRETRAINED),
+        feature_histories=_histories(here["pretraining"]),
         folds=_json(here["training"] / FOLDS),
         models=_each(here["training"], MODEL),
         histories=_histories(here["training"]),

@@ -28,6 +28,7 @@ from synthct.tasks.report.views.bias import bias
 from synthct.tasks.report.views.cohort import cohort
 from synthct.tasks.report.views.evaluation import evaluation
 from synthct.tasks.report.views.headline import headline
+from synthct.tasks.report.views.pretraining import pretraining
 from synthct.tasks.report.views.provenance import provenance
 from synthct.tasks.report.views.registration import least_trusted_first, registration
 from synthct.tasks.report.views.release import exclusions, release
@@ -62,6 +63,7 @@ def run(context: StageContext, params: ReportParams) -> None:
             headline=headline(chain),
             cohort=cohort(chain),
             registration=registration(chain, overlays),
+            pretraining=pretraining(chain),
             training=training(chain),
             evaluation=evaluation(chain, strips),
             trust=trust(chain),

@@ -66,7 +66,7 @@ def trial(
         if name.split("/")[0] in seen and name.split("/")[1] in ARRAYS
     }
     with temporary_folder("trial", scratch) as model:
-        fit(out=model, scratch=scratch, interpolate=False, **fitting, **learned)
+        fit(out=model, scratch=scratch, **fitting, **learned)
         network = _Network(model, files, references, noise_seed)
         scores = [
             score for case in split["test"] for score in network.scores(case, metrics, outcomes)

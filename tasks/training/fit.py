@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from synthct.data.environment import TENSORBOARD
-from synthct.data.errors import MachineError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
 from synthct.tasks.models.contracts import Network
@@ -32,7 +31,7 @@ from synthct.tasks.training.loop import Loop, Watcher, strength_column
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.patches import PatchSampler, PatchShape
 from synthct.tasks.training.plugins import build_composition, build_network
-from synthct.tasks.training.precision import precision_of, settled
+from synthct.tasks.training.precision import chosen_device, precision_of, settled
 from synthct.tasks.training.response import RandomResponse
 from synthct.tasks.training.shrinkage import fit_shares
 from synthct.tasks.training.team import Team, on, present
@@ -172,7 +171,7 @@ def _loop(
         held_back=replace(sampler, cases=held, stream="validation", flips=(), response=None),
         validation=Validation(held, cache, description, params.validation_slices),
         seed=derive_seed(seed, "training", unit),
-        device=_device(params.device),
+        device=chosen_device(params.device, "training.device"),
         scratch=scratch,
         watch=_tensorboard(unit) if team.leads else [],
         team=team,
@@ -284,23 +283,6 @@ def _describe(
 def _response(params: TrainingParams, source: str) -> RandomResponse | None:
     spread = params.cbct.response_spread if source == "cbct" else 0.0
     return RandomResponse(spread) if spread else None
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise MachineError(
-            "this machine has no CUDA device",
-            rule="device cuda needs a CUDA device",
-            where="params.yaml: training.device",
-            remedy="set device: auto or cpu",
-            code="no-cuda",
-        )
-    # Deterministic kernels; cuBLAS reads its setting on first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return torch.device("cuda")
 
 
 def _tensorboard(unit: str) -> list[Watcher]:

@@ -186,6 +186,9 @@ class TrainingParams(Section):
     fine_tune: FineTuneParams | None = None
     """Continue with one region. Workspaces for several regions share the joint networks. Null: one
     network for all regions."""
+    start_from: Literal["pretraining"] | None = None
+    """Start from the weights of the stage ``pretraining`` instead of random ones. They are
+    validated before the first step too."""
     flips: tuple[Literal["y", "x"], ...] = ("y", "x")
     """In-plane axes along which patches are mirrored with probability 1/2."""
     optimizer: OptimizerParams = OptimizerParams()

@@ -6,10 +6,12 @@ docs/decisions/0012-precision.md describes the consequences for keys and workers
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
 
+from synthct.data.errors import MachineError
 from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 from synthct.tasks.training.params import TrainingParams
 
@@ -50,3 +52,27 @@ def _best(device: str) -> tuple[Precision, str]:
 def precision_of(params: TrainingParams) -> Precision:
     """The precision of the params, ``auto`` resolved."""
     return "bfloat16" if settled(params).precision == "bfloat16" else "float32"
+
+
+def chosen_device(wanted: str, where: str) -> torch.device:
+    """The device of the params; ``where`` is their key.
+
+    Raises
+    ------
+    MachineError
+        ``no-cuda``.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise MachineError(
+            "this machine has no CUDA device",
+            rule="device cuda needs a CUDA device",
+            where=f"params.yaml: {where}",
+            remedy="set device: auto or cpu",
+            code="no-cuda",
+        )
+    # Deterministic kernels; cuBLAS reads its setting on first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.device("cuda")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from synthct.data.errors import MachineError
 from synthct.data.files import canonical_json, write_whole
-from synthct.tasks.pipeline.artefacts import CASE, FOLDS, WEIGHTS
+from synthct.tasks.pipeline.artefacts import CASE, FOLDS, PRETRAINED, WEIGHTS
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 from synthct.tasks.training.cases import ARRAYS
@@ -25,7 +26,7 @@ STAGE, JOINT = "training", "joint"
 
 UNUSED_BY_A_UNIT = {
     "sources", "folds", "test_patients", "use_suspect", "suspect_weight",
-    "smallest_training", "fine_tune",
+    "smallest_training", "fine_tune", "start_from",
 }  # fmt: skip
 """Params that determine the set of units; changing them retrains no unit that remains."""
 
@@ -41,25 +42,18 @@ def run(context: StageContext, params: TrainingParams) -> None:
     emit("note", stage=STAGE, text=precision_note(params))
     params = settled(params)
     registered = context.artefact("registration")
-    plans: list[Plan] = []
     folds: dict[str, list[dict[str, Any]]] = {}
-    unfit: list[dict[str, str]] = []
-    for source in params.sources:
-        cases = usable_cases(registered, source, params)
-        if len({fact.patient for fact in cases}) < 2:
-            unfit.append(_too_few(source, cases, _verdicts(registered, source)))
-            continue
-        made = make_folds(
-            cases,
-            count=params.folds,
-            seed=context.seed,
-            validation_fraction=params.validation_fraction,
-            smallest_training=params.smallest_training,
-            test_patients=params.test_patients,
-        )
-        _note_folds(source, made, params)
-        plans += [Plan(source, number, fold, cases) for number, fold in enumerate(made)]
-    joint = [_unit(context, registered, plan, params) for plan in plans]
+    plans, unfit = plans_of(context, params)
+    for source in dict.fromkeys(plan.source for plan in plans):
+        _note_folds(source, [plan.fold for plan in plans if plan.source == source], params)
+    start = context.artefact(params.start_from) if params.start_from else None
+    if start is not None:
+        plans, missing = _pretrained(start, plans)
+        unfit += missing
+    joint = [
+        _unit(context, registered, plan, params, None if start is None else start / plan.name)
+        for plan in plans
+    ]
     with build_out(context, STAGE) as out:
         units = joint
         if params.fine_tune is not None:
@@ -98,6 +92,69 @@ class Plan:
     def name(self) -> str:
         """Name of its unit."""
         return f"{self.source}_fold{self.number}"
+
+    @property
+    def held_out(self) -> set[str]:
+        """Patients of its test cases, and of its validation cases unless it trains on them too."""
+        sides = [*self.fold.test]
+        if self.fold.held_out == "patients":
+            sides += self.fold.validation
+        return {fact.patient for fact in self.cases if fact.case in sides}
+
+
+def plans_of(
+    context: StageContext, params: TrainingParams
+) -> tuple[list[Plan], list[dict[str, str]]]:
+    """The networks to train, and an exclusion for each source with too few patients.
+
+    They depend on the registered pairs, the params and the seed alone.
+    """
+    registered = context.artefact("registration")
+    plans: list[Plan] = []
+    unfit: list[dict[str, str]] = []
+    for source in params.sources:
+        cases = usable_cases(registered, source, params)
+        if len({fact.patient for fact in cases}) < 2:
+            unfit.append(_too_few(source, cases, _verdicts(registered, source)))
+            continue
+        made = make_folds(
+            cases,
+            count=params.folds,
+            seed=context.seed,
+            validation_fraction=params.validation_fraction,
+            smallest_training=params.smallest_training,
+            test_patients=params.test_patients,
+        )
+        plans += [Plan(source, number, fold, cases) for number, fold in enumerate(made)]
+    return plans, unfit
+
+
+def _pretrained(folder: Path, plans: Sequence[Plan]) -> tuple[list[Plan], list[dict[str, str]]]:
+    """The plans that have weights to start from, and an exclusion for each other.
+
+    Raises
+    ------
+    MachineError
+        ``pretraining-saw-patient``: the weights were trained on scans of a held-out patient.
+    """
+    kept: list[Plan] = []
+    unfit: list[dict[str, str]] = []
+    for plan in plans:
+        file = folder / plan.name / PRETRAINED
+        if not file.is_file():
+            unfit.append(_no_start(plan.name))
+            continue
+        seen = set(json.loads(file.read_text())["patients"])
+        if both := sorted(seen & plan.held_out):
+            raise MachineError(
+                f"{plan.name} starts from weights that have seen {', '.join(both)}",
+                rule="a network never sees scans of the patients that it is validated or tested on",
+                where=str(file),
+                remedy="run the stage pretraining again",
+                code="pretraining-saw-patient",
+            )
+        kept.append(plan)
+    return kept, unfit
 
 
 def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dict[str, str]]]:
@@ -223,4 +280,15 @@ def _none_of(region: str, unit: str) -> dict[str, str]:
         "problem": f"no training patient of the fold has the region {region}",
         "rule": "fine-tuning needs training patients of its region in every fold",
         "remedy": "add patients of this region, or train fewer folds",
+    }
+
+
+def _no_start(unit: str) -> dict[str, str]:
+    return {
+        "unit": unit,
+        "code": "start-absent",
+        "where": "training.start_from: pretraining",
+        "problem": "the stage pretraining has no weights for this network",
+        "rule": "a network that starts from pretraining needs that of its source and fold",
+        "remedy": "see pretraining/excluded.json, or leave out training.start_from",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
@@ -51,3 +52,16 @@ def test_each_stage_says_its_methods_in_one_sentence():
         sentence = stage.methods_sentence()
         assert sentence.endswith("."), stage.name
         assert len(sentence) > 30, stage.name
+
+
+def test_training_does_not_wait_for_pretraining_or_waits_for_one_that_is_off(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    workspace = Path(os.path.relpath(tmp_path, ROOT))
+    for section, there in (("", False), ("pretraining: {}\n", True)):
+        (tmp_path / "params.yaml").write_text(f"dataset: some\n{section}")
+        stages = yaml.safe_load(render(workspace))["stages"]
+        assert ("pretraining" in stages) == there
+        for name in ("training", "report"):
+            reads = [dep for dep in stages[name]["deps"] if dep.endswith("artefacts/pretraining")]
+            assert bool(reads) == there
+        assert ("pretraining" in str(stages["report"]["params"])) == there

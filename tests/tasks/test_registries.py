@@ -14,6 +14,7 @@ from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.losses import LOSSES
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.pretraining.objectives import OBJECTIVES
 from synthct.tasks.registration.deformations import DEFORMATIONS
 from synthct.tasks.registration.methods import METHODS
 from synthct.tasks.registration.similarities import SIMILARITIES
@@ -22,7 +23,7 @@ from synthct.tasks.transport.harmonisers import HARMONISERS
 
 REGISTRIES = (
     BASELINES, CHECKS, DEFORMATIONS, GUARDS, HARMONISERS, LOSSES, METHODS, METRICS, NETWORKS,
-    REGULARIZERS, SHRINKERS, SIMILARITIES,
+    OBJECTIVES, REGULARIZERS, SHRINKERS, SIMILARITIES,
 )  # fmt: skip
 MEMBERS = [(registry, name) for registry in REGISTRIES for name in registry.names()]
 named = pytest.mark.parametrize(

@@ -69,3 +69,22 @@ def test_dvc_is_asked_for_a_key_that_params_yaml_does_not_have():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for entry in stages.values():
         assert {key for key in entry["params"] if isinstance(key, str)} <= set(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {start_from: pretraining}", "needs a section pretraining"),
+        (
+            "training: {start_from: pretraining}\npretraining: {network: {name: unet_3d}}",
+            "leave out pretraining.network",
+        ),
+        ("pretraining: {}\nstudy: {arms: [{name: one}]}", "a study trains from random weights"),
+        ("pretraining: {objectives: [{name: tico}, {name: tico}]}", "tico is listed twice"),
+        ("pretraining: {objectives: [{name: tico, weight: 0}]}", "at least one of weight above 0"),
+    ],
+)
+def test_pretraining_without_a_use_is_taken(text, message):
+    with pytest.raises(UsageError) as caught:
+        parse_params(f"dataset: demo\n{text}", where="params.yaml")
+    assert message in str(caught.value)
