@@ -108,10 +108,12 @@ def harmonising(release: Release, name: str | None) -> Release:
 
 def what_moved(prepared: Prepared, model: ModelDescription) -> Moved | None:
     """What the model's harmoniser does to a scan; None if it has none."""
+    wanted = model.source_scaling.harmonise
+    if wanted is None or wanted.law is None:
+        return None
     inside = np.asarray(prepared.mask.array) > 0
     fitted = fit_source(prepared.source.array, inside, model.source_scaling)
-    wanted = model.source_scaling.harmonise
-    if not isinstance(fitted, Harmonised) or wanted is None or wanted.law is None:
+    if not isinstance(fitted, Harmonised):
         return None
     after = law_of(fitted(np.asarray(prepared.source.array)[inside]))
     return Moved(wanted.name, fitted.curve, fitted.own, after, wanted.law)
