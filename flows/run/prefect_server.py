@@ -215,7 +215,7 @@ def _port_taken(port: int, reason: str) -> MachineError:
     return MachineError(
         f"the Prefect server cannot use this port: {reason}",
         where=f"{_HOST}:{port}",
-        remedy="choose another --port (of serve: --prefect-port) or omit it to use a free one; "
+        remedy="choose another --prefect-port or omit it to use a free one; "
         f"or set {VARIABLE} to the server that runs there",
         code="port-in-use",
     )

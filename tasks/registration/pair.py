@@ -124,7 +124,7 @@ def register_files(
     begins = [read_initial(path) for path in initial]
     if out is not None:
         _check_out(out)
-    wanted = preset_called(preset, where="--preset") if preset else None
+    wanted = preset_called(preset, where="--settings") if preset else None
     _require_region(region)
     _require_order(fixed_modality, moving_modality, fixed)
     tell("read")

@@ -141,7 +141,7 @@ MISTAKES = [
     ),
     (f"{SWAPPED} --out {{p}}/new", "exchange --fixed and --moving"),
     (f"{PAIR} --out {{p}}/new --method elstix", "did you mean 'elastix_mi'?"),
-    (f"{PAIR} --out {{p}}/new --preset mr_XX", "did you mean 'mr_TH'?"),
+    (f"{PAIR} --out {{p}}/new --settings mr_XX", "did you mean 'mr_TH'?"),
     (f"{PAIR} --out {{p}}/new --region Thorax", "did you mean 'thorax'?"),
     (f"{PAIR} --out {{p}}/new --option factors", "write NAME=VALUE"),
     (f"{PAIR} --out {{p}}/new --fixed-mask {{p}}/empty.mha", "the fixed body mask is empty"),
