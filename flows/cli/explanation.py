@@ -55,8 +55,8 @@ def explain(
     refuse_existing(out, overwrite=overwrite)
     root = find_root()
     layout = Layout(open_workspace(root, preset).workspace)
-    stages = (root / layout.artefact(stage) for stage in ("registration", "training"))
-    document = explain_case(*stages, case, place, out, steps=steps)
+    registration, training = (root / layout.artefact(s) for s in ("registration", "training"))
+    document = explain_case(registration, training, case, place, out, steps=steps)
     if as_json:
         print_json(document)
         return CLEAN

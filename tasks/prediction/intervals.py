@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from synthct.data.section import Section
 
@@ -140,7 +140,7 @@ class Calibration(Section):
     @property
     def factor(self) -> float:
         """Multiple of the spread that stands for the nominal coverage."""
-        normal = float(norm.ppf((1 + self.nominal) / 2))
+        normal = float(ndtri((1 + self.nominal) / 2))
         return normal if self.spread_factor is None else self.spread_factor
 
     def _band(self, hu: NDArray[Any]) -> NDArray[np.int64]:

@@ -68,6 +68,15 @@ class Outputs:
                 remedy="name other outputs",
                 code="output-is-input",
             )
+        for path in written:
+            if any(other in path.parents for other in written):
+                raise UsageError(
+                    "the output lies inside another output",
+                    rule="a folder is put in place whole: what else it held would be lost",
+                    where=str(path),
+                    remedy="name outputs beside each other",
+                    code="output-inside-output",
+                )
         if not self.is_series:
             _require_suffix(self.out)
         else:

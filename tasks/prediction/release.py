@@ -231,8 +231,8 @@ def open_release(folder: Path) -> Release:
         description = ReleaseDescription.from_text(checked(folder / MODEL, files[MODEL]))
         card = dict(json.loads(checked(folder / CARD, files[CARD])))
         for member in [*description.members, *filter(None, [description.student])]:
-            for name in (member.onnx, member.weights, member.int8, *member.forms.values()):
-                _ = files[name or member.onnx]
+            for file in (member.onnx, member.weights, member.int8, *member.forms.values()):
+                _ = files[file or member.onnx]
         domain = None
         if DOMAIN in files:
             domain = Domain.model_validate_json(checked(folder / DOMAIN, files[DOMAIN]))

@@ -63,8 +63,8 @@ def elsewhere(cases: Sequence[Scored], nominal: float) -> dict[str, dict[str, An
         found[region] = {
             "cases": len(there),
             "patients_elsewhere": len({case.patient for case in others}),
-            "split": six_digits(np.mean(split)),
-            "adapted": six_digits(np.mean(adapted)),
+            "split": six_digits(float(np.mean(split))),
+            "adapted": six_digits(float(np.mean(adapted))),
         }
     return found
 
@@ -102,7 +102,7 @@ def _sampled(counts: NDArray[np.int64]) -> Floats:
     total = np.cumsum(counts)
     ranks = (np.arange(SAMPLES) + 0.5) / SAMPLES * total[-1]
     bins = np.searchsorted(total, ranks)
-    return np.append(EDGES, EDGES[-1])[np.minimum(bins, COUNT)]
+    return np.asarray(np.append(EDGES, EDGES[-1])[np.minimum(bins, COUNT)], np.float64)
 
 
 def _values(case: Scored, names: Sequence[str]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,13 +76,13 @@ def rank_at(values: Tensor, energy: float) -> int:
 
 
 def _by_channels(layer: Convolution, energy: float) -> nn.Sequential:
-    kind = type(layer)
+    kind: Any = type(layer)
     u, s, v = torch.linalg.svd(layer.weight.detach().double().flatten(1), full_matrices=False)
     rank = rank_at(s, energy)
     first = kind(
         layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
         bias=False, padding_mode=layer.padding_mode,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     second = kind(rank, layer.out_channels, 1, bias=layer.bias is not None)
     _fill(first, (s[:rank, None] * v[:rank]).reshape(first.weight.shape), None)
     _fill(second, u[:, :rank].reshape(second.weight.shape), layer.bias)
@@ -95,18 +96,19 @@ def _by_direction(layer: nn.Conv2d, energy: float) -> nn.Sequential:
     matrix = weight.permute(1, 2, 0, 3).reshape(inputs * high, outputs * wide)
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     rank = rank_at(s, energy)
-    pad = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
+    whole: Any = layer.padding  # (y, x), or a word that holds for both
+    pad = whole if isinstance(whole, tuple) else (0, 0)
     same = isinstance(layer.padding, str)
     first = nn.Conv2d(
         inputs, rank, (high, 1), (layer.stride[0], 1),
-        layer.padding if same else (pad[0], 0), (layer.dilation[0], 1),
+        whole if same else (pad[0], 0), (layer.dilation[0], 1),
         bias=False, padding_mode=layer.padding_mode,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     second = nn.Conv2d(
         rank, outputs, (1, wide), (1, layer.stride[1]),
-        layer.padding if same else (0, pad[1]), (1, layer.dilation[1]),
+        whole if same else (0, pad[1]), (1, layer.dilation[1]),
         bias=layer.bias is not None, padding_mode=layer.padding_mode,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     _fill(first, (u[:, :rank] * s[:rank]).T.reshape(rank, inputs, high, 1), None)
     _fill(second, v[:rank].reshape(rank, outputs, 1, wide).transpose(0, 1), layer.bias)
     return nn.Sequential(first, second)

@@ -13,6 +13,8 @@ from torch import nn
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
+from synthct.flows.cli.app import command_line
+from synthct.flows.exits import guarded
 from synthct.tasks.explanation.explain import _hu_at, _window, explain_case
 from synthct.tasks.explanation.important_directions import attribute
 from synthct.tasks.explanation.representers import fit_representers
@@ -172,3 +174,10 @@ def test_a_case_in_training_or_a_voxel_outside_is_a_users_error(workspace, chang
         explain(workspace, **changes)
     assert caught.value.code == code
     assert not (workspace / "why").exists()
+
+
+@pytest.mark.parametrize("at", ["1,2", "1,2,x", "-1,2,3", "1.5,2,3"])
+def test_a_voxel_that_cannot_be_read_is_reported_before_anything_is_loaded(at, capsys, tmp_path):
+    arguments = ["explain", "--case", "P3_mr", f"--at={at}", "--out", str(tmp_path / "why")]
+    assert guarded(lambda: command_line(arguments)) == 2
+    assert "whole numbers" in capsys.readouterr().err

@@ -138,6 +138,17 @@ def test_low_high_and_the_mask_lie_on_the_scans_grid_and_the_prediction_is_uncha
     assert any("calibrated on 8 patients" in note for note in made["notes"])
 
 
+@pytest.mark.parametrize("name", ["interval", "uncertainty"])
+def test_a_result_inside_the_series_is_swept_away_when_the_series_is_put_in_place(
+    release, scan_file, tmp_path, name
+):
+    with_calibration(release, document())
+    inside = tmp_path / "sct" / f"{name}.mha"
+    with pytest.raises(UsageError) as caught:
+        predict_file(release, scan_file, tmp_path / "sct", **{name: inside})
+    assert caught.value.code == "output-inside-output"
+
+
 def test_a_dicom_interval_is_of_the_same_patient_study_and_frame(release, dicom, tmp_path):
     with_calibration(release, document())
     predict_file(
