@@ -62,7 +62,8 @@ def flicked(lines: Tensor, beam: ConeBeam, *, seed: int, steps: int = 80) -> Ten
             optimizer.step()
     with torch.no_grad():
         clean = (network(first[:, None]) + network(second[:, None]))[:, 0] / 2
-    return clean * scale + level
+    denoised: Tensor = clean * scale + level
+    return denoised
 
 
 def conjugate(lines: Tensor, beam: ConeBeam) -> Tensor:
@@ -106,4 +107,5 @@ class _Residual(nn.Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x)
+        corrected: Tensor = x + self.inner(x)
+        return corrected
