@@ -87,6 +87,14 @@ def reconstruct(
             "counting; 0: rays weigh as their photons.",
         ),
     ] = 0.05,
+    flicking: Annotated[
+        bool,
+        typer.Option(
+            "--flicking",
+            help="Denoise the projections of a full circle first, by a network trained on their "
+            "conjugate rays.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Reconstruct a cone-beam CT from its projections, with an image prior.
@@ -110,7 +118,7 @@ def reconstruct(
             projections, geometry, out=out, method=method, prior=prior, weight=weight,
             iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, every=view_step,
             spacing_mm=spacing, shape=shape, window=window, water_per_mm=water,
-            model_error=model_error, progress=show,
+            model_error=model_error, flicking=flicking, progress=show,
         )  # fmt: skip
     _print(made, out, as_json=as_json)
     return CLEAN

@@ -20,6 +20,7 @@ from synthct.data.tomography.sinogram import MODEL_ERROR, Sinogram
 from synthct.data.volume import Grid, Modality, Triple, Volume
 from synthct.tasks.reconstruction.base import Problem
 from synthct.tasks.reconstruction.extent import modelled
+from synthct.tasks.reconstruction.flicking import flicked
 from synthct.tasks.reconstruction.methods import RECONSTRUCTION_METHODS
 from synthct.tasks.reconstruction.solve import Iteration, Solution, solve
 from synthct.tasks.regularization import REGULARIZERS
@@ -66,6 +67,9 @@ class Settings:
     model_error
         Standard deviation of line integrals that has other causes than counting, where counts were
         measured; 0: rays weigh as their photons.
+    flicking
+        Whether line integrals are denoised first, by a network trained on their conjugate rays.
+        ``spiral`` takes the counts as they are.
     """
 
     method: str = "fista"
@@ -78,6 +82,7 @@ class Settings:
     window: float = 1.0
     water_per_mm: float = WATER_PER_MM
     model_error: float = MODEL_ERROR
+    flicking: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +206,8 @@ def reconstruct_sinogram(
             code="bad-parameter",
         )
     prior = prior_of(settings)
+    if settings.flicking:
+        lines = _denoised(lines, beam)
     if settings.method == FDK or not isinstance(beam, ConeBeam) or not _upright(grid):
         modelled_grid, (start, stop) = grid, ((0, 0, 0), grid.shape)
     else:
@@ -244,6 +251,17 @@ def reconstruct_sinogram(
 
 def _upright(grid: Grid) -> bool:
     return bool(np.allclose(grid.direction, np.eye(3)))
+
+
+def _denoised(lines: Tensor, beam: Any) -> Tensor:
+    if not isinstance(beam, ConeBeam):
+        raise UsageError(
+            "the orbit is not a circle",
+            rule="flicking needs a full circle of equal steps",
+            remedy="leave flicking out",
+            code="no-conjugates",
+        )
+    return flicked(lines, beam, seed=0)
 
 
 def _first(lines: Tensor, grid: Grid, beam: Any, settings: Settings, backend: Backend) -> Tensor:

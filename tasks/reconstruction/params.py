@@ -30,5 +30,7 @@ class ReconstructionParams(Section):
     """Cut-off of FDK's Hann window, as a fraction of the detector's Nyquist frequency."""
     model_error: NonNegativeFloat = 0.05
     """Standard deviation of line integrals that has other causes than counting."""
+    flicking: bool = False
+    """Denoise line integrals first, by a network trained on their conjugate rays."""
     every: PositiveInt = 1
     """Use every so-many-th view."""

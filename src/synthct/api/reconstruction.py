@@ -32,6 +32,7 @@ def reconstruct(
     window: float = 1.0,
     water_per_mm: float = 0.02,
     model_error: float = 0.05,
+    flicking: bool = False,
     progress: Callable[[Iteration, float], None] | None = None,
 ) -> Reconstruction:
     """Reconstruct a cone-beam CT from its projections.
@@ -62,6 +63,8 @@ def reconstruct(
     model_error
         Standard deviation of line integrals that has other causes than counting; with counts, rays
         weigh as the inverse of both variances together.
+    flicking
+        Denoise the line integrals of a full circle first, by a network trained on conjugate rays.
     progress
         Called after each iteration with its row of the history and the seconds left at most.
 
@@ -97,7 +100,7 @@ def reconstruct(
 
     settings = Settings(
         method, method_options, prior, prior_options, weight, iterations, tolerance_hu, window,
-        water_per_mm, model_error,
+        water_per_mm, model_error, flicking,
     )  # fmt: skip
     if isinstance(projections, Sinogram):
         sinogram = projections.every(every) if every > 1 else projections
