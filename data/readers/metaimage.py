@@ -166,7 +166,8 @@ _UNITS_MM = {"?": 1.0, "mm": 1.0, "um": 1e-3, "cm": 10.0}
 
 def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str) -> Grid:
     # As MetaIO does: voxels that have a size and no distance lie side by side.
-    stated = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"
+    spaced = "ElementSpacing" in fields or "ElementSize" not in fields
+    stated = "ElementSpacing" if spaced else "ElementSize"
     spacing = _numbers(fields, stated, where)
     origin = _numbers(fields, "Offset", where, [0] * axes)
     matrix = _numbers(fields, "TransformMatrix", where, np.eye(axes).ravel().tolist())
@@ -235,8 +236,10 @@ def _numbers(
     text = fields.get(name)
     if text is None and default is not None:
         return np.array(default, dtype=float)
+    if text is None:
+        raise _broken(where, f"the header has no {name}")
     try:
-        values = np.array([float(word) for word in (text or "").split()])
+        values = np.array([float(word) for word in text.split()])
     except ValueError:
         values = np.array([])
     if not values.size or not np.isfinite(values).all():

@@ -121,7 +121,7 @@ def require_own_code(root: Path) -> None:
 
     if source_root() != root:
         raise UsageError(
-            f"this command runs code from {source_root()}",
+            f"the command runs another checkout's code, from {source_root()}",
             rule="a checkout is built by its own code, because results are keyed by it",
             where=str(root),
             remedy="run `python -m synthct.flows` in the root of the checkout instead of `synthct`",

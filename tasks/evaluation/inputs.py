@@ -105,7 +105,7 @@ class Target:
         array = self.fits(read_scan(path, Modality.MASK), path).array
         if array.min() < 0:
             raise DataError(
-                f"the values range from {array.min():g} to {array.max():g}",
+                f"the mask has negative values, they range from {array.min():g} to {array.max():g}",
                 rule="a mask is 0 outside and above 0 inside",
                 where=str(path),
                 remedy="give a mask, not an image",

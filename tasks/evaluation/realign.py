@@ -45,7 +45,7 @@ def _check(entries: Sequence[FloorEntry]) -> None:
     names = [entry.name for entry in entries]
     if len(set(names)) < len(names) or "compared" in names:
         raise UsageError(
-            f"the names are {', '.join(names)}",
+            f"the entries cannot be told apart by the names {', '.join(names)}",
             rule="each entry of evaluation.floor has a name of its own, and none is called "
             "'compared'",
             where="evaluation.floor",

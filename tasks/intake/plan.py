@@ -120,7 +120,7 @@ def plan_intake(
     require_key(names, known.key_check, str(raw))
     if known.synthetic:
         raise UsageError(
-            f"the data set {known.dataset!r} has digital patients",
+            f"real scans cannot be added to the digital patients of {known.dataset!r}",
             rule="real scans are not mixed with digital patients",
             where=str(raw),
             remedy="give another --dataset",

@@ -59,7 +59,7 @@ def require_self_contained(file: Path, graph: bytes) -> None:
         found = _outside(memoryview(graph), "Model", 0)
     except _Malformed as error:
         raise UsageError(
-            f"the file is no ONNX model: {error}",
+            f"the file is not an ONNX model: {error}",
             rule="a network of a release is an ONNX model",
             where=str(file),
             remedy="export it again",

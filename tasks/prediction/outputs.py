@@ -112,7 +112,7 @@ class Outputs:
     def _check_reference(self) -> None:
         if self.dicom_reference is not None and not self.is_series:
             raise UsageError(
-                "the output is an image file",
+                "a DICOM reference is given for an image file",
                 rule="a DICOM reference goes with a DICOM series",
                 where=str(self.out),
                 remedy="name an output folder, or leave out --dicom-reference",
@@ -120,7 +120,7 @@ class Outputs:
             )
         if self.structures is not None and self.dicom_reference is None:
             raise UsageError(
-                "there is no --dicom-reference",
+                "structures are given without --dicom-reference",
                 rule="contours are carried over to a series that is filed beside their source",
                 where=str(self.structures),
                 remedy="name the series that the contours belong to with --dicom-reference",

@@ -34,7 +34,7 @@ def new_key(private: Path) -> Path:
     for path in (private, public):
         if path.exists():
             raise UsageError(
-                "there is a file of that name",
+                "a file of that name exists already",
                 rule="a new key has a new name",
                 where=str(path),
                 remedy="name another file",

@@ -149,6 +149,12 @@ def test_voxels_that_state_their_size_alone_have_it_as_spacing(tmp_path):
     assert np.allclose(theirs, WHERE.spacing_mm[::-1])
 
 
+def test_a_header_without_spacing_is_not_told_as_a_number_that_is_none(tmp_path):
+    path = write_mha(tmp_path / "a.mha", WHERE, VALUES)
+    path.write_bytes(path.read_bytes().replace(b"ElementSpacing = ", b"Comment = "))
+    assert refused(path).problem == "the header has no ElementSpacing"
+
+
 def body():
     """Air of exactly -1000 HU around a cylinder of tissue."""
     z, y, x = np.moveaxis(STRAIGHT.points(np.moveaxis(np.indices(STRAIGHT.shape), 0, -1)), -1, 0)

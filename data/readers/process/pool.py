@@ -211,7 +211,7 @@ class _Reader:
         except (EOFError, OSError) as error:
             self.stop()
             raise MachineError(
-                f"that process did not start (exit code {self.process.returncode})",
+                f"the process of the readers did not start (exit code {self.process.returncode})",
                 rule="the readers run in a process of their own",
                 remedy=f"set {DEBUG}=1 to see why",
                 code="no-reader",
