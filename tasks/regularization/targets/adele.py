@@ -13,7 +13,6 @@ from scipy.optimize import curve_fit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthct.tasks.losses.pointwise import as_hu
 from synthct.tasks.models.contracts import Target
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Memory, Regularizer, Step, frozen_statistics
@@ -158,8 +157,10 @@ class Adele(Regularizer):
 
     def _classes(self, values: Tensor, target: Target) -> Tensor:
         """Class of each voxel."""
-        bounds = torch.tensor(self.bounds_hu, device=values.device, dtype=values.dtype)
-        return torch.bucketize(as_hu(values.detach(), target), bounds)
+        low, high = target.scaling.low_hu, target.scaling.high_hu
+        bounds = [2 * (hu - low) / (high - low) - 1 for hu in self.bounds_hu]
+        limits = torch.tensor(bounds, device=values.device, dtype=values.dtype)
+        return torch.bucketize(values.detach(), limits)
 
     def _overlaps(self, predicted: Tensor, wanted: Tensor, body: Tensor) -> Tensor:
         """Voxels in both and in either, by class; (2, classes)."""
