@@ -160,8 +160,9 @@ class Learner(nn.Module):
             pairs = zip(self.teacher.parameters(), self.student.parameters(), strict=True)
             for mean, weight in pairs:
                 mean.lerp_(weight, 1 - decay)
-            for mean, weight in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-                mean.copy_(weight)
+            running = zip(self.teacher.buffers(), self.student.buffers(), strict=True)
+            for followed, value in running:
+                followed.copy_(value)
 
 
 class StepFeatures:

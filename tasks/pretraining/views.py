@@ -181,7 +181,7 @@ def _box(
     start = [int(m) + o - n // 2 for m, o, n in zip(middle, offset, size, strict=True)]
     axes = [np.arange(a, a + n) for a, n in zip(start, size, strict=True)]
     near = [np.clip(axis, 0, n - 1) for axis, n in zip(axes, array.shape, strict=True)]
-    box = np.asarray(array[near[0][0] : near[0][-1] + 1])[
+    box: NDArray[Any] = np.asarray(array[near[0][0] : near[0][-1] + 1])[
         np.ix_(near[0] - near[0][0], near[1], near[2])
     ]
     if outside is not None:

@@ -57,7 +57,8 @@ class SpanningTree:
     def _of(self, z: Tensor) -> Tensor:
         start, end = tree(z)
         length = (z[start] - z[end]).square().sum(dim=1).clamp_min(SMALLEST**2).sqrt().mean()
-        return self.sphere * (z.norm(dim=1) - 1).square().mean() - length
+        off_sphere: Tensor = (z.norm(dim=1) - 1).square().mean()
+        return self.sphere * off_sphere - length
 
 
 def tree(z: Tensor) -> tuple[Tensor, Tensor]:

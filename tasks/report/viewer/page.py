@@ -213,7 +213,10 @@ def _averaged(array: NDArray[Any], factors: tuple[int, int, int]) -> NDArray[np.
     whole = np.pad(array.astype(np.float32), pads, mode="edge")
     z, y, x = factors
     nz, ny, nx = (n // f for n, f in zip(whole.shape, factors, strict=True))
-    return whole.reshape(nz, z, ny, y, nx, x).mean(axis=(1, 3, 5), dtype=np.float32)
+    means: NDArray[np.float32] = whole.reshape(nz, z, ny, y, nx, x).mean(
+        axis=(1, 3, 5), dtype=np.float32
+    )
+    return means
 
 
 def _packed(name: str, array: NDArray[np.float32], mask: NDArray[np.bool_]) -> Mapping[str, Any]:
