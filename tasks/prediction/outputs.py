@@ -85,9 +85,9 @@ class Outputs:
             )
         if self.interval is not None:
             _require_empty(self.interval, "an interval", "name a new folder")
-        for path in (self.uncertainty, self.body):
-            if path is not None:
-                suffix_of(path)
+        for image in (self.uncertainty, self.body):
+            if image is not None:
+                suffix_of(image)
         if self.harmonised is not None and self.harmonised.suffix.lower() != ".svg":
             raise UsageError(
                 f"{self.harmonised.suffix!r} is not the suffix of the picture",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -247,5 +247,5 @@ class Run:
 
 
 def _on(views: Views, device: torch.device) -> Views:
-    parts = ("first", "second", "places", "partners", "hidden", "hidden_places")
-    return Views(*(getattr(views, part).to(device) for part in parts), rng=views.rng)
+    tensors = {name: value.to(device) for name, value in vars(views).items() if name != "rng"}
+    return replace(views, **tensors)

@@ -64,16 +64,16 @@ def _problems(params: PretrainingParams, training: TrainingParams) -> Iterator[s
         yield from _wrong(OBJECTIVES, entry, f"objectives[{number}]")
     for source in training.sources:
         plan = training.of_source(source)
-        entry = params.chosen(plan)
-        if wrong := list(_wrong(NETWORKS, entry, "network")):
+        chosen = params.chosen(plan)
+        if wrong := list(_wrong(NETWORKS, chosen, "network")):
             yield from wrong
             return
-        network = NETWORKS.build(entry.name, entry.options)
+        network = NETWORKS.build(chosen.name, chosen.options)
         size = params.patch_size or plan.recipe(source).patch_size
         axes = 2 if network.dimensions == "2.5d" else 3
         if len(size) != axes or any(length % network.divisor for length in size):
             yield (
-                f"patch_size: {entry.name!r} takes {axes} multiples of {network.divisor} for "
+                f"patch_size: {chosen.name!r} takes {axes} multiples of {network.divisor} for "
                 f"{source}, got {list(size)}"
             )
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import bmat, csr_matrix, diags
+from scipy.sparse import csr_matrix, diags, hstack, vstack
 from scipy.sparse.linalg import LinearOperator, cg
 
 from synthct.data.errors import DataError
@@ -138,7 +138,7 @@ class SparseNewton:
         # Points that exchange mass with each other alone are singular blocks without the ridge.
         diagonal = (1 + RIDGE) * np.concatenate([rows, columns])
         upper, lower = diags(diagonal[: rows.size]), diags(diagonal[rows.size :])
-        system = bmat([[upper, kept], [kept.T, lower]], format="csr")
+        system = vstack([hstack([upper, kept]), hstack([kept.T, lower])], format="csr")
         inverse = LinearOperator(system.shape, lambda x: x / diagonal, dtype=np.float64)
         wanted = np.concatenate([residual, np.zeros(columns.size)])
         # Relative to the residual, which shrinks: the steps become exact as they converge.

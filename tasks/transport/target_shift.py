@@ -110,7 +110,8 @@ def target_weights(
             f"{bandwidth_bins} and {bins}"
         )
     _check(source, hu, other_source)
-    cells = np.linspace(*np.quantile(source, (0.001, 0.999)), bins + 1)
+    lowest, highest = np.quantile(source, (0.001, 0.999))
+    cells = np.linspace(lowest, highest, bins + 1)
     inner = (np.clip(hu, edges[0], edges[-1]), edges)
     joint, _, _ = np.histogram2d(np.clip(source, cells[0], cells[-1]), inner[0], [cells, edges])
     inside = (other_source >= cells[0]) & (other_source <= cells[-1])
