@@ -140,7 +140,8 @@ def _description(
         [fold.int8_bytes for fold in folds] if every else [],
     )
     return ReleaseDescription(
-        **chosen,
+        fast=chosen.get("fast"),
+        small=chosen.get("small"),
         source=folds[0].model.source,
         members=[fold.member for fold in folds],
         student=None if student is None else student.fold.member,
