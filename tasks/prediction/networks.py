@@ -32,7 +32,10 @@ def run_networks(
     uncertainty
         Also compute the standard deviation over networks and flips [HU].
     """
-    batch = options.batch or _batch(runners, prepared, model, options, cap, uncertainty)
+    batch = options.batch
+    if batch is None:
+        shape, still = _need(prepared, model, options, sd=uncertainty, members=len(runners))
+        batch = choose_batch(runners[0], shape, cap, still)
     if options.surest is not None:
         chosen = predict_pool(
             runners, prepared.source, prepared.mask, model, keep=options.surest,
@@ -53,18 +56,14 @@ def run_networks(
     )
 
 
-def _batch(
-    runners: Sequence[Runner],
-    prepared: Prepared,
-    model: ModelDescription,
-    options: PredictOptions,
-    cap: int,
-    uncertainty: bool,
-) -> int:
+def _need(
+    prepared: Prepared, model: ModelDescription, options: PredictOptions, *, sd: bool, members: int
+) -> tuple[tuple[int, ...], int]:
+    """Shape of a window as a network takes it, and what the results take meanwhile [bytes]."""
     windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
     sizes = tuple(axis.size for axis in windows.axes)
     shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
-    still = prepared.source.array.size * (6 if uncertainty else 2)
-    still += prepared.body.array.size * (4 if uncertainty else 2)
-    still += 0 if options.surest is None else prepared.source.array.size * 6 * len(runners)
-    return choose_batch(runners[0], shape, cap, still)
+    still = prepared.source.array.size * (6 if sd else 2)
+    still += prepared.body.array.size * (4 if sd else 2)
+    still += 0 if options.surest is None else prepared.source.array.size * 6 * members
+    return shape, still
