@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from synthct.flows.cli.options import Json, examples, print_json
-from synthct.flows.cli.prediction import Model, PublicKey
+from synthct.flows.cli.options import Json, Model, PublicKey, examples, print_json
 from synthct.flows.exits import CLEAN
 
 

@@ -26,6 +26,13 @@ Preset = Annotated[
         "Default: the demo in the root of the checkout.",
     ),
 ]
+Model = Annotated[
+    Path, typer.Option(metavar="DIR", help="Release folder, as written by the export stage.")
+]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Require that the release is signed with this key."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Cluster = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""``predict``, ``sign``, ``verify``: apply, sign and verify a release folder."""
+"""``predict``: apply a release folder to a scan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import synthct
 from synthct.flows.cli.options import (
     Device,
     Json,
+    Model,
     Overwrite,
+    PublicKey,
     Series,
     Source,
     examples,
@@ -23,15 +25,6 @@ from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-
-Model = Annotated[
-    Path, typer.Option(metavar="DIR", help="Release folder, as written by the export stage.")
-]
-PublicKey = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Require that the release is signed with this key."),
-]
 
 
 @examples(
@@ -251,76 +244,3 @@ def _print_report(document: Mapping[str, Any], out: Path, *, as_json: bool) -> N
         typer.echo(f"note: {note}", err=True)
     if document["not_for_clinical_use"]:
         typer.echo(document["not_for_clinical_use"], err=True)
-
-
-@examples(
-    "synthct sign --new-key release-key",
-    "synthct sign --model data/artefacts/export/mr --key release-key --out signed/mr",
-)
-def sign(
-    model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Release folder to sign.")
-    ] = None,
-    key: Annotated[Path | None, typer.Option(metavar="FILE", help="Private key (PEM).")] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder for the signed copy.")
-    ] = None,
-    new_key: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Only create a key pair: FILE (private) and FILE.pub (public)."
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> int:
-    """Sign a release with an Ed25519 key.
-
-    The checksums in a release detect accidental changes; a deliberate change can update them. A
-    signature detects both, provided that users get the public key from a trusted channel and not
-    from the release folder.
-    """
-    from synthct.data.errors import UsageError
-    from synthct.tasks.prediction.signing import new_key as make_key
-    from synthct.tasks.prediction.signing import sign_release
-
-    if new_key is not None:
-        public = make_key(new_key)
-        if as_json:
-            print_json({"private_key": str(new_key), "public_key": str(public)})
-        else:
-            typer.echo(f"created {new_key} (keep it secret) and {public} (distribute it)")
-        return CLEAN
-    if model is None or key is None or out is None:
-        raise UsageError(
-            "an option is missing",
-            rule="`sign` takes --model, --key and --out, or --new-key alone",
-            remedy="see `synthct sign --help`",
-            code="sign-options",
-        )
-    sign_release(model, key, out)
-    if as_json:
-        print_json({"out": str(out), "model": str(model)})
-    else:
-        typer.echo(f"{out}: signed copy of {model}")
-    return CLEAN
-
-
-@examples(
-    "synthct verify --model RELEASE",
-    "synthct verify --model RELEASE --public-key release-key.pub",
-)
-def verify(model: Model, public_key: PublicKey = None, as_json: Json = False) -> int:
-    """Verify the files of a release.
-
-    Without --public-key only the checksums are verified, which detects accidental changes; with it
-    also the signature, which proves who made the release.
-    """
-    from synthct.tasks.prediction.signing import verify_release
-
-    document = verify_release(model, public_key)
-    if as_json:
-        print_json(document)
-    else:
-        verdict = "signature valid" if public_key else "checksums match (signature not verified)"
-        typer.echo(f"{model}: {document['files']} files, {verdict}")
-    return CLEAN

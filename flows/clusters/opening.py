@@ -66,7 +66,7 @@ def _opened(
     if kind == "here":
         return contextlib.nullcontext(Cluster())
     if kind == "local":
-        from synthct.flows.clusters.local import open_local
+        from synthct.flows.clusters.started import open_local
 
         return open_local(workers, root, variables)
     if kind == "gpu":

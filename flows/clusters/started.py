@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -244,3 +245,25 @@ def facts_of(workers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for address, each in sorted(workers.items(), key=lambda item: str(item[1].get("name")))
     ]
+
+
+@contextlib.contextmanager
+def open_local(workers: int | None, root: Path, variables: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start one worker per core, bound to loopback; they exit when this process ends.
+
+    Only holders of this run's certificates may use it: see :func:`enclosed`.
+    """
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+
+    with enclosed(root, variables) as private:
+        cluster = LocalCluster(
+            n_workers=workers or CPU_COUNT,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=private.dashboard,
+            silence_logs=logging.CRITICAL,  # the stage reports a failed unit, once
+            **private.secured,
+        )
+        with kept_whole(cluster, certificates=private.folder) as opened:
+            yield opened

@@ -25,9 +25,8 @@ from synthct.tasks.chain.table import (
     write_dvc_file,
 )
 from synthct.tasks.pipeline import fanout, terminal
-from synthct.tasks.pipeline import parent_watch as watch
 from synthct.tasks.pipeline.code import source_root
-from synthct.tasks.pipeline.ending import Ended, ends_in_order
+from synthct.tasks.pipeline.ending import Ended, die_with_parent, ends_in_order
 from synthct.tasks.pipeline.packages import require_recorded
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--workspace", default=".", help="folder with params.yaml (default: the root)"
     )
     options = parser.parse_args(arguments)
-    watch.die_with_parent()
+    die_with_parent()
     try:
         with ends_in_order():
             sweep()

@@ -1,14 +1,20 @@
-"""SIGTERM and SIGHUP end a process like Ctrl-C, so that resources are released."""
+"""How a process ends: in order at SIGTERM and SIGHUP, and with the flow that started it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
+from synthct.data.environment import PARENT_PID
+
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_PERIOD_S = 1.0
 
 
 class Ended(KeyboardInterrupt):
@@ -45,3 +51,29 @@ def _end(number: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the cleanup
     raise Ended(number)
+
+
+def die_with_parent() -> None:
+    """Kill this process group within about a second of the flow's death, SIGKILL included.
+
+    No orphaned stage goes on.
+    """
+    pid = os.environ.get(PARENT_PID, "")
+    if pid.isdigit():
+        started = _start_ticks(int(pid))
+        threading.Thread(target=_watch, args=(int(pid), started), daemon=True).start()
+
+
+def _watch(pid: int, started: str) -> None:
+    while started and _start_ticks(pid) == started:
+        time.sleep(_PERIOD_S)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _start_ticks(pid: int) -> str:
+    """Start time of the process, which tells a recycled pid from the flow; "" if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

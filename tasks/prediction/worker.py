@@ -10,7 +10,7 @@ from typing import Any
 from synthct.data.errors import DataError, SynthctError, UsageError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.readers import format_of
-from synthct.tasks.pipeline.parent_watch import die_with_parent
+from synthct.tasks.pipeline.ending import die_with_parent
 from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 

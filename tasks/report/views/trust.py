@@ -309,8 +309,7 @@ def _rankings(found: Mapping[str, Any]) -> list[Table]:
                 for method, place in sorted(ranking["corrected"].items(), key=lambda item: item[1])
             ]
             caption = (
-                f"{source_name(source)}, ranking "
-                f"{reference_name(reference)} over "
+                f"{source_name(source)}, ranking {reference_name(reference)} over "
                 f"{', '.join(RANKED[m] for m in ranking['metrics'])} (n = {ranking['n']})"
             )
             tables.append(Table(caption, columns, rows))

@@ -14,10 +14,12 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers import write_image
 from synthct.tasks.models.description import Harmonise
+from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.domain import Domain, TrainedBody, fingerprint
-from synthct.tasks.prediction.predict import PredictOptions, predict_file
+from synthct.tasks.prediction.options import PredictOptions
+from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.prediction.prepare import prepare
-from synthct.tasks.prediction.release import DOMAIN, write_checksums
+from synthct.tasks.prediction.release import DOMAIN
 from tests.tasks.prediction.conftest import small_patient
 
 QUANTILE = PredictOptions(tta=False, threads=1, harmonise="quantile")
