@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from synthct.data.errors import UsageError, did_you_mean
 from synthct.data.files import canonical_json, whole_folder, write_whole
 from synthct.data.store.volumes import read_volume
+from synthct.data.tables import six_digits
 from synthct.tasks.explanation.important_directions import Attribution, attribute
 from synthct.tasks.explanation.picture import Picture, explanation_png
 from synthct.tasks.explanation.representers import fit_representers
@@ -79,16 +80,16 @@ def explain_case(
         "case": case,
         "fold": model.fold,
         "at": list(at),
-        "hu": float(f"{attribution.value:.6g}"),
+        "hu": six_digits(attribution.value),
         "source": {
-            "baseline_hu": float(f"{attribution.baseline:.6g}"),
+            "baseline_hu": six_digits(attribution.baseline),
             "gap": float(f"{attribution.gap:.2g}"),
             "steps": steps,
             "half_of_it_within_mm": _reach(attribution, place, source.grid.spacing_mm),
         },
         "patients": {
-            "hu_of_the_refitted_layer": float(f"{refitted:.6g}"),
-            "shares_hu": {name: float(f"{share:.6g}") for name, share in shares.items()},
+            "hu_of_the_refitted_layer": six_digits(refitted),
+            "shares_hu": {name: six_digits(share) for name, share in shares.items()},
             "voxels_each": VOXELS,
         },
     }

@@ -28,6 +28,12 @@ def of_the_checkout() -> set[str]:
         if (path.suffix in SUFFIXES or path.name == "evidence.csv")  # of the advice on plug-ins
         and not {"raw", "artefacts"} & set(path.relative_to(ROOT).parts[:2])
     }
+    pages = ROOT / "flows" / "cli" / "pages"  # of `synthct help`; its folders are links to docs/
+    files |= {
+        page.relative_to(ROOT).as_posix()
+        for folder in pages.iterdir()
+        for page in folder.glob("*.md")
+    }
     package = ROOT / "src" / "synthct"
     own = [*package.glob("*"), *(package / "api").glob("*")]
     return files | {p.relative_to(package).as_posix() for p in own if p.suffix in SUFFIXES}
