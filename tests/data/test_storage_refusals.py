@@ -138,7 +138,7 @@ def test_a_slip_in_a_setting_is_taken_for_an_outage(monkeypatch, refusing):
 def test_a_store_that_does_not_answer_is_waited_for_without_a_word(monkeypatch, caplog, refusing):
     from synthct.data.store import outage
 
-    monkeypatch.setattr(outage, "_SILENT_WAIT_S", 0.2)
+    monkeypatch.setattr(outage, "_SILENT_WAIT_S", 1.0)
     monkeypatch.setattr(outage, "PATIENCE_S", 6.0)
     refusing.misbehave("503", 10_000)
     assert refused(list_units, "s3://bucket/units").code == "storage-away"
