@@ -156,7 +156,9 @@ def predict(
     """
     _require_one_form(fast=fast, small=small)
     written = (out, uncertainty, interval, write_body, harmonise_picture)
-    refuse_existing(*written, overwrite=overwrite)
+    # A folder that holds files is refused with or without --overwrite: it may be another's.
+    files = (path for path in written if path is not None and not path.is_dir())
+    refuse_existing(*files, overwrite=overwrite)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(

@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from synthct.data.errors import UsageError, nearest
-from synthct.flows.clusters.started import Cluster
+from synthct.data.errors import MachineError, UsageError, nearest
+from synthct.flows.clusters.started import Cluster, facts_of
+from synthct.tasks.pipeline import dask_client
 
 KINDS = ("here", "local", "gpu", "slurm", "kubernetes")
 """Named kinds of ``--cluster``; the address of a running scheduler is accepted as well."""
+
+CONNECT_TIMEOUT = "10s"
+"""Time within which a running scheduler must answer."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
 
@@ -81,6 +85,33 @@ def _opened(
         from synthct.flows.clusters.kubernetes import open_kubernetes
 
         return open_kubernetes(root, variables)
-    from synthct.flows.clusters.address import open_address
-
     return open_address(kind)
+
+
+@contextlib.contextmanager
+def open_address(address: str) -> Iterator[Cluster]:
+    """Connect to a Dask scheduler (over TLS for ``tls://``) and leave it running afterwards.
+
+    Raises
+    ------
+    MachineError
+        ``scheduler-not-up``: no scheduler answers within `CONNECT_TIMEOUT`.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            client = stack.enter_context(dask_client.connect(address, CONNECT_TIMEOUT))
+        except MachineError as error:
+            raise MachineError(
+                error.problem,
+                rule=error.rule,
+                where=f"--cluster {address}",
+                remedy="start it with `dask scheduler`, or use --cluster local",
+                code=error.code,
+            ) from error
+        workers = client.scheduler_info()["workers"]
+        yield Cluster(
+            address,
+            client.dashboard_link or None,
+            gpus=any(each.get("resources", {}).get("GPU") for each in workers.values()),
+            look=lambda: facts_of(client.scheduler_info()["workers"]),
+        )

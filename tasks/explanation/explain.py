@@ -20,6 +20,7 @@ from synthct.tasks.explanation.important_directions import Attribution, attribut
 from synthct.tasks.explanation.picture import Picture, explanation_png
 from synthct.tasks.explanation.representers import fit_representers
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks.residual import ResidualModule
 from synthct.tasks.models.normalise import fit_source
 from synthct.tasks.models.windows import AxisWindows, Windows
 from synthct.tasks.pipeline.artefacts import CT, FOLDS, MASK, MODEL, SOURCE
@@ -29,6 +30,9 @@ from synthct.tasks.training.runner import load_network
 
 VOXELS = 400
 """Training voxels of one patient that the last layer is fitted to."""
+
+NUMBERS, PICTURE = "explanation.json", "explanation.png"
+"""Files of an explanation."""
 
 At = tuple[int, int, int]
 
@@ -53,7 +57,10 @@ def explain_case(
     ------
     UsageError
         ``no-case``: no trained fold tests the case. ``outside-body``: the voxel is not predicted.
+        ``no-last-layer``: the network does not answer by one last convolution. ``out-not-empty``:
+        ``out`` holds anything but an earlier explanation.
     """
+    _require_own(out)
     fold, train = _fold(training, case)
     model = ModelDescription.load(fold / MODEL)
     network = load_network(fold)
@@ -73,7 +80,8 @@ def explain_case(
         }
     )
     features = head.features(inputs, [place])[0]
-    refitted = representers.predict(features)
+    past = float(head.past_hu(inputs, [place], model)[0])
+    refitted = representers.predict(features) + past
     shares = representers.shares(features)
     document = {
         "format": 1,
@@ -89,6 +97,7 @@ def explain_case(
         },
         "patients": {
             "hu_of_the_refitted_layer": six_digits(refitted),
+            **({"calibrated_hu": six_digits(past)} if head.passed else {}),
             "shares_hu": {name: six_digits(share) for name, share in shares.items()},
             "voxels_each": VOXELS,
         },
@@ -99,9 +108,23 @@ def explain_case(
         title=f"{case}, voxel {at}: {attribution.value:.0f} HU",
     )  # fmt: skip
     with whole_folder(out) as building:
-        write_whole(building / "explanation.json", canonical_json(document))
-        write_whole(building / "explanation.png", explanation_png(picture))
+        write_whole(building / NUMBERS, canonical_json(document))
+        write_whole(building / PICTURE, explanation_png(picture))
     return document
+
+
+def _require_own(out: Path) -> None:
+    """The folder is replaced whole: anything else in it would be lost."""
+    if out.exists() and (
+        not out.is_dir() or any(file.name not in (NUMBERS, PICTURE) for file in out.iterdir())
+    ):
+        raise UsageError(
+            "the output folder holds other files",
+            rule="an explanation goes into a folder that is new, empty or holds an earlier one",
+            where=str(out),
+            remedy="name another folder",
+            code="out-not-empty",
+        )
 
 
 def _fold(training: Path, case: str) -> tuple[Path, Sequence[str]]:
@@ -165,7 +188,10 @@ def _hu_at(answer: Tensor, place: At, model: ModelDescription) -> Tensor:
 
 
 class _Head:
-    """The last convolution: what it reads are the features of a voxel."""
+    """The last convolution: what it reads are the features of a voxel.
+
+    A residual network's last convolution answers with what is added to the calibrated scan.
+    """
 
     def __init__(self, network: nn.Module, layer: nn.Conv2d | nn.Conv3d) -> None:
         self.network, self.layer = network, layer
@@ -187,6 +213,15 @@ class _Head:
                 self.network(inputs)
         finally:
             handle.remove()
+        if len(seen) != 1:
+            raise UsageError(
+                f"the network runs its last convolution {len(seen)} times",
+                rule="patients are found by the last layer, which computes the answer",
+                where="training.network",
+                remedy="explain a network that answers by one last convolution; unet_plus_plus "
+                "with columns does so with answering: 4",
+                code="no-last-layer",
+            )
         (grid,) = seen
         reach = [size // 2 for size in self.layer.kernel_size]
         padded = nn.functional.pad(grid[0], [r for size in reversed(reach) for r in (size, size)])
@@ -198,17 +233,32 @@ class _Head:
         found = torch.stack(rows).numpy()
         return np.concatenate([found, np.ones((len(found), 1))], axis=1)
 
+    @property
+    def passed(self) -> bool:
+        """Whether the scan itself goes past the last convolution into the answer."""
+        return isinstance(self.network, ResidualModule)
+
+    def past_hu(
+        self, inputs: Tensor, places: Sequence[At], model: ModelDescription
+    ) -> NDArray[np.float64]:
+        """HU that each voxel has without the last convolution; 0 where it makes all of it."""
+        if not isinstance(self.network, ResidualModule):
+            return np.zeros(len(places))
+        with torch.no_grad():
+            calibrated = self.network.calibrated(inputs)
+        return np.array([float(_hu_at(calibrated, place, model)) for place in places])
+
 
 def _training_voxels(
     folder: Path, head: _Head, model: ModelDescription, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Features and CT [HU] of voxels of one training case, from four windows of its body."""
+    """Features, and CT less what goes past the layer [HU], of voxels in four windows of a body."""
     source, mask, ct = (read_volume(folder / part) for part in (SOURCE, MASK, CT))
     inside = np.asarray(mask.array) > 0
     voxels = np.argwhere(inside)
     rng = generator(0, "explanation", name)
     centres = voxels[rng.choice(len(voxels), size=min(4, len(voxels)), replace=False)]
-    features, targets = [], []
+    features, targets, past = [], [], []
     for centre in centres:
         at = (int(centre[0]), int(centre[1]), int(centre[2]))
         inputs, place = _window(np.asarray(source.array), inside, at, model)
@@ -218,10 +268,11 @@ def _training_voxels(
         chosen = here[rng.choice(len(here), size=min(VOXELS // 4, len(here)), replace=False)]
         places = [(int(z), int(y), int(x)) for z, y, x in chosen - start]
         features.append(head.features(inputs, places))
+        past.append(head.past_hu(inputs, places, model))
         targets.append(np.asarray(ct.array)[tuple(chosen.T)].astype(np.float64))
     scaling = model.target_scaling
     hu = np.clip(np.concatenate(targets), scaling.low_hu, scaling.high_hu)
-    return np.concatenate(features), hu
+    return np.concatenate(features), hu - np.concatenate(past)
 
 
 def _reach(attribution: Attribution, place: At, spacing_mm: tuple[float, float, float]) -> float:

@@ -110,7 +110,9 @@ def release_source(
 def _intervals(plan: Mapping[str, Any] | None, folders: Mapping[str, Path]) -> Calibration | None:
     if plan is None:
         return None
-    errors = [folders[name] for name in sorted(folders) if name.startswith("errors")]
+    names = [name for name in folders if name.startswith("errors")]
+    # By number, as the patients of the plan: errors1000 comes after errors999.
+    errors = [folders[name] for name in sorted(names, key=lambda name: (len(name), name))]
     return calibrated(CalibrationPlan.from_json(plan), errors)
 
 

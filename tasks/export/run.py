@@ -17,6 +17,7 @@ from synthct.tasks.export.release import release_source
 from synthct.tasks.export.shrink import SHRINKERS
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.models.normalise import scaling_modules
 from synthct.tasks.pipeline.artefacts import DATASET, FOLDS, MODEL, REFUSED, SCORES, SUMMARY
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
@@ -113,9 +114,10 @@ def _unseen(fold: dict[str, Any]) -> str:
 
 
 def _modules(fold: Path) -> list[str]:
-    """Modules of the fold's network and of the one that it is built around."""
-    network = ModelDescription.load(fold / MODEL).network
-    return [NETWORKS.module_of(entry.name) for entry in networks_of(network)]
+    """Modules of the fold's source scaling, of its network and of the one this is built around."""
+    model = ModelDescription.load(fold / MODEL)
+    networks = [NETWORKS.module_of(entry.name) for entry in networks_of(model.network)]
+    return [*networks, *scaling_modules(model.source_scaling)]
 
 
 def _list_refused(out: Path, sources: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -48,6 +49,12 @@ class TrainedBody(Section):
     """Mean intensity law, quantiles at 0.5 %, 1.5 %, ..., 99.5 % [units of the source scaling]."""
     section_cm2: float = Field(gt=0, allow_inf_nan=False)
     """Mean cross-section of the body."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> TrainedBody:
+        if any(b < a for a, b in itertools.pairwise(self.law)):
+            raise ValueError("law: quantiles do not fall")
+        return self
 
     @classmethod
     def of(cls, scans: Sequence[tuple[Volume, Volume]], scaling: SourceScaling) -> TrainedBody:

@@ -128,21 +128,25 @@ class Outputs:
             )
 
     def check_room(self, grid: Grid) -> None:
-        """Raise where the disk cannot hold the uncompressed results."""
+        """Raise where a disk cannot hold all uncompressed results that go onto it."""
         voxels = int(np.prod(grid.shape))
-        asked = {self.out: 2 * voxels + 4096 * grid.shape[0]}
-        if self.uncertainty is not None:
-            asked[self.uncertainty] = 4 * voxels
-        if self.body is not None:
-            asked[self.body] = voxels
-        if self.interval is not None:
-            asked[self.interval] = 5 * voxels
+        asked = {
+            self.out: 2 * voxels + 4096 * grid.shape[0],
+            self.uncertainty: 4 * voxels,
+            self.body: voxels,
+            self.interval: 5 * voxels,
+        }
+        needed: dict[int, int] = {}
         for path, count in asked.items():
+            if path is None:
+                continue
             folder = next(p for p in path.absolute().parents if p.exists())
+            disk = folder.stat().st_dev
+            needed[disk] = count = needed.get(disk, 0) + count
             free = shutil.disk_usage(folder).free
             if free < count:
                 raise MachineError(
-                    f"the disk has too little room: {count >> 20} MiB needed, "
+                    f"the disk has too little room: {count >> 20} MiB needed for the results, "
                     f"{free >> 20} MiB free",
                     where=str(path),
                     remedy="free space or name another disk",

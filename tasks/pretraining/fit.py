@@ -17,6 +17,7 @@ from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import write_table
 from synthct.data.volume import Modality, Triple
+from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.pipeline.artefacts import HISTORY, PRETRAINED, WEIGHTS
 from synthct.tasks.pipeline.events import emit
@@ -72,7 +73,7 @@ def pretrain(
     """
     recipe = PretrainingParams.from_json(params)
     plan = TrainingParams.from_json(training).of_source(source)
-    scaling = plan.recipe(source).source_scaling
+    scaling = lawful(plan.recipe(source).source_scaling)
     own = derive_seed(seed, STAGE, unit)
     z, y, x = spacing_mm
     scans = _opened(files, (z, y, x), scaling, scratch, own)
@@ -111,8 +112,14 @@ def pretrain(
     write_whole(out / PRETRAINED, canonical_json(document))
 
 
+def lawful(scaling: SourceScaling) -> SourceScaling:
+    """The scaling, without a harmonisation whose law training fills in later from its own cases."""
+    unknown = scaling.harmonise is not None and scaling.harmonise.law is None
+    return scaling.model_copy(update={"harmonise": None}) if unknown else scaling
+
+
 def _opened(
-    files: Mapping[str, Path], spacing_mm: Triple, scaling: Any, scratch: Path, seed: int
+    files: Mapping[str, Path], spacing_mm: Triple, scaling: SourceScaling, scratch: Path, seed: int
 ) -> list[Scan]:
     """The scans that can be used; those that cannot are named in the log."""
     scans = []

@@ -13,10 +13,10 @@ from synthct.data.errors import UsageError
 from synthct.data.registry import Registry
 from synthct.data.volume import Modality
 from synthct.tasks.models.networks import NETWORKS
-from synthct.tasks.models.scalings import SCALINGS
+from synthct.tasks.models.normalise import scaling_modules
 from synthct.tasks.pipeline.artefacts import PATIENT
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
-from synthct.tasks.pretraining.fit import STAGE, pretrain
+from synthct.tasks.pretraining.fit import STAGE, lawful, pretrain
 from synthct.tasks.pretraining.network import make_learner
 from synthct.tasks.pretraining.objectives import OBJECTIVES
 from synthct.tasks.pretraining.params import PretrainingParams
@@ -108,7 +108,7 @@ def _unit(
     own = training.of_source(plan.source)
     modules = {OBJECTIVES.module_of(entry.name) for entry in params.objectives}
     modules |= {NETWORKS.module_of(e.name) for e in networks_of(params.chosen(own).as_json())}
-    modules.add(SCALINGS.module_of(own.recipe(plan.source).source_scaling.kind))
+    modules |= set(scaling_modules(lawful(own.recipe(plan.source).source_scaling)))
     return Unit(
         name=plan.name,
         function=pretrain,

@@ -1,4 +1,8 @@
-"""Importance weights of HU where another site's patients hold other shares of tissue."""
+"""Importance weights of HU where another site's patients hold other shares of tissue.
+
+For use from Python: no command and no stage computes them. ``HuWeights.as_options`` gives the
+options of the loss ``l1_by_hu`` for ``params.yaml``.
+"""
 
 from __future__ import annotations
 

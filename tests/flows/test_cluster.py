@@ -91,7 +91,7 @@ def test_slip_of_the_pen_is_met_with_the_nearest_name():
 
 
 def test_scheduler_that_is_not_there_is_a_one_line_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("synthct.flows.clusters.address.CONNECT_TIMEOUT", "0.2s")
+    monkeypatch.setattr("synthct.flows.clusters.opening.CONNECT_TIMEOUT", "0.2s")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -174,6 +175,48 @@ def test_a_case_in_training_or_a_voxel_outside_is_a_users_error(workspace, chang
         explain(workspace, **changes)
     assert caught.value.code == code
     assert not (workspace / "why").exists()
+
+
+def test_a_folder_of_something_else_is_never_replaced(workspace):
+    explain(workspace)
+    explain(workspace)  # an earlier explanation is
+    (workspace / "why/thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError) as caught:
+        explain(workspace)
+    assert caught.value.code == "out-not-empty"
+    assert (workspace / "why/thesis.tex").is_file()
+
+
+def test_patients_get_the_share_of_a_residual_network_that_the_scan_itself_has(
+    workspace,
+    describe,  # noqa: F811
+):
+    fold = workspace / "training/mr_fold0"
+    shutil.rmtree(fold)
+    network = {"name": "residual", "base": {"name": "toy", "slices": 3}}
+    write_fold(fold, describe(0, network=network), seed=0)
+    found = explain(workspace)["patients"]
+    model = ModelDescription.load(fold / "model.json")
+    folder = workspace / "registration/P3_mr"
+    source, mask = (read_volume(folder / f"{n}.zarr").array for n in ("source", "mask"))
+    inputs, (_, y, x) = _window(source, mask > 0, (2, 20, 15), model)
+    calibrated = (float(inputs[0, 1, y, x]) + 1) / 2 * (3071 + 1024) - 1024
+    assert found["calibrated_hu"] == pytest.approx(calibrated, rel=1e-4)
+    total = sum(found["shares_hu"].values()) + calibrated
+    assert total == pytest.approx(found["hu_of_the_refitted_layer"], rel=1e-3)
+
+
+def test_a_network_whose_last_convolution_does_not_answer_is_a_users_error(
+    workspace,
+    describe,  # noqa: F811
+):
+    fold = workspace / "training/mr_fold0"
+    shutil.rmtree(fold)
+    network = {"name": "unet_plus_plus", "slices": 3, "width": 8, "columns": True, "answering": 2}
+    write_fold(fold, describe(0, network=network, divisor=32), seed=0)
+    with pytest.raises(UsageError) as caught:
+        explain(workspace)
+    assert caught.value.code == "no-last-layer"
 
 
 @pytest.mark.parametrize("at", ["1,2", "1,2,x", "-1,2,3", "1.5,2,3"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from synthct.data.files import canonical_json, write_whole
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
+from synthct.tasks.export import release
 from synthct.tasks.export.intervals import CalibrationPlan, calibrated, plan_calibration
 from synthct.tasks.prediction.interval_files import Ends
 from synthct.tasks.prediction.release import open_release
@@ -107,3 +109,14 @@ def test_the_release_lists_the_calibration_and_names_no_patient(artefacts, tmp_p
     assert "calibrated on 6 patients against the registered CT" in page
     assert b"P40" not in b"".join(p.read_bytes() for p in out.rglob("*") if p.is_file())
     assert CalibrationPlan.from_json(plan.as_json()) == plan
+
+
+def test_beyond_a_thousand_cases_errors_are_those_of_other_patients(monkeypatch):
+    given = []
+    monkeypatch.setattr(release, "calibrated", lambda plan, errors: given.extend(errors))
+    plan = CalibrationPlan(
+        nominal=0.9, guarantee="mean", reference="truth", seed=0, patients=["P"] * 1002
+    )
+    folders = {f"errors{n:03d}": Path(str(n)) for n in range(1002)}
+    release._intervals(plan.as_json(), folders)
+    assert given == [Path(str(n)) for n in range(1002)]

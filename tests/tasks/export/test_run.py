@@ -9,6 +9,7 @@ from synthct.data.layout import Layout
 from synthct.data.store.result_cache import open_result_cache
 from synthct.tasks.export import run as stage
 from synthct.tasks.export.params import ExportParams, GateParams
+from synthct.tasks.models.description import Harmonise
 from synthct.tasks.pipeline import fanout
 from synthct.tasks.pipeline.stage import StageContext
 from synthct.tasks.prediction.release import open_release
@@ -65,3 +66,18 @@ def test_a_refused_model_that_is_shown_all_the_same_says_so_wherever_it_goes(
     rescore(model_hu=60.0, lookup_hu=100.0)  # and a model that passes is a release
     stage.run(context, ExportParams(gate=GateParams(when_refused="demonstration")))
     assert open_release(artefacts / "export" / "mr").demonstration == []
+
+
+def test_an_export_is_not_made_anew_when_its_source_scaling_changes(
+    context, artefacts, describe, monkeypatch
+):
+    model = describe(0)
+    scaling = model.source_scaling.model_copy(update={"harmonise": Harmonise(name="quantile")})
+    model.model_copy(update={"source_scaling": scaling}).save(
+        artefacts / "training/mr_fold0/model.json"
+    )
+    made = []
+    monkeypatch.setattr(stage, "run_units", lambda *args, **_: made.extend(args[3]) or [])
+    monkeypatch.setattr(stage, "_list_refused", lambda *_: None)
+    stage.run(context, ExportParams())
+    assert {name.rsplit(".", 1)[-1] for name in made[0].plugins} >= {"moments", "quantile"}

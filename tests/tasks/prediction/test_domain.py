@@ -143,3 +143,9 @@ def test_more_body_than_the_reference_is_left_alone_and_less_is_not(limbs):
     assert reference.shared(law, reference.section_cm2)["shared:alone"] == 0
     assert reference.shared(law, reference.section_cm2 / 2)["shared:alone"] == 0
     assert reference.shared(law, 2 * reference.section_cm2)["shared:alone"] == pytest.approx(0.5)
+
+
+def test_a_release_whose_law_falls_is_opened_and_breaks_only_when_it_harmonises():
+    TrainedBody(law=tuple(range(100)), section_cm2=300.0)
+    with pytest.raises(ValueError, match="quantiles do not fall"):
+        TrainedBody(law=tuple(range(100, 0, -1)), section_cm2=300.0)

@@ -15,6 +15,7 @@ from synthct.tasks.models.contracts import Target
 from synthct.tasks.models.description import TargetScaling
 from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.pretraining import fit
+from synthct.tasks.pretraining import run as pretraining_run
 from synthct.tasks.pretraining.params import PretrainingParams
 from synthct.tasks.pretraining.run import check, run, unpaired
 from synthct.tasks.registration.similarities import SIMILARITIES
@@ -75,6 +76,33 @@ def test_training_starts_from_weights_that_saw_a_test_patient(workspace):
     kept, unfit = _pretrained(folder / "elsewhere", plans)
     assert kept == []
     assert [row["code"] for row in unfit] == ["start-absent"] * 2
+
+
+def test_a_law_that_training_fills_in_stops_pretraining(stored, tmp_path, monkeypatch):
+    asked = order(stored, tmp_path)
+    harmonise = {"kind": "zscore_in_mask", "harmonise": {"name": "quantile"}}
+    recipe = {**TRAINING["mr"], "source_scaling": harmonise}
+
+    def stopped(run):
+        raise StopIteration(sorted(scan.name for scan in run.sampler.scans))
+
+    monkeypatch.setattr(fit.Run, "run", stopped)
+    with pytest.raises(StopIteration) as reached:
+        fit.pretrain(**{**asked, "training": {**TRAINING, "mr": recipe}})
+    assert reached.value.value == ["a/ct", "a/mr", "b/ct", "b/mr"]
+
+
+def test_pretraining_with_a_given_law_is_not_made_anew_when_the_harmoniser_changes(
+    workspace, monkeypatch
+):
+    law = {"name": "quantile", "law": [n / 50 - 1 for n in range(100)]}
+    context = workspace(mr={**TRAINING["mr"], "source_scaling": {"harmonise": law}})
+    made = []
+    monkeypatch.setattr(pretraining_run, "check", lambda *_: None)
+    monkeypatch.setattr(pretraining_run, "run_units", lambda *args, **_: made.extend(args[3]))
+    run(context, params())
+    assert all(any("harmonisers.quantile" in name for name in unit.plugins) for unit in made)
+    assert made
 
 
 def test_a_killed_run_ends_with_other_bytes(stored, tmp_path, monkeypatch):
