@@ -167,8 +167,8 @@ def _parsed(arguments: Sequence[str]) -> int:
     try:
         code = commands(list(arguments), prog_name="synthct", standalone_mode=False)
     except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
-        sys.stderr.write(f"synthct: {message}; see `{_help_for(arguments)}`\n")
+        message = " ".join(error.format_message().split()).replace(": Value error, ", ": ")
+        sys.stderr.write(f"synthct: {message.removesuffix('.')}; see `{_help_for(arguments)}`\n")
         return error.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None

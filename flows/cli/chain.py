@@ -47,9 +47,10 @@ def run(
     """Run all stages that are not up to date, from the scans to the report.
 
     Stages: ingestion, registration, training, evaluation, export, report (the demo starts with
-    cohort, which generates digital patients). DVC decides which are out of date. Progress is
-    shown on standard error; the score table and the path of the HTML report go to standard output.
-    A run may be interrupted at any time: the same command resumes it.
+    cohort, which generates digital patients; pretraining and reconstruction run if the params have
+    these sections). DVC decides which are out of date. Progress is shown on standard error; the
+    score table and the path of the HTML report go to standard output. A run may be interrupted at
+    any time: the same command resumes it.
     """
     from rich.console import Console
 

@@ -19,7 +19,7 @@ DEMO = "demo"
     "synthct compare sts sts_long --json",
 )
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A workspace; demo: the root's.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="A workspace; `demo`: the root.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another workspace.")],
     as_json: Json = False,
 ) -> int:

@@ -23,17 +23,20 @@ SHOWN = 5
 
 
 @examples(
-    "synthct explain --case HN-01_mr --at 12,40,33 --out why",
-    "synthct explain --preset sts51 --case STS_001_mr --at 30,60,80 --out why --json",
+    "synthct explain HN-01_mr --at 12,40,33 --out why",
+    "synthct explain P-5a508e3e_mr --preset sts51 --at 30,60,80 --out why --json",
 )
 def explain(
-    case: Annotated[str, typer.Option(metavar="CASE", help="A case that a trained fold tests.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A case that a trained fold tests.")],
     at: Annotated[
         str, typer.Option(metavar="Z,Y,X", help="Voxel of the case's working grid, in the body.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the picture and the JSON.")],
     steps: Annotated[
-        int, typer.Option(min=1, help="Gradients along the path from the mean of the body.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Steps of the path along which gradients are averaged."
+        ),
     ] = 30,
     preset: Preset = None,
     overwrite: Overwrite = False,
@@ -42,9 +45,9 @@ def explain(
     """Explain one voxel of an unseen case.
 
     Shows which source voxels its HU rests on (integrated gradients along the important direction)
-    and which training patients the last layer has it from (representers). The shares of the
-    voxels add up to the HU less that of an empty scan, those of the patients to the HU of the last
-    layer fitted to the training CTs anew.
+    and which training patients it comes from (representers of the last layer). The shares of the
+    voxels add up to the HU minus that of an empty scan, those of the patients to the HU of the last
+    layer fitted anew to the training CTs.
     """
     from synthct.data.layout import Layout
     from synthct.flows.workspace.presets import open_workspace

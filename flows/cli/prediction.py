@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --uncertainty sd.nii.gz",
     "synthct predict --model RELEASE --input mr.nii.gz --out sct.nii.gz --write-body body.nii.gz",
     "synthct predict --model RELEASE --input MR --out sct.mha --interval interval",
+    "synthct predict --model RELEASE --input MR --out sct.mha --harmonise quantile --fast",
 )
 def predict(
     model: Model,
@@ -116,10 +117,12 @@ def predict(
         ),
     ] = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Use the release's form with the least arithmetic.")
+        bool,
+        typer.Option("--fast", help="Use the release's smaller form with the least arithmetic."),
     ] = False,
     small: Annotated[
-        bool, typer.Option("--small", help="Use the release's form with the smallest files.")
+        bool,
+        typer.Option("--small", help="Use the release's smaller form with the smallest files."),
     ] = False,
     surest: Annotated[
         int | None,
@@ -140,7 +143,7 @@ def predict(
     ] = None,
     harmonise_picture: Annotated[
         Path | None,
-        typer.Option(metavar="SVG", help="Picture of what --harmonise moved, and by how much."),
+        typer.Option(metavar="SVG", help="Also write a picture of what --harmonise changed."),
     ] = None,
     public_key: PublicKey = None,
     series: Series = "",

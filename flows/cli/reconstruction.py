@@ -62,7 +62,9 @@ def reconstruct(
             "integrals.",
         ),
     ] = None,
-    view_step: Annotated[int, typer.Option(min=1, help="Use every so-many-th view.")] = 1,
+    view_step: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Use every N-th view only.")
+    ] = 1,
     spacing: Annotated[
         tuple[float, float, float] | None,
         typer.Option(metavar="Z Y X", help="Voxel size [mm]; by default that of the detector."),
@@ -83,8 +85,8 @@ def reconstruct(
         float,
         typer.Option(
             min=0.0,
-            help="With counts: standard deviation of line integrals that has other causes than "
-            "counting; 0: rays weigh as their photons.",
+            help="With counts: standard deviation of line integrals from other causes than "
+            "counting; 0: each ray weighs as its photons alone.",
         ),
     ] = 0.05,
     flicking: Annotated[
@@ -116,7 +118,7 @@ def reconstruct(
 
         made = synthct.reconstruct(
             projections, geometry, out=out, method=method, prior=prior, weight=weight,
-            iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, every=view_step,
+            iterations=iterations, tolerance_hu=tolerance, open_beam=open_beam, view_step=view_step,
             spacing_mm=spacing, shape=shape, window=window, water_per_mm=water,
             model_error=model_error, flicking=flicking, progress=show,
         )  # fmt: skip

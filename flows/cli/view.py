@@ -27,7 +27,7 @@ FOLDER = "views"
 
 @examples(
     "synthct view AB-01_mr                         a scored case of the demo",
-    "synthct view STS-07_mr --preset sts51 --no-open",
+    "synthct view P-5a508e3e_mr --preset sts51 --no-open",
     "synthct view --source mr.nii.gz --ct moved/moved.mha --sct sct.nii.gz --out look.html",
 )
 def view(
@@ -47,13 +47,14 @@ def view(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(metavar="IMAGE", help="Body mask (> 0): the difference is inside."),
+        typer.Option(metavar="IMAGE", help="Body mask (> 0): the difference is shown inside."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Name of the page (default: .synthct/views/CASE.html; for scans view.html).",
+            help="Page to write (default: .synthct/views/WORKSPACE/CASE.html; for scans "
+            "view.html).",
         ),
     ] = None,
     open_it: Annotated[

@@ -29,14 +29,15 @@ install "$tag-$role"
 [ "$role" = predict ] && exit
 
 # torch: $TORCH says cpu or cuda. Otherwise CUDA where NVIDIA's driver is, and elsewhere what the index offers: the
-# CPU build where it is known and to be had. A wrong hash is no reason to take the other one.
+# CPU build where it is known and to be had. A wrong hash is no reason to take the other one. Where a constraint of pip
+# names torch, pip calls a build that the index lacks a conflict.
 torch=${TORCH:-}
 if [ -z "$torch" ] && { [ -e /proc/driver/nvidia/version ] || [ ! -f "$locks/$tag-cpu.txt" ]; }; then torch=cuda; fi
 if [ -n "$torch" ]; then
     install "$tag-$torch"
 elif ! said=$(install "$tag-cpu" 2>&1); then
     case $said in
-    *"No matching distribution found for torch"*) install "$tag-cuda" ;;
+    *"No matching distribution found for torch"* | *ResolutionImpossible*) install "$tag-cuda" ;;
     *)
         echo "$said" >&2
         exit 1

@@ -141,7 +141,9 @@ def _fold(training: Path, case: str) -> tuple[Path, Sequence[str]]:
             f"no trained fold tests a case called {case!r}",
             rule="a voxel is explained by the network that has not seen its patient",
             where=str(training),
-            remedy=did_you_mean(case, tested) if tested else "run the training stage first",
+            remedy=did_you_mean(case, tested)
+            if tested
+            else "train first: synthct run --until training",
             code="no-case",
         )
     return tested[case]

@@ -38,7 +38,7 @@ def reconstruct_files(
     settings: Settings,
     *,
     open_beam: float | None = None,
-    every: int = 1,
+    view_step: int = 1,
     spacing_mm: Triple | None = None,
     shape: tuple[int, int, int] | None = None,
     progress: Tell | None = None,
@@ -52,8 +52,8 @@ def reconstruct_files(
     out
         Or None: nothing is written. While an iterative method runs, ``.NAME.resume`` beside the
         folder holds checkpoints, from which the same command goes on after a kill.
-    every
-        Use every so-many-th view.
+    view_step
+        Use every N-th view only.
     """
     if out is not None and out.exists() and not (out / RECORD).is_file():
         raise UsageError(
@@ -64,12 +64,12 @@ def reconstruct_files(
             code="out-exists",
         )
     sinogram = read_projections(projections, geometry, open_beam=open_beam)
-    if every > 1:
-        sinogram = sinogram.every(every)
+    if view_step > 1:
+        sinogram = sinogram.every(view_step)
     grid = usual_grid(sinogram, spacing_mm, shape)
     inputs = {
         "projections": content_hash(projections), "geometry": content_hash(geometry),
-        "open_beam": open_beam, "every": every, "grid": [grid.shape, grid.spacing_mm],
+        "open_beam": open_beam, "view_step": view_step, "grid": [grid.shape, grid.spacing_mm],
         "settings": asdict(settings),
     }  # fmt: skip
     if out is None:

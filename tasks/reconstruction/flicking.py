@@ -74,7 +74,8 @@ def conjugate(lines: Tensor, beam: ConeBeam) -> Tensor:
         raise UsageError(
             "the rays of this orbit have no conjugates",
             rule="flicking needs a full circle of equal steps and a detector that is not shifted",
-            remedy="leave flicking out",
+            where="--flicking",
+            remedy="leave out --flicking",
             code="no-conjugates",
         )
     fan = torch.atan(beam.offsets_mm(1) / beam.source_detector_mm)

@@ -119,6 +119,7 @@ def usual_grid(sinogram: Sinogram, spacing_mm: Triple | None, shape: Any = None)
             raise UsageError(
                 "the size of the image is not known",
                 rule="for an orbit that is no circle, spacing and shape are given",
+                where="--shape",
                 remedy="give --spacing and --shape",
                 code="no-grid",
             )
@@ -258,7 +259,8 @@ def _denoised(lines: Tensor, beam: Any) -> Tensor:
         raise UsageError(
             "the orbit is not a circle",
             rule="flicking needs a full circle of equal steps",
-            remedy="leave flicking out",
+            where="--flicking",
+            remedy="leave out --flicking",
             code="no-conjugates",
         )
     return flicked(lines, beam, seed=0)

@@ -32,5 +32,5 @@ class ReconstructionParams(Section):
     """Standard deviation of line integrals that has other causes than counting."""
     flicking: bool = False
     """Denoise line integrals first, by a network trained on their conjugate rays."""
-    every: PositiveInt = 1
-    """Use every so-many-th view."""
+    view_step: PositiveInt = 1
+    """Use every N-th view only."""

@@ -72,7 +72,7 @@ def check_plugins(params: ReconstructionParams, *, where: str) -> None:
 
 
 def _settings(params: ReconstructionParams, water_per_mm: float) -> Settings:
-    return Settings(**params.as_json(exclude={"every"}), water_per_mm=water_per_mm)
+    return Settings(**params.as_json(exclude={"view_step"}), water_per_mm=water_per_mm)
 
 
 def _unit(raw: Path, name: str, patient: RawPatient, params: ReconstructionParams) -> Unit:
@@ -159,8 +159,8 @@ def reconstruct_patient(
     sinogram = read_projections(
         projections / PROJECTIONS, projections / GEOMETRY, open_beam=beam["open_beam"]
     )
-    if section.every > 1:
-        sinogram = sinogram.every(section.every)
+    if section.view_step > 1:
+        sinogram = sinogram.every(section.view_step)
     if delivered is None:
         grid = usual_grid(sinogram, None)
     else:

@@ -113,6 +113,7 @@ MISTAKES = [
     ("run --until trainig", "no stage 'trainig'; stages: cohort"),
     ("run --cluster slrum", "did you mean 'slurm'?"),
     ("run --prefect-port 99999", "--prefect-port"),
+    ("completion tcsh", "'SHELL': 'tcsh' is not one of 'bash', 'zsh', 'fish'; see"),
     ("regularizers cutuot", "did you mean 'cutout'?"),
     # params
     (f"{STUDY}section.yaml", "trainng: no such key (did you mean 'training'?)"),

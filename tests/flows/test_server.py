@@ -30,7 +30,7 @@ def test_port_in_use_is_named_with_the_way_out(taken, tmp_path, no_server_given)
     with pytest.raises(MachineError) as caught, prefect_server(tmp_path, port=taken):
         pass
     assert f"127.0.0.1:{taken}" in str(caught.value)
-    assert "another --port" in str(caught.value)
+    assert "another --prefect-port" in str(caught.value)
     assert caught.value.code == "port-in-use"
 
 

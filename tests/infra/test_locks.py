@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,43 @@ def test_a_file_with_another_hash_is_installed(tmp_path):
         skip_or_fail("index", "no package index")
     assert "DO NOT MATCH THE HASHES" in done.stderr
     assert not list((tmp_path / "venv").glob("lib/*/site-packages/numpy"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("constraint", ["", "torch==9.1"])
+def test_setup_ends_where_the_index_has_no_cpu_build(tmp_path, constraint):
+    shutil.copytree(LOCAL, tmp_path / "infra/local")
+    (tmp_path / "locks").mkdir()
+    tag = "py{}{}".format(*sys.version_info)
+    for lock_name, package in (("build", "one"), (f"{tag}-run", "two"), (f"{tag}-cuda", "torch")):
+        line = f"{package}==9.1 --hash=sha256:{empty_wheel(tmp_path, package)}\n"
+        (tmp_path / "locks" / f"{lock_name}.txt").write_text(line)
+    (tmp_path / f"locks/{tag}-cpu.txt").write_text(f"torch==9.1+cpu --hash=sha256:{'0' * 64}\n")
+    (tmp_path / "constraints.txt").write_text(f"{constraint}\n")
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path),
+                "PIP_CONSTRAINT": str(tmp_path / "constraints.txt")}  # fmt: skip
+    done = subprocess.run(
+        [str(tmp_path / "infra/local/install.sh"), str(tmp_path / "venv"), "run"],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable, "HOME": str(tmp_path), **settings},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "venv").glob("lib/*/site-packages/torch-9.1.dist-info"))
+
+
+def empty_wheel(folder, package):
+    """A wheel of version 9.1 without modules in the folder; its SHA-256."""
+    about = f"{package}-9.1.dist-info"
+    files = {
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 9.1\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    path = folder / f"{package}-9.1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+        wheel.writestr(f"{about}/RECORD", "".join(f"{name},,\n" for name in files))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_bill_of_materials_leaves_out_a_package_or_its_hash(tmp_path):

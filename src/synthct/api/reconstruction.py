@@ -26,7 +26,7 @@ def reconstruct(
     iterations: int = 40,
     tolerance_hu: float = 0.5,
     open_beam: float | None = None,
-    every: int = 1,
+    view_step: int = 1,
     spacing_mm: tuple[float, float, float] | None = None,
     shape: tuple[int, int, int] | None = None,
     window: float = 1.0,
@@ -52,8 +52,8 @@ def reconstruct(
         At most so many; stop when an iteration changes the image by less (root mean square) [HU].
     open_beam
         Quanta of the open beam, if the projections are counts; else they are line integrals.
-    every
-        Use every so-many-th view.
+    view_step
+        Use every N-th view only.
     spacing_mm, shape
         Of the image (z, y, x); by default the detector's resolution and field of view.
     window
@@ -103,7 +103,7 @@ def reconstruct(
         water_per_mm, model_error, flicking,
     )  # fmt: skip
     if isinstance(projections, Sinogram):
-        sinogram = projections.every(every) if every > 1 else projections
+        sinogram = projections.every(view_step) if view_step > 1 else projections
         grid = usual_grid(sinogram, spacing_mm, shape)
         return reconstruct_sinogram(sinogram, grid, settings, progress=progress)
     if geometry is None:
@@ -115,5 +115,5 @@ def reconstruct(
         )
     return reconstruct_files(
         as_path(projections), as_path(geometry), as_path(out), settings, open_beam=open_beam,
-        every=every, spacing_mm=spacing_mm, shape=shape, progress=progress,
+        view_step=view_step, spacing_mm=spacing_mm, shape=shape, progress=progress,
     )  # fmt: skip

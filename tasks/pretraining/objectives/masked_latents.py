@@ -17,8 +17,8 @@ from synthct.tasks.pretraining.objectives import OBJECTIVES
 class MaskedLatents:
     r"""Cross-entropy of retrieving each hidden voxel's embedding by the teacher.
 
-    .. math:: -\langle \log \frac{e^{q_i \cdot k_i / \tau}}
-        {\sum_j e^{q_i \cdot k_j / \tau}} \rangle
+    .. math:: -\left\langle \log \frac{e^{q_i \cdot k_i / \tau}}
+        {\sum_j e^{q_i \cdot k_j / \tau}} \right\rangle
 
     The network sees windows of which blocks are hidden, and its predictor gives *q* at voxels
     inside them; the teacher, the moving average of the network, sees the whole windows and gives

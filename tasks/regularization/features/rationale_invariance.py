@@ -22,7 +22,7 @@ counts of this step."""
 class RationaleInvariance(VoxelPenalty):
     r"""Squared distance of contributions to the output from their running mean in the HU bin,
 
-    .. math:: \langle \sum_c (r_{i,c} - \bar r_{k(i),c})^2 \rangle_i, \qquad
+    .. math:: \left\langle \sum_c (r_{i,c} - \bar r_{k(i),c})^2 \right\rangle_i, \qquad
               r_{i,c} = (w_c * z_c)_i,
 
     with the channels :math:`z_c` of the last convolution's input, its weights :math:`w_c`, and the

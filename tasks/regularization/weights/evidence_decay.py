@@ -38,7 +38,7 @@ class EvidenceDecay(Regularizer):
     weights drawn from the posterior, the negative
     bound is the loss ``l1`` plus
 
-    .. math:: \langle |f_{\theta + s\epsilon} - t| - |f_\theta - t| \rangle
+    .. math:: \left\langle |f_{\theta + s\epsilon} - t| - |f_\theta - t| \right\rangle
               + \frac{b}{2} \log\left(1 + \frac{\|\theta - \theta_0\|^2}{D s^2}\right),
               \qquad \epsilon \sim N(0, I).
 

@@ -72,7 +72,9 @@ def case_looked(registration: Path, evaluation: Path, case: str) -> Looked:
             f"there is no scored case {case!r}",
             rule="a case is a patient and a source, such as P01_mr",
             where=str(evaluation),
-            remedy=did_you_mean(case, known) if known else "synthct run --until evaluation",
+            remedy=did_you_mean(case, known)
+            if known
+            else "score the cases first: synthct run --until evaluation",
             code="unknown-case",
         )
     scene = read_scene(registration / case, evaluation / case)

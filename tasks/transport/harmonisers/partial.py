@@ -49,7 +49,8 @@ class Partial:
         share = float(found.kept.mean())
         if share < self.smallest_share:
             raise DataError(
-                f"{share:.0%} of the scan's law finds a counterpart within {self.reach:g}",
+                f"only {share:.0%} of the body has intensities like those of the reference "
+                f"(within {self.reach:g})",
                 rule=f"a scan that is harmonised shares {self.smallest_share:.0%} with the "
                 "reference",
                 remedy="raise reach, use the harmoniser quantile, or do not harmonise this scan",

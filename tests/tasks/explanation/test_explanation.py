@@ -221,6 +221,6 @@ def test_a_network_whose_last_convolution_does_not_answer_is_a_users_error(
 
 @pytest.mark.parametrize("at", ["1,2", "1,2,x", "-1,2,3", "1.5,2,3"])
 def test_a_voxel_that_cannot_be_read_is_reported_before_anything_is_loaded(at, capsys, tmp_path):
-    arguments = ["explain", "--case", "P3_mr", f"--at={at}", "--out", str(tmp_path / "why")]
+    arguments = ["explain", "P3_mr", f"--at={at}", "--out", str(tmp_path / "why")]
     assert guarded(lambda: command_line(arguments)) == 2
     assert "whole numbers" in capsys.readouterr().err
