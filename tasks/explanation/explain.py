@@ -72,7 +72,7 @@ def explain_case(
     _require_inside(inside, at, case)
     inputs, place = _window(np.asarray(source.array), inside, at, model)
     attribution = attribute(lambda x: _hu_at(network(x), place, model), inputs, steps=steps)
-    head = _Head.of(network)
+    head = _Head.of(network, inputs)
     representers = fit_representers(
         {
             other: _training_voxels(registration / other, head, model, other)
@@ -199,10 +199,21 @@ class _Head:
         self.network, self.layer = network, layer
 
     @classmethod
-    def of(cls, network: nn.Module) -> _Head:
-        """The last convolution of the network, in the order in which layers were registered."""
-        layers = [module for module in network.modules() if isinstance(module, CONVOLUTIONS)]
-        last = layers[-1]
+    def of(cls, network: nn.Module, inputs: Tensor) -> _Head:
+        """The last convolution that the network computes: some have heads that do not answer."""
+        called: list[nn.Module] = []
+        handles = [
+            module.register_forward_pre_hook(lambda layer, _: called.append(layer))
+            for module in network.modules()
+            if isinstance(module, CONVOLUTIONS)
+        ]
+        try:
+            with torch.no_grad():
+                network(inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        last = called[-1]
         assert isinstance(last, nn.Conv2d | nn.Conv3d)
         return cls(network, last)
 
@@ -229,7 +240,13 @@ class _Head:
         padded = nn.functional.pad(grid[0], [r for size in reversed(reach) for r in (size, size)])
         rows = []
         for place in places:
-            here = place[-len(reach) :]
+            # The map may be coarser than the input, and up-sampled behind the convolution.
+            here = [
+                p * own // full
+                for p, own, full in zip(
+                    place[-len(reach) :], grid.shape[2:], inputs.shape[2:], strict=True
+                )
+            ]
             box = tuple(slice(p, p + 2 * r + 1) for p, r in zip(here, reach, strict=True))
             rows.append(padded[(slice(None), *box)].flatten().double())
         found = torch.stack(rows).numpy()

@@ -68,9 +68,11 @@ def flicked(lines: Tensor, beam: ConeBeam, *, seed: int, steps: int = 80) -> Ten
 
 def conjugate(lines: Tensor, beam: ConeBeam) -> Tensor:
     """The other measurement of each ray (views, V, U), from the nearest view that has one."""
-    angles = np.asarray(beam.angles_rad)
-    step = 2 * math.pi / len(angles)
-    if not np.allclose(np.diff(angles), step, atol=1e-4 * step) or beam.detector_shift_mm[1]:
+    steps = np.diff(np.unwrap(beam.angles_rad))
+    # Negative where the orbit is clockwise, which reverses the order of the views.
+    step = math.copysign(2 * math.pi / len(beam.angles_rad), steps.sum())
+    equal = len(steps) > 1 and np.allclose(steps, step, atol=1e-4 * abs(step))
+    if not equal or beam.detector_shift_mm[1]:
         raise UsageError(
             "the rays of this orbit have no conjugates",
             rule="flicking needs a full circle of equal steps and a detector that is not shifted",
@@ -80,7 +82,7 @@ def conjugate(lines: Tensor, beam: ConeBeam) -> Tensor:
         )
     fan = torch.atan(beam.offsets_mm(1) / beam.source_detector_mm)
     turn = torch.round((math.pi - 2 * fan) / step).long()
-    views = (torch.arange(len(angles))[:, None] + turn) % len(angles)
+    views = (torch.arange(len(lines))[:, None] + turn) % len(lines)
     columns = torch.arange(len(fan)).flip(0).expand_as(views)
     return lines.permute(0, 2, 1)[views, columns].permute(0, 2, 1)
 

@@ -78,7 +78,8 @@ class DropPath(Regularizer):
         draw = lambda *shape: torch.rand(shape, generator=rng)  # noqa: E731
         chosen, alone, order = draw(samples, 1), draw(samples, 1), draw(samples, columns)
         single = order == order.amax(dim=1, keepdim=True)
-        local = (draw(samples, columns) >= self.drop) | single  # one stays
+        local = draw(samples, columns) >= self.drop
+        local = torch.where(local.any(dim=1, keepdim=True), local, single)  # one stays
         kept = torch.where(alone < self.alone, single, local) | (chosen >= step.strength)
         share = kept * columns / kept.sum(dim=1, keepdim=True)
         share = share.view(samples, columns, *(1 for _ in range(feature.ndim - 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,6 +76,8 @@ class HypersphereTrace(VoxelPenalty):
     points: int = 256
     momentum: float = 0.9
 
+    whole_batch: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bins < 3 or self.points < 1:
@@ -97,7 +100,7 @@ class HypersphereTrace(VoxelPenalty):
         target, inside = on_grid(step.batch.target, grid), on_grid(step.batch.mask, grid) > 0.5
         z = functional.normalize(feature.movedim(1, -1)[inside[:, 0]].to(target.dtype), dim=1)
         here, seen = self._centroids(z, self._bin(target[inside]))
-        step.memory[PENDING] = here.detach()
+        step.memory.setdefault(PENDING, here.detach())  # evaluated again, the first one counts
         known = self._known(step.memory, here)
         surrogates = torch.where(seen[:, None], here, known)
         present = surrogates.detach().norm(dim=1) > 0
@@ -133,10 +136,13 @@ class HypersphereTrace(VoxelPenalty):
         return ((target + 1) / 2 * self.bins).long().clamp(0, self.bins - 1)
 
     def _centroids(self, z: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
-        """Directions of the mean features, (K, C), zero where a bin is empty; (K,) not empty."""
+        """Directions of the mean features (K, C), and whether there is one (K,); else zero.
+
+        There is none where a bin is empty, or where all its features are 0, as behind a ReLU.
+        """
         sums = z.new_zeros(self.bins, z.shape[1]).index_add(0, bins, z)
-        seen = torch.bincount(bins, minlength=self.bins) > 0
-        return functional.normalize(sums, dim=1), seen
+        here = functional.normalize(sums, dim=1)
+        return here, here.detach().norm(dim=1) > 0
 
     def _known(self, memory: Memory, like: Tensor) -> Tensor:
         found = memory.get(SURROGATES)
@@ -148,4 +154,7 @@ class HypersphereTrace(VoxelPenalty):
 
     def _contrast(self, z: Tensor, bins: Tensor, surrogates: Tensor, present: Tensor) -> Tensor:
         logits = (z @ surrogates.T / self.temperature).masked_fill(~present, float("-inf"))
-        return functional.cross_entropy(logits, bins)
+        tied = present[bins]
+        if not bool(tied.any()):
+            return z.new_zeros(())
+        return functional.cross_entropy(logits[tied], bins[tied])

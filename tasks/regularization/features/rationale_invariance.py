@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ class RationaleInvariance(VoxelPenalty):
     bins: int = 20
     momentum: float = 0.9
 
+    whole_batch: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bins < 1:
@@ -70,8 +73,9 @@ class RationaleInvariance(VoxelPenalty):
         target = voxels.rows(on_grid(step.batch.target, feature.shape[2:]))[:, 0]
         bins = ((target + 1) / 2 * self.bins).long().clamp(0, self.bins - 1)
         sums = rows.new_zeros(self.bins, rows.shape[1]).index_add(0, bins, rows.detach())
-        step.memory[PENDING] = sums
-        step.memory[COUNTS] = torch.bincount(bins, minlength=self.bins).to(sums)
+        if PENDING not in step.memory:  # evaluated again at other weights, the first one counts
+            step.memory[PENDING] = sums
+            step.memory[COUNTS] = torch.bincount(bins, minlength=self.bins).to(sums)
         if MEANS not in step.memory:
             return rows.new_zeros(())
         means, known = step.memory[MEANS].to(rows), step.memory[KNOWN].to(rows)[bins]
@@ -101,7 +105,9 @@ def contributions(model: nn.Module, feature: Tensor) -> Tensor:
     flat = isinstance(head, nn.Conv2d)
     convolve = functional.conv2d if flat else functional.conv3d
     padding = [size // 2 for size in head.kernel_size]
+    weight = head.weight[:1].transpose(0, 1)
+    # A feature of a run in bfloat16 is at half the precision of the weights.
     each: Tensor = convolve(
-        feature, head.weight[:1].transpose(0, 1), padding=padding, groups=feature.shape[1]
+        feature.to(weight.dtype), weight, padding=padding, groups=feature.shape[1]
     )
     return each

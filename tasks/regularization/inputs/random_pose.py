@@ -22,14 +22,15 @@ class RandomPose(Regularizer):
     With the place *r* in the plane [mm] from the middle of the patch,
 
     .. math:: \tilde x(r) = x(A r),\quad \tilde y(r) = y(A r),\qquad
-              A = e^{u} R(\theta) \begin{pmatrix} e^{v} & 0 \\ 0 & e^{-v} \end{pmatrix} R(\beta)
+              A = e^{u} R(\theta) R(-\beta)
+              \begin{pmatrix} e^{v} & 0 \\ 0 & e^{-v} \end{pmatrix} R(\beta)
 
-    :math:`\theta \sim U(-t, t)`, :math:`u \sim U(-\ln s, \ln s)`, :math:`v \sim U(0, \ln q / 2)`
-    and the direction of the stretch :math:`\beta \sim U(0, \pi)`, whose turn :math:`\theta`
-    takes back, so that only *t* turns. All slices have the same map. Interpolation is linear, so
-    the network sees slightly smoother images than without. A voxel counts only if the map found
-    all its neighbours inside the mask: what lies outside the patch is neither learned nor mixed
-    into the skin. HU are kept: a larger bone has the same density.
+    with the rotation *R*, :math:`\theta \sim U(-t, t)`, :math:`u \sim U(-\ln s, \ln s)`, :math:`v
+    \sim U(0, \ln q / 2)` and the direction of the stretch :math:`\beta \sim U(0, \pi)`, which turns
+    nothing. All slices have the same map. Interpolation is linear, so the network sees slightly
+    smoother images than without. A voxel counts only if the map found all its neighbours inside the
+    mask: what lies outside the patch is neither learned nor mixed into the skin. HU are kept: a
+    larger bone has the same density.
 
     For synthetic CT: with twenty patients, limbs and heads of other sizes and other positions on
     the table than these are not seen otherwise.

@@ -100,8 +100,9 @@ class Adele(Regularizer):
     def target(self, target: Target, step: Step) -> Target:
         """Replace contradicting targets of the classes past their onset."""
         classes = self._classes(target.value, target)
-        step.memory[COUNTS] = self._overlaps(self._classes(step.prediction, target), classes,
-                                             target.weight > 0)  # fmt: skip
+        if COUNTS not in step.memory:  # evaluated again at other weights, the first one counts
+            predicted = self._classes(step.prediction, target)
+            step.memory[COUNTS] = self._overlaps(predicted, classes, target.weight > 0)
         corrected = target.value
         for number in range(len(self.bounds_hu) + 1):
             here = classes == number

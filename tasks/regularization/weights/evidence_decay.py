@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -72,6 +72,9 @@ class EvidenceDecay(Regularizer):
     spread: float = 0.01
     rate: float = 0.05
 
+    whole_batch: ClassVar[bool] = True
+    """The gradient of *s* is not summed over processes, as those of the weights are."""
+
     def __post_init__(self) -> None:
         if self.centre not in get_args(Centre):
             raise ValueError(f"centre must be zero or start, got {self.centre!r}")
@@ -89,12 +92,11 @@ class EvidenceDecay(Regularizer):
         memory = step.memory
         first = torch.tensor(math.log(self.spread), dtype=torch.float64)
         log_spread = memory.get(SPREAD, first).to(step.prediction).requires_grad_()
-        if PENDING not in memory:  # evaluated again, or in parts, the first one counts
-            memory[PENDING] = log_spread
+        memory.setdefault(PENDING, log_spread)  # evaluated again, the first one counts
         spread = memory[PENDING].exp()
         here = _error(step, step.prediction)
         noised = _error(step, self._noised(step, spread))
-        memory[SEEN] = noised.detach().cpu()
+        memory.setdefault(SEEN, noised.detach().cpu())
         scale = memory.get(NOISE, torch.tensor(FIRST_ERROR)).to(here)
         square, count = self._distance(step)
         return noised - here + scale / 2 * torch.log1p(square / (count * spread**2))

@@ -74,10 +74,9 @@ class SparseWeights(Filters):
             assert isinstance(weight, nn.Parameter)
             if weight.grad is not None:
                 size = weight.grad.detach().abs()
-                before = step.memory.get(name)
-                step.memory[name] = size if before is None else REMEMBERED * before + (
-                    1 - REMEMBERED
-                ) * size  # fmt: skip
+                # Of a run that is resumed, the memory is on the CPU.
+                before = step.memory.get(name, size).to(size)
+                step.memory[name] = REMEMBERED * before + (1 - REMEMBERED) * size
 
     def project(self, step: Step) -> None:
         """Shrink the weights that matter least."""

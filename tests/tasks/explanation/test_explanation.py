@@ -16,10 +16,11 @@ from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.volumes import read_volume
 from synthct.flows.cli.app import command_line
 from synthct.flows.exits import guarded
-from synthct.tasks.explanation.explain import _hu_at, _window, explain_case
+from synthct.tasks.explanation.explain import _Head, _hu_at, _window, explain_case
 from synthct.tasks.explanation.important_directions import attribute
 from synthct.tasks.explanation.representers import fit_representers
 from synthct.tasks.models.description import ModelDescription
+from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.training.runner import load_network
 from tests.tasks.export.conftest import (
     _toy_network_is_registered,  # noqa: F401
@@ -153,6 +154,21 @@ def test_a_voxel_is_explained_by_the_network_and_the_patients_it_was_trained_on(
     assert found["hu"] == pytest.approx(float(_hu_at(network(inputs), place, model)), rel=1e-4)
     with Image.open(workspace / "why/explanation.png") as picture:
         assert picture.size[0] > 900
+
+
+@pytest.mark.parametrize("answering", [1, 4])
+def test_a_voxel_is_explained_by_a_head_that_does_not_answer(answering):
+    """One column of U-Net++ is computed at half size, and the heads of the others are not."""
+    options = {"slices": 1, "width": 4, "columns": answering < 4, "answering": answering}
+    torch.manual_seed(0)
+    network = NETWORKS.build("unet_plus_plus", options).build().eval()
+    inputs = torch.randn(1, 1, 32, 32)
+    head = _Head.of(network, inputs)
+    weights = torch.cat([head.layer.weight.flatten(), head.layer.bias]).detach().double()
+    places = [(0, 20, 15), (0, 31, 31)]
+    found = np.tanh(head.features(inputs, places) @ weights.numpy())
+    wanted = [network(inputs)[0, 0, y, x].item() for _, y, x in places]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_the_same_voxel_twice_gives_other_bytes(workspace):

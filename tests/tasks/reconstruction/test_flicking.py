@@ -55,6 +55,15 @@ def test_rays_are_paired_with_others_than_their_conjugates(disc):
     assert float(flicking.conjugate(marked, BEAM)[0, 0, 0]) == 1.0
 
 
+@pytest.mark.parametrize("first", [0.0, math.pi])
+def test_a_clockwise_orbit_is_refused_or_paired_as_if_it_were_the_other_way(disc, first):
+    """The same views in reverse order, as many gantries turn; angles may pass from 360 to 0."""
+    angles = tuple((first + angle) % (2 * math.pi) for angle in reversed(full_circle(60)))
+    there = replace(BEAM, angles_rad=angles)
+    lines = Projector(GRID, there).forward(disc[0]) * 0.02
+    assert _rms(flicking.conjugate(lines, there) - lines) < 0.03 * float(lines.std())
+
+
 def test_an_image_of_few_photons_is_no_better_than_fdk_and_wrong_pairs_are_as_good(
     disc, monkeypatch
 ):
@@ -91,7 +100,11 @@ def test_the_switch_of_the_reconstruction_does_nothing(disc):
 
 @pytest.mark.parametrize(
     "beam",
-    [replace(BEAM, detector_shift_mm=(0.0, 50.0)), replace(BEAM, angles_rad=full_circle(120)[:60])],
+    [
+        replace(BEAM, detector_shift_mm=(0.0, 50.0)),
+        replace(BEAM, angles_rad=full_circle(120)[:60]),
+        replace(BEAM, angles_rad=(0.0,)),
+    ],
 )
 def test_an_orbit_without_conjugates_is_denoised_all_the_same(beam):
     with pytest.raises(UsageError, match="have no conjugates"):

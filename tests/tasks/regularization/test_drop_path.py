@@ -19,9 +19,16 @@ def test_the_mean_is_over_those_that_are_kept(problem):
     torch.testing.assert_close(factors.mean(dim=1), torch.ones(2000, 1, 1))
     counts = (factors > 0).sum(dim=1).flatten()
     assert counts.min() == 1
-    # Alone half of the time; of the other half, all four stay at about 0.85^3 (one always does).
+    # Alone half of the time; of the other half each stays at 0.85, so all four at 0.85^4.
     assert (counts == 1).double().mean().item() == pytest.approx(0.5, abs=0.05)
-    assert (counts == 4).double().mean().item() == pytest.approx(0.5 * 0.85**3, abs=0.04)
+    assert (counts == 4).double().mean().item() == pytest.approx(0.5 * 0.85**4, abs=0.025)
+
+
+def test_in_local_sampling_a_column_is_dropped_as_often_as_was_asked(problem):
+    factors = kept(problem("drop_path", alone=0.0, drop=0.3), samples=20_000)
+    dropped = (factors == 0).double().mean().item()
+    # One stays where all four would be dropped, which takes a quarter of 0.3^4 off.
+    assert dropped == pytest.approx(0.3 - 0.3**4 / 4, abs=0.005)
 
 
 def test_at_strength_one_half_half_of_the_samples_keep_all(problem):

@@ -46,6 +46,21 @@ def test_a_bin_that_the_batch_lacks_keeps_its_surrogate(problem):
     assert not torch.equal(before[0], after[0])
 
 
+def test_a_tissue_whose_features_are_all_zero_does_not_make_the_loss_infinite(problem):
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.Conv2d(3, 1, 1)).double()
+    model[0].weight.data = model[0].weight.data.abs()
+    model[0].bias.data.zero_()
+    small = problem("hypersphere_trace", model=model, bins=4)
+    source = small.batch.target.sign().expand(-1, 2, -1, -1)  # below 0: behind the ReLU all zero
+    evaluated = small.composition.evaluate(small.step(batch=replace(small.batch, source=source)))
+    assert torch.isfinite(evaluated.value)
+    evaluated.value.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    small.composition.project(evaluated.step)
+    known = small.member.memory["surrogates"].norm(dim=1)
+    torch.testing.assert_close(known, torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64))
+
+
 @pytest.mark.parametrize(
     "options",
     [{"bins": 2}, {"angle_deg": 90.0}, {"homogeneity": -1.0}, {"temperature": 0.0},

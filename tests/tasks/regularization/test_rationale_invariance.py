@@ -8,6 +8,8 @@ from torch import nn
 
 from synthct.data.errors import UsageError
 from synthct.tasks.models.networks import NETWORKS
+from synthct.tasks.regularization import REGULARIZERS
+from synthct.tasks.regularization.base import splits
 from synthct.tasks.regularization.features.rationale_invariance import contributions
 
 
@@ -20,6 +22,32 @@ def test_contributions_and_the_bias_are_the_output():
         out = model(torch.randn(1, 1, 32, 32))
         each = contributions(model, kept[0])
     torch.testing.assert_close(torch.tanh(each.sum(dim=1, keepdim=True) + model.head.bias), out)
+
+
+def test_a_run_in_bfloat16_has_contributions_too():
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(2, 1, 1, bias=False))
+    feature = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    halved = contributions(model, feature.bfloat16())
+    torch.testing.assert_close(halved, contributions(model, feature))
+
+
+def test_an_evaluation_at_other_weights_does_not_move_the_means(problem):
+    """Sharpness and learned strengths evaluate the objective again at displaced weights."""
+    small = problem("rationale_invariance")
+    small.objective()
+    with torch.no_grad():
+        small.model[-1].weight.mul_(100.0)
+    evaluated = small.composition.evaluate(small.step(), again=True)
+    small.composition.project(evaluated.step)
+    alone = problem("rationale_invariance")
+    alone.composition.project(alone.composition.evaluate(alone.step()).step)
+    torch.testing.assert_close(small.member.memory["means"], alone.member.memory["means"])
+
+
+@pytest.mark.parametrize("name", ["rationale_invariance", "hypersphere_trace", "evidence_decay"])
+def test_statistics_of_a_batch_are_not_those_of_one_part_of_it(name):
+    """Each process, or each part of a batch, would move the memory to statistics of its own."""
+    assert not splits(REGULARIZERS.get(name))
 
 
 def test_hand_value(problem):

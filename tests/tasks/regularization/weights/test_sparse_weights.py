@@ -38,6 +38,15 @@ def test_a_small_weight_that_is_needed_is_pruned_by_its_relevance(problem):
     assert by_size.composition.kept(by_size.model)[0].weight.tolist() == [[0.0, 1.0]]
 
 
+def test_a_resumed_run_goes_on_from_the_memory_wherever_the_network_is(problem):
+    """Checkpoints are loaded on the CPU; the network may be on another device."""
+    small = problem("sparse_weights", model=linear([0.1, 1.0]).to("meta"), measure="relevance")
+    small.model[0].weight.grad = torch.ones((1, 2), dtype=torch.float64, device="meta")
+    small.member.memory["0"] = torch.ones((1, 2), dtype=torch.float64)
+    small.composition.gradient(small.step(0))
+    assert small.member.memory["0"].device.type == "meta"
+
+
 def share_of_zeros(model):
     weights = torch.cat([m.weight.flatten() for m in model if isinstance(m, nn.Conv2d)])
     return float((weights == 0).double().mean())
