@@ -231,8 +231,7 @@ class _Head:
                 f"the network runs its last convolution {len(seen)} times",
                 rule="patients are found by the last layer, which computes the answer",
                 where="training.network",
-                remedy="explain a network that answers by one last convolution; unet_plus_plus "
-                "with columns does so with answering: 4",
+                remedy="explain a network that answers by one last convolution",
                 code="no-last-layer",
             )
         (grid,) = seen

@@ -126,7 +126,7 @@ def test_a_killed_run_ends_with_other_bytes(stored, tmp_path, monkeypatch):
     fit.pretrain(**killed)
     assert done == [3, 4]  # from the checkpoint of step 2 on
     names = sorted(path.name for path in whole["out"].iterdir())
-    assert names == ["pretrained.json", "features.pt", "history.csv", "weights.safetensors"]
+    assert names == ["features.pt", "history.csv", "pretrained.json", "weights.safetensors"]
     for name in names:
         assert (whole["out"] / name).read_bytes() == (killed["out"] / name).read_bytes(), name
 
