@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -182,13 +183,9 @@ def measure(
                 row = scores(case, replace(settings, weight=weight), sinogram)
                 found.setdefault((views, dose, name), []).append(row)
                 sys.stderr.write(f"{case.name}, {views} views, {dose}, {name}: {row}\n")
-    return "\n\n".join(
-        [
-            _setting(regions, seeds, (voxel_mm, height_mm), strengths),
-            _aim(found),
-            *_tables(found, all_views, doses),
-        ]
-    )
+    prose = [*_setting(regions, seeds, (voxel_mm, height_mm), strengths), _aim(found)]
+    wrapped = [textwrap.fill(part, 100, break_on_hyphens=False) for part in prose]
+    return "\n\n".join([*wrapped, *_tables(found, all_views, doses)])
 
 
 def _setting(
@@ -196,12 +193,12 @@ def _setting(
     seeds: int,
     sizes_mm: tuple[float, float],
     strengths: Mapping[str, Mapping[str, float]],
-) -> str:
+) -> list[str]:
     told = "; ".join(
         f"{region}: " + ", ".join(f"{name} {value:g}" for name, value in each.items())
         for region, each in strengths.items()
     )
-    return (
+    return [
         f"Digital patients ({', '.join(regions)}; {seeds} of each), the middle {sizes_mm[1]:g} mm "
         f"in voxels of {sizes_mm[0]:g} mm, "
         f"{PHOTONS_PER_MM2:g} quanta per mm^2 and view in the open beam at full dose "
@@ -212,13 +209,13 @@ def _setting(
         "large as in the demo. FDK has the filter of the simulated scanner (Hann, cut off at twice "
         "Nyquist), the smooth one, from which the iterative methods start, at Nyquist. Errors are "
         "inside the body and the field of view, against the true CT [HU]; bone is above 300 "
-        "HU. SSIM: 5 voxels wide, range 2500 HU. Seconds are those of one processor core.\n\n"
+        "HU. SSIM: 5 voxels wide, range 2500 HU. Seconds are those of one processor core.",
         f"Strengths, the same in all rows: {told}. With --choose they are the best of two on "
-        f"another patient of the region at {CORNER[0]} views and {CORNER[1]} dose.\n\n"
+        f"another patient of the region at {CORNER[0]} views and {CORNER[1]} dose.",
         "`python -m benchmarks.reconstruction --regions head-neck thorax abdomen --seeds 10 "
         "--voxel 4 --height 176 --views 360 120 60 30 --doses 1 1/4 1/10 --choose` runs all of "
-        "it, in many hours."
-    )
+        "it, in many hours.",
+    ]
 
 
 def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float:
@@ -233,7 +230,7 @@ def _aim(found: Found) -> str:
         key=lambda pair: pair[1],
     )
     taken = 1 - best / fdk
-    met = "met" if taken >= AIM else "NOT met"
+    met = "met" if taken >= AIM else "missed"
     return (
         f"At {views} views and {dose} dose the best prior ({name}) takes off {taken:.0%} of FDK's "
         f"error (RMSE {fdk:.0f} to {best:.0f} HU; aim {AIM:.0%}, {met})."
