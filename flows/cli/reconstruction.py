@@ -10,6 +10,7 @@ import typer
 import synthct
 from synthct.flows.cli.options import Json, examples, print_json
 from synthct.flows.exits import CLEAN
+from synthct.tasks.pipeline.artefacts import RECONSTRUCTED
 
 if TYPE_CHECKING:
     from synthct.tasks.reconstruction.job import Reconstruction
@@ -142,4 +143,4 @@ def _print(made: Reconstruction, out: Path, *, as_json: bool) -> None:
         end = "the image no longer changed" if solution.converged else "the largest number"
         typer.echo(f"{found['iterations']} iterations ({end})")
     typer.echo(f"residual {residual:.4f} (RMS of line integrals)")
-    typer.echo(f"image: {out / 'cbct.nii.gz'}\nreport: {out / 'report.html'}")
+    typer.echo(f"image: {out / RECONSTRUCTED}\nreport: {out / 'report.html'}")

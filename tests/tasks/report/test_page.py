@@ -83,10 +83,15 @@ def test_the_worst_case_comes_first_and_opens_at_its_worst_slice(tree):
         assert "".join(output.itertext()).startswith(f"slice {doubled} of ")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "pretraining"])
 def test_a_stage_that_has_not_run_is_named_not_crashed_on(tree, stage):
     shutil.rmtree(tree.folder(stage))
     assert f"The stage {stage} has not run in this workspace" in text_of(built(tree))
+
+
+def test_a_stage_that_is_off_is_missed(tree):
+    assert not tree.folder("pretraining").exists()
+    assert "The stage pretraining" not in text_of(built(tree))
 
 
 def test_an_empty_workspace_gives_a_page_that_claims_nothing(tree):
