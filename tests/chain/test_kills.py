@@ -47,7 +47,7 @@ def note_down(file: Path, toll: Toll) -> None:
 @pytest.mark.parametrize(
     ("stage", "kills"),
     [
-        ("registration", 2),
+        pytest.param("registration", 2, marks=pytest.mark.slow),
         *(
             pytest.param(stage, 20, marks=pytest.mark.slow)
             for stage in (

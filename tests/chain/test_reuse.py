@@ -59,6 +59,7 @@ def test_a_new_patient_after_clone_and_pull_costs_more_than_one_patient(reproduc
         assert keys.items() <= units_of(fresh, stage).items()
 
 
+@pytest.mark.slow
 def test_a_kill_in_registration_loses_finished_cases(reproduced, copy_of):
     killed = copy_of(reproduced, "killed")
     shutil.rmtree(killed.root / ".dvc" / "cache")

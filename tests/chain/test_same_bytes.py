@@ -16,9 +16,8 @@ def units_of(checkout, stage):
     return {name: entry["key"] for name, entry in lock.items()}
 
 
-@pytest.mark.parametrize(
-    "units", ["exports", pytest.param("none", marks=pytest.mark.slow)], ids="units={}".format
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("units", ["exports", "none"], ids="units={}".format)
 def test_the_flow_leaves_other_bytes_than_dvc_repro(units, reproduced, make_clone):
     """On a cluster of two workers, from nothing; half a minute is saved on the exports."""
     flow = make_clone("flow")

@@ -25,6 +25,7 @@ def exported(describe):
     return network, export_graph(network, describe(), 18)
 
 
+@pytest.mark.slow
 def test_another_process_and_checkout_exports_the_same_bytes(describe, tmp_path):
     script = (
         "import hashlib, torch; from synthct.tasks.export.graph import export_graph;"

@@ -236,6 +236,7 @@ def test_the_fast_form_has_the_least_arithmetic_and_the_small_one_the_least_byte
     assert choices([{}], []) == {}
 
 
+@pytest.mark.slow
 def test_a_release_offers_its_forms_and_the_card_says_what_they_cost(release_of):
     params = {
         "shrink": ({"name": "weight_bits", "bits": 8}, {"name": "low_rank", "energy": 0.3}),

@@ -18,6 +18,7 @@ def maker():
     return module
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs_and_its_figures_hold(maker, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     names = maker.run_page(VOXEL_MM=8.0, PICTURES=tmp_path)

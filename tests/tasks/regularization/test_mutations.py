@@ -13,6 +13,8 @@ import pytest
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import seams_of
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 IN_TRAINING = [

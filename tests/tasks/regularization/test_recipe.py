@@ -69,6 +69,7 @@ def third_party_tests(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_regularizer_on_the_page_passes_the_shared_tests_in_a_third_party_package(
     third_party_site, third_party_tests
 ):

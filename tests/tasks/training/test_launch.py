@@ -10,6 +10,7 @@ from synthct.data.tables import read_table
 from synthct.tasks.training.launch import train
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_to_the_rounding_of_float32(order, monkeypatch):
     """``test_descent.py`` shows that the gradients are equal; here two children run it all."""
     extra = {

@@ -57,6 +57,7 @@ def test_the_share_is_linear_between_the_knots_and_constant_beyond():
     torch.testing.assert_close(found, torch.stack(wanted), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_exported_holds_the_calibration_and_the_shares():
     network, model = built()
     model.share.copy_(torch.linspace(1, 0, len(KNOTS)))
