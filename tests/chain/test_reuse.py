@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 STAGES_AFTER = {
     "report": {"report"},
     "export": {"export", "report"},
