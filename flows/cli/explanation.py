@@ -35,7 +35,10 @@ def explain(
     steps: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Steps of the path along which gradients are averaged."
+            "--path-steps",
+            metavar="N",
+            min=1,
+            help="Steps of the path along which gradients are averaged.",
         ),
     ] = 30,
     preset: Preset = None,
