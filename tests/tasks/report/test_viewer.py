@@ -30,7 +30,13 @@ GRID = Grid((10, 24, 30), (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
 
 PROBE = """
 <script>
-addEventListener("load", () => setTimeout(() => {
+addEventListener("load", function probe() {
+  // Volumes are unpacked in real time, which the virtual clock does not wait for: work takes some.
+  if (!panels.length || !at("readout").textContent) {
+    for (let turn = 0; turn < 3e6; turn++);
+    setTimeout(probe, 10);
+    return;
+  }
   const told = { readout: at("readout").textContent, panels: panels.length };
   const press = (panel, x, y) => {
     const box = panel.canvas.getBoundingClientRect();
@@ -49,7 +55,7 @@ addEventListener("load", () => setTimeout(() => {
   told.last = at("readout").textContent;
   told.overflow = document.documentElement.scrollWidth - innerWidth;
   document.title = JSON.stringify(told);
-}, 1500));
+});
 </script>
 """
 
