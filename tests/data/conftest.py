@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,19 @@ def rotation(degrees: float) -> tuple[tuple[float, float, float], ...]:
     """About the y axis, in (z, y, x) order."""
     c, s = float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
     return ((c, 0.0, s), (0.0, 1.0, 0.0), (-s, 0.0, c))
+
+
+@pytest.fixture
+def unpaused(monkeypatch) -> None:
+    """Fail a test in which a request to an object store is repeated after a pause."""
+    from synthct.data.store import outage, remote_zarr
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"waited {seconds:g} s to ask again")
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(outage, "time", clock)
+    monkeypatch.setattr(remote_zarr, "asyncio", SimpleNamespace(sleep=sleep))
 
 
 @pytest.fixture(scope="session")

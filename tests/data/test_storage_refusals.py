@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +16,6 @@ from synthct.tasks.prediction.inbox import PrefixInbox
 from tests.fixtures.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
-TOLD_WITHIN_S = 5.0
 
 ANSWERS = {
     "400 ExpiredToken": "storage-denied",
@@ -83,16 +82,16 @@ def refusing(monkeypatch, fresh_sessions):
 
 
 def refused(call, *arguments):
-    """Code of the fault, which must come soon."""
-    started = time.monotonic()
+    """The error of a call."""
     with pytest.raises(MachineError) as caught:
         call(*arguments)
-    assert time.monotonic() - started < TOLD_WITHIN_S
     return caught.value
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_a_refusal_that_is_no_403_is_waited_for_a_quarter_of_an_hour(answer, refusing, tmp_path):
+def test_a_refusal_that_is_no_403_is_waited_for_a_quarter_of_an_hour(
+    answer, refusing, unpaused, tmp_path
+):
     refusing.misbehave(answer, 10_000)
     told = refused(list_units, "s3://bucket/units")
     assert told.code == ANSWERS[answer]
@@ -101,12 +100,12 @@ def test_a_refusal_that_is_no_403_is_waited_for_a_quarter_of_an_hour(answer, ref
 
 
 @pytest.mark.parametrize("use", USES)
-def test_one_use_of_the_store_has_a_policy_of_its_own(use, refusing):
+def test_one_use_of_the_store_has_a_policy_of_its_own(use, refusing, unpaused):
     refusing.misbehave("400 AuthorizationHeaderMalformed", 10_000)
     assert refused(USES[use], "s3://bucket/place").code == "storage-refused"
 
 
-def test_a_refused_request_for_the_facts_of_an_object_is_waited_for(refusing):
+def test_a_refused_request_for_the_facts_of_an_object_is_waited_for(refusing, unpaused):
     """The answer to a HEAD has no body, so no code: the status alone must do."""
     refusing.misbehave("400 ExpiredToken", 10_000)
     told = refused(RemoteResults("s3://bucket/units").has, KEY)
@@ -114,7 +113,7 @@ def test_a_refused_request_for_the_facts_of_an_object_is_waited_for(refusing):
     assert "token" in told.remedy
 
 
-def test_a_machine_without_credentials_waits_for_some(monkeypatch, refusing, tmp_path):
+def test_a_machine_without_credentials_waits_for_some(monkeypatch, refusing, unpaused, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -124,7 +123,7 @@ def test_a_machine_without_credentials_waits_for_some(monkeypatch, refusing, tmp
     assert refused(list_units, "s3://bucket/other").code == "storage-denied"
 
 
-def test_a_slip_in_a_setting_is_taken_for_an_outage(monkeypatch, refusing):
+def test_a_slip_in_a_setting_is_taken_for_an_outage(monkeypatch, refusing, unpaused):
     import s3fs
 
     refusing.misbehave("503", 10_000)
@@ -138,12 +137,20 @@ def test_a_slip_in_a_setting_is_taken_for_an_outage(monkeypatch, refusing):
 def test_a_store_that_does_not_answer_is_waited_for_without_a_word(monkeypatch, caplog, refusing):
     from synthct.data.store import outage
 
-    monkeypatch.setattr(outage, "_SILENT_WAIT_S", 1.0)
-    monkeypatch.setattr(outage, "PATIENCE_S", 6.0)
+    now_s = [0.0]
+    pauses_s = []
+
+    def sleep(seconds):
+        pauses_s.append(seconds)
+        now_s[0] += seconds
+
+    monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep))
+    monkeypatch.setattr(outage, "PATIENCE_S", 60.0)
     refusing.misbehave("503", 10_000)
     assert refused(list_units, "s3://bucket/units").code == "storage-away"
+    assert pauses_s == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]  # the next, 30 s, would pass the minute
     assert [record.message for record in caplog.records if record.name == "synthct.storage"] == [
-        "s3://bucket/units does not answer: waiting for it, up to 0.1 minutes"
+        "s3://bucket/units does not answer: waiting for it, up to 1 minutes"
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from synthct.data.errors import MachineError
@@ -62,12 +60,9 @@ def test_a_store_that_stays_away_shows_half_a_unit_or_hangs(proxied, made, monke
     assert list(store.keys()) == []
 
 
-def test_a_refusal_is_waited_for(proxied, made, monkeypatch):
+def test_a_refusal_is_waited_for(proxied, made, unpaused):
     proxy, store = proxied
-    monkeypatch.setattr(outage, "PATIENCE_S", 5.0)
     proxy.misbehave("403", 10_000)
-    started = time.monotonic()
     with pytest.raises(MachineError) as caught:
         store.publish(KEY, made)
     assert caught.value.code == "storage-denied"
-    assert time.monotonic() - started < 20
