@@ -26,8 +26,15 @@ CHECK_BYTES = 27
 KEPT_BYTES = 8
 """Per voxel of the scan afterwards: outline, result and the map of the uncertainty."""
 
+INTERVAL_BYTES = 5
+"""Per voxel of the scan with an interval: its two ends and where it is not to be trusted."""
+
 WORKING_BYTES = 12
 """Per voxel of the working grid: source, mask, what is wanted, HU and spread."""
+
+POOL_BYTES = 6
+"""Per voxel of the working grid and network where the surest networks are chosen: each one's HU
+and spread are kept until all have answered."""
 
 SLAB_BYTES = 64 << 20
 """What one resampling step may take; it sets how many slices are resampled at once."""
@@ -48,22 +55,51 @@ def slab_of(grid: Grid) -> int:
     return max(1, SLAB_BYTES // (16 * y * x))
 
 
-def needed_bytes(scan: Grid, model: ModelDescription, graphs_bytes: int = 0) -> int:
-    """Estimated peak above what the process holds now; ``graphs_bytes``: of all ONNX files."""
+def needed_bytes(
+    scan: Grid,
+    model: ModelDescription,
+    graphs_bytes: int = 0,
+    *,
+    interval: bool = False,
+    pool: int = 0,
+) -> int:
+    """Estimated peak above what the process holds now.
+
+    Parameters
+    ----------
+    graphs_bytes
+        Size of all ONNX files together.
+    interval
+        Whether an interval is written.
+    pool
+        Number of networks among which the surest are chosen; 0: all answer.
+    """
     voxels = math.prod(scan.shape)
     finer = np.prod(np.asarray(scan.spacing_mm) / np.asarray(model.spacing_mm))
-    working = int(voxels * float(finer)) * WORKING_BYTES
+    working = int(voxels * float(finer)) * (WORKING_BYTES + POOL_BYTES * pool)
+    kept = KEPT_BYTES + (INTERVAL_BYTES if interval else 0)
     networks = int(graphs_bytes * GRAPH_RATIO) + ROOM_BYTES
-    return max(voxels * CHECK_BYTES, voxels * KEPT_BYTES + working + networks) + SLAB_BYTES
+    return max(voxels * CHECK_BYTES, voxels * kept + working + networks) + SLAB_BYTES
 
 
 def require_room(
-    scan: Grid, model: ModelDescription, max_ram_gb: float | None, graphs_bytes: int = 0
+    scan: Grid,
+    model: ModelDescription,
+    max_ram_gb: float | None,
+    graphs_bytes: int = 0,
+    *,
+    interval: bool = False,
+    pool: int = 0,
 ) -> int:
-    """The cap [bytes]; a scan that will not fit under it raises before anything is computed."""
+    """The cap [bytes]; a scan that will not fit under it raises before anything is computed.
+
+    The other parameters are those of :func:`needed_bytes`.
+    """
     free = available_bytes() + resident_bytes()
     cap = free if max_ram_gb is None else min(free, int(max_ram_gb * GB))
-    needed = resident_bytes() + needed_bytes(scan, model, graphs_bytes)
+    needed = resident_bytes() + needed_bytes(
+        scan, model, graphs_bytes, interval=interval, pool=pool
+    )
     if needed > cap:
         asked = "--max-ram" if max_ram_gb is not None and cap < free else "this machine's memory"
         raise MachineError(

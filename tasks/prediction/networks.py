@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import Prediction, Progress, Runner, predict
 from synthct.tasks.models.windows import plan_windows
-from synthct.tasks.prediction.memory import choose_batch
+from synthct.tasks.prediction.memory import POOL_BYTES, choose_batch
 from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.pool import predict_pool
 from synthct.tasks.prediction.prepare import Prepared
@@ -65,5 +65,5 @@ def _need(
     shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)
     still = prepared.source.array.size * (6 if sd else 2)
     still += prepared.body.array.size * (4 if sd else 2)
-    still += 0 if options.surest is None else prepared.source.array.size * 6 * members
+    still += 0 if options.surest is None else prepared.source.array.size * POOL_BYTES * members
     return shape, still

@@ -120,14 +120,21 @@ def predict_file(
     outputs.check_picture(release.model)
     if interval is not None:
         release.require_intervals()
+    members = 1 if options.student else len(release.description.members)
     if options.surest is not None:
-        members = 1 if options.student else len(release.description.members)
         check_pool(members, release.model, keep=options.surest, tta=options.tta)
     step("read the scan")
     series = pick_series(input, series, [modality or SOURCES[release.description.source]])
     facts = describe(input, series=series)
     graphs = release.graphs_bytes(int8=options.int8, student=options.student, form=options.form)
-    cap = require_room(facts.grid, release.model, options.max_ram_gb, graphs)
+    cap = require_room(
+        facts.grid,
+        release.model,
+        options.max_ram_gb,
+        graphs,
+        interval=interval is not None,
+        pool=0 if options.surest is None else members,
+    )
     with held(options.max_ram_gb):
         return _predict(
             release, input, series, facts, cap, mask, modality, outputs, options, progress, step

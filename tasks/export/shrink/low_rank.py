@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +64,8 @@ def factorised(layer: Convolution, energy: float) -> nn.Sequential | None:
     ways = [_by_channels(layer, energy)]
     if isinstance(layer, nn.Conv2d) and min(layer.kernel_size) > 1:
         ways.append(_by_direction(layer, energy))
-    pair = min(ways, key=_weights)
-    return pair if _weights(pair) < layer.weight.numel() else None
+    pair = min(ways, key=multiply_adds)
+    return pair if multiply_adds(pair) < layer.weight.numel() else None
 
 
 def rank_at(values: Tensor, energy: float) -> int:
@@ -121,6 +122,10 @@ def _fill(layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
             layer.bias.copy_(bias)
 
 
-def _weights(pair: nn.Sequential) -> int:
-    """Multiply-adds per voxel of the output, for a layer that does not stride."""
-    return sum(module.weight.numel() for module in pair if isinstance(module.weight, Tensor))
+def multiply_adds(pair: nn.Sequential) -> int:
+    """Multiply-adds per voxel of the output: a layer before a stride runs on more voxels."""
+    total, voxels = 0, 1
+    for module in reversed(cast("list[Convolution]", list(pair))):
+        total += voxels * module.weight.numel()
+        voxels *= math.prod(module.stride)
+    return total

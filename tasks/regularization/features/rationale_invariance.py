@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthct.data.errors import UsageError
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
 from synthct.tasks.regularization.features.voxel_sampling import VoxelPenalty, VoxelSample, on_grid
@@ -106,6 +107,14 @@ def contributions(model: nn.Module, feature: Tensor) -> Tensor:
     convolve = functional.conv2d if flat else functional.conv3d
     padding = [size // 2 for size in head.kernel_size]
     weight = head.weight[:1].transpose(0, 1)
+    channels = feature.shape[1]
+    if channels != len(weight):
+        raise UsageError(
+            f"the layer has {channels} channels and the last convolution takes {len(weight)}",
+            where="rationale_invariance.layer",
+            rule="the layer is what the last convolution reads",
+            remedy="leave `layer` empty",
+        )
     # A feature of a run in bfloat16 is at half the precision of the weights.
     each: Tensor = convolve(
         feature.to(weight.dtype), weight, padding=padding, groups=feature.shape[1]

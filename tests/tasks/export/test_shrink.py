@@ -14,7 +14,7 @@ from synthct.data.errors import UsageError
 from synthct.tasks.export.form_cost import FormCost, choices
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.shrink import SHRINKERS, Calibration
-from synthct.tasks.export.shrink.low_rank import factorised, rank_at
+from synthct.tasks.export.shrink.low_rank import factorised, multiply_adds, rank_at
 from synthct.tasks.export.shrink.merged_channels import Inner, inner_channels, merge
 from synthct.tasks.export.shrink.weight_bits import packed_weights
 from synthct.tasks.models.rounding import leading_bits, rounded
@@ -83,6 +83,13 @@ def test_the_rank_keeps_the_energy_by_hand():
     values = torch.tensor([2.0, 1.0, 1.0])  # squares 4, 1, 1: shares 0.67, 0.83, 1
     assert [rank_at(values, energy) for energy in (0.6, 0.8, 0.84, 1.0)] == [1, 2, 3, 3]
     assert rank_at(torch.zeros(3), 0.5) == 1
+
+
+def test_a_layer_before_a_stride_is_priced_as_if_it_ran_on_the_voxels_of_the_output():
+    along_y = nn.Conv2d(8, 2, (3, 1), stride=(2, 1), padding=(1, 0), bias=False)
+    along_x = nn.Conv2d(2, 8, (1, 3), stride=(1, 2), padding=(0, 1), bias=False)
+    # 8 x 2 x 3 weights, at two voxels along x for each voxel of the output
+    assert multiply_adds(nn.Sequential(along_y, along_x)) == 2 * 48 + 48
 
 
 def test_a_factorised_network_of_low_rank_has_the_same_onnx_output_and_less_arithmetic(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -69,6 +70,15 @@ def test_more_slices_need_more_and_a_larger_cap_lets_them_in(model):
     require_room(small, model, room_gb + 0.05)
     with pytest.raises(MachineError):
         require_room(large, model, room_gb + 0.05)
+
+
+def test_an_interval_and_a_choice_of_networks_are_left_out_of_the_memory_that_is_needed(model):
+    scan = Grid((400, 512, 512), (1.0, 1.0, 1.0))
+    voxels = 400 * 512 * 512
+    working = int(voxels / math.prod(model.spacing_mm))
+    plain = needed_bytes(scan, model, 10**10)  # networks so large that the checks take less
+    assert needed_bytes(scan, model, 10**10, interval=True) - plain == 5 * voxels
+    assert needed_bytes(scan, model, 10**10, pool=3) - plain == pytest.approx(18 * working, abs=18)
 
 
 def test_fewer_windows_enter_at_once_where_memory_is_short():

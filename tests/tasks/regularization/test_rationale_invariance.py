@@ -31,6 +31,12 @@ def test_a_run_in_bfloat16_has_contributions_too():
     torch.testing.assert_close(halved, contributions(model, feature))
 
 
+def test_a_layer_that_the_last_convolution_does_not_read_ends_in_an_error_of_torch():
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(2, 1, 1))
+    with pytest.raises(UsageError, match="4 channels and the last convolution takes 2"):
+        contributions(model, torch.zeros(1, 4, 8, 8))
+
+
 def test_an_evaluation_at_other_weights_does_not_move_the_means(problem):
     """Sharpness and learned strengths evaluate the objective again at displaced weights."""
     small = problem("rationale_invariance")
