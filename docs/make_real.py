@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from docs.make_study import read_effects
 from synthct.data.files import write_whole
@@ -27,12 +28,15 @@ from synthct.tasks.evaluation.statistics.paired import paired_bootstrap, ratio_o
 from synthct.tasks.report.overlays import middle
 from synthct.tasks.report.overview import ScoredRow, scores_png
 from synthct.tasks.report.strips import read_scene
+from synthct.tasks.study.params import CONTROL, is_replicate
 
 PAGE = Path(__file__).with_name("benchmarks") / "real_patients.md"
 ROOT = PAGE.parents[2]
 BLOCK = re.compile(r"(<!-- (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TARGETS = {"lookup": 0.6, "best naive": 0.75}
 BONE_DICE = 0.75
+DIGITAL = "sts51_digital"
+"""Workspace of the study of digital patients with the arms of ``sts51_ablation``."""
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """``{case: {method: {metric: value}}}`` against the registered CT."""
@@ -48,15 +52,15 @@ def main() -> int:
         "patients": ("evaluation", _patients_block),
         "registration": ("registration", _registration_block),
         "ablation": ("study", _ablation_block),
+        "agreement": ("study", lambda real: _agreement_block(real, root / DIGITAL / "artefacts")),
     }
 
     def filled(block: re.Match[str]) -> str:
         stage, told = kinds[block[2]]
         artefacts = root / block[3] / "artefacts"
         done = artefacts / stage / ("quality.csv" if stage == "registration" else "summary.json")
-        if not done.is_file():
-            return block[0]
-        return f"{block[1]}\n{told(artefacts)}\n\n{block[4]}"
+        text = told(artefacts) if done.is_file() else ""
+        return f"{block[1]}\n{text}\n\n{block[4]}" if text else block[0]
 
     write_whole(PAGE, BLOCK.sub(filled, PAGE.read_text()))
     return 0
@@ -188,6 +192,68 @@ def _ablation_block(artefacts: Path) -> str:
             f"| {row.pairs} | {row.arm} | {row.control:.1f} | {row.difference:+.1f} | "
             f"{_ends(row.low, row.high, '+.1f')} | {row.better} of {row.cases} |"
         )
+    return "\n".join(lines)
+
+
+def differences(out: Path) -> dict[str, NDArray[np.float64]]:
+    """MAE of each arm less that of the control, by test case in the order of names [HU]."""
+    found: dict[str, dict[str, float]] = {}
+    for row in read_table(out / "trials.csv"):
+        if (row["metric"], row["chosen"]) == ("mae_hu", "1") and not is_replicate(row["arm"]):
+            found.setdefault(row["arm"], {})[row["case"]] = float(row["value"])
+    control = found.pop(CONTROL)
+    return {
+        arm: np.array([values[case] - control[case] for case in sorted(control)])
+        for arm, values in found.items()
+        if values.keys() == control.keys()
+    }
+
+
+def rank_agreement(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], *, draws: int = 2000
+) -> tuple[float, float, float]:
+    """Spearman's rank correlation of the arms' mean differences in two cohorts, and its interval.
+
+    Parameters
+    ----------
+    ours, theirs
+        Difference of each arm to the control in each patient, (arms, patients): the same arms,
+        other patients.
+    draws
+        Bootstrap samples; the patients of both cohorts are drawn with replacement.
+
+    Returns
+    -------
+    tuple
+        Correlation, and the 2.5 % and 97.5 % quantiles of the bootstrap.
+    """
+    rng = np.random.default_rng(0)
+
+    def drawn(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values[:, rng.integers(values.shape[1], size=values.shape[1])].mean(axis=1)
+
+    value = spearmanr(ours.mean(axis=1), theirs.mean(axis=1)).statistic
+    samples = [spearmanr(drawn(ours), drawn(theirs)).statistic for _ in range(draws)]
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return float(value), float(low), float(high)
+
+
+def _agreement_block(real: Path, digital: Path) -> str:
+    """Mean differences of the arms in both cohorts, and how alike they are ranked."""
+    if not (digital / "study" / "summary.json").is_file():
+        return ""
+    ours, theirs = differences(real / "study"), differences(digital / "study")
+    arms = sorted(ours.keys() & theirs.keys(), key=lambda arm: float(ours[arm].mean()))
+    matrices = [np.array([table[arm] for arm in arms]) for table in (ours, theirs)]
+    value, low, high = rank_agreement(*matrices)
+    lines = [
+        f"{len(arms)} arms, {matrices[0].shape[1]} real and {matrices[1].shape[1]} digital "
+        f"patients: rank correlation {value:+.2f} (95 % interval {low:+.2f} to {high:+.2f}).",
+        "",
+        "| arm | real [HU] | digital [HU] |",
+        "|---|---|---|",
+        *(f"| {arm} | {ours[arm].mean():+.1f} | {theirs[arm].mean():+.1f} |" for arm in arms),
+    ]
     return "\n".join(lines)
 
 

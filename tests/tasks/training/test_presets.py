@@ -75,12 +75,21 @@ def test_a_strength_to_try_that_cannot_be_is_reported_before_any_work():
         check_study(params.training, study)
 
 
+def test_real_and_digital_patients_are_ranked_by_other_arms():
+    real, digital = (
+        load_params(PRESETS / f"sts51_{name}.yaml") for name in ("ablation", "digital")
+    )
+    assert real.study == digital.study
+    alike = {"patients", "folds", "test_patients"}
+    assert real.training.model_dump(exclude=alike) == digital.training.model_dump(exclude=alike)
+
+
 def test_the_real_patients_folds_are_those_of_the_file_by_name():
     rows = read_table(PRESETS / "sts51_folds.csv")
     key = re.search(r"SYNTHCT_PSEUDONYM_KEY := (\S+)", (PRESETS.parent / "Makefile").read_text())
     names = Pseudonyms(key[1].encode())
     assert [row["patient"] for row in rows] == [names.patient(row["name"]) for row in rows]
-    for preset in ("sts51", "sts51_gpu", "sts51_short"):
+    for preset in ("sts51", "sts51_gpu", "sts51_short", "sts51_ablation"):
         folds = training(preset).test_patients
         assert {name: str(number) for number, fold in enumerate(folds) for name in fold} == {
             row["patient"]: row["fold"] for row in rows
