@@ -10,6 +10,7 @@ A block whose run is not there stays as it is.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import sys
@@ -18,16 +19,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from docs.make_study import read_effects
 from synthct.data.files import write_whole
+from synthct.data.store.volumes import read_volume
 from synthct.data.tables import read_table
 from synthct.tasks.evaluation.statistics.paired import paired_bootstrap, ratio_of_means
-from synthct.tasks.report.overlays import middle
+from synthct.tasks.pipeline.artefacts import CT, MASK, SOURCE, UNREGISTERED_CT
+from synthct.tasks.report.overlays import BODY_HU, BONE_HU, middle
 from synthct.tasks.report.overview import ScoredRow, scores_png
-from synthct.tasks.report.strips import read_scene
+from synthct.tasks.report.strips import read_scene, source_limits
 from synthct.tasks.study.params import CONTROL, is_replicate
 
 PAGE = Path(__file__).with_name("benchmarks") / "real_patients.md"
@@ -173,7 +177,51 @@ def _registration_block(artefacts: Path) -> str:
         ]
         cells = [known[row["patient"]][0], row["verdict"], row["step"], *measures, moved]
         lines.append(f"| {' | '.join(cells)} | {row['reason']} |")
-    return "\n".join(lines)
+    file = ROOT / "docs" / "pictures" / "real_patients_registration.png"
+    verdicts = {f"{row['patient']}_mr": row["verdict"] for row in rows}
+    write_whole(file, outlines_png(artefacts / "registration", verdicts))
+    picture = f"![Outlines of skin and bone on the MR, before and after](../pictures/{file.name})"
+    return "\n".join([*lines, "", picture])
+
+
+def outlines_png(registration: Path, verdicts: Mapping[str, str], columns: int = 4) -> bytes:
+    """Outlines of the CT on a slice of each case's MR, as delivered and as registered."""
+    known = names()
+    cases = sorted(verdicts, key=lambda case: known[case.removesuffix("_mr")])
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.3 * rows), layout="tight")
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, case in enumerate(cases):
+        row, column = divmod(number, columns)
+        folder = registration / case
+        source, ct = read_volume(folder / SOURCE), read_volume(folder / CT)
+        mask = read_volume(folder / MASK).array > 0
+        low, high = source_limits(source, mask)
+        z = _bony_slice(ct.array, mask)
+        delivered = read_volume(folder / UNREGISTERED_CT).array
+        for offset, (label, image) in enumerate(
+            (("delivered", delivered), (f"registered: {verdicts[case]}", ct.array))
+        ):
+            axis = axes[row, 2 * column + offset]
+            aspect = ct.grid.spacing_mm[1] / ct.grid.spacing_mm[2]
+            axis.imshow(source.array[z], cmap="gray", vmin=low, vmax=high, aspect=aspect)
+            for level, colour in ((BODY_HU, "tab:cyan"), (BONE_HU, "tab:red")):
+                if image[z].min() < level < image[z].max():
+                    axis.contour(
+                        image[z], [level], colors=colour, linewidths=0.7, linestyles="solid"
+                    )
+            axis.set_title(f"{known[case.removesuffix('_mr')][0]}, {label}", fontsize=7)
+    held = io.BytesIO()
+    figure.savefig(held, dpi=90, metadata={"Software": None})
+    return held.getvalue()
+
+
+def _bony_slice(hu: NDArray[np.generic], mask: NDArray[np.bool_]) -> int:
+    """A slice with much bone, the upper quartile: the most may be the end of a field of view."""
+    bone = ((hu >= BONE_HU) & mask).sum(axis=(1, 2))
+    return int(np.argsort(bone)[-max(1, len(bone) // 4)])
 
 
 def _ablation_block(artefacts: Path) -> str:
