@@ -242,7 +242,7 @@ def _from_file(row: _Row, known: _Known) -> Candidate | Attachment | str:
     region = entry.region or (case.region if case else "") or ""
     return Candidate(replace(row.found, modality=modality), row.label, identity, modality,
                      guessed=entry.modality is None, region=region, listed=entry.listed,
-                     unclear=unclear, session=name.day)  # fmt: skip
+                     unclear=unclear, session=name.day, group=name.group)  # fmt: skip
 
 
 def _has_ct(name: Named, known: _Known) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from synthct.data.volume import Grid, Volume
+from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
 from synthct.tasks.intake.identity import names_nobody
@@ -114,6 +115,19 @@ def test_among_several_mrs_the_one_in_the_cts_coordinates_is_taken(tmp_path, sen
     send("mr", mr, PatientID="DOE", FrameOfReferenceUID=frame)
     send("late", longer(mr), PatientID="DOE")
     assert pairs(plan_of(tmp_path)) == [["ct", "mr"]]
+
+
+def test_the_longer_ct_of_another_group_of_files_does_not_get_the_source_of_this_one(
+    tmp_path, ct, mr, other_ct, other_mr
+):
+    """By the number of slices alone ``post/ct`` would be paired with ``pre/mr``."""
+    for place, volume in {
+        "P1/pre/ct": ct, "P1/pre/mr": longer(mr), "P1/post/ct": longer(ct), "P2/pre/ct": other_ct,
+        "P2/pre/mr": other_mr,
+    }.items():  # fmt: skip
+        write_image(tmp_path / "pacs" / f"{place}.mha", volume)
+    rows = [row for row in plan_of(tmp_path).rows if row.status != "refused"]
+    assert sorted(row.size[2] for row in rows) == [14, 14, 16, 32]  # the CT of 16: pre
 
 
 def test_anonymous_structures_go_to_the_series_that_they_name_whatever_their_study(
