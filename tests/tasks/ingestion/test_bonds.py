@@ -69,6 +69,32 @@ def test_patients_who_are_all_anonymous_stay_apart(tmp_path, send, ct, mr, other
     assert pairs(plan_of(tmp_path)) == [["ax", "ay"], ["bx", "by"]]
 
 
+@pytest.mark.parametrize(
+    ("common", "own"),
+    [
+        (["StudyInstanceUID"], ["FrameOfReferenceUID"]),
+        (["FrameOfReferenceUID"], ["StudyInstanceUID"]),
+        (["StudyInstanceUID", "FrameOfReferenceUID"], ["StudyDate"]),
+        (["StudyInstanceUID", "FrameOfReferenceUID"], []),
+        (["StudyInstanceUID"], []),
+    ],
+)
+def test_anonymous_patients_with_one_uid_for_all_are_not_merged(
+    tmp_path, send, ct, mr, other_ct, other_mr, common, own
+):
+    """Below P1 and P2; where the UIDs or days set them apart, in folders of any name."""
+    one = {keyword: generate_uid() for keyword in common}
+    for number, scans in enumerate([(longer(ct), mr), (other_ct, longer(other_mr))], 1):
+        apart = {key: f"2020030{number}" if "Date" in key else generate_uid() for key in own}
+        for kind, volume in zip(("ct", "mr"), scans, strict=True):
+            name = f"{kind}-{number}" if own else f"P{number}/{kind}"
+            send(name, volume, **one, **apart)
+    plan = plan_of(tmp_path)
+    assert {row.status for row in plan.rows} == {"refused"}
+    assert {row.findings[0].code for row in plan.rows} == {"identity-unclear"}
+    assert "several pairs" in plan.rows[0].findings[0].sentence
+
+
 def test_folders_bind_anonymous_series_that_no_uid_binds(tmp_path, send, ct, mr, other_ct):
     for patient, volume in {"P1": ct, "P2": other_ct}.items():
         send(f"{patient}/ct", volume)
