@@ -33,6 +33,10 @@ the quaternion cannot hold."""
 QUATERNION_PRECISION = 5e-7
 """Error of ``1 - b² - c² - d²`` from three 32-bit numbers that were computed in 32 bits."""
 
+HALF_TURN = 1e-7
+"""Below it ``a² = 1 - b² - c² - d²`` is rounding, and the turn is half a turn: the rule of the
+format's reference implementation (nifti_quatern_to_mat44), which ITK follows."""
+
 SPACING_AGREES = 1e-3
 """Largest relative difference of pixdim from the step lengths of the sform."""
 
@@ -195,7 +199,9 @@ def _qform(data: bytes, order: str, pixdim: tuple[float, ...], where: str) -> ND
     rest = 1.0 - (b * b + c * c + d * d)
     if not np.isfinite([b, c, d]).all() or rest < -1e-5 or pixdim[0] not in (-1.0, 0.0, 1.0):
         raise _broken(where, f"the quaternion ({b}, {c}, {d}) with qfac {pixdim[0]} is invalid")
-    a = np.sqrt(max(rest, 0.0))
+    a = np.sqrt(rest) if rest >= HALF_TURN else 0.0
+    if a == 0.0:
+        b, c, d = np.array([b, c, d]) / np.sqrt(b * b + c * c + d * d)
     rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],

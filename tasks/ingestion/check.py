@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthct.data.itk import resample
 from synthct.data.readers.header_facts import ScanFacts
 from synthct.data.volume import Grid, Volume
 from synthct.tasks.ingestion.body import GIVEN, body_mask, choose_mask
-from synthct.tasks.ingestion.canonical import canonical, stored_type
+from synthct.tasks.ingestion.canonical import canonical, reoriented, stored_type
 from synthct.tasks.ingestion.couch import COUCH, without_couch
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
 from synthct.tasks.ingestion.guards import GUARDS
@@ -71,11 +72,12 @@ def check_volume(
     scan, early = guarded(scan, None, params)
     turned, resampled = canonical(scan)
     turned = stored_type(turned)
-    mask, couch_mm = (
-        (outline(turned), 0.0)
-        if outline
-        else without_couch(body_mask(turned, params.body, region), params.body)
-    )
+    if outline:
+        mask, couch_mm = outline(turned), 0.0
+    else:
+        mask, couch_mm = without_couch(body_mask(turned, params.body, region), params.body)
+        if resampled:
+            mask = _with_faces(mask, stored_type(reoriented(scan)), region, params)
     mask, on_mask = choose_mask(mask, given)
     turned, late = guarded(turned, mask, params)
     late += on_mask
@@ -83,6 +85,18 @@ def check_volume(
         late.append(COUCH.found(f"a couch of {couch_mm:.0f} mm was cut off the body outline"))
     tilt = [oblique(scan.grid)] if resampled else []
     return CheckedVolume(turned, mask, (*early, *late, *tilt), resampled)
+
+
+def _with_faces(mask: Volume, own: Volume, region: str, params: IngestionParams) -> Volume:
+    """The body mask with what it lacks near the faces of an oblique scan.
+
+    On the axes-aligned box around the scan a face cuts the body into a wedge, which the opening
+    removes, and leaves a lung open to the empty corner. In the scan's own slices ``own`` neither
+    happens.
+    """
+    outlined, _ = without_couch(body_mask(own, params.body, region), params.body)
+    there = resample(outlined, mask.grid, outside=0, nearest=True)
+    return mask.with_array(np.maximum(mask.array, there.array).astype(np.uint8))
 
 
 def guarded(

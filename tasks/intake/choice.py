@@ -1,7 +1,8 @@
 """Chooses one scan of each modality per patient: those that belong together.
 
 A patient may have a planning CT and a longer diagnostic one, or scans of several days. A CT and a
-source belong together by a common frame of reference, study or day, in this order.
+source belong together by a common frame of reference, study, day or pattern of names
+(``pre/ct`` and ``pre/mr``), in this order.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from synthct.tasks.ingestion.dataset import RawDataset
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.rows import ELSEWHERE, KNOWN, REFUSED, SECOND, PlannedScan
 
-Bond = tuple[bool, bool, bool]
-"""Whether two scans share frame of reference, study, day."""
+Bond = tuple[bool, bool, bool, bool]
+"""Whether two scans share frame of reference, study, day, pattern of names."""
 
-_NONE: Bond = (False, False, False)
-_BOND_NAMES = ("frame of reference", "study", "day")
+_NONE: Bond = (False, False, False, False)
+_BOND_NAMES = ("frame of reference", "study", "day", "pattern of names")
 
 
 def decide(
@@ -83,6 +84,7 @@ def bond(one: PlannedScan, other: PlannedScan) -> Bond:
         bool(a.found.frame) and a.found.frame == b.found.frame,
         bool(a.found.study) and a.found.study == b.found.study,
         bool(a.day) and a.day == b.day,
+        bool(a.group) and a.group == b.group,
     )
 
 

@@ -62,6 +62,9 @@ class Candidate(Find):
         Why the patient is unknown.
     session
         Day or session in the names of its folders.
+    group
+        What else its names have in common with those of the scans that belong to it; empty for
+        DICOM.
     bound
         Whether the header names no patient, so that the identity is that of a group of series with
         a common study or frame of reference.
@@ -73,6 +76,7 @@ class Candidate(Find):
     listed: bool = False
     unclear: str = ""
     session: str = ""
+    group: str = ""
     bound: bool = False
 
     @property

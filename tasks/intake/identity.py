@@ -2,7 +2,9 @@
 
 An anonymised study often has one ID for all patients (``ANONYMOUS``, ``0``). Then the series of
 one study, or of one frame of reference, belong to one patient, and the patient of a series without
-such a group is unknown until a manifest names it.
+such a group is unknown until a manifest names it. So is that of a group with several pairs of CT
+and source that its frames, studies, days or folders set apart: programs that remove the ID may
+also give all patients one study or frame.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import PurePosixPath
 
 from synthct.data.readers import Found
 from synthct.data.volume import Modality
+from synthct.tasks.intake.layout import SOURCES
 from synthct.tasks.intake.words import words_of
 
 _NOBODY = re.compile(
@@ -24,6 +27,12 @@ _NOBODY = re.compile(
 _LISTED = ("PatientID", "PatientName")
 
 SCANS = frozenset({"scan"})
+
+NOBODY = "the patient ID is a placeholder, and no common UID or folder links a CT to its source"
+SEVERAL = (
+    "the patient ID is a placeholder, and scans with common UIDs form several pairs that may be of "
+    "different patients"
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,13 @@ class Identity:
         Text from which the pseudonym is derived; empty if the patient is unknown.
     bound
         Whether it was found by study and frame of reference because the ID is a placeholder.
+    unclear
+        Why the patient is unknown.
     """
 
     text: str
     bound: bool = False
+    unclear: str = ""
 
 
 def names_nobody(text: str) -> bool:
@@ -66,9 +78,10 @@ def series_identities(rows: Sequence[Found]) -> dict[tuple[str, str], Identity]:
     nameless = [row for row in rows if not header_identity(row)]
     found = {key_of(row): Identity(header_identity(row)) for row in rows if header_identity(row)}
     for group in _bound(nameless):
-        text = _study(group)
+        several = _has_several_pairs(group)
+        one = Identity("", True, SEVERAL) if several else Identity(_study(group), bound=True)
         for row in group:
-            found[key_of(row)] = Identity(text, bound=True)
+            found[key_of(row)] = one
     return found
 
 
@@ -131,6 +144,31 @@ def _folder_names(row: Found) -> tuple[str, ...]:
     return tuple(folders[:-3]) + tuple(name for name in names if name) if any(names) else ()
 
 
+def _has_several_pairs(group: Sequence[Found]) -> bool:
+    """Whether frames, studies, days or folders divide a group into several pairs."""
+    scans = [row for row in group if row.kind in SCANS]
+    for part in (_frame_of, _study_of, _day_of, _folder_names):
+        kinds: dict[object, set[Modality | None]] = defaultdict(set)
+        for row in scans:
+            if part(row):
+                kinds[part(row)].add(row.modality)
+        if sum(Modality.CT in found and bool(found & SOURCES) for found in kinds.values()) > 1:
+            return True
+    return False
+
+
+def _frame_of(row: Found) -> str:
+    return row.frame
+
+
+def _study_of(row: Found) -> str:
+    return row.study
+
+
+def _day_of(row: Found) -> str:
+    return str(row.header.get("StudyDate") or "")
+
+
 def _study(group: Sequence[Found]) -> str:
     """A text that stays the same when more series of the patient are added: the CT's study."""
     scans = [row for row in group if row.kind in SCANS]
@@ -143,12 +181,11 @@ def alone(rows: Mapping[tuple[str, str], Identity], scans: Sequence[Found]) -> s
     kinds: dict[str, set[Modality | None]] = defaultdict(set)
     for row in scans:
         one = rows.get(key_of(row))
-        if one is not None and one.bound:
+        if one is not None and one.bound and one.text:
             kinds[one.text].add(row.modality)
     single = {text for text, found in kinds.items() if len(found) == 1}
     left = {next(iter(kinds[text])) for text in single}
-    sources = {Modality.MR, Modality.CBCT}
-    return single if Modality.CT in left and left & sources else set()
+    return single if Modality.CT in left and left & SOURCES else set()
 
 
 class _Groups:

@@ -10,7 +10,7 @@ and a manifest has to name the patient.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ _NNUNET_FOLDER = re.compile(r"(?i)images(tr|ts|val)")
 
 TWO_PLACES = "the same name is used in different folders: two patients may share it"
 NO_PARTNER = "no two names match: it is unknown which CT belongs to which source"
+TWO_GROUPS = "folders or names without the name of a patient each have a CT and its source"
 MIXED = "the folder has both files with and files without the name of a patient"
 NAMELESS = "neither the file nor a folder above it has the name of a patient"
 
@@ -52,6 +53,11 @@ class Named:
         Why the patient is unknown.
     mask, derived
         Whether it is a mask or label map; whether it is below ``derivatives`` of a BIDS data set.
+    group
+        The words of all names inside the source that are neither modality nor day: the path
+        pattern that a CT and its source have in common (``pre/ct``, ``pre/mr``).
+    named_outside
+        Whether the patient's name is that of the source's own folder or of the one above it.
     """
 
     patient: str
@@ -63,6 +69,8 @@ class Named:
     unclear: str = ""
     mask: bool = False
     derived: bool = False
+    group: str = ""
+    named_outside: bool = False
 
 
 def named_files(
@@ -79,8 +87,9 @@ def named_files(
     """
     names = {path: _parts(path, source, channels) for path, source in files.items()}
     depth = _common_depth(names, files)
-    named = {path: _named(path, names[path], depth[files[path]]) for path in files}
-    for correct in (_one_folder, _two_places, _partners):
+    mixed = _mixed_folders(names)
+    named = {path: _named(path, names[path], depth[files[path]], mixed) for path in files}
+    for correct in (_one_folder, _two_places, _partners, _two_groups):
         named = correct(named)
     return named
 
@@ -110,14 +119,32 @@ def _common_depth(
             nearest = [_nearest(parts, structural[source]) for parts in own]
             firsts = {parts[at].patient for parts, at in zip(own, nearest, strict=True) if at >= 0}
             above = {
-                parts[further].patient
+                names_above
                 for parts, at in zip(own, nearest, strict=True)
-                if at >= 0 and (further := _nearest(parts[:-1], structural[source], at + 1)) >= 0
+                if at >= 0
+                and (names_above := tuple(one.patient for one in parts[at + 1 : -1] if one.patient))
             }
             if len(firsts) != 1 or len(above) < 2:
                 break
             structural[source] |= firsts
     return structural
+
+
+def _mixed_folders(names: Mapping[Path, list[Words]]) -> set[Path]:
+    """Folders named like a modality that hold another: ``T1`` with a CT is a time point."""
+    return {
+        folder
+        for path, parts in names.items()
+        for folder, words in zip(path.parents, parts[1:], strict=False)
+        if words.modality is not None and words.modality is not _deciding(parts)[1]
+    }
+
+
+def _deciding(parts: Sequence[Words]) -> tuple[int, Modality | None]:
+    """Level and modality of the nearest name with one; -1 for none."""
+    inside = parts[:-1]
+    by = next((at for at, one in enumerate(inside) if one.modality is not None), -1)
+    return by, inside[by].modality if by >= 0 else None
 
 
 def _nearest(parts: Sequence[Words], nobody: Iterable[str], start: int = 0) -> int:
@@ -127,7 +154,7 @@ def _nearest(parts: Sequence[Words], nobody: Iterable[str], start: int = 0) -> i
     return -1
 
 
-def _named(path: Path, parts: list[Words], nobody: Iterable[str]) -> Named:
+def _named(path: Path, parts: list[Words], nobody: Iterable[str], mixed: set[Path]) -> Named:
     inside = parts[:-1]  # the folder above the source may name a patient, but is no level
     level = _nearest(parts, nobody)
     patient = parts[level].patient if level >= 0 else ""
@@ -136,10 +163,14 @@ def _named(path: Path, parts: list[Words], nobody: Iterable[str]) -> Named:
     )
     folders = [folder.name.lower() for folder in [*path.parents][: len(inside) - 1]]
     within += tuple(name for name in folders if name in SPLITS)
-    by = next((at for at, one in enumerate(inside) if one.modality is not None), -1)
+    by, modality = _deciding(parts)
+    shared = [
+        folder.name.lower() if folder in mixed else one.rest
+        for folder, one in zip((path, *path.parents), parts[:-2], strict=False)
+    ]
     return Named(
         patient,
-        inside[by].modality if by >= 0 else None,
+        modality,
         " ".join(one.day for one in reversed(inside) if one.day),
         _layout(path, parts, level, by),
         within,
@@ -147,6 +178,8 @@ def _named(path: Path, parts: list[Words], nobody: Iterable[str]) -> Named:
         "" if patient else NAMELESS,
         any(one.mask for one in inside[:-1]),
         parts[0].bids and "derivatives" in (folder.name for folder in path.parents),
+        "/".join(filter(None, reversed(shared))),
+        named_outside=level >= len(parts) - 2,
     )
 
 
@@ -214,12 +247,40 @@ def _partners(named: dict[Path, Named]) -> dict[Path, Named]:
     return changed
 
 
+def _two_groups(named: dict[Path, Named]) -> dict[Path, Named]:
+    """Pairs in ``GE`` and ``SE`` or ``pre`` and ``post`` may be of two patients.
+
+    A name inside the source that distinguishes it from other patients is believed; a name of
+    the source's own folder, or the only one, is not.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path, one in named.items():
+        if one.modality is not None and one.patient and not (one.mask or one.derived):
+            groups[one.patient].append(path)
+    changed = dict(named)
+    for members in groups.values():
+        if len(groups) > 1 and not any(named[path].named_outside for path in members):
+            continue
+        kinds: dict[tuple[str, str], set[Modality | None]] = defaultdict(set)
+        for path in members:
+            kinds[named[path].day, named[path].group].add(named[path].modality)
+        paired = Counter(day for (day, _), found in kinds.items() if _is_pair(found))
+        for path in members:
+            if paired[named[path].day] > 1:
+                changed[path] = replace(named[path], patient="", unclear=TWO_GROUPS)
+    return changed
+
+
+def _is_pair(found: set[Modality | None]) -> bool:
+    return Modality.CT in found and bool(found & SOURCES)
+
+
 def _paired(named: Iterable[Named]) -> bool:
     """Whether one name has a CT and a source."""
     kinds: dict[str, set[Modality | None]] = defaultdict(set)
     for one in named:
         kinds[one.patient].add(one.modality)
-    return any(Modality.CT in found and found & SOURCES for found in kinds.values())
+    return any(_is_pair(found) for found in kinds.values())
 
 
 SOURCES: frozenset[Modality | None] = frozenset({Modality.MR, Modality.CBCT})

@@ -28,7 +28,7 @@ from synthct.tasks.intake.finds import (
     skip_reason,
     unnamed_reason,
 )
-from synthct.tasks.intake.identity import Identity, alone, key_of, series_identities
+from synthct.tasks.intake.identity import NOBODY, Identity, alone, key_of, series_identities
 from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
 
@@ -43,8 +43,6 @@ _REGIONS = {
 """Regions by BodyPartExamined."""
 
 SYNTHRAD = "SynthRAD"
-
-NOBODY = "the patient ID is a placeholder, and no common UID or folder links a CT to its source"
 
 
 @dataclass
@@ -88,7 +86,9 @@ class _Known:
     def of_series(self, row: Found) -> tuple[str, str]:
         """The patient of a DICOM row, or "" and the reason."""
         one = self.identities[key_of(row)]
-        return ("", NOBODY) if not one.text or one.text in self.unbound else (one.text, "")
+        if not one.text or one.text in self.unbound:
+            return "", one.unclear or NOBODY
+        return one.text, ""
 
 
 def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Search:
@@ -242,7 +242,7 @@ def _from_file(row: _Row, known: _Known) -> Candidate | Attachment | str:
     region = entry.region or (case.region if case else "") or ""
     return Candidate(replace(row.found, modality=modality), row.label, identity, modality,
                      guessed=entry.modality is None, region=region, listed=entry.listed,
-                     unclear=unclear, session=name.day)  # fmt: skip
+                     unclear=unclear, session=name.day, group=name.group)  # fmt: skip
 
 
 def _has_ct(name: Named, known: _Known) -> bool:

@@ -7,7 +7,7 @@ none of these. A word that is no technical term is taken for the name of a patie
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synthct.data.volume import Modality
 
@@ -65,6 +65,8 @@ class Words:
         Whether it is the name of a mask or label map.
     bids
         Whether it is a BIDS name (``sub-01_ses-1_T1w``).
+    rest
+        All words that are no modality and no day, in lower case.
     """
 
     patient: str = ""
@@ -72,6 +74,7 @@ class Words:
     day: str = ""
     mask: bool = False
     bids: bool = False
+    rest: str = ""
 
 
 def stem_of(name: str) -> str:
@@ -93,12 +96,13 @@ def words_of(name: str) -> Words:
         return Words(bids[1], suffix.modality, bids[2] or "", suffix.mask, bids=True)
     days = [found[0] for found in _DAY.finditer(name)]
     found = _words(_DAY.sub(" ", name))
-    return Words(found.patient, found.modality, " ".join([*days, found.day]).strip(), found.mask)
+    return replace(found, day=" ".join([*days, found.day]).strip())
 
 
 def _words(name: str) -> Words:
     tokens = list(re.finditer(r"[^\W_]+", name))
     kinds: set[Modality] = set()
+    rests: list[str] = []
     kept, end, day, mask = "", -1, "", False
     for number, token in enumerate(tokens):
         text, lowered = token[0], token[0].lower()
@@ -116,11 +120,14 @@ def _words(name: str) -> Words:
         elif _SESSION.fullmatch(before) and lowered.isdigit() and day == before:
             day, text = f"{day}{lowered}", ""
         elif lowered in _SAYS_NOBODY and not follows.isdigit():
+            rests.append(lowered)
             text = ""  # but "case 001" and "AB 01" are names of cases
         if text:
+            rests.append(text.lower())
             glue = name[end : token.start()] if end == _end_before(tokens, number) else "_"
             kept, end = f"{kept}{glue}{text}" if kept else text, token.end()
-    return Words(kept, kinds.pop() if len(kinds) == 1 else None, day, mask)
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return Words(kept, kind, day, mask, rest=" ".join(rests))
 
 
 def _end_before(tokens: list[re.Match[str]], number: int) -> int:

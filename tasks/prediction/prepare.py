@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from synthct.data.errors import DataError, mask_empty
+from synthct.data.orientation import nearest_axes
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.check import Outline, check_volume
 from synthct.tasks.ingestion.findings import Finding, Severity
@@ -107,7 +109,8 @@ def _continued(upright: Volume, grid: Grid) -> Volume:
 
     The upright voxel nearest to one at a face may lie beyond the face, where the upright scan is
     empty and so is the outline; up to ``n - 1/2`` voxels of the scan, ``n`` layers are affected.
-    They take the outline of the next layer inwards.
+    They take the outline of the next layer inwards. Holes that this leaves in the scan's slices,
+    in a lung that a face cuts, are filled as the outline's own are.
     """
     body = resample_slabs(upright, grid, outside=0, nearest=True)
     turn, steps = np.abs(np.asarray(grid.direction)), np.asarray(grid.spacing_mm)
@@ -122,6 +125,9 @@ def _continued(upright: Volume, grid: Grid) -> Volume:
         if count:
             planes[:count] |= planes[count]
             planes[-count:] |= planes[-count - 1]
+    axial = np.moveaxis(array, nearest_axes(grid)[0][0], 0)
+    for plane in axial:
+        plane |= ndimage.binary_fill_holes(plane).astype(array.dtype)
     return body.with_array(array)
 
 

@@ -14,7 +14,7 @@ from synthct.tasks.evaluation.inputs import Target
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.pipeline.artefacts import LABELS
 
-IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".zarr")
+IMAGES = (".nii.gz", ".nii", ".mha", ".nrrd", ".ome.zarr", ".zarr")
 """File name endings; ``.zarr`` is OME-Zarr, the format in which ingestion stores structures."""
 
 
@@ -36,7 +36,7 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
         return {_name(path): target.mask(path) & inside for path in paths}
     for suffix in IMAGES:
         path = folder / f"{side}{suffix}"
-        if path.is_file():
+        if path.exists():
             return _from_labels(path, target, inside)
     raise DataError(
         f"there is neither a folder nor a label map of the {side}",
@@ -59,7 +59,7 @@ def unseen(structures: Mapping[str, Mask]) -> list[str]:
 
 def has_side(folder: Path, side: str) -> bool:
     """Whether the folder has segmentations of the side."""
-    return (folder / side).is_dir() or any((folder / f"{side}{s}").is_file() for s in IMAGES)
+    return (folder / side).is_dir() or any((folder / f"{side}{s}").exists() for s in IMAGES)
 
 
 def _from_labels(path: Path, target: Target, inside: Mask) -> dict[str, Mask]:

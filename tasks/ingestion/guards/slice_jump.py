@@ -67,13 +67,14 @@ class SliceJump:
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare neighbouring slices along the first axis."""
-        planes = coarse_planes(scan)[self.ends : -self.ends or None]
-        if len(planes) < 3:
+        planes = coarse_planes(scan)
+        first, end = self.ends, len(planes) - 1 - self.ends
+        if end - first < 2:
             return scan, []
         steps = self._factors(planes) if scan.modality is Modality.MR else self._steps(planes)
         for number, change in enumerate(steps):
-            if change:
-                at = number + self.ends + 2
+            if change and first <= number < end:
+                at = number + 2
                 return scan, [JUMP.found(f"{change} at slice {at} of {scan.array.shape[0]}")]
         return scan, []
 

@@ -16,6 +16,7 @@ from synthct.data.orientation import flipped, reordered_onto, turned
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.files import evaluate_files
+from tests.data.wild_images import write_zarr
 
 SHAPE = (10, 14, 12)
 ANGLE = np.deg2rad(17.0)
@@ -150,6 +151,24 @@ def test_structures_that_differ_after_the_first_dot_are_two(images, tmp_path):
     scores = scored(folder)["structures"]["scores"]
     for name in ("Lung.L", "Lung.R", "PTV_50.4", "Liver.v2"):
         assert scores[f"dice_{name}"] == 1, name
+
+
+@pytest.mark.parametrize("ending", [".zarr", ".ome.zarr"])
+def test_structures_in_ome_zarr_have_the_names_that_they_have_in_other_formats(
+    images, tmp_path, ending
+):
+    folder = write(tmp_path / "files", images)
+    (folder / "seg" / "map").mkdir()
+    liver = sitk.GetArrayFromImage(images["liver"])
+    where = Grid(SHAPE, (3.0, 1.5, 2.0), (-40.0, 12.5, 7.0))
+    for name in ("reference/Lung.L", "map/reference"):
+        write_zarr(folder / "seg" / f"{name}{ending}", where, liver)
+    for name in ("prediction/Lung.L", "map/prediction"):
+        sitk.WriteImage(images["liver"], str(folder / "seg" / f"{name}.nii.gz"))
+    assert scored(folder)["structures"]["scores"]["dice_Lung.L"] == 1
+    extras = Attachments(segmentations=folder / "seg" / "map")
+    document = evaluate_files(folder / "sct.mha", folder / "ct.mha", extras=extras)
+    assert document["structures"]["scores"]["dice_label_1"] == 1
 
 
 @pytest.mark.parametrize("how", ["two files", "two labels"])

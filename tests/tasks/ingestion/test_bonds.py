@@ -8,6 +8,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from synthct.data.volume import Grid, Volume
+from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.intake import plan_intake
 from synthct.tasks.intake.identity import names_nobody
@@ -68,6 +69,32 @@ def test_patients_who_are_all_anonymous_stay_apart(tmp_path, send, ct, mr, other
     assert pairs(plan_of(tmp_path)) == [["ax", "ay"], ["bx", "by"]]
 
 
+@pytest.mark.parametrize(
+    ("common", "own"),
+    [
+        (["StudyInstanceUID"], ["FrameOfReferenceUID"]),
+        (["FrameOfReferenceUID"], ["StudyInstanceUID"]),
+        (["StudyInstanceUID", "FrameOfReferenceUID"], ["StudyDate"]),
+        (["StudyInstanceUID", "FrameOfReferenceUID"], []),
+        (["StudyInstanceUID"], []),
+    ],
+)
+def test_anonymous_patients_with_one_uid_for_all_are_not_merged(
+    tmp_path, send, ct, mr, other_ct, other_mr, common, own
+):
+    """Below P1 and P2; where the UIDs or days set them apart, in folders of any name."""
+    one = {keyword: generate_uid() for keyword in common}
+    for number, scans in enumerate([(longer(ct), mr), (other_ct, longer(other_mr))], 1):
+        apart = {key: f"2020030{number}" if "Date" in key else generate_uid() for key in own}
+        for kind, volume in zip(("ct", "mr"), scans, strict=True):
+            name = f"{kind}-{number}" if own else f"P{number}/{kind}"
+            send(name, volume, **one, **apart)
+    plan = plan_of(tmp_path)
+    assert {row.status for row in plan.rows} == {"refused"}
+    assert {row.findings[0].code for row in plan.rows} == {"identity-unclear"}
+    assert "several pairs" in plan.rows[0].findings[0].sentence
+
+
 def test_folders_bind_anonymous_series_that_no_uid_binds(tmp_path, send, ct, mr, other_ct):
     for patient, volume in {"P1": ct, "P2": other_ct}.items():
         send(f"{patient}/ct", volume)
@@ -114,6 +141,19 @@ def test_among_several_mrs_the_one_in_the_cts_coordinates_is_taken(tmp_path, sen
     send("mr", mr, PatientID="DOE", FrameOfReferenceUID=frame)
     send("late", longer(mr), PatientID="DOE")
     assert pairs(plan_of(tmp_path)) == [["ct", "mr"]]
+
+
+def test_the_longer_ct_of_another_group_of_files_does_not_get_the_source_of_this_one(
+    tmp_path, ct, mr, other_ct, other_mr
+):
+    """By the number of slices alone ``post/ct`` would be paired with ``pre/mr``."""
+    for place, volume in {
+        "P1/pre/ct": ct, "P1/pre/mr": longer(mr), "P1/post/ct": longer(ct), "P2/pre/ct": other_ct,
+        "P2/pre/mr": other_mr,
+    }.items():  # fmt: skip
+        write_image(tmp_path / "pacs" / f"{place}.mha", volume)
+    rows = [row for row in plan_of(tmp_path).rows if row.status != "refused"]
+    assert sorted(row.size[2] for row in rows) == [14, 14, 16, 32]  # the CT of 16: pre
 
 
 def test_anonymous_structures_go_to_the_series_that_they_name_whatever_their_study(

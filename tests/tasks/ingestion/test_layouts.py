@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from synthct.data.readers.synthrad import case_folders, channel_names
 from synthct.data.volume import Modality
-from synthct.tasks.intake.layout import MIXED, NAMELESS, NO_PARTNER, TWO_PLACES, named_files
+from synthct.tasks.intake.layout import (
+    MIXED,
+    NAMELESS,
+    NO_PARTNER,
+    TWO_GROUPS,
+    TWO_PLACES,
+    named_files,
+)
 from synthct.tasks.intake.words import words_of
 
 ROOT = Path("/x/trial")
@@ -81,11 +88,29 @@ def test_no_two_names_ever_share_a_patient(pattern, names, kinds):
         (["A/P1/ct.mha", "A/P1/mr.mha", "B/P1/ct.mha", "B/P1/mr.mha", "B/P2/ct.mha"], TWO_PLACES),
         (["train/CT/1.mha", "train/MR/1.mha", "test/CT/1.mha", "test/MR/1.mha"], TWO_PLACES),
         (["ct.mha", "case001_mr.mha", "case002_mr.mha"], MIXED),
+        (["GE/ct.mha", "GE/mr.mha", "SE/ct.mha", "SE/mr.mha"], TWO_GROUPS),
+        (["pre/ct.mha", "pre/mr.mha", "post/ct.mha", "post/mr.mha"], TWO_GROUPS),
+        (["ct/GE/a.mha", "mr/GE/a.mha", "ct/SE/a.mha", "mr/SE/a.mha"], TWO_GROUPS),
+        (["GE_ct.mha", "GE_mr.mha", "SE_ct.mha", "SE_mr.mha"], TWO_GROUPS),
+        (["T1/ct.mha", "T1/mr.mha", "T2/ct.mha", "T2/mr.mha"], TWO_GROUPS),
     ],
 )
 def test_what_no_name_decides_is_nobodys(files, reason):
     told = whose(*files)
     assert [told[file] for file in files[:2]] == [reason] * 2
+
+
+def test_scans_of_one_patient_in_two_groups_stay_in_their_groups():
+    """A name in the source that distinguishes patients is believed; the group binds the pairs."""
+    files = {f"{p}/{g}/{m}.mha": (p, g) for p, m in TWO for g in ("pre", "post")}
+    for file, one in named(*files).items():
+        patient, group = files[file]
+        assert (one.patient, one.group) == (patient, f"{patient.lower()}/{group}")
+
+
+def test_folders_of_one_name_below_each_modality_are_no_second_place_of_a_patient():
+    files = [f"{p}/{m}_scan1/abc.mha" for p, m in TWO]
+    assert whose(*files) == {file: file[:2] for file in files}
 
 
 def test_folders_named_for_nothing_name_no_patient():

@@ -30,6 +30,14 @@ def test_a_body_that_begins_between_two_slices_is_not_called_a_rescale():
     assert codes(scan()) == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_body_that_fades_into_the_last_slices_is_no_rescale(order):
+    """The fade goes on in the slices at the end that are not checked themselves."""
+    fade = np.minimum(np.exp(0.9 * np.arange(SHAPE[0]) - 4.2), 1)
+    array = scan(0.0, 0, SHAPE[0]) * fade[:, None, None]
+    assert codes(array[::order]) == []
+
+
 @pytest.mark.parametrize("noise", [5.0, 20.0])
 def test_a_rescale_that_changes_in_the_middle_is_found_though_the_scan_is_noisy(noise):
     array = scan(noise, 0, SHAPE[0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from synthct.data.orientation import turned
 from synthct.data.volume import Grid, Modality, Volume
@@ -62,6 +63,30 @@ def test_the_first_and_last_slice_of_a_scan_are_predicted(slices, step_mm):
     assert not left_at_air(scan, mask, model_of((4.0, 4.0, 4.0))).any()
     prepared = prepare(scan, None, model_of((4.0, 4.0, 4.0)))
     assert np.asarray(prepared.body.array).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("angle", [0.1, 0.3])
+def test_a_body_and_lung_that_the_face_of_an_oblique_scan_cuts_are_predicted(axis, angle):
+    """On the box around the scan the body ends in a wedge there, which the outline lost, and the
+    lung is open to the empty corner.
+    """
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.eye(3)
+    turn[np.ix_(*[[k for k in range(3) if k != axis]] * 2)] = [[c, -s], [s, c]]
+    grid = Grid((30, 60, 60), (4.0, 4.0, 4.0), (5.0, -110.0, 20.0), tuple(map(tuple, turn)))
+    scan, body = head(grid)
+    index = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in grid.shape], indexing="ij"))
+    lung = (index[1] / 0.4) ** 2 + (index[2] / 0.35) ** 2 < 1
+    scan = scan.with_array(np.where(lung, 3.0, scan.array).astype(np.float32))
+    model = model_of((4.0, 4.0, 4.0))
+    prepared = prepare(scan, None, model)
+    hu = predicted(prepared, model)
+    assert np.all(hu[lung] == WATER)
+    inside = ndimage.binary_erosion(body.array, np.ones((1, 5, 5)))
+    assert np.all(hu[inside] == WATER)
+    outside = np.asarray(body.array) == 0
+    assert np.mean(hu[outside] == model.outside_hu) > 0.9
 
 
 SPACING = st.sampled_from([0.7, 0.9765625, 1.0, 1.5, 2.0, 2.7, 3.0, 4.0, 5.5])
