@@ -39,8 +39,8 @@ def params(
     """
     if (key is not None) + diff + schema != 1:
         raise UsageError(
-            "nothing or several things are asked for",
-            rule="name a KEY, or give --diff or --schema",
+            "none or more than one of KEY, --diff and --schema is given",
+            rule="the command takes exactly one of them",
             where="synthct params",
             code="params-what",
         )

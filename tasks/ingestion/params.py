@@ -49,7 +49,7 @@ class BodyParams(Section):
     def _regions_exist(cls, named: dict[str, BodyThresholds]) -> dict[str, BodyThresholds]:
         for region in named:
             if region not in REGIONS:
-                raise ValueError(f"{region!r} is no region ({did_you_mean(region, REGIONS)})")
+                raise ValueError(f"{region!r} is not a region ({did_you_mean(region, REGIONS)})")
         return named
 
     def of(self, region: str) -> BodyThresholds:

@@ -55,7 +55,7 @@ class RegistrationParams(Section):
         for place in named:
             if place not in PLACES:
                 hint = did_you_mean(place, PLACES)
-                raise ValueError(f"{place!r} is no source and region ({hint})")
+                raise ValueError(f"{place!r} is not a source and region ({hint})")
         return named
 
     @field_validator("methods")

@@ -43,16 +43,16 @@ def advice(name: str, rows: Sequence[Mapping[str, str]] | None = None) -> Advice
     found = _by_name().get(name, []) if rows is None else list(rows)
     if not found:
         return Advice("experimental", "not measured in the study")
-    told = "; ".join(
+    measured = "; ".join(
         f"{float(row['difference']):+.1f} HU on {row['pairs']} pairs ({_counts(row)})"
         for row in found
     )
     counted = [_counts(row) for row in found]
     if any(row["changed"] == "1" for row in found):
-        return Advice("experimental", f"changed since it was measured: {told}")
+        return Advice("experimental", f"changed since it was measured: {measured}")
     if "worse" in counted:
-        return Advice("experimental", told)
-    return Advice("recommended" if "better" in counted else "situational", told)
+        return Advice("experimental", measured)
+    return Advice("recommended" if "better" in counted else "situational", measured)
 
 
 def _counts(row: Mapping[str, str]) -> str:

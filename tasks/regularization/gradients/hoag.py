@@ -54,7 +54,7 @@ class Hoag(Periodic):
     that have not converged. Products with *H* are exact: the gradient is differentiated again. The
     mixed derivative is a difference to the gradient at a slightly larger strength, exact too,
     since *L* is linear in it. A hypergradient of a small penalty is tiny in network units, so its
-    length is no measure of a step: each update is
+    length is not a measure of a step: each update is
 
     .. math:: \log\lambda \leftarrow \log\lambda - \eta\, h / \sqrt{\overline{h^2}},
 
