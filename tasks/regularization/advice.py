@@ -36,8 +36,8 @@ def advice(name: str, rows: Sequence[Mapping[str, str]] | None = None) -> Advice
 
     * **recommended**: better than the control on at least one set of pairs, and worse on none. A
       difference counts if its interval excludes 0, it is above the floor of two runs of one recipe,
-      and its corrected p is below ``LEVEL``.
-    * **situational**: neither better nor worse; it may be of use for what its paper promises.
+      and its corrected p is below 0.05.
+    * **situational**: neither better nor worse; it may help with what its paper claims.
     * **experimental**: worse on some set of pairs, or not measured, or changed since.
     """
     found = _by_name().get(name, []) if rows is None else list(rows)

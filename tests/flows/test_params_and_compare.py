@@ -96,4 +96,4 @@ def test_an_editor_that_knows_the_schema_finds_a_typo(checkout, capsys):
 def test_a_question_without_a_subject_is_no_answer(checkout, capsys):
     for line in (["params"], ["params", "seed", "--diff"]):
         assert command_line(line) == 2
-        assert "name a KEY" in capsys.readouterr().err
+        assert "exactly one of them" in capsys.readouterr().err
