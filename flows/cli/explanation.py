@@ -68,7 +68,7 @@ def explain(
         return CLEAN
     shares = document["patients"]["shares_hu"]
     typer.echo(
-        f"{document['hu']:.0f} HU; half of what the source adds lies within "
+        f"{document['hu']:.0f} HU; half of the source's contribution lies within "
         f"{document['source']['half_of_it_within_mm']:g} mm in the plane"
     )
     for name in list(shares)[:SHOWN]:

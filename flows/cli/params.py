@@ -41,7 +41,7 @@ def params(
         raise UsageError(
             "none or more than one of KEY, --diff and --schema is given",
             rule="the command takes exactly one of them",
-            where="synthct params",
+            where="params",
             code="params-what",
         )
     if schema:
@@ -64,7 +64,7 @@ def params(
     for one in found:
         typer.echo(f"{one.key}: {one.value}  ({one.type}; default {one.default})")
         typer.echo(f"    {one.meaning}")
-    typer.echo(f"after a change, computed again: {', '.join(found[0].stale) or 'nothing'}")
+    typer.echo(f"recomputed after a change: {', '.join(found[0].stale) or 'nothing'}")
     return CLEAN
 
 

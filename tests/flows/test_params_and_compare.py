@@ -69,7 +69,7 @@ def test_a_key_says_what_it_costs_to_change_it(checkout, capsys):
     assert command_line(["params", "training.steps"]) == 0
     shown = capsys.readouterr().out
     assert "training.steps: 100000  (integer ≥ 1; default 100000)" in shown
-    assert "computed again: training, evaluation, export, report" in shown
+    assert "recomputed after a change: training, evaluation, export, report" in shown
     assert command_line(["params", "trainng.steps"]) == 2
     assert "did you mean 'training.steps'?" in capsys.readouterr().err
 
