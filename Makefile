@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 
 .PHONY: help setup setup-dev run run-real test test-all lint types dag docs bench peers lock sbom
 
-help:  ## What the verbs do
+help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.run  ## Make .venv with what a user needs, from the locks
@@ -23,7 +23,7 @@ $(VENV)/.run $(VENV)/.dev: $(wildcard locks/*.txt) pyproject.toml infra/local/in
 	$(VENV)/bin/python -m pip check
 	touch $(VENV)/.run $@
 
-run: setup  ## The whole chain on the embedded cohort
+run: setup  ## The whole pipeline on digital patients
 	synthct run --cluster local
 
 # The collection's names are public already, so its pseudonyms come from a public key: the preset's folds name them.
@@ -68,8 +68,8 @@ bench: setup-dev  ## Speed and memory, as ratios in one run; writes docs/benchma
 peers:  ## Make .venv-peers: other people's tools, which benchmarks measure beside ours
 	./infra/local/peers.sh
 
-lock: setup-dev  ## Write locks/ anew from pyproject.toml; UPGRADE=1: the newest versions
+lock: setup-dev  ## Rewrite locks/ from pyproject.toml; UPGRADE=1: the newest versions
 	$(VENV)/bin/python infra/local/lock.py $(if $(UPGRADE),--upgrade)
 
-sbom: setup-dev  ## Write dist/sbom/: CycloneDX bills of materials, one a lock
+sbom: setup-dev  ## Write dist/sbom/: CycloneDX bills of materials, one per lock
 	infra/local/sbom.sh

@@ -64,7 +64,7 @@ ARRAYS = Variable(
 )
 ARRAYS_COPIES = Variable(
     "SYNTHCT_ARRAYS_COPIES",
-    "folder for verified local copies of such voxels, best on a local disk",
+    "folder for verified local copies of such voxels, preferably on a local disk",
     "`.synthct/arrays` of the checkout",
 )
 ARRAYS_COPIES_GB = Variable(

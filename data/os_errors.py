@@ -27,7 +27,7 @@ def machine_error(error: BaseException, *, where: str = "") -> MachineError:
     if is_disk_full(error):
         return MachineError(
             f"no space left on the device ({_room(place)})",
-            rule="results and temporary files need room",
+            rule="results and temporary files need free space",
             where=place,
             remedy="free space (or set TMPDIR to a larger disk) and run the same command again; "
             "finished results are kept",

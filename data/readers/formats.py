@@ -59,7 +59,7 @@ def format_of(path: Path) -> str:
     if zipfile.is_zipfile(path) or is_dicom(entries(path)[0]):
         return "dicom"
     raise DataError(
-        f"a file with the suffix {path.suffix!r} is of no known format",
+        f"the suffix {path.suffix!r} is not that of a known format",
         where=str(path),
         rule="a scan is a DICOM folder or zip, .nii, .nii.gz, attached .mha or .nrrd, or OME-Zarr",
         remedy="convert it to one of these",

@@ -85,7 +85,7 @@ def parse_header(data: bytes, where: str) -> MetaImageHeader:
             where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
         )
     if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
-        raise _broken(where, "the file is no binary image")
+        raise _broken(where, "the file is not a binary image")
     if fields.get("HeaderSize", "0") != "0":
         raise _broken(where, f"HeaderSize is {fields['HeaderSize']}, not 0")
     channels = int(_numbers(fields, "ElementNumberOfChannels", where, [1])[0])

@@ -100,7 +100,8 @@ def parse_header(data: bytes, where: str) -> NiftiHeader:
     order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
     if order is None or data[344:348] != b"n+1\0":
         raise _broken(
-            where, "the file is no single-file NIfTI-1 (NIfTI-2 and .hdr/.img pairs are not read)"
+            where,
+            "the file is not a single-file NIfTI-1 (NIfTI-2 and .hdr/.img pairs are not read)",
         )
     dim = struct.unpack_from(order + "8h", data, 40)
     datatype, bits = struct.unpack_from(order + "2h", data, 70)

@@ -139,7 +139,7 @@ def _grid(
 def _directions(
     fields: dict[str, str], sizes: list[int], where: str
 ) -> list[tuple[int, NDArray[np.float64]]]:
-    """Size and step of each axis in space; an axis of one element that is none of it is left out.
+    """Size and step of each axis in space; an axis of one element that is not spatial is left out.
 
     A fourth axis of one frame or one component has the direction ``none``.
     """

@@ -1,6 +1,6 @@
 """Selects the one volume among the DICOM series of a source, as ``synthct ingest`` does.
 
-Localizers, screen captures, dose reports and doses with a scan are no candidates.
+Localizers, screen captures, dose reports and doses with a scan are not candidates.
 """
 
 from __future__ import annotations

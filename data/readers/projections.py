@@ -48,9 +48,17 @@ def projections(image: str, geometry: str) -> dict[str, Any]:
     """
     with as_data_errors(image):
         kind = format_by_name(Path(image).name)
+        if not Path(image).is_file():
+            raise DataError(
+                "there is no such file",
+                rule="the projections of a scan are one image file",
+                where=image,
+                remedy="check the path",
+                code="no-file",
+            )
         if kind is None:
             raise DataError(
-                "the projections are in no known image format",
+                "the projections are not in a known image format",
                 rule="projections are a .mha, .nrrd or .nii file with one slice per view",
                 where=image,
                 code="unknown-format",

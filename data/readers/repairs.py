@@ -57,7 +57,7 @@ def without_repeats(
 
 
 def _is_copy(number: int, other: int, slices: Sequence[Slice], along: NDArray[np.float64]) -> bool:
-    one_file = slices[number].entry.name == slices[other].entry.name  # frames of it are no copies
+    one_file = slices[number].entry.name == slices[other].entry.name  # its frames are not copies
     if one_file or abs(along[number] - along[other]) >= SAME_PLACE_MM:
         return False
     return _content(slices[number]) == _content(slices[other])

@@ -71,7 +71,7 @@ def is_background(
     boxes, chunks
         The chunks that were left out, and the size of a chunk.
     above
-        Voxels higher than this are no background.
+        Voxels higher than this are not background.
     fill
         What chunks that were left out read as.
     """

@@ -38,7 +38,7 @@ def alone(folder: Path) -> Iterator[None]:
             yield
     except BlockingIOError as error:
         raise UsageError(
-            "a run uses the result cache now",
+            "a run is using the result cache",
             rule="cached results are removed only while no run needs them",
             where=str(folder),
             remedy="prune when it has ended; nothing was removed",

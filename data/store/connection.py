@@ -102,7 +102,7 @@ def object_path(name: str, *, where: str) -> Path:
     if all(_is_plain(part) for part in parts):
         return Path(*parts)
     raise DataError(
-        "an object's name leads out of its folder or is no file name",
+        "an object's name leads out of its folder or is not a file name",
         where=where,
         rule="each part of an object's name is the name of a file: not empty, `.` or `..`, at most "
         f"{_LONGEST_PART} bytes, no control characters",

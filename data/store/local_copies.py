@@ -101,7 +101,7 @@ def _fetch_shard(objects: Objects, shard: Shard, building: Path, folder: Path) -
             where=where,
             rule="the object store holds every shard that a receipt lists",
             remedy=f"correct {ARRAYS}, or restore the object; else remove that folder and the "
-            "unit that holds it, and run its stage again",
+            "cached result that holds it, and run its stage again",
             code="array-missing",
         ) from error
     if not whole:

@@ -40,7 +40,7 @@ _ROOMS = {"botocore", "aiobotocore", "aiohttp", "asyncio"}
 
 
 SAME_ANSWER = 3
-"""So many wrong answers are no transmission error: they are what is stored."""
+"""This many wrong answers are not a transmission error: the stored bytes are wrong."""
 
 
 class WrongBytes(ConnectionError):
@@ -72,7 +72,7 @@ def survive(
     MachineError
         At once when the store refuses: ``storage-denied`` (credentials, policy, clock),
         ``storage-full``, ``storage-refused`` (region, bucket name, address); ``storage-away`` when
-        it does not answer within the patience.
+        it does not answer within the retry time.
     FileNotFoundError
         The object does not exist.
     """

@@ -38,7 +38,7 @@ def require_key(key: str) -> str:
     if is_key(key):
         return key
     raise MachineError(
-        f"{key!r} is no key of a cached result",
+        f"{key!r} is not the key of a cached result",
         rule="a cached result is named by a SHA-256",
         code="no-unit-key",
     )
@@ -57,7 +57,7 @@ def damage(folder: Path, listing: str) -> tuple[str, str] | None:
             if found := _wrong(folder / name, str(entry["sha256"])):
                 return name, found
     except (ValueError, TypeError, KeyError):
-        return LISTING, "is no list of files"
+        return LISTING, "is not a list of files"
     present = (path for path in sorted(folder.rglob("*")) if path.is_file())
     for path in present:
         if path.relative_to(folder).as_posix() not in expected:

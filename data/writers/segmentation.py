@@ -69,7 +69,7 @@ def write_segmentation(
     Raises
     ------
     DataError
-        ``modality-not-mask``: the volume is no mask.
+        ``modality-not-mask``: the volume is not a mask.
     """
     if mask.modality is not Modality.MASK:
         raise DataError(

@@ -20,8 +20,8 @@ VERDICTS = ("recommended", "situational", "experimental")
 ADVICE_LIMITS = """\
 The evidence is [the study](../benchmarks/study.md): a small network, 12 digital patients of one
 region, 150 steps and one seed, with pairs that are exact or 5 mm off. Its floor was not measured:
-the largest gap between two arms that were one recipe, doubled, stands for it. It says nothing about
-long trainings or a clinic's scans; run a study on your own before you rely on it."""
+twice the largest gap between two arms of the same recipe is used instead. The evidence says nothing
+about long trainings or a clinic's scans; run a study on your own scans before you rely on it."""
 
 
 def pages() -> dict[str, str]:
@@ -65,7 +65,10 @@ def _advised(members: list[tuple[str, Any]]) -> list[str]:
 
 
 def _cell(cls: type) -> str:
-    return first_sentence(cls.__doc__).replace("|", "\\|")
+    text = first_sentence(cls.__doc__)
+    if text.endswith(","):  # a displayed formula follows
+        text = text[:-1] + "."
+    return text.replace("|", "\\|")
 
 
 def _member(name: str, cls: type) -> str:

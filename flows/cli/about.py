@@ -76,7 +76,7 @@ def help(
         raise UsageError(
             f"there is no topic {topic!r}",
             remedy=did_you_mean(topic, known),
-            where="synthct help",
+            where="help",
             code="unknown-topic",
         )
     text = _text(topic)

@@ -41,7 +41,7 @@ export, and writes a release folder for each source (MR, CBCT). `predict` applie
 scan. `register` and `evaluate` work on single scans without a data set.
 
 Lengths are in mm, CT values in HU and times in s unless an option states another unit.
-SCAN is a DICOM folder or zip, NIfTI, MHA or NRRD.
+SCAN is a DICOM folder or zip, NIfTI, MHA, NRRD or OME-Zarr.
 
 Exit codes: 0 done · 1 failed, or stopped by Ctrl-C (the same command resumes) · 2 wrong usage, or a
 scan that cannot be used · 3 done, but cases were excluded (they are listed). `synthct help` lists

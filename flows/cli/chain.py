@@ -135,14 +135,14 @@ def forecast(
 
     project = open_checkout(preset, printer(Console(stderr=True)))
     params = load_params(project.root / project.workspace / "params.yaml")
-    told = [
+    forecasts = [
         probe(params.training, source, workers or os.cpu_count() or 1)
         for source in params.training.sources
     ]
     if as_json:
-        print_json([each.as_json() for each in told])
+        print_json([each.as_json() for each in forecasts])
     else:
-        for each in told:
+        for each in forecasts:
             typer.echo(each.sentence())
     return CLEAN
 

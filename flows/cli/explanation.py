@@ -47,7 +47,7 @@ def explain(
 ) -> int:
     """Explain one voxel of an unseen case.
 
-    Shows which source voxels its HU rests on (integrated gradients along the important direction)
+    Shows which source voxels its HU depends on (integrated gradients along the important direction)
     and which training patients it comes from (representers of the last layer). The shares of the
     voxels add up to the HU minus that of an empty scan, those of the patients to the HU of the last
     layer fitted anew to the training CTs.
@@ -68,7 +68,7 @@ def explain(
         return CLEAN
     shares = document["patients"]["shares_hu"]
     typer.echo(
-        f"{document['hu']:.0f} HU; half of what the source adds lies within "
+        f"{document['hu']:.0f} HU; half of the source's contribution lies within "
         f"{document['source']['half_of_it_within_mm']:g} mm in the plane"
     )
     for name in list(shares)[:SHOWN]:
@@ -83,7 +83,7 @@ def _place(text: str) -> tuple[int, int, int]:
     numbers = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
     if numbers is None:
         raise UsageError(
-            f"{text!r} is no voxel",
+            f"{text!r} is not a voxel",
             rule="--at takes z, y and x as whole numbers, for example 12,40,33",
             where="--at",
             remedy="count from 0 on the working grid (registration/CASE/source.zarr)",

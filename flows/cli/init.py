@@ -48,7 +48,9 @@ def init(
     steps: Annotated[
         int | None,
         typer.Option(
-            min=5, help="Training steps to propose (default: by machine); few for a first trial."
+            min=5,
+            help="Training steps to propose (default: chosen for this machine); a small number "
+            "suits a first trial.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -58,10 +60,10 @@ def init(
 ) -> int:
     """Set up a study of your own scans: copies, a preset that fits them, and the next command.
 
-    Looks at the folder (SynthRAD, BIDS, nnU-Net, DICOM exports, flat), shows what is taken for
-    what, and imports de-identified copies like `synthct ingest`. From the scans and this machine it
-    proposes presets/NAME.yaml: grid, patch, network, steps. The time of a training step is measured
-    on this machine. Where scans are refused, a manifest to fill in is written to
+    Searches the folder (SynthRAD, BIDS, nnU-Net, DICOM exports, flat), shows how each scan is
+    classified, and imports de-identified copies like `synthct ingest`. From the scans and this
+    machine it proposes presets/NAME.yaml: grid, patch, network, steps. The time of a training step
+    is measured on this machine. Where scans are refused, a manifest to fill in is written to
     .synthct/manifests/NAME.csv; it contains paths and patients. Exit code 3: a scan was refused.
     """
     from synthct.data.files import write_whole
@@ -88,7 +90,7 @@ def init(
             synthct.ingest(
                 places, raw, dataset=name, region=region, dry_run=True, to_fill_in=to_fill_in
             )
-            note(f"to say whose the refused scans are: fill in {to_fill_in} and add --manifest")
+            note(f"to name the patients of refused scans, fill in {to_fill_in}, add --manifest")
         found = fingerprint(seen.rows)
         document = propose(name, found, machine, steps=steps)
         texts.append(preset_text(document, found, machine))
@@ -114,7 +116,7 @@ def init(
     elif kept:
         note(f"{preset} exists and is kept")
     else:
-        typer.echo(f"{preset}: proposed; change what you like")
+        typer.echo(f"{preset}: proposed; edit it as needed")
     typer.echo(f"next: synthct {following}")
     return EXCLUSIONS if seen.refused else CLEAN
 

@@ -42,7 +42,8 @@ Cluster = Annotated[
         help="Where the work is done: `here` (in the stage's process), `local` (worker "
         "processes on this machine), `gpu` (one worker per GPU, others on the remaining "
         "cores), `slurm` or `kubernetes` (configured in infra/KIND/cluster.yaml), or the "
-        "tcp://HOST:PORT or tls://HOST:PORT of a Dask scheduler. Does not affect results.",
+        "tcp://HOST:PORT or tls://HOST:PORT of a Dask scheduler. Results are the same on machines "
+        "of one kind.",
     ),
 ]
 Workers = Annotated[

@@ -39,9 +39,9 @@ def params(
     """
     if (key is not None) + diff + schema != 1:
         raise UsageError(
-            "nothing or several things are asked for",
-            rule="name a KEY, or give --diff or --schema",
-            where="synthct params",
+            "none or more than one of KEY, --diff and --schema is given",
+            rule="the command takes exactly one of them",
+            where="params",
             code="params-what",
         )
     if schema:
@@ -64,7 +64,7 @@ def params(
     for one in found:
         typer.echo(f"{one.key}: {one.value}  ({one.type}; default {one.default})")
         typer.echo(f"    {one.meaning}")
-    typer.echo(f"after a change, computed again: {', '.join(found[0].stale) or 'nothing'}")
+    typer.echo(f"recomputed after a change: {', '.join(found[0].stale) or 'nothing'}")
     return CLEAN
 
 

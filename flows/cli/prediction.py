@@ -81,7 +81,7 @@ def predict(
         typer.Option(
             metavar="DIR",
             help="Also write the low and high end of the release's conformal interval [HU] and "
-            "the mask of the voxels not to trust into this new folder, in the format of --out.",
+            "the mask of untrusted voxels into this new folder, in the format of --out.",
         ),
     ] = None,
     modality: Annotated[

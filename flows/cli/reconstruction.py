@@ -59,8 +59,8 @@ def reconstruct(
         float | None,
         typer.Option(
             metavar="QUANTA",
-            help="Counts of the open beam, if the projections are counts; else they are line "
-            "integrals.",
+            help="Counts of the open beam, if the projections are counts; without it they "
+            "are line integrals.",
         ),
     ] = None,
     view_step: Annotated[
@@ -86,8 +86,8 @@ def reconstruct(
         float,
         typer.Option(
             min=0.0,
-            help="With counts: standard deviation of line integrals from other causes than "
-            "counting; 0: each ray weighs as its photons alone.",
+            help="With counts: standard deviation of line integrals from causes other than "
+            "photon noise; 0: each ray is weighted by its photon counts alone.",
         ),
     ] = 0.05,
     flicking: Annotated[

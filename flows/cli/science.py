@@ -76,7 +76,7 @@ def register(
         typer.Option(
             metavar="NAME",
             help="Deformable registration: elastix_mi (elastix, mutual information), or the torch "
-            "implementation with the similarity mi, ncc, lncc, mind or impact.",
+            "implementation with the similarity mi, ncc, lncc, mind, mind_fine or impact.",
         ),
     ] = "elastix_mi",
     network: Annotated[
@@ -227,7 +227,7 @@ def _options(given: Iterable[str], network: Path | None) -> dict[str, Any]:
             equals = ""
         if not (name and equals):
             raise UsageError(
-                f"{entry!r} is no parameter of a method",
+                f"{entry!r} is not a parameter of a method",
                 rule="write NAME=VALUE, with the value in YAML",
                 where="--option",
                 remedy="for example factors=[4,2,1]",

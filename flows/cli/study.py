@@ -29,7 +29,7 @@ PRESET = "study"
 
 
 @examples(
-    "synthct study                             the demo study, about an hour on two cores",
+    "synthct study                             the demo study: hours on two cores",
     "synthct study --grid presets/bias.yaml    effect of the registration on training and scores",
     "synthct study --grid my_study.yaml        your own: params with a `study:` section",
 )

@@ -78,7 +78,7 @@ def view(
         raise UsageError(
             "a case and scans are named",
             rule="name a CASE, or scans by --source, --ct, --sct and --mask",
-            where="synthct view",
+            where="view",
             code="case-and-scans",
         )
     page = out

@@ -41,7 +41,7 @@ def compare(first: Project, second: Project) -> dict[str, Any]:
     rows = _rows(*tables)
     if not rows:
         raise UsageError(
-            "the two have no scored case in common",
+            "the two workspaces have no scored case in common",
             rule="scores are compared on the same cases",
             where=f"{first.name} and {second.name}",
             remedy="compare workspaces of one data set",
@@ -65,7 +65,7 @@ def _scores(project: Project) -> Cases:
     if not file.is_file():
         raise UsageError(
             "there are no scores",
-            rule="finished runs are compared",
+            rule="only workspaces with a finished evaluation are compared",
             where=project.name,
             remedy="synthct run" + ("" if project.name == "demo" else f" --preset {project.name}"),
             code="not-scored",

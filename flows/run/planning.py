@@ -26,8 +26,8 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON."""
-        told = [{**each.as_json(), "sentence": each.sentence()} for each in self.training]
-        return {"workspace": self.name, "stages": dict(self.stages), "training": told}
+        training = [{**each.as_json(), "sentence": each.sentence()} for each in self.training]
+        return {"workspace": self.name, "stages": dict(self.stages), "training": training}
 
 
 def plan(

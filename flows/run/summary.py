@@ -122,12 +122,12 @@ def _release_lines(row: Mapping[str, Any]) -> list[str]:
         f"{source}: {row['suspect_cases']} of {row['checked_cases']} unseen cases are suspect"
         + (f" ({checks})" if checks else "")
     ]
-    told = {
+    state = {
         "released": "released",
         "demonstration": "not released, written for demonstration only",
         "refused": "not released",
     }[row["state"]]
-    return [*lines, f"{source}: {told}" + (f": {row['reason']}" if row["reason"] else "")]
+    return [*lines, f"{source}: {state}" + (f": {row['reason']}" if row["reason"] else "")]
 
 
 def report_page(project: Project) -> Path | None:

@@ -98,7 +98,7 @@ def fingerprint(rows: Iterable[IntakeRow]) -> Fingerprint:
             f"{len(patients)} patients have a CT and an MR or cone-beam CT",
             rule="training needs at least two patients, of whom one is kept for testing",
             where="--from",
-            remedy="add scans, or say whose a scan is with --manifest",
+            remedy="add scans, or name the patient of each scan with --manifest",
             code="no-pairs",
         )
     return Fingerprint(
@@ -165,7 +165,7 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
     pairs = ", ".join(f"{count} {source.upper()}" for source, count in found.pairs.items())
     spacing = " x ".join(f"{step:g}" for step in found.spacing_mm)
     lines = [
-        "# Proposed by `synthct init` from the scans and this machine; change what you like.",
+        "# Proposed by `synthct init` from the scans and this machine; edit it as needed.",
         f"# {found.patients} patients; pairs with a CT: {pairs}; voxels (z, y, x): {spacing} mm.",
         f"# Sized for {f'{machine.gpus} GPUs' if machine.gpus else f'{machine.cores} cores'}.",
     ]

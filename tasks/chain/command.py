@@ -82,7 +82,8 @@ def _run(name: str, workspace: Path) -> int:
         importlib.import_module(stage.module).run(context, getattr(params, name))
     excluded = json.loads((context.artefact(name) / EXCLUDED).read_text())
     for row in excluded:
-        sys.stderr.write(f"excluded {row.get('unit', '')}: {row.get('rule', '')}\n")
+        reason = row.get("problem") or row.get("rule", "")
+        sys.stderr.write(f"excluded {row.get('unit', '')}: {reason}\n")
     return 0
 
 

@@ -44,19 +44,19 @@ class Params(Section):
     """A stage fails when more of its cases than this are excluded."""
     compute: ComputeParams = ComputeParams()
     cohort: CohortParams | None = None
-    """Digital patients to draw. Null: the scans are real."""
+    """Digital patients to generate. Null: the scans are real."""
     reconstruction: ReconstructionParams | None = None
-    """Make the CBCTs anew from kept projections. Null: they are taken as delivered."""
+    """Reconstruct the CBCTs from stored projections. Null: CBCTs are used as delivered."""
     ingestion: IngestionParams = IngestionParams()
     registration: RegistrationParams = RegistrationParams()
     pretraining: PretrainingParams | None = None
-    """Training on scans without partners, before ``training``. Null: none."""
+    """Pretraining on unpaired scans, before ``training``. Null: none."""
     training: TrainingParams = TrainingParams()
     evaluation: EvaluationParams = EvaluationParams()
     export: ExportParams = ExportParams()
     report: ReportParams = ReportParams()
     study: StudyParams | None = None
-    """A comparison of methods, which takes the place of training to report. Null: none."""
+    """A comparison of methods, which replaces the stages from training to report. Null: none."""
 
     @model_validator(mode="after")
     def _gate_counts_what_is_checked(self) -> Params:

@@ -104,7 +104,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("registration", "CT moved onto each MR and CBCT, with a gate", ("ingestion",)),
     Stage(
         "pretraining",
-        "features and initial weights from scans without partners",
+        "features and initial weights from unpaired scans",
         ("ingestion", "registration"),
         also_params=("registration", "training"),
     ),

@@ -65,8 +65,8 @@ class CohortParams(Section):
     cbct_projections: bool = False
     """Keep the projections of each CBCT, for the section ``reconstruction``."""
     cbct_scanner: dict[str, Annotated[tuple[float, float], Field(strict=False)]] | None = None
-    """Draw the cone-beam scanner anew for each patient: (lowest, highest) of parameters by name, as
-    in ``synthct.data.phantom.scanners``, whose ranges hold for those left out (``{}``: all).
+    """Simulate another cone-beam scanner for each patient: (lowest, highest) of parameters by name,
+    as in ``synthct.data.phantom.scanners``, whose ranges hold for those left out (``{}``: all).
     ``cbct_scatter`` and ``cbct_photons_per_mm2`` are then not used. Null: one scanner for all."""
 
     @model_validator(mode="after")

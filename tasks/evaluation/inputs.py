@@ -125,7 +125,7 @@ class Target:
         if array.min() < 0 or array.max() <= 0:
             raise DataError(
                 f"the values range from {array.min():g} to {array.max():g}",
-                rule="a dose in Gy is nowhere below 0 and somewhere above",
+                rule="a dose in Gy is never negative, and positive somewhere",
                 where=str(path),
                 remedy="give an RTDOSE file or an image in Gy, not a CT",
                 code="not-a-dose",
@@ -149,7 +149,7 @@ class Target:
 
 
 def identity(path: Path) -> dict[str, str]:
-    """Name and content hash of a file or folder; its path is no part of a result."""
+    """Name and content hash of a file or folder; its path is not part of a result."""
     return {"name": path.name, "sha256": content_hash(path)}
 
 

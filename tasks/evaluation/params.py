@@ -23,7 +23,7 @@ SOFT_STRUCTURES = (
 
 
 class StructureRule(Section):
-    """A structure that a threshold can find, and the true labels it stands for."""
+    """A structure that a threshold can find, and the true labels that it corresponds to."""
 
     low_hu: float
     """Lowest value of the structure [HU]."""

@@ -131,7 +131,7 @@ def why_not_scored(facts: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """Why the moved CT cannot serve as the reference of this case; empty: it can."""
     verdict = facts["verdict"]
     if verdict == "fail":
-        return "registration failed: the moved CT is no reference"
+        return "registration failed: the moved CT cannot serve as reference"
     if verdict == "suspect" and not plan["score_suspect"]:
         return "registration is suspect, and score_suspect is off"
     return ""

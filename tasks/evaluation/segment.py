@@ -74,10 +74,10 @@ def _train(
             units.append(Unit(fold.name, fit_segmenter, inputs, arguments, gpu=True))
     if not units:
         raise UsageError(
-            "the dataset has no label maps",
+            "the data set has no label maps",
             rule="the small segmenter is trained on label maps of the training patients' CTs",
             where="evaluation.segmenter",
-            remedy="give `labels` in the dataset's dataset.json, or choose thresholds or "
+            remedy="set `labels` in the dataset.json of the data set, or choose thresholds or "
             "totalsegmentator",
             code="segmenter-no-labels",
         )

@@ -1,4 +1,4 @@
-"""Stability of scores: how far they hang on the outline of the body and on the registration."""
+"""Stability of scores: how far they depend on the outline of the body and on the registration."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Why a voxel got its HU: the source voxels that it rests on, and the training patients behind."""
+"""Why a voxel got its HU: the source voxels and the training patients that it depends on."""

@@ -1,4 +1,4 @@
-"""Integrated gradients along the important direction: which source voxels an HU rests on."""
+"""Integrated gradients along the important direction: which source voxels an HU depends on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class GateParams(Section):
     image that is trained by its mean error is smoother than a CT."""
     when_refused: Literal["withhold", "demonstration"] = "withhold"
     """What happens to a refused model. ``demonstration`` writes its folder all the same: card,
-    terminal, report and every prediction made with it say that it is no release, and why."""
+    terminal, report and every prediction made with it say that it is not a release, and why."""
 
 
 class ParityParams(Section):

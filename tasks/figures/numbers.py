@@ -95,5 +95,5 @@ _PATH = re.compile(r"(?<![\w./:])(?:/[\w.@+-]+){2,}")
 
 
 def without_folders(text: str) -> str:
-    """The text with absolute paths cut to their last two parts: machine paths are no result."""
+    """The text with absolute paths cut to their last two parts: results hold no machine paths."""
     return _PATH.sub(lambda found: "/".join(found.group().split("/")[-2:]), text)

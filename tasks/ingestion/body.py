@@ -87,7 +87,7 @@ def thin_parts(
     kept = np.zeros(inside.shape, bool)
     for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
         sides = [(one.stop - one.start) * step for one, step in zip(box, spacing_mm, strict=True)]
-        flat = box[0].stop - box[0].start < 2  # letters drawn into one slice are no anatomy
+        flat = box[0].stop - box[0].start < 2  # letters drawn into one slice are not anatomy
         if max(sides) > longest_mm or flat:
             continue
         wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in box)
@@ -139,7 +139,7 @@ LEAST_OF_BODY = 0.3
 """Smallest fraction of the body in the mask: one cut to a CBCT's cylinder has it, a tumour not."""
 
 MOST_OF_BOX = 0.99
-"""A mask that fills more of the box is no outline, unless the computed one does so too."""
+"""A mask that fills more of the box is not an outline, unless the computed one does so too."""
 
 
 def choose_mask(computed: Volume, given: Volume | None) -> tuple[Volume, list[Finding]]:

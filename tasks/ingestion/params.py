@@ -39,8 +39,9 @@ class BodyParams(Section):
     closing_mm: float = Field(6.0, ge=0)
     """Radius of the closing, which fills nostrils, skin folds and dark skin."""
     thin_parts_mm: float = Field(100.0, ge=0)
-    """What the opening removed is kept where it lies at the body and is no longer than this along
-    any axis: nose, ears, fingers. Couch plates, masks and wires are longer. 0: nothing is kept."""
+    """What the opening removed is kept where it is attached to the body and not longer than this
+    along any axis: nose, ears, fingers. Couch plates, masks and wires are longer. 0: nothing is
+    kept."""
     keep_fraction: float = Field(0.2, gt=0, le=1)
     """Components of at least this fraction of the largest one are kept, such as arms and legs."""
 
@@ -49,7 +50,7 @@ class BodyParams(Section):
     def _regions_exist(cls, named: dict[str, BodyThresholds]) -> dict[str, BodyThresholds]:
         for region in named:
             if region not in REGIONS:
-                raise ValueError(f"{region!r} is no region ({did_you_mean(region, REGIONS)})")
+                raise ValueError(f"{region!r} is not a region ({did_you_mean(region, REGIONS)})")
         return named
 
     def of(self, region: str) -> BodyThresholds:

@@ -83,7 +83,7 @@ def plan_attachments(
             if one.row.status != REFUSED and first is not None:
                 same = "the same as" if one.origin == first.origin else "another than"
                 notes.append(f"{attachment.label}: {same} {first.row.place} ({first.row.scan} of "
-                             f"{first.row.patient}), passed over")  # fmt: skip
+                             f"{first.row.patient}), skipped")  # fmt: skip
                 continue
             if one.row.status != REFUSED:
                 taken[key] = one

@@ -2,7 +2,7 @@
 
 Files other than DICOM have neither in their header, but their names do: a folder for each patient,
 a folder for each modality, one flat folder (``case001_ct`` and ``case001_mr``), BIDS, nnU-Net. The
-nearest name that is no technical term is taken for the patient's
+nearest name that is not a technical term is taken for the patient's
 (:mod:`synthct.tasks.intake.words`). Where that could merge two patients into one, no name is taken,
 and a manifest has to name the patient.
 """
@@ -110,7 +110,7 @@ def _common_depth(
 ) -> dict[Path, set[str]]:
     """By source, the nearest names that all its files share below different folders.
 
-    ``P1/export1/ct``, ``P2/export1/ct``: ``export1`` is no patient, the folder above it is.
+    ``P1/export1/ct``, ``P2/export1/ct``: ``export1`` is not a patient, the folder above it is.
     """
     structural: dict[Path, set[str]] = defaultdict(set)
     for source in set(files.values()):
@@ -155,7 +155,7 @@ def _nearest(parts: Sequence[Words], nobody: Iterable[str], start: int = 0) -> i
 
 
 def _named(path: Path, parts: list[Words], nobody: Iterable[str], mixed: set[Path]) -> Named:
-    inside = parts[:-1]  # the folder above the source may name a patient, but is no level
+    inside = parts[:-1]  # the folder above the source may name a patient, but is not a level
     level = _nearest(parts, nobody)
     patient = parts[level].patient if level >= 0 else ""
     within = tuple(
@@ -231,7 +231,7 @@ def _two_places(named: dict[Path, Named]) -> dict[Path, Named]:
 
 
 def _partners(named: dict[Path, Named]) -> dict[Path, Named]:
-    """Where CTs and sources are in the same folders and no names match, these are no patients."""
+    """Where CTs and sources are in the same folders and no names match, these are not patients."""
     together: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for path, one in named.items():
         if one.modality is not None and not (one.mask or one.derived or one.unclear):

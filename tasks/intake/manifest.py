@@ -182,7 +182,7 @@ def _place(written: str, manifest: Path) -> Path:
         if written and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
             return place
     raise UsageError(
-        "there is nothing at a path of the manifest" if written else "a line has no path",
+        "a path of the manifest does not exist" if written else "a line has no path",
         rule="every path in the manifest exists",
         where=f"{manifest}: {written}",
         remedy="paths are relative to the manifest's folder",

@@ -84,12 +84,12 @@ def redact_values(text: str, secrets: Iterable[str]) -> str:
 
 
 def _without_values(text: str) -> str:
-    """The text with an ellipsis for each value; empty if it is no message of this package."""
+    """The text with an ellipsis for each value; empty if it is not a message of this package."""
     return _replace_values(text, lambda _: "…") or ""
 
 
 def _replace_values(text: str, replace: Callable[[str], str]) -> str | None:
-    """The text with each value replaced; None if it is no message of this package."""
+    """The text with each value replaced; None if it is not a message of this package."""
     places = values_in(text)
     if places is None:
         return None

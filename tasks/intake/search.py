@@ -33,7 +33,7 @@ from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
-"""Kinds of MR images that are no magnitude images (DICOM PS3.3 C.8.3.1.1.1)."""
+"""Kinds of MR images that are not magnitude images (DICOM PS3.3 C.8.3.1.1.1)."""
 
 _REGIONS = {
     "head-neck": ("HEAD", "NECK", "HEADNECK", "BRAIN", "SKULL", "CSPINE"),

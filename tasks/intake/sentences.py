@@ -23,7 +23,7 @@ Sentence = tuple[str, ...]
 
 
 def values_in(text: str) -> list[tuple[int, int]] | None:
-    """(start, end) of the values in a text; None if it is no message of this package."""
+    """(start, end) of the values in a text; None if it is not a message of this package."""
     constant, with_values = _sentences()
     if text in constant:
         return []

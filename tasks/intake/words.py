@@ -1,7 +1,7 @@
 """Parses names of files and folders for patient, modality and day.
 
 ``case001_T1w`` has MR and ``case001``; ``P1-CT_20200101`` has CT, a day and ``P1``; ``nifti`` has
-none of these. A word that is no technical term is taken for the name of a patient or case.
+none of these. A word that is not a technical term is taken for the name of a patient or case.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Domain(Section):
     def _known(self) -> Domain:
         unknown = sorted(set(self.features) - _FEATURES)
         if unknown:
-            raise ValueError(f"features: {unknown[0][:40]!r} is none that is measured")
+            raise ValueError(f"features: {unknown[0][:40]!r} is not a feature that is measured")
         return self
 
     @classmethod

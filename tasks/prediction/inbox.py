@@ -34,9 +34,9 @@ State = tuple[tuple[str, int, int, int], ...]
 class FolderInbox:
     """A folder: each entry is a scan, taken once it has been the same for ``settle_s``.
 
-    The same: names, sizes, dates of modification and of change, at two looks. A copy that keeps
+    The same: names, sizes, dates of modification and of change, at two checks. A copy that keeps
     the dates of its original (``cp -p``, ``rsync -t``) shows in the dates of change; a sender whose
-    clock is wrong delays nothing, because the time between the looks is ours.
+    clock is wrong delays nothing, because the time between the checks is taken from our own clock.
     """
 
     root: Path
@@ -119,7 +119,7 @@ def _notes(states: dict[str, State], unread: int) -> list[str]:
     if future:
         notes.append(
             f"{future} of {len(states)} entries hold files dated in the future: a clock is wrong; "
-            "they are taken once two looks found them alike"
+            "they are taken once two checks in a row find them unchanged"
         )
     if unread:
         notes.append(f"{unread} of {len(states)} entries cannot be read: look at their permissions")

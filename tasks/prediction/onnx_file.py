@@ -15,7 +15,7 @@ from pathlib import Path
 from synthct.data.errors import UsageError
 
 DEEPEST = 64
-"""Messages inside messages; graphs of graphs of graphs are no network of ours."""
+"""Messages inside messages; no network of ours nests graphs that deep."""
 
 _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
@@ -41,7 +41,7 @@ Field = tuple[int, int, int | memoryview]
 
 
 class _Malformed(ValueError):
-    """The bytes are no protobuf."""
+    """The bytes are not a protobuf."""
 
 
 def require_self_contained(file: Path, graph: bytes) -> None:
@@ -90,7 +90,7 @@ def _outside(message: memoryview, kind: str, depth: int) -> str:
             return "a node is a compiled graph, which may lie in another file"
         if number in children:
             if wire != _BYTES or not isinstance(value, memoryview):
-                raise _Malformed(f"field {number} of a {kind} is no message")
+                raise _Malformed(f"field {number} of a {kind} is not a message")
             if found := _outside(value, children[number], depth + 1):
                 return found
     return ""

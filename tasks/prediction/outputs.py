@@ -146,7 +146,7 @@ class Outputs:
             free = shutil.disk_usage(folder).free
             if free < count:
                 raise MachineError(
-                    f"the disk has too little room: {count >> 20} MiB needed for the results, "
+                    f"the disk has too little space: {count >> 20} MiB needed for the results, "
                     f"{free >> 20} MiB free",
                     where=str(path),
                     remedy="free space or name another disk",
@@ -170,7 +170,7 @@ def _require_suffix(out: Path) -> None:
         suffix_of(out)
     except UsageError as error:
         raise UsageError(
-            f"{out.suffix!r} is the suffix of no format that is written",
+            f"{out.suffix!r} is not the suffix of a format that can be written",
             rule=f"{error.rule}, and the folder of a DICOM series has no suffix",
             where=str(out),
             remedy="name a file with one of these suffixes, or a folder: a new one without "

@@ -91,7 +91,7 @@ def predict_file(
     series
         Number, description or UID of the series, where a DICOM input holds several that fit.
     step
-        Told the name of each step as it begins.
+        Called with the name of each step as it begins.
 
     Returns
     -------

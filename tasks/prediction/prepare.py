@@ -177,8 +177,8 @@ def _spacing(body: Volume, model: ModelDescription) -> list[str]:
         )
     if min(ratios) < 1 / FINE_RATIO:
         notes.append(
-            f"voxels are up to {1 / min(ratios):.1f} times as small as those the model was trained "
-            f"on ({_mm(model.spacing_mm)} mm): the synthetic CT has the model's detail, "
+            f"voxels are up to {1 / min(ratios):.1f} times smaller than those the model was "
+            f"trained on ({_mm(model.spacing_mm)} mm): the synthetic CT has the model's detail, "
             "interpolated onto the scan's grid"
         )
     return notes

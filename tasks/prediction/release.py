@@ -72,7 +72,7 @@ class ReleaseDescription(Section):
                 raise ValueError(f"a network has no form {choice!r:.40}")
         if any(size % model.divisor for size in model.patch_size):
             raise ValueError(
-                f"preprocessing.patch_size: {model.patch_size} is no multiple of the divisor "
+                f"preprocessing.patch_size: {model.patch_size} is not a multiple of the divisor "
                 f"{model.divisor}"
             )
         return self

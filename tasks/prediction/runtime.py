@@ -21,7 +21,7 @@ def onnx_runner(graph: bytes, *, threads: int = 1, device: str = "cpu") -> Runne
     """A network from the bytes of its ONNX file.
 
     On a CPU each thread runs windows of its own, one thread to an operator: nothing waits inside
-    a network, and the answer does not hang on the number of threads.
+    a network, and the output does not depend on the number of threads.
 
     Parameters
     ----------

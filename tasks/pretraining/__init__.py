@@ -1,1 +1,1 @@
-"""Networks trained on scans without partners: features to register with, weights to start from."""
+"""Networks trained on unpaired scans: features to register with, weights to start from."""

@@ -181,7 +181,7 @@ class Run:
         self.learner.to(device).train()
         optimizer = make_optimizer(self.learner, self.params.optimizer)
         self._resume(optimizer)
-        told, begun, first = 0.0, time.monotonic(), self.done
+        reported, begun, first = 0.0, time.monotonic(), self.done
         for views in ahead(self.sampler.batch, range(self.done, self.params.steps)):
             values = self._step(_on(views, device), optimizer)
             self.done += 1
@@ -190,8 +190,8 @@ class Run:
             if last or self.done % self.params.checkpoint_every == 0:
                 save_checkpoint(self.scratch, self._state(optimizer))
             now = time.monotonic()
-            if last or now - told >= EVENT_PERIOD_S:
-                told, rate = now, (self.done - first) / max(now - begun, 1e-9)
+            if last or now - reported >= EVENT_PERIOD_S:
+                reported, rate = now, (self.done - first) / max(now - begun, 1e-9)
                 eta_s = round((self.params.steps - self.done) / rate, 1)
                 emit(
                     "step", stage=STAGE, unit=self.unit, step=self.done, total=self.params.steps,

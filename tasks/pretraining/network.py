@@ -50,7 +50,7 @@ class Trunk(nn.Module):
         self.channels = [each.shape[1] for each in maps]
         if wrong := [n for n, each in zip(layers, maps, strict=False) if each.ndim != probe.ndim]:
             raise UsageError(
-                f"the outputs of {', '.join(wrong)} are no feature maps",
+                f"the outputs of {', '.join(wrong)} are not feature maps",
                 rule="a feature is a map over the voxels of the input",
                 where="pretraining.layers",
                 remedy="name convolutional layers",
@@ -92,9 +92,9 @@ def _last_convolution(model: nn.Module, probe: Tensor) -> nn.Module:
     if not called:
         raise UsageError(
             "the network has no convolution",
-            rule="features are what the last convolution is given, or the layers named",
+            rule="features are the input of the last convolution, or outputs of named layers",
             where="pretraining.layers",
-            remedy="name layers",
+            remedy="name the layers",
             code="pretraining-layer",
         )
     return called[-1]

@@ -16,12 +16,12 @@ from synthct.tasks.training.params import (
 
 
 class ViewParams(Section):
-    """How two views of one place of a scan differ. 0 switches a change off."""
+    """How two views of one location in a scan differ. 0 switches a change off."""
 
     shift_voxels: int = Field(4, ge=0)
     """Largest distance between the windows of both views along an axis [voxels]."""
     contrast: float = Field(0.5, ge=0, le=2)
-    """Spread of the logarithm of the slopes of a rising intensity curve: another sequence or
+    """Spread of the logarithm of the slopes of an increasing intensity curve: another sequence or
     kernel."""
     other_contrast: float = Field(0.5, ge=0, le=1)
     """Probability that tissues change their order of brightness as well, as between MR and CT; air
@@ -41,7 +41,7 @@ class ViewParams(Section):
 
 
 class PretrainingParams(Section):
-    """How a network is trained on scans without partners, once for each source and fold."""
+    """How a network is trained on unpaired scans, once for each source and fold."""
 
     objectives: tuple[WeightedPlugIn, ...] = (WeightedPlugIn(name="tico"),)
     """What is minimised, added with their weights."""
@@ -49,7 +49,7 @@ class PretrainingParams(Section):
     """Architecture and its options. Null: that of ``training``, which can then start from the
     weights."""
     layers: tuple[str, ...] = ()
-    """Layers whose outputs are the features, by name. Empty: what the last convolution is given."""
+    """Layers whose outputs are the features, by name. Empty: the input of the last convolution."""
     views: ViewParams = ViewParams()
     """How views differ."""
     patch_size: tuple[int, ...] | None = None
@@ -71,7 +71,7 @@ class PretrainingParams(Section):
     history_every: int = Field(20, ge=1)
     """Steps averaged in one row of ``history.csv``."""
     checkpoint_every: int = Field(100, ge=1)
-    """Steps between checkpoints; at most so many are lost when the run is killed."""
+    """Steps between checkpoints; at most this many are lost when the run is killed."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,4 +1,4 @@
-"""Scans without partners, on the voxel size of training, in a scratch file of each."""
+"""Unpaired scans, on the voxel size of training, in a scratch file of each."""
 
 from __future__ import annotations
 

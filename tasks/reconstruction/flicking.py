@@ -43,7 +43,8 @@ def flicked(lines: Tensor, beam: ConeBeam, *, seed: int, steps: int = 80) -> Ten
     Raises
     ------
     UsageError
-        ``no-conjugates``: the orbit is no full circle of equal steps, or the detector is shifted.
+        ``no-conjugates``: the orbit is not a full circle of equal steps, or the detector is
+        shifted.
     """
     partner = conjugate(lines, beam)
     rng = torch.Generator().manual_seed(seed)

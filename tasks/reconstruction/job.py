@@ -118,7 +118,7 @@ def usual_grid(sinogram: Sinogram, spacing_mm: Triple | None, shape: Any = None)
         if spacing_mm is None or shape is None:
             raise UsageError(
                 "the size of the image is not known",
-                rule="for an orbit that is no circle, spacing and shape are given",
+                rule="spacing and shape must be given for an orbit that is not a circle",
                 where="--shape",
                 remedy="give --spacing and --shape",
                 code="no-grid",
@@ -160,7 +160,7 @@ def prior_of(settings: Settings, *, where: str = "--prior") -> Regularizer:
             name for name in REGULARIZERS.names() if "image" in seams_of(REGULARIZERS.get(name))
         ]
         raise UsageError(
-            f"the regularizer {settings.prior!r} is no prior of images",
+            f"the regularizer {settings.prior!r} is not a prior for images",
             rule=f"a prior acts at image: {', '.join(able)}",
             where=where,
             code="no-image-prior",

@@ -29,7 +29,7 @@ class ReconstructionParams(Section):
     window: PositiveFloat = 1.0
     """Cut-off of FDK's Hann window, as a fraction of the detector's Nyquist frequency."""
     model_error: NonNegativeFloat = 0.05
-    """Standard deviation of line integrals that has other causes than counting."""
+    """Standard deviation of line integrals from causes other than photon noise."""
     flicking: bool = False
     """Denoise line integrals first, by a network trained on their conjugate rays."""
     view_step: PositiveInt = 1

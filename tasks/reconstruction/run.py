@@ -1,4 +1,4 @@
-"""The reconstruction stage: cone-beam CTs made anew from their projections, a unit per patient."""
+"""The reconstruction stage: cone-beam CTs from their projections, a unit per patient."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ class RegistrationParams(Section):
     grid_spacing_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (3.0, 1.0, 1.0)
     """Voxel size (z, y, x) of the working grid, which training and scores use [mm]."""
     as_delivered: bool = False
-    """The pairs come aligned: measure them, and move nothing. The gate judges the alignment as it
-    is; a pose more than ``gate.still_mm`` away that fits better makes the pair suspect. For
-    collections that were registered before they were published."""
+    """The pairs are delivered aligned: measure them, and move nothing. The gate judges the
+    alignment as it is; a pose more than ``gate.still_mm`` away that fits better makes the pair
+    suspect. For collections that were registered before they were published."""
     margin_mm: float = Field(15.0, ge=0)
     """Margin around the body when the working grid is cropped [mm]."""
     gate: GateParams = GateParams()
@@ -55,7 +55,7 @@ class RegistrationParams(Section):
         for place in named:
             if place not in PLACES:
                 hint = did_you_mean(place, PLACES)
-                raise ValueError(f"{place!r} is no source and region ({hint})")
+                raise ValueError(f"{place!r} is not a source and region ({hint})")
         return named
 
     @field_validator("methods")

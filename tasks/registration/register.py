@@ -260,9 +260,11 @@ def _competing(pair: ScanPair, steps: Steps, gate: GateParams, seed: int) -> Com
 
 def _after_round_trip(judgement: Judgement, back: RoundTrip | None, gate: GateParams) -> Judgement:
     if back is None:
-        return doubted(judgement, "the registration the other way round failed")
+        return doubted(judgement, "the registration in the reverse direction failed")
     if back.p95_mm > gate.max_round_trip_mm:
-        return doubted(judgement, f"there and back ends {back.p95_mm:.0f} mm from home (p95)")
+        return doubted(
+            judgement, f"registering there and back misses the start by {back.p95_mm:.0f} mm (p95)"
+        )
     return judgement
 
 

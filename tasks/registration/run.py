@@ -62,8 +62,8 @@ def _require_sensible_grid(params: RegistrationParams, ingestion: Path) -> None:
     ratio = min(finest, default=0.0) / math.prod(params.grid_spacing_mm)
     if ratio > FINEST:
         raise UsageError(
-            f"the grid has {ratio:.0f} voxels or more in each voxel of the scans",
-            rule=f"the working grid has at most {FINEST:g}: finer ones add time, and no detail",
+            f"each voxel of the scans holds {ratio:.0f} or more voxels of the working grid",
+            rule=f"it holds at most {FINEST:g}: a finer grid takes longer and adds no detail",
             where="registration.grid_spacing_mm",
             remedy="give voxel sizes (z, y, x) in mm near those of the scans",
             code="grid-too-fine",
@@ -77,7 +77,7 @@ def tuned_elsewhere(params: RegistrationParams, cases: Iterable[Mapping[str, Any
         return ""
     return (
         f"{len(real)} cases of real scans ({real[0]}, ...) take registration presets tuned on "
-        "digital patients of 4 mm; for clinical voxels say registration.variant: published"
+        "digital patients of 4 mm; for clinical voxel sizes set registration.variant: published"
     )
 
 

@@ -36,23 +36,23 @@ def advice(name: str, rows: Sequence[Mapping[str, str]] | None = None) -> Advice
 
     * **recommended**: better than the control on at least one set of pairs, and worse on none. A
       difference counts if its interval excludes 0, it is above the floor of two runs of one recipe,
-      and its corrected p is below ``LEVEL``.
-    * **situational**: neither better nor worse; it may be of use for what its paper promises.
+      and its corrected p is below 0.05.
+    * **situational**: neither better nor worse; it may help with what its paper claims.
     * **experimental**: worse on some set of pairs, or not measured, or changed since.
     """
     found = _by_name().get(name, []) if rows is None else list(rows)
     if not found:
         return Advice("experimental", "not measured in the study")
-    told = "; ".join(
+    measured = "; ".join(
         f"{float(row['difference']):+.1f} HU on {row['pairs']} pairs ({_counts(row)})"
         for row in found
     )
     counted = [_counts(row) for row in found]
     if any(row["changed"] == "1" for row in found):
-        return Advice("experimental", f"changed since it was measured: {told}")
+        return Advice("experimental", f"changed since it was measured: {measured}")
     if "worse" in counted:
-        return Advice("experimental", told)
-    return Advice("recommended" if "better" in counted else "situational", told)
+        return Advice("experimental", measured)
+    return Advice("recommended" if "better" in counted else "situational", measured)
 
 
 def _counts(row: Mapping[str, str]) -> str:

@@ -132,7 +132,7 @@ class Filters(Regularizer):
         if missing:
             return missing
         bare = [name for name in self.layers if not isinstance(model.get_submodule(name), FILTERED)]
-        return [f"layer {name!r} is no convolution and no linear layer" for name in bare]
+        return [f"layer {name!r} is neither a convolution nor a linear layer" for name in bare]
 
     def modules(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         """Names and modules of the convolutions and linear layers it acts on."""

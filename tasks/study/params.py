@@ -54,8 +54,8 @@ class Arm(Section):
     losses: tuple[WeightedPlugIn, ...] | None = None
     """Instead of ``training.losses``."""
     promise: str | None = None
-    """The outcome that the arm's paper promises, one of ``outcomes`` or of ``metrics``. The arm is
-    judged by it as well as by the first metric."""
+    """The outcome that the arm's publication claims to improve, one of ``outcomes`` or of
+    ``metrics``. The arm is judged by it as well as by the first metric."""
     source_scaling: SourceScaling | None = None
     """Instead of the source's own."""
 
@@ -74,7 +74,7 @@ class Arm(Section):
 
 
 class Pairs(Section):
-    """The CT that networks are trained towards."""
+    """The CT that networks are trained to predict."""
 
     name: str = Field(pattern=_NAME)
     """Its name in tables."""

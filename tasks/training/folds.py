@@ -102,7 +102,7 @@ def make_folds(
 def require_apart(fold: Fold, cases: Sequence[CaseFacts]) -> None:
     """Require that no patient is on two sides (with ``slab``, training and validation share them).
 
-    Scores of patients in training are no estimate for unseen ones.
+    Scores of training patients do not estimate those of unseen ones.
 
     Raises
     ------

@@ -75,7 +75,7 @@ def best_between(
 def layer_rises(model: nn.Module, error: Callable[[], Tensor], seed: int) -> dict[str, float]:
     """How much the error rises when one layer alone is displaced, by layer; weights are restored.
 
-    Layers are modules with weights of two or more axes: scales and shifts of norms are no filters.
+    Layers are modules with weights of two or more axes: scales and shifts of norms are not filters.
     """
     rng = torch.Generator().manual_seed(seed)
     rises: dict[str, float] = {}

@@ -288,4 +288,4 @@ class Loop:
 
 
 def _nothing_yet() -> Tensor:
-    raise RuntimeError("the objective can be evaluated again once the backward pass is done")
+    raise RuntimeError("the objective was evaluated again before the backward pass ended")

@@ -80,12 +80,12 @@ class CbctRecipe(SourceRecipe):
     source_scaling: SourceScaling = SourceScaling(kind="min_p99.5")
     """How intensities are scaled for the network."""
     residual: bool = False
-    """The network learns what is to be added to the calibrated scan, which needs the scaling
-    ``two_point``. Its answer is then shrunk towards the calibration as far as that lowers the
+    """The network learns a correction to the calibrated scan, which needs the scaling
+    ``two_point``. The correction is then shrunk as far as that lowers the
     error of the validation cases."""
     response_spread: float = Field(0.0, ge=0, le=1)
-    """Each patch is shown as another scanner might answer: along a random rising curve that leaves
-    air and soft tissue where they are. Standard deviation of the logarithm of its slopes."""
+    """Each patch is mapped as another scanner might show it, by a random increasing curve that
+    leaves air and soft tissue unchanged. Standard deviation of the logarithm of its slopes."""
 
     @model_validator(mode="after")
     def _calibrated(self) -> Self:
@@ -153,7 +153,8 @@ class TrainingParams(Section):
     """Folds over patients, stratified by region; at most as many as there are patients."""
     test_patients: tuple[tuple[str, ...], ...] = ()
     """Names of the test patients of each fold, instead of ``folds`` of equal size. Every patient
-    with a usable pair is in one of them; named patients without one are left out. Empty: dealt."""
+    with a usable pair is in one of them; named patients without one are left out. Empty: folds of
+    equal size."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of each fold's training patients held back to choose the best weights. Where fewer
     than ``smallest_training`` patients would be left, that fraction of the slices of every
@@ -210,7 +211,7 @@ class TrainingParams(Section):
     history_every: int = Field(100, ge=1)
     """Steps averaged in one row of ``history.csv``."""
     checkpoint_every: int = Field(1000, ge=1)
-    """Steps between checkpoints; at most so many are lost when the run is killed."""
+    """Steps between checkpoints; at most this many are lost when the run is killed."""
     max_ram_gb: float = Field(4.0, gt=0)
     """Decoded voxels kept in memory for each network in training [GB]."""
     max_scratch_gb: float = Field(50.0, ge=0)

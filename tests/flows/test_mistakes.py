@@ -117,7 +117,7 @@ MISTAKES = [
     ("regularizers cutuot", "did you mean 'cutout'?"),
     # params
     (f"{STUDY}section.yaml", "trainng: no such key (did you mean 'training'?)"),
-    (f"{STUDY}method_key.yaml", "'mr_headneck' is no source and region (did you mean 'mr_head-"),
+    (f"{STUDY}method_key.yaml", "'mr_headneck' is not a source and region (did you mean 'mr_head-"),
     (f"{STUDY}method.yaml", "is called 'elastix'; did you mean 'elastix_mi'?"),
     (f"{STUDY}preset_name.yaml", "'mr_TH_dmo'; did you mean 'mr_TH_demo'?"),
     (f"{STUDY}spacing.yaml", "grid_spacing_mm.1: Input should be greater than 0, got -1.0"),
@@ -126,7 +126,7 @@ MISTAKES = [
     (f"{STUDY}negative.yaml", "weight: Input should be greater than or equal to 0, got -1.0"),
     (f"{STUDY}rate.yaml", "learning_rate: Input should be a valid number, got 'high'"),
     (f"{STUDY}source.yaml", "training.sources.0: Input should be 'mr' or 'cbct', got 'ct'"),
-    (f"{STUDY}outline.yaml", "'Thorax' is no region (did you mean 'thorax'?)"),
+    (f"{STUDY}outline.yaml", "'Thorax' is not a region (did you mean 'thorax'?)"),
     (f"{STUDY}gate.yaml", "'identiy' is not in evaluation.checks (did you mean 'identity'?)"),
     (f"{STUDY}cleared.yaml", "cannot be cleared for clinical use"),
     (f"{STUDY}name.yaml", "got 'My Study'"),
@@ -181,7 +181,7 @@ MISTAKES = [
     (f"{INGEST} --manifest {{p}}/headless.csv", "add the header line"),
     (f"{INGEST} --manifest {{p}}/region.csv", "did you mean 'thorax'?"),
     (f"{INGEST} --manifest {{p}}/modality.csv", "the modality is 'MRI'"),
-    (f"{INGEST} --manifest {{p}}/path.csv", "there is nothing at a path of the manifest"),
+    (f"{INGEST} --manifest {{p}}/path.csv", "a path of the manifest does not exist"),
 ]
 
 

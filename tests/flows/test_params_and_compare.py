@@ -69,7 +69,7 @@ def test_a_key_says_what_it_costs_to_change_it(checkout, capsys):
     assert command_line(["params", "training.steps"]) == 0
     shown = capsys.readouterr().out
     assert "training.steps: 100000  (integer ≥ 1; default 100000)" in shown
-    assert "computed again: training, evaluation, export, report" in shown
+    assert "recomputed after a change: training, evaluation, export, report" in shown
     assert command_line(["params", "trainng.steps"]) == 2
     assert "did you mean 'training.steps'?" in capsys.readouterr().err
 
@@ -96,4 +96,4 @@ def test_an_editor_that_knows_the_schema_finds_a_typo(checkout, capsys):
 def test_a_question_without_a_subject_is_no_answer(checkout, capsys):
     for line in (["params"], ["params", "seed", "--diff"]):
         assert command_line(line) == 2
-        assert "name a KEY" in capsys.readouterr().err
+        assert "exactly one of them" in capsys.readouterr().err

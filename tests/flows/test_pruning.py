@@ -134,7 +134,7 @@ def test_units_go_while_a_run_that_counts_on_them_is_on(repository):
     command = [sys.executable, "-c", script, str(repository.units.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         run.stdout.readline()
-        with pytest.raises(UsageError, match="a run uses the result cache now") as caught:
+        with pytest.raises(UsageError, match="a run is using the result cache") as caught:
             prune(repository.root, repository.units, [key])
         assert caught.value.code == "run-is-on"
         assert list(repository.units.keys()) == [key]

@@ -44,8 +44,8 @@ class LayerOptions:
         Raises
         ------
         ValueError
-            If ``width`` is no positive multiple of ``multiple``, ``slices`` is not odd, or ``norm``
-            or ``activation`` is unknown.
+            If ``width`` is not a positive multiple of ``multiple``, ``slices`` is not odd, or
+            ``norm`` or ``activation`` is unknown.
         """
         if slices < 1 or slices % 2 == 0:
             raise ValueError(f"slices must be odd, got {slices}")

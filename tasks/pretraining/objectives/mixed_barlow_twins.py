@@ -24,7 +24,7 @@ class MixedBarlowTwins:
     *M* are those of windows blended from the first view of one scan, with weight *a*, and the
     second view of another, and in the last term *B* are those of that other scan, at the same
     voxel of the window. *a* is uniform in [0, 1]. The last term keeps the network from learning
-    few scans by heart, which Barlow Twins does in long trainings.
+    a few scans by heart, which Barlow Twins does in long trainings.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def objections(competing: CompetingPoses, gate: GateParams) -> tuple[list[str], 
     if over_chance < gate.min_over_chance:
         words.append(
             f"no pose stands out: mutual information {competing.rigid:.4f}, "
-            f"{competing.chance:.4f} at a far pose by chance"
+            f"{competing.chance:.4f} at the best distant pose"
         )
     better = competing.gain > gate.max_competing_gain
     if better:

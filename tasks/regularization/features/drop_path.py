@@ -25,7 +25,7 @@ class DropPath(Regularizer):
 
     with the answers :math:`a_j` of the columns (B, columns, ...) and :math:`m_j` in {0, 1}: with
     probability ``alone`` one column (global sampling), else each is dropped with probability
-    ``drop`` and at least one stays (local sampling). In the plain mean columns lean on each other,
+    ``drop`` and at least one stays (local sampling). In the plain mean columns rely on each other,
     and one of them alone is wrong. Here each learns to answer: shallow columns give a quick answer,
     and deep ones teach them by the mean. The network is ``unet_plus_plus`` with ``columns: true``,
     whose columns are U-Nets of growing depth; with ``answering`` *k* its first *k* columns answer

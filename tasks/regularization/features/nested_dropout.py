@@ -26,7 +26,7 @@ class NestedDropout(LayerOutput):
     Features keep shape (B, C, ...) and unit.
 
     The network that may be released answers with the first :math:`K^*` channels, as in the
-    paper: of ``CANDIDATES`` evenly spaced numbers the one with the least error on a batch of
+    paper: of eight evenly spaced numbers the one with the least error on a batch of
     held-back patches that was drawn at the start; the last convolution's weights for all later
     channels are set to zero. Where ``layer`` names another layer, all channels answer, and some
     samples should keep all of them (strength below 1).

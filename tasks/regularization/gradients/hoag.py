@@ -54,7 +54,7 @@ class Hoag(Periodic):
     that have not converged. Products with *H* are exact: the gradient is differentiated again. The
     mixed derivative is a difference to the gradient at a slightly larger strength, exact too,
     since *L* is linear in it. A hypergradient of a small penalty is tiny in network units, so its
-    length is no measure of a step: each update is
+    length is not a measure of a step: each update is
 
     .. math:: \log\lambda \leftarrow \log\lambda - \eta\, h / \sqrt{\overline{h^2}},
 
@@ -67,10 +67,11 @@ class Hoag(Periodic):
 
     Two other solvers need no line search and no positive curvature. ``neumann`` takes the first
     terms of :math:`(H + dI)^{-1} = a \sum_j (I - a(H + dI))^j`, which tends to the solution of
-    conjugate gradients, and ends where its terms grow. ``unrolled`` differentiates through so many
-    steps of gradient descent with step *a*, from the present weights and on the same batch:
-    exact for these steps, and blind to what comes after them. Its tangents are carried forward,
-    so that each strength costs one more product with *H* and one more gradient at each step.
+    conjugate gradients, and ends where its terms grow. ``unrolled`` differentiates through
+    ``iterations`` steps of gradient descent with step *a*, from the present weights and on the same
+    batch: exact for these steps, and blind to what comes after them. Its tangents are carried
+    forward, so that each strength costs one more product with *H* and one more gradient at each
+    step.
     Only strengths that enter the objective can be learned: those of penalties and targets, not
     of perturbations. They are written to ``history.csv`` as ``strength_NAME``. Unit: network
     units per unit of the logarithm.

@@ -17,7 +17,7 @@ from synthct.tasks.regularization.layers import Filters
 @REGULARIZERS.register("nested_bits")
 @dataclass(frozen=True)
 class NestedBits(Filters):
-    r"""The objective also at the weights that the leading 8, 4 and 2 bits stand for.
+    r"""The objective also at the weights that the leading 8, 4 and 2 bits represent.
 
     .. math:: L(w) + s \sum_{b} \lambda_b\, L(Q_b(w)),
 

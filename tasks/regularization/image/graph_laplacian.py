@@ -46,7 +46,7 @@ class GraphLaplacian(Regularizer):
         :math:`\sigma`: difference in the guide beyond which voxels are hardly joined
         [units of the image; relative to water in reconstructions, where 0.05 is 50 HU].
     radius
-        Neighbours are at most so far away [voxels]: 1 joins faces, 1.5 edges of voxels too.
+        Largest distance of neighbours [voxels]: 1 joins faces, 1.5 edges of voxels too.
     iterations
         Steps of the proximal map's gradient projection.
 

@@ -16,7 +16,7 @@ from synthct.tasks.regularization.base import Regularizer, Step, per_sample
 @REGULARIZERS.register("contrast_response")
 @dataclass(frozen=True)
 class ContrastResponse(Regularizer):
-    r"""The source goes through a random rising curve and a random smooth gain.
+    r"""The source is mapped by a random increasing curve and a random smooth gain.
 
     .. math:: \tilde x = b(r)\,\left(l + (h - l)\, g\!\left(\frac{x - l}{h - l}\right)\right),
               \qquad g(u) = u^{\gamma}, \quad \ln\gamma \sim U(-\ln c, \ln c)
@@ -29,7 +29,7 @@ class ContrastResponse(Regularizer):
     one to three times ``field_mm``: the coil's sensitivity. The gain acts on :math:`x - l`, so
     that air stays air. All slices of a sample have the same curve and gain. Repetition and echo
     time change the order of contrasts little and their spacing much, which :math:`\gamma` stands
-    for; a curve that rises keeps the order. The target is not changed. An adaptation: the papers
+    for; an increasing curve keeps the order. The target is not changed. An adaptation: the papers
     draw a gamma curve of intensities in [0, 1], or a full generative contrast, for segmentation.
 
     For synthetic CT: scans of other scanners, coils and sequences get the same HU.

@@ -29,7 +29,7 @@ class EarlyLearning(Regularizer):
     be delayed. Therefore :math:`\theta^*` is the mean :math:`\bar\theta` with the least error on
     a fixed batch of held-back patches, tested every ``check`` steps. It follows as long as
     that error falls and stops when the network begins to memorise, since a wrong target of a
-    training patient is no help with other patients. Under an ``l1`` loss and strength *s*
+    training patient does not help with other patients. Under an ``l1`` loss and strength *s*
     a voxel is then fitted exactly where its target lies within :math:`1/(2s)` of *t*, and at most
     that far from *t* elsewhere: wrong targets are not reached however long the training.
 

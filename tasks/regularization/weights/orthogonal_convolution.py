@@ -81,7 +81,7 @@ class OrthogonalConvolution(Filters, PeriodicPenalty):
 def _problem(name: str, model: nn.Module) -> str | None:
     module = model.get_submodule(name)
     if not isinstance(module, Convolution):
-        return f"layer {name!r} is no convolution"
+        return f"layer {name!r} is not a convolution"
     if not _can_be_orthogonal(module):
         return (
             f"layer {name!r} cannot become orthogonal: kernel {tuple(module.weight.shape)} "

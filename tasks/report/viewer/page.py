@@ -113,7 +113,7 @@ def files_looked(
         raise UsageError(
             "no scan was named",
             rule="name a CASE, or one of --source, --ct and --sct",
-            where="synthct view",
+            where="view",
             code="nothing-to-view",
         )
     grid = upright(next(iter(found.values())).grid)

@@ -167,9 +167,9 @@ def _source(
 def _unstable(stable: Mapping[str, Any]) -> str:
     weak = sorted(name for name, found in stable.items() if found["stable"] is False)
     if not weak:
-        return "No score hangs on a voxel of the outline or of the registration."
+        return "No score depends on one voxel of the outline or of the registration."
     return (
-        f"These scores hang on a voxel of the outline or of the registration as much as on the "
+        f"These scores depend on one voxel of the outline or of the registration as much as on the "
         f"patient (ICC below 0.75): {', '.join(weak)}."
     )
 

@@ -15,10 +15,10 @@ from synthct.tasks.transport.laws import Curve, Law
 class Quantile:
     r"""Each quantile of the scan becomes that of the reference: :math:`T = Q_r \circ F_s`.
 
-    The optimal map for every convex cost of the difference, and the only rising one that gives the
-    scan exactly the reference's law. It presupposes that scan and reference show the same share of
-    each tissue: what another field of view adds is mapped away like a change of the scanner. Where
-    shares differ, take ``partial``.
+    The optimal map for every convex cost of the difference, and the only increasing one that gives
+    the scan exactly the reference's law. It presupposes that scan and reference show the same share
+    of each tissue: what another field of view adds is mapped away like a change of the scanner.
+    Where shares differ, use ``partial``.
 
     References
     ----------

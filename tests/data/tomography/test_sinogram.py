@@ -127,6 +127,13 @@ def test_a_misspelt_path_is_not_called_a_broken_geometry(tmp_path):
     assert caught.value.code == "no-file"
 
 
+def test_misspelt_projections_are_not_called_an_error_of_the_disk(tmp_path):
+    stack = _stack(tmp_path)
+    with pytest.raises(DataError, match="there is no such file") as caught:
+        read_projections(stack.with_name("projektions.mha"), tmp_path / "geometry.xml")
+    assert caught.value.code == "no-file"
+
+
 def test_projections_that_do_not_fit_their_geometry_are_refused(tmp_path):
     with pytest.raises(DataError, match="the projections have the shape") as caught:
         Sinogram(VALUES[:4], BEAM)

@@ -1,4 +1,4 @@
-"""Scores that hang on a voxel of the outline or of the registration are named."""
+"""Scores that depend on one voxel of the outline or of the registration are named."""
 
 from __future__ import annotations
 

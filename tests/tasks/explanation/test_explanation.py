@@ -64,7 +64,7 @@ def test_on_a_plateau_the_shares_still_add_up():
 
 
 def test_less_of_the_shares_lies_off_the_cause_than_with_integrated_gradients():
-    """The output rests on one half; to the other, which is bright, it is only faintly sensitive."""
+    """The output depends on one half and is hardly sensitive to the other, which is bright."""
     torch.manual_seed(1)
     source = 3 * torch.randn(1, 1, 8, 8)
     cause, faint = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)

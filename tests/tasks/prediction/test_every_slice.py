@@ -155,6 +155,6 @@ def test_where_nothing_was_lost_the_grid_stays_that_of_training():
 def test_a_scan_much_finer_than_the_model_says_that_the_result_is_coarser_than_it_looks():
     scan, mask = head(Grid((66, 40, 36), (1.0, 3.0, 3.0)))
     notes = prepare(scan, mask, model_of((4.0, 4.0, 4.0))).notes
-    assert any("4.0 times as small" in note and "4 x 4 x 4 mm" in note for note in notes)
+    assert any("4.0 times smaller" in note and "4 x 4 x 4 mm" in note for note in notes)
     near, mask = head(Grid((30, 40, 36), (3.0, 3.0, 3.0)))
     assert not any("as small" in note for note in prepare(near, mask, model_of((4, 4, 4))).notes)

@@ -51,7 +51,7 @@ def test_results_that_fit_one_by_one_but_not_together_are_refused(tmp_path, monk
     Outputs(tmp_path / "sct.mha").check_room(grid)
     Outputs(tmp_path / "sct.mha", body=tmp_path / "body.mha").check_room(grid)
     for name in ("uncertainty", "interval"):
-        with pytest.raises(MachineError, match="disk has too little room"):
+        with pytest.raises(MachineError, match="disk has too little space"):
             Outputs(tmp_path / "sct.mha", **{name: tmp_path / name}).check_room(grid)
 
 

@@ -70,7 +70,7 @@ def test_fdk_takes_no_iterations_and_the_python_call_gives_the_same_image(scan, 
     [
         (("--method", "fist"), "fista"),
         (("--prior", "image_total_variatio"), "image_total_variation"),
-        (("--prior", "bending"), "no prior of images"),
+        (("--prior", "bending"), "not a prior for images"),
         (("--water-per-mm", "0"), "attenuation of water"),
         (("--method", "spiral"), "line integrals"),
     ],

@@ -134,7 +134,7 @@ def test_a_grid_much_finer_than_every_scan_is_refused_before_hours_of_work(make,
     facts["scans"] = {name: {"spacing_mm": [5.0, 4.0, 4.0]} for name in facts["scans"]}
     write_whole(file, canonical_json(facts))
     fine = params.model_copy(update={"grid_spacing_mm": (0.5, 0.4, 0.4)})
-    with pytest.raises(UsageError, match="1000 voxels or more in each voxel") as caught:
+    with pytest.raises(UsageError, match="holds 1000 or more voxels of the working grid") as caught:
         run(context, fine)
     assert caught.value.code == "grid-too-fine"
     assert not context.artefact("registration").exists()

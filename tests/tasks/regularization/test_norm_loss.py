@@ -38,7 +38,7 @@ def test_a_layer_that_does_not_exist_is_reported_with_those_that_do(problem):
 def test_a_layer_without_filters_is_reported(problem):
     small = problem("norm_loss", layers=("2",))
     assert small.member.regularizer.problems(small.model) == [
-        "layer '2' is no convolution and no linear layer"
+        "layer '2' is neither a convolution nor a linear layer"
     ]
 
 

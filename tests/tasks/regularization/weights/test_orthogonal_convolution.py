@@ -81,7 +81,7 @@ def test_shapes_that_cannot_be_orthogonal_are_left_alone_or_reported(problem):
 
 def test_layers_that_are_no_convolutions_are_reported(problem):
     small = problem("orthogonal_convolution", layers=("1",))
-    assert small.member.regularizer.problems(small.model) == ["layer '1' is no convolution"]
+    assert small.member.regularizer.problems(small.model) == ["layer '1' is not a convolution"]
 
 
 def test_acting_every_third_step_is_three_times_as_strong(problem):
