@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class BurnedIn:
     least_pixels: int = 25
     least_strokes: int = 3
     thickest: int = 4
-    needs_mask: bool = True
+    needs_mask: ClassVar[bool] = True
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Look outside the body, slice by slice."""

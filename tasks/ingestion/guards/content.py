@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ EMPTY = Code("empty-slices", Severity.NOTE, "some slices hold a single value")
 class Constant:
     """A scan has more than one value; a slice with a single value is noted."""
 
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare minimum and maximum, of the volume and of each slice."""
@@ -54,7 +55,7 @@ class Finite:
     """
 
     most: float = 0.01
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Replace NaN and infinite voxels."""
@@ -93,7 +94,7 @@ class Scrambled:
     """
 
     least: float = 0.3
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Correlate neighbours along both in-plane axes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Body:
 
     least_cm3: float = 50.0
     most: float = 0.99
-    needs_mask: bool = True
+    needs_mask: ClassVar[bool] = True
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare the volume of the mask with the limits."""
@@ -82,7 +82,7 @@ class FieldOfView:
 
     noted: float = 0.1
     contact: int = 5
-    needs_mask: bool = True
+    needs_mask: ClassVar[bool] = True
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Count slices whose body touches a side face, or the circle's rim."""

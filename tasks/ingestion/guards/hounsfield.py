@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class Hounsfield:
     air_tolerance_hu: float = 150.0
     narrowest_hu: float = 100.0
     widest_hu: float = 16000.0
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare the dark end of the histogram with air, the centre with the rim."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Interpolated:
     """
 
     below: float = 0.02
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare the powers in the spectrum of the middle slices."""

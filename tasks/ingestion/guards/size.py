@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from synthct.data.volume import Volume
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
@@ -46,7 +47,7 @@ class Size:
     min_extent_mm: float = 50.0
     max_extent_mm: float = 1200.0
     max_length_mm: float = 2500.0
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Check the grid; the voxels are not read."""

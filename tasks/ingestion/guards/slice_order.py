@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class SliceOrder:
     shuffled: float = 0.8
     least: float = 0.01
     varied: float = 0.04
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Compare every slice with its neighbours along the first axis."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Padding:
 
     below_hu: int = -1300
     air_hu: int = -1024
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Replace fill values and count them."""
@@ -61,7 +62,7 @@ WRONG = Code(
 class WrongModality:
     """CT has air at -1000; MR has not."""
 
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Check the dark end of the histogram."""
@@ -93,7 +94,7 @@ class Metal:
 
     above_hu: float = 2800.0
     least_cm3: float = 0.05
-    needs_mask: bool = False
+    needs_mask: ClassVar[bool] = False
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Measure the volume of dense voxels."""
@@ -130,7 +131,7 @@ class Tissue:
     lowest_hu: float = -160.0
     highest_hu: float = 350.0
     slack_hu: float = 300.0
-    needs_mask: bool = True
+    needs_mask: ClassVar[bool] = True
 
     def __call__(self, scan: Volume, mask: Volume | None) -> tuple[Volume, list[Finding]]:
         """Take the median inside the body outline."""

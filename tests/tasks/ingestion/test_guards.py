@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,8 @@ def test_every_guard_gives_back_the_scan_it_was_given(ct):
         back, _ = guard()(ct, None)
         assert np.array_equal(back.array, before)
     assert np.array_equal(ct.array, before)
+
+
+def test_when_a_guard_runs_is_an_option_in_params():
+    for _, guard in GUARDS.items():
+        assert "needs_mask" not in {field.name for field in fields(guard)}
