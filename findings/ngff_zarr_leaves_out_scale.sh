@@ -9,7 +9,7 @@
 #   starting at 10 mm, without a word; so does the ITK image made of it. bioio, on the same file,
 #   says 3 x 2 x 2 mm.
 # For us: a patient at a third of the height. The reader of synthct applies both
-#   (data/readers/ome_zarr.py).
+#   (tests/data/test_ome_zarr.py).
 # Source: https://ngff.openmicroscopy.org/0.4/index.html#multiscale-md
 set -euo pipefail
 folder=$(mktemp -d)

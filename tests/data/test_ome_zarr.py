@@ -59,6 +59,20 @@ def test_blosc_of_old_writers_is_read(tmp_path):
     assert np.array_equal(read_scan(path, Modality.CT).array, VALUES)
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_scale_that_an_image_has_for_all_its_resolutions_is_left_out(tmp_path, version):
+    """That of the resolution comes first: 10 voxels from the start are 30, 20 and 20 mm."""
+    path = write(tmp_path / "scan.zarr", version=version, scale=(1.0, 1.0, 1.0),
+                 shift=(10.0, 10.0, 10.0))  # fmt: skip
+    group = zarr.open_group(store=str(path), mode="r+")
+    found = dict(group.attrs)
+    image = (found["ome"] if version == "0.5" else found)["multiscales"][0]
+    image["coordinateTransformations"] = [{"type": "scale", "scale": [3.0, 2.0, 2.0]}]
+    group.attrs.update(found)
+    for grid in (read_scan(path, Modality.CT).grid, describe(path).grid):
+        assert grid == Grid((6, 8, 10), (3.0, 2.0, 2.0), (30.0, 20.0, 20.0))
+
+
 @shows_read(OME_ZARR, "units in micrometres", "converted to mm")
 @pytest.mark.parametrize("unit", ["micrometer", "um", "\N{MICRO SIGN}m"])
 def test_micrometres_are_turned_into_millimetres(tmp_path, unit):

@@ -148,7 +148,7 @@ def test_hidden_latents_are_not_retrieved_among_others():
     before = retrieved(made)
     objective = OBJECTIVES.build("masked_latents", {})
     optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
-    for number in range(50):
+    for number in range(150):  # 50 leave it between 0.54 and 0.59, by machine; 0.76 at least here
         views = smooth_batch(number)
         optimizer.zero_grad()
         objective(views, StepFeatures(made, views), {}).backward()
