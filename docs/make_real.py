@@ -54,6 +54,7 @@ def main() -> int:
     kinds: dict[str, tuple[str, Callable[[Path], str]]] = {
         "scores": ("evaluation", _scores_block),
         "patients": ("evaluation", _patients_block),
+        "parts": ("evaluation", _parts_block),
         "registration": ("registration", _registration_block),
         "ablation": ("study", _ablation_block),
         "agreement": ("study", lambda real: _agreement_block(real, root / DIGITAL / "artefacts")),
@@ -153,6 +154,37 @@ def _patients_block(artefacts: Path) -> str:
     write_whole(file, scores_png(rows))
     picture = f"![The two worst, the median and the best patient](../pictures/{file.name})"
     return "\n".join(["HU, inside the body.", "", *lines, "", picture])
+
+
+def error_parts(
+    hu: NDArray[np.floating], sct_hu: NDArray[np.floating], mask: NDArray[np.bool_]
+) -> dict[str, tuple[float, float]]:
+    """How much of the MAE lies in which voxels of the body, and how many these are [%].
+
+    Air is what the registered CT has below ``BODY_HU`` inside the outline of the MR; bone is above
+    ``BONE_HU`` in either CT. The parts sum to the MAE [HU] and to 100 %.
+    """
+    error, count = np.abs(sct_hu - hu), int(mask.sum())
+    air = mask & (hu < BODY_HU)
+    bone = mask & ~air & ((hu > BONE_HU) | (sct_hu > BONE_HU))
+    parts = {"air inside the outline": air, "bone": bone, "all else": mask & ~air & ~bone}
+    return {
+        name: (float(error[part].sum()) / count, 100 * int(part.sum()) / count)
+        for name, part in parts.items()
+    }
+
+
+def _parts_block(artefacts: Path) -> str:
+    """Means over patients of :func:`error_parts`."""
+    found = []
+    for case in sorted(read_scores(artefacts)):
+        scene = read_scene(artefacts / "registration" / case, artefacts / "evaluation" / case)
+        found.append(error_parts(scene.ct.array * 1.0, scene.sct.array * 1.0, scene.mask))
+    lines = ["| voxels | of the body [%] | of the MAE [HU] |", "|---|---|---|"]
+    for name in found[0]:
+        hu, percent = np.mean([parts[name] for parts in found], axis=0)
+        lines.append(f"| {name} | {percent:.1f} | {hu:.1f} |")
+    return "\n".join(lines)
 
 
 def _registration_block(artefacts: Path) -> str:

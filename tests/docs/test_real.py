@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from docs.make_real import differences, rank_agreement
+from docs.make_real import differences, error_parts, rank_agreement
 from synthct.data.tables import write_table
 
 
@@ -41,3 +41,14 @@ def test_replicates_and_other_metrics_count_as_arms(tmp_path):
     found = differences(tmp_path)
     assert list(found) == ["ssim"]
     assert found["ssim"].tolist() == [2.0, -1.0]
+
+
+def test_parts_of_the_error_do_not_sum_to_it():
+    hu = np.array([-900.0, 40.0, 900.0, 40.0, -1000.0])
+    sct = np.array([-100.0, 50.0, 500.0, 600.0, 0.0])
+    mask = np.array([True, True, True, True, False])
+    parts = error_parts(hu, sct, mask)
+    assert parts == {
+        "air inside the outline": (200.0, 25.0), "bone": (240.0, 50.0), "all else": (2.5, 25.0),
+    }  # fmt: skip
+    assert sum(part[0] for part in parts.values()) == np.abs(sct - hu)[mask].mean()
