@@ -189,7 +189,8 @@ METHODS_RUN: dict[str, Callable[[Scans], Found]] = {
     "elastix: translation, affine, B-spline": elastix,
     "ConvexAdam 0.2.0": convex_adam,
     "`mind_fine` (engine after the shift of the centres)": engine("mind_fine"),
-    "`synthct register --method mind_fine --settings lung`, with rigid step and gate": command,
+    "`synthct register --method mind_fine --settings lung` with the lungs as `--fixed-mask` and "
+    "`--moving-mask`: rigid step and gate too": command,
 }
 
 
