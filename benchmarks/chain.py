@@ -57,6 +57,7 @@ def measure() -> str:
 
 def _timed(command: list[str], root: Path) -> dict[str, float]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SYNTHCT")}
+    environment["PYTHONPATH"] = str(root / "src")  # the checkout's own code, not what is installed
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     started, spent_s = time.monotonic(), _children_s()
     process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL)
