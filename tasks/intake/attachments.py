@@ -27,6 +27,7 @@ from synthct.tasks.intake.scan_index import (
     BY_MANIFEST,
     SCAN_ABSENT,
     Fitted,
+    Outlineless,
     Refused,
     ScanIndex,
     scan_by_manifest,
@@ -77,7 +78,15 @@ def plan_attachments(
     notes: list[str] = []
     taken: dict[tuple[str, str], PlannedAttachment] = {}
     for attachment in sorted(attachments, key=_preference):
-        for one in _rows(attachment, index):
+        try:
+            rows = list(_rows(attachment, index))
+        except Outlineless as nothing:
+            notes.append(
+                f"{attachment.label}: {nothing.count} structures, all of them points, open lines "
+                "or empty, so there is nothing to draw: skipped"
+            )
+            rows = []
+        for one in rows:
             key = (one.row.patient, one.row.scan)
             first = taken.get(key)
             if one.row.status != REFUSED and first is not None:

@@ -22,6 +22,7 @@ from synthct.tasks.intake.scan_index import (
     SCAN_ABSENT,
     Fitted,
     IndexedScan,
+    Outlineless,
     Refused,
     ScanIndex,
     scan_by_manifest,
@@ -69,6 +70,9 @@ SHOWN = 6
 OTHER_FRAME, CONTRADICTS, ABSENT = "other-frame", "contradicts-itself", "scan-absent"
 """Reasons why a structure is not drawn on any scan."""
 
+OUTLINELESS = frozenset({"contour-type", "no-contours"})
+"""Reasons of the reader for structures without a closed contour."""
+
 
 def fit_structures(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]:
     """The structures of a set by the scans on which they were drawn.
@@ -77,6 +81,8 @@ def fit_structures(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]
     ------
     Refused
         ``structures-of-another``, ``no-structure-drawn`` or ``scan-absent``.
+    Outlineless
+        There is nothing to draw: isocentres and other marks.
     """
     path = attachment.file
     references = call(references_of, reads=[path], path=str(path), uid=attachment.series)
@@ -96,6 +102,8 @@ def fit_structures(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]
         key = (scan.patient, scan.name)
         groups[key].append(number)
         found[key] = scan
+    if not references["count"] and left and set(left.values()) <= OUTLINELESS:
+        raise Outlineless(len(left))
     if not groups:
         raise Refused(_no_scan(references, left))
     drawn = [one for key, numbers in groups.items()

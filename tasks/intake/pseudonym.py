@@ -70,7 +70,7 @@ def load_pseudonyms() -> Pseudonyms:
         text = _key_from_file(key_file())
     if len(text.strip()) < MIN_KEY_CHARACTERS:
         raise UsageError(
-            f"the key has {len(text.strip())}",
+            f"the key has only {len(text.strip())} characters",
             where=PSEUDONYM_KEY if PSEUDONYM_KEY in os.environ else str(key_file()),
             rule=f"a pseudonym key has at least {MIN_KEY_CHARACTERS} characters",
             remedy="set a long random key and keep it safe",

@@ -150,6 +150,13 @@ class Refused(Exception):
         self.finding = finding
 
 
+class Outlineless(Exception):
+    """A structure set outlines no volume: its structures are points, open lines or empty."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
 def scan_by_manifest(attachment: Attachment, index: ScanIndex) -> IndexedScan | None:
     """The scan to which a manifest assigns an attachment: a named one, else the patient's CT."""
     if not attachment.listed:

@@ -95,3 +95,21 @@ def test_a_structure_that_names_no_frame_among_two_is_on_no_scan(pacs):
     found = told(add_set(pacs, {"Heart": "ct", "Liver": ""}))
     assert set(found) == {"structures-ct"}
     assert "left out: liver (" in found["structures-ct"]
+
+
+def test_a_set_of_isocentres_alone_is_refused(pacs):
+    """Exports of a cone-beam CT have such a set: three points, and nothing to mend."""
+    folder, frames = pacs
+    file = structure_set(
+        folder / "rt" / "RS.dcm", {"AcqIsocenter": [square(-5, 5, -10.0)], "Laser": []},
+        series=frames["ct"][1], frame=frames["ct"][0], PatientID="DOE",
+    )  # fmt: skip
+    dataset = pydicom.dcmread(file)
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "POINT", 1
+    contour.ContourData = contour.ContourData[:3]
+    dataset.save_as(file)
+    plan = plan_intake([folder], "demo", folder.parent / "raw")
+    assert plan.refused == ()
+    assert [row.scan for row in plan.rows] == ["ct", "mr"]
+    assert any("2 structures, all of them points, open lines or empty" in one for one in plan.notes)
