@@ -16,10 +16,11 @@ from synthct.data.temporary import sweep, temporary_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from synthct.data.temporary import temporary_folder
 from synthct.tasks.pipeline.ending import ends_in_order
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests run under nohup ignore it
 with ends_in_order(), temporary_folder("inbox") as folder:
     (folder / "Doe Jane.dcm").touch()
     print(folder, flush=True)
