@@ -172,7 +172,8 @@ def _responses() -> str:
     return (
         "Response to bone: contrast to soft tissue after `two_point`, relative to the CT, by CT "
         "number [HU]; the median over the voxels of a scan, then the median, lowest and highest "
-        "over scans. A real head-and-neck scan showed about 0.73 at all CT numbers.\n\n" + "\n".join(rows)
+        "over scans. A real head-and-neck scan showed about 0.73 at all CT numbers.\n\n"
+        + "\n".join(rows)
     )
 
 
