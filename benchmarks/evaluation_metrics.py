@@ -202,9 +202,9 @@ def measure():
     return (
         f"Volumes of {SHAPE}, int16; minimum time of {REPEAT} runs; every row on the same pair. "
         "Ours computes windows inside the mask only. MONAI and torchmetrics have neither a mask "
-        "nor the unbiased covariance NP/(NP-1), so their SSIM is compared with ours over the whole box. "
-        "They get images whose background is set to -1024 HU, ours gets the images unchanged, so "
-        "the values differ. torchmetrics runs in float32, in an environment of its own. Torch "
+        "nor the unbiased covariance NP/(NP-1), so their SSIM is compared with ours over the whole "
+        "box. They get images whose background is set to -1024 HU, ours gets the images "
+        "unchanged, so the values differ. torchmetrics runs in float32, in an environment of its own. Torch "
         "allocates outside numpy, so its peak is not counted. "
         + ("" if DEVICE == "cuda" else "No GPU was available.")
         + "\n\n"
