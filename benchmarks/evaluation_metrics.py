@@ -204,8 +204,8 @@ def measure():
         "Ours computes windows inside the mask only. MONAI and torchmetrics have neither a mask "
         "nor the unbiased covariance NP/(NP-1), so their SSIM is compared with ours over the whole "
         "box. They get images whose background is set to -1024 HU, ours gets the images "
-        "unchanged, so the values differ. torchmetrics runs in float32, in an environment of its own. Torch "
-        "allocates outside numpy, so its peak is not counted. "
+        "unchanged, so the values differ. torchmetrics runs in float32, in an environment of its "
+        "own. Torch allocates outside numpy, so its peak is not counted. "
         + ("" if DEVICE == "cuda" else "No GPU was available.")
         + "\n\n"
         + "\n".join(rows)

@@ -52,8 +52,9 @@ def measure() -> str:
         "| kind | files | refused | reported as |\n|---|---|---|---|\n"
         f"{rows}\n\n"
         f"{sum(refused.values())} of {len(BUILDERS)} were refused. The largest memory of a reader"
-        f" was {peak_bytes / 1e6:.0f} MB, the longest time {slowest_s:.1f} s. {leaks} error messages"
-        f" contained text of a file outside the source, {changes} files changed another file."
+        f" was {peak_bytes / 1e6:.0f} MB, the longest time {slowest_s:.1f} s. {leaks} error"
+        f" messages contained text of a file outside the source, {changes} files changed another"
+        " file."
     )
 
 
