@@ -42,7 +42,8 @@ def measure() -> str:
             "256 x 256 voxels per slice, one fold, no flips; including the check of the release, "
             "the body outline, resampling and writing. The network is that of the page "
             f"[prediction](prediction.md). Minimum of {ROUNDS} round{'s' * (ROUNDS > 1)}. The line "
-            "is fitted to CPU seconds, which other load on the machine affects less than wall time.",
+            "is fitted to CPU seconds, which other load on the machine affects less than wall "
+            "time.",
             "",
             "| slices | CPU [s] | wall [s] | peak memory of the process [MiB] |",
             "|---|---|---|---|",
