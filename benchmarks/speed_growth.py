@@ -22,13 +22,13 @@ from synthct.tasks.ingestion.near_duplicates import near_duplicates
 
 n = int(sys.argv[1])
 rng = np.random.default_rng(0)
-told = {}
+results = {}
 
 def timed(name, call):
     began_s = time.process_time()
     found = call()
-    told[name] = time.process_time() - began_s
-    told[name + " result"] = repr(found)
+    results[name] = time.process_time() - began_s
+    results[name + " result"] = repr(found)
 
 prints = rng.integers(-127, 128, (n, 3072)).astype(np.int8)
 facts = [
@@ -59,7 +59,7 @@ for i in range(n):
     patients[f"P{i:05d}"] = [ErrorCounts.of(rng.normal(0, 20 + 60 * rng.random(), 2000), where)]
 timed("held-out coverage",
       lambda: held_out_coverage(patients, 0.9, np.random.default_rng(1)))
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 WORK = ("near-duplicate search", "check for unlike scans", "held-out coverage")
@@ -71,14 +71,14 @@ def measure() -> str:
     equal = True
     with build_before() as before, this_build() as now:
         for size in SIZES:
-            told = json.loads(answer(_SCRIPT, now, str(size)))
+            results = json.loads(answer(_SCRIPT, now, str(size)))
             for name in WORK:
-                times["now", name, size] = told[name]
+                times["now", name, size] = results[name]
             if size <= LARGEST_BEFORE:
                 old = json.loads(answer(_SCRIPT, before, str(size)))
                 for name in WORK:
                     times["before", name, size] = old[name]
-                    equal &= old[f"{name} result"] == told[f"{name} result"]
+                    equal &= old[f"{name} result"] == results[f"{name} result"]
     lines = [
         processor(),
         "",

@@ -61,8 +61,8 @@ def measure() -> str:
 
 def _bring_up_to_date(checkout: Path) -> None:
     """Give every stage a tiny output, and let DVC record that it is current."""
-    told = {"env": environment(checkout), "cwd": checkout, "check": True}
-    subprocess.run([sys.executable, "-m", "synthct.tasks", "dag"], **told)  # type: ignore[call-overload]
+    options = {"env": environment(checkout), "cwd": checkout, "check": True}
+    subprocess.run([sys.executable, "-m", "synthct.tasks", "dag"], **options)  # type: ignore[call-overload]
     document = yaml.safe_load((checkout / "dvc.yaml").read_text())
     for stage in document["stages"].values():
         for out in stage["outs"]:
@@ -71,4 +71,4 @@ def _bring_up_to_date(checkout: Path) -> None:
                 (checkout / folder / "content.txt").write_text(folder)
     for metrics in document["metrics"]:
         (checkout / metrics).write_text("{}")
-    subprocess.run([sys.executable, "-m", "dvc", "commit", "-f", "-q"], **told)  # type: ignore[call-overload]
+    subprocess.run([sys.executable, "-m", "dvc", "commit", "-f", "-q"], **options)  # type: ignore[call-overload]

@@ -17,7 +17,7 @@ grid = centred_grid((n, n, n), (2.0, 2.0, 2.0))
 beam = covering(2, diameter_mm=1.4 * n, height_mm=1.4 * n, pixel_mm=2.0)
 values = torch.randn(1, *beam.sinogram_shape, generator=torch.Generator().manual_seed(0))
 volume = torch.randn(1, *grid.shape, generator=torch.Generator().manual_seed(1))
-told = {}
+results = {}
 for name, call in (("forward", lambda: forward_project(volume, grid, beam)),
                    ("adjoint", lambda: back_project(values, grid, beam))):
     spent = []
@@ -25,9 +25,9 @@ for name, call in (("forward", lambda: forward_project(volume, grid, beam)),
         began_s = time.process_time()
         found = call()
         spent.append(time.process_time() - began_s)
-    told[name] = 1000 * min(spent) / 2
-    told[name + " result"] = hashlib.sha256(found.numpy().tobytes()).hexdigest()
-print(json.dumps(told))
+    results[name] = 1000 * min(spent) / 2
+    results[name + " result"] = hashlib.sha256(found.numpy().tobytes()).hexdigest()
+print(json.dumps(results))
 """
 
 

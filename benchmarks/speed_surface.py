@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from synthct.tasks.evaluation.structures.overlap import hd95_mm, surface_distances_mm
 spacing = (3.0, 1.0, 1.0)
-told = {}
+results = {}
 for name, shape, sigma in (("organ", (40, 96, 96), 6.0), ("body", (60, 224, 224), 20.0)):
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     rng = np.random.default_rng(0)
@@ -32,9 +32,9 @@ for name, shape, sigma in (("organ", (40, 96, 96), 6.0), ("body", (60, 224, 224)
             began_s = time.process_time()
             found = call()
             spent.append(time.process_time() - began_s)
-        told[f"{name} {side}"] = min(spent)
-        told[f"{name} {side} result"] = found
-print(json.dumps(told))
+        results[f"{name} {side}"] = min(spent)
+        results[f"{name} {side} result"] = found
+print(json.dumps(results))
 """
 
 
