@@ -7,7 +7,8 @@
 #   is read, or refused.
 # Behaviour: spacing 2000 um is read as 2000 mm, and the slope and offset are ignored, without a
 #   warning.
-# For us: readers of synthct honour these fields or refuse the file (tests/data/test_wild_images.py).
+# For us: readers of synthct apply these fields or refuse the file
+#   (tests/data/test_wild_images.py).
 # Sources: https://teem.sourceforge.net/nrrd/format.html (space units),
 #   https://itk.org/Wiki/ITK/MetaIO/Documentation (DistanceUnits, ElementToIntensityFunctionSlope).
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""``predict`` reports the HU of soft tissue in a cone-beam scan; a gain does not change a result."""
+"""``predict`` reports the HU of soft tissue in a cone-beam scan; a gain changes no result."""
 
 from __future__ import annotations
 
