@@ -9,7 +9,10 @@ from benchmarks._speed import BUILDS, answer, build_before, processor, result, t
 _SCRIPT = """
 import hashlib, json, time
 import torch
-from synthct.data.tomography.cone_beam import back_project, covering, forward_project
+try:
+    from synthct.data.tomography.cone_beam import back_project, covering, forward_project
+except ModuleNotFoundError:  # its name in the earlier build
+    from synthct.data.phantom.cone_beam import back_project, covering, forward_project
 from synthct.data.phantom.patient import centred_grid
 torch.set_num_threads(1)
 n = 96
