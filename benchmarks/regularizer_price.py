@@ -1,4 +1,4 @@
-"""What each regularizer costs: time and memory of a training step, none = 1.00."""
+"""What each regularizer costs: time and memory of a training step, relative to none."""
 
 from __future__ import annotations
 
