@@ -39,7 +39,7 @@ HEIGHTS_MM = (-60.0, 75.0)
 SEED = 18
 
 FOLDER = Path("build/benchmarks/cbct")
-"""Where the scans are kept: they are made once."""
+"""Folder of the scans, which are made once."""
 KINDS = ("source", "ct", "mask")
 
 
@@ -48,7 +48,7 @@ class Slab:
     """One piece of anatomy, and the scanners that see it.
 
     ``outside`` counts, for each scan, the parameters drawn beyond their ranges; 0: within, None:
-    the one scanner that all digital patients had before.
+    the one scanner that all digital patients have without ``cohort.cbct_scanner``.
     """
 
     name: str
@@ -80,7 +80,7 @@ def pair_of(case: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def make_digital(folder: Path) -> Iterator[str]:
-    """Write the scans of all digital slabs that are not there yet; names as they are done."""
+    """Write the missing scans of all digital slabs; yield each name when it is done."""
     for slab in (*TRAIN, *HELD, *TEST, *BEFORE):
         if not (folder / slab.name).is_file():
             _digital(folder, slab)

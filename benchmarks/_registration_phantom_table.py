@@ -1,4 +1,4 @@
-"""The tables of the phantom benchmark, from the pieces that there are."""
+"""The tables of the phantom benchmark, from the pieces that exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
 BY_SOURCE = {"mr": "mi", "cbct": LONG}
-"""The method that the docs advise, by source."""
+"""The recommended method, by source."""
 
 ADVISED = "mi on MR, lncc (twice the steps) on CBCT"
 """Its row in the summary."""
@@ -43,10 +43,10 @@ def page(seeds: int, labels: Sequence[str]) -> str:
     parts = [
         f"{len(made)} of {len(found)} patients ({seeds} seeds x {len(REGIONS)} regions x "
         f"{len(SOURCES)} sources)" + (f", {failed} without a rigid step" if failed else "") + ". "
-        "Mean error inside the body [mm], mean over the patients, after the deformable step and "
-        "(gated) of what stands after the gate; in brackets how many patients, where not all. "
-        "Voxels of 6 mm (head-neck 4.5 mm), one thread. *start*: no motion; *best rigid*: what the "
-        "best rigid motion leaves."
+        "Mean error inside the body [mm], averaged over the patients: after the deformable step, "
+        "and (gated) of the step that the quality gate chooses. In brackets: the number of "
+        "patients, if not all. Voxels of 6 mm (head-neck 4.5 mm), one thread. *start*: without "
+        "registration; *best rigid*: the error that remains after the best rigid motion."
     ]
     parts += [table(made, source, labels) for source in SOURCES]
     parts += [summary(made, labels), by_region(made), witnesses(made)]
@@ -54,7 +54,7 @@ def page(seeds: int, labels: Sequence[str]) -> str:
 
 
 def judged(value: Piece) -> Piece:
-    """The piece with the verdict of today's gate on every row, and the error of what stands."""
+    """The piece with the verdict of the gate on every row, and the error of the chosen step."""
     errors = {"identity": value["start_mm"], "rigid": value["rigid_mm"]}
     for row in value["methods"].values():
         steps = dict(value["base"])
@@ -104,7 +104,7 @@ def table(made: Made, source: str, labels: Sequence[str]) -> str:
 
 
 def summary(made: Made, labels: Sequence[str]) -> str:
-    """Against both elastix rows, over the patients on which that one ended."""
+    """Compared with both elastix rows, over the patients for which these have a result."""
     lines = [
         f"| method | error / {REFERENCE} | error / {TUNED} | worse than start "
         f"| gated: worse than start | pass / suspect / fail | CPU / {REFERENCE} |",
@@ -123,7 +123,7 @@ def summary(made: Made, labels: Sequence[str]) -> str:
         verdicts = [row["verdict"] for _, row in rows]
         counts = " / ".join(str(verdicts.count(word)) for word in ("pass", "suspect", "fail"))
         crashed = sum("failure" in row for _, row in rows)
-        counts += f" ({crashed} gave up)" if crashed else ""
+        counts += f" ({crashed} without a result)" if crashed else ""
         ratios = [ratio(rows, peer, "error_mm") for peer in (REFERENCE, TUNED)]
         lines.append(
             f"| {label} | {' | '.join(ratios)} | {worse} of {len(rows)} | {gated} of {len(rows)} "
@@ -133,7 +133,7 @@ def summary(made: Made, labels: Sequence[str]) -> str:
 
 
 def by_region(made: Made) -> str:
-    """The advised methods against both elastix rows, region by region."""
+    """The recommended methods compared with both elastix rows, by region."""
     heads = [f"{source}, {region}" for source in SOURCES for region in REGIONS]
     lines = ["| error of " + ADVISED + " / | " + " | ".join(heads) + " |"]
     lines.append("|---|" + "---:|" * len(heads))
@@ -156,10 +156,10 @@ def _chosen(entry: tuple[int, str, str], value: Piece, label: str) -> Any:
 
 
 def ratio(rows: Sequence[tuple[Piece, Mapping[str, Any]]], peer: str, key: str) -> str:
-    """Mean of ``key`` over that of the peer, over the patients on which both ended.
+    """Mean of ``key`` over that of the peer, over the patients for which both have a result.
 
-    A peer that gave up has no result to compare with; counting the rigid step as its own would
-    flatter whoever did not.
+    A peer that failed has no result to compare with. Taking the rigid step instead would favour the
+    other method.
     """
     both = [
         (row, other)
@@ -169,13 +169,13 @@ def ratio(rows: Sequence[tuple[Piece, Mapping[str, Any]]], peer: str, key: str) 
     ]
     if not both:
         return "-"
-    mine, its = (np.mean([pair[side][key] for pair in both]) for side in (0, 1))
+    mine, theirs = (np.mean([pair[side][key] for pair in both]) for side in (0, 1))
     some = f" ({len(both)})" if len(both) < len(rows) else ""
-    return f"{mine / its:.2f}{some}"
+    return f"{mine / theirs:.2f}{some}"
 
 
 def witnesses(made: Made) -> str:
-    """Which of the gate's figures knows the true error: rank correlation over all rows."""
+    """Rank correlation of the gate's measures with the true error, over all rows."""
     rows = [
         row for value in made.values() for row in value["methods"].values() if "measures" in row
     ]
@@ -189,7 +189,10 @@ def witnesses(made: Made) -> str:
         "folding": lambda row: row["measures"]["deformation"]["folding_percent"],
         "strain of bone": lambda row: row["measures"]["bone"]["strain"],
     }
-    lines = ["| figure | rank correlation with the true error | rows |", "|---|---:|---:|"]
+    lines = [
+        "| measure of the gate | rank correlation with the true error | rows |",
+        "|---|---:|---:|",
+    ]
     for name, figure in figures.items():
         first = np.array([figure(row) for row in rows])
         errors = np.array([row["error_mm"] for row in rows])

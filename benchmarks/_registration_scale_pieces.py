@@ -17,23 +17,23 @@ import numpy as np
 Shape = tuple[int, int, int]
 
 OPTIONS: dict[str, Any] = {"factors": [4, 2], "iterations": [12, 6]}
-"""Of ``mind``: the same levels at every size, few steps; a registration takes some ten times as
-many, and what a voxel costs is the same."""
+"""Of ``mind``: the same levels at every size, and few steps. A registration takes about ten times
+as many, which does not change the growth with the size."""
 
 SHORT: dict[str, Any] = {**OPTIONS, "iterations": [2, 1]}
-"""Of the whole registration, whose memory does not depend on the steps."""
+"""Of the whole registration; its memory does not depend on the number of steps."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a child process measured of itself.
+    """Measurements of a child process.
 
     Parameters
     ----------
     cpu_s
-        Processor time, which other people's work on the machine disturbs least [s].
+        Processor time, which other load on the machine affects least [s].
     peak_gb, before_gb
-        Of the process, whole and before the work began [GB].
+        Memory of the process: peak, and before the work started [GB].
     by_step
         Peak while each step ran [GB].
     load
@@ -87,7 +87,7 @@ def _engine(*numbers: str) -> Cost:
 
     method, still = METHODS.build("mind", OPTIONS), sitk.Euler3DTransform()
     small = _pair((16, 16, 16))
-    # Imports, and whatever torch does the first time, are not a voxel's cost.
+    # Imports and the first use of torch are not part of the cost per voxel.
     method.deformable(
         Job.of(small, small.fixed.grid, preset_called("mr_TH"), seed=0, threads=1), still
     )
@@ -106,7 +106,7 @@ def _engine(*numbers: str) -> Cost:
 
 
 def _register(*numbers: str) -> Cost:
-    """Rigid step, engine (few steps) and gate: all of ``synthct register`` but its files."""
+    """Rigid step, engine (few steps) and gate: ``synthct register`` without its files."""
     from synthct.tasks.registration.gate.params import GateParams
     from synthct.tasks.registration.methods import METHODS
     from synthct.tasks.registration.presets import preset_called
@@ -139,7 +139,7 @@ def _register(*numbers: str) -> Cost:
 
 
 def _capped(cap_gb: str, *numbers: str) -> Cost:
-    """The engine's levels under a cap on memory."""
+    """The engine's levels under a limit on memory."""
     from synthct.data.itk import resample
     from synthct.tasks.registration.engine import deform as engine
     from synthct.tasks.registration.engine.settings import Settings
@@ -166,7 +166,7 @@ def _capped(cap_gb: str, *numbers: str) -> Cost:
 
 
 def _resident_gb(which: str) -> float:
-    """``VmRSS``: now; ``VmHWM``: at most since the peak was forgotten."""
+    """``VmRSS``: now; ``VmHWM``: peak since the last reset."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(which):
             return int(line.split()[1]) * 1024 / 1e9
@@ -174,7 +174,7 @@ def _resident_gb(which: str) -> float:
 
 
 def _forget_peak() -> None:
-    """Ask Linux to count the peak anew."""
+    """Reset the peak that Linux counts."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""Shared by the pages ``speed_*``: processor time, the build before, and a line for the summary."""
+"""Shared by the pages ``speed_*``: processor time, an earlier build, a line for the summary."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 BEFORE = "41a2f679c6f4e285cb5f094602f94ccab0c7ecba"
-"""The commit that the pages compare with: the last one before this work on speed."""
+"""The commit that the pages compare with, which is older than all of these changes."""
+
+BUILDS = f"*Before* is the commit {BEFORE[:8]} of this repository, *now* the present code."
 
 _ALIKE = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-_LINE = re.compile(r"^\*\*Row (\d+)\*\*, (.+): ratio ([\d.]+), target ([\d.]+)\.$", re.MULTILINE)
+_LINE = re.compile(r"\*\*Ratio ([\d.]+)\*\*: (.+), relative to (.+)\.")
 
 
 def processor() -> str:
-    """Which matrix features the processor has, in a sentence."""
+    """The vector and matrix features of the processor, and how times are measured."""
     flags: set[str] = set()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("flags"):
@@ -30,8 +32,8 @@ def processor() -> str:
             break
     has = [f"{name} {'yes' if name in flags else 'no'}" for name in _ALIKE]
     return (
-        f"Processor features: {', '.join(has)}. One thread; times are processor seconds (user and "
-        "system), the best of the rounds."
+        f"Processor features: {', '.join(has)}. One thread. Times are processor seconds (user and "
+        "system), the minimum of several rounds."
     )
 
 
@@ -49,7 +51,7 @@ def build_before() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def this_build() -> Iterator[Path]:
-    """A clone of this repository as its files are, committed or not."""
+    """A clone of this repository with its present files, committed or not."""
     with tempfile.TemporaryDirectory(prefix="synthct-now-") as temporary:
         folder = Path(temporary) / "checkout"
         subprocess.run(
@@ -78,7 +80,7 @@ def environment(checkout: Path) -> dict[str, str]:
 
 
 def command_s(command: Sequence[str], checkout: Path, rounds: int = 2) -> float:
-    """Processor time of a command with its children [s], best of the rounds after one to warm."""
+    """Processor time of a command with its children [s]: minimum after a first, uncounted run."""
     spent = []
     for number in range(rounds + 1):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -102,7 +104,7 @@ def answer(script: str, checkout: Path, *arguments: str) -> str:
 
 
 def call_s(call: Callable[[], object], rounds: int = 3) -> float:
-    """Processor time of a call in this process [s], best of the rounds."""
+    """Processor time of a call in this process [s], minimum of the rounds."""
     spent = []
     for _ in range(rounds):
         began_s = time.process_time()
@@ -111,11 +113,13 @@ def call_s(call: Callable[[], object], rounds: int = 3) -> float:
     return min(spent)
 
 
-def verdict(row: int, what: str, ratio: float, target: float) -> str:
-    """One line that says how a ratio stands to its target; the summary page reads it."""
-    return f"**Row {row}**, {what}: ratio {ratio:.2f}, target {target:.2f}."
+def result(ratio: float, what: str, reference: str) -> str:
+    """One line with a ratio; the summary page reads it."""
+    return f"**Ratio {ratio:.2f}**: {what}, relative to {reference}."
 
 
-def verdicts(page: str) -> list[tuple[int, str, float, float]]:
-    """Row, what, ratio and target of the verdicts of a page."""
-    return [(int(r), what, float(x), float(t)) for r, what, x, t in _LINE.findall(page)]
+def results(page: str) -> list[tuple[float, str, str]]:
+    """Ratio, what and reference of the results of a page."""
+    paragraphs = (" ".join(block.split()) for block in page.split("\n\n"))
+    found = (_LINE.fullmatch(paragraph) for paragraph in paragraphs)
+    return [(float(each[1]), each[2], each[3]) for each in found if each]

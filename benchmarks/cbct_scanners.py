@@ -1,4 +1,4 @@
-"""Cone-beam scanners drawn at random, and what a blind calibration makes of their scans."""
+"""Simulated cone-beam scanners with random parameters: calibration without a CT."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from synthct.tasks.models.calibration import calibrate
 METHODS = {
     "raw": "CBCT itself",
     "linear": "line fitted on the training scanners",
-    "own_line": "line fitted on this very pair",
-    "two_point": "`two_point`, blind",
+    "own_line": "line fitted on the pair itself",
+    "two_point": "`two_point`",
 }
 REAL = ("STS_004", "STS_006")
 BINS_HU = (200, 400, 600, 900, 1300)
@@ -52,13 +52,15 @@ def measure() -> str:
     line = fitted_line([pair_of(case) for case in case_names(TRAIN)])
     scores = {case: calibrated(case, line) for case in case_names(TEST)}
     setting = (
-        "Slabs of 40 mm of digital heads at 2 x 1.5 x 1.5 mm, through scanners drawn anew: "
-        "scatter, beam, corrections for water and bone, bow-tie, filter, noise, full or half fan, "
-        "field of view, fill value, gain and offset (`data/phantom/scanners.py`). "
-        f"{len(TEST)} slabs, each through a scanner within the ranges and through one with *every* "
-        f"parameter beyond them; the line of `linear` is fitted to {len(TRAIN)} other slabs with "
-        "two scanners each, within the ranges. CT and CBCT are exact pairs. MAE [HU] inside body "
-        "and field of view."
+        "Slabs of 40 mm of digital heads at 2 x 1.5 x 1.5 mm, scanned by simulated scanners whose "
+        "parameters are random: scatter, beam, corrections for water and bone, bow-tie, filter, "
+        "noise, full or half fan, field of view, fill value, gain and offset "
+        f"(`data/phantom/scanners.py`). Each of {len(TEST)} slabs is scanned once with parameters "
+        "within the ranges of training and once with *every* parameter beyond them. `two_point` "
+        "calibrates a scan from its own air and soft tissue. The line of the baseline `linear` is "
+        f"fitted to {len(TRAIN)} other slabs with two scanners each, within the ranges; the line "
+        "fitted on the pair itself needs the true CT. CT and CBCT are exact pairs. MAE [HU] inside "
+        "body and field of view."
     )
     return "\n\n".join(
         [setting, table(scores, METHODS), _claims(scores), _responses(), _real(line)]
@@ -119,7 +121,7 @@ def loss(scores: Scores, method: str) -> str:
 
 
 def _claims(scores: Scores) -> str:
-    lines = ["Paired over the slabs, with 95 % bootstrap intervals; six slabs give rough ones:", ""]
+    lines = ["Paired over the slabs, with 95 % bootstrap intervals (rough, from few slabs):", ""]
     lines += [
         f"* {where}: `two_point` minus {METHODS[other]}: {gap(scores, 'two_point', other, scan)}"
         for scan, where in enumerate(("within the ranges", "beyond them"))
@@ -134,7 +136,7 @@ def _claims(scores: Scores) -> str:
 
 
 def real_scans() -> list[Path]:
-    """CTs of patients, where the shared scans are here: an abdomen and two limbs."""
+    """CTs of patients among the shared scans, if there are any: an abdomen and two limbs."""
     found = [shared_data() / "small_ct_mr" / "example_ct.nii.gz"]
     found += [shared_data() / "sts51" / name / "CT.nii.gz" for name in REAL]
     return [path for path in found if path.is_file()]
@@ -143,14 +145,14 @@ def real_scans() -> list[Path]:
 def _real(line: NDArray[np.float64]) -> str:
     scores = {name: calibrated(f"{name}_0", line) for name in make_real(FOLDER, real_scans())}
     if not scores:
-        return "Real CTs: the shared scans are not here (`SYNTHCT_SHARED_DATA`)."
+        return "Real CTs were not measured: `SYNTHCT_SHARED_DATA` did not name the shared scans."
     rows = ["| scan | " + " | ".join(METHODS.values()) + " |", "|---|" + "---|" * len(METHODS)]
     for case, found in scores.items():
         rows.append(f"| {case} | " + " | ".join(f"{found[name]:.1f}" for name in METHODS) + " |")
     return (
-        "The nearest to a real pair that is here: the middle slab of real CTs (an abdomen, two "
-        "limbs; no real head is at hand), projected and reconstructed by scanners beyond the "
-        "ranges. The anatomy is real, the cone beam is simulated.\n\n" + "\n".join(rows)
+        "Middle slabs of real CTs (an abdomen and two limbs), projected and reconstructed by "
+        "simulated scanners beyond the ranges. The anatomy is real, the cone beam is "
+        "simulated.\n\n" + "\n".join(rows)
     )
 
 
@@ -158,7 +160,7 @@ def _responses() -> str:
     """Contrast of bone to soft tissue after ``two_point``, relative to the CT, by CT number."""
     bins = " | ".join(f"{low} to {high}" for low, high in itertools.pairwise(BINS_HU))
     rows = [f"| CT number | {bins} |", "|---|" + "---|" * (len(BINS_HU) - 1)]
-    kinds = {"one scanner for all, as before": BEFORE, "scanners of the training slabs": TRAIN}
+    kinds = {"one scanner for all": BEFORE, "scanners of the training slabs": TRAIN}
     for kind, slabs in kinds.items():
         curves = np.array([_response(case) for case in case_names(slabs)])
         low, middle, high = np.nanpercentile(curves, (0, 50, 100), axis=0)
@@ -168,9 +170,10 @@ def _responses() -> str:
         ]
         rows.append(f"| {kind} | " + " | ".join(cells) + " |")
     return (
-        "Response to bone: contrast to soft tissue after `two_point`, relative to the CT, median "
-        "over the voxels of a scan (over scans: median, lowest and highest), by CT number [HU]. On "
-        "a real head-and-neck scan a straight line of about 0.73 was seen.\n\n" + "\n".join(rows)
+        "Response to bone: contrast to soft tissue after `two_point`, relative to the CT, by CT "
+        "number [HU]; the median over the voxels of a scan, then the median, lowest and highest "
+        "over scans. A real head-and-neck scan showed about 0.73 at all CT numbers.\n\n"
+        + "\n".join(rows)
     )
 
 

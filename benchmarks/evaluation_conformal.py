@@ -1,4 +1,4 @@
-"""Conformal intervals on digital patients: coverage on new ones, and under another scanner."""
+"""Conformal intervals on digital patients: coverage on new patients and with another scanner."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SEED = 20261123
 TRAIN, CALIBRATION, TEST = 8, 24, 24
 USUAL = {"mr_noise": 0.025, "mr_shading": 0.15}
 SHIFTED = {"mr_noise": 0.12, "mr_shading": 0.5}
-"""The other scanner: a weak field's noise and a surface coil's shading."""
+"""The other scanner has the noise of a weak field and the shading of a surface coil."""
 SCALING = SourceScaling(kind="zscore_in_mask")
 NOMINAL = (0.8, 0.9, 0.95)
 SPACING_MM = (6.0, 6.0, 6.0)
 
 
 def protocol(scanner):
-    """Coarse and quick; the CBCT, which nobody looks at here, coarsest."""
+    """Coarse and quick; the CBCT, which is not used here, is the coarsest."""
     return Protocol(
         voxels_mm={"ct": SPACING_MM, "mr": SPACING_MM, "cbct": (24.0, 24.0, 24.0)},
         anatomy_mm=4.0, deformation_mm=(3.5, 7.0), setup_shift_mm=3.0, setup_turn_deg=1.2,
@@ -36,7 +36,7 @@ def protocol(scanner):
 
 
 def scans(number, scanner):
-    """MR, mask and the CT of the same day of patient ``number``: the truth, no registration."""
+    """MR, mask and the true CT of patient ``number`` on the same day, without registration."""
 
     def random(*names):
         return generator(SEED, "conformal", str(number), *map(str, names))
@@ -84,8 +84,10 @@ def measured(method, numbers, scanner):
 
 def table(calibration, groups):
     """Rows of coverage by nominal level, group and band."""
-    rows = ["| scanner | nominal % | where | covered % | 95 % interval | nominal inside | ± HU |",
-            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        "| scanner | nominal % | tissue | covered % | 95 % interval | contains nominal | ± HU |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, counts in groups.items():
         for nominal in NOMINAL:
             rng = np.random.default_rng(SEED)
@@ -96,8 +98,8 @@ def table(calibration, groups):
 
 
 def row(name, where, found):
-    """One line; a band that fewer than five patients have gets no interval."""
-    ends, holds = f"none: {found.n} patients", "–"
+    """One line; a tissue that fewer than five patients have gets no interval."""
+    ends, holds = f"none (patients: {found.n})", "–"
     if found.low is not None and found.high is not None:
         ends = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
         holds = "yes" if found.holds else "**no**"
@@ -117,14 +119,14 @@ def measure():
     other, *unlike = measured(method, new, SHIFTED)
     return (
         f"An intensity look-up fitted on {TRAIN} digital {REGION} patients, {SPACING_MM[0]:g} mm; "
-        f"half-widths from {CALIBRATION} others, coverage on {TEST} new ones, then on the same "
-        f"{TEST} with another scanner's noise and shading "
+        f"half-widths from {CALIBRATION} others. Coverage is measured on {TEST} new patients, then "
+        f"on the same {TEST} with the noise and shading of another scanner "
         f"({SHIFTED['mr_noise']} and {SHIFTED['mr_shading']} instead of {USUAL['mr_noise']} and "
-        f"{USUAL['mr_shading']}). Intervals are bootstrap over both sets of patients; n = {TEST}."
+        f"{USUAL['mr_shading']}). Bootstrap intervals over both sets of patients; n = {TEST}."
         "\n\n"
-        f"{table(calibration, {'as calibrated': same, 'another': other})}\n\n"
+        f"{table(calibration, {'as calibrated': same, 'other': other})}\n\n"
         f"The check for unlike scans (`evaluate`, the report) warns of {sum(like[0])} of {TEST} "
-        f"scans of the usual scanner and of {sum(unlike[0])} of {TEST} of the other; that of "
-        f"`predict`, which knows the training's ranges only, of {sum(like[1])} and "
-        f"{sum(unlike[1])}.\n"
+        f"scans of the usual scanner and of {sum(unlike[0])} of {TEST} of the other. The check in "
+        "`predict`, which compares with the ranges of the training scans only, warns of "
+        f"{sum(like[1])} and {sum(unlike[1])}.\n"
     )

@@ -1,4 +1,4 @@
-"""Image metrics beside the direct scipy formulation, MONAI, torchmetrics, scikit-image."""
+"""Image metrics compared with scipy, MONAI, torchmetrics and scikit-image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def phantom(shape, rng):
 
 
 def direct_ms_ssim(reference, prediction, mask, low, high):
-    """MS-SSIM written straight from the formulae with scipy's filters."""
+    """MS-SSIM written directly from the formulas with scipy's filters."""
     width = high - low
     c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
     images = [
@@ -112,8 +112,8 @@ def torchmetrics_ssim(reference, prediction, mask):
             [str(PEERS), "benchmarks/_torchmetrics.py", str(images), str(REPEAT)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-    told = json.loads(child.stdout)
-    return told["value"], told["seconds"]
+    result = json.loads(child.stdout)
+    return result["value"], result["seconds"]
 
 
 def monai_structures(first, second):
@@ -181,7 +181,7 @@ def runs():
 
 
 def peers():
-    """Rows of what runs in an environment of its own (`make peers`)."""
+    """Rows of programs that run in an environment of their own (`make peers`)."""
     if PEERS.exists():
         images = phantom(SHAPE, np.random.default_rng(1))
         yield "SSIM, whole box", "torchmetrics", *torchmetrics_ssim(*images), ""
@@ -189,23 +189,24 @@ def peers():
 
 def measure():
     """The page's text."""
-    rows = ["| what | who | value | seconds | ours is faster by | numpy peak [MiB] |",
+    rows = ["| metric | implementation | value | seconds | seconds / ours | numpy peak [MiB] |",
             "|---|---|---|---|---|---|"]  # fmt: skip
     own: dict[str, float] = {}
     measured = ((what, who, *timed(function)) for what, who, function in runs())
     for what, who, value, seconds, peak in itertools.chain(measured, peers()):
         ratio = f"{seconds / own[what]:.1f}" if what in own else ""
         own.setdefault(what, seconds)
-        told = value if isinstance(value, tuple) else (value,)
-        shown = ", ".join(f"{v:.10g}" for v in told)
+        values = value if isinstance(value, tuple) else (value,)
+        shown = ", ".join(f"{v:.10g}" for v in values)
         rows.append(f"| {what} | {who} | {shown} | {seconds:.2f} | {ratio} | {peak} |")
     return (
-        f"Volumes of {SHAPE}, int16, best of {REPEAT}; every row on the same pair in this process. "
-        "MONAI and torchmetrics have no mask and no NP/(NP-1), so they and the row before them "
-        "compute nearly the same number, over the whole box; ours forms windows only where the "
-        "mask is; torchmetrics runs in float32. Torch allocates outside numpy, so its peak is not "
-        "seen here. "
-        + ("" if DEVICE == "cuda" else "No GPU was there to measure on.")
+        f"Volumes of {SHAPE}, int16; minimum time of {REPEAT} runs; every row on the same pair. "
+        "Ours computes windows inside the mask only. MONAI and torchmetrics have neither a mask "
+        "nor the unbiased covariance NP/(NP-1), so their SSIM is compared with ours over the whole "
+        "box. They get images whose background is set to -1024 HU, ours gets the images "
+        "unchanged, so the values differ. torchmetrics runs in float32, in an environment of its "
+        "own. Torch allocates outside numpy, so its peak is not counted. "
+        + ("" if DEVICE == "cuda" else "No GPU was available.")
         + "\n\n"
         + "\n".join(rows)
         + "\n"

@@ -1,4 +1,4 @@
-"""What another scanner costs on digital patients, and how much a harmoniser wins back."""
+"""Error that another scanner adds on digital patients, and how much of it harmonisers recover."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SPACING_MM = (8.0, 8.0, 8.0)
 SCALING = SourceScaling(kind="zscore_in_mask")
 DRAWS = 2000
 GAMMA, SHADING, SHADING_MM, NOISE = 2.0, 0.3, 150.0, 0.06
-"""The other scanner: exponent of its response, spread of the logarithm of its coil's sensitivity
-and the smoothness of that, and noise as a share of the mean signal."""
+"""The other scanner: exponent of its response; spread and smoothness of the logarithm of its coil's
+sensitivity; noise as a share of the mean signal."""
 
 Scan = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def patient(seed: int, number: int) -> Scan:
-    """MR, mask and the CT of the same day: the truth, no registration."""
+    """MR, mask and the true CT of the same day, without registration."""
 
     def random(*names: object) -> np.random.Generator:
         return generator(SEED, "harmonise", str(seed), str(number), *map(str, names))
@@ -111,34 +111,34 @@ def measure() -> str:
     table = {key: np.array([run[key] for run in runs]) for key in runs[0]}
     random = np.random.default_rng(SEED)
     lines = [
-        "| scanner | harmoniser | MAE [HU] | added by the scanner [HU] | won back [HU] "
-        "| won back [%] |",
+        "| scanner | harmoniser | MAE [HU] | added by the scanner [HU] | recovered [HU] "
+        "| recovered [%] |",
         "|---|---|---|---|---|---|",
     ]
     for (scanner, name), mae in table.items():
         lost = table[scanner, "none"] - table["usual", "none"]
         cells = [f"{mae.mean():.1f}", "–", "–", "–"]
         if name == "none" and scanner != "usual":
-            cells[1] = _told(interval(lost, random))
+            cells[1] = _shown(interval(lost, random))
         elif name != "none":
             back = table[scanner, "none"] - mae
-            cells[2] = _told(interval(back, random))
+            cells[2] = _shown(interval(back, random))
             if scanner != "usual":
                 cells[3] = f"{100 * back.mean() / lost.mean():.0f}"
         lines.append(f"| {scanner} | {name} | {' | '.join(cells)} |")
     return (
         f"An intensity look-up (no network) fitted on {TRAIN} digital {REGION} patients at "
-        f"{SPACING_MM[0]:g} mm and asked of {TEST} others, {SEEDS} independent sets of both. "
-        f"*Response*: intensities to the power {GAMMA:g}, as of another contrast. *Shading, "
-        f"noise*: a surface coil's sensitivity with a spread of {SHADING:g} of its logarithm, and "
-        f"noise of {NOISE:g} of the mean signal. The harmonisers know the mean law of the training "
-        "scans only. 95 % intervals are drawn over sets and patients.\n\n"
+        f"{SPACING_MM[0]:g} mm and applied to {TEST} others, for {SEEDS} independent sets of both. "
+        f"*Response*: intensities to the power {GAMMA:g}, as with another contrast. *Shading, "
+        f"noise*: a surface coil whose sensitivity has a logarithm with a spread of {SHADING:g}, "
+        f"and noise of {NOISE:g} of the mean signal. The harmonisers use only the mean intensity "
+        "distribution of the training scans. 95 % bootstrap intervals over sets and patients.\n\n"
         + "\n".join(lines)
-        + "\n\nThe rows of the usual scanner are the price of a harmoniser that was not needed: it "
-        "maps away what differs between patients.\n"
+        + "\n\nThe rows of the usual scanner show the cost of a harmoniser that was not needed: it "
+        "also removes differences between patients.\n"
     )
 
 
-def _told(found: tuple[float, float, float]) -> str:
+def _shown(found: tuple[float, float, float]) -> str:
     mean, low, high = found
     return f"{mean:.1f} ({low:.1f} to {high:.1f})"

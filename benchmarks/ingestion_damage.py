@@ -21,41 +21,41 @@ from tests.fixtures.damage import (
 )
 
 EACH = 250
-"""Damaged files a format: 8 x 250 = 2,000."""
+"""Damaged files per format: 8 x 250 = 2,000."""
 
 HEADER_ONLY = 200
-"""Flipped header bits a format, for the second table."""
+"""Flipped header bits per format, for the last table."""
 
 MEANING = """\
 A file is damaged in one place, drawn uniformly: **cut** (it ends early), **length** (1 to 64 bytes
 added or lost in the middle), **payload** (one flipped bit in the voxels), **header** (one flipped
-bit anywhere before them). **Caught**: a fault that names the file. **Harmless**: the scan came in
-with the same voxels in the same place (a flipped bit of a description, of padding, of an unused
-field). **Silent**: other voxels or another place, unnoticed.
+bit anywhere before them). **Caught**: reading ends with an error that names the file. **Harmless**:
+the scan is read with the same voxels in the same position (a flipped bit in a description, in
+padding or in an unused field). **Silent**: other voxels or another position, without an error.
 
-What no reader can see on first arrival: a flipped bit in uncompressed pixels (it is another pixel),
-in a compressed stream without a checksum (JPEG family, RLE, zarr's default codecs: it is another
-picture), and in a header number that stays plausible and stands nowhere else (the spacing of a
-MetaImage). From first sight on, SHA-256 guards all of them. What a second place in the file or
-another slice can contradict is caught."""
+No reader can detect some damage in a file that it has never seen: a flipped bit in uncompressed
+pixels (it is another value), in a compressed stream without a checksum (JPEG family, RLE, zarr's
+default codecs: it is another image), and in a header number that stays plausible and is stored only
+once (the spacing of a MetaImage). After ingestion, SHA-256 detects all of these. Damage that
+contradicts another part of the file or another slice is caught."""
 
 
 def measure() -> str:
-    """Both tables, as markdown."""
+    """The tables, as markdown."""
     rows = [_row(name, EACH) for name in FORMATS]
     total = sum(EACH for _ in FORMATS)
     extra = [_row(name, EACH // 2) for name in EXTRA]
     headers = [_header_row(name) for name in FORMATS]
     head = "| format | " + " | ".join(KINDS) + " |\n|---|" + "---|" * len(KINDS) + "\n"
     return (
-        f"{MEANING}\n\n## {total:,} damaged files over eight formats\n\n"
+        f"{MEANING}\n\n## {total:,} damaged files of eight formats\n\n"
         f"Caught / harmless / silent.\n\n{head}" + "\n".join(rows) + "\n\n"
         "## Compressed formats whose standard has no checksum\n\n"
         + head
         + "\n".join(extra)
         + "\n\n"
-        f"## {HEADER_ONLY} flipped header bits a format\n\n"
-        "| format | caught | harmless | undetectable |\n|---|---|---|---|\n" + "\n".join(headers)
+        f"## {HEADER_ONLY} flipped header bits per format\n\n"
+        "| format | caught | harmless | silent |\n|---|---|---|---|\n" + "\n".join(headers)
     )
 
 

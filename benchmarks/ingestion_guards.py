@@ -1,4 +1,4 @@
-"""Ingestion: planted faults found, sound scans that raise no alarm."""
+"""Ingestion: planted faults that are found, and false alarms on sound scans."""
 
 from __future__ import annotations
 
@@ -30,24 +30,25 @@ def _kind(name: str) -> tuple[int, str, str]:
             if planted.truth is not None:
                 to_repair += 1
                 repaired += mended(planted, looked)
-    told = f"{repaired} of {to_repair}" if to_repair else ""
-    return found, ", ".join(f"`{code}`" for code, _ in codes.most_common()), told
+    mends = f"{repaired} of {to_repair}" if to_repair else ""
+    return found, ", ".join(f"`{code}`" for code, _ in codes.most_common()), mends
 
 
 def measure() -> str:
     """Table of kinds, and the count of alarms on sound scans."""
     rows, total = [], 0
     for name in sorted(KINDS):
-        found, codes, told = _kind(name)
+        found, codes, mends = _kind(name)
         total += found
-        rows.append(f"| {name} | {found} of {SEEDS} | {codes} | {told} |")
+        rows.append(f"| {name} | {found} of {SEEDS} | {codes} | {mends} |")
     false = list(alarms(clean_scans(CLEAN, orders=ORDERS)))
     head = (
-        f"{total} of {len(KINDS) * SEEDS} planted faults found ({len(KINDS)} kinds in {SEEDS} "
-        f"digital patients each); {len(false)} alarms on {CLEAN} sound scans (CT, MR, CBCT; "
+        f"{total} of {len(KINDS) * SEEDS} planted faults were found ({len(KINDS)} kinds in {SEEDS} "
+        f"digital patients each), with {len(false)} alarms on {CLEAN} sound scans (CT, MR, CBCT; "
         f"whole heads, thoraces, abdomens), each as {', '.join(ORDERS)} slices: "
         f"{CLEAN * len(ORDERS)} in all. "
-        f"A repaired scan has every voxel within {SAME_MM:g} mm of the truth and its exact value."
+        f"In a repaired scan, every voxel is within {SAME_MM:g} mm of its true position and has "
+        "its exact value."
     )
-    table = "| fault | found | named | repaired |\n|---|---|---|---|\n" + "\n".join(rows)
+    table = "| fault | found | reported as | repaired |\n|---|---|---|---|\n" + "\n".join(rows)
     return "\n\n".join([head, table, *false])

@@ -1,4 +1,4 @@
-"""Ingestion: files made to harm their reader"""
+"""Ingestion: malicious files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from synthct.data.readers.process import pool
 from synthct.data.volume import Modality
 from tests.fixtures.hostile import BUILDERS
 from tests.fixtures.hostile.base import CANARY
-
-MEMORY_LIMIT_MB = 1500
 
 
 def measure() -> str:
@@ -42,23 +40,25 @@ def measure() -> str:
             changes += _tree(source.parent) != before
     kinds = Counter(name.partition(":")[0] for name in BUILDERS)
     rows = "\n".join(
-        f"| {kind} | {count} | {refused[kind]} | {_told(codes[kind])} |"
+        f"| {kind} | {count} | {refused[kind]} | {_counts(codes[kind])} |"
         for kind, count in sorted(kinds.items())
     )
     return (
         "External data files, path traversal, links and devices, gzip, zip, deflate and chunk"
-        " bombs, absurd sizes, sequences twenty thousand deep, lengths of 4 GB, decoders"
-        " that are lied to. Each is read in a process of its own, capped in memory and processor"
-        " time, that the kernel lets open nothing but the source.\n\n"
-        "| kind | files | refused | as |\n|---|---|---|---|\n"
+        " bombs, absurd sizes, sequences nested twenty thousand levels deep, lengths of 4 GB,"
+        " headers that do not match the compressed data. Each is read in a process of its own, with"
+        " limited memory and processor time, in which the kernel lets only the source be"
+        " opened.\n\n"
+        "| kind | files | refused | reported as |\n|---|---|---|---|\n"
         f"{rows}\n\n"
-        f"In all {sum(refused.values())} of {len(BUILDERS)} refused. Largest memory of a reader"
-        f" {peak_bytes / 1e6:.0f} MB (limit {MEMORY_LIMIT_MB}); slowest answer {slowest_s:.1f} s;"
-        f" {leaks} answers revealed the file outside, {changes} changed a file."
+        f"{sum(refused.values())} of {len(BUILDERS)} were refused. The largest memory of a reader"
+        f" was {peak_bytes / 1e6:.0f} MB, the longest time {slowest_s:.1f} s. {leaks} error"
+        f" messages contained text of a file outside the source, {changes} files changed another"
+        " file."
     )
 
 
-def _told(found: Counter[str]) -> str:
+def _counts(found: Counter[str]) -> str:
     return ", ".join(f"{code} {count}" for code, count in found.most_common())
 
 

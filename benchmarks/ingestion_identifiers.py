@@ -1,4 +1,4 @@
-"""Ingestion: planted identifiers searched for in all that it writes and says."""
+"""Ingestion: search for planted identifiers in everything that it writes and prints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = f
 
 
 def search(number: int) -> Searched:
-    """Plant a data set, take it in by the command, run the stage, look everywhere."""
+    """Plant a data set, ingest it with the command, run the stage, search all results."""
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as undo:
         base = Path(temporary)
         root = base / "root"
@@ -36,14 +36,14 @@ def search(number: int) -> Searched:
             "SYNTHCT_PSEUDONYM_KEY": "a key of more than sixteen characters",
             "PYTHONPATH": str(Path.cwd() / "src"),
         }
-        said = b""
+        output = b""
         for more in ((), ("--json",)):
             call = [sys.executable, "-m", "synthct.flows", "ingest", str(base / "pacs"),
                     "--dataset", "planted", *more]  # fmt: skip
             done = subprocess.run(call, cwd=root, env=environment, capture_output=True)
             if done.returncode not in (0, 3):
                 raise RuntimeError(done.stderr.decode()[-2000:])
-            said += done.stdout + done.stderr
+            output += done.stdout + done.stderr
         undo.enter_context(contextlib.chdir(root))
         units, events = os.environ.get("SYNTHCT_UNITS"), os.environ.get("SYNTHCT_EVENTS")
         os.environ |= {"SYNTHCT_UNITS": str(base / "units"), "SYNTHCT_EVENTS": str(base / "events")}
@@ -51,7 +51,7 @@ def search(number: int) -> Searched:
         context = StageContext(Layout(dataset="planted"), 1, open_result_cache(), here,
                                max_excluded_fraction=1.0)  # fmt: skip
         run(context, IngestionParams())
-        blobs = [("said", said), ("events", (base / "events").read_bytes())]
+        blobs = [("output", output), ("events", (base / "events").read_bytes())]
         blobs += [*files_below(root, base / "units")]
         size = sum(len(blob) for _, blob in blobs)
         return Searched(len(set(secrets)), len(blobs), size, tuple(leaks(secrets, blobs)))
@@ -76,11 +76,11 @@ def measure() -> str:
         f"{sum(one.secrets for one in found)} identifiers (at least {least} in each of {DATA_SETS} "
         f"data sets: texts of {len(found)} hospitals in every kind of element, private blocks, "
         "sequences, overlays, preambles, UIDs, dates, names of files and folders, headers of image "
-        f"files), searched for in {sum(one.files for one in found)} files and streams "
+        f"files) were searched for in {sum(one.files for one in found)} files and streams "
         f"({sum(one.size for one in found) / 1e6:.0f} MB): copies, tables, JSON, events, units, "
-        "artefacts. One more data set went through the whole flow, and its "
-        f"{flow.secrets} identifiers were searched for in the logs, the report, the flow database "
-        f"and the metrics as well ({flow.files} files, {flow.size / 1e6:.0f} MB). "
-        f"**{len(leaked)} found.**"
+        "artefacts. Another data set was processed by the whole flow, and its "
+        f"{flow.secrets} identifiers were also searched for in the logs, the report, the flow "
+        f"database and the metrics ({flow.files} files, {flow.size / 1e6:.0f} MB). "
+        f"**{len(leaked)} were found.**"
     )
     return "\n".join([text, *(f"* {one}" for one in leaked)])

@@ -1,4 +1,4 @@
-"""Ingestion: what real scans show, from DICOM, NIfTI, a tilted CBCT and a structure set."""
+"""Ingestion of real scans: DICOM compared with NIfTI, an oblique CBCT and a structure set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AIR_BELOW_HU = -900.0
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two readings of one scan differ: places [mm] and values."""
+    """How two readings of one scan differ: positions [mm] and values."""
 
     apart_mm: float
     value: float
@@ -59,7 +59,7 @@ def tumour(patient: Path) -> tuple[float, float]:
 
 
 def cone_beam(archive: Path) -> tuple[Volume, Volume]:
-    """The Varian scan as it lies in its zip, and straight."""
+    """The Varian scan as stored in its zip, and resampled onto an axes-aligned grid."""
     scan = read_scan(archive)
     return scan, canonical(scan)[0]
 
@@ -84,13 +84,14 @@ def measure() -> str:
     return "\n".join(
         [
             "Two patients (soft-tissue sarcoma, TCIA), each scan read from DICOM and from NIfTI:\n",
-            "| scan | voxels apart, at most [mm] | values differ, at most |",
+            "| scan | largest distance of voxels [mm] | largest difference of values |",
             "|---|---|---|",
             *rows,
             f"\nTumour of STS_001 drawn from the RTSTRUCT: {cm3:.0f} cm3, Dice {dice:.3f} with the "
-            "mask that was published for the NIfTI file.\n",
-            f"Varian cone-beam zip: {tilted.modality}, {oblique(tilted.grid).sentence}; then its "
-            f"directions differ from the axes by {turned:g}; air at {air_hu(tilted):.0f} HU as it "
-            f"came, at {air_hu(straight):.0f} HU straight.",
+            "mask that was published with the NIfTI file.\n",
+            f"Cone-beam scan in a zip of a Varian machine: {tilted.modality}, "
+            f"{oblique(tilted.grid).sentence}. Its directions then differ from the axes by "
+            f"{turned:g}. Air is at {air_hu(tilted):.0f} HU before and at "
+            f"{air_hu(straight):.0f} HU after resampling.",
         ]
     )

@@ -1,4 +1,4 @@
-"""Prediction beside MONAI's sliding window: time, memory, equality."""
+"""Prediction compared with MONAI's sliding window: time, memory, agreement."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SHAPE = (96, 256, 256)
 THREADS = 2
 OVERLAP = 0.5
 SPREAD = 0.2
-"""Standard deviation that the untrained head's output is scaled to: 400 HU before the last tanh.
+"""Standard deviation to which the untrained head's output is scaled: 400 HU before the last tanh.
 
-As it is made, the small one answers one value everywhere, so that no blending shows, and the
-recipe's saturates, where float32 itself is off by HU in either runtime."""
+Without scaling, the small network predicts one value everywhere, so blending has no effect, and the
+recipe's saturates, where rounding in float32 alone makes differences of some HU."""
 
 DEMO = "a network of twice the demo's width (1.6 M parameters, instance norm)"
 """The demo's own, of width 8, has 414,593 parameters."""
@@ -48,7 +48,7 @@ SIDES = {
     "ours_body": "synthct, ONNX Runtime, windows with body (as `predict` runs)",
 }
 SLICES = (24, 48, 96, 192, 320)
-"""Of the page ``prediction_growth``: up to a long scan of 1 mm slices."""
+"""For the page ``prediction_growth``: up to a long scan of 1 mm slices."""
 
 
 def measure() -> str:
@@ -57,7 +57,7 @@ def measure() -> str:
 
 
 def sides(name: str) -> str:
-    """Every side in a process of its own, in turns; the best of the rounds counts."""
+    """Every implementation in a process of its own, alternating; the minimum of the rounds."""
     options = NETWORKS[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -88,17 +88,17 @@ def sides(name: str) -> str:
             "",
             f"2.5-D U-Net++ of 5 slices, windows {options['patch']} x {options['patch']}, overlap "
             f"{OVERLAP}, {THREADS} threads, one pass (no flips). HU inside the body "
-            f"{hu.min()} to {hu.max()}. Wall: best of {options['rounds']}.",
+            f"{hu.min()} to {hu.max()}. Minimum time of {options['rounds']} rounds.",
             "",
-            "| side | wall [s] | wall / MONAI | CPU / MONAI | peak memory [MiB] | peak / MONAI | "
-            "largest difference in the body [HU] | part over 1 HU |",
+            "| implementation | wall [s] | wall / MONAI | CPU / MONAI | peak memory [MiB] "
+            "| peak / MONAI | largest difference in the body [HU] | share above 1 HU |",
             "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
-            "Window starts, Gaussian weights and their floor are MONAI's (held together in "
-            "`tests/tasks/prediction/test_windows.py` and `test_sliding.py`). The weights are "
-            "untrained, the head scaled so that answers spread over 400 HU. No GPU was at hand: "
-            "figures on a GPU were not measured.",
+            "Window starts, Gaussian weights and their minimum equal MONAI's "
+            "(`tests/tasks/prediction/test_windows.py` and `test_sliding.py` compare them). The "
+            "weights are untrained; the head is scaled so that predictions have a standard "
+            "deviation of about 400 HU. GPUs were not measured.",
         ]
     )
 
@@ -107,7 +107,7 @@ def run(side: str, folder: Path, options: dict[str, Any]) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.prediction", side, str(folder), json.dumps(options)],
         capture_output=True, text=True, check=False,
-        # Torch's threads spin while they wait, which on a busy machine would punish the peer.
+        # Torch's threads spin while they wait, which would slow MONAI down on a busy machine.
         env={**os.environ, "OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
     if done.returncode:
@@ -198,7 +198,7 @@ def _release(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _monai(folder: Path, options: dict[str, Any]) -> Callable[[], np.ndarray]:
-    """As a user of MONAI would: neighbours as channels, slices as the batch, Gaussian blending."""
+    """As in MONAI's examples: neighbours as channels, slices as the batch, Gaussian blending."""
     import torch
     from monai.inferers import sliding_window_inference
     from safetensors.torch import load_file
@@ -242,7 +242,7 @@ def _ours(folder: Path, options: dict[str, Any], *, side: str) -> Callable[[], n
 
 
 def _everywhere(run: Any, source: Any, body: Any, model: Any) -> np.ndarray:
-    """Every window, scaled by the body as the others are: what leaving out air saves is apart."""
+    """Every window, scaled by the body as elsewhere; leaving out windows of air is timed apart."""
     from synthct.tasks.models import sliding
 
     scale = sliding.fit_source(source.array, body.array, model.source_scaling)

@@ -28,7 +28,7 @@ PLOT = Path("docs/benchmarks/prediction_dicom.png")
 
 
 def measure() -> str:
-    """Every scan through ``predict``, the result opened by SimpleITK's own series reader."""
+    """Predict every scan, and open the result with SimpleITK's series reader."""
     rows, pictures = [], []
     with tempfile.TemporaryDirectory(prefix="synthct-bench-") as place:
         for number, (title, source, scan, truth) in enumerate(_scans()):
@@ -38,16 +38,16 @@ def measure() -> str:
     _plot(pictures)
     return "\n".join(
         [
-            "The demo's releases (digital patients, minutes of training: they show the path, not "
-            "accuracy), three networks, test-time flips, `--dicom-reference` the scan itself. The "
-            "new series is opened by SimpleITK's `ImageSeriesReader`; geometry is the largest "
-            "distance between a corner voxel there and the same one of the source, read by "
-            "SimpleITK too. MAE inside the body against the true CT on the scan's own grid, known "
-            "for digital patients only, who trained the networks; a CT of one value, the body's "
-            "median, beside it.",
+            "The demo's releases: three networks trained for minutes on digital patients, with "
+            "test-time flips. They test the processing, not accuracy. `--dicom-reference` is the "
+            "scan itself. SimpleITK's `ImageSeriesReader` opens the new series; the geometry error "
+            "is the largest distance between a corner voxel of it and the same voxel of the "
+            "source, which SimpleITK reads too. The MAE is inside the body, against the true CT on "
+            "the scan's grid. It is known for digital patients only, on which the networks were "
+            "trained. The next column is the MAE of a constant CT with the median HU of the body.",
             "",
-            "| scan | voxels | series in the folder | geometry off by [mm] | body [% of voxels] | "
-            "wall [s] | MAE [HU] | of one value [HU] | notes |",
+            "| scan | voxels | series in the folder | geometry error [mm] | body [% of voxels] | "
+            "wall [s] | MAE [HU] | MAE of a constant [HU] | notes |",
             "|---|---|---|---|---|---|---|---|---|",
             *rows,
             "",
@@ -73,7 +73,7 @@ def _scans() -> Iterator[tuple[str, str, Path, Path | None]]:
 
 def _one(title: str, source: str, scan: Path, truth: Path | None, out: Path) -> tuple[str, Any]:
     started = time.perf_counter()
-    told = predict_file(RELEASES / source, scan, out, dicom_reference=scan)
+    report = predict_file(RELEASES / source, scan, out, dicom_reference=scan)
     wall_s = time.perf_counter() - started
     made, source = _opened(out), _opened(scan)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(out))
@@ -87,7 +87,7 @@ def _one(title: str, source: str, scan: Path, truth: Path | None, out: Path) -> 
             f"{np.abs(np.median(inside) - inside).mean():.0f}",
         )
     voxels = " x ".join(str(size) for size in made.GetSize())
-    notes = "; ".join(re.sub(r"\s+", " ", note) for note in told["notes"]) or "none"
+    notes = "; ".join(re.sub(r"\s+", " ", note) for note in report["notes"]) or "none"
     row = (
         f"| {title} | {voxels} | {len(series)} | {_apart_mm(made, source):.0e} | "
         f"{100 * body.mean():.0f} | {wall_s:.1f} | {errors[0]} | {errors[1]} | {notes} |"

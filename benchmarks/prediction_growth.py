@@ -1,4 +1,4 @@
-"""Cost of a prediction, file to file, against the number of slices."""
+"""Time and memory of a prediction, from file to file, by number of slices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLOT = Path("docs/benchmarks/prediction_growth.png")
 
 
 def measure() -> str:
-    """Least CPU seconds of the rounds against slices, and a line through them."""
+    """Least CPU seconds of the rounds by slices, and a line through them."""
     options = NETWORKS[DEMO]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -39,17 +39,19 @@ def measure() -> str:
     ]
     return "\n".join(
         [
-            "256 x 256 voxels a slice, demo network, one fold, no flips, release check, body "
-            f"outline, resampling and writing included. Least of {ROUNDS} rounds; the line "
-            "is fitted to CPU seconds, which other work on the machine moves less than the clock.",
+            "256 x 256 voxels per slice, one fold, no flips; including the check of the release, "
+            "the body outline, resampling and writing. The network is that of the page "
+            f"[prediction](prediction.md). Minimum of {ROUNDS} round{'s' * (ROUNDS > 1)}. The line "
+            "is fitted to CPU seconds, which other load on the machine affects less than wall "
+            "time.",
             "",
             "| slices | CPU [s] | wall [s] | peak memory of the process [MiB] |",
             "|---|---|---|---|",
             *rows,
             "",
-            f"A line, {start:.1f} s + {1000 * per_slice:.0f} ms a slice, is off by at most "
-            f"{worst:.0%}. Memory: {base:.0f} MiB + {memory:.2f} MiB a slice "
-            f"({memory * 2**20 / 65536:.0f} bytes a voxel of the scan).",
+            f"The line {start:.1f} s + {1000 * per_slice:.0f} ms per slice deviates by at most "
+            f"{worst:.0%}. Memory: {base:.0f} MiB + {memory:.2f} MiB per slice "
+            f"({memory * 2**20 / 65536:.0f} bytes per voxel of the scan).",
             "",
             f"![time and memory against slices]({PLOT.name})",
         ]

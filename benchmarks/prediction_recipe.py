@@ -1,4 +1,4 @@
-"""Prediction beside MONAI's sliding window with the recipe's large network."""
+"""Prediction compared with MONAI's sliding window, with the recipe's large network."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     python -m benchmarks registration_phantom       writes docs/benchmarks/registration_phantom.md
     python -m benchmarks.registration_phantom --minutes 10 --rows elastix_mi mi
 
-Every patient (seed x region x source) is a piece of its own, kept in ``runs/registration_phantom``:
-a run that is stopped goes on where it was, ``--minutes`` bounds one run, and the page says how many
-pieces it has. Delete the folder after a change of an engine. All rows start from the same rigid
-step (stock elastix), so the tables compare the deformable one.
+Every patient (seed x region x source) is a piece of its own, stored in
+``runs/registration_phantom``: a run that was stopped continues, ``--minutes`` limits one run, and
+the page says how many pieces it has. Delete the folder after a change of an engine. All rows start
+from the same rigid step (stock elastix), so the tables compare the deformable step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ REGIONS = ("thorax", "abdomen", "head-neck")
 SOURCES = ("mr", "cbct")
 SEEDS = 10
 MINUTES = "SYNTHCT_BENCH_MINUTES"
-"""Set it to bound a run of ``python -m benchmarks``; without it all pieces are made."""
+"""Limits the minutes of ``python -m benchmarks``; without it all pieces are made."""
 
 REFERENCE = "elastix_mi"
 TUNED = "elastix_mi, demo preset"
@@ -60,12 +60,12 @@ TUNED = "elastix_mi, demo preset"
 LONG = "lncc, twice the steps"
 
 VOXEL_MM = {"thorax": 6.0, "abdomen": 6.0, "head-neck": 4.5}
-"""Small phantoms: 60,000 to 130,000 voxels, so that ten patients a region are to be had."""
+"""Small phantoms of 60,000 to 130,000 voxels, so that ten patients per region can be registered."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the tables: a method, its options, and whether the demo's preset is meant."""
+    """A row of the tables: a method, its options, and whether it uses the demo's preset."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -89,10 +89,10 @@ ROWS: Mapping[str, Row] = {
     "mi + total_variation 1": _penalised("mi", "total_variation", 1.0),
     "mi + curvature 3000": _penalised("mi", "curvature", 3000.0),
 }
-"""What is compared. A bare name has the method's own defaults (bending). All have the preset of
-their region made for real scans (SynthRAD2025's), but for ``TUNED``: the demo's preset, whose
-bending weight, grid and windows were tuned on such patients; where elastix gives up with it, again
-with a third of the bending weight."""
+"""The compared methods. A name alone has the method's defaults (bending). All use the preset of
+their region for real scans (SynthRAD2025's), except ``TUNED``, which uses the demo's preset: its
+bending weight, grid and windows were tuned on digital patients. If elastix fails with it, it is run
+again with a third of the bending weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +157,9 @@ def patient(region: str, source: str, seed: int, voxel_mm: float | None = None) 
 def piece(
     region: str, source: str, seed: int, labels: Sequence[str], before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The named rows on one patient: error, time and the gate's figures.
+    """The named rows on one patient: error, time and the gate's measures.
 
-    ``before`` is the piece as it was kept, or empty: its rigid step is taken as it is.
+    ``before`` is the stored piece, or empty; its rigid step is reused.
     """
     case = patient(region, source, seed)
     kept = dict(before) or _standing(case, seed)
@@ -171,8 +171,8 @@ def piece(
 
 
 def _standing(case: Patient, seed: int) -> dict[str, Any]:
-    """What all rows start from: the rigid step, its competing poses and its figures."""
-    nothing = METHODS.build("mi", {"factors": [8], "iterations": [1]})  # the rigid step is wanted
+    """The start of all rows: the rigid step, its competing poses and its measures."""
+    nothing = METHODS.build("mi", {"factors": [8], "iterations": [1]})  # only the rigid step counts
     steps = align(
         case.pair, case.grid, case.stock_preset, nothing, seed=seed, tell=lambda step: None
     )
@@ -206,7 +206,7 @@ def _row(case: Patient, row: Row, rigid: sitk.Euler3DTransform, seed: int) -> di
             break
         except DataError as error:
             fault = error
-    else:  # what stands then is the rigid step
+    else:  # the rigid step remains
         return {"failure": str(fault), "error_mm": case.error_mm(rigid)}
     return {
         "error_mm": case.error_mm(found),
@@ -217,7 +217,7 @@ def _row(case: Patient, row: Row, rigid: sitk.Euler3DTransform, seed: int) -> di
 
 
 def _softer(preset: Preset) -> Preset:
-    """At 6 mm the demo's own weight, made for 4 mm, lets elastix diverge in most abdomens."""
+    """At 6 mm, elastix diverges in most abdomens with the demo's weight, which suits 4 mm."""
     spline = preset.bspline
     return replace(preset, bspline=replace(spline, bending_weight=spline.bending_weight / 3))
 
@@ -241,13 +241,13 @@ def _euler(numbers: Mapping[str, Any]) -> sitk.Euler3DTransform:
 def measured_of(
     case: Patient, transform: sitk.Transform, rigid: Displacement | None
 ) -> StepMeasures:
-    """The gate's figures of one step."""
+    """The gate's measures of one step."""
     moved = measures.move(case.pair, case.grid, transform)
     return measures.measure(case.source, case.body, moved, rigid)
 
 
 def pieces(seeds: int) -> Iterator[tuple[int, str, str]]:
-    """Seeds outermost: what there is after a stop is balanced over regions and sources."""
+    """Seeds outermost, so that an incomplete run is balanced over regions and sources."""
     yield from product(range(seeds), REGIONS, SOURCES)
 
 
@@ -295,7 +295,7 @@ def measure(seeds: int = SEEDS) -> str:
 
 
 def main() -> int:
-    """Pieces for so many minutes, then the tables of what there is."""
+    """Make pieces for the given minutes, then print the tables of all pieces."""
     from benchmarks._registration_phantom_table import page
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

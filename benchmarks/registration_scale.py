@@ -2,9 +2,9 @@
 
     python -m benchmarks registration_scale
 
-One digital patient is resampled to ever finer grids. Each size runs in a process of its own
-(:mod:`benchmarks._registration_scale_pieces`), one thread each. What a process told is kept in
-``runs/registration_scale``: a run that is stopped goes on. Delete it after a change of code.
+One digital patient is resampled to finer and finer grids. Each size runs in a process of its own
+(:mod:`benchmarks._registration_scale_pieces`) on one thread. Results are stored in
+``runs/registration_scale``: a run that was stopped continues. Delete it after a change of code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from benchmarks._registration_scale_pieces import OPTIONS, SHORT, Cost, Shape
 from synthct.data.files import write_whole
 
 SHAPES: tuple[Shape, ...] = ((64, 64, 64), (50, 128, 128), (100, 256, 256), (200, 512, 512))
-"""(Z, Y, X), the last a large hospital CT. Their voxels are so long and so wide that levels of the
-same factors hold the same share of them (a quarter): 96 x 128 x 128 would have an eighth."""
+"""(Z, Y, X), the last a large hospital CT. The proportions of the voxels are such that the finest
+level of the same factors has a quarter of them at every size; with 96 x 128 x 128, an eighth."""
 
 FOLDER = Path("runs/registration_scale")
 LIMIT_GB = 8.0
@@ -34,11 +34,11 @@ CAPPED: Shape = (96, 128, 128)
 CASES, CASE_VOXEL_MM = 4, 8.0
 
 QUIET = 0.75
-"""Load a core below which the machine counts as ours alone."""
+"""Load per core below which the machine counts as idle."""
 
 
 def _child(what: str, *numbers: float) -> Cost | None:
-    """A piece that was kept, or a new one; nothing where the time is up."""
+    """A stored piece, or a new one; None after the time limit."""
     words = [what, *map(str, numbers)]
     kept = FOLDER / f"{'_'.join(words)}.json"
     if not kept.is_file():
@@ -46,8 +46,8 @@ def _child(what: str, *numbers: float) -> Cost | None:
             return None
         one = {**os.environ, "OMP_NUM_THREADS": "1"}
         line = [sys.executable, "-m", "benchmarks._registration_scale_pieces", *words]
-        told = subprocess.run(line, check=True, capture_output=True, text=True, env=one).stdout
-        write_whole(kept, told.splitlines()[-1])
+        output = subprocess.run(line, check=True, capture_output=True, text=True, env=one).stdout
+        write_whole(kept, output.splitlines()[-1])
     return Cost(**json.loads(kept.read_text()))
 
 
@@ -55,7 +55,7 @@ BEGUN = time.monotonic()
 
 
 def _time_is_up() -> bool:
-    """``SYNTHCT_BENCH_MINUTES`` bounds a run: no piece is begun after so long."""
+    """``SYNTHCT_BENCH_MINUTES`` limits a run: no piece is started after that time."""
     minutes = os.environ.get("SYNTHCT_BENCH_MINUTES")
     return minutes is not None and time.monotonic() - BEGUN > 60 * float(minutes)
 
@@ -84,14 +84,14 @@ def small_case(seed: int) -> str:
 
 
 def cohort(workers: int) -> dict[str, float] | None:
-    """Wall and processor seconds of ``CASES`` cases on that many one-thread workers, warm; kept."""
+    """Wall and processor seconds of ``CASES`` cases on warm workers of one thread; stored."""
     kept = FOLDER / f"cohort_{workers}.json"
     if not kept.is_file():
         if _time_is_up():
             return None
         write_whole(kept, json.dumps(_cohort_of(workers)))
-    told: dict[str, float] = json.loads(kept.read_text())
-    return told
+    found: dict[str, float] = json.loads(kept.read_text())
+    return found
 
 
 def _cohort_of(workers: int) -> dict[str, float]:
@@ -121,20 +121,20 @@ def measure() -> str:
     sizes = [(shape, cost) for shape in SHAPES if (cost := _child("engine", *shape))]
     whole = _child("register", *SHAPES[-1])
     capped = [(cap, cost) for cap in CAPS_GB if (cost := _child("capped", cap, *CAPPED))]
-    spread = {workers: told for workers in (1, 2) if (told := cohort(workers))}
+    spread = {workers: found for workers in (1, 2) if (found := cohort(workers))}
     if sizes:
         _plot(sizes, whole)
     parts = [
         _machine([cost.load for _, cost in sizes + capped] + [s["load"] for s in spread.values()]),
         _sizes(sizes) if sizes else [f"The engine by size: {LATER}"],
-        _whole(whole) if whole else [f"All of a registration of {_named(SHAPES[-1])}: {LATER}"],
+        _whole(whole) if whole else [f"A whole registration of {_named(SHAPES[-1])}: {LATER}"],
         _caps(capped) if capped else [f"`max_memory_gb`: {LATER}"],
         _cohort(spread) if len(spread) == 2 else [f"A cohort over one and two workers: {LATER}"],
     ]
     return "\n".join(line for part in parts for line in [*part, ""])
 
 
-LATER = "not measured yet (the run was bounded)."
+LATER = "not measured (time limit of the run)."
 
 
 def _machine(loads: list[float]) -> list[str]:
@@ -143,8 +143,8 @@ def _machine(loads: list[float]) -> list[str]:
         return []
     return [
         f"The machine was not idle: load {min(loads):.0f} to {max(loads):.0f} on {cores} cores. "
-        "Processor seconds are what that disturbs least (shared caches still make them longer), "
-        "memory not at all.",
+        "Processor seconds are affected least (shared caches still make them longer), memory not "
+        "at all.",
     ]
 
 
@@ -166,9 +166,11 @@ def _sizes(costs: list[tuple[Shape, Cost]]) -> list[str]:
     return [
         f"The torch engine (`mind`, levels {OPTIONS['factors']}, {OPTIONS['iterations']} steps), "
         "one thread; a digital thorax resampled to each size. The finest level holds a quarter of "
-        "the voxels at every size. Peak memory of the whole process, and before the engine began.",
+        "the voxels at every size. Peak memory of the process, and its memory before the engine "
+        "started.",
         "",
-        "| voxels | million | CPU s | CPU us a voxel | relative to the first | peak GB | before |",
+        "| voxels | million | CPU s | CPU us per voxel | relative to the first | peak GB | before "
+        "|",
         "|---|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
@@ -177,21 +179,21 @@ def _sizes(costs: list[tuple[Shape, Cost]]) -> list[str]:
 
 
 def _whole(cost: Cost) -> list[str]:
-    held = "held" if cost.peak_gb <= LIMIT_GB else "NOT held"
+    fits = "less" if cost.peak_gb <= LIMIT_GB else "MORE"
     steps = ", ".join(f"{name} {peak:.1f}" for name, peak in cost.by_step.items())
     return [
-        f"All of a registration of {_named(SHAPES[-1])} (rigid step, engine with "
+        f"A whole registration of {_named(SHAPES[-1])} (rigid step, engine with "
         f"{SHORT['iterations']} steps, gate): {cost.cpu_s:.0f} CPU s, peak {cost.peak_gb:.1f} GB "
-        f"({cost.before_gb:.1f} before it began: two scans and masks, imports). By step [GB]: "
-        f"{steps}. The limit of {LIMIT_GB:g} GB: {held}.",
+        f"({cost.before_gb:.1f} before it started: two scans and masks, imports). By step [GB]: "
+        f"{steps}. That is {fits} than a machine with {LIMIT_GB:g} GB has.",
     ]
 
 
 def _caps(capped: list[tuple[float, Cost]]) -> list[str]:
     return [
-        f"`max_memory_gb` against the growth of the process, {_named(CAPPED)}, `mind`:",
+        f"Growth of the process under `max_memory_gb`, {_named(CAPPED)}, `mind`:",
         "",
-        "| cap GB | levels run | grew by GB |",
+        "| `max_memory_gb` | levels run | growth [GB] |",
         "|---:|---:|---:|",
         *(
             f"| {cap:g} | {cost.levels} of 3 | {cost.peak_gb - cost.before_gb:.2f} |"
@@ -203,17 +205,17 @@ def _caps(capped: list[tuple[float, Cost]]) -> list[str]:
 def _cohort(spread: dict[int, dict[str, float]]) -> list[str]:
     one, two = spread[1], spread[2]
     return [
-        f"{CASES} small patients over a local Dask cluster of one-thread workers:",
+        f"{CASES} small patients on a local Dask cluster with workers of one thread:",
         "",
         "| workers | wall s | CPU s of all workers | load at the end |",
         "|---:|---:|---:|---:|",
         *(
-            f"| {count} | {told['wall_s']:.0f} | {told['cpu_s']:.0f} | {told['load']:.1f} |"
-            for count, told in spread.items()
+            f"| {count} | {found['wall_s']:.0f} | {found['cpu_s']:.0f} | {found['load']:.1f} |"
+            for count, found in spread.items()
         ),
         "",
-        f"{one['wall_s'] / two['wall_s']:.2f} times as fast with two, which spend "
-        f"{two['cpu_s'] / one['cpu_s']:.2f} times the processor time of one.",
+        f"Two workers are {one['wall_s'] / two['wall_s']:.2f} times as fast as one and use "
+        f"{two['cpu_s'] / one['cpu_s']:.2f} times its processor time.",
     ]
 
 
@@ -227,7 +229,7 @@ def _plot(costs: list[tuple[Shape, Cost]], whole: Cost | None) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.0, 3.0), layout="constrained")
     each = [cost.cpu_s / count for (_, cost), count in zip(costs, voxels, strict=True)]
     left.semilogx(voxels, each, "o-", color="#1f5a7a")
-    left.set(ylim=(0, 1.3 * max(each)), ylabel="CPU us a voxel", title="Cost of a voxel (engine)")
+    left.set(ylim=(0, 1.3 * max(each)), ylabel="CPU us per voxel", title="Cost per voxel (engine)")
     right.loglog(voxels, [cost.peak_gb for _, cost in costs], "o-", color="#1f5a7a", label="engine")
     if whole:
         last = _voxels(SHAPES[-1]) / 1e6

@@ -1,4 +1,4 @@
-"""What smaller forms of the demo's networks save and cost (`export.shrink`)."""
+"""Size, time and error of smaller forms of the demo's networks (`export.shrink`)."""
 
 from __future__ import annotations
 
@@ -48,21 +48,20 @@ for _ in range(int(sys.argv[3])):
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"seconds": min(taken) / len(inputs), "mib": peak / 1024}))
 """
-"""A process of its own for each graph: a peak of memory is that of one."""
+"""Each graph runs in a process of its own, so that the peak of memory is its own."""
 
 
 def measure() -> str:
-    """Every form for each source, on a case that the fold never saw."""
+    """Every form for each source, on a case that the fold was not trained on."""
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
     return "\n".join(
         [
-            "The demo's networks, fold 0, as they are: not trained for any form. "
-            f"{WINDOWS} windows of a case that the fold has not seen (digital patients: no word on "
-            "real ones). MAE "
-            f"inside the body against the registered CT. CPU: the least of {ROUNDS} rounds, one "
-            "thread, for one slice of a window; memory: the peak of the process.",
+            "The demo's networks, fold 0, which were not trained for any of these forms. "
+            f"{WINDOWS} windows of an unseen case (digital patients; real ones may differ). MAE "
+            f"inside the body against the registered CT. CPU: minimum of {ROUNDS} rounds, one "
+            "thread, for one slice of a window. Memory: the peak of the process.",
             "",
-            "| source | form | bytes | of float | CPU s a slice | of float | peak MiB | "
+            "| source | form | bytes | / float | CPU s per slice | / float | peak MiB | "
             "MAE all [HU] | air | soft | bone |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
             *(row for source in sorted(folds) for row in _rows(source, folds[source][0])),

@@ -1,4 +1,4 @@
-"""What 8 bits cost on the demo's own networks."""
+"""Error, size and time of 8-bit networks on the demo."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ROUNDS = 3
 
 
 def measure() -> str:
-    """Both kinds for each source, on a case that the fold never saw."""
+    """Both kinds for each source, on a case that the fold was not trained on."""
     folds = json.loads((ARTEFACTS / "training" / "folds.json").read_text())
     return "\n".join(
         [
-            f"The demo's releases, fold 0, {WINDOWS} windows of a case that it has not seen "
-            "(digital patients: no word on real ones). MAE inside the body against the registered "
-            f"CT. Time: the least CPU of {ROUNDS} over the same windows, one thread.",
+            f"The demo's releases, fold 0, {WINDOWS} windows of an unseen case (digital patients; "
+            "real ones may differ). MAE inside the body against the registered CT. Time: minimum "
+            f"CPU time of {ROUNDS} runs over the same windows, one thread.",
             "",
             "| source | kind | MAE float [HU] | MAE 8 bits [HU] | cost [HU] | mean change [HU] | "
             "largest [HU] | file / float | time / float |",

@@ -1,4 +1,4 @@
-"""What `predict --surest K` does: new digital patients, whom no network of the demo has seen."""
+"""Error with `predict --surest K` on new digital patients, which no network was trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.tasks.prediction.predict import predict_file
 RELEASES = Path(os.environ.get("SYNTHCT_RELEASES", str(Layout().artefact("export"))))
 """Releases of the demo (`make run`)."""
 SEED = 20261126
-"""Not the demo's, so that the patients are new."""
+"""Differs from the demo's, so that the patients are new."""
 EACH = 2
 KEPT = (1, 2, 3)
 
@@ -50,10 +50,10 @@ def measure() -> str:
     return "\n".join(
         [
             f"{EACH} new digital patients of each region. Each of the demo's three networks "
-            "answers with its mirrorings; those least spread on the scan are kept. Mean absolute "
-            "error [HU] inside the body against the true CT; a difference is to all three.",
+            "predicts with test-time flips, and the K networks whose predictions vary least on the "
+            "scan are used. Mean absolute error [HU] inside the body against the true CT.",
             "",
-            "| source | region | one kept | two kept | three | one less three | two less three |",
+            "| source | region | one | two | three | one minus three | two minus three |",
             "|---|---|---|---|---|---|---|",
             *rows,
         ]

@@ -1,4 +1,4 @@
-"""What the ensemble in one network costs on the demo (`export.distil`)."""
+"""Error of a network distilled from the ensemble, on the demo (`export.distil`)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def measure() -> str:
     return "\n".join(
         [
             f"{STEPS} steps of 8 patches from fold 0's weights, taught by all folds on training "
-            "patients; scored on patients that the student never saw and other folds did, so the "
-            "cost is rather over- than understated.",
+            "patients. The scored patients were not seen by the student but by other folds of the "
+            "ensemble, so the difference is an upper estimate.",
             "",
             "| source | taught on | scored on | MAE ensemble [HU] | MAE student [HU] | cost [HU] | "
             "training [s] |",

@@ -1,14 +1,14 @@
-"""Speed: how checks over a whole cohort grow with the number of cases."""
+"""Speed: time of checks over a whole cohort, by number of cases."""
 
 from __future__ import annotations
 
 import json
 
-from benchmarks._speed import answer, build_before, processor, this_build, verdict
+from benchmarks._speed import BUILDS, answer, build_before, processor, result, this_build
 
 SIZES = (50, 500, 5000)
 LARGEST_BEFORE = 500
-"""The build before is not asked for more: its time grows with the square."""
+"""The earlier build is measured up to here: its time grows with the square of the number."""
 
 _SCRIPT = """
 import base64, json, sys, tempfile, time
@@ -22,13 +22,13 @@ from synthct.tasks.ingestion.near_duplicates import near_duplicates
 
 n = int(sys.argv[1])
 rng = np.random.default_rng(0)
-told = {}
+results = {}
 
 def timed(name, call):
     began_s = time.process_time()
     found = call()
-    told[name] = time.process_time() - began_s
-    told[name + " result"] = repr(found)
+    results[name] = time.process_time() - began_s
+    results[name + " result"] = repr(found)
 
 prints = rng.integers(-127, 128, (n, 3072)).astype(np.int8)
 facts = [
@@ -59,7 +59,7 @@ for i in range(n):
     patients[f"P{i:05d}"] = [ErrorCounts.of(rng.normal(0, 20 + 60 * rng.random(), 2000), where)]
 timed("held-out coverage",
       lambda: held_out_coverage(patients, 0.9, np.random.default_rng(1)))
-print(json.dumps(told))
+print(json.dumps(results))
 """
 
 WORK = ("near-duplicate search", "check for unlike scans", "held-out coverage")
@@ -71,19 +71,19 @@ def measure() -> str:
     equal = True
     with build_before() as before, this_build() as now:
         for size in SIZES:
-            told = json.loads(answer(_SCRIPT, now, str(size)))
+            results = json.loads(answer(_SCRIPT, now, str(size)))
             for name in WORK:
-                times["now", name, size] = told[name]
+                times["now", name, size] = results[name]
             if size <= LARGEST_BEFORE:
                 old = json.loads(answer(_SCRIPT, before, str(size)))
                 for name in WORK:
                     times["before", name, size] = old[name]
-                    equal &= old[f"{name} result"] == told[f"{name} result"]
+                    equal &= old[f"{name} result"] == results[f"{name} result"]
     lines = [
         processor(),
         "",
-        "Random scans, of which no two are alike, errors and features, one scan a patient, five "
-        f"folds. The results of both builds up to {LARGEST_BEFORE} cases are "
+        "Random scans without duplicates, random errors and features; one scan per patient, five "
+        f"folds. {BUILDS} Their results for up to {LARGEST_BEFORE} cases are "
         f"{'equal to the last digit' if equal else 'NOT EQUAL'}.",
         "",
         "| check [s] | build | " + " | ".join(f"{size} cases" for size in SIZES)
@@ -99,11 +99,11 @@ def measure() -> str:
     lines.append("")
     for name in WORK:
         ratio = times["now", name, LARGEST_BEFORE] / times["before", name, LARGEST_BEFORE]
-        lines += [verdict(5, f"{name} at {LARGEST_BEFORE} cases, of before", ratio, 1.0), ""]
+        lines += [result(ratio, f"{name} for {LARGEST_BEFORE} cases", "before"), ""]
     lines += [
-        "Growth by a factor of 10 is linear. The near-duplicate search is a product of matrices: "
-        "its number of multiplications still grows with the square, at some 0.1 us a pair; a "
-        "method that is linear would miss some pairs, and a missed pair is a patient in both "
+        "Growth by a factor of 10 is linear. The near-duplicate search is a product of matrices. "
+        "Its number of multiplications still grows with the square, at about 0.1 us per pair. A "
+        "linear method would miss some pairs, and a missed pair can put one patient into both "
         "training and test.",
         "",
         "## Where the time went",
@@ -111,7 +111,7 @@ def measure() -> str:
         "Before: the near-duplicate search decoded both fingerprints for every pair; the check "
         "for unlike scans read and parsed the features of all training scans for every case; "
         "held-out coverage summed the histograms of all other patients for every patient. Now each "
-        "fingerprint and each file is read once, and the sum over all patients less the own is the "
-        "sum over the others.",
+        "fingerprint and each file is read once, and the histograms of the others are the sum over "
+        "all patients minus the patient's own.",
     ]
     return "\n".join(lines)

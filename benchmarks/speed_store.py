@@ -1,4 +1,4 @@
-"""Speed: writing and reading of a stored volume by codec."""
+"""Speed: writing and reading a stored volume, by codec."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from benchmarks._speed import processor, verdict
+from benchmarks._speed import processor, result
 from synthct.data.store import volumes
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
-BEFORE = "zstd 3 (before)"
+BEFORE = "zstd 3"
+"""The codec that was used before."""
 
 
 def measure() -> str:
-    """The same volumes with each codec, checksums always."""
+    """The same volumes with each codec, always with checksums."""
     codecs: dict[str, Any] = {BEFORE: ZstdCodec(level=3), "zstd 1": ZstdCodec(level=1)}
     for level in (1, 3):
         for shuffle in ("shuffle", "bitshuffle"):
@@ -49,17 +50,17 @@ def measure() -> str:
         [
             processor(),
             "",
-            f"Chosen: {chosen}. Every chunk has a CRC-32C and every file a SHA-256, as before.",
+            f"Chosen codec: {chosen}. Every chunk has a CRC-32C and every file a SHA-256.",
             "",
             "| volume | codec | write [s] | read [s] | size [MB] |",
             "|---|---|---|---|---|",
             *sorted(lines),
             "",
-            verdict(10, "write of the three volumes, of before", write, 0.69),
+            result(write, "time to write the three volumes", BEFORE),
             "",
-            verdict(10, "read of the three volumes, of before", read, 0.74),
+            result(read, "time to read the three volumes", BEFORE),
             "",
-            verdict(10, "size of the three volumes, of before", size, 0.91),
+            result(size, "size of the three volumes", BEFORE),
         ]
     )
 

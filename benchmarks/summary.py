@@ -1,35 +1,35 @@
-"""Speed: every target, the furthest from it first."""
+"""Speed: ratios to an earlier build or to another program, the largest first."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks._speed import verdicts
+from benchmarks._speed import results
 
 DOCS = Path("docs/benchmarks")
 
 
 def measure() -> str:
-    """The verdicts of the pages ``speed_*`` as they lie there, ranked by ratio over target."""
+    """The results on the pages ``speed_*`` as they are, sorted by ratio."""
     rows = sorted(
         (
-            (ratio / target, row, what, ratio, target, page.stem)
+            (ratio, what, reference, page.stem)
             for page in DOCS.glob("speed_*.md")
-            for row, what, ratio, target in verdicts(page.read_text())
+            for ratio, what, reference in results(page.read_text())
         ),
         reverse=True,
     )
     lines = [
-        f"| {row} | {what} | {ratio:.2f} | {target:.2f} | {'yes' if share <= 1 else 'no'} "
-        f"| [{page}]({page}.md) |"
-        for share, row, what, ratio, target, page in rows
+        f"| {what} | {reference} | {ratio:.2f} | [{page}]({page}.md) |"
+        for ratio, what, reference, page in rows
     ]
     return "\n".join(
         [
-            "Ratios of one run each; the page says of what, and on which processor.",
+            "Each ratio is from one run. A ratio below 1 means less time or space than the "
+            "reference. The linked page describes the work and names the processor.",
             "",
-            "| row | work | ratio | target | met | page |",
-            "|---|---|---|---|---|---|",
+            "| work | relative to | ratio | page |",
+            "|---|---|---|---|",
             *lines,
             "",
             "`make bench` writes the pages first and this one after them.",

@@ -54,7 +54,7 @@ def test_the_advised_row_takes_each_sources_own_method():
 def test_a_patient_on_whom_elastix_gave_up_flatters_nobody():
     found = summary(MADE, list(ROWS))
     assert cells(found, "mi")[:2] == ["0.58", "0.50 (1)"]  # (2 + 5) / (8 + 4), then 2 / 4 of one
-    assert cells(found, TUNED)[4] == "1 / 1 / 0 (1 gave up)"
+    assert cells(found, TUNED)[4] == "1 / 1 / 0 (1 without a result)"
 
 
 def test_a_result_worse_than_the_start_is_counted_before_and_after_the_gate():

@@ -1,4 +1,4 @@
-"""Patches a second and memory of the training loader, beside MONAI's and TorchIO's."""
+"""Patches per second and memory of the training loader, compared with MONAI and TorchIO."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 CASES, SHAPE, CHUNK = 8, (64, 192, 192), None
 PATCH, SLICES, BATCH, BATCHES = (64, 64), 5, 8, 60
 RAM_GB = 0.05
-"""Bound of the cache in the run that shows that it holds: a quarter of the voxels."""
+"""Limit of the cache in the bounded runs: a quarter of the voxels."""
 
 PEERS = Path(".venv-peers/bin/python")
 
@@ -32,7 +32,7 @@ def pair(seed: int) -> dict[str, np.ndarray]:
 
 
 def write_store(folder: Path) -> None:
-    """The pairs as registration stores them, and as files for the peers."""
+    """The pairs as registration stores them, and as files for the other programs."""
     import SimpleITK as sitk
 
     from synthct.data.store.volumes import write_volume
@@ -52,7 +52,7 @@ def write_store(folder: Path) -> None:
 def ours(
     folder: Path, ram_gb: float, scratch_gb: float = 0.0, steps: bool = False
 ) -> dict[str, float]:
-    """This project's sampler and its thread; with ``steps`` what the demo's step consumes."""
+    """This project's sampler and its thread; with ``steps`` also the demo's training."""
     import torch
 
     from synthct.tasks.models.description import SourceScaling, TargetScaling
@@ -77,8 +77,8 @@ def ours(
     for _ in ahead(sampler.batch, range(BATCHES, 2 * BATCHES)):
         pass
     rate = BATCH * BATCHES / (time.perf_counter() - started)
-    told = {"patches_per_s": rate, "held_mb": cache.bytes / 1e6}
-    told["rss_mb"] = rss_mb()
+    found = {"patches_per_s": rate, "held_mb": cache.bytes / 1e6}
+    found["rss_mb"] = rss_mb()
     if steps:
         from benchmarks.regularizer_price import Arm, demo
 
@@ -86,8 +86,8 @@ def ours(
         arm.steps(2)
         started = time.perf_counter()
         arm.steps(10)
-        told["step_patches_per_s"] = 10 * demo().batch / (time.perf_counter() - started)
-    return told
+        found["step_patches_per_s"] = 10 * demo().batch / (time.perf_counter() - started)
+    return found
 
 
 def monai(folder: Path) -> dict[str, float]:
@@ -114,7 +114,7 @@ def monai(folder: Path) -> dict[str, float]:
             LoadImaged(keys),
             EnsureChannelFirstd(keys),
             NormalizeIntensityd("source", nonzero=False),
-            # Files are (x, y, z) to it.
+            # MONAI reads files as (x, y, z).
             RandSpatialCropd(keys, (PATCH[1], PATCH[0], SLICES), random_size=False),
             RandFlipd(keys, prob=0.5, spatial_axis=0),
         ]
@@ -189,21 +189,21 @@ def measure() -> str:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_store(folder)
-        told = {}
+        found = {}
         for name in RUNS:
             python = PEERS if name.startswith("TorchIO") else Path(sys.executable)
-            told[name] = child(python, name, folder) if python.exists() else None
-    whole, bounded = told["ours"], told["ours, bounded"]
+            found[name] = child(python, name, folder) if python.exists() else None
+    whole, bounded = found["ours"], found["ours, bounded"]
     assert whole is not None
     assert bounded is not None
-    empty = told["ours, no cache"]
+    empty = found["ours, no cache"]
     ratio = whole["patches_per_s"] / whole["step_patches_per_s"]
     bounded_ratio = bounded["patches_per_s"] / whole["step_patches_per_s"]
     grown = bounded["rss_mb"] - empty["rss_mb"] if empty else float("nan")
-    rows = ["| loader | patches/s | of ours | peak resident MB |", "|---|---|---|---|"]
-    for name, numbers in told.items():
+    rows = ["| loader | patches/s | / ours | peak resident MB |", "|---|---|---|---|"]
+    for name, numbers in found.items():
         if numbers is None:
-            rows.append(f"| {name} | not to be had here | | |")
+            rows.append(f"| {name} | not installed | | |")
             continue
         share = numbers["patches_per_s"] / whole["patches_per_s"]
         rows.append(
@@ -212,19 +212,18 @@ def measure() -> str:
     return "\n".join(
         [
             f"{CASES} pairs of {SHAPE}, patches of {SLICES} x {PATCH}, batches of {BATCH}, one "
-            "thread each. Ours draws patches around voxels of the body and has the source scaled; "
-            "MONAI crops anywhere, from scans that are all in memory.",
+            "thread each. Ours samples patches around voxels of the body and scales the source. "
+            "MONAI crops anywhere, with all scans in memory.",
             "",
             *rows,
             "",
             f"The demo's training step consumes {whole['step_patches_per_s']:.0f} patches/s on one "
-            f"thread: the loader makes {ratio:.1f} times as many, and {bounded_ratio:.1f} times "
-            "with scans that do not fit into memory and spill into the scratch file (aim: at "
-            "least 3).",
+            f"thread. The loader makes {ratio:.1f} times as many, and {bounded_ratio:.1f} times as "
+            "many if the scans do not fit into memory and are kept in the scratch file.",
             "",
             f"With `max_ram_gb: {RAM_GB}` the cache holds {bounded['held_mb']:.1f} MB of decoded "
-            f"voxels (aim: within 10 % of {RAM_GB * 1000:.0f} MB); at its peak the process is "
-            f"{grown:.0f} MB larger than one without a cache.",
+            f"voxels. The peak memory of the process is {grown:.0f} MB larger than without a "
+            "cache.",
         ]
     )
 

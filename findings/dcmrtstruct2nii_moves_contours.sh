@@ -9,9 +9,10 @@
 #   below the scan fills the three topmost slices too. Contours of different planes that are nearest
 #   to one slice are combined by exclusive or: outlined every 1 mm and drawn on slices of 2 mm, a
 #   structure keeps its two ends and loses what is between them. Contours of type CLOSEDPLANAR_XOR,
-#   which alone are to be combined so, are skipped: the mask is empty. All without a word.
-# For us: masks that this program made would be taken for the patient's. Give the structure set
-#   itself: its reader does none of this (tests/data/test_radiotherapy.py).
+#   the only ones that should be combined in this way, are skipped: the mask is empty. There is no
+#   warning.
+# For us: masks from this program are wrong. Give synthct the structure set: its reader has none of
+#   these errors (tests/data/test_radiotherapy.py).
 # Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.8.8.6.3.html
 set -euo pipefail
 folder=$(mktemp -d)

@@ -3,8 +3,8 @@
 #
 # Version: DVC 3.67.1.
 # Expected: with --wait-for-lock every command waits until the other DVC has finished.
-# Behaviour: the option covers .dvc/tmp/lock alone. `dvc repro` releases that lock while a stage runs
-#   and holds entries of .dvc/tmp/rwlock instead; `status` then fails at once and says that the
+# Behaviour: the option covers .dvc/tmp/lock only. `dvc repro` releases that lock while a stage
+#   runs and holds entries of .dvc/tmp/rwlock instead; `status` then fails at once and says that the
 #   stage's output is busy.
 # For us: `synthct run` beside `dvc repro` waits by itself (tests/flows/chaos/test_dvc_lock.py).
 set -euo pipefail

@@ -6,9 +6,9 @@
 #   OME-Zarr 0.4 and 0.5 define. An array that starts at voxel 10 of a scan, whose voxels are
 #   3 x 2 x 2 mm, has these voxels and starts at 30 mm.
 # Behaviour: `from_ngff_zarr` reads both and places the image by the first alone: voxels of 1 mm,
-#   starting at 10 mm, without a word; so does the ITK image made of it. bioio, on the same file,
-#   says 3 x 2 x 2 mm.
-# For us: a patient at a third of the height. The reader of synthct applies both
+#   starting at 10 mm, without a warning; so does the ITK image made of it. bioio reports 3 x 2 x 2
+#   mm for the same file.
+# For us: a patient would have a third of the height. The reader of synthct applies both
 #   (tests/data/test_ome_zarr.py).
 # Source: https://ngff.openmicroscopy.org/0.4/index.html#multiscale-md
 set -euo pipefail

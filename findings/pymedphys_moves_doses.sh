@@ -6,11 +6,11 @@
 #   in the patient; the standard allows both and tells them apart by the first value. One dose
 #   written in both ways is read at one place, and its gamma against itself is 0 everywhere.
 # Behaviour: `zyx_and_dose_from_dataset` adds the z of the first plane to either. The second dose
-#   lies 10 mm higher (and would lie 500 mm higher where a scan begins at 500 mm), without a word.
-#   `pymedphys.gamma`, 3 %/3 mm, of the dose against itself fails in seven voxels of ten.
-# For us: a dose on a synthetic CT would seem wrong, or right, by how its planner writes offsets.
-#   The reader of synthct tells the two apart and gives pymedphys the places itself
-#   (test_offsets_may_be_the_patients_z in tests/data/test_radiotherapy.py).
+#   lies 10 mm higher (and would lie 500 mm higher in a scan that begins at 500 mm), without a
+#   warning. `pymedphys.gamma`, 3 %/3 mm, of the dose against itself fails in seven voxels of ten.
+# For us: whether a dose on a synthetic CT seems right would depend on how the planning system
+#   writes offsets. The reader of synthct distinguishes the two and passes the positions to
+#   pymedphys (test_offsets_may_be_the_patients_z in tests/data/test_radiotherapy.py).
 # Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.8.8.3.2.html
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# SimpleITK reads lengths as millimetres and stored values as values, whatever the header says.
+# SimpleITK ignores units of length and intensity scaling in headers of NRRD and MetaImage files.
 #
 # Versions: SimpleITK 2.5.5, NumPy 2.4.3.
 # Expected: an NRRD file whose header says `space units: "um" "um" "um"`, or a MetaImage file whose
 #   header says `DistanceUnits = um` or `ElementToIntensityFunctionSlope = 2`, is converted while it
 #   is read, or refused.
-# Behaviour: spacing 2000 um is read as 2000 mm, and the slope and offset are ignored, without a word.
-# For us: readers of synthct honour these fields or refuse the file (tests/data/test_wild_images.py).
+# Behaviour: spacing 2000 um is read as 2000 mm, and the slope and offset are ignored, without a
+#   warning.
+# For us: readers of synthct apply these fields or refuse the file
+#   (tests/data/test_wild_images.py).
 # Sources: https://teem.sourceforge.net/nrrd/format.html (space units),
 #   https://itk.org/Wiki/ITK/MetaIO/Documentation (DistanceUnits, ElementToIntensityFunctionSlope).
 set -euo pipefail

@@ -2,8 +2,8 @@
 # zarr counts every chunk of a shard as initialised as soon as the shard exists.
 #
 # Version: zarr 3.1.6.
-# Expected: `nchunks_initialized` counts the chunks that were written, so that a half-written sharded
-#   array can be told from a whole one.
+# Expected: `nchunks_initialized` counts the chunks that were written, so that it tells a
+#   half-written sharded array from a complete one.
 # Behaviour: one chunk of eight is written; `nchunks_initialized` says 8 of 8. The seven others read
 #   as the fill value.
 # For us: a half-written OME-Zarr CT would read as 0 HU (water). The reader asks the index of each

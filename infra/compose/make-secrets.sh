@@ -10,7 +10,7 @@ once() { if [ -e "secrets/$1" ]; then cat > /dev/null; else cat > "secrets/$1"; 
 
 random | tr -d '\n' | once postgres_password
 random | tr -d '\n' | once grafana_password
-# The same patients get the same pseudonyms only with the same key: put an older one here first.
+# Patients keep their pseudonyms only with the same key: put an existing one here first.
 random | tr -d '\n' | once pseudonym_key
 echo -n "synthct:$(random)" | once prefect_auth
 echo "proxy_set_header Authorization \"Basic $(base64 -w0 < secrets/prefect_auth)\";" | once prefect_authorization

@@ -1,7 +1,8 @@
-# An image that holds synthct itself and predicts, on a CPU: nothing of the checkout is mounted.
+# An image that contains synthct itself and predicts on a CPU; it needs no checkout.
 #   pip wheel --no-deps --wheel-dir dist .
 #   docker build -f infra/images/predict.Dockerfile -t synthct-predict:0.1.0 .
-# The wheel holds no scans and no results (tests/api/test_wheel.py); the checkout, which may, is not copied.
+# The wheel contains no scans or results (tests/api/test_wheel.py). The checkout may contain some,
+# so it is not copied.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /opt/synthct
 COPY locks locks

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make or refresh a virtual environment from its lock: install.sh VENV ROLE, a role of locks/ (predict, run, cluster,
-# dev); $PYTHON is the interpreter. Nothing is resolved here: what is installed is what the lock names, and every file
-# has the SHA-256 that the lock gives it. $TORCH: cpu or cuda.
+# Create or refresh a virtual environment from its lock: install.sh VENV ROLE. ROLE is predict, run,
+# cluster or dev; $PYTHON is the interpreter; $TORCH is cpu or cuda. Nothing is resolved here: the
+# versions are those of the lock, and every file has the SHA-256 that the lock names.
 set -euo pipefail
 [ $# -eq 2 ] || { echo "install.sh VENV ROLE: two arguments are needed, got $#" >&2; exit 2; }
 venv=$1 role=$2 python=${PYTHON:-python3}
@@ -24,22 +24,23 @@ install() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
         --no-build-isolation --use-pep517 -r "$locks/$1.txt"
 }
-install build # setuptools first: what comes as source is built with it, not with whatever an index offers
+# setuptools first: source distributions are built with it, not with one that an index offers.
+install build
 install "$tag-$role"
 [ "$role" = predict ] && exit
 
-# torch: $TORCH says cpu or cuda. Otherwise CUDA where NVIDIA's driver is, and elsewhere what the index offers: the
-# CPU build where it is known and to be had. A wrong hash is no reason to take the other one. Where a constraint of pip
-# names torch, pip calls a build that the index lacks a conflict.
+# torch: without $TORCH, the CUDA build if NVIDIA's driver is loaded, and otherwise the CPU build if
+# the locks know one and the index offers it. A wrong hash stops the installation. If a constraint
+# of pip names torch, pip reports a build that the index lacks as a conflict (ResolutionImpossible).
 torch=${TORCH:-}
 if [ -z "$torch" ] && { [ -e /proc/driver/nvidia/version ] || [ ! -f "$locks/$tag-cpu.txt" ]; }; then torch=cuda; fi
 if [ -n "$torch" ]; then
     install "$tag-$torch"
-elif ! said=$(install "$tag-cpu" 2>&1); then
-    case $said in
+elif ! output=$(install "$tag-cpu" 2>&1); then
+    case $output in
     *"No matching distribution found for torch"* | *ResolutionImpossible*) install "$tag-cuda" ;;
     *)
-        echo "$said" >&2
+        echo "$output" >&2
         exit 1
         ;;
     esac

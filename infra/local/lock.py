@@ -1,11 +1,12 @@
 """Write ``locks/``: what each role installs on each Python, every file by its SHA-256.
 
 ``python infra/local/lock.py`` (``make lock``) keeps the versions that are locked and still fit;
-``--upgrade`` takes the newest. ``--torch WHEEL`` makes a CPU build of the pinned torch known.
+``--upgrade`` takes the newest. ``--torch WHEEL`` adds a CPU build of the pinned torch to the known
+builds.
 
-uv resolves for a Python that need not be installed here, and lists for each package the files that
-fit Linux on x86_64. It passes over upper bounds of ``Requires-Python``, which pip would refuse at
-the user's, so `check_python` looks at them.
+uv resolves for a Python that need not be installed, and lists for each package the files that fit
+Linux on x86_64. It ignores upper bounds of ``Requires-Python``, with which pip would refuse the
+package when a user installs it, so `check_python` compares them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 PLATFORM = "x86_64-manylinux_2_28"
 SDISTS = {"antlr4-python3-runtime"}
-"""What exists as source only. Another one stops `make lock`: building it runs its code."""
+"""Packages without wheels. Another one stops `make lock`, because building it runs its code."""
 CPU_BUILDS = LOCKS / "torch-cpu-builds.txt"
 BUILD_TOOLS = "build.txt"
 
@@ -47,7 +48,7 @@ def main() -> None:
     """Resolve once for each Python with all extras, then once for each role within that."""
     arguments = argparse.ArgumentParser(description="Write locks/ from pyproject.toml.")
     arguments.add_argument("--upgrade", action="store_true", help="take the newest versions")
-    arguments.add_argument("--torch", type=Path, help="make this CPU build of torch known")
+    arguments.add_argument("--torch", type=Path, help="add this CPU build to the known builds")
     options = arguments.parse_args()
     if options.torch:
         add_cpu_build(options.torch)
@@ -69,7 +70,7 @@ def files(scratch: Path, *, upgrade: bool) -> Iterator[tuple[str, str]]:
         everything.write_text(known)  # uv prefers the versions that its output names already
         extras = sorted({extra for role in ROLES.values() for extra in role})
         resolve(python, extras, everything)
-        known = known or everything.read_text()  # one version on all Pythons, where one fits all
+        known = known or everything.read_text()  # the same version on all Pythons if it fits all
         torch: dict[str, Package] = {}
         for role, chosen in ROLES.items():
             pylock = scratch / f"pylock.{role}.toml"
@@ -102,7 +103,7 @@ def resolve(python: str, extras: Iterable[str], out: Path, *more: str) -> None:
 
 
 def is_torch(package: Package) -> bool:
-    """Whether it is torch or only torch's CUDA build asks for it: such go to locks of their own."""
+    """Whether it is torch or required by its CUDA build only; these have locks of their own."""
     return re.match(r"(nvidia|cuda)-|triton$|torch$", package["name"]) is not None
 
 
@@ -121,7 +122,7 @@ def lock_text(packages: Iterable[Package], python: str, role: str) -> str:
 
 
 def file_hashes(package: Package, python: str) -> set[str]:
-    """SHA-256 of the wheels; of the sources only where they are all there is and we know it."""
+    """SHA-256 of the wheels, or of the source distribution for a package in ``SDISTS``."""
     name, wheels = package["name"], package.get("wheels", [])
     if not wheels and name not in SDISTS:
         sys.exit(f"{name} {package['version']} has no wheel for Python {python}: see SDISTS")
@@ -130,7 +131,7 @@ def file_hashes(package: Package, python: str) -> set[str]:
 
 
 def check_python(packages: Iterable[Package], python: str) -> None:
-    """Stop at a package that says it does not run on this Python, if it is installed here."""
+    """Exit if an installed package declares that it does not support this Python."""
     installed = {each.name.lower(): each for each in metadata.distributions()}
     for package in packages:
         found = installed.get(package["name"])
@@ -145,10 +146,10 @@ def check_python(packages: Iterable[Package], python: str) -> None:
 
 
 def cpu_build(version: str, python: str) -> Package | None:
-    """The CPU build, which the public index does not list beside the CUDA build, if it is known.
+    """The CPU build, if it is known; the public index lists the CUDA build only.
 
-    Its version has the local tag here. In one requirement with the hashes of both builds, pip takes
-    the one that its index gives a hash for, and a folder of wheels gives none.
+    Its version has the local tag. A single requirement with the hashes of both builds would not do:
+    pip prefers a file for which its index gives a hash, and a folder of wheels gives none.
     """
     start = f"torch-{version}+cpu-cp{python.replace('.', '')}-"
     lines = [line.split() for line in CPU_BUILDS.read_text().splitlines() if line[:1] != "#"]
@@ -157,7 +158,7 @@ def cpu_build(version: str, python: str) -> Package | None:
 
 
 def add_cpu_build(wheel: Path) -> None:
-    """Put the SHA-256 of a wheel at hand into the list of known builds."""
+    """Add the SHA-256 of a local wheel to the list of known builds."""
     with wheel.open("rb") as stream:
         line = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {wheel.name}\n"
     text = CPU_BUILDS.read_text()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Create .venv-peers: third-party registration, projectors, loaders and metrics, to which benchmarks compare synthct.
-# They need other versions of packages (convexadam requires stock SimpleITK), hence a separate environment.
+# Create .venv-peers: third-party registration, projectors, loaders and metrics, to which benchmarks
+# compare synthct. They need other versions of packages (convexadam requires stock SimpleITK), hence
+# a separate environment.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 fresh=.venv-peers.new

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write dist/sbom/*.cdx.json: a CycloneDX bill of materials of each lock that is installed at a user's. It names every
-# package with version, package URL and SHA-256; the same locks make the same bytes.
+# Write dist/sbom/*.cdx.json: a CycloneDX bill of materials of each lock that users install. It
+# names every package with version, package URL and SHA-256. The same locks give the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 rm -rf dist/sbom
@@ -11,4 +11,4 @@ bill() {
 }
 export -f bill
 find locks -name 'py*.txt' ! -name '*-dev.txt' -print0 | xargs -0 -P "$(nproc)" -I LOCK \
-    bash -c 'said=$(bill LOCK 2>&1) || { echo "$said" >&2; exit 1; }'
+    bash -c 'output=$(bill LOCK 2>&1) || { echo "$output" >&2; exit 1; }'

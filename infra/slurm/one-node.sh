@@ -1,9 +1,10 @@
 #!/bin/sh
-# A Slurm of one node on the loopback interface, to try `--cluster slurm` without a cluster. No root needed.
+# A Slurm queue of one node on the loopback interface, to try `--cluster slurm` without a cluster.
+# Starting it needs no root.
 #   sudo apt-get install --no-install-recommends slurm-wlm munge
 #   infra/slurm/one-node.sh start DIR     prints the line that makes sbatch use it
 #   infra/slurm/one-node.sh stop DIR
-# The system's own Slurm, if there is one, is neither read nor changed.
+# A Slurm that is installed on the system is neither read nor changed.
 set -eu
 export PATH="$PATH:/usr/sbin:/sbin"
 action=${1:?start or stop}

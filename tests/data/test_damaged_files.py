@@ -1,4 +1,4 @@
-"""A damaged, incomplete or hostile file gives a fault that names it, never wrong voxels."""
+"""A damaged, incomplete or hostile file gives an error that names it, never wrong voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A listing tells everything that lies in a source, and one bad file never hides the others."""
+"""A listing shows every scan of a source, and one bad file never hides the others."""
 
 from __future__ import annotations
 

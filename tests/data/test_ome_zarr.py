@@ -1,4 +1,4 @@
-"""OME-Zarr of any writer comes in where it lies, or is refused; never with invented voxels."""
+"""OME-Zarr of any writer is read in its true position, or refused; voxels are never invented."""
 
 from __future__ import annotations
 

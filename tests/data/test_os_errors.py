@@ -1,4 +1,4 @@
-"""A full disk is a full disk, whichever library met it, and the person is told to free space."""
+"""Any library's error about a full disk is reported as that, with the advice to free space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written comes back: voxels exactly, every corner in its place."""
+"""What is written is read back: the same voxels, and every corner in its position."""
 
 from __future__ import annotations
 

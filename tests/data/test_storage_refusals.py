@@ -1,4 +1,4 @@
-"""Refusals of an object store are told at once by every use of it, and never waited for."""
+"""Refusals of an object store are reported at once, by every use of it, without retries."""
 
 from __future__ import annotations
 

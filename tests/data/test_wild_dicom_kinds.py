@@ -1,4 +1,4 @@
-"""What lies beside a scan, and pixels that are none: told apart by what the headers say."""
+"""Objects beside a scan, and series that are not scans, are distinguished by their headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script of the first hour types commands that there are, and tells what they print."""
+"""The script of the first hour uses commands that exist, and shows what they print."""
 
 from __future__ import annotations
 

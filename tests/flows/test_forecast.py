@@ -1,4 +1,4 @@
-"""What a user is told of the time left."""
+"""The remaining time that a user is shown."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Pruning units: what any lock names stays, and where that cannot be told nothing goes."""
+"""Pruning keeps the units that any lock names, and removes nothing where locks cannot be read."""
 
 from __future__ import annotations
 

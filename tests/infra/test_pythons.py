@@ -1,4 +1,4 @@
-"""All that a user gets, on each Python at hand: it installs, imports and says that it is well."""
+"""A user's packages install and import on each installed Python; ``doctor`` finds no problem."""
 
 from __future__ import annotations
 

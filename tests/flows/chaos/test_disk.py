@@ -1,4 +1,4 @@
-"""The disk is full at many points: one typed line, nothing half-visible, and it goes on later."""
+"""The disk is full at many points: a typed error, nothing half-written, a later run continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to Slurm and to Kubernetes: rendered and checked, there is neither at hand."""
+"""What is sent to Slurm and to Kubernetes, rendered and checked without a cluster."""
 
 from __future__ import annotations
 

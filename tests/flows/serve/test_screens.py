@@ -1,4 +1,4 @@
-"""What a person sees, in a real browser: Prefect with a run that is on, Dask, the status page."""
+"""What a person sees, in a real browser: Prefect with an active run, Dask, the status page."""
 
 from __future__ import annotations
 

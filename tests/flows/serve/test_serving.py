@@ -1,4 +1,4 @@
-"""Scheduled runs, for real: what starts, where its code lies, how it is stopped, who is told."""
+"""Scheduled runs, for real: what starts, which code runs, how it is stopped, who is notified."""
 
 from __future__ import annotations
 

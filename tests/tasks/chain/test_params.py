@@ -1,4 +1,4 @@
-"""Params: every fault at once, in one line, before any work."""
+"""Params: all errors at once, in one line, before any work."""
 
 from __future__ import annotations
 

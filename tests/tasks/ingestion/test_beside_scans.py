@@ -1,4 +1,4 @@
-"""Structures and doses come in with their scan, and with nobody's name."""
+"""Structures and doses are ingested with their scan, and without names."""
 
 from __future__ import annotations
 

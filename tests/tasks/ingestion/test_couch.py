@@ -1,4 +1,4 @@
-"""The couch is no part of the body, and what only looks like one stays."""
+"""The couch is not part of the body, and tissue that looks like a couch is kept."""
 
 from __future__ import annotations
 

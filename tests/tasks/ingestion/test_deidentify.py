@@ -1,4 +1,4 @@
-"""Dates keep their distances, words that nobody knows are dropped, a face is no face any more."""
+"""Intervals between dates are kept, unknown words are dropped, faces are made unrecognisable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body mask of the clinic comes in with its scans, and is used only where it is a body."""
+"""A clinic's body mask is ingested with its scans, and used only if it is the mask of a body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scans come in once, under a pseudonym, and nothing else comes with them."""
+"""Scans are ingested once, under a pseudonym, and nothing else is ingested with them."""
 
 from __future__ import annotations
 

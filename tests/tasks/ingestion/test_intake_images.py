@@ -1,4 +1,4 @@
-"""Image files come in with what their names, folders and a manifest say of them."""
+"""Image files are ingested with the facts in their names, folders and manifest."""
 
 from __future__ import annotations
 

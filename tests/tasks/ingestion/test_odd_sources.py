@@ -1,4 +1,4 @@
-"""What hospitals send beside good scans comes in right, or is told in a line, and sinks nothing."""
+"""Odd files from hospitals are ingested correctly or reported in a line, and stop nothing."""
 
 from __future__ import annotations
 

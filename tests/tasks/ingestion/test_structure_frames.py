@@ -1,4 +1,4 @@
-"""Each structure goes to the scan of its own frame of reference, or is left out and told."""
+"""Each structure goes to the scan of its own frame of reference, or is left out with a note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blind calibration depends on the patient alone: not on gain, fill value, couch or skull."""
+"""Calibration without a CT depends on the patient alone: not on gain, fill value, couch, skull."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``predict`` says where soft tissue lies in a cone-beam scan, and a gain changes no answer."""
+"""``predict`` reports the HU of soft tissue in a cone-beam scan; a gain changes no result."""
 
 from __future__ import annotations
 

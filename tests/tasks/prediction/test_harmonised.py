@@ -1,4 +1,4 @@
-"""``predict --harmonise``: what is moved, what is said of it, and what is refused."""
+"""``predict --harmonise``: what it maps, what it reports, and what it refuses."""
 
 from __future__ import annotations
 

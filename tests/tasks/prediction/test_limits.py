@@ -1,4 +1,4 @@
-"""Memory and disk: asked for before, held while it runs, told when they end."""
+"""Memory and disk: checked before a prediction, limited during it, reported when they run out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that are left as they came are judged by whether another pose fits better."""
+"""Pairs that are not moved are judged by whether another pose fits better."""
 
 from __future__ import annotations
 

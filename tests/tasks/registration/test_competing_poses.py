@@ -1,4 +1,4 @@
-"""The landscape around a pose: what gives a wrong rigid step away."""
+"""Other poses around a rigid result show whether it is wrong."""
 
 import dataclasses
 

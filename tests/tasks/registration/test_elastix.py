@@ -1,4 +1,4 @@
-"""What is done when elastix gives up on a pair."""
+"""What happens when elastix fails on a pair."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A start from anywhere: what the ordinary starts do not reach."""
+"""The global search finds poses that the usual starts do not reach."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Input that no registration should be tried on ends in a fault that names the rule."""
+"""Input that should not be registered ends with an error that names the rule."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the pages on training show is valid, and they leave nobody out."""
+"""What the pages on training show is valid, and they omit no plug-in."""
 
 from __future__ import annotations
 

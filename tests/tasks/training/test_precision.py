@@ -1,4 +1,4 @@
-"""Precision by what the processor has: settled once, named in keys, results and the log."""
+"""Automatic precision: settled once, by the processor, and named in keys, results and the log."""
 
 from __future__ import annotations
 

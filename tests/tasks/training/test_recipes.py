@@ -1,4 +1,4 @@
-"""What differs between sources stands in its recipe, and only there."""
+"""Differences between sources are in their recipes, and only there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What norms and activations are chosen for, in their papers' words, on plain networks."""
+"""Properties that papers claim for norms and activations, on plain networks."""
 
 from __future__ import annotations
 

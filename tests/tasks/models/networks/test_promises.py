@@ -1,4 +1,4 @@
-"""What every network owes; a new one is under contract the moment it is registered."""
+"""The contract of all networks; a new one is tested as soon as it is registered."""
 
 from __future__ import annotations
 

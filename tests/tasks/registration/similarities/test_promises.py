@@ -1,4 +1,4 @@
-"""What every similarity owes; a new one is under contract once registered."""
+"""The contract of all similarities; a new one is tested as soon as it is registered."""
 
 import pytest
 import torch

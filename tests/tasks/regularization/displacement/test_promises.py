@@ -1,4 +1,4 @@
-"""What every penalty on a displacement owes; a new one is under contract once registered."""
+"""The contract of penalties on displacements; a new one is tested as soon as it is registered."""
 
 import math
 from dataclasses import fields, replace
