@@ -60,10 +60,11 @@ class Hoag(Periodic):
 
     with a running mean over the updates (an adaptation of the paper's adaptive step), and at most
     a factor of two. The paper assumes a smooth, strongly convex inner problem. For networks the
-    damping *d* takes its place, the iterations stop at the first direction of negative curvature,
-    and the solution is local. The second derivative of the loss ``l1`` is zero almost everywhere:
-    *H* then holds the curvature of the network and of the penalties, and not that of the errors.
-    Use ``huber`` or ``ssim`` where that matters.
+    damping *d* takes its place, the iterations stop at the first direction of negative curvature
+    (if that is the very first, it is taken with the size of its curvature, as otherwise the
+    strengths would stay), and the solution is local. The second derivative of the loss ``l1`` is
+    zero almost everywhere: *H* then holds the curvature of the network and of the penalties, and
+    not that of the errors. Use ``huber`` or ``ssim`` where that matters.
 
     Two other solvers need no line search and no positive curvature. ``neumann`` takes the first
     terms of :math:`(H + dI)^{-1} = a \sum_j (I - a(H + dI))^j`, which tends to the solution of

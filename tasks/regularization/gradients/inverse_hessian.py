@@ -20,14 +20,17 @@ def conjugate_gradients(
     """Approximate ``x`` with ``curved(x) = right`` while the curvature is positive.
 
     From ``start``, or from zero where that is closer; to a residual of ``tolerance`` of the right
-    side.
+    side. Where the curvature along the very first direction from zero is negative, the solution is
+    a step along it by the curvature's size, as in saddle-free Newton (arXiv:1406.2572): zero would
+    be no answer.
     """
     solved, residual = tuple(torch.zeros_like(r) for r in right), right
+    begun = False
     first = size = dot(right, right)
     if start is not None:
         left = add(right, -1.0, curved(start))
         if dot(left, left) < first:
-            solved, residual, size = start, left, dot(left, left)
+            solved, residual, size, begun = start, left, dot(left, left), True
     direction = residual
     for _ in range(iterations):
         if size <= tolerance**2 * first:
@@ -35,7 +38,11 @@ def conjugate_gradients(
         bent = curved(direction)
         curvature = dot(direction, bent)
         if curvature <= 0:
+            if not begun:
+                length = size / curvature.abs() if curvature < 0 else torch.ones_like(size)
+                solved = add(solved, length, direction)
             break
+        begun = True
         solved = add(solved, size / curvature, direction)
         residual = add(residual, -size / curvature, bent)
         before, size = size, dot(residual, residual)

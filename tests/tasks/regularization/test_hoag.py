@@ -106,9 +106,17 @@ def test_a_hypergradient_a_million_times_smaller_moves_the_strength_as_far(probl
     assert min(reached) > 1.4
 
 
+def test_negative_curvature_from_the_start_leaves_the_strengths_where_they_are():
+    """Curvature -2 along the right side (1, 1): a step of 1/2 along it, and no further."""
+    (solved,) = conjugate_gradients(lambda v: (-2 * v[0],), (torch.ones(2),), 5)
+    assert solved.tolist() == [0.5, 0.5]
+
+
 def test_negative_curvature_ends_the_iterations():
-    (solved,) = conjugate_gradients(lambda v: (-v[0],), (torch.ones(2),), 5)
-    assert solved.tolist() == [0.0, 0.0]
+    """Right side (2, 1), curvatures 1 and -1: the first step is 5/3, the second direction bends."""
+    bend = torch.tensor([1.0, -1.0])
+    (solved,) = conjugate_gradients(lambda v: (bend * v[0],), (torch.tensor([2.0, 1.0]),), 5)
+    assert solved.tolist() == pytest.approx([10 / 3, 5 / 3])
 
 
 def test_hand_value(problem):
