@@ -31,7 +31,7 @@ WORKSPACE = Path(os.environ.get("SYNTHCT_REAL_WORKSPACE", "workspaces/sts51_shor
 LOW_HU, HIGH_HU = -1024.0, 3071.0
 PATCH = (64, 64)
 RATES = {"Adam at 1e-3": 1e-3, "Adam, one cycle to 5e-3": 5e-3}
-"""Peak rates: a common one, decayed by a cosine, and that of the workspace's networks."""
+"""Peak rates of one cycle: a common one, and that of the workspace's networks."""
 METRIC_NAMES = ("mae_hu", "bone_dice", "psnr_db")
 
 Slices = list[dict[str, NDArray[np.float32]]]

@@ -66,7 +66,7 @@ class Words:
     bids
         Whether it is a BIDS name (``sub-01_ses-1_T1w``).
     rest
-        All words that are no modality and no day, in lower case.
+        All words that name neither a modality nor a day, in lower case.
     """
 
     patient: str = ""
