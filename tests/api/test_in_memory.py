@@ -74,6 +74,7 @@ def test_scores_of_memory_and_files_agree_and_the_document_names_the_arguments(s
     assert json.loads((scene / "scores.json").read_text()) == there
 
 
+@pytest.mark.slow
 def test_registration_from_memory_is_that_of_the_files_in_out(scene, pair):
     mr, ct = pair
     there = synthct.register(mr, ct, region="abdomen")

@@ -99,6 +99,7 @@ def registered(workspace):
     return workspace
 
 
+@pytest.mark.slow
 def test_another_seed_moves_the_reference_and_the_same_one_does_not(registered, tmp_path):
     entries = (FloorEntry(name="same"), FloorEntry(name="again", seed=5))
     result = measure_floor(registered, tmp_path / "out", ["XX-01_mr"], entries)["XX-01_mr"]

@@ -66,6 +66,7 @@ def dice(out, method, reference="truth"):
     }
 
 
+@pytest.mark.slow
 def test_the_small_segmenter_knows_the_true_ct_and_nobody_that_it_is_asked_about(
     segmented, context
 ):
@@ -85,6 +86,7 @@ def test_the_small_segmenter_knows_the_true_ct_and_nobody_that_it_is_asked_about
     assert "ceiling is its own accuracy" in scores["segmentation"]
 
 
+@pytest.mark.slow
 def test_a_clinical_case_is_scored_against_the_same_segmenter_on_its_ct(segmented):
     found = dice(segmented, "model", "registered")
     assert ("HN-01_mr", "dice_bone") in found
@@ -95,6 +97,7 @@ def test_a_clinical_case_is_scored_against_the_same_segmenter_on_its_ct(segmente
     assert found["HN-01_mr", "dice_bone"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_run_trains_and_segments_nothing(segmented, context, monkeypatch):
     monkeypatch.setattr("synthct.tasks.evaluation.segmenter.fit.train", None)
     monkeypatch.setattr("synthct.tasks.evaluation.segmenter.network.segment", None)
@@ -172,6 +175,7 @@ def test_two_files_are_segmented_by_it_and_another_version_of_it_is_another_segm
     assert identity() != before
 
 
+@pytest.mark.slow
 def test_a_trained_small_one_answers_for_two_files_from_its_folder(segmented):
     folder = min((segmented / "segmenters").glob("*/names.json")).parent
     check_segmenter(str(folder))

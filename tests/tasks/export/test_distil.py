@@ -44,6 +44,7 @@ def taught(tmp_path_factory, describe):
     return with_student(root / "release", artefacts, root / "scratch"), artefacts
 
 
+@pytest.mark.slow
 def test_the_student_answers_nearer_to_the_ensemble_than_the_fold_it_began_as(taught):
     folder, artefacts = taught
     opened = open_release(folder)
@@ -60,6 +61,7 @@ def test_the_student_answers_nearer_to_the_ensemble_than_the_fold_it_began_as(ta
     assert np.abs(student - ensemble).mean() < 0.8 * np.abs(first - ensemble).mean()
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_student_costs_on_patients_it_never_saw(taught):
     folder, _ = taught
     result = json.loads((folder / "card.json").read_text())["distilled"]
@@ -69,6 +71,7 @@ def test_the_card_says_what_the_student_costs_on_patients_it_never_saw(taught):
     assert result["parity"]["onnx"]["max_difference_hu"] <= 1
 
 
+@pytest.mark.slow
 def test_the_page_for_people_shows_the_students_cost_and_is_silent_without_one(taught):
     folder, _ = taught
     result = json.loads((folder / "card.json").read_text())["distilled"]
@@ -80,6 +83,7 @@ def test_the_page_for_people_shows_the_students_cost_and_is_silent_without_one(t
     assert "student" not in render_card(card)
 
 
+@pytest.mark.slow
 def test_case_names_stay_in_the_pipeline_with_a_student_too(taught):
     for file in (path for path in taught[0].rglob("*") if path.is_file()):
         for name in (b"P1_mr", b"P2_mr", b"P3_mr"):

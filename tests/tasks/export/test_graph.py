@@ -73,6 +73,7 @@ def test_stripping_leaves_the_given_graph_alone():
     assert proto.producer_name == "someone"
 
 
+@pytest.mark.slow
 def test_the_chains_own_network_keeps_its_answer_in_onnx(describe):
     torch.manual_seed(3)
     options = {"slices": 3, "width": 4}

@@ -201,6 +201,7 @@ def test_a_second_ct_of_a_patient_does_not_replace_the_first(source, tmp_path, c
     assert tree(tmp_path / "raw") == before
 
 
+@pytest.mark.slow
 def test_a_kill_between_patients_is_mended_by_the_same_command(source, tmp_path):
     def dies(done, total, what):
         if done == 3:

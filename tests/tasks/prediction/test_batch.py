@@ -154,6 +154,7 @@ def test_a_worker_that_is_killed_is_distinguished_from_a_fault(inbox, outbox, or
     assert "no_such_option" in result.message
 
 
+@pytest.mark.slow
 def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
     named = Orders(
         model=orders.model, options=OPTIONS, keep_names=True, form="dicom", identified=True

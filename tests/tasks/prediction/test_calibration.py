@@ -148,6 +148,7 @@ def test_the_absolute_number_survives_in_network_units():
         assert scaled.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_real_cone_beam_scan_of_a_phantom_is_calibrated(shared_data):
     """CatPhan 504: its body (about 50 HU in the vendor's data) is near there already."""
     scan = read_scan(shared_data / "catphan_cbct" / "High_quality_head.zip")

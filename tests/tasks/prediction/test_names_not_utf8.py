@@ -66,6 +66,7 @@ def test_results_are_written_under_such_names(release, patient, folder, ending):
     assert told["prediction"]["name"] == out.name
 
 
+@pytest.mark.slow
 def test_watch_goes_on_for_everybody(release, patient, tmp_path, folder, capsys):
     inbox = tmp_path / "inbox"
     inbox.mkdir()

@@ -82,6 +82,7 @@ def test_two_results_of_one_folder_overwrite_each_other_in_an_archive(release, t
     assert len(uids) == len(ways)
 
 
+@pytest.mark.slow
 def test_a_watched_folder_of_two_series_is_stuck(release, two, patient, tmp_path):
     inbox, alone = tmp_path / "in", tmp_path / "in" / "other"
     write_series(alone, patient, patient_id="Q", study="2", series_description="flair",
