@@ -73,13 +73,11 @@ def as_data_errors(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        SynthctError,
-        OSError,
-        ImportError,
-    ):  # a missing package is not an error of the data
+    except (SynthctError, ImportError):  # a missing package is not an error of the data
         raise
     except Exception as error:
+        if is_of_the_machine(error):
+            raise
         raise DataError(
             f"the file cannot be parsed ({type(error).__name__}: {error})",
             where=where,
@@ -87,3 +85,8 @@ def as_data_errors(where: str) -> Iterator[None]:
             remedy="copy or export it again",
             code="unreadable",
         ) from error
+
+
+def is_of_the_machine(error: Exception) -> bool:
+    """Whether the system failed to read. Decoders raise ``OSError`` too, without its number."""
+    return isinstance(error, OSError) and error.errno is not None

@@ -17,11 +17,18 @@ from numpy.typing import NDArray
 
 from synthct.data.errors import DataError, MachineError
 from synthct.data.files import MANIFEST, file_sha256
-from synthct.data.readers.checks import checked_shape
+from synthct.data.readers.checks import checked_shape, is_of_the_machine
 from synthct.data.readers.entries import entries
 from synthct.data.readers.header_facts import grid_from_json
 from synthct.data.readers.process.memory import empty
-from synthct.data.readers.zarr_chunks import AIR_HU, Box, is_background, left_out
+from synthct.data.readers.zarr_chunks import (
+    AIR_HU,
+    Box,
+    is_background,
+    left_out,
+    require_whole_blosc,
+    unreadable_chunk,
+)
 from synthct.data.volume import Grid, Modality, Volume
 
 MAX_METADATA_BYTES = 1 << 24
@@ -63,11 +70,18 @@ def read_ome_zarr(folder: Path, modality: Modality) -> Volume:
     array, grid, lead = _opened(folder)
     boxes = left_out(array)
     _require_air(folder, array, boxes, modality)
+    require_whole_blosc(array)
     values = empty(grid.shape, array.dtype)
     step = max(1, int(array.chunks[lead]))
     for low in range(0, grid.shape[0], step):
         # Slab by slab: a second whole copy would double the memory.
-        values[low : low + step] = np.asarray(array[(0,) * lead + (slice(low, low + step),)])
+        slab = (0,) * lead + (slice(low, low + step),)
+        try:
+            values[low : low + step] = np.asarray(array[slab])
+        except Exception as error:  # each codec has its own
+            if isinstance(error, MemoryError) or is_of_the_machine(error):
+                raise
+            raise _damaged(array, lead, low, error) from error
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     _require_background(folder, values, [box[lead:] for box in boxes], array, modality)
     return Volume(values, grid, modality)
@@ -106,6 +120,17 @@ def _missing(folder: Path, boxes: list[Box], what: str) -> DataError:
         rule="an OME-Zarr image is complete: only chunks of background may be missing",
         remedy="copy it again; if its writer was stopped, write it again",
         code="missing-chunk",
+    )
+
+
+def _damaged(array: Any, axis: int, low: int, error: Exception) -> DataError:
+    """The error of a chunk that cannot be decoded: cut short, or with wrong bytes."""
+    return DataError(
+        f"the chunk cannot be decoded ({type(error).__name__}: {str(error)[:120]})",
+        where=unreadable_chunk(array, axis, low) or str(array.store_path),
+        rule="every chunk of an OME-Zarr image has all its bytes",
+        remedy="copy it again; if its writer was stopped, write it again",
+        code="damaged-chunk",
     )
 
 

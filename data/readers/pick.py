@@ -9,10 +9,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from synthct.data.errors import DataError
+from synthct.data.readers.formats import format_by_name
 from synthct.data.readers.series import Series, image_series, is_capture, is_localizer
 from synthct.data.volume import Modality
 
-ONE_OF = "name one with --series (its number, description or UID), or give each its own folder"
+ONE_OF = (
+    "name one by its number, description or UID with --series (a command of several scans has "
+    "--fixed-series, --reference-series and so on), or give each its own folder"
+)
 
 
 def picked(
@@ -47,12 +51,25 @@ def picked(
         problem = (
             f"no CT or MR series is called {selector!r}"
             if selector
-            else "there are no CT or MR images"
+            else "there are no CT or MR images in DICOM"
         )
+    images = 0 if found else _image_files(source)
+    if images:
+        problem += f", and {images} image file{'' if images == 1 else 's'} of other formats"
     raise DataError(
         problem,
         rule="a DICOM source holds one CT or MR volume",
         where=str(source),
-        remedy=ONE_OF if found else "give the folder of the images",
+        remedy=ONE_OF
+        if found
+        else "give an image file itself, not its folder"
+        if images
+        else "give the folder of the images",
         code="several-series" if found else "no-series",
     )
+
+
+def _image_files(source: Path) -> int:
+    """Number of image files of other formats in a folder."""
+    found = source.rglob("*") if source.is_dir() else ()
+    return sum(path.is_file() and format_by_name(path.name) is not None for path in found)

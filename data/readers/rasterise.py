@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,9 @@ from synthct.data.volume import Grid, Modality, Volume
 LEANS_VOXELS = 0.25
 """How much a contour may lean out of its slice [slice distances]."""
 
-LEVEL_STEP = 0.01
-"""Contours closer along the normal lie in one plane [slice distances]."""
+LEVELS = 100
+"""Places along the normal that are told apart, for each slice distance: contours closer than one
+lie in one plane. Whole numbers of them, so that no tie depends on rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +52,18 @@ def draw(outlines: Outlines, structure: str, grid: Grid) -> Drawing:
             code="no-structure",
         )
     levels = _by_level(outlines.contours[structure], grid, structure)
-    drawn = np.array(sorted(levels))
+    drawn = sorted(levels)
     mask = np.zeros(grid.shape, np.uint8)
-    usual = float(np.median(np.diff(drawn))) if drawn.size > 1 else 0.0
     exclusive, crossed = structure in outlines.exclusive, 0
     for row in range(grid.shape[0]):
-        polygons = levels.get(_plane_of(row, drawn, max(usual / 2, 0.5)), ())
+        plane = _plane_of(row, drawn)
+        polygons = () if plane is None else levels[plane]
         areas = (inside_polygon(polygon, grid.shape[1], grid.shape[2]) for polygon in polygons)
         mask[row], cross = combined(areas, mask.shape[1:], exclusive)
         crossed += cross
     if not mask.any():
         raise DataError(
-            f"the contours are at slices {drawn[0]:.1f} to {drawn[-1]:.1f} "
+            f"the contours are at slices {drawn[0] / LEVELS:.1f} to {drawn[-1] / LEVELS:.1f} "
             f"of {grid.shape[0]} and enclose no voxel",
             where=structure,
             rule="a structure lies within the scan on which it was drawn",
@@ -71,19 +73,33 @@ def draw(outlines: Outlines, structure: str, grid: Grid) -> Drawing:
     return Drawing(Volume(mask, grid, Modality.MASK), crossed)
 
 
-def _plane_of(row: int, drawn: NDArray[np.float64], reach: float) -> float:
-    """The outlined plane that a slice belongs to: from ``reach`` below it up to ``reach`` above."""
-    at = row + LEVEL_STEP  # a tie must not depend on the rounding of the levels
-    nearest = float(drawn[np.abs(drawn - at).argmin()])
-    within = drawn[0] - 0.5 <= at < drawn[-1] + 0.5
-    return nearest if within and -reach <= at - nearest < reach else np.nan
+def _plane_of(row: int, drawn: Sequence[int]) -> int | None:
+    """The outlined plane that a slice belongs to, of the sorted planes.
+
+    Between two planes at the usual distance, or closer, every slice belongs to the nearer one, at a
+    tie to the upper one. Where planes are farther apart, a plane covers half the usual distance
+    below (included) to half above (excluded). The first plane reaches half a slice down; from
+    there on there are as many slices as the planes span.
+    """
+    at = row * LEVELS + 1  # places are rounded: a slice midway between two planes is at a tie
+    first = -(-(2 * drawn[0] - LEVELS - 2) // (2 * LEVELS))
+    if not first <= row <= first + round((drawn[-1] - drawn[0]) / LEVELS):
+        return None
+    after = bisect.bisect_left(drawn, at)
+    if after in (0, len(drawn)):
+        return drawn[0] if after == 0 else drawn[-1]
+    low, high = drawn[after - 1], drawn[after]
+    nearest = high if high - at <= at - low else low
+    usual = max(float(np.median(np.diff(drawn))), float(LEVELS))
+    adjacent = high - low <= usual + 2
+    return nearest if adjacent or -usual <= 2 * (at - nearest) < usual else None
 
 
 def _by_level(
     contours: Sequence[Any], grid: Grid, structure: str
-) -> dict[float, list[NDArray[np.float64]]]:
-    """Polygons as (y, x) indices by the slice index they lie at, which need not be whole."""
-    levels: dict[float, list[NDArray[np.float64]]] = {}
+) -> dict[int, list[NDArray[np.float64]]]:
+    """Polygons as (y, x) indices by their plane, in :data:`LEVELS` of the slice index."""
+    levels: dict[int, list[NDArray[np.float64]]] = {}
     for points_mm in contours:
         index = grid.index(np.asarray(points_mm))
         if np.ptp(index[:, 0]) > LEANS_VOXELS:
@@ -94,7 +110,7 @@ def _by_level(
                 remedy="give the series that was outlined, in its own orientation",
                 code="contour-leans",
             )
-        level = round(float(index[:, 0].mean()) / LEVEL_STEP) * LEVEL_STEP
+        level = round(float(index[:, 0].mean()) * LEVELS)
         levels.setdefault(level, []).append(index[:, 1:])
     return levels
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -59,6 +61,12 @@ READ_TAGS = [
 ]  # fmt: skip
 """Elements that are parsed; everything else is skipped."""
 
+_CODES = (
+    "Modality", "ImageType", "PhotometricInterpretation", "PatientPosition", "BurnedInAnnotation",
+    "DoseUnits", "DoseSummationType",
+)  # fmt: skip
+"""Code strings that decide how a file is read."""
+
 IMAGES = frozenset(
     {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
 )
@@ -76,6 +84,8 @@ class Series:
 
     uid: str
     slices: tuple[Slice, ...]
+    set_aside: int = 0
+    """Localizers and captures with the same UID, which are a series of their own here."""
 
     @property
     def first(self) -> Dataset:
@@ -148,14 +158,51 @@ def read_slices(files: Sequence[Entry]) -> tuple[list[Slice], list[Broken]]:
 def group_series(slices: Sequence[Slice]) -> list[Series]:
     """The slices by SeriesInstanceUID and kind of object; those without a UID are left out.
 
-    Some systems give a structure set, a dose or a screen capture the UID of its CT.
+    Some systems give a structure set, a dose, a screen capture or a localizer the UID of its CT.
     """
     groups: dict[tuple[str, str], list[Slice]] = {}
     for one in slices:
         if "SeriesInstanceUID" in one.header:
-            key = (str(one.header.SeriesInstanceUID), _object_kind(one.header))
+            key = (str(one.header.SeriesInstanceUID).strip(), _object_kind(one.header))
             groups.setdefault(key, []).append(one)
-    return [Series(uid, tuple(members)) for (uid, _), members in groups.items()]
+    return [one for (uid, _), members in groups.items() for one in _without_views(uid, members)]
+
+
+def _without_views(uid: str, members: Sequence[Slice]) -> list[Series]:
+    """The slices of a scan, and its localizers and captures as a second series.
+
+    Both must show it: the header says what the image is, and its plane or size is another one than
+    that of the slices. An image that only says so may be a slice, so it stays among them.
+    """
+    slices = [one for one in members if not _is_view(one.header)]
+    aside = [
+        one
+        for one in members
+        if slices and _is_view(one.header) and not _of_one_stack(one.header, slices[0].header)
+    ]
+    if not aside:
+        return [Series(uid, tuple(members))]
+    kept = tuple(one for one in members if one not in aside)
+    return [Series(uid, kept, set_aside=len(aside)), Series(uid, tuple(aside))]
+
+
+def _is_view(header: Dataset) -> bool:
+    return is_localizer(header) or is_capture(header)
+
+
+_STACKED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
+
+
+def _of_one_stack(header: Dataset, other: Dataset) -> bool:
+    """Whether two images have the same size, pixel spacing and orientation."""
+    try:
+        pairs = [
+            [np.atleast_1d(np.asarray(one.get(keyword), float)) for one in (header, other)]
+            for keyword in _STACKED
+        ]
+    except (TypeError, ValueError):
+        return False
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-3) for a, b in pairs)
 
 
 def _object_kind(header: Dataset) -> str:
@@ -241,6 +288,7 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
                 keyword
             ) in GEOMETRY_TAGS:  # values are parsed at first access: here, where errors are caught
                 header.get(keyword)
+            _in_capitals(header)
         except DataError:
             raise
         except Exception as error:  # pydicom raises a dozen kinds on damaged headers
@@ -252,6 +300,20 @@ def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
     if _is_image(header):
         _require_pixels(entry, file, header, offset)
     return Slice(entry, header, offset)
+
+
+def _in_capitals(header: Dataset) -> None:
+    """Code strings as PS3.5 6.2 has them; some writers use small letters or add spaces."""
+    for keyword in _CODES:
+        found = header.get(keyword)
+        if isinstance(found, str):
+            plain: Any = found.strip().upper()
+        elif isinstance(found, MultiValue):
+            plain = [str(part).strip().upper() for part in found]
+        else:
+            continue
+        if plain != found:
+            header[keyword].value = plain
 
 
 def _is_image(header: Dataset) -> bool:

@@ -43,8 +43,11 @@ def value(header: Dataset, keyword: str, entry: Entry) -> Any:
 
 
 def same_value(found: Any, other: Any) -> bool:
-    """Equal as text or, for spacings, as numbers: ``4`` equals ``4.000000``."""
-    if str(found) == str(other):
+    """Equal as text or, for spacings, as numbers: ``4`` equals ``4.000000``.
+
+    Spaces around a text mean nothing (PS3.5 6.2).
+    """
+    if str(found).strip() == str(other).strip():
         return True
     try:
         return bool(np.allclose(_numbers(found), _numbers(other), rtol=SAME_NUMBER, atol=0))

@@ -79,7 +79,16 @@ def stack(series: Series, where: str) -> Stack:
     grid = _grid(slices, corner, np.column_stack([row, column, normal]), step_mm, where)
     rounded = [line.remark] if line else []
     remarks = (*rounded_cosines, *rounded, *repeated, *shuffled(slices), *mixed_rescale(slices))
-    return Stack(slices, grid, remarks)
+    return Stack(slices, grid, (*_views(series), *remarks))
+
+
+def _views(series: Series) -> list[Remark]:
+    """Remark on localizers and captures that have the UID of the series."""
+    if not series.set_aside:
+        return []
+    count = f"{series.set_aside} image{'' if series.set_aside == 1 else 's'}"
+    sentence = f"{count} with the UID of the series, localizer or capture by its header, left out"
+    return [Remark("views-left-out", sentence)]
 
 
 def _require_every_frame(slices: Sequence[Slice], where: str) -> None:

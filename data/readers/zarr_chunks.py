@@ -42,7 +42,8 @@ def left_out(array: Any) -> list[Box]:
         if not file.is_file():
             offsets: Iterable[tuple[int, ...]] = _offsets(outer, inner)
         elif array.shards:
-            offsets = _empty_in_shard(file, array, outer, inner)
+            parts = _shard_index(file, array, outer, inner)
+            offsets = [offset for offset, part in parts if part == (_EMPTY, _EMPTY)]
         else:
             continue
         for offset in offsets:
@@ -50,6 +51,24 @@ def left_out(array: Any) -> list[Box]:
             if all(a < size for a, size in zip(at, array.shape, strict=True)):
                 boxes.append(_box(at, inner, array.shape))
     return boxes
+
+
+def unreadable_chunk(array: Any, axis: int, low: int) -> str:
+    """File of the first chunk that cannot be decoded, of those that begin at ``low`` along an axis.
+
+    Empty where each can be decoded by itself.
+    """
+    folder, sizes = Path(array.store.root) / array.path, tuple(array.shards or array.chunks)
+    counts = _counts(array.shape, sizes)
+    counts[axis] = 1
+    for place in np.ndindex(*counts):
+        place = (*place[:axis], low // sizes[axis], *place[axis + 1 :])
+        start = tuple(n * size for n, size in zip(place, sizes, strict=True))
+        try:
+            array[_box(start, sizes, array.shape)]
+        except Exception:  # noqa: BLE001 each codec has its own
+            return str(folder / array.metadata.encode_chunk_key(place))
+    return ""
 
 
 def is_background(
@@ -161,10 +180,47 @@ def _box(start: tuple[int, ...], sizes: tuple[int, ...], shape: tuple[int, ...])
     )
 
 
-def _empty_in_shard(
+def require_whole_blosc(array: Any) -> None:
+    """Require that each chunk compressed by Blosc has as many bytes as its header says.
+
+    The header is that of Blosc 1 (https://github.com/Blosc/c-blosc/blob/main/README_HEADER.rst);
+    bytes 12 to 15 are the length. Decoders do not compare it with the bytes that they get: of a
+    chunk that lacks its last bytes they may decode whatever lies behind it in memory.
+    """
+    coders = tuple(array.compressors or ())
+    if not coders or "blosc" not in type(coders[-1]).__name__.lower():
+        return
+    folder = Path(array.store.root) / array.path
+    outer, inner = tuple(array.shards or array.chunks), tuple(array.chunks)
+    for place in np.ndindex(*_counts(array.shape, outer)):
+        file = folder / array.metadata.encode_chunk_key(place)
+        if not file.is_file():
+            continue
+        parts = [(0, file.stat().st_size)]
+        if array.shards:
+            listed = _shard_index(file, array, outer, inner)
+            parts = [part for _, part in listed if part != (_EMPTY, _EMPTY)]
+        with file.open("rb") as opened:
+            for start, length in parts:
+                opened.seek(start)
+                said = int.from_bytes(opened.read(16)[12:], "little")
+                if said != length:
+                    raise DataError(
+                        f"the chunk has {length} bytes, its header says {said}",
+                        where=str(file),
+                        rule="every chunk of an OME-Zarr image has all its bytes",
+                        remedy="copy it again; if its writer was stopped, write it again",
+                        code="damaged-chunk",
+                    )
+
+
+def _shard_index(
     file: Path, array: Any, outer: tuple[int, ...], inner: tuple[int, ...]
-) -> Iterator[tuple[int, ...]]:
-    """Offsets in a shard of the chunks that its index calls empty."""
+) -> Iterator[tuple[tuple[int, ...], tuple[int, int]]]:
+    """Offset in a shard of each of its chunks, and where its bytes start and how many they are.
+
+    Both are 2^64 - 1 for a chunk that was not written.
+    """
     counts = _counts(outer, inner)
     total = int(np.prod(counts))
     settings = _sharding(array)
@@ -179,8 +235,11 @@ def _empty_in_shard(
         raise _unknown(file, f"the shard has {len(data)} bytes, fewer than its index")
     index = np.frombuffer(data[at : at + 16 * total], "<u8").reshape(*counts, 2)
     for place, offset in zip(np.ndindex(*counts), _offsets(outer, inner), strict=True):
-        if int(index[place][0]) == _EMPTY and int(index[place][1]) == _EMPTY:
-            yield offset
+        start, length = int(index[place][0]), int(index[place][1])
+        if (start, length) != (_EMPTY, _EMPTY) and start + length > len(data):
+            problem = f"the index names bytes up to {start + length}, the shard has {len(data)}"
+            raise _unknown(file, problem)
+        yield offset, (start, length)
 
 
 def _offsets(outer: tuple[int, ...], inner: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from synthct.flows.cli.options import (
     Json,
     Overwrite,
     Preset,
+    Series,
     Source,
     examples,
     print_json,
@@ -49,6 +51,9 @@ def view(
         Path | None,
         typer.Option(metavar="IMAGE", help="Body mask (> 0): the difference is shown inside."),
     ] = None,
+    source_series: Series = "",
+    ct_series: Series = "",
+    sct_series: Series = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +90,9 @@ def view(
     if case is not None:
         looked, page = _case(case, preset, out)
     else:
-        looked, page = _scans(source, ct, sct, mask, source_modality), out or Path("view.html")
+        named = {"source": source_series, "ct": ct_series, "sct": sct_series}
+        looked = _scans(source, ct, sct, mask, source_modality, named)
+        page = out or Path("view.html")
     if out is not None or case is None:
         refuse_existing(page, overwrite=overwrite)
     write_whole(page, write_page(looked))
@@ -112,7 +119,12 @@ def _case(case: str, preset: str | None, out: Path | None) -> tuple[Looked, Path
 
 
 def _scans(
-    source: Path | None, ct: Path | None, sct: Path | None, mask: Path | None, kind: Source
+    source: Path | None,
+    ct: Path | None,
+    sct: Path | None,
+    mask: Path | None,
+    kind: Source,
+    series: Mapping[str, str],
 ) -> Looked:
     from synthct.data.volume import Modality
     from synthct.tasks.report.viewer.page import files_looked
@@ -120,7 +132,7 @@ def _scans(
     named = next((path for path in (sct, ct, source) if path is not None), None)
     return files_looked(
         named.name if named else "", source=source, ct=ct, sct=sct, mask=mask,
-        source_modality=Modality[kind.name],
+        source_modality=Modality[kind.name], series=series,
     )  # fmt: skip
 
 

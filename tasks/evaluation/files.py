@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from synthct.data.files import canonical_json, write_whole
+from synthct.data.orientation import flipped, nearest_axes, turned
 from synthct.data.readers import pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.evaluation.attachments import Attachments
@@ -79,7 +80,7 @@ def evaluate_files(
         A name of a metric, check or profile is unknown.
     """
     chosen, given = profile_called(profile, where="profile"), extras or Attachments()
-    truth = _read(reference, Modality.CT, given.reference_series)
+    truth = _upright(_read(reference, Modality.CT, given.reference_series))
     target = Target(truth.grid, resample)
     raw = _read(prediction, Modality.CT, given.prediction_series)
     sct = target.fits(raw, prediction)
@@ -121,6 +122,17 @@ def evaluate_files(
 def _read(path: Path, modality: Modality, series: str = "") -> Volume:
     """The one volume of its modality in a folder; localizers and reports do not count."""
     return read_scan(path, modality, series=pick_series(path, series, [modality]))
+
+
+def _upright(scan: Volume) -> Volume:
+    """The same voxels with the axes nearest to (z, y, x) of the patient.
+
+    Some metrics look along the axes of the array: beams come from the patient's sides, whatever the
+    order in which a file stores the voxels.
+    """
+    order, signs = nearest_axes(scan.grid)
+    array = np.ascontiguousarray(flipped(scan.array, order, signs))
+    return Volume(array, turned(scan.grid, order, signs), scan.modality)
 
 
 def _options(metric: str, given: Attachments) -> dict[str, Any]:

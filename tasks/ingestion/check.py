@@ -138,10 +138,16 @@ ROUNDED_PLACES = Code(
 PIXEL_PADDING = Code(
     "pixel-padding", Severity.REPAIR, "pixels that the header declares as padding became air"
 )
+VIEWS = Code(
+    "views-left-out",
+    Severity.NOTE,
+    "localizers or captures with the UID of the series were left out, as their headers say",
+)
 REMARKS = {
     code.name: code
     for code in (
         REPEATED_SLICES, SHUFFLED_SLICES, MIXED_RESCALE, ROUNDED, ROUNDED_PLACES, PIXEL_PADDING,
+        VIEWS,
     )
 }  # fmt: skip
 """Codes for the remarks of the readers."""

@@ -117,13 +117,19 @@ class Fits:
     reversed_: float
 
 
-def fits(source: Volume, body: Volume, ct: Volume) -> Fits:
+def fits(source: Volume, body: Volume, ct: Volume, cell_mm: float = CELL_MM) -> Fits:
     """Register the CT and its mirror images to the source at low resolution.
 
     Mattes mutual information with 24 bins, regular-step gradient descent of a rigid transform.
+
+    Parameters
+    ----------
+    source, body, ct
+        Axes-aligned scans, and the body mask of the source.
+    cell_mm
+        Voxel size to which all are averaged [mm].
     """
-    fixed, mask = _coarse(source), _coarse(body)
-    moving = _coarse(ct)
+    fixed, mask, moving = (_coarse(volume, cell_mm) for volume in (source, body, ct))
     turned = (_turned(moving, 2), _turned(moving, 0))
     return Fits(*(_fit(fixed, mask, one) for one in (moving, *turned)))
 
@@ -138,12 +144,12 @@ def side_findings(found: Fits) -> list[Finding]:
     return [code.found(sentence)]
 
 
-def _coarse(volume: Volume) -> Volume:
-    """The volume averaged to voxels of about ``CELL_MM``; CT and CBCT clipped to 1000 HU."""
+def _coarse(volume: Volume, cell_mm: float) -> Volume:
+    """The volume averaged to voxels of about ``cell_mm``; CT and CBCT clipped to 1000 HU."""
     array = volume.array.astype(np.float32)
     if volume.modality in (Modality.CT, Modality.CBCT):
         array = np.clip(array, -1000, 1000)
-    every = [max(1, round(CELL_MM / step)) for step in volume.grid.spacing_mm]
+    every = [max(1, round(cell_mm / step)) for step in volume.grid.spacing_mm]
     shape = [size // step for size, step in zip(array.shape, every, strict=True)]
     for axis, (size, step) in enumerate(zip(shape, every, strict=True)):
         cut = np.take(array, range(size * step), axis=axis)

@@ -175,9 +175,13 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
 
 
 def _place(written: str, manifest: Path) -> Path:
-    """The path in the Unicode form that exists on this disk; one inside a zip is not checked."""
-    spellings = {form: manifest.parent / unicodedata.normalize(form, written) for form in _FORMS}
-    for place in (manifest.parent / written, *spellings.values()):
+    """The path in the Unicode form that exists on this disk; one inside a zip is not checked.
+
+    A spreadsheet on Windows may have written it with backslashes.
+    """
+    ways = dict.fromkeys((written, written.replace("\\", "/")))
+    spellings = [way for one in ways for way in (one, *_in_forms(one))]
+    for place in (manifest.parent / way for way in spellings):
         above = [one for one in place.parents if one.is_file()]
         if written and (place.exists() or (above and zipfile.is_zipfile(above[0]))):
             return place
@@ -188,6 +192,10 @@ def _place(written: str, manifest: Path) -> Path:
         remedy="paths are relative to the manifest's folder",
         code="manifest-path",
     )
+
+
+def _in_forms(written: str) -> list[str]:
+    return [unicodedata.normalize(form, written) for form in _FORMS]
 
 
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")

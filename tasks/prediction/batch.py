@@ -15,6 +15,8 @@ from typing import Any
 from synthct.data.environment import PARENT_PID
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
+from synthct.data.readers import format_of
+from synthct.data.readers.formats import format_by_name
 from synthct.data.temporary import temporary_folder
 from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.checksums import checksums_of
@@ -151,7 +153,7 @@ def _in_child(
 ) -> dict[str, Any]:
     """Run the prediction in a process of its own, which dies with this one."""
     with temporary_folder("inbox") as folder:
-        scan = inbox.fetch(arrival, folder)
+        scan = _alone(inbox.fetch(arrival, folder))
         order = {
             "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
             "form": orders.form, "identified": orders.identified, "options": orders.options,
@@ -172,6 +174,19 @@ def _in_child(
     if answer["kind"] == "done":
         return dict(answer["document"])
     raise _KINDS[answer["kind"]].from_json(answer["error"])
+
+
+def _alone(scan: Path) -> Path:
+    """The image that a folder holds by itself: some senders give every scan a folder of its own."""
+    if not scan.is_dir() or format_of(scan) != "dicom":
+        return scan
+    files = [path for path in scan.rglob("*") if path.is_file() and path.name[0] != "."]
+    if len(files) == 1 and format_by_name(files[0].name):
+        return files[0]
+    inside = [path for path in scan.iterdir() if path.name[0] != "."]
+    if len(inside) == 1 and inside[0].is_dir() and format_of(inside[0]) == "ome-zarr":
+        return inside[0]
+    return scan
 
 
 def _last_words(child: subprocess.CompletedProcess[bytes]) -> str:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthct.data.errors import DataError
-from synthct.data.readers import ScanFacts, describe, format_of, pick_series, read_scan
+from synthct.data.readers import (
+    ScanFacts,
+    describe,
+    format_of,
+    pick_series,
+    read_scan,
+    read_scan_and_facts,
+)
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Progress, flips_of
@@ -239,7 +247,7 @@ def _prepared(
     path: Path, series: str, mask: Path | None, release: Release, modality: Modality | None
 ) -> Prepared:
     """A function of its own: the scan as it was read is forgotten when it returns."""
-    scan = _read(path, series, release, modality)
+    scan, said = _read(path, series, release, modality)
     given = None if mask is None else read_scan(mask, Modality.MASK)
     if mask is not None and given is not None:
         try:
@@ -247,9 +255,10 @@ def _prepared(
         except DataError as error:
             raise error.at(str(mask)) from None
     try:
-        return prepare(scan, given, release.model, release.description.ingestion)
+        prepared = prepare(scan, given, release.model, release.description.ingestion)
     except DataError as error:
         raise error.at(str(path)) from None
+    return replace(prepared, notes=(*said, *prepared.notes))
 
 
 def _calibrates(release: Release) -> bool:
@@ -277,12 +286,15 @@ def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]
     return release.domain.unlike(seen, cut=prepared.cut)
 
 
-def _read(path: Path, series: str, release: Release, modality: Modality | None) -> Volume:
+def _read(
+    path: Path, series: str, release: Release, modality: Modality | None
+) -> tuple[Volume, list[str]]:
+    """The scan, and what its reader repaired or left out."""
     expected = SOURCES[release.description.source]
     if modality is None and format_of(path) != "dicom":
         modality = expected
     # The guards look at NaN.
-    scan = read_scan(path, modality, series=series, require_finite=False)
+    scan, facts = read_scan_and_facts(path, modality, series=series, require_finite=False)
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"
         raise DataError(
@@ -291,4 +303,4 @@ def _read(path: Path, series: str, release: Release, modality: Modality | None) 
             remedy="give the matching release" + (hint if expected is Modality.CBCT else ""),
             code="wrong-modality",
         )
-    return scan
+    return scan, [remark.sentence for remark in facts.remarks]

@@ -240,6 +240,32 @@ def test_contours_between_slices_fill_as_many_slices_as_there_are(tmp_path, offs
     assert int(mask.array.any(axis=(1, 2)).sum()) == rows
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.004])
+def test_no_offset_of_the_contours_loses_or_adds_a_slice(tmp_path, noise):
+    """Every hundredth of a slice, with the rounding of the coordinates: 4 contours, 4 slices."""
+    grid, random = Grid((12, 20, 20), (2.0, 1.0, 1.0)), np.random.default_rng(3)
+    offsets = [hundredths / 50 for hundredths in range(-50, 51)]
+    boxes = {
+        f"a{at}": [square(2.5, 5.5, 6.0 + 2 * k + offset + random.uniform(-noise, noise))
+                   for k in range(4)]
+        for at, offset in enumerate(offsets)
+    }  # fmt: skip
+    outlines = read_structures(structure_set(tmp_path / "RS.dcm", boxes))
+    for at, offset in enumerate(offsets):
+        rows = draw(outlines, f"a{at}", grid).mask.array.any(axis=(1, 2))
+        assert np.flatnonzero(rows).size == 4, offset
+        middle = np.flatnonzero(rows).mean() * 2.0
+        assert abs(middle - 9.0 - offset) <= 1.0 + 0.03, offset
+
+
+def test_a_gap_between_contours_is_not_filled(tmp_path):
+    grid = Grid((12, 20, 20), (2.0, 1.0, 1.0))
+    for offset in (0.0, 0.98, 1.02, -0.98):
+        contours = [square(2.5, 5.5, z + offset) for z in (4.0, 6.0, 14.0, 16.0)]
+        path = structure_set(tmp_path / f"{offset}.dcm", {"a": contours})
+        assert int(read_mask(path, "a", grid).array.any(axis=(1, 2)).sum()) == 4, offset
+
+
 def test_one_contour_midway_between_slices_fills_one(tmp_path):
     mask = read_mask(structure_set(tmp_path / "RS.dcm", {"a": [square(1, 5, 3.0)]}), "a", GRID)
     assert int(mask.array.any(axis=(1, 2)).sum()) == 1

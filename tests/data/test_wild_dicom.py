@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from synthct.data.readers import read_scan, read_scan_and_facts
+from synthct.data.readers import find, read_scan, read_scan_and_facts
 from tests.data import points
 from tests.data.wild_dicom import (
     VALUES,
@@ -257,3 +257,114 @@ def test_one_slice_moved_by_a_tenth_is_not_rounded_away(tmp_path):
     x, y, z = pydicom.dcmread(tmp_path / "s" / "007.dcm").ImagePositionPatient
     edit(tmp_path / "s" / "007.dcm", ImagePositionPatient=[x, y, f"{float(z) + 0.1:.1f}"])
     assert refused(tmp_path / "s").code in ("slice-out-of-line", "uneven-spacing")
+
+
+SCOUTS = {
+    "another plane": {"ImageOrientationPatient": ["1", "0", "0", "0", "0", "-1"]},
+    "a sagittal plane": {"ImageOrientationPatient": ["0", "1", "0", "0", "0", "-1"]},
+    "other pixels": {"PixelSpacing": ["0.6", "0.5"]},
+    "another size": {"Rows": 5, "PixelData": VALUES[0, :5].tobytes()},
+    "no plane": {"ImageOrientationPatient": None, "ImagePositionPatient": None},
+    "no rescale": {"ImageOrientationPatient": ["1", "0", "0", "0", "0", "-1"],
+                   "RescaleSlope": None, "RescaleIntercept": None},
+}  # fmt: skip
+WORDS = {
+    "LOCALIZER": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+    "localizer, small and padded": ["ORIGINAL", "PRIMARY", "Localizer ", "CT_SOM5 TOP"],
+    "SCREEN SAVE": ["DERIVED", "SECONDARY", "SCREEN SAVE"],
+}
+
+
+def add_scouts(folder, names, **changes):
+    """Copies of the first slice with other elements, in the same series."""
+    first = pydicom.dcmread(sorted(folder.iterdir())[0])
+    for number, name in enumerate(names):
+        for keyword, value in changes.items():
+            setattr(first, keyword, value)
+        first.SOPInstanceUID, first.InstanceNumber = pydicom.uid.generate_uid(), 900 + number
+        first.save_as(folder / name)
+
+
+@shows_read(
+    DICOM,
+    "a localizer or capture with the series UID of its CT, in another plane or size",
+    "left out, where `ImageType` says so; the finding `views-left-out` says so",
+)
+@pytest.mark.parametrize("changes", SCOUTS.values(), ids=SCOUTS)
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize("names", [("000-scout.dcm",), ("zz1.dcm", "zz2.dcm", "000.dcm.dcm")])
+def test_a_localizer_in_the_series_of_its_ct_does_not_sink_it(tmp_path, changes, words, names):
+    common = write_series(tmp_path / "s", WHERE, VALUES)
+    add_scouts(tmp_path / "s", names, ImageType=words, **changes)
+    for series in ("", common.SeriesInstanceUID):
+        scan, facts = read(tmp_path / "s", series=series)
+        assert np.array_equal(scan.array, VALUES)
+        assert scan.grid.is_close(WHERE)
+        (remark,) = facts.remarks
+        assert remark.code == "views-left-out"
+        assert remark.sentence.startswith(f"{len(names)} image")
+    rows = {row.kind: row for row in find(tmp_path)}
+    assert set(rows) == {"scan", "capture" if "SCREEN SAVE" in words else "localizer"}
+    assert rows["scan"].error is None
+    assert len(rows["scan"].files) == WHERE.shape[0]
+
+
+@shows_refusal(
+    DICOM, "an image of another plane that `ImageType` does not call a localizer",
+    "mixed-orientation",
+)  # fmt: skip
+def test_an_odd_image_that_is_not_called_a_localizer_is_not_dropped(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    add_scouts(tmp_path / "s", ["zz.dcm"], **SCOUTS["another plane"])
+    assert refused(tmp_path / "s").code == "mixed-orientation"
+
+
+def test_a_slice_that_is_called_a_localizer_but_fits_is_not_lost(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    edit(tmp_path / "s" / "005.dcm", ImageType=WORDS["LOCALIZER"])
+    scan, facts = read(tmp_path / "s")
+    assert np.array_equal(scan.array, VALUES)
+    assert facts.remarks == ()
+
+
+SPELLED = {
+    "PatientPosition": ("HFS", "hfs", " HFS", "Hfs "),
+    "Modality": ("CT", "ct", "Ct "),
+    "PhotometricInterpretation": ("MONOCHROME2", "monochrome2", " MONOCHROME2"),
+    "RescaleType": ("HU", "hu", "US"),
+    "ImageType": (["ORIGINAL", "PRIMARY", "AXIAL"], ["original", "primary", "axial "], ["Derived"]),
+    "PatientID": ("WILD", " WILD", "WILD  "),
+    "FrameOfReferenceUID": None,
+    "SeriesInstanceUID": None,
+}
+
+
+@shows_read(DICOM, "codes in small letters or with spaces (`hfs` beside `HFS`)", "equal")
+@pytest.mark.parametrize("keyword", SPELLED)
+def test_codes_in_small_letters_or_padded_are_the_same_codes(tmp_path, keyword):
+    common = write_series(tmp_path / "s", WHERE, VALUES)
+    uid = common.get(keyword)
+    for number, file in enumerate(sorted((tmp_path / "s").iterdir())):
+        ways = SPELLED[keyword] or (uid, f"{uid} ", f"{uid}")
+        edit(file, **{keyword: ways[number % len(ways)]})
+    scan = read_scan(tmp_path / "s")
+    assert (scan.modality, scan.grid.shape) == ("CT", WHERE.shape)
+    assert np.array_equal(scan.array, VALUES)
+    (row,) = find(tmp_path / "s")
+    assert (row.kind, row.error) == ("scan", None)
+
+
+def test_positions_that_do_differ_are_still_mixed(tmp_path):
+    write_series(tmp_path / "s", WHERE, VALUES)
+    edit(tmp_path / "s" / "003.dcm", PatientPosition="HFP")
+    assert refused(tmp_path / "s").code == "mixed-patientposition"
+
+
+def test_padding_of_an_mr_in_small_letters_is_dark_too(tmp_path):
+    way = Way("MR", after=((0x00280120, "SS", -2000),))
+    pixels = stored(VALUES, way)
+    pixels[:, OUTSIDE] = -2000
+    write_series(tmp_path / "s", WHERE, VALUES, way, pixels=pixels)
+    for file in (tmp_path / "s").iterdir():
+        edit(file, Modality="mr")
+    assert (read_scan(tmp_path / "s").array[:, OUTSIDE] == 0).all()

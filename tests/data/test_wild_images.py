@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 
+import numcodecs
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -266,14 +268,71 @@ def test_a_half_written_mr_is_not_read_as_dark(tmp_path):
     assert refused(half, Modality.MR).code == "missing-chunk"
 
 
-def test_a_shard_that_was_cut_is_refused(tmp_path):
-    path = write_zarr(
-        tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT), shards=(32, 64, 64), chunks=CHUNKS
-    )
+CODECS = {
+    "v2 uncompressed": (2, None),
+    "v2 zlib": (2, numcodecs.Zlib()),
+    "v2 gzip": (2, numcodecs.GZip()),
+    "v2 bz2": (2, numcodecs.BZ2()),
+    "v2 lzma": (2, numcodecs.LZMA()),
+    "v2 lz4": (2, numcodecs.LZ4()),
+    "v2 zstd": (2, numcodecs.Zstd()),
+    "v2 blosc lz4": (2, numcodecs.Blosc("lz4", shuffle=1)),
+    "v2 blosc zstd": (2, numcodecs.Blosc("zstd", shuffle=2)),
+    "v3 uncompressed": (3, None),
+    "v3 gzip": (3, zarr.codecs.GzipCodec()),
+    "v3 zstd": (3, zarr.codecs.ZstdCodec()),
+    "v3 zstd with checksum": (3, zarr.codecs.ZstdCodec(checksum=True)),
+    "v3 blosc": (3, zarr.codecs.BloscCodec()),
+    "v3 blosc zlib": (3, zarr.codecs.BloscCodec(cname="zlib", shuffle="noshuffle")),
+}
+CUT_TO = (0.0, 0.01, 0.3, 0.5, 0.9, -1)
+"""Share of the bytes that is left; -1: all but the last byte."""
+
+
+@shows_refusal(OME_ZARR, "a chunk whose file was cut short", "damaged-chunk")
+@pytest.mark.parametrize(("version", "codec"), CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("fill", [0, -1000])
+def test_a_chunk_that_was_cut_short_is_neither_air_nor_a_crash(tmp_path, version, codec, fill):
+    values = points.image(STRAIGHT)
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, values, version=version, chunks=CHUNKS,
+                      fill=fill, codec=codec)  # fmt: skip
+    assert np.array_equal(read_scan(path, Modality.CT).array, values)
+    chunk = path / "0" / ("1/1/1" if version == 2 else "c/1/1/1")
+    whole = chunk.read_bytes()
+    for keep in CUT_TO:
+        chunk.write_bytes(whole[: int(keep * len(whole))] if keep >= 0 else whole[:-1])
+        fault = refused(path)
+        assert fault.code == "damaged-chunk", (keep, str(fault))
+        assert "1/1/1" in f"{fault.where} {fault.problem}"
+    chunk.write_bytes(whole + whole[:7])
+    try:
+        same = read_scan(path, Modality.CT).array
+    except DataError:
+        return
+    assert np.array_equal(same, values)  # a codec that knows its end ignores what follows
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize("codec", [None, zarr.codecs.BloscCodec(), zarr.codecs.GzipCodec()])
+def test_a_shard_that_was_cut_is_refused(tmp_path, codec, location, summed):
+    sums = [zarr.codecs.BytesCodec(), *([zarr.codecs.Crc32cCodec()] if summed else [])]
+    path = write_zarr(tmp_path / "a.zarr", STRAIGHT, points.image(STRAIGHT), chunks=CHUNKS)
+    inner = [zarr.codecs.BytesCodec(), *([codec] if codec else [])]
+    shutil.rmtree(path / "0")
+    level = zarr.create_array(
+        str(path / "0"), shape=STRAIGHT.shape, chunks=(32, 64, 64), dtype="i2", compressors=None,
+        serializer=zarr.codecs.ShardingCodec(
+            chunk_shape=CHUNKS, codecs=inner, index_codecs=sums, index_location=location
+        ),
+    )  # fmt: skip
+    level[:] = points.image(STRAIGHT)
+    assert np.array_equal(read_scan(path, Modality.CT).array, points.image(STRAIGHT))
     (shard,) = [file for file in path.rglob("*") if file.is_file() and file.suffix != ".json"]
-    for keep in (10, shard.stat().st_size // 2):
-        shard.write_bytes(shard.read_bytes()[:keep])
-        refused(path)
+    whole = shard.read_bytes()
+    for keep in (0, 10, len(whole) // 3, len(whole) // 2, len(whole) - 300, len(whole) - 1):
+        shard.write_bytes(whole[:keep])
+        assert refused(path).code in ("damaged", "damaged-chunk", "missing-chunk")
 
 
 @shows_read(OME_ZARR, "the layout of bioformats2raw with one image", "that image")

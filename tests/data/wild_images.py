@@ -106,14 +106,14 @@ def write_nrrd(path, where, pixels, *, space="left-posterior-superior", unit="",
 
 
 def write_zarr(path, where, pixels, *, version=3, chunks=(4, 4, 4), shards=None, fill=0,
-               lead=0, unit="millimeter", unit_mm=1.0, only=None):  # fmt: skip
+               lead=0, unit="millimeter", unit_mm=1.0, only=None, codec="auto"):  # fmt: skip
     """An axes-aligned OME-Zarr; ``only``: the part (slices) that its writer got to."""
     group = zarr.open_group(str(path), mode="w", zarr_format=version)
     names = list("tczyx"[2 - lead :])
     more = {} if version == 3 else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     level = group.create_array(
         "0", shape=(1,) * lead + pixels.shape, chunks=(1,) * lead + chunks, dtype=pixels.dtype,
-        shards=shards and (1,) * lead + shards, fill_value=fill, **more,
+        shards=shards and (1,) * lead + shards, fill_value=fill, compressors=codec, **more,
     )  # fmt: skip
     part = (0,) * lead + (only or (slice(None),) * 3)
     level[part] = pixels[only] if only else pixels

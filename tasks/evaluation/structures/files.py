@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,8 +96,11 @@ def _ending(path: Path) -> str:
 
 
 def _name(path: Path) -> str:
-    """File name without its ending; names of structures may contain dots (``Lung.L``)."""
-    return path.name[: -len(_ending(path))]
+    """File name without its ending; names of structures may contain dots (``Lung.L``).
+
+    Composed: macOS decomposes umlauts, other systems do not.
+    """
+    return unicodedata.normalize("NFC", path.name[: -len(_ending(path))])
 
 
 def _named_once(names: Sequence[str], where: Path) -> None:

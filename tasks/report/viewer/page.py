@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError, UsageError, did_you_mean
 from synthct.data.itk import resample
 from synthct.data.orientation import nearest_axes
-from synthct.data.readers import read_scan
+from synthct.data.readers import format_of, pick_series, read_scan
 from synthct.data.volume import Grid, Modality, Triple, Volume
 from synthct.tasks.figures.pictures import WINDOWS
 from synthct.tasks.figures.templates import templates
@@ -91,8 +92,17 @@ def files_looked(
     sct: Path | None = None,
     mask: Path | None = None,
     source_modality: Modality = Modality.MR,
+    series: Mapping[str, str] | None = None,
 ) -> Looked:
     """Scans in files, each interpolated onto the grid of the first of sCT, CT and source.
+
+    Parameters
+    ----------
+    source_modality
+        Modality of a source that does not state it.
+    series
+        Number, description or UID of the series by name (``sct``, ``ct``, ``source``), where a
+        DICOM folder or zip holds several volumes that fit.
 
     Raises
     ------
@@ -107,7 +117,9 @@ def files_looked(
         "source": (source, source_modality),
     }
     found = {
-        name: read_scan(path, kind) for name, (path, kind) in given.items() if path is not None
+        name: _read(path, kind, (series or {}).get(name, ""))
+        for name, (path, kind) in given.items()
+        if path is not None
     }
     if not found:
         raise UsageError(
@@ -122,6 +134,24 @@ def files_looked(
     if mask is not None:
         inside = _onto(read_scan(mask, Modality.MASK), grid, str(mask)) > 0
     return Looked(title, grid, on.get("source"), on.get("ct"), on.get("sct"), inside)
+
+
+def _read(path: Path, kind: Modality, selector: str) -> Volume:
+    """One scan; a DICOM source may be the other modality than the option's default."""
+    uid = pick_series(path, selector, [kind])
+    if kind is not Modality.MR or format_of(path) != "dicom":
+        return read_scan(path, kind, series=uid)
+    scan = read_scan(path, series=uid)
+    if scan.modality is Modality.CT:
+        raise DataError(
+            "the source is a CT by its header",
+            rule="the source is an MR or a cone-beam CT",
+            where=str(path),
+            remedy="name a planning CT with --ct; a cone-beam CT that does not say so: "
+            "--source-modality cbct",
+            code="wrong-modality",
+        )
+    return scan
 
 
 def _onto(volume: Volume, grid: Grid, where: str) -> NDArray[Any]:
@@ -184,7 +214,8 @@ def write_page(looked: Looked, *, most_voxels: int = MOST_VOXELS) -> str:
         templates(FOLDER)
         .get_template("view.html.j2")
         .render(
-            title=looked.title,
+            # A file name that is not UTF-8 holds lone surrogates, which no page can.
+            title=os.fsencode(looked.title).decode(errors="replace"),
             style=_inline("view.css"),
             script=_inline("view.js"),
             # "<" cannot end the script element that holds the data.
