@@ -22,6 +22,8 @@ print(
     flush=True,
 )
 marks = Path(os.environ["SYNTHCT_SERVED_ROOT"]) / "marks"
+with (marks / "worked").open("a") as log:
+    log.write(f"{sys.argv[1]}\n")
 until = sys.argv[sys.argv.index("--until") + 1] if "--until" in sys.argv else ""
 if until == "wait":
     (marks / f"waiting-{os.getpid()}").touch()
