@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -23,9 +24,13 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+UI = Path(find_spec("prefect").origin).parent / "server" / "ui_build"
+"""Made by the first Prefect server of an installation: an image, which is read-only, has none."""
+
 POSTGRES = "/usr/lib/postgresql"
 _PATIENCE_S = 600.0
 """For a service to become healthy, on a crowded machine."""
@@ -42,13 +47,17 @@ new=$1; shift
 mount -t tmpfs -o mode=755 none "$new"
 for d in usr opt etc tmp run dev proc var; do mkdir "$new/$d"; done
 for d in bin sbin lib lib64; do [ ! -e "/$d" ] || ln -s "usr/$d" "$new/$d"; done
-chmod 1777 "$new/tmp"
+chmod 1777 "$new/tmp"; ln -s ../run "$new/var/run"; mkdir "$new/var/tmp"
 for d in usr opt; do mount --rbind "/$d" "$new/$d"; done
 cp -a /etc/. "$new/etc"; cp "$HOSTS" "$new/etc/hosts"
+getent passwd "${OWNER%:*}" > /dev/null || echo "image:x:$OWNER::/tmp:/bin/sh" >> "$new/etc/passwd"
 mount --rbind /dev "$new/dev"; mount --rbind /proc "$new/proc"
 for d in $CODE; do
     mkdir -p "$new$d"; mount --rbind "$d" "$new$d"; mount -o remount,bind,ro "$new$d"
 done
+if [ -d "$MADE_BY_PREFECT" ]; then
+    mount -t tmpfs -o ro,mode=755 none "$new$MADE_BY_PREFECT"
+fi
 for each in $TMPFS; do
     mkdir -p "$new$each"; [ "$each" = /tmp ] || mount -t tmpfs -o mode=1777 none "$new$each"
 done
@@ -65,6 +74,10 @@ mount -o remount,bind,ro "$new"
 exec chroot "$new" /usr/bin/env -C "$WORKDIR" setpriv --reuid="${OWNER%:*}" --regid="${OWNER#*:}" \
     --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
 """
+
+
+_OF_THE_IMAGE = re.compile(r"^    (?!PATH)([A-Z_]+)=(\S+)(?: \\)?$", re.MULTILINE)
+"""The lines of the Dockerfile's ENV."""
 
 
 class Service:
@@ -84,13 +97,14 @@ class Service:
         entering = {
             "HOSTS": str(hosts), "CODE": f"{ROOT} {sys.base_prefix}", "OWNER": self.user,
             "TMPFS": " ".join(self.rendered.get("tmpfs", [])), "WORKDIR": work,
-            "PATH": os.environ["PATH"],
+            "PATH": os.environ["PATH"], "MADE_BY_PREFECT": str(UI),
         }  # fmt: skip
         command = [
             "unshare", "--mount", "--propagation=private", "sh", "-c", ENTER, "enter", str(place),
             *self._mounts(), "--", "/usr/bin/env", "-i", *self._environment(), *self._command(),
         ]  # fmt: skip
         with self.log.open("wb") as log:
+            os.fchown(log.fileno(), *map(int, self.user.split(":")))  # as a container's stderr
             self.process = subprocess.Popen(command, env=entering, stdout=log, stderr=log)
 
     @property
@@ -120,6 +134,8 @@ class Service:
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin",
             "HOME": "/tmp", "LANG": "C.UTF-8",
         }  # fmt: skip
+        if self.rendered["image"].startswith("synthct"):
+            ours |= dict(_OF_THE_IMAGE.findall((ROOT / "infra/images/Dockerfile").read_text()))
         return [f"{name}={value}" for name, value in {**ours, **given}.items()]
 
     def _command(self) -> list[str]:
@@ -182,10 +198,11 @@ def start_all(config: dict, folder: Path) -> dict[str, Service]:
     """Start the services in the order of the file."""
     names = [name for name in config["services"] if name not in NO_IMAGE]
     hosts = folder / "hosts"
+    shared = {name for name in names if config["services"][name].get("network_mode")}
     own = {
-        name: "127.0.0.1" if str(config["services"][name].get("network_mode", "")) else f"127.0.1.{n}"
-        for n, name in enumerate(names, 1)
-    }  # fmt: skip
+        name: "127.0.0.1" if name in shared else f"127.0.1.{number}"
+        for number, name in enumerate(names, 1)
+    }
     hosts.write_text("".join(f"{a} {n}\n" for n, a in {"localhost": "127.0.0.1", **own}.items()))
     subprocess.run(["mount", "--bind", str(hosts), "/etc/hosts"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -286,8 +303,11 @@ def look(config: dict, services: dict[str, Service], web: tuple[str, str]) -> di
             answer.raise_for_status()
             return answer.json()
 
-        deployments = until("deployments", lambda: call("/deployments/filter"))
-        found["deployments"] = sorted(each["name"] for each in deployments)
+        def registered():
+            known = call("/deployments/filter")
+            return known if len(known) == 3 else None
+
+        deployments = until("the three deployments", registered)
         (nightly,) = [each for each in deployments if each["name"] == "nightly"]
         run = call(
             f"/deployments/{nightly['id']}/create_flow_run",
