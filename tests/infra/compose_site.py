@@ -32,7 +32,7 @@ UI = Path(find_spec("prefect").origin).parent / "server" / "ui_build"
 """Made by the first Prefect server of an installation: an image, which is read-only, has none."""
 
 POSTGRES = "/usr/lib/postgresql"
-_PATIENCE_S = 600.0
+_PATIENCE_S = 1200.0
 """For a service to become healthy, on a crowded machine."""
 
 NO_IMAGE = ("grafana",)
@@ -271,13 +271,19 @@ def look(config: dict, services: dict[str, Service], web: tuple[str, str]) -> di
     with httpx.Client(verify=str(secrets["web.pem"]), timeout=120) as client:
 
         def ask(path: str, method: str = "GET", **more) -> httpx.Response:
-            return client.request(method, f"{door}{path}", **more)
+            """An answer; a service that is too busy for one is asked again."""
+            deadline = time.monotonic() + _PATIENCE_S
+            while True:
+                answer = client.request(method, f"{door}{path}", **more)
+                if answer.status_code < 500 or time.monotonic() > deadline:
+                    return answer
+                time.sleep(1.0)
 
         def up(path: str) -> bool:
             for service in services.values():
                 service.healthy()
             with contextlib.suppress(httpx.TransportError):
-                return ask(path, auth=web).status_code == 200
+                return client.get(f"{door}{path}", auth=web).status_code == 200
             return False
 
         until("the status page", lambda: up("/status"))
