@@ -31,6 +31,14 @@ def register(api):
     return lambda: asyncio.run(served._register(runner, wanted))
 
 
+@pytest.fixture
+def sweep(register):
+    """What a runner does before it takes up runs."""
+    from synthct.flows.serve import runner as served
+
+    return lambda: asyncio.run(served._crash_abandoned())
+
+
 def stored(api):
     wanted = {"name": {"any_": ["registered"]}}
     found = api.ask("/deployments/filter", deployments=wanted)
@@ -75,3 +83,25 @@ def test_a_deployment_keeps_the_code_that_a_stranger_put_in(change, api, registe
     assert {name: stored(api)[name] for name in ours} != ours
     register()
     assert {name: stored(api)[name] for name in ours} == ours
+
+
+def taken_up(api):
+    """A run of the deployment that a runner takes up; the state that the server allows it."""
+    path = f"/deployments/{stored(api)['id']}/create_flow_run"
+    run = api.ask(path, state={"type": "SCHEDULED"})["id"]
+    return run, api.ask(f"/flow_runs/{run}/set_state", state={"type": "PENDING"})["state"]["type"]
+
+
+def test_a_run_that_a_killed_runner_took_up_keeps_every_later_one_from_starting(
+    api, register, sweep
+):
+    register()
+    first, state = taken_up(api)
+    assert state == "PENDING"
+    assert taken_up(api)[1] == "CANCELLED", "one at a time"
+    sweep()
+    run = api.ask(f"/flow_runs/{first}", method="GET")
+    assert run["state_type"] == "CRASHED"
+    assert "killed before this run started" in run["state"]["message"]
+    assert taken_up(api)[1] == "PENDING"
+    sweep()
