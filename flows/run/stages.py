@@ -113,8 +113,9 @@ def build_stage(
 
 
 def run_alone(project: Project, name: str) -> int:
-    """Run ``python -m synthct.tasks NAME`` in the workspace, without DVC; returns its exit code."""
-    command = [sys.executable, "-m", "synthct.tasks", name, "--workspace", str(project.workspace)]
+    """Run a stage in the workspace, without DVC, in a process of its own; returns its exit code."""
+    module = "synthct.flows.run.alone"
+    command = [sys.executable, "-m", module, name, "--workspace", str(project.workspace)]
     environment = project.environment()
     return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode
 

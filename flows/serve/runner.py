@@ -87,6 +87,7 @@ def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
 
 async def _serve(runner: Runner, wanted: list[RunnerDeployment]) -> None:
     await _register(runner, wanted)
+    await _crash_abandoned()
     keeper = asyncio.create_task(_keep_registered(runner, wanted))
     try:
         await runner.start()
@@ -130,6 +131,32 @@ async def _register(runner: Runner, wanted: list[RunnerDeployment]) -> None:
                 await client.delete_deployment(identity)
                 identity = await runner.aadd_deployment(deployment)
             _known.add(identity)
+
+
+async def _crash_abandoned() -> None:
+    """Mark the runs as crashed that a killed runner had taken up but not started yet.
+
+    Such a run has sent no heartbeat, so that no automation ends it (`automations.py`), and it keeps
+    the only place of its deployment: every later run would be cancelled, for ever.
+    """
+    from prefect import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterDeploymentId,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    abandoned = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])),
+        deployment_id=FlowRunFilterDeploymentId(any_=list(_known)),
+    )
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=abandoned):
+            message = "the service was killed before this run started; the next run resumes"
+            await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
 _known: set[UUID] = set()

@@ -37,6 +37,7 @@ if [ ! -e secrets/node.key ]; then
     mv secrets/authority/ca.pem secrets/authority/node.pem secrets/authority/node.key secrets/
     echo "keep secrets/authority/ca.key away from this machine"
 fi
-# Containers read them as their own users.
-chmod 644 secrets/*.pem secrets/htpasswd
-chmod 640 secrets/node.key secrets/prefect_auth secrets/s3_credentials
+# Containers get single files of this folder and read them as their own users, none of which is root.
+# On this machine the folder itself is closed to everybody else.
+chmod 700 secrets
+find secrets -maxdepth 1 -type f ! -name .gitignore -exec chmod 444 {} +

@@ -31,8 +31,16 @@ from synthct.tasks.pipeline.packages import require_recorded
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; exit code 0: done (exclusions are in its output), 1: failed, 2: usage."""
+def main(arguments: list[str] | None = None, *, prefix: str = "") -> int:
+    """Run one stage; exit code 0: done (exclusions are in its output), 1: failed, 2: usage.
+
+    Parameters
+    ----------
+    arguments
+        Command line; None: that of the process.
+    prefix
+        Text before the line that reports an error.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m synthct.tasks",
         description="Run one stage of the chain in this process, or render the DAG.",
@@ -49,15 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
             sweep()
             return _run(options.stage, Path(options.workspace))
     except Ended as ended:
-        sys.stderr.write(f"{ended}; finished units are kept\n")
+        sys.stderr.write(f"{prefix}{ended}; finished units are kept\n")
         return ended.exit_code
     except SynthctError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{prefix}{error}\n")
         return 2 if isinstance(error, UsageError) else 1
     except OSError as error:
         if os.environ.get(DEBUG):
             raise
-        sys.stderr.write(f"{machine_error(error)}\n")
+        sys.stderr.write(f"{prefix}{machine_error(error)}\n")
         return 1
 
 

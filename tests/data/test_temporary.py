@@ -84,7 +84,12 @@ def test_sweeping_follows_a_link_or_takes_what_is_not_ours(place, tmp_path):
     assert (place / "synthct-something").exists()
 
 
-WATCH = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"
+WATCH = """
+import signal, sys
+from synthct.flows.cli import app
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests run under nohup ignore it
+sys.exit(app.command_line(sys.argv[1:]))
+"""
 SIGNALS = [
     signal.SIGTERM,
     pytest.param(signal.SIGHUP, marks=pytest.mark.slow),

@@ -211,6 +211,14 @@ def test_usage_error_is_one_line_with_exit_code_2(arguments, told, capsys, monke
     assert "Traceback" not in shown.err
 
 
+def test_the_error_of_a_single_stage_looks_unlike_every_other(capfd, monkeypatch):
+    """It comes from a process of its own."""
+    monkeypatch.chdir(ROOT)
+    assert command_line(["stage", "registratoin"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("synthct: no stage is called 'registratoin'; stages: cohort, ")
+
+
 def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command_line(["run"]) == 2

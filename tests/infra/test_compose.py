@@ -129,8 +129,10 @@ def test_a_secret_is_missing_known_or_made_anew(secrets, rendered):
     passwords = {(folder / n).read_text() for n in ("postgres_password", "grafana_password")}
     assert len(passwords) == 2
     assert all(len(each) == 48 for each in passwords)
-    for name in ("postgres_password", "web.key", "grafana_password"):
-        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700, "other users of the machine"
+    for name in wanted:  # of a container: mounts of single files, read by users of its own
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o444, name
+    assert stat.S_IMODE((folder / "authority/ca.key").stat().st_mode) == 0o600
 
 
 def key_in(container):

@@ -47,6 +47,7 @@ def test_the_image_runs_as_root_or_calls_home():
     assert text.rindex("USER 10001:10001") > text.rindex("RUN ")
     for quiet in ("DO_NOT_TRACK=1", "DVC_NO_ANALYTICS=1", "ANALYTICS_ENABLED=false"):
         assert quiet in text
+    assert "DVC_SITE_CACHE_DIR=/tmp/" in text, "DVC's default, /var/tmp, is read-only"
 
 
 def test_a_secret_does_not_reach_the_command_or_stays_a_path(tmp_path):
@@ -65,6 +66,17 @@ def test_a_secret_does_not_reach_the_command_or_stays_a_path(tmp_path):
     assert "PREFECT_API_AUTH_STRING=s3cret with = and spaces" in lines
     assert not [line for line in lines if line.startswith("PREFECT_API_AUTH_STRING_FILE")]
     assert f"SYNTHCT_WEBHOOK_FILE={tmp_path / 'hook'}" in lines
+
+
+def test_dask_is_given_the_text_of_its_authority_in_the_place_of_the_file(tmp_path):
+    """Its settings end in ``_FILE`` too; without them no worker of compose or Kubernetes starts."""
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    name = "DASK_DISTRIBUTED__COMM__TLS__CA_FILE"
+    done = subprocess.run(
+        [str(IMAGES / "with-secrets"), "env"], capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"], name: str(tmp_path / "ca.pem")},
+    )  # fmt: skip
+    assert f"{name}={tmp_path / 'ca.pem'}" in done.stdout.splitlines()
 
 
 def test_a_secret_that_cannot_be_read_starts_the_command_without_it(tmp_path):

@@ -22,6 +22,8 @@ import pytest
 
 from synthct.flows.run.prefect_api import Api
 from synthct.flows.run.prefect_server import START_TIMEOUT_S, read_password
+from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
+from tests.tasks.prediction.conftest import write_release
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -70,6 +72,16 @@ def make_site(root: Path) -> Path:
     ):
         subprocess.run(["git", *command], cwd=root, check=True)
     return root
+
+
+def write_toy_release(folder: Path) -> Path:
+    """A release for the real watcher, which runs with the code of the server."""
+    description = ModelDescription(
+        source="mr", fold=0, network={"name": "toy"}, slices=3, patch_size=(32, 32), divisor=8,
+        spacing_mm=(6.0, 2.0, 2.0), source_scaling=SourceScaling(),
+        target_scaling=TargetScaling(),
+    )  # fmt: skip
+    return write_release(folder, description, (0.2,))
 
 
 @dataclass

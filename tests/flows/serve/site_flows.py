@@ -22,6 +22,8 @@ print(
     flush=True,
 )
 marks = Path(os.environ["SYNTHCT_SERVED_ROOT"]) / "marks"
+with (marks / "worked").open("a") as log:
+    log.write(f"{sys.argv[1]}\n")
 until = sys.argv[sys.argv.index("--until") + 1] if "--until" in sys.argv else ""
 if until == "wait":
     (marks / f"waiting-{os.getpid()}").touch()
@@ -29,8 +31,6 @@ if until == "wait":
 if until == "fail":
     print("scan.mha: a volume has three axes, got 2", flush=True)
     sys.exit(1)
-if sys.argv[1] == "watch":  # as the real one: 3 when a scan was set aside
-    sys.exit(3 if any(Path(sys.argv[sys.argv.index("--inbox") + 1]).iterdir()) else 0)
 if sys.argv[1] == "study":
     out = Path("workspaces/study/artefacts/study")
     out.mkdir(parents=True)

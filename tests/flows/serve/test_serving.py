@@ -15,6 +15,7 @@ import pytest
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.serve.serving import Ports, absolute_places, serve
+from tests.flows.serve.conftest import write_toy_release
 
 
 def told(site, identity, until):
@@ -117,16 +118,16 @@ def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
 
 @pytest.mark.slow
 def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_reported(site, until):
+    """It is the real one, with the code of the server; release and folders are the checkout's."""
     (site.root / "incoming").mkdir()
+    write_toy_release(site.root / "release")
     identity = site.start("watcher")
     assert ended(site, identity, until) == "COMPLETED", site.words(identity)
-    said = told(site, identity, until)
-    assert said["cwd"] == str(site.root)
-    wanted = ["--model", "release", "--inbox", "incoming", "--out", "predicted"]
-    assert said["arguments"] == ["watch", "--once", *wanted]
+    assert (site.root / "predicted" / ".looks").is_dir()
     (site.root / "incoming" / "scan.mha").touch()
-    second = site.start("watcher", options={"model": "m", "inbox": "incoming", "out": "predicted"})
-    assert ended(site, second, until) == "COMPLETED"
+    second = site.start("watcher")
+    assert ended(site, second, until) == "COMPLETED", site.words(second)
+    assert list((site.root / "predicted" / "quarantine").iterdir())
     name = site.run(second)["name"]
     until(lambda: [each for each in site.heard if each["run"] == name], 30, "a word to the chat")
     (word,) = [each for each in site.heard if each["workspace"] == "watch incoming"]
