@@ -7,7 +7,8 @@ Clones the repository into an empty home, installs it from its locks, takes four
 looks at the result: eleven commands, no file edited. FOLDER is copied; nothing of this environment
 is used but Python, git and the settings of pip. ``--steps`` shortens training, ``--keep`` keeps the
 home (for pictures). ``--installed`` goes on in a kept home after the installation, and says so.
-The page is written to ``build/first-hour.md``, or to ``--page``.
+The page is written to ``build/first-hour.md``, or to ``--page``. A path or an address of this
+machine on it is reported, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +47,12 @@ page is the transcript of `python -m docs.make_first_hour`, which types the comm
 with an empty home: nothing is left out but the middle of long outputs (`...`), and no file was
 edited. The times are those of the run that wrote the page.
 """
+
+FOREIGN = re.compile(
+    r"(?<![\w~./-])/(?:tmp|home|root|work|opt|usr|etc|var|mnt|srv)/[^\s`]*"
+    r"|https?://(?!127\.0\.0\.1|localhost|doi\.org)[^\s`]+"
+)
+"""Paths of the machine that wrote the page, and hosts that it asked."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,10 @@ def commands(steps: int | None, licence: str) -> Iterator[tuple[str, str]]:
     )
     yield "Register, train, score, export, report.", "synthct run --preset mine"
     yield (
-        "A synthetic CT of one scan. Four patients are too few for a release: the model is a "
-        "demonstration, and says so.",
+        "A synthetic CT of one scan, as a DICOM series. Four "
+        "patients are too few for a release: the model is a demonstration, and says so.",
         f"synthct predict --model {model} --input ~/scans/{{patient}}/{{scan}} "
-        "--out sct.nii.gz --write-body body.nii.gz",
+        "--out ~/sct --write-body ~/body.nii.gz",
     )
     yield "A mistake: a misspelt name.", "synthct run --preset mien"
     yield "The report, one file for any browser.", "synthct report --preset mine --out ~/report"
@@ -102,8 +110,10 @@ def main() -> int:
         home = given.keep or Path(temporary) / "home"
         home.mkdir(parents=True, exist_ok=given.installed)
         typed = list(type_all(home, given))
-    write_whole(given.page, page(typed, given.note, home, given.repository))
+    text = page(typed, given.note, home, given.repository)
+    write_whole(given.page, text)
     wrong = [each.command for each in typed if (each.code in (1, 2)) != ("mien" in each.command)]
+    wrong += FOREIGN.findall(text)
     sys.stdout.write("".join(f"not as expected: {each}\n" for each in wrong))
     return 1 if wrong else 0
 
@@ -158,7 +168,7 @@ def type_all(home: Path, given: argparse.Namespace) -> Iterator[Typed]:
             return
 
 
-def write_digital_patients(folder: Path) -> None:
+def write_digital_patients(folder: Path, patients: int = PATIENTS) -> None:
     """A CT and an MR of two days of each patient, as NIfTI, coarse enough for a first trial."""
     voxels_mm = dict.fromkeys(("ct", "mr", "cbct"), (10.0, 8.0, 8.0))
     protocol = Protocol(
@@ -166,7 +176,7 @@ def write_digital_patients(folder: Path) -> None:
         setup_turn_deg=1.2, ct_noise_hu=12.0, mr_noise=0.025, mr_shading=0.15, views=12,
         scatter=0.09, photons_per_mm2=2e4,
     )  # fmt: skip
-    for number in range(1, PATIENTS + 1):
+    for number in range(1, patients + 1):
 
         def random(*names: object, seed: int = number) -> np.random.Generator:
             return np.random.default_rng([seed, *(len(str(name)) for name in names)])
@@ -196,19 +206,28 @@ def page(typed: list[Typed], note: str, home: Path, repository: str) -> str:
     rest = "" if all(each.seconds is not None for each in typed) else " beside the installation"
     parts = [FIRST]
     if note:
-        parts.append(f"{note}\n")
+        parts.append(f"{_filled(note)}\n")
     parts.append(f"**{len(typed)} commands, {spelled_s(whole_s)}{rest}.**\n")
     for number, each in enumerate(typed, 1):
         ending = f", exit code {each.code}" if each.code else ""
-        shown = [f"$ {each.command}", *excerpt(each.output)]
-        text = "\n".join(shown).replace(repository, "REPOSITORY").replace(str(home), "~")
+        told = f"$ {each.command}", *excerpt(of_any_machine(each.output, home, repository))
+        text = of_any_machine("\n".join(told), home, repository)
         parts.append(
             f"## {number}. {each.why.partition('. ')[0].rstrip('.')}\n\n"
-            + (f"{each.why.partition('. ')[2]}\n\n" if ". " in each.why else "")
+            + (f"{_filled(each.why.partition('. ')[2])}\n\n" if ". " in each.why else "")
             + f"```console\n{text}\n```\n"
             + ("" if each.seconds is None else f"\n*{spelled_s(each.seconds)}{ending}*\n")
         )
     return "\n".join(parts)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def of_any_machine(text: str, home: Path, repository: str) -> str:
+    """The text with names in place of the folders that only this run has."""
+    return text.replace(str(home), "~").replace(repository, "REPOSITORY")
 
 
 def excerpt(output: str) -> list[str]:
