@@ -174,8 +174,8 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
     ]
     if not machine.gpus:
         lines += [
-            "# variant: demo registers in a fraction of the time of the published parameters; leave it",
-            "# out for these.",
+            "# variant: demo registers in less time than the published parameters; leave it out for",
+            "# these.",
         ]
     if found.patients < FEW:
         lines += [
