@@ -251,7 +251,7 @@ class Promise:
 
 
 def promises(runs: Path) -> list[Promise]:
-    """For each stage with five units or more, what was said after a quarter of them."""
+    """For each stage with four units or more, what was said after a quarter of them."""
     found = []
     for file in sorted(runs.glob("*/events.jsonl")):
         events = [json.loads(line) for line in file.read_text().splitlines()]
@@ -259,7 +259,7 @@ def promises(runs: Path) -> list[Promise]:
         for stage in dict.fromkeys(str(each["stage"]) for each in done):
             own = [each for each in done if each["stage"] == stage]
             early = own[max(1, -(-len(own) // 4)) - 1]
-            if len(own) > 4 and early.get("eta_s"):
+            if len(own) > 3 and early.get("eta_s"):
                 took_s = own[-1]["time_s"] - early["time_s"]
                 after = own.index(early) + 1
                 found.append(Promise(stage, len(own), after, early["eta_s"], took_s))
@@ -277,7 +277,7 @@ def promised(told: list[Promise]) -> str:
     return "\n".join(
         [
             "\n## The time left, as it was said and as it was\n",
-            "What a stage with more than four units said after a quarter of them, and how long the",
+            "What a stage with at least four units said after a quarter of them, and how long the",
             "others took.\n",
             "| stage | units done | said to be left [s] | took [s] |",
             "|---|---|---|---|",

@@ -174,8 +174,8 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
     ]
     if not machine.gpus:
         lines += [
-            "# variant: demo registers in less time than the published parameters; leave it out for",
-            "# these.",
+            "# variant: demo registers in less time than the published parameters; leave it out to",
+            "# use these.",
         ]
     if found.patients < FEW:
         lines += [
