@@ -1,28 +1,32 @@
 """The stranger's first hour, typed for real, and its transcript as a page.
 
-    python -m docs.make_first_hour [--scans FOLDER] [--steps N] [--keep HOME] [--installed]
+    python -m docs.make_first_hour [--scans FOLDER] [--steps N] [--keep HOME]
 
 Clones the repository into an empty home, installs it from its locks, takes four patients of FOLDER
 (a folder each; default: digital patients) to a model, predicts one of them, makes a mistake and
-looks at the result: eleven commands, no file edited. FOLDER is copied; nothing of this environment
-is used but Python, git and the settings of pip. ``--steps`` shortens training, ``--keep`` keeps the
-home (for pictures). ``--installed`` goes on in a kept home after the installation, and says so.
-The page is written to ``build/first-hour.md``, or to ``--page``.
+looks at the result: eleven commands, no file edited. FOLDER is copied; nothing
+of this environment is used but Python, git and the settings of pip. ``--steps`` shortens training,
+``--keep`` keeps the home (for pictures). In a kept home, commands that ended well are not typed
+again: the page shows what they printed and how long they took when they were. The page is written
+to ``build/first-hour.md``, or to ``--page``. A path or an address of this machine on it is
+reported, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +50,12 @@ with an empty home: nothing is left out but the middle of long outputs (`...`), 
 edited. The times are those of the run that wrote the page.
 """
 
+FOREIGN = re.compile(
+    r"file://[^\s'`]+|(?<![\w~./-])/(?:tmp|home|root|work|opt|usr|etc|var|mnt|srv)/[^\s`]*"
+    r"|https?://(?!127\.0\.0\.1|localhost|doi\.org)[^\s`]+"
+)
+"""Paths of the machine that wrote the page, and hosts that it asked."""
+
 
 @dataclass(frozen=True)
 class Typed:
@@ -54,7 +64,7 @@ class Typed:
     why: str
     command: str
     code: int
-    seconds: float | None
+    seconds: float
     output: str
 
 
@@ -73,10 +83,10 @@ def commands(steps: int | None, licence: str) -> Iterator[tuple[str, str]]:
     )
     yield "Register, train, score, export, report.", "synthct run --preset mine"
     yield (
-        "A synthetic CT of one scan. Four patients are too few for a release: the model is a "
-        "demonstration, and says so.",
+        "A synthetic CT of one scan, as a DICOM series. Four "
+        "patients are too few for a release: the model is a demonstration, and says so.",
         f"synthct predict --model {model} --input ~/scans/{{patient}}/{{scan}} "
-        "--out sct.nii.gz --write-body body.nii.gz",
+        "--out ~/sct --write-body ~/body.nii.gz",
     )
     yield "A mistake: a misspelt name.", "synthct run --preset mien"
     yield "The report, one file for any browser.", "synthct report --preset mine --out ~/report"
@@ -90,32 +100,34 @@ def main() -> int:
     """Type the commands and write the page; 1 where one did not end as expected."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scans", type=Path)
-    parser.add_argument("--installed", action="store_true")
     parser.add_argument("--repository", default=str(ROOT))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--licence", default="CC0 1.0")
     parser.add_argument("--note", default="", help="a sentence on the machine and the scans")
-    parser.add_argument("--keep", type=Path, help="home of the run; must not exist")
+    parser.add_argument("--keep", type=Path, help="home of the run; goes on there if it exists")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="first-hour-") as temporary:
         home = given.keep or Path(temporary) / "home"
-        home.mkdir(parents=True, exist_ok=given.installed)
+        home.mkdir(parents=True, exist_ok=True)
         typed = list(type_all(home, given))
-    write_whole(given.page, page(typed, given.note, home, given.repository))
-    wrong = [each.command for each in typed if (each.code in (1, 2)) != ("mien" in each.command)]
+        told = promises(home / "synthct" / ".synthct" / "runs")
+    text = page(typed, given.note, home, given.repository) + promised(told)
+    write_whole(given.page, text)
+    wrong = [each.command for each in typed if not _as_expected(each)]
+    wrong += FOREIGN.findall(text)
     sys.stdout.write("".join(f"not as expected: {each}\n" for each in wrong))
     return 1 if wrong else 0
 
 
 def type_all(home: Path, given: argparse.Namespace) -> Iterator[Typed]:
     """Run each command in the folder and environment that the ones before it left."""
-    shutil.rmtree(home / "scans", ignore_errors=True)
-    if given.scans is None:
-        write_digital_patients(home / "scans")
-    else:
-        for patient in sorted(path for path in given.scans.iterdir() if path.is_dir())[:PATIENTS]:
-            shutil.copytree(patient, home / "scans" / patient.name)
+    record = home / "typed.json"
+    earlier = json.loads(record.read_text()) if record.exists() else []
+    well = {each["command"]: Typed(**each) for each in earlier if _as_expected(Typed(**each))}
+    kept: list[Typed] = []
+    if not (home / "scans").exists():
+        _put_scans(home / "scans", given.scans)
     patients = sorted((home / "scans").iterdir())
     scans = sorted(path.name for path in patients[0].iterdir())
     words = {
@@ -137,28 +149,41 @@ def type_all(home: Path, given: argparse.Namespace) -> Iterator[Typed]:
         command = text
         for name, value in words.items():
             command = command.replace("{" + name + "}", value)
-        if given.installed and command.startswith(("git clone", "make")):
-            yield Typed(why, command, 0, None, "(done before; not timed)")
-            before = f"cd {home}/synthct"
-            continue
         started = time.monotonic()
-        done = subprocess.run(
-            ["bash", "-c", f"{before} && {command}"], env=told, text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        seconds = time.monotonic() - started
-        sys.stdout.write(f"{command}: exit code {done.returncode}, {seconds:.0f} s\n")
+        typed = well.get(command)
+        if typed is None:
+            done = subprocess.run(
+                ["bash", "-c", f"{before} && {command}"], env=told, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            seconds = time.monotonic() - started
+            typed = Typed(why, command, done.returncode, seconds, done.stdout)
+        kept.append(typed)
+        record.write_text(json.dumps([asdict(each) for each in kept]))
+        sys.stdout.write(f"{command}: exit code {typed.code}, {typed.seconds:.0f} s\n")
         sys.stdout.flush()
-        yield Typed(why, command, done.returncode, seconds, done.stdout)
+        yield typed
         if command.startswith("git clone"):
             before = f"cd {home}/synthct"
         if command.startswith(". "):
             before = f"{before} && {command}"
-        if done.returncode not in (0, 2, 3):
+        if typed.code not in (0, 2, 3):
             return
 
 
-def write_digital_patients(folder: Path) -> None:
+def _as_expected(typed: Typed) -> bool:
+    return (typed.code not in (0, 3)) == ("mien" in typed.command)
+
+
+def _put_scans(folder: Path, given: Path | None) -> None:
+    if given is None:
+        write_digital_patients(folder)
+        return
+    for patient in sorted(path for path in given.iterdir() if path.is_dir())[:PATIENTS]:
+        shutil.copytree(patient, folder / patient.name)
+
+
+def write_digital_patients(folder: Path, patients: int = PATIENTS) -> None:
     """A CT and an MR of two days of each patient, as NIfTI, coarse enough for a first trial."""
     voxels_mm = dict.fromkeys(("ct", "mr", "cbct"), (10.0, 8.0, 8.0))
     protocol = Protocol(
@@ -166,7 +191,7 @@ def write_digital_patients(folder: Path) -> None:
         setup_turn_deg=1.2, ct_noise_hu=12.0, mr_noise=0.025, mr_shading=0.15, views=12,
         scatter=0.09, photons_per_mm2=2e4,
     )  # fmt: skip
-    for number in range(1, PATIENTS + 1):
+    for number in range(1, patients + 1):
 
         def random(*names: object, seed: int = number) -> np.random.Generator:
             return np.random.default_rng([seed, *(len(str(name)) for name in names)])
@@ -192,23 +217,83 @@ def _worst_case(checkout: Path) -> str:
 def page(typed: list[Typed], note: str, home: Path, repository: str) -> str:
     """The transcript as markdown."""
     assert len(typed) <= MOST_COMMANDS
-    whole_s = sum(each.seconds or 0 for each in typed)
-    rest = "" if all(each.seconds is not None for each in typed) else " beside the installation"
+    whole_s = sum(each.seconds for each in typed)
     parts = [FIRST]
     if note:
-        parts.append(f"{note}\n")
-    parts.append(f"**{len(typed)} commands, {spelled_s(whole_s)}{rest}.**\n")
+        parts.append(f"{_filled(note)}\n")
+    parts.append(f"**{len(typed)} commands, {spelled_s(whole_s)}.**\n")
     for number, each in enumerate(typed, 1):
         ending = f", exit code {each.code}" if each.code else ""
-        shown = [f"$ {each.command}", *excerpt(each.output)]
-        text = "\n".join(shown).replace(repository, "REPOSITORY").replace(str(home), "~")
+        told = f"$ {each.command}", *excerpt(of_any_machine(each.output, home, repository))
+        text = of_any_machine("\n".join(told), home, repository)
         parts.append(
             f"## {number}. {each.why.partition('. ')[0].rstrip('.')}\n\n"
-            + (f"{each.why.partition('. ')[2]}\n\n" if ". " in each.why else "")
+            + (f"{_filled(each.why.partition('. ')[2])}\n\n" if ". " in each.why else "")
             + f"```console\n{text}\n```\n"
-            + ("" if each.seconds is None else f"\n*{spelled_s(each.seconds)}{ending}*\n")
+            + f"\n*{spelled_s(each.seconds)}{ending}*\n"
         )
     return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a stage said of its time left early on, and what it took.
+
+    ``units`` were to be done, ``after`` of them were when ``left_s`` was said; then it took
+    ``took_s`` until the last one [s].
+    """
+
+    stage: str
+    units: int
+    after: int
+    left_s: float
+    took_s: float
+
+
+def promises(runs: Path) -> list[Promise]:
+    """For each stage with four units or more, what was said after a quarter of them."""
+    found = []
+    for file in sorted(runs.glob("*/events.jsonl")):
+        events = [json.loads(line) for line in file.read_text().splitlines()]
+        done = [each for each in events if each["kind"] == "unit_done" and not each.get("reused")]
+        for stage in dict.fromkeys(str(each["stage"]) for each in done):
+            own = [each for each in done if each["stage"] == stage]
+            early = own[max(1, -(-len(own) // 4)) - 1]
+            if len(own) > 3 and early.get("eta_s"):
+                took_s = own[-1]["time_s"] - early["time_s"]
+                after = own.index(early) + 1
+                found.append(Promise(stage, len(own), after, early["eta_s"], took_s))
+    return found
+
+
+def promised(told: list[Promise]) -> str:
+    """A section on the time left, as it was said and as it was."""
+    if not told:
+        return ""
+    rows = [
+        f"| {one.stage} | {one.after} of {one.units} | {one.left_s:.0f} | {one.took_s:.0f} |"
+        for one in told
+    ]
+    return "\n".join(
+        [
+            "\n## The time left, as it was said and as it was\n",
+            "What a stage with at least four units said after a quarter of them, and how long the",
+            "others took.\n",
+            "| stage | units done | said to be left [s] | took [s] |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def of_any_machine(text: str, home: Path, repository: str) -> str:
+    """The text with names in place of the folders that only this run has."""
+    return text.replace(str(home), "~").replace(repository, "REPOSITORY")
 
 
 def excerpt(output: str) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from synthct.flows.cli.options import Json, examples, print_json
+from synthct.flows.cli.options import Json, Overwrite, examples, print_json, refuse_existing
 from synthct.flows.exits import CLEAN
 
 DEMO = "demo"
@@ -16,32 +17,47 @@ DEMO = "demo"
 
 @examples(
     "synthct compare demo wide           the demo, and a workspace with other params",
+    "synthct compare demo wide --out compare.html    a page with pictures, too",
     "synthct compare sts sts_long --json",
 )
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A workspace; `demo`: the root.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another workspace.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page with pictures of the same cases."),
+    ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> int:
     """Compare the models of two workspaces on the cases that both have scored.
 
     Prints the mean scores and their difference (B less A) with a 95 % interval over cases, whether
-    each model is released, and the params that differ.
+    each model is released, and the params that differ. The page of --out works offline; it holds
+    images of patients: keep it where patient data may be.
     """
     from synthct.flows.run.comparing import compare as compared
     from synthct.flows.workspace.presets import open_workspace
     from synthct.flows.workspace.project import find_root, open_project
 
+    refuse_existing(out, overwrite=overwrite)
     root = find_root()
     projects = [
         open_project(root, open_workspace(root, None if name == DEMO else name).workspace)
         for name in (first, second)
     ]
     document = compared(*projects)
+    if out is not None:
+        from synthct.data.files import write_whole
+        from synthct.flows.run.comparison_page import comparison_page
+
+        write_whole(out, comparison_page(projects[0], projects[1], document))
     if as_json:
-        print_json(document)
+        print_json({**document, "page": str(out)} if out else document)
     else:
         _show(document)
+        if out is not None:
+            typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
     return CLEAN
 
 

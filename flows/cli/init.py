@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples, print_json
+from synthct.flows.cli.options import Json, PatientFrom, examples, print_json
 from synthct.flows.cli.scans import note, print_result, show
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
@@ -42,6 +42,7 @@ def init(
         Path | None,
         typer.Option(metavar="CSV", help="Filled-in manifest: see `synthct ingest --help`."),
     ] = None,
+    patient_from: PatientFrom = None,
     licence: Annotated[
         str | None, typer.Option(metavar="NAME", help="Licence of the scans, for the model cards.")
     ] = None,
@@ -88,8 +89,9 @@ def init(
         if seen.refused and listed is None and not dry_run and not to_fill_in.exists():
             to_fill_in.parent.mkdir(parents=True, exist_ok=True)
             synthct.ingest(
-                places, raw, dataset=name, region=region, dry_run=True, to_fill_in=to_fill_in
-            )
+                places, raw, dataset=name, region=region, patient_from=patient_from, dry_run=True,
+                to_fill_in=to_fill_in,
+            )  # fmt: skip
             note(f"to name the patients of refused scans, fill in {to_fill_in}, add --manifest")
         found = fingerprint(seen.rows)
         document = propose(name, found, machine, steps=steps)
@@ -99,8 +101,9 @@ def init(
             typer.echo("\n".join(forecasts))
 
     seen = synthct.ingest(
-        places, raw, dataset=name, region=region, manifest=listed, licence=licence,
-        dry_run=dry_run, planned=planned, written=lambda _: track(root, raw), tell=note,
+        places, raw, dataset=name, region=region, manifest=listed, patient_from=patient_from,
+        licence=licence, dry_run=dry_run, planned=planned, written=lambda _: track(root, raw),
+        tell=note,
     )  # fmt: skip
     kept = preset.exists()
     if not dry_run and not kept:

@@ -56,6 +56,15 @@ PrefectPort = Annotated[
         min=1, max=65535, help="Port of the Prefect server on localhost (default: a free one)."
     ),
 ]
+PatientFrom = Annotated[
+    int | None,
+    typer.Option(
+        metavar="LEVEL",
+        min=1,
+        help="The folder of this level names the patient: 1 for SRC/PATIENT/... (default: headers "
+        "and names decide).",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")]
 Scan = Annotated[Path, typer.Option(metavar="SCAN", exists=True)]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples, print_json
+from synthct.flows.cli.options import Json, PatientFrom, examples, print_json
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @examples(
     "synthct ingest ~/scans --dataset sts --dry-run    check and list the scans only",
     "synthct ingest ~/P1 ~/P2.zip --dataset sts --region thorax",
+    "synthct ingest ~/export --dataset trial --patient-from 1    the patient is the first folder",
     "synthct ingest ~/nifti --dataset trial --manifest scans.csv --licence 'CC BY 4.0'",
 )
 def ingest(
@@ -53,6 +54,7 @@ def ingest(
             "not state (NIfTI, MHA and NRRD have neither patient nor modality).",
         ),
     ] = None,
+    patient_from: PatientFrom = None,
     to_fill_in: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +114,7 @@ def ingest(
             dataset=dataset,
             region=region,
             manifest=manifest,
+            patient_from=patient_from,
             licence=licence,
             cite=cite,
             non_commercial=non_commercial,

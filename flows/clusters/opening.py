@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,9 +18,11 @@ KINDS = ("here", "local", "gpu", "slurm", "kubernetes")
 CONNECT_TIMEOUT = "10s"
 """Time within which a running scheduler must answer."""
 
+_REMEDY = "start it with `dask scheduler`, or use --cluster local"
+
 _ADDRESS = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
 
-__all__ = ["KINDS", "Cluster", "check_kind", "open_cluster"]
+__all__ = ["KINDS", "Cluster", "check_answers", "check_kind", "open_cluster"]
 
 
 def check_kind(kind: str) -> str:
@@ -41,6 +44,31 @@ def check_kind(kind: str) -> str:
         remedy=f"did you mean {near!r}?" if near else "",
         code="unknown-cluster",
     )
+
+
+def check_answers(kind: str) -> None:
+    """Check that something listens at the address of a scheduler; other kinds are started anew.
+
+    A run that has nothing to do opens no cluster, but a wrong address is still a mistake.
+
+    Raises
+    ------
+    MachineError
+        ``scheduler-not-up``.
+    """
+    if kind in KINDS:
+        return
+    host, _, port = kind.partition("://")[2].rpartition(":")
+    timeout_s = float(CONNECT_TIMEOUT.removesuffix("s"))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+    except OSError as error:
+        raise MachineError(
+            f"no scheduler answers: {error.strerror or error}",
+            where=f"--cluster {kind}",
+            remedy=_REMEDY,
+            code="scheduler-not-up",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -105,7 +133,7 @@ def open_address(address: str) -> Iterator[Cluster]:
                 error.problem,
                 rule=error.rule,
                 where=f"--cluster {address}",
-                remedy="start it with `dask scheduler`, or use --cluster local",
+                remedy=_REMEDY,
                 code=error.code,
             ) from error
         workers = client.scheduler_info()["workers"]

@@ -100,3 +100,15 @@ def _rows(first: Cases, second: Cases) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return rows
+
+
+def case_errors(first: Project, second: Project) -> dict[str, dict[str, tuple[float, float]]]:
+    """The models' MAE [HU] (first, second) of each case of each source that both have scored."""
+    one, other = (_scores(project) for project in (first, second))
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for source, reference, metric in sorted(set(one) & set(other)):
+        key = (source, reference, metric)
+        if (reference, metric) == ("registered", "mae_hu"):
+            cases = sorted(set(one[key]) & set(other[key]))
+            found[source] = {case: (one[key][case], other[key][case]) for case in cases}
+    return found

@@ -17,7 +17,7 @@ from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER, TLS
 from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
 from synthct.flows.clusters.activity import watched
-from synthct.flows.clusters.opening import Cluster, check_kind, open_cluster
+from synthct.flows.clusters.opening import Cluster, check_answers, check_kind, open_cluster
 from synthct.flows.processes.children import environment
 from synthct.flows.run.prefect_server import prefect_server
 from synthct.flows.run.screen import open_screen
@@ -71,11 +71,12 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
     UsageError
         The params are wrong or the cluster is unknown; nothing was started.
     MachineError
-        A stage failed or was killed, or server or cluster did not start.
+        No scheduler answers, a stage failed or was killed, or server or cluster did not start.
     """
     check_kind(options.cluster)
     stages = to_build(project)
     if not stages:
+        check_answers(options.cluster)
         return []
     project.check(stages)
     work = dataclasses.replace(project, stages=stages)

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from synthct.flows.serve.records import Model, Record
+from synthct.flows.serve.results import cases_of, report_of
 from synthct.flows.serve.runs import Run
 from synthct.flows.serve.snapshot import Facts
 from synthct.tasks.pipeline.progress import spelled_s
@@ -19,8 +20,13 @@ _SHOWN_RUNS = 20
 _GIB = 2**30
 
 
-def status_page(facts: Facts, *, checkout: str, api: str, links: list[tuple[str, str]]) -> str:
-    """Render the page as HTML; all text from runs is escaped."""
+def status_page(
+    facts: Facts, *, checkout: str, api: str, links: list[tuple[str, str]], private: bool = False
+) -> str:
+    """Render the page as HTML; all text from runs is escaped.
+
+    ``private``: with links to reports and cases, which a password opens.
+    """
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(default=True),
@@ -39,6 +45,7 @@ def status_page(facts: Facts, *, checkout: str, api: str, links: list[tuple[str,
         due=list(_due(facts)),
         models=[row for model in facts.models for row in _rows(model)],
         machine=_machine(facts),
+        private=private,
     )
 
 
@@ -106,6 +113,7 @@ def _run(run: Run, api: str) -> dict[str, Any]:
 
 def _rows(model: Model) -> Iterator[dict[str, Any]]:
     """One row per source and reference with the model's own scores."""
+    looks = [("report", report_of(model)), ("cases", cases_of(model))]
     for (source, method, reference, metric), value in sorted(model.scores.items()):
         if (method, metric) == ("model", "mae_hu"):
             counted = sorted(model.verdicts.items())
@@ -118,6 +126,7 @@ def _rows(model: Model) -> Iterator[dict[str, Any]]:
                     f"{n} {verdict}" for (of, verdict), n in counted if of == source
                 ),
                 "made": _clock(model.made_s),
+                "links": [(name, url) for name, url in looks if url],
             }
 
 

@@ -115,6 +115,8 @@ class Model:
     """(smallest, median, largest) body median by modality."""
     made_s: float
     """When the newest table was written."""
+    folder: Path
+    """Outputs of its stages, as far as they are kept."""
 
 
 def models(root: Path) -> Iterator[Model]:
@@ -190,6 +192,7 @@ def _model(name: str, folder: Path) -> Model:
         dict(verdicts),
         {key: (min(each), median(each), max(each)) for key, each in medians.items()},
         _newest(folder),
+        folder,
     )
 
 

@@ -19,12 +19,12 @@ from synthct.data.files import write_whole
 from synthct.data.store.result_cache import LocalResults, open_result_cache
 from synthct.flows.processes.children import SupervisedProcess, environment
 from synthct.flows.run.prefect_process import bound_memory
-from synthct.flows.run.prefect_server import SERVING, password_file, prefect_server
-from synthct.flows.serve import metrics, prometheus
+from synthct.flows.run.prefect_server import AUTH, SERVING, password_file, prefect_server
+from synthct.flows.serve import metrics, prometheus, results
 from synthct.flows.serve.automations import ensure_automations
 from synthct.flows.serve.notify import Notifier, webhook
 from synthct.flows.serve.page import status_page
-from synthct.flows.serve.pages import NotWell, Page, as_json, pages, require_free
+from synthct.flows.serve.pages import Guarded, NotWell, Page, as_json, pages, require_free
 from synthct.flows.serve.runner import deployments
 from synthct.flows.serve.snapshot import Facts, Observer
 from synthct.flows.workspace.project import PRIVATE, QUIET
@@ -75,7 +75,14 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         store = open_result_cache()
         observer = Observer(root, api, store.root if isinstance(store, LocalResults) else root)
         links: list[tuple[str, str]] = [("runs (Prefect)", api.removesuffix("/api"))]
-        page = stack.enter_context(pages(ports.page, _pages(observer, root, api, links)))
+        guarded = Guarded(
+            results.PREFIXES,
+            os.environ.get(AUTH, ""),
+            lambda path: results.find(observer.look().models, path),
+        )
+        page = stack.enter_context(
+            pages(ports.page, _pages(observer, root, api, links, bool(guarded.password)), guarded)
+        )
         scraper = _start_prometheus(root, folder, page, stack)
         if scraper:
             links.append(("metrics (Prometheus)", scraper.address))
@@ -84,7 +91,8 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         say(f"status page: {page}")
         for name, url in links:
             say(f"{name}: {url}")
-        say(f"the password of the runs' page is in {password_file(home, api)}")
+        if password_file(home, api).exists():
+            say(f"the password of runs, reports and cases is in {password_file(home, api)}")
         say(f"schedules: {', '.join(named)} (prefect.yaml); Ctrl-C stops everything")
         _until_stopped(runner, scraper, observer, notifier, say, stop_after_s)
 
@@ -100,13 +108,15 @@ def absolute_places() -> dict[str, str]:
 
 
 def _pages(
-    observer: Observer, root: Path, api: str, links: list[tuple[str, str]]
+    observer: Observer, root: Path, api: str, links: list[tuple[str, str]], private: bool
 ) -> dict[str, Page]:
     more = [("numbers (JSON)", "/status.json"), ("exporter", "/metrics")]
 
     def html() -> tuple[str, bytes]:
         facts = observer.look()
-        text = status_page(facts, checkout=root.name, api=api, links=[*links, *more])
+        text = status_page(
+            facts, checkout=root.name, api=api, links=[*links, *more], private=private
+        )
         return "text/html", text.encode()
 
     return {

@@ -135,7 +135,10 @@ def propose(
         network["stem_stride"] = 1
     document: dict[str, Any] = {
         "dataset": name,
-        "registration": {"grid_spacing_mm": list(grid)},
+        "registration": {
+            **({} if machine.gpus else {"variant": "demo"}),
+            "grid_spacing_mm": list(grid),
+        },
         "training": {
             "sources": sorted(found.pairs, reverse=True),
             "folds": min(5, found.patients),
@@ -169,6 +172,11 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
         f"# {found.patients} patients; pairs with a CT: {pairs}; voxels (z, y, x): {spacing} mm.",
         f"# Sized for {f'{machine.gpus} GPUs' if machine.gpus else f'{machine.cores} cores'}.",
     ]
+    if not machine.gpus:
+        lines += [
+            "# variant: demo registers in less time than the published parameters; leave it out to",
+            "# use these.",
+        ]
     if found.patients < FEW:
         lines += [
             f"# Fewer than {FEW} patients are too few for a release: the networks are written as a",

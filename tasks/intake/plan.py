@@ -82,6 +82,7 @@ def plan_intake(
     raw: Path,
     manifest: Path | None = None,
     *,
+    patient_from: int | None = None,
     region: str = "other",
     licence: Licence | None = None,
     deface: bool = False,
@@ -99,6 +100,9 @@ def plan_intake(
         Its folder, e.g. ``data/raw/NAME``.
     manifest
         CSV with the columns ``path, patient, modality, region`` that overrides headers and names.
+    patient_from
+        Level of the folder that names the patient, 1 for the first below a source; None: names
+        and headers decide. The manifest takes precedence.
     region
         Region of every scan for which neither the manifest nor the header has one.
     licence
@@ -111,8 +115,8 @@ def plan_intake(
     Raises
     ------
     UsageError
-        No scans in the sources, a wrong name, region, manifest or pseudonym key, or a data set of
-        digital patients.
+        No scans in the sources, a wrong name, region, manifest, level or pseudonym key, or a data
+        set of digital patients.
     """
     _require_names(dataset, region)
     names = load_pseudonyms()
@@ -126,7 +130,7 @@ def plan_intake(
             remedy="give another --dataset",
             code="dataset-synthetic",
         )
-    found = search(sources, read_manifest(manifest) if manifest else {})
+    found = search(sources, read_manifest(manifest) if manifest else {}, patient_from)
     inspected = []
     if not (found.candidates or found.attachments or found.skipped):
         raise UsageError(

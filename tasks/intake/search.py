@@ -91,15 +91,27 @@ class _Known:
         return one.text, ""
 
 
-def search(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Search:
+def search(
+    sources: Sequence[Path], manifest: Mapping[Path, ManifestRow], patient_from: int | None = None
+) -> Search:
     """Search the sources and the paths of the manifest for scans and attachments.
+
+    Parameters
+    ----------
+    sources, manifest
+        As given by the user.
+    patient_from
+        Level of the folder that names the patient, 1 for the first below a source; None: names
+        and headers decide.
 
     Raises
     ------
     UsageError
-        ``no-source``: a source does not exist.
+        ``no-source``: a source does not exist. ``no-patient-folder``: no scan lies that deep.
     """
     rows = list(_rows(sources, manifest))
+    if patient_from is not None:
+        rows = _named_by_folder(rows, patient_from)
     known = _look(rows)
     result = Search()
     for row in rows:
@@ -131,6 +143,33 @@ def _rows(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iter
             kind = "file" if row.kind == "broken" else "scan"
             entry = _manifest_row(first_place(row), manifest)
             yield _Row(row, f"source {number}, {kind} {count}", source, entry)
+
+
+def _named_by_folder(rows: Sequence[_Row], level: int) -> list[_Row]:
+    """The rows with the patient that the folder of this level names, unless a manifest names one.
+
+    A scan that lies less deep keeps the patient of its header or name.
+    """
+    changed, deepest = [], 0
+    for row in rows:
+        place, source = first_place(row.found), row.source
+        inside = place.is_relative_to(source)
+        folders = place.relative_to(source).parts[:-1] if inside else ()
+        deepest = max(deepest, len(folders))
+        if len(folders) >= level and not row.entry.patient:
+            entry = replace(row.entry, patient=folders[level - 1])
+            changed.append(replace(row, entry=entry))
+        else:
+            changed.append(row)
+    if deepest < level:
+        raise UsageError(
+            f"no scan lies {level} folders below a source; the deepest lies {deepest} below",
+            rule="--patient-from is the level of the folder that names the patient; 1 is the first",
+            where="--patient-from",
+            remedy="name a lower level, or the patients in a manifest",
+            code="no-patient-folder",
+        )
+    return changed
 
 
 def _covered(path: Path, sources: Sequence[Path]) -> bool:

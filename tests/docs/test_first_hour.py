@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
 import typer
 
 from docs.generator.sources import COMMANDS
-from docs.make_first_hour import HEAD, MOST_COMMANDS, TAIL, Typed, commands, excerpt, page
+from docs.make_first_hour import (
+    FOREIGN,
+    HEAD,
+    MOST_COMMANDS,
+    TAIL,
+    Promise,
+    Typed,
+    commands,
+    excerpt,
+    page,
+    promised,
+    promises,
+)
 from tests.conftest import ROOT
 
 TYPED = [text for _, text in commands(40, "CC0 1.0")]
@@ -44,12 +57,34 @@ def test_a_long_output_hides_its_end():
     assert shown[-TAIL:] == lines[-TAIL:]
 
 
-def test_a_step_that_was_not_timed_counts_as_timed(tmp_path):
+def test_a_page_names_the_machine_that_wrote_it(tmp_path):
     typed = [
-        Typed("Get it.", "git clone x", 0, None, "(done before; not timed)"),
-        Typed("A mistake: a name.", "synthct run --preset mien", 2, 61.0, f"{tmp_path}/a: no"),
+        Typed("Get it.", "git clone /srv/mine x", 0, 1.0, f"Cloning into '{tmp_path}/x'"),
+        Typed("A mistake: a name.", "synthct run --preset mien", 2, 60.0, f"{tmp_path}/a: no"),
     ]
-    told = page(typed, "", tmp_path, "x")
-    assert "**2 commands, 1 min 01 s beside the installation.**" in told
+    told = page(typed, "", tmp_path, "/srv/mine")
+    assert "**2 commands, 1 min 01 s.**" in told
+    assert "$ git clone REPOSITORY x\nCloning into '~/x'" in told
     assert "~/a: no" in told
     assert told.count("exit code 2") == 1
+    assert FOREIGN.findall(told) == []
+    for path in (
+        "/usr/lib/x",
+        "see /opt/wheels",
+        "file:///opt/pypi",
+        "https://index.example/simple",
+    ):
+        assert FOREIGN.findall(path)
+
+
+def test_the_time_left_is_compared_with_another_time(tmp_path):
+    (tmp_path / "run").mkdir()
+    lines = [
+        {"kind": "unit_done", "stage": "training", "time_s": 100.0 + 10 * n, "eta_s": 80.0 - 10 * n}
+        for n in range(8)
+    ]
+    lines += [{"kind": "unit_done", "stage": "export", "time_s": 300.0, "eta_s": 1.0}]
+    (tmp_path / "run" / "events.jsonl").write_text("".join(json.dumps(n) + "\n" for n in lines))
+    (one,) = promises(tmp_path)
+    assert one == Promise("training", 8, 2, 70.0, 60.0)
+    assert "| training | 2 of 8 | 70 | 60 |" in promised([one])

@@ -7,6 +7,7 @@ import pytest
 from synthct.data.errors import MachineError, UsageError
 from synthct.flows.clusters.opening import KINDS, check_kind, open_cluster
 from synthct.flows.clusters.started import close
+from synthct.flows.run.running import RunOptions, run_project
 
 
 def facts(_):
@@ -111,3 +112,16 @@ def test_a_cluster_that_is_slow_to_close_does_not_lose_a_finished_run(capsys):
     assert (
         "did not close within 5 s (TimeoutError); results are complete" in capsys.readouterr().err
     )
+
+
+def test_an_address_where_nothing_listens_goes_unnoticed_when_all_is_current(monkeypatch):
+    monkeypatch.setattr("synthct.flows.run.running.to_build", lambda project: ())
+    monkeypatch.setattr("synthct.flows.clusters.opening.CONNECT_TIMEOUT", "2s")
+    with socket.socket() as listens:
+        listens.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{listens.getsockname()[1]}"
+        with pytest.raises(MachineError, match=f"--cluster {address}: no scheduler answers"):
+            run_project(None, RunOptions(cluster=address), None)
+        listens.listen()
+        assert run_project(None, RunOptions(cluster=address), None) == []
+    assert run_project(None, RunOptions(cluster="local"), None) == []

@@ -1,4 +1,6 @@
 import os
+import re
+import tomllib
 
 import pytest
 from packaging.requirements import Requirement
@@ -8,6 +10,7 @@ from synthct.flows.upkeep.doctor.check_result import Status, error, healthy, ok,
 from synthct.flows.upkeep.doctor.hardware import clock
 from synthct.flows.upkeep.doctor.packages import itk_wheel, pins, python_version, requirements
 from synthct.flows.upkeep.doctor.storage import _certificates, _s3_access
+from tests.conftest import ROOT
 
 
 def test_certificates_end_in_the_night_and_nobody_was_told(tmp_path, monkeypatch):
@@ -109,3 +112,19 @@ def test_a_bucket_that_is_not_there_is_found_out_in_the_night(variable, s3, monk
     assert str(bad.status) == "error"
     assert bad.found == "no such bucket"
     assert variable in bad.remedy
+
+
+def test_a_remedy_names_an_extra_that_cannot_be_installed():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {
+        extra
+        for folder in ("data", "tasks", "flows", "docs", "infra")
+        for file in (ROOT / folder).rglob("*")
+        if file.suffix in (".py", ".md", ".sh") and "__pycache__" not in file.parts
+        for group in re.findall(r"pip install '(?:synthct|\.)\[([\w,]+)\]'", file.read_text())
+        for extra in group.split(",")
+    }
+    assert {"dose", "sign", "slurm"} <= named  # the search finds them
+    assert named <= set(extras)

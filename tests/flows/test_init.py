@@ -52,7 +52,10 @@ def test_a_laptop_is_not_offered_days_of_training():
     assert 256 * 256 * 240 / np.prod(grid) == pytest.approx(1.5e6, rel=0.05)
     assert params.training.steps == 1500
     assert params.training.mr.patch_size == (64, 64)
-    assert proposed(fingerprint(rows(12)), SERVER).training.mr.patch_size == (256, 256)
+    assert params.registration.variant == "demo"
+    server = proposed(fingerprint(rows(12)), SERVER)
+    assert server.training.mr.patch_size == (256, 256)
+    assert server.registration.variant == "published"
 
 
 def test_a_trial_trains_as_long_as_it_was_told():

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from synthct.data.store.volumes import read_volume, write_volume
 from synthct.flows.cli.app import command_line
+from tests.tasks.report.conftest import Tree
 
 HEAD = "case,patient,source,region,fold,method,reference,metric,value"
 
@@ -97,3 +105,59 @@ def test_a_question_without_a_subject_is_no_answer(checkout, capsys):
     for line in (["params"], ["params", "seed", "--diff"]):
         assert command_line(line) == 2
         assert "exactly one of them" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pictured(tmp_path, monkeypatch):
+    """Two workspaces of the same cases; the synthetic CTs of the second are 30 HU higher."""
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "params.yaml").write_text("dataset: demo\n")
+    mine = Tree(tmp_path / "workspaces" / "mine").build()
+    higher = tmp_path / "workspaces" / "higher"
+    shutil.copytree(mine.root / "artefacts", higher / "artefacts")
+    for seed, root in ((1, mine.root), (2, higher)):
+        (root / "params.yaml").write_text(f"seed: {seed}\ndataset: fixture\ncohort: {{}}\n")
+    for case in mine.cases():
+        file = higher / "artefacts" / "evaluation" / case / "sct.zarr"
+        sct = read_volume(file)
+        shutil.rmtree(file)
+        write_volume(file, sct.with_array(sct.array + np.int16(30)))
+    monkeypatch.chdir(tmp_path)
+    return mine
+
+
+def test_the_page_shows_other_cases_than_it_says_or_loads_something(pictured, tmp_path, capsys):
+    page = tmp_path / "compare.html"
+    line = ["compare", "mine", "higher", "--out", str(page)]
+    assert command_line(line) == 0
+    assert f"{page}: " in capsys.readouterr().out
+    text = page.read_text()
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://|<script|@import", text)
+    assert '<td class="value">1</td><td class="value">2</td>' in text  # seed
+    cases = re.findall(r"<h4>(\S+) <span class=\"quiet\">(\d) of 3 by difference", text)
+    assert [place for _, place in cases] == ["1", "2", "3"] * 2  # of each source
+    assert {case for case, _ in cases} == set(pictured.cases())
+    pictures = re.findall(r"<image href=\"(data:image/webp;base64,[^\"]+)\"", text)
+    assert len(pictures) == 6 * len(cases)
+    source, ct, one, other, error, higher = (pixels(each) for each in pictures[:6])
+    assert source.shape == ct.shape == one.shape
+    inside = error[..., 3] > 128
+    redder = [(each[..., 0] - each[..., 2])[inside].mean() for each in (error, higher)]
+    assert redder[1] > redder[0] + 10  # too high is red
+    grey = (one[..., 0] > 5) & (other[..., 0] < 250)
+    np.testing.assert_allclose((other - one)[..., 0][grey & inside].mean(), 30 / 400 * 255, atol=4)
+    assert command_line(line) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+
+
+def test_a_case_without_volumes_ends_the_comparison(pictured, tmp_path):
+    for case in pictured.cases():
+        shutil.rmtree(pictured.folder("registration") / case / "ct.zarr")
+    assert command_line(["compare", "mine", "higher", "--out", str(tmp_path / "c.html")]) == 0
+    assert "not in the checkout" in (tmp_path / "c.html").read_text()
+
+
+def pixels(uri):
+    file = io.BytesIO(base64.b64decode(uri.partition(",")[2]))
+    return np.asarray(Image.open(file).convert("RGBA")).astype(int)

@@ -66,6 +66,7 @@ def ingest(
     dataset: str | None = None,
     region: str = "other",
     manifest: PathLike | None = None,
+    patient_from: int | None = None,
     licence: str | None = None,
     cite: str = "",
     non_commercial: bool = False,
@@ -94,6 +95,9 @@ def ingest(
         ``head-neck``, ``thorax``, ``abdomen`` or ``other``, for scans without one in the manifest.
     manifest
         CSV with the columns ``path, patient, modality, region``; overrides what the files state.
+    patient_from
+        Level of the folder that names the patient: 1 for ``SOURCE/PATIENT/...``. By default the
+        headers and names of the files decide. The manifest takes precedence.
     licence, cite, non_commercial
         Licence of the scans, required citation, and whether commercial use is forbidden; copied
         into the model cards.
@@ -145,6 +149,7 @@ def ingest(
         target,
         as_path(manifest),
         region=region,
+        patient_from=patient_from,
         licence=terms,
         deface=deface,
         progress=_phase("look", progress),

@@ -14,7 +14,7 @@ import pytest
 from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import open_cluster
 from synthct.tasks.pipeline.fanout import OnDask
-from tests.flows.serve.screen import opened
+from tests.flows.serve.screen import SHOTS, opened
 from tests.flows.serve.test_serving import ended, waiting
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -67,16 +67,19 @@ def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
             watched(cluster, record),
         ):
             on = OnDask(cluster.scheduler)
-            names = [f"registration/TH-{number:02d}_mr" for number in range(120)]
+            names = [f"registration/TH-{number:02d}_mr" for number in range(200)]
             units = threading.Thread(
-                target=lambda: list(on(work, [0.25] * 120, label=lambda _: names.pop())),
+                target=lambda: list(on(work, [0.25] * 200, label=lambda _: names.pop())),
                 daemon=True,
             )
             units.start()
             time.sleep(4)
             pictures = [
                 look(cluster.dashboard, folder / "dask.png", "Workers", settle_s=8.0),
-                look(site.page, folder / "status.png", "7 of 18 results"),
+                *(
+                    look(site.page, folder / f"status-{name}.png", "7 of 18 results", **how)
+                    for name, how in SHOTS.items()
+                ),
             ]
             units.join()
         pictures += [

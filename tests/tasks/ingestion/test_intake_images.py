@@ -119,3 +119,43 @@ class TestImageFiles:
         (tmp_path / "files" / "m.csv").write_text(text)
         with pytest.raises(UsageError, match="manifest"):
             plan_intake([case], "demo", tmp_path / "raw", tmp_path / "files" / "m.csv")
+
+
+class TestPatientFrom:
+    """``--patient-from``: the user says which folder names the patient."""
+
+    @pytest.fixture
+    def days(self, tmp_path, ct, mr):
+        """Two patients with the same folders below."""
+        folder = tmp_path / "export"
+        for patient in ("Meier", "Huber"):
+            write_image(folder / patient / "fx1" / "ct.nii.gz", ct)
+            write_image(folder / patient / "fx1" / "mr.nii.gz", mr)
+        return folder
+
+    def scans(self, plan):
+        found = {}
+        for row in plan.rows:
+            found.setdefault(row.patient, set()).add(row.scan)
+        return found
+
+    def names(self, *patients):
+        known = Pseudonyms(KEY.encode())
+        return {known.patient(patient): {"ct", "mr"} for patient in patients}
+
+    @pytest.mark.parametrize(("level", "patients"), [(1, ["Meier", "Huber"]), (2, ["fx1"])])
+    def test_the_folder_of_another_level_names_the_patient(self, days, tmp_path, level, patients):
+        plan = plan_intake([days], "demo", tmp_path / "raw", patient_from=level)
+        assert self.scans(plan) == self.names(*patients)
+
+    def test_a_manifest_does_not_win(self, days, tmp_path):
+        manifest = days / "m.csv"
+        manifest.write_text("path,patient,modality,region\nMeier,Schmid,,\n")
+        plan = plan_intake([days], "demo", tmp_path / "raw", manifest, patient_from=1)
+        assert self.scans(plan) == self.names("Schmid", "Huber")
+
+    def test_a_level_that_no_scan_has_is_taken_in_silence(self, days, tmp_path):
+        with pytest.raises(UsageError, match="no scan lies 3 folders below a source; the deepest"):
+            plan_intake([days], "demo", tmp_path / "raw", patient_from=3)
+        with pytest.raises(UsageError, match="the deepest lies 0 below"):
+            plan_intake([days / "Meier/fx1/ct.nii.gz"], "demo", tmp_path / "raw", patient_from=1)
