@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
+from synthct.tasks.prediction import memory
 from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.interval_files import Ends
 from synthct.tasks.prediction.intervals import CALIBRATION, Calibration
+from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.predict import predict_file
 from synthct.tasks.prediction.release import open_release
 
@@ -111,6 +113,27 @@ def test_an_old_release_has_no_intervals_and_says_so_before_the_scan_is_read(rel
         predict_file(release, tmp_path / "no scan", tmp_path / "a.mha", interval=tmp_path / "i")
     assert caught.value.code == "no-calibration"
     assert "export again" in caught.value.remedy
+
+
+def test_the_memory_of_what_was_asked_for_is_left_out_of_the_check(
+    release, scan_file, patient, model, tmp_path, monkeypatch
+):
+    """With just as much as a plain prediction needs, an interval or a choice is refused."""
+    with_calibration(release, document())
+    # Neither what earlier tests hold nor what is free on this machine counts.
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**12)
+    graphs = open_release(release).graphs_bytes()
+    cap_bytes = memory.needed_bytes(patient.grid, model, graphs)
+    assert memory.require_room(patient.grid, model, cap_bytes / 1e9, graphs) == cap_bytes
+    for options, asked in (
+        (PredictOptions(max_ram_gb=cap_bytes / 1e9), {"interval": tmp_path / "interval"}),
+        (PredictOptions(max_ram_gb=cap_bytes / 1e9, surest=1), {}),
+    ):
+        with pytest.raises(MachineError) as caught:
+            predict_file(release, scan_file, tmp_path / "sct.mha", options=options, **asked)
+        assert caught.value.code == "memory-cap"
+        assert "are needed" in str(caught.value)  # before anything is computed
 
 
 def test_low_high_and_the_mask_lie_on_the_scans_grid_and_the_prediction_is_unchanged(
