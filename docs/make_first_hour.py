@@ -277,7 +277,7 @@ def promised(told: list[Promise]) -> str:
     return "\n".join(
         [
             "\n## The time left, as it was said and as it was\n",
-            "What a stage with at least four units said after a quarter of them (two at least), and",
+            "What stages of four units or more said after a quarter of them (at least two), and",
             "how long the others took.\n",
             "| stage | units done | said to be left [s] | took [s] |",
             "|---|---|---|---|",
