@@ -39,7 +39,7 @@ from synthct.tasks.pipeline.progress import spelled_s
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "build" / "first-hour.md"
 PATIENTS, MOST_COMMANDS = 4, 11
-HEAD, TAIL, WIDE = 5, 16, 160
+HEAD, TAIL, WIDE = 5, 16, 400
 """Lines of an output that are shown from its start and end, and characters of a line."""
 
 FIRST = """# The first hour, as it was typed
@@ -251,14 +251,14 @@ class Promise:
 
 
 def promises(runs: Path) -> list[Promise]:
-    """For each stage with four units or more, what was said after a quarter of them."""
+    """For each stage with four units or more, what was said after a quarter of them, or two."""
     found = []
     for file in sorted(runs.glob("*/events.jsonl")):
         events = [json.loads(line) for line in file.read_text().splitlines()]
         done = [each for each in events if each["kind"] == "unit_done" and not each.get("reused")]
         for stage in dict.fromkeys(str(each["stage"]) for each in done):
             own = [each for each in done if each["stage"] == stage]
-            early = own[max(1, -(-len(own) // 4)) - 1]
+            early = own[min(len(own), max(2, -(-len(own) // 4))) - 1]
             if len(own) > 3 and early.get("eta_s"):
                 took_s = own[-1]["time_s"] - early["time_s"]
                 after = own.index(early) + 1
@@ -277,8 +277,8 @@ def promised(told: list[Promise]) -> str:
     return "\n".join(
         [
             "\n## The time left, as it was said and as it was\n",
-            "What a stage with at least four units said after a quarter of them, and how long the",
-            "others took.\n",
+            "What stages of four units or more said after a quarter of them (at least two), and",
+            "how long the others took.\n",
             "| stage | units done | said to be left [s] | took [s] |",
             "|---|---|---|---|",
             *rows,

@@ -61,18 +61,18 @@ def main() -> int:
 def pages(first: str, second: str, case: str | None, folder: Path) -> dict[str, tuple[Path, str]]:
     """The pages by name, each with a text that it shows when it is ready."""
     preset = [] if first == "demo" else ["--preset", first]
-    artefacts = Path("data") if first == "demo" else Path("workspaces") / first
-    worst = case or worst_case(artefacts / "artefacts" / "evaluation" / "scores.csv")
+    root = Path("data") if first == "demo" else Path("workspaces") / first
+    artefacts = root.resolve() / "artefacts"
+    worst = case or worst_case(artefacts / "evaluation" / "scores.csv")
     view, comparison = folder / "view.html", folder / "comparison.html"
     for line in (
-        ["report", *preset, "--out", str(folder)],
         ["view", worst, *preset, "--out", str(view), "--no-open"],
         ["compare", first, second, "--out", str(comparison)],
     ):
         if command_line(line) != 0:
             raise SystemExit(f"synthct {' '.join(line)} failed")
     return {
-        "report": (folder / "index.html", "synthct report"),
+        "report": (artefacts / "report" / "index.html", "synthct report"),
         "viewer": (view, "difference"),
         "comparison": (comparison, "synthct comparison"),
     }

@@ -15,7 +15,7 @@ from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
     from synthct import Intake
-    from synthct.flows.workspace.proposal import Machine
+    from synthct.flows.workspace.proposal import Fingerprint, Machine
 
 
 @examples(
@@ -96,7 +96,7 @@ def init(
         found = fingerprint(seen.rows)
         document = propose(name, found, machine, steps=steps)
         texts.append(preset_text(document, found, machine))
-        forecasts.extend(_forecast(document, machine))
+        forecasts.extend(_forecast(document, machine, found, root))
         if not as_json:
             typer.echo("\n".join(forecasts))
 
@@ -131,15 +131,19 @@ def _machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), len(devices()))
 
 
-def _forecast(document: dict[str, object], machine: Machine) -> list[str]:
-    """Measure a training step of each source; lines that say how long training will take."""
+def _forecast(
+    document: dict[str, object], machine: Machine, found: Fingerprint, root: Path
+) -> list[str]:
+    """Measure a training step of each source; lines on time, memory and disk."""
     import yaml
 
+    from synthct.flows.workspace.needs import sentence
     from synthct.tasks.chain.params import parse_params
     from synthct.tasks.pipeline.progress import spelled_s
     from synthct.tasks.training.pace import step_seconds
 
-    training = parse_params(yaml.safe_dump(document), where="the proposed preset").training
+    params = parse_params(yaml.safe_dump(document), where="the proposed preset")
+    training = params.training
     lines: list[str] = []
     networks, whole_s = training.folds * len(training.sources), 0.0
     for source in training.sources:
@@ -154,4 +158,5 @@ def _forecast(document: dict[str, object], machine: Machine) -> list[str]:
         f"training will take about {spelled_s(whole_s / at_once)} ({at_once} at a time, while "
         "nothing else runs); `synthct run` forecasts the other stages after their first cases"
     )
+    lines.append(sentence(found, params.registration.grid_spacing_mm, at_once, root))
     return lines

@@ -17,6 +17,7 @@ from synthct.tasks.pipeline.artefacts import (
     EFFECTS,
     EXCLUDED,
     PAGE,
+    QUALITY_TABLE,
     REFUSED,
     SCORES,
     SUMMARY,
@@ -86,6 +87,22 @@ def exclusions(project: Project) -> list[dict[str, str]]:
     return found
 
 
+def doubted(project: Project) -> list[dict[str, str]]:
+    """Registered pairs that the gate doubts and that were not scored for it, with the reason."""
+    pairs, scores = (
+        _out(project, "registration", QUALITY_TABLE),
+        _out(project, "evaluation", SCORES),
+    )
+    if pairs is None or scores is None:
+        return []
+    scored = {row["case"] for row in read_table(scores)}
+    return [
+        {"case": row["case"], "verdict": row["verdict"], "reason": row.get("reason") or ""}
+        for row in read_table(pairs)
+        if row["verdict"] != "pass" and row["case"] not in scored
+    ]
+
+
 def releases(project: Project) -> list[dict[str, Any]]:
     """Each source's model: ``released``, ``demonstration`` or ``refused``, and its checks."""
     target, summary = project.stage("export"), _out(project, "evaluation", SUMMARY)
@@ -151,6 +168,7 @@ def as_json(project: Project, built: Sequence[StageResult], seconds: float) -> d
         "scores": score_rows(project),
         "releases": releases(project),
         "excluded": exclusions(project),
+        "doubted": doubted(project),
         "report": page.relative_to(project.root).as_posix() if page else None,
     }
 
@@ -177,6 +195,12 @@ def show(console: Console, project: Project, built: Sequence[StageResult], secon
 
     if rows := score_rows(project):
         console.print(score_table(rows))
+    for row in doubted(project):
+        reason = f": {row['reason']}" if row["reason"] else ""
+        console.print(
+            f"{row['case']}: not scored, its registration is {row['verdict']}{reason}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
     for source, moved_hu in floors_hu(project).items():
         console.print(
             f"{source}: the reference itself differs by {moved_hu:.1f} HU (MAE) between alignments",

@@ -1,32 +1,36 @@
 #!/usr/bin/env bash
 # Replay predict.Dockerfile without a container engine: replay.sh FOLDER [ARGUMENT...]
-# FOLDER must not exist. Its `work` becomes /work. The COPY and RUN lines of the first stage are done
-# as they stand, in a mount namespace with FOLDER/venv at /opt/venv; then `synthct ARGUMENT...` runs
-# as the image would: read-only, /tmp empty, no network, another user, the variables of ENV alone.
+# In a new FOLDER, the COPY and RUN lines of the first stage are done as they stand, in a mount
+# namespace with FOLDER/venv at /opt/venv. Then `synthct ARGUMENT...` runs as the image would:
+# read-only, /tmp empty, FOLDER/work at /work, no network, another user, the variables of ENV alone.
 # Needs root, Python 3.11 of the distribution and a wheel in dist/. What it cannot show: that the
 # base image has what this machine has.
 set -euo pipefail
 [ $# -ge 1 ] || { echo "replay.sh FOLDER [ARGUMENT...]: a folder is needed" >&2; exit 2; }
-mkdir "$1" "$1/build" "$1/venv"
+mkdir -p "$1"
 folder=$(cd "$1" && pwd) root=$(cd "$(dirname "$0")/../.." && pwd)
 shift
 recipe=$(sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' "$root/infra/images/predict.Dockerfile")
-first=$(sed -n '/^FROM .* AS build$/,/^FROM /p' <<< "$recipe")
 mkdir -p /opt/venv /work
+export folder
 
-cd "$root"
-while read -r _ from to; do  # unquoted: the name of the wheel is a pattern
-    for source in $from; do
-        case $to in */) target=$folder/build/$to$(basename "$source") ;; *) target=$folder/build/$to ;; esac
-        mkdir -p "$(dirname "$target")"
-        cp -r "$source" "$target"
-    done
-done < <(grep '^COPY' <<< "$first")
-commands=$(sed -n 's/^RUN //p' <<< "$first")
-export folder commands
-unshare --mount bash -euo pipefail -c \
-    'mount --bind "$folder/venv" /opt/venv; cd "$folder/build"; PATH=/usr/bin:/bin bash -euo pipefail -c "$commands"'
-echo "built: $(find "$folder/venv" -type f | wc -l) files, $(du -sm "$folder/venv" | cut -f1) MB"
+if [ ! -e "$folder/venv/bin/synthct" ]; then
+    mkdir "$folder/build" "$folder/venv"
+    first=$(sed -n '/^FROM .* AS build$/,/^FROM /p' <<< "$recipe")
+    cd "$root"
+    while read -r _ from to; do  # unquoted: the name of the wheel is a pattern
+        for source in $from; do
+            case $to in */) target=$folder/build/$to$(basename "$source") ;; *) target=$folder/build/$to ;; esac
+            mkdir -p "$(dirname "$target")"
+            cp -r "$source" "$target"
+        done
+    done < <(grep '^COPY' <<< "$first")
+    commands=$(sed -n 's/^RUN //p' <<< "$first")
+    export commands
+    unshare --mount bash -euo pipefail -c \
+        'mount --bind "$folder/venv" /opt/venv; cd "$folder/build"; PATH=/usr/bin:/bin bash -euo pipefail -c "$commands"'
+    echo "built: $(find "$folder/venv" -type f | wc -l) files, $(du -sm "$folder/venv" | cut -f1) MB"
+fi
 
 mkdir -p "$folder/work"
 chmod 777 "$folder/work"

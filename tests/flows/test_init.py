@@ -14,6 +14,7 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
 from synthct.flows.cli.app import command_line
 from synthct.flows.exits import CLEAN, USAGE
+from synthct.flows.workspace.needs import disk_gb, memory_gb
 from synthct.flows.workspace.proposal import Machine, fingerprint, preset_text, propose
 from synthct.tasks.chain.params import parse_params
 from synthct.tasks.intake.rows import IntakeRow
@@ -81,6 +82,14 @@ def test_few_patients_are_shown_as_a_demonstration_and_never_released():
     assert many.export.gate.when_refused == "withhold"
 
 
+def test_disk_grows_with_cases_and_voxels_and_memory_with_processes():
+    few, many = fingerprint(rows(4)), fingerprint(rows(12))
+    assert disk_gb(many, (3.0, 1.0, 1.0)) == pytest.approx(3 * disk_gb(few, (3.0, 1.0, 1.0)))
+    assert disk_gb(few, (3.0, 2.0, 2.0)) == pytest.approx(disk_gb(few, (3.0, 1.0, 1.0)) / 4)
+    assert memory_gb(4) == pytest.approx(2 * memory_gb(2), rel=0.1)
+    assert memory_gb(1) > 0.05  # this process alone
+
+
 def test_scans_without_a_partner_and_refused_ones_do_not_count():
     lonely = [row("P8", "mr"), row("P9", "ct"), row("P0", "cbct", status="refused")]
     found = fingerprint([*rows(3), *lonely])
@@ -119,6 +128,7 @@ def test_a_folder_is_understood_and_a_dry_run_writes_nothing(checkout, capsys):
     shown = capsys.readouterr().out
     assert re.search(r"mr: 2 networks of 1500 steps, \d+\.\d\d s a step here", shown)
     assert "training will take about" in shown
+    assert re.search(r"\d+\.\d GB of memory or more, and at most \d+\.\d GB of disk", shown)
     assert "grid_spacing_mm: [4.0, 8.0, 8.0]" in shown
     assert shown.splitlines()[-1] == "next: synthct init mine --from scans"
     assert command_line(["init", "mine", "--from", "scans", "--dry-run", "--json"]) == CLEAN

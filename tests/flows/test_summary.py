@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_person_is_shown_scores_exclusions_times_and_where_the_report_is(scored)
         "1 min 10 s in all: ingestion 1 min 05 s", "report: artefacts/report/index.html",
     ):  # fmt: skip
         assert expected in text
+
+
+def test_a_pair_that_the_gate_doubts_is_missing_without_a_word(scored):
+    folder = scored.root / "artefacts" / "registration"
+    folder.mkdir()
+    pairs = (
+        "case,verdict,reason\nA_mr,pass,\nB_mr,suspect,scored all the same\nD_mr,suspect,it folds\n"
+    )
+    (folder / "quality.csv").write_text(pairs)
+    stage = StageTarget("registration", "registration", Path("artefacts/registration"))
+    project = replace(scored, stages=(*scored.stages, stage))
+    console = Console(record=True, width=100, file=io.StringIO())
+    show(console, project, [], 70.0)
+    text = console.export_text()
+    assert "D_mr: not scored, its registration is suspect: it folds" in text
+    assert text.count("not scored") == 1
+    assert [row["case"] for row in as_json(project, [], 0.0)["doubted"]] == ["D_mr"]
 
 
 def test_how_far_the_reference_itself_moves_stands_under_the_table_where_it_was_measured(scored):

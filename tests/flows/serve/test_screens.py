@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import open_cluster
 from synthct.tasks.pipeline.fanout import OnDask
+from synthct.tasks.report.params import ReportParams
+from synthct.tasks.report.run import run
 from tests.flows.serve.screen import SHOTS, opened
 from tests.flows.serve.test_serving import ended, waiting
+from tests.tasks.report.conftest import Tree
 
 ROOT = Path(__file__).resolve().parents[3]
 KEEP = os.environ.get("SYNTHCT_PICTURES")
@@ -50,6 +54,13 @@ def tell_a_run(record):
     (record / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def with_results(root, folder):
+    """A scored workspace with its report, which the page links."""
+    mine = Tree(folder / "workspaces" / "mine").build()
+    run(mine.context(), ReportParams())
+    shutil.copytree(mine.root, root / "workspaces" / "mine")
+
+
 @pytest.mark.slow
 def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
     folder = Path(KEEP) if KEEP else tmp_path
@@ -58,6 +69,7 @@ def test_a_person_sees_an_empty_page(site, until, browser, tmp_path):
     assert ended(site, site.start(until="fail"), until) == "FAILED"
     first = site.start(until="wait")
     waiting(site, until)
+    with_results(site.root, tmp_path)
     record = site.root / ".synthct" / "runs" / "20261125-020000-ab12"
     tell_a_run(record)
     prefect, password = site.api.removesuffix("/api"), site.calls.auth
