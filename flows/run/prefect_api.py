@@ -53,26 +53,26 @@ class Api:
     def request(self, path: str, method: str, body: dict[str, Any]) -> httpx.Response:
         """Call the API once; a CSRF token that the server rejects is renewed."""
         with httpx.Client(timeout=self.timeout_s, auth=self._password()) as client:
-            answer = client.request(
-                method, f"{self.url}{path}", json=body, headers=self._csrf(client)
-            )
+            answer = self._call(client, path, method, body)
             if answer.status_code == HTTPStatus.FORBIDDEN and self._token:
                 self._until_s = 0.0
-                answer = client.request(
-                    method, f"{self.url}{path}", json=body, headers=self._csrf(client)
-                )
+                answer = self._call(client, path, method, body)
             return answer
 
-    def _csrf(self, client: httpx.Client) -> dict[str, str]:
+    def _call(
+        self, client: httpx.Client, path: str, method: str, body: dict[str, Any]
+    ) -> httpx.Response:
         if time.monotonic() > self._until_s:
-            answer = client.get(f"{self.url}/csrf-token", params={"client": self._client_id})
+            given = client.get(f"{self.url}/csrf-token", params={"client": self._client_id})
+            if given.is_server_error:
+                return given  # too busy for a token: without one, the call would be forbidden
             # 422: this server uses no CSRF tokens.
-            known = answer.status_code == HTTPStatus.OK
-            self._token = str(answer.json()["token"]) if known else None
+            known = given.status_code == HTTPStatus.OK
+            self._token = str(given.json()["token"]) if known else None
             self._until_s = time.monotonic() + TOKEN_S
-        if self._token is None:
-            return {}
-        return {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client_id}
+        token = {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client_id}
+        headers = {name: value for name, value in token.items() if value and self._token}
+        return client.request(method, f"{self.url}{path}", json=body, headers=headers)
 
     def _password(self) -> tuple[str, str] | None:
         given = os.environ.get(AUTH, "") if self.auth is None else self.auth

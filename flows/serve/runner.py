@@ -24,6 +24,8 @@ FILE = "prefect.yaml"
 
 _QUERY_S = 2.0
 _REGISTER_EVERY_S = 30.0
+_STARTS_WITHIN_S = 900.0
+"""From being taken up to the first line of a run: seconds, a minute on a crowded machine."""
 
 
 def deployments(root: Path) -> list[dict[str, Any]]:
@@ -100,6 +102,7 @@ async def _keep_registered(runner: Runner, wanted: list[RunnerDeployment]) -> No
         await asyncio.sleep(_REGISTER_EVERY_S)
         try:
             await _register(runner, wanted)
+            await _crash_abandoned(_STARTS_WITHIN_S)
         except Exception as error:  # noqa: BLE001 - the server may be restarting: retried
             reason = f"{type(error).__name__}: {error}"
             sys.stderr.write(f"the deployments could not be checked: {reason}\n")
@@ -133,12 +136,15 @@ async def _register(runner: Runner, wanted: list[RunnerDeployment]) -> None:
             _known.add(identity)
 
 
-async def _crash_abandoned() -> None:
-    """Mark the runs as crashed that a killed runner had taken up but not started yet.
+async def _crash_abandoned(older_than_s: float = 0.0) -> None:
+    """Mark the runs as crashed that a runner took up and never started.
 
     Such a run has sent no heartbeat, so that no automation ends it (`automations.py`), and it keeps
-    the only place of its deployment: every later run would be cancelled, for ever.
+    the only place of its deployment: every later run would be cancelled, for ever. When this runner
+    starts, no run can be on the way to its start; later on, one is given ``older_than_s``.
     """
+    from datetime import UTC, datetime
+
     from prefect import get_client
     from prefect.client.schemas.filters import (
         FlowRunFilter,
@@ -155,8 +161,10 @@ async def _crash_abandoned() -> None:
     )
     async with get_client() as client:
         for run in await client.read_flow_runs(flow_run_filter=abandoned):
-            message = "the service was killed before this run started; the next run resumes"
-            await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+            since = run.state.timestamp if run.state else datetime.now(UTC)
+            if (datetime.now(UTC) - since).total_seconds() >= older_than_s:
+                message = "it was taken up but never started; the next run resumes where it stopped"
+                await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
 _known: set[UUID] = set()
