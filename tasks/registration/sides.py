@@ -55,10 +55,13 @@ class Sides:
 def sides_of(pair: ScanPair, initial: sitk.Transform | None) -> Sides:
     """Register the moving scan and its mirror images coarsely and compare how well they fit."""
     begun = placed(pair, initial)
-    scans = [canonical(volume)[0] for volume in (begun.fixed, begun.fixed_body, begun.moving)]
-    found, voxel_mm, clear = fits(*scans), CELL_MM, BETTER
+    fixed, body, moving = (
+        canonical(volume)[0] for volume in (begun.fixed, begun.fixed_body, begun.moving)
+    )
+    found, voxel_mm, clear = fits(fixed, body, moving), CELL_MM, BETTER
     if not side_findings(found) and not _shown(found, found.mirrored, clear):
-        found, voxel_mm, clear = fits(*scans, cell_mm=FINE_MM), FINE_MM, CLEAR
+        found = fits(fixed, body, moving, cell_mm=FINE_MM)
+        voxel_mm, clear = FINE_MM, CLEAR
     return judged(found, voxel_mm, clear)
 
 
