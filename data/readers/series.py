@@ -165,7 +165,33 @@ def group_series(slices: Sequence[Slice]) -> list[Series]:
         if "SeriesInstanceUID" in one.header:
             key = (str(one.header.SeriesInstanceUID).strip(), _object_kind(one.header))
             groups.setdefault(key, []).append(one)
+    _return_slices(groups)
     return [one for (uid, _), members in groups.items() for one in _without_views(uid, members)]
+
+
+def _return_slices(groups: dict[tuple[str, str], list[Slice]]) -> None:
+    """Give slices of which the SOP class was damaged back to their series.
+
+    One wrong bit in it must not make a first or last slice an object of another kind, which would
+    be left out. A slice has the plane and size of the others; a capture has not, or says what it
+    is.
+    """
+    for (uid, kind), members in list(groups.items()):
+        scan = groups.get((uid, "image"))
+        if kind == "image" or not scan:
+            continue
+        lost = [
+            one
+            for one in members
+            if one.header.get("ImagePositionPatient")
+            and modality_of(one.header) in _IMAGED
+            and "SCREEN SAVE" not in _image_type(one.header)
+            and _of_one_stack(one.header, scan[0].header)
+        ]
+        scan += lost
+        groups[uid, kind] = [one for one in members if one not in lost]
+        if not groups[uid, kind]:
+            del groups[uid, kind]
 
 
 def _without_views(uid: str, members: Sequence[Slice]) -> list[Series]:

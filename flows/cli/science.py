@@ -145,6 +145,8 @@ def register(
     else:
         reason = f" ({quality['reason']})" if quality["reason"] else ""
         typer.echo(f"{made.verdict}, {quality['step']} step{reason}: {out}")
+        for note in quality.get("notes", ()):
+            typer.echo(f"note: {note}", err=True)
     return FAILED if made.verdict == "fail" else CLEAN
 
 

@@ -20,6 +20,7 @@ from synthct.tasks.ingestion.params import BodyParams
 from synthct.tasks.pipeline.artefacts import QUALITY
 from synthct.tasks.pipeline.threads import limit_threads
 from synthct.tasks.registration.align import Tell
+from synthct.tasks.registration.gate.gate import doubted
 from synthct.tasks.registration.gate.measures import as_ct
 from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.methods import METHODS
@@ -210,12 +211,19 @@ def _read_scan(path: Path, modality: Modality | None, role: str, selector: str) 
 
 
 def _after_sides(done: Registered, sides: Sides) -> Registered:
-    """Set the verdict to fail for a pair that fits only as its mirror image."""
+    """Set the verdict to fail for a pair that fits only as its mirror image; say what is open."""
     judgement = done.judgement
     if sides.doubt:
         reason = "; ".join(filter(None, (sides.doubt, judgement.reason)))
         judgement = replace(judgement, verdict="fail", reason=reason)
-    quality = {**done.quality, **asdict(judgement), "sides": sides.information}
+    elif sides.suspicion:
+        judgement = doubted(judgement, sides.suspicion)
+    quality = {
+        **done.quality,
+        **asdict(judgement),
+        "sides": sides.information,
+        "notes": [sides.note] if sides.note else [],
+    }
     return replace(done, judgement=judgement, quality=quality)
 
 

@@ -77,3 +77,13 @@ def test_inverted_and_coloured_pixels_are_not_to_be_sent_again(tmp_path, meaning
     assert fault.code == "not-grey"
     assert meaning in fault.problem
     assert word in fault.remedy
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("sop_class", ["1.2.840.00008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.6"])
+def test_a_slice_with_a_wrong_bit_in_its_class_is_not_left_out(tmp_path, number, sop_class):
+    """The second is that of an ultrasound image: one bit away from CT."""
+    write_series(tmp_path / "s", WHERE, VALUES)
+    edit(tmp_path / "s" / f"00{number}.dcm", SOPClassUID=sop_class)
+    assert np.array_equal(read_scan(tmp_path / "s").array, VALUES)
+    assert [row.kind for row in find(tmp_path / "s")] == ["scan"]

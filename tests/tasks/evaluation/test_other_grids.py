@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from itertools import permutations, product
 
 import numpy as np
@@ -139,6 +140,29 @@ def test_a_larger_file_needs_no_warning(images, tmp_path):
     document = scored(folder, resample=True)
     assert document["resampled"] is True
     assert not any("lie outside" in text for text in document["warnings"])
+
+
+def test_beams_come_from_the_patients_sides_however_the_reference_is_stored(images, tmp_path):
+    """Water-equivalent paths follow the axes of the array, which a coronal file has elsewhere."""
+    folder = write(tmp_path / "files", images)
+    metrics = ("mae_hu", "dose_surrogates")
+    plain = evaluate_files(folder / "sct.mha", folder / "ct.mha", metrics=metrics)
+    for name, order in {"coronal": (0, 2, 1), "sagittal": (1, 2, 0)}.items():
+        permuted = sitk.PermuteAxes(images["ct"], order)
+        sitk.WriteImage(sitk.Flip(permuted, (False, True, False)), str(folder / f"{name}.nrrd"))
+        other = evaluate_files(folder / "sct.mha", folder / f"{name}.nrrd", metrics=metrics)
+        for score, value in plain["scores"].items():
+            assert other["scores"][score] == pytest.approx(value, rel=1e-9), (name, score)
+        assert other["warnings"] == plain["warnings"]
+
+
+def test_a_name_that_macos_wrote_is_the_same_structure(images, tmp_path):
+    folder = write(tmp_path / "files", images)
+    mask = sitk.Cast(images["liver"], sitk.sitkUInt8)
+    for side, form in (("reference", "NFC"), ("prediction", "NFD")):
+        name = unicodedata.normalize(form, "Speiseröhre")
+        sitk.WriteImage(mask, str(folder / "seg" / side / f"{name}.nii.gz"))
+    assert scored(folder)["structures"]["scores"]["dice_Speiseröhre"] == 1
 
 
 def test_structures_that_differ_after_the_first_dot_are_two(images, tmp_path):

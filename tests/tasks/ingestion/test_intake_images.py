@@ -78,10 +78,11 @@ class TestImageFiles:
     @pytest.mark.parametrize("written", [
         b"\xef\xbb\xbfpath,patient,modality,region\r\n1ABA001/cbct.nii.gz,Max,CBCT,thorax\r\n",
         b"Path;Patient;Modality;Region;about\r\n1ABA001/cbct.nii.gz;Max;cbct;thorax;x\r\n;;;;\r\n",
+        b"path;patient;modality;region\r\n.\\1ABA001\\cbct.nii.gz;Max;CBCT;thorax\r\n",
         b"sep=;\r\npath;patient;modality;region\r\n1ABA001/cbct.nii.gz;Max;CBCT;thorax\r\n",
         "path\tpatient\tmodality\tregion\n1ABA001/cbct.nii.gz\tMax\tCBCT\tthorax\n".encode("utf-16"),
         b'"path";"patient";"modality";"region"\n"1ABA001/cbct.nii.gz";"Max";"CBCT";"thorax"\n',
-    ], ids=["mark", "semicolons", "sep", "UTF-16", "quoted"])  # fmt: skip
+    ], ids=["mark", "semicolons", "backslashes", "sep", "UTF-16", "quoted"])  # fmt: skip
     def test_a_manifest_is_read_as_a_spreadsheet_saves_it(self, case, tmp_path, written):
         (case / "ct.nii.gz").rename(case / "cbct.nii.gz")
         manifest = case.parent / "m.csv"

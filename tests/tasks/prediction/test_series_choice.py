@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from synthct.tasks.prediction.inbox import FolderInbox
 from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outbox import Outbox
 from synthct.tasks.prediction.predict import predict_file
+from tests.data.wild_images import write_zarr
 
 OPTIONS = PredictOptions(tta=False, threads=1)
 
@@ -49,6 +51,39 @@ def test_a_localizer_and_a_report_beside_the_scan_stop_no_prediction(
     made = read_scan(tmp_path / "sct.mha", Modality.CT)
     assert made.grid.is_close(patient.grid, 1e-3)
     assert np.array_equal(read_scan(tmp_path / "sct").array, made.array)
+
+
+def test_a_scout_with_the_uid_of_the_scan_is_left_out_with_a_note(release, dicom, tmp_path):
+    one = pydicom.dcmread(sorted(dicom.glob("[0-9]*.dcm"))[0])
+    one.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    one.ImageOrientationPatient = ["0", "1", "0", "0", "0", "-1"]
+    one.save_as(dicom / "zz.dcm")
+    told = predict_file(release, dicom, tmp_path / "sct.mha", options=OPTIONS)
+    assert any("1 image with the UID of the series" in note for note in told["notes"])
+    assert told["voxels_not_predicted"] == 0
+
+
+@pytest.mark.parametrize("form", ["mha", "zarr", "two files"])
+def test_a_watched_folder_of_one_image_is_that_image(release, patient, tmp_path, form):
+    inbox = tmp_path / "in"
+    (inbox / "case").mkdir(parents=True)
+    if form == "zarr":
+        values = np.rint(patient.array).astype(np.int16)
+        write_zarr(inbox / "case" / "mr.zarr", patient.grid, values, chunks=(4, 16, 16))
+    else:
+        write_image(inbox / "case" / "mr.mha", patient)
+    if form == "two files":
+        write_image(inbox / "case" / "other.nii.gz", patient)
+    place, outbox = FolderInbox(inbox, settle_s=0.1), Outbox(tmp_path / "out")
+    place.arrivals()
+    time.sleep(0.2)
+    orders = Orders(release, options={"tta": False, "threads": 1})
+    (result,) = predict_waiting(place, outbox, orders)
+    assert result.status == ("quarantined" if form == "two files" else "done")
+    if form == "two files":
+        (told,) = outbox.reports()
+        assert "2 image files" in told["problem"]
+        assert "mr.mha" not in json.dumps(told)  # it may name the patient
 
 
 @pytest.fixture

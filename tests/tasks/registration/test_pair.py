@@ -61,7 +61,7 @@ def test_the_folder_holds_what_the_command_promises(result):
     assert json.loads((out / "quality.json").read_text()) == json.loads(json.dumps(quality))
     assert (out / quality["transform"]).is_file()
     assert steps == ["read", "rigid", "deformable", "gate", "write"]
-    assert set(quality["sides"]) == {"straight", "mirrored", "reversed_"}  # the guard was asked
+    assert {"straight", "mirrored", "reversed_"} < set(quality["sides"])  # the guard was asked
 
 
 def test_transform_and_field_applied_by_itk_give_the_moved_image(result, files):

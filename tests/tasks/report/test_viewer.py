@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import zlib
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers import write_image
+from synthct.data.writers.dicom import write_series
 from synthct.flows.cli.app import command_line
 from synthct.tasks.report.viewer.page import (
     HU_LIMITS,
@@ -24,6 +28,7 @@ from synthct.tasks.report.viewer.page import (
     upright,
     write_page,
 )
+from tests.data.wild_images import write_mha, write_nrrd, write_zarr
 from tests.tasks.report.test_browser import chromium
 
 GRID = Grid((10, 24, 30), (4.0, 2.0, 2.0), (-24.0, -40.0, -48.0))
@@ -209,3 +214,86 @@ def test_the_command_writes_a_page_and_keeps_an_earlier_one(tmp_path, capsys, mo
     assert command_line(["view", "P1_mr", "--ct", "ct.mha"]) == 2
     assert "name a CASE, or scans" in capsys.readouterr().err
     assert command_line(["view"]) == 2
+
+
+WAYS = ("permuted.nii.gz", "cm.mha", "um.nrrd", "two.zarr", "three.zarr")
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_scan_looks_the_same_in_whatever_way_it_was_written(tmp_path, name):
+    values = np.rint(looked().ct).astype(np.int16)
+    path = tmp_path / name
+    if name.endswith(".zarr"):
+        version = 2 if name == "two.zarr" else 3
+        write_zarr(path, GRID, values, version=version, chunks=(4, 8, 8), lead=1)
+    elif name == "cm.mha":
+        write_mha(path, GRID, values, unit="cm", unit_mm=10.0)
+    elif name == "um.nrrd":
+        write_nrrd(path, GRID, values, unit="um", unit_mm=1e-3, space="RAS")
+    else:
+        write_image(tmp_path / "plain.nii.gz", Volume(values, GRID, Modality.CT))
+        image = sitk.ReadImage(str(tmp_path / "plain.nii.gz"))
+        sitk.WriteImage(sitk.Flip(sitk.PermuteAxes(image, [2, 0, 1]), [True, False, True]), path)
+    page = tmp_path / "look.html"
+    assert command_line(["view", "--ct", str(path), "--out", str(page), "--no-open"]) == 0
+    data = data_of(page.read_text())
+    np.testing.assert_array_equal(codes(data, "ct"), values)
+    assert data["spacing"] == pytest.approx(GRID.spacing_mm, abs=1e-3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two CTs, an MR, and a scout with the UID of the first CT, in one folder."""
+    ct = Volume(np.rint(looked().ct).astype(np.int16), GRID, Modality.CT)
+    mr = Volume(np.abs(looked().source).astype(np.float32), GRID, Modality.MR)
+    for name, volume in {"plan": ct, "diag": ct, "t1": mr}.items():
+        write_series(tmp_path / "d" / name, volume, patient_id="P", study="1",
+                     series_description=name, uid_seed=name)  # fmt: skip
+    scout = pydicom.dcmread(next((tmp_path / "d" / "plan").iterdir()))
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.ImageOrientationPatient = ["0", "1", "0", "0", "0", "-1"]
+    scout.save_as(tmp_path / "d" / "plan" / "scout.dcm")
+    return tmp_path / "d"
+
+
+def test_of_several_scans_in_a_folder_the_named_ones_are_shown(folder, tmp_path, capsys):
+    given = ["view", "--ct", str(folder), "--source", str(folder), "--no-open"]
+    assert command_line([*given, "--out", str(tmp_path / "a.html")]) == 2
+    told = capsys.readouterr().err
+    assert "'plan'" in told
+    assert "'diag'" in told
+    page = tmp_path / "b.html"
+    assert command_line([*given, "--ct-series", "plan", "--out", str(page)]) == 0
+    assert set(data_of(page.read_text())["volumes"]) == {"ct", "source"}
+
+
+def test_a_planning_ct_is_no_source_and_a_cone_beam_ct_needs_no_option(folder, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    line = ["view", "--source", str(folder / "diag"), "--out", str(page), "--no-open"]
+    assert command_line(line) == 2
+    assert "--source-modality cbct" in capsys.readouterr().err
+    for file in (folder / "diag").iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.ManufacturerModelName = "On-Board Imager"
+        dataset.save_as(file)
+    assert command_line(line) == 0
+
+
+def test_a_file_name_that_is_not_utf8_costs_no_page(tmp_path, capsys):
+    path = tmp_path / os.fsdecode(b"M\xfcller.mha")
+    write_image(path, Volume(np.rint(looked().ct).astype(np.int16), GRID, Modality.CT))
+    page = tmp_path / os.fsdecode(b"\xfc.html")
+    line = ["view", "--ct", str(path), "--out", str(page), "--no-open"]
+    assert command_line(line) == 0
+    assert "M\ufffdller.mha" in page.read_text()
+    assert command_line([*line, "--overwrite", "--json"]) == 0
+    assert capsys.readouterr().out
+
+
+def test_a_chunk_that_was_cut_short_is_no_picture_of_air(tmp_path, capsys):
+    values = np.rint(looked().ct).astype(np.int16)
+    path = write_zarr(tmp_path / "a.zarr", GRID, values, chunks=(4, 8, 8))
+    chunk = path / "0" / "c" / "1" / "1" / "1"
+    chunk.write_bytes(chunk.read_bytes()[:40])
+    assert command_line(["view", "--ct", str(path), "--out", str(tmp_path / "a.html")]) == 2
+    assert "the chunk" in capsys.readouterr().err
