@@ -3,8 +3,8 @@
 An anonymised study often has one ID for all patients (``ANONYMOUS``, ``0``). Then the series of
 one study, or of one frame of reference, belong to one patient, and the patient of a series without
 such a group is unknown until a manifest names it. So is that of a group with several pairs of CT
-and source that its frames, studies, days or folders set apart: programs that remove the ID may
-also give all patients one study or frame.
+and source that its frames, studies, days, folders or archives set apart: programs that remove the
+ID may also give all patients one study or frame.
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ def _folder_names(row: Found) -> tuple[str, ...]:
 
 
 def _has_several_pairs(group: Sequence[Found]) -> bool:
-    """Whether frames, studies, days or folders divide a group into several pairs."""
+    """Whether frames, studies, days, folders or archives divide a group into several pairs."""
     scans = [row for row in group if row.kind in SCANS]
-    for part in (_frame_of, _study_of, _day_of, _folder_names):
+    for part in (_frame_of, _study_of, _day_of, _folder_names, _own_name, _archive_of):
         kinds: dict[object, set[Modality | None]] = defaultdict(set)
         for row in scans:
             if part(row):
@@ -167,6 +167,17 @@ def _study_of(row: Found) -> str:
 
 def _day_of(row: Found) -> str:
     return str(row.header.get("StudyDate") or "")
+
+
+def _own_name(row: Found) -> str:
+    """The patient that the folder of the series itself names (``p1ct``); may be empty."""
+    inside = PurePosixPath(row.files[0]).parent.parts if row.files else ()
+    return words_of(inside[-1]).patient.lower() if inside else ""
+
+
+def _archive_of(row: Found) -> str:
+    """The archive that the series lies in; empty for a series in a folder."""
+    return "" if row.path.is_dir() else str(row.path)
 
 
 def _study(group: Sequence[Found]) -> str:

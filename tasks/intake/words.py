@@ -42,7 +42,7 @@ _SAYS_NOBODY = frozenset(f"{_FOLDERS} {_PROTOCOL} {_SPLITS}".split())
 
 _SESSION = re.compile(r"(?:ses|session|visit|day|fx|fraction|timepoint)(\d*)")
 _DAY = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
-_GLUED = re.compile(r"(cbct|ct|mri|mr)(\d+)|(\d+)(cbct|ct|mri|mr)")
+_GLUED = re.compile(r"(cbct|ct|mri|mr)(\d+)|([a-z]*\d+)(cbct|ct|mri|mr)")
 _ENDINGS = re.compile(r"(?i)(\.nii\.gz|\.nii|\.mha|\.mhd|\.nrrd|\.nhdr|\.ome\.zarr|\.zarr)$")
 _BIDS = re.compile(
     r"(?i)(sub-[a-z0-9]+)(?:_(ses-[a-z0-9]+))?(?:_[a-z]+-[a-z0-9]+)*(?:_([a-z0-9]+))?"
@@ -135,9 +135,10 @@ def _end_before(tokens: list[re.Match[str]], number: int) -> int:
 
 
 def _kind(word: str) -> tuple[Modality | None, str]:
-    """The modality in a word, and the number attached to it (``ct001``)."""
+    """The modality in a word, and the number or name attached to it (``ct001``, ``p1ct``)."""
     glued = _GLUED.fullmatch(word)
     rest = (glued[2] or glued[3]) if glued else ""
+    rest = "" if rest in _MR_WORDS else rest  # t1mr
     word = (glued[1] or glued[4]) if glued else word
     if word in _CBCT_WORDS:
         return Modality.CBCT, rest

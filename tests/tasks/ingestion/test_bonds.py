@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
@@ -93,6 +95,25 @@ def test_anonymous_patients_with_one_uid_for_all_are_not_merged(
     assert {row.status for row in plan.rows} == {"refused"}
     assert {row.findings[0].code for row in plan.rows} == {"identity-unclear"}
     assert "several pairs" in plan.rows[0].findings[0].sentence
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["flat folders", "an archive each"])
+def test_names_of_folders_and_archives_keep_anonymous_patients_apart(
+    tmp_path, send, ct, mr, other_ct, other_mr, zipped
+):
+    """By the number of slices alone, P1's MR would be paired with P2's CT."""
+    one = {"StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid()}
+    for number, scans in enumerate([(ct, longer(mr)), (longer(other_ct), other_mr)], 1):
+        for kind, volume in zip(("ct", "mr"), scans, strict=True):
+            name = f"sent{number}/{kind}" if zipped else f"p{number}{kind}"
+            send(name, volume, **one, StudyDate="20200301")
+    if zipped:
+        for folder in sorted((tmp_path / "pacs").iterdir()):
+            shutil.make_archive(str(tmp_path / "pacs" / folder.name), "zip", folder)
+            shutil.rmtree(folder)
+    plan = plan_of(tmp_path)
+    assert {row.status for row in plan.rows} == {"refused"}
+    assert {row.findings[0].code for row in plan.rows} == {"identity-unclear"}
 
 
 def test_folders_bind_anonymous_series_that_no_uid_binds(tmp_path, send, ct, mr, other_ct):

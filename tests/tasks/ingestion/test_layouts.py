@@ -179,7 +179,8 @@ def test_files_in_capitals_are_a_case_too(tmp_path):
     ("name", "expected"),
     [("HN-01", "HN-01"), ("AB_01_mr", "AB_01"), ("Patient_001", "Patient_001"),
      ("Müller_CT", "Müller"), ("TP1_ct", "TP1"),
-     ("ct001", "001"), ("img001", "img001"), ("nifti", ""), ("20200101", ""),
+     ("ct001", "001"), ("p1ct", "p1"), ("t1mr", ""), ("img001", "img001"), ("nifti", ""),
+     ("20200101", ""),
      ("P1_visit_2_ct", "P1")],
 )  # fmt: skip
 def test_words_of_the_trade_are_taken_away_and_numbers_of_cases_stay(name, expected):
