@@ -44,7 +44,7 @@ HEAD, TAIL, WIDE = 5, 16, 400
 
 FIRST = """# The first hour, as it was typed
 
-Four patients of one's own, from an empty machine to a model, a synthetic CT and a look at it. This
+Four patients of one's own, from an empty home to a model, a synthetic CT and a look at it. This
 page is the transcript of `python -m docs.make_first_hour`, which types the commands into a shell
 with an empty home: nothing is left out but the middle of long outputs (`...`), and no file was
 edited. The times are those of the run that wrote the page.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 import yaml
@@ -11,11 +12,23 @@ from synthct.flows.run.prefect_api import Api
 from tests.flows.serve.conftest import PREFECT
 
 
+class BusyApi(Api):
+    """Asks again for a minute where the server's database is busy, as Prefect's own client does."""
+
+    def request(self, *call):
+        for _ in range(60):
+            answer = super().request(*call)
+            if answer.status_code != 503:
+                break
+            time.sleep(1)
+        return answer
+
+
 @pytest.fixture
 def api(server, monkeypatch, tmp_path):
     """The server, which knows the weekly study of the toy site."""
     monkeypatch.chdir(tmp_path)
-    return Api(server, timeout_s=60)
+    return BusyApi(server, timeout_s=60)
 
 
 @pytest.fixture
