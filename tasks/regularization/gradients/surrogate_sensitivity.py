@@ -26,8 +26,8 @@ class SurrogateSensitivity(Periodic):
     r"""Probability that noise on the weights changes the prediction by more than a threshold,
 
     .. math:: \max_{|m| \le M, \; 0 \le s \le M} \;
-              P_{\gamma \sim \mathcal N(m, s^2)} \big[ A(\theta, \gamma) \ge \alpha \big], \qquad
-              A(\theta, \gamma) = \big\langle |f_{\theta + \gamma} - f_\theta| \big\rangle,
+              P_{\gamma \sim \mathcal N(m, s^2)} \left[ A(\theta, \gamma) \ge \alpha \right], \qquad
+              A(\theta, \gamma) = \left\langle |f_{\theta + \gamma} - f_\theta| \right\rangle,
 
     with the mean over the body, and the noise of each weight in units of the root mean square of
     its tensor. The worst mean *m* and spread *s* are found beside training: after each evaluation

@@ -37,7 +37,7 @@ PROBE = """
 <script>
 addEventListener("load", function probe() {
   // Volumes are unpacked in real time, which the virtual clock does not wait for: work takes some.
-  if (!panels.length || !at("readout").textContent) {
+  if (!panels.length || !at("readout").textContent.includes("HU")) {
     for (let turn = 0; turn < 3e6; turn++);
     setTimeout(probe, 10);
     return;
