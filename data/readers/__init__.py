@@ -19,7 +19,7 @@ from synthct.data.readers import beside
 from synthct.data.readers import projections as projection_files
 from synthct.data.readers import requests as inside
 from synthct.data.readers.contents import Found, Outlines
-from synthct.data.readers.formats import format_of
+from synthct.data.readers.formats import format_by_name, format_of
 from synthct.data.readers.header_facts import ScanFacts, grid_from_json
 from synthct.data.readers.headers import Contour, SeriesHeaders, Structure, StructureSet
 from synthct.data.readers.process import call
@@ -36,6 +36,7 @@ __all__ = [
     "StructureSet",
     "describe",
     "find",
+    "format_by_name",
     "format_of",
     "pick_series",
     "read_beside",

@@ -15,8 +15,7 @@ from typing import Any
 from synthct.data.environment import PARENT_PID
 from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, file_sha256, write_whole
-from synthct.data.readers import format_of
-from synthct.data.readers.formats import format_by_name
+from synthct.data.readers import format_by_name, format_of
 from synthct.data.temporary import temporary_folder
 from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.checksums import checksums_of

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
 import yaml
 
 from synthct.flows.run.prefect_api import Api
+from synthct.flows.run.prefect_server import AUTH
 from tests.flows.serve.conftest import PREFECT
 
 
@@ -34,14 +36,18 @@ def api(server, monkeypatch, tmp_path):
 @pytest.fixture
 def register(api):
     """One look of the keeper of deployments."""
-    from prefect.runner import Runner  # it reads the server's address when it is imported
+    from prefect.runner import Runner
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from synthct.flows.serve import runner as served
 
-    runner = Runner(name="test")
-    entry = yaml.safe_load(PREFECT)["deployments"][1] | {"name": "registered"}
-    wanted = [served._deployment(entry)]
-    return lambda: asyncio.run(served._register(runner, wanted))
+    # Prefect reads the environment when it is imported, which another test may have done before.
+    settings = {PREFECT_API_URL: api.url, PREFECT_API_AUTH_STRING: os.environ.get(AUTH)}
+    with temporary_settings(settings):
+        runner = Runner(name="test")
+        entry = yaml.safe_load(PREFECT)["deployments"][1] | {"name": "registered"}
+        wanted = [served._deployment(entry)]
+        yield lambda: asyncio.run(served._register(runner, wanted))
 
 
 @pytest.fixture
