@@ -48,13 +48,12 @@ def plain_formula(latex: str) -> str:
     text = text.replace("\\|", "‖").replace("\\{", "❴").replace("\\}", "❵").replace("\\\\", "; ")
     text = re.sub(r"\\[,;:! ]", " ", text)
     for _ in range(6):  # from the innermost braces outwards
-        text = re.sub(
-            rf"\\(?:mathrm|text|operatorname|mathbf|mathcal|mathbb){_BRACED}", r"\1", text
-        )
+        text = re.sub(rf"\\(?:{_STYLES}){_BRACED}", r"\1", text)
+        text = re.sub(rf"\\(?:{_STYLES}) (\w)", r"\1", text)
         text = re.sub(rf"\\(?:overline|bar){_BRACED}", r"⟨\1⟩", text)
         text = re.sub(rf"\\(?:hat|tilde){_BRACED}", r"\1", text)
         text = re.sub(rf"\\sqrt{_BRACED}", r"√(\1)", text)
-        text = re.sub(rf"\\[dt]?frac{_BRACED}{_BRACED}", _fraction, text)
+        text = re.sub(rf"\\[dt]?frac ?{_BRACED} ?{_BRACED}", _fraction, text)
         text = re.sub(r"\\[dt]?frac ?(\w)(\w)", _fraction, text)
         text = re.sub(r"\\sqrt ?(\w)", r"√\1", text)
         text = re.sub(r"\^\{([0-9+-]+)\}", lambda found: found[1].translate(_RAISED), text)
@@ -70,7 +69,7 @@ def _bare(found: re.Match[str]) -> str:
 
 
 def _fraction(found: re.Match[str]) -> str:
-    above, below = found[1], found[2]
+    above, below = found[1].strip(), found[2].strip()
     if (above, below) in _HALVES:
         return _HALVES[above, below]
     parts = (part if re.fullmatch(r"\w+|\\\w+", part) else f"({part})" for part in (above, below))

@@ -22,6 +22,8 @@ from synthct.tasks.regularization.base import seams_of
         (r"\sqrt{\sum_i |\nabla u_i|^2 + \varepsilon^2}", "√( Σ_i |∇ u_i|² + ε²)"),
         (r"\sqrt3", "√3"),
         (r"\frac{a + b}{c}", "(a + b)/c"),
+        ("\\frac{\\sum_i a_i}\n     {c}", "( Σ_i a_i)/c"),
+        (r"\mathcal N(0, s^2)", "N(0, s²)"),
         (r"\|b_l\|_2^{2k} + x^{k}", "‖b_l‖_2^(2k) + x^k"),
         (r"\lceil (1 - R)\,B \rceil", "⌈ (1 - R) B ⌉"),
     ],
