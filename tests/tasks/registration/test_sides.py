@@ -44,7 +44,7 @@ def test_a_ct_with_its_voxels_in_the_wrong_order_is_found(thorax, axis, code):
     assert sides_of(turned(thorax, axis), None).doubt.startswith(code)
 
 
-@pytest.mark.parametrize("number", [3, 9, 12])
+@pytest.mark.parametrize("number", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (9, 12))])
 @pytest.mark.parametrize("source", ["mr", "cbct"])
 def test_a_mirrored_head_never_passes_without_a_word(number, source):
     """At 8 mm a head is nearly symmetric: five of these six passed in silence."""
