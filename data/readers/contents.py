@@ -21,13 +21,13 @@ from synthct.data.readers.header_facts import grid_from_json, grid_json, sequenc
 from synthct.data.readers.ome_zarr import is_ome_zarr
 from synthct.data.readers.process.pool import error_from_json
 from synthct.data.readers.series import (
-    HEADER_TAGS,
     Series,
     group_series,
     is_capture,
     is_localizer,
     read_slices,
 )
+from synthct.data.readers.slice_header import HEADER_TAGS
 from synthct.data.readers.slices import stack
 from synthct.data.volume import Grid, Modality, Volume
 

@@ -12,7 +12,7 @@ from synthct.data.readers.metaimage import read_metaimage, read_metaimage_header
 from synthct.data.readers.nifti import read_nifti, read_nifti_header
 from synthct.data.readers.nrrd import read_nrrd, read_nrrd_header
 from synthct.data.readers.ome_zarr import is_ome_zarr, read_ome_zarr, read_ome_zarr_grid
-from synthct.data.readers.series import is_dicom
+from synthct.data.readers.slice_header import is_dicom
 from synthct.data.volume import Grid, Modality, Volume
 
 RAW: dict[str, Callable[[Path, Modality], Volume]] = {

@@ -1,81 +1,20 @@
-"""Finding the DICOM image series among the files of a source, from their headers alone."""
+"""DICOM series: which slices belong together, and which images are localizers or captures."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
-from pydicom.uid import (
-    CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
-    EnhancedMRImageStorage,
-    ExplicitVRBigEndian,
-    MediaStorageDirectoryStorage,
-    MRImageStorage,
-    RTDoseStorage,
-)
+from pydicom.uid import RTDoseStorage
 
 from synthct.data.errors import DataError
-from synthct.data.readers.cbct_detection import CONE_BEAM, modality_of
+from synthct.data.readers.cbct_detection import modality_of
 from synthct.data.readers.entries import Entry
-from synthct.data.readers.pixel_element import PIXEL_DATA
-from synthct.data.readers.slice import Slice, broken_dicom, frames_of
+from synthct.data.readers.slice import Slice, frames_of
+from synthct.data.readers.slice_header import IMAGES, read_slice, sop_class
 from synthct.data.volume import Modality
-
-__all__ = ["CONE_BEAM", "Broken", "Series", "Slice", "find_series", "modality_of", "read_slices"]
-
-GEOMETRY_TAGS = [
-    "SOPClassUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel",
-    "PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept",
-    "PixelPaddingValue", "PixelPaddingRangeLimit",
-]  # fmt: skip
-"""Elements that are read of every slice."""
-
-HEADER_TAGS = [
-    *GEOMETRY_TAGS,
-    "ImageType", "Manufacturer", "ManufacturerModelName", "PatientID", "PatientName",
-    "PatientBirthDate", "StudyDate", "SeriesNumber", "AcquisitionNumber", "InstanceNumber",
-    "SeriesDescription", "BodyPartExamined", "SliceThickness", "SpacingBetweenSlices",
-    "GantryDetectorTilt", "KVP", "DistanceSourceToDetector", "DistanceSourceToPatient",
-    "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength",
-    "ImagingFrequency", "PixelBandwidth", "NumberOfAverages", "ScanningSequence",
-    "SequenceVariant", "ScanOptions", "MRAcquisitionType", "EchoTrainLength",
-    "AcquisitionMatrix", "InPlanePhaseEncodingDirection", "ConvolutionKernel",
-    "ReconstructionDiameter", "PatientPosition", "BurnedInAnnotation", "LossyImageCompression",
-    "DoseSummationType",
-]  # fmt: skip
-"""Elements that rows and facts may contain."""
-
-READ_TAGS = [
-    *HEADER_TAGS, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "SOPInstanceUID",
-]  # fmt: skip
-"""Elements that are parsed; everything else is skipped."""
-
-_CODES = (
-    "Modality", "ImageType", "PhotometricInterpretation", "PatientPosition", "BurnedInAnnotation",
-    "DoseUnits", "DoseSummationType",
-)  # fmt: skip
-"""Code strings that decide how a file is read."""
-
-IMAGES = frozenset(
-    {CTImageStorage, MRImageStorage, EnhancedCTImageStorage, EnhancedMRImageStorage, RTDoseStorage}
-)
-"""Classes of objects that always hold pixels."""
-
-DICOM_SUFFIXES = (".dcm", ".ima")
-
-APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""First bytes of the files that macOS adds (``._0001.dcm``; RFC 1740)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,10 +172,10 @@ def _of_one_stack(header: Dataset, other: Dataset) -> bool:
 
 def _object_kind(header: Dataset) -> str:
     """``image`` for all classes of CT and MR images, otherwise the SOP class itself."""
-    sop_class = str(header.get("SOPClassUID") or _meta(header, "MediaStorageSOPClassUID") or "")
-    if not sop_class:
+    kind = sop_class(header)
+    if not kind:
         return "image" if modality_of(header) in _IMAGED else str(header.get("Modality", ""))
-    return "image" if sop_class in IMAGES and sop_class != RTDoseStorage else sop_class
+    return "image" if kind in IMAGES and kind != RTDoseStorage else kind
 
 
 _IMAGED = (Modality.CT, Modality.CBCT, Modality.MR)
@@ -272,100 +211,3 @@ def is_capture(header: Dataset) -> bool:
 def _image_type(header: Dataset) -> list[str]:
     found = header.get("ImageType") or []
     return [str(part).upper() for part in ([found] if isinstance(found, str) else found)]
-
-
-def is_dicom(entry: Entry) -> bool:
-    """Whether the file has DICOM's prefix, or starts like a data set without one."""
-    with entry.open() as file:
-        return _starts_like_dicom(file)
-
-
-def _starts_like_dicom(file: BinaryIO) -> bool:
-    start = file.read(132)
-    return start[128:132] == b"DICM" or start[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
-
-
-def read_slice(entry: Entry) -> Slice | None:
-    """The facts in ``HEADER_TAGS``; None where the file is no DICOM.
-
-    A file named or starting like DICOM without a series UID was truncated: it raises, because
-    skipping it could lose the first or last slice unnoticed.
-    """
-    with entry.open() as file:
-        return _read_slice(entry, file)
-
-
-def _read_slice(entry: Entry, file: BinaryIO) -> Slice | None:
-    if not _starts_like_dicom(file):
-        file.seek(0)
-        resource_fork = file.read(4) == APPLE_DOUBLE
-        if entry.name.lower().endswith(DICOM_SUFFIXES) and not resource_fork:
-            raise broken_dicom(entry, "the file does not start like DICOM")
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # values longer than their VR allows: tolerated on reading
-        try:
-            file.seek(0)
-            header = pydicom.dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=list(READ_TAGS)
-            )
-            offset = file.tell()
-            for (
-                keyword
-            ) in GEOMETRY_TAGS:  # values are parsed at first access: here, where errors are caught
-                header.get(keyword)
-            _in_capitals(header)
-        except DataError:
-            raise
-        except Exception as error:  # pydicom raises a dozen kinds on damaged headers
-            raise broken_dicom(
-                entry, f"the file cannot be parsed ({type(error).__name__}: {error})"
-            ) from error
-    if not header.get("SeriesInstanceUID") and not _is_directory(header):
-        raise broken_dicom(entry, "the file has no SeriesInstanceUID", "missing-tag")
-    if _is_image(header):
-        _require_pixels(entry, file, header, offset)
-    return Slice(entry, header, offset)
-
-
-def _in_capitals(header: Dataset) -> None:
-    """Code strings as PS3.5 6.2 has them; some writers use small letters or add spaces."""
-    for keyword in _CODES:
-        found = header.get(keyword)
-        if isinstance(found, str):
-            plain: Any = found.strip().upper()
-        elif isinstance(found, MultiValue):
-            plain = [str(part).strip().upper() for part in found]
-        else:
-            continue
-        if plain != found:
-            header[keyword].value = plain
-
-
-def _is_image(header: Dataset) -> bool:
-    sop_class = str(header.get("SOPClassUID") or _meta(header, "MediaStorageSOPClassUID") or "")
-    return sop_class in IMAGES if sop_class else modality_of(header) is not None
-
-
-def _require_pixels(entry: Entry, file: BinaryIO, header: Dataset, offset: int) -> None:
-    """The header of an image ends where its pixels start: one that was cut off has none.
-
-    Otherwise a first or last slice with a truncated header could be taken for something else, and
-    the scan would lose a slice unnoticed.
-    """
-    deflated = _meta(header, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    if not deflated:
-        file.seek(offset)
-    big = _meta(header, "TransferSyntaxUID") == ExplicitVRBigEndian
-    tag = b"\x7f\xe0\x00\x10" if big else PIXEL_DATA
-    if "Rows" not in header or not (deflated or file.read(4) == tag):
-        raise broken_dicom(entry, "the header of the image ends before its pixels")
-
-
-def _meta(header: Dataset, keyword: str) -> Any:
-    meta = getattr(header, "file_meta", None)
-    return meta.get(keyword) if meta is not None else None
-
-
-def _is_directory(header: Dataset) -> bool:
-    return bool(_meta(header, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)

@@ -29,7 +29,8 @@ from synthct.tasks.intake.rows import (
     PlannedScan,
 )
 from synthct.tasks.intake.scan_index import ScanIndex
-from synthct.tasks.intake.search import first_place, listed_places, search
+from synthct.tasks.intake.search import listed_places, search
+from synthct.tasks.intake.sources import first_place
 from synthct.tasks.pipeline.artefacts import DATASET
 
 Progress = Callable[[int, int, str], None]

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from synthct.data.errors import UsageError
-from synthct.data.readers import Found, find
+from synthct.data.readers import Found
 from synthct.data.readers.process import call
 from synthct.data.readers.synthrad import (
     NNUNET_DESCRIPTION,
@@ -31,6 +29,7 @@ from synthct.tasks.intake.finds import (
 from synthct.tasks.intake.identity import NOBODY, Identity, alone, key_of, series_identities
 from synthct.tasks.intake.layout import Named, named_files
 from synthct.tasks.intake.manifest import ManifestRow
+from synthct.tasks.intake.sources import Row, named_by_folder, rows_of
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
 """Kinds of MR images that are not magnitude images (DICOM PS3.3 C.8.3.1.1.1)."""
@@ -53,24 +52,6 @@ class Search:
     attachments: list[Attachment] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """A find with its label, source and line of the manifest."""
-
-    found: Found
-    label: str
-    source: Path
-    entry: ManifestRow
-
-    @property
-    def path(self) -> Path:
-        return self.found.path.resolve()
-
-    @property
-    def nameable(self) -> Path | None:
-        return self.found.path if self.found.kind == "scan" else None
 
 
 @dataclass(frozen=True)
@@ -109,9 +90,9 @@ def search(
     UsageError
         ``no-source``: a source does not exist. ``no-patient-folder``: no scan lies that deep.
     """
-    rows = list(_rows(sources, manifest))
+    rows = list(rows_of(sources, manifest))
     if patient_from is not None:
-        rows = _named_by_folder(rows, patient_from)
+        rows = named_by_folder(rows, patient_from)
     known = _look(rows)
     result = Search()
     for row in rows:
@@ -126,66 +107,7 @@ def search(
     return result
 
 
-def _rows(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iterator[_Row]:
-    seen: set[tuple[Any, ...]] = set()
-    listed = [row.path for row in manifest.values()]
-    every = [*sources, *(path for path in listed if not _covered(path, sources))]
-    for number, source in enumerate(every, 1):
-        if not source.exists():
-            raise UsageError(
-                "the source does not exist",
-                where=str(source),
-                remedy="check the path",
-                code="no-source",
-            )
-        found = [row for row in find(source) if _is_new(row, seen)]
-        for count, row in enumerate(found, 1):
-            kind = "file" if row.kind == "broken" else "scan"
-            entry = _manifest_row(first_place(row), manifest)
-            yield _Row(row, f"source {number}, {kind} {count}", source, entry)
-
-
-def _named_by_folder(rows: Sequence[_Row], level: int) -> list[_Row]:
-    """The rows with the patient that the folder of this level names, unless a manifest names one.
-
-    A scan that lies less deep keeps the patient of its header or name.
-    """
-    changed, deepest = [], 0
-    for row in rows:
-        place, source = first_place(row.found), row.source
-        inside = place.is_relative_to(source)
-        folders = place.relative_to(source).parts[:-1] if inside else ()
-        deepest = max(deepest, len(folders))
-        if len(folders) >= level and not row.entry.patient:
-            entry = replace(row.entry, patient=folders[level - 1])
-            changed.append(replace(row, entry=entry))
-        else:
-            changed.append(row)
-    if deepest < level:
-        raise UsageError(
-            f"no scan lies {level} folders below a source; the deepest lies {deepest} below",
-            rule="--patient-from is the level of the folder that names the patient; 1 is the first",
-            where="--patient-from",
-            remedy="name a lower level, or the patients in a manifest",
-            code="no-patient-folder",
-        )
-    return changed
-
-
-def _covered(path: Path, sources: Sequence[Path]) -> bool:
-    return any(path.resolve().is_relative_to(source.resolve()) for source in sources)
-
-
-def _is_new(row: Found, seen: set[tuple[Any, ...]]) -> bool:
-    first = (row.path / row.files[0]).resolve() if row.files and row.path.is_dir() else row.path
-    key = (first.resolve(), row.series, row.place if row.kind == "broken" else "")
-    if key in seen:
-        return False
-    seen.add(key)
-    return True
-
-
-def _look(rows: Sequence[_Row]) -> _Known:
+def _look(rows: Sequence[Row]) -> _Known:
     """Derive patients, names and case folders from all finds together."""
     dicom = [row.found for row in rows if _is_dicom(row.found)]
     scans = [row for row in dicom if row.kind == "scan"]
@@ -228,7 +150,7 @@ def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
     }
 
 
-def _judge(row: _Row, known: _Known) -> Candidate | Attachment | str:
+def _judge(row: Row, known: _Known) -> Candidate | Attachment | str:
     """A candidate, an attachment, or the reason why it is neither."""
     found, entry = row.found, row.entry
     if found.kind in (STRUCTURES, DOSE):
@@ -243,13 +165,7 @@ def _first_file(row: Found) -> Path:
     return row.path / row.files[0] if row.path.is_dir() and row.files else row.path
 
 
-def first_place(row: Found) -> Path:
-    """The path in a manifest: the first file of a series (in a zip, below the zip), or the file."""
-    inside = row.format == "dicom" and row.files and not row.path.name.endswith(row.files[0])
-    return row.path / row.files[0] if inside else row.path
-
-
-def _from_series(row: _Row, known: _Known) -> Candidate | str:
+def _from_series(row: Row, known: _Known) -> Candidate | str:
     found, entry = row.found, row.entry
     modality = entry.modality or found.modality
     if modality is None:
@@ -265,7 +181,7 @@ def _from_series(row: _Row, known: _Known) -> Candidate | str:
                      listed=entry.listed, unclear=unclear, bound=bound)  # fmt: skip
 
 
-def _from_file(row: _Row, known: _Known) -> Candidate | Attachment | str:
+def _from_file(row: Row, known: _Known) -> Candidate | Attachment | str:
     entry, case = row.entry, known.cases.get(row.path)
     name = known.named.get(row.path) or named_files({row.path: _root(row.source)}, {})[row.path]
     is_mask = case is not None and case.mask is not None and row.path.samefile(case.mask)
@@ -290,7 +206,7 @@ def _has_ct(name: Named, known: _Known) -> bool:
     )
 
 
-def _identity_of(row: _Row, name: Named, known: _Known) -> tuple[str, str]:
+def _identity_of(row: Row, name: Named, known: _Known) -> tuple[str, str]:
     """The patient of a file: the only DICOM patient in its patient's folder, else by its names."""
     if row.entry.patient:
         return row.entry.patient, ""
@@ -310,15 +226,7 @@ def _identity_of(row: _Row, name: Named, known: _Known) -> tuple[str, str]:
     return name.patient, name.unclear
 
 
-def _manifest_row(path: Path, manifest: Mapping[Path, ManifestRow]) -> ManifestRow:
-    resolved = path.resolve()
-    for place in (resolved, *resolved.parents):
-        if place in manifest:
-            return manifest[place]
-    return ManifestRow(path)
-
-
-def _layouts(rows: Sequence[_Row], known: _Known) -> list[str]:
+def _layouts(rows: Sequence[Row], known: _Known) -> list[str]:
     """``source 1: BIDS (4 files)``, by source and layout."""
     counts: Counter[tuple[str, str]] = Counter()
     for row in rows:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from synthct.data.itk import resample, to_itk
-from synthct.data.volume import Grid, Modality, Volume
+from synthct.data.volume import Grid, Modality, Triple, Volume
 from synthct.tasks.fields.geometry import carried_back, grown
-from synthct.tasks.registration.intensities import prepared
+from synthct.tasks.registration.agreement import TAILS_PERCENT
 from synthct.tasks.registration.preset import Preset
 from synthct.tasks.registration.scan_pair import ScanPair
 
 BONE_HU = 200.0
 """CT number above which a voxel is bone, for the rigidity penalty and bone strain [HU]."""
+
+_FEWEST = 1e-3
+"""Lower bound of the Gaussian-smoothed mask in the denominator of the local mean [1]."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +111,33 @@ def _moving(pair: ScanPair, preset: Preset) -> Volume:
 
 def _grown(body: Volume, preset: Preset) -> Volume:
     return body.with_array(grown(body.array, body.grid.spacing_mm, preset.mask_margin_mm))
+
+
+def prepared(scan: Volume, body: NDArray[Any], preset: Preset) -> Volume:
+    """The scan preprocessed for the similarity; the stored scan is not changed."""
+    inside = np.asarray(body) > 0
+    if scan.modality is Modality.CT:
+        low, high = preset.ct_window_hu
+    else:
+        low, high = np.percentile(scan.array[inside], (TAILS_PERCENT, 100 - TAILS_PERCENT))
+    clipped = np.clip(scan.array.astype(np.float32), low, high)
+    if preset.flatten_mm > 0:
+        clipped = flattened(clipped, inside, scan.grid.spacing_mm, preset.flatten_mm)
+    return scan.with_array(clipped)
+
+
+def flattened(
+    image: NDArray[np.float32], inside: NDArray[np.bool_], spacing_mm: Triple, width_mm: float
+) -> NDArray[np.float32]:
+    r"""The image minus its local mean in the body, :math:`I - G*(I m) / G*m`.
+
+    ``G`` is a Gaussian of standard deviation ``width_mm``: cupping from scatter and shading from
+    MR coils vary more slowly than anatomy. Outside the body, the minimum inside it is used.
+    """
+    sigma = [width_mm / step for step in spacing_mm]
+    mask = inside.astype(np.float32)
+    weight = gaussian_filter(mask, sigma, mode="constant")
+    mean = gaussian_filter(image * mask, sigma, mode="constant") / np.maximum(weight, _FEWEST)
+    flat = image - mean
+    floor = flat[inside].min()
+    return np.where(inside, flat, floor).astype(np.float32)

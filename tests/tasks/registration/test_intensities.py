@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.tasks.registration.intensities import flattened, prepared
+from synthct.tasks.registration.job import flattened, prepared
 
 GRID = Grid((24, 40, 40), (5.0, 4.0, 4.0))
 
