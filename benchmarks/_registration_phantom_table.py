@@ -18,7 +18,7 @@ from benchmarks.registration_phantom import (
     pieces,
 )
 from synthct.tasks.fields.jacobian import DeformationQuality
-from synthct.tasks.registration.gate.bone import BoneMotion
+from synthct.tasks.registration.bone import BoneMotion
 from synthct.tasks.registration.gate.gate import judge
 from synthct.tasks.registration.gate.measures import StepMeasures
 from synthct.tasks.registration.gate.params import GateParams

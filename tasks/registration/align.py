@@ -12,9 +12,11 @@ from synthct.data.errors import DataError
 from synthct.data.volume import Grid, Triple
 from synthct.tasks.pipeline.randomness import derive_seed
 from synthct.tasks.registration.elastix.run import StepFailed, run_rigid
+from synthct.tasks.registration.held_bone import with_bone_held
 from synthct.tasks.registration.job import Job
 from synthct.tasks.registration.methods import Method
 from synthct.tasks.registration.preset import Preset
+from synthct.tasks.registration.rigid.bone_pose import bone_pose
 from synthct.tasks.registration.rigid.landscape import nearest_peak
 from synthct.tasks.registration.rigid.starts import Overview, ranked_starts, shift_transform
 from synthct.tasks.registration.scan_pair import ScanPair
@@ -68,12 +70,15 @@ def align(
     rigid: sitk.Euler3DTransform | None = None
     try:
         rigid = _rigid(job, view, starts)
+        placed = [rigid, *map(shift_transform, starts)]
+        rigid = bone_pose(pair, placed, seed=derive_seed(job.seed, "bone")) or rigid
     except StepFailed as error:
         failures["rigid"] = str(error)
     tell("deformable")
     deformable: sitk.CompositeTransform | None = None
     try:
-        deformable = method.deformable(job, _shifted(starts[0]) if rigid is None else rigid)
+        begin = _shifted(starts[0]) if rigid is None else rigid
+        deformable = with_bone_held(job, begin, method.deformable(job, begin))
     except DataError as error:
         failures["deformable"] = str(error)
     return Steps(rigid, deformable, failures)

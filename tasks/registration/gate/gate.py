@@ -102,10 +102,10 @@ def _rejection(
     if name not in measured:
         return failures.get(name, "no earlier step to build on")
     now, before = measured[name], measured[kept]
-    if now.edges < before.edges * (1 - gate.max_similarity_loss):
-        return f"edge agreement fell from {before.edges:.4f} to {now.edges:.4f}"
-    if now.information < before.information and now.edges < before.edges:
-        return f"mutual information fell from {before.information:.4f} to {now.information:.4f}"
+    # A rigid step that brings bone home may leave flesh worse off: that is the next step's work.
+    homeward = name == "rigid" and _darker(now, before) > gate.min_bone_darkness_gain
+    if not homeward and (reason := _less_alike(now, before, gate)):
+        return reason
     if now.local_p95_mm > gate.still_mm and now.information - 1 < (before.information - 1) * (
         1 + gate.min_information_gain
     ):
@@ -118,10 +118,30 @@ def _rejection(
         return f"{now.deformation.folding_percent:.2f} % of the body folds"
     if now.deformation.sd_log_jacobian > gate.reject_sd_log_jacobian:
         return f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}"
+    if _darker(now, before) < -gate.max_bone_darkness_loss:
+        return (
+            "dense bone leaves the dark places of the MR: it is darker than soft tissue near it "
+            f"with probability {now.bone_darkness:.2f}, before {before.bone_darkness:.2f}"
+        )
     if now.bone.strain > gate.reject_bone_strain:
         return f"bone is strained by {now.bone.strain:.0%} on average"
     if now.local_p95_mm > gate.max_local_mm:
         return f"moves by {now.local_p95_mm:.0f} mm beyond the rigid step"
+    return ""
+
+
+def _darker(now: StepMeasures, before: StepMeasures) -> float:
+    """Change of the bone's darkness; 0 where it is not known."""
+    if now.bone_darkness is None or before.bone_darkness is None:
+        return 0.0
+    return now.bone_darkness - before.bone_darkness
+
+
+def _less_alike(now: StepMeasures, before: StepMeasures, gate: GateParams) -> str:
+    if now.edges < before.edges * (1 - gate.max_similarity_loss):
+        return f"edge agreement fell from {before.edges:.4f} to {now.edges:.4f}"
+    if now.information < before.information and now.edges < before.edges:
+        return f"mutual information fell from {before.information:.4f} to {now.information:.4f}"
     return ""
 
 
@@ -135,6 +155,11 @@ def _doubts(now: StepMeasures, gate: GateParams) -> list[str]:
         found.append(f"the bodies overlap by a Dice of {now.dice:.2f}")
     if now.air > gate.max_air:
         found.append(f"{now.air:.0%} of the mask lies in the air around the moved body")
+    if now.bone_darkness is not None and now.bone_darkness < gate.min_bone_darkness:
+        found.append(
+            "dense bone lies where the MR is not dark: it is darker than soft tissue near it with "
+            f"probability {now.bone_darkness:.2f}"
+        )
     if now.bone.strain > gate.max_bone_strain:
         found.append(f"bone is strained by {now.bone.strain:.0%} on average")
     return found

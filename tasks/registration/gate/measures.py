@@ -17,7 +17,7 @@ from synthct.tasks.registration.agreement import (
     normalised_mutual_information,
     overlap_dice,
 )
-from synthct.tasks.registration.gate.bone import BoneMotion, bone_motion
+from synthct.tasks.registration.bone import BoneMotion, bone_darkness, bone_motion
 from synthct.tasks.registration.scan_pair import ScanPair, whole_field
 
 AIR_HU = -1024.0
@@ -54,6 +54,9 @@ class StepMeasures:
     air
         Share of the source's body in the common field of view that is more than ``AIR_MM`` outside
         the moved body [1]: there, training and scores would use air.
+    bone_darkness
+        Probability that dense bone is darker in the MR than soft tissue near it [1]; None for
+        other pairs or without bone.
     """
 
     information: float
@@ -64,6 +67,7 @@ class StepMeasures:
     deformation: DeformationQuality
     bone: BoneMotion = field(default_factory=BoneMotion)
     air: float = 0.0
+    bone_darkness: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ def measure(
         deformation=deformation_quality(moved.displacement, inside),
         bone=bone_motion(source, moved.scan, inside, moved.displacement, rigid),
         air=air_share(inside & seen, moved.body),
+        bone_darkness=bone_darkness(source, moved.scan, inside & seen),
     )
 
 

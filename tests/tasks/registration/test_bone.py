@@ -1,7 +1,12 @@
 import numpy as np
 
 from synthct.data.volume import Displacement, Grid, Modality, Volume
-from synthct.tasks.registration.gate.bone import FEWEST_VOXELS, BoneMotion, bone_motion
+from synthct.tasks.registration.bone import (
+    FEWEST_VOXELS,
+    BoneMotion,
+    bone_darkness,
+    bone_motion,
+)
 
 GRID = Grid((8, 10, 12), (3.0, 2.0, 1.0))
 INSIDE = np.ones(GRID.shape, bool)
@@ -65,3 +70,39 @@ def test_specks_of_bone_in_a_lung_do_not_throw_a_step_away():
     )
     assert found.voxels == 64 >= FEWEST_VOXELS
     assert found.strain == 0.0
+
+
+def leg(shift=0, seed=0):
+    """MR and CT of a bright limb with a dark tube of cortex, the CT moved by ``shift`` voxels."""
+    grid = Grid((10, 40, 40), (3.0, 2.0, 2.0))
+    y, x = np.indices(grid.shape[1:])
+    noise = np.random.default_rng(seed).normal(0, 20, grid.shape)
+    mr, ct = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.float32)
+    for array, at, tissue, cortex in ((mr, 20, 300, 20), (ct, 20 + shift, 50, 1200)):
+        radius = np.hypot(y - 20, x - at)
+        array[:] = np.where((radius >= 4) & (radius < 7), cortex, tissue) + noise
+    return Volume(mr, grid, Modality.MR), Volume(ct, grid, Modality.CT), np.ones(grid.shape, bool)
+
+
+def test_cortex_on_the_dark_ring_of_the_mr_is_darker_almost_surely_and_elsewhere_by_chance():
+    mr, ct, body = leg()
+    assert bone_darkness(mr, ct, body) > 0.98
+    assert bone_darkness(ct, mr, body) == bone_darkness(mr, ct, body)
+    beside = [bone_darkness(*leg(shift)) for shift in (0, 1, 2, 3)]
+    assert beside == sorted(beside, reverse=True)
+    assert beside[-1] < 0.75
+    noise = np.random.default_rng(1).normal(0, 1, mr.array.shape).astype(np.float32)
+    assert abs(bone_darkness(mr.with_array(noise), ct, body) - 0.5) < 0.02
+
+
+def test_an_mr_that_is_the_same_everywhere_gives_chance():
+    mr, ct, body = leg()
+    assert bone_darkness(mr.with_array(np.full_like(mr.array, 7)), ct, body) == 0.5
+
+
+def test_specks_of_calcium_and_pairs_without_an_mr_say_nothing_of_bone():
+    mr, ct, body = leg()
+    specks = np.zeros_like(ct.array)
+    specks[::3, ::8, ::8] = 900.0
+    assert bone_darkness(mr, ct.with_array(specks), body) is None
+    assert bone_darkness(ct.with_array(ct.array, Modality.CBCT), ct, body) is None

@@ -5,14 +5,14 @@ import pytest
 
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.fields.jacobian import DeformationQuality
-from synthct.tasks.registration.gate.bone import BoneMotion
+from synthct.tasks.registration.bone import BoneMotion
 from synthct.tasks.registration.gate.gate import Judgement, doubted, judge
 from synthct.tasks.registration.gate.measures import StepMeasures, air_share
 from synthct.tasks.registration.gate.params import GateParams
 
 STILL = DeformationQuality(0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
 POOR = StepMeasures(1.05, 0.10, 0.85, 1.0, 0.0, STILL)
-BETTER = replace(POOR, information=1.10, edges=0.15, dice=0.92)
+BETTER = replace(POOR, information=1.10, edges=0.15, dice=0.92, bone_darkness=0.90)
 BEST = replace(BETTER, information=1.15, edges=0.20, dice=0.95, local_p95_mm=8.0)
 GATE = GateParams()
 
@@ -43,6 +43,7 @@ def folded(percent):
         (folded(5.0), "folds"),
         (replace(BEST, deformation=replace(STILL, sd_log_jacobian=0.9)), "rough"),
         (replace(BEST, bone=BoneMotion(900, 0.3, 4.0)), "bone is strained by 30%"),
+        (replace(BEST, bone_darkness=0.55), "probability 0.55, before 0.90"),
     ],
 )
 def test_a_deformable_step_that_made_it_worse_falls_back_to_rigid_and_says_why(deformable, words):
@@ -55,6 +56,15 @@ def test_a_pair_that_was_aligned_already_is_not_flagged_for_staying_so():
     still = replace(BETTER, information=1.1001, local_p95_mm=0.8)
     found = verdict(deformable=still)
     assert (found.step, found.verdict) == ("deformable", "pass")
+
+
+def test_a_pair_whose_bone_is_where_the_mr_is_bright_is_suspect_however_well_the_rest_fits():
+    off = [replace(step, bone_darkness=0.5) for step in (POOR, BETTER, BEST)]
+    found = verdict(identity=off[0], rigid=off[1], deformable=off[2])
+    assert (found.step, found.verdict) == ("deformable", "suspect")
+    assert "dense bone lies where the MR is not dark" in found.reason
+    without = [replace(step, bone_darkness=None) for step in (POOR, BETTER, BEST)]
+    assert verdict(identity=without[0], rigid=without[1], deformable=without[2]).verdict == "pass"
 
 
 def test_a_step_that_crashed_is_reported_in_the_reason():
