@@ -218,12 +218,14 @@ def _check_excluded(
         emit("excluded", stage=stage, **row)
     if total and len(excluded) > context.max_excluded_fraction * total:
         first = excluded[0]
+        hopeless = len(excluded) == total  # a larger fraction would leave nothing either
         raise TooManyExcludedError(
             f"{len(excluded)} of {total} cases were excluded; the first, "
             f"{first.get('unit', '?')}: {first.get('problem') or first.get('rule', '')}",
             rule=f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
             where=stage,
-            remedy="repair the scans listed above or raise max_excluded_fraction",
+            remedy=(hopeless and first.get("remedy"))
+            or "repair the scans listed above or raise max_excluded_fraction",
             code="too-many-excluded",
         )
 
