@@ -122,8 +122,9 @@ def measure(
 
 
 def air_share(mask: NDArray[np.bool_], moved_body: Volume, tolerance_mm: float = AIR_MM) -> float:
-    """Share of the mask (Z, Y, X) more than ``tolerance_mm`` outside the moved body [1]; 0 for an
-    empty mask.
+    """Share of the mask (Z, Y, X) more than ``tolerance_mm`` outside the moved body [1].
+
+    0 for an empty mask.
     """
     near = np.asarray(moved_body.array) > 0
     if tolerance_mm > 0:
