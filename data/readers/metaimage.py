@@ -173,7 +173,13 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str)
     matrix = _numbers(fields, "TransformMatrix", where, np.eye(axes).ravel().tolist())
     unit = fields.get("DistanceUnits", "mm").lower()
     if unit not in _UNITS_MM:
-        raise _broken(where, f"DistanceUnits is {unit[:40]}")
+        raise DataError(
+            f"the unit of length is unknown: DistanceUnits {unit[:40]}",
+            where=where,
+            rule="the unit of length is known (DistanceUnits: mm, cm or um)",
+            remedy="save it in millimetres, or give the DICOM series",
+            code="unknown-unit",
+        )
     if (spacing.size, origin.size, matrix.size) != (axes, axes, axes**2) or spacing.min() <= 0:
         raise _broken(where, f"spacing, offset or matrix do not have {axes} dimensions")
     matrix = matrix.reshape(axes, axes)

@@ -70,14 +70,19 @@ def _checked_syntax(one: Slice) -> str:
         raise broken_dicom(one.entry, "the file has no transfer syntax", "missing-tag")
     if not _decodes(syntax):
         raise DataError(
-            f"the pixels are compressed as {syntax.name} ({syntax}), which cannot be decoded here",
+            f"the pixels are compressed as {_named(syntax)}, which cannot be decoded here",
             where=str(one.entry.path or one.entry.name),
             rule="pixels are uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
             remedy="let the archive send them uncompressed (Explicit VR Little Endian), or "
-            "convert them, for example with gdcmconv --raw or dcmconv",
+            "decompress them with a program that knows this compression; pydicom with "
+            "pylibjpeg-openjpeg knows High-Throughput JPEG 2000",
             code="unknown-compression",
         )
     return str(syntax)
+
+
+def _named(syntax: UID) -> str:
+    return str(syntax) if syntax.name == syntax else f"{syntax.name} ({syntax})"
 
 
 def _require_grey(one: Slice) -> None:

@@ -184,8 +184,8 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
     """Raise unless the values inside the mask can be HU of a body.
 
     HU of a body are spread out, fat and gas lie below 0, and most values lie in the range of a CT.
-    A mask of soft tissue alone contains neither fat nor gas; then air at -1000 HU elsewhere in
-    ``image`` is accepted instead.
+    A mask of soft tissue or of bone alone contains neither fat nor gas; then the rest of ``image``
+    decides: it contains air at -1000 HU, and the mask is tissue near water, or the body is.
 
     Raises
     ------
@@ -196,22 +196,26 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
     moderate = float(np.mean((values >= -1100) & (values <= 3071)))
     if high - low > LEAST_SPREAD_HU and low < 0 and moderate >= LEAST_MODERATE_SHARE:
         return
-    if image is not None and _is_soft_tissue(values, image):
+    if image is not None and moderate >= LEAST_MODERATE_SHARE and _is_one_tissue(values, image):
         return
     raise DataError(
         f"inside the mask the values range from {low:g} to {high:g}",
         rule="a CT is in Hounsfield units: inside the body some values are below 0, they span more "
         f"than {LEAST_SPREAD_HU:g}, and most are between -1024 and 3071; a mask of soft tissue "
-        "alone may be used if there is air at -1000 around the body",
+        "or bone alone may be used if the image shows the rest of the body, and air at -1000",
         where=str(path),
         remedy="apply the rescale slope and intercept, or undo the network's normalisation",
         code="not-hu",
     )
 
 
-def _is_soft_tissue(values: NDArray[Any], image: NDArray[Any]) -> bool:
-    """Tissue near water inside the mask, and air at -1000 HU in a part of the image."""
+def _is_one_tissue(values: NDArray[Any], image: NDArray[Any]) -> bool:
+    """Air at -1000 HU in a part of the image, and tissue near water in the mask or the body."""
+    if np.mean((image > -1100) & (image < -900)) < LEAST_AIR_SHARE:
+        return False
     low, middle, high = (float(v) for v in np.percentile(values, (1, 50, 99)))
-    air = np.mean((image > -1100) & (image < -900))
-    near_water = -150 <= middle <= 150 and low >= -200 and high <= 400 and high - low > 2
-    return near_water and bool(air >= LEAST_AIR_SHARE)
+    if -150 <= middle <= 150 and low >= -200 and high <= 400 and high - low > 2:
+        return True
+    body = image[image > -900]
+    low, middle = (float(v) for v in np.percentile(body, (1, 50)))
+    return low < 0 and -150 <= middle <= 150 and bool(np.any(values != values[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from synthct.data.errors import UsageError, did_you_mean
+from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, whole_folder, write_whole
-from synthct.data.store.volumes import read_volume
 from synthct.data.tables import six_digits
+from synthct.tasks.explanation.artefacts import read_fold, read_scans
 from synthct.tasks.explanation.important_directions import Attribution, attribute
 from synthct.tasks.explanation.picture import Picture, explanation_png
 from synthct.tasks.explanation.representers import fit_representers
@@ -23,10 +22,8 @@ from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.networks.residual import ResidualModule
 from synthct.tasks.models.normalise import fit_source
 from synthct.tasks.models.windows import AxisWindows, Windows
-from synthct.tasks.pipeline.artefacts import CT, FOLDS, MASK, MODEL, SOURCE
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.regularization.layers import CONVOLUTIONS
-from synthct.tasks.training.runner import load_network
 
 VOXELS = 400
 """Training voxels of one patient that the last layer is fitted to."""
@@ -59,18 +56,14 @@ def explain_case(
         ``no-case``: no trained fold tests the case. ``outside-body``: the voxel is not predicted.
         ``no-last-layer``: the network does not answer by one last convolution. ``out-not-empty``:
         ``out`` holds anything but an earlier explanation.
+    DataError, MachineError
+        A volume, or a file of the training stage, is missing or damaged.
     """
     _require_own(out)
-    fold, train = _fold(training, case)
-    model = ModelDescription.load(fold / MODEL)
-    network = load_network(fold)
-    source, mask = (
-        read_volume(registration / case / SOURCE),
-        read_volume(registration / case / MASK),
-    )
-    inside = np.asarray(mask.array) > 0
-    _require_inside(inside, at, case)
-    inputs, place = _window(np.asarray(source.array), inside, at, model)
+    model, network, train = read_fold(training, case)
+    scans = read_scans(registration / case)
+    _require_inside(scans.inside, at, case)
+    inputs, place = _window(scans.source, scans.inside, at, model)
     attribution = attribute(lambda x: _hu_at(network(x), place, model), inputs, steps=steps)
     head = _Head.of(network, inputs)
     representers = fit_representers(
@@ -93,7 +86,7 @@ def explain_case(
             "baseline_hu": six_digits(attribution.baseline),
             "gap": float(f"{attribution.gap:.2g}"),
             "steps": steps,
-            "half_of_it_within_mm": _reach(attribution, place, source.grid.spacing_mm),
+            "half_of_it_within_mm": _reach(attribution, place, scans.spacing_mm),
         },
         "patients": {
             "hu_of_the_refitted_layer": six_digits(refitted),
@@ -104,7 +97,7 @@ def explain_case(
     }
     picture = Picture(
         source=inputs[0].numpy(), shares=attribution.shares[0], place=place,
-        spacing_mm=source.grid.spacing_mm, patients=shares, flat=model.dimensions == "2.5d",
+        spacing_mm=scans.spacing_mm, patients=shares, flat=model.dimensions == "2.5d",
         title=f"{case}, voxel {at}: {attribution.value:.0f} HU",
     )  # fmt: skip
     with whole_folder(out) as building:
@@ -125,28 +118,6 @@ def _require_own(out: Path) -> None:
             remedy="name another folder",
             code="out-not-empty",
         )
-
-
-def _fold(training: Path, case: str) -> tuple[Path, Sequence[str]]:
-    """Folder of the network that tests the case, and its training cases."""
-    tested: dict[str, tuple[Path, Sequence[str]]] = {}
-    if (training / FOLDS).is_file():
-        for source, folds in json.loads((training / FOLDS).read_text()).items():
-            for number, fold in enumerate(folds):
-                folder = training / f"{source}_fold{number}"
-                if (folder / MODEL).is_file():
-                    tested |= dict.fromkeys(fold["test"], (folder, fold["train"]))
-    if case not in tested:
-        raise UsageError(
-            f"no trained fold tests a case called {case!r}",
-            rule="a voxel is explained by the network that has not seen its patient",
-            where=str(training),
-            remedy=did_you_mean(case, tested)
-            if tested
-            else "train first: synthct run --until training",
-            code="no-case",
-        )
-    return tested[case]
 
 
 def _require_inside(inside: NDArray[np.bool_], at: At, case: str) -> None:
@@ -271,15 +242,14 @@ def _training_voxels(
     folder: Path, head: _Head, model: ModelDescription, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Features, and CT less what goes past the layer [HU], of voxels in four windows of a body."""
-    source, mask, ct = (read_volume(folder / part) for part in (SOURCE, MASK, CT))
-    inside = np.asarray(mask.array) > 0
-    voxels = np.argwhere(inside)
+    scans = read_scans(folder)
+    voxels = np.argwhere(scans.inside)
     rng = generator(0, "explanation", name)
     centres = voxels[rng.choice(len(voxels), size=min(4, len(voxels)), replace=False)]
     features, targets, past = [], [], []
     for centre in centres:
         at = (int(centre[0]), int(centre[1]), int(centre[2]))
-        inputs, place = _window(np.asarray(source.array), inside, at, model)
+        inputs, place = _window(scans.source, scans.inside, at, model)
         start = np.asarray(at) - np.asarray(place)
         size = (1, *model.patch_size) if model.dimensions == "2.5d" else model.patch_size
         here = voxels[((voxels >= start) & (voxels < start + np.asarray(size))).all(axis=1)]
@@ -287,7 +257,7 @@ def _training_voxels(
         places = [(int(z), int(y), int(x)) for z, y, x in chosen - start]
         features.append(head.features(inputs, places))
         past.append(head.past_hu(inputs, places, model))
-        targets.append(np.asarray(ct.array)[tuple(chosen.T)].astype(np.float64))
+        targets.append(scans.ct[tuple(chosen.T)].astype(np.float64))
     scaling = model.target_scaling
     hu = np.clip(np.concatenate(targets), scaling.low_hu, scaling.high_hu)
     return np.concatenate(features), hu - np.concatenate(past)

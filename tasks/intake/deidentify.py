@@ -41,7 +41,7 @@ BASIC, MODIFIED_DATES, NO_FACE = (
 )
 """Codes of DICOM PS3.16, CID 7050."""
 
-EMPTY = ("Manufacturer", "SliceThickness", "PatientPosition", "AcquisitionNumber")
+EMPTY = ("Manufacturer", "SliceThickness", "PatientPosition", "AcquisitionNumber", "Laterality")
 EMPTY_CT = ("KVP",)
 EMPTY_MR = ("ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength")
 """Type 2 elements of the copies (PS3.3 A.3, A.4): empty where the source has no allowed value,

@@ -217,15 +217,25 @@ def _check_excluded(
     for row in excluded:
         emit("excluded", stage=stage, **row)
     if total and len(excluded) > context.max_excluded_fraction * total:
-        first = excluded[0]
+        told = [
+            f"{row.get('unit', '?')}: {row.get('problem') or row.get('rule', '')}"
+            for row in excluded[:MOST_TOLD]
+        ]
+        more = len(excluded) - len(told)
+        hopeless = len(excluded) == total  # a larger fraction would leave nothing either
         raise TooManyExcludedError(
-            f"{len(excluded)} of {total} cases were excluded; the first, "
-            f"{first.get('unit', '?')}: {first.get('problem') or first.get('rule', '')}",
+            f"{len(excluded)} of {total} cases were excluded ({'; '.join(told)}"
+            f"{f'; and {more} more' if more else ''})",
             rule=f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
             where=stage,
-            remedy="repair the scans listed above or raise max_excluded_fraction",
+            remedy=(hopeless and excluded[0].get("remedy"))
+            or "repair these scans or raise max_excluded_fraction",
             code="too-many-excluded",
         )
+
+
+MOST_TOLD = 5
+"""Excluded cases that the error names."""
 
 
 def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> None:

@@ -257,7 +257,8 @@ def _prepared(
     try:
         prepared = prepare(scan, given, release.model, release.description.ingestion)
     except DataError as error:
-        raise error.at(str(path)) from None
+        blames_mask = mask is not None and error.code.startswith("mask")
+        raise error.at(str(mask if blames_mask else path)) from None
     return replace(prepared, notes=(*said, *prepared.notes))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import UsageError, did_you_mean, nearest
+from synthct.data.errors import DataError, UsageError, did_you_mean, nearest
 from synthct.data.files import canonical_json, whole_folder, write_whole
 from synthct.data.orientation import reordered_onto
 from synthct.data.readers import format_of, pick_series, read_scan
@@ -28,7 +28,7 @@ from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.register import Registered, register
 from synthct.tasks.registration.results import write_transform
 from synthct.tasks.registration.rigid.initial import most_informative, read_initial
-from synthct.tasks.registration.scan_pair import SAME_PLACE, ScanPair
+from synthct.tasks.registration.scan_pair import SAME_PLACE, ScanPair, check_scan
 from synthct.tasks.registration.sides import Sides, sides_of
 
 STEPS = ("read", "rigid", "deformable", "gate", "write")
@@ -134,12 +134,11 @@ def register_files(
         _read_scan(moving, moving_modality, "moving", series[1]),
     )
     _require_order(scans[0].modality, scans[1].modality, fixed)
-    pair = _read_pair(
-        *scans,
-        fixed_mask,
-        moving_mask,
-        region,
+    bodies = (
+        _body("fixed", scans[0], fixed, fixed_mask, region),
+        _body("moving", scans[1], moving, moving_mask, region),
     )
+    pair = ScanPair(*scans, *bodies)
     start = most_informative(pair, begins) if begins else None
     tuned = wanted or preset_called(usual_preset(_source(pair.fixed), region))
     with limit_threads(threads):
@@ -242,28 +241,22 @@ def _source(fixed: Volume) -> str:
     return "mr" if fixed.modality is Modality.MR else "cbct"
 
 
-def _read_pair(
-    fixed: Volume,
-    moving: Volume,
-    fixed_mask: Path | None,
-    moving_mask: Path | None,
-    region: str,
-) -> ScanPair:
-    return ScanPair(
-        fixed=fixed,
-        moving=moving,
-        fixed_body=_body(fixed, fixed_mask, region),
-        moving_body=_body(moving, moving_mask, region),
-    )
+def _body(role: str, scan: Volume, path: Path, mask: Path | None, region: str) -> Volume:
+    """The body of a scan; an error names the file of the mask or of the scan."""
+    try:
+        body = body_mask(scan, BodyParams(), region) if mask is None else _given(scan, mask)
+        check_scan(role, scan, body)
+    except DataError as error:
+        blames_mask = mask is not None and error.code.startswith("mask")
+        raise error.at(str(mask if blames_mask else path)) from None
+    return body
 
 
-def _body(scan: Volume, mask: Path | None, region: str) -> Volume:
-    if mask is not None:
-        given = read_scan(mask, Modality.MASK)
-        # Only a different axis order is accepted; ScanPair rejects any other mismatch.
-        tolerance_mm = SAME_PLACE * min(scan.grid.spacing_mm)
-        return reordered_onto(given, scan.grid, tolerance_mm) or given
-    return body_mask(scan, BodyParams(), region)
+def _given(scan: Volume, mask: Path) -> Volume:
+    """A mask file; only a different axis order is accepted, the check refuses other places."""
+    given = read_scan(mask, Modality.MASK)
+    tolerance_mm = SAME_PLACE * min(scan.grid.spacing_mm)
+    return reordered_onto(given, scan.grid, tolerance_mm) or given
 
 
 def _write(out: Path, made: RegisteredPair) -> dict[str, Any]:

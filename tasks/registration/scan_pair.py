@@ -28,8 +28,8 @@ class ScanPair:
     moving_body: Volume
 
     def __post_init__(self) -> None:
-        _check("fixed", self.fixed, self.fixed_body)
-        _check("moving", self.moving, self.moving_body)
+        check_scan("fixed", self.fixed, self.fixed_body)
+        check_scan("moving", self.moving, self.moving_body)
 
 
 def whole_field(scan: Volume) -> Volume:
@@ -37,7 +37,15 @@ def whole_field(scan: Volume) -> Volume:
     return Volume(np.ones(scan.grid.shape, np.uint8), scan.grid, Modality.MASK)
 
 
-def _check(role: str, scan: Volume, body: Volume) -> None:
+def check_scan(role: str, scan: Volume, body: Volume) -> None:
+    """Raise unless a scan (Z, Y, X) and its body mask on the same grid can be registered.
+
+    Raises
+    ------
+    DataError
+        ``mask-elsewhere``, ``mask-empty``, ``scan-nan`` or ``scan-constant``; the message names
+        the role, ``fixed`` or ``moving``.
+    """
     if not same_place(scan.grid, body.grid):
         raise DataError(
             f"the {role} mask lies elsewhere than its scan: {body.grid.shape} at "

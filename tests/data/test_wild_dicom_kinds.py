@@ -60,6 +60,7 @@ def test_a_compression_that_nothing_here_decodes_is_not_to_be_sent_again(tmp_pat
     fault = refused(tmp_path / "s")
     assert fault.code == "unknown-compression"
     assert "High-Throughput JPEG 2000" in fault.problem
+    assert "dcmconv" not in fault.remedy  # it does not decompress
     assert "uncompressed" in fault.remedy
     assert "send the series again" not in str(fault)
 

@@ -132,9 +132,11 @@ def test_lengths_in_another_unit_do_not_shrink_the_patient(tmp_path, unit, unit_
         assert read_scan(path, Modality.CT).grid.is_close(WHERE)
 
 
-@shows_refusal((METAIMAGE, NRRD), "another unit of length", "bad-header", "unknown-unit")
+@shows_refusal((METAIMAGE, NRRD), "another unit of length", "unknown-unit")
 def test_a_unit_that_is_not_known_is_refused(tmp_path):
-    assert refused(write_mha(tmp_path / "a.mha", WHERE, VALUES, unit="inch")).code == "bad-header"
+    told = refused(write_mha(tmp_path / "a.mha", WHERE, VALUES, unit="inch"))
+    assert told.code == "unknown-unit"
+    assert "save it in millimetres" in told.remedy  # to export it again would change nothing
     nrrd = write_nrrd(tmp_path / "a.nrrd", WHERE, VALUES, unit="inch")
     assert refused(nrrd).code == "unknown-unit"
     mixed = write_nrrd(tmp_path / "b.nrrd", WHERE, VALUES, unit="mm", units='"cm" "cm" "cm"')

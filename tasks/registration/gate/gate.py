@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from synthct.tasks.registration.gate.measures import StepMeasures
+from synthct.tasks.registration.gate.measures import AIR_MM, StepMeasures
 from synthct.tasks.registration.gate.params import GateParams
 from synthct.tasks.registration.rigid.competing_poses import CompetingPoses
 
@@ -154,7 +154,12 @@ def _doubts(now: StepMeasures, gate: GateParams) -> list[str]:
     if now.dice < gate.min_dice:
         found.append(f"the bodies overlap by a Dice of {now.dice:.2f}")
     if now.air > gate.max_air:
-        found.append(f"{now.air:.0%} of the mask lies in the air around the moved body")
+        found.append(
+            f"{now.air:.0%} of the mask lies in the air around the moved body, more than "
+            f"{AIR_MM:g} mm from it"
+        )
+    elif now.outside > gate.max_outside:
+        found.append(f"{now.outside:.0%} of the mask lies in the air around the moved body")
     if now.bone_darkness is not None and now.bone_darkness < gate.min_bone_darkness:
         found.append(
             "dense bone lies where the MR is not dark: it is darker than soft tissue near it with "

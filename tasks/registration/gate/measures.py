@@ -54,6 +54,8 @@ class StepMeasures:
     air
         Share of the source's body in the common field of view that is more than ``AIR_MM`` outside
         the moved body [1]: there, training and scores would use air.
+    outside
+        The same share without a tolerance [1].
     bone_darkness
         Probability that dense bone is darker in the MR than soft tissue near it [1]; None for
         other pairs or without bone.
@@ -67,6 +69,7 @@ class StepMeasures:
     deformation: DeformationQuality
     bone: BoneMotion = field(default_factory=BoneMotion)
     air: float = 0.0
+    outside: float = 0.0
     bone_darkness: float | None = None
 
 
@@ -118,15 +121,21 @@ def measure(
         deformation=deformation_quality(moved.displacement, inside),
         bone=bone_motion(source, moved.scan, inside, moved.displacement, rigid),
         air=air_share(inside & seen, moved.body),
+        outside=air_share(inside & seen, moved.body, 0.0),
         bone_darkness=bone_darkness(source, moved.scan, inside & seen),
     )
 
 
-def air_share(mask: NDArray[np.bool_], moved_body: Volume) -> float:
-    """Share of the mask more than ``AIR_MM`` outside the moved body [1]; 0 for an empty mask."""
-    near = grown(moved_body.array, moved_body.grid.spacing_mm, AIR_MM)
+def air_share(mask: NDArray[np.bool_], moved_body: Volume, tolerance_mm: float = AIR_MM) -> float:
+    """Share of the mask (Z, Y, X) more than ``tolerance_mm`` outside the moved body [1].
+
+    0 for an empty mask.
+    """
+    near = np.asarray(moved_body.array) > 0
+    if tolerance_mm > 0:
+        near = np.asarray(grown(moved_body.array, moved_body.grid.spacing_mm, tolerance_mm)) > 0
     count = int(np.count_nonzero(mask))
-    return int(np.count_nonzero(mask & (near == 0))) / count if count else 0.0
+    return int(np.count_nonzero(mask & ~near)) / count if count else 0.0
 
 
 def as_ct(volume: Volume) -> Volume:

@@ -40,6 +40,9 @@ class GateParams(Section):
     max_air: float = Field(0.08, ge=0, le=1)
     """Share of the mask more than 8 mm outside the moved CT's body above which a case is suspect
     [1]: there a network would learn that tissue is air. The limit of the check ``mask_air``."""
+    max_outside: float = Field(0.10, ge=0, le=1)
+    """Share of the mask outside the moved CT's body, however close, above which a case is suspect
+    [1]."""
     max_bone_strain: float = Field(0.18, gt=0)
     """Mean strain of bone above which a case is suspect [1]."""
     reject_bone_strain: float = Field(0.25, gt=0)

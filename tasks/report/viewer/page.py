@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from synthct.data.errors import DataError, UsageError, did_you_mean
+from synthct.data.errors import DataError, UsageError, did_you_mean, mask_empty
 from synthct.data.itk import resample
 from synthct.data.orientation import nearest_axes
 from synthct.data.readers import format_of, pick_series, read_scan
@@ -96,6 +96,8 @@ def files_looked(
 ) -> Looked:
     """Scans in files, each interpolated onto the grid of the first of sCT, CT and source.
 
+    The difference is shown only where both CTs lie.
+
     Parameters
     ----------
     source_modality
@@ -107,7 +109,7 @@ def files_looked(
     Raises
     ------
     DataError
-        A file is damaged, or ``apart``: two scans do not overlap.
+        A file is damaged, ``apart``: two scans do not overlap, or ``mask-empty``.
     UsageError
         ``nothing-to-view``.
     """
@@ -133,6 +135,11 @@ def files_looked(
     inside = np.ones(grid.shape, bool)
     if mask is not None:
         inside = _onto(read_scan(mask, Modality.MASK), grid, str(mask)) > 0
+        if not inside.any():
+            raise mask_empty("the body mask", "the scans", where=str(mask))
+    for name in ("sct", "ct"):
+        if name in found:
+            inside &= _covered(found[name].grid, grid)
     return Looked(title, grid, on.get("source"), on.get("ct"), on.get("sct"), inside)
 
 
@@ -171,6 +178,14 @@ def _onto(volume: Volume, grid: Grid, where: str) -> NDArray[Any]:
     empty = outside.get(volume.modality, float(HU_LIMITS[0]))
     nearest = volume.modality is Modality.MASK
     return resample(volume, grid, outside=empty, nearest=nearest).array
+
+
+def _covered(scan: Grid, grid: Grid) -> NDArray[np.bool_]:
+    """Voxels of ``grid`` (Z, Y, X) that lie in a scan."""
+    if scan.is_close(grid):
+        return np.ones(grid.shape, bool)
+    whole = Volume(np.ones(scan.shape, np.uint8), scan, Modality.MASK)
+    return np.asarray(resample(whole, grid, outside=0.0, nearest=True).array > 0)
 
 
 def upright(grid: Grid) -> Grid:

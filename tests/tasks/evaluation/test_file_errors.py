@@ -87,6 +87,22 @@ def test_a_mask_of_soft_tissue_alone_is_no_wrong_rescale(files, arrays, tmp_path
     assert document["scores"]["mae_hu"] == pytest.approx(15)
 
 
+def test_a_mask_of_bone_alone_is_no_wrong_rescale(files, arrays, tmp_path):
+    """The remedy for a wrong rescale cannot work: the rest of the image shows fat and air."""
+    z, y, x = np.indices(SHAPE)
+    away = np.hypot(y - SHAPE[1] / 2, x - SHAPE[2] / 2) / SHAPE[1]
+    hu = np.select([away < 0.1, away < 0.25, away < 0.4], [700 + 5.0 * z, 40, -90], -1000.0)
+    files["mask"] = save(tmp_path / "bone.mha", (away < 0.1).astype(np.uint8))
+    files["reference"] = save(tmp_path / "ct.mha", hu)
+    files["prediction"] = save(tmp_path / "sct.mha", np.where(away < 0.1, hu - 15, hu))
+    document = evaluate_files(**files)
+    assert document["scores"]["mae_hu"] == pytest.approx(15)
+    stored = np.where(away < 0.4, hu + 1024, -1000)
+    for name in ("reference", "prediction"):
+        wrong = save(tmp_path / "stored.mha", stored)
+        assert error_of(files, **{name: wrong}).code == "not-hu"
+
+
 def test_a_missing_reference_or_folder_is_named(files, tmp_path):
     absent = tmp_path / "absent.nii.gz"
     assert str(absent) in str(error_of(files, reference=absent))

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from synthct.data.errors import DataError, UsageError
+from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.files import canonical_json, write_whole
-from synthct.data.store.volumes import read_volume
+from synthct.data.store.volumes import read_volume, write_volume
 from synthct.flows.cli.app import command_line
 from synthct.flows.exits import guarded
 from synthct.tasks.explanation.explain import _Head, _hu_at, _window, explain_case
@@ -190,6 +190,54 @@ def test_a_case_in_training_or_a_voxel_outside_is_a_users_error(workspace, chang
     with pytest.raises(UsageError) as caught:
         explain(workspace, **changes)
     assert caught.value.code == code
+    assert not (workspace / "why").exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rewrite(folder, change):
+    volume = read_volume(folder)
+    shutil.rmtree(folder)
+    write_volume(folder, change(volume))
+
+
+def empty(volume):
+    return volume.with_array(np.zeros_like(volume.array))
+
+
+def undefined(volume):
+    return volume.with_array(np.full(volume.grid.shape, np.nan, np.float32))
+
+
+def smaller(volume):
+    return volume.crop((0, 0, 0), tuple(length - 2 for length in volume.grid.shape))
+
+
+DAMAGE = {
+    "folds cut": (lambda at: cut(at / "training/folds.json"), "folds.json"),
+    "folds a list": (lambda at: (at / "training/folds.json").write_text("[]"), "folds.json"),
+    "model cut": (lambda at: cut(at / "training/mr_fold0/model.json"), "model.json"),
+    "weights cut": (lambda at: cut(at / "training/mr_fold0/weights.safetensors"), "mr_fold0"),
+    "weights gone": (
+        lambda at: (at / "training/mr_fold0/weights.safetensors").unlink(), "mr_fold0"),
+    "chunk gone": (
+        lambda at: (at / "registration/P1_mr/ct.zarr/0/c/0/0/0").unlink(), "P1_mr/ct.zarr"),
+    "no mask": (lambda at: rewrite(at / "registration/P1_mr/mask.zarr", empty), "mask.zarr"),
+    "NaN": (lambda at: rewrite(at / "registration/P2_mr/ct.zarr", undefined), "P2_mr/ct.zarr"),
+    "another grid": (
+        lambda at: rewrite(at / "registration/P3_mr/source.zarr", smaller), "source.zarr"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "blamed"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_of_another_stage_is_a_crash_or_an_explanation(workspace, damage, blamed):
+    damage(workspace)
+    with pytest.raises((DataError, MachineError)) as caught:
+        explain(workspace)
+    assert blamed in caught.value.where
+    assert "run" in caught.value.remedy or caught.value.code == "mask-empty"
     assert not (workspace / "why").exists()
 
 

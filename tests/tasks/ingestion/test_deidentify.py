@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from datetime import date
 
 import numpy as np
@@ -58,9 +60,9 @@ def test_the_days_between_scans_of_a_patient_stay_and_the_days_do_not(tmp_path, 
 TYPE_2 = {
     "ct": ["Manufacturer", "SliceThickness", "AcquisitionNumber", "KVP", "PatientBirthDate",
            "PatientSex", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID",
-           "SeriesNumber", "PositionReferenceIndicator"],
+           "SeriesNumber", "PositionReferenceIndicator", "Laterality"],
     "mr": ["Manufacturer", "SliceThickness", "ScanOptions", "MRAcquisitionType", "EchoTime",
-           "EchoTrainLength"],
+           "EchoTrainLength", "Laterality"],
 }  # fmt: skip
 """Elements that PS3.3 wants in a CT or MR, empty where there is nothing to say."""
 
@@ -82,6 +84,25 @@ def test_elements_that_may_be_empty_are_never_lost(tmp_path, ct, mr):
         absent = [keyword for keyword in TYPE_2[added.split("/")[1]] if keyword not in header]
         assert absent == []
         assert added.endswith("ct") or header.ScanningSequence == "RM"
+
+
+def test_a_copy_of_a_valid_series_is_not_valid(tmp_path, ct, mr):
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("dciodvfy is absent (Debian package dicom3tools)")
+    for name, volume in (("ct", ct), ("mr", mr)):
+        for file in write_series(tmp_path / "pacs" / name, volume, patient_id="DOE", study=name,
+                                 series_description=name, uid_seed="d"):  # fmt: skip
+            dataset = pydicom.dcmread(file)
+            dataset.Laterality = ""
+            dataset.save_as(file)
+    result = take_in(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
+    copies = [tmp_path / "raw" / added for added in result.added]
+    for folder in (tmp_path / "pacs/ct", tmp_path / "pacs/mr", *copies):
+        done = subprocess.run(
+            [validator, str(min(folder.glob("*.dcm")))], capture_output=True, text=True
+        )
+        assert "Error" not in done.stdout + done.stderr, folder
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,10 @@ def test_an_out_changed_by_hand_is_not_adopted_as_the_truth(context, tmp_path):
     fresh = replace(context, units=LocalResults(tmp_path / "empty-store"))
     out = build(fresh, units_of(tmp_path, a="1"))
     assert (out / "a" / "result.txt").read_text() == "2"
+    with pytest.raises(TooManyExcludedError) as caught:
+        build(context, units_of(tmp_path, a="1", b="bad", c="bad"))
+    assert "(b: " in str(caught.value)
+    assert "; c: " in str(caught.value)  # nothing else on the screen names them
 
 
 def test_one_bad_case_is_listed_and_the_others_go_on(context, tmp_path):

@@ -49,7 +49,8 @@ def test_bad_inputs_are_named_and_nothing_is_written(release, patient, tmp_path)
         with pytest.raises(SynthctError) as caught:
             predict_file(release, tmp_path / "bad.mha", tmp_path / "sct", mask=mask)
         assert caught.value.code == code
-        assert caught.value.where.startswith(str(tmp_path))  # a batch of scans: which one?
+        blamed = mask if code == "mask-empty" else tmp_path / "bad.mha"
+        assert caught.value.where == str(blamed)  # a batch of scans: which one?
     assert not [path for path in tmp_path.iterdir() if "sct" in path.name]
 
 

@@ -122,6 +122,10 @@ def test_a_mask_that_lies_in_the_air_of_the_moved_ct_is_suspect():
     assert (found.step, found.verdict) == ("deformable", "suspect")
     assert "16% of the mask lies in the air" in found.reason
     assert verdict(deformable=replace(BEST, air=0.05)).verdict == "pass"
+    near = verdict(deformable=replace(BEST, air=0.02, outside=0.12))
+    assert near.verdict == "suspect"
+    assert "12% of the mask lies in the air" in near.reason
+    assert verdict(deformable=replace(BEST, air=0.02, outside=0.09)).verdict == "pass"
 
 
 def test_air_is_what_lies_further_than_8_mm_outside_the_moved_body():
@@ -132,4 +136,5 @@ def test_air_is_what_lies_further_than_8_mm_outside_the_moved_body():
     whole = np.ones(grid.shape, bool)
     # Voxels 6 and 7 are 4 and 8 mm away and allowed; 8 to 10 are 12 to 20 mm away.
     assert air_share(whole, Volume(body, grid, Modality.MASK)) == pytest.approx(0.3)
+    assert air_share(whole, Volume(body, grid, Modality.MASK), 0.0) == pytest.approx(0.5)
     assert air_share(~whole, Volume(body, grid, Modality.MASK)) == 0.0

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.readers import read_displacement_image, read_scan
-from synthct.data.volume import Modality
+from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_image
 from synthct.tasks.registration import presets
 from synthct.tasks.registration.pair import register_files
@@ -112,6 +112,27 @@ def test_a_mask_of_another_scan_is_refused(files, known, tmp_path):
     with pytest.raises(DataError) as caught:
         register_files(**request(files, fixed_mask=tmp_path / "mask.mha"), out=tmp_path / "out")
     assert caught.value.code == "mask-elsewhere"
+    assert caught.value.where == str(tmp_path / "mask.mha")
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_an_empty_mask_or_a_scan_without_an_image_does_not_say_which_file(
+    files, known, tmp_path, role
+):
+    scan = getattr(known, role)
+    write_image(tmp_path / "flat.mha", scan.with_array(np.zeros_like(scan.array)))
+    none = Volume(np.zeros(scan.grid.shape, np.uint8), scan.grid, Modality.MASK)
+    whole = none.with_array(np.ones(scan.grid.shape, np.uint8))
+    write_image(tmp_path / "none.mha", none)
+    write_image(tmp_path / "whole.mha", whole)
+    faults = {
+        "mask-empty": {f"{role}_mask": tmp_path / "none.mha"},
+        "scan-constant": {role: tmp_path / "flat.mha", f"{role}_mask": tmp_path / "whole.mha"},
+    }
+    for code, given in faults.items():
+        with pytest.raises(DataError) as caught:
+            register_files(**request(files, **given), out=tmp_path / "out")
+        assert (caught.value.code, caught.value.where) == (code, str(next(iter(given.values()))))
 
 
 def test_a_single_slice_is_refused(known, files, tmp_path):

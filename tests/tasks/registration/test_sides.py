@@ -135,7 +135,7 @@ def test_register_fails_a_mirrored_ct_and_says_so(thorax, quick, tmp_path, monke
     quality = register_files(
         tmp_path / "mr.mha", tmp_path / "ct.mha", fixed_modality=Modality.MR,
         moving_modality=Modality.CT, preset="quick", region="thorax", out=tmp_path / "out",
-    )  # fmt: skip
+    ).quality  # fmt: skip
     assert quality["verdict"] == "fail"
     assert quality["reason"].startswith("flipped-left-right")
     assert quality["sides"]["mirrored"] > quality["sides"]["straight"]

@@ -143,6 +143,21 @@ def test_scans_of_one_place_on_other_grids_are_shown_beside_each_other_by_place(
         files_looked("x", ct=tmp_path / "away.mha", sct=tmp_path / "sct.mha")
 
 
+def test_a_difference_is_not_shown_where_one_of_the_two_cts_ends(tmp_path):
+    shown = looked()
+    whole = Volume(shown.ct.astype(np.int16), GRID, Modality.CT)
+    write_image(tmp_path / "whole.mha", whole)
+    write_image(tmp_path / "short.mha", whole.crop((3, 0, 5), GRID.shape))
+    found = files_looked("x", sct=tmp_path / "whole.mha", ct=tmp_path / "short.mha")
+    z, _, x = np.indices(GRID.shape)
+    np.testing.assert_array_equal(found.mask, (z >= 3) & (x >= 5))
+    assert np.abs(found.sct - found.ct)[found.mask].max() == 0
+    empty = Volume(np.zeros(GRID.shape, np.uint8), GRID, Modality.MASK)
+    write_image(tmp_path / "empty.mha", empty)
+    with pytest.raises(DataError, match=r"empty\.mha: the body mask is empty"):
+        files_looked("x", ct=tmp_path / "whole.mha", mask=tmp_path / "empty.mha")
+
+
 def test_a_scored_case_is_shown_and_a_misspelt_one_is_named(tree):
     folders = tree.folder("registration"), tree.folder("evaluation")
     found = case_looked(*folders, tree.cases()[0])

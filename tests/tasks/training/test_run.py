@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from synthct.data.errors import UsageError
+from synthct.data.errors import TooManyExcludedError, UsageError
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.training import run as stage
 from synthct.tasks.training.fit import fit
@@ -86,6 +86,16 @@ def test_pairs_that_are_all_suspect_are_reported_as_such_with_the_way_on(workspa
     (row,) = json.loads((context.artefact("training") / "excluded.json").read_text())
     assert "3 pairs are registered (0 pass, 3 suspect, 0 fail)" in row["problem"]
     assert "training.use_suspect" in row["remedy"]
+
+
+def test_a_run_whose_pairs_are_all_suspect_advises_to_raise_a_limit_that_cannot_help(workspace):
+    """The limit on exclusions that the demo has: the run ends with this one line."""
+    context = workspace(dict.fromkeys(("a_mr", "b_mr", "c_mr"), "suspect"))
+    with pytest.raises(TooManyExcludedError) as caught:
+        stage.run(context, params())
+    assert "3 pairs are registered (0 pass, 3 suspect, 0 fail)" in str(caught.value)
+    assert "training.use_suspect" in caught.value.remedy
+    assert "raise max_excluded_fraction" not in str(caught.value)
 
 
 def test_wrong_params_stop_before_anything_is_written(workspace):
