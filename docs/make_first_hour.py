@@ -28,13 +28,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from synthct.data.files import write_whole
 from synthct.data.phantom.patient import Protocol, make_patient
 from synthct.data.writers import write_image
-from synthct.tasks.pipeline.progress import spelled_s
+from synthct.tasks.pipeline.progress import StageProgress, spelled_s
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "build" / "first-hour.md"
@@ -255,15 +256,24 @@ def promises(runs: Path) -> list[Promise]:
     found = []
     for file in sorted(runs.glob("*/events.jsonl")):
         events = [json.loads(line) for line in file.read_text().splitlines()]
-        done = [each for each in events if each["kind"] == "unit_done" and not each.get("reused")]
-        for stage in dict.fromkeys(str(each["stage"]) for each in done):
-            own = [each for each in done if each["stage"] == stage]
-            early = own[min(len(own), max(2, -(-len(own) // 4))) - 1]
-            if len(own) > 3 and early.get("eta_s"):
-                took_s = own[-1]["time_s"] - early["time_s"]
-                after = own.index(early) + 1
-                found.append(Promise(stage, len(own), after, early["eta_s"], took_s))
+        for stage in dict.fromkeys(str(each.get("stage")) for each in events):
+            own = [each for each in events if each.get("stage") == stage]
+            found += _promises_of(stage, own)
     return found
+
+
+def _promises_of(stage: str, events: list[dict[str, Any]]) -> list[Promise]:
+    done = [e for e in events if e["kind"] == "unit_done" and not e.get("reused")]
+    if len(done) < 4:
+        return []
+    early, progress = done[max(2, -(-len(done) // 4)) - 1], StageProgress()
+    for event in events[: events.index(early) + 1]:
+        progress.take(event)
+    left_s = progress.left_at(early["time_s"])
+    if left_s is None:
+        return []
+    took_s = done[-1]["time_s"] - early["time_s"]
+    return [Promise(stage, len(done), done.index(early) + 1, left_s, took_s)]
 
 
 def promised(told: list[Promise]) -> str:

@@ -168,6 +168,11 @@ def _parsed(arguments: Sequence[str]) -> int:
         code = commands(list(arguments), prog_name="synthct", standalone_mode=False)
     except typer.TyperException as error:
         message = " ".join(error.format_message().split()).replace(": Value error, ", ": ")
+        if "is not readable" in message or "is not writable" in message:
+            message = (
+                message.removesuffix(".")
+                + "; permission denied: ask its owner, or change its permissions with chmod"
+            )
         sys.stderr.write(f"synthct: {message.removesuffix('.')}; see `{_help_for(arguments)}`\n")
         return error.exit_code
     except typer.Abort:

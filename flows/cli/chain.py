@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,11 @@ from synthct.flows.cli.options import (
     print_json,
     printer,
 )
+from synthct.flows.cli.scans import note
 from synthct.flows.exits import CLEAN, EXCLUSIONS
+
+if TYPE_CHECKING:
+    from synthct.flows.run.expected import StageTime
 
 
 @examples(
@@ -88,8 +92,9 @@ def tell_plan(
     file: Path | None = None,
     as_json: bool,
 ) -> int:
-    """Print which stages a run would build, and how long training would take; write nothing."""
+    """Print which stages a run would build, their time, memory and disk; write nothing."""
     from synthct.flows.run.planning import plan
+    from synthct.flows.workspace.project import find_root
 
     found = plan(preset, until, file=file, workers=workers)
     if as_json:
@@ -97,12 +102,26 @@ def tell_plan(
         return CLEAN
     if not found.stages:
         typer.echo(f"{found.name}: everything is up to date")
+    times = {each.stage: each for each in found.expected.stages} if found.expected else {}
     for name, summary in found.stages.items():
-        typer.echo(f"{name:13} {summary}")
+        typer.echo(f"{name:14}{_time(times.get(name))}  {summary}")
     for each in found.training:
         typer.echo(each.sentence())
+    if found.missing:
+        name = Path(found.missing).name
+        note(f"there are no scans in {found.missing}: synthct ingest SRC... --dataset {name}")
+    if found.expected:
+        typer.echo("\n".join(found.expected.lines(find_root())))
     typer.echo("nothing was written: without --dry-run these stages run")
     return CLEAN
+
+
+def _time(each: StageTime | None) -> str:
+    from synthct.tasks.pipeline.progress import spelled_s
+
+    if each is None or each.seconds is None:
+        return f"{'unknown':14}{'':18}"
+    return f"{spelled_s(each.seconds):14}{each.basis:18}"
 
 
 @examples(

@@ -137,26 +137,23 @@ def _forecast(
     """Measure a training step of each source; lines on time, memory and disk."""
     import yaml
 
-    from synthct.flows.workspace.needs import sentence
+    from synthct.flows.run.expected import expected_of
     from synthct.tasks.chain.params import parse_params
+    from synthct.tasks.chain.table import active_stages
     from synthct.tasks.pipeline.progress import spelled_s
-    from synthct.tasks.training.pace import step_seconds
+    from synthct.tasks.training.probe import probe
 
     params = parse_params(yaml.safe_dump(document), where="the proposed preset")
-    training = params.training
-    lines: list[str] = []
-    networks, whole_s = training.folds * len(training.sources), 0.0
-    for source in training.sources:
-        pace_s = step_seconds(training, source)
-        steps = training.of_source(source).steps
-        lines.append(
-            f"{source}: {training.folds} networks of {steps} steps, {pace_s:.2f} s a step here"
-        )
-        whole_s += training.folds * steps * pace_s
-    at_once = min(networks, machine.gpus or machine.cores)
-    lines.append(
-        f"training will take about {spelled_s(whole_s / at_once)} ({at_once} at a time, while "
-        "nothing else runs); `synthct run` forecasts the other stages after their first cases"
+    at_once = machine.gpus or machine.cores
+    probed = [probe(params.training, source, at_once) for source in params.training.sources]
+    stages = [stage.name for stage in active_stages(params)]
+    told = expected_of(params, found, stages, probed, machine.cores, {})
+    lines = [
+        f"{each.source}: {each.networks} networks of {each.steps} steps, {each.step_s:.2f} s a "
+        "step here"
+        for each in probed
+    ]
+    times = ", ".join(
+        f"{each.stage} {spelled_s(each.seconds)}" for each in told.stages if each.seconds
     )
-    lines.append(sentence(found, params.registration.grid_spacing_mm, at_once, root))
-    return lines
+    return [*lines, f"expected: {times}", *told.lines(root)]

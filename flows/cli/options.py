@@ -16,6 +16,8 @@ from synthct.data.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from synthct.flows.run.single import Single
+
 Command = TypeVar("Command", bound=Callable[..., int])
 
 Preset = Annotated[
@@ -120,6 +122,15 @@ Series = Annotated[
 def print_json(document: Any) -> None:
     """Print a JSON document on standard output."""
     typer.echo(json.dumps(document, indent=2))
+
+
+def tell_single(told: Single, *, as_json: bool) -> int:
+    """Print the forecast of a command on one scan or pair; returns the exit code."""
+    if as_json:
+        print_json(told.as_json())
+    else:
+        typer.echo("\n".join(told.lines(Path.cwd())))
+    return 0
 
 
 def printer(console: Console) -> Callable[[str], None]:

@@ -11,6 +11,7 @@ import typer
 import synthct
 from synthct.flows.cli.options import (
     Device,
+    DryRun,
     Json,
     Model,
     Overwrite,
@@ -20,6 +21,7 @@ from synthct.flows.cli.options import (
     examples,
     print_json,
     refuse_existing,
+    tell_single,
 )
 from synthct.flows.exits import CLEAN
 
@@ -148,6 +150,7 @@ def predict(
     public_key: PublicKey = None,
     series: Series = "",
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Compute the synthetic CT of one scan.
@@ -162,6 +165,14 @@ def predict(
     # A folder that holds files is refused with or without --overwrite: it may be another's.
     files = (path for path in written if path is not None and not path.is_dir())
     refuse_existing(*files, overwrite=overwrite)
+    if dry_run:
+        from synthct.flows.run.single import of_predict
+
+        told = of_predict(
+            model, input, series=series, overlap=overlap, tta=tta, threads=threads,
+            device=device.value,
+        )  # fmt: skip
+        return tell_single(told, as_json=as_json)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(

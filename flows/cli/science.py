@@ -13,12 +13,14 @@ import typer
 import synthct
 from synthct.data.errors import UsageError
 from synthct.flows.cli.options import (
+    DryRun,
     Json,
     Overwrite,
     Series,
     examples,
     print_json,
     refuse_existing,
+    tell_single,
 )
 from synthct.flows.cli.plain_math import plain_text
 from synthct.flows.exits import CLEAN, FAILED
@@ -107,6 +109,7 @@ def register(
         typer.Option(min=1, help="Threads; the result is reproducible for a given number."),
     ] = 1,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Register a CT to an MR or CBCT, rigidly, then deformably.
@@ -119,6 +122,11 @@ def register(
     from synthct.flows.run.forecast import step_bar
 
     refuse_existing(out, overwrite=overwrite)
+    if dry_run:
+        from synthct.flows.run.single import of_register
+
+        told = of_register(fixed, moving, method, {"fixed": fixed_series, "moving": moving_series})
+        return tell_single(told, as_json=as_json)
     with step_bar(SHARES) as tell:
         made = synthct.register(
             fixed,

@@ -55,7 +55,7 @@ class Journal:
     def event(self, stage: StageTarget, event: Event) -> None:
         """Log the events that are worth reading."""
         self._progress.take(event)
-        if line := event_line(event):
+        if line := event_line(event, self._progress.left_s):
             level = self._log.error if event["kind"] == "unit_failed" else self._log.info
             level("%s", line)
 

@@ -34,11 +34,14 @@ class EventTail:
                 continue  # a line that a full disk cut short
 
 
-def event_line(event: Event) -> str:
-    """One event as a readable line; "" if it has none or lacks fields (third-party stages)."""
+def event_line(event: Event, left_s: float | None = None) -> str:
+    """One event as a readable line; "" if it has none or lacks fields (third-party stages).
+
+    ``left_s``: seconds until the stage's other units are done, as far as known.
+    """
     from synthct.tasks.pipeline.terminal import spelled
 
     try:
-        return spelled(event)
+        return spelled(event, left_s)
     except (KeyError, TypeError, ValueError):
         return ""

@@ -51,7 +51,7 @@ def fresh_page(project: Project, console: Console) -> Path:
             soft_wrap=True,
         )
     elif stage.target in stale:
-        record = new_record(project.root)
+        record = new_record(project.root, project.name)
         variables = project.environment() | {EVENTS: str(record.events)}
         with open_screen(console) as screen:
             build_stage(project, stage, record, variables, [screen])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER, TLS
+from synthct.data.files import canonical_json, write_whole
 from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import open_result_cache
 from synthct.flows.clusters.activity import watched
@@ -80,7 +81,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         return []
     project.check(stages)
     work = dataclasses.replace(project, stages=stages)
-    record = new_record(project.root)
+    record = new_record(project.root, project.name)
     console.print(
         f"to build: {', '.join(stage.name for stage in stages)}; log: {_shown(record, project)}",
         highlight=False,
@@ -128,15 +129,28 @@ def _server_and_cluster(
         yield server, clusters[0]
 
 
-def new_record(root: Path) -> RunRecord:
-    """Create the folder for the events and output of a run; the oldest ones are removed."""
-    runs = Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
+RUN = "run.json"
+"""In the folder of a run: the name of its workspace."""
+
+
+def runs_folder(root: Path) -> Path:
+    """The folder with a folder for each of the latest runs."""
+    return Path(os.environ.get(RUNS) or root / PRIVATE / "runs")
+
+
+def new_record(root: Path, name: str = "") -> RunRecord:
+    """Create the folder for the events and output of a run; the oldest ones are removed.
+
+    ``name``: that of the workspace.
+    """
+    runs = runs_folder(root)
     runs.mkdir(parents=True, exist_ok=True)
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-_KEPT_RECORDS]:
         shutil.rmtree(old, ignore_errors=True)
     folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder.mkdir()
     (folder / "events.jsonl").touch()
+    write_whole(folder / RUN, canonical_json({"workspace": name}))
     return RunRecord(folder)
 
 

@@ -43,7 +43,7 @@ class Lines:
     def event(self, stage: StageTarget, event: Event) -> None:
         """Print the events that are worth reading."""
         self._progress.take(event)
-        if line := event_line(event):
+        if line := event_line(event, self._progress.left_s):
             self._say(line)
 
     def output(self, stage: StageTarget, line: str) -> None:
@@ -121,8 +121,9 @@ class Bars:
 
         now = self._progress
         clock = spelled_s(time.monotonic() - self._started_s)
-        if now.left_s is not None and now.position < now.total:
-            clock += f", {spelled_s(now.left_s)} left"
+        left_s = now.left_s
+        if left_s is not None and now.position < now.total:
+            clock += f", {spelled_s(left_s)} left"
         self._update(
             completed=now.position,
             total=now.total or None,

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from synthct.tasks.export.calibration import calibration
+from synthct.tasks.export.card_chart import error_chart
 from synthct.tasks.export.fold import ExportedFold
 from synthct.tasks.export.parity import Parity
 from synthct.tasks.figures.templates import templates
@@ -163,7 +166,8 @@ def render_card(card: Mapping[str, Any]) -> str:
     environment = templates(Path(__file__).parent)
     environment.filters["as_text"] = as_text
     scores = [row for row in card["scores"] if row["metric"] in SHOWN]
-    return environment.get_template("card.html.j2").render(card=card, scores=scores)
+    chart = Markup(error_chart(card["scores"], card["gate"].get("reference", "registered")))
+    return environment.get_template("card.html.j2").render(card=card, scores=scores, chart=chart)
 
 
 SHOWN = ("mae_hu", "me_hu", "psnr_db", "ms_ssim")

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from synthct.data.errors import UsageError
 from synthct.data.readers import Found
 from synthct.data.section import REGIONS
-from synthct.tasks.ingestion.dataset import Licence, RawDataset, load_dataset
+from synthct.tasks.ingestion.dataset import Licence, RawDataset, RawFile, RawScan, load_dataset
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_attachments
 from synthct.tasks.intake.choice import decide
@@ -131,6 +132,7 @@ def plan_intake(
             remedy="give another --dataset",
             code="dataset-synthetic",
         )
+    known = present(known, raw)
     found = search(sources, read_manifest(manifest) if manifest else {}, patient_from)
     inspected = []
     if not (found.candidates or found.attachments or found.skipped):
@@ -163,6 +165,26 @@ def plan_intake(
         dataset, raw, licence, tuple(decided), tuple(attachments), tuple(notes), places, deface,
         names, template,
     )  # fmt: skip
+
+
+def present(dataset: RawDataset, raw: Path) -> RawDataset:
+    """The data set without the scans and attachments whose files were removed from ``raw``.
+
+    They can be imported again.
+    """
+
+    def kept(entries: Mapping[str, RawFile | RawScan]) -> dict[str, Any]:
+        return {name: one for name, one in entries.items() if (raw / one.path).exists()}
+
+    patients = {}
+    for name, patient in dataset.patients.items():
+        update: dict[str, Any] = {
+            kind: kept(getattr(patient, kind)) for kind in ("scans", "structures", "masks")
+        }
+        if patient.dose is not None:
+            update["dose"] = kept({"dose": patient.dose}).get("dose")
+        patients[name] = patient.model_copy(update=update)
+    return dataset.model_copy(update={"patients": patients})
 
 
 def _require_names(dataset: str, region: str) -> None:

@@ -20,7 +20,7 @@ from synthct.tasks.intake.attachments import read_dose, read_mask
 from synthct.tasks.intake.deidentify import copy_series, copy_volume
 from synthct.tasks.intake.finds import DOSE, STRUCTURES
 from synthct.tasks.intake.fit_structures import DRAWING_S
-from synthct.tasks.intake.plan import IntakePlan, Progress
+from synthct.tasks.intake.plan import IntakePlan, Progress, present
 from synthct.tasks.intake.pseudonym import require_key
 from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
 from synthct.tasks.intake.structures import copy_structures
@@ -81,7 +81,8 @@ def _take_in(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
     new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_attachments)
     added: list[str] = []
     dataset = _current(plan)
-    overtaken = [one for one in new if _is_there(one, dataset)]
+    there = present(dataset, plan.folder)
+    overtaken = [one for one in new if _is_there(one, there)]
     for patient in sorted({one.row.patient for one in new}):
         own = [one for one in new if one.row.patient == patient and one not in overtaken]
         if not own:

@@ -9,7 +9,7 @@ import queue
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -66,11 +66,17 @@ class Dispatch(Generic[T, R]):
     waiting: list[tuple[float, int, _Try[T]]] = field(default_factory=list)
     suspects: deque[_Try[T]] = field(default_factory=deque)
     looked_s: float = field(default_factory=time.monotonic)
+    stage: str = ""
+    gpus: bool = False
+    at_once: int = 0
 
     def outcomes(self, items: Sequence[T]) -> Iterator[tuple[T, Outcome[R]]]:
         """Submit all items; yield each once with its outcome."""
         self.client.subscribe_topic(self.topic, self._heard)
         on_gpu = bool(os.environ.get(GPU_UNITS))
+        self.stage = self.label(items[0]).rpartition("/")[0]
+        self.gpus = on_gpu and all(getattr(item, "gpu", False) for item in items)
+        self._count_workers(self.client.scheduler_info()["workers"])
         try:
             for number, item in enumerate(items):
                 gpu = on_gpu and bool(getattr(item, "gpu", False))
@@ -165,7 +171,9 @@ class Dispatch(Generic[T, R]):
         self.looked_s = now_s
         if self.client.status != "running":
             raise scheduler_gone(self.address, f"the client is {self.client.status}")
-        if not self.client.scheduler_info()["workers"]:
+        workers = self.client.scheduler_info()["workers"]
+        self._count_workers(workers)
+        if not workers:
             events.emit("note", stage="", text="no worker is connected; waiting for one")
         where = {key: worker for worker, keys in self.client.processing().items() for key in keys}
         mine = where.keys() & self.flying.keys()
@@ -174,6 +182,16 @@ class Dispatch(Generic[T, R]):
                 "straggler", **self.flying[key][1].fields, seconds=round(seconds, 1),
                 median_s=round(self.pace.median_s, 1), worker=where[key],
             )  # fmt: skip
+
+    def _count_workers(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tell how many units run at once, when that has changed."""
+        at_once = sum(
+            int(each.get("resources", {}).get("GPU", 0)) if self.gpus else int(each["nthreads"])
+            for each in workers.values()
+        )
+        if at_once and at_once != self.at_once:
+            self.at_once = at_once
+            events.emit("workers", stage=self.stage, count=at_once)
 
     @property
     def address(self) -> str:

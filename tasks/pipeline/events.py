@@ -19,8 +19,9 @@ _elsewhere: list[Callable[[str], None]] = []
 def emit(kind: str, **fields: Any) -> None:
     """Append one event. A full disk or a lost folder must not stop a run: the event is dropped.
 
-    Kinds: ``stage_started`` (stage), ``units_planned`` (stage, total, reused),
-    ``unit_done`` (stage, unit, seconds, reused, excluded, done, total, eta_s), ``unit_failed``
+    Kinds: ``stage_started`` (stage), ``units_planned`` (stage, total, reused, and efforts: of each
+    unit to compute, in order), ``workers`` (stage, count: units that run at once), ``unit_done``
+    (stage, unit, seconds, import_s of them, reused, excluded, done, total), ``unit_failed``
     (stage, unit, error), ``unit_retried`` (stage, unit, error, wait_s), ``set_aside`` (stage, unit:
     its workers died, it is tried alone after the others), ``straggler`` (stage, unit, seconds,
     median_s, worker), ``excluded`` (stage, unit, code, where, problem, rule, remedy),

@@ -91,12 +91,13 @@ def execute(order: Order) -> dict[str, Any]:
     """
     started = time.monotonic()
     if order.units.has(order.key):  # finished, but its worker died before it could report it
-        return {"seconds": 0.0, "reused": True, "excluded": False, "cpu": ""}
+        return {"seconds": 0.0, "import_s": 0.0, "reused": True, "excluded": False, "cpu": ""}
     _require_shared(order)
     require_code(order.modules, order.code)
     require_versions(order.packages)
     module, name = order.function.split(":")
     function = getattr(importlib.import_module(module), name)
+    imported_s = time.monotonic() - started
     if order.arrays:
         os.environ[ARRAYS] = order.arrays  # a remote worker reads from where this run reads
     scratch = default_root() / "scratch" / order.key
@@ -125,6 +126,7 @@ def execute(order: Order) -> dict[str, Any]:
         shutil.rmtree(scratch, ignore_errors=True)
     return {
         "seconds": round(time.monotonic() - started, 2),
+        "import_s": round(imported_s, 2),
         "reused": False,
         "excluded": excluded,
         "cpu": " ".join(cpu_features()),

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from synthct.tasks.pipeline.estimate import TimeLeft
+
 Event = dict[str, Any]
 
 SILENCE_S = 10.0
@@ -22,23 +24,34 @@ class StageProgress:
     excluded: int = 0
     text: str = ""
     _fractions: dict[str, float] = field(default_factory=dict)
-    _planned_s: float = 0.0
+    _estimate: TimeLeft = field(default_factory=TimeLeft)
     _begun_s: float = field(default_factory=lambda: time.monotonic())
 
     def take(self, event: Event) -> None:
         """Update the progress with one event."""
         kind, unit = event.get("kind"), str(event.get("unit", ""))
+        now_s = float(event.get("time_s") or time.time())
         if kind == "units_planned":
             self.total, self.reused = int(event["total"]), int(event["reused"])
-            self.done, self._planned_s = self.reused, time.monotonic()
+            self.done = self.reused
+            self._estimate.planned(event.get("efforts", {}), self.total - self.reused, now_s)
+        elif kind == "workers":
+            self._estimate.workers(int(event["count"]), now_s)
         elif kind in ("unit_done", "unit_failed"):
             self.done = int(event.get("done", self.done + 1))
             self.excluded += bool(event.get("excluded"))
             self._fractions.pop(unit, None)
+            self._estimate.ended(
+                unit, now_s, seconds=event.get("seconds"),
+                warm_up_s=float(event.get("import_s", 0.0)),
+                counts=kind == "unit_done" and not event.get("reused"),
+                excluded=bool(event.get("excluded")),
+            )  # fmt: skip
         elif kind == "step":
             self.text = _step_text(event)
             if event.get("total"):
                 self._fractions[unit] = min(1.0, float(event["step"]) / float(event["total"]))
+                self._estimate.step(unit, self._fractions[unit], now_s)
         elif kind == "note":
             self.text = str(event.get("text", ""))
 
@@ -55,18 +68,20 @@ class StageProgress:
     @property
     def left_s(self) -> float | None:
         """Estimated seconds until all units are done; None until something has been computed."""
-        computed = self.position - self.reused
-        if computed <= 0 or not self._planned_s:
-            return None
-        return (time.monotonic() - self._planned_s) / computed * (self.total - self.position)
+        return self.left_at(time.time())
+
+    def left_at(self, now_s: float) -> float | None:
+        """The same at another time of the clock that stamped the events [s]."""
+        return self._estimate.left_s(now_s)
 
     def line(self, stage: str) -> str:
         """One line: units done, the latest step, time so far and left."""
         parts = [f"{self.done} of {self.total} units done"] if self.total else []
         parts += [self.text] if self.text else []
         parts.append(f"{spelled_s(time.monotonic() - self._begun_s)} so far")
-        if self.left_s is not None and self.position < self.total:
-            parts.append(f"about {spelled_s(self.left_s)} left")
+        left_s = self.left_s
+        if left_s is not None and self.position < self.total:
+            parts.append(f"about {spelled_s(left_s)} left")
         return f"{stage}: {', '.join(parts)}"
 
 

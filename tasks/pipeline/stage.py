@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,9 @@ class Unit:
         Dotted modules of the plug-ins that the arguments name; their code is part of the key.
     gpu
         Whether it occupies a GPU on a cluster that has some; never part of the key.
+    effort
+        What its time is proportional to, in any one measure, for the estimate of the time left;
+        None: the square root of the size of its inputs. Never part of the key.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Unit:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     gpu: bool = False
+    effort: float | None = None
 
     def __post_init__(self) -> None:
         if both := self.inputs.keys() & self.arguments.keys():
@@ -83,6 +87,18 @@ class Unit:
     def modules(self) -> tuple[str, ...]:
         """Module of the function and those of the plug-ins, whose code is part of the key."""
         return (self.function.__module__, *self.plugins)
+
+    @property
+    def work(self) -> float:
+        """Its effort. By default time grows more slowly than the size of the inputs."""
+        if self.effort is not None:
+            return self.effort
+        files = [
+            file
+            for path in self.inputs.values()
+            for file in (path.rglob("*") if path.is_dir() else (path,))
+        ]
+        return round(math.sqrt(sum(file.stat().st_size for file in files if file.is_file())), 1)
 
     def key(self, threads: int) -> str:
         """SHA-256 of name, function, inputs, arguments, code, package versions and threads."""
@@ -188,7 +204,10 @@ def run_units(
     adopt(context.units, context.artefact(stage), stage)
     plan = UnitPlan(context.units, stage, {u.name: u.key(context.threads_per_unit) for u in units})
     missing = [unit for unit in units if not plan.is_cached(unit)]
-    emit("units_planned", stage=stage, total=len(units), reused=len(units) - len(missing))
+    emit(
+        "units_planned", stage=stage, total=len(units), reused=len(units) - len(missing),
+        efforts={unit.name: unit.work for unit in missing},
+    )  # fmt: skip
     _compute(context, plan, missing)
     if lost := fetch_all(plan, units, out):
         _compute(context, plan, [unit for unit in units if unit.name in lost])
@@ -246,7 +265,7 @@ def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> 
     store.leave_token(token)
     try:
         orders = [_order(context, plan, unit, token) for unit in missing]
-        started, done, errors, cpus = time.monotonic(), total - len(missing), [], {""}
+        done, errors, cpus = total - len(missing), [], {""}
         for order, outcome in context.fan_out(execute, orders, label=_label):
             done += 1
             plan.keep_young()
@@ -254,13 +273,9 @@ def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> 
                 errors.append((order.unit, outcome.error))
                 emit("unit_failed", stage=stage, unit=order.unit, error=str(outcome.error))
                 continue
-            mean_s = (time.monotonic() - started) / (done - (total - len(missing)))
             receipt = dict(outcome.result())
             cpus.add(receipt.pop("cpu"))
-            emit(
-                "unit_done", stage=stage, unit=order.unit, done=done, total=total,
-                eta_s=round(mean_s * (total - done), 1), **receipt,
-            )  # fmt: skip
+            emit("unit_done", stage=stage, unit=order.unit, done=done, total=total, **receipt)
     finally:
         store.drop_token(token)
     if len(cpus) > 2:  # "" is a unit that was finished already

@@ -13,7 +13,7 @@ from typing import Any
 
 from synthct.data.environment import EVENTS
 from synthct.data.temporary import temporary_folder
-from synthct.tasks.pipeline.progress import Heartbeat, StageProgress
+from synthct.tasks.pipeline.progress import Heartbeat, StageProgress, spelled_s
 
 _PERIOD_S = 0.5
 
@@ -50,7 +50,7 @@ def _follow(path: Path, stop: threading.Event, stage: str) -> None:
             for line in file:
                 event = json.loads(line)
                 now.take(event)
-                if text := spelled(event):
+                if text := spelled(event, now.left_s):
                     sys.stderr.write(text + "\n")
                     heartbeat.spoke()
             if ending:
@@ -61,14 +61,17 @@ def _follow(path: Path, stop: threading.Event, stage: str) -> None:
             stop.wait(_PERIOD_S)
 
 
-def spelled(event: dict[str, Any]) -> str:
-    """One event as a line of text; "" for an event that is not printed."""
+def spelled(event: dict[str, Any], left_s: float | None = None) -> str:
+    """One event as a line of text; "" for an event that is not printed.
+
+    ``left_s``: seconds until the stage's other units are done, as far as known.
+    """
     kind, stage = event["kind"], event.get("stage", "")
     if kind == "units_planned":
         return f"{stage}: {event['total']} units, {event['reused']} reused"
     if kind == "unit_done":
-        eta_s = event.get("eta_s") if event["done"] < event["total"] else None
-        left = "" if eta_s is None else f", about {eta_s:.0f} s left"
+        known = left_s is not None and event["done"] < event["total"]
+        left = f", about {spelled_s(left_s or 0.0)} left" if known else ""
         seconds = f" ({event['seconds']:.1f} s)" if "seconds" in event else ""
         what = " (excluded)" if event.get("excluded") else seconds
         return f"{stage}: {event['done']}/{event['total']} {event['unit']}{what}{left}"

@@ -120,6 +120,7 @@ def _all_there(folder: Path, names: Sequence[str]) -> bool:
 def _drawn(context: StageContext, draw: Callable[[O], R], orders: Sequence[O]) -> dict[str, R]:
     """The pictures of every order by case, in the order of ``orders``."""
     found: dict[str, R] = {}
+    emit("units_planned", stage=STAGE, total=len(orders), reused=0)
     for order, outcome in context.fan_out(draw, orders, label=_label):
         if outcome.error is not None:
             raise _as_machine_error(order.case, outcome.error)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from synthct.tasks.models.contracts import Network, Target
+from synthct.tasks.pipeline.progress import spelled_s
 from synthct.tasks.training.optimisation import make_optimizer
 from synthct.tasks.training.params import Source, TrainingParams
 from synthct.tasks.training.plugins import build_composition, build_network
@@ -60,7 +61,7 @@ class Probed:
         return (
             f"{self.source}: {self.step_s:.2f} s a step, measured now; {self.networks} networks of "
             f"{self.steps} steps, {self.workers} at a time: training takes about "
-            f"{self.hours:.1f} hours here"
+            f"{spelled_s(3600 * self.hours)} here"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -203,6 +204,7 @@ def _unit(
     interpolate: bool = False,
 ) -> Unit:
     source, fold = plan.source, plan.fold
+    recipe = params.of_source(source)
     read = sorted({*fold.train, *fold.validation})
     weights = drawing_weights(fold, plan.cases, params)
     inputs = {
@@ -224,8 +226,9 @@ def _unit(
             **({"weights": weights} if weights else {}),
             **({"interpolate": True} if interpolate else {}),
         },
-        plugins=plugin_modules(params.of_source(source)),
+        plugins=plugin_modules(recipe),
         gpu=params.device != "cpu",
+        effort=float(recipe.steps * recipe.batch * math.prod(recipe.recipe(source).patch_size)),
     )
 
 

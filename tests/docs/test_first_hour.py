@@ -80,11 +80,14 @@ def test_a_page_names_the_machine_that_wrote_it(tmp_path):
 def test_the_time_left_is_compared_with_another_time(tmp_path):
     (tmp_path / "run").mkdir()
     lines = [
-        {"kind": "unit_done", "stage": "training", "time_s": 100.0 + 10 * n, "eta_s": 80.0 - 10 * n}
+        {"kind": "units_planned", "total": 8, "reused": 0, "stage": "training", "time_s": 90.0}
+    ]
+    lines += [
+        {"kind": "unit_done", "stage": "training", "time_s": 100.0 + 10 * n, "seconds": 10.0}
         for n in range(8)
     ]
-    lines += [{"kind": "unit_done", "stage": "export", "time_s": 300.0, "eta_s": 1.0}]
+    lines += [{"kind": "unit_done", "stage": "export", "time_s": 300.0, "seconds": 1.0}]
     (tmp_path / "run" / "events.jsonl").write_text("".join(json.dumps(n) + "\n" for n in lines))
     (one,) = promises(tmp_path)
-    assert one == Promise("training", 8, 2, 70.0, 60.0)
-    assert "| training | 2 of 8 | 70 | 60 |" in promised([one])
+    assert one == Promise("training", 8, 2, 60.0, 60.0)
+    assert "| training | 2 of 8 | 60 | 60 |" in promised([one])

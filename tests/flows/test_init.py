@@ -127,8 +127,8 @@ def test_a_folder_is_understood_and_a_dry_run_writes_nothing(checkout, capsys):
     assert command_line(["init", "mine", "--from", "scans", "--dry-run"]) == CLEAN
     shown = capsys.readouterr().out
     assert re.search(r"mr: 2 networks of 1500 steps, \d+\.\d\d s a step here", shown)
-    assert "training will take about" in shown
-    assert re.search(r"\d+\.\d GB of memory or more, and at most \d+\.\d GB of disk", shown)
+    assert re.search(r"expected: ingestion \d.*, registration \d.*, training \d.*, report", shown)
+    assert re.search(r"\d+\.\d GB of memory \(.*\), and at most \d+\.\d GB of disk", shown)
     assert "grid_spacing_mm: [4.0, 8.0, 8.0]" in shown
     assert shown.splitlines()[-1] == "next: synthct init mine --from scans"
     assert command_line(["init", "mine", "--from", "scans", "--dry-run", "--json"]) == CLEAN

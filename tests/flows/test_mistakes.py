@@ -1,9 +1,10 @@
 """Everyday mistakes, as they are typed: one line that says what, where and what to do.
 
 Each row is a command line and what the line must say. Every one ends with exit code 2 and neither
-changes a file nor makes a workspace. Mistakes that need a running pipeline (a port in use, two runs
-at once, Ctrl-C, edited workspaces, deleted artefacts) are tested in ``tests/chain`` and in
-``tests/flows``.
+changes a file nor makes a workspace. Those of the machine (permissions, missing extras, ports, lost
+artefacts, added and removed patients) are in ``test_mistakes_of_the_machine.py``; two runs at once
+in ``chaos/test_dvc_lock.py``, Ctrl-C in ``test_cli.py``, edited workspaces in
+``test_workspaces.py``.
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ def place(tmp_path_factory):
         folder / "ct_series", Volume(ct, GRID, Modality.CT),
         patient_id="P1", study="s", series_description="CT", uid_seed="1",
     )  # fmt: skip
+    mr_series = {"patient_id": "P1", "study": "s", "uid_seed": "2"}
+    write_series(folder / "mr_two" / "a", mr, series_description="T1", **mr_series)
+    other = Volume(mr.array + 7, GRID, Modality.MR)
+    write_series(
+        folder / "mr_two" / "b", other, series_description="T2", **mr_series | {"uid_seed": "3"}
+    )
     (folder / "text.nii.gz").write_text("no image")
     model = ModelDescription(
         source="mr", fold=0, network={"name": "toy"}, slices=3, patch_size=(32, 32), divisor=8,
@@ -155,6 +162,7 @@ MISTAKES = [
     (PREDICT.replace("mr.mha", "mrr.mha"), "no such file or folder"),
     (PREDICT.replace("mr.mha", "text.nii.gz"), "copy or export the file again"),
     (PREDICT.replace("mr.mha", "ct_series"), "the scan is CT, the model predicts from MR"),
+    (PREDICT.replace("mr.mha", "mr_two"), "--series"),
     (f"{PREDICT} --mask {{p}}/mr.mha", "it is an image"),
     (f"{PREDICT} --mask {{p}}/part.mha", "the scan reaches 56 mm beyond the mask"),
     (f"{PREDICT} --mask {{p}}/empty.mha", "the body mask is empty"),

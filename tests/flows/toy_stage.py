@@ -19,9 +19,7 @@ tell(kind="units_planned", total=2, reused=1)
 if Path(f"wait-{name}").exists():
     Path("started").write_text(str(os.getpid()))
     time.sleep(float(os.environ.get("SYNTHCT_TOY_NAP_S", "600")))
-tell(
-    kind="unit_done", unit="b", done=2, total=2, seconds=0.1, reused=False, excluded=False, eta_s=0
-)
+tell(kind="unit_done", unit="b", done=2, total=2, seconds=0.1, reused=False, excluded=False)
 if Path(f"poison-{name}").exists():
     sys.stderr.write("scan.mha: a volume has three axes, got 2; remove it\n")
     sys.exit(1)

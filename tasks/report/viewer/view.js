@@ -128,6 +128,16 @@ function millimetres(axis) {
   return data.origin[axis] + position[axis] * data.spacing[axis];
 }
 
+// What black and white mean and what is drawn, also on paper, where the controls are not.
+function windows() {
+  const from = ([low, high]) => `${low.toFixed(0)} to ${high.toFixed(0)}`, said = [];
+  if (volumes.source) said.push(`source ${from(sourceWindow())}`);
+  if (volumes.ct || volumes.sct) said.push(`CT ${from(window_())} HU`);
+  if (volumes.ct && at("bone").checked) said.push(`yellow: CT above ${Number(at("bone-hu").value)} HU`);
+  if (data.masked && at("body").checked) said.push("green: body");
+  return said;
+}
+
 function tell() {
   const i = position[0] * STRIDE[0] + position[1] * STRIDE[1] + position[2];
   const place = [2, 1, 0].map(axis => `${"zyx"[axis]} ${millimetres(axis).toFixed(1)}`).join(", ");
@@ -135,6 +145,7 @@ function tell() {
     .map(name => `${NAMES[name]} ${value(name, i).toFixed(0)}${name === "source" ? "" : " HU"}`);
   if (volumes.ct && volumes.sct) values.push(`difference ${(value("sct", i) - value("ct", i)).toFixed(0)} HU`);
   at("readout").textContent = `${place} mm (LPS): ${values.join(" · ")}`;
+  at("shown").textContent = windows().join(" · ");
   for (const slider of document.querySelectorAll("[data-slice]")) {
     const axis = PLANES[slider.dataset.slice].axis;
     slider.value = position[axis];

@@ -39,7 +39,7 @@ def _facts(chain: Chain) -> list[tuple[str, str]]:
     licence = chain.dataset.get("licence") or {}
     facts = [
         ("Data set", str(chain.dataset.get("dataset", "not named"))),
-        ("Patients", "digital, with known truth" if chain.synthetic else "real, pseudonymised"),
+        ("Patients", "digital, with known truth" if chain.synthetic else "ingested, pseudonymised"),
         ("Licence", str(licence.get("name") or "not stated")),
     ]
     if licence.get("non_commercial"):

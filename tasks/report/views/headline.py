@@ -21,7 +21,7 @@ from synthct.tasks.report.views.scores import (
 )
 
 FEW_PATIENTS = 5
-"""Number of real patients below which the page says that they are too few."""
+"""Number of ingested patients below which the page says that they are too few."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def headline(chain: Chain) -> Headline:
 def _kind(chain: Chain) -> str:
     count = len(chain.patients)
     regions = sorted({str(p.get("region", "")) for p in chain.patients.values()} - {""})
-    people = "digital" if chain.synthetic else "real"
+    people = "digital " if chain.synthetic else ""  # who was ingested may be either
     name = chain.dataset.get("dataset", "")
-    text = f"{count} {people} {plural('patient', count)}"
+    text = f"{count} {people}{plural('patient', count)}"
     text += f" of the data set “{name}”" if name else ""
     return text + (f" ({', '.join(regions)})" if regions else "")
 

@@ -76,9 +76,11 @@ def test_events_of_a_worker_far_away_are_lost(on_dask, tmp_path, monkeypatch):
     monkeypatch.setenv(EVENTS, str(file))
     list(on_dask(say, [1, 2], label=str))
     deadline = time.monotonic() + 5
-    while len(file.read_text().splitlines()) < 2 and time.monotonic() < deadline:
+    while len(file.read_text().splitlines()) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [json.loads(line)["text"] for line in file.open()] == ["from afar"] * 2
+    told = [json.loads(line) for line in file.open()]
+    assert [each.get("count") for each in told if each["kind"] == "workers"] == [2]
+    assert [each["text"] for each in told if each["kind"] == "note"] == ["from afar"] * 2
 
 
 def test_a_unit_that_kills_its_worker_is_named_and_the_others_run_once(

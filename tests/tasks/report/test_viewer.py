@@ -43,6 +43,7 @@ addEventListener("load", function probe() {
     return;
   }
   const told = { readout: at("readout").textContent, panels: panels.length };
+  told.shown = at("shown").textContent;
   const press = (panel, x, y) => {
     const box = panel.canvas.getBoundingClientRect();
     const clientX = box.left + x * box.width, clientY = box.top + y * box.height;
@@ -191,6 +192,7 @@ def test_pictures_do_not_move_together(browser, tmp_path):
     z, y, x = data_of(write_page(shown))["start"]
     assert f"CT {shown.ct[z, y, x]:.0f} HU" in told["readout"]
     assert told["readout"].endswith("difference 90 HU")
+    assert "CT -160 to 240 HU · yellow: CT above 200 HU" in told["shown"]
     assert f"z {-24 + 4 * z:.1f} mm" in told["readout"]
     assert told["panels"] == 12
     assert told["position"] == [7, 18, 7]  # three quarters down, one quarter right
