@@ -128,7 +128,7 @@ class BoneContrast:
         inside = self.body.astype(np.float32)
         weight = gaussian_filter(inside, sigma, mode="constant")
         smooth = gaussian_filter(self.ranks * inside, sigma, mode="constant")
-        return replace(self, ranks=smooth / np.maximum(weight, 1e-3))
+        return replace(self, ranks=(smooth / np.maximum(weight, 1e-3)).astype(np.float32))
 
     def value(self, move: Affine) -> float:
         """Mean rank of the soft tissue minus that of bone where ``move`` takes both [1]."""
