@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.itk import resample
-from synthct.data.phantom.patient import Protocol, make_patient
+from synthct.data.phantom.patient import make_patient
 from synthct.data.volume import Displacement, Grid, Volume
 from synthct.tasks.fields.geometry import displacement_of, displacement_on, working_grid
 from synthct.tasks.ingestion.body import body_mask
@@ -45,6 +45,7 @@ from synthct.tasks.registration.presets import preset_called, usual_preset
 from synthct.tasks.registration.results import mean_error_mm, rigid_part
 from synthct.tasks.registration.rigid.competing_poses import find_competing_poses
 from synthct.tasks.registration.scan_pair import ScanPair
+from tests.fixtures.digital_patients import SMALL
 
 FOLDER = Path("runs/registration_phantom")
 REGIONS = ("thorax", "abdomen", "head-neck")
@@ -123,18 +124,12 @@ class Patient:
 def patient(region: str, source: str, seed: int, voxel_mm: float | None = None) -> Patient:
     """Draw one; the same seed gives both sources the same CT."""
     size = voxel_mm or VOXEL_MM[region]
-    protocol = Protocol(
+    protocol = replace(
+        SMALL,
         voxels_mm=dict.fromkeys(("ct", "mr", "cbct"), (size, size, size)),
         anatomy_mm=size / 2,
         deformation_mm=(4.0, 8.0),
-        setup_shift_mm=3.0,
         setup_turn_deg=1.2,
-        ct_noise_hu=12.0,
-        mr_noise=0.025,
-        mr_shading=0.15,
-        views=40,
-        scatter=0.09,
-        photons_per_mm2=2.0e4,
     )
     made = make_patient(
         region, protocol, lambda *names: generator(seed, "registration_phantom", region, *names)
