@@ -47,7 +47,10 @@ def guarded(call: Callable[[], int]) -> int:
         wrong = isinstance(error, UsageError | DataError)
         return _print_error(str(error), USAGE if wrong else FAILED)
     except KeyboardInterrupt:
-        return _print_error("stopped; the same command resumes where it left off", FAILED)
+        return _print_error(
+            "stopped; run it again: the pipeline resumes, a single scan starts anew",
+            FAILED,
+        )
     except ModuleNotFoundError as error:
         return _print_error(str(_missing_module(error)), FAILED)
     except BrokenPipeError:

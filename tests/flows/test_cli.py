@@ -233,7 +233,11 @@ def test_outside_a_checkout_the_chain_says_where_to_go(tmp_path, monkeypatch, ca
         (MachineError("a rule", remedy="do this"), 1, "a rule; do this"),
         (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: no space left on the device"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: "),
-        (KeyboardInterrupt(), 1, "resumes where it left off"),
+        (
+            KeyboardInterrupt(),
+            1,
+            "the pipeline resumes, a single scan starts anew",
+        ),
         (ModuleNotFoundError("no", name="torch.nn"), 1, ".[train]"),
         (ZeroDivisionError("two\nlines"), 1, "ZeroDivisionError: two lines; this is a bug"),
     ],
