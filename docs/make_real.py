@@ -198,15 +198,18 @@ def _registration_block(artefacts: Path) -> str:
     lines = [
         f"{len(rows)} pairs: {head}. Step kept: {kept}.",
         "",
-        "| patient | verdict | step | information | edges | body Dice | moved p95 [mm] | reason |",
-        "|---|---|---|---|---|---|---|---|",
+        "| patient | verdict | step | bone darkness | information | edges | body Dice "
+        "| moved p95 [mm] | reason |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: known[row["patient"]]):
         moved = f"{float(row['local_p95_mm']):.1f}"
         measures = [
-            f"{float(row[f'{name}_before']):.{digits}f} → {float(row[f'{name}_after']):.{digits}f}"
-            for name, digits in (("information", 3), ("edges", 3), ("dice", 2))
-        ]
+            " → ".join(_plain(row[f"{name}_{when}"], digits) for when in ("before", "after"))
+            for name, digits in (
+                ("bone_darkness", 2), ("information", 3), ("edges", 3), ("dice", 2),
+            )
+        ]  # fmt: skip
         cells = [known[row["patient"]][0], row["verdict"], row["step"], *measures, moved]
         lines.append(f"| {' | '.join(cells)} | {row['reason']} |")
     file = ROOT / "docs" / "pictures" / "real_patients_registration.png"
@@ -214,6 +217,10 @@ def _registration_block(artefacts: Path) -> str:
     write_whole(file, outlines_png(artefacts / "registration", verdicts))
     picture = f"![Outlines of skin and bone on the MR, before and after](../pictures/{file.name})"
     return "\n".join([*lines, "", picture])
+
+
+def _plain(number: str, digits: int) -> str:
+    return f"{float(number):.{digits}f}" if number else "none"
 
 
 def outlines_png(registration: Path, verdicts: Mapping[str, str], columns: int = 4) -> bytes:
