@@ -122,6 +122,12 @@ class BoneContrast:
             return None
         return replace(self, bone=bone, shell=shell)
 
+    def at(self, pose: Affine) -> float | None:
+        """The contrast at a pose from MR to CT; None if few of the points lie in the MR's body."""
+        back = _inverse(pose)
+        points = self.seen(back)
+        return None if points is None else points.value(back)
+
     def blurred(self, width_mm: float) -> BoneContrast:
         """The same points over ranks that are averaged by a Gaussian inside the body."""
         sigma = [width_mm / step for step in self.grid.spacing_mm]

@@ -8,15 +8,18 @@ few thousand points, by a search independent of the engine under test.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
 
+from synthct.tasks.registration.rigid.bone_pose import LEAST_CONTRAST, BoneContrast
 from synthct.tasks.registration.rigid.landscape import (
     ARM_MM,
     Affine,
+    Landscape,
     Pose,
     climb,
     distance_of,
@@ -68,7 +71,9 @@ def find_competing_poses(
     """Search from the rigid pose and from the ``starts`` best of the distant poses.
 
     ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
-    it (mean over the points) is a competing pose. Reproducible for a given seed.
+    it (mean over the points) is a competing pose. Where an MR shows the bone of the CT at ``rigid``
+    (:class:`BoneContrast`), poses that show it less do not compete: they fit flesh, which deforms.
+    Reproducible for a given seed.
     """
     current = Affine.of(rigid)
     land = landscape_of(pair, current, seed)
@@ -76,10 +81,11 @@ def find_competing_poses(
     far = sorted(_far_poses(), key=lambda pose: -land.information(pose, current))
     ended = [climb(land, current, pose) for pose in (still, *far[:starts])]
     distances = [distance_of(land, current, still, pose) for pose, _ in ended]
+    shows_bone = _bone_test(pair, land, current, seed)
     away = [
         (information, distance)
-        for (_, information), distance in zip(ended, distances, strict=True)
-        if distance > near_mm
+        for (pose, information), distance in zip(ended, distances, strict=True)
+        if distance > near_mm and shows_bone(pose)
     ]
     best, distance = max(away, default=(1.0, 0.0))
     return CompetingPoses(
@@ -90,6 +96,22 @@ def find_competing_poses(
         returned=float(np.mean([distance <= near_mm for distance in distances])),
         spread_mm=float(np.median(distances)),
     )
+
+
+def _bone_test(
+    pair: ScanPair, land: Landscape, current: Affine, seed: int
+) -> Callable[[Pose], bool]:
+    """Whether the MR shows the bone of the CT at a pose as well as at the rigid one, if there."""
+    bone = BoneContrast.of(pair, seed)
+    there = None if bone is None else bone.at(current)
+    if bone is None or there is None or there < LEAST_CONTRAST:
+        return lambda pose: True
+
+    def shows(pose: Pose) -> bool:
+        found = bone.at(Affine.of(land.transform(pose, current)))
+        return found is not None and found >= there
+
+    return shows
 
 
 def _far_poses() -> list[Pose]:

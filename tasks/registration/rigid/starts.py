@@ -40,13 +40,18 @@ class Overview:
     def information(self, transform: sitk.Transform) -> float:
         """Normalised mutual information in the fixed body; 0 if the bodies hardly overlap."""
         moving, grid = self.pair.moving, self.fixed.grid
-        there = resample(self.pair.moving_body, grid, transform=transform, outside=0, nearest=True)
-        if overlap_dice(there.array, self.body.array) < FEWEST_SHARED:
+        if self.overlap(transform) < FEWEST_SHARED:
             return 0.0
         moved = resample(moving, grid, transform=transform, outside=float(moving.array.min()))
         return normalised_mutual_information(
             self.fixed.array, moved.array, self.body.array, bins=16
         )
+
+    def overlap(self, transform: sitk.Transform) -> float:
+        """Dice of the bodies [1]."""
+        body, grid = self.pair.moving_body, self.fixed.grid
+        there = resample(body, grid, transform=transform, outside=0, nearest=True)
+        return overlap_dice(there.array, self.body.array)
 
 
 def ranked_starts(view: Overview) -> list[Triple]:

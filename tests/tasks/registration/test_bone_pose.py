@@ -14,6 +14,7 @@ from synthct.tasks.registration.held_bone import REACH_MM, with_bone_held
 from synthct.tasks.registration.job import Job
 from synthct.tasks.registration.presets import preset_called
 from synthct.tasks.registration.rigid.bone_pose import bone_pose
+from synthct.tasks.registration.rigid.competing_poses import find_competing_poses
 from synthct.tasks.registration.scan_pair import ScanPair
 
 GRID = Grid((24, 80, 80), (3.0, 2.0, 2.0))
@@ -118,3 +119,14 @@ def test_a_deformation_that_leaves_bone_dark_is_kept_to_the_bit():
     job = Job.of(pair(), GRID, preset_called("mr_AB_demo"), seed=1, threads=1)
     good = pushed(0.4)
     assert with_bone_held(job, STILL, good) is good
+
+
+def test_a_pose_that_fits_flesh_better_does_not_doubt_one_that_fits_bone():
+    apart = pair((14.0, -8.0))
+    by_bone = sitk.Euler3DTransform()
+    by_bone.SetTranslation((-8.0, 14.0, 0.0))
+    search = {"starts": 5, "near_mm": 5.0, "seed": 3}
+    found = find_competing_poses(apart, by_bone, **search)
+    assert found.gain < 0.05
+    blind = replace(apart, fixed=limb(Modality.MR, (0.0, 0.0), bone=False)[0])
+    assert find_competing_poses(blind, by_bone, **search).gain > 0.1
