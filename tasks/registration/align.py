@@ -31,8 +31,8 @@ higher than the elastix results, all of which were closer to the truth."""
 
 
 MOST_DICE_LOST = 0.03
-"""Loss of the bodies' Dice from which on a pose by bone is not used [1]: it has found another dark
-place near the skin."""
+"""Loss of the bodies' Dice, against both elastix's pose and none, from which on a pose by bone is
+not used [1]: it has found another dark place near the skin."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def align(
         rigid = _rigid(job, view, starts)
         placed = [rigid, *map(shift_transform, starts)]
         by_bone = bone_pose(pair, placed, seed=derive_seed(job.seed, "bone"))
-        if by_bone and view.overlap(by_bone) > view.overlap(rigid) - MOST_DICE_LOST:
+        least = min(view.overlap(pose) for pose in (rigid, sitk.Euler3DTransform()))
+        if by_bone and view.overlap(by_bone) > least - MOST_DICE_LOST:
             rigid = by_bone
     except StepFailed as error:
         failures["rigid"] = str(error)
