@@ -93,11 +93,7 @@ class Unit:
         """Its effort. By default time grows more slowly than the size of the inputs."""
         if self.effort is not None:
             return self.effort
-        files = [
-            file
-            for path in self.inputs.values()
-            for file in (path.rglob("*") if path.is_dir() else (path,))
-        ]
+        files = (file for path in self.inputs.values() for file in (path, *path.rglob("*")))
         return round(math.sqrt(sum(file.stat().st_size for file in files if file.is_file())), 1)
 
     def key(self, threads: int) -> str:
