@@ -77,9 +77,12 @@ def test_every_case_has_a_row_and_a_patient_without_a_ct_has_none(make, context,
     ] == ["XX-01_mr", "XX-01_cbct"]
     assert set(rows[0]) == set(COLUMNS)
     assert all(row["verdict"] in {"pass", "suspect", "fail"} for row in rows)
-    for name in COLUMNS:
-        if name not in ("reason", "round_trip_p95_mm"):  # there and back is off by default
-            assert rows[0][name] != "", name
+    empty = {"reason", "round_trip_p95_mm"}  # there and back is off by default
+    empty |= {"bone_darkness_before", "bone_darkness_after"}  # of an MR with enough bone only
+    for name in set(COLUMNS) - empty:
+        assert rows[0][name] != "", name
+    cone_beam = next(row for row in rows if row["source"] == "cbct")
+    assert cone_beam["bone_darkness_after"] == ""
 
 
 def test_an_unfit_pair_is_listed_and_the_others_go_on(make, context, params):
