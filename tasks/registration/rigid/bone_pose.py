@@ -189,14 +189,14 @@ def bone_pose(
     def rest(back: Affine) -> float:
         return (land.information(STILL, _inverse(back)) - 1) / at_first
 
-    best, found = -np.inf, None
+    best, found = LEAST_CONTRAST, None
     for number, start in enumerate(starts):
         back = _inverse(Affine.of(start))
         points = whole.seen(back)
         if points is None:
             continue
         if number == 0:
-            best = max(points.value(back) + LEAST_GAIN, LEAST_CONTRAST)
+            best = max(best, points.value(back) + LEAST_GAIN)
         least = KEPT_INFORMATION * rest(back)
         for begin in (back, _climbed(points.blurred(BLUR_MM), rest, back, back)):
             move = _climbed(points, rest, back, begin)
