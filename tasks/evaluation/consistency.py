@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter
 
 from synthct.tasks.evaluation.pair import Floats, Mask, Measured
 from synthct.tasks.evaluation.structures.overlap import dice
@@ -30,62 +30,72 @@ START = (0, 0, 0)
 REACH = 2
 """Largest offset tried along each axis [voxels]."""
 
+MARGIN = 6
+"""Voxels kept around the mask: four of the Gaussian, one of the gradient, one to spare."""
+
 EDGE_SHARE = 0.5
 """The parameter epsilon of the edge directions, as a share of the mean gradient: weaker edges
 hardly count."""
 
 
-def source_consistency(
-    source: NDArray[Any], sct: NDArray[Any], mask: Mask, *, modality: str,
-    spacing_mm: tuple[float, float, float],
-) -> Measured:  # fmt: skip
-    """``source_edges``, ``source_offset_mm`` and ``source_void_dice`` of one synthetic CT.
+class SourceAnatomy:
+    """Edges and dark voxels of one source scan, with which synthetic CTs of it are compared.
 
     Parameters
     ----------
-    source, sct
-        MR or CBCT [a.u., HU] and synthetic CT [HU] on one grid (Z, Y, X).
+    source, mask
+        MR or CBCT [a.u., HU] and body mask on one grid (Z, Y, X).
     modality
         ``mr`` or ``cbct``: determines which tissues are dark.
     """
-    edges, offset_mm = edge_agreement(source, sct, mask, spacing_mm)
-    return Measured(
-        {
-            "source_edges": edges,
-            "source_offset_mm": offset_mm,
-            "source_void_dice": void_dice(source, sct, mask, modality),
-        }
-    )
 
+    def __init__(
+        self, source: NDArray[Any], mask: Mask, *, modality: str,
+        spacing_mm: tuple[float, float, float],
+    ) -> None:  # fmt: skip
+        self.modality, self.spacing_mm = modality, spacing_mm
+        self.large_enough = min(source.shape) >= 2 * REACH + 3
+        self._box = _box_around(mask)
+        self.source, self.mask = source[self._box], mask[self._box]
+        if self.large_enough:
+            self._edges = _directions(self.source, self.mask, spacing_mm)
 
-def edge_agreement(
-    source: NDArray[Any], sct: NDArray[Any], mask: Mask, spacing_mm: tuple[float, float, float]
-) -> tuple[float | None, float | None]:
-    r"""Mean :math:`(n_s \cdot n_p)^2` of the edge directions, and the offset of its maximum [mm].
+    def compare(self, sct: NDArray[Any]) -> Measured:
+        """``source_edges``, ``source_offset_mm``, ``source_void_dice`` of a CT [HU] (Z, Y, X)."""
+        edges, offset_mm = self.edge_agreement(sct)
+        void = void_dice(self.source, sct[self._box], self.mask, self.modality)
+        return Measured(
+            {"source_edges": edges, "source_offset_mm": offset_mm, "source_void_dice": void}
+        )
 
-    :math:`n = \nabla I / \sqrt{|\nabla I|^2 + \varepsilon^2}` after a Gaussian of one voxel: the
-    contrast between modalities does not matter, the direction of edges does. The offset is the
-    length of the whole-voxel shift (within two voxels an axis) with the best agreement: 0 for a
-    synthetic CT that lies on its source.
+    def edge_agreement(self, sct: NDArray[Any]) -> tuple[float | None, float | None]:
+        r"""Mean :math:`(n_s \cdot n_p)^2` of the edge directions, and offset of its maximum [mm].
 
-    References
-    ----------
-    Haber & Modersitzki, MICCAI (2006) 726-733.
-    """
-    if min(source.shape) < 2 * REACH + 3:
-        return None, None
-    first = _directions(source, mask, spacing_mm)
-    second = _directions(sct, mask, spacing_mm)
-    best, at = -1.0, START
-    here = _agreement(first, second, mask, at)
-    for _ in range(2):
-        for axis, step in product(range(3), range(-REACH, REACH + 1)):
-            tried = _with(at, axis, step)
-            value = here if tried == START else _agreement(first, second, mask, tried)
-            if value is not None and value > best + 1e-12:
-                best, at = value, tried
-    length = float(np.linalg.norm(np.asarray(at) * np.asarray(spacing_mm)))
-    return here, None if here is None else length
+        :math:`n = \nabla I / \sqrt{|\nabla I|^2 + \varepsilon^2}` after a Gaussian of one voxel:
+        the contrast between modalities does not matter, the direction of edges does. The offset is
+        the length of the whole-voxel shift (within two voxels an axis) with the best agreement: 0
+        for a synthetic CT that lies on its source.
+
+        References
+        ----------
+        Haber & Modersitzki, MICCAI (2006) 726-733.
+        """
+        if not self.large_enough:
+            return None, None
+        directions = _directions(sct[self._box], self.mask, self.spacing_mm)
+        found: dict[tuple[int, int, int], float | None] = {}
+        best, at = -1.0, START
+        for _ in range(2):
+            for axis, step in product(range(3), range(-REACH, REACH + 1)):
+                tried = _with(at, axis, step)
+                if tried not in found:
+                    found[tried] = _agreement(self._edges, directions, self.mask, tried)
+                value = found[tried]
+                if value is not None and value > best + 1e-12:
+                    best, at = value, tried
+        length = float(np.linalg.norm(np.asarray(at) * np.asarray(self.spacing_mm)))
+        here = found[START]
+        return here, None if here is None else length
 
 
 def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, modality: str) -> float | None:
@@ -104,6 +114,12 @@ def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, modality: str
         return None
     limit = np.partition(values, count - 1)[count - 1]
     return dice(mask & (source <= limit), void)
+
+
+def _box_around(mask: Mask) -> tuple[slice, ...]:
+    """The mask's bounding box with the voxels that the smoothed gradient inside it depends on."""
+    (box,) = find_objects(mask.astype(np.uint8))
+    return tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in box)
 
 
 def _directions(image: NDArray[Any], mask: Mask, spacing_mm: tuple[float, float, float]) -> Floats:
@@ -126,5 +142,7 @@ def _agreement(first: Floats, second: Floats, mask: Mask, at: tuple[int, int, in
     both = mask[here] & mask[there]
     if not both.any():
         return None
-    inner = (first[(slice(None), *here)] * second[(slice(None), *there)]).sum(axis=0)
+    inner = first[0][here] * second[0][there]
+    for one, other in zip(first[1:], second[1:], strict=True):
+        inner += one[here] * other[there]
     return float((inner[both] ** 2).mean())

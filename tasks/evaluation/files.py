@@ -14,7 +14,7 @@ from synthct.data.readers import pick_series, read_scan
 from synthct.data.volume import Modality, Volume
 from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.checks import examine
-from synthct.tasks.evaluation.consistency import source_consistency
+from synthct.tasks.evaluation.consistency import SourceAnatomy
 from synthct.tasks.evaluation.document import SCHEMA
 from synthct.tasks.evaluation.dose.compare import Doses, compare_doses
 from synthct.tasks.evaluation.dose.gamma import Convention
@@ -205,14 +205,10 @@ def _add_source(
         raw = _read(given.source, Modality(given.source_modality.upper()), given.source_series)
         document["warnings"] += target.cropped(raw, given.source, inside)
         scan = target.fits(raw, given.source)
-        agreement = source_consistency(
-            scan.array,
-            sct.array,
-            inside,
-            modality=given.source_modality,
-            spacing_mm=target.grid.spacing_mm,
+        anatomy = SourceAnatomy(
+            scan.array, inside, modality=given.source_modality, spacing_mm=target.grid.spacing_mm
         )
-        values |= agreement.values
+        values |= anatomy.compare(sct.array).values
     folder = given.segmentations
     if folder is not None and has_side(folder, "source"):
         own = read_side(folder, "source", target, inside)

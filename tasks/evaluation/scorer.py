@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthct.tasks.evaluation.checks import examine
-from synthct.tasks.evaluation.consistency import source_consistency
+from synthct.tasks.evaluation.consistency import SourceAnatomy
 from synthct.tasks.evaluation.evidence import Evidence, Finding
 from synthct.tasks.evaluation.metrics import METRICS
 from synthct.tasks.evaluation.pair import Mask, Measured, masked_pair
@@ -94,11 +94,9 @@ class Scorer:
 
     def source(self, source: NDArray[Any], modality: str, methods: Arrays) -> None:
         """Agreement of each output with the anatomy of the source scan; no CT is used."""
+        anatomy = SourceAnatomy(source, self.inside, modality=modality, spacing_mm=self.spacing_mm)
         for method, hu in methods.items():
-            found = source_consistency(
-                source, hu, self.inside, modality=modality, spacing_mm=self.spacing_mm
-            )
-            self._take(method, "source", found)
+            self._take(method, "source", anatomy.compare(hu))
 
     def structures(
         self,

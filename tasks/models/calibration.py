@@ -109,8 +109,10 @@ def calibrate(array: NDArray[Any], mask: NDArray[Any]) -> Calibration:
 
     Parameters
     ----------
-    array, mask
-        Intensities and body mask (> 0 is inside), both (Z, Y, X).
+    array
+        The scan, (Z, Y, X), in any linear unit.
+    mask
+        Its body mask, (Z, Y, X); voxels > 0 are inside.
 
     Raises
     ------

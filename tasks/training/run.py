@@ -12,11 +12,13 @@ from typing import Any
 
 from synthct.data.errors import MachineError
 from synthct.data.files import canonical_json, write_whole
-from synthct.tasks.pipeline.artefacts import CASE, FOLDS, PRETRAINED, WEIGHTS
+from synthct.data.tables import read_table
+from synthct.tasks.pipeline.artefacts import CASE, FOLDS, HISTORY, PRETRAINED, WEIGHTS
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 from synthct.tasks.training.cases import ARRAYS
 from synthct.tasks.training.check import check
+from synthct.tasks.training.comparison import badly_trained
 from synthct.tasks.training.folds import CaseFacts, Fold, make_folds
 from synthct.tasks.training.launch import train
 from synthct.tasks.training.params import Source, TrainingParams
@@ -77,7 +79,9 @@ def run(context: StageContext, params: TrainingParams) -> None:
         for plan in plans:
             folds.setdefault(plan.source, []).append(plan.fold.as_json())
         write_whole(out / FOLDS, canonical_json(folds))
-        run_units(context, STAGE, out, units, also_excluded=unfit)
+        good = run_units(context, STAGE, out, units, also_excluded=unfit)
+        for sentence in badly_trained({name: read_table(out / name / HISTORY) for name in good}):
+            emit("note", stage=STAGE, text=sentence)
 
 
 @dataclass(frozen=True)

@@ -140,13 +140,14 @@ def _stops(lengths: Floats, ranges: Floats) -> Floats:
     return np.asarray(np.where(reached.any(axis=1), depth, np.nan))
 
 
-def radiograph_mm(
-    hu: NDArray[Any], spacing_mm: tuple[float, float, float], gantry_deg: float
-) -> Floats:
-    r"""Parallel-beam integral :math:`\int \max(0, 1 + HU/1000)\,ds` [mm of water], (Z, across).
+def attenuation(hu: NDArray[Any]) -> Floats:
+    r"""Linear attenuation relative to water, :math:`\max(0, 1 + HU/1000)`."""
+    return np.asarray(np.maximum(0.0, 1.0 + np.asarray(hu, dtype=np.float64) / 1000.0))
+
+
+def radiograph_mm(water: BeamView) -> Floats:
+    """Parallel-beam integral of the attenuation relative to water [mm of water], (Z, across).
 
     In units of water the beam's energy cancels; scatter and divergence are not modelled.
     """
-    attenuation = np.maximum(0.0, 1.0 + np.asarray(hu, dtype=np.float64) / 1000.0)
-    view = seen_from(attenuation, spacing_mm, gantry_deg)
-    return np.asarray(view.values.sum(axis=1) * view.step_mm)
+    return np.asarray(water.values.sum(axis=1) * water.step_mm)

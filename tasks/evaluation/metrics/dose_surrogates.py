@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from synthct.tasks.evaluation.dose.beams import (
     GANTRY_DEG,
+    attenuation,
     path_errors_mm,
     radiograph_mm,
     range_errors_mm,
@@ -20,7 +22,7 @@ from synthct.tasks.evaluation.dose.curves import (
     curve_from,
 )
 from synthct.tasks.evaluation.metrics import METRICS
-from synthct.tasks.evaluation.pair import Floats, MaskedPair, Measured
+from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
 
 Nodes = tuple[tuple[float, float], ...]
 
@@ -55,23 +57,23 @@ class DoseSurrogates:
 
     def __call__(self, pair: MaskedPair) -> Measured:
         """Measure the pair: seven values, named ``surrogate_...``."""
-        photons, protons = self._curves()
+        box = self._box(pair.mask)
+        mask = pair.mask[box]
+        images = (pair.reference[box], pair.prediction[box])
+        electrons, stopping = ([curve(hu) * mask for hu in images] for curve in self._curves())
+        water = [attenuation(hu) for hu in images]
         paths: list[Floats] = []
         ranges: list[Floats] = []
         drr: list[Floats] = []
         for angle in self.gantry_deg:
-            inside = seen_from(pair.mask, pair.spacing_mm, angle, nearest=True)
-            known, guess = (
-                seen_from(photons(hu) * pair.mask, pair.spacing_mm, angle)
-                for hu in (pair.reference, pair.prediction)
-            )
+            inside = seen_from(mask, pair.spacing_mm, angle, nearest=True)
+            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in electrons)
             paths.append(path_errors_mm(known, guess, inside))
-            known, guess = (
-                seen_from(protons(hu) * pair.mask, pair.spacing_mm, angle)
-                for hu in (pair.reference, pair.prediction)
-            )
+            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in stopping)
             ranges.append(range_errors_mm(known, guess, inside))
-            drr.append(self._radiograph_error(pair, angle))
+            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in water)
+            lit = inside.values.any(axis=1)
+            drr.append(np.asarray((radiograph_mm(guess) - radiograph_mm(known))[lit]))
         path, reach, picture = (np.concatenate(part) for part in (paths, ranges, drr))
         return Measured(
             {
@@ -89,13 +91,15 @@ class DoseSurrogates:
         photons = curve_from("electron density", self.electron_density, ELECTRON_DENSITY)
         return photons, curve_from("stopping power", self.stopping_power, STOPPING_POWER)
 
-    @staticmethod
-    def _radiograph_error(pair: MaskedPair, angle: float) -> Floats:
-        known, guess = (
-            radiograph_mm(hu, pair.spacing_mm, angle) for hu in (pair.reference, pair.prediction)
-        )
-        lit = seen_from(pair.mask, pair.spacing_mm, angle, nearest=True).values.any(axis=1)
-        return np.asarray((guess - known)[lit])
+    def _box(self, mask: Mask) -> tuple[slice, ...]:
+        """The mask's bounding box; all voxels if a beam is oblique.
+
+        Beams along the array's axes meet no density outside the mask, and lose nothing. An oblique
+        beam is interpolated around the middle of the array.
+        """
+        if any(angle % 90 for angle in self.gantry_deg):
+            return (slice(None),) * 3
+        return find_objects(mask.astype(np.uint8))[0]
 
 
 def _mean(values: Floats) -> float | None:

@@ -19,6 +19,7 @@ from synthct.tasks.report.views.scores import (
     sources_of,
     values,
 )
+from synthct.tasks.training.comparison import badly_trained
 
 FEW_PATIENTS = 5
 """Number of ingested patients below which the page says that they are too few."""
@@ -107,7 +108,7 @@ def _sentences(chain: Chain, scored: int) -> list[str]:
             "The reference is a CT registered to the source scan: any residual misalignment is "
             "part of every score and cannot be separated from the model’s error."
         )
-    return sentences
+    return [*sentences, *(f"{found}." for found in badly_trained(chain.histories))]
 
 
 def _folds(chain: Chain) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from synthct.tasks.evaluation.consistency import edge_agreement, source_consistency, void_dice
+from synthct.tasks.evaluation.consistency import SourceAnatomy, void_dice
 
 SPACING_MM = (3.0, 1.5, 1.5)
 
@@ -29,7 +29,11 @@ def scans():
 
 def measured(scans, sct, source="mr"):
     mr, _, mask = scans
-    return source_consistency(mr, sct, mask, modality=source, spacing_mm=SPACING_MM).values
+    return anatomy(mr, mask, source).compare(sct).values
+
+
+def anatomy(scan, mask, source="mr"):
+    return SourceAnatomy(scan, mask, modality=source, spacing_mm=SPACING_MM)
 
 
 @pytest.mark.parametrize(("axis", "offset_mm"), [(0, 3.0), (1, 1.5), (2, 1.5)])
@@ -44,8 +48,8 @@ def test_a_shift_of_one_voxel_is_reported_in_mm(scans, axis, offset_mm):
 
 def test_a_contrast_turned_upside_down_is_no_difference(scans):
     mr, ct, mask = scans
-    there = edge_agreement(mr, ct, mask, SPACING_MM)
-    turned = edge_agreement(-mr, ct, mask, SPACING_MM)
+    there = anatomy(mr, mask).edge_agreement(ct)
+    turned = anatomy(-mr, mask).edge_agreement(ct)
     assert turned == pytest.approx(there)
 
 
@@ -59,7 +63,13 @@ def test_dark_bone_counts_as_void_on_mr_only(scans):
 
 def test_a_scan_too_small_to_shift_has_no_offset():
     tiny = np.zeros((3, 9, 9))
-    found = source_consistency(
-        tiny, tiny, np.ones(tiny.shape, bool), modality="mr", spacing_mm=SPACING_MM
-    )
+    found = anatomy(tiny, np.ones(tiny.shape, bool)).compare(tiny)
     assert found.values["source_offset_mm"] is None
+
+
+def test_a_wider_field_of_view_changes_no_value(scans):
+    def seen_in(width):
+        mr, ct, mask = (np.pad(scan, width) for scan in scans)
+        return anatomy(mr, mask).compare(np.where(mask, ct, -1024)).values
+
+    assert seen_in(((7, 7), (7, 7), (7, 7))) == seen_in(((9, 20), (11, 8), (8, 15)))

@@ -14,6 +14,7 @@ from synthct.data.errors import DataError
 from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.tasks.evaluation.dose.beams import (
+    attenuation,
     path_length_mm,
     radiograph_mm,
     range_errors_mm,
@@ -111,9 +112,12 @@ def test_a_proton_that_leaves_the_patient_is_left_out_not_averaged():
 
 
 def test_a_radiograph_counts_water_in_mm():
-    assert radiograph_mm(water(), SPACING_MM, 0.0)[0, 0] == pytest.approx(40.0)
-    assert radiograph_mm(water() - 1000, SPACING_MM, 0.0).max() == 0
-    assert radiograph_mm(water() + 500, SPACING_MM, 90.0)[0, 0] == pytest.approx(45.0)
+    def radiograph(hu, gantry_deg):
+        return radiograph_mm(seen_from(attenuation(hu), SPACING_MM, gantry_deg))
+
+    assert radiograph(water(), 0.0)[0, 0] == pytest.approx(40.0)
+    assert radiograph(water() - 1000, 0.0).max() == 0
+    assert radiograph(water() + 500, 90.0)[0, 0] == pytest.approx(45.0)
 
 
 def dose(shift_mm=0.0, scale=1.0):
