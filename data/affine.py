@@ -87,7 +87,7 @@ ECODE_COMMENT = 6
 EXACT_AFFINE = "synthct exact affine (LPS, mm, x y z): "
 """How the text of the extension starts."""
 
-MOST_HEADER_BYTES = 4096
+MAX_HEADER_BYTES = 4096
 """Most bytes that a header with an exact affine has."""
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Area = NDArray[np.bool_]
 
-MOST_OUTSIDE = 0.05
+MAX_OUTSIDE = 0.05
 """Share of an inner contour's voxels that may lie outside of the outer one: rounding of points."""
 
 
@@ -86,7 +86,7 @@ def _nested(parts: Sequence[_Part]) -> tuple[dict[_Part, int], bool]:
         for near in np.flatnonzero(_meet(boxes[:at], boxes[at])):
             other = order[near]
             common = part.common(other)
-            if part.voxels - common <= MOST_OUTSIDE * part.voxels:
+            if part.voxels - common <= MAX_OUTSIDE * part.voxels:
                 twice |= common == part.voxels == other.voxels
                 depth = depths.get(other, depth - 1) + 1  # the smallest around it comes last
             else:

@@ -18,14 +18,14 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def shared_lock(folder: Path) -> Iterator[None]:
     """Shared lock of a run: the store at ``folder`` is not pruned meanwhile."""
     with _locked(folder, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Exclusive lock: no run is active during the block; one that starts waits for its end.
 
     Raises

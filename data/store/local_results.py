@@ -141,12 +141,12 @@ class LocalResults:
         """Remove the file."""
         (self.root / RUNS / token).unlink(missing_ok=True)
 
-    def sweep(self, least_age_s: float) -> int:
+    def sweep(self, min_age_s: float) -> int:
         """Remove damaged units, half-built ones and tokens that are old; how many."""
         count = 0
         for path in (*self.root.glob(".building.*"), *self.root.glob(f"{_BROKEN}/*"),
                      *self.root.glob(f"{RUNS}/*")):  # fmt: skip
-            if time.time() - path.stat().st_mtime >= least_age_s:
+            if time.time() - path.stat().st_mtime >= min_age_s:
                 path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
                 count += 1
         return count

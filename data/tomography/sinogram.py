@@ -14,7 +14,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.tomography.cone_beam import ConeBeam
 from synthct.data.tomography.views import Views
 
-FEWEST_VIEWS = 3
+MIN_VIEWS = 3
 
 MODEL_ERROR = 0.05
 """Standard deviation of line integrals that has other causes than counting."""
@@ -55,10 +55,10 @@ class Sinogram:
                 remedy="give the geometry of these projections",
                 code="other-shape",
             )
-        if shape[0] < FEWEST_VIEWS:
+        if shape[0] < MIN_VIEWS:
             raise DataError(
                 f"there are {shape[0]} views",
-                rule=f"a reconstruction needs at least {FEWEST_VIEWS} views",
+                rule=f"a reconstruction needs at least {MIN_VIEWS} views",
                 remedy="give all projections of the scan in one file",
                 code="too-few-views",
             )

@@ -68,7 +68,7 @@ def run(
     console = Console(stderr=True)
     check_kind(cluster)
     if dry_run:
-        return tell_plan(preset, until, workers, as_json=as_json)
+        return print_plan(preset, until, workers, as_json=as_json)
     project = open_checkout(preset, printer(console)).until(until)
     refresh_dag(project, printer(console))
     built = run_project(project, RunOptions(cluster, workers, prefect_port), console)
@@ -84,7 +84,7 @@ def run(
     return EXCLUSIONS if summary.exclusions(project) else CLEAN
 
 
-def tell_plan(
+def print_plan(
     preset: str | None,
     until: str | None,
     workers: int | None,

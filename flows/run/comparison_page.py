@@ -29,7 +29,7 @@ from synthct.tasks.figures.pictures import (
 )
 from synthct.tasks.figures.templates import templates
 from synthct.tasks.pipeline.artefacts import CT, MASK, SCT, SOURCE
-from synthct.tasks.report.strips import LEAST_AREA, Scene, choose_slices, read_scene, source_limits
+from synthct.tasks.report.strips import MIN_AREA, Scene, choose_slices, read_scene, source_limits
 
 ERROR_HU = 200.0
 PIXELS, QUALITY = 384, 80
@@ -171,7 +171,7 @@ def _telling_slice(first: Scene, second: Scene) -> int:
     up = np.argsort(heights)
     difference = np.abs(mae - np.interp(_heights_mm(first), heights[up], other[up]))
     area = first.mask.sum(axis=(1, 2))
-    enough = area >= LEAST_AREA * max(1, area.max())
+    enough = area >= MIN_AREA * max(1, area.max())
     return int(np.argmax(np.where(enough, difference, -1.0)))
 
 

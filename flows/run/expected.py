@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIELD_MM = (240.0, 300.0, 400.0)
 """Extent (z, y, x) of a digital patient's scans, about [mm]."""
 
-LOOKED_AT = 6
+SAMPLED_SCANS = 6
 """Scans whose size is read; the others count as their median."""
 
 START_S = 10.0
@@ -252,7 +252,7 @@ def _extents(
         if name in sources
     ]
     found = []
-    for file in files[:: max(1, len(files) // LOOKED_AT)][:LOOKED_AT]:
+    for file in files[:: max(1, len(files) // SAMPLED_SCANS)][:SAMPLED_SCANS]:
         try:
             found.append(describe(file).grid.extent_mm)
         except SynthctError:

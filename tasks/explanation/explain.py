@@ -73,7 +73,7 @@ def explain_case(
         }
     )
     features = head.features(inputs, [place])[0]
-    past = float(head.past_hu(inputs, [place], model)[0])
+    past = float(head.skip_hu(inputs, [place], model)[0])
     refitted = representers.predict(features) + past
     shares = representers.shares(features)
     document = {
@@ -90,7 +90,7 @@ def explain_case(
         },
         "patients": {
             "hu_of_the_refitted_layer": six_digits(refitted),
-            **({"calibrated_hu": six_digits(past)} if head.passed else {}),
+            **({"calibrated_hu": six_digits(past)} if head.has_skip else {}),
             "shares_hu": {name: six_digits(share) for name, share in shares.items()},
             "voxels_each": VOXELS,
         },
@@ -223,11 +223,11 @@ class _Head:
         return np.concatenate([found, np.ones((len(found), 1))], axis=1)
 
     @property
-    def passed(self) -> bool:
+    def has_skip(self) -> bool:
         """Whether the scan itself goes past the last convolution into the answer."""
         return isinstance(self.network, ResidualModule)
 
-    def past_hu(
+    def skip_hu(
         self, inputs: Tensor, places: Sequence[At], model: ModelDescription
     ) -> NDArray[np.float64]:
         """HU that each voxel has without the last convolution; 0 where it makes all of it."""
@@ -256,7 +256,7 @@ def _training_voxels(
         chosen = here[rng.choice(len(here), size=min(VOXELS // 4, len(here)), replace=False)]
         places = [(int(z), int(y), int(x)) for z, y, x in chosen - start]
         features.append(head.features(inputs, places))
-        past.append(head.past_hu(inputs, places, model))
+        past.append(head.skip_hu(inputs, places, model))
         targets.append(scans.ct[tuple(chosen.T)].astype(np.float64))
     scaling = model.target_scaling
     hu = np.clip(np.concatenate(targets), scaling.low_hu, scaling.high_hu)

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-MOST_PATIENTS = 12
+MAX_PATIENTS = 12
 """Bars in the picture; the JSON has all."""
 
 RAISES, LOWERS, INK = "#b2182b", "#2166ac", "#1d2530"
@@ -69,7 +69,7 @@ def explanation_png(picture: Picture) -> bytes:
     left.set_title("source and the voxel explained", fontsize=10, color=INK)
     middle.set_title("share of each source voxel [HU]", fontsize=10, color=INK)
     figure.colorbar(shown, ax=middle, fraction=0.05)
-    named = list(picture.patients.items())[:MOST_PATIENTS][::-1]
+    named = list(picture.patients.items())[:MAX_PATIENTS][::-1]
     right.barh(
         [name for name, _ in named], [share for _, share in named],
         color=[RAISES if share > 0 else LOWERS for _, share in named],

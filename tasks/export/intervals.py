@@ -135,7 +135,7 @@ def _rounded(covered: Coverage | None, end: str) -> float | None:
     return None if value is None else six_digits(value)
 
 
-def on_the_card(calibration: Calibration | None) -> dict[str, Any]:
+def card_entry(calibration: Calibration | None) -> dict[str, Any]:
     """Entry ``intervals`` of the card: coverage reached on held-out patients, by tissue."""
     if calibration is None:
         return {}

@@ -20,7 +20,7 @@ from synthct.tasks.intake.choice import decide
 from synthct.tasks.intake.finds import MASK, Skipped
 from synthct.tasks.intake.inspection import inspect
 from synthct.tasks.intake.manifest import ToFillIn, read_manifest
-from synthct.tasks.intake.persons import persons_apart
+from synthct.tasks.intake.persons import refuse_contradicting_persons
 from synthct.tasks.intake.pseudonym import Pseudonyms, load_pseudonyms, require_key
 from synthct.tasks.intake.rows import (
     NEW,
@@ -146,7 +146,7 @@ def plan_intake(
     for candidate in found.candidates:
         inspected.append(inspect(candidate, names, region))
         count(candidate.label)
-    decided, notes = decide(persons_apart(inspected, names, known), known)
+    decided, notes = decide(refuse_contradicting_persons(inspected, names, known), known)
     attachments, skipped = plan_attachments(
         found.attachments, ScanIndex(decided, known, raw, names), count
     )

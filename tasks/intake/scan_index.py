@@ -150,7 +150,7 @@ class Refused(Exception):
         self.finding = finding
 
 
-class Outlineless(Exception):
+class NoOutlines(Exception):
     """A structure set outlines no volume: its structures are points, open lines or empty."""
 
     def __init__(self, count: int) -> None:

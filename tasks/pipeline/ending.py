@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _PERIOD_S = 1.0
 
 
-class Ended(KeyboardInterrupt):
+class Terminated(KeyboardInterrupt):
     """The process received a termination signal; libraries treat it as they treat Ctrl-C."""
 
     def __init__(self, number: int) -> None:
@@ -26,8 +26,8 @@ class Ended(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def ends_in_order() -> Iterator[None]:
-    """Make the signals raise :class:`Ended` in the main thread, once, within the block.
+def graceful_termination() -> Iterator[None]:
+    """Make the signals raise :class:`Terminated` in the main thread, once, within the block.
 
     A signal that is ignored stays ignored: ``nohup`` ignores SIGHUP.
     """
@@ -50,7 +50,7 @@ def ends_in_order() -> Iterator[None]:
 def _end(number: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the cleanup
-    raise Ended(number)
+    raise Terminated(number)
 
 
 def die_with_parent() -> None:

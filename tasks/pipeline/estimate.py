@@ -11,7 +11,7 @@ from statistics import fmean
 PRIOR_UNITS = 4
 """Finished units against which the proportionality of time and effort is weighed."""
 
-LEAST_LEFT = 0.1
+MIN_SHARE_LEFT = 0.1
 """A unit that takes longer than expected has at least this share of the expected time left."""
 
 
@@ -155,7 +155,7 @@ class TimeLeft:
             else:
                 whole_s = expected_s(running.unit)
                 left = whole_s + warm_up_s * running.cold - (now_s - running.since_s)
-            ends.append(max(left, LEAST_LEFT * whole_s if whole_s else 0.0))
+            ends.append(max(left, MIN_SHARE_LEFT * whole_s if whole_s else 0.0))
         free = sorted(ends) + [0.0] * max(0, self.at_once - len(ends))
         heapq.heapify(free)
         for unit in self._queue:

@@ -35,7 +35,7 @@ class Scan:
     registry: bool
 
 
-class ScanMemory:
+class ImportScanCache:
     """Scans by the SHA-256 of the file's content, in a JSON file.
 
     Parameters
@@ -84,9 +84,9 @@ class ScanMemory:
 
 
 @functools.cache
-def memory_of(root: Path) -> ScanMemory:
+def import_scan_cache(root: Path) -> ImportScanCache:
     """The memory of a checkout."""
-    return ScanMemory(root / ".synthct")
+    return ImportScanCache(root / ".synthct")
 
 
 def scan_text(content: bytes) -> Scan:

@@ -232,14 +232,14 @@ def _check_excluded(
     for row in excluded:
         emit("excluded", stage=stage, **row)
     if total and len(excluded) > context.max_excluded_fraction * total:
-        told = [
+        reported = [
             f"{row.get('unit', '?')}: {row.get('problem') or row.get('rule', '')}"
-            for row in excluded[:MOST_TOLD]
+            for row in excluded[:MAX_REPORTED]
         ]
-        more = len(excluded) - len(told)
+        more = len(excluded) - len(reported)
         hopeless = len(excluded) == total  # a larger fraction would leave nothing either
         raise TooManyExcludedError(
-            f"{len(excluded)} of {total} cases were excluded ({'; '.join(told)}"
+            f"{len(excluded)} of {total} cases were excluded ({'; '.join(reported)}"
             f"{f'; and {more} more' if more else ''})",
             rule=f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
             where=stage,
@@ -249,7 +249,7 @@ def _check_excluded(
         )
 
 
-MOST_TOLD = 5
+MAX_REPORTED = 5
 """Excluded cases that the error names."""
 
 
@@ -264,7 +264,7 @@ def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> 
         done, errors, cpus = total - len(missing), [], {""}
         for order, outcome in context.fan_out(execute, orders, label=_label):
             done += 1
-            plan.keep_young()
+            plan.refresh_ages()
             if outcome.error is not None:
                 errors.append((order.unit, outcome.error))
                 emit("unit_failed", stage=stage, unit=order.unit, error=str(outcome.error))

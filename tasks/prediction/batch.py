@@ -21,7 +21,7 @@ from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.checksums import checksums_of
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
 
-MOST_CRASHES = 2
+MAX_CRASHES = 2
 """A scan over which the worker died this often is set aside: it would be a loop."""
 
 ANSWER = "answer.json"
@@ -29,7 +29,7 @@ _KINDS = {"data": DataError, "machine": MachineError, "usage": UsageError}
 
 
 @dataclass(frozen=True)
-class Orders:
+class BatchSettings:
     """What is done to every scan.
 
     Parameters
@@ -66,7 +66,7 @@ class Orders:
         return file_sha256(checksums_of(self.model))
 
     def key(self, arrival: Arrival) -> str:
-        """Of the scan's bytes, the release and the orders: another release predicts anew."""
+        """Of the scan's bytes, the release and the settings: another release predicts anew."""
         parts: list[Any] = [arrival.content, self.release(), self.form, self.identified]
         parts += [self.uncertainty, self.options, *([self.series] if self.series else [])]
         text = json.dumps(parts, sort_keys=True)
@@ -82,19 +82,19 @@ class Result:
     message: str = ""
 
 
-def waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> list[tuple[str, Arrival]]:
+def waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> list[tuple[str, Arrival]]:
     """Keys and arrivals that have no result yet; two entries of the same bytes are one scan."""
-    orders.release()
+    settings.release()
     found: dict[str, Arrival] = {}
     for arrival in inbox.arrivals():
-        key = orders.key(arrival)
+        key = settings.key(arrival)
         if key not in found and not outbox.settled(key):
             found[key] = arrival
     return list(found.items())
 
 
 def predict_arrival(
-    key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, orders: Orders
+    key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, settings: BatchSettings
 ) -> Result:
     """Predict one scan and publish it, or say why not.
 
@@ -106,10 +106,10 @@ def predict_arrival(
     with outbox.claim(key) as handle:
         if handle is None or outbox.settled(key):
             return Result(key, "busy" if handle is None else "done")
-        name = folder_name(key, arrival.name if orders.keep_names else None)
+        name = folder_name(key, arrival.name if settings.keep_names else None)
         try:
             with outbox.publish(name) as building:
-                document = _in_child(key, arrival, inbox, orders, building, handle)
+                document = _in_child(key, arrival, inbox, settings, building, handle)
                 report = {"scan": key[:16], "status": "done", **document}
                 write_whole(building / REPORT, canonical_json(report))
             return Result(key, "done", "; ".join(document["notes"]))
@@ -124,10 +124,10 @@ def predict_arrival(
             return _crashed(key, name, outbox, death)
 
 
-def predict_waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> Iterator[Result]:
+def predict_waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> Iterator[Result]:
     """Everything that waits now, one after the other."""
-    for key, arrival in waiting(inbox, outbox, orders):
-        yield predict_arrival(key, arrival, inbox, outbox, orders)
+    for key, arrival in waiting(inbox, outbox, settings):
+        yield predict_arrival(key, arrival, inbox, outbox, settings)
 
 
 class _Died(Exception):
@@ -135,10 +135,10 @@ class _Died(Exception):
 
 
 def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
-    if outbox.crashes(key, one_more=True) < MOST_CRASHES:
+    if outbox.crashes(key, one_more=True) < MAX_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
     error = DataError(
-        f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
+        f"the process that predicts the scan died {MAX_CRASHES} times: {death}",
         where=key[:16],
         remedy="predict it alone with `synthct predict`, with more memory",
         code="worker-died",
@@ -148,17 +148,17 @@ def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
 
 
 def _in_child(
-    key: str, arrival: Arrival, inbox: Inbox, orders: Orders, building: Path, handle: int
+    key: str, arrival: Arrival, inbox: Inbox, settings: BatchSettings, building: Path, handle: int
 ) -> dict[str, Any]:
     """Run the prediction in a process of its own, which dies with this one."""
     with temporary_folder("inbox") as folder:
         scan = _alone(inbox.fetch(arrival, folder))
         order = {
-            "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
-            "form": orders.form, "identified": orders.identified, "options": orders.options,
-            "uncertainty": orders.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
-            "public_key": str(orders.public_key.absolute()) if orders.public_key else None,
-            "series": orders.series,
+            "model": str(settings.model.absolute()), "scan": str(scan), "out": str(building),
+            "form": settings.form, "identified": settings.identified, "options": settings.options,
+            "uncertainty": settings.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
+            "public_key": str(settings.public_key.absolute()) if settings.public_key else None,
+            "series": settings.series,
         }  # fmt: skip
         write_whole(folder / "order.json", canonical_json(order))
         child = subprocess.run(

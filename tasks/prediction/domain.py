@@ -27,7 +27,7 @@ _FEATURES = {f"intensity:q{round(100 * q):02d}" for q in QUANTILES} | {
 }  # fmt: skip
 """What :func:`fingerprint` measures."""
 
-_LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0,
+_MIN_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0,
                 "shared": 0.1}  # fmt: skip
 """Narrowest range of a feature: a few training cases do not show how much patients vary."""
 
@@ -36,7 +36,7 @@ REACH = 0.5
 """How far intensities may lie apart and still be the same tissue [standard deviations of the
 reference law]."""
 
-MOST_BODIES = 4.0
+MAX_BODIES = 4.0
 """Cross-section, in those of the reference, above which more body changes nothing."""
 
 
@@ -84,7 +84,7 @@ class TrainedBody(Section):
         """
         law = np.asarray(self.law)
         width = max(float(law.std()), 1e-6)
-        bodies = min(section_cm2 / self.section_cm2, MOST_BODIES)
+        bodies = min(section_cm2 / self.section_cm2, MAX_BODIES)
         count = max(1, round(ATOMS * bodies))
         points = np.quantile(values, (np.arange(count) + 0.5) / count)
         found = embed(law, points, REACH * width)
@@ -158,7 +158,7 @@ class Domain(Section):
             value = fingerprint[name]
             if partly and name == "section_cm2":
                 value = max(value, trained.low)
-            width = max(trained.high - trained.low, _LEAST_WIDTH[name.split(":")[0]])
+            width = max(trained.high - trained.low, _MIN_WIDTH[name.split(":")[0]])
             beyond = max(trained.low - value, value - trained.high, 0.0) / width
             if beyond > LIMIT:
                 found[name] = {

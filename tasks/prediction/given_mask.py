@@ -9,7 +9,7 @@ import numpy as np
 from synthct.data.errors import DataError
 from synthct.data.volume import Grid, Volume
 
-MOST_VALUES = 256
+MAX_LABELS = 256
 """A label map has fewer different values than this; an image has more."""
 
 
@@ -25,7 +25,7 @@ def require_mask(mask: Volume, scan: Grid) -> None:
     """
     sampled = mask.array[:: max(1, mask.array.shape[0] // 16)]
     values = np.unique(sampled)
-    if values.min() < 0 or (values % 1 != 0).any() or len(values) > MOST_VALUES:
+    if values.min() < 0 or (values % 1 != 0).any() or len(values) > MAX_LABELS:
         raise DataError(
             f"the mask has {len(values)} different values from {values.min():g} to "
             f"{values.max():g}: it is an image",

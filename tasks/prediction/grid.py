@@ -9,13 +9,13 @@ import numpy as np
 from synthct.data.errors import mask_empty
 from synthct.data.volume import Grid, Triple, Volume
 from synthct.tasks.fields.geometry import cropped
-from synthct.tasks.prediction.slab_resampling import resample_slabs, touched
+from synthct.tasks.prediction.slab_resampling import resample_slabs, with_thin_parts
 
 COVER_MM = 1e-3
 """A voxel centre this close to the outer face of a grid counts as outside [mm]: ITK has no value
 on the last face itself, and rounding decides on which side of it a centre lies."""
 
-LEAST_MARGIN_MM = 1e-3
+MIN_MARGIN_MM = 1e-3
 """One voxel around the body whatever the model's margin: a body voxel between two voxels of the
 grid must not lie beyond the last of them."""
 
@@ -36,10 +36,10 @@ def prediction_grid(upright: Volume, body: Volume, spacing_mm: Triple, margin_mm
         The model's voxel size (z, y, x) and margin [mm].
     """
     grid = covering_grid(upright.grid, spacing_mm)
-    inside = touched(resample_slabs(upright, grid, outside=0, nearest=True), body)
+    inside = with_thin_parts(resample_slabs(upright, grid, outside=0, nearest=True), body)
     if not np.any(inside.array):
         raise mask_empty("the body mask within the scan", "")
-    return cropped(grid, np.asarray(inside.array) > 0, max(margin_mm, LEAST_MARGIN_MM))
+    return cropped(grid, np.asarray(inside.array) > 0, max(margin_mm, MIN_MARGIN_MM))
 
 
 def covering_grid(grid: Grid, spacing_mm: Triple) -> Grid:

@@ -25,7 +25,7 @@ BINS = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
+class Harmonisation:
     """What a harmoniser did to a scan, in units of the source scaling.
 
     Parameters
@@ -43,7 +43,7 @@ class Moved:
     reference: Law
 
     @property
-    def by(self) -> NDArray[np.float64]:
+    def shifts(self) -> NDArray[np.float64]:
         """How far each quantile of the body was moved."""
         return np.asarray(self.curve(np.asarray(self.before)), np.float64) - self.before
 
@@ -51,22 +51,23 @@ class Moved:
     def sentence(self) -> str:
         """What was moved and by how much, for a note."""
         before, after = (distance(law, self.reference) for law in (self.before, self.after))
+        moved = np.abs(self.shifts)
         return (
-            f"harmonised ({self.name}): intensities moved by {np.abs(self.by).mean():.2g} in the "
-            f"mean and {np.abs(self.by).max():.2g} at most (units of the source scaling); distance "
-            f"to the training scans {before:.2g} before, {after:.2g} after"
+            f"harmonised ({self.name}): intensities moved by {moved.mean():.2g} in the mean and "
+            f"{moved.max():.2g} at most (units of the source scaling); distance to the training "
+            f"scans {before:.2g} before, {after:.2g} after"
         )
 
     def as_json(self) -> dict[str, Any]:
         """Numbers for the report."""
         return {
             "by": self.name,
-            "moved_mean": _short(np.abs(self.by).mean()),
-            "moved_most": _short(np.abs(self.by).max()),
+            "moved_mean": _short(np.abs(self.shifts).mean()),
+            "moved_most": _short(np.abs(self.shifts).max()),
             "distance_before": _short(distance(self.before, self.reference)),
             "distance_after": _short(distance(self.after, self.reference)),
-            "curve": [[_short(x), _short(x + by)] for x, by in zip(
-                self.before[:: ATOMS // 20], self.by[:: ATOMS // 20], strict=True
+            "curve": [[_short(x), _short(x + shift)] for x, shift in zip(
+                self.before[:: ATOMS // 20], self.shifts[:: ATOMS // 20], strict=True
             )],
         }  # fmt: skip
 
@@ -106,7 +107,7 @@ def harmonising(release: Release, name: str | None) -> Release:
     return replace(release, description=description)
 
 
-def what_moved(prepared: Prepared, model: ModelDescription) -> Moved | None:
+def harmonisation_of(prepared: Prepared, model: ModelDescription) -> Harmonisation | None:
     """What the model's harmoniser does to a scan; None if it has none."""
     wanted = model.source_scaling.harmonise
     if wanted is None or wanted.law is None:
@@ -116,10 +117,10 @@ def what_moved(prepared: Prepared, model: ModelDescription) -> Moved | None:
     if not isinstance(fitted, Harmonised):
         return None
     after = law_of(fitted(np.asarray(prepared.source.array)[inside]))
-    return Moved(wanted.name, fitted.curve, fitted.own, after, wanted.law)
+    return Harmonisation(wanted.name, fitted.curve, fitted.own, after, wanted.law)
 
 
-def write_picture(path: Path, moved: Moved) -> None:
+def write_picture(path: Path, moved: Harmonisation) -> None:
     """Histograms of the body before, after and of the reference, and the curve, as SVG."""
     laws = (moved.before, moved.after, moved.reference)
     low, high = min(law[0] for law in laws), max(law[-1] for law in laws)

@@ -19,7 +19,7 @@ from synthct.tasks.prediction.arrival import (
     pending,
     suffixes,
 )
-from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.observations import Observations
 from synthct.tasks.prediction.prefix import PrefixInbox
 
 __all__ = ["Arrival", "FolderInbox", "Inbox", "PrefixInbox", "open_inbox"]
@@ -41,7 +41,7 @@ class FolderInbox:
 
     root: Path
     settle_s: float = 10.0
-    looks: Looks = field(default_factory=Looks)
+    observations: Observations = field(default_factory=Observations)
     pending: Pending = NOTHING_PENDING
     notes: Sequence[str] = ()
     _hashes: dict[State, str] = field(default_factory=dict)
@@ -53,10 +53,10 @@ class FolderInbox:
             for entry in sorted(self.root.iterdir())
             if (state := _state(entry)) is not None
         }
-        quiet = self.looks.see({name: repr(state) for name, state in states.items()})
+        quiet = self.observations.update({name: repr(state) for name, state in states.items()})
         found, waiting, unread = [], [], 0
         for name, state in states.items():
-            known_s = self.looks.known_s(name)
+            known_s = self.observations.known_s(name)
             content = self._hash(name, state) if quiet[name] >= self.settle_s else None
             if content is not None:
                 found.append(Arrival(name, content, known_s))
@@ -134,7 +134,7 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     settle_s
         For how long an entry must be the same to be whole [s]; more than 0.
     memory
-        File that remembers the looks; None: this process alone does.
+        File that keeps the states of entries between processes; None: they are kept in memory.
     """
     if settle_s <= 0:
         raise UsageError(
@@ -143,9 +143,9 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
             remedy="give it the longest pause of a transfer; 10 s are usual",
             code="no-settling",
         )
-    looks = Looks(memory)
+    observations = Observations(memory)
     if place.startswith("s3://"):
-        return PrefixInbox(place, settle_s, looks)
+        return PrefixInbox(place, settle_s, observations)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():
         raise UsageError(
@@ -155,4 +155,4 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
             remedy="make it, or name another",
             code="no-inbox",
         )
-    return FolderInbox(root, settle_s, looks)
+    return FolderInbox(root, settle_s, observations)

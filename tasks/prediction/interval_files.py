@@ -19,7 +19,7 @@ from synthct.tasks.prediction.series import write_sct, write_untrusted
 LOW, HIGH, UNTRUSTED = "low", "high", "untrusted"
 """Names of the three results, to which the suffix of the synthetic CT is added."""
 
-SAID = "interval.json"
+DESCRIPTION = "interval.json"
 """Nominal coverage, on how many patients it was calibrated, and shares of the body."""
 
 
@@ -119,4 +119,4 @@ def write_interval(
                 building / f"{UNTRUSTED}.dcm", untrusted, derivation=f"Untrusted by the {about}",
                 caution=caution, reference=reference, uid_seed=uid_seed,
             )  # fmt: skip
-        write_whole(building / SAID, canonical_json(ends.as_json(calibration, body.array)))
+        write_whole(building / DESCRIPTION, canonical_json(ends.as_json(calibration, body.array)))

@@ -18,7 +18,7 @@ from synthct.data.files import canonical_json, whole_folder, write_whole
 
 REPORT = "report.json"
 
-LOOKS, LAST_LOOK = ".looks", "last.json"
+POLLS, LAST_POLL = ".looks", "last.json"
 """Below an outbox: what its watcher saw, for the next look and for the exporter."""
 
 
@@ -91,14 +91,14 @@ class Outbox:
         return count
 
     def memory(self, inbox: str) -> Path:
-        """File that remembers the looks at an inbox; in a folder for its owner alone."""
-        return self.root / LOOKS / f"{hashlib.sha256(inbox.encode()).hexdigest()[:16]}.json"
+        """File with the states of an inbox's entries; in a folder that only its owner can read."""
+        return self.root / POLLS / f"{hashlib.sha256(inbox.encode()).hexdigest()[:16]}.json"
 
-    def note_look(self, waiting: int, oldest_s: float) -> None:
+    def record_poll(self, waiting: int, oldest_s: float) -> None:
         """Leave word of a look: when it was, how many scans wait, the oldest for how long [s]."""
-        (self.root / LOOKS).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.root / POLLS).mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = {"looked_s": round(time.time()), "waiting": waiting, "oldest_s": round(oldest_s)}
-        write_whole(self.root / LOOKS / LAST_LOOK, canonical_json(facts))
+        write_whole(self.root / POLLS / LAST_POLL, canonical_json(facts))
 
     def reports(self) -> list[dict[str, Any]]:
         """All reports, done first, by name."""

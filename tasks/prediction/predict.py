@@ -23,7 +23,7 @@ from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Progress, flips_of
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
-from synthct.tasks.prediction.harmonised import harmonising, what_moved, write_picture
+from synthct.tasks.prediction.harmonised import harmonisation_of, harmonising, write_picture
 from synthct.tasks.prediction.memory import held, require_room
 from synthct.tasks.prediction.networks import run_networks
 from synthct.tasks.prediction.options import PredictOptions
@@ -33,7 +33,8 @@ from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
 from synthct.tasks.prediction.release import Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
-from synthct.tasks.prediction.said import (
+from synthct.tasks.prediction.signing import check_signature
+from synthct.tasks.prediction.statements import (
     SOURCES,
     caution,
     derivation,
@@ -41,7 +42,6 @@ from synthct.tasks.prediction.said import (
     release_id,
     uid_seed,
 )
-from synthct.tasks.prediction.signing import check_signature
 from synthct.tasks.prediction.structures import Carried, carried, require_structures
 
 
@@ -166,7 +166,7 @@ def _predict(
     reference, structures = _beside(outputs, input, series, facts)
     step("find the body")
     prepared = _prepared(input, series, mask, release, modality)
-    moved = what_moved(prepared, release.model)
+    moved = harmonisation_of(prepared, release.model)
     step("run the networks")
     runners = onnx_runners(
         release.graphs(int8=options.int8, student=options.student, form=options.form),
@@ -210,7 +210,7 @@ def _predict(
         "networks": networks,
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
-        "voxels_not_predicted": prepared.missed,
+        "voxels_not_predicted": prepared.unreached,
         "notes": [
             *release.demonstration,
             *prepared.notes,

@@ -10,7 +10,7 @@ from typing import Any
 
 from synthct.data.errors import DataError
 from synthct.data.store.connection import connect, download, object_path, version
-from synthct.data.store.outage import SAME_ANSWER, WrongBytes, survive
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries
 from synthct.tasks.prediction.arrival import (
     NOTHING_PENDING,
     UNFINISHED,
@@ -20,7 +20,7 @@ from synthct.tasks.prediction.arrival import (
     pending,
     suffixes,
 )
-from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.observations import Observations
 
 Group = dict[str, dict[str, Any]]
 """Objects of one entry: what the store says of each, by its name below the prefix."""
@@ -36,18 +36,20 @@ class PrefixInbox:
 
     url: str
     settle_s: float = 10.0
-    looks: Looks = field(default_factory=Looks)
+    observations: Observations = field(default_factory=Observations)
     pending: Pending = NOTHING_PENDING
     notes: Sequence[str] = ()
 
     def arrivals(self) -> list[Arrival]:
         """Entries that are whole."""
         states = {name: _content(group) for name, group in self._groups().items()}
-        quiet = self.looks.see(states)
+        quiet = self.observations.update(states)
         whole = [name for name in sorted(states) if quiet[name] >= self.settle_s]
-        waiting = [(quiet[n], self.looks.known_s(n)) for n in states if quiet[n] < self.settle_s]
+        waiting = [
+            (quiet[n], self.observations.known_s(n)) for n in states if quiet[n] < self.settle_s
+        ]
         self.pending = pending(waiting, self.settle_s)
-        return [Arrival(name, states[name], self.looks.known_s(name)) for name in whole]
+        return [Arrival(name, states[name], self.observations.known_s(name)) for name in whole]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
         """Download.
@@ -57,7 +59,8 @@ class PrefixInbox:
         DataError
             ``object-name``: an object that would be written outside of ``folder``.
         MachineError
-            ``inbox-changed``, or what :func:`synthct.data.store.outage.survive` tells of the store.
+            ``inbox-changed``, or an error of the store
+            (:func:`synthct.data.store.outage.call_with_retries`).
         """
         group = self._groups().get(arrival.name, {})
         if _content(group) != arrival.content:
@@ -78,7 +81,7 @@ class PrefixInbox:
     def _download(self, arrival: Arrival, name: str, target: Path, group: Group) -> None:
         system, root = connect(self.url)
         try:
-            survive(
+            call_with_retries(
                 lambda: download(system, f"{root}/{name}", target, group[name]),
                 where=f"{self.url}, scan {arrival.content[:16]}",
                 same_answer=SAME_ANSWER,
@@ -94,7 +97,7 @@ class PrefixInbox:
             return dict(system.find(root, detail=True))
 
         groups: dict[str, Group] = {}
-        for path, about in sorted(survive(once, where=self.url).items()):
+        for path, about in sorted(call_with_retries(once, where=self.url).items()):
             # By text: a path would make one name of `a//b`, `a/./b` and `a/b`.
             name = path.removeprefix(f"{root}/")
             if path != root and not name.lower().endswith(UNFINISHED):

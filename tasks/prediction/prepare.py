@@ -15,7 +15,11 @@ from synthct.tasks.ingestion.findings import Finding, Severity
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.prediction.grid import prediction_grid
-from synthct.tasks.prediction.slab_resampling import missed, resample_slabs, touched
+from synthct.tasks.prediction.slab_resampling import (
+    count_unreached,
+    resample_slabs,
+    with_thin_parts,
+)
 
 COARSE_RATIO = 2.0
 """Scan spacing / trained spacing above which a note says that detail is missing."""
@@ -44,7 +48,7 @@ class Prepared:
         The mask and the voxels beside it that thin parts of the body need: what is predicted.
     body
         The body mask on the scan's own grid.
-    missed
+    unreached
         Voxels of the body that find no value: 0, or a note says so.
     notes
         What a person should know before trusting the result.
@@ -56,7 +60,7 @@ class Prepared:
     mask: Volume
     wanted: Volume
     body: Volume
-    missed: int
+    unreached: int
     notes: tuple[str, ...]
     cut: bool = False
 
@@ -74,23 +78,23 @@ def prepare(
     """
     region = model.regions[0] if len(model.regions) == 1 else "other"
     checked = check_volume(scan, region, ingestion or IngestionParams(), outline=_given(mask))
-    _stop_where_unfit(checked.findings)
+    _require_fit(checked.findings)
     upright = checked.mask
     body = _continued(upright, scan.grid) if mask is None else _on_scan(mask, scan.grid)
     grid = prediction_grid(upright, body, model.spacing_mm, model.margin_mm)
     inside = resample_slabs(upright, grid, outside=0, nearest=True)
-    wanted = touched(inside, body)
-    left_out = missed(wanted, body)
+    wanted = with_thin_parts(inside, body)
+    unreached = count_unreached(wanted, body)
     notes = [finding.sentence for finding in checked.findings]
-    if left_out:
-        notes.append(f"{left_out} voxels of the body are not predicted: they are left at air")
+    if unreached:
+        notes.append(f"{unreached} voxels of the body are not predicted: they are left at air")
     return Prepared(
         # The same value outside as in registration, whose sources training saw.
         source=resample_slabs(checked.volume, grid, outside=float(checked.volume.array.min())),
         mask=inside,
         wanted=wanted,
         body=body,
-        missed=left_out,
+        unreached=unreached,
         notes=(*notes, *_spacing(upright, model)),
         cut=any(finding.code == CUT_BODY for finding in checked.findings),
     )
@@ -150,7 +154,7 @@ def _given(mask: Volume | None) -> Outline | None:
     return outline
 
 
-def _stop_where_unfit(findings: tuple[Finding, ...]) -> None:
+def _require_fit(findings: tuple[Finding, ...]) -> None:
     """A scan that ingestion would not let into training is not predicted either."""
     for finding in findings:
         if finding.severity in (Severity.REJECT, Severity.QUARANTINE):

@@ -13,7 +13,7 @@ from synthct.data.itk import resample
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.prediction.memory import slab_of
 
-LEAST_WEIGHT = 1e-3
+MIN_WEIGHT = 1e-3
 """Part of a voxel that must lie in the predicted body for it to get a value."""
 
 _MARGIN = 2
@@ -35,7 +35,7 @@ def resample_slabs(volume: Volume, grid: Grid, *, outside: float, nearest: bool 
     return Volume(values, grid, volume.modality)
 
 
-def touched(mask: Volume, body: Volume) -> Volume:
+def with_thin_parts(mask: Volume, body: Volume) -> Volume:
     """The mask and, beside it, the voxels of its grid nearest to body voxels that it misses.
 
     Parts of the body thinner than a voxel of the mask's grid (nose tip, ears, fingers) fall
@@ -52,7 +52,7 @@ def touched(mask: Volume, body: Volume) -> Volume:
     return mask.with_array(wanted.astype(np.uint8))
 
 
-def missed(mask: Volume, body: Volume) -> int:
+def count_unreached(mask: Volume, body: Volume) -> int:
     """Body voxels for which :func:`on_grid` finds no value in the mask."""
     return sum(
         int(np.count_nonzero((np.asarray(body.array[part]) > 0) & ~_reached(mask, grid)))
@@ -68,7 +68,7 @@ def _reached(mask: Volume, grid: Grid) -> NDArray[np.bool_]:
     there = mask.crop(*near)
     inside = (np.asarray(there.array) > 0).astype(np.float32)
     weight = resample(there.with_array(inside, Modality.CT), grid, outside=0.0)
-    return np.asarray(weight.array > LEAST_WEIGHT)
+    return np.asarray(weight.array > MIN_WEIGHT)
 
 
 def on_grid(
@@ -97,7 +97,7 @@ def on_grid(
         total = resample(there.with_array(weighted, Modality.CT), grid, outside=0.0).array
         ones = there.with_array(inside.astype(np.float32), Modality.CT)
         weight = resample(ones, grid, outside=0.0).array
-        known = wanted & (weight > LEAST_WEIGHT)
+        known = wanted & (weight > MIN_WEIGHT)
         found = total[known] / weight[known]
         filled[part][known] = np.rint(found) if whole else found
     return filled

@@ -73,7 +73,7 @@ def pretrain(
     """
     recipe = PretrainingParams.from_json(params)
     plan = TrainingParams.from_json(training).of_source(source)
-    scaling = lawful(plan.recipe(source).source_scaling)
+    scaling = without_law(plan.recipe(source).source_scaling)
     own = derive_seed(seed, STAGE, unit)
     z, y, x = spacing_mm
     scans = _opened(files, (z, y, x), scaling, scratch, own)
@@ -112,7 +112,7 @@ def pretrain(
     write_whole(out / PRETRAINED, canonical_json(document))
 
 
-def lawful(scaling: SourceScaling) -> SourceScaling:
+def without_law(scaling: SourceScaling) -> SourceScaling:
     """The scaling, without a harmonisation whose law training fills in later from its own cases."""
     unknown = scaling.harmonise is not None and scaling.harmonise.law is None
     return scaling.model_copy(update={"harmonise": None}) if unknown else scaling

@@ -16,7 +16,7 @@ from synthct.tasks.registration.job import Job
 REACH_MM = 15.0
 """Standard deviation of the distance from bone over which flesh begins to move [mm]."""
 
-LEAST_LOSS = 0.02
+MIN_LOSS = 0.02
 """Loss of the bone's darkness from which on bone is held [1]."""
 
 
@@ -49,7 +49,7 @@ def with_bone_held(
         return bone_darkness(job.compared.fixed, moved, body)
 
     before, free = darkness(rigid), darkness(deformable)
-    if before is None or free is None or free > before - LEAST_LOSS:
+    if before is None or free is None or free > before - MIN_LOSS:
         return deformable
     held = _held(job, rigid, deformable)
     after = darkness(held)

@@ -19,7 +19,7 @@ Run = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class RunScores:
     """Scores of one metric under one set of pairs: by case and run; and the fold of each case."""
 
     values: Mapping[str, Mapping[Run, float]]
@@ -40,7 +40,7 @@ class Answers:
         return sorted({run for found in self.values.values() for run in found if run[0] == arm})
 
 
-def answers(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, Answers]:
+def run_scores(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, RunScores]:
     """For each set of pairs the scores of all arms, where they are defined."""
     values: dict[str, dict[str, dict[Run, float]]] = defaultdict(lambda: defaultdict(dict))
     folds: dict[str, dict[str, int]] = defaultdict(dict)
@@ -52,12 +52,12 @@ def answers(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str
                     values[job.pairs][row["case"]][job.arm, job.seed] = row["value"]
                 folds[job.pairs][row["case"]] = job.fold
     return {
-        pairs: Answers({case: found[case] for case in sorted(found)}, folds[pairs])
+        pairs: RunScores({case: found[case] for case in sorted(found)}, folds[pairs])
         for pairs, found in values.items()
     }
 
 
-def floor(found: Answers) -> float | None:
+def floor(found: RunScores) -> float | None:
     r"""Smallest difference that a repeat of the control exceeds in 5 % of studies; None: unknown.
 
     :math:`t_{0.975,\nu} \sqrt{2 v / S}` with *v* the variance of :func:`run_noise` over all runs of
@@ -77,7 +77,7 @@ def floor(found: Answers) -> float | None:
 
 
 def differences(
-    found: Answers, arm: str
+    found: RunScores, arm: str
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Cases, scores of the arm and of the control (cases, seeds), and repeats (cases, R).
 

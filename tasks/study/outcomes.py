@@ -43,7 +43,7 @@ WRONG_HU = 200.0
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class PredictedCase:
     """One case and what the network makes of it, on every ``SLICES_APART``-th slice.
 
     Parameters
@@ -100,13 +100,13 @@ def thinned(mask: Mask) -> Mask:
     return np.asarray(mask & kept[:, None, None])
 
 
-def bias_hu(seen: Answered) -> float | None:
+def bias_hu(seen: PredictedCase) -> float | None:
     r"""Distance of the mean error from 0, :math:`|\overline{p - g}|` [HU]."""
     body = np.asarray(seen.mask.array) > 0
     return abs(float((seen.hu - seen.reference)[body].mean()))
 
 
-def bone_missed(seen: Answered) -> float | None:
+def bone_missed(seen: PredictedCase) -> float | None:
     """1 minus the surface Dice of bone (above ``BONE_HU``) within one voxel; None without bone."""
     body = np.asarray(seen.mask.array) > 0
     truth, found = ((image > BONE_HU) & body for image in (seen.reference, seen.hu))
@@ -118,7 +118,7 @@ def bone_missed(seen: Answered) -> float | None:
     return 1 - surface_dice(surface_distances_mm(truth, found, spacing), max(spacing))
 
 
-def noise_gain_hu(seen: Answered) -> float | None:
+def noise_gain_hu(seen: PredictedCase) -> float | None:
     r"""Root mean square of :math:`f(x + n) - f(x)` [HU], *n* of ``NOISE`` of the source's range."""
     body = np.asarray(seen.mask.array) > 0
     low, high = np.percentile(seen.source.array[body], [0.5, 99.5])
@@ -128,7 +128,7 @@ def noise_gain_hu(seen: Answered) -> float | None:
     return float(np.sqrt(np.square(moved - seen.hu)[seen.inside].mean()))
 
 
-def int8_hu(seen: Answered) -> float | None:
+def int8_hu(seen: PredictedCase) -> float | None:
     """Rise of the mean absolute error by 8-bit convolutions [HU]; see :func:`eight_bits`."""
     network = eight_bits(load_network(seen.model))
 
@@ -140,7 +140,7 @@ def int8_hu(seen: Answered) -> float | None:
     return seen.mae(seen.again(run=run)) - seen.mae(seen.hu)
 
 
-def shifted_hu(seen: Answered) -> float | None:
+def shifted_hu(seen: PredictedCase) -> float | None:
     """Rise of the mean absolute error on the same patient from another scanner [HU].
 
     The source, from its least value up, is multiplied by a smooth field, and noise is added.
@@ -156,7 +156,7 @@ def shifted_hu(seen: Answered) -> float | None:
     return seen.mae(moved) - seen.mae(seen.hu)
 
 
-def coverage_gap(seen: Answered) -> float | None:
+def coverage_gap(seen: PredictedCase) -> float | None:
     """Distance of the coverage of 90 % intervals by the spread over flips from 90 % [%].
 
     None for a network that was trained without flips.
@@ -170,7 +170,7 @@ def coverage_gap(seen: Answered) -> float | None:
     return 100 * abs(share - NOMINAL)
 
 
-MEASURES: Mapping[Outcome, Callable[[Answered], float | None]] = {
+MEASURES: Mapping[Outcome, Callable[[PredictedCase], float | None]] = {
     "bias_hu": bias_hu,
     "bone_missed": bone_missed,
     "noise_gain_hu": noise_gain_hu,
@@ -181,7 +181,7 @@ MEASURES: Mapping[Outcome, Callable[[Answered], float | None]] = {
 """Measured on test cases; ``wrong_hu`` is measured on a training case."""
 
 
-def measured(seen: Answered, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
+def measured(seen: PredictedCase, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
     """The outcomes of a test case by name."""
     return {name: MEASURES[name](seen) for name in outcomes if name in MEASURES}
 

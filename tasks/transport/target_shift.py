@@ -17,7 +17,7 @@ from synthct.data.errors import DataError
 
 Floats = NDArray[np.float64]
 
-LEAST_VOXELS = 100
+MIN_VOXELS = 100
 """Fewest voxels from which a law is estimated."""
 
 
@@ -148,8 +148,8 @@ def _check(source: NDArray[Any], hu: NDArray[Any], other: NDArray[Any]) -> None:
             f"got shapes {source.shape}, {hu.shape} and {other.shape}, not (N,), (N,), (M,)"
         )
     for name, values in (("training", source), ("HU", hu), ("the other site", other)):
-        if values.size < LEAST_VOXELS or not np.isfinite(values).all():
-            raise _unmappable(f"{name}: fewer than {LEAST_VOXELS} voxels, or some are not finite")
+        if values.size < MIN_VOXELS or not np.isfinite(values).all():
+            raise _unmappable(f"{name}: fewer than {MIN_VOXELS} voxels, or some are not finite")
     if np.min(source) == np.max(source):
         raise _unmappable("all training intensities are equal")
 

@@ -54,7 +54,7 @@ def handle_of(array: NDArray[Any]) -> int:
     return handle
 
 
-def taken(handle: int, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
+def attach(handle: int, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
     """The array behind a handle that another process gave; the handle is closed.
 
     The size is checked and sealed, so that the other process cannot shorten it afterwards.

@@ -25,7 +25,7 @@ from synthct.tasks.registration.engine.settings import Settings
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.registration.similarities.mind import Mind
 
-FEWEST_VOXELS = 4
+MIN_VOXELS = 4
 """Minimum number of voxels along each axis for a deformable registration [voxels]."""
 
 TAILS_PERCENT = 0.5
@@ -69,10 +69,10 @@ class Pair:
                 remedy="resample the moving scan onto the fixed one",
                 code="grids-differ",
             )
-        if min(self.fixed.grid.shape) < FEWEST_VOXELS:
+        if min(self.fixed.grid.shape) < MIN_VOXELS:
             raise DataError(
                 f"the scan is too thin: shape {self.fixed.grid.shape}",
-                rule=f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
+                rule=f"the torch engine takes at least {MIN_VOXELS} voxels along each axis",
                 remedy="give a thicker scan or a finer grid_spacing_mm",
                 code="extent-too-small",
             )

@@ -30,7 +30,7 @@ VOXEL_MM = 2.0
 POINTS = 6000
 """Points of bone, and of the soft tissue around it, at which poses are compared."""
 
-FEWEST = 200
+MIN_POINTS = 200
 """Fewest points of each for a comparison."""
 
 LEVELS = 256
@@ -56,10 +56,10 @@ BLUR_MM = 6.0
 """Standard deviation of the Gaussian on the ranks in the first of two searches [mm]: a tube of
 cortex becomes one dark place, which is found from further away."""
 
-LEAST_CONTRAST = 0.12
+MIN_CONTRAST = 0.12
 """Smallest contrast at which the MR is taken to show the bone at all [1]."""
 
-LEAST_GAIN = 0.01
+MIN_GAIN = 0.01
 """Smallest gain of contrast for which a pose is changed [1]: less is within its noise."""
 
 REST_WEIGHT = 0.25
@@ -107,7 +107,7 @@ class BoneContrast:
         shell = outer & ~inner & (ct > SOFT_HU[0]) & (ct < SOFT_HU[1])
         rng = np.random.default_rng(seed)
         drawn = [_drawn(part & body, grid, rng) for part in (bone, shell)]
-        if min(map(len, drawn)) < FEWEST:
+        if min(map(len, drawn)) < MIN_POINTS:
             return None
         mr, there = np.asarray(pair.fixed.array), np.asarray(pair.fixed_body.array) > 0
         ranks = _ranks(mr, there)
@@ -118,7 +118,7 @@ class BoneContrast:
         bone, shell = (
             points[self._rank(back(points), -1.0) >= 0] for points in (self.bone, self.shell)
         )
-        if min(len(bone), len(shell)) < FEWEST:
+        if min(len(bone), len(shell)) < MIN_POINTS:
             return None
         return replace(self, bone=bone, shell=shell)
 
@@ -189,14 +189,14 @@ def bone_pose(
     def rest(back: Affine) -> float:
         return (land.information(STILL, _inverse(back)) - 1) / at_first
 
-    best, found = LEAST_CONTRAST, None
+    best, found = MIN_CONTRAST, None
     for number, start in enumerate(starts):
         back = _inverse(Affine.of(start))
         points = whole.seen(back)
         if points is None:
             continue
         if number == 0:
-            best = max(best, points.value(back) + LEAST_GAIN)
+            best = max(best, points.value(back) + MIN_GAIN)
         least = KEPT_INFORMATION * rest(back)
         for begin in (back, _climbed(points.blurred(BLUR_MM), rest, back, back)):
             move = _climbed(points, rest, back, begin)

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
-from synthct.tasks.registration.rigid.bone_pose import LEAST_CONTRAST, BoneContrast
+from synthct.tasks.registration.rigid.bone_pose import MIN_CONTRAST, BoneContrast
 from synthct.tasks.registration.rigid.landscape import (
     ARM_MM,
     Affine,
@@ -104,7 +104,7 @@ def _bone_test(
     """Whether the MR shows the bone of the CT at a pose as well as at the rigid one, if there."""
     bone = BoneContrast.of(pair, seed)
     there = None if bone is None else bone.at(current)
-    if bone is None or there is None or there < LEAST_CONTRAST:
+    if bone is None or there is None or there < MIN_CONTRAST:
         return lambda pose: True
 
     def shows(pose: Pose) -> bool:

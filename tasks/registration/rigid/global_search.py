@@ -38,10 +38,10 @@ SHIFTS_MM = (-100.0, -50.0, 0.0, 50.0, 100.0)
 """Translations along the first axis, in which scans are truncated; the others are known from the
 body's centre [mm]."""
 
-FEWEST_SEEN = 0.6
+MIN_INSIDE = 0.6
 """Minimum fraction of points inside the moving scan: few points agree by chance [1]."""
 
-CLIMBED = 20
+LOCAL_SEARCHES = 20
 """Number of candidate poses from which local searches start."""
 
 APART_MM = 25.0
@@ -70,8 +70,8 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     """
     current = Affine.of(_centres_joined(pair))
     coarse, medium, fine = (
-        replace(landscape_of(pair, current, seed, sight), fewest=FEWEST_SEEN)
-        for sight in (COARSE, MEDIUM, FINE)
+        replace(landscape_of(pair, current, seed, resolution), min_inside=MIN_INSIDE)
+        for resolution in (COARSE, MEDIUM, FINE)
     )
     poses = [climb(coarse, current, pose)[0] for pose in _candidates(coarse, current)]
     poses = [pose for pose, _ in _ranked(medium, current, poses)[:KEPT]]
@@ -106,7 +106,7 @@ def _candidates(land: Landscape, current: Affine) -> list[Pose]:
     for _, pose in lattice:
         if all(distance_of(land, current, pose, other) > APART_MM for other in kept):
             kept.append(pose)
-        if len(kept) == CLIMBED:
+        if len(kept) == LOCAL_SEARCHES:
             break
     return kept
 

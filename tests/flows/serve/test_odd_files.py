@@ -25,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9/api"
 
 def shown(root):
     """What page and exporter say; both must be made."""
-    facts = Observer(root, NOWHERE, root).look()
+    facts = Observer(root, NOWHERE, root).snapshot()
     return (
         status_page(facts, checkout="c", api=NOWHERE, links=[]) + exposition(facts).decode()
     ).replace(" ", "")
@@ -145,13 +145,13 @@ def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):
 
 def test_a_look_that_fails_ends_the_service_or_fills_the_log():
     class Blind:
-        def look(self):
+        def snapshot(self):
             raise OSError(5, "Input/output error")
 
     said = []
     trouble = ""
     for _ in range(3):
-        trouble = serving._look(Blind(), Notifier(None), None, said.append, trouble)
+        trouble = serving._update(Blind(), Notifier(None), None, said.append, trouble)
     assert said == [
         "an update failed, the service continues: OSError: [Errno 5] Input/output error"
     ]

@@ -129,7 +129,7 @@ def test_a_fault_of_the_machine_is_given_up_at_once_or_tried_for_ever(error):
 
 
 def test_a_slow_unit_is_reported_never_or_twice():
-    pace = Pace(least_s=10.0, factor=3.0)
+    pace = Pace(min_s=10.0, factor=3.0)
     assert pace.stragglers({"a"}, 0.0) == []
     assert pace.stragglers({"a"}, 1e6) == [], "with nothing finished nothing is slow"
     for seconds in (4.0, 5.0, 6.0):
