@@ -22,7 +22,8 @@ from synthct.tasks.prediction.checksums import checksums_of
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
 
 MAX_CRASHES = 2
-"""A scan over which the worker died this often is set aside: it would be a loop."""
+"""A scan is quarantined after its worker has died this often; otherwise it would be retried
+forever."""
 
 ANSWER = "answer.json"
 _KINDS = {"data": DataError, "machine": MachineError, "usage": UsageError}
@@ -30,7 +31,7 @@ _KINDS = {"data": DataError, "machine": MachineError, "usage": UsageError}
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What is done to every scan.
+    """Settings of all predictions of a batch.
 
     Parameters
     ----------
@@ -39,15 +40,15 @@ class BatchSettings:
     form
         ``mha``, ``nii.gz``, ``nrrd``, or ``dicom``.
     identified
-        For DICOM in and out: take patient, study and frame of reference from each scan itself.
+        For DICOM input and output: copy patient, study and frame of reference from each scan.
     keep_names
-        Name results after the senders' entries, which may identify patients.
+        Name results after the inbox entries, whose names may identify patients.
     uncertainty
         Also write the spread over folds and flips.
     options
         :class:`synthct.tasks.prediction.networks.PredictOptions` as JSON.
     public_key
-        Key that must have signed the release.
+        Public key with which the release must be signed.
     series
         Number, description or UID of the series to predict, for scans that are DICOM.
     """
@@ -62,11 +63,11 @@ class BatchSettings:
     series: str = ""
 
     def release(self) -> str:
-        """Hash of the release; an error where there is none, whether or not a scan waits for it."""
+        """Hash of the release; raises if there is none, even if no scan is waiting."""
         return file_sha256(checksums_of(self.model))
 
     def key(self, arrival: Arrival) -> str:
-        """Of the scan's bytes, the release and the settings: another release predicts anew."""
+        """Hash of the scan's bytes, the release and the settings; a new release gives a new key."""
         parts: list[Any] = [arrival.content, self.release(), self.form, self.identified]
         parts += [self.uncertainty, self.options, *([self.series] if self.series else [])]
         text = json.dumps(parts, sort_keys=True)
@@ -75,7 +76,7 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of an arrival: ``done``, ``quarantined``, ``busy``, ``changed``, ``crashed``."""
+    """Outcome for one arrival: ``done``, ``quarantined``, ``busy``, ``changed`` or ``crashed``."""
 
     key: str
     status: str
@@ -83,7 +84,7 @@ class Result:
 
 
 def waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> list[tuple[str, Arrival]]:
-    """Keys and arrivals that have no result yet; two entries of the same bytes are one scan."""
+    """Keys and arrivals without a result; entries with equal bytes count as one scan."""
     settings.release()
     found: dict[str, Arrival] = {}
     for arrival in inbox.arrivals():
@@ -96,12 +97,12 @@ def waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> list[tuple
 def predict_arrival(
     key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, settings: BatchSettings
 ) -> Result:
-    """Predict one scan and publish it, or say why not.
+    """Predict one scan and publish the result, or the reason why there is none.
 
     Raises
     ------
     MachineError, UsageError
-        What would hit every scan (no disk, a damaged release): nothing is recorded.
+        An error that would affect every scan (full disk, damaged release); nothing is recorded.
     """
     with outbox.claim(key) as handle:
         if handle is None or outbox.settled(key):
@@ -117,7 +118,7 @@ def predict_arrival(
             outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **error.as_json()})
             return Result(key, "quarantined", str(error))
         except MachineError as error:
-            if error.code != CHANGED:  # its sender goes on: it is looked at again
+            if error.code != CHANGED:  # still being sent: polled again
                 raise
             return Result(key, "changed", str(error))
         except _Died as death:
@@ -125,13 +126,13 @@ def predict_arrival(
 
 
 def predict_waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> Iterator[Result]:
-    """Everything that waits now, one after the other."""
+    """Predict all waiting scans, one after the other."""
     for key, arrival in waiting(inbox, outbox, settings):
         yield predict_arrival(key, arrival, inbox, outbox, settings)
 
 
 class _Died(Exception):
-    """The worker ended without an answer."""
+    """The worker process ended without writing an answer."""
 
 
 def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
@@ -176,7 +177,7 @@ def _in_child(
 
 
 def _alone(scan: Path) -> Path:
-    """The image that a folder holds by itself: some senders give every scan a folder of its own."""
+    """The only image in a folder, since some senders put every scan into its own folder."""
     if not scan.is_dir() or format_of(scan) != "dicom":
         return scan
     files = [path for path in scan.rglob("*") if path.is_file() and path.name[0] != "."]

@@ -10,13 +10,13 @@ from synthct.data.errors import DataError
 from synthct.data.volume import Grid, Volume
 
 MAX_LABELS = 256
-"""A label map has fewer different values than this; an image has more."""
+"""A mask or label map has fewer distinct values than this; an image has more."""
 
 
 def require_mask(mask: Volume, scan: Grid) -> None:
     """Refuse an image in place of a mask, and a mask that covers only a part of the scan.
 
-    Voxels outside the mask are not predicted: they are left at air without a further word.
+    Voxels outside the mask are not predicted: they are set to air without a warning.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def require_mask(mask: Volume, scan: Grid) -> None:
         )
     ends = np.array(list(product(*((0.0, n - 1.0) for n in scan.shape))))
     index = mask.grid.index(scan.points(ends))
-    # One voxel of the scan beyond the outer voxels of the mask: rounded headers.
+    # Headers are rounded: the scan may reach one voxel beyond the mask.
     slack = 0.5 + max(scan.spacing_mm) / np.asarray(mask.grid.spacing_mm)
     last = np.asarray(mask.grid.shape) - 1
     if (index < -slack).any() or (index > last + slack).any():

@@ -1,4 +1,4 @@
-"""Scans that arrive in a folder or under an S3 prefix: which are there, and whole."""
+"""Inboxes: scans that arrive in a folder or under an S3 prefix, and which of them are complete."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ State = tuple[tuple[str, int, int, int], ...]
 
 @dataclass
 class FolderInbox:
-    """A folder: each entry is a scan, taken once it has been the same for ``settle_s``.
+    """A folder in which each entry is a scan, complete once it is unchanged for ``settle_s``.
 
-    The same: names, sizes, dates of modification and of change, at two checks. A copy that keeps
-    the dates of its original (``cp -p``, ``rsync -t``) shows in the dates of change; a sender whose
-    clock is wrong delays nothing, because the time between the checks is taken from our own clock.
+    Two polls compare names, sizes, modification times and status change times (ctime). A copy that
+    keeps the dates of its original (``cp -p``, ``rsync -t``) is noticed by its ctime. The time
+    between polls is measured by our own clock, so a sender's wrong clock delays nothing.
     """
 
     root: Path
@@ -47,7 +47,7 @@ class FolderInbox:
     _hashes: dict[State, str] = field(default_factory=dict)
 
     def arrivals(self) -> list[Arrival]:
-        """Hashes an entry once for each state of its files."""
+        """Complete entries; an entry is hashed once for each state of its files."""
         states = {
             entry.name: state
             for entry in sorted(self.root.iterdir())
@@ -69,7 +69,7 @@ class FolderInbox:
         return found
 
     def _hash(self, name: str, state: State) -> str | None:
-        """None where the files cannot be read: one entry must not end the watch over the others."""
+        """Content hash; None if the files cannot be read, so that the other entries go on."""
         if state not in self._hashes:
             try:
                 self._hashes[state] = content_hash(self.root / name)
@@ -78,7 +78,7 @@ class FolderInbox:
         return self._hashes[state]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """A copy, whose bytes are those that were seen: the sender may write on meanwhile."""
+        """Copy the entry and verify its hash, since the sender may still be writing."""
         source, target = self.root / arrival.name, folder / f"scan{suffixes(arrival.name)}"
         try:
             if source.is_dir():
@@ -94,7 +94,7 @@ class FolderInbox:
 
 
 def _state(entry: Path) -> State | None:
-    """Of an entry that may be a scan; None for what is none, or none yet."""
+    """State of an entry; None if it is not a scan, or not yet."""
     try:
         files = [entry] if entry.is_file() else [p for p in entry.rglob("*") if p.is_file()]
         if entry.name.startswith(".") or entry.is_symlink() or not files:
@@ -105,7 +105,7 @@ def _state(entry: Path) -> State | None:
             (str(file), (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns)
             for file in sorted(files)
         )
-    except OSError:  # taken away while we looked
+    except OSError:  # removed meanwhile
         return None
 
 
@@ -132,7 +132,7 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     Parameters
     ----------
     settle_s
-        For how long an entry must be the same to be whole [s]; more than 0.
+        Time for which an entry must be unchanged to count as complete [s]; more than 0.
     memory
         File that keeps the states of entries between processes; None: they are kept in memory.
     """

@@ -23,15 +23,15 @@ from synthct.tasks.prediction.arrival import (
 from synthct.tasks.prediction.observations import Observations
 
 Group = dict[str, dict[str, Any]]
-"""Objects of one entry: what the store says of each, by its name below the prefix."""
+"""Objects of one entry: information of the store on each, by its name below the prefix."""
 
 
 @dataclass
 class PrefixInbox:
     """An S3 prefix: each object or "folder" directly below it is a scan.
 
-    An entry is taken once its objects (names, sizes, ETags, dates) have been the same for
-    ``settle_s``. What is downloaded is compared with what was listed.
+    An entry is complete once its objects (names, sizes, ETags, dates) are unchanged for
+    ``settle_s``. Downloads are compared with the listing.
     """
 
     url: str
@@ -41,7 +41,7 @@ class PrefixInbox:
     notes: Sequence[str] = ()
 
     def arrivals(self) -> list[Arrival]:
-        """Entries that are whole."""
+        """Complete entries."""
         states = {name: _content(group) for name, group in self._groups().items()}
         quiet = self.observations.update(states)
         whole = [name for name in sorted(states) if quiet[name] >= self.settle_s]
@@ -98,7 +98,7 @@ class PrefixInbox:
 
         groups: dict[str, Group] = {}
         for path, about in sorted(call_with_retries(once, where=self.url).items()):
-            # By text: a path would make one name of `a//b`, `a/./b` and `a/b`.
+            # As text: a path would make `a//b`, `a/./b` and `a/b` the same name.
             name = path.removeprefix(f"{root}/")
             if path != root and not name.lower().endswith(UNFINISHED):
                 groups.setdefault(name.split("/")[0], {})[name] = about
@@ -111,7 +111,7 @@ def _content(group: Group) -> str:
 
 
 def _places(group: Group, entry: str, where: str) -> dict[str, Path]:
-    """Where each object of an entry goes, below its folder."""
+    """Target of each object of an entry, below its folder."""
     places = {
         name: object_path(name.removeprefix(f"{entry}/"), where=where)
         for name in group
