@@ -51,7 +51,7 @@ def load_yaml(text: str) -> Any:
     except RecursionError:
         raise YamlRefused(f"more than {MAX_LEVELS} levels") from None
     except (ValueError, OverflowError, AttributeError) as error:
-        # Month 13, an integer of ten thousand digits: the parser passes Python's error on.
+        # For month 13 or an integer of ten thousand digits, the parser raises Python's own error.
         raise YamlRefused(f"an invalid value: {error}") from error
     finally:
         loader.dispose()

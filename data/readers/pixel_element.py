@@ -87,7 +87,8 @@ _DEEPEST = 16
 _COMPARED, _MIN_COLUMNS = 1 << 16, 8
 
 MIN_ZEROS = 128
-"""A shorter tail of zeros may be the dark end of an image that was shifted."""
+"""Minimum length of padding with zeros [bytes]: a shorter tail may be the dark end of a shifted
+image."""
 
 
 def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, declared: int) -> None:

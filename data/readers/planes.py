@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 Area = NDArray[np.bool_]
 
 MAX_OUTSIDE = 0.05
-"""Share of an inner contour's voxels that may lie outside of the outer one: rounding of points."""
+"""Share of an inner contour's voxels that may lie outside the outer one because points are rounded
+[1]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from synthct.data.errors import MachineError, SynthctError
 T = TypeVar("T")
 
 PATIENCE_S = 900.0
-"""Longest outage [s]: ten minutes are survived, with a margin for the pause between two attempts.
+"""Longest outage that is waited for [s]: ten minutes, and a margin for the pause between attempts.
 s3fs alone gives up after about 40 s."""
 
 _LONGEST_WAIT_S = 30.0
@@ -105,7 +105,7 @@ def no_bucket(where: str) -> MachineError:
 
 
 def next_wait_s(wait_s: float, where: str) -> float:
-    """The pause [s] after one of ``wait_s``; logs once that the store is waited for."""
+    """The pause after a pause of ``wait_s`` [s]; logs once that the store does not answer."""
     if wait_s < _SILENT_WAIT_S <= 2 * wait_s:
         _LOG.warning("%s does not answer: waiting for it, up to %g minutes", where, PATIENCE_S / 60)
     return min(2 * wait_s, _LONGEST_WAIT_S)

@@ -1,4 +1,4 @@
-"""Results of single cases, folds and grid points, named by the hash of what made them.
+"""Results of single cases, folds and grid points, named by the hash of everything they depend on.
 
 A unit is published in one rename, so a kill leaves it absent or whole. The store outlives the
 stages' outs (DVC removes those before a run) and is shared by all worktrees of a repository.

@@ -17,7 +17,8 @@ HASH = "content.sha256"
 LISTING = "files.json"
 """Hash and size of every file, shards included."""
 RECORD = "record.json"
-"""What computed it (``tasks/pipeline/machine.py``): never part of a key or an out."""
+"""File that describes the machine and versions (``tasks/pipeline/machine.py``); never part of a key
+or an output."""
 FILES = "files"
 
 RUNS = ".runs"

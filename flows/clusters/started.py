@@ -1,4 +1,4 @@
-"""A running scheduler, and what its workers are doing."""
+"""A running scheduler, and the state of its workers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Enclosure:
-    """What Dask is given to start a cluster that only this run can use.
+    """Settings for Dask to start a cluster that only this run can use.
 
     Parameters
     ----------

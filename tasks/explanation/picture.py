@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 MAX_PATIENTS = 12
-"""Bars in the picture; the JSON has all."""
+"""Maximum number of bars in the picture; the JSON has all patients."""
 
 RAISES, LOWERS, INK = "#b2182b", "#2166ac", "#1d2530"
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What is drawn.
+    """Data of the picture.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from synthct.data.volume import Displacement, Grid, Triple, Volume
 from synthct.tasks.fields.slabs import grown_box, reach, slabs
 
 MIN_VOXELS = 4
-"""Along each axis of the working grid: with fewer, pyramids and Jacobians are meaningless."""
+"""Minimum number of voxels along each axis of the working grid, for pyramids and Jacobians."""
 
 DISTANCE_VOXELS = 2**22
 """Voxels of a slab in which distances are computed; large enough compared with its halo."""

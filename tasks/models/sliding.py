@@ -181,7 +181,7 @@ def _finished(
 
 
 def _divided(sums: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted means; 0 where there is no window, and so no body."""
+    """Weighted means; 0 where no window was predicted because there is no body."""
     mean, variance, total = sums
     total[total == 0] = 1
     return mean / total, variance / total

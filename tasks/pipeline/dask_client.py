@@ -97,7 +97,7 @@ def security(address: str) -> Any:
 
 @dataclass(frozen=True)
 class AttemptMessage:
-    """What a worker sends back: small, with an exception as a value."""
+    """Message of a worker with the outcome of an item; an exception is sent as a value."""
 
     value: Any
     error: Exception | None

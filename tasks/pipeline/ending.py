@@ -1,4 +1,4 @@
-"""How a process ends: in order at SIGTERM and SIGHUP, and with the flow that started it."""
+"""Termination of a process: with cleanup at SIGTERM and SIGHUP, and together with its flow."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def die_with_parent() -> None:
     """Kill this process group within about a second of the flow's death, SIGKILL included.
 
-    No orphaned stage goes on.
+    So no orphaned stage continues.
     """
     pid = os.environ.get(PARENT_PID, "")
     if pid.isdigit():

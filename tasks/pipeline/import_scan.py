@@ -1,8 +1,8 @@
-"""What a source file imports, remembered by its content from one process to the next.
+"""Imports of a source file, cached by its content across processes.
 
-Parsing every file that a stage can reach takes seconds of each command and of each worker; the
-memory makes it a hash and a look-up. It is a file below the checkout's private folder that any
-process may delete: a content that is not in it is parsed.
+Parsing every file that a stage can reach would take each command and each worker seconds; the cache
+replaces it by a hash and a look-up. It is a file in the checkout's private folder and may be
+deleted at any time: missing entries are parsed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ImportScanCache:
     Parameters
     ----------
     folder
-        The checkout's private folder. Where it cannot be written, nothing is remembered.
+        The checkout's private folder. If it is not writable, nothing is cached.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class ImportScanCache:
 
 @functools.cache
 def import_scan_cache(root: Path) -> ImportScanCache:
-    """The memory of a checkout."""
+    """The cache of a checkout."""
     return ImportScanCache(root / ".synthct")
 
 

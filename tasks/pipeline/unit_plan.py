@@ -19,7 +19,7 @@ _TOUCH_EVERY_S = 3600.0
 
 
 class Named(Protocol):
-    """A unit, of which only the name is used here."""
+    """Interface of a unit: its name."""
 
     @property
     def name(self) -> str:

@@ -41,8 +41,9 @@ class Pending:
     Parameters
     ----------
     count
-        Number of entries. rest_s Time after which they may be complete if nothing changes [s]; 0 if
-        there are none.
+        Number of entries.
+    rest_s
+        Time after which they may be complete if nothing changes [s]; 0 if there are none.
     oldest_s
         Time since the oldest of them was first seen [s].
     """

@@ -36,7 +36,7 @@ class CalibratedBand(Section):
     """Whether the band has its own calibration; if too few cases contain it, its half-width is that
     of all bands together."""
     covered: float | None = Field(ge=0, le=1, allow_inf_nan=False)
-    """Share covered in held-out patients, by half-widths from all others; null: too few patients."""
+    """Share covered in held-out patients by half-widths from all others; null: too few patients."""
     covered_low: float | None = Field(ge=0, le=1, allow_inf_nan=False)
     """Lower end of the 95 % interval of the coverage over patients; null for fewer than five."""
     covered_high: float | None = Field(ge=0, le=1, allow_inf_nan=False)

@@ -117,7 +117,7 @@ class Release:
 
     @property
     def demonstration(self) -> list[str]:
-        """Warning if the gate refused the model and it was written for demonstration; else empty."""
+        """Warning if the gate refused the model but it was written as a demonstration; or empty."""
         reason = str(self.card.get("demonstration_only", ""))
         sentence = f"for demonstration only, the release gate refused this model: {reason}"
         return [sentence] if reason else []

@@ -31,8 +31,8 @@ higher than the elastix results, all of which were closer to the truth."""
 
 
 MAX_DICE_LOSS = 0.03
-"""Loss of the bodies' Dice, against both elastix's pose and none, from which on a pose by bone is
-not used [1]: it has found another dark place near the skin."""
+"""Loss of the bodies' Dice, relative to both elastix's pose and the unmoved one, above which a pose
+by bone is rejected [1]: it has found another dark place near the skin."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def align(
 
 
 def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
-    """The first result with more mutual information than every start; each start has its own seed.
+    """The first result with more information than every start; each start has its own seed.
 
     elastix evaluates the metric only where both masks overlap, so it can improve it by moving
     mismatched regions out of the moving mask (a lung was misaligned by 10 mm in this way). The

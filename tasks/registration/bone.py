@@ -1,4 +1,4 @@
-"""What a registration does to bone: its strain and displacement, and whether MR shows it there."""
+"""Effect of a registration on bone: strain, displacement, and agreement with dark bone in MR."""
 
 from __future__ import annotations
 

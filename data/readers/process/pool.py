@@ -79,7 +79,7 @@ def call(
         "module": function.__module__,
         "function": function.__qualname__,
         "arguments": arguments,
-        # A reader lives on where the caller was when it started; paths may be relative.
+        # The reader's working directory is the caller's at its start, so paths are made absolute.
         "folder": _working_folder(),
         "preload": list(preload),
         # Links are followed here: a source may be a link, links below it may not lead out.
@@ -146,7 +146,7 @@ def error_from_json(row: dict[str, str], where: str) -> SynthctError:
 
 
 def _package_shut_out(problem: str) -> MachineError:
-    """The reader's process cannot import what this one can."""
+    """The error if the reader's process cannot import a package that this process can."""
     return MachineError(
         problem,
         rule="the process that reads foreign files can import the packages that it needs",
@@ -221,7 +221,7 @@ class _Reader:
             raise _package_shut_out(started["import"])
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
-        """The answer (None: it died without one) and the exit code of the process that gave it."""
+        """The answer (None if the process died without one) and its exit code."""
         self.channel.settimeout(request["cpu_s"] * WALL_FACTOR)
         wire.send(self.channel, request)
         answer = None

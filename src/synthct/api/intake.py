@@ -22,7 +22,7 @@ class Intake:
     plan
         Every scan, structure set, dose and mask: new, known or refused.
     added
-        ``PATIENT/SCAN`` of what was written.
+        ``PATIENT/SCAN`` of the written scans.
     overtaken
         ``PATIENT/SCAN`` of what another import added meanwhile; it is left as it is.
     """

@@ -1,4 +1,4 @@
-"""One resolution level: the displacement that minimises the objective, by Adam."""
+"""One resolution level: minimise the objective over the displacement, by Adam."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def judge(
 def judge_delivered(
     measured: StepMeasures, gate: GateParams, competing: CompetingPoses
 ) -> Judgement:
-    """The verdict on a pair that is left as it came."""
+    """The verdict on a pair in its delivered alignment."""
     words, hopeless = objections(competing, gate)
     doubts = _doubts(measured, gate) + words
     failed = hopeless or measured.dice < gate.fail_dice
@@ -74,7 +74,7 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
 
 
 def objections(competing: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
-    """Reasons for doubt from competing poses, and whether the case has failed by them."""
+    """Reasons for doubt from competing poses, and whether they make the case fail."""
     words = []
     over_chance = (competing.rigid - 1) / max(competing.chance - 1, 1e-9) - 1
     if over_chance < gate.min_over_chance:

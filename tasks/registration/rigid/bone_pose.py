@@ -1,8 +1,8 @@
-"""A rigid pose by bone: dense bone gives no MR signal, so it belongs where the MR is dark.
+"""Rigid alignment by bone: dense bone gives no MR signal and must lie where the MR is dark.
 
-Limbs and trunks lie differently on two tables. Flesh fills most of the body, so a rigid transform
-of highest mutual information follows the flesh and may leave the bone by centimetres; yet bone is
-what moves rigidly, and a deformable step cannot bring it back.
+Limbs and trunks lie differently on two tables. Most of the body is soft tissue, so a rigid
+transform of highest mutual information follows it and may misalign bone by centimetres. But only
+bone moves rigidly, and a deformable step cannot correct its position.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from synthct.tasks.registration.rigid.landscape import ARM_MM, Affine, landscape
 from synthct.tasks.registration.scan_pair import ScanPair
 
 VOXEL_MM = 2.0
-"""Smallest voxel on which bone is sought, about the thickness of thin cortex [mm]."""
+"""Smallest voxel size of the search, about the thickness of thin cortex [mm]."""
 
 POINTS = 6000
-"""Points of bone, and of the soft tissue around it, at which poses are compared."""
+"""Number of points in bone, and in the soft tissue around it, at which poses are compared."""
 
 MIN_POINTS = 200
-"""Fewest points of each for a comparison."""
+"""Minimum number of points of each for a comparison."""
 
 LEVELS = 256
-"""Quantiles by which MR intensities are turned into ranks."""
+"""Number of quantiles used to convert MR intensities into ranks."""
 
 NEUTRAL = 0.5
-"""Rank outside the body of the MR: bone in the air is no better placed than at random [1]."""
+"""Rank outside the body of the MR [1]: bone in air scores as at a random position."""
 
 STILL = np.zeros(6)
 """The pose that changes nothing."""
@@ -47,10 +47,10 @@ FARTHEST_MM = 30.0
 another bone, or the limb turned round, may fit."""
 
 SOME = 60
-"""Points of bone, and as many around it, whose mean distance is kept below ``FARTHEST_MM``."""
+"""Number of points of bone, and around it, whose mean distance is kept below ``FARTHEST_MM``."""
 
 STEP_MM, STEPS = 4.0, 400
-"""First steps of the search [mm], and the largest number of evaluations."""
+"""Initial steps of the search [mm], and the maximum number of evaluations."""
 
 BLUR_MM = 6.0
 """Standard deviation of the Gaussian on the ranks in the first of two searches [mm]: a tube of
@@ -60,15 +60,15 @@ MIN_CONTRAST = 0.12
 """Smallest contrast at which the MR is taken to show the bone at all [1]."""
 
 MIN_GAIN = 0.01
-"""Smallest gain of contrast for which a pose is changed [1]: less is within its noise."""
+"""Smallest gain of contrast for which a pose is changed [1]; less is noise."""
 
 REST_WEIGHT = 0.25
-"""Weight of the agreement of the whole body, as a share of that at the first start, beside the
-contrast of bone [1]: a straight bone alone does not say how the limb is turned about it."""
+"""Weight of the mutual information of the whole body (relative to the first start) against the
+contrast of bone [1]: a straight bone alone does not determine the rotation about its axis."""
 
 KEPT_INFORMATION = 0.8
-"""Share of a start's (normalised mutual information - 1) that must be left [1]: bone that fits
-alone has been put on another dark place, such as fascia, a vessel or air."""
+"""Share of a start's (normalised mutual information - 1) that a pose must retain [1]: otherwise
+bone was moved onto another dark place, such as fascia, a vessel or air."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class BoneContrast:
         return cls(drawn[0], drawn[1], ranks, there.astype(np.uint8), pair.fixed.grid)
 
     def seen(self, back: Affine) -> BoneContrast | None:
-        """The points that ``back`` takes into the body of the MR; None if these are few."""
+        """The points that ``back`` maps into the body of the MR; None if these are too few."""
         bone, shell = (
             points[self._rank(back(points), -1.0) >= 0] for points in (self.bone, self.shell)
         )
@@ -123,7 +123,7 @@ class BoneContrast:
         return replace(self, bone=bone, shell=shell)
 
     def at(self, pose: Affine) -> float | None:
-        """The contrast at a pose from MR to CT; None if few of the points lie in the MR's body."""
+        """The contrast at a pose from MR to CT; None if too few points lie in the MR's body."""
         back = _inverse(pose)
         points = self.seen(back)
         return None if points is None else points.value(back)
@@ -137,7 +137,7 @@ class BoneContrast:
         return replace(self, ranks=(smooth / np.maximum(weight, 1e-3)).astype(np.float32))
 
     def value(self, move: Affine) -> float:
-        """Mean rank of the soft tissue minus that of bone where ``move`` takes both [1]."""
+        """Mean rank of soft tissue minus that of bone, at the points mapped by ``move`` [1]."""
         shell, bone = (self._rank(move(points), NEUTRAL) for points in (self.shell, self.bone))
         return float(shell.mean() - bone.mean())
 
@@ -232,7 +232,7 @@ def _climbed(
 
 
 def _around(points: BoneContrast, arms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on all sides of the bone, which a turn about its axis moves too."""
+    """Points on all sides of the bone, which a rotation about its axis also moves."""
     return np.asarray(points.bone.mean(axis=0) + arms.repeat(SOME // len(arms), axis=0))
 
 

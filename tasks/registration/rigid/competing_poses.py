@@ -70,10 +70,10 @@ def find_competing_poses(
 ) -> CompetingPoses:
     """Search from the rigid pose and from the ``starts`` best of the distant poses.
 
-    ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
-    it (mean over the points) is a competing pose. Where an MR shows the bone of the CT at ``rigid``
-    (:class:`BoneContrast`), poses that show it less do not compete: they fit flesh, which deforms.
-    Reproducible for a given seed.
+    ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from it
+    (mean over the points) is a competing pose. Where an MR shows the bone of the CT at ``rigid``
+    (:class:`BoneContrast`), poses with less bone contrast do not compete: they fit soft tissue,
+    which deforms. Reproducible for a given seed.
     """
     current = Affine.of(rigid)
     land = landscape_of(pair, current, seed)
@@ -101,7 +101,7 @@ def find_competing_poses(
 def _bone_test(
     pair: ScanPair, land: Landscape, current: Affine, seed: int
 ) -> Callable[[Pose], bool]:
-    """Whether the MR shows the bone of the CT at a pose as well as at the rigid one, if there."""
+    """Whether bone contrast at a pose equals that at the rigid one, if there is any there."""
     bone = BoneContrast.of(pair, seed)
     there = None if bone is None else bone.at(current)
     if bone is None or there is None or there < MIN_CONTRAST:
