@@ -181,12 +181,12 @@ def stage(
     """
     from rich.console import Console
 
-    from synthct.flows.run.stages import run_alone
+    from synthct.flows.run.stages import run_one_stage
     from synthct.flows.run.summary import exclusions
     from synthct.flows.workspace.project import open_checkout
 
     project = open_checkout(preset, printer(Console(stderr=True)))
-    if code := run_alone(project, name):
+    if code := run_one_stage(project, name):
         return code
     return EXCLUSIONS if any(row["stage"] == name for row in exclusions(project)) else CLEAN
 

@@ -112,9 +112,9 @@ def build_stage(
             listener.finished(stage, built)
 
 
-def run_alone(project: Project, name: str) -> int:
+def run_one_stage(project: Project, name: str) -> int:
     """Run a stage in the workspace, without DVC, in a process of its own; returns its exit code."""
-    module = "synthct.flows.run.alone"
+    module = "synthct.flows.run.one_stage"
     command = [sys.executable, "-m", module, name, "--workspace", str(project.workspace)]
     environment = project.environment()
     return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode

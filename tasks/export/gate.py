@@ -39,7 +39,7 @@ def summarise(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate measured and every condition that does not hold.
+    """Measurements of the gate, and every condition that does not hold.
 
     Parameters
     ----------

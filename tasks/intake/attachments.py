@@ -12,7 +12,6 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.dataset import RawFile, RawPatient
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import DOSE, MASK, STRUCTURES, Attachment
 from synthct.tasks.intake.fit_structures import fit_structures
 from synthct.tasks.intake.rows import (
     KNOWN,
@@ -33,6 +32,7 @@ from synthct.tasks.intake.scan_index import (
     scan_by_manifest,
 )
 from synthct.tasks.intake.scrub import redact_values, redacted_message
+from synthct.tasks.intake.source_items import DOSE, MASK, STRUCTURES, Attachment
 
 HIGH_DOSE = Code("dose-high", Severity.NOTE, "a dose above what is prescribed", "check DoseUnits")
 PART_OF_DOSE = Code(

@@ -15,7 +15,6 @@ from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_json
 from synthct.data.readers.process import call
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import Attachment
 from synthct.tasks.intake.scan_index import (
     BY_MANIFEST,
     CT,
@@ -27,6 +26,7 @@ from synthct.tasks.intake.scan_index import (
     ScanIndex,
     scan_by_manifest,
 )
+from synthct.tasks.intake.source_items import Attachment
 from synthct.tasks.intake.structures import inspect_structures, references_of
 
 OTHER_PERSON = Code(

@@ -1,4 +1,4 @@
-"""The floor: how far two runs of the same recipe differ, below which a difference says nothing."""
+"""The floor: difference between runs of one recipe, below which an effect says nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunScores:
     folds: Mapping[str, int]
 
     def table(self, runs: Sequence[Run]) -> tuple[list[str], NDArray[np.float64]]:
-        """The cases that all these runs answered, and their scores (cases, runs)."""
+        """The cases that all these runs scored, and their scores (cases, runs)."""
         cases = [case for case, found in self.values.items() if all(run in found for run in runs)]
         rows = [[self.values[case][run] for run in runs] for case in cases]
         return cases, np.array(rows, float).reshape(len(cases), len(runs))

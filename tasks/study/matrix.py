@@ -82,7 +82,7 @@ def _bias(
     reference: str, other: str, ours: RunScores, theirs: RunScores, rng: np.random.Generator,
     draws: int,
 ) -> Bias:  # fmt: skip
-    """Both alignments train with the same seeds; the luck of training is that of replicates."""
+    """Both alignments train with the same seeds; replicates show the randomness of training."""
     runs = [run for run in ours.runs(CONTROL) if run in theirs.runs(CONTROL)]
     cases, own = ours.table(runs)
     shared, others = theirs.table(runs)

@@ -1,4 +1,4 @@
-"""What methods promise beside a small mean error: measured of every network of a study."""
+"""Outcomes besides image metrics that methods claim to improve, for every network of a study."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SLICES_APART = 4
-"""Every fourth slice is predicted again, so that the outcomes cost less than the training."""
+"""Distance of the slices that are predicted again, so that outcomes cost less than training."""
 
 NOISE = 0.02
 """Noise that is added to the source, as a share of its range in the body."""
 
 SHADING, SHADING_MM, SCANNER_NOISE = 0.5, 150.0, 0.12
-"""Another scanner: spread of the logarithm of a surface coil's sensitivity and its smoothness; and
-noise as a share of the mean signal of the body, as of a weak field."""
+"""Simulated other scanner: spread of the logarithm of a surface coil's sensitivity and its
+smoothness, and noise as a share of the mean signal of the body, as at low field strength."""
 
 NOMINAL, NORMAL_90 = 0.9, 1.6448536269514722
 """Interval whose coverage is tested, and its half-width in standard deviations."""
@@ -44,7 +44,7 @@ WRONG_HU = 200.0
 
 @dataclass(frozen=True, eq=False)
 class PredictedCase:
-    """One case and what the network makes of it, on every ``SLICES_APART``-th slice.
+    """One case and the network's prediction, on every ``SLICES_APART``-th slice.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class PredictedCase:
         return self._predict(self.run, self.source, flips=True)
 
     def mae(self, hu: Floats) -> float:
-        """Against the reference [HU]."""
+        """Mean absolute error against the reference [HU]."""
         return float(np.abs(hu - self.reference)[self.inside].mean())
 
     def random(self, purpose: str) -> np.random.Generator:
-        """Equal for all networks, so that all answer the same noise."""
+        """Generator that is the same for all networks, so that all get the same noise."""
         return generator(self.seed, "study", purpose, self.case)
 
     def _predict(self, run: Runner, source: Volume, *, flips: bool = False) -> Prediction:
@@ -93,7 +93,7 @@ class PredictedCase:
 
 
 def thinned(mask: Mask) -> Mask:
-    """Every ``SLICES_APART``-th of the slices (Z) that have body."""
+    """Every ``SLICES_APART``-th slice (Z) that contains body."""
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     kept = np.zeros(mask.shape[0], bool)
     kept[slices[SLICES_APART // 2 :: SLICES_APART] if slices.size > SLICES_APART else slices] = True
@@ -129,7 +129,7 @@ def noise_gain_hu(seen: PredictedCase) -> float | None:
 
 
 def int8_hu(seen: PredictedCase) -> float | None:
-    """Rise of the mean absolute error by 8-bit convolutions [HU]; see :func:`eight_bits`."""
+    """Increase of the mean absolute error by 8-bit convolutions [HU]; see :func:`eight_bits`."""
     network = eight_bits(load_network(seen.model))
 
     def run(source: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -141,7 +141,7 @@ def int8_hu(seen: PredictedCase) -> float | None:
 
 
 def shifted_hu(seen: PredictedCase) -> float | None:
-    """Rise of the mean absolute error on the same patient from another scanner [HU].
+    """Increase of the mean absolute error for the same patient on another scanner [HU].
 
     The source, from its least value up, is multiplied by a smooth field, and noise is added.
     """

@@ -1,4 +1,4 @@
-"""Weights of few bits: the file shrinks, the arithmetic stays in float."""
+"""Weights with few bits: smaller files, with arithmetic in float."""
 
 from __future__ import annotations
 

@@ -39,14 +39,14 @@ LEVELS = 256
 NEUTRAL = 0.5
 """Rank outside the body of the MR [1]: bone in air scores as at a random position."""
 
-STILL = np.zeros(6)
+IDENTITY_POSE = np.zeros(6)
 """The pose that changes nothing."""
 
 FARTHEST_MM = 30.0
 """Largest mean distance of bone and points around it from their places at the start [mm]: beyond,
 another bone, or the limb turned round, may fit."""
 
-SOME = 60
+MOTION_POINTS = 60
 """Number of points of bone, and around it, whose mean distance is kept below ``FARTHEST_MM``."""
 
 STEP_MM, STEPS = 4.0, 400
@@ -183,11 +183,11 @@ def bone_pose(
     if whole is None:
         return None
     first = Affine.of(starts[0])
-    land = landscape_of(pair, first, seed)
-    at_first = max(land.information(STILL, first) - 1, 1e-9)
+    landscape = landscape_of(pair, first, seed)
+    at_first = max(landscape.information(IDENTITY_POSE, first) - 1, 1e-9)
 
     def rest(back: Affine) -> float:
-        return (land.information(STILL, _inverse(back)) - 1) / at_first
+        return (landscape.information(IDENTITY_POSE, _inverse(back)) - 1) / at_first
 
     best, found = MIN_CONTRAST, None
     for number, start in enumerate(starts):
@@ -198,8 +198,8 @@ def bone_pose(
         if number == 0:
             best = max(best, points.value(back) + MIN_GAIN)
         least = KEPT_INFORMATION * rest(back)
-        for begin in (back, _climbed(points.blurred(BLUR_MM), rest, back, back)):
-            move = _climbed(points, rest, back, begin)
+        for begin in (back, _local_optimum(points.blurred(BLUR_MM), rest, back, back)):
+            move = _local_optimum(points, rest, back, begin)
             value = points.value(move)
             if value > best and rest(move) >= least:
                 best = value
@@ -207,13 +207,15 @@ def bone_pose(
     return found
 
 
-def _climbed(
+def _local_optimum(
     points: BoneContrast, rest: Callable[[Affine], float], back: Affine, begin: Affine
 ) -> Affine:
     """The local optimum near ``begin`` (CT to MR), at most ``FARTHEST_MM`` from ``back``."""
     centre = begin(points.bone).mean(axis=0)
     arms = np.concatenate([np.eye(3), -np.eye(3)]) * ARM_MM
-    some = np.concatenate([points.bone[:: max(1, len(points.bone) // SOME)], _around(points, arms)])
+    some = np.concatenate(
+        [points.bone[:: max(1, len(points.bone) // MOTION_POINTS)], _around(points, arms)]
+    )
     placed = back(some)
 
     def moved(pose: NDArray[np.float64]) -> Affine:
@@ -233,7 +235,7 @@ def _climbed(
 
 def _around(points: BoneContrast, arms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points on all sides of the bone, which a rotation about its axis also moves."""
-    return np.asarray(points.bone.mean(axis=0) + arms.repeat(SOME // len(arms), axis=0))
+    return np.asarray(points.bone.mean(axis=0) + arms.repeat(MOTION_POINTS // len(arms), axis=0))
 
 
 def _inverse(transform: Affine) -> Affine:

@@ -21,9 +21,9 @@ from synthct.tasks.registration.rigid.landscape import (
     Affine,
     Landscape,
     Pose,
-    climb,
     distance_of,
     landscape_of,
+    local_optimum,
 )
 from synthct.tasks.registration.scan_pair import ScanPair
 
@@ -76,12 +76,12 @@ def find_competing_poses(
     which deforms. Reproducible for a given seed.
     """
     current = Affine.of(rigid)
-    land = landscape_of(pair, current, seed)
+    landscape = landscape_of(pair, current, seed)
     still = np.zeros(6)
-    far = sorted(_far_poses(), key=lambda pose: -land.information(pose, current))
-    ended = [climb(land, current, pose) for pose in (still, *far[:starts])]
-    distances = [distance_of(land, current, still, pose) for pose, _ in ended]
-    shows_bone = _bone_test(pair, land, current, seed)
+    far = sorted(_far_poses(), key=lambda pose: -landscape.information(pose, current))
+    ended = [local_optimum(landscape, current, pose) for pose in (still, *far[:starts])]
+    distances = [distance_of(landscape, current, still, pose) for pose, _ in ended]
+    shows_bone = _bone_test(pair, landscape, current, seed)
     away = [
         (information, distance)
         for (pose, information), distance in zip(ended, distances, strict=True)
@@ -89,8 +89,8 @@ def find_competing_poses(
     ]
     best, distance = max(away, default=(1.0, 0.0))
     return CompetingPoses(
-        rigid=land.information(still, current),
-        chance=land.information(far[0], current),
+        rigid=landscape.information(still, current),
+        chance=landscape.information(far[0], current),
         best=best,
         distance_mm=distance,
         returned=float(np.mean([distance <= near_mm for distance in distances])),
@@ -99,7 +99,7 @@ def find_competing_poses(
 
 
 def _bone_test(
-    pair: ScanPair, land: Landscape, current: Affine, seed: int
+    pair: ScanPair, landscape: Landscape, current: Affine, seed: int
 ) -> Callable[[Pose], bool]:
     """Whether bone contrast at a pose equals that at the rigid one, if there is any there."""
     bone = BoneContrast.of(pair, seed)
@@ -108,7 +108,7 @@ def _bone_test(
         return lambda pose: True
 
     def shows(pose: Pose) -> bool:
-        found = bone.at(Affine.of(land.transform(pose, current)))
+        found = bone.at(Affine.of(landscape.transform(pose, current)))
         return found is not None and found >= there
 
     return shows

@@ -144,7 +144,7 @@ def landscape_of(
     values = fixed.array[tuple(drawn.T)]
     points = fixed.grid.points(drawn)
     inside = moving.array[np.asarray(there.array) > 0]
-    land = Landscape(
+    landscape = Landscape(
         points=points,
         centre=points.mean(axis=0),
         values=np.digitize(values, _levels(values)),
@@ -152,7 +152,7 @@ def landscape_of(
         grid=moving.grid,
         levels=_levels(inside if inside.size else moving.array),
     )
-    return replace(land, min_inside=MIN_SHARED * float(land.seen(points, current).mean()))
+    return replace(landscape, min_inside=MIN_SHARED * float(landscape.seen(points, current).mean()))
 
 
 def _blurred(scan: Volume, blur_mm: float) -> Volume:
@@ -170,13 +170,13 @@ def _levels(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.linspace(low, high, BINS + 1)[1:-1]
 
 
-def climb(land: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
+def local_optimum(landscape: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
     """Local optimum near ``start`` by Powell's method, and its mutual information."""
     # Initial steps of 8 mm; tolerance 0.5 mm, far below the distance of a competing pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
 
     def loss(pose: Any) -> float:
-        return -land.information(pose, current)
+        return -landscape.information(pose, current)
 
     found = minimize(loss, start.ravel(), method="Powell", options=options)
     return np.asarray(found.x), -float(found.fun)
@@ -185,14 +185,14 @@ def climb(land: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
 def nearest_peak(pair: ScanPair, start: sitk.Transform, *, seed: int) -> sitk.Euler3DTransform:
     """Local optimum of the mutual information, searched from the rigid ``start``."""
     current = Affine.of(start)
-    land = landscape_of(pair, current, seed, FINE)
-    pose, _ = climb(land, current, np.zeros(6))
-    return land.transform(pose, current)
+    landscape = landscape_of(pair, current, seed, FINE)
+    pose, _ = local_optimum(landscape, current, np.zeros(6))
+    return landscape.transform(pose, current)
 
 
-def distance_of(land: Landscape, current: Affine, first: Pose, second: Pose) -> float:
+def distance_of(landscape: Landscape, current: Affine, first: Pose, second: Pose) -> float:
     """Mean distance between the points under two poses [mm]."""
-    apart = current(land.places(first)) - current(land.places(second))
+    apart = current(landscape.places(first)) - current(landscape.places(second))
     return float(np.linalg.norm(apart, axis=1).mean())
 
 
