@@ -61,7 +61,7 @@ def test_a_table_of_another_kind_ends_the_service(kind, file, root):
     assert 'workspace="good"}42.0' in shown(root)
 
 
-def test_a_table_that_goes_while_it_is_looked_at_ends_the_service(root, monkeypatch):
+def test_a_table_that_is_removed_while_it_is_read_ends_the_service(root, monkeypatch):
     from synthct.flows.serve import records
 
     write(root / "data/artefacts/evaluation/scores.csv", GOOD)
@@ -143,7 +143,7 @@ def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):
     assert lines == ["the webhook did not accept night: InvalidURL"]
 
 
-def test_a_look_that_fails_ends_the_service_or_fills_the_log():
+def test_a_failed_update_ends_the_service_or_fills_the_log():
     class Blind:
         def snapshot(self):
             raise OSError(5, "Input/output error")

@@ -33,7 +33,7 @@ def left(root, **facts):
     file.write_text(json.dumps({"looked_s": time.time(), **facts}))
 
 
-def test_a_watcher_that_never_looked_well_is_not_reported(tmp_path):
+def test_a_watcher_that_never_polled_successfully_is_not_reported(tmp_path):
     """There is no time of its newest success, and an absent number fires no alert."""
     (mine,) = look(tmp_path, ended=[("FAILED", 10), ("CRASHED", 300)])
     assert mine.since_poll_s > LIMIT_S
@@ -44,7 +44,7 @@ def test_a_service_that_has_just_started_is_reported_to_be_blind(tmp_path):
     assert mine.since_poll_s < 60
 
 
-def test_a_watcher_that_looks_well_and_takes_nothing_is_not_reported(tmp_path):
+def test_a_watcher_that_polls_but_predicts_nothing_is_not_reported(tmp_path):
     left(tmp_path, waiting=1, oldest_s=2000)
     (mine,) = look(tmp_path, ended=[("COMPLETED", 10)])
     assert mine.since_poll_s < 60
@@ -63,7 +63,7 @@ def test_a_watcher_whose_schedule_is_off_is_reported_to_be_blind(tmp_path):
     assert look(tmp_path, watcher=Watcher("watch incoming", "predicted", on=False)) == []
 
 
-def test_three_bad_looks_hide_when_the_last_good_one_was():
+def test_three_failed_polls_hide_the_last_successful_one():
     asked = []
 
     class Server:

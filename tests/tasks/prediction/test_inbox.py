@@ -110,7 +110,7 @@ def test_an_entry_that_its_sender_takes_back_ends_the_watch(folder, tmp_path, re
     assert outbox.reports() == []
 
 
-def test_a_process_that_looks_once_forgets_the_look_before(folder, tmp_path):
+def test_a_process_that_polls_once_forgets_the_previous_poll(folder, tmp_path):
     memory = tmp_path / "out" / ".looks" / "a.json"
     assert names(open_inbox(str(folder), settle_s=1.0, memory=memory)) == []
     time.sleep(1.6)  # the memory counts whole seconds
@@ -122,7 +122,7 @@ def test_a_process_that_looks_once_forgets_the_look_before(folder, tmp_path):
 
 
 @pytest.mark.parametrize("spoilt", ["", "[]", '{"entries": {"a": 1}}', '{"entries": {"a": "xyz"}}'])
-def test_a_spoilt_memory_of_looks_ends_the_watch(spoilt, tmp_path):
+def test_a_damaged_file_of_observations_ends_the_watch(spoilt, tmp_path):
     (tmp_path / "looks.json").write_text(spoilt)
     assert Observations(tmp_path / "looks.json").update({"a": "1"}) == {"a": 0.0}
 
@@ -134,7 +134,7 @@ def test_a_clock_that_was_set_back_delays_or_hastens_a_scan(tmp_path, monkeypatc
     assert Observations(memory).update({"a": "1"})["a"] < 1.0
 
 
-def test_no_settling_at_all_is_taken_for_a_wish(tmp_path):
+def test_a_settle_time_of_zero_is_accepted(tmp_path):
     with pytest.raises(UsageError) as caught:
         open_inbox(str(tmp_path), settle_s=0.0)
     assert caught.value.code == "no-settling"
@@ -150,7 +150,9 @@ def command(*options, cwd):
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_a_watcher_that_looks_once_never_takes_anything(kind, request, release, patient, tmp_path):
+def test_a_watcher_that_polls_once_never_predicts_anything(
+    kind, request, release, patient, tmp_path
+):
     """The example of the help and of the schedule, on a new inbox."""
     from synthct.data.writers import write_image
 
