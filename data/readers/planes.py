@@ -1,10 +1,10 @@
 """Several closed contours in one plane: holes, separate parts, or contours that cross.
 
-DICOM PS3.3 C.8.8.6.3 knows two ways to exclude an inner part: one contour with a keyhole, and
+DICOM PS3.3 C.8.8.6.3 defines two ways to exclude an inner part: one contour with a keyhole, and
 CLOSEDPLANAR_XOR contours, which are combined by exclusive or. Of several CLOSED_PLANAR contours in
 one plane it says nothing; most treatment planning systems write a hole as a second contour inside
-the first. Exclusive or would give that too, but would also cut the overlap out of two contours
-that cross, and make a contour that is stored twice disappear.
+the first. Exclusive or would give that too, but would also cut the overlap out of two contours that
+cross, and make a contour that is stored twice disappear.
 """
 
 from __future__ import annotations

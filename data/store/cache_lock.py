@@ -52,7 +52,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
     file = folder / IN_USE
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-    except PermissionError:  # made by another person: a shared lock asks for reading only
+    except PermissionError:  # created by another user: a shared lock only requires read permission
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

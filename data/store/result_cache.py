@@ -117,7 +117,7 @@ class RemoteResults:
                 lambda: self._download(key, target), where=self._path(key), same_answer=SAME_ANSWER
             )
             found = unit_files.damage(target, listed)
-        except (DataError, WrongBytes) as error:  # a name that no unit of ours has, other bytes
+        except (DataError, WrongBytes) as error:  # an object name that no unit has, or other bytes
             reason = error.problem if isinstance(error, DataError) else str(error)
             found = "", f"cannot be downloaded ({reason})"
         if found is None:
@@ -194,7 +194,7 @@ class RemoteResults:
             )
 
     def place(self) -> Path:
-        """A folder of the checkout: runs of other checkouts are safe by the age of their units."""
+        """A folder of the checkout; the age of units protects the runs of other checkouts."""
         return default_root() / "units-remote"
 
     def leave_token(self, token: str) -> None:
@@ -203,7 +203,7 @@ class RemoteResults:
         call_with_retries(lambda: system.pipe_file(path, b"run"), where=self.url)
 
     def sees(self, token: str) -> bool:
-        """The object is there."""
+        """Whether the token object exists."""
         system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
 
         def once() -> bool:

@@ -101,14 +101,14 @@ class Sinogram:
     def weights(self, model_error: float = MODEL_ERROR) -> Tensor | None:
         r"""Inverse variances of the line integrals up to a factor, the largest 1.
 
-        The variance of a line integral behind *y* quanta is :math:`1 / y + \epsilon^2`: photon
-        noise and what the model gets wrong (voxels, scatter, hardening), in independent parts.
+        The variance of a line integral behind *y* quanta is :math:`1 / y + \epsilon^2`: independent
+        contributions of photon noise and of model errors (voxels, scatter, hardening).
 
         Parameters
         ----------
         model_error
-            :math:`\epsilon` [1]. With 0, photons alone count; rays through air then outweigh those
-            through the patient so much that iterations hardly advance inside.
+            :math:`\epsilon` [1]. With 0, only photon noise counts; rays through air then outweigh
+            those through the patient so much that iterations hardly improve the inside.
         """
         counts = self.counts
         if counts is None or self.open_beam is None:

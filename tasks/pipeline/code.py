@@ -29,14 +29,14 @@ _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
 
 _STARTED_NS = time.time_ns()
-"""About when this process began to import the package."""
+"""Approximate time at which this process began to import the package [ns]."""
 
 _CLOCK_SKEW_NS = 5_000_000_000
 """Tolerated clock difference of a file server (`synthct doctor` reports a larger one)."""
 
 
 class CodeGraph:
-    """The imports among the files of a checkout, as the files are when they are first asked for.
+    """The import graph of a checkout's files, each as it was when first read.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ _READ: dict[Path, bytes] = {}
 
 
 def _as_first_read(file: Path) -> bytes:
-    """The file as this process read it first, which is what it runs even if the file changes."""
+    """The file as first read by this process, whose code it runs even if the file changes."""
     if file not in _READ:
         _READ[file] = file.read_bytes()
     return _READ[file]

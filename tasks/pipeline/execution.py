@@ -31,7 +31,7 @@ ERROR = "error.json"
 
 @dataclass(frozen=True)
 class Order:
-    """A unit as it is sent to a worker: plain data only.
+    """A unit of work as sent to a worker: plain data only.
 
     Parameters
     ----------
