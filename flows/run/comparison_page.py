@@ -138,7 +138,7 @@ def _draw(
     second: Scene,
     names: tuple[str, str],
 ) -> DrawnCase:
-    here = _telling_slice(first, second)
+    here = _most_different_slice(first, second)
     z_mm = float(_heights_mm(first)[here])
     there = int(np.argmin(np.abs(_heights_mm(second) - z_mm)))
     low, high = WINDOWS["soft"][1:]
@@ -164,7 +164,7 @@ def _draw(
     return DrawnCase(case, why, errors_hu, z_mm, width_mm, height_mm, pictures)
 
 
-def _telling_slice(first: Scene, second: Scene) -> int:
+def _most_different_slice(first: Scene, second: Scene) -> int:
     """Slice of the first scene, among those with enough body, where the errors differ most."""
     (_, mae), (_, other) = choose_slices(first, 1), choose_slices(second, 1)
     heights = _heights_mm(second)

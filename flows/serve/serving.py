@@ -269,7 +269,7 @@ def _update(
     """
     try:
         facts = observer.snapshot()
-        for line in notifier.take(facts.answer.runs):
+        for line in notifier.post_ended(facts.answer.runs):
             say(line)
         if scraper:
             scraper.follow(facts)

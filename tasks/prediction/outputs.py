@@ -57,10 +57,10 @@ class Outputs:
     def _written(self) -> tuple[Path | None, ...]:
         return self.out, self.uncertainty, self.interval, self.body, self.harmonised
 
-    def check(self, *, untouched: Iterable[Path | None]) -> None:
+    def check(self, *, inputs: Iterable[Path | None]) -> None:
         """Raise if an output has an unsuitable name, or the name of an input."""
         written = [path.resolve() for path in self._written if path is not None]
-        named = written + [path.resolve() for path in untouched if path is not None]
+        named = written + [path.resolve() for path in inputs if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
                 "an input or another output has the same name",

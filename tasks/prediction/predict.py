@@ -118,7 +118,7 @@ def predict_file(
         body=body,
         harmonised=harmonise_picture,
     )
-    outputs.check(untouched=(input, mask, dicom_reference, structures))
+    outputs.check(inputs=(input, mask, dicom_reference, structures))
     provider_of(options.device)
     step("check the release")
     if public_key is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from synthct.data.errors import UsageError
-from synthct.data.readers import ScanFacts, SeriesHeaders, StructureSet, read_beside
+from synthct.data.readers import ScanFacts, SeriesHeaders, StructureSet, read_reference_series
 from synthct.data.volume import Grid
 
 PATIENT = (
@@ -74,7 +74,7 @@ def read_reference(path: Path, series: str = "") -> Reference:
 
     ``series`` is its SeriesInstanceUID, if known.
     """
-    headers, sets = read_beside(path, (*PATIENT, *STUDY, *FRAME, *DAYS), series=series)
+    headers, sets = read_reference_series(path, (*PATIENT, *STUDY, *FRAME, *DAYS), series=series)
     return Reference(headers, tuple(sets))
 
 

@@ -22,7 +22,7 @@ from synthct.data.readers import (
     SeriesHeaders,
     Structure,
     StructureSet,
-    read_beside,
+    read_reference_series,
     read_structure_sets,
 )
 from synthct.data.writers.dicom import IMPLEMENTATION_UID, derive_uid
@@ -97,7 +97,7 @@ def write_structures(folder: Path, sets: Sequence[Carried], reference: Reference
     """
     if not sets:
         return []
-    images, _ = read_beside(folder, ())
+    images, _ = read_reference_series(folder, ())
     written = []
     for number, one in enumerate(sets):
         path = folder / FILE.format(number=number)

@@ -139,7 +139,7 @@ def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):
 
     monkeypatch.setattr(notify.httpx, "post", slip)
     notifier = Notifier("https://example.org:99999", since_s=0.0)
-    lines = [line for _ in range(9) for line in notifier.take([run])]
+    lines = [line for _ in range(9) for line in notifier.post_ended([run])]
     assert lines == ["the webhook did not accept night: InvalidURL"]
 
 
