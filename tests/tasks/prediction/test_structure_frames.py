@@ -199,7 +199,7 @@ def test_the_headers_of_the_reference_are_read_once(release, dicom, tmp_path, mo
     predict_file(
         release, dicom, tmp_path / "sct", dicom_reference=tmp_path / "reference", options=OPTIONS
     )
-    assert asked == ["beside"]
+    assert asked == ["headers_and_sets"]
 
 
 def test_prediction_reads_files_only_through_the_confined_reader():
