@@ -85,10 +85,10 @@ HEADER_BYTES = 348
 
 ECODE_COMMENT = 6
 EXACT_AFFINE = "synthct exact affine (LPS, mm, x y z): "
-"""How the text of the extension starts."""
+"""First line of the extension's text."""
 
-MOST_HEADER_BYTES = 4096
-"""Most bytes that a header with an exact affine has."""
+MAX_HEADER_BYTES = 4096
+"""Maximum size of a header with an exact affine [bytes]."""
 
 
 def exact_affine_extension(columns: Sequence[Sequence[float]], origin: Sequence[float]) -> bytes:

@@ -17,7 +17,7 @@ class SynthctError(Exception):
     rule
         What must hold; "" where the problem already says it.
     where
-        The file, key or address that is concerned.
+        The file, key or address concerned.
     remedy
         What the user can do about it.
     code

@@ -28,7 +28,7 @@ def canonical_json(value: Any) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old one or the new one."""
+    """Replace a file atomically: a reader, or a kill, leaves the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -60,7 +60,7 @@ def create_private(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Build a folder beside ``target`` and put it in place in one rename when the block succeeds.
+    """Build a folder next to ``target`` and rename it to ``target`` when the block succeeds.
 
     A folder that was there before is replaced only then, never updated in place: an in-place
     write through a linked output would corrupt the DVC cache.

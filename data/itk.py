@@ -43,7 +43,7 @@ def to_itk(volume: Volume) -> sitk.Image:
 
 
 def _itk_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """ITK supports neither booleans nor half floats nor foreign byte orders."""
+    """Data type for ITK, which has no booleans, half floats or foreign byte orders."""
     if dtype == np.bool_:
         return np.dtype(np.uint8)
     return np.dtype(np.float32) if dtype.str.endswith("f2") else dtype.newbyteorder("=")

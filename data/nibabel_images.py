@@ -1,7 +1,7 @@
-"""The border to nibabel, whose images are (x, y, z) in RAS: as ``data/itk.py`` is to ITK.
+"""Conversion to and from nibabel, whose images are (x, y, z) in RAS.
 
-Not beside the readers' affines in ``data/affine.py``: what the readers import is a part of every
-unit's key.
+Separate from ``data/affine.py``, because everything that the readers import is part of every unit's
+key.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def from_nibabel(image: SpatialImage, modality: Modality) -> Volume:
 
 
 def _unit_mm(image: SpatialImage) -> float:
-    """Of the affine [mm]; images of other formats than NIfTI have millimetres."""
+    """Unit of length of the affine [mm]; formats other than NIfTI use millimetres."""
     units = getattr(image.header, "get_xyzt_units", None)
     return _MILLIMETRES[units()[0]] if units is not None else 1.0
 

@@ -56,7 +56,7 @@ def reordered_onto(volume: Volume, grid: Grid, tolerance_mm: float) -> Volume | 
 
 
 def _nearest(cosines: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Rows: the axes to follow; columns: the array's axes."""
+    """Nearest array axis (columns) for each target axis (rows)."""
     size = np.abs(cosines)
     order = max(permutations(range(3)), key=lambda p: sum(size[w, a] for w, a in enumerate(p)))
     return order, tuple(1 if cosines[w, a] > 0 else -1 for w, a in enumerate(order))

@@ -10,7 +10,7 @@ from synthct.data.errors import MachineError
 
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _NO_TEMPORARY = "No usable temporary directory found"
-"""Python's FileNotFoundError where /tmp is full: its trial writes failed."""
+"""Message of Python's FileNotFoundError if /tmp is full and its trial writes fail."""
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -58,7 +58,7 @@ def sweep(folder: Path | None = None) -> int:
 
 
 def _locked(place: Path, name: str) -> tuple[Path, int]:
-    """A new folder and its lock; another process may sweep it before we have locked it."""
+    """A new folder and its lock; retried if another process removes it before it is locked."""
     while True:
         made = Path(tempfile.mkdtemp(prefix=f"{_MARK}{name}.", dir=place))
         with contextlib.suppress(FileNotFoundError):

@@ -10,10 +10,10 @@ import yaml
 
 from synthct.data.errors import UsageError
 
-MOST_BYTES = 8 << 20
-MOST_NODES = 200_000
+MAX_BYTES = 8 << 20
+MAX_NODES = 200_000
 """Values after expansion of every alias: nested aliases can expand beyond all memory."""
-MOST_LEVELS = 60
+MAX_LEVELS = 60
 
 
 class YamlRefused(yaml.YAMLError):
@@ -39,8 +39,8 @@ def load_yaml(text: str) -> Any:
     yaml.YAMLError
         Not YAML, not plain values, or refused (:class:`YamlRefused`).
     """
-    if len(text) > MOST_BYTES:
-        raise YamlRefused(f"{len(text)} characters, at most {MOST_BYTES} are read")
+    if len(text) > MAX_BYTES:
+        raise YamlRefused(f"{len(text)} characters, at most {MAX_BYTES} are read")
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -49,9 +49,9 @@ def load_yaml(text: str) -> Any:
         _require_bounded(node)
         return loader.construct_document(node)
     except RecursionError:
-        raise YamlRefused(f"more than {MOST_LEVELS} levels") from None
+        raise YamlRefused(f"more than {MAX_LEVELS} levels") from None
     except (ValueError, OverflowError, AttributeError) as error:
-        # Month 13, an integer of ten thousand digits: the parser passes Python's error on.
+        # For month 13 or an integer of ten thousand digits, the parser raises Python's own error.
         raise YamlRefused(f"an invalid value: {error}") from error
     finally:
         loader.dispose()
@@ -67,17 +67,17 @@ def _require_bounded(node: yaml.Node) -> None:
             return known[id(each)]
         if id(each) in open_nodes:
             raise YamlRefused("an alias inside its own anchor")
-        if len(open_nodes) > MOST_LEVELS:
-            raise YamlRefused(f"more than {MOST_LEVELS} levels")
+        if len(open_nodes) > MAX_LEVELS:
+            raise YamlRefused(f"more than {MAX_LEVELS} levels")
         open_nodes.add(id(each))
         inner = [measured(child) for child in _children(each)]
         open_nodes.remove(id(each))
         size = 1 + sum(size for size, _ in inner)
         levels = 1 + max((levels for _, levels in inner), default=0)
-        if size > MOST_NODES:
-            raise YamlRefused(f"aliases that stand for more than {MOST_NODES} values")
-        if levels > MOST_LEVELS:
-            raise YamlRefused(f"more than {MOST_LEVELS} levels")
+        if size > MAX_NODES:
+            raise YamlRefused(f"aliases that stand for more than {MAX_NODES} values")
+        if levels > MAX_LEVELS:
+            raise YamlRefused(f"more than {MAX_LEVELS} levels")
         known[id(each)] = size, levels
         return known[id(each)]
 

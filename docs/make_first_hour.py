@@ -39,7 +39,7 @@ from synthct.tasks.pipeline.progress import StageProgress, spelled_s
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "build" / "first-hour.md"
-PATIENTS, MOST_COMMANDS = 4, 11
+PATIENTS, MAX_COMMANDS = 4, 11
 HEAD, TAIL, WIDE = 5, 16, 400
 """Lines of an output that are shown from its start and end, and characters of a line."""
 
@@ -217,7 +217,7 @@ def _worst_case(checkout: Path) -> str:
 
 def page(typed: list[Typed], note: str, home: Path, repository: str) -> str:
     """The transcript as markdown."""
-    assert len(typed) <= MOST_COMMANDS
+    assert len(typed) <= MAX_COMMANDS
     whole_s = sum(each.seconds for each in typed)
     parts = [FIRST]
     if note:

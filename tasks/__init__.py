@@ -1,1 +1,1 @@
-"""The science: functions of values and folders. Knows no Prefect, no DVC, Dask in one file."""
+"""The science: functions of values and folders, without Prefect or DVC, and Dask in one file."""

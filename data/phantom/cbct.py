@@ -102,7 +102,7 @@ def kept_projections(lines: torch.Tensor, geometry: ConeBeam, imager: Imager) ->
 
 
 def _trimmed(content: NDArray[np.float32], grid: Grid) -> tuple[NDArray[np.float32], Grid]:
-    """The bounding box in (y, x) of the content: rays through air cost as much as others."""
+    """Crop to the bounding box in (y, x) of the content, because rays through air cost time too."""
     seen = content.sum(axis=(0, 1)) > 0
     y, x = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
     start = (0, int(y[0]), int(x[0]))

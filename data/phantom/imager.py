@@ -27,7 +27,8 @@ BONE_PER_MM = (0.12778, 0.06044, 0.04280, 0.03562)
 MEAN_KEV = sum(w * e for w, e in zip(WEIGHT, ENERGY_KEV, strict=True))
 
 BONE_START_HU, BONE_FULL_HU = 100.0, 1640.0
-"""Below the first a voxel is water of another density, at the second it is cortical bone."""
+"""CT numbers [HU]: up to the first a voxel is water of variable density, at the second cortical
+bone."""
 
 CALIBRATION_MM = 200.0
 """Diameter of the water body on which an imager's calibration is made."""

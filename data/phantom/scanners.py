@@ -54,7 +54,7 @@ LOGARITHMIC = frozenset({"photons_per_mm2"})
 FILL_HU = (-1024.0, -1000.0)
 HALF_FAN_SHARE, HALF_FAN_MM = 0.5, 20.0
 BONE_START_HU = 50.0
-"""A scanner's answer to bone is a straight line from soft tissue on."""
+"""CT number above which a scanner's response to bone is linear [HU]: that of soft tissue."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _sides(name: str, ends: Range) -> list[Range]:
 
 
 def _beyond(name: str, ends: Range, share: float, *, above: bool) -> float:
-    """In the outer half of a side, not just beyond the range."""
+    """A value in the outer half of the interval beyond the range."""
     near, far = _sides(name, ends)[-1 if above else 0]
     return _unscaled(name, far + 0.5 * share * (near - far))
 

@@ -17,7 +17,7 @@ Field = NDArray[np.float32]
 Depth = Callable[[Field, Field, Field], Field]
 
 _HEIGHTS = 2048
-"""Sections of a column that are worked out beforehand: steps far below any voxel."""
+"""Number of precomputed sections of a column: steps far below any voxel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Shape:
         return Shape(self.depth, low, high)
 
     def __and__(self, other: Shape) -> Shape:
-        """Where both are."""
+        """Intersection."""
         return Shape(
             lambda z, y, x: np.minimum(self.depth(z, y, x), other.depth(z, y, x)),
             np.maximum(self.low, other.low),
@@ -48,7 +48,7 @@ class Shape:
         )
 
     def __sub__(self, other: Shape) -> Shape:
-        """Where this is and the other is not."""
+        """Difference: this shape without the other."""
         return Shape(
             lambda z, y, x: np.minimum(self.depth(z, y, x), -other.depth(z, y, x)),
             self.low,

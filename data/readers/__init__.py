@@ -15,8 +15,8 @@ from typing import Any
 
 from synthct.data.errors import UsageError
 from synthct.data.files import RECEIPT
-from synthct.data.readers import beside
 from synthct.data.readers import projections as projection_files
+from synthct.data.readers import reference_series
 from synthct.data.readers import requests as inside
 from synthct.data.readers.contents import Found, Outlines
 from synthct.data.readers.formats import format_by_name, format_of
@@ -39,10 +39,10 @@ __all__ = [
     "format_by_name",
     "format_of",
     "pick_series",
-    "read_beside",
     "read_displacement_image",
     "read_mask",
     "read_projection_files",
+    "read_reference_series",
     "read_scan",
     "read_scan_and_facts",
     "read_structure_sets",
@@ -149,7 +149,7 @@ def read_structures(path: Path) -> Outlines:
     return Outlines.from_json(call(inside.structures, reads=[path], path=str(path)))
 
 
-def read_beside(
+def read_reference_series(
     path: Path, keywords: Sequence[str], *, series: str = ""
 ) -> tuple[SeriesHeaders, list[StructureSet]]:
     """Headers of one image series of a DICOM folder or zip, and the structure sets with it.
@@ -162,7 +162,11 @@ def read_beside(
         SeriesInstanceUID, where a source holds several.
     """
     answer = call(
-        beside.beside, reads=[path], path=str(path), keywords=list(keywords), series=series
+        reference_series.headers_and_sets,
+        reads=[path],
+        path=str(path),
+        keywords=list(keywords),
+        series=series,
     )
     sets = [StructureSet.from_json(one) for one in answer["sets"]]
     return SeriesHeaders.from_json(answer["headers"]), sets
@@ -170,7 +174,7 @@ def read_beside(
 
 def read_structure_sets(path: Path) -> list[StructureSet]:
     """Every structure set of a file, folder or zip, with contours of every type."""
-    answer = call(beside.structure_sets, reads=[path], path=str(path))
+    answer = call(reference_series.structure_sets, reads=[path], path=str(path))
     return [StructureSet.from_json(one) for one in answer]
 
 

@@ -49,7 +49,7 @@ def checked_shape(shape: Sequence[int], dtype: np.dtype[np.generic], where: str)
 
 
 _CLOSE = 0.8
-"""Similarity from which on a name is another one misspelt (difflib's ratio)."""
+"""Similarity above which a name counts as a misspelling of another (difflib's ratio)."""
 
 
 def near_miss(names: Collection[str], matters: Collection[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What :mod:`synthct.data.readers.beside` reads, for the caller: plain values, no DICOM."""
+"""Values that :mod:`synthct.data.readers.reference_series` returns: plain, without DICOM."""
 
 from __future__ import annotations
 

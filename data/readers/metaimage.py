@@ -18,7 +18,7 @@ from synthct.data.volume import Displacement, Grid, Modality, Volume
 MAX_HEADER_BYTES = 1 << 16
 
 CLEAR_AXIS = 0.8
-"""Cosine from which on an oblique axis clearly lies along one of the patient's."""
+"""Cosine above which an oblique axis clearly corresponds to one of the patient's axes."""
 
 _KINDS = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -122,7 +122,7 @@ def _in_space(sizes: NDArray[np.float64], where: str) -> NDArray[np.float64]:
 
 
 def _intensity(fields: dict[str, str], where: str) -> tuple[float, float]:
-    """Slope and offset from stored elements to what they measure."""
+    """Slope and offset from stored elements to physical values."""
     slope, offset = (
         float(_numbers(fields, name, where, [default])[0])
         for name, default in zip(_FUNCTION, (1.0, 0.0), strict=True)
@@ -195,7 +195,7 @@ def _grid(fields: dict[str, str], shape: tuple[int, ...], axes: int, where: str)
 
 
 _FROM = ("RL", "AP", "IS")
-"""Where an axis that grows along +x, -x, +y, -y, +z, -z (LPS) comes from: MetaIO's letters."""
+"""MetaIO's letters of the side at which an axis along +x, -x, +y, -y, +z, -z (LPS) starts."""
 
 
 def _require_letters(letters: str, directions: NDArray[Any], where: str) -> None:

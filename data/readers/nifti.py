@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthct.data.affine import (
     HEADER_BYTES,
-    MOST_HEADER_BYTES,
+    MAX_HEADER_BYTES,
     RAS_TO_LPS,
     exact_affine_in,
     grid_from_columns,
@@ -88,7 +88,7 @@ def _header(path: Path) -> tuple[NiftiHeader, bool]:
 
 def _first_bytes(compressed: bytes, where: str) -> bytes:
     try:
-        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MOST_HEADER_BYTES)
+        return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed, MAX_HEADER_BYTES)
     except zlib.error as error:
         raise _broken(where, f"the gzip stream is damaged ({error})") from error
 

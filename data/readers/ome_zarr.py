@@ -87,7 +87,7 @@ def _require_background(
     folder: Path, values: NDArray[Any], boxes: list[Box], array: Any, modality: Modality
 ) -> None:
     """Require that missing chunks are in the background, not in the body."""
-    listed = (folder / MANIFEST).is_file()  # a volume of our own: what is there was checked
+    listed = (folder / MANIFEST).is_file()  # a volume of our own, already verified
     if not boxes or listed:
         return
     fill = float(array.fill_value or 0)

@@ -44,7 +44,7 @@ def image_folder(folder: Path) -> Path:
     attributes = attributes_of(folder / "OME")
     listed = attributes.get("series", _ome(attributes).get("series"))
     if not isinstance(listed, list):
-        listed = [str(n) for n in range(MOST_IMAGES) if (folder / str(n)).is_dir()]
+        listed = [str(n) for n in range(MAX_IMAGES) if (folder / str(n)).is_dir()]
     if len(listed) != 1:
         raise DataError(
             f"{len(listed)} images: {', '.join(str(one)[:20] for one in listed[:5])}",
@@ -56,7 +56,7 @@ def image_folder(folder: Path) -> Path:
     return folder / below(folder, str(listed[0]))
 
 
-MOST_IMAGES = 100
+MAX_IMAGES = 100
 
 
 def is_collection(attributes: Mapping[str, Any]) -> bool:

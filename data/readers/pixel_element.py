@@ -84,10 +84,11 @@ _SHORT = (
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 16
-_COMPARED, _FEWEST_COLUMNS = 1 << 16, 8
+_COMPARED, _MIN_COLUMNS = 1 << 16, 8
 
-FEWEST_ZEROS = 128
-"""A shorter tail of zeros may be the dark end of an image that was shifted."""
+MIN_ZEROS = 128
+"""Minimum length of padding with zeros [bytes]: a shorter tail may be the dark end of a shifted
+image."""
 
 
 def require_padding(file: BinaryIO, one: Slice, start: int, expected: int, declared: int) -> None:
@@ -125,7 +126,7 @@ def _sheared(image: NDArray[Any], columns: int, most: int) -> bool:
     def apart(lag: int) -> float:
         return float(np.abs(image[lag:] - image[:-lag]).mean())
 
-    lags = range(columns + _FEWEST_COLUMNS, min(most, image.size // 2) + 1)
+    lags = range(columns + _MIN_COLUMNS, min(most, image.size // 2) + 1)
     return any(apart(lag) < 0.7 * apart(columns) for lag in lags)
 
 
@@ -156,7 +157,7 @@ def _is_zeros(file: BinaryIO, position: int, size: int) -> bool:
     if file.read(count).strip(b"\0"):
         return False
     file.seek(max(0, position - count))
-    return count >= FEWEST_ZEROS or bool(file.read(min(count, position)).strip(b"\0"))
+    return count >= MIN_ZEROS or bool(file.read(min(count, position)).strip(b"\0"))
 
 
 def _element(

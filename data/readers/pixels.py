@@ -191,7 +191,7 @@ AIR_HU = -1024.0
 """What padding of a CT becomes; that of an MR becomes 0."""
 
 HIGHEST_HU = 30_000.0
-"""Above any metal in a CT: such a value, like one below air, was not measured."""
+"""Highest plausible CT number [HU]: values above it, like those below air, were not measured."""
 
 NO_AIR_HU = -900.0
 """Stored types that cannot represent less cannot represent air: padding is then kept."""

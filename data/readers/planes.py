@@ -1,10 +1,10 @@
 """Several closed contours in one plane: holes, separate parts, or contours that cross.
 
-DICOM PS3.3 C.8.8.6.3 knows two ways to exclude an inner part: one contour with a keyhole, and
+DICOM PS3.3 C.8.8.6.3 defines two ways to exclude an inner part: one contour with a keyhole, and
 CLOSEDPLANAR_XOR contours, which are combined by exclusive or. Of several CLOSED_PLANAR contours in
 one plane it says nothing; most treatment planning systems write a hole as a second contour inside
-the first. Exclusive or would give that too, but would also cut the overlap out of two contours
-that cross, and make a contour that is stored twice disappear.
+the first. Exclusive or would give that too, but would also cut the overlap out of two contours that
+cross, and make a contour that is stored twice disappear.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 Area = NDArray[np.bool_]
 
-MOST_OUTSIDE = 0.05
-"""Share of an inner contour's voxels that may lie outside of the outer one: rounding of points."""
+MAX_OUTSIDE = 0.05
+"""Share of an inner contour's voxels that may lie outside the outer one because points are rounded
+[1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def _nested(parts: Sequence[_Part]) -> tuple[dict[_Part, int], bool]:
         for near in np.flatnonzero(_meet(boxes[:at], boxes[at])):
             other = order[near]
             common = part.common(other)
-            if part.voxels - common <= MOST_OUTSIDE * part.voxels:
+            if part.voxels - common <= MAX_OUTSIDE * part.voxels:
                 twice |= common == part.voxels == other.voxels
                 depth = depths.get(other, depth - 1) + 1  # the smallest around it comes last
             else:

@@ -19,8 +19,8 @@ LEANS_VOXELS = 0.25
 """How much a contour may lean out of its slice [slice distances]."""
 
 LEVELS = 100
-"""Places along the normal that are told apart, for each slice distance: contours closer than one
-lie in one plane. Whole numbers of them, so that no tie depends on rounding."""
+"""Number of distinct positions along the normal per slice distance: contours at the same position
+lie in one plane. Positions are integers, so that no tie depends on rounding."""
 
 
 @dataclass(frozen=True, eq=False)

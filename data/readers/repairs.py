@@ -1,4 +1,4 @@
-"""Repairs of small errors of a series that leave no doubt about the voxels."""
+"""Repairs of small errors of a series that do not affect the voxels."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class RoundedLine:
 
 
 def rounded_line(corners: NDArray[np.float64], normal: NDArray[np.float64]) -> RoundedLine | None:
-    """The line of which positions in tenths or hundredths of a millimetre are the rounding.
+    """The even line from which rounding to tenths or hundredths of a millimetre gave the positions.
 
     Some scanners write positions with one decimal: slices of 0.625 mm then lie 0.6 and 0.7 mm
     apart. The least-squares line is taken where all positions have so few decimals and none is
@@ -130,7 +130,7 @@ def rounded_line(corners: NDArray[np.float64], normal: NDArray[np.float64]) -> R
     step = number @ corners / (number @ number)
     line = corners.mean(axis=0) + np.outer(number, step)
     off = np.abs(corners - line).max()
-    # Half a unit, and what the fit of rounded points itself may be off.
+    # Half a unit, plus the possible error of the fit to rounded points.
     if off <= SAME_PLACE_MM or off > 0.75 * unit or step @ normal <= 2 * unit:
         return None
     sentence = f"positions rounded to {unit:g} mm (off by {off:.2g} mm) were put on their line"

@@ -109,7 +109,7 @@ def group_series(slices: Sequence[Slice]) -> list[Series]:
 
 
 def _return_slices(groups: dict[tuple[str, str], list[Slice]]) -> None:
-    """Give slices of which the SOP class was damaged back to their series.
+    """Return slices with a damaged SOP class to their series.
 
     One wrong bit in it must not make a first or last slice an object of another kind, which would
     be left out. A slice has the plane and size of the others; a capture has not, or says what it

@@ -118,7 +118,7 @@ _CLASSIC = {
     "TransmitterFrequency": "ImagingFrequency",
     "DistanceSourceToDataCollectionCenter": "DistanceSourceToPatient",
 }
-"""Names that the same facts have in a classic header."""
+"""Names of the same elements in a classic header."""
 
 
 def frames_of(one: Slice) -> list[Slice]:

@@ -1,4 +1,4 @@
-"""What a DICOM file says before its pixels: which elements are read, and whether it is whole."""
+"""Headers of DICOM files before their pixels: elements that are read, and completeness."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ DRIFT_MM = 0.1
 """Largest sideways drift of the slice corners over the stack; more is a tilted gantry."""
 
 ALONE_MM = 1e-3
-"""Smallest step of a single slice out of the line of all others that is not rounding."""
+"""Smallest offset of a single slice from the line of all others that is not due to rounding
+[mm]."""
 
 ORIENTATION_TOLERANCE = 1e-4
 

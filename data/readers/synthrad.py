@@ -18,7 +18,7 @@ _SOURCES = ("mr", "cbct")
 _REGIONS = {"HN": "head-neck", "TH": "thorax", "AB": "abdomen", "B": "other", "P": "other"}
 NNUNET_DESCRIPTION = "dataset.json"
 """Name of the file in which nnU-Net describes a data set."""
-MOST_BYTES = 1 << 22
+MAX_BYTES = 1 << 22
 """A larger ``dataset.json`` is not one of nnU-Net."""
 
 _NAME = re.compile(r"[12](HN|TH|AB|B|P)[A-Z]\w*")
@@ -77,7 +77,7 @@ def channel_names(path: Path) -> dict[str, str]:
     ``{"0000": "T1", "0001": "CT"}``; empty where the file has no such list. ``modality``
     is the name in nnU-Net 1, ``channel_names`` in nnU-Net 2. Runs in the readers' process.
     """
-    if path.stat().st_size > MOST_BYTES:
+    if path.stat().st_size > MAX_BYTES:
         return {}
     try:
         content = json.loads(path.read_bytes())

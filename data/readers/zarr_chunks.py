@@ -19,10 +19,10 @@ from synthct.data.errors import DataError
 AIR_HU = -900.0
 """A fill value up to this is air: writers leave out chunks that hold nothing else."""
 
-MOST_CUT, FEWEST_CUT = 0.1, 32
+MAX_CUT_SHARE, MIN_CUT_VOXELS = 0.1, 32
 """Share of the surface along an axis, and voxels, that may lie beside left-out chunks."""
 
-LEAST_FILL = 0.1
+MIN_FILL = 0.1
 """Share of the voxels beside left-out chunks that have the fill value, at least."""
 
 _SLAB = 16
@@ -100,8 +100,8 @@ def is_background(
         return False
     for axis, size in enumerate(chunks):
         cut = _cut(values, boxes, axis, size, above)
-        most = max(MOST_CUT, 3 / size) * _surface(values, axis, above)
-        if cut > max(FEWEST_CUT, most):
+        most = max(MAX_CUT_SHARE, 3 / size) * _surface(values, axis, above)
+        if cut > max(MIN_CUT_VOXELS, most):
             return False
     return True
 
@@ -132,7 +132,7 @@ def _filled(values: NDArray[Any], group: list[Box], chunks: tuple[int, ...], fil
         for face in _faces(values, group, axis, size):
             beside += face.size
             same += int((face == fill).sum())
-    return same >= LEAST_FILL * beside
+    return same >= MIN_FILL * beside
 
 
 def _cut(values: NDArray[Any], boxes: list[Box], axis: int, size: int, above: float) -> int:

@@ -18,14 +18,14 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def shared_lock(folder: Path) -> Iterator[None]:
     """Shared lock of a run: the store at ``folder`` is not pruned meanwhile."""
     with _locked(folder, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Exclusive lock: no run is active during the block; one that starts waits for its end.
 
     Raises
@@ -52,7 +52,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
     file = folder / IN_USE
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-    except PermissionError:  # made by another person: a shared lock asks for reading only
+    except PermissionError:  # created by another user: a shared lock only requires read permission
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

@@ -100,14 +100,14 @@ class LocalResults:
                     yield from sorted(each.name for each in shelf.iterdir() if is_key(each.name))
 
     def age_s(self, key: str) -> float:
-        """Since it was renamed into place, by the file system's time; 0 where it is missing."""
+        """Age since publication, by the file system's clock [s]; 0 if the unit is missing."""
         try:
             return time.time() - (self._folder(key) / HASH).stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
     def touch(self, key: str) -> None:
-        """Of another person's unit only where the store is shared for writing."""
+        """Renew the date; for another user's unit only if the store is shared for writing."""
         with contextlib.suppress(FileNotFoundError, PermissionError):
             os.utime(self._folder(key) / HASH)
 
@@ -127,26 +127,26 @@ class LocalResults:
             runs.mkdir(exist_ok=True)
             take_modes(runs, self.root)
         except PermissionError:
-            pass  # another person's folder: whether it is writable is tested next
+            pass  # another user's folder: whether it is writable is tested next
         try:
             (runs / token).touch()
         except PermissionError as error:
             raise _not_writable(self.root, runs) from error
 
     def sees(self, token: str) -> bool:
-        """The file is there."""
+        """Whether the token file exists."""
         return (self.root / RUNS / token).is_file()
 
     def drop_token(self, token: str) -> None:
         """Remove the file."""
         (self.root / RUNS / token).unlink(missing_ok=True)
 
-    def sweep(self, least_age_s: float) -> int:
-        """Remove damaged units, half-built ones and tokens that are old; how many."""
+    def sweep(self, min_age_s: float) -> int:
+        """Remove old damaged units, incomplete ones and tokens; returns their number."""
         count = 0
         for path in (*self.root.glob(".building.*"), *self.root.glob(f"{_BROKEN}/*"),
                      *self.root.glob(f"{RUNS}/*")):  # fmt: skip
-            if time.time() - path.stat().st_mtime >= least_age_s:
+            if time.time() - path.stat().st_mtime >= min_age_s:
                 path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
                 count += 1
         return count

@@ -1,4 +1,4 @@
-"""Files of one volume on an object store: requests survive outages, every byte is verified.
+"""Files of one volume on an object store: retried during outages, every byte verified.
 
 Refusals (403) and missing buckets raise at once with bucket and key; transient errors (503,
 resets, slow or short answers) are retried for ten minutes (:mod:`synthct.data.store.outage`), and
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from synthct.data.store.connection import connect, plain_md5
-from synthct.data.store.outage import SAME_ANSWER, WrongBytes, no_bucket, survive
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries, no_bucket
 
 T = TypeVar("T")
 
@@ -109,7 +109,7 @@ class Objects:
     def _same_answer(self, name: str, once: Callable[[], None]) -> bool:
         """Whether the right bytes arrived; the same wrong ones several times are what is stored."""
         try:
-            survive(once, where=f"{self.url}/{name}", same_answer=SAME_ANSWER)
+            call_with_retries(once, where=f"{self.url}/{name}", same_answer=SAME_ANSWER)
         except WrongBytes:
             return False
         return True
@@ -132,7 +132,7 @@ class Objects:
         return f"{self.path}/{name}" if name else self.path
 
     def _ask(self, name: str, once: Callable[[], T]) -> T:
-        return survive(once, where=f"{self.url}/{name}")
+        return call_with_retries(once, where=f"{self.url}/{name}")
 
 
 def _age_s(entry: dict[str, Any]) -> float:

@@ -13,7 +13,7 @@ from synthct.data.errors import MachineError, SynthctError
 T = TypeVar("T")
 
 PATIENCE_S = 900.0
-"""Longest outage [s]: ten minutes are survived, with a margin for the pause between two attempts.
+"""Longest outage that is waited for [s]: ten minutes, and a margin for the pause between attempts.
 s3fs alone gives up after about 40 s."""
 
 _LONGEST_WAIT_S = 30.0
@@ -22,13 +22,15 @@ _SILENT_WAIT_S = 3.0
 
 _LOG = logging.getLogger("synthct.storage")
 
-_STATUS_PASSES = {307, 408, 409, 412, 416, 425, 429}
+_TRANSIENT_STATUS = {307, 408, 409, 412, 416, 425, 429}
 """Of 3xx and 4xx: redirected or throttled for now, or the object changed meanwhile."""
 
-_STATUS_STAYS = {501, 505, 507}
+_PERMANENT_STATUS = {501, 505, 507}
 """Of 5xx: not implemented, or no room."""
 
-_CODE_PASSES = re.compile(r"Timeout|SlowDown|Throttl|TooMany|BadDigest|Incomplete|SHA256Mismatch")
+_TRANSIENT_CODE = re.compile(
+    r"Timeout|SlowDown|Throttl|TooMany|BadDigest|Incomplete|SHA256Mismatch"
+)
 _CODE_FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|AccountProblem")
 _CODE_DENIED = re.compile(r"Denied|Token|Credential|Signature|AccessKey|TimeTooSkewed|NotSignedUp")
 
@@ -36,7 +38,7 @@ _OF_NETWORK = {
     "HTTPClientError", "ConnectionError", "IncompleteReadError", "ChecksumError", "ClientError",
 }  # fmt: skip
 
-_ROOMS = {"botocore", "aiobotocore", "aiohttp", "asyncio"}
+_NETWORK_PACKAGES = {"botocore", "aiobotocore", "aiohttp", "asyncio"}
 
 
 SAME_ANSWER = 3
@@ -47,7 +49,7 @@ class WrongBytes(ConnectionError):
     """An answer with unexpected bytes; the request is repeated."""
 
 
-def survive(
+def call_with_retries(
     call: Callable[[], T],
     *,
     where: str,
@@ -87,9 +89,9 @@ def survive(
                 raise
             raise_refusal(error, where=where)
             if time.monotonic() + wait_s > deadline_s:
-                raise away(error, where=where) from error
+                raise unreachable(error, where=where) from error
         time.sleep(wait_s)
-        wait_s = longer(wait_s, where)
+        wait_s = next_wait_s(wait_s, where)
 
 
 def no_bucket(where: str) -> MachineError:
@@ -102,8 +104,8 @@ def no_bucket(where: str) -> MachineError:
     )
 
 
-def longer(wait_s: float, where: str) -> float:
-    """The pause [s] after one of ``wait_s``; logs once that the store is waited for."""
+def next_wait_s(wait_s: float, where: str) -> float:
+    """The pause after a pause of ``wait_s`` [s]; logs once that the store does not answer."""
     if wait_s < _SILENT_WAIT_S <= 2 * wait_s:
         _LOG.warning("%s does not answer: waiting for it, up to %g minutes", where, PATIENCE_S / 60)
     return min(2 * wait_s, _LONGEST_WAIT_S)
@@ -115,14 +117,14 @@ def raise_refusal(error: Exception, *, where: str) -> None:
         raise error
     if refused := _refusal(error, where):
         raise refused from error
-    if not _passes(error):
+    if not _is_transient(error):
         raise error
 
 
-def away(error: Exception, *, where: str) -> MachineError:
+def unreachable(error: Exception, *, where: str) -> MachineError:
     """The error of a store that did not answer for too long."""
     return MachineError(
-        f"the object store did not answer ({type(error).__name__}: {_words(error)[:200]})",
+        f"the object store did not answer ({type(error).__name__}: {_one_line(error)[:200]})",
         where=where,
         remedy="finished results are kept; run the same command again when the store is back",
         code="storage-away",
@@ -132,7 +134,7 @@ def away(error: Exception, *, where: str) -> MachineError:
 def _refusal(error: Exception, where: str) -> MachineError | None:
     """The error of a permanent answer or a wrong local setting; None for others."""
     code, status = _answer(error)
-    answer = ": ".join(part for part in (code or str(status or ""), _words(error)[:200]) if part)
+    answer = ": ".join(part for part in (code or str(status or ""), _one_line(error)[:200]) if part)
     if _CODE_FULL.search(code) or status == 507:
         return MachineError(
             f"the object store has no space left ({answer})",
@@ -149,7 +151,7 @@ def _refusal(error: Exception, where: str) -> MachineError | None:
             remedy="correct the credentials, the bucket's policy, or the clock: synthct doctor",
             code="storage-denied",
         )
-    if _stays(code, status) or _misconfigured(error):
+    if _is_permanent(code, status) or _misconfigured(error):
         return MachineError(
             f"the object store refused the request ({answer})",
             where=where,
@@ -173,15 +175,15 @@ def _answer(error: BaseException) -> tuple[str, int | None]:
     return "", None
 
 
-def _stays(code: str, status: int | None) -> bool:
-    if not status or _CODE_PASSES.search(code) or status in _STATUS_PASSES:
+def _is_permanent(code: str, status: int | None) -> bool:
+    if not status or _TRANSIENT_CODE.search(code) or status in _TRANSIENT_STATUS:
         return False
-    return 300 <= status < 500 or status in _STATUS_STAYS
+    return 300 <= status < 500 or status in _PERMANENT_STATUS
 
 
 def _lacks_credentials(error: Exception) -> bool:
     """Missing, incomplete or expired credentials, which botocore reports before any request."""
-    named = {type(each).__name__ for each in _chain(error) if _room(each) in _ROOMS}
+    named = {type(each).__name__ for each in _chain(error) if _package(each) in _NETWORK_PACKAGES}
     return any(re.search(r"Credential|SSO|Token|ProfileNotFound", name) for name in named)
 
 
@@ -191,7 +193,7 @@ def _misconfigured(error: Exception) -> bool:
         return True
     if any("SSL" in type(each).__name__ or "Cert" in type(each).__name__ for each in _chain(error)):
         return True
-    return _room(error) == "botocore" and not _is_of_network(error)
+    return _package(error) == "botocore" and not _is_of_network(error)
 
 
 def _is_of_network(error: Exception) -> bool:
@@ -200,12 +202,12 @@ def _is_of_network(error: Exception) -> bool:
     return bool(names & _OF_NETWORK)
 
 
-def _passes(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Network and server errors of s3fs, botocore and aiohttp, recognised by their package."""
-    return isinstance(error, OSError) or _room(error) in _ROOMS
+    return isinstance(error, OSError) or _package(error) in _NETWORK_PACKAGES
 
 
-def _room(error: BaseException) -> str:
+def _package(error: BaseException) -> str:
     return type(error).__module__.split(".")[0]
 
 
@@ -215,5 +217,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _words(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())

@@ -18,7 +18,7 @@ _SHORTEST_WAIT_S = 0.5
 
 
 class RemoteZarr(WrapperStore[FsspecStore]):
-    """A zarr store whose reads survive outages; missing and short answers are not accepted.
+    """A zarr store with reads retried during outages; missing and short answers are refused.
 
     Zarr reads a missing chunk as zeros: here it raises, because a stored volume has every chunk.
     """
@@ -41,14 +41,14 @@ class RemoteZarr(WrapperStore[FsspecStore]):
             except Exception as error:
                 outage.raise_refusal(error, where=key)
                 if time.monotonic() + wait_s > deadline_s:
-                    raise outage.away(error, where=key) from error
+                    raise outage.unreachable(error, where=key) from error
             else:
                 if found is None and "/c/" in key:
                     raise _gap(key)
                 if found is None or _whole(found, byte_range):
                     return found
             await asyncio.sleep(wait_s)
-            wait_s = outage.longer(wait_s, key)
+            wait_s = outage.next_wait_s(wait_s, key)
 
 
 def _whole(found: Any, byte_range: ByteRequest | None) -> bool:

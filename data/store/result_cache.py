@@ -1,4 +1,4 @@
-"""Results of single cases, folds and grid points, named by the hash of what made them.
+"""Results of single cases, folds and grid points, named by the hash of everything they depend on.
 
 A unit is published in one rename, so a kill leaves it absent or whole. The store outlives the
 stages' outs (DVC removes those before a run) and is shared by all worktrees of a repository.
@@ -23,7 +23,7 @@ from synthct.data.layout import default_root
 from synthct.data.store import unit_files
 from synthct.data.store.connection import connect, download, object_path
 from synthct.data.store.local_results import LocalResults
-from synthct.data.store.outage import SAME_ANSWER, WrongBytes, no_bucket, survive
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries, no_bucket
 
 __all__ = ["LocalResults", "RemoteResults", "ResultCache", "open_result_cache"]
 
@@ -97,7 +97,7 @@ class RemoteResults:
 
     def has(self, key: str) -> bool:
         """Whether the hash, uploaded last, is there."""
-        return survive(lambda: self._has(key), where=self._path(key))
+        return call_with_retries(lambda: self._has(key), where=self._path(key))
 
     def _has(self, key: str) -> bool:
         system, path = connect(self._path(key))
@@ -113,11 +113,11 @@ class RemoteResults:
         if not self.has(key):
             return False
         try:
-            listed = survive(
+            listed = call_with_retries(
                 lambda: self._download(key, target), where=self._path(key), same_answer=SAME_ANSWER
             )
             found = unit_files.damage(target, listed)
-        except (DataError, WrongBytes) as error:  # a name that no unit of ours has, other bytes
+        except (DataError, WrongBytes) as error:  # an object name that no unit has, or other bytes
             reason = error.problem if isinstance(error, DataError) else str(error)
             found = "", f"cannot be downloaded ({reason})"
         if found is None:
@@ -148,7 +148,7 @@ class RemoteResults:
         if self.has(key):
             return
         try:
-            survive(lambda: self._upload(key, folder, record), where=self._path(key))
+            call_with_retries(lambda: self._upload(key, folder, record), where=self._path(key))
         except FileNotFoundError as error:
             raise no_bucket(self._path(key)) from error
 
@@ -166,7 +166,7 @@ class RemoteResults:
 
     def keys(self) -> Iterator[str]:
         """All published keys."""
-        yield from survive(self._keys, where=self.url)
+        yield from call_with_retries(self._keys, where=self.url)
 
     def _keys(self) -> list[str]:
         system, path = connect(self.url)
@@ -177,12 +177,14 @@ class RemoteResults:
     def age_s(self, key: str) -> float:
         """Since its hash was uploaded, by the store's own clock."""
         system, path = connect(self._path(key))
-        made = survive(lambda: system.modified(f"{path}/{unit_files.HASH}"), where=self._path(key))
+        made = call_with_retries(
+            lambda: system.modified(f"{path}/{unit_files.HASH}"), where=self._path(key)
+        )
         return time.time() - float(made.timestamp())
 
     def touch(self, key: str) -> None:
         """Write the hash again."""
-        survive(lambda: self._touch(key), where=self._path(key))
+        call_with_retries(lambda: self._touch(key), where=self._path(key))
 
     def _touch(self, key: str) -> None:
         system, path = connect(self._path(key))
@@ -192,16 +194,16 @@ class RemoteResults:
             )
 
     def place(self) -> Path:
-        """A folder of the checkout: runs of other checkouts are safe by the age of their units."""
+        """A folder of the checkout; the age of units protects the runs of other checkouts."""
         return default_root() / "units-remote"
 
     def leave_token(self, token: str) -> None:
         """An object."""
         system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
-        survive(lambda: system.pipe_file(path, b"run"), where=self.url)
+        call_with_retries(lambda: system.pipe_file(path, b"run"), where=self.url)
 
     def sees(self, token: str) -> bool:
-        """The object is there."""
+        """Whether the token object exists."""
         system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
 
         def once() -> bool:
@@ -212,7 +214,7 @@ class RemoteResults:
                 return False
             return True
 
-        return survive(once, where=self.url)
+        return call_with_retries(once, where=self.url)
 
     def drop_token(self, token: str) -> None:
         """Remove the object."""
@@ -222,11 +224,11 @@ class RemoteResults:
             with contextlib.suppress(FileNotFoundError):
                 system.rm_file(path)
 
-        survive(once, where=self.url)
+        call_with_retries(once, where=self.url)
 
     def texts(self, name: str) -> Iterator[str]:
         """Files of that name in any folder of any unit."""
-        yield from survive(lambda: self._texts(name), where=self.url)
+        yield from call_with_retries(lambda: self._texts(name), where=self.url)
 
     def _texts(self, name: str) -> list[str]:
         system, path = connect(self.url)
@@ -236,7 +238,7 @@ class RemoteResults:
 
     def remove(self, key: str) -> None:
         """Hash first, so that no half-deleted unit is ever found."""
-        survive(lambda: self._remove(key), where=self._path(key))
+        call_with_retries(lambda: self._remove(key), where=self._path(key))
 
     def _remove(self, key: str) -> None:
         system, path = connect(self._path(key))

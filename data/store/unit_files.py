@@ -17,7 +17,8 @@ HASH = "content.sha256"
 LISTING = "files.json"
 """Hash and size of every file, shards included."""
 RECORD = "record.json"
-"""What computed it (``tasks/pipeline/machine.py``): never part of a key or an out."""
+"""File that describes the machine and versions (``tasks/pipeline/machine.py``); never part of a key
+or an output."""
 FILES = "files"
 
 RUNS = ".runs"
@@ -50,7 +51,7 @@ def listing_of(folder: Path) -> str:
 
 
 def damage(folder: Path, listing: str) -> tuple[str, str] | None:
-    """(file, what is wrong with it) of the first file that is not as listed; None: all are."""
+    """(file, problem) of the first file that differs from the listing; None if there is none."""
     try:
         expected: dict[str, Any] = dict(json.loads(listing))
         for name, entry in expected.items():
@@ -103,7 +104,7 @@ def take_modes(folder: Path, root: Path) -> None:
 
 
 def damaged_unit(where: str, what: str, became: str) -> MachineError:
-    """The error of a damaged unit; ``became``: what was done with it."""
+    """The error of a damaged unit; ``became``: how it was handled."""
     return MachineError(
         f"this file of a cached result {what}",
         rule="a cached result is unchanged since it was published",

@@ -47,7 +47,7 @@ COMPRESSORS: tuple[Any, ...] = (
 """Chosen by measurement on a CT, an MR and a displacement (docs/benchmarks/speed_store.md). The
 checksum is of the compressed chunk, as before."""
 
-numcodecs.blosc.use_threads = False  # its threads would order the blocks of a chunk by chance
+numcodecs.blosc.use_threads = False  # with threads, the order of a chunk's blocks would vary
 
 _METADATA = "zarr.json"
 
@@ -89,7 +89,7 @@ def open_array(url: str | Path) -> zarr.Array[Any]:
         except BaseException:
             os.close(held)
             raise
-        weakref.finalize(array, os.close, held)  # nobody may evict what is read patch by patch
+        weakref.finalize(array, os.close, held)  # pinned against eviction while patches are read
         return array
     for name, expected in manifest["files"].items():
         # A missing shard would read as zeros, a short one fails only when its chunk is asked for.

@@ -110,7 +110,7 @@ class Projector:
         if self._upright:
             size = size.clone()
             size[..., 0] = -1
-        # y before x in size, but ties go to x as in the compiled loops
+        # ties go to x, as in the compiled loops
         return size.flip(-1).max(dim=-1)
 
     @cached_property

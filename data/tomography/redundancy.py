@@ -22,7 +22,7 @@ from torch import Tensor
 from synthct.data.tomography.cone_beam import ConeBeam
 
 GAP_OF_A_CIRCLE = 1.5
-"""A gap wider than so many steps between neighbouring views is where an arc is open."""
+"""A gap between neighbouring views wider than this is the opening of an arc [median steps]."""
 
 
 def view_weights(geometry: ConeBeam) -> Tensor:

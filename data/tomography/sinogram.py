@@ -14,7 +14,7 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.tomography.cone_beam import ConeBeam
 from synthct.data.tomography.views import Views
 
-FEWEST_VIEWS = 3
+MIN_VIEWS = 3
 
 MODEL_ERROR = 0.05
 """Standard deviation of line integrals that has other causes than counting."""
@@ -55,10 +55,10 @@ class Sinogram:
                 remedy="give the geometry of these projections",
                 code="other-shape",
             )
-        if shape[0] < FEWEST_VIEWS:
+        if shape[0] < MIN_VIEWS:
             raise DataError(
                 f"there are {shape[0]} views",
-                rule=f"a reconstruction needs at least {FEWEST_VIEWS} views",
+                rule=f"a reconstruction needs at least {MIN_VIEWS} views",
                 remedy="give all projections of the scan in one file",
                 code="too-few-views",
             )
@@ -101,14 +101,14 @@ class Sinogram:
     def weights(self, model_error: float = MODEL_ERROR) -> Tensor | None:
         r"""Inverse variances of the line integrals up to a factor, the largest 1.
 
-        The variance of a line integral behind *y* quanta is :math:`1 / y + \epsilon^2`: photon
-        noise and what the model gets wrong (voxels, scatter, hardening), in independent parts.
+        The variance of a line integral behind *y* quanta is :math:`1 / y + \epsilon^2`: independent
+        contributions of photon noise and of model errors (voxels, scatter, hardening).
 
         Parameters
         ----------
         model_error
-            :math:`\epsilon` [1]. With 0, photons alone count; rays through air then outweigh those
-            through the patient so much that iterations hardly advance inside.
+            :math:`\epsilon` [1]. With 0, only photon noise counts; rays through air then outweigh
+            those through the patient so much that iterations hardly improve the inside.
         """
         counts = self.counts
         if counts is None or self.open_beam is None:

@@ -26,7 +26,7 @@ from synthct.data.writers.dicom import (
 )
 
 CATEGORY = ("309825002", "SCT", "Spatial and Relational Concept")
-"""What kind of thing the segment is (CID 7150): a place, neither tissue nor finding."""
+"""Category of the segment (CID 7150): a spatial concept, neither tissue nor finding."""
 
 DERIVED = ("113076", "DCM", "Segmentation")
 """How the frames derive from their source images (CID 7203)."""

@@ -1,4 +1,4 @@
-"""``help``, ``completion`` and ``--version``: what synthct says about itself."""
+"""``help``, ``completion`` and ``--version``."""
 
 from __future__ import annotations
 

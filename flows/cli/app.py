@@ -32,7 +32,7 @@ from synthct.flows.cli import (
     view,
 )
 from synthct.flows.exits import USAGE, guarded
-from synthct.tasks.pipeline.ending import ends_in_order
+from synthct.tasks.pipeline.ending import graceful_termination
 
 HELP = """Synthetic CT from MRI and cone-beam CT (CBCT) for radiotherapy.
 
@@ -154,7 +154,7 @@ def command_line(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    with ends_in_order():
+    with graceful_termination():
         sweep()
         return guarded(lambda: _parsed(arguments))
 

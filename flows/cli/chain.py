@@ -68,7 +68,7 @@ def run(
     console = Console(stderr=True)
     check_kind(cluster)
     if dry_run:
-        return tell_plan(preset, until, workers, as_json=as_json)
+        return print_plan(preset, until, workers, as_json=as_json)
     project = open_checkout(preset, printer(console)).until(until)
     refresh_dag(project, printer(console))
     built = run_project(project, RunOptions(cluster, workers, prefect_port), console)
@@ -84,7 +84,7 @@ def run(
     return EXCLUSIONS if summary.exclusions(project) else CLEAN
 
 
-def tell_plan(
+def print_plan(
     preset: str | None,
     until: str | None,
     workers: int | None,
@@ -181,12 +181,12 @@ def stage(
     """
     from rich.console import Console
 
-    from synthct.flows.run.stages import run_alone
+    from synthct.flows.run.stages import run_one_stage
     from synthct.flows.run.summary import exclusions
     from synthct.flows.workspace.project import open_checkout
 
     project = open_checkout(preset, printer(Console(stderr=True)))
-    if code := run_alone(project, name):
+    if code := run_one_stage(project, name):
         return code
     return EXCLUSIONS if any(row["stage"] == name for row in exclusions(project)) else CLEAN
 

@@ -110,7 +110,7 @@ def watch(
     """
     from synthct.flows.exits import EXCLUSIONS
     from synthct.flows.jobs.watch import watch as look
-    from synthct.tasks.prediction.batch import Orders, Result
+    from synthct.tasks.prediction.batch import BatchSettings, Result
     from synthct.tasks.prediction.inbox import open_inbox
     from synthct.tasks.prediction.outbox import Outbox
 
@@ -123,7 +123,7 @@ def watch(
     def say(line: str) -> None:
         typer.echo(f"note: {line}", err=True)
 
-    orders = Orders(
+    settings = BatchSettings(
         model=model,
         form=form.value,
         identified=identified,
@@ -137,7 +137,7 @@ def watch(
     results = look(
         open_inbox(inbox, settle_s=settle, memory=outbox.memory(inbox)),
         outbox,
-        orders,
+        settings,
         once=once,
         every_s=every,
         tell=report,

@@ -52,15 +52,15 @@ def doctor(
 
 
 def _prune(yes: bool, dry_run: bool) -> int:
-    from synthct.data.store.cache_lock import alone
+    from synthct.data.store.cache_lock import exclusive_lock
     from synthct.data.store.result_cache import open_result_cache
-    from synthct.flows.upkeep.pruning import LEAST_AGE_S, doomed, prune
+    from synthct.flows.upkeep.pruning import MIN_AGE_S, prunable, prune
     from synthct.flows.workspace.project import find_root
 
     units, root = open_result_cache(), find_root()
-    with alone(units.place()):
-        found = doomed(root, units)
-    days = LEAST_AGE_S / 86_400
+    with exclusive_lock(units.place()):
+        found = prunable(root, units)
+    days = MIN_AGE_S / 86_400
     typer.echo(
         f"result cache: {found.kept} entries are in use or younger than {days:g} day, "
         f"{len(found.keys)} can be removed"
@@ -75,12 +75,12 @@ def _prune_arrays(yes: bool, dry_run: bool) -> None:
     """Runs after the result cache is pruned: arrays that its remaining entries use are kept."""
     from synthct.data.store.receipts import arrays_url
     from synthct.data.store.result_cache import open_result_cache
-    from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
+    from synthct.flows.upkeep.pruning_arrays import prunable_objects, prune_objects
     from synthct.flows.workspace.project import find_root
 
     if not (url := arrays_url()):
         return
-    found = doomed_objects(find_root(), open_result_cache(), url)
+    found = prunable_objects(find_root(), open_result_cache(), url)
     typer.echo(
         f"{url}: {found.kept} array shards are in use, {len(found.names)} can be removed "
         f"({found.size / 1e9:.2f} GB)"
@@ -96,9 +96,9 @@ def _prune_arrays(yes: bool, dry_run: bool) -> None:
 def _check_machine() -> list[CheckResult]:
     from pathlib import Path
 
-    from synthct.flows.upkeep.doctor.hardware import look_at_hardware
-    from synthct.flows.upkeep.doctor.packages import look_at_packages
-    from synthct.flows.upkeep.doctor.storage import look_at_storage
+    from synthct.flows.upkeep.doctor.hardware import check_hardware
+    from synthct.flows.upkeep.doctor.packages import check_packages
+    from synthct.flows.upkeep.doctor.storage import check_storage
     from synthct.flows.workspace.project import find_root
 
     try:
@@ -106,9 +106,9 @@ def _check_machine() -> list[CheckResult]:
     except UsageError:
         root = None
     return [
-        *look_at_packages(),
-        *look_at_hardware(root or Path.cwd()),
-        *look_at_storage(root),
+        *check_packages(),
+        *check_hardware(root or Path.cwd()),
+        *check_storage(root),
     ]
 
 

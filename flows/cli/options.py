@@ -124,7 +124,7 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2))
 
 
-def tell_single(told: Single, *, as_json: bool) -> int:
+def print_forecast(told: Single, *, as_json: bool) -> int:
     """Print the forecast of a command on one scan or pair; returns the exit code."""
     if as_json:
         print_json(told.as_json())

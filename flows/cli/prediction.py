@@ -19,9 +19,9 @@ from synthct.flows.cli.options import (
     Series,
     Source,
     examples,
+    print_forecast,
     print_json,
     refuse_existing,
-    tell_single,
 )
 from synthct.flows.exits import CLEAN
 
@@ -172,7 +172,7 @@ def predict(
             model, input, series=series, overlap=overlap, tta=tta, threads=threads,
             device=device.value,
         )  # fmt: skip
-        return tell_single(told, as_json=as_json)
+        return print_forecast(told, as_json=as_json)
     with _bars() as bars:
         bar = bars.add_task("check the release", total=None)
         made = synthct.predict(

@@ -18,9 +18,9 @@ from synthct.flows.cli.options import (
     Overwrite,
     Series,
     examples,
+    print_forecast,
     print_json,
     refuse_existing,
-    tell_single,
 )
 from synthct.flows.cli.plain_math import plain_text
 from synthct.flows.exits import CLEAN, FAILED
@@ -126,7 +126,7 @@ def register(
         from synthct.flows.run.single import of_register
 
         told = of_register(fixed, moving, method, {"fixed": fixed_series, "moving": moving_series})
-        return tell_single(told, as_json=as_json)
+        return print_forecast(told, as_json=as_json)
     with step_bar(SHARES) as tell:
         made = synthct.register(
             fixed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthct.flows.cli.chain import tell_plan
+from synthct.flows.cli.chain import print_plan
 from synthct.flows.cli.options import (
     Cluster,
     DryRun,
@@ -75,7 +75,7 @@ def study(
         require_study_in(grid)  # before a workspace is made for it
     if dry_run:
         name = grid.stem if grid else PRESET
-        return tell_plan(name, None, workers, file=grid, as_json=as_json)
+        return print_plan(name, None, workers, file=grid, as_json=as_json)
     project = open_checkout(grid.stem if grid else PRESET, printer(console), file=grid)
     require_study(project)
     refresh_dag(project, printer(console))

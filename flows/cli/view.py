@@ -21,7 +21,7 @@ from synthct.flows.cli.options import (
 from synthct.flows.exits import CLEAN
 
 if TYPE_CHECKING:
-    from synthct.tasks.report.viewer.page import Looked
+    from synthct.tasks.report.viewer.page import ViewerCase
 
 FOLDER = "views"
 """Pages of cases are kept there, below the checkout's private folder."""
@@ -88,14 +88,14 @@ def view(
         )
     page = out
     if case is not None:
-        looked, page = _case(case, preset, out)
+        viewed, page = _case(case, preset, out)
     else:
         named = {"source": source_series, "ct": ct_series, "sct": sct_series}
-        looked = _scans(source, ct, sct, mask, source_modality, named)
+        viewed = _scans(source, ct, sct, mask, source_modality, named)
         page = out or Path("view.html")
     if out is not None or case is None:
         refuse_existing(page, overwrite=overwrite)
-    write_whole(page, write_page(looked))
+    write_whole(page, write_page(viewed))
     megabytes = page.stat().st_size / 1e6
     opened = open_it and _open(page)
     if as_json:
@@ -105,17 +105,17 @@ def view(
     return CLEAN
 
 
-def _case(case: str, preset: str | None, out: Path | None) -> tuple[Looked, Path]:
+def _case(case: str, preset: str | None, out: Path | None) -> tuple[ViewerCase, Path]:
     from synthct.flows.workspace.presets import open_workspace
     from synthct.flows.workspace.project import PRIVATE, find_root, open_project
-    from synthct.tasks.report.viewer.page import case_looked
+    from synthct.tasks.report.viewer.page import case_of_workspace
 
     root = find_root()
     project = open_project(root, open_workspace(root, preset).workspace)
     folders = [project.stage(name) for name in ("registration", "evaluation")]
     registration, evaluation = (root / each.out if each else root for each in folders)
-    looked = case_looked(registration, evaluation, case)
-    return looked, out or root / PRIVATE / FOLDER / project.name / f"{case}.html"
+    viewed = case_of_workspace(registration, evaluation, case)
+    return viewed, out or root / PRIVATE / FOLDER / project.name / f"{case}.html"
 
 
 def _scans(
@@ -125,12 +125,12 @@ def _scans(
     mask: Path | None,
     kind: Source,
     series: Mapping[str, str],
-) -> Looked:
+) -> ViewerCase:
     from synthct.data.volume import Modality
-    from synthct.tasks.report.viewer.page import files_looked
+    from synthct.tasks.report.viewer.page import case_of_files
 
     named = next((path for path in (sct, ct, source) if path is not None), None)
-    return files_looked(
+    return case_of_files(
         named.name if named else "", source=source, ct=ct, sct=sct, mask=mask,
         source_modality=Modality[kind.name], series=series,
     )  # fmt: skip

@@ -47,6 +47,6 @@ def _write(cluster: Cluster, path: Path) -> None:
         "time_s": round(time.time(), 1),
         "scheduler": cluster.scheduler,
         "dashboard": cluster.dashboard,
-        "workers": cluster.look(),
+        "workers": cluster.workers(),
     }
     write_whole(path, canonical_json(facts))

@@ -141,5 +141,5 @@ def open_address(address: str) -> Iterator[Cluster]:
             address,
             client.dashboard_link or None,
             gpus=any(each.get("resources", {}).get("GPU") for each in workers.values()),
-            look=lambda: facts_of(client.scheduler_info()["workers"]),
+            workers=lambda: facts_of(client.scheduler_info()["workers"]),
         )

@@ -1,4 +1,4 @@
-"""A running scheduler, and what its workers are doing."""
+"""A running scheduler, and the state of its workers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ hundred times a second, and the deep stacks of an ONNX export then keep the work
 the scheduler.
 """
 
-_LOOK_EVERY_S = 2.0
+_CHECK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Cluster:
         Folder of the certificates that were made for this cluster; None: those of the site.
     gpus
         Whether its workers declare the resource ``GPU``.
-    look
+    workers
         Returns the current state of the workers (see :func:`facts_of`).
     """
 
@@ -72,12 +72,12 @@ class Cluster:
     dashboard: str | None = None
     certificates: Path | None = None
     gpus: bool = False
-    look: Callable[[], list[dict[str, Any]]] = field(default=list)
+    workers: Callable[[], list[dict[str, Any]]] = field(default=list)
 
 
 @dataclass(frozen=True)
 class Enclosure:
-    """What Dask is given to start a cluster that only this run can use.
+    """Settings for Dask to start a cluster that only this run can use.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def private_dashboard() -> Iterator[str]:
         yield f"{LOOPBACK}:{port}"
 
 
-def look_at(cluster: Any) -> list[dict[str, Any]]:
+def worker_states(cluster: Any) -> list[dict[str, Any]]:
     """State of the workers of a cluster that this process started.
 
     Asked of the scheduler: the cluster object's own copy lacks what heartbeats report.
@@ -161,7 +161,7 @@ async def _keep_whole(cluster: Any) -> None:
         if cluster.plan != cluster.requested:
             with contextlib.suppress(Exception):  # one died again: retried in the next round
                 await cluster
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_CHECK_EVERY_S)
 
 
 def forget_failed(cluster: Any) -> None:
@@ -222,7 +222,7 @@ def _cluster(cluster: Any, gpus: bool, certificates: Path | None = None) -> Clus
         cluster.dashboard_link,
         certificates=certificates,
         gpus=gpus,
-        look=lambda: look_at(cluster),
+        workers=lambda: worker_states(cluster),
     )
 
 

@@ -176,7 +176,7 @@ def _run(root: Path, folder: Path, code: Path, arguments: list[str]) -> int:
 
 
 def _keep_tables(root: Path, place: Path, name: str, summary: Path) -> None:
-    """Copy the tables that page and metrics show of the newest run out of its worktree."""
+    """Copy the newest run's tables, which page and metrics show, out of its worktree."""
     target = root / PRIVATE / LATEST / name
     target.mkdir(parents=True, exist_ok=True)
     base = place / "data" if name == DEMO else place / "workspaces" / name

@@ -13,14 +13,20 @@ from pathlib import Path
 
 from synthct.flows.run.prefect_server import prefect_server
 from synthct.tasks.prediction.arrival import Inbox
-from synthct.tasks.prediction.batch import Orders, Result, predict_arrival, predict_waiting, waiting
+from synthct.tasks.prediction.batch import (
+    BatchSettings,
+    Result,
+    predict_arrival,
+    predict_waiting,
+    waiting,
+)
 from synthct.tasks.prediction.outbox import Outbox
 
 
 def watch(
     inbox: Inbox,
     outbox: Outbox,
-    orders: Orders,
+    settings: BatchSettings,
     *,
     once: bool,
     every_s: float,
@@ -34,7 +40,7 @@ def watch(
     ----------
     inbox, outbox
         Where scans arrive and results go.
-    orders
+    settings
         Release, format and options of the predictions.
     once
         Poll once (twice if entries are still changing) and return.
@@ -47,14 +53,14 @@ def watch(
     home
         Folder of the Prefect server; None: without Prefect.
     """
-    poller = _Poller(inbox, outbox, orders, say)
+    poller = _Poller(inbox, outbox, settings, say)
     if home is None:
         return list(_reported(poller.results(predict_waiting, once, every_s), tell))
     with prefect_server(home) as server:
         return list(_reported(poller.results(_in_prefect(server), once, every_s), tell))
 
 
-Batch = Callable[[Inbox, Outbox, Orders], Iterator[Result]]
+Batch = Callable[[Inbox, Outbox, BatchSettings], Iterator[Result]]
 
 
 @dataclass
@@ -63,7 +69,7 @@ class _Poller:
 
     inbox: Inbox
     outbox: Outbox
-    orders: Orders
+    settings: BatchSettings
     say: Callable[[str], None]
     _reported_notes: list[str] = field(default_factory=list)
 
@@ -84,13 +90,13 @@ class _Poller:
             yield from self._poll(batch)
 
     def _poll(self, batch: Batch) -> Iterator[Result]:
-        found = waiting(self.inbox, self.outbox, self.orders)
+        found = waiting(self.inbox, self.outbox, self.settings)
         if found:
-            yield from batch(self.inbox, self.outbox, self.orders)
-            found = waiting(self.inbox, self.outbox, self.orders)
+            yield from batch(self.inbox, self.outbox, self.settings)
+            found = waiting(self.inbox, self.outbox, self.settings)
         pending = self.inbox.pending
         oldest_s = max([pending.oldest_s, *(arrival.known_s for _, arrival in found)])
-        self.outbox.note_look(pending.count + len(found), oldest_s)
+        self.outbox.record_poll(pending.count + len(found), oldest_s)
         for note in self.inbox.notes:
             if note not in self._reported_notes:
                 self.say(note)
@@ -109,14 +115,14 @@ def _in_prefect(server: str) -> Batch:
     from prefect.artifacts import create_table_artifact
     from prefect.cache_policies import NO_CACHE
 
-    from synthct.flows.run.journal import at_server, send_the_rest
+    from synthct.flows.run.journal import at_server, flush_senders
 
-    def run(inbox: Inbox, outbox: Outbox, orders: Orders) -> Iterator[Result]:
-        arrivals = dict(waiting(inbox, outbox, orders))
+    def run(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> Iterator[Result]:
+        arrivals = dict(waiting(inbox, outbox, settings))
         results: list[Result] = []
 
         def predict(key: str) -> str:
-            results.append(predict_arrival(key, arrivals[key], inbox, outbox, orders))
+            results.append(predict_arrival(key, arrivals[key], inbox, outbox, settings))
             return results[-1].status
 
         @flow(name="synthct-watch", persist_result=False)
@@ -135,7 +141,7 @@ def _in_prefect(server: str) -> Batch:
                 try:
                     batch([key[:16] for key in arrivals])
                 finally:
-                    send_the_rest()
+                    flush_senders()
         yield from results
 
     return run

@@ -29,7 +29,7 @@ from synthct.tasks.figures.pictures import (
 )
 from synthct.tasks.figures.templates import templates
 from synthct.tasks.pipeline.artefacts import CT, MASK, SCT, SOURCE
-from synthct.tasks.report.strips import LEAST_AREA, Scene, choose_slices, read_scene, source_limits
+from synthct.tasks.report.strips import MIN_AREA, Scene, choose_slices, read_scene, source_limits
 
 ERROR_HU = 200.0
 PIXELS, QUALITY = 384, 80
@@ -138,7 +138,7 @@ def _draw(
     second: Scene,
     names: tuple[str, str],
 ) -> DrawnCase:
-    here = _telling_slice(first, second)
+    here = _most_different_slice(first, second)
     z_mm = float(_heights_mm(first)[here])
     there = int(np.argmin(np.abs(_heights_mm(second) - z_mm)))
     low, high = WINDOWS["soft"][1:]
@@ -164,14 +164,14 @@ def _draw(
     return DrawnCase(case, why, errors_hu, z_mm, width_mm, height_mm, pictures)
 
 
-def _telling_slice(first: Scene, second: Scene) -> int:
+def _most_different_slice(first: Scene, second: Scene) -> int:
     """Slice of the first scene, among those with enough body, where the errors differ most."""
     (_, mae), (_, other) = choose_slices(first, 1), choose_slices(second, 1)
     heights = _heights_mm(second)
     up = np.argsort(heights)
     difference = np.abs(mae - np.interp(_heights_mm(first), heights[up], other[up]))
     area = first.mask.sum(axis=(1, 2))
-    enough = area >= LEAST_AREA * max(1, area.max())
+    enough = area >= MIN_AREA * max(1, area.max())
     return int(np.argmax(np.where(enough, difference, -1.0)))
 
 

@@ -1,4 +1,4 @@
-"""What a run takes, before it starts: the time of each stage, memory and disk."""
+"""Forecast of a run: time of each stage, memory and disk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FIELD_MM = (240.0, 300.0, 400.0)
 """Extent (z, y, x) of a digital patient's scans, about [mm]."""
 
-LOOKED_AT = 6
-"""Scans whose size is read; the others count as their median."""
+SAMPLED_SCANS = 6
+"""Number of scans whose size is read; the others are assumed to have the median size."""
 
 START_S = 10.0
 """Start of server, cluster and DVC, and the bookkeeping of a stage [s]."""
@@ -48,7 +48,7 @@ PUBLISHED = 3.0
 assumption, until a case has been registered on the machine."""
 
 NETWORK_S = 10.0
-"""What a network takes beside its steps: imports, reading its cases, validation [s]."""
+"""Time of a network besides its steps: imports, reading its cases, validation [s]."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Expected:
 
     @property
     def seconds(self) -> float:
-        """The whole time as far as it is known [s]."""
+        """Total of the known times [s]."""
         return sum(each.seconds or 0.0 for each in self.stages)
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Expected:
         return {"stages": stages, "seconds": round(self.seconds, 1), **needs}
 
     def lines(self, root: Path) -> list[str]:
-        """For people."""
+        """Lines of text for the terminal."""
         unknown = [each.stage for each in self.stages if each.seconds is None]
         told = f"about {spelled_s(self.seconds)} in all"
         if unknown:
@@ -138,7 +138,7 @@ def expected_of(
     at_once: int,
     known: Mapping[str, float],
 ) -> Expected:
-    """The same for cases of known number and size; ``known``: seconds of a unit by stage."""
+    """The forecast for cases of known number and size; ``known``: seconds of a unit by stage."""
     grid = params.registration.grid_spacing_mm
     voxels = voxels_of(found, grid)
     units = _units(params, found, probed)
@@ -185,7 +185,7 @@ def _typical_s(stage: str, voxels: float, params: Params, found: Fingerprint) ->
 
 
 def _registration_s(voxels: float, params: Params, found: Fingerprint) -> float:
-    """Mean over the sources and regions of the cases, which may have methods of their own."""
+    """Mean over the sources and regions of the cases, whose methods may differ."""
     chosen, each_s = params.registration, []
     for source in found.pairs:
         for region, patients in (found.regions or {"other": 1}).items():
@@ -196,7 +196,7 @@ def _registration_s(voxels: float, params: Params, found: Fingerprint) -> float:
 
 
 def earlier(runs: Path, name: str) -> dict[str, float]:
-    """Median seconds of a unit of each stage, in the newest run of this workspace that had it."""
+    """Median seconds of a unit of each stage, from the newest run of this workspace that ran it."""
     found: dict[str, float] = {}
     for record in sorted(runs.glob("*/")):
         try:
@@ -204,7 +204,7 @@ def earlier(runs: Path, name: str) -> dict[str, float]:
                 continue
             events = [json.loads(line) for line in (record / "events.jsonl").open()]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # of another version, or a full disk cut a line short
+            continue  # written by another version, or truncated by a full disk
         seconds: dict[str, list[float]] = {}
         for event in events:
             computed = event.get("kind") == "unit_done" and "seconds" in event
@@ -215,7 +215,7 @@ def earlier(runs: Path, name: str) -> dict[str, float]:
 
 
 def cohort_of(params: Params, raw: Path) -> Fingerprint:
-    """Number and size of the cases: of the digital patients to make, or of the scans in ``raw``."""
+    """Number and size of the cases: of the digital patients, or of the scans in ``raw``."""
     from synthct.tasks.ingestion.dataset import load_dataset
     from synthct.tasks.pipeline.artefacts import DATASET
 
@@ -252,9 +252,9 @@ def _extents(
         if name in sources
     ]
     found = []
-    for file in files[:: max(1, len(files) // LOOKED_AT)][:LOOKED_AT]:
+    for file in files[:: max(1, len(files) // SAMPLED_SCANS)][:SAMPLED_SCANS]:
         try:
             found.append(describe(file).grid.extent_mm)
         except SynthctError:
-            continue  # ingestion will say what is wrong with it
+            continue  # ingestion will report what is wrong with it
     return found

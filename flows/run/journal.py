@@ -137,7 +137,7 @@ def server_lost(error: BaseException | None) -> bool:
     return False
 
 
-def send_the_rest() -> None:
+def flush_senders() -> None:
     """Flush Prefect's background senders while the server still runs.
 
     At the end of the process they would wait over a minute for a server that has been stopped.

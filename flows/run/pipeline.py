@@ -16,8 +16,8 @@ from synthct.flows.run.journal import (
     Cancelled,
     Journal,
     at_server,
+    flush_senders,
     publish_scores,
-    send_the_rest,
     server_lost,
 )
 from synthct.flows.run.stages import Listener, RunRecord, StageResult, build_stage
@@ -74,7 +74,7 @@ def run_stages(
                 raise failed[0] from error
             return _run_without_prefect(project, record, environment, screen, done)
         finally:
-            send_the_rest()
+            flush_senders()
     if isinstance(ended, list):
         return ended
     raise MachineError(

@@ -1,4 +1,4 @@
-"""What a run would do: stages out of date, their time, memory and disk; nothing is written."""
+"""Dry run: stages that are out of date, their time, memory and disk; nothing is written."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages that a run would build, by name with what each makes, and what that takes."""
+    """Stages that a run would build, with what each makes, and their time, memory and disk."""
 
     name: str
     stages: Mapping[str, str]
     training: tuple[Probed, ...]
     expected: Expected | None = None
     missing: str = ""
-    """Folder of the data set, if it is not there: then nothing is known of its cases."""
+    """Folder of the data set if it is missing; then nothing is known about its cases."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Values for JSON."""
         training = [{**each.as_json(), "sentence": each.sentence()} for each in self.training]
         told = {"workspace": self.name, "stages": dict(self.stages), "training": training}
         forecast = self.expected.as_json() if self.expected else None
@@ -45,8 +45,8 @@ def plan(
     """The stages that are out of date, or all of them where the workspace is not there yet.
 
     ``file`` is a preset outside ``presets/``. A workspace whose ``dvc.yaml`` was rendered by other
-    code is planned as if nothing had run: which stages that code changes is known only when it is
-    rendered again, which a plan does not do.
+    code is planned as if nothing had run. Which stages the new code affects is known only after
+    rendering, and a plan writes nothing.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class EventTail:
             try:
                 yield json.loads(line)
             except ValueError:
-                continue  # a line that a full disk cut short
+                continue  # a line truncated by a full disk
 
 
 def event_line(event: Event, left_s: float | None = None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from synthct.data.environment import EVENTS, GPU_UNITS, RUNS, SCHEDULER, TLS
 from synthct.data.files import canonical_json, write_whole
-from synthct.data.store.cache_lock import held
+from synthct.data.store.cache_lock import shared_lock
 from synthct.data.store.result_cache import open_result_cache
 from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import Cluster, check_answers, check_kind, open_cluster
@@ -88,7 +88,7 @@ def run_project(project: Project, options: RunOptions, console: Console) -> list
         soft_wrap=True,
     )
     with (
-        held(open_result_cache().place()),
+        shared_lock(open_result_cache().place()),
         _server_and_cluster(work, options, record) as (server, cluster),
     ):
         _print_links(console, server, cluster)

@@ -1,4 +1,4 @@
-"""What a command on one scan or one pair would do and take: for ``--dry-run``."""
+"""Forecast of a command on one scan or pair, for ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synthct.flows.workspace.needs import WORKING_BYTES_A_VOXEL, needs_line
 from synthct.tasks.pipeline.progress import spelled_s
 
 READ_S = 3.0
-"""Reading, checking and writing of a scan of a million voxels, about [s]."""
+"""Approximate time to read, check and write a scan of a million voxels [s]."""
 
 _GB = 1e9
 
@@ -41,7 +41,7 @@ class Single:
         return told | needs
 
     def lines(self, folder: Path) -> list[str]:
-        """For people."""
+        """Lines of text for the terminal."""
         told = [f"{name}: {text}" for name, text in self.scans.items()]
         told.append(f"about {spelled_s(self.seconds)} ({self.basis})")
         told.append(needs_line(self.memory_gb, self.disk_gb, folder))

@@ -112,9 +112,9 @@ def build_stage(
             listener.finished(stage, built)
 
 
-def run_alone(project: Project, name: str) -> int:
+def run_one_stage(project: Project, name: str) -> int:
     """Run a stage in the workspace, without DVC, in a process of its own; returns its exit code."""
-    module = "synthct.flows.run.alone"
+    module = "synthct.flows.run.one_stage"
     command = [sys.executable, "-m", module, name, "--workspace", str(project.workspace)]
     environment = project.environment()
     return subprocess.run(command, cwd=project.root, env=environment, check=False).returncode
@@ -190,13 +190,13 @@ def dvc_killed(stage: StageTarget, code: int) -> MachineError | None:
 def stage_failed(stage: StageTarget, lines: list[str], log: Path) -> MachineError:
     """The error of a failed stage, with the line of its output that states the cause."""
     return MachineError(
-        f"stage {stage.name} failed: {last_words(lines)}",
+        f"stage {stage.name} failed: {error_line(lines)}",
         remedy=f"its whole output is in {log}",
         code="stage-failed",
     )
 
 
-def last_words(lines: list[str]) -> str:
+def error_line(lines: list[str]) -> str:
     """The line that states the cause: the stage's last line, or DVC's if DVC itself failed."""
     output = [line.strip() for line in lines if line.strip()]
     errors = [number for number, line in enumerate(output) if line.startswith(_DVC_ERROR)]

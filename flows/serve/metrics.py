@@ -86,9 +86,9 @@ def _watchers(facts: Facts) -> Iterator[Family]:
         "Age of the oldest scan in the inbox without a result",
         "workspace",
     )
-    for look in facts.looks:
-        blind.add_metric([look.workspace], look.blind_s)
-        oldest.add_metric([look.workspace], look.oldest_s)
+    for watcher in facts.watchers:
+        blind.add_metric([watcher.workspace], watcher.since_poll_s)
+        oldest.add_metric([watcher.workspace], watcher.oldest_s)
     yield from (blind, oldest)
 
 

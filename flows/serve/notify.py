@@ -85,7 +85,7 @@ class Notifier:
     _posted: dict[str, str] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
 
-    def take(self, runs: Iterable[Run]) -> Iterator[str]:
+    def post_ended(self, runs: Iterable[Run]) -> Iterator[str]:
         """Post newly ended runs; yields a log line for each that the webhook did not accept."""
         for run in runs:
             new = run.state in ENDED and (run.end_s or 0.0) >= self.since_s

@@ -113,7 +113,7 @@ def _run(run: Run, api: str) -> dict[str, Any]:
 
 def _rows(model: Model) -> Iterator[dict[str, Any]]:
     """One row per source and reference with the model's own scores."""
-    looks = [("report", report_of(model)), ("cases", cases_of(model))]
+    links = [("report", report_of(model)), ("cases", cases_of(model))]
     for (source, method, reference, metric), value in sorted(model.scores.items()):
         if (method, metric) == ("model", "mae_hu"):
             counted = sorted(model.verdicts.items())
@@ -126,7 +126,7 @@ def _rows(model: Model) -> Iterator[dict[str, Any]]:
                     f"{n} {verdict}" for (of, verdict), n in counted if of == source
                 ),
                 "made": _clock(model.made_s),
-                "links": [(name, url) for name, url in looks if url],
+                "links": [(name, url) for name, url in links if url],
             }
 
 

@@ -35,7 +35,7 @@ GUARDED_POLICY = (
 the browser would send the password along."""
 
 
-class NotWell(Exception):
+class Unhealthy(Exception):
     """Raised by a page to report that the service is unhealthy; answered with status 503."""
 
 
@@ -101,7 +101,7 @@ def pages(port: int, found: dict[str, Page], guarded: Guarded = NOTHING_GUARDED)
                         self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page\n")
                         return
                     kind, body = page()
-                except NotWell as reason:
+                except Unhealthy as reason:
                     text = f"{reason}\n".encode()
                     self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", text)
                 except Exception as error:  # noqa: BLE001 - one page must not end the server

@@ -82,6 +82,8 @@ def _cases(model: Model) -> str:
 
 
 def _view(model: Model, case: str) -> str:
-    from synthct.tasks.report.viewer.page import case_looked, write_page
+    from synthct.tasks.report.viewer.page import case_of_workspace, write_page
 
-    return write_page(case_looked(model.folder / "registration", model.folder / "evaluation", case))
+    return write_page(
+        case_of_workspace(model.folder / "registration", model.folder / "evaluation", case)
+    )

@@ -25,7 +25,8 @@ FILE = "prefect.yaml"
 _QUERY_S = 2.0
 _REGISTER_EVERY_S = 30.0
 _STARTS_WITHIN_S = 900.0
-"""From being taken up to the first line of a run: seconds, a minute on a crowded machine."""
+"""Maximum time from submission to the first line of a run [s]; usually seconds, a minute on a busy
+machine."""
 
 
 def deployments(root: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from synthct.flows.jobs.scheduled_jobs import RUN, STUDY, WATCH, workspace_of
 from synthct.flows.run.prefect_api import Api
 
 _NEWEST = 100
-_NEWEST_LOOKS = 3
+_NEWEST_POLLS = 3
 _PREFIX = re.compile(r"^Flow run encountered an exception: (\w+SynthctError: )?")
 
 BATCH = "batch"
@@ -141,14 +141,14 @@ def _newest(api: Api, deployed: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Runs by start, newest first. The many runs of watchers are limited separately."""
     watchers = {each["id"] for each in deployed if _watches(each)}
     others = [each["id"] for each in deployed if each["id"] not in watchers]
-    looks, any_end = {"any_": sorted(watchers)}, {"not_any_": ["SCHEDULED"]}
+    polls, any_end = {"any_": sorted(watchers)}, {"not_any_": ["SCHEDULED"]}
     found = {}
     for which, state, limit in (
         ({"is_null_": True}, any_end, _NEWEST),
         ({"any_": others}, any_end, _NEWEST),
-        (looks, any_end, _NEWEST_LOOKS),
+        (polls, any_end, _NEWEST_POLLS),
         # Three failed polls in a row must not hide the time of the last successful one.
-        (looks, {"any_": ["COMPLETED"]}, _NEWEST_LOOKS),
+        (polls, {"any_": ["COMPLETED"]}, _NEWEST_POLLS),
     ):
         past = {"state": {"type": state}, "deployment_id": which}
         for each in _post(api, "flow_runs", flow_runs=past, sort="START_TIME_DESC", limit=limit):

@@ -24,13 +24,13 @@ from synthct.flows.serve import metrics, prometheus, results
 from synthct.flows.serve.automations import ensure_automations
 from synthct.flows.serve.notify import Notifier, webhook
 from synthct.flows.serve.page import status_page
-from synthct.flows.serve.pages import Guarded, NotWell, Page, as_json, pages, require_free
+from synthct.flows.serve.pages import Guarded, Page, Unhealthy, as_json, pages, require_free
 from synthct.flows.serve.runner import deployments
 from synthct.flows.serve.snapshot import Facts, Observer
 from synthct.flows.workspace.project import PRIVATE, QUIET
 from synthct.tasks.pipeline.code import source_root
 
-_LOOK_EVERY_S = 5.0
+_UPDATE_EVERY_S = 5.0
 _AGAIN_AFTER_S = 5.0
 
 _PLACES = (UNITS, ARRAYS, ARRAYS_COPIES, TLS, CLUSTER_FILE)
@@ -78,7 +78,7 @@ def serve(root: Path, ports: Ports, say: Say, *, stop_after_s: float | None = No
         guarded = Guarded(
             results.PREFIXES,
             os.environ.get(AUTH, ""),
-            lambda path: results.find(observer.look().models, path),
+            lambda path: results.find(observer.snapshot().models, path),
         )
         page = stack.enter_context(
             pages(ports.page, _pages(observer, root, api, links, bool(guarded.password)), guarded)
@@ -113,7 +113,7 @@ def _pages(
     more = [("numbers (JSON)", "/status.json"), ("exporter", "/metrics")]
 
     def html() -> tuple[str, bytes]:
-        facts = observer.look()
+        facts = observer.snapshot()
         text = status_page(
             facts, checkout=root.name, api=api, links=[*links, *more], private=private
         )
@@ -121,16 +121,16 @@ def _pages(
 
     return {
         "/": html,
-        "/status.json": lambda: as_json(_plain(observer.look())),
-        "/metrics": lambda: ("text/plain; version=0.0.4", metrics.exposition(observer.look())),
+        "/status.json": lambda: as_json(_plain(observer.snapshot())),
+        "/metrics": lambda: ("text/plain; version=0.0.4", metrics.exposition(observer.snapshot())),
         "/healthz": lambda: _health(observer),
     }
 
 
 def _health(observer: Observer) -> tuple[str, bytes]:
     """Report whether due runs would be started."""
-    if not observer.look().answer.up:
-        raise NotWell("the Prefect server does not answer")
+    if not observer.snapshot().answer.up:
+        raise Unhealthy("the Prefect server does not answer")
     return "text/plain", b"ok\n"
 
 
@@ -240,13 +240,13 @@ def _until_stopped(
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     end_s = time.monotonic() + (stop_after_s if stop_after_s is not None else float("inf"))
-    looked_s, trouble = 0.0, ""
+    updated_s, trouble = 0.0, ""
     try:
         while time.monotonic() < end_s:
             runner.keep_up(say)
-            if time.monotonic() - looked_s > _LOOK_EVERY_S:
-                looked_s = time.monotonic()
-                trouble = _look(observer, notifier, scraper, say, trouble)
+            if time.monotonic() - updated_s > _UPDATE_EVERY_S:
+                updated_s = time.monotonic()
+                trouble = _update(observer, notifier, scraper, say, trouble)
             time.sleep(0.5)
     except _Stop:
         say("stopping; current runs are ended, and the next start resumes them")
@@ -255,7 +255,7 @@ def _until_stopped(
             signal.signal(number, handler)
 
 
-def _look(
+def _update(
     observer: Observer,
     notifier: Notifier,
     scraper: prometheus.Prometheus | None,
@@ -268,8 +268,8 @@ def _look(
     that cannot be sent costs one update, never the service.
     """
     try:
-        facts = observer.look()
-        for line in notifier.take(facts.answer.runs):
+        facts = observer.snapshot()
+        for line in notifier.post_ended(facts.answer.runs):
             say(line)
         if scraper:
             scraper.follow(facts)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthct.flows.run.prefect_api import Api
-from synthct.flows.serve.looks import Look, looks_of
 from synthct.flows.serve.machine import Machine
 from synthct.flows.serve.records import Model, Record, Records, models
 from synthct.flows.serve.runs import Answer, ask
+from synthct.flows.serve.watcher_state import WatcherState, watcher_states
 
 ACTIVE_S = 600.0
 """A run without an event for this time is not shown as active [s]."""
@@ -26,7 +26,7 @@ class Facts:
     models: tuple[Model, ...]
     machine: Machine
     taken_s: float
-    looks: tuple[Look, ...] = ()
+    watchers: tuple[WatcherState, ...] = ()
 
     @property
     def active(self) -> Record | None:
@@ -67,7 +67,7 @@ class Observer:
         self._records = Records(self.root)
         self._machine = Machine(self.root, self.units)
 
-    def look(self) -> Facts:
+    def snapshot(self) -> Facts:
         """The current snapshot."""
         with self._lock:
             now_s = time.time()
@@ -78,6 +78,6 @@ class Observer:
                     tuple(models(self.root)),
                     self._machine,
                     now_s,
-                    tuple(looks_of(answer, self.root, self._since_s)),
+                    tuple(watcher_states(answer, self.root, self._since_s)),
                 )
             return self._facts

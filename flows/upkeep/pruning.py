@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.store.cache_lock import alone
+from synthct.data.store.cache_lock import exclusive_lock
 from synthct.data.store.result_cache import LocalResults, ResultCache
 from synthct.data.yaml_text import yaml_of
 from synthct.flows.workspace.freshness import dvc_command
 from synthct.tasks.pipeline.stage import UNIT_KEYS
 
-LEAST_AGE_S = 86_400.0
+MIN_AGE_S = 86_400.0
 """Age below which an entry is kept: it may belong to a running stage, and be in no lock yet."""
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Prunable:
     """Entries of the result cache that can be removed.
 
     Parameters
@@ -36,17 +36,15 @@ class Doomed:
     kept: int
 
 
-def doomed(root: Path, units: ResultCache, least_age_s: float = LEAST_AGE_S) -> Doomed:
+def prunable(root: Path, units: ResultCache, min_age_s: float = MIN_AGE_S) -> Prunable:
     """Entries that no lock of any branch, tag, stash or worktree uses, nor any output on disk."""
     named = named_units(root)
     present = list(units.keys())
-    keys = tuple(key for key in present if key not in named and units.age_s(key) >= least_age_s)
-    return Doomed(keys, len(present) - len(keys))
+    keys = tuple(key for key in present if key not in named and units.age_s(key) >= min_age_s)
+    return Prunable(keys, len(present) - len(keys))
 
 
-def prune(
-    root: Path, units: ResultCache, keys: Iterable[str], least_age_s: float = LEAST_AGE_S
-) -> int:
+def prune(root: Path, units: ResultCache, keys: Iterable[str], min_age_s: float = MIN_AGE_S) -> int:
     """Remove those of the entries that are still unused; returns how many were removed.
 
     While the user was asked, a run may have started to use an entry, or a branch may have been
@@ -59,12 +57,12 @@ def prune(
     MachineError
         ``prune``: git or DVC failed; nothing was removed.
     """
-    with alone(units.place()):
-        going = sorted(set(keys) & set(doomed(root, units, least_age_s).keys))
+    with exclusive_lock(units.place()):
+        going = sorted(set(keys) & set(prunable(root, units, min_age_s).keys))
         for key in going:
             units.remove(key)
         if isinstance(units, LocalResults):
-            units.sweep(least_age_s)
+            units.sweep(min_age_s)
     return len(going)
 
 

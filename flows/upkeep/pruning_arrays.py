@@ -13,11 +13,11 @@ from synthct.data.files import RECEIPT
 from synthct.data.store.objects import Objects
 from synthct.data.store.receipts import objects_named
 from synthct.data.store.result_cache import ResultCache
-from synthct.flows.upkeep.pruning import LEAST_AGE_S, named_texts
+from synthct.flows.upkeep.pruning import MIN_AGE_S, named_texts
 
 
 @dataclass(frozen=True)
-class DoomedObjects:
+class PrunableObjects:
     """Objects of the array store that can be removed.
 
     Parameters
@@ -35,9 +35,9 @@ class DoomedObjects:
     kept: int
 
 
-def doomed_objects(
-    root: Path, units: ResultCache, url: str, least_age_s: float = LEAST_AGE_S
-) -> DoomedObjects:
+def prunable_objects(
+    root: Path, units: ResultCache, url: str, min_age_s: float = MIN_AGE_S
+) -> PrunableObjects:
     """Objects below ``url`` that no receipt of the result cache, a lock or a worktree refers to.
 
     The objects are listed before the receipts are read: later objects are not considered.
@@ -45,9 +45,11 @@ def doomed_objects(
     present = Objects(url).facts()
     named = named_objects(root, units)
     names = tuple(
-        name for name, (_, age_s) in present.items() if name not in named and age_s >= least_age_s
+        name for name, (_, age_s) in present.items() if name not in named and age_s >= min_age_s
     )
-    return DoomedObjects(names, sum(present[name][0] for name in names), len(present) - len(names))
+    return PrunableObjects(
+        names, sum(present[name][0] for name in names), len(present) - len(names)
+    )
 
 
 def named_objects(root: Path, units: ResultCache) -> set[str]:
@@ -56,12 +58,12 @@ def named_objects(root: Path, units: ResultCache) -> set[str]:
     return {name for text in texts for name in objects_named(text)}
 
 
-def prune_objects(url: str, names: Iterable[str], least_age_s: float = LEAST_AGE_S) -> int:
+def prune_objects(url: str, names: Iterable[str], min_age_s: float = MIN_AGE_S) -> int:
     """Remove the objects unless they were rewritten meanwhile; returns how many were removed."""
     objects, count = Objects(url), 0
     still = objects.facts()
     for name in names:
-        if name in still and still[name][1] >= least_age_s:
+        if name in still and still[name][1] >= min_age_s:
             objects.remove(name)
             count += 1
     return count

@@ -43,7 +43,7 @@ def waiting_for(lines: Iterable[str]) -> str:
     return f"another DVC is running in this checkout{holder}; waiting for it (Ctrl-C to stop)"
 
 
-def patiently(
+def run_unless_busy(
     command: list[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run a DVC command, and repeat it as long as another DVC process uses its files."""
@@ -99,7 +99,7 @@ def track(root: Path, folder: Path) -> None:
         ``dvc-add``.
     """
     command = dvc_command("--wait-for-lock", "add", "--quiet", str(folder))
-    done = patiently(command, root, {**os.environ, **QUIET})
+    done = run_unless_busy(command, root, {**os.environ, **QUIET})
     if done.returncode != 0:
         raise MachineError(
             f"dvc add failed ({' '.join(done.stderr.split())})",
@@ -111,7 +111,7 @@ def track(root: Path, folder: Path) -> None:
 
 def _ask(project: Project, targets: Sequence[str]) -> dict[str, object]:
     command = dvc_command("--wait-for-lock", "status", "--json", *targets)
-    done = patiently(command, project.root, project.environment())
+    done = run_unless_busy(command, project.root, project.environment())
     if done.returncode == 0:
         return dict(json.loads(done.stdout or "{}"))
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

@@ -1,4 +1,4 @@
-"""Memory and disk that a run needs, before it starts."""
+"""Forecast of the memory and disk that a run needs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _GB = 1e9
 
 
 def memory_gb(at_once: int, voxels: float = 0.0) -> float:
-    """Memory of ``at_once`` processes that have each done what this one has done at most [GB].
+    """Memory of ``at_once`` processes with the peak memory of this one [GB].
 
-    To be called after training steps were measured: a worker holds the same libraries and the same
-    tensors, or a case of ``voxels`` voxels in place of the tensors.
+    To be called after training steps were measured: a worker holds the same libraries, and the same
+    tensors or a case of ``voxels`` voxels.
     """
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return at_once * (own + voxels * WORKING_BYTES_A_VOXEL) / _GB
@@ -41,12 +41,12 @@ def voxels_of(found: Fingerprint, grid_mm: Triple) -> float:
 
 
 def disk_gb(found: Fingerprint, grid_mm: Triple) -> float:
-    """Disk that the volumes of the cases take at most [GB]."""
+    """Maximum disk space of the cases' volumes [GB]."""
     return sum(found.pairs.values()) * voxels_of(found, grid_mm) * BYTES_A_VOXEL / _GB
 
 
 def needs_line(memory_gb: float, disk_gb: float, root: Path) -> str:
-    """Memory and disk [GB] as a line, beside what this machine has."""
+    """Required memory and disk [GB] in one line, with what this machine has."""
     free = shutil.disk_usage(root).free / _GB
     has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GB
     line = (

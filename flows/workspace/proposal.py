@@ -1,7 +1,7 @@
 """A preset proposed from the scans and the machine: fingerprint, plan, forecast.
 
-The idea is nnU-Net's (doi:10.1038/s41592-020-01008-z): what the data decide is derived from a few
-of their properties and written down where a person can change it.
+The idea is nnU-Net's (doi:10.1038/s41592-020-01008-z): settings that depend on the data are derived
+from a few of their properties and written to a file that the user can edit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the plan depends on.
+    """Properties of the data on which the plan depends.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Machine:
-    """A computer as far as the plan depends on it."""
+    """Properties of the machine on which the plan depends."""
 
     cores: int
     gpus: int
@@ -57,7 +57,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Size:
-    """Size of network and training that a kind of machine can train in hours."""
+    """Size of network and training that one kind of machine can handle in hours."""
 
     most_voxels: float
     width: int
@@ -68,14 +68,14 @@ class Size:
 
 
 SMALL = Size(1.5e6, 8, 64, 1500, 8, 0.02)
-"""For processors: the recipe of the demo."""
+"""For machines without GPU: the recipe of the demo."""
 
 LARGE = Size(2e7, 32, 256, 20_000, 16, 0.005)
 """For a GPU: the recipe of presets/study_gpu.yaml, trained longer."""
 
 
 def fingerprint(rows: Iterable[IntakeRow]) -> Fingerprint:
-    """The properties of the pairs among the scans that can be used.
+    """The fingerprint of the usable pairs.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def fingerprint(rows: Iterable[IntakeRow]) -> Fingerprint:
 def propose(
     name: str, found: Fingerprint, machine: Machine, *, steps: int | None = None
 ) -> dict[str, Any]:
-    """The params of a preset, as far as they differ from the defaults.
+    """Params of the proposed preset that differ from the defaults.
 
     ``steps``: training steps, in place of those that the kind of machine can do in hours.
     """
@@ -160,7 +160,7 @@ def propose(
 
 
 FEW = 10
-"""Patients below which the release gate refuses in any case (``export.gate.min_cases``)."""
+"""Number of patients below which the gate always refuses a release (``export.gate.min_cases``)."""
 
 
 def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) -> str:
@@ -187,7 +187,7 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
 
 
 def _grid(found: Fingerprint, most_voxels: float) -> Triple:
-    """Spacing of the scans, made coarser where a case would have more voxels than that."""
+    """Spacing of the scans, or coarser if a case would have more than ``most_voxels`` voxels."""
     voxels = 1.0
     for extent, step in zip(found.extent_mm, found.spacing_mm, strict=True):
         voxels *= extent / step

@@ -13,7 +13,7 @@ from synthct.data.environment import DEBUG
 from synthct.data.errors import SynthctError, UsageError
 from synthct.data.os_errors import machine_error
 from synthct.data.section import Section
-from synthct.data.store.cache_lock import held
+from synthct.data.store.cache_lock import shared_lock
 from synthct.data.store.result_cache import open_result_cache
 from synthct.data.temporary import sweep
 from synthct.tasks.chain.params import Params, layout_of, load_params
@@ -26,7 +26,7 @@ from synthct.tasks.chain.table import (
 )
 from synthct.tasks.pipeline import fanout, terminal
 from synthct.tasks.pipeline.code import source_root
-from synthct.tasks.pipeline.ending import Ended, die_with_parent, ends_in_order
+from synthct.tasks.pipeline.ending import Terminated, die_with_parent, graceful_termination
 from synthct.tasks.pipeline.packages import require_recorded
 from synthct.tasks.pipeline.stage import EXCLUDED, StageContext
 
@@ -53,10 +53,10 @@ def main(arguments: list[str] | None = None, *, prefix: str = "") -> int:
     options = parser.parse_args(arguments)
     die_with_parent()
     try:
-        with ends_in_order():
+        with graceful_termination():
             sweep()
             return _run(options.stage, Path(options.workspace))
-    except Ended as ended:
+    except Terminated as ended:
         sys.stderr.write(f"{prefix}{ended}; finished units are kept\n")
         return ended.exit_code
     except SynthctError as error:
@@ -86,7 +86,7 @@ def _run(name: str, workspace: Path) -> int:
             code="stage-not-active",
         )
     context = context_of(workspace, params, name)
-    with terminal.progress(name), held(context.units.place()):
+    with terminal.progress(name), shared_lock(context.units.place()):
         importlib.import_module(stage.module).run(context, getattr(params, name))
     excluded = json.loads((context.artefact(name) / EXCLUDED).read_text())
     for row in excluded:

@@ -1,6 +1,6 @@
 """Plug-ins and options that the params name for ingestion and evaluation, checked before any work.
 
-A name that nothing answers to would be ignored (a guard's limit) or stop the chain after hours of
+A name that does not exist would be ignored (a guard's limit) or stop the chain after hours of
 training (a metric).
 """
 

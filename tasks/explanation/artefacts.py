@@ -1,4 +1,4 @@
-"""What an explanation reads of training and registration, each file checked before it is used."""
+"""Files of training and registration for an explanation, each checked before it is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from synthct.tasks.pipeline.artefacts import CT, FOLDS, MASK, MODEL, SOURCE
 from synthct.tasks.training.runner import load_network
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, SafetensorError)
-"""What the parsers of JSON, model descriptions and weights raise for a damaged file."""
+"""Exceptions that parsers of JSON, model descriptions and weights raise for a damaged file."""
 
 
 @dataclass(frozen=True, eq=False)

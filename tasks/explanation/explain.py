@@ -26,7 +26,7 @@ from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.regularization.layers import CONVOLUTIONS
 
 VOXELS = 400
-"""Training voxels of one patient that the last layer is fitted to."""
+"""Number of training voxels of each patient to which the last layer is fitted."""
 
 NUMBERS, PICTURE = "explanation.json", "explanation.png"
 """Files of an explanation."""
@@ -73,7 +73,7 @@ def explain_case(
         }
     )
     features = head.features(inputs, [place])[0]
-    past = float(head.past_hu(inputs, [place], model)[0])
+    past = float(head.skip_hu(inputs, [place], model)[0])
     refitted = representers.predict(features) + past
     shares = representers.shares(features)
     document = {
@@ -90,7 +90,7 @@ def explain_case(
         },
         "patients": {
             "hu_of_the_refitted_layer": six_digits(refitted),
-            **({"calibrated_hu": six_digits(past)} if head.passed else {}),
+            **({"calibrated_hu": six_digits(past)} if head.has_skip else {}),
             "shares_hu": {name: six_digits(share) for name, share in shares.items()},
             "voxels_each": VOXELS,
         },
@@ -107,7 +107,7 @@ def explain_case(
 
 
 def _require_own(out: Path) -> None:
-    """The folder is replaced whole: anything else in it would be lost."""
+    """Require a folder without other files: it is replaced as a whole."""
     if out.exists() and (
         not out.is_dir() or any(file.name not in (NUMBERS, PICTURE) for file in out.iterdir())
     ):
@@ -154,16 +154,16 @@ def _window(
 
 
 def _hu_at(answer: Tensor, place: At, model: ModelDescription) -> Tensor:
-    """The voxel's HU from the network's answer (1, 1, [Z,] Y, X)."""
+    """The voxel's HU from the network's output (1, 1, [Z,] Y, X)."""
     scaling = model.target_scaling
     value = answer[0, 0][place[-(answer.ndim - 2) :]]
     return (value.double() + 1) / 2 * (scaling.high_hu - scaling.low_hu) + scaling.low_hu
 
 
 class _Head:
-    """The last convolution: what it reads are the features of a voxel.
+    """The last convolution, whose input gives the features of a voxel.
 
-    A residual network's last convolution answers with what is added to the calibrated scan.
+    In a residual network its output is added to the calibrated scan.
     """
 
     def __init__(self, network: nn.Module, layer: nn.Conv2d | nn.Conv3d) -> None:
@@ -171,7 +171,7 @@ class _Head:
 
     @classmethod
     def of(cls, network: nn.Module, inputs: Tensor) -> _Head:
-        """The last convolution that the network computes: some have heads that do not answer."""
+        """The last convolution that the network runs; some networks have unused output layers."""
         called: list[nn.Module] = []
         handles = [
             module.register_forward_pre_hook(lambda layer, _: called.append(layer))
@@ -223,14 +223,14 @@ class _Head:
         return np.concatenate([found, np.ones((len(found), 1))], axis=1)
 
     @property
-    def passed(self) -> bool:
-        """Whether the scan itself goes past the last convolution into the answer."""
+    def has_skip(self) -> bool:
+        """Whether the calibrated scan is added to the output of the last convolution."""
         return isinstance(self.network, ResidualModule)
 
-    def past_hu(
+    def skip_hu(
         self, inputs: Tensor, places: Sequence[At], model: ModelDescription
     ) -> NDArray[np.float64]:
-        """HU that each voxel has without the last convolution; 0 where it makes all of it."""
+        """HU of each voxel without the last convolution; 0 without a residual connection."""
         if not isinstance(self.network, ResidualModule):
             return np.zeros(len(places))
         with torch.no_grad():
@@ -241,7 +241,7 @@ class _Head:
 def _training_voxels(
     folder: Path, head: _Head, model: ModelDescription, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Features, and CT less what goes past the layer [HU], of voxels in four windows of a body."""
+    """Features, and CT minus the residual connection [HU], of voxels in four windows of a body."""
     scans = read_scans(folder)
     voxels = np.argwhere(scans.inside)
     rng = generator(0, "explanation", name)
@@ -256,7 +256,7 @@ def _training_voxels(
         chosen = here[rng.choice(len(here), size=min(VOXELS // 4, len(here)), replace=False)]
         places = [(int(z), int(y), int(x)) for z, y, x in chosen - start]
         features.append(head.features(inputs, places))
-        past.append(head.past_hu(inputs, places, model))
+        past.append(head.skip_hu(inputs, places, model))
         targets.append(scans.ct[tuple(chosen.T)].astype(np.float64))
     scaling = model.target_scaling
     hu = np.clip(np.concatenate(targets), scaling.low_hu, scaling.high_hu)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each input voxel adds to an output.
+    """Contribution of each input voxel to an output.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Attribution:
 
     @property
     def gap(self) -> float:
-        """Sum of the shares less the difference of the outputs, over that difference."""
+        """Relative error of the sum of the shares against the difference of the outputs."""
         wanted = self.value - self.baseline
         return abs(float(self.shares.sum()) - wanted) / max(abs(wanted), 1e-12)
 
@@ -51,10 +51,10 @@ def attribute(
 
     .. math:: \frac{g_j \circ g_j}{\lVert g_j \rVert^2} \bigl(f(x_{j+1}) - f(x_j)\bigr)
 
-    (``important_direction``): the change of the output is shared along the direction that causes
-    it, and what the path does across it is noise. The sum is :math:`f(x) - f(x_0)`, for any number
-    of steps. ``straight`` adds :math:`g_j \circ (x_{j+1} - x_j)`, integrated gradients, whose sum
-    is that only in the limit.
+    (``important_direction``): the change of the output is attributed along the direction that
+    causes it; movement of the path across that direction is noise. The sum is :math:`f(x) -
+    f(x_0)`, for any number of steps. ``straight`` adds :math:`g_j \circ (x_{j+1} - x_j)`,
+    integrated gradients, whose sum is that only in the limit.
 
     Parameters
     ----------

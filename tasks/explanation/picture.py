@@ -13,15 +13,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-MOST_PATIENTS = 12
-"""Bars in the picture; the JSON has all."""
+MAX_PATIENTS = 12
+"""Maximum number of bars in the picture; the JSON has all patients."""
 
 RAISES, LOWERS, INK = "#b2182b", "#2166ac", "#1d2530"
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What is drawn.
+    """Data of the picture.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def explanation_png(picture: Picture) -> bytes:
     left.set_title("source and the voxel explained", fontsize=10, color=INK)
     middle.set_title("share of each source voxel [HU]", fontsize=10, color=INK)
     figure.colorbar(shown, ax=middle, fraction=0.05)
-    named = list(picture.patients.items())[:MOST_PATIENTS][::-1]
+    named = list(picture.patients.items())[:MAX_PATIENTS][::-1]
     right.barh(
         [name for name, _ in named], [share for _, share in named],
         color=[RAISES if share > 0 else LOWERS for _, share in named],

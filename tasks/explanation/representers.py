@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Representers:
-    r"""A last layer fitted to training voxels, and what each patient adds to its predictions.
+    r"""A last layer fitted to training voxels, and the contribution of each patient to it.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Representers:
         return float(self.weights @ features)
 
     def shares(self, features: Floats) -> dict[str, float]:
-        """What each patient adds, the largest first; the sum is :meth:`predict`."""
+        """Contribution of each patient, the largest first; their sum is :meth:`predict`."""
         values = self.pulls @ features
         order = np.argsort(-np.abs(values), kind="stable")
         return {self.patients[n]: float(values[n]) for n in order}

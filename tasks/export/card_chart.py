@@ -1,6 +1,7 @@
 """The picture of the model card: the error of the model beside that of the naive baselines.
 
-A release holds no picture of a patient: it is handed on, and a slice of a head shows a face.
+A release contains no images of patients, because it is distributed, and head slices can show a
+face.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ class Distilled:
         The exported student, in every format.
     mae_ensemble_hu, mae_student_hu
         Mean absolute error inside the body against the registered CT of patients unseen by the
-        student, mean over cases [HU]. Other folds of the ensemble have seen them, so the cost is
-        rather over- than underestimated.
+        student, mean over cases [HU]. Other folds of the ensemble have seen them, so the loss of
+        accuracy is overestimated rather than underestimated.
     """
 
     fold: ExportedFold

@@ -1,4 +1,4 @@
-"""Export of one fold in every requested format, each read back and compared with the original."""
+"""Export of one fold in every requested format, read back and compared with the original."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TISSUES = {"air": (-32768, -200), "soft": (-200, 150), "bone": (150, 32768)}
 
 @dataclass(frozen=True)
 class FormCost:
-    """A form beside the network it was made from, on windows of a case that neither has seen.
+    """A form compared with its original network, on windows of an unseen case.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class FormCost:
 
 @dataclass(frozen=True)
 class Form:
-    """A form with its file, which is empty if it was left out."""
+    """A form and its file name, which is empty if the form was left out."""
 
     file: str
     parity: Parity
@@ -84,7 +84,7 @@ def write_forms(
     exact: tuple[bytes, Runner, int],
     most_cost_hu: float,
 ) -> dict[str, Form]:
-    """Write ``NAME.FORM.onnx`` for each shrinker of the params whose form is worth it.
+    """Write ``NAME.FORM.onnx`` for each shrinker of the params whose form meets the limits.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def mae_by_tissue(run: Runner, windows: CaseWindows, model: ModelDescription) ->
 
 
 def choices(folds: Sequence[Mapping[str, FormCost]], int8: Sequence[int]) -> dict[str, str]:
-    """Names of the ``fast`` and the ``small`` form; without one that gains, the key is absent.
+    """Names of the ``fast`` and the ``small`` form; a key is absent if no form is better.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def summarise(rows: Iterable[Row], source: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Gate:
-    """What the gate measured and every condition that does not hold.
+    """Measurements of the gate, and every condition that does not hold.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Gate:
         )
 
 
-def hold_gate(summary: Mapping[str, Any], source: str, params: GateParams) -> Gate:
+def apply_gate(summary: Mapping[str, Any], source: str, params: GateParams) -> Gate:
     """Judge one source by ``gain`` and ``suspect`` of ``evaluation/summary.json``."""
     gain = summary.get("gain", {}).get(source, {}).get(params.reference, {})
     checks = summary.get("suspect", {}).get(source, {"cases": 0, "failed": {}})

@@ -24,7 +24,7 @@ _ABSOLUTE, _SCALED = "absolute", "scaled"
 
 
 class CalibrationPlan(Section):
-    """What the half-widths are made from; part of the unit's key."""
+    """Inputs of the half-widths; part of the unit's key."""
 
     nominal: float
     guarantee: Literal["mean", "risk_control"]
@@ -32,7 +32,7 @@ class CalibrationPlan(Section):
     patients: list[str]
     """Patient of each file of errors, in their order; the names stay in the pipeline."""
     seed: int
-    """Of the bootstrap over patients."""
+    """Seed of the bootstrap over patients."""
 
 
 def plan_calibration(
@@ -70,11 +70,11 @@ def plan_calibration(
 
 
 def calibrated(plan: CalibrationPlan, errors: Sequence[Path]) -> Calibration | None:
-    """Half-widths from all patients, and what they cover with each patient left out.
+    """Half-widths from all patients, and their coverage with each patient left out.
 
-    None for fewer than five patients with a reference: nothing could be said of a new one. The
-    errors are those of single networks. A release answers with the mean of all, whose mean
-    absolute error is at most theirs on average (convexity): its intervals are rather too wide.
+    None for fewer than five patients with a reference, which do not allow a statement on new ones.
+    The errors are those of single networks. A release predicts the mean of all, whose mean absolute
+    error is at most theirs on average (convexity), so its intervals tend to be too wide.
     """
     absolute: dict[str, list[ErrorCounts]] = {}
     scaled: list[ErrorCounts] = []
@@ -116,7 +116,7 @@ def _band(
     covered: Coverage | None,
     name: str,
 ) -> CalibratedBand:
-    """``name`` empty: all bands together."""
+    """Calibration of one band; an empty ``name`` means all bands together."""
     number = sum(not name or name in case.bands for case in cases)
     return CalibratedBand(
         low_hu=ends[0],
@@ -135,7 +135,7 @@ def _rounded(covered: Coverage | None, end: str) -> float | None:
     return None if value is None else six_digits(value)
 
 
-def on_the_card(calibration: Calibration | None) -> dict[str, Any]:
+def card_entry(calibration: Calibration | None) -> dict[str, Any]:
     """Entry ``intervals`` of the card: coverage reached on held-out patients, by tissue."""
     if calibration is None:
         return {}

@@ -15,7 +15,7 @@ from synthct.tasks.export.card import make_card, render_card
 from synthct.tasks.export.distil import Distilled, distil
 from synthct.tasks.export.fold import ExportedFold, export_fold
 from synthct.tasks.export.form_cost import choices
-from synthct.tasks.export.intervals import CalibrationPlan, calibrated, on_the_card
+from synthct.tasks.export.intervals import CalibrationPlan, calibrated, card_entry
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.parity import check_parity
 from synthct.tasks.ingestion.params import IngestionParams
@@ -98,7 +98,7 @@ def release_source(
     intervals = _intervals(calibration, folders)
     if intervals is not None:
         write_whole(out / CALIBRATION, canonical_json(intervals.as_json()))
-        card["intervals"] = on_the_card(intervals)
+        card["intervals"] = card_entry(intervals)
     if student is not None:
         card["distilled"] = student.as_json()
     write_whole(out / CARD, canonical_json(card))
@@ -203,7 +203,7 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
         )
     for model in models[1:]:
         for name in _SHARED:
-            first, other = (_lawless(getattr(one, name)) for one in (models[0], model))
+            first, other = (_without_law(getattr(one, name)) for one in (models[0], model))
             if first != other:
                 return SynthctError(
                     f"the folds prepare a scan differently: {other} and {first}",
@@ -215,7 +215,7 @@ def _disagreement(source: str, models: list[ModelDescription]) -> SynthctError |
     return None
 
 
-def _lawless(setting: Any) -> Any:
+def _without_law(setting: Any) -> Any:
     """The setting without the law that each fold takes from its own training scans."""
     return _with_law(setting, None) if isinstance(setting, SourceScaling) else setting
 

@@ -10,7 +10,7 @@ from typing import Any
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.tables import read_table
 from synthct.tasks.export.card_facts import gather_facts, used_cases
-from synthct.tasks.export.gate import Gate, Row, hold_gate
+from synthct.tasks.export.gate import Gate, Row, apply_gate
 from synthct.tasks.export.intervals import plan_calibration
 from synthct.tasks.export.params import ExportParams
 from synthct.tasks.export.release import release_source
@@ -32,7 +32,7 @@ def run(context: StageContext, params: ExportParams) -> None:
     folds = json.loads((context.artefact("training") / FOLDS).read_text())
     scores = read_table(context.artefact("evaluation") / SCORES)
     summary = json.loads((context.artefact("evaluation") / SUMMARY).read_text())
-    gates = {source: hold_gate(summary, source, params.gate) for source in folds}
+    gates = {source: apply_gate(summary, source, params.gate) for source in folds}
     code = code_hash([__name__])
     with build_out(context, STAGE) as out:
         units = [

@@ -21,8 +21,8 @@ from synthct.data.itk import (
 from synthct.data.volume import Displacement, Grid, Triple, Volume
 from synthct.tasks.fields.slabs import grown_box, reach, slabs
 
-FEWEST_VOXELS = 4
-"""Along each axis of the working grid: with fewer, pyramids and Jacobians are meaningless."""
+MIN_VOXELS = 4
+"""Minimum number of voxels along each axis of the working grid, for pyramids and Jacobians."""
 
 DISTANCE_VOXELS = 2**22
 """Voxels of a slab in which distances are computed; large enough compared with its halo."""
@@ -65,10 +65,10 @@ def cropped(grid: Grid, inside: NDArray[np.bool_], margin_mm: float) -> Grid:
 
 def require_extent(grid: Grid) -> None:
     """Raise a DataError if the grid is too thin to register on."""
-    if min(grid.shape) < FEWEST_VOXELS:
+    if min(grid.shape) < MIN_VOXELS:
         raise DataError(
             f"the scan is too thin: shape {grid.shape} at {grid.spacing_mm} mm (z, y, x)",
-            rule=f"registration needs at least {FEWEST_VOXELS} voxels along each axis",
+            rule=f"registration needs at least {MIN_VOXELS} voxels along each axis",
             remedy="give a thicker scan or a finer grid_spacing_mm",
             code="extent-too-small",
         )

@@ -5,6 +5,6 @@ from __future__ import annotations
 from synthct.tasks.ingestion.dataset import Licence
 from synthct.tasks.intake.plan import IntakePlan, plan_intake
 from synthct.tasks.intake.rows import IntakeRow
-from synthct.tasks.intake.write import IntakeResult, take_in
+from synthct.tasks.intake.write import IntakeResult, run_intake
 
-__all__ = ["IntakePlan", "IntakeResult", "IntakeRow", "Licence", "plan_intake", "take_in"]
+__all__ = ["IntakePlan", "IntakeResult", "IntakeRow", "Licence", "plan_intake", "run_intake"]

@@ -12,7 +12,6 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.dataset import RawFile, RawPatient
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import DOSE, MASK, STRUCTURES, Attachment
 from synthct.tasks.intake.fit_structures import fit_structures
 from synthct.tasks.intake.rows import (
     KNOWN,
@@ -27,12 +26,13 @@ from synthct.tasks.intake.scan_index import (
     BY_MANIFEST,
     SCAN_ABSENT,
     Fitted,
-    Outlineless,
+    NoOutlines,
     Refused,
     ScanIndex,
     scan_by_manifest,
 )
 from synthct.tasks.intake.scrub import redact_values, redacted_message
+from synthct.tasks.intake.source_items import DOSE, MASK, STRUCTURES, Attachment
 
 HIGH_DOSE = Code("dose-high", Severity.NOTE, "a dose above what is prescribed", "check DoseUnits")
 PART_OF_DOSE = Code(
@@ -54,7 +54,7 @@ NO_MASK = Code(
     "give the outline of the body; label maps are not ingested",
 )
 
-MOST_GY = 150.0
+MAX_GY = 150.0
 """Higher than any prescription of external beam therapy; brachytherapy reaches it."""
 
 SAME_MM = 0.1
@@ -80,7 +80,7 @@ def plan_attachments(
     for attachment in sorted(attachments, key=_preference):
         try:
             rows = list(_rows(attachment, index))
-        except Outlineless as nothing:
+        except NoOutlines as nothing:
             notes.append(
                 f"{attachment.label}: {nothing.count} structures, all of them points, open lines "
                 "or empty, so there is nothing to draw: skipped"
@@ -180,7 +180,7 @@ def _fit_dose(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]:
         raise attachment.found.error
     volume = read_dose(attachment)
     most = float(volume.array.max())
-    findings = [HIGH_DOSE.found(f"{most:.0f} Gy at most")] if most > MOST_GY else []
+    findings = [HIGH_DOSE.found(f"{most:.0f} Gy at most")] if most > MAX_GY else []
     if near is None:
         _require_over(volume.grid, scan.grid)
         findings.append(BY_MANIFEST.found(f"assigned to the {scan.name} by the manifest"))

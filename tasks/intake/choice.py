@@ -15,11 +15,11 @@ from synthct.tasks.ingestion.dataset import RawDataset
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.rows import ELSEWHERE, KNOWN, REFUSED, SECOND, PlannedScan
 
-Bond = tuple[bool, bool, bool, bool]
+Shared = tuple[bool, bool, bool, bool]
 """Whether two scans share frame of reference, study, day, pattern of names."""
 
-_NONE: Bond = (False, False, False, False)
-_BOND_NAMES = ("frame of reference", "study", "day", "pattern of names")
+_NONE: Shared = (False, False, False, False)
+_SHARED_NAMES = ("frame of reference", "study", "day", "pattern of names")
 
 
 def decide(
@@ -58,26 +58,26 @@ def _preferred(
 ) -> list[PlannedScan]:
     """The scans of a patient: the CT to use, the sources that belong to it, then the others."""
 
-    def rank(scan: PlannedScan, bond: tuple[Bond, ...]) -> tuple[object, ...]:
+    def rank(scan: PlannedScan, shared: tuple[Shared, ...]) -> tuple[object, ...]:
         there = origins.get(scan.origin) == (scan.row.patient, scan.row.scan)
-        best = tuple(tuple(not part for part in one) for one in bond)
+        best = tuple(tuple(not part for part in one) for one in shared)
         listed, dicom = scan.candidate.listed, scan.candidate.format == "dicom"
         return (not listed, not there, best, not dicom, -scan.row.size[2], scan.row.place)
 
     planning = [scan for scan in own if scan.row.scan == CT]
     sources = [scan for scan in own if scan.row.scan != CT]
-    ordered = sorted(planning, key=lambda ct: rank(ct, _bonds(ct, sources)))
+    ordered = sorted(planning, key=lambda ct: rank(ct, _best_shared(ct, sources)))
     first = ordered[:1]
-    return [*ordered, *sorted(sources, key=lambda scan: rank(scan, _bonds(scan, first)))]
+    return [*ordered, *sorted(sources, key=lambda scan: rank(scan, _best_shared(scan, first)))]
 
 
-def _bonds(scan: PlannedScan, others: Sequence[PlannedScan]) -> tuple[Bond, ...]:
-    """The strongest bond to any of the others, or to those that the manifest names, if any."""
+def _best_shared(scan: PlannedScan, others: Sequence[PlannedScan]) -> tuple[Shared, ...]:
+    """The most that it shares with one of the others (those that the manifest names, if any)."""
     listed = [one for one in others if one.candidate.listed] or others
-    return (max((bond(scan, one) for one in listed), default=_NONE),)
+    return (max((shared_context(scan, one) for one in listed), default=_NONE),)
 
 
-def bond(one: PlannedScan, other: PlannedScan) -> Bond:
+def shared_context(one: PlannedScan, other: PlannedScan) -> Shared:
     """What two scans share; a value that is absent in either of them is not shared."""
     a, b = one.candidate, other.candidate
     return (
@@ -105,7 +105,12 @@ def _why(scan: PlannedScan, first: PlannedScan, chosen: dict[str, PlannedScan]) 
     for name, partner in chosen.items():
         if name == first.row.scan or CT not in (name, first.row.scan):
             continue
-        both = zip(_BOND_NAMES, bond(first, partner), bond(scan, partner), strict=True)
+        both = zip(
+            _SHARED_NAMES,
+            shared_context(first, partner),
+            shared_context(scan, partner),
+            strict=True,
+        )
         shared = [what for what, own, others in both if own and not others]
         if shared:
             return f" (that one shares the {shared[0]} with the {name})"

@@ -15,19 +15,19 @@ from synthct.data.readers.contours import DrawnOn
 from synthct.data.readers.header_facts import grid_json
 from synthct.data.readers.process import call
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import Attachment
 from synthct.tasks.intake.scan_index import (
     BY_MANIFEST,
     CT,
     SCAN_ABSENT,
     Fitted,
     IndexedScan,
-    Outlineless,
+    NoOutlines,
     Refused,
     ScanIndex,
     scan_by_manifest,
 )
-from synthct.tasks.intake.structures import look_at_structures, references_of
+from synthct.tasks.intake.source_items import Attachment
+from synthct.tasks.intake.structures import inspect_structures, references_of
 
 OTHER_PERSON = Code(
     "structures-of-another",
@@ -70,7 +70,7 @@ SHOWN = 6
 OTHER_FRAME, CONTRADICTS, ABSENT = "other-frame", "contradicts-itself", "scan-absent"
 """Reasons why a structure is not drawn on any scan."""
 
-OUTLINELESS = frozenset({"contour-type", "no-contours"})
+WITHOUT_OUTLINES = frozenset({"contour-type", "no-contours"})
 """Reasons of the reader for structures without a closed contour."""
 
 
@@ -81,7 +81,7 @@ def fit_structures(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]
     ------
     Refused
         ``structures-of-another``, ``no-structure-drawn`` or ``scan-absent``.
-    Outlineless
+    NoOutlines
         There is nothing to draw: isocentres and other marks.
     """
     path = attachment.file
@@ -102,8 +102,8 @@ def fit_structures(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]
         key = (scan.patient, scan.name)
         groups[key].append(number)
         found[key] = scan
-    if not references["count"] and left and set(left.values()) <= OUTLINELESS:
-        raise Outlineless(len(left))
+    if not references["count"] and left and set(left.values()) <= WITHOUT_OUTLINES:
+        raise NoOutlines(len(left))
     if not groups:
         raise Refused(_no_scan(references, left))
     drawn = [one for key, numbers in groups.items()
@@ -130,7 +130,7 @@ def _drawn(
     left: dict[str, str],
 ) -> Fitted | None:  # fmt: skip
     """Draw structures on one scan; those that cannot be drawn are added to ``left``."""
-    seen = call(look_at_structures, reads=[attachment.file], more_cpu_s=DRAWING_S * len(numbers),
+    seen = call(inspect_structures, reads=[attachment.file], more_cpu_s=DRAWING_S * len(numbers),
                 path=str(attachment.file), uid=attachment.series, grid=grid_json(scan.grid),
                 only=list(numbers))  # fmt: skip
     left.update(seen["unfit"])

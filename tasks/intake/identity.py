@@ -112,8 +112,8 @@ def _by_uid(rows: Sequence[Found]) -> Iterable[list[int]]:
 def _by_folder(rows: Sequence[Found], groups: _Groups) -> Iterable[list[int]]:
     """Series in ``P1/ct`` and ``P1/mr``: a generator, which runs after the groups by UIDs are made.
 
-    A folder with the files of several series proves nothing, nor does one below which there are
-    CTs of several studies and frames.
+    A folder with the files of several series is no evidence, nor is one that contains CTs of
+    several studies and frames.
     """
     crowd: dict[tuple[str, str], int] = defaultdict(int)
     for row in rows:

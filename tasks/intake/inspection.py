@@ -15,7 +15,6 @@ from synthct.tasks.ingestion.check import guarded, header_findings
 from synthct.tasks.ingestion.findings import Code, Finding, Severity, worst
 from synthct.tasks.ingestion.guards import GUARDS
 from synthct.tasks.ingestion.params import BodyParams, IngestionParams
-from synthct.tasks.intake.finds import Candidate
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.intake.rows import (
     NEW,
@@ -26,6 +25,7 @@ from synthct.tasks.intake.rows import (
     orientation,
 )
 from synthct.tasks.intake.scrub import redact_values, redacted_message
+from synthct.tasks.intake.source_items import Candidate
 
 BY_NAME = Code("modality-by-name", Severity.NOTE, "the modality is taken from the file name")
 UNCLEAR = Code(

@@ -30,7 +30,7 @@ TWO_PERSONS = Code(
 )
 
 
-def persons_apart(
+def refuse_contradicting_persons(
     scans: Sequence[PlannedScan], names: Pseudonyms, known: RawDataset
 ) -> list[PlannedScan]:
     """The scans, refused where name and birth date contradict the patient ID.

@@ -17,10 +17,9 @@ from synthct.tasks.ingestion.dataset import Licence, RawDataset, RawFile, RawSca
 from synthct.tasks.ingestion.patient import CT
 from synthct.tasks.intake.attachments import plan_attachments
 from synthct.tasks.intake.choice import decide
-from synthct.tasks.intake.finds import MASK, Skipped
 from synthct.tasks.intake.inspection import inspect
 from synthct.tasks.intake.manifest import ToFillIn, read_manifest
-from synthct.tasks.intake.persons import persons_apart
+from synthct.tasks.intake.persons import refuse_contradicting_persons
 from synthct.tasks.intake.pseudonym import Pseudonyms, load_pseudonyms, require_key
 from synthct.tasks.intake.rows import (
     NEW,
@@ -31,6 +30,7 @@ from synthct.tasks.intake.rows import (
 )
 from synthct.tasks.intake.scan_index import ScanIndex
 from synthct.tasks.intake.search import listed_places, search
+from synthct.tasks.intake.source_items import MASK, Skipped
 from synthct.tasks.intake.sources import first_place
 from synthct.tasks.pipeline.artefacts import DATASET
 
@@ -55,7 +55,7 @@ class IntakePlan:
     deface: bool
     pseudonyms: Pseudonyms = field(repr=False)
     to_fill_in: tuple[ToFillIn, ...] = field(default=(), repr=False)
-    """A manifest template of all finds; it has paths and patients: written on request only."""
+    """A manifest template of all items; it has paths and patients: written on request only."""
 
     @property
     def rows(self) -> tuple[IntakeRow, ...]:
@@ -64,12 +64,12 @@ class IntakePlan:
 
     @property
     def new(self) -> tuple[PlannedScan, ...]:
-        """Scans that :func:`take_in` would write."""
+        """Scans that :func:`run_intake` would write."""
         return tuple(scan for scan in self.scans if scan.row.status == NEW)
 
     @property
     def new_attachments(self) -> tuple[PlannedAttachment, ...]:
-        """Attachments that :func:`take_in` would write."""
+        """Attachments that :func:`run_intake` would write."""
         return tuple(attachment for attachment in self.attachments if attachment.row.status == NEW)
 
     @property
@@ -146,7 +146,7 @@ def plan_intake(
     for candidate in found.candidates:
         inspected.append(inspect(candidate, names, region))
         count(candidate.label)
-    decided, notes = decide(persons_apart(inspected, names, known), known)
+    decided, notes = decide(refuse_contradicting_persons(inspected, names, known), known)
     attachments, skipped = plan_attachments(
         found.attachments, ScanIndex(decided, known, raw, names), count
     )
@@ -231,7 +231,7 @@ def rows_to_fill_in(
     attachments: Sequence[PlannedAttachment],
     skipped: Sequence[Skipped],
 ) -> Iterator[ToFillIn]:
-    """A line of the manifest template for each find that a manifest can include."""
+    """A line of the manifest template for each item that a manifest can include."""
     scans_in = Counter(_folder(scan.candidate.found) for scan in scans)
     for scan in scans:
         one, row = scan.candidate, scan.row

@@ -19,7 +19,7 @@ from synthct.data.files import create_private
 
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 """Dates are shifted by up to ten years."""
 
 
@@ -51,7 +51,7 @@ class Pseudonyms:
 
     def days(self, patient: str) -> int:
         """Number of days by which all dates of the patient are shifted back."""
-        return 1 + int(self.hashed("days", patient)[:8], 16) % MOST_DAYS
+        return 1 + int(self.hashed("days", patient)[:8], 16) % MAX_DAYS
 
 
 def load_pseudonyms() -> Pseudonyms:

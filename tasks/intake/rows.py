@@ -11,7 +11,7 @@ from synthct.data.orientation import nearest_axes
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.canonical import reoriented, straightened
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import Attachment, Candidate
+from synthct.tasks.intake.source_items import Attachment, Candidate
 
 NEW, KNOWN, REFUSED = "new", "known", "refused"
 """Will be ingested; is in the data set already; cannot be ingested."""
@@ -68,7 +68,7 @@ class IntakeRow:
 
 @dataclass(frozen=True, eq=False)
 class PlannedScan:
-    """A row with the data that :func:`take_in` needs."""
+    """A row with the data that :func:`run_intake` needs."""
 
     row: IntakeRow
     candidate: Candidate
@@ -79,7 +79,7 @@ class PlannedScan:
 
 @dataclass(frozen=True, eq=False)
 class PlannedAttachment:
-    """A row of structures, a dose or a body mask with the data that :func:`take_in` needs.
+    """A row of structures, a dose or a body mask with the data that :func:`run_intake` needs.
 
     Parameters
     ----------

@@ -10,9 +10,9 @@ from synthct.data.readers import find
 from synthct.data.volume import Grid
 from synthct.tasks.ingestion.dataset import RawDataset, RawPatient
 from synthct.tasks.ingestion.findings import Code, Finding, Severity
-from synthct.tasks.intake.finds import Attachment, Candidate
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from synthct.tasks.intake.rows import REFUSED, PlannedScan
+from synthct.tasks.intake.source_items import Attachment, Candidate
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Refused(Exception):
         self.finding = finding
 
 
-class Outlineless(Exception):
+class NoOutlines(Exception):
     """A structure set outlines no volume: its structures are points, open lines or empty."""
 
     def __init__(self, count: int) -> None:

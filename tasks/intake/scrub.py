@@ -28,7 +28,7 @@ _IDENTIFYING = (
 
 
 def secrets_of(found: Found) -> frozenset[str]:
-    """Texts of a find that may identify a person: its paths, file names and header texts."""
+    """Texts of an item that may identify a person: its paths, file names and header texts."""
     texts = [str(found.path), found.place, found.damaged_beside, *found.files]
     for keyword in _IDENTIFYING:
         value = found.header.get(keyword, "")

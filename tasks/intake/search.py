@@ -16,7 +16,10 @@ from synthct.data.readers.synthrad import (
     channel_names,
 )
 from synthct.data.volume import Modality
-from synthct.tasks.intake.finds import (
+from synthct.tasks.intake.identity import NOBODY, Identity, alone, key_of, series_identities
+from synthct.tasks.intake.layout import Named, named_files
+from synthct.tasks.intake.manifest import ManifestRow
+from synthct.tasks.intake.source_items import (
     DOSE,
     MASK,
     STRUCTURES,
@@ -26,9 +29,6 @@ from synthct.tasks.intake.finds import (
     skip_reason,
     unnamed_reason,
 )
-from synthct.tasks.intake.identity import NOBODY, Identity, alone, key_of, series_identities
-from synthct.tasks.intake.layout import Named, named_files
-from synthct.tasks.intake.manifest import ManifestRow
 from synthct.tasks.intake.sources import Row, named_by_folder, rows_of
 
 _NO_MAGNITUDE = frozenset({"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"})
@@ -46,7 +46,7 @@ SYNTHRAD = "SynthRAD"
 
 @dataclass
 class Search:
-    """Candidates, attachments, skipped finds with the reason, and layouts of the files."""
+    """Candidates, attachments, skipped items with the reason, and layouts of the files."""
 
     candidates: list[Candidate] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Search:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is derived from all finds together."""
+    """Facts derived from all items together."""
 
     identities: Mapping[tuple[str, str], Identity]
     unbound: set[str]
@@ -108,7 +108,7 @@ def search(
 
 
 def _look(rows: Sequence[Row]) -> _Known:
-    """Derive patients, names and case folders from all finds together."""
+    """Derive patients, names and case folders from all items together."""
     dicom = [row.found for row in rows if _is_dicom(row.found)]
     scans = [row for row in dicom if row.kind == "scan"]
     open_rows = {key_of(row.found) for row in rows if not row.entry.patient}
@@ -241,9 +241,9 @@ def _layouts(rows: Sequence[Row], known: _Known) -> list[str]:
 
 
 def listed_places(found: Search) -> Iterator[tuple[str, str]]:
-    """(label, place) of all finds, for the user."""
-    finds: list[Candidate | Attachment | Skipped] = [
+    """(label, place) of all items, for the user."""
+    items: list[Candidate | Attachment | Skipped] = [
         *found.candidates, *found.attachments, *found.skipped,
     ]  # fmt: skip
-    for one in finds:
+    for one in items:
         yield one.label, one.place

@@ -15,7 +15,7 @@ from pathlib import Path
 import synthct.data.readers
 import synthct.tasks.ingestion
 
-_LEAST_LETTERS = 3
+_MIN_LETTERS = 3
 """Fewest letters in the constant pieces of a message: ``{a}, {b}`` would fit any text."""
 
 Sentence = tuple[str, ...]
@@ -63,7 +63,7 @@ def _sentences() -> tuple[frozenset[str], tuple[Sentence, ...]]:
                     constant.add(node.value)
                 elif isinstance(node, ast.JoinedStr):
                     with_values.add(tuple(_pieces(node)))
-    usable = (s for s in with_values if sum(c.isalpha() for c in "".join(s)) >= _LEAST_LETTERS)
+    usable = (s for s in with_values if sum(c.isalpha() for c in "".join(s)) >= _MIN_LETTERS)
     return frozenset(constant), tuple(usable)
 
 

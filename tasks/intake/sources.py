@@ -1,4 +1,4 @@
-"""The finds of all sources, each with its label and its line of the manifest."""
+"""The items of all sources, each with its label and its line of the manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synthct.tasks.intake.manifest import ManifestRow
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A find with its label, source and line of the manifest."""
+    """An item with its label, source and line of the manifest."""
 
     found: Found
     label: str
@@ -33,7 +33,7 @@ class Row:
 
 
 def rows_of(sources: Sequence[Path], manifest: Mapping[Path, ManifestRow]) -> Iterator[Row]:
-    """All finds of the sources and of paths that only the manifest names, each once."""
+    """All items of the sources and of paths that only the manifest names, each once."""
     seen: set[tuple[Any, ...]] = set()
     listed = [row.path for row in manifest.values()]
     every = [*sources, *(path for path in listed if not _covered(path, sources))]

@@ -43,7 +43,7 @@ def references_of(*, path: str, uid: str) -> dict[str, Any]:
     return {"names": names[:count], "drawn_on": places, "count": count, "unfit": unfit}
 
 
-def look_at_structures(
+def inspect_structures(
     *, path: str, uid: str, grid: Mapping[str, Any], only: Sequence[int]
 ) -> dict[str, Any]:
     """Volumes [cm^3] by neutral name, error codes by name, a digest. Runs in the reader process.

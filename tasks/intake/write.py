@@ -18,11 +18,11 @@ from synthct.data.writers import write_image
 from synthct.tasks.ingestion.dataset import RawDataset, RawFile, RawPatient, RawScan, load_dataset
 from synthct.tasks.intake.attachments import read_dose, read_mask
 from synthct.tasks.intake.deidentify import copy_series, copy_volume
-from synthct.tasks.intake.finds import DOSE, STRUCTURES
 from synthct.tasks.intake.fit_structures import DRAWING_S
 from synthct.tasks.intake.plan import IntakePlan, Progress, present
 from synthct.tasks.intake.pseudonym import require_key
 from synthct.tasks.intake.rows import PlannedAttachment, PlannedScan
+from synthct.tasks.intake.source_items import DOSE, STRUCTURES
 from synthct.tasks.intake.structures import copy_structures
 from synthct.tasks.pipeline.artefacts import DATASET
 
@@ -43,7 +43,7 @@ class IntakeResult:
     """``PATIENT/SCAN`` that another intake has added since the plan was made: left unchanged."""
 
 
-def take_in(
+def run_intake(
     plan: IntakePlan, progress: Progress | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> IntakeResult:
     """Write the new scans and attachments of a plan and add them to ``dataset.json``.
@@ -54,7 +54,7 @@ def take_in(
     set is read again when the lock is held, and scans that another intake has added are kept.
     """
     with intake_lock(plan.folder, tell):
-        return _take_in(plan, progress)
+        return _run_intake(plan, progress)
 
 
 @contextlib.contextmanager
@@ -77,7 +77,7 @@ def intake_lock(folder: Path, tell: Callable[[str], None] = lambda _: None) -> I
         lock.release()
 
 
-def _take_in(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
+def _run_intake(plan: IntakePlan, progress: Progress | None) -> IntakeResult:
     new: tuple[PlannedScan | PlannedAttachment, ...] = (*plan.new, *plan.new_attachments)
     added: list[str] = []
     dataset = _current(plan)

@@ -13,10 +13,10 @@ from synthct.data.errors import did_you_mean
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.section import Section
 
-MOST_HU = 32000
+MAX_HU = 32000
 """Largest magnitude of a CT number [HU]: CT is stored in 16 bits."""
 
-MOST_VOXELS = 1 << 26
+MAX_VOXELS = 1 << 26
 """Largest size of a window: no network could be trained with more."""
 
 PatchSide = Annotated[int, Field(ge=1, le=4096)]
@@ -95,9 +95,9 @@ class SourceScaling(Section):
 class TargetScaling(Section):
     """CT clipped to [low, high] HU and mapped linearly to [-1, 1]."""
 
-    low_hu: float = Field(-1024.0, ge=-MOST_HU, le=MOST_HU, allow_inf_nan=False)
+    low_hu: float = Field(-1024.0, ge=-MAX_HU, le=MAX_HU, allow_inf_nan=False)
     """CT number that becomes -1 [HU]."""
-    high_hu: float = Field(3071.0, ge=-MOST_HU, le=MOST_HU, allow_inf_nan=False)
+    high_hu: float = Field(3071.0, ge=-MAX_HU, le=MAX_HU, allow_inf_nan=False)
     """CT number that becomes 1 [HU]."""
 
     @model_validator(mode="after")
@@ -133,7 +133,7 @@ class ModelDescription(Section):
     precision: Literal["float32", "bfloat16"] | None = None
     """Precision of the forward pass in training; None: not recorded. Released networks compute in
     float32."""
-    outside_hu: int = Field(-1024, ge=-MOST_HU, le=MOST_HU)
+    outside_hu: int = Field(-1024, ge=-MAX_HU, le=MAX_HU)
     """Value given to voxels outside the body mask."""
     regularizers: list[dict[str, Any]] = Field(default_factory=list)
     learned_strengths: dict[str, float] = Field(default_factory=dict)
@@ -154,8 +154,8 @@ class ModelDescription(Section):
             )
         if self.slices % 2 == 0:
             raise ValueError(f"slices must be odd, got {self.slices}")
-        if math.prod(self.patch_size) > MOST_VOXELS:
-            raise ValueError(f"patch_size {self.patch_size} has more than {MOST_VOXELS} voxels")
+        if math.prod(self.patch_size) > MAX_VOXELS:
+            raise ValueError(f"patch_size {self.patch_size} has more than {MAX_VOXELS} voxels")
         return self
 
     def save(self, path: Path) -> None:

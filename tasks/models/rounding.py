@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_BITS = 8
+MAX_BITS = 8
 
 
 def leading_bits(
@@ -35,12 +35,12 @@ def leading_bits(
     Numbers (filters, ...) in :math:`[-2^{b-1} + 1, 2^{b-1} - 1]`, and units (filters,). Their
     product is the rounded filter; a filter of zeros stays one.
     """
-    if not 2 <= bits <= MOST_BITS:
-        raise ValueError(f"bits must be from 2 to {MOST_BITS}, got {bits}")
+    if not 2 <= bits <= MAX_BITS:
+        raise ValueError(f"bits must be from 2 to {MAX_BITS}, got {bits}")
     flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
     step = np.abs(flat).max(axis=1) / 127
     whole = np.rint(flat / np.where(step > 0, step, 1)[:, None])
-    factor, most = 2 ** (MOST_BITS - bits), 2 ** (bits - 1) - 1
+    factor, most = 2 ** (MAX_BITS - bits), 2 ** (bits - 1) - 1
     leading = np.clip(np.rint(whole / factor), -most, most).astype(np.int8)
     return leading.reshape(weights.shape), (step * factor).astype(np.float32)
 

@@ -88,13 +88,15 @@ def predict(
         additional voxels do not change the others.
     """
     _check(source, mask, overlap, batch)
-    voters = _Voters(tuple(run) if isinstance(run, Sequence) else (run,), flips_of(model, tta=tta))
+    voters = _Ensemble(
+        tuple(run) if isinstance(run, Sequence) else (run,), flips_of(model, tta=tta)
+    )
     scale = fit_source(source.array, np.asarray(mask.array) > 0, model.source_scaling)
     inside = np.asarray((mask if wanted is None else wanted).array) > 0
     windows = plan_windows(source.grid.shape, model, overlap)
     hu = np.full(source.grid.shape, model.outside_hu, np.int16)
     sd_hu = np.zeros(source.grid.shape, np.float32) if uncertainty else None
-    votes = _votes(voters, windows, source.array, inside, scale, batch, progress)
+    votes = _window_predictions(voters, windows, source.array, inside, scale, batch, progress)
     for z, mean, variance in _finished(votes, windows):
         hu[z][inside[z]] = _as_hu(mean, model)[inside[z]]
         if sd_hu is not None:
@@ -104,7 +106,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class _Voters:
+class _Ensemble:
     networks: tuple[Runner, ...]
     flips: tuple[tuple[int, ...], ...]
 
@@ -133,18 +135,18 @@ class _Voters:
         return ((network, flip) for network in self.networks for flip in self.flips)
 
 
-_Vote = tuple[tuple[int, int, int], NDArray[np.float32], NDArray[np.float32]]
+_WindowPrediction = tuple[tuple[int, int, int], NDArray[np.float32], NDArray[np.float32]]
 
 
-def _votes(
-    voters: _Voters,
+def _window_predictions(
+    voters: _Ensemble,
     windows: Windows,
     array: NDArray[Any],
     inside: NDArray[np.bool_],
     scale: Transform,
     batch: int,
     progress: Progress | None,
-) -> Iterator[_Vote]:
+) -> Iterator[_WindowPrediction]:
     """(window, mean, variance) of each needed window, in ascending z."""
     needed = windows.needed(inside)
     for first in range(0, len(needed), batch):
@@ -158,7 +160,7 @@ def _votes(
 
 
 def _finished(
-    votes: Iterator[_Vote], windows: Windows
+    votes: Iterator[_WindowPrediction], windows: Windows
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
     """(z, mean, variance) of each slice as soon as no later window overlaps it."""
     _, y_axis, x_axis = windows.axes
@@ -179,7 +181,7 @@ def _finished(
 
 
 def _divided(sums: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted means; 0 where there is no window, and so no body."""
+    """Weighted means; 0 where no window was predicted because there is no body."""
     mean, variance, total = sums
     total[total == 0] = 1
     return mean / total, variance / total

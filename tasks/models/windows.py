@@ -15,7 +15,7 @@ from synthct.tasks.models.description import ModelDescription
 SIGMA = 0.125
 """Standard deviation of the blending Gaussian as a fraction of the window (nnU-Net's choice)."""
 
-LEAST_WEIGHT = 1e-3
+MIN_WEIGHT = 1e-3
 """Floor of the product over the axes, as in MONAI: corners of windows have equal weights. A floor
 for each axis would differ by tens of HU where predictions of windows differ."""
 
@@ -77,7 +77,7 @@ def blending(sizes: tuple[int, ...]) -> NDArray[np.float32]:
         offset = np.arange(size) - (size - 1) / 2
         bells.append(np.exp(-0.5 * (offset / (SIGMA * size)) ** 2))
     whole: NDArray[np.float64] = reduce(np.multiply.outer, bells)
-    return np.maximum(whole, LEAST_WEIGHT, dtype=np.float64).astype(np.float32)
+    return np.maximum(whole, MIN_WEIGHT, dtype=np.float64).astype(np.float32)
 
 
 @dataclass(frozen=True)

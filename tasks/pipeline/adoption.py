@@ -16,9 +16,10 @@ from synthct.tasks.pipeline.events import emit
 def adopt(units: ResultCache, out: Path, stage: str) -> int:
     """Publish the units of the stage's present output to the result cache; return how many.
 
-    Adding one patient to a pulled data set must cost one patient. A unit whose content does not
-    have its recorded hash is skipped, and so is one with damaged voxels. Entries that are not a
-    unit name and a key are reported and ignored: the output may come from somebody else.
+    After adding a patient to a pulled data set, only that patient must be computed. A unit whose
+    content does not have its recorded hash is skipped, and so is one with damaged voxels. Entries
+    that are not a unit name and a key are reported and ignored: the output may come from somebody
+    else.
     """
     adopted = 0
     for name, key, content in _recorded(out, stage):

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from synthct.data.errors import MachineError
-from synthct.tasks.pipeline.import_scan import Scan, memory_of
+from synthct.tasks.pipeline.import_scan import Scan, import_scan_cache
 
 PACKAGE = "synthct"
-ROOMS = ("data", "tasks", "flows")
+PACKAGE_FOLDERS = ("data", "tasks", "flows")
 """Folders of the checkout that ``src/synthct`` links to: ``data/volume.py`` is
 ``synthct.data.volume``."""
 
@@ -29,19 +29,19 @@ _PAGE_PARTS = {".j2", ".css", ".js"}
 """Package files that are code as well: pages are built from them."""
 
 _STARTED_NS = time.time_ns()
-"""About when this process began to import the package."""
+"""Approximate time at which this process began to import the package [ns]."""
 
 _CLOCK_SKEW_NS = 5_000_000_000
 """Tolerated clock difference of a file server (`synthct doctor` reports a larger one)."""
 
 
 class CodeGraph:
-    """The imports among the files of a checkout, as the files are when they are first asked for.
+    """The import graph of a checkout's files, each as it was when first read.
 
     Parameters
     ----------
     root
-        The folder of :data:`ROOMS`.
+        The folder of :data:`PACKAGE_FOLDERS`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -82,7 +82,7 @@ class CodeGraph:
     def third_party(self, files: Iterable[Path]) -> frozenset[str]:
         """Top-level names that the files import and that are neither ours nor Python's own."""
         named = {name.split(".")[0] for file in files for name in self._scan(file).imports}
-        memory_of(self.root).save()
+        import_scan_cache(self.root).save()
         return frozenset(named - {PACKAGE} - sys.stdlib_module_names)
 
     def _stage(self, module: str) -> tuple[frozenset[Path], frozenset[Path]]:
@@ -124,7 +124,7 @@ class CodeGraph:
             waiting.extend(self._scan(file).imports)
             if "." in name:
                 waiting.append(name.rsplit(".", 1)[0])
-        memory_of(self.root).save()
+        import_scan_cache(self.root).save()
         return files
 
     def _place(self, module: str) -> Path | None:
@@ -134,7 +134,7 @@ class CodeGraph:
 
     def _scan(self, file: Path) -> Scan:
         if file not in self._scans:
-            self._scans[file] = memory_of(self.root).scan(file.read_bytes())
+            self._scans[file] = import_scan_cache(self.root).scan(file.read_bytes())
         return self._scans[file]
 
     def _is_registry(self, file: Path) -> bool:
@@ -209,7 +209,7 @@ _READ: dict[Path, bytes] = {}
 
 
 def _as_first_read(file: Path) -> bytes:
-    """The file as this process read it first, which is what it runs even if the file changes."""
+    """The file as first read by this process, whose code it runs even if the file changes."""
     if file not in _READ:
         _READ[file] = file.read_bytes()
     return _READ[file]
@@ -238,13 +238,13 @@ def _module_of(name: str) -> str:
 
 
 def source_root() -> Path:
-    """The folder of :data:`ROOMS`: the checkout, or the package where it is installed."""
+    """The folder of :data:`PACKAGE_FOLDERS`: the checkout, or the package where it is installed."""
     return Path(__file__).resolve().parents[2]
 
 
 def _file_of(module: str, root: Path) -> Path | None:
     package, *parts = module.split(".")
-    if package != PACKAGE or not parts or parts[0] not in ROOMS:
+    if package != PACKAGE or not parts or parts[0] not in PACKAGE_FOLDERS:
         return None
     base = root.joinpath(*parts)
     for file in (base / "__init__.py", base.with_suffix(".py")):

@@ -96,8 +96,8 @@ def security(address: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What a worker sends back: small, with an exception as a value."""
+class AttemptMessage:
+    """Message of a worker with the outcome of an item; an exception is sent as a value."""
 
     value: Any
     error: Exception | None
@@ -127,12 +127,12 @@ def attempt(function: Callable[[Any], Any], item: Any, topic: str, key: str) -> 
             value = function(item)
         except Exception as raised:  # noqa: BLE001 - an item's error is a value here, not a stop
             error = raised
-    landed = Landed(value, error, time.monotonic() - started_s, worker.address)
-    worker.log_event(topic, (key, dumps(landed)))
+    message = AttemptMessage(value, error, time.monotonic() - started_s, worker.address)
+    worker.log_event(topic, (key, dumps(message)))
 
 
-def unpacked(landed: bytes) -> Landed:
+def unpacked(message: bytes) -> AttemptMessage:
     """The message of :func:`attempt`; Dask pickles its own messages in the same way."""
     from distributed.protocol.pickle import loads
 
-    return loads(landed)  # type: ignore[no-any-return]
+    return loads(message)  # type: ignore[no-any-return]

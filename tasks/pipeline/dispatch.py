@@ -17,7 +17,7 @@ from synthct.data.environment import GPU_UNITS
 from synthct.data.errors import MachineError
 from synthct.tasks.pipeline import events
 from synthct.tasks.pipeline.dask_client import (
-    Landed,
+    AttemptMessage,
     Outcome,
     attempt,
     scheduler_gone,
@@ -29,11 +29,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _TICK_S = 1.0
-_LOOK_EVERY_S = 5.0
+_CHECK_EVERY_S = 5.0
 
 
 @dataclass
-class _Try(Generic[T]):
+class _Attempt(Generic[T]):
     """One submitted item."""
 
     item: T
@@ -61,18 +61,18 @@ class Dispatch(Generic[T, R]):
     patience: RetryPolicy
     pace: Pace
     topic: str = field(default_factory=lambda: f"synthct-{secrets.token_hex(6)}")
-    landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
-    flying: dict[str, tuple[Any, _Try[T]]] = field(default_factory=dict)
-    waiting: list[tuple[float, int, _Try[T]]] = field(default_factory=list)
-    suspects: deque[_Try[T]] = field(default_factory=deque)
-    looked_s: float = field(default_factory=time.monotonic)
+    messages: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    running: dict[str, tuple[Any, _Attempt[T]]] = field(default_factory=dict)
+    waiting: list[tuple[float, int, _Attempt[T]]] = field(default_factory=list)
+    isolated: deque[_Attempt[T]] = field(default_factory=deque)
+    checked_s: float = field(default_factory=time.monotonic)
     stage: str = ""
     gpus: bool = False
     at_once: int = 0
 
     def outcomes(self, items: Sequence[T]) -> Iterator[tuple[T, Outcome[R]]]:
         """Submit all items; yield each once with its outcome."""
-        self.client.subscribe_topic(self.topic, self._heard)
+        self.client.subscribe_topic(self.topic, self._on_event)
         on_gpu = bool(os.environ.get(GPU_UNITS))
         self.stage = self.label(items[0]).rpartition("/")[0]
         self.gpus = on_gpu and all(getattr(item, "gpu", False) for item in items)
@@ -80,23 +80,23 @@ class Dispatch(Generic[T, R]):
         try:
             for number, item in enumerate(items):
                 gpu = on_gpu and bool(getattr(item, "gpu", False))
-                self._launch(_Try(item, self.label(item), number, gpu))
-            while self.flying or self.waiting or self.suspects:
+                self._launch(_Attempt(item, self.label(item), number, gpu))
+            while self.running or self.waiting or self.isolated:
                 self._launch_due()
                 with contextlib.suppress(queue.Empty):
-                    yield from self._judge(*self.landed.get(timeout=_TICK_S))
-                self._look()
+                    yield from self._handle(*self.messages.get(timeout=_TICK_S))
+                self._check()
         finally:
-            self.client.cancel([future for future, _ in self.flying.values()])
+            self.client.cancel([future for future, _ in self.running.values()])
 
-    def _heard(self, event: tuple[float, Any]) -> None:
+    def _on_event(self, event: tuple[float, Any]) -> None:
         """A worker's message: an event line, or the outcome of a unit."""
         if isinstance(event[1], str):
             events.append(event[1])
         else:
-            self.landed.put(event[1])
+            self.messages.put(event[1])
 
-    def _launch(self, each: _Try[T]) -> None:
+    def _launch(self, each: _Attempt[T]) -> None:
         each.count += 1
         # The key names the item on the dashboard; pure=False: the result cache holds results.
         key = f"{each.name}-{each.number}-{each.count}-{self.topic}"
@@ -106,8 +106,8 @@ class Dispatch(Generic[T, R]):
             resources={"GPU": 1} if each.gpu else None,
             workers=others or None, allow_other_workers=bool(others),
         )  # fmt: skip
-        self.flying[key] = future, each
-        future.add_done_callback(lambda done: self.landed.put((done.key, None)))
+        self.running[key] = future, each
+        future.add_done_callback(lambda done: self.messages.put((done.key, None)))
 
     def _others(self, avoid: str) -> list[str]:
         if not avoid:
@@ -117,58 +117,62 @@ class Dispatch(Generic[T, R]):
     def _launch_due(self) -> None:
         while self.waiting and self.waiting[0][0] <= time.monotonic():
             self._launch(heapq.heappop(self.waiting)[2])
-        if self.suspects and not self.flying and not self.waiting:
-            self._launch(self.suspects.popleft())
+        if self.isolated and not self.running and not self.waiting:
+            self._launch(self.isolated.popleft())
 
-    def _judge(self, key: str, landed: bytes | None) -> Iterator[tuple[T, Outcome[R]]]:
-        """A worker sent an outcome (``landed``), or Dask reports that the task has ended."""
-        if key not in self.flying:
+    def _handle(self, key: str, message: bytes | None) -> Iterator[tuple[T, Outcome[R]]]:
+        """A worker has sent its outcome (``message``), or Dask reports that the task has ended."""
+        if key not in self.running:
             return  # handled before
-        future, each = self.flying[key]
-        if landed is None and future.status == "finished":
+        future, each = self.running[key]
+        if message is None and future.status == "finished":
             return  # its message is on the way
-        del self.flying[key]
-        if landed is not None:
+        del self.running[key]
+        if message is not None:
             future.release()
-            message = unpacked(landed)
-            self.pace.finished(message.seconds)
-            yield from self._settle(each, message)
+            outcome = unpacked(message)
+            self.pace.finished(outcome.seconds)
+            yield from self._on_outcome(each, outcome)
         elif future.status == "error":
             error = future.exception()
             future.release()
-            yield from self._died(each, error)
+            yield from self._on_worker_death(each, error)
         else:  # the scheduler is gone, and all futures with it
             raise scheduler_gone(self.address, "the connection was lost")
 
-    def _settle(self, each: _Try[T], landed: Landed) -> Iterator[tuple[T, Outcome[R]]]:
-        error = landed.error
+    def _on_outcome(
+        self, each: _Attempt[T], outcome: AttemptMessage
+    ) -> Iterator[tuple[T, Outcome[R]]]:
+        error = outcome.error
         if error is None:
-            yield each.item, Outcome(value=landed.value)
+            yield each.item, Outcome(value=outcome.value)
         elif self.patience.again(error, each.count):
             wait_s = self.patience.wait_s(each.count)
             events.emit("unit_retried", **each.fields, error=str(error), wait_s=wait_s)
-            each.avoid = landed.worker
+            each.avoid = outcome.worker
             heapq.heappush(self.waiting, (time.monotonic() + wait_s, each.number, each))
         else:
             yield each.item, Outcome(error=error)
 
-    def _died(self, each: _Try[T], error: Exception) -> Iterator[tuple[T, Outcome[R]]]:
-        """The units that shared the dead worker are suspects too: each is run again alone."""
+    def _on_worker_death(
+        self, each: _Attempt[T], error: Exception
+    ) -> Iterator[tuple[T, Outcome[R]]]:
+        """Dask blames every unit that was on a dead worker, so each is run again alone."""
         if type(error).__name__ != "KilledWorker":
             yield each.item, Outcome(error=error)
         elif each.alone:
-            yield each.item, Outcome(error=_poison(each))
+            yield each.item, Outcome(error=_worker_killed_error(each))
         else:
             events.emit("set_aside", **each.fields)
             each.alone = True
-            self.suspects.append(each)
+            self.isolated.append(each)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Check every few seconds that the scheduler is running and which units are slow."""
         now_s = time.monotonic()
-        if now_s - self.looked_s < _LOOK_EVERY_S:
+        if now_s - self.checked_s < _CHECK_EVERY_S:
             return
-        self.looked_s = now_s
+        self.checked_s = now_s
         if self.client.status != "running":
             raise scheduler_gone(self.address, f"the client is {self.client.status}")
         workers = self.client.scheduler_info()["workers"]
@@ -176,10 +180,10 @@ class Dispatch(Generic[T, R]):
         if not workers:
             events.emit("note", stage="", text="no worker is connected; waiting for one")
         where = {key: worker for worker, keys in self.client.processing().items() for key in keys}
-        mine = where.keys() & self.flying.keys()
+        mine = where.keys() & self.running.keys()
         for key, seconds in self.pace.stragglers(mine, now_s):
             events.emit(
-                "straggler", **self.flying[key][1].fields, seconds=round(seconds, 1),
+                "straggler", **self.running[key][1].fields, seconds=round(seconds, 1),
                 median_s=round(self.pace.median_s, 1), worker=where[key],
             )  # fmt: skip
 
@@ -199,7 +203,7 @@ class Dispatch(Generic[T, R]):
         return str(self.client.scheduler.address) if self.client.scheduler else "scheduler"
 
 
-def _poison(each: _Try[Any]) -> MachineError:
+def _worker_killed_error(each: _Attempt[Any]) -> MachineError:
     return MachineError(
         "the worker died each time it computed this result, even when it computed nothing else",
         where=each.name,

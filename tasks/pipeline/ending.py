@@ -1,4 +1,4 @@
-"""How a process ends: in order at SIGTERM and SIGHUP, and with the flow that started it."""
+"""Termination of a process: with cleanup at SIGTERM and SIGHUP, and together with its flow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _PERIOD_S = 1.0
 
 
-class Ended(KeyboardInterrupt):
+class Terminated(KeyboardInterrupt):
     """The process received a termination signal; libraries treat it as they treat Ctrl-C."""
 
     def __init__(self, number: int) -> None:
@@ -26,8 +26,8 @@ class Ended(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def ends_in_order() -> Iterator[None]:
-    """Make the signals raise :class:`Ended` in the main thread, once, within the block.
+def graceful_termination() -> Iterator[None]:
+    """Make the signals raise :class:`Terminated` in the main thread, once, within the block.
 
     A signal that is ignored stays ignored: ``nohup`` ignores SIGHUP.
     """
@@ -50,13 +50,13 @@ def ends_in_order() -> Iterator[None]:
 def _end(number: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the cleanup
-    raise Ended(number)
+    raise Terminated(number)
 
 
 def die_with_parent() -> None:
     """Kill this process group within about a second of the flow's death, SIGKILL included.
 
-    No orphaned stage goes on.
+    So no orphaned stage continues.
     """
     pid = os.environ.get(PARENT_PID, "")
     if pid.isdigit():

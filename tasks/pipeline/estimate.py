@@ -1,4 +1,4 @@
-"""Time left of a stage: what its units cost, how many run at once, and a plan of what is to do."""
+"""Estimated time left of a stage, from the costs of its units and the number that run at once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 PRIOR_UNITS = 4
-"""Finished units against which the proportionality of time and effort is weighed."""
+"""Weight of the prior that time is proportional to effort, in finished units."""
 
-LEAST_LEFT = 0.1
-"""A unit that takes longer than expected has at least this share of the expected time left."""
+MIN_SHARE_LEFT = 0.1
+"""A unit that takes longer than expected is assumed to have at least this share of its time left
+[1]."""
 
 
 @dataclass
 class _Running:
-    """A unit at work since ``since_s``; the first one of a worker is ``cold``: it imports first.
+    """A unit that runs since ``since_s``; the first one of a worker is ``cold`` (imports).
 
     ``steps``: first and latest (time [s], fraction done) that it reported.
     """
@@ -28,7 +29,7 @@ class _Running:
     steps: list[tuple[float, float]] = field(default_factory=list)
 
     def projected_s(self) -> float | None:
-        """Whole duration by the steps so far [s], without what came before the first one."""
+        """Projected duration from the steps so far, without the time before the first [s]."""
         if not self.steps or self.steps[-1][1] <= 0:
             return None
         (first_s, first), (last_s, last) = self.steps[0], self.steps[-1]
@@ -39,7 +40,7 @@ class _Running:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A unit that has ended: its effort, seconds without imports, whether the worker was cold."""
+    """A finished unit: its effort, its seconds without imports, and whether the worker was cold."""
 
     effort: float
     seconds: float
@@ -50,12 +51,12 @@ class _Sample:
 class TimeLeft:
     """Estimates the time until all units of a stage are done, from their events.
 
-    Each unit has an effort, to which its time is roughly proportional. How closely is fitted to the
-    finished units, of which the first one of each worker counts only as long as there are too few
-    others: it imports libraries and fills caches. The units that are left are then laid on the
-    workers in their order, since the last ones leave workers idle.
+    Each unit has an effort, to which its time is roughly proportional. The relation is fitted to
+    the finished units. The first unit of each worker, which imports libraries and fills caches,
+    counts only while there are too few others. The remaining units are then scheduled on the
+    workers in order, because the last ones leave workers idle.
 
-    All methods take the current time [s], of any one clock.
+    All methods take the current time of one clock [s].
     """
 
     at_once: int = 1
@@ -87,7 +88,7 @@ class TimeLeft:
         self._fill(now_s)
 
     def step(self, unit: str, fraction: float, now_s: float) -> None:
-        """A running unit is done by this fraction."""
+        """Record the fraction of a running unit that is done."""
         running = self._find(unit, None, now_s)
         if running is None:
             return
@@ -109,11 +110,11 @@ class TimeLeft:
         Parameters
         ----------
         seconds
-            How long it took; None: since it was begun, as far as known.
+            Its duration; None: the time since its known start.
         warm_up_s
-            What of it went into imports.
+            Part of the duration that was spent on imports.
         counts
-            Whether its time says something of the others.
+            Whether its time is representative of other units.
         excluded
             Whether its data were unfit; units of unfit data are often short.
         """
@@ -131,11 +132,11 @@ class TimeLeft:
             (self._excluded if excluded else self._samples).append(sample)
         elapsed_s = now_s - self._planned_s
         if elapsed_s > 0 and self._worked_s > 1.2 * self.at_once * elapsed_s:
-            self.workers(self.at_once + 1, now_s)  # more were at work than was said
+            self.workers(self.at_once + 1, now_s)  # more units ran than were reported
         self._fill(now_s)
 
     def left_s(self, now_s: float) -> float | None:
-        """Seconds until all is done; None while nothing is known."""
+        """Estimated seconds until all units are done; None while nothing is known."""
         samples = self._known()
         if not samples:
             return None
@@ -155,7 +156,7 @@ class TimeLeft:
             else:
                 whole_s = expected_s(running.unit)
                 left = whole_s + warm_up_s * running.cold - (now_s - running.since_s)
-            ends.append(max(left, LEAST_LEFT * whole_s if whole_s else 0.0))
+            ends.append(max(left, MIN_SHARE_LEFT * whole_s if whole_s else 0.0))
         free = sorted(ends) + [0.0] * max(0, self.at_once - len(ends))
         heapq.heapify(free)
         for unit in self._queue:
@@ -174,7 +175,7 @@ class TimeLeft:
     def _fit(self, samples: Iterable[_Sample]) -> tuple[float, float, float]:
         """Slope [s per effort], mean seconds and mean effort.
 
-        The slope lies between none and proportionality, at which it begins.
+        The slope is between 0 and proportionality, its prior.
         """
         points = [(each.effort, each.seconds) for each in samples]
         mean_effort, mean_s = fmean(e for e, _ in points), fmean(s for _, s in points)
@@ -201,7 +202,7 @@ class TimeLeft:
         if not silent:
             if not self._queue:
                 return None
-            self.workers(self.at_once + 1, now_s)  # more are at work than was said
+            self.workers(self.at_once + 1, now_s)  # more units run than were reported
             silent = self._running[-1:]
         begun_s = now_s if seconds is None else now_s - seconds
         running = min(silent, key=lambda each: abs(each.since_s - begun_s))

@@ -30,8 +30,8 @@ ERROR = "error.json"
 
 
 @dataclass(frozen=True)
-class Order:
-    """A unit as it is sent to a worker: plain data only.
+class UnitTask:
+    """A unit of work as sent to a worker: plain data only.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Order:
     arrays: str = ""
 
 
-def execute(order: Order) -> dict[str, Any]:
+def execute(task: UnitTask) -> dict[str, Any]:
     """Run one unit and publish its result; return a small receipt.
 
     A :class:`DataError` of the unit is a result: the unit is published as excluded.
@@ -90,38 +90,38 @@ def execute(order: Order) -> dict[str, Any]:
         The worker has another result cache, other code or other package versions than the run.
     """
     started = time.monotonic()
-    if order.units.has(order.key):  # finished, but its worker died before it could report it
+    if task.units.has(task.key):  # finished, but its worker died before it could report it
         return {"seconds": 0.0, "import_s": 0.0, "reused": True, "excluded": False, "cpu": ""}
-    _require_shared(order)
-    require_code(order.modules, order.code)
-    require_versions(order.packages)
-    module, name = order.function.split(":")
+    _require_shared(task)
+    require_code(task.modules, task.code)
+    require_versions(task.packages)
+    module, name = task.function.split(":")
     function = getattr(importlib.import_module(module), name)
     imported_s = time.monotonic() - started
-    if order.arrays:
-        os.environ[ARRAYS] = order.arrays  # a remote worker reads from where this run reads
-    scratch = default_root() / "scratch" / order.key
+    if task.arrays:
+        os.environ[ARRAYS] = task.arrays  # a remote worker reads from where this run reads
+    scratch = default_root() / "scratch" / task.key
     extra: dict[str, Any] = {}
     if "scratch" in inspect.signature(function).parameters:
         scratch.mkdir(parents=True, exist_ok=True)
         extra["scratch"] = scratch
-    inputs = {name: Path(path) for name, path in order.inputs.items()}
+    inputs = {name: Path(path) for name, path in task.inputs.items()}
     excluded = False
     with temporary_folder("unit") as temporary:
         out = temporary / "out"
         out.mkdir()
-        with limit_threads(order.threads):
-            apply_limits(order.threads)
+        with limit_threads(task.threads):
+            apply_limits(task.threads)
             try:
-                function(out=out, **inputs, **order.arguments, **extra)
+                function(out=out, **inputs, **task.arguments, **extra)
             except DataError as error:
                 excluded = True
                 shutil.rmtree(out)
                 out.mkdir()
                 write_whole(out / ERROR, canonical_json(error.as_json()))
-        if order.arrays:
-            move_arrays(out, order.arrays)
-        order.units.publish(order.key, out, canonical_json(machine_record(order.packages)))
+        if task.arrays:
+            move_arrays(out, task.arrays)
+        task.units.publish(task.key, out, canonical_json(machine_record(task.packages)))
     if not excluded:  # files of an excluded unit (a checkpoint) help to find the reason
         shutil.rmtree(scratch, ignore_errors=True)
     return {
@@ -133,13 +133,13 @@ def execute(order: Order) -> dict[str, Any]:
     }
 
 
-def _require_shared(order: Order) -> None:
+def _require_shared(task: UnitTask) -> None:
     """Require, before work, that this worker publishes to the result cache of the run."""
-    if not order.units.sees(order.token):
+    if not task.units.sees(task.token):
         raise MachineError(
             "this worker sees another folder, or none, where the run has its result cache",
             rule="all workers share the result cache of the run",
-            where=f"{platform.node()}: {order.units.place()}",
+            where=f"{platform.node()}: {task.units.place()}",
             remedy=f"mount it there, or set {UNITS} to an s3:// prefix for the run and the workers",
             code="other-units",
         )

@@ -1,8 +1,8 @@
-"""What a source file imports, remembered by its content from one process to the next.
+"""Imports of a source file, cached by its content across processes.
 
-Parsing every file that a stage can reach takes seconds of each command and of each worker; the
-memory makes it a hash and a look-up. It is a file below the checkout's private folder that any
-process may delete: a content that is not in it is parsed.
+Parsing every file that a stage can reach would take each command and each worker seconds; the cache
+replaces it by a hash and a look-up. It is a file in the checkout's private folder and may be
+deleted at any time: missing entries are parsed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Scan:
     registry: bool
 
 
-class ScanMemory:
+class ImportScanCache:
     """Scans by the SHA-256 of the file's content, in a JSON file.
 
     Parameters
     ----------
     folder
-        The checkout's private folder. Where it cannot be written, nothing is remembered.
+        The checkout's private folder. If it is not writable, nothing is cached.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,9 +84,9 @@ class ScanMemory:
 
 
 @functools.cache
-def memory_of(root: Path) -> ScanMemory:
-    """The memory of a checkout."""
-    return ScanMemory(root / ".synthct")
+def import_scan_cache(root: Path) -> ImportScanCache:
+    """The cache of a checkout."""
+    return ImportScanCache(root / ".synthct")
 
 
 def scan_text(content: bytes) -> Scan:

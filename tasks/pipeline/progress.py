@@ -1,4 +1,4 @@
-"""How far a stage is, from its events, and a line for whoever waits."""
+"""Progress of a stage from its events, as a line of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synthct.tasks.pipeline.estimate import TimeLeft
 Event = dict[str, Any]
 
 SILENCE_S = 10.0
-"""A stage that has said nothing for so long says how far it is."""
+"""Time without output after which a stage reports its progress [s]."""
 
 
 @dataclass
@@ -92,12 +92,12 @@ class Heartbeat:
         self._spoken_s = time.monotonic()
 
     def spoke(self) -> None:
-        """Something was printed now."""
+        """Record that something was printed now."""
         self._spoken_s = time.monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether the silence has lasted long enough."""
+        """Whether a progress line is due."""
         return time.monotonic() - self._spoken_s >= SILENCE_S
 
 

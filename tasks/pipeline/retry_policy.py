@@ -50,13 +50,13 @@ class Pace:
 
     Parameters
     ----------
-    least_s
+    min_s
         Shortest duration of a slow unit [s].
     factor
         Shortest duration of a slow unit relative to the median of the finished ones.
     """
 
-    least_s: float = 60.0
+    min_s: float = 60.0
     factor: float = 4.0
     _durations_s: list[float] = field(default_factory=list)
     _seen_s: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Pace:
     def stragglers(self, running: set[str], now_s: float) -> list[tuple[str, float]]:
         """(key, seconds so far) of running units that became slow since the last call."""
         self._seen_s = {key: self._seen_s.get(key, now_s) for key in running}
-        limit_s = max(self.least_s, self.factor * self.median_s)
+        limit_s = max(self.min_s, self.factor * self.median_s)
         slow = [
             (key, now_s - since_s)
             for key, since_s in self._seen_s.items()

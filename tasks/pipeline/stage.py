@@ -25,7 +25,7 @@ from synthct.tasks.pipeline.adoption import adopt
 from synthct.tasks.pipeline.artefacts import EXCLUDED, UNIT_KEYS
 from synthct.tasks.pipeline.code import code_hash
 from synthct.tasks.pipeline.events import emit
-from synthct.tasks.pipeline.execution import ERROR, Order, execute
+from synthct.tasks.pipeline.execution import ERROR, UnitTask, execute
 from synthct.tasks.pipeline.fanout import Fanout
 from synthct.tasks.pipeline.packages import unit_versions
 from synthct.tasks.pipeline.unit_plan import UnitPlan, fetch_all, unit_lost
@@ -36,9 +36,9 @@ S = TypeVar("S", bound=Section)
 __all__ = [
     "EXCLUDED",
     "UNIT_KEYS",
-    "Order",
     "StageContext",
     "Unit",
+    "UnitTask",
     "build_out",
     "execute",
     "run_units",
@@ -232,14 +232,14 @@ def _check_excluded(
     for row in excluded:
         emit("excluded", stage=stage, **row)
     if total and len(excluded) > context.max_excluded_fraction * total:
-        told = [
+        reported = [
             f"{row.get('unit', '?')}: {row.get('problem') or row.get('rule', '')}"
-            for row in excluded[:MOST_TOLD]
+            for row in excluded[:MAX_REPORTED]
         ]
-        more = len(excluded) - len(told)
+        more = len(excluded) - len(reported)
         hopeless = len(excluded) == total  # a larger fraction would leave nothing either
         raise TooManyExcludedError(
-            f"{len(excluded)} of {total} cases were excluded ({'; '.join(told)}"
+            f"{len(excluded)} of {total} cases were excluded ({'; '.join(reported)}"
             f"{f'; and {more} more' if more else ''})",
             rule=f"at most {context.max_excluded_fraction:.0%} of the cases may be excluded",
             where=stage,
@@ -249,7 +249,7 @@ def _check_excluded(
         )
 
 
-MOST_TOLD = 5
+MAX_REPORTED = 5
 """Excluded cases that the error names."""
 
 
@@ -260,18 +260,18 @@ def _compute(context: StageContext, plan: UnitPlan, missing: Sequence[Unit]) -> 
     store, stage, total = plan.units, plan.stage, len(plan.keys)
     store.leave_token(token)
     try:
-        orders = [_order(context, plan, unit, token) for unit in missing]
+        tasks = [_task(context, plan, unit, token) for unit in missing]
         done, errors, cpus = total - len(missing), [], {""}
-        for order, outcome in context.fan_out(execute, orders, label=_label):
+        for task, outcome in context.fan_out(execute, tasks, label=_label):
             done += 1
-            plan.keep_young()
+            plan.refresh_ages()
             if outcome.error is not None:
-                errors.append((order.unit, outcome.error))
-                emit("unit_failed", stage=stage, unit=order.unit, error=str(outcome.error))
+                errors.append((task.unit, outcome.error))
+                emit("unit_failed", stage=stage, unit=task.unit, error=str(outcome.error))
                 continue
             receipt = dict(outcome.result())
             cpus.add(receipt.pop("cpu"))
-            emit("unit_done", stage=stage, unit=order.unit, done=done, total=total, **receipt)
+            emit("unit_done", stage=stage, unit=task.unit, done=done, total=total, **receipt)
     finally:
         store.drop_token(token)
     if len(cpus) > 2:  # "" is a unit that was finished already
@@ -297,12 +297,12 @@ def _failed(stage: str, total: int, errors: Sequence[tuple[str, Exception]]) -> 
     return failure
 
 
-def _label(order: Order) -> str:
-    return f"{order.stage}/{order.unit}"
+def _label(task: UnitTask) -> str:
+    return f"{task.stage}/{task.unit}"
 
 
-def _order(context: StageContext, plan: UnitPlan, unit: Unit, token: str) -> Order:
-    return Order(
+def _task(context: StageContext, plan: UnitPlan, unit: Unit, token: str) -> UnitTask:
+    return UnitTask(
         unit=unit.name,
         stage=plan.stage,
         key=plan.keys[unit.name],

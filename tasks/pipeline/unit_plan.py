@@ -19,7 +19,7 @@ _TOUCH_EVERY_S = 3600.0
 
 
 class Named(Protocol):
-    """A unit, of which only the name is used here."""
+    """Interface of a unit: its name."""
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class UnitPlan:
             store.touch(key)
         return True
 
-    def keep_young(self) -> None:
+    def refresh_ages(self) -> None:
         """Refresh the age of all units once an hour, for a stage that takes days."""
         if time.monotonic() - self.touched_s > _TOUCH_EVERY_S:
             self.touched_s = time.monotonic()

@@ -1,1 +1,1 @@
-"""From a prepared scan to HU with any network runner: numpy only, shared by every stage."""
+"""Prediction of scans with a release: inputs, checks, networks, intervals and outputs."""

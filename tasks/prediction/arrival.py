@@ -1,4 +1,4 @@
-"""One entry of an inbox, and what every kind of inbox has to say of it."""
+"""One entry of an inbox, and the interface of every kind of inbox."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Arrival:
     Parameters
     ----------
     name
-        As the sender called it; it may identify a patient and stays in the inbox.
+        The sender's name for it; it may identify a patient and is never written elsewhere.
     content
-        Hash that names the entry's bytes.
+        Hash of the entry's bytes.
     known_s
-        For how long it has been in the inbox [s].
+        Time since it was first seen in the inbox [s].
     """
 
     name: str
@@ -36,16 +36,16 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Pending:
-    """What is in the inbox but not whole yet.
+    """Entries of the inbox that are not complete yet.
 
     Parameters
     ----------
     count
-        Entries.
+        Number of entries.
     rest_s
-        In how many seconds they may be whole, if nothing changes; 0 where there are none.
+        Time after which they may be complete if nothing changes [s]; 0 if there are none.
     oldest_s
-        For how long the oldest of them has been there [s].
+        Time since the oldest of them was first seen [s].
     """
 
     count: int = 0
@@ -60,20 +60,20 @@ class Inbox(Protocol):
     """Where scans arrive."""
 
     pending: Pending
-    """Of the newest look."""
+    """Incomplete entries in the newest poll."""
 
     notes: Sequence[str]
-    """What a person should know of the newest look; no names."""
+    """Notes for the user on the newest poll; they contain no names."""
 
     def arrivals(self) -> list[Arrival]:
-        """Entries that are whole, by name."""
+        """Complete entries, sorted by name."""
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """The scan on this machine; a copy goes into ``folder``."""
+        """Path of the scan on this machine, copied into ``folder``."""
 
 
 def pending(waiting: Sequence[tuple[float, float]], settle_s: float) -> Pending:
-    """Of entries that have (been as they are, been there) for so long [s]."""
+    """Summary of incomplete entries, each given as (time unchanged, time since first seen) [s]."""
     if not waiting:
         return Pending()
     rest_s = max(settle_s - quiet_s for quiet_s, _ in waiting)
@@ -81,13 +81,13 @@ def pending(waiting: Sequence[tuple[float, float]], settle_s: float) -> Pending:
 
 
 def suffixes(name: str) -> str:
-    """``.nii.gz`` of ``a.b.nii.gz``: what the reader tells the format by."""
+    """``.nii.gz`` of ``a.b.nii.gz``: the suffix by which readers recognise the format."""
     parts = PurePosixPath(name).suffixes
     return "".join(parts[-2:]) if parts[-1:] == [".gz"] else "".join(parts[-1:])
 
 
 def inbox_changed(arrival: Arrival) -> MachineError:
-    """The error of an entry that is another than was seen, or gone."""
+    """The error of an entry that has changed or disappeared since it was listed."""
     return MachineError(
         "the entry changed or was removed while it was read",
         where=arrival.content[:16],

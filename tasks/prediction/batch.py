@@ -21,16 +21,17 @@ from synthct.tasks.prediction.arrival import CHANGED, Arrival, Inbox
 from synthct.tasks.prediction.checksums import checksums_of
 from synthct.tasks.prediction.outbox import REPORT, Outbox, folder_name
 
-MOST_CRASHES = 2
-"""A scan over which the worker died this often is set aside: it would be a loop."""
+MAX_CRASHES = 2
+"""A scan is quarantined after its worker has died this often; otherwise it would be retried
+forever."""
 
 ANSWER = "answer.json"
 _KINDS = {"data": DataError, "machine": MachineError, "usage": UsageError}
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What is done to every scan.
+class BatchSettings:
+    """Settings of all predictions of a batch.
 
     Parameters
     ----------
@@ -39,15 +40,15 @@ class Orders:
     form
         ``mha``, ``nii.gz``, ``nrrd``, or ``dicom``.
     identified
-        For DICOM in and out: take patient, study and frame of reference from each scan itself.
+        For DICOM input and output: copy patient, study and frame of reference from each scan.
     keep_names
-        Name results after the senders' entries, which may identify patients.
+        Name results after the inbox entries, whose names may identify patients.
     uncertainty
         Also write the spread over folds and flips.
     options
         :class:`synthct.tasks.prediction.networks.PredictOptions` as JSON.
     public_key
-        Key that must have signed the release.
+        Public key with which the release must be signed.
     series
         Number, description or UID of the series to predict, for scans that are DICOM.
     """
@@ -62,11 +63,11 @@ class Orders:
     series: str = ""
 
     def release(self) -> str:
-        """Hash of the release; an error where there is none, whether or not a scan waits for it."""
+        """Hash of the release; raises if there is none, even if no scan is waiting."""
         return file_sha256(checksums_of(self.model))
 
     def key(self, arrival: Arrival) -> str:
-        """Of the scan's bytes, the release and the orders: another release predicts anew."""
+        """Hash of the scan's bytes, the release and the settings; a new release gives a new key."""
         parts: list[Any] = [arrival.content, self.release(), self.form, self.identified]
         parts += [self.uncertainty, self.options, *([self.series] if self.series else [])]
         text = json.dumps(parts, sort_keys=True)
@@ -75,41 +76,41 @@ class Orders:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of an arrival: ``done``, ``quarantined``, ``busy``, ``changed``, ``crashed``."""
+    """Outcome for one arrival: ``done``, ``quarantined``, ``busy``, ``changed`` or ``crashed``."""
 
     key: str
     status: str
     message: str = ""
 
 
-def waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> list[tuple[str, Arrival]]:
-    """Keys and arrivals that have no result yet; two entries of the same bytes are one scan."""
-    orders.release()
+def waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> list[tuple[str, Arrival]]:
+    """Keys and arrivals without a result; entries with equal bytes count as one scan."""
+    settings.release()
     found: dict[str, Arrival] = {}
     for arrival in inbox.arrivals():
-        key = orders.key(arrival)
+        key = settings.key(arrival)
         if key not in found and not outbox.settled(key):
             found[key] = arrival
     return list(found.items())
 
 
 def predict_arrival(
-    key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, orders: Orders
+    key: str, arrival: Arrival, inbox: Inbox, outbox: Outbox, settings: BatchSettings
 ) -> Result:
-    """Predict one scan and publish it, or say why not.
+    """Predict one scan and publish the result, or the reason why there is none.
 
     Raises
     ------
     MachineError, UsageError
-        What would hit every scan (no disk, a damaged release): nothing is recorded.
+        An error that would affect every scan (full disk, damaged release); nothing is recorded.
     """
     with outbox.claim(key) as handle:
         if handle is None or outbox.settled(key):
             return Result(key, "busy" if handle is None else "done")
-        name = folder_name(key, arrival.name if orders.keep_names else None)
+        name = folder_name(key, arrival.name if settings.keep_names else None)
         try:
             with outbox.publish(name) as building:
-                document = _in_child(key, arrival, inbox, orders, building, handle)
+                document = _in_child(key, arrival, inbox, settings, building, handle)
                 report = {"scan": key[:16], "status": "done", **document}
                 write_whole(building / REPORT, canonical_json(report))
             return Result(key, "done", "; ".join(document["notes"]))
@@ -117,28 +118,28 @@ def predict_arrival(
             outbox.set_aside(name, {"scan": key[:16], "status": "quarantined", **error.as_json()})
             return Result(key, "quarantined", str(error))
         except MachineError as error:
-            if error.code != CHANGED:  # its sender goes on: it is looked at again
+            if error.code != CHANGED:  # still being sent: polled again
                 raise
             return Result(key, "changed", str(error))
         except _Died as death:
             return _crashed(key, name, outbox, death)
 
 
-def predict_waiting(inbox: Inbox, outbox: Outbox, orders: Orders) -> Iterator[Result]:
-    """Everything that waits now, one after the other."""
-    for key, arrival in waiting(inbox, outbox, orders):
-        yield predict_arrival(key, arrival, inbox, outbox, orders)
+def predict_waiting(inbox: Inbox, outbox: Outbox, settings: BatchSettings) -> Iterator[Result]:
+    """Predict all waiting scans, one after the other."""
+    for key, arrival in waiting(inbox, outbox, settings):
+        yield predict_arrival(key, arrival, inbox, outbox, settings)
 
 
 class _Died(Exception):
-    """The worker ended without an answer."""
+    """The worker process ended without writing an answer."""
 
 
 def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
-    if outbox.crashes(key, one_more=True) < MOST_CRASHES:
+    if outbox.crashes(key, one_more=True) < MAX_CRASHES:
         return Result(key, "crashed", f"{death}; it is tried once more")
     error = DataError(
-        f"the process that predicts the scan died {MOST_CRASHES} times: {death}",
+        f"the process that predicts the scan died {MAX_CRASHES} times: {death}",
         where=key[:16],
         remedy="predict it alone with `synthct predict`, with more memory",
         code="worker-died",
@@ -148,17 +149,17 @@ def _crashed(key: str, name: str, outbox: Outbox, death: _Died) -> Result:
 
 
 def _in_child(
-    key: str, arrival: Arrival, inbox: Inbox, orders: Orders, building: Path, handle: int
+    key: str, arrival: Arrival, inbox: Inbox, settings: BatchSettings, building: Path, handle: int
 ) -> dict[str, Any]:
     """Run the prediction in a process of its own, which dies with this one."""
     with temporary_folder("inbox") as folder:
         scan = _alone(inbox.fetch(arrival, folder))
         order = {
-            "model": str(orders.model.absolute()), "scan": str(scan), "out": str(building),
-            "form": orders.form, "identified": orders.identified, "options": orders.options,
-            "uncertainty": orders.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
-            "public_key": str(orders.public_key.absolute()) if orders.public_key else None,
-            "series": orders.series,
+            "model": str(settings.model.absolute()), "scan": str(scan), "out": str(building),
+            "form": settings.form, "identified": settings.identified, "options": settings.options,
+            "uncertainty": settings.uncertainty, "answer": str(folder / ANSWER), "key": key[:16],
+            "public_key": str(settings.public_key.absolute()) if settings.public_key else None,
+            "series": settings.series,
         }  # fmt: skip
         write_whole(folder / "order.json", canonical_json(order))
         child = subprocess.run(
@@ -176,7 +177,7 @@ def _in_child(
 
 
 def _alone(scan: Path) -> Path:
-    """The image that a folder holds by itself: some senders give every scan a folder of its own."""
+    """The only image in a folder, since some senders put every scan into its own folder."""
     if not scan.is_dir() or format_of(scan) != "dicom":
         return scan
     files = [path for path in scan.rglob("*") if path.is_file() and path.name[0] != "."]

@@ -12,7 +12,7 @@ from synthct.data.files import canonical_json, file_sha256, write_whole
 from synthct.tasks.pipeline.artefacts import CHECKSUMS
 
 SIGNATURE = "signature.json"
-"""Not listed: it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
+"""Not listed, because it signs ``checksums.json`` (see ``tasks/prediction/signing.py``)."""
 
 
 def write_checksums(folder: Path) -> None:
@@ -29,7 +29,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def _present(folder: Path) -> set[str]:
-    """Names of all files below the folder, but for the listing and its signature."""
+    """Names of all files below the folder, except ``checksums.json`` and its signature."""
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
     return found - {CHECKSUMS, SIGNATURE}
 
@@ -55,7 +55,7 @@ def checksums_of(folder: Path) -> Path:
 
 
 def listed(folder: Path) -> dict[str, dict[str, Any]]:
-    """What ``checksums.json`` says of each file: its hash and its size."""
+    """Hash and size of each file according to ``checksums.json``."""
     file = checksums_of(folder)
     try:
         document = json.loads(file.read_text())
@@ -86,7 +86,7 @@ def check_listing(folder: Path, listed: dict[str, dict[str, Any]]) -> None:
 
 
 def checked(file: Path, entry: dict[str, Any]) -> bytes:
-    """The bytes of a file, which are those that were listed."""
+    """The bytes of a file; raises unless they match its listed hash."""
     content = b"" if file.is_symlink() or not file.is_file() else file.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Whether a scan looks like those a model was trained on: reported with every result."""
+"""Out-of-domain check: whether a scan resembles the training scans; reported with every result."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from synthct.tasks.transport.partial import embed
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 
 LIMIT = 0.5
-"""How far beyond the trained range, in widths of that range, a feature may lie unsaid."""
+"""Distance beyond the trained range up to which a feature is not reported [widths of the range]."""
 
 _FEATURES = {f"intensity:q{round(100 * q):02d}" for q in QUANTILES} | {
     "edges", "noise", "section_cm2", "shared:moved", "shared:alone",
 }  # fmt: skip
-"""What :func:`fingerprint` measures."""
+"""Features that :func:`fingerprint` computes."""
 
-_LEAST_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0,
+_MIN_WIDTH = {"intensity": 0.25, "edges": 0.05, "noise": 0.02, "section_cm2": 100.0,
                 "shared": 0.1}  # fmt: skip
-"""Narrowest range of a feature: a few training cases do not show how much patients vary."""
+"""Minimum width of a feature's range: few training cases do not show how much patients vary."""
 
 
 REACH = 0.5
-"""How far intensities may lie apart and still be the same tissue [standard deviations of the
-reference law]."""
+"""Largest intensity difference at which two points may be the same tissue [standard deviations of
+the reference law]."""
 
-MOST_BODIES = 4.0
-"""Cross-section, in those of the reference, above which more body changes nothing."""
+MAX_BODIES = 4.0
+"""Cross-section relative to the reference above which a larger body makes no difference [1]."""
 
 
 class TrainedBody(Section):
-    """What a body of the training scans holds: the measure that partial transport compares with."""
+    """Reference of the partial transport: mean intensity law and cross-section in training."""
 
     law: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(
         min_length=ATOMS, max_length=ATOMS
@@ -69,12 +69,11 @@ class TrainedBody(Section):
         return cls(law=law, section_cm2=_rounded(float(np.mean(sections))))
 
     def shared(self, values: NDArray[Any], section_cm2: float) -> dict[str, float]:
-        r"""How the law of a scan lies in the reference, by partial transport.
+        r"""Compare a scan's law with the reference by partial transport.
 
-        Both are measures of tissue in a slice: the reference has 100 points, and the scan as many
-        as its cross-section is to that of the reference. Points pair up within ``REACH``, and what
-        only the reference has costs nothing, so that tissue beyond the edge of the field of view
-        is not missed.
+        Both are measures of the tissue in a slice: the reference has 100 points, the scan a number
+        in proportion to its cross-section. Points are paired within ``REACH``. Reference points
+        without a partner cost nothing, so that tissue outside the field of view does not count.
 
         Returns
         -------
@@ -84,7 +83,7 @@ class TrainedBody(Section):
         """
         law = np.asarray(self.law)
         width = max(float(law.std()), 1e-6)
-        bodies = min(section_cm2 / self.section_cm2, MOST_BODIES)
+        bodies = min(section_cm2 / self.section_cm2, MAX_BODIES)
         count = max(1, round(ATOMS * bodies))
         points = np.quantile(values, (np.arange(count) + 0.5) / count)
         found = embed(law, points, REACH * width)
@@ -94,7 +93,7 @@ class TrainedBody(Section):
 
 
 class Range(Section):
-    """What the training cases had of one feature."""
+    """Range of one feature over the training cases."""
 
     low: float = Field(allow_inf_nan=False)
     high: float = Field(allow_inf_nan=False)
@@ -112,8 +111,8 @@ class Domain(Section):
     cases: int = Field(ge=1)
     features: dict[str, Range]
     reference: TrainedBody | None = None
-    """For scans that the field of view cuts, and for ``predict --harmonise``; releases of older
-    versions do not hold it."""
+    """For scans truncated by the field of view, and for ``predict --harmonise``; absent in releases
+    of older versions."""
 
     @property
     def law(self) -> tuple[float, ...] | None:
@@ -146,9 +145,9 @@ class Domain(Section):
     ) -> dict[str, dict[str, float]]:
         """Features beyond the trained range by more than half its width, worst first.
 
-        Where the field of view cuts the body (``cut``), quantiles and the cross-section are those
-        of the part in view. If the domain holds a reference, the part is compared with what it
-        shares with that instead (:meth:`TrainedBody.shared`).
+        Where the field of view cuts the body (``cut``), quantiles and cross-section describe only
+        the part in view. They are then replaced by the features of :meth:`TrainedBody.shared`, if
+        the domain has a reference.
         """
         found = {}
         for name, trained in self.features.items():
@@ -158,7 +157,7 @@ class Domain(Section):
             value = fingerprint[name]
             if partly and name == "section_cm2":
                 value = max(value, trained.low)
-            width = max(trained.high - trained.low, _LEAST_WIDTH[name.split(":")[0]])
+            width = max(trained.high - trained.low, _MIN_WIDTH[name.split(":")[0]])
             beyond = max(trained.low - value, value - trained.high, 0.0) / width
             if beyond > LIMIT:
                 found[name] = {
@@ -171,7 +170,7 @@ class Domain(Section):
 def fingerprint(
     source: Volume, mask: Volume, scaling: SourceScaling, reference: TrainedBody | None = None
 ) -> dict[str, float]:
-    """What a network sees of a scan, in seven numbers and three.
+    """Features of a scan as the network sees it.
 
     ``intensity:qNN``: quantiles inside the body, in network units. ``edges``: mean in-plane
     gradient per voxel. ``noise``: median absolute second difference along x, over 0.6745 sqrt 6:
@@ -205,7 +204,7 @@ def _section_cm2(source: Volume, inside: NDArray[np.bool_]) -> float:
 
 
 def _texture(source: Volume, inside: NDArray[np.bool_], scale: Any) -> tuple[float, float]:
-    """Slice by slice: nothing of the scan's size is made."""
+    """Computed slice by slice, so that no array of the scan's size is allocated."""
     slopes, seconds = [], []
     for plane, body in zip(source.array, inside, strict=True):
         if not body.any():
@@ -222,7 +221,7 @@ def _texture(source: Volume, inside: NDArray[np.bool_], scale: Any) -> tuple[flo
 
 
 def warning_of(unlike: Mapping[str, Mapping[str, float]], cases: int) -> str:
-    """The deviations from the training scans as one sentence."""
+    """One sentence on the features that deviate from the training scans."""
     parts = [
         f"{_WORDS.get(name.split(':')[0], name)}{' ' + name.split(':')[1] if ':' in name else ''} "
         f"{entry['value']:g} (training {entry['low']:g} to {entry['high']:g})"

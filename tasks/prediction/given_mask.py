@@ -9,14 +9,14 @@ import numpy as np
 from synthct.data.errors import DataError
 from synthct.data.volume import Grid, Volume
 
-MOST_VALUES = 256
-"""A label map has fewer different values than this; an image has more."""
+MAX_LABELS = 256
+"""A mask or label map has fewer distinct values than this; an image has more."""
 
 
 def require_mask(mask: Volume, scan: Grid) -> None:
     """Refuse an image in place of a mask, and a mask that covers only a part of the scan.
 
-    Voxels outside the mask are not predicted: they are left at air without a further word.
+    Voxels outside the mask are not predicted: they are set to air without a warning.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def require_mask(mask: Volume, scan: Grid) -> None:
     """
     sampled = mask.array[:: max(1, mask.array.shape[0] // 16)]
     values = np.unique(sampled)
-    if values.min() < 0 or (values % 1 != 0).any() or len(values) > MOST_VALUES:
+    if values.min() < 0 or (values % 1 != 0).any() or len(values) > MAX_LABELS:
         raise DataError(
             f"the mask has {len(values)} different values from {values.min():g} to "
             f"{values.max():g}: it is an image",
@@ -35,7 +35,7 @@ def require_mask(mask: Volume, scan: Grid) -> None:
         )
     ends = np.array(list(product(*((0.0, n - 1.0) for n in scan.shape))))
     index = mask.grid.index(scan.points(ends))
-    # One voxel of the scan beyond the outer voxels of the mask: rounded headers.
+    # Headers are rounded: the scan may reach one voxel beyond the mask.
     slack = 0.5 + max(scan.spacing_mm) / np.asarray(mask.grid.spacing_mm)
     last = np.asarray(mask.grid.shape) - 1
     if (index < -slack).any() or (index > last + slack).any():

@@ -1,4 +1,4 @@
-"""Prediction of a scan of another scanner: mapped to the training scans' law, with a report."""
+"""Harmonisation of a scan from another scanner to the training scans' law, with a report."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from synthct.tasks.transport.harmonisers import HARMONISERS
 from synthct.tasks.transport.laws import ATOMS, Curve, Law, distance, law_of
 
 BINS = 60
-"""Bins of the histograms that are drawn."""
+"""Number of bins of the plotted histograms."""
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """What a harmoniser did to a scan, in units of the source scaling.
+class Harmonisation:
+    """Effect of a harmoniser on a scan, in units of the source scaling.
 
     Parameters
     ----------
     name
         Name of the harmoniser.
     before, after, reference
-        Laws of the body before and after, and the law that it was mapped to.
+        Laws inside the body before and after, and the target law.
     """
 
     name: str
@@ -43,36 +43,37 @@ class Moved:
     reference: Law
 
     @property
-    def by(self) -> NDArray[np.float64]:
-        """How far each quantile of the body was moved."""
+    def shifts(self) -> NDArray[np.float64]:
+        """Shift of each quantile inside the body."""
         return np.asarray(self.curve(np.asarray(self.before)), np.float64) - self.before
 
     @property
     def sentence(self) -> str:
-        """What was moved and by how much, for a note."""
+        """Summary of the shifts in one sentence."""
         before, after = (distance(law, self.reference) for law in (self.before, self.after))
+        moved = np.abs(self.shifts)
         return (
-            f"harmonised ({self.name}): intensities moved by {np.abs(self.by).mean():.2g} in the "
-            f"mean and {np.abs(self.by).max():.2g} at most (units of the source scaling); distance "
-            f"to the training scans {before:.2g} before, {after:.2g} after"
+            f"harmonised ({self.name}): intensities moved by {moved.mean():.2g} in the mean and "
+            f"{moved.max():.2g} at most (units of the source scaling); distance to the training "
+            f"scans {before:.2g} before, {after:.2g} after"
         )
 
     def as_json(self) -> dict[str, Any]:
         """Numbers for the report."""
         return {
             "by": self.name,
-            "moved_mean": _short(np.abs(self.by).mean()),
-            "moved_most": _short(np.abs(self.by).max()),
+            "moved_mean": _short(np.abs(self.shifts).mean()),
+            "moved_most": _short(np.abs(self.shifts).max()),
             "distance_before": _short(distance(self.before, self.reference)),
             "distance_after": _short(distance(self.after, self.reference)),
-            "curve": [[_short(x), _short(x + by)] for x, by in zip(
-                self.before[:: ATOMS // 20], self.by[:: ATOMS // 20], strict=True
+            "curve": [[_short(x), _short(x + shift)] for x, shift in zip(
+                self.before[:: ATOMS // 20], self.shifts[:: ATOMS // 20], strict=True
             )],
         }  # fmt: skip
 
 
 def harmonising(release: Release, name: str | None) -> Release:
-    """The release with a harmoniser between its source scaling and its networks.
+    """The release with a harmoniser added after its source scaling.
 
     Raises
     ------
@@ -106,8 +107,8 @@ def harmonising(release: Release, name: str | None) -> Release:
     return replace(release, description=description)
 
 
-def what_moved(prepared: Prepared, model: ModelDescription) -> Moved | None:
-    """What the model's harmoniser does to a scan; None if it has none."""
+def harmonisation_of(prepared: Prepared, model: ModelDescription) -> Harmonisation | None:
+    """Effect of the model's harmoniser on a scan; None if the model has none."""
     wanted = model.source_scaling.harmonise
     if wanted is None or wanted.law is None:
         return None
@@ -116,11 +117,11 @@ def what_moved(prepared: Prepared, model: ModelDescription) -> Moved | None:
     if not isinstance(fitted, Harmonised):
         return None
     after = law_of(fitted(np.asarray(prepared.source.array)[inside]))
-    return Moved(wanted.name, fitted.curve, fitted.own, after, wanted.law)
+    return Harmonisation(wanted.name, fitted.curve, fitted.own, after, wanted.law)
 
 
-def write_picture(path: Path, moved: Moved) -> None:
-    """Histograms of the body before, after and of the reference, and the curve, as SVG."""
+def write_picture(path: Path, moved: Harmonisation) -> None:
+    """Write an SVG with the body's histograms before and after, the reference's, and the curve."""
     laws = (moved.before, moved.after, moved.reference)
     low, high = min(law[0] for law in laws), max(law[-1] for law in laws)
     edges = np.linspace(low, high, BINS + 1)
@@ -143,7 +144,7 @@ def write_picture(path: Path, moved: Moved) -> None:
 
 
 def _histogram(law: Law, edges: NDArray[np.float64]) -> Sequence[Point]:
-    # Quantiles between the hundred that are kept, so that the histogram has no gaps.
+    # Interpolated between the stored quantiles, so that the histogram has no gaps.
     fine = np.interp(np.linspace(0, ATOMS - 1, 50 * ATOMS), np.arange(ATOMS), law)
     counts, _ = np.histogram(fine, edges)
     return _points((edges[1:] + edges[:-1]) / 2, 100 * counts / fine.size)
@@ -154,7 +155,7 @@ def _points(x: NDArray[Any], y: NDArray[Any]) -> list[Point]:
 
 
 def _placed(chart: str, number: int) -> str:
-    """The chart at its place in the picture."""
+    """The chart, positioned in the picture."""
     return chart.replace("<svg ", f'<svg x="{10 + 440 * number}" y="34" width="430" ', 1).replace(
         "viewBox", 'height="250" viewBox', 1
     )

@@ -1,4 +1,4 @@
-"""Scans that arrive in a folder or under an S3 prefix: which are there, and whole."""
+"""Inboxes: scans that arrive in a folder or under an S3 prefix, and which of them are complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synthct.tasks.prediction.arrival import (
     pending,
     suffixes,
 )
-from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.observations import Observations
 from synthct.tasks.prediction.prefix import PrefixInbox
 
 __all__ = ["Arrival", "FolderInbox", "Inbox", "PrefixInbox", "open_inbox"]
@@ -32,31 +32,31 @@ State = tuple[tuple[str, int, int, int], ...]
 
 @dataclass
 class FolderInbox:
-    """A folder: each entry is a scan, taken once it has been the same for ``settle_s``.
+    """A folder in which each entry is a scan, complete once it is unchanged for ``settle_s``.
 
-    The same: names, sizes, dates of modification and of change, at two checks. A copy that keeps
-    the dates of its original (``cp -p``, ``rsync -t``) shows in the dates of change; a sender whose
-    clock is wrong delays nothing, because the time between the checks is taken from our own clock.
+    Two polls compare names, sizes, modification times and status change times (ctime). A copy that
+    keeps the dates of its original (``cp -p``, ``rsync -t``) is noticed by its ctime. The time
+    between polls is measured by our own clock, so a sender's wrong clock delays nothing.
     """
 
     root: Path
     settle_s: float = 10.0
-    looks: Looks = field(default_factory=Looks)
+    observations: Observations = field(default_factory=Observations)
     pending: Pending = NOTHING_PENDING
     notes: Sequence[str] = ()
     _hashes: dict[State, str] = field(default_factory=dict)
 
     def arrivals(self) -> list[Arrival]:
-        """Hashes an entry once for each state of its files."""
+        """Complete entries; an entry is hashed once for each state of its files."""
         states = {
             entry.name: state
             for entry in sorted(self.root.iterdir())
             if (state := _state(entry)) is not None
         }
-        quiet = self.looks.see({name: repr(state) for name, state in states.items()})
+        quiet = self.observations.update({name: repr(state) for name, state in states.items()})
         found, waiting, unread = [], [], 0
         for name, state in states.items():
-            known_s = self.looks.known_s(name)
+            known_s = self.observations.known_s(name)
             content = self._hash(name, state) if quiet[name] >= self.settle_s else None
             if content is not None:
                 found.append(Arrival(name, content, known_s))
@@ -69,7 +69,7 @@ class FolderInbox:
         return found
 
     def _hash(self, name: str, state: State) -> str | None:
-        """None where the files cannot be read: one entry must not end the watch over the others."""
+        """Content hash; None if the files cannot be read, so that the other entries go on."""
         if state not in self._hashes:
             try:
                 self._hashes[state] = content_hash(self.root / name)
@@ -78,7 +78,7 @@ class FolderInbox:
         return self._hashes[state]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """A copy, whose bytes are those that were seen: the sender may write on meanwhile."""
+        """Copy the entry and verify its hash, since the sender may still be writing."""
         source, target = self.root / arrival.name, folder / f"scan{suffixes(arrival.name)}"
         try:
             if source.is_dir():
@@ -94,7 +94,7 @@ class FolderInbox:
 
 
 def _state(entry: Path) -> State | None:
-    """Of an entry that may be a scan; None for what is none, or none yet."""
+    """State of an entry; None if it is not a scan, or not yet."""
     try:
         files = [entry] if entry.is_file() else [p for p in entry.rglob("*") if p.is_file()]
         if entry.name.startswith(".") or entry.is_symlink() or not files:
@@ -105,7 +105,7 @@ def _state(entry: Path) -> State | None:
             (str(file), (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns)
             for file in sorted(files)
         )
-    except OSError:  # taken away while we looked
+    except OSError:  # removed meanwhile
         return None
 
 
@@ -132,9 +132,9 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
     Parameters
     ----------
     settle_s
-        For how long an entry must be the same to be whole [s]; more than 0.
+        Time for which an entry must be unchanged to count as complete [s]; more than 0.
     memory
-        File that remembers the looks; None: this process alone does.
+        File that keeps the states of entries between processes; None: they are kept in memory.
     """
     if settle_s <= 0:
         raise UsageError(
@@ -143,9 +143,9 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
             remedy="give it the longest pause of a transfer; 10 s are usual",
             code="no-settling",
         )
-    looks = Looks(memory)
+    observations = Observations(memory)
     if place.startswith("s3://"):
-        return PrefixInbox(place, settle_s, looks)
+        return PrefixInbox(place, settle_s, observations)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():
         raise UsageError(
@@ -155,4 +155,4 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
             remedy="make it, or name another",
             code="no-inbox",
         )
-    return FolderInbox(root, settle_s, looks)
+    return FolderInbox(root, settle_s, observations)

@@ -1,4 +1,4 @@
-"""The folder that ``predict --interval`` writes: low, high, and the voxels not to trust."""
+"""The folder that ``predict --interval`` writes: low and high ends, and untrusted voxels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from synthct.tasks.prediction.reference import Reference
 from synthct.tasks.prediction.series import write_sct, write_untrusted
 
 LOW, HIGH, UNTRUSTED = "low", "high", "untrusted"
-"""Names of the three results, to which the suffix of the synthetic CT is added."""
+"""Names of the three files, without the suffix of the synthetic CT."""
 
-SAID = "interval.json"
-"""Nominal coverage, on how many patients it was calibrated, and shares of the body."""
+DESCRIPTION = "interval.json"
+"""File with nominal coverage, number of calibration patients, and shares of the body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +48,14 @@ class Ends:
         body: NDArray[Any],
         range_hu: tuple[float, float],
     ) -> Ends:
-        """Slice by slice, so that no float of the scan's size is made.
+        """Computed slice by slice, so that no float array of the scan's size is allocated.
 
         Parameters
         ----------
         hu, sd_hu, body
             (Z, Y, X): synthetic CT [HU], its spread [HU], and body mask.
         range_hu
-            What the networks can answer.
+            Lowest and highest output of the networks [HU].
         """
         low, high, untrusted = hu.copy(), hu.copy(), np.zeros(hu.shape, bool)
         for z in range(len(hu)):
@@ -67,7 +67,7 @@ class Ends:
         return cls(low, high, untrusted)
 
     def as_json(self, calibration: Calibration, body: NDArray[Any]) -> dict[str, Any]:
-        """What a person has to know of it."""
+        """Content of ``interval.json``."""
         voxels = max(1, int(np.count_nonzero(body)))
         return {
             "nominal": calibration.nominal,
@@ -92,7 +92,7 @@ def write_interval(
     reference: Reference | None,
     uid_seed: str,
 ) -> None:
-    """Write the folder, whole or not at all.
+    """Write the folder, completely or not at all.
 
     Parameters
     ----------
@@ -119,4 +119,4 @@ def write_interval(
                 building / f"{UNTRUSTED}.dcm", untrusted, derivation=f"Untrusted by the {about}",
                 caution=caution, reference=reference, uid_seed=uid_seed,
             )  # fmt: skip
-        write_whole(building / SAID, canonical_json(ends.as_json(calibration, body.array)))
+        write_whole(building / DESCRIPTION, canonical_json(ends.as_json(calibration, body.array)))

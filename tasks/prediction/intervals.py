@@ -1,4 +1,4 @@
-"""Conformal intervals of a release, applied to a new scan: low, high, and what not to trust."""
+"""Conformal intervals of a release, applied to a new scan: low, high and untrusted voxels."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from scipy.special import ndtri
 from synthct.data.section import Section
 
 CALIBRATION = "calibration.json"
-"""File of a release; one without it was exported before there were intervals, or from too few."""
+"""File of a release; absent in releases of older versions, and with too few calibration
+patients."""
 
 ALL = "all"
-"""Name of all bands together."""
+"""Key for all bands together."""
 
 
 class CalibratedBand(Section):
-    """Half-width of one HU band of the prediction, and what it covered on held-out patients."""
+    """Half-width of one HU band of the prediction, and its coverage on held-out patients."""
 
     low_hu: float
     """Least HU of the band."""
     high_hu: float
     """First HU above it."""
     half_width_hu: float | None = Field(ge=0, allow_inf_nan=False)
-    """Null: no finite half-width covers as much as was asked."""
+    """Null: no finite half-width reaches the nominal coverage."""
     cases: int = Field(ge=0)
-    """Calibration cases that have voxels in it."""
+    """Number of calibration cases with voxels in the band."""
     own: bool
-    """Whether it was calibrated for itself; else too few cases have it, and the half-width is that
+    """Whether the band has its own calibration; if too few cases contain it, its half-width is that
     of all bands together."""
     covered: float | None = Field(ge=0, le=1, allow_inf_nan=False)
-    """Share covered in patients whose half-width came from all others; null: too few."""
+    """Share covered in held-out patients by half-widths from all others; null: too few patients."""
     covered_low: float | None = Field(ge=0, le=1, allow_inf_nan=False)
-    """Lower end of its 95 % interval over patients; null for fewer than five."""
+    """Lower end of the 95 % interval of the coverage over patients; null for fewer than five."""
     covered_high: float | None = Field(ge=0, le=1, allow_inf_nan=False)
 
 
@@ -46,7 +47,7 @@ class Calibration(Section):
 
     format: Literal[1] = 1
     nominal: float = Field(gt=0, lt=1)
-    """Coverage that the half-widths were chosen for."""
+    """Nominal coverage of the half-widths."""
     guarantee: Literal["mean", "risk_control"]
     reference: Literal["registered", "truth"]
     """CT that errors were measured against."""
@@ -78,7 +79,7 @@ class Calibration(Section):
 
     @property
     def sentence(self) -> str:
-        """Coverage promised, and on how many patients it was calibrated."""
+        """Nominal coverage and number of calibration patients, in one sentence."""
         found = self.bands[ALL].covered
         reached = "" if found is None else f", which covered {100 * found:.1f} % on held-out ones"
         return (
@@ -103,7 +104,7 @@ class Calibration(Section):
         hu
             Synthetic CT [HU], any shape.
         low_hu, high_hu
-            Range that the networks can answer; no end lies beyond it, unless the prediction does.
+            Output range of the networks [HU]; no end lies beyond it, unless the prediction does.
         """
         value = hu.astype(np.float32)
         width = self.half_widths(hu)
@@ -114,10 +115,10 @@ class Calibration(Section):
     def untrusted(
         self, hu: NDArray[np.int16], sd_hu: NDArray[Any] | None, high_hu: float
     ) -> NDArray[np.bool_]:
-        r"""Voxels whose interval is not to be trusted.
+        r"""Voxels with an unreliable interval.
 
-        * Their band was not calibrated for itself, or has no finite half-width.
-        * The prediction is the highest that the networks can answer: what is there may be denser.
+        * Their band has no calibration of its own, or no finite half-width.
+        * The prediction is the highest output of the networks: the true value may be higher.
         * The networks disagree by more than the interval allows: :math:`k \sigma > q_b`, where
           :math:`k` is the recalibrated factor of the spread, else the normal quantile
           :math:`\Phi^{-1}((1 + p)/2)`.
@@ -139,12 +140,12 @@ class Calibration(Section):
 
     @property
     def factor(self) -> float:
-        """Multiple of the spread that stands for the nominal coverage."""
+        """Multiple of the spread that corresponds to the nominal coverage."""
         normal = float(ndtri((1 + self.nominal) / 2))
         return normal if self.spread_factor is None else self.spread_factor
 
     def _band(self, hu: NDArray[Any]) -> NDArray[np.int64]:
-        """Number of each value's band; HU beyond the first or the last belong to it."""
+        """Band index of each value; values beyond the first or last band belong to that band."""
         inner = np.array([band.low_hu for _, band in self._parts()][1:])
         return np.asarray(np.searchsorted(inner, hu, side="right"))
 

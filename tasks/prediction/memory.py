@@ -1,4 +1,4 @@
-"""How much memory a prediction takes, asked before it starts and held while it runs."""
+"""Memory of a prediction: estimated before it starts, and limited while it runs."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ GB = 10**9
 _CGROUP = Path("/sys/fs/cgroup")
 
 CHECK_BYTES = 27
-"""Peak per voxel of the scan while it is checked and outlined (measured, 2 to 4 of it the scan)."""
+"""Peak per voxel of the scan during checks and body segmentation [bytes]; measured, 2 to 4 of them
+for the scan."""
 
 KEPT_BYTES = 8
-"""Per voxel of the scan afterwards: outline, result and the map of the uncertainty."""
+"""Per voxel of the scan afterwards [bytes]: body mask, result and uncertainty map."""
 
 INTERVAL_BYTES = 5
-"""Per voxel of the scan with an interval: its two ends and where it is not to be trusted."""
+"""Per voxel of the scan with an interval [bytes]: its two ends and the untrusted mask."""
 
 WORKING_BYTES = 12
-"""Per voxel of the working grid: source, mask, what is wanted, HU and spread."""
+"""Per voxel of the working grid [bytes]: source, mask, voxels to predict, HU and spread."""
 
 POOL_BYTES = 6
-"""Per voxel of the working grid and network where the surest networks are chosen: each one's HU
-and spread are kept until all have answered."""
+"""Per voxel of the working grid and network if the surest networks are chosen [bytes]: the HU and
+spread of each are kept until all have run."""
 
 SLAB_BYTES = 64 << 20
-"""What one resampling step may take; it sets how many slices are resampled at once."""
+"""Memory of one resampling step [bytes]; it determines how many slices are resampled at once."""
 
 ROOM_BYTES = 150 << 20
-"""Of the networks' windows and the libraries, besides what is loaded already."""
+"""Memory of the networks' windows and of libraries that are not loaded yet [bytes]."""
 
 GRAPH_RATIO = 2.6
-"""Memory of a loaded network over the size of its file: the weights and their packed copies."""
+"""Ratio of a loaded network's memory to the size of its file: weights and their packed copies."""
 
 MAX_BATCH = 8
-"""Windows at once, or one for each core if there are more: further ones only take memory."""
+"""Maximum number of windows per batch (one per core if there are more): more only take memory."""
 
 
 def slab_of(grid: Grid) -> int:
-    """Slices (Z) of the grid that are resampled at once: 16 bytes a voxel within a slab."""
+    """Number of slices (Z) of the grid that are resampled at once, at 16 bytes per voxel."""
     _, y, x = grid.shape
     return max(1, SLAB_BYTES // (16 * y * x))
 
@@ -63,12 +64,12 @@ def needed_bytes(
     interval: bool = False,
     pool: int = 0,
 ) -> int:
-    """Estimated peak above what the process holds now.
+    """Estimated peak memory in addition to what the process uses now [bytes].
 
     Parameters
     ----------
     graphs_bytes
-        Size of all ONNX files together.
+        Total size of all ONNX files [bytes].
     interval
         Whether an interval is written.
     pool
@@ -91,7 +92,7 @@ def require_room(
     interval: bool = False,
     pool: int = 0,
 ) -> int:
-    """The cap [bytes]; a scan that will not fit under it raises before anything is computed.
+    """The memory limit [bytes]; raises before any computation if the scan will not fit.
 
     The other parameters are those of :func:`needed_bytes`.
     """
@@ -118,14 +119,14 @@ def choose_batch(
     cap_bytes: int,
     held_bytes: int,
 ) -> int:
-    """Windows that enter the network together: as many as fit after one was tried, 1 to 8.
+    """Number of windows per batch that fit into memory, measured with one window: 1 to 8.
 
     Parameters
     ----------
     window
         Shape (C, Y, X) or (1, Z, Y, X) of one window.
     held_bytes
-        What else will still be taken.
+        Memory that will be allocated later for other purposes [bytes].
     """
     before = resident_bytes()
     run(np.zeros((1, *window), np.float32))
@@ -136,7 +137,7 @@ def choose_batch(
 
 @contextlib.contextmanager
 def held(max_ram_gb: float | None) -> Iterator[None]:
-    """Within the block no allocation beyond the cap succeeds; it becomes an error, not a crash."""
+    """Limit the process's memory within the block; an allocation beyond it raises an error."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     data = _status("VmData")
     if max_ram_gb is not None and data:
@@ -147,7 +148,7 @@ def held(max_ram_gb: float | None) -> Iterator[None]:
     except MemoryError as error:
         raise _too_little(max_ram_gb) from error
     except RuntimeError as error:
-        if "alloc" in str(error).lower():  # the words of ITK, ONNX Runtime and the C++ library
+        if "alloc" in str(error).lower():  # messages of ITK, ONNX Runtime and the C++ library
             raise _too_little(max_ram_gb) from error
         raise
     finally:
@@ -164,7 +165,7 @@ def _too_little(max_ram_gb: float | None) -> MachineError:
 
 
 def resident_bytes() -> int:
-    """Memory of this process now; 0 where the system does not say."""
+    """Resident memory of this process [bytes]; 0 where the system does not report it."""
     return _status("VmRSS")
 
 
@@ -177,7 +178,7 @@ def _status(name: str) -> int:
 
 
 def available_bytes() -> int:
-    """What can still be taken: the machine's, or less in a container with a limit."""
+    """Available memory of the machine, or of the container's limit if that is less [bytes]."""
     free = [_meminfo()]
     for limit, used in (
         ("memory.max", "memory.current"),

@@ -28,7 +28,7 @@ def run_networks(
     Parameters
     ----------
     cap
-        Memory that the process may take [bytes].
+        Memory limit of the process [bytes].
     uncertainty
         Also compute the standard deviation over networks and flips [HU].
     """
@@ -59,7 +59,7 @@ def run_networks(
 def _need(
     prepared: Prepared, model: ModelDescription, options: PredictOptions, *, sd: bool, members: int
 ) -> tuple[tuple[int, ...], int]:
-    """Shape of a window as a network takes it, and what the results take meanwhile [bytes]."""
+    """Shape of a window as the network's input, and memory of the results meanwhile [bytes]."""
     windows = plan_windows(prepared.source.grid.shape, model, options.overlap)
     sizes = tuple(axis.size for axis in windows.axes)
     shape = (model.slices, *sizes[1:]) if windows.flat else (1, *sizes)

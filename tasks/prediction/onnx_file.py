@@ -1,4 +1,4 @@
-"""An ONNX file read as the protobuf that it is, before a runtime opens it.
+"""Checks an ONNX file at the level of protobuf, before a runtime opens it.
 
 Weights may lie in other files (``TensorProto.external_data``): a runtime would open whatever path a
 release names. Searching the bytes for the words misses every other spelling that a parser takes
@@ -15,7 +15,7 @@ from pathlib import Path
 from synthct.data.errors import UsageError
 
 DEEPEST = 64
-"""Messages inside messages; no network of ours nests graphs that deep."""
+"""Maximum nesting of messages; no network of ours nests graphs that deep."""
 
 _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
@@ -28,7 +28,7 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }  # fmt: skip
-"""Message, field number, message in that field: every way from a model to a tensor."""
+"""Message, field number, and message in that field: every path from a model to a tensor."""
 
 _EXTERNAL_DATA, _DATA_LOCATION, _OP_TYPE = 13, 14, 4
 
@@ -45,7 +45,7 @@ class _Malformed(ValueError):
 
 
 def require_self_contained(file: Path, graph: bytes) -> None:
-    """Raise unless the bytes are an ONNX model that holds all its weights itself.
+    """Raise unless the bytes are an ONNX model that contains all its weights.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def require_self_contained(file: Path, graph: bytes) -> None:
 
 
 def _outside(message: memoryview, kind: str, depth: int) -> str:
-    """What in the message refers to another file; empty: nothing."""
+    """Description of the first reference to another file in the message; empty if there is none."""
     if depth > DEEPEST:
         raise _Malformed(f"messages more than {DEEPEST} deep")
     children = _CHILDREN[kind]
@@ -101,7 +101,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
     while at < len(message):
         tag, at = _varint(message, at)
         number, wire = tag >> 3, tag & 7
-        if not 0 < number <= _LARGEST_NUMBER:  # a parser of 32 bits would read another one
+        if not 0 < number <= _LARGEST_NUMBER:  # a 32-bit parser would read another number
             raise _Malformed(f"a field of number {number}")
         value: int | memoryview
         if wire == _VARINT:
@@ -117,7 +117,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number, however many leading zeros it is written with, and what follows it."""
+    """A variable-length integer, with any number of leading zeros, and the position after it."""
     number = 0
     for place in range(_LONGEST_VARINT):
         if at + place >= len(message):

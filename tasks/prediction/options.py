@@ -9,30 +9,32 @@ from synthct.tasks.prediction.release import FormName
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How the networks are run: the result is the same to about one HU.
+    """How the networks are run.
 
     Parameters
     ----------
     tta
-        Also flip the axes that training flipped; the mean of all is taken.
+        Also predict with flips along the axes that were flipped in training, and average.
     overlap
-        Least overlap of neighbouring windows, as a fraction of the window.
+        Minimum overlap of neighbouring windows, as a fraction of the window.
     batch
-        Windows that enter a network together; None: as many as the memory allows, at most 8.
+        Windows per batch; None: as many as the memory allows, at most 8.
     threads
-        Windows that are computed at the same time; 0 is one for each core. Changes no HU.
+        Windows that are computed in parallel; 0: one per core. Does not change the result.
     device
         ``cpu`` or ``cuda`` (onnxruntime-gpu).
     max_ram_gb
-        Memory that the process may take [GB]; None: what the machine has left.
+        Memory limit of the process [GB]; None: the machine's free memory.
     int8
-        Run the release's 8-bit graphs; the card says what they cost.
+        Run the release's 8-bit graphs; the card states their loss of accuracy.
     student
-        Run the one network that learned the ensemble's answers; the card says what it costs.
+        Run the network distilled from the ensemble; the card states its loss of accuracy.
     form
-        Run a smaller form of the release's networks: ``fast`` or ``small``. Empty: themselves.
+        Run a smaller form of the release's networks: ``fast`` or ``small``. Empty: the networks
+        themselves.
     surest
-        How many networks answer: those least spread over mirrorings on this very scan. None: all.
+        Number of networks to use: those whose predictions of this scan vary least over mirrorings.
+        None: all.
     harmonise
         Harmoniser that maps the scan to the intensities of the training scans. None: as trained.
     """

@@ -1,4 +1,4 @@
-"""Results of a batch: each scan is claimed, predicted and published once, whatever is killed."""
+"""Results of a batch: each scan is claimed, predicted and published once, even after kills."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from synthct.data.files import canonical_json, whole_folder, write_whole
 
 REPORT = "report.json"
 
-LOOKS, LAST_LOOK = ".looks", "last.json"
-"""Below an outbox: what its watcher saw, for the next look and for the exporter."""
+POLLS, LAST_POLL = ".looks", "last.json"
+"""Folder and file below an outbox with the state of the last poll, for the next poll and the
+exporter."""
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """A folder with ``done/``, ``quarantine/`` and the locks that keep two watchers apart.
+    """A folder with ``done/``, ``quarantine/`` and locks against concurrent watchers.
 
-    A result is published by one rename of its folder, named by the key, and never replaced: so a
-    scan is there once or not at all, and a watcher that starts again knows what is left.
+    A result is published by one rename of its folder, which is named by the key, and never
+    replaced. So a scan has one result or none, and a restarted watcher knows what is left to do.
     """
 
     root: Path
 
     @property
     def done(self) -> Path:
-        """Published predictions, a folder each."""
+        """Folder of the published predictions."""
         return self.root / "done"
 
     @property
     def quarantine(self) -> Path:
-        """Reports of scans that cannot be predicted, a folder each."""
+        """Folder of the reports on scans that cannot be predicted."""
         return self.root / "quarantine"
 
     def settled(self, key: str) -> bool:
@@ -52,10 +53,10 @@ class Outbox:
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[int | None]:
-        """A lock file's descriptor while this process alone works on ``key``; None: another does.
+        """Lock ``key`` for this process; yields the lock's descriptor, or None if another has it.
 
-        The kernel lets go of it when every holder is dead: a worker that inherits the descriptor
-        keeps the claim until it is dead too.
+        The kernel releases the lock when every process that holds the descriptor has ended. A
+        worker that inherits it therefore keeps the lock until its own end.
         """
         locks = self.root / ".claims"
         locks.mkdir(parents=True, exist_ok=True)
@@ -72,17 +73,17 @@ class Outbox:
 
     @contextlib.contextmanager
     def publish(self, name: str) -> Iterator[Path]:
-        """A folder that appears whole under ``done/`` when the block succeeds."""
+        """A folder that appears under ``done/``, complete, when the block succeeds."""
         with whole_folder(self.done / name) as building:
             yield building
 
     def set_aside(self, name: str, report: Mapping[str, Any]) -> None:
-        """Publish the reason under ``quarantine/``."""
+        """Publish a report under ``quarantine/``."""
         with whole_folder(self.quarantine / name) as building:
             write_whole(building / REPORT, canonical_json(dict(report)))
 
     def crashes(self, key: str, *, one_more: bool = False) -> int:
-        """How often the worker died over this scan; on disk, so that a restart remembers."""
+        """Number of times that the worker died on this scan; stored on disk for restarts."""
         file = self.root / ".crashes" / key[:16]
         count = int(file.read_text()) if file.is_file() else 0
         if one_more:
@@ -91,17 +92,17 @@ class Outbox:
         return count
 
     def memory(self, inbox: str) -> Path:
-        """File that remembers the looks at an inbox; in a folder for its owner alone."""
-        return self.root / LOOKS / f"{hashlib.sha256(inbox.encode()).hexdigest()[:16]}.json"
+        """File with the states of an inbox's entries; in a folder that only its owner can read."""
+        return self.root / POLLS / f"{hashlib.sha256(inbox.encode()).hexdigest()[:16]}.json"
 
-    def note_look(self, waiting: int, oldest_s: float) -> None:
-        """Leave word of a look: when it was, how many scans wait, the oldest for how long [s]."""
-        (self.root / LOOKS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    def record_poll(self, waiting: int, oldest_s: float) -> None:
+        """Record time, number of waiting scans and age of the oldest [s] of a poll."""
+        (self.root / POLLS).mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = {"looked_s": round(time.time()), "waiting": waiting, "oldest_s": round(oldest_s)}
-        write_whole(self.root / LOOKS / LAST_LOOK, canonical_json(facts))
+        write_whole(self.root / POLLS / LAST_POLL, canonical_json(facts))
 
     def reports(self) -> list[dict[str, Any]]:
-        """All reports, done first, by name."""
+        """All reports: first of ``done/``, then of ``quarantine/``, each by name."""
         found = []
         for shelf in (self.done, self.quarantine):
             for file in sorted(shelf.glob(f"*/{REPORT}")):
@@ -111,7 +112,7 @@ class Outbox:
 
 
 def folder_name(key: str, sender: str | None) -> str:
-    """The key's first 16 digits, after the sender's name where it may be kept."""
+    """Folder name: the key's first 16 digits, after the sender's name if that is kept."""
     if sender is None:
         return key[:16]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", sender.split(".")[0]).strip("._-")[:60] or "scan"

@@ -1,4 +1,4 @@
-"""What a prediction writes: names and room checked first, each result whole or not at all."""
+"""Outputs of a prediction: names and disk space checked first, files written atomically."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from synthct.tasks.prediction.structures import Carried, write_structures
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the result goes; checked before anything is computed."""
+    """Paths of the results; checked before any computation."""
 
     out: Path
     uncertainty: Path | None = None
@@ -44,9 +44,10 @@ class Outputs:
 
     @property
     def is_series(self) -> bool:
-        """A name without a suffix is the folder of a DICOM series, and so is ``sct_v1.2``.
+        """Whether the output is the folder of a DICOM series: a name without an image suffix.
 
-        No image format's suffix starts with a digit; a folder that exists needs no guess.
+        No suffix of an image format starts with a digit, so ``sct_v1.2`` is a folder. An existing
+        folder is one in any case.
         """
         ending = self.out.suffix[1:]
         image = self.out.name.lower().endswith(SUFFIXES)
@@ -56,10 +57,10 @@ class Outputs:
     def _written(self) -> tuple[Path | None, ...]:
         return self.out, self.uncertainty, self.interval, self.body, self.harmonised
 
-    def check(self, *, untouched: Iterable[Path | None]) -> None:
-        """Raise where the names cannot be written as asked, or are those of an input."""
+    def check(self, *, inputs: Iterable[Path | None]) -> None:
+        """Raise if an output has an unsuitable name, or the name of an input."""
         written = [path.resolve() for path in self._written if path is not None]
-        named = written + [path.resolve() for path in untouched if path is not None]
+        named = written + [path.resolve() for path in inputs if path is not None]
         if any(named.count(path) > 1 for path in written):
             raise UsageError(
                 "an input or another output has the same name",
@@ -99,7 +100,7 @@ class Outputs:
         self._check_reference()
 
     def check_picture(self, model: ModelDescription) -> None:
-        """Raise where a picture of the harmonisation is asked for and nothing is harmonised."""
+        """Raise if a picture of the harmonisation is requested and nothing is harmonised."""
         if self.harmonised is not None and model.source_scaling.harmonise is None:
             raise UsageError(
                 "the scan is not harmonised",
@@ -128,7 +129,7 @@ class Outputs:
             )
 
     def check_room(self, grid: Grid) -> None:
-        """Raise where a disk cannot hold all uncompressed results that go onto it."""
+        """Raise if a disk has too little space for the uncompressed results."""
         voxels = int(np.prod(grid.shape))
         asked = {
             self.out: 2 * voxels + 4096 * grid.shape[0],
@@ -193,9 +194,9 @@ def write_results(
     structures: list[Carried],
     uid_seed: str,
 ) -> dict[str, Any] | None:
-    """The uncertainty and the interval first: when the synthetic CT is there, everything is.
+    """Write all results, the synthetic CT last, so that the others exist when it does.
 
-    Returns what has to be said of the interval, None without one.
+    Returns the content of ``interval.json``, or None without an interval.
     """
     mask, body = prepared.wanted, prepared.body
     if outputs.body is not None:
@@ -222,7 +223,7 @@ def write_results(
         write_image(outputs.out, volume)
         return said
     with whole_folder(outputs.out) as building:
-        # write_series puts its folder in place in one rename: beside the other, then into it.
+        # write_series replaces its folder in one rename: write beside the target, then move it.
         files = write_sct(
             building / "series",
             volume,

@@ -1,4 +1,4 @@
-"""Selection inside a pool by uncertainty: each scan is answered by the networks surest of it."""
+"""Selection of networks by uncertainty: each scan is predicted by the least uncertain networks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """The mean of the surest members.
+    """Mean prediction of the least uncertain members.
 
     Parameters
     ----------
     hu, sd_hu
-        (Z, Y, X) [HU]. The spread is the law of total variance: mean of the members' own
-        variances, plus the variance of their answers.
+        (Z, Y, X) [HU]. The spread follows the law of total variance: mean of the members' variances
+        plus the variance of their predictions.
     members
-        Which members of the pool were kept, the surest first.
+        Indices of the selected members, the least uncertain first.
     uncertainty_hu
-        Mean own spread inside the mask of every member of the pool [HU], in the pool's order.
+        Mean spread of each member over its flips, inside the mask [HU], in the pool's order.
     """
 
     hu: NDArray[np.int16]
@@ -49,13 +49,13 @@ def predict_pool(
     wanted: Volume | None = None,
     progress: Progress | None = None,
 ) -> Selected:
-    """Ask every network of a pool, each with its own flips, and keep the ``keep`` surest.
+    """Predict with every network of a pool and its flips, and select the ``keep`` least uncertain.
 
-    A member's own uncertainty is its spread over flips (in the paper: over sliding patches), so
-    the model must have been trained with flips. For scans that no member has seen: folds on a
-    new patient, or networks that differ in their seed. Every member's answer is held: six bytes
-    a voxel and member. ``wanted`` is what is predicted, the mask where not given; the spread is
-    compared inside the mask.
+    A member's own uncertainty is its spread over flips (in the paper: over sliding patches), so the
+    model must have been trained with flips. For scans that no member has seen: folds on a new
+    patient, or networks that differ in their seed. Every member's prediction is kept in memory,
+    with six bytes per voxel and member. ``wanted`` are the voxels to predict (default: the mask);
+    the spread is compared inside the mask.
     """
     check_pool(len(runners), model, keep=keep, tta=True)
     votes: list[Prediction] = []
@@ -70,7 +70,7 @@ def predict_pool(
 
 
 def check_pool(members: int, model: ModelDescription, *, keep: int, tta: bool) -> None:
-    """Refuse a number of members to keep that this pool cannot give, before anything runs."""
+    """Check, before any computation, that the pool can select ``keep`` members."""
     if not 1 <= keep <= members:
         raise UsageError(
             f"surest is {keep}",
@@ -95,9 +95,10 @@ def _part(progress: Progress | None, before: int, of: int) -> Progress | None:
 
 
 def select(pool: Sequence[Prediction], mask: Mask, *, keep: int) -> Selected:
-    r"""Keep the members with the least :math:`u_m = \frac{1}{|M|}\sum_{v \in M} \sigma_m(v)`.
+    r"""Select the members with the least :math:`u_m = \frac{1}{|M|}\sum_{v \in M} \sigma_m(v)`.
 
-    Ties go to the member listed first. ``keep`` = 1 is the paper's choice; all is the plain mean.
+    Ties go to the member listed first. The paper uses ``keep`` = 1; all members give the plain
+    mean.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""``synthct predict``: a clinic's scan in, a synthetic CT on the same grid out."""
+"""``synthct predict``: a synthetic CT on the grid of a scan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synthct.tasks.models.calibration import Calibration, calibrate
 from synthct.tasks.models.sliding import Progress, flips_of
 from synthct.tasks.prediction.domain import fingerprint, warning_of
 from synthct.tasks.prediction.given_mask import require_mask
-from synthct.tasks.prediction.harmonised import harmonising, what_moved, write_picture
+from synthct.tasks.prediction.harmonised import harmonisation_of, harmonising, write_picture
 from synthct.tasks.prediction.memory import held, require_room
 from synthct.tasks.prediction.networks import run_networks
 from synthct.tasks.prediction.options import PredictOptions
@@ -33,7 +33,8 @@ from synthct.tasks.prediction.prepare import Prepared, prepare
 from synthct.tasks.prediction.reference import Reference, check_same_place, read_reference
 from synthct.tasks.prediction.release import Release, open_release
 from synthct.tasks.prediction.runtime import onnx_runners, provider_of
-from synthct.tasks.prediction.said import (
+from synthct.tasks.prediction.signing import check_signature
+from synthct.tasks.prediction.statements import (
     SOURCES,
     caution,
     derivation,
@@ -41,7 +42,6 @@ from synthct.tasks.prediction.said import (
     release_id,
     uid_seed,
 )
-from synthct.tasks.prediction.signing import check_signature
 from synthct.tasks.prediction.structures import Carried, carried, require_structures
 
 
@@ -64,50 +64,49 @@ def predict_file(
     progress: Progress | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Predict one scan with a release folder; the output is there whole or not at all.
+    """Predict one scan with a release folder; the output is written completely or not at all.
 
     Parameters
     ----------
     model
-        Release folder (``export/mr`` or ``export/cbct``); every file of it is checked first.
+        Release folder (``export/mr`` or ``export/cbct``); all its files are verified first.
     input
         Scan: DICOM folder or zip, NIfTI, MHA, NRRD.
     out
         ``.mha``, ``.nii.gz``, ``.nii`` or ``.nrrd`` on the scan's grid, or a folder (no suffix)
         for a DICOM series with the scan's geometry.
     mask
-        Body mask image in the scan's frame; without it the body is outlined as in ingestion.
+        Body mask image in the scan's frame; by default the body is segmented as in ingestion.
     dicom_reference
-        DICOM whose Patient and Study Modules and frame of reference the new series takes over:
-        by design nothing but this argument brings a patient's identity into the output. An
-        RTSTRUCT in the same folder is carried over with its contours.
+        DICOM whose Patient and Study Modules and frame of reference are copied to the new series.
+        Only this argument brings a patient's identity into the output. An RTSTRUCT in the same
+        folder is carried over with its contours.
     structures
         RTSTRUCT to carry over (file, folder or zip), drawn in the reference's frame.
     uncertainty
         Image file for the standard deviation over folds and flips [HU].
     body
-        Image file for the body mask, on the grid of the scan: what ``evaluate`` scores in.
+        Image file for the body mask on the grid of the scan: the ``mask`` of ``evaluate``.
     harmonise_picture
         SVG for histograms before and after the harmonisation, and its curve.
     interval
-        New folder for the low and high end of the release's conformal interval [HU] and the mask
-        of the voxels not to trust, in the format of ``out``.
+        New folder for the low and high end of the release's conformal interval [HU] and the mask of
+        untrusted voxels, in the format of ``out``.
     modality
-        What a file that does not say it holds; by default what the model was trained on.
+        Modality of a file that does not state it; by default that of the model.
     public_key
-        Ed25519 key (PEM) that must have signed the release.
+        Ed25519 public key (PEM) with which the release must be signed.
     series
-        Number, description or UID of the series, where a DICOM input holds several that fit.
+        Number, description or UID of the series, if a DICOM input holds several that fit.
     step
-        Called with the name of each step as it begins.
+        Called with the name of each step as it starts.
 
     Returns
     -------
     dict
         ``out source release networks flips voxels_in_body voxels_not_predicted notes
-        unlike_training calibration harmonised interval
-        structures not_for_clinical_use``; no patient data. ``interval`` is there if it was asked
-        for.
+        unlike_training calibration harmonised interval structures not_for_clinical_use``; no
+        patient data. ``interval`` is present if it was requested.
     """
     options = options or PredictOptions()
     outputs = Outputs(
@@ -119,7 +118,7 @@ def predict_file(
         body=body,
         harmonised=harmonise_picture,
     )
-    outputs.check(untouched=(input, mask, dicom_reference, structures))
+    outputs.check(inputs=(input, mask, dicom_reference, structures))
     provider_of(options.device)
     step("check the release")
     if public_key is not None:
@@ -166,7 +165,7 @@ def _predict(
     reference, structures = _beside(outputs, input, series, facts)
     step("find the body")
     prepared = _prepared(input, series, mask, release, modality)
-    moved = what_moved(prepared, release.model)
+    moved = harmonisation_of(prepared, release.model)
     step("run the networks")
     runners = onnx_runners(
         release.graphs(int8=options.int8, student=options.student, form=options.form),
@@ -210,7 +209,7 @@ def _predict(
         "networks": networks,
         "flips": len(flips_of(release.model, tta=options.tta)),
         "voxels_in_body": int(np.count_nonzero(prepared.body.array)),
-        "voxels_not_predicted": prepared.missed,
+        "voxels_not_predicted": prepared.unreached,
         "notes": [
             *release.demonstration,
             *prepared.notes,
@@ -232,7 +231,7 @@ def _predict(
 def _beside(
     outputs: Outputs, input: Path, series: str, scan: ScanFacts
 ) -> tuple[Reference | None, list[Carried]]:
-    """The reference and the contours that go with it."""
+    """The DICOM reference and the structure sets to carry over."""
     if outputs.dicom_reference is None:
         return None, []
     own = outputs.dicom_reference.resolve() == input.resolve()
@@ -246,7 +245,7 @@ def _beside(
 def _prepared(
     path: Path, series: str, mask: Path | None, release: Release, modality: Modality | None
 ) -> Prepared:
-    """A function of its own: the scan as it was read is forgotten when it returns."""
+    """Read and prepare the scan; a separate function, so that the original is freed."""
     scan, said = _read(path, series, release, modality)
     given = None if mask is None else read_scan(mask, Modality.MASK)
     if mask is not None and given is not None:
@@ -267,7 +266,7 @@ def _calibrates(release: Release) -> bool:
 
 
 def _calibration(prepared: Prepared, release: Release) -> Calibration | None:
-    """Where a cone-beam CT has air and soft tissue; None for MR, and where neither is found."""
+    """Values of air and soft tissue in a cone-beam CT; None for MR, and if they are not found."""
     if release.description.source != "cbct":
         return None
     try:
@@ -290,11 +289,11 @@ def _unlike(prepared: Prepared, release: Release) -> dict[str, dict[str, float]]
 def _read(
     path: Path, series: str, release: Release, modality: Modality | None
 ) -> tuple[Volume, list[str]]:
-    """The scan, and what its reader repaired or left out."""
+    """The scan, and notes on what its reader repaired or left out."""
     expected = SOURCES[release.description.source]
     if modality is None and format_of(path) != "dicom":
         modality = expected
-    # The guards look at NaN.
+    # The guards check for NaN.
     scan, facts = read_scan_and_facts(path, modality, series=series, require_finite=False)
     if scan.modality is not expected:
         hint = "; a cone-beam CT that does not say so: --modality CBCT"

@@ -10,7 +10,7 @@ from typing import Any
 
 from synthct.data.errors import DataError
 from synthct.data.store.connection import connect, download, object_path, version
-from synthct.data.store.outage import SAME_ANSWER, WrongBytes, survive
+from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries
 from synthct.tasks.prediction.arrival import (
     NOTHING_PENDING,
     UNFINISHED,
@@ -20,34 +20,36 @@ from synthct.tasks.prediction.arrival import (
     pending,
     suffixes,
 )
-from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.observations import Observations
 
 Group = dict[str, dict[str, Any]]
-"""Objects of one entry: what the store says of each, by its name below the prefix."""
+"""Objects of one entry: information of the store on each, by its name below the prefix."""
 
 
 @dataclass
 class PrefixInbox:
     """An S3 prefix: each object or "folder" directly below it is a scan.
 
-    An entry is taken once its objects (names, sizes, ETags, dates) have been the same for
-    ``settle_s``. What is downloaded is compared with what was listed.
+    An entry is complete once its objects (names, sizes, ETags, dates) are unchanged for
+    ``settle_s``. Downloads are compared with the listing.
     """
 
     url: str
     settle_s: float = 10.0
-    looks: Looks = field(default_factory=Looks)
+    observations: Observations = field(default_factory=Observations)
     pending: Pending = NOTHING_PENDING
     notes: Sequence[str] = ()
 
     def arrivals(self) -> list[Arrival]:
-        """Entries that are whole."""
+        """Complete entries."""
         states = {name: _content(group) for name, group in self._groups().items()}
-        quiet = self.looks.see(states)
+        quiet = self.observations.update(states)
         whole = [name for name in sorted(states) if quiet[name] >= self.settle_s]
-        waiting = [(quiet[n], self.looks.known_s(n)) for n in states if quiet[n] < self.settle_s]
+        waiting = [
+            (quiet[n], self.observations.known_s(n)) for n in states if quiet[n] < self.settle_s
+        ]
         self.pending = pending(waiting, self.settle_s)
-        return [Arrival(name, states[name], self.looks.known_s(name)) for name in whole]
+        return [Arrival(name, states[name], self.observations.known_s(name)) for name in whole]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
         """Download.
@@ -57,7 +59,8 @@ class PrefixInbox:
         DataError
             ``object-name``: an object that would be written outside of ``folder``.
         MachineError
-            ``inbox-changed``, or what :func:`synthct.data.store.outage.survive` tells of the store.
+            ``inbox-changed``, or an error of the store
+            (:func:`synthct.data.store.outage.call_with_retries`).
         """
         group = self._groups().get(arrival.name, {})
         if _content(group) != arrival.content:
@@ -78,7 +81,7 @@ class PrefixInbox:
     def _download(self, arrival: Arrival, name: str, target: Path, group: Group) -> None:
         system, root = connect(self.url)
         try:
-            survive(
+            call_with_retries(
                 lambda: download(system, f"{root}/{name}", target, group[name]),
                 where=f"{self.url}, scan {arrival.content[:16]}",
                 same_answer=SAME_ANSWER,
@@ -94,8 +97,8 @@ class PrefixInbox:
             return dict(system.find(root, detail=True))
 
         groups: dict[str, Group] = {}
-        for path, about in sorted(survive(once, where=self.url).items()):
-            # By text: a path would make one name of `a//b`, `a/./b` and `a/b`.
+        for path, about in sorted(call_with_retries(once, where=self.url).items()):
+            # As text: a path would make `a//b`, `a/./b` and `a/b` the same name.
             name = path.removeprefix(f"{root}/")
             if path != root and not name.lower().endswith(UNFINISHED):
                 groups.setdefault(name.split("/")[0], {})[name] = about
@@ -108,7 +111,7 @@ def _content(group: Group) -> str:
 
 
 def _places(group: Group, entry: str, where: str) -> dict[str, Path]:
-    """Where each object of an entry goes, below its folder."""
+    """Target of each object of an entry, below its folder."""
     places = {
         name: object_path(name.removeprefix(f"{entry}/"), where=where)
         for name in group

@@ -1,4 +1,4 @@
-"""A foreign scan onto the grid the networks know, and the result back onto the scan's own grid."""
+"""Preparation of a scan for the networks: checks, orientation, body mask and resampling."""
 
 from __future__ import annotations
 
@@ -15,48 +15,52 @@ from synthct.tasks.ingestion.findings import Finding, Severity
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.prediction.grid import prediction_grid
-from synthct.tasks.prediction.slab_resampling import missed, resample_slabs, touched
+from synthct.tasks.prediction.slab_resampling import (
+    count_unreached,
+    resample_slabs,
+    with_thin_parts,
+)
 
 COARSE_RATIO = 2.0
-"""Scan spacing / trained spacing above which a note says that detail is missing."""
+"""Ratio of scan spacing to trained spacing above which a note says that detail is missing."""
 
 FINE_RATIO = 2.0
-"""Trained spacing / scan spacing above which a note says that the result is coarser than its grid.
-
-A CT on a grid of twice its spacing and back is off by tens of HU at every edge of bone."""
+"""Ratio of trained spacing to scan spacing above which a note says that the result is coarser than
+its grid. A CT resampled to twice its spacing and back is off by tens of HU at every edge of
+bone."""
 
 CUT_BODY = "cut-body"
-"""Code of the finding that the field of view cuts the body."""
+"""Code of the finding for a body that is cut by the field of view."""
 
 REACH_TOLERANCE = 1e-3
-"""Of a voxel: directions of an upright scan are unit vectors to rounding."""
+"""Tolerance [voxels], since directions of an upright scan are unit vectors up to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scan as ingestion and registration would have handed it to training.
+    """A scan prepared like those in training.
 
     Parameters
     ----------
     source, mask
         On the working grid: axes-aligned, the model's spacing, cropped to the body and a margin.
     wanted
-        The mask and the voxels beside it that thin parts of the body need: what is predicted.
+        Voxels to predict: the mask, and the voxels next to it that thin parts of the body need.
     body
         The body mask on the scan's own grid.
-    missed
-        Voxels of the body that find no value: 0, or a note says so.
+    unreached
+        Number of body voxels without a predicted value; if it is not 0, a note says so.
     notes
-        What a person should know before trusting the result.
+        Notes for the user on limits of the result.
     cut
-        Whether the field of view cuts the body at a side.
+        Whether the field of view cuts the body.
     """
 
     source: Volume
     mask: Volume
     wanted: Volume
     body: Volume
-    missed: int
+    unreached: int
     notes: tuple[str, ...]
     cut: bool = False
 
@@ -67,50 +71,50 @@ def prepare(
     model: ModelDescription,
     ingestion: IngestionParams | None = None,
 ) -> Prepared:
-    """Check, turn upright, outline the body if no mask is given, resample, crop.
+    """Check and reorient the scan, segment the body if no mask is given, resample and crop.
 
-    The steps of ingestion and registration in their order, by their own functions; ``ingestion``
-    is what the training scans were checked with (it travels in the release).
+    The same steps, in the same order and by the same functions as in ingestion and registration.
+    ``ingestion`` are the params with which the training scans were checked; the release holds them.
     """
     region = model.regions[0] if len(model.regions) == 1 else "other"
     checked = check_volume(scan, region, ingestion or IngestionParams(), outline=_given(mask))
-    _stop_where_unfit(checked.findings)
+    _require_fit(checked.findings)
     upright = checked.mask
     body = _continued(upright, scan.grid) if mask is None else _on_scan(mask, scan.grid)
     grid = prediction_grid(upright, body, model.spacing_mm, model.margin_mm)
     inside = resample_slabs(upright, grid, outside=0, nearest=True)
-    wanted = touched(inside, body)
-    left_out = missed(wanted, body)
+    wanted = with_thin_parts(inside, body)
+    unreached = count_unreached(wanted, body)
     notes = [finding.sentence for finding in checked.findings]
-    if left_out:
-        notes.append(f"{left_out} voxels of the body are not predicted: they are left at air")
+    if unreached:
+        notes.append(f"{unreached} voxels of the body are not predicted: they are left at air")
     return Prepared(
-        # The same value outside as in registration, whose sources training saw.
+        # The same value outside as in registration, on whose output the networks were trained.
         source=resample_slabs(checked.volume, grid, outside=float(checked.volume.array.min())),
         mask=inside,
         wanted=wanted,
         body=body,
-        missed=left_out,
+        unreached=unreached,
         notes=(*notes, *_spacing(upright, model)),
         cut=any(finding.code == CUT_BODY for finding in checked.findings),
     )
 
 
 def _on_scan(mask: Volume, grid: Grid) -> Volume:
-    """A given mask where the scan's voxels lie.
+    """A given mask on the scan's grid.
 
-    Not by way of the upright scan: turned there and back, its thin parts would be gone.
+    Not resampled through the upright grid, where its thin parts would be lost.
     """
     return resample_slabs(_binary(mask), grid, outside=0, nearest=True)
 
 
 def _continued(upright: Volume, grid: Grid) -> Volume:
-    """The outline on the scan's own grid, continued to the faces of an oblique scan.
+    """The body mask on the scan's own grid, extended to the faces of an oblique scan.
 
-    The upright voxel nearest to one at a face may lie beyond the face, where the upright scan is
-    empty and so is the outline; up to ``n - 1/2`` voxels of the scan, ``n`` layers are affected.
-    They take the outline of the next layer inwards. Holes that this leaves in the scan's slices,
-    in a lung that a face cuts, are filled as the outline's own are.
+    The upright voxel nearest to a voxel at a face may lie beyond the face, where the upright scan,
+    and so the mask, is empty. For distances up to ``n - 1/2`` voxels of the scan, ``n`` layers are
+    affected. They are replaced by the next layer inwards. Holes that this leaves in the scan's
+    slices, where a face cuts a lung, are filled like other holes of the mask.
     """
     body = resample_slabs(upright, grid, outside=0, nearest=True)
     turn, steps = np.abs(np.asarray(grid.direction)), np.asarray(grid.spacing_mm)
@@ -150,8 +154,8 @@ def _given(mask: Volume | None) -> Outline | None:
     return outline
 
 
-def _stop_where_unfit(findings: tuple[Finding, ...]) -> None:
-    """A scan that ingestion would not let into training is not predicted either."""
+def _require_fit(findings: tuple[Finding, ...]) -> None:
+    """Raise for a scan that ingestion would exclude from training."""
     for finding in findings:
         if finding.severity in (Severity.REJECT, Severity.QUARANTINE):
             raise DataError(
@@ -167,7 +171,7 @@ def _binary(mask: Volume) -> Volume:
 
 
 def _spacing(body: Volume, model: ModelDescription) -> list[str]:
-    """Says where the scan's voxels are much larger or much smaller than the model's."""
+    """Notes on voxels much larger or smaller than the model's."""
     pairs = zip(body.grid.spacing_mm, model.spacing_mm, strict=True)
     ratios = [scanned / trained for scanned, trained in pairs]
     notes = []

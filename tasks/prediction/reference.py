@@ -1,4 +1,4 @@
-"""The DICOM series that a synthetic CT is filed beside: its patient, study and frame."""
+"""The DICOM reference of a synthetic CT: its patient, study and frame of reference."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from synthct.data.errors import UsageError
-from synthct.data.readers import ScanFacts, SeriesHeaders, StructureSet, read_beside
+from synthct.data.readers import ScanFacts, SeriesHeaders, StructureSet, read_reference_series
 from synthct.data.volume import Grid
 
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientBirthTime",
     "PatientSex", "OtherPatientIDs",
 )  # fmt: skip
-"""Patient Module (DICOM PS3.3 C.7.1.1): what identifies the patient."""
+"""Identifying elements of the Patient Module (DICOM PS3.3 C.7.1.1)."""
 
 STUDY = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID",
@@ -27,22 +27,22 @@ STUDY = (
 """General Study and Patient Study Modules (C.7.2.1, C.7.2.2)."""
 
 FRAME = ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition")
-"""Frame of Reference Module (C.7.4.1), and how the patient lay."""
+"""Frame of Reference Module (C.7.4.1), and the patient's position."""
 
 DAYS = ("AcquisitionDate", "SeriesDate", "AcquisitionTime", "SeriesTime")
-"""When the source was made: a planning system sorts by it."""
+"""Date and time of the source, by which planning systems sort."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What ``--dicom-reference`` names.
+    """Content of the series that ``--dicom-reference`` names.
 
     Parameters
     ----------
     headers
-        Of its image series.
+        Headers of its image series.
     sets
-        Structure sets that lie with it.
+        Structure sets found with it.
     """
 
     headers: SeriesHeaders
@@ -50,16 +50,16 @@ class Reference:
 
     @property
     def grid(self) -> Grid:
-        """Where the series lies."""
+        """Grid of the series."""
         return self.headers.grid
 
     @property
     def frame(self) -> str:
-        """FrameOfReferenceUID; empty where the series has none."""
+        """FrameOfReferenceUID; empty if the series has none."""
         return self.headers.frame
 
     def text(self, *keywords: str) -> str:
-        """The first of these elements that says something."""
+        """Value of the first of these elements that is not empty."""
         found = (self.headers.texts.get(keyword) for keyword in keywords)
         return next((str(value) for value in found if value), "")
 
@@ -72,17 +72,17 @@ class Reference:
 def read_reference(path: Path, series: str = "") -> Reference:
     """Read the headers of the one image series in a DICOM folder or zip, once.
 
-    ``series`` is its SeriesInstanceUID, where that is known.
+    ``series`` is its SeriesInstanceUID, if known.
     """
-    headers, sets = read_beside(path, (*PATIENT, *STUDY, *FRAME, *DAYS), series=series)
+    headers, sets = read_reference_series(path, (*PATIENT, *STUDY, *FRAME, *DAYS), series=series)
     return Reference(headers, tuple(sets))
 
 
 def check_same_place(reference: Reference, path: Path, scan: ScanFacts) -> None:
-    """The reference must share the scan's frame and its box must hold the scan's centre.
+    """Require that the reference has the scan's frame of reference and contains the scan's centre.
 
-    Its frame of reference is taken over: a reference of another patient or another day would
-    file the synthetic CT where it is not.
+    Its frame of reference is copied to the result: with a reference of another patient or day, the
+    synthetic CT would be stored at a wrong position.
     """
     there, here = reference.grid, scan.grid
     index = there.index(np.asarray(here.centre_mm))
@@ -106,7 +106,7 @@ def _elsewhere(reference: Path, problem: str) -> UsageError:
 
 @contextlib.contextmanager
 def overlong_values() -> Iterator[None]:
-    """Hospitals file longer study IDs than the standard allows; they are taken over as they are."""
+    """Accept values longer than the standard allows, as hospitals use for study IDs."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The value length", category=UserWarning)
         warnings.filterwarnings("ignore", message="Invalid value for VR", category=UserWarning)

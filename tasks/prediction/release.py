@@ -1,4 +1,4 @@
-"""A release folder, opened safely: every byte checked, nothing unpickled, nothing executed."""
+"""A release folder, opened safely: every file is verified; nothing is unpickled or executed."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ class Member(Section):
     weights: str
     """The same weights as safetensors."""
     int8: str | None = None
-    """The graph with 8-bit weights and activations, where the export made one."""
+    """The graph with 8-bit weights and activations, if the export made one."""
     forms: dict[str, str] = Field(default_factory=dict)
-    """Files of smaller forms, by name of what made them."""
+    """Files of smaller forms, by name of the shrinker."""
     torch_export: str | None = None
     """``torch.export`` program."""
     torchscript: str | None = None
     """TorchScript."""
     network: dict[str, Any]
-    """``{"name": ..., options...}`` of ``tasks/models/networks``, for who wants to train on."""
+    """``{"name": ..., options...}`` of ``tasks/models/networks``, for further training."""
     validation_mae_hu: float | None = None
 
 
 class ReleaseDescription(Section):
-    """``model.json`` of a release: what is done to a scan before and after the networks."""
+    """``model.json`` of a release: pre- and postprocessing, and the networks."""
 
     format: Literal[1] = 1
     source: Literal["mr", "cbct"]
     members: list[Member]
     student: Member | None = None
-    """One network that learned the ensemble's answers, where the export made one."""
+    """Network distilled from the ensemble, if the export made one."""
     fast: str | None = None
     """Name of the form with the least arithmetic, if it has less than the networks themselves."""
     small: str | None = None
     """Name of the form with the smallest files, or ``int8``."""
     preprocessing: ModelDescription
-    """Of the first fold, with case names left out: they stay in the pipeline."""
+    """Description of the first fold, without names of cases, which stay in the pipeline."""
     ingestion: IngestionParams = IngestionParams()
-    """How the training scans were checked and outlined; ``predict`` does the same."""
+    """Ingestion params of the training scans; ``predict`` uses the same."""
 
     @model_validator(mode="after")
     def _windows_fit(self) -> ReleaseDescription:
@@ -83,7 +83,7 @@ class ReleaseDescription(Section):
 
     @classmethod
     def from_text(cls, text: str | bytes) -> ReleaseDescription:
-        """Read ``model.json``; one from before thin parts were kept predicts as then."""
+        """Read ``model.json``; a release from before thin parts were kept predicts without them."""
         read = cls.model_validate_json(text)
         body = read.ingestion.body
         if "thin_parts_mm" in body.model_fields_set:
@@ -93,22 +93,22 @@ class ReleaseDescription(Section):
 
 
 FormName = Literal["", "fast", "small"]
-"""Which form of the networks runs; empty: the networks themselves."""
+"""Form of the networks to run; empty: the networks themselves."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release of which every file was checked."""
+    """A release whose files were all verified."""
 
     folder: Path
     description: ReleaseDescription
     card: dict[str, Any]
     listed: dict[str, dict[str, Any]]
-    """What ``checksums.json`` says of each file."""
+    """Hash and size of each file according to ``checksums.json``."""
     domain: Domain | None = None
-    """What the training scans looked like; a release of an older version does not say it."""
+    """Feature ranges of the training scans; absent in releases of older versions."""
     intervals: Calibration | None = None
-    """Half-widths from held-out patients, where the export had enough of them."""
+    """Half-widths of the intervals, if there were enough held-out patients."""
 
     @property
     def model(self) -> ModelDescription:
@@ -117,7 +117,7 @@ class Release:
 
     @property
     def demonstration(self) -> list[str]:
-        """A sentence, if the release gate refused the model and it was written all the same."""
+        """Warning if the gate refused the model but it was written as a demonstration; or empty."""
         reason = str(self.card.get("demonstration_only", ""))
         sentence = f"for demonstration only, the release gate refused this model: {reason}"
         return [sentence] if reason else []
@@ -142,7 +142,7 @@ class Release:
         return self.intervals
 
     def members(self, *, student: bool = False) -> list[Member]:
-        """The folds, or the student of them all."""
+        """The folds, or the student alone."""
         if not student:
             return self.description.members
         if self.description.student is None:
@@ -157,16 +157,16 @@ class Release:
     def graphs_bytes(
         self, *, int8: bool = False, student: bool = False, form: FormName = ""
     ) -> int:
-        """Size of all graphs that run together, as listed."""
+        """Total size of the graphs to run, from the list of files [bytes]."""
         names = self._files(int8=int8, student=student, form=form)
         return sum(int(self.listed[name].get("bytes", 0)) for name in names)
 
     def graphs(
         self, *, int8: bool = False, student: bool = False, form: FormName = ""
     ) -> Iterator[bytes]:
-        """The ONNX files in the order of the members, one at a time, each checked once more.
+        """Contents of the ONNX files in the order of the members, each verified again.
 
-        What runs is what was checked: the bytes, not the file.
+        The bytes that were verified are those that run.
         """
         for name in self._files(int8=int8, student=student, form=form):
             graph = checked(self.folder / name, self.listed[name])
@@ -174,13 +174,13 @@ class Release:
             yield graph
 
     def _files(self, *, int8: bool, student: bool, form: FormName) -> list[str]:
-        """Names of the files that run.
+        """Names of the files to run.
 
         Raises
         ------
         UsageError
             ``no-student``, ``no-int8``, ``no-form``: the release has no such networks;
-            ``form-and-other``: a form is asked for beside another choice of networks.
+            ``form-and-other``: a form is requested together with another choice of networks.
         """
         if form and (int8 or student):
             raise UsageError(
@@ -216,10 +216,10 @@ class Release:
 
 
 def open_release(folder: Path) -> Release:
-    """Check every file of a release folder and read what prediction needs of it.
+    """Verify every file of a release folder and read its descriptions.
 
-    A checksum inside the folder stops accidents (a bad disk, a broken copy), not a forger, who
-    would write new checksums: that takes a signature (``tasks/prediction/signing.py``).
+    Checksums inside the folder detect accidents (a bad disk, a broken copy), but not forgery, since
+    a forger would write new ones. That takes a signature (``tasks/prediction/signing.py``).
     """
     if (folder / REFUSED).is_file():
         raise _refused_release(folder / REFUSED)
@@ -252,7 +252,7 @@ def open_release(folder: Path) -> Release:
 
 
 def _what(error: Exception) -> str:
-    """The first thing that is wrong, with the place of it."""
+    """The first error and its location."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,4 @@
-"""Networks of a release in ONNX Runtime: all that prediction runs."""
+"""Networks of a release in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from synthct.data.errors import UsageError
 from synthct.tasks.models.sliding import Runner
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""Where a graph may run, and ONNX Runtime's name for it."""
+"""ONNX Runtime's provider of each device."""
 
 
 def onnx_runner(graph: bytes, *, threads: int = 1, device: str = "cpu") -> Runner:
     """A network from the bytes of its ONNX file.
 
-    On a CPU each thread runs windows of its own, one thread to an operator: nothing waits inside
-    a network, and the output does not depend on the number of threads.
+    On a CPU each thread runs different windows, with one thread per operator. No thread waits
+    inside a network, and the output does not depend on the number of threads.
 
     Parameters
     ----------
     threads
-        Windows that are computed at the same time; 0 is one for each core.
+        Windows that are computed in parallel; 0: one per core.
     device
         ``cpu`` or ``cuda`` (needs the ``onnxruntime-gpu`` wheel in place of ``onnxruntime``).
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # A plan of all activations is kept for each size of window that comes: memory for nothing.
+    # Otherwise a memory plan is kept for each window size, which wastes memory.
     options.enable_mem_pattern = False
     session = onnxruntime.InferenceSession(graph, options, providers=[provider_of(device)])
     name = session.get_inputs()[0].name
@@ -56,12 +56,12 @@ def onnx_runner(graph: bytes, *, threads: int = 1, device: str = "cpu") -> Runne
 def onnx_runners(
     graphs: Iterable[bytes], *, threads: int = 1, device: str = "cpu"
 ) -> tuple[Runner, ...]:
-    """The networks of an ensemble."""
+    """Runners of an ensemble."""
     return tuple(onnx_runner(graph, threads=threads, device=device) for graph in graphs)
 
 
 def provider_of(device: str) -> str:
-    """ONNX Runtime's provider for a device that this installation has."""
+    """ONNX Runtime's provider for a device; raises if this installation lacks it."""
     provider = DEVICES.get(device, "")
     if provider not in onnxruntime.get_available_providers():
         have = [name for name, p in DEVICES.items() if p in onnxruntime.get_available_providers()]

@@ -1,4 +1,4 @@
-"""A synthetic CT as a DICOM series that a planning system files beside the scan it came from."""
+"""A synthetic CT as a DICOM series in the study of its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DATES = ("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "Con
           "ContentTime")  # fmt: skip
 
 NAMELESS = "SYNTHCT"
-"""Patient ID and name without a reference."""
+"""Patient ID and name if there is no reference."""
 
 UNTRUSTED = ("UNTRUSTED", "99SYNTHCT", "Synthetic CT not to be trusted")
 """Type of the segment: no standard terminology has one, so the code is private (PS3.3 8.2)."""
@@ -41,19 +41,19 @@ def write_sct(
     uid_seed: str,
     title: str = "synthetic CT",
 ) -> list[Path]:
-    """Write ``folder`` whole; without a reference the patient is nameless and the frame is new.
+    """Write ``folder`` atomically; without a reference the patient is unnamed and the frame new.
 
     Parameters
     ----------
     derivation
-        How it was made, for ``DerivationDescription``.
+        Text of ``DerivationDescription``.
     caution
-        ``Not for clinical use.``, or empty when the release says otherwise.
+        ``Not for clinical use.``, or empty if the release is cleared.
     reference
-        Whose patient, study and frame are taken over, and whose slices are named as the source
-        where they lie on the same grid.
+        Series whose patient, study and frame of reference are copied, and whose slices are
+        referenced as source images if they are on the same grid.
     title
-        What the series is, for its description.
+        Title for the series description.
     """
     attributes = {
         **series_attributes(derivation, caution),
@@ -79,9 +79,9 @@ def write_untrusted(
     file: Path, mask: Volume, *, derivation: str, caution: str, reference: Reference | None,
     uid_seed: str,
 ) -> None:  # fmt: skip
-    """Write the voxels not to trust as a DICOM segmentation of the same patient, study and frame.
+    """Write the untrusted voxels as a DICOM segmentation in the same study and frame of reference.
 
-    The frames name the reference's slices as their source where they lie on the same grid.
+    The frames reference the reference's slices as source images if they are on the same grid.
     """
     taken = {} if reference is None else {**_days(reference), **reference.taken_over()}
     same_grid = reference is not None and reference.grid.is_close(mask.grid, 1e-2)
@@ -113,7 +113,7 @@ def _named(reference: Reference) -> Callable[[int], tuple[str, str]]:
 
 
 def series_attributes(derivation: str, caution: str) -> dict[str, Any]:
-    """What says that these voxels were computed and not measured."""
+    """Attributes that mark the voxels as computed, not measured."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code(*PROCESSING)]
     equipment.Manufacturer = "synthct"
@@ -132,7 +132,7 @@ def series_attributes(derivation: str, caution: str) -> dict[str, Any]:
 
 
 def _days(reference: Reference) -> Mapping[str, Any]:
-    """The day of the source: a planning system sorts by it, and a result holds no clock."""
+    """Dates of the source: planning systems sort by date, and a result has no clock time."""
     values = {
         kind: reference.text(f"Acquisition{kind}", f"Series{kind}", f"Study{kind}")
         for kind in ("Date", "Time")

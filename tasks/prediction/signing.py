@@ -1,4 +1,4 @@
-"""An ed25519 signature over ``checksums.json``: stops a forger, who can write checksums too."""
+"""An Ed25519 signature of ``checksums.json``, which detects forgery as checksums cannot."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def new_key(private: Path) -> Path:
-    """Make a key pair: ``private`` (PEM, readable by its owner alone) and ``private`` + ``.pub``.
+    """Create a key pair: ``private`` (PEM, readable by its owner only) and ``private`` + ``.pub``.
 
     Raises
     ------
     UsageError
-        When a file is there already: an overwritten key is lost.
+        If one of the files exists: an overwritten key would be lost.
     """
     crypto = _crypto()
     public = private.with_name(private.name + ".pub")
@@ -55,7 +55,7 @@ def new_key(private: Path) -> Path:
 
 
 def sign_release(folder: Path, private: Path, out: Path) -> None:
-    """Write a signed copy of a release to ``out``; the pipeline's own folder is never changed."""
+    """Write a signed copy of a release to ``out``; the pipeline's output is never changed."""
     open_release(folder)
     key = _private(private)
     listing = (folder / CHECKSUMS).read_bytes()
@@ -82,7 +82,7 @@ def sign_release(folder: Path, private: Path, out: Path) -> None:
 
 
 def verify_release(folder: Path, public_key: Path | None = None) -> dict[str, Any]:
-    """Check every file of a release and, with a key, who signed it.
+    """Verify every file of a release and, with a key, its signature.
 
     Returns
     -------
@@ -102,9 +102,9 @@ def verify_release(folder: Path, public_key: Path | None = None) -> dict[str, An
 
 
 def check_signature(folder: Path, public: Path) -> None:
-    """Raise unless the holder of the key's private half signed this very ``checksums.json``.
+    """Raise unless the signature of ``checksums.json`` matches the public key.
 
-    The key comes from ``public``, never from the folder: a forger would put in his own.
+    The key is read from ``public``, never from the folder, where a forger would place another one.
     """
     crypto = _crypto()
     key = _public(public)
@@ -161,7 +161,7 @@ def _wrong_key(path: Path, got: str) -> UsageError:
 
 
 def _crypto() -> dict[str, Any]:
-    """The package is asked for only by who signs or verifies."""
+    """Import cryptography, which only signing and verification need."""
     try:
         from cryptography import exceptions
         from cryptography.hazmat.primitives import serialization

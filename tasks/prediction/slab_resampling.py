@@ -1,4 +1,4 @@
-"""Resampling a few slices at a time, so that a long scan takes no more than a short one."""
+"""Resampling a few slices at a time, so that memory does not grow with the number of slices."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from synthct.data.itk import resample
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.prediction.memory import slab_of
 
-LEAST_WEIGHT = 1e-3
-"""Part of a voxel that must lie in the predicted body for it to get a value."""
+MIN_WEIGHT = 1e-3
+"""Share of a voxel that must lie in the predicted body for the voxel to get a value [1]."""
 
 _MARGIN = 2
-"""Voxels around what a slab touches: linear interpolation reads one."""
+"""Margin around the part that a slab reads [voxels]; linear interpolation needs one."""
 
 
 def resample_slabs(volume: Volume, grid: Grid, *, outside: float, nearest: bool = False) -> Volume:
-    """:func:`synthct.data.itk.resample`, slab by slab; a grid of one slab gives its very bits."""
+    """:func:`synthct.data.itk.resample`, slab by slab; bitwise identical for a grid of one slab."""
     if slab_of(grid) >= grid.shape[0]:
         return resample(volume, grid, outside=outside, nearest=nearest)
     values = np.empty(grid.shape, volume.array.dtype)
@@ -35,8 +35,8 @@ def resample_slabs(volume: Volume, grid: Grid, *, outside: float, nearest: bool 
     return Volume(values, grid, volume.modality)
 
 
-def touched(mask: Volume, body: Volume) -> Volume:
-    """The mask and, beside it, the voxels of its grid nearest to body voxels that it misses.
+def with_thin_parts(mask: Volume, body: Volume) -> Volume:
+    """The mask, extended by the voxels of its grid nearest to body voxels that it does not reach.
 
     Parts of the body thinner than a voxel of the mask's grid (nose tip, ears, fingers) fall
     between its voxels: :func:`on_grid` would find no value for them.
@@ -52,7 +52,7 @@ def touched(mask: Volume, body: Volume) -> Volume:
     return mask.with_array(wanted.astype(np.uint8))
 
 
-def missed(mask: Volume, body: Volume) -> int:
+def count_unreached(mask: Volume, body: Volume) -> int:
     """Body voxels for which :func:`on_grid` finds no value in the mask."""
     return sum(
         int(np.count_nonzero((np.asarray(body.array[part]) > 0) & ~_reached(mask, grid)))
@@ -61,14 +61,14 @@ def missed(mask: Volume, body: Volume) -> int:
 
 
 def _reached(mask: Volume, grid: Grid) -> NDArray[np.bool_]:
-    """Where on ``grid`` linear interpolation finds a voxel of the mask."""
+    """Voxels of ``grid`` at which linear interpolation uses a voxel of the mask."""
     near = _near(mask.grid, grid)
     if near is None:
         return np.zeros(grid.shape, bool)
     there = mask.crop(*near)
     inside = (np.asarray(there.array) > 0).astype(np.float32)
     weight = resample(there.with_array(inside, Modality.CT), grid, outside=0.0)
-    return np.asarray(weight.array > LEAST_WEIGHT)
+    return np.asarray(weight.array > MIN_WEIGHT)
 
 
 def on_grid(
@@ -97,7 +97,7 @@ def on_grid(
         total = resample(there.with_array(weighted, Modality.CT), grid, outside=0.0).array
         ones = there.with_array(inside.astype(np.float32), Modality.CT)
         weight = resample(ones, grid, outside=0.0).array
-        known = wanted & (weight > LEAST_WEIGHT)
+        known = wanted & (weight > MIN_WEIGHT)
         found = total[known] / weight[known]
         filled[part][known] = np.rint(found) if whole else found
     return filled
@@ -112,7 +112,7 @@ def _slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
 
 
 def _near(there: Grid, wanted: Grid) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
-    """(start, stop) of the voxels of ``there`` that ``wanted`` can touch; None without any."""
+    """(start, stop) of the voxels of ``there`` that ``wanted`` can read; None if there are none."""
     corners = np.array(list(product(*[(-0.5, size - 0.5) for size in wanted.shape])))
     index = there.index(wanted.points(corners))
     low = np.clip(np.floor(index.min(axis=0)).astype(int) - _MARGIN, 0, there.shape)

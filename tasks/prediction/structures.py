@@ -1,7 +1,7 @@
-"""Contours (RTSTRUCT) of the source, carried over so that they lie on the synthetic CT.
+"""Contours (RTSTRUCT) of the source, carried over to the synthetic CT.
 
-A structure set may hold structures of several frames of reference. Only those of the reference's
-own are carried over, with their coordinates as they are; the others are left out and counted.
+A structure set may hold structures in several frames of reference. Only those in the reference's
+own frame are carried over, with unchanged coordinates. The others are left out and counted.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from synthct.data.readers import (
     SeriesHeaders,
     Structure,
     StructureSet,
-    read_beside,
+    read_reference_series,
     read_structure_sets,
 )
 from synthct.data.writers.dicom import IMPLEMENTATION_UID, derive_uid
 from synthct.tasks.prediction.reference import Reference, overlong_values
 
 FILE = "structures-{number}.dcm"
-"""Name in the folder of the new series."""
+"""File name in the folder of the new series."""
 
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What is carried over of one structure set.
+    """The structures of one set that are carried over.
 
     Parameters
     ----------
     given
-        The set as it came.
+        The original set.
     kept
         The structures drawn in the reference's frame of reference.
     """
@@ -49,7 +49,7 @@ class Carried:
 
     @property
     def note(self) -> str:
-        """Which structures were left out; numbers, for a name may be a person's. Empty: none."""
+        """Note on structures left out, by number, as names may identify a person; or empty."""
         kept = {one.number for one in self.kept}
         left = [str(one.number) for one in self.given.structures if one.number not in kept]
         if not left:
@@ -62,7 +62,7 @@ class Carried:
 
 
 def carried(sets: Sequence[StructureSet], reference: Reference) -> list[Carried]:
-    """The structure sets of which something was drawn on the reference, and what that is."""
+    """The structure sets with structures drawn in the reference's frame, and those structures."""
     place = reference.headers
     found = []
     for given in sets:
@@ -73,7 +73,7 @@ def carried(sets: Sequence[StructureSet], reference: Reference) -> list[Carried]
 
 
 def require_structures(path: Path, reference: Reference) -> list[Carried]:
-    """What is carried over of a path that was named for it; nothing at all is a usage error."""
+    """The structures to carry over from a given path; a usage error if there are none."""
     sets = read_structure_sets(path)
     found = carried(sets, reference)
     if not found:
@@ -90,14 +90,14 @@ def require_structures(path: Path, reference: Reference) -> list[Carried]:
 
 
 def write_structures(folder: Path, sets: Sequence[Carried], reference: Reference) -> list[Path]:
-    """Write each structure set anew beside the series that was written into ``folder``.
+    """Write a new structure set for each given one into the ``folder`` of the new series.
 
-    The points stay where they are (mm, same frame); references to the old images become
-    references to the synthetic CT's, and the patient is the reference's.
+    Coordinates are unchanged (mm, same frame). References to the old images become references to
+    those of the synthetic CT, and the patient is the reference's.
     """
     if not sets:
         return []
-    images, _ = read_beside(folder, ())
+    images, _ = read_reference_series(folder, ())
     written = []
     for number, one in enumerate(sets):
         path = folder / FILE.format(number=number)
@@ -125,7 +125,7 @@ def _anew(one: Carried, images: SeriesHeaders, reference: Reference) -> Dataset:
         made.ROIContourSequence = drawn
     observed = [Dataset.from_json(dict(item)) for roi in one.kept for item in roi.observed]
     for item in observed:
-        item.ROIInterpreter = ""  # required, may be empty; a person's name stays behind
+        item.ROIInterpreter = ""  # required, may be empty; names of people are not copied
     if observed:
         made.RTROIObservationsSequence = observed
     return made
@@ -150,7 +150,7 @@ def _empty(uid: str, series: str) -> Dataset:
 
 
 def _referenced(images: SeriesHeaders) -> Dataset:
-    """The new images, in the place where the old ones were listed."""
+    """The Referenced Frame of Reference Sequence with the new images in place of the old ones."""
     whole = Dataset()
     whole.SeriesInstanceUID = images.series
     whole.ContourImageSequence = [_image(pair) for pair in images.instances]
@@ -197,7 +197,7 @@ def _image(instance: tuple[str, str]) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class _Planes:
-    """Where the images of a series lie along their normal (z, y, x) [mm]."""
+    """Positions of a series' images along their normal (z, y, x) [mm]."""
 
     instances: Sequence[tuple[str, str]]
     normal: NDArray[np.float64]
@@ -213,7 +213,7 @@ class _Planes:
         return cls(images.instances, normal, along, images.grid.spacing_mm[0])
 
     def nearest(self, points_mm: NDArray[np.float64]) -> tuple[str, str] | None:
-        """The image a contour lies on; None where it lies beyond or on no single one."""
+        """The image of a contour; None if it is outside the stack or not in one plane."""
         if not len(points_mm):
             return None
         heights = points_mm @ self.normal

@@ -1,4 +1,4 @@
-"""One prediction of a batch in a process: ``python -m synthct.tasks.prediction.worker``."""
+"""One prediction of a batch in its own process: ``python -m synthct.tasks.prediction.worker``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from synthct.tasks.prediction.predict import predict_file
 
 
 def main(order_file: Path) -> int:
-    """Predict and write the answer; any other exception ends the process without one."""
+    """Predict and write the answer file; unexpected exceptions end the process without one."""
     die_with_parent()
     order = json.loads(order_file.read_text())
     try:
@@ -51,13 +51,15 @@ def _predict(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(error: SynthctError) -> str:
-    if isinstance(error, DataError) or error.code == "memory-cap":  # this scan's, not the machine's
+    if (
+        isinstance(error, DataError) or error.code == "memory-cap"
+    ):  # an error of this scan, not of the machine
         return "data"
     return "usage" if isinstance(error, UsageError) else "machine"
 
 
 def _anonymous(error: SynthctError, order: dict[str, Any]) -> dict[str, Any]:
-    """The error with the scan's key in place of paths, which may hold a name."""
+    """The error with the scan's key in place of paths, which may contain names."""
     scan = order["scan"]
     return {
         name: text.replace(scan, order["key"]) if isinstance(text, str) else text

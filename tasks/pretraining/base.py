@@ -1,4 +1,4 @@
-"""What an objective without labels is given: two views, their embeddings, a memory."""
+"""Interface of pretraining objectives: two views, their embeddings, and a memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Memory = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Two windows of each scan of a batch, changed as another scan of the place would differ.
+    """Two windows of each scan of a batch, each altered like an image of another scanner.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ class Views:
         Windows (B, slices, Y, X) for 2.5-D networks, (B, 1, Z, Y, X) for 3-D ones [network units].
         They are cut at different places.
     places, partners
-        Voxels of the body that both windows show, (B, P, 2 or 3): the same anatomy at ``places``
-        of the first and ``partners`` of the second [voxels].
+        Voxels of the body in both windows, (B, P, 2 or 3) [voxels]: ``places`` of the first show
+        the same anatomy as ``partners`` of the second.
     hidden
         1 where a masked view hides the first window, (B, 1, [Z,] Y, X).
     hidden_places
@@ -41,7 +41,7 @@ class Views:
     rng: torch.Generator
 
     def masked(self) -> Tensor:
-        """The first window with the mean of the rest of it where it is hidden."""
+        """The first window with hidden voxels replaced by the mean of the others."""
         shown = 1 - self.hidden
         axes = tuple(range(1, self.first.ndim))
         weight = shown.sum(axes, keepdim=True) * self.first.shape[1]
@@ -64,10 +64,10 @@ class Features(Protocol):
         """Embeddings (N, D) at ``places`` (B, P, axes) of other images of the windows' shape."""
 
     def predicted(self, images: Tensor, places: Tensor) -> Tensor:
-        """The same behind the predictor, which only objectives with a teacher use."""
+        """The same after the predictor, which only objectives with a teacher use."""
 
     def taught(self, images: Tensor, places: Tensor) -> Tensor:
-        """Embeddings by the teacher, the moving average of the network; without gradient."""
+        """Embeddings by the teacher (the moving average of the network), without gradient."""
 
 
 class Objective(Protocol):
@@ -77,7 +77,7 @@ class Objective(Protocol):
     """
 
     def __call__(self, views: Views, features: Features, memory: Memory) -> Tensor:
-        """What is minimised; a scalar [1]."""
+        """Value of the objective to minimise; a scalar [1]."""
 
 
 def standardised(values: Tensor) -> Tensor:

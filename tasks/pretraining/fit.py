@@ -73,7 +73,7 @@ def pretrain(
     """
     recipe = PretrainingParams.from_json(params)
     plan = TrainingParams.from_json(training).of_source(source)
-    scaling = lawful(plan.recipe(source).source_scaling)
+    scaling = without_law(plan.recipe(source).source_scaling)
     own = derive_seed(seed, STAGE, unit)
     z, y, x = spacing_mm
     scans = _opened(files, (z, y, x), scaling, scratch, own)
@@ -112,8 +112,8 @@ def pretrain(
     write_whole(out / PRETRAINED, canonical_json(document))
 
 
-def lawful(scaling: SourceScaling) -> SourceScaling:
-    """The scaling, without a harmonisation whose law training fills in later from its own cases."""
+def without_law(scaling: SourceScaling) -> SourceScaling:
+    """The scaling without a harmonisation whose law only training can determine."""
     unknown = scaling.harmonise is not None and scaling.harmonise.law is None
     return scaling.model_copy(update={"harmonise": None}) if unknown else scaling
 
@@ -121,7 +121,7 @@ def lawful(scaling: SourceScaling) -> SourceScaling:
 def _opened(
     files: Mapping[str, Path], spacing_mm: Triple, scaling: SourceScaling, scratch: Path, seed: int
 ) -> list[Scan]:
-    """The scans that can be used; those that cannot are named in the log."""
+    """The usable scans; the others are named in the log."""
     scans = []
     for name in sorted(files):
         if name.endswith("_body"):
@@ -176,7 +176,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> None:
-        """All steps that are left after the last checkpoint."""
+        """Run all steps after the last checkpoint."""
         device = chosen_device(self.params.device, "pretraining.device")
         self.learner.to(device).train()
         optimizer = make_optimizer(self.learner, self.params.optimizer)

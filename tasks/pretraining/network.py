@@ -15,7 +15,7 @@ CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
 class Trunk(nn.Module):
-    """A network of the registry that returns what some of its layers give.
+    """A network of the registry that returns the outputs of some of its layers.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Trunk(nn.Module):
     layers
         Names of the layers; empty: the input of the last convolution that it computes.
     probe
-        An input of the right shape, to find that one and the channels.
+        An input of the right shape, to find that convolution and the numbers of channels.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str], probe: Tensor) -> None:
@@ -137,7 +137,7 @@ def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Learner(nn.Module):
-    """What is trained, and the teacher, which follows it as a moving average.
+    """The trained network (student), and the teacher, its moving average.
 
     Parameters
     ----------
@@ -188,12 +188,12 @@ class StepFeatures:
         return out
 
     def predicted(self, images: Tensor, places: Tensor) -> Tensor:
-        """Those behind the predictor."""
+        """Embeddings after the predictor."""
         out: Tensor = self.learner.predictor(self.learner.student(images, places))
         return out
 
     def taught(self, images: Tensor, places: Tensor) -> Tensor:
-        """Those of the teacher."""
+        """Embeddings of the teacher."""
         with torch.no_grad():
             out: Tensor = self.learner.teacher(images, places)
         return out

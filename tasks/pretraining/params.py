@@ -44,7 +44,7 @@ class PretrainingParams(Section):
     """How a network is trained on unpaired scans, once for each source and fold."""
 
     objectives: tuple[WeightedPlugIn, ...] = (WeightedPlugIn(name="tico"),)
-    """What is minimised, added with their weights."""
+    """Objectives, added with their weights."""
     network: PlugIn | None = None
     """Architecture and its options. Null: that of ``training``, which can then start from the
     weights."""
@@ -85,5 +85,5 @@ class PretrainingParams(Section):
         return self
 
     def chosen(self, training: TrainingParams) -> PlugIn:
-        """The network that is trained, beside the params of ``training``."""
+        """The network to train, given the params of ``training``."""
         return self.network or training.network

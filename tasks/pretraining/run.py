@@ -16,7 +16,7 @@ from synthct.tasks.models.networks import NETWORKS
 from synthct.tasks.models.normalise import scaling_modules
 from synthct.tasks.pipeline.artefacts import PATIENT
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
-from synthct.tasks.pretraining.fit import STAGE, lawful, pretrain
+from synthct.tasks.pretraining.fit import STAGE, pretrain, without_law
 from synthct.tasks.pretraining.network import make_learner
 from synthct.tasks.pretraining.objectives import OBJECTIVES
 from synthct.tasks.pretraining.params import PretrainingParams
@@ -108,7 +108,7 @@ def _unit(
     own = training.of_source(plan.source)
     modules = {OBJECTIVES.module_of(entry.name) for entry in params.objectives}
     modules |= {NETWORKS.module_of(e.name) for e in networks_of(params.chosen(own).as_json())}
-    modules |= set(scaling_modules(lawful(own.recipe(plan.source).source_scaling)))
+    modules |= set(scaling_modules(without_law(own.recipe(plan.source).source_scaling)))
     return Unit(
         name=plan.name,
         function=pretrain,

@@ -1,4 +1,4 @@
-"""Unpaired scans, on the voxel size of training, in a scratch file of each."""
+"""Unpaired scans at the voxel size of training, each in a scratch file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ MARGIN_MM = 15.0
 """Margin around the body [mm]."""
 
 CT_WINDOW_HU = (-1000.0, 1500.0)
-"""Clipping window of a CT, that of registration: fillings would set the standard deviation."""
+"""Clipping window of a CT [HU], as in registration: otherwise dental fillings would dominate the
+standard deviation."""
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.997)
-"""Of the body: where an intensity curve may bend, so that it parts the tissues of any modality."""
+"""Quantiles of the body at which an intensity curve may bend; they separate the tissues of any
+modality."""
 
 PLACES = 50_000
-"""Voxels of the body that windows are drawn around, at most [voxels]."""
+"""Maximum number of body voxels that windows are drawn around."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ def open_scan(
     scratch: Path,
     seed: int,
 ) -> Scan:
-    """Resample and scale a stored scan once; a run that resumes finds it in ``scratch``.
+    """Resample and scale a stored scan once; a resumed run reuses it from ``scratch``.
 
     A CT is clipped to ``CT_WINDOW_HU``; any other scan is scaled by ``scaling`` first.
 
@@ -113,7 +115,7 @@ def _prepare(
         np.save(part, array)
         os.replace(part, folder / f"{kind}.npy")
     knots = [float(scaled.min()), *np.quantile(scaled[inside], QUANTILES).tolist()]
-    apart = 1e-3 * np.arange(len(knots))  # flat regions make quantiles coincide
+    apart = 1e-3 * np.arange(len(knots))  # quantiles coincide if large regions are constant
     rising = (np.maximum.accumulate(np.asarray(knots)) + apart).tolist()
     return {"modality": str(volume.modality), "mean": mean, "sd": sd, "knots": rising}
 

@@ -25,11 +25,11 @@ TOLERANCE = 1e-6
 
 
 MANGLED = re.compile(rb"[./]___torch_mangle_\d+")
-"""Part of a class's name that counts the modules made before it in the process."""
+"""Part of a class's name that counts the modules that the process created before it."""
 
 
 class VolumeFeatures(nn.Module):
-    """Maps of a volume of mean 0 and standard deviation 1 in the body; becomes TorchScript.
+    """Feature maps of a volume of mean 0 and standard deviation 1 in the body, for TorchScript.
 
     Edges are repeated as far as the network needs: neighbouring slices, and multiples of its
     divisor. Coarse maps are interpolated linearly to the grid of the image.
@@ -73,7 +73,7 @@ class VolumeFeatures(nn.Module):
         return out
 
     def missing(self, length: int) -> int:
-        """Voxels to the next multiple of the divisor, and to two of them at least."""
+        """Number of voxels missing to the next multiple of the divisor, at least two divisors."""
         return max(-length % self.divisor, 2 * self.divisor - length)
 
 
@@ -120,7 +120,7 @@ def scripted(
 
 
 def save_script(path: Path, module: torch.jit.ScriptModule) -> str:
-    """Write a frozen module without what depends on this machine; returns its SHA-256.
+    """Write a frozen module without machine-dependent records; returns its SHA-256.
 
     Torch adds records with the paths of the source files, for tracebacks, and counts the modules
     that the process made before this one in its name.

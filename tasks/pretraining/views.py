@@ -1,4 +1,4 @@
-"""Two windows of one place of a scan, each changed as another scan of the place would differ."""
+"""Two windows of one location in a scan, each altered like an image of another scanner."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class ViewSampler:
     def _places(
         self, body: NDArray[np.bool_], apart: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[Any], ...]:
-        """Common voxels in both windows, the hidden blocks, and voxels of the body inside them."""
+        """Voxels common to both windows, the hidden blocks, and body voxels inside them."""
         size = np.array(body.shape)
         seen = np.argwhere(body)
         seen = seen[((seen + apart >= 0) & (seen + apart < size)).all(axis=1)]
@@ -107,7 +107,7 @@ class ViewSampler:
 
 
 def changed(window: Array, scan: Scan, params: ViewParams, rng: np.random.Generator) -> Array:
-    """The window (Z, Y, X) as another scanner or sequence might show it [SD of the body].
+    """The window (Z, Y, X) altered like an image of another scanner or sequence [SD of the body].
 
     Contrast, then shading, smoothing and noise, in the order in which a scanner adds them.
     """
@@ -117,7 +117,7 @@ def changed(window: Array, scan: Scan, params: ViewParams, rng: np.random.Genera
     out = np.interp(window, knots, curve(knots, params, rng)) + beyond
     if params.shading and modality is not Modality.CT:
         field = params.shading * wave(window.shape, rng)
-        # A coil multiplies the signal, of which air has none; scatter adds to all voxels.
+        # Coil shading multiplies the signal, which is 0 in air; scatter adds to all voxels.
         out = low + (out - low) * np.exp(field) if modality is Modality.MR else out + field
     if params.blur_voxels:
         out = gaussian_filter(out, params.blur_voxels * rng.random(), mode="nearest")
@@ -133,9 +133,9 @@ def changed(window: Array, scan: Scan, params: ViewParams, rng: np.random.Genera
 def curve(
     knots: NDArray[np.float64], params: ViewParams, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Values at rising knots, from air on: rising, or of tissues in another order.
+    """Values at rising knots, starting with air: rising, or with tissues in another order.
 
-    Air stays where it is and darkest, and so does the brightest value of a rising curve.
+    Air keeps its value and stays darkest; the brightest value of a rising curve is kept too.
     """
     steps = np.diff(knots)
     grown = steps * np.exp(params.contrast * rng.standard_normal(steps.size))
@@ -177,7 +177,7 @@ def _box(
     size: tuple[int, int, int],
     outside: float | None = None,
 ) -> NDArray[Any]:
-    """The box of that size around ``middle + offset``; beyond the edges the edge, or a value."""
+    """The box of that size around ``middle + offset``; outside, edge values or ``outside``."""
     start = [int(m) + o - n // 2 for m, o, n in zip(middle, offset, size, strict=True)]
     axes = [np.arange(a, a + n) for a, n in zip(start, size, strict=True)]
     near = [np.clip(axis, 0, n - 1) for axis, n in zip(axes, array.shape, strict=True)]

@@ -1,4 +1,4 @@
-r"""What is minimised, and the base of the methods that do it.
+r"""The reconstruction problem, and the base class of the methods that solve it.
 
 The unknown *x* (Z, Y, X) is attenuation relative to water, :math:`1 + \mathrm{HU} / 1000`:
 
@@ -23,7 +23,7 @@ from synthct.data.tomography.projector import Projector
 from synthct.tasks.regularization.base import Regularizer
 
 Memory = dict[str, Tensor]
-"""What a method keeps between two iterations; ``image`` is the present result (Z, Y, X)."""
+"""State of a method between two iterations; ``image`` is the current result (Z, Y, X)."""
 
 POWER_ITERATIONS = 12
 
@@ -116,12 +116,12 @@ class Method:
     """Base class of the algorithms: frozen dataclasses whose fields are parameters."""
 
     uses_prior: bool = True
-    """Whether the prior has a part in it."""
+    """Whether the method uses the prior."""
 
     def begin(self, problem: Problem, image: Tensor) -> Memory:
-        """What is kept before the first iteration, from a first image (Z, Y, X)."""
+        """State before the first iteration, from a first image (Z, Y, X)."""
         return {"image": image.clamp_min(0)}
 
     def advance(self, problem: Problem, memory: Memory) -> None:
-        """One iteration: change ``memory``."""
+        """Run one iteration, which updates ``memory``."""
         raise NotImplementedError

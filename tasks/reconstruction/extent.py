@@ -1,11 +1,11 @@
-r"""How far the modelled volume reaches beyond the wanted one, so that all attenuation has a place.
+r"""Extension of the modelled volume beyond the requested one, to contain all attenuation.
 
-A ray of the cone's edge leaves the wanted box through its top or bottom and crosses more of the
-patient there; a wide patient also reaches beyond the detector's sides. Iterative methods would put
-that attenuation into the box, as bright rims and wrong values. The box grows along z to the height
-of the cone behind the axis, :math:`h_v (R + r) / D` for the detector's half height :math:`h_v`, the
-distances *R* and *D* of axis and detector, and the box's radius *r*; and, where the outermost
-columns measure more than air, along y and x beyond the cylinder that all views see.
+A ray at the cone's edge leaves the requested box through its top or bottom and crosses more of the
+patient there; a wide patient also extends beyond the detector's sides. Iterative methods would
+assign that attenuation to the box, as bright rims and wrong values. The box grows along z to the
+height of the cone behind the axis, :math:`h_v (R + r) / D` for the detector's half height
+:math:`h_v`, the distances *R* and *D* of axis and detector, and the box's radius *r*; and, where
+the outermost columns measure more than air, along y and x beyond the cylinder that all views see.
 
 Larger boxes against truncation: doi:10.1186/s12880-022-00881-8; here their size follows from the
 orbit.
@@ -22,24 +22,24 @@ from synthct.data.tomography.cone_beam import ConeBeam
 from synthct.data.volume import Grid
 
 AIR = 0.05
-"""Largest mean line integral of the outermost columns behind air alone."""
+"""Largest mean line integral of the outermost columns that counts as air."""
 
 BEYOND = 1.25
-"""Reach of the box of a truncated scan, in radii of the cylinder that all views see."""
+"""Half width of the box of a truncated scan, in radii of the cylinder that all views see."""
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
-"""First index and end of the wanted grid in the larger one."""
+"""First index and end of the requested grid in the larger one."""
 
 
 def modelled(grid: Grid, beam: ConeBeam, lines: Tensor) -> tuple[Grid, Box]:
-    """The grid that holds what the rays cross, and where ``grid`` lies in it.
+    """The grid that contains everything the rays cross, and the position of ``grid`` in it.
 
     Parameters
     ----------
     grid
-        The wanted one, along the axes of the patient.
+        The requested grid, along the axes of the patient.
     lines
-        Line integrals (views, V, U), by which truncation is noticed.
+        Line integrals (views, V, U), from which truncation is detected.
     """
     half_v, half_u = (
         float(beam.offsets_mm(axis).abs().max()) + beam.pixel_mm[axis] / 2 for axis in (0, 1)

@@ -28,7 +28,7 @@ from synthct.tasks.reconstruction.page import report_page
 from synthct.tasks.reconstruction.solve import COLUMNS, rows_of
 
 RECORD, REPORT = "reconstruction.json", "report.html"
-"""What the folder holds beside image and history; the first marks one that may be replaced."""
+"""Files of the folder besides image and history; the first marks a folder that may be replaced."""
 
 
 def reconstruct_files(
@@ -43,15 +43,15 @@ def reconstruct_files(
     shape: tuple[int, int, int] | None = None,
     progress: Tell | None = None,
 ) -> Reconstruction:
-    """Reconstruct a scan and write ``out``, whole or not at all.
+    """Reconstruct a scan and write ``out``, completely or not at all.
 
     Parameters
     ----------
     projections, geometry
         Image stack (u, v, view) and RTK's geometry file.
     out
-        Or None: nothing is written. While an iterative method runs, ``.NAME.resume`` beside the
-        folder holds checkpoints, from which the same command goes on after a kill.
+        Output folder; None: nothing is written. While an iterative method runs, ``.NAME.resume``
+        next to the folder holds checkpoints, from which the same command resumes after a kill.
     view_step
         Use every N-th view only.
     """

@@ -1,4 +1,4 @@
-r"""Zero-shot denoising of line integrals: conjugate rays are swapped, a small network learns.
+r"""Zero-shot denoising of line integrals: a small network is trained on swapped conjugate rays.
 
 Over a full circle each ray is measured twice, from both of its ends, with independent noise. In a
 fan beam the ray at the angle :math:`\gamma` of the view :math:`\beta` is that at :math:`-\gamma` of
@@ -36,9 +36,9 @@ def flicked(lines: Tensor, beam: ConeBeam, *, seed: int, steps: int = 80) -> Ten
     lines
         Of a full circle of equally spaced views, the detector centred.
     seed
-        Of the swaps and the network's first weights.
+        Seed of the swaps and of the network's initial weights.
     steps
-        Of the optimisation.
+        Number of optimisation steps.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def flicked(lines: Tensor, beam: ConeBeam, *, seed: int, steps: int = 80) -> Ten
 def conjugate(lines: Tensor, beam: ConeBeam) -> Tensor:
     """The other measurement of each ray (views, V, U), from the nearest view that has one."""
     steps = np.diff(np.unwrap(beam.angles_rad))
-    # Negative where the orbit is clockwise, which reverses the order of the views.
+    # Negative for clockwise orbits, where the views are in reverse order.
     step = math.copysign(2 * math.pi / len(beam.angles_rad), steps.sum())
     equal = len(steps) > 1 and np.allclose(steps, step, atol=1e-4 * abs(step))
     if not equal or beam.detector_shift_mm[1]:

@@ -41,7 +41,7 @@ WATER_PER_MM = 0.02
 """Attenuation of water in a hardened beam of 100 to 125 kV (mean energy 60 to 65 keV)."""
 
 GUIDE_STRENGTH_MM = 0.3
-"""Plain total variation by which a guide is smoothed."""
+"""Strength of the total variation that smooths a guide [mm]."""
 
 Tell = Callable[[Iteration, float], None]
 
@@ -59,17 +59,17 @@ class Settings:
     weight
         Strength of the prior [mm for total variation, 1 for wavelets].
     iterations, tolerance_hu
-        At most so many; stop when the image changes by less (root mean square).
+        Maximum number of iterations; stop when the image changes by less (root mean square).
     window
         Cut-off of FDK's Hann window, as a fraction of the detector's Nyquist frequency.
     water_per_mm
         Attenuation that becomes 0 HU [1/mm].
     model_error
         Standard deviation of line integrals that has other causes than counting, where counts were
-        measured; 0: rays weigh as their photons.
+        measured; 0: rays are weighted by their photons alone.
     flicking
         Whether line integrals are denoised first, by a network trained on their conjugate rays.
-        ``spiral`` takes the counts as they are.
+        ``spiral`` uses the counts without denoising.
     """
 
     method: str = "fista"
@@ -87,7 +87,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """The result, the first image (FDK where it exists) and the way between.
+    """The result, the first image (FDK if available) and the history.
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def _denoised(lines: Tensor, beam: Any) -> Tensor:
 
 
 def _first(lines: Tensor, grid: Grid, beam: Any, settings: Settings, backend: Backend) -> Tensor:
-    """FDK, relative to water; zeros where the geometry is not FDK's."""
+    """The FDK image, relative to water; zeros if FDK does not support the geometry."""
     if not isinstance(beam, ConeBeam):
         return torch.zeros(grid.shape)
     try:

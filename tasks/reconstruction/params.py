@@ -10,7 +10,7 @@ from synthct.data.section import Section
 
 
 class ReconstructionParams(Section):
-    """How cone-beam CTs are made from their projections, in place of those that were delivered."""
+    """Reconstruction of cone-beam CTs from their projections, in place of the delivered ones."""
 
     method: str = "fista"
     """``fdk`` or a reconstruction method."""

@@ -31,7 +31,7 @@ from synthct.tasks.regularization import REGULARIZERS
 
 STAGE = "reconstruction"
 SCAN = "cbct"
-"""The scan of a patient that has projections."""
+"""Name of the scan that has projections."""
 
 
 def run(context: StageContext, params: ReconstructionParams) -> None:
@@ -98,7 +98,7 @@ def _unit(raw: Path, name: str, patient: RawPatient, params: ReconstructionParam
 
 
 def projector_here() -> str:
-    """What projects on this machine: numba with its version, or torch; their last bits differ."""
+    """Projector of this machine: numba with its version, or torch; their last bits differ."""
     if importlib.util.find_spec("numba") is None:
         return "torch"
     return f"numba {metadata.version('numba')}"
@@ -115,7 +115,7 @@ def reconstruct_patient(
     projections: Path,
     delivered: Path | None = None,
 ) -> None:
-    """Unit: reconstruct one patient's CBCT, on the grid of the one that was delivered.
+    """Unit: reconstruct one patient's CBCT on the grid of the delivered one.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def reconstruct_patient(
     params
         ``ReconstructionParams`` as JSON.
     projector
-        As :func:`projector_here` says where the run was started; part of the key.
+        Value of :func:`projector_here` where the run was started; part of the key.
     projections
         Folder with projections, geometry and ``beam.json``.
     delivered

@@ -43,7 +43,7 @@ class Iteration:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The image (Z, Y, X), relative to water, and how it came about."""
+    """The image (Z, Y, X), relative to water, and its history."""
 
     image: Tensor
     history: tuple[Iteration, ...]
@@ -65,18 +65,18 @@ def solve(
     Parameters
     ----------
     problem, method
-        What is minimised, and how.
+        Objective and method.
     first
         First image (Z, Y, X), relative to water.
     iterations
-        At most so many.
+        Maximum number of iterations.
     tolerance_hu
         Stop when an iteration changes the image by less (root mean square) [HU]; 0: never.
     progress
         Called after each iteration with its row and the seconds that are left at most.
     folder
-        Where a checkpoint is kept and looked for; the caller makes sure that it belongs to the
-        same problem, method and first image. None: no checkpoint.
+        Folder of the checkpoint; the caller ensures that it belongs to the same problem, method and
+        first image. None: no checkpoint.
 
     Raises
     ------
@@ -122,7 +122,7 @@ COLUMNS = ("number", "objective", "data_term", "prior_term", "change_hu")
 
 
 def _save(folder: Path, memory: Memory, history: list[Iteration]) -> None:
-    """Write the checkpoint whole or not at all."""
+    """Write the checkpoint atomically."""
     table = torch.tensor(
         [[getattr(row, name) for name in COLUMNS] for row in history], dtype=torch.float64
     )

@@ -30,9 +30,9 @@ digital head on 8 mm voxels, it rated the start 6 % higher than the peak of a fi
 higher than the elastix results, all of which were closer to the truth."""
 
 
-MOST_DICE_LOST = 0.03
-"""Loss of the bodies' Dice, against both elastix's pose and none, from which on a pose by bone is
-not used [1]: it has found another dark place near the skin."""
+MAX_DICE_LOSS = 0.03
+"""Loss of the bodies' Dice, relative to both elastix's pose and the unmoved one, above which a pose
+by bone is rejected [1]: it has found another dark place near the skin."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def align(
         placed = [rigid, *map(shift_transform, starts)]
         by_bone = bone_pose(pair, placed, seed=derive_seed(job.seed, "bone"))
         least = min(view.overlap(pose) for pose in (rigid, sitk.Euler3DTransform()))
-        if by_bone and view.overlap(by_bone) > least - MOST_DICE_LOST:
+        if by_bone and view.overlap(by_bone) > least - MAX_DICE_LOSS:
             rigid = by_bone
     except StepFailed as error:
         failures["rigid"] = str(error)
@@ -93,7 +93,7 @@ def align(
 
 
 def _rigid(job: Job, view: Overview, starts: Sequence[Triple]) -> sitk.Euler3DTransform:
-    """The first result with more mutual information than every start; each start has its own seed.
+    """The first result with more information than every start; each start has its own seed.
 
     elastix evaluates the metric only where both masks overlap, so it can improve it by moving
     mismatched regions out of the moving mask (a lung was misaligned by 10 mm in this way). The

@@ -1,4 +1,4 @@
-"""What a registration does to bone: its strain and displacement, and whether MR shows it there."""
+"""Effect of a registration on bone: strain, displacement, and agreement with dark bone in MR."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.tasks.fields.geometry import grown
 from synthct.tasks.fields.jacobian import lengths_beyond, strain
 from synthct.tasks.registration.job import BONE_HU
 
-FEWEST_VOXELS, FEWEST_SHARE = 50, 0.002
+MIN_VOXELS, MIN_SHARE = 50, 0.002
 """Minimum amount of bone [voxels; fraction of the body] for evaluating its strain: a lung mask
 holds about 50 voxels of rib and calcified vessels, whose strain caused rejection of a good step."""
 
@@ -66,7 +66,7 @@ def bone_motion(
         return BoneMotion()
     bone = (np.asarray(scan.array) > BONE_HU) & body
     count = int(bone.sum())
-    if count < max(FEWEST_VOXELS, FEWEST_SHARE * float(body.sum())):
+    if count < max(MIN_VOXELS, MIN_SHARE * float(body.sum())):
         return BoneMotion(voxels=count)
     local = 0.0
     if rigid is not None:
@@ -112,7 +112,7 @@ def bone_darkness(fixed: Volume, moved: Volume, body: NDArray[np.bool_]) -> floa
     shell = outer & ~inner & body & (ct > SOFT_HU[0]) & (ct < SOFT_HU[1])
     bone &= body
     dark, bright = mr[bone], mr[shell]
-    if min(dark.size, bright.size) < FEWEST_VOXELS:
+    if min(dark.size, bright.size) < MIN_VOXELS:
         return None
     ranks = rankdata(np.concatenate([dark, bright]))[: dark.size]
     larger = float(ranks.sum()) - dark.size * (dark.size + 1) / 2

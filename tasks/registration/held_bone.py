@@ -1,4 +1,4 @@
-"""A deformation that leaves dense bone where the rigid step put it."""
+"""A deformation that keeps dense bone at its position after the rigid step."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from synthct.tasks.registration.gate.measures import moved_scan
 from synthct.tasks.registration.job import Job
 
 REACH_MM = 15.0
-"""Standard deviation of the distance from bone over which flesh begins to move [mm]."""
+"""Width of the Gaussian in the distance from bone by which the deformation is faded in [mm]."""
 
-LEAST_LOSS = 0.02
-"""Loss of the bone's darkness from which on bone is held [1]."""
+MIN_LOSS = 0.02
+"""Loss of bone darkness above which bone is held [1]."""
 
 
 def with_bone_held(
     job: Job, rigid: sitk.Transform, deformable: sitk.CompositeTransform
 ) -> sitk.CompositeTransform:
-    r"""The deformable step, held still at dense bone if it takes bone off the MR's dark places.
+    r"""The deformable step, faded out at dense bone if it moves bone off the MR's dark places.
 
-    A similarity of the whole body is indifferent to a cortex of few voxels, and the flesh around
-    it pulls it along. Then, with the displacement :math:`u` beyond the rigid step and the distance
-    :math:`d` from dense bone,
+    A similarity of the whole body hardly depends on a thin cortex, which then moves with the soft
+    tissue around it. In that case, with the displacement :math:`u` beyond the rigid step and the
+    distance :math:`d` from dense bone,
 
     .. math:: u'(x) = \left(1 - e^{-d(x)^2 / 2 r^2}\right)\, u(x)
 
@@ -49,7 +49,7 @@ def with_bone_held(
         return bone_darkness(job.compared.fixed, moved, body)
 
     before, free = darkness(rigid), darkness(deformable)
-    if before is None or free is None or free > before - LEAST_LOSS:
+    if before is None or free is None or free > before - MIN_LOSS:
         return deformable
     held = _held(job, rigid, deformable)
     after = darkness(held)

@@ -20,7 +20,7 @@ from synthct.tasks.registration.scan_pair import ScanPair
 BONE_HU = 200.0
 """CT number above which a voxel is bone, for the rigidity penalty and bone strain [HU]."""
 
-_FEWEST = 1e-3
+_MIN_MASK_WEIGHT = 1e-3
 """Lower bound of the Gaussian-smoothed mask in the denominator of the local mean [1]."""
 
 
@@ -137,7 +137,9 @@ def flattened(
     sigma = [width_mm / step for step in spacing_mm]
     mask = inside.astype(np.float32)
     weight = gaussian_filter(mask, sigma, mode="constant")
-    mean = gaussian_filter(image * mask, sigma, mode="constant") / np.maximum(weight, _FEWEST)
+    mean = gaussian_filter(image * mask, sigma, mode="constant") / np.maximum(
+        weight, _MIN_MASK_WEIGHT
+    )
     flat = image - mean
     floor = flat[inside].min()
     return np.where(inside, flat, floor).astype(np.float32)

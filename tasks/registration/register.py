@@ -82,7 +82,8 @@ def register(
 ) -> Registered:
     """Align the pair on the working grid, measure every step and select one by the gate.
 
-    With ``as_delivered`` nothing is moved: the pair is measured and judged as it came.
+    With ``as_delivered`` nothing is moved: the pair is measured and judged in its delivered
+    alignment.
 
     ``initial`` is an initial rigid transform from fixed to moving points, which is then applied to
     "unregistered" as well. A pair that fails or has a competing pose is registered once more from
@@ -152,9 +153,9 @@ def _as_delivered(
 ) -> Registered:
     """The pair at its pose, measured and judged.
 
-    Nobody searched near that pose, so a better one from ``still_mm`` on competes with it, and the
-    search from the pose itself is always made: bodies that fill a tight field of view overlap
-    whatever lies inside.
+    No registration has searched near that pose, so any better pose more than ``still_mm`` away
+    competes with it. The search from the pose itself is always made, because bodies that fill a
+    tight field of view overlap at any alignment.
     """
     moved = move(pair, grid, pose)
     measured: dict[StepName, StepMeasures] = {"identity": measure(source, body, moved)}

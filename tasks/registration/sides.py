@@ -4,8 +4,8 @@ A registration of a mirrored scan can pass all measures of the gate, because the
 symmetric; ingestion makes the same check for every pair, at low resolution only.
 
 Here a pair whose left and right are not clear at low resolution is compared at a finer one, in
-which the small asymmetries of a head show. What does not show there either is said, so that
-silence means that the sides were seen.
+which the small asymmetries of a head show. A note says what is still unclear, so that no note means
+that the orientation was confirmed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def sides_of(pair: ScanPair, initial: sitk.Transform | None) -> Sides:
 
 
 def judged(found: Fits, voxel_mm: float, clear: float) -> Sides:
-    """What the mutual information says, where a ratio of ``clear`` is more than chance."""
+    """Evaluate the mutual information; a ratio of at least ``clear`` counts as significant."""
     shown = {
         "left_right_shown": _shown(found, found.mirrored, clear),
         "head_feet_shown": _shown(found, found.reversed_, clear),

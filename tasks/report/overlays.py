@@ -35,7 +35,7 @@ PLANES = {"axial": 0, "coronal": 1}
 
 
 @dataclass(frozen=True)
-class OverlayOrder:
+class OverlayTask:
     """Plain data that a worker needs to draw one case."""
 
     case: str
@@ -74,7 +74,7 @@ class Overlays:
     planes: tuple[Overlay, ...]
 
 
-def draw_overlays(order: OverlayOrder) -> Overlays:
+def draw_overlays(order: OverlayTask) -> Overlays:
     """Draw one case; runs on a worker."""
     folder = Path(order.registration)
     source = read_volume(folder / SOURCE)
@@ -85,7 +85,7 @@ def draw_overlays(order: OverlayOrder) -> Overlays:
 
 
 def _draw(
-    order: OverlayOrder,
+    order: OverlayTask,
     name: str,
     axis: int,
     source: Volume,

@@ -20,10 +20,10 @@ from synthct.tasks.pipeline.artefacts import (
 )
 from synthct.tasks.pipeline.events import emit
 from synthct.tasks.pipeline.stage import StageContext, build_out
-from synthct.tasks.report.overlays import OverlayOrder, draw_overlays
+from synthct.tasks.report.overlays import OverlayTask, draw_overlays
 from synthct.tasks.report.params import ReportParams
 from synthct.tasks.report.reading import Chain, read_chain
-from synthct.tasks.report.strips import StripOrder, draw_strip, worst_first
+from synthct.tasks.report.strips import StripTask, draw_strip, worst_first
 from synthct.tasks.report.views.bias import bias
 from synthct.tasks.report.views.cohort import cohort
 from synthct.tasks.report.views.evaluation import evaluation
@@ -78,18 +78,18 @@ def run(context: StageContext, params: ReportParams) -> None:
         emit("note", stage=STAGE, text=f"{PAGE}: {len(page) / 1e6:.1f} MB")
 
 
-def _overlay_orders(chain: Chain, params: ReportParams) -> list[OverlayOrder]:
+def _overlay_orders(chain: Chain, params: ReportParams) -> list[OverlayTask]:
     if not chain.has("registration"):
         return []
     folder = chain.folders["registration"].absolute()
     able = [c for c in least_trusted_first(chain) if _all_there(folder / c, _OVERLAY)]
     return [
-        OverlayOrder(case, str(folder / case), params.picture_pixels, params.picture_quality)
+        OverlayTask(case, str(folder / case), params.picture_pixels, params.picture_quality)
         for case in able[: params.registration_cases]
     ]
 
 
-def _strip_orders(chain: Chain, params: ReportParams) -> list[StripOrder]:
+def _strip_orders(chain: Chain, params: ReportParams) -> list[StripTask]:
     if not (chain.has("registration") and chain.has("evaluation")):
         return []
     fixed = chain.folders["registration"].absolute()
@@ -100,7 +100,7 @@ def _strip_orders(chain: Chain, params: ReportParams) -> list[StripOrder]:
         if _all_there(fixed / case, _STRIP) and _all_there(scored / case, (SCT,))
     ]
     return [
-        StripOrder(
+        StripTask(
             case=case,
             registration=str(fixed / case),
             evaluation=str(scored / case),

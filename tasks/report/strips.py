@@ -21,13 +21,13 @@ from synthct.tasks.figures.pictures import (
 )
 from synthct.tasks.pipeline.artefacts import CT, MASK, SCT, SOURCE
 
-LEAST_AREA = 0.25
+MIN_AREA = 0.25
 """Smallest scored area of a slice that may be the worst one, as a share of the largest slice's: at
 the end of the body a few voxels would always be the worst."""
 
 
 @dataclass(frozen=True)
-class StripOrder:
+class StripTask:
     """Plain data that a worker needs to draw one case."""
 
     case: str
@@ -89,7 +89,7 @@ def read_scene(registration: Path, evaluation: Path) -> Scene:
     )
 
 
-def draw_strip(order: StripOrder) -> Strip:
+def draw_strip(order: StripTask) -> Strip:
     """Draw one case; runs on a worker."""
     scene = read_scene(Path(order.registration), Path(order.evaluation))
     numbers, errors = choose_slices(scene, order.slices)
@@ -112,7 +112,7 @@ def choose_slices(scene: Scene, count: int) -> tuple[list[int], NDArray[np.float
     depth = range(len(area))
     sums = np.array([float(np.abs(scene.error(z)).sum()) for z in depth])
     mae = sums / np.maximum(area, 1)
-    fit = np.flatnonzero(area >= LEAST_AREA * max(1, area.max()))
+    fit = np.flatnonzero(area >= MIN_AREA * max(1, area.max()))
     if not len(fit):
         return [len(area) // 2], mae
     even = np.unique(np.round(np.linspace(fit[0], fit[-1], count)).astype(int))
@@ -133,7 +133,7 @@ def source_limits(source: Volume, mask: NDArray[np.bool_]) -> tuple[float, float
 
 
 def _draw(
-    scene: Scene, z: int, mae_hu: float, limits: tuple[float, float], order: StripOrder
+    scene: Scene, z: int, mae_hu: float, limits: tuple[float, float], order: StripTask
 ) -> Slice:
     def small(values: NDArray[np.generic]) -> Pixels:
         return shrink(values, order.pixels)

@@ -11,7 +11,7 @@ from synthct.tasks.evaluation.statistics.paired import holm, wilcoxon_p
 from synthct.tasks.evaluation.statistics.two_level import two_level_bootstrap
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
-from synthct.tasks.study.floor import Answers, answers, differences, floor
+from synthct.tasks.study.floor import RunScores, differences, floor, run_scores
 from synthct.tasks.study.params import CONTROL, is_replicate
 
 
@@ -85,7 +85,7 @@ def effects(
 ) -> list[Effect]:
     """Every arm and replicate against the control, one family of tests for each set of pairs."""
     rows: list[Effect] = []
-    for pairs, found in answers(trials, reference=reference, metric=metric).items():
+    for pairs, found in run_scores(trials, reference=reference, metric=metric).items():
         least = floor(found)
         arms = list(dict.fromkeys(t.job.arm for t in trials if t.job.pairs == pairs))
         mine = [
@@ -100,7 +100,7 @@ def effects(
 
 
 def _effect(
-    arm: str, pairs: str, found: Answers, least: float | None, metric: str,
+    arm: str, pairs: str, found: RunScores, least: float | None, metric: str,
     lower_is_better: bool, seed: int, draws: int,
 ) -> Effect | None:  # fmt: skip
     cases, scores, control, repeats = differences(found, arm)

@@ -1,4 +1,4 @@
-"""The floor: how far two runs of the same recipe differ, below which a difference says nothing."""
+"""The floor: difference between runs of one recipe, below which an effect says nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Run = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class RunScores:
     """Scores of one metric under one set of pairs: by case and run; and the fold of each case."""
 
     values: Mapping[str, Mapping[Run, float]]
     folds: Mapping[str, int]
 
     def table(self, runs: Sequence[Run]) -> tuple[list[str], NDArray[np.float64]]:
-        """The cases that all these runs answered, and their scores (cases, runs)."""
+        """The cases that all these runs scored, and their scores (cases, runs)."""
         cases = [case for case, found in self.values.items() if all(run in found for run in runs)]
         rows = [[self.values[case][run] for run in runs] for case in cases]
         return cases, np.array(rows, float).reshape(len(cases), len(runs))
@@ -40,7 +40,7 @@ class Answers:
         return sorted({run for found in self.values.values() for run in found if run[0] == arm})
 
 
-def answers(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, Answers]:
+def run_scores(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str, RunScores]:
     """For each set of pairs the scores of all arms, where they are defined."""
     values: dict[str, dict[str, dict[Run, float]]] = defaultdict(lambda: defaultdict(dict))
     folds: dict[str, dict[str, int]] = defaultdict(dict)
@@ -52,12 +52,12 @@ def answers(trials: Sequence[Trial], *, reference: str, metric: str) -> dict[str
                     values[job.pairs][row["case"]][job.arm, job.seed] = row["value"]
                 folds[job.pairs][row["case"]] = job.fold
     return {
-        pairs: Answers({case: found[case] for case in sorted(found)}, folds[pairs])
+        pairs: RunScores({case: found[case] for case in sorted(found)}, folds[pairs])
         for pairs, found in values.items()
     }
 
 
-def floor(found: Answers) -> float | None:
+def floor(found: RunScores) -> float | None:
     r"""Smallest difference that a repeat of the control exceeds in 5 % of studies; None: unknown.
 
     :math:`t_{0.975,\nu} \sqrt{2 v / S}` with *v* the variance of :func:`run_noise` over all runs of
@@ -77,7 +77,7 @@ def floor(found: Answers) -> float | None:
 
 
 def differences(
-    found: Answers, arm: str
+    found: RunScores, arm: str
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Cases, scores of the arm and of the control (cases, seeds), and repeats (cases, R).
 

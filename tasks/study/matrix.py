@@ -11,7 +11,7 @@ from synthct.tasks.evaluation.statistics.two_level import two_level_bootstrap
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.study.choose import Trial
 from synthct.tasks.study.effects import by_case
-from synthct.tasks.study.floor import Answers, answers, differences
+from synthct.tasks.study.floor import RunScores, differences, run_scores
 from synthct.tasks.study.params import CONTROL
 
 
@@ -67,7 +67,7 @@ def biases(
     """For each reference that is also an alignment of pairs: its networks against the others."""
     found = []
     for reference in references:
-        scores = answers(trials, reference=reference, metric=metric)
+        scores = run_scores(trials, reference=reference, metric=metric)
         for own, ours in scores.items():
             if alignment_of[own] != reference:
                 continue
@@ -79,10 +79,10 @@ def biases(
 
 
 def _bias(
-    reference: str, other: str, ours: Answers, theirs: Answers, rng: np.random.Generator,
+    reference: str, other: str, ours: RunScores, theirs: RunScores, rng: np.random.Generator,
     draws: int,
 ) -> Bias:  # fmt: skip
-    """Both alignments train with the same seeds; the luck of training is that of replicates."""
+    """Both alignments train with the same seeds; replicates show the randomness of training."""
     runs = [run for run in ours.runs(CONTROL) if run in theirs.runs(CONTROL)]
     cases, own = ours.table(runs)
     shared, others = theirs.table(runs)

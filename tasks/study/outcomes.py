@@ -1,4 +1,4 @@
-"""What methods promise beside a small mean error: measured of every network of a study."""
+"""Outcomes besides image metrics that methods claim to improve, for every network of a study."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SLICES_APART = 4
-"""Every fourth slice is predicted again, so that the outcomes cost less than the training."""
+"""Distance of the slices that are predicted again, so that outcomes cost less than training."""
 
 NOISE = 0.02
 """Noise that is added to the source, as a share of its range in the body."""
 
 SHADING, SHADING_MM, SCANNER_NOISE = 0.5, 150.0, 0.12
-"""Another scanner: spread of the logarithm of a surface coil's sensitivity and its smoothness; and
-noise as a share of the mean signal of the body, as of a weak field."""
+"""Simulated other scanner: spread of the logarithm of a surface coil's sensitivity and its
+smoothness, and noise as a share of the mean signal of the body, as at low field strength."""
 
 NOMINAL, NORMAL_90 = 0.9, 1.6448536269514722
 """Interval whose coverage is tested, and its half-width in standard deviations."""
@@ -43,8 +43,8 @@ WRONG_HU = 200.0
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """One case and what the network makes of it, on every ``SLICES_APART``-th slice.
+class PredictedCase:
+    """One case and the network's prediction, on every ``SLICES_APART``-th slice.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class Answered:
         return self._predict(self.run, self.source, flips=True)
 
     def mae(self, hu: Floats) -> float:
-        """Against the reference [HU]."""
+        """Mean absolute error against the reference [HU]."""
         return float(np.abs(hu - self.reference)[self.inside].mean())
 
     def random(self, purpose: str) -> np.random.Generator:
-        """Equal for all networks, so that all answer the same noise."""
+        """Generator that is the same for all networks, so that all get the same noise."""
         return generator(self.seed, "study", purpose, self.case)
 
     def _predict(self, run: Runner, source: Volume, *, flips: bool = False) -> Prediction:
@@ -93,20 +93,20 @@ class Answered:
 
 
 def thinned(mask: Mask) -> Mask:
-    """Every ``SLICES_APART``-th of the slices (Z) that have body."""
+    """Every ``SLICES_APART``-th slice (Z) that contains body."""
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     kept = np.zeros(mask.shape[0], bool)
     kept[slices[SLICES_APART // 2 :: SLICES_APART] if slices.size > SLICES_APART else slices] = True
     return np.asarray(mask & kept[:, None, None])
 
 
-def bias_hu(seen: Answered) -> float | None:
+def bias_hu(seen: PredictedCase) -> float | None:
     r"""Distance of the mean error from 0, :math:`|\overline{p - g}|` [HU]."""
     body = np.asarray(seen.mask.array) > 0
     return abs(float((seen.hu - seen.reference)[body].mean()))
 
 
-def bone_missed(seen: Answered) -> float | None:
+def bone_missed(seen: PredictedCase) -> float | None:
     """1 minus the surface Dice of bone (above ``BONE_HU``) within one voxel; None without bone."""
     body = np.asarray(seen.mask.array) > 0
     truth, found = ((image > BONE_HU) & body for image in (seen.reference, seen.hu))
@@ -118,7 +118,7 @@ def bone_missed(seen: Answered) -> float | None:
     return 1 - surface_dice(surface_distances_mm(truth, found, spacing), max(spacing))
 
 
-def noise_gain_hu(seen: Answered) -> float | None:
+def noise_gain_hu(seen: PredictedCase) -> float | None:
     r"""Root mean square of :math:`f(x + n) - f(x)` [HU], *n* of ``NOISE`` of the source's range."""
     body = np.asarray(seen.mask.array) > 0
     low, high = np.percentile(seen.source.array[body], [0.5, 99.5])
@@ -128,8 +128,8 @@ def noise_gain_hu(seen: Answered) -> float | None:
     return float(np.sqrt(np.square(moved - seen.hu)[seen.inside].mean()))
 
 
-def int8_hu(seen: Answered) -> float | None:
-    """Rise of the mean absolute error by 8-bit convolutions [HU]; see :func:`eight_bits`."""
+def int8_hu(seen: PredictedCase) -> float | None:
+    """Increase of the mean absolute error by 8-bit convolutions [HU]; see :func:`eight_bits`."""
     network = eight_bits(load_network(seen.model))
 
     def run(source: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -140,8 +140,8 @@ def int8_hu(seen: Answered) -> float | None:
     return seen.mae(seen.again(run=run)) - seen.mae(seen.hu)
 
 
-def shifted_hu(seen: Answered) -> float | None:
-    """Rise of the mean absolute error on the same patient from another scanner [HU].
+def shifted_hu(seen: PredictedCase) -> float | None:
+    """Increase of the mean absolute error for the same patient on another scanner [HU].
 
     The source, from its least value up, is multiplied by a smooth field, and noise is added.
     """
@@ -156,7 +156,7 @@ def shifted_hu(seen: Answered) -> float | None:
     return seen.mae(moved) - seen.mae(seen.hu)
 
 
-def coverage_gap(seen: Answered) -> float | None:
+def coverage_gap(seen: PredictedCase) -> float | None:
     """Distance of the coverage of 90 % intervals by the spread over flips from 90 % [%].
 
     None for a network that was trained without flips.
@@ -170,7 +170,7 @@ def coverage_gap(seen: Answered) -> float | None:
     return 100 * abs(share - NOMINAL)
 
 
-MEASURES: Mapping[Outcome, Callable[[Answered], float | None]] = {
+MEASURES: Mapping[Outcome, Callable[[PredictedCase], float | None]] = {
     "bias_hu": bias_hu,
     "bone_missed": bone_missed,
     "noise_gain_hu": noise_gain_hu,
@@ -181,7 +181,7 @@ MEASURES: Mapping[Outcome, Callable[[Answered], float | None]] = {
 """Measured on test cases; ``wrong_hu`` is measured on a training case."""
 
 
-def measured(seen: Answered, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
+def measured(seen: PredictedCase, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
     """The outcomes of a test case by name."""
     return {name: MEASURES[name](seen) for name in outcomes if name in MEASURES}
 

@@ -34,12 +34,12 @@ OUTCOME_NAMES = {
     "coverage_gap": "distance of the coverage of 90 % intervals from 90 % [%]",
     "wrong_hu": "MAE where the training target was wrong [HU]",
 }
-"""Outcomes that the page shows, with their units; less is better."""
+"""Outcomes on the page, with their units; lower is better."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that the page shows."""
+    """Data of the page."""
 
     summary: Mapping[str, Any]
     effects: Sequence[Effect]

@@ -26,7 +26,7 @@ Aligned = Mapping[str, Mapping[str, Path]]
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrialData:
     """Data shared by all trials.
 
     Parameters
@@ -81,78 +81,78 @@ def jobs(params: StudyParams, folds: int) -> Iterator[Job]:
                         yield Job(arm.name, pairs.name, weight, fold, seed)
 
 
-def misaligned_units(ground: Ground, pairs: Pairs, aligned: Mapping[str, Path]) -> Iterator[Unit]:
+def misaligned_units(data: TrialData, pairs: Pairs, aligned: Mapping[str, Path]) -> Iterator[Unit]:
     """One unit per case; the displacement depends on seed, case and amount only."""
-    for fact in ground.cases:
+    for fact in data.cases:
         if fact.case in aligned:
             yield Unit(
                 name=fact.case,
                 function=misalign,
                 inputs={
                     "ct": aligned[fact.case],
-                    "mask": ground.registered / fact.case / MASK,
+                    "mask": data.registered / fact.case / MASK,
                 },
                 arguments={
                     "mean_mm": pairs.misregistration_mm,
-                    "seed": ground.seed,
+                    "seed": data.seed,
                     "case": fact.case,
                 },
             )
 
 
-def trial_unit(ground: Ground, params: StudyParams, training: TrainingParams, job: Job) -> Unit:
+def trial_unit(data: TrialData, params: StudyParams, training: TrainingParams, job: Job) -> Unit:
     """The unit of one trial."""
-    fold, chosen = ground.folds[job.fold], _recipe_of(params, training, job)
-    scored = [case for case in fold.test if _scorable(ground, case)]
-    inputs = {**_learned(ground, fold, job.pairs)}
+    fold, chosen = data.folds[job.fold], _recipe_of(params, training, job)
+    scored = [case for case in fold.test if _scorable(data, case)]
+    inputs = {**_learned(data, fold, job.pairs)}
     for case in scored:
-        folder = ground.registered / case
+        folder = data.registered / case
         inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
-        inputs |= {f"{case}/{name}": stored[case] for name, stored in ground.references.items()}
+        inputs |= {f"{case}/{name}": stored[case] for name, stored in data.references.items()}
     fitting = {
-        **_shared(ground, params, chosen, fold, scored),
+        **_shared(data, params, chosen, fold, scored),
         "fold": job.fold,
-        "seed": _seed(ground, job),
+        "seed": _seed(data, job),
     }
-    if weights := drawing_weights(fold, ground.cases, training):
+    if weights := drawing_weights(fold, data.cases, training):
         fitting["weights"] = weights
     arguments: dict[str, Any] = {
         "fitting": fitting,
-        "references": list(ground.references),
+        "references": list(data.references),
         "metrics": list(params.metrics),
     }
     if params.outcomes:
-        arguments |= {"outcomes": list(params.outcomes), "noise_seed": ground.seed}
+        arguments |= {"outcomes": list(params.outcomes), "noise_seed": data.seed}
     if "wrong_hu" in params.outcomes:
-        reference, stored = next(iter(ground.references.items()))
-        arguments["learned_from"] = again = _learned_from(ground, job.fold)
+        reference, stored = next(iter(data.references.items()))
+        arguments["learned_from"] = again = _learned_from(data, job.fold)
         inputs |= {f"{case}/{reference}": stored[case] for case in again}
     metrics = tuple(METRICS.module_of(name) for name in params.metrics)
     return Unit(job.name, trial, inputs, arguments, (*plugin_modules(chosen), *metrics))
 
 
-def price_unit(ground: Ground, params: StudyParams, training: TrainingParams, arm: Arm) -> Unit:
+def price_unit(data: TrialData, params: StudyParams, training: TrainingParams, arm: Arm) -> Unit:
     """The unit that counts the arithmetic of one arm, on the first fold of the first pairs."""
     job = Job(arm.name, params.pairs[0].name, (arm.weights or (None,))[0], 0, params.seeds[0])
     chosen = _recipe_of(params, training, job)
     arguments: dict[str, Any] = {
-        **_shared(ground, params, chosen, ground.folds[0], ground.folds[0].test),
-        "seed": _seed(ground, job),
+        **_shared(data, params, chosen, data.folds[0], data.folds[0].test),
+        "seed": _seed(data, job),
     }
-    inputs = _learned(ground, ground.folds[0], job.pairs)
+    inputs = _learned(data, data.folds[0], job.pairs)
     return Unit(arm.name, price, inputs, arguments, plugin_modules(chosen))
 
 
-def _seed(ground: Ground, job: Job) -> int:
+def _seed(data: TrialData, job: Job) -> int:
     """An arm has the control's initial weights and patches; a replicate has its own."""
     names = (job.arm, str(job.seed)) if is_replicate(job.arm) else (str(job.seed),)
-    return derive_seed(ground.seed, "study", *names)
+    return derive_seed(data.seed, "study", *names)
 
 
-def _learned_from(ground: Ground, fold: int) -> list[str]:
+def _learned_from(data: TrialData, fold: int) -> list[str]:
     """The test cases of the next fold that this one trains on, so that each counts once."""
-    later = ground.folds[(fold + 1) % len(ground.folds)]
-    return [c for c in later.test if c in ground.folds[fold].train and _scorable(ground, c)]
+    later = data.folds[(fold + 1) % len(data.folds)]
+    return [c for c in later.test if c in data.folds[fold].train and _scorable(data, c)]
 
 
 def _recipe_of(params: StudyParams, training: TrainingParams, job: Job) -> TrainingParams:
@@ -161,7 +161,7 @@ def _recipe_of(params: StudyParams, training: TrainingParams, job: Job) -> Train
 
 
 def _shared(
-    ground: Ground,
+    data: TrialData,
     params: StudyParams,
     training: TrainingParams,
     fold: Fold,
@@ -172,18 +172,18 @@ def _shared(
         "source": params.source,
         "params": training.as_json(exclude=unused_by_a_unit(params.source)),
         "split": {**fold.as_json(), "test": list(test)},
-        "regions": {fact.case: fact.region for fact in ground.cases if fact.case in seen},
+        "regions": {fact.case: fact.region for fact in data.cases if fact.case in seen},
     }
 
 
-def _learned(ground: Ground, fold: Fold, pairs: str) -> dict[str, Path]:
+def _learned(data: TrialData, fold: Fold, pairs: str) -> dict[str, Path]:
     inputs: dict[str, Path] = {}
     for case in sorted({*fold.train, *fold.validation}):
-        folder = ground.registered / case
+        folder = data.registered / case
         inputs |= {f"{case}/{kind}": folder / f"{kind}.zarr" for kind in ("source", "mask")}
-        inputs[f"{case}/ct"] = ground.targets[pairs][case]
+        inputs[f"{case}/ct"] = data.targets[pairs][case]
     return inputs
 
 
-def _scorable(ground: Ground, case: str) -> bool:
-    return all(case in stored for stored in ground.references.values())
+def _scorable(data: TrialData, case: str) -> bool:
+    return all(case in stored for stored in data.references.values())

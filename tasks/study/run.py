@@ -24,7 +24,7 @@ from synthct.tasks.study.matrix import biases, matrix
 from synthct.tasks.study.page import Findings, page
 from synthct.tasks.study.params import StudyParams
 from synthct.tasks.study.plan import (
-    Ground,
+    TrialData,
     arms_of,
     jobs,
     misaligned_units,
@@ -53,13 +53,13 @@ def run(context: StageContext, params: StudyParams) -> None:
     emit("note", stage=STAGE, text=precision_note(training))
     training = settled(training)
     with build_out(context, STAGE) as out:
-        ground = _ground(context, out, training, params)
-        grid = list(jobs(params, len(ground.folds)))
-        units = [trial_unit(ground, params, training, job) for job in grid]
+        data = _ground(context, out, training, params)
+        grid = list(jobs(params, len(data.folds)))
+        units = [trial_unit(data, params, training, job) for job in grid]
         good = set(run_units(context, f"{STAGE}/trials", out / "trials", units))
-        prices = _prices(context, out, ground, training, params)
+        prices = _prices(context, out, data, training, params)
         trials = [_trial(out / "trials" / job.name, job) for job in grid if job.name in good]
-        _write(context, out, params, chosen(trials), trials, prices, ground)
+        _write(context, out, params, chosen(trials), trials, prices, data)
         write_whole(out / EXCLUDED, canonical_json(_excluded(out)))
 
 
@@ -90,7 +90,7 @@ def check(training: TrainingParams, params: StudyParams) -> None:
 
 def _ground(
     context: StageContext, out: Path, training: TrainingParams, params: StudyParams
-) -> Ground:
+) -> TrialData:
     registered = context.artefact("registration")
     references = align(
         context,
@@ -122,12 +122,12 @@ def _ground(
         test_patients=training.test_patients,
     )
     scored = {name: references[name] for name in params.score_on}
-    ground = Ground(registered, cases, folds, {}, scored, context.seed)
+    data = TrialData(registered, cases, folds, {}, scored, context.seed)
     targets = {
-        each.name: _targets(context, out, params, each.name, references[each.alignment], ground)
+        each.name: _targets(context, out, params, each.name, references[each.alignment], data)
         for each in params.pairs
     }
-    return Ground(registered, cases, folds, targets, scored, context.seed)
+    return TrialData(registered, cases, folds, targets, scored, context.seed)
 
 
 def _targets(
@@ -136,24 +136,28 @@ def _targets(
     params: StudyParams,
     name: str,
     aligned: dict[str, Path],
-    ground: Ground,
+    data: TrialData,
 ) -> dict[str, Path]:
     """Training targets of these pairs: as aligned, or deliberately misaligned."""
     pairs = next(each for each in params.pairs if each.name == name)
     if pairs.misregistration_mm == 0:
         return aligned
     folder = out / "misaligned" / name
-    units = list(misaligned_units(ground, pairs, aligned))
+    units = list(misaligned_units(data, pairs, aligned))
     good = run_units(context, f"{STAGE}/misaligned/{name}", folder, units)
     return {case: folder / case / OWN["registered"] for case in good}
 
 
 def _prices(
-    context: StageContext, out: Path, ground: Ground, training: TrainingParams, params: StudyParams
+    context: StageContext,
+    out: Path,
+    data: TrialData,
+    training: TrainingParams,
+    params: StudyParams,
 ) -> dict[str, float]:
     """Arithmetic per step of each arm, relative to the control."""
     arms = arms_of(params)
-    units = [price_unit(ground, params, training, arm) for arm in arms]
+    units = [price_unit(data, params, training, arm) for arm in arms]
     good = run_units(context, f"{STAGE}/prices", out / "prices", units)
     flops = {
         name: json.loads((out / "prices" / name / PRICE).read_text())["flops_per_step"]
@@ -184,7 +188,7 @@ def _write(
     kept: Sequence[Trial],
     trials: Sequence[Trial],
     prices: dict[str, float],
-    ground: Ground,
+    data: TrialData,
 ) -> None:
     metric, reference = params.metrics[0], params.score_on[0]
     found, others = _effects(context, params, kept)
@@ -208,7 +212,7 @@ def _write(
             write_table(out / name, list(table[0]), table)
     summary = {
         "metric": metric, "reference": reference, "source": params.source,
-        "patients": len({fact.patient for fact in ground.cases}), "folds": len(ground.folds),
+        "patients": len({fact.patient for fact in data.cases}), "folds": len(data.folds),
         "seeds": len(params.seeds), "replicates": params.replicates,
         "significance": params.significance,
         "promises": {arm.name: arm.promise for arm in params.arms if arm.promise},

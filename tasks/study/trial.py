@@ -17,7 +17,7 @@ from synthct.tasks.evaluation.pair import masked_pair
 from synthct.tasks.models.description import ModelDescription
 from synthct.tasks.models.sliding import predict
 from synthct.tasks.pipeline.artefacts import HISTORY, MODEL
-from synthct.tasks.study.outcomes import Answered, measured, thinned, wrong_hu
+from synthct.tasks.study.outcomes import PredictedCase, measured, thinned, wrong_hu
 from synthct.tasks.study.params import Outcome
 from synthct.tasks.training.cases import ARRAYS
 from synthct.tasks.training.fit import FitArguments, fit
@@ -78,7 +78,7 @@ def trial(
 
 
 class _Network:
-    """The trained network and the scores of its answers."""
+    """The trained network and the scores of its predictions."""
 
     def __init__(
         self, model: Path, files: Mapping[str, Path], references: Sequence[str], seed: int
@@ -103,7 +103,7 @@ class _Network:
             reference = self.references[0]
             truth = self._read(case, reference).array.astype(np.float64)
             inside = thinned(np.asarray(mask.array) > 0)
-            seen = Answered(
+            seen = PredictedCase(
                 case, self.model, self.description, self.run, source, mask,
                 hu.astype(np.float64), truth, inside, self.seed,
             )  # fmt: skip

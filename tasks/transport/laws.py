@@ -1,4 +1,4 @@
-"""The intensity law of a scan, and curves that map one law to another."""
+"""The intensity law of a scan (its distribution, as quantiles), and curves between laws."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 ATOMS = 100
-"""Quantiles that describe a law: at 0.5 %, 1.5 %, ..., 99.5 %."""
+"""Number of quantiles that describe a law: at 0.5 %, 1.5 %, ..., 99.5 %."""
 
 LEVELS = (np.arange(ATOMS) + 0.5) / ATOMS
 
 Law = tuple[float, ...]
-"""``ATOMS`` quantiles that do not fall: as many points of equal mass."""
+"""A distribution as ``ATOMS`` non-decreasing quantiles, or points of equal mass."""
 
 
 def law_of(values: NDArray[Any]) -> Law:
-    """Quantiles of intensities (voxels,), one at least and all finite."""
+    """Quantiles of intensities (voxels,): at least one, all finite."""
     return tuple(np.quantile(np.asarray(values, np.float64), LEVELS).tolist())
 
 
@@ -42,28 +42,28 @@ def distance(first: Law, second: Law) -> float:
 
 
 def largest_atom(law: Law) -> float:
-    """Share of the mass that has one single value."""
+    """Largest share of the mass at one value."""
     _, counts = np.unique(np.asarray(law), return_counts=True)
     return float(counts.max()) / len(law)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A map of intensities: linear between knots that rise; beyond them the ends' shift is kept."""
+    """A map of intensities: linear between increasing knots; outside, the end's shift is kept."""
 
     knots: tuple[float, ...]
     values: tuple[float, ...]
 
     @classmethod
     def through(cls, knots: NDArray[Any], values: NDArray[Any]) -> Curve:
-        """Through points whose places do not fall; values at one place are averaged."""
+        """The curve through points in ascending order; values at equal positions are averaged."""
         places, where = np.unique(knots, return_inverse=True)
         mean = np.bincount(where, values) / np.bincount(where)
         return cls(tuple(places.tolist()), tuple(mean.tolist()))
 
     @property
     def rises(self) -> bool:
-        """Whether brighter is nowhere mapped to darker."""
+        """Whether the curve is non-decreasing."""
         return bool((np.diff(self.values) >= 0).all())
 
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""How far a map is from moving mass as cheaply as its result allows."""
+"""The Monge gap: excess cost of a map over optimal transport to the same result."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def monge_gap(x: Tensor, mapped: Tensor, eps: float) -> Tensor:
     :math:`\varepsilon > 0` it is at most :math:`\varepsilon \log N` there. The paper's gap is
     larger by the constant :math:`\varepsilon \log N`.
 
-    As a penalty it lets any parametric map be fitted without pairs: a distance of laws says where
-    mass shall arrive, the gap says that it shall not be mixed on the way. Its gradient takes the
+    As a penalty it allows fitting any parametric map without pairs: a distance between laws
+    determines where mass arrives, and the gap penalises mixing on the way. Its gradient takes the
     optimal plan as given (envelope theorem).
 
     Parameters

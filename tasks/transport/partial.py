@@ -1,4 +1,4 @@
-"""Partial transport between intensity laws: what has no counterpart stays behind at a price."""
+"""Partial transport between intensity laws: mass without a counterpart is left behind at a cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Embedding:
     Parameters
     ----------
     moved
-        How far the mass of each point of the reference goes; 0 where it is not kept (N,).
+        Displacement of each reference point's mass; 0 where it is not kept (N,).
     kept
         Which points of the reference find a counterpart (N,).
     alone
@@ -73,7 +73,7 @@ def embed(reference: NDArray[Any], points: NDArray[Any], reach: float) -> Embedd
 
 
 def _matched(x: Floats, y: Floats, reach: float) -> list[tuple[int, int]]:
-    """The matching; pairs (index in x, index in y) that both rise."""
+    """The matching as pairs (index in x, index in y), both increasing."""
     gain = np.maximum(reach**2 - (x[:, None] - y) ** 2, 0.0)
     rows, columns = linear_sum_assignment(gain, maximize=True)
     used = gain[rows, columns] > 0

@@ -1,4 +1,4 @@
-"""Entropic optimal transport: which mass of one measure goes where in another."""
+"""Entropic optimal transport between two measures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOTALS_DIFFER = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A transport plan and how it was found.
+    """A transport plan and its solver's diagnostics.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Plan:
         return float((self.mass * cost).sum() / self.mass.sum())
 
     def barycentres(self, points: NDArray[Any]) -> Floats:
-        """Where the mass of each point goes on average: (N, ...) from points (M, ...)."""
+        """Mean target of each point's mass: (N, ...) from points (M, ...)."""
         share = self.mass / self.mass.sum(axis=1, keepdims=True)
         return np.tensordot(share, np.asarray(points, np.float64), axes=1)
 

@@ -12,11 +12,11 @@ from synthct.data.errors import DataError
 from synthct.tasks.transport.plan import Floats, Plan, Problem
 
 HALVINGS = 12
-"""Halvings of a Newton step before Sinkhorn's scaling takes over for one pass."""
+"""Maximum halvings of a Newton step before one pass of Sinkhorn's scaling."""
 
 FACTOR = 10.0
-"""Newton's steps wait until every row sum is right within this factor: far off, they are all
-halved, and rows whose mass has underflowed make the system singular."""
+"""Newton steps start when every row sum is correct within this factor: before that they would all
+be halved, and rows whose mass has underflowed would make the system singular."""
 
 RIDGE = 1e-9
 """Added to the diagonal of the Hessian, as a fraction of it."""

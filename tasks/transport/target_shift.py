@@ -1,4 +1,4 @@
-"""Importance weights of HU where another site's patients hold other shares of tissue.
+"""Importance weights of HU for a site whose patients have other proportions of tissue.
 
 For use from Python: no command and no stage computes them. ``HuWeights.as_options`` gives the
 options of the loss ``l1_by_hu`` for ``params.yaml``.
@@ -17,8 +17,8 @@ from synthct.data.errors import DataError
 
 Floats = NDArray[np.float64]
 
-LEAST_VOXELS = 100
-"""Fewest voxels from which a law is estimated."""
+MIN_VOXELS = 100
+"""Minimum number of voxels for estimating a law."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class HuWeights:
     weights: Floats
 
     def __call__(self, hu: NDArray[Any]) -> Floats:
-        """Weight of each voxel, from its HU (any shape); beyond the bands that of the last one."""
+        """Weight of each voxel from its HU (any shape); outside the bands, the nearest band's."""
         band = np.searchsorted(self.edges_hu, hu, side="right") - 1
         return np.asarray(self.weights[np.clip(band, 0, self.weights.size - 1)])
 
@@ -65,8 +65,8 @@ def target_weights(
 ) -> HuWeights:
     r"""Weights :math:`w(y) = p_t(y) / p_s(y)` from paired training voxels and unpaired new ones.
 
-    The site changes how much there is of each tissue *y*, not how a tissue looks,
-    :math:`p_t(x | y) = p_s(x | y)`. Then *w* solves
+    The site changes the proportion of each tissue *y*, not its appearance, :math:`p_t(x | y) =
+    p_s(x | y)`. Then *w* solves
 
     .. math:: (T w)(x) = E_s[w(Y) \mid X = x] = \frac{p_t(x)}{p_s(x)} = h(x),
 
@@ -148,8 +148,8 @@ def _check(source: NDArray[Any], hu: NDArray[Any], other: NDArray[Any]) -> None:
             f"got shapes {source.shape}, {hu.shape} and {other.shape}, not (N,), (N,), (M,)"
         )
     for name, values in (("training", source), ("HU", hu), ("the other site", other)):
-        if values.size < LEAST_VOXELS or not np.isfinite(values).all():
-            raise _unmappable(f"{name}: fewer than {LEAST_VOXELS} voxels, or some are not finite")
+        if values.size < MIN_VOXELS or not np.isfinite(values).all():
+            raise _unmappable(f"{name}: fewer than {MIN_VOXELS} voxels, or some are not finite")
     if np.min(source) == np.max(source):
         raise _unmappable("all training intensities are equal")
 

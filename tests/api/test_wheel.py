@@ -15,7 +15,7 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from tests.packaging import ROOT, SECRET, clean_environment, make_environment, site_packages
 
-ROOMS = ("data", "tasks", "flows")
+PACKAGE_FOLDERS = ("data", "tasks", "flows")
 SUFFIXES = {".py", ".j2", ".css", ".js", ".typed"}
 
 
@@ -23,7 +23,7 @@ def of_the_checkout() -> set[str]:
     """Names below ``synthct/`` of all code and page parts of the rooms and of the API."""
     files = {
         path.relative_to(ROOT).as_posix()
-        for room in ROOMS
+        for room in PACKAGE_FOLDERS
         for path in (ROOT / room).rglob("*")
         if (path.suffix in SUFFIXES or path.name == "evidence.csv")  # of the advice on plug-ins
         and not {"raw", "artefacts"} & set(path.relative_to(ROOT).parts[:2])
@@ -107,7 +107,7 @@ def test_the_installed_package_knows_its_version_and_lies_in_the_environment(bar
     assert f"synthct-{version}.dist-info" in {p.name for p in site_packages(bare).iterdir()}
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", PACKAGE_FOLDERS)
 def test_no_folder_of_the_checkout_becomes_a_top_level_name(bare, tmp_path, name):
     script = f"import importlib.util as u; s = u.find_spec({name!r}); print(s and s.origin)"
     found = answer(bare, "python", "-c", script, cwd=tmp_path)

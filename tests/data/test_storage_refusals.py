@@ -10,7 +10,7 @@ import pytest
 from synthct.data.errors import MachineError
 from synthct.data.store.connection import connect
 from synthct.data.store.objects import Objects
-from synthct.data.store.outage import survive
+from synthct.data.store.outage import call_with_retries
 from synthct.data.store.result_cache import RemoteResults
 from synthct.tasks.prediction.inbox import PrefixInbox
 from tests.fixtures.fault_proxy import Proxy
@@ -37,7 +37,7 @@ def list_units(url):
 def write_unit(url, folder):
     folder.mkdir(exist_ok=True)
     (folder / "a.txt").write_text("a")
-    survive(lambda: RemoteResults(url)._upload(KEY, folder, ""), where=url)
+    call_with_retries(lambda: RemoteResults(url)._upload(KEY, folder, ""), where=url)
 
 
 def list_inbox(url):

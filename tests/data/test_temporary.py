@@ -19,9 +19,9 @@ HOLDER = """
 import signal, sys, time
 from pathlib import Path
 from synthct.data.temporary import temporary_folder
-from synthct.tasks.pipeline.ending import ends_in_order
+from synthct.tasks.pipeline.ending import graceful_termination
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests run under nohup ignore it
-with ends_in_order(), temporary_folder("inbox") as folder:
+with graceful_termination(), temporary_folder("inbox") as folder:
     (folder / "Doe Jane.dcm").touch()
     print(folder, flush=True)
     time.sleep(60)

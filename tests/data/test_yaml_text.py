@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthct.data.errors import UsageError
-from synthct.data.yaml_text import MOST_LEVELS, YamlRefused, load_yaml, read_yaml
+from synthct.data.yaml_text import MAX_LEVELS, YamlRefused, load_yaml, read_yaml
 from synthct.flows.clusters.settings import Slurm, read_settings
 from synthct.tasks.chain.params import load_params, parse_params
 
@@ -30,7 +30,7 @@ REFUSED = {
     "a billion values by aliases": LAUGHS,
     "a billion merged keys": MERGED,
     "brackets without end": "[" * 5000 + "]" * 5000,
-    "levels without end": "[" * (MOST_LEVELS + 5) + "]" * (MOST_LEVELS + 5),
+    "levels without end": "[" * (MAX_LEVELS + 5) + "]" * (MAX_LEVELS + 5),
     "an alias within what it names": "&a [*a]",
     "an integer that Python refuses": f"seed: {'9' * 5000}",
     "a day that never was": "seed: 2026-13-45",

@@ -12,7 +12,7 @@ from docs.generator.sources import COMMANDS
 from docs.make_first_hour import (
     FOREIGN,
     HEAD,
-    MOST_COMMANDS,
+    MAX_COMMANDS,
     TAIL,
     Promise,
     Typed,
@@ -28,7 +28,7 @@ TYPED = [text for _, text in commands(40, "CC0 1.0")]
 
 
 def test_the_first_hour_takes_more_typing_than_promised():
-    assert len(TYPED) == MOST_COMMANDS
+    assert len(TYPED) == MAX_COMMANDS
 
 
 @pytest.mark.parametrize("text", [text for text in TYPED if text.startswith("synthct ")])

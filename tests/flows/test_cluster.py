@@ -49,9 +49,9 @@ def test_workers_run_this_checkout_single_threaded_and_tell_the_run(local, reque
 
 
 def test_memory_of_a_worker_is_shown_as_zero(local, until):
-    until(lambda: all(each["memory_bytes"] > 1e7 for each in local.look()), 10, "heartbeats")
-    assert [each["name"] for each in local.look()] == ["0", "1"]
-    assert {each["threads"] for each in local.look()} == {1}
+    until(lambda: all(each["memory_bytes"] > 1e7 for each in local.workers()), 10, "heartbeats")
+    assert [each["name"] for each in local.workers()] == ["0", "1"]
+    assert {each["threads"] for each in local.workers()} == {1}
 
 
 def test_a_run_that_is_done_fails_because_its_cluster_is_slow_to_close(request, monkeypatch):

@@ -7,7 +7,7 @@ from rich.console import Console
 from synthct.data.environment import EVENTS
 from synthct.flows.run.progress import EventTail, StageProgress, event_line
 from synthct.flows.run.screen import Lines
-from synthct.flows.run.stages import how_built, last_words
+from synthct.flows.run.stages import error_line, how_built
 from synthct.flows.workspace.project import StageTarget
 from synthct.tasks.pipeline.terminal import spelled
 
@@ -74,24 +74,24 @@ def test_stage_is_quoted_rather_than_dvc():
         "a.mha: a volume has three axes, got 2", "",
         "ERROR: failed to reproduce 'one': failed to run: python, exited with 1",
     ]  # fmt: skip
-    assert last_words(lines) == "a.mha: a volume has three axes, got 2"
+    assert error_line(lines) == "a.mha: a volume has three axes, got 2"
 
 
 def test_dvc_is_quoted_when_the_stage_is_not_to_blame():
     absent = ["ERROR: failed to reproduce 'one': missing data 'source': in.txt"]
-    assert last_words(absent) == "missing data 'source': in.txt"
+    assert error_line(absent) == "missing data 'source': in.txt"
     tracked = [
         "Running stage 'one':", "> python -m synthct.tasks one",
         "ERROR: failed to reproduce 'one':  output 'out' is already tracked by SCM (e.g. Git).",
         "    You can remove it from Git, then add to DVC.",
     ]  # fmt: skip
-    assert last_words(tracked) == "output 'out' is already tracked by SCM (e.g. Git)."
-    assert last_words(["ERROR: unexpected error - boom"]) == "ERROR: unexpected error - boom"
+    assert error_line(tracked) == "output 'out' is already tracked by SCM (e.g. Git)."
+    assert error_line(["ERROR: unexpected error - boom"]) == "ERROR: unexpected error - boom"
 
 
 def test_stage_that_was_killed_has_the_last_line_there_is():
-    assert last_words([]) == "no output"
-    assert last_words(["Running stage 'one':", "> python"]) == "> python"
+    assert error_line([]) == "no output"
+    assert error_line(["Running stage 'one':", "> python"]) == "> python"
 
 
 def test_events_are_json_lines_as_the_tasks_write_them(tmp_path, monkeypatch):

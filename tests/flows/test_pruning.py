@@ -21,8 +21,8 @@ from synthct.data.store.offload import move_arrays
 from synthct.data.store.result_cache import LocalResults, RemoteResults
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
-from synthct.flows.upkeep.pruning import doomed, named_units, prune
-from synthct.flows.upkeep.pruning_arrays import doomed_objects, prune_objects
+from synthct.flows.upkeep.pruning import named_units, prunable, prune
+from synthct.flows.upkeep.pruning_arrays import prunable_objects, prune_objects
 from synthct.tasks.pipeline.fanout import here
 from synthct.tasks.pipeline.stage import StageContext, Unit, build_out, run_units
 
@@ -108,7 +108,7 @@ def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
     manifest = repository.root / "data/artefacts/training/units.json"
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"x": {"key": out, "content": "x"}}))
-    found = doomed(repository.root, repository.units)
+    found = prunable(repository.root, repository.units)
     assert found.keys == (nobody,)
     assert found.kept == 6
     assert prune(repository.root, repository.units, found.keys) == 1
@@ -118,7 +118,7 @@ def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
 def test_a_unit_of_a_run_that_is_on_is_removed(repository):
     young, old = repository.unit("a", age_s=60.0), repository.unit("b")
     repository.commit(repository.lock())
-    assert doomed(repository.root, repository.units).keys == (old,)
+    assert prunable(repository.root, repository.units).keys == (old,)
     assert young not in named_units(repository.root)
 
 
@@ -126,10 +126,11 @@ def test_units_go_while_a_run_that_counts_on_them_is_on(repository):
     """A run resumed after two days: no lock names its units, and they are older than a day."""
     key = repository.unit("a")
     repository.commit(repository.lock())
-    assert doomed(repository.root, repository.units).keys == (key,)
+    assert prunable(repository.root, repository.units).keys == (key,)
     script = (
-        "import sys\nfrom pathlib import Path\nfrom synthct.data.store.cache_lock import held\n"
-        "with held(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from synthct.data.store.cache_lock import shared_lock\n"
+        "with shared_lock(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", script, str(repository.units.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
@@ -146,7 +147,7 @@ def test_units_go_while_a_run_that_counts_on_them_is_on(repository):
 def test_a_unit_that_a_run_took_up_while_a_person_was_asked_goes(repository):
     key = repository.unit("a")
     repository.commit(repository.lock())
-    judged = doomed(repository.root, repository.units).keys
+    judged = prunable(repository.root, repository.units).keys
     repository.units.touch(key)
     assert prune(repository.root, repository.units, judged) == 0
     assert list(repository.units.keys()) == [key]
@@ -185,7 +186,7 @@ def test_what_a_lock_names_is_guessed_when_its_manifest_is_not_here(repository):
     for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
         file.unlink()
     with pytest.raises(UsageError, match="nothing was removed"):
-        doomed(repository.root, repository.units)
+        prunable(repository.root, repository.units)
     assert list(repository.units.keys()) == [key]
 
 
@@ -218,12 +219,12 @@ def test_voxels_that_a_unit_a_branch_or_a_worktree_names_are_removed(
     repository.commit(repository.lock())
     receipt(repository.root / "data/artefacts/registration/x", url, 3)
     receipt(tmp_path / "nowhere", url, 4)
-    assert doomed_objects(repository.root, repository.units, url).names == (), "all are young"
-    found = doomed_objects(repository.root, repository.units, url, least_age_s=-5.0)
+    assert prunable_objects(repository.root, repository.units, url).names == (), "all are young"
+    found = prunable_objects(repository.root, repository.units, url, min_age_s=-5.0)
     assert (len(found.names), found.kept) == (1, 3)
     assert found.size > 0
     assert prune_objects(url, found.names) == 0, "written again since: young"
-    assert prune_objects(url, found.names, least_age_s=-5.0) == 1
+    assert prune_objects(url, found.names, min_age_s=-5.0) == 1
     gone = json.loads((tmp_path / "nowhere/ct.zarr" / RECEIPT).read_text())["objects"]
     assert {each["object"] for each in gone.values()} == set(found.names)
     assert len(Objects(url).names()) == 3
@@ -235,4 +236,4 @@ def test_voxels_are_removed_though_a_lock_cannot_be_read(repository, tmp_path):
     for file in (repository.root / ".dvc" / "cache").rglob("*.dir"):
         file.unlink()
     with pytest.raises(UsageError, match="nothing was removed"):
-        doomed_objects(repository.root, repository.units, str(tmp_path / "objects"), -5.0)
+        prunable_objects(repository.root, repository.units, str(tmp_path / "objects"), -5.0)

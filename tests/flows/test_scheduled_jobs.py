@@ -90,9 +90,9 @@ def test_every_idle_look_into_the_inbox_is_reported_to_the_chat():
     idle = Run("1", "a", "watch in", "watch", "COMPLETED", "", 1.0, 2.0, 1.0, True)
     notifier = Notifier("http://127.0.0.1:9/hook", since_s=0.0)
     for _ in range(9):
-        assert list(notifier.take([idle])) == []
+        assert list(notifier.post_ended([idle])) == []
     aside = Run(
         "2", "b", "watch in", "watch", "COMPLETED", "scans were quarantined: o", 1, 2, 1, True
     )
-    told = [line for _ in range(9) for line in notifier.take([aside])]
+    told = [line for _ in range(9) for line in notifier.post_ended([aside])]
     assert told == ["the webhook did not accept b: ConnectError"]

@@ -18,10 +18,10 @@ from synthct.flows.clusters.activity import watched
 from synthct.flows.clusters.opening import open_cluster
 from synthct.flows.clusters.started import Cluster
 from synthct.flows.serve import metrics, prometheus
-from synthct.flows.serve.looks import looks_of
 from synthct.flows.serve.pages import pages
 from synthct.flows.serve.runs import Answer, Due, Run, Watcher, about
 from synthct.flows.serve.snapshot import Observer
+from synthct.flows.serve.watcher_state import watcher_states
 from tests.conftest import skip_or_fail
 from tests.infra.promql import MONITORING, expressions, names, told
 
@@ -120,9 +120,9 @@ def exporter(root, answer, monkeypatch):
         "memory_bytes": 5, "memory_limit_bytes": 10, "spilled_bytes": 0, "cpu_percent": 99.0,
         "executing": 1, "ready": 0,
     }]  # fmt: skip
-    cluster = Cluster("tcp://127.0.0.1:1", "http://127.0.0.1:1/status", look=lambda: workers)
+    cluster = Cluster("tcp://127.0.0.1:1", "http://127.0.0.1:1/status", workers=lambda: workers)
     (record,) = (root / ".synthct" / "runs").iterdir()
-    found = {"/metrics": lambda: ("text/plain", metrics.exposition(observer.look()))}
+    found = {"/metrics": lambda: ("text/plain", metrics.exposition(observer.snapshot()))}
     with watched(cluster, record), pages(0, found) as address:
         deadline = time.monotonic() + 5
         while not (record / "cluster.json").exists() and time.monotonic() < deadline:
@@ -177,8 +177,8 @@ def test_a_batch_is_taken_for_a_look_of_the_watcher():
     of_look = Run("2", "l", look[1], look[0], "COMPLETED", "", 0.0, ended_s, 1.0, True)
     for runs, blind in (((of_batch,), True), ((of_batch, of_look), False)):
         told = Answer(True, runs, watchers=(Watcher(look[1], "predicted", True),))
-        (mine,) = looks_of(told, MONITORING, ended_s - 4000)
-        assert (mine.blind_s > 1800) is blind
+        (mine,) = watcher_states(told, MONITORING, ended_s - 4000)
+        assert (mine.since_poll_s > 1800) is blind
 
 
 def test_the_score_is_not_the_mean_over_cases(scraped):

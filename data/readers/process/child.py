@@ -20,7 +20,7 @@ _MODULES = (".py", ".pyc", ".so")
 
 _PRELOADED = (
     "synthct.data.readers.requests",
-    "synthct.data.readers.beside",
+    "synthct.data.readers.reference_series",
     "pydicom.pixels",
     "gdcm",
 )

@@ -20,7 +20,8 @@ from pathlib import Path
 from synthct.data.environment import READER_MIB
 
 MEMORY_MIB = 1250
-"""What a request may take beyond the process as it starts [MiB]; ``$SYNTHCT_READER_MIB``."""
+"""Memory limit of a request, in addition to that of the idle process [MiB];
+``$SYNTHCT_READER_MIB``."""
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
 _NO_NEW_PRIVS, _PATH_BENEATH = 38, 1
@@ -43,12 +44,13 @@ def limit_resources(cpu_s: float) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (most, most))
-    # The kernel asks with SIGXCPU and kills later: were both at once, nobody could tell why.
+    # The kernel sends SIGXCPU at the soft limit and kills at the hard one: if both were equal, the
+    # reason would be lost.
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
 
 
 def limit_files(reads: Iterable[str], writes: Iterable[str]) -> bool:
-    """Let this process open only what is named (and Python's own files); False where it cannot."""
+    """Restrict this process to the named files and Python's own; False if the system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE, None, 0, 1)
     if version < 1:

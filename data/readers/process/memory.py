@@ -20,7 +20,7 @@ _handles: dict[int, int] | None = None
 
 
 def share() -> None:
-    """From now on :func:`empty` makes memory that another process can be given."""
+    """Make :func:`empty` allocate shared memory from now on."""
     global _handles
     _handles = {}
 
@@ -54,8 +54,8 @@ def handle_of(array: NDArray[Any]) -> int:
     return handle
 
 
-def taken(handle: int, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
-    """The array behind a handle that another process gave; the handle is closed.
+def attach(handle: int, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
+    """Map the array of another process's handle, and close the handle.
 
     The size is checked and sealed, so that the other process cannot shorten it afterwards.
     """

@@ -79,7 +79,7 @@ def call(
         "module": function.__module__,
         "function": function.__qualname__,
         "arguments": arguments,
-        # A reader lives on where the caller was when it started; paths may be relative.
+        # The reader's working directory is the caller's at its start, so paths are made absolute.
         "folder": _working_folder(),
         "preload": list(preload),
         # Links are followed here: a source may be a link, links below it may not lead out.
@@ -88,11 +88,11 @@ def call(
         "cpu_s": CPU_S + more_cpu_s + sum(_bytes(path) for path in sources) / BYTES_A_CPU_S,
     }
     where = str(sources[0]) if sources else function.__qualname__
-    answer = _asked(request, where)
+    answer = _request_answer(request, where)
     return _unpacked(answer, where)
 
 
-def _asked(request: dict[str, Any], where: str) -> dict[str, Any]:
+def _request_answer(request: dict[str, Any], where: str) -> dict[str, Any]:
     """The answer; after a crash the request is repeated once in a new process."""
     ended = 0
     for _attempt in range(2):
@@ -120,7 +120,7 @@ def _unpacked(answer: dict[str, Any], where: str) -> Any:
     if "error" in answer:
         raise error_from_json(answer["error"], where)
     if "import" in answer:
-        raise _package_shut_out(answer["import"])
+        raise _package_unreadable(answer["import"])
     if "system" in answer:
         raise MachineError(
             answer["system"],
@@ -145,8 +145,8 @@ def error_from_json(row: dict[str, str], where: str) -> SynthctError:
     return error
 
 
-def _package_shut_out(problem: str) -> MachineError:
-    """The reader's process cannot import what this one can."""
+def _package_unreadable(problem: str) -> MachineError:
+    """The error if the reader's process cannot import a package that this process can."""
     return MachineError(
         problem,
         rule="the process that reads foreign files can import the packages that it needs",
@@ -218,10 +218,10 @@ class _Reader:
             ) from error
         if "import" in started:
             self.stop()
-            raise _package_shut_out(started["import"])
+            raise _package_unreadable(started["import"])
 
     def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
-        """The answer (None: it died without one) and the exit code of the process that gave it."""
+        """The answer (None if the process died without one) and its exit code."""
         self.channel.settimeout(request["cpu_s"] * WALL_FACTOR)
         wire.send(self.channel, request)
         answer = None

@@ -73,7 +73,7 @@ def _with_arrays(value: Any, handles: list[int]) -> Any:
         if dtype.kind not in "biuf" or min(value["shape"], default=1) < 1:
             raise ValueError(f"an array of {dtype}, {value['shape']}")
         handle, handles[number] = handles[number], -1
-        return memory.taken(handle, value["shape"], dtype)
+        return memory.attach(handle, value["shape"], dtype)
     if isinstance(value, list):
         return [_with_arrays(item, handles) for item in value]
     return value

@@ -13,14 +13,14 @@ from pathlib import Path
 from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 from synthct.tasks.pipeline.machine import EMULATED, bfloat16_features
 
-LEAST_MEMORY_GB = 6.0
+MIN_MEMORY_GB = 6.0
 """Peak memory of the demo on two workers."""
 
 _CLOCK_SKEW_S = 5.0
 _GIB = 2**30
 
 
-def look_at_hardware(root: Path) -> Iterator[CheckResult]:
+def check_hardware(root: Path) -> Iterator[CheckResult]:
     """Check cores, memory, GPU, bfloat16 and clock."""
     cores = len(os.sched_getaffinity(0))
     yield ok("cores", f"{cores}: --cluster local starts as many workers")
@@ -31,12 +31,12 @@ def look_at_hardware(root: Path) -> Iterator[CheckResult]:
 
 
 def _memory(gib: float) -> CheckResult:
-    if gib >= LEAST_MEMORY_GB:
+    if gib >= MIN_MEMORY_GB:
         return ok("memory", f"{gib:.1f} GiB")
     return warning(
         "memory",
         f"{gib:.1f} GiB",
-        f"the demo on two workers needs {LEAST_MEMORY_GB:g} GiB: use --workers 1",
+        f"the demo on two workers needs {MIN_MEMORY_GB:g} GiB: use --workers 1",
     )
 
 

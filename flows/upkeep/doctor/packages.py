@@ -17,7 +17,7 @@ _RUN_HERE = ("3.11", "3.12", "3.13")
 _LOCKED_ONLY = ("3.14",)
 
 
-def look_at_packages() -> Iterator[CheckResult]:
+def check_packages() -> Iterator[CheckResult]:
     """Check Python, the pinned packages, and the two SimpleITK wheels, which exclude each other."""
     yield python_version(platform.python_version(), platform.machine())
     installed = installed_versions()

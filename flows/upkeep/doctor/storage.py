@@ -15,21 +15,21 @@ from synthct.data.environment import ARRAYS, UNITS
 from synthct.data.errors import SynthctError
 from synthct.data.layout import default_root
 from synthct.data.store.connection import connect
-from synthct.data.store.outage import survive
+from synthct.data.store.outage import call_with_retries
 from synthct.flows.upkeep.doctor.check_result import CheckResult, error, ok, warning
 from synthct.flows.workspace.project import QUIET
 from synthct.tasks.pipeline.dask_client import tls_folder
 
-LEAST_FREE_GB = 5.0
+MIN_FREE_GB = 5.0
 """Disk space that is required; the demo with its caches and server uses about 2 GB."""
 
-LEAST_DAYS = 21
+MIN_DAYS = 21
 """Remaining validity below which a certificate is an error: the cluster fails when it expires."""
 
 _GIB = 2**30
 
 
-def look_at_storage(root: Path | None) -> Iterator[CheckResult]:
+def check_storage(root: Path | None) -> Iterator[CheckResult]:
     """Check storage and tools; ``root`` is the checkout, None outside one."""
     git = shutil.which("git")
     git_result = ok("git", _output([git, "--version"])) if git else None
@@ -51,9 +51,9 @@ def look_at_storage(root: Path | None) -> Iterator[CheckResult]:
 
 def _space(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free / _GIB
-    if free >= LEAST_FREE_GB:
+    if free >= MIN_FREE_GB:
         return ok("disk", f"{free:.0f} GiB free")
-    return error("disk", f"{free:.1f} GiB free", f"the demo needs {LEAST_FREE_GB:g} GiB")
+    return error("disk", f"{free:.1f} GiB free", f"the demo needs {MIN_FREE_GB:g} GiB")
 
 
 def _writable(folder: Path) -> CheckResult:
@@ -121,7 +121,7 @@ def _s3_access() -> Iterator[CheckResult]:
 def _answers(about: str, url: str, variable: str) -> CheckResult:
     try:
         system, path = connect(url)
-        survive(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
+        call_with_retries(lambda: system.ls(path.split("/")[0]), where=url, patience_s=5.0)
     except SynthctError as failure:
         return error(about, failure.what, failure.remedy)
     except FileNotFoundError:
@@ -146,7 +146,7 @@ def _certificates(folder: Path) -> Iterator[CheckResult]:
         return
     left = (ends - datetime.datetime.now(datetime.UTC)).days
     validity = f"valid until {ends:%Y-%m-%d}, {left} days"
-    if left < LEAST_DAYS:
+    if left < MIN_DAYS:
         remedy = (
             "`python -m synthct.flows.clusters.authority NEWDIR`, copy the files to all machines"
         )

@@ -22,7 +22,7 @@ class Intake:
     plan
         Every scan, structure set, dose and mask: new, known or refused.
     added
-        ``PATIENT/SCAN`` of what was written.
+        ``PATIENT/SCAN`` of the written scans.
     overtaken
         ``PATIENT/SCAN`` of what another import added meanwhile; it is left as it is.
     """
@@ -136,7 +136,7 @@ def ingest(
     2
     """
     from synthct.tasks.ingestion.dataset import Licence
-    from synthct.tasks.intake import plan_intake, take_in
+    from synthct.tasks.intake import plan_intake, run_intake
     from synthct.tasks.intake.manifest import write_manifest
     from synthct.tasks.intake.write import intake_lock
 
@@ -162,7 +162,7 @@ def ingest(
     if dry_run or not (plan.new or plan.new_attachments or terms):
         return found
     with intake_lock(target, tell or (lambda text: None)):
-        result = take_in(plan, _phase("copy", progress))
+        result = run_intake(plan, _phase("copy", progress))
         found = Intake(plan, result.added, result.overtaken)
         if written is not None:
             written(found)

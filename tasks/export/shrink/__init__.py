@@ -16,14 +16,14 @@ from synthct.tasks.models.sliding import Runner
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a network is shrunk for.
+    """Context in which a network is shrunk.
 
     Parameters
     ----------
     model
-        Its description.
+        Description of the network.
     opset
-        Least ONNX operator set of the graph.
+        Minimum ONNX operator set of the graph.
     inputs
         Windows of training cases (B, C, Y, X) or (B, 1, Z, Y, X), as the network sees them.
     """
@@ -42,8 +42,8 @@ class Shrunk:
     graph
         ONNX.
     reference
-        What the graph is compared with before it is released: the same numbers without ONNX, or
-        without the packing of its weights.
+        Runner that the graph is compared with before release: the same weights without ONNX, or
+        without packing.
     multiply_adds
         Of one window, as the network computes them.
     """

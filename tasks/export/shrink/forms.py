@@ -1,4 +1,4 @@
-"""What the shrinkers share: a changed network as ONNX, and the arithmetic of a window."""
+"""Functions shared by the shrinkers: export of a changed network, and multiply-adds of a window."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class LowRank:
     left as it is unless its multiply-adds fall.
 
     For networks trained with the regularizer ``trained_rank`` the factors equal the layer; others
-    lose what the cut leaves out.
+    lose the discarded components.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Channels that say nearly the same merged by transport, instead of cut."""
+"""Similar channels are merged by optimal transport instead of being pruned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARPNESS = 0.02
 
 
 class Inner(NamedTuple):
-    """A convolution, the norm behind it if there is one, and the only convolution that reads it."""
+    """A convolution, the norm after it if there is one, and the only convolution that reads it."""
 
     first: str
     norm: str
@@ -109,7 +109,7 @@ def inner_channels(network: nn.Module) -> list[Inner]:
 
 
 def _chain(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[fx.Node]:
-    """Layers behind a convolution up to the next one, while nothing else reads what is between."""
+    """Layers after a convolution up to the next one, if nothing else reads their outputs."""
     while len(node.users) == 1:
         node = next(iter(node.users))
         if node.op != "call_module":
@@ -181,7 +181,7 @@ def transport(traits: Tensor, importance: Tensor, kept: int) -> tuple[Tensor, Te
 
 
 def _remaining(traits: Tensor, importance: Tensor, kept: int) -> Tensor:
-    """Channels that are important and unlike those chosen before, in the order of the layer."""
+    """Channels that are important and dissimilar to those chosen before, in the layer's order."""
     chosen = [int(importance.argmax())]
     far = ((traits - traits[chosen[0]]) ** 2).sum(dim=1)
     while len(chosen) < kept:
@@ -193,7 +193,7 @@ def _remaining(traits: Tensor, importance: Tensor, kept: int) -> Tensor:
 
 
 def _fold(convolution: nn.Conv2d | nn.Conv3d, norm: nn.BatchNorm2d | nn.BatchNorm3d) -> None:
-    """Put what a batch norm does in evaluation into the convolution before it."""
+    """Fold a batch norm (in evaluation mode) into the convolution before it."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)

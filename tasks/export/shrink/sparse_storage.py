@@ -1,4 +1,4 @@
-"""Weights stored as those that are not zero."""
+"""Storage of sparse weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.tasks.export.shrink.forms import multiply_adds
 from synthct.tasks.prediction.runtime import onnx_runner
 
 BYTES_EACH = 12
-"""Of a stored weight: a float and its place, which ONNX has in 64 bits."""
+"""Size of a stored weight [bytes]: a float and its index, which has 64 bits in ONNX."""
 
 
 @SHRINKERS.register("sparse_storage")
@@ -39,7 +39,7 @@ class SparseStorage:
 
 
 def sparse(graph: bytes) -> bytes:
-    """The graph with every weight that is smaller so as a sparse tensor."""
+    """The graph with sparse tensors for all weights that become smaller."""
     proto = onnx.load_from_string(graph)
     dense = list(proto.graph.initializer)
     del proto.graph.initializer[:]

@@ -1,4 +1,4 @@
-"""Weights of few bits: the file shrinks, the arithmetic stays in float."""
+"""Weights with few bits: smaller files, with arithmetic in float."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from synthct.tasks.prediction.runtime import onnx_runner
 PACKED_OPSET = 21
 """First operator set whose ``DequantizeLinear`` takes 4-bit numbers."""
 
-LEAST_WEIGHTS = 256
+MIN_WEIGHTS = 256
 """Smaller layers stay in float: their bytes do not matter, and the last ones carry the HU scale."""
 
 
@@ -60,7 +60,7 @@ def packed_weights(graph: bytes, bits: int) -> tuple[bytes, bytes]:
     nodes = []
     for number, tensor in enumerate(plain.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if tensor.name not in names or values.size < LEAST_WEIGHTS:
+        if tensor.name not in names or values.size < MIN_WEIGHTS:
             continue
         leading, unit = leading_bits(values, bits)
         shape = (-1, *(1 for _ in values.shape[1:]))

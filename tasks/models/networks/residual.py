@@ -1,4 +1,4 @@
-"""A network that corrects a calibrated scan, and is shrunk towards it where both disagree."""
+"""A network that corrects a calibrated scan, with shrinkage of the corrections."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Residual:
 
 
 class ResidualModule(nn.Module):
-    """The other network with the connection past it."""
+    """The base network with a residual connection."""
 
     share: Tensor
 

@@ -1,7 +1,7 @@
-"""Registry of source scalings, and what each gives: a function from intensities to network units.
+"""Registry of source scalings, and the fitted functions from intensities to network units.
 
-A scaling is fitted to one scan alone, to the voxels of its body, so that training, validation and
-prediction of a scan that nobody has seen use the same numbers.
+A scaling is fitted to the voxels in the body of a single scan, so that training, validation and
+prediction of new scans work alike.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from synthct.tasks.models.scalings import SCALINGS, Linear, Transform
 BINS = 256
 SMOOTHING_BINS = 4.0
 """Standard deviation of the Gaussian that smooths the histogram [bins]."""
-LEAST_PROMINENCE = 0.02
+MIN_PROMINENCE = 0.02
 """Smallest prominence of a peak, as a fraction of the highest one."""
 UPPER_PERCENTILE = 99.5
 
@@ -57,7 +57,7 @@ def _brightest_mode(inside: NDArray[np.float64], upper: float) -> float | None:
     # A fifth beyond the percentile, so that a peak at the end has a falling side.
     counts, edges = np.histogram(inside, bins=BINS, range=(0.0, 1.2 * upper))
     smooth = gaussian_filter1d(counts.astype(float), SMOOTHING_BINS, mode="constant")
-    peaks, _ = find_peaks(smooth, prominence=LEAST_PROMINENCE * smooth.max())
+    peaks, _ = find_peaks(smooth, prominence=MIN_PROMINENCE * smooth.max())
     if not peaks.size:
         return None
     return float((edges[peaks[-1]] + edges[peaks[-1] + 1]) / 2)

@@ -1,4 +1,4 @@
-"""Registry of what a network is pretrained for: plug-in modules of this package."""
+"""Registry of pretraining objectives: plug-in modules of this package."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from synthct.tasks.pretraining.base import Objective
 OBJECTIVES: Registry[Objective] = Registry(
     "objective", group="synthct.objectives", package="synthct.tasks.pretraining.objectives"
 )
-"""What is minimised without labels; ``pretraining.objectives`` adds several with weights."""
+"""Objectives without labels; ``pretraining.objectives`` sums several with weights."""

@@ -1,4 +1,4 @@
-"""Latent masked modelling: what a teacher sees where the network sees nothing."""
+"""Latent masked modelling: predict the teacher's embeddings of hidden voxels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MaskedLatents:
     The network sees windows of which blocks are hidden, and its predictor gives *q* at voxels
     inside them; the teacher, the moving average of the network, sees the whole windows and gives
     *k*. Both have length 1, and *j* runs over the hidden voxels of the same window, so that
-    telling scans apart does not help. It learns which anatomy is to be expected between what is
-    seen, not its intensities.
+    distinguishing scans does not help. The network learns which anatomy to expect between visible
+    parts, not its intensities.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Mixed Barlow Twins: uncorrelated embeddings, of which those of blended windows are blends."""
+"""Mixed Barlow Twins: uncorrelated embeddings, linear in blended windows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class MixedBarlowTwins:
         \left( |C_{MA} - a C_{AA} - (1 - a) C_{BA}|^2 + |C_{MB} - a C_{AB} - (1 - a) C_{BB}|^2
         \right)
 
-    *C* is the cross-correlation of the standardised embeddings *A* and *B* of both views;
-    *M* are those of windows blended from the first view of one scan, with weight *a*, and the
-    second view of another, and in the last term *B* are those of that other scan, at the same
-    voxel of the window. *a* is uniform in [0, 1]. The last term keeps the network from learning
-    a few scans by heart, which Barlow Twins does in long trainings.
+    *C* is the cross-correlation of the standardised embeddings *A* and *B* of both views; *M* are
+    those of windows blended from the first view of one scan, with weight *a*, and the second view
+    of another, and in the last term *B* are those of that other scan, at the same voxel of the
+    window. *a* is uniform in [0, 1]. The last term keeps the network from memorising a few scans,
+    as Barlow Twins does in long trainings.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class MixedBarlowTwins:
         other = views.second[order]
         blend = share * views.first + (1 - share) * other
         mixed = standardised(features.embedded(blend, views.places))
-        # At the voxel of the window that the blend shows there, not at that of the anatomy.
+        # At the same voxel of the window, as in the blend, not at the voxel of the same anatomy.
         b = standardised(features.embedded(other, views.places))
         bent = sum(
             (

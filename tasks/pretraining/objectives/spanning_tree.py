@@ -1,4 +1,4 @@
-"""T-REGS: embeddings spread until their shortest tree is long."""
+"""T-REGS: maximise the length of the minimum spanning tree of the embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from synthct.tasks.pretraining.base import Features, Memory, Views
 from synthct.tasks.pretraining.objectives import OBJECTIVES
 
 SMALLEST = 1e-6
-"""Length that a coinciding pair counts as: an edge of no length would be no edge [1]."""
+"""Length of the edge between coinciding points [1]: an edge of length 0 would count as no edge."""
 
 
 @OBJECTIVES.register("spanning_tree")

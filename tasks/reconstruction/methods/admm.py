@@ -45,12 +45,12 @@ class Admm(Method):
             raise ValueError(f"inner must be at least 1, got {self.inner}")
 
     def begin(self, problem: Problem, image: Tensor) -> Memory:
-        """Both images alike, no multiplier."""
+        """Start with both images equal and a zero multiplier."""
         start = image.clamp_min(0)
         return {"image": start, "fitted": start, "multiplier": torch.zeros_like(start)}
 
     def advance(self, problem: Problem, memory: Memory) -> None:
-        """One least-squares part, one proximal map."""
+        """Solve the least-squares part, then apply the proximal map."""
         rho, multiplier = self.penalty, memory["multiplier"]
         fitted = self._fitted(problem, memory["fitted"], memory["image"] - multiplier)
         image = problem.prox(fitted + multiplier, 1 / rho)

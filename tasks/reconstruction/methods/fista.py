@@ -30,12 +30,12 @@ class Fista(Method):
     """
 
     def begin(self, problem: Problem, image: Tensor) -> Memory:
-        """The first image, twice, and the momentum's 1."""
+        """Start with the first image, as *x* and *y*, and momentum 1."""
         start = image.clamp_min(0)
         return {"image": start, "ahead": start, "momentum": torch.ones(())}
 
     def advance(self, problem: Problem, memory: Memory) -> None:
-        """One step from the point ahead."""
+        """One step from the extrapolated point."""
         ahead, before = memory["ahead"], memory["image"]
         image = problem.prox(ahead - problem.gradient(ahead), 1.0)
         momentum = float(memory["momentum"])

@@ -41,7 +41,7 @@ class PrimalDual(Method):
             raise ValueError(f"primal_step must be positive, got {self.primal_step}")
 
     def begin(self, problem: Problem, image: Tensor) -> Memory:
-        """The first image, twice, and a dual of zeros."""
+        """Start with the first image, as *x* and its extrapolation, and a zero dual."""
         start = image.clamp_min(0)
         return {"image": start, "ahead": start, "dual": problem.lines.new_zeros(()) * problem.lines}
 

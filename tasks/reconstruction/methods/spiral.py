@@ -90,7 +90,7 @@ class Spiral(Method):
             return
         following = self._slope(problem, lines, scale)
         turn = float(((following - slope) * (image - before)).sum())
-        # where the step or the curvature vanishes the bound of the likelihood is a safe guess
+        # if the step or the curvature is 0, the bound of the likelihood is a safe choice
         fresh = min(max(turn / moved, 1e-3), 1e3) if moved > 0 else 1.0
         memory.update(image=image, lines=lines, slope=following)
         memory["value"] = torch.tensor(found, dtype=torch.float64)

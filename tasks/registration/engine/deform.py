@@ -25,7 +25,7 @@ from synthct.tasks.registration.engine.settings import Settings
 from synthct.tasks.registration.similarities import SIMILARITIES
 from synthct.tasks.registration.similarities.mind import Mind
 
-FEWEST_VOXELS = 4
+MIN_VOXELS = 4
 """Minimum number of voxels along each axis for a deformable registration [voxels]."""
 
 TAILS_PERCENT = 0.5
@@ -69,10 +69,10 @@ class Pair:
                 remedy="resample the moving scan onto the fixed one",
                 code="grids-differ",
             )
-        if min(self.fixed.grid.shape) < FEWEST_VOXELS:
+        if min(self.fixed.grid.shape) < MIN_VOXELS:
             raise DataError(
                 f"the scan is too thin: shape {self.fixed.grid.shape}",
-                rule=f"the torch engine takes at least {FEWEST_VOXELS} voxels along each axis",
+                rule=f"the torch engine takes at least {MIN_VOXELS} voxels along each axis",
                 remedy="give a thicker scan or a finer grid_spacing_mm",
                 code="extent-too-small",
             )
@@ -100,14 +100,14 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
     both = any(needs_inverse(penalty) for _, penalty in objective.penalties)
     grid = pair.fixed.grid
     ladder = affordable(grid, settings, both=both, tissue=pair.stiffness is not None)
-    seen = _Seen.of(pair, device)
+    prepared = _PreparedPair.of(pair, device)
     del pair  # frees its memory unless the caller still holds it
-    before, ways = _start(seen, settings, both)
+    before, ways = _start(prepared, settings, both)
     courses: list[tuple[float, ...]] = []
     for level, iterations in ladder:
         ways, course = descend(
             objective,
-            seen.scenes(level, similarity, rng, both, settings.oversampling),
+            prepared.scenes(level, similarity, rng, both, settings.oversampling),
             deformation,
             [carried(u, before, level) for u in ways],
             iterations=iterations,
@@ -116,12 +116,12 @@ def deform(pair: Pair, settings: Settings, *, seed: int = 0, device: str = "cpu"
         )
         before = level
         courses.append(tuple(course))
-    found = _in_patient_axes(ways[0], before, seen.level(1.0), grid)
+    found = _in_patient_axes(ways[0], before, prepared.level(1.0), grid)
     return Deformed(found, tuple(courses))
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _PreparedPair:
     """Both scans, standardised, on the device (1, 1, Z, Y, X); masks are bool."""
 
     shape: tuple[int, int, int]
@@ -131,7 +131,7 @@ class _Seen:
     tissue: Tensor | None
 
     @classmethod
-    def of(cls, pair: Pair, device: str) -> _Seen:
+    def of(cls, pair: Pair, device: str) -> _PreparedPair:
         def moved(values: NDArray[Any]) -> Tensor:
             return torch.from_numpy(values)[None, None].to(device)
 
@@ -188,20 +188,20 @@ class _Seen:
         return [similarity.compare(a, b, level.spacing_mm, rng) for a, b in ways]
 
 
-def _start(seen: _Seen, settings: Settings, both: bool) -> tuple[Level, list[Tensor]]:
+def _start(prepared: _PreparedPair, settings: Settings, both: bool) -> tuple[Level, list[Tensor]]:
     """Initial displacement of the first level: zero, or the result of the discrete search."""
     if settings.start == "convex":
         search = ConvexStart()
-        fine, level = search.levels(seen.shape, seen.spacing_mm)
+        fine, level = search.levels(prepared.shape, prepared.spacing_mm)
         features = [
             coarsened(Mind().features(coarsened(image, fine), fine.spacing_mm), level)
-            for image in seen.images
+            for image in prepared.images
         ]
-        masks = [coarsened(mask.float(), level) for mask in seen.masks]
+        masks = [coarsened(mask.float(), level) for mask in prepared.masks]
         there, back = search(features[0], features[1], (masks[0], masks[1]), level)
     else:
-        level = seen.level(settings.factors[0])
-        there = back = torch.zeros((1, 3, *level.shape), device=seen.images[0].device)
+        level = prepared.level(settings.factors[0])
+        there = back = torch.zeros((1, 3, *level.shape), device=prepared.images[0].device)
     return level, [there, back] if both else [there]
 
 
@@ -212,11 +212,11 @@ def _standardised(image: Volume, mask: NDArray[Any]) -> NDArray[np.float32]:
     inside = np.clip(inside, low, high)
     middle = inside.mean()
     spread = max(float(inside.std()), float(np.finfo(np.float32).tiny))
-    seen = np.empty(image.grid.shape, np.float32)
-    for slice_, values in zip(seen, image.array, strict=True):
+    prepared = np.empty(image.grid.shape, np.float32)
+    for slice_, values in zip(prepared, image.array, strict=True):
         clipped = np.clip(values.astype(np.float32), low, high)
         slice_[:] = (clipped - middle) / spread
-    return seen
+    return prepared
 
 
 def _check(image: Volume, mask: NDArray[Any], name: str) -> None:

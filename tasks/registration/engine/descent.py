@@ -1,4 +1,4 @@
-"""One resolution level: the displacement that minimises the objective, by Adam."""
+"""One resolution level: minimise the objective over the displacement, by Adam."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from synthct.tasks.fields.derivatives import Spacing
 from synthct.tasks.registration.contracts import Comparison, Cost, Deformation, Level, voxels
-from synthct.tasks.registration.engine.pyramid import FEWEST_VOXELS
+from synthct.tasks.registration.engine.pyramid import MIN_VOXELS
 from synthct.tasks.registration.sampler import Sampler
 from synthct.tasks.regularization.base import Regularizer
 
@@ -69,7 +69,7 @@ class Scene:
         """Interpolates values at displaced points of the level's grid."""
         return Sampler.of(self.level, self.fixed_mask)
 
-    def unlike(self, u: Tensor, weight: Tensor) -> Tensor:
+    def dissimilarity(self, u: Tensor, weight: Tensor) -> Tensor:
         """Cost of a displacement (1, 3, Z, Y, X) [mm], weighted by ``weight``; a scalar."""
         if self.places is None:
             return self.cost(self.sampler(self.moving, u), weight)
@@ -125,11 +125,11 @@ class Objective:
         """
         total = ways[0].new_zeros(())
         for u, back, scene, weight in zip(ways, reversed(ways), scenes, weights, strict=True):
-            total = total + scene.unlike(u, weight) + self._penalty(u, back, scene)
+            total = total + scene.dissimilarity(u, weight) + self._penalty(u, back, scene)
         return total
 
     def _penalty(self, u: Tensor, back: Tensor, scene: Scene) -> Tensor:
-        every = [min(self.stride, max(1, n // FEWEST_VOXELS)) for n in scene.level.shape]
+        every = [min(self.stride, max(1, n // MIN_VOXELS)) for n in scene.level.shape]
         z, y, x = (h * step for h, step in zip(scene.level.spacing_mm, every, strict=True))
         tissue = None if scene.tissue is None else _every(scene.tissue, every)
         u, back = _every(u, every), _every(back, every)

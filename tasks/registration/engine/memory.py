@@ -9,7 +9,7 @@ from synthct.data.errors import DataError
 from synthct.data.volume import Grid
 from synthct.tasks.registration.contracts import Level
 from synthct.tasks.registration.engine.convex import ConvexStart
-from synthct.tasks.registration.engine.pyramid import FEWEST_VOXELS, levels, refined
+from synthct.tasks.registration.engine.pyramid import MIN_VOXELS, levels, refined
 from synthct.tasks.registration.engine.settings import Settings
 
 FLOAT = 4
@@ -117,7 +117,7 @@ def needed_bytes(
 
 
 def _way(level: Level, settings: Settings, maps: Maps) -> float:
-    every = [min(settings.penalty_stride, max(1, n // FEWEST_VOXELS)) for n in level.shape]
+    every = [min(settings.penalty_stride, max(1, n // MIN_VOXELS)) for n in level.shape]
     seen = sum(PENALTIES.get(penalty.name, PENALTY) for penalty in settings.penalties)
     shape = DEFORMATION.get(settings.deformation, DEFORMATION["velocity"])
     return WAY + maps.kept + shape + seen / math.prod(every)

@@ -12,7 +12,7 @@ from synthct.tasks.fields.derivatives import Spacing
 from synthct.tasks.fields.warping import look_up
 from synthct.tasks.registration.contracts import Level
 
-FEWEST_VOXELS = 8
+MIN_VOXELS = 8
 """Minimum length of an axis: penalties and windows are meaningless on fewer [voxels]."""
 
 
@@ -28,7 +28,7 @@ def levels(shape: Sequence[int], spacing_mm: Spacing, factors: Sequence[float]) 
 def _level(shape: Sequence[int], spacing_mm: Spacing, factor: float) -> Level:
     side = factor * min(spacing_mm)
     blocks = [
-        min(max(1, round(side / h)), max(1, n // FEWEST_VOXELS))
+        min(max(1, round(side / h)), max(1, n // MIN_VOXELS))
         for n, h in zip(shape, spacing_mm, strict=True)
     ]
     count = [n // k for n, k in zip(shape, blocks, strict=True)]

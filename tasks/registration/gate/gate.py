@@ -59,7 +59,7 @@ def judge(
 def judge_delivered(
     measured: StepMeasures, gate: GateParams, competing: CompetingPoses
 ) -> Judgement:
-    """The verdict on a pair that is left as it came."""
+    """The verdict on a pair in its delivered alignment."""
     words, hopeless = objections(competing, gate)
     doubts = _doubts(measured, gate) + words
     failed = hopeless or measured.dice < gate.fail_dice
@@ -74,7 +74,7 @@ def doubted(judgement: Judgement, doubt: str) -> Judgement:
 
 
 def objections(competing: CompetingPoses, gate: GateParams) -> tuple[list[str], bool]:
-    """Reasons for doubt from competing poses, and whether the case has failed by them."""
+    """Reasons for doubt from competing poses, and whether they make the case fail."""
     words = []
     over_chance = (competing.rigid - 1) / max(competing.chance - 1, 1e-9) - 1
     if over_chance < gate.min_over_chance:
@@ -102,9 +102,9 @@ def _rejection(
     if name not in measured:
         return failures.get(name, "no earlier step to build on")
     now, before = measured[name], measured[kept]
-    # A rigid step that brings bone home may leave flesh worse off: that is the next step's work.
-    homeward = name == "rigid" and _darker(now, before) > gate.min_bone_darkness_gain
-    if not homeward and (reason := _less_alike(now, before, gate)):
+    # A rigid step that aligns bone may worsen soft tissue, which the deformable step corrects.
+    improves_bone = name == "rigid" and _darkness_gain(now, before) > gate.min_bone_darkness_gain
+    if not improves_bone and (reason := _similarity_loss(now, before, gate)):
         return reason
     if now.local_p95_mm > gate.still_mm and now.information - 1 < (before.information - 1) * (
         1 + gate.min_information_gain
@@ -118,7 +118,7 @@ def _rejection(
         return f"{now.deformation.folding_percent:.2f} % of the body folds"
     if now.deformation.sd_log_jacobian > gate.reject_sd_log_jacobian:
         return f"rough: SD of log-Jacobian {now.deformation.sd_log_jacobian:.2f}"
-    if _darker(now, before) < -gate.max_bone_darkness_loss:
+    if _darkness_gain(now, before) < -gate.max_bone_darkness_loss:
         return (
             "dense bone leaves the dark places of the MR: it is darker than soft tissue near it "
             f"with probability {now.bone_darkness:.2f}, before {before.bone_darkness:.2f}"
@@ -130,14 +130,14 @@ def _rejection(
     return ""
 
 
-def _darker(now: StepMeasures, before: StepMeasures) -> float:
-    """Change of the bone's darkness; 0 where it is not known."""
+def _darkness_gain(now: StepMeasures, before: StepMeasures) -> float:
+    """Increase of the bone darkness; 0 where it is not measured."""
     if now.bone_darkness is None or before.bone_darkness is None:
         return 0.0
     return now.bone_darkness - before.bone_darkness
 
 
-def _less_alike(now: StepMeasures, before: StepMeasures, gate: GateParams) -> str:
+def _similarity_loss(now: StepMeasures, before: StepMeasures, gate: GateParams) -> str:
     if now.edges < before.edges * (1 - gate.max_similarity_loss):
         return f"edge agreement fell from {before.edges:.4f} to {now.edges:.4f}"
     if now.information < before.information and now.edges < before.edges:

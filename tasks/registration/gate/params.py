@@ -1,4 +1,4 @@
-"""Thresholds of the gate, apart from what measures: params are read without loading libraries."""
+"""Thresholds of the gate, separate from the measures so that reading params loads no libraries."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class GateParams(Section):
     """Mean strain of bone above which the deformable step is rejected [1]."""
     max_bone_darkness_loss: float = Field(0.05, ge=0, le=1)
     """Loss of the probability that dense bone is darker in the MR than soft tissue near it, above
-    which a step is rejected [1]: it has moved bone off the place where the MR shows it."""
+    which a step is rejected [1]: it has moved bone away from its position in the MR."""
     min_bone_darkness_gain: float = Field(0.02, ge=0, le=1)
     """Gain of that probability above which a rigid step need not raise mutual information or edge
-    agreement, which flesh dominates [1]."""
+    agreement, which soft tissue dominates [1]."""
     min_bone_darkness: float = Field(0.60, ge=0, le=1)
     """Probability below which a case is suspect [1]; 0.5 is chance."""
     competing_starts: int = Field(5, ge=0, le=12)
     """Distant poses from which a competing pose is searched for; 0: none."""
     competing_near_mm: float = Field(15.0, gt=0)
-    """Mean distance in the body from which on a pose counts as another one [mm]."""
+    """Mean distance in the body above which a pose counts as a different one [mm]."""
     max_competing_gain: float = Field(0.10, ge=0)
     """Fraction by which (normalised mutual information - 1) of a competing pose may exceed that of
     the rigid step before a case is suspect [1]."""

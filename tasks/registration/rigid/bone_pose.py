@@ -1,8 +1,8 @@
-"""A rigid pose by bone: dense bone gives no MR signal, so it belongs where the MR is dark.
+"""Rigid alignment by bone: dense bone gives no MR signal and must lie where the MR is dark.
 
-Limbs and trunks lie differently on two tables. Flesh fills most of the body, so a rigid transform
-of highest mutual information follows the flesh and may leave the bone by centimetres; yet bone is
-what moves rigidly, and a deformable step cannot bring it back.
+Limbs and trunks lie differently on two tables. Most of the body is soft tissue, so a rigid
+transform of highest mutual information follows it and may misalign bone by centimetres. But only
+bone moves rigidly, and a deformable step cannot correct its position.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ from synthct.tasks.registration.rigid.landscape import ARM_MM, Affine, landscape
 from synthct.tasks.registration.scan_pair import ScanPair
 
 VOXEL_MM = 2.0
-"""Smallest voxel on which bone is sought, about the thickness of thin cortex [mm]."""
+"""Smallest voxel size of the search, about the thickness of thin cortex [mm]."""
 
 POINTS = 6000
-"""Points of bone, and of the soft tissue around it, at which poses are compared."""
+"""Number of points in bone, and in the soft tissue around it, at which poses are compared."""
 
-FEWEST = 200
-"""Fewest points of each for a comparison."""
+MIN_POINTS = 200
+"""Minimum number of points of each for a comparison."""
 
 LEVELS = 256
-"""Quantiles by which MR intensities are turned into ranks."""
+"""Number of quantiles used to convert MR intensities into ranks."""
 
 NEUTRAL = 0.5
-"""Rank outside the body of the MR: bone in the air is no better placed than at random [1]."""
+"""Rank outside the body of the MR [1]: bone in air scores as at a random position."""
 
-STILL = np.zeros(6)
+IDENTITY_POSE = np.zeros(6)
 """The pose that changes nothing."""
 
 FARTHEST_MM = 30.0
 """Largest mean distance of bone and points around it from their places at the start [mm]: beyond,
 another bone, or the limb turned round, may fit."""
 
-SOME = 60
-"""Points of bone, and as many around it, whose mean distance is kept below ``FARTHEST_MM``."""
+MOTION_POINTS = 60
+"""Number of points of bone, and around it, whose mean distance is kept below ``FARTHEST_MM``."""
 
 STEP_MM, STEPS = 4.0, 400
-"""First steps of the search [mm], and the largest number of evaluations."""
+"""Initial steps of the search [mm], and the maximum number of evaluations."""
 
 BLUR_MM = 6.0
 """Standard deviation of the Gaussian on the ranks in the first of two searches [mm]: a tube of
 cortex becomes one dark place, which is found from further away."""
 
-LEAST_CONTRAST = 0.12
+MIN_CONTRAST = 0.12
 """Smallest contrast at which the MR is taken to show the bone at all [1]."""
 
-LEAST_GAIN = 0.01
-"""Smallest gain of contrast for which a pose is changed [1]: less is within its noise."""
+MIN_GAIN = 0.01
+"""Smallest gain of contrast for which a pose is changed [1]; less is noise."""
 
 REST_WEIGHT = 0.25
-"""Weight of the agreement of the whole body, as a share of that at the first start, beside the
-contrast of bone [1]: a straight bone alone does not say how the limb is turned about it."""
+"""Weight of the mutual information of the whole body (relative to the first start) against the
+contrast of bone [1]: a straight bone alone does not determine the rotation about its axis."""
 
 KEPT_INFORMATION = 0.8
-"""Share of a start's (normalised mutual information - 1) that must be left [1]: bone that fits
-alone has been put on another dark place, such as fascia, a vessel or air."""
+"""Share of a start's (normalised mutual information - 1) that a pose must retain [1]: otherwise
+bone was moved onto another dark place, such as fascia, a vessel or air."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,23 +107,23 @@ class BoneContrast:
         shell = outer & ~inner & (ct > SOFT_HU[0]) & (ct < SOFT_HU[1])
         rng = np.random.default_rng(seed)
         drawn = [_drawn(part & body, grid, rng) for part in (bone, shell)]
-        if min(map(len, drawn)) < FEWEST:
+        if min(map(len, drawn)) < MIN_POINTS:
             return None
         mr, there = np.asarray(pair.fixed.array), np.asarray(pair.fixed_body.array) > 0
         ranks = _ranks(mr, there)
         return cls(drawn[0], drawn[1], ranks, there.astype(np.uint8), pair.fixed.grid)
 
     def seen(self, back: Affine) -> BoneContrast | None:
-        """The points that ``back`` takes into the body of the MR; None if these are few."""
+        """The points that ``back`` maps into the body of the MR; None if these are too few."""
         bone, shell = (
             points[self._rank(back(points), -1.0) >= 0] for points in (self.bone, self.shell)
         )
-        if min(len(bone), len(shell)) < FEWEST:
+        if min(len(bone), len(shell)) < MIN_POINTS:
             return None
         return replace(self, bone=bone, shell=shell)
 
     def at(self, pose: Affine) -> float | None:
-        """The contrast at a pose from MR to CT; None if few of the points lie in the MR's body."""
+        """The contrast at a pose from MR to CT; None if too few points lie in the MR's body."""
         back = _inverse(pose)
         points = self.seen(back)
         return None if points is None else points.value(back)
@@ -137,7 +137,7 @@ class BoneContrast:
         return replace(self, ranks=(smooth / np.maximum(weight, 1e-3)).astype(np.float32))
 
     def value(self, move: Affine) -> float:
-        """Mean rank of the soft tissue minus that of bone where ``move`` takes both [1]."""
+        """Mean rank of soft tissue minus that of bone, at the points mapped by ``move`` [1]."""
         shell, bone = (self._rank(move(points), NEUTRAL) for points in (self.shell, self.bone))
         return float(shell.mean() - bone.mean())
 
@@ -183,23 +183,23 @@ def bone_pose(
     if whole is None:
         return None
     first = Affine.of(starts[0])
-    land = landscape_of(pair, first, seed)
-    at_first = max(land.information(STILL, first) - 1, 1e-9)
+    landscape = landscape_of(pair, first, seed)
+    at_first = max(landscape.information(IDENTITY_POSE, first) - 1, 1e-9)
 
     def rest(back: Affine) -> float:
-        return (land.information(STILL, _inverse(back)) - 1) / at_first
+        return (landscape.information(IDENTITY_POSE, _inverse(back)) - 1) / at_first
 
-    best, found = LEAST_CONTRAST, None
+    best, found = MIN_CONTRAST, None
     for number, start in enumerate(starts):
         back = _inverse(Affine.of(start))
         points = whole.seen(back)
         if points is None:
             continue
         if number == 0:
-            best = max(best, points.value(back) + LEAST_GAIN)
+            best = max(best, points.value(back) + MIN_GAIN)
         least = KEPT_INFORMATION * rest(back)
-        for begin in (back, _climbed(points.blurred(BLUR_MM), rest, back, back)):
-            move = _climbed(points, rest, back, begin)
+        for begin in (back, _local_optimum(points.blurred(BLUR_MM), rest, back, back)):
+            move = _local_optimum(points, rest, back, begin)
             value = points.value(move)
             if value > best and rest(move) >= least:
                 best = value
@@ -207,13 +207,15 @@ def bone_pose(
     return found
 
 
-def _climbed(
+def _local_optimum(
     points: BoneContrast, rest: Callable[[Affine], float], back: Affine, begin: Affine
 ) -> Affine:
     """The local optimum near ``begin`` (CT to MR), at most ``FARTHEST_MM`` from ``back``."""
     centre = begin(points.bone).mean(axis=0)
     arms = np.concatenate([np.eye(3), -np.eye(3)]) * ARM_MM
-    some = np.concatenate([points.bone[:: max(1, len(points.bone) // SOME)], _around(points, arms)])
+    some = np.concatenate(
+        [points.bone[:: max(1, len(points.bone) // MOTION_POINTS)], _around(points, arms)]
+    )
     placed = back(some)
 
     def moved(pose: NDArray[np.float64]) -> Affine:
@@ -232,8 +234,8 @@ def _climbed(
 
 
 def _around(points: BoneContrast, arms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on all sides of the bone, which a turn about its axis moves too."""
-    return np.asarray(points.bone.mean(axis=0) + arms.repeat(SOME // len(arms), axis=0))
+    """Points on all sides of the bone, which a rotation about its axis also moves."""
+    return np.asarray(points.bone.mean(axis=0) + arms.repeat(MOTION_POINTS // len(arms), axis=0))
 
 
 def _inverse(transform: Affine) -> Affine:

@@ -15,15 +15,15 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
-from synthct.tasks.registration.rigid.bone_pose import LEAST_CONTRAST, BoneContrast
+from synthct.tasks.registration.rigid.bone_pose import MIN_CONTRAST, BoneContrast
 from synthct.tasks.registration.rigid.landscape import (
     ARM_MM,
     Affine,
     Landscape,
     Pose,
-    climb,
     distance_of,
     landscape_of,
+    local_optimum,
 )
 from synthct.tasks.registration.scan_pair import ScanPair
 
@@ -70,18 +70,18 @@ def find_competing_poses(
 ) -> CompetingPoses:
     """Search from the rigid pose and from the ``starts`` best of the distant poses.
 
-    ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from
-    it (mean over the points) is a competing pose. Where an MR shows the bone of the CT at ``rigid``
-    (:class:`BoneContrast`), poses that show it less do not compete: they fit flesh, which deforms.
-    Reproducible for a given seed.
+    ``rigid`` is the rigid step (fixed -> moving points); a pose further than ``near_mm`` from it
+    (mean over the points) is a competing pose. Where an MR shows the bone of the CT at ``rigid``
+    (:class:`BoneContrast`), poses with less bone contrast do not compete: they fit soft tissue,
+    which deforms. Reproducible for a given seed.
     """
     current = Affine.of(rigid)
-    land = landscape_of(pair, current, seed)
+    landscape = landscape_of(pair, current, seed)
     still = np.zeros(6)
-    far = sorted(_far_poses(), key=lambda pose: -land.information(pose, current))
-    ended = [climb(land, current, pose) for pose in (still, *far[:starts])]
-    distances = [distance_of(land, current, still, pose) for pose, _ in ended]
-    shows_bone = _bone_test(pair, land, current, seed)
+    far = sorted(_far_poses(), key=lambda pose: -landscape.information(pose, current))
+    ended = [local_optimum(landscape, current, pose) for pose in (still, *far[:starts])]
+    distances = [distance_of(landscape, current, still, pose) for pose, _ in ended]
+    shows_bone = _bone_test(pair, landscape, current, seed)
     away = [
         (information, distance)
         for (pose, information), distance in zip(ended, distances, strict=True)
@@ -89,8 +89,8 @@ def find_competing_poses(
     ]
     best, distance = max(away, default=(1.0, 0.0))
     return CompetingPoses(
-        rigid=land.information(still, current),
-        chance=land.information(far[0], current),
+        rigid=landscape.information(still, current),
+        chance=landscape.information(far[0], current),
         best=best,
         distance_mm=distance,
         returned=float(np.mean([distance <= near_mm for distance in distances])),
@@ -99,16 +99,16 @@ def find_competing_poses(
 
 
 def _bone_test(
-    pair: ScanPair, land: Landscape, current: Affine, seed: int
+    pair: ScanPair, landscape: Landscape, current: Affine, seed: int
 ) -> Callable[[Pose], bool]:
-    """Whether the MR shows the bone of the CT at a pose as well as at the rigid one, if there."""
+    """Whether bone contrast at a pose equals that at the rigid one, if there is any there."""
     bone = BoneContrast.of(pair, seed)
     there = None if bone is None else bone.at(current)
-    if bone is None or there is None or there < LEAST_CONTRAST:
+    if bone is None or there is None or there < MIN_CONTRAST:
         return lambda pose: True
 
     def shows(pose: Pose) -> bool:
-        found = bone.at(Affine.of(land.transform(pose, current)))
+        found = bone.at(Affine.of(landscape.transform(pose, current)))
         return found is not None and found >= there
 
     return shows

@@ -23,9 +23,9 @@ from synthct.tasks.registration.rigid.landscape import (
     Affine,
     Landscape,
     Pose,
-    climb,
     distance_of,
     landscape_of,
+    local_optimum,
 )
 from synthct.tasks.registration.rigid.starts import shift_transform
 from synthct.tasks.registration.scan_pair import ScanPair
@@ -38,16 +38,16 @@ SHIFTS_MM = (-100.0, -50.0, 0.0, 50.0, 100.0)
 """Translations along the first axis, in which scans are truncated; the others are known from the
 body's centre [mm]."""
 
-FEWEST_SEEN = 0.6
+MIN_INSIDE = 0.6
 """Minimum fraction of points inside the moving scan: few points agree by chance [1]."""
 
-CLIMBED = 20
+LOCAL_SEARCHES = 20
 """Number of candidate poses from which local searches start."""
 
-APART_MM = 25.0
+MIN_DISTANCE_MM = 25.0
 """Minimum distance between candidates: closer ones would reach the same optimum [mm]."""
 
-KEPT = 4
+REFINED = 4
 """Number of candidates that are refined at the finest resolution."""
 
 HOPS, HOP_MM = 16, 8.0
@@ -70,16 +70,16 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     """
     current = Affine.of(_centres_joined(pair))
     coarse, medium, fine = (
-        replace(landscape_of(pair, current, seed, sight), fewest=FEWEST_SEEN)
-        for sight in (COARSE, MEDIUM, FINE)
+        replace(landscape_of(pair, current, seed, resolution), min_inside=MIN_INSIDE)
+        for resolution in (COARSE, MEDIUM, FINE)
     )
-    poses = [climb(coarse, current, pose)[0] for pose in _candidates(coarse, current)]
-    poses = [pose for pose, _ in _ranked(medium, current, poses)[:KEPT]]
+    poses = [local_optimum(coarse, current, pose)[0] for pose in _candidates(coarse, current)]
+    poses = [pose for pose, _ in _ranked(medium, current, poses)[:REFINED]]
     best, information = _ranked(fine, current, poses)[0]
     rng = np.random.default_rng(derive_seed(seed, "hops"))
     idle = 0
     for _ in range(HOPS):
-        pose, there = climb(fine, current, best + HOP_MM * rng.normal(size=6))
+        pose, there = local_optimum(fine, current, best + HOP_MM * rng.normal(size=6))
         idle = 0 if there > information else idle + 1
         if there > information:
             best, information = pose, there
@@ -88,25 +88,29 @@ def find_pose(pair: ScanPair, *, seed: int) -> tuple[sitk.Euler3DTransform, floa
     return fine.transform(best, current), information
 
 
-def _ranked(land: Landscape, current: Affine, poses: Sequence[Pose]) -> list[tuple[Pose, float]]:
+def _ranked(
+    landscape: Landscape, current: Affine, poses: Sequence[Pose]
+) -> list[tuple[Pose, float]]:
     """Results of local searches from the poses, in descending order of mutual information."""
-    return sorted((climb(land, current, pose) for pose in poses), key=lambda end: -end[1])
+    return sorted(
+        (local_optimum(landscape, current, pose) for pose in poses), key=lambda end: -end[1]
+    )
 
 
-def _candidates(land: Landscape, current: Affine) -> list[Pose]:
+def _candidates(landscape: Landscape, current: Affine) -> list[Pose]:
     """Lattice poses of highest mutual information, none close to another."""
     lattice = []
     for *turn, shift in product(TURNS_DEG, TURNS_DEG, TURNS_DEG, SHIFTS_MM):
         pose = np.zeros(6)
         pose[:3] = np.deg2rad(turn) * ARM_MM
         pose[3] = shift
-        lattice.append((land.information(pose, current), pose))
+        lattice.append((landscape.information(pose, current), pose))
     lattice.sort(key=lambda entry: -entry[0])
     kept: list[Pose] = []
     for _, pose in lattice:
-        if all(distance_of(land, current, pose, other) > APART_MM for other in kept):
+        if all(distance_of(landscape, current, pose, other) > MIN_DISTANCE_MM for other in kept):
             kept.append(pose)
-        if len(kept) == CLIMBED:
+        if len(kept) == LOCAL_SEARCHES:
             break
     return kept
 

@@ -23,7 +23,7 @@ from synthct.tasks.registration.scan_pair import ScanPair
 
 
 @dataclass(frozen=True)
-class Sight:
+class Resolution:
     """Resolution at which a pair is compared.
 
     Parameters
@@ -39,7 +39,7 @@ class Sight:
     points: int
 
 
-COARSE, MEDIUM, FINE = Sight(4.0, 4000), Sight(2.0, 8000), Sight(2.0, 30_000)
+COARSE, MEDIUM, FINE = Resolution(4.0, 4000), Resolution(2.0, 8000), Resolution(2.0, 30_000)
 """Resolutions of the search. A limb is nearly symmetric under rotation: ``COARSE`` accepted poses
 of a real thigh with 30 mm error, ``MEDIUM`` did not; only ``FINE`` ranks poses within 10 mm."""
 
@@ -49,7 +49,7 @@ MARGIN_MM = 10.0
 BINS = 24
 """Number of bins per image in the joint histogram."""
 
-FEWEST_SHARED = 0.7
+MIN_SHARED = 0.7
 """Minimum fraction of points inside the moving scan for a competing pose, relative to the rigid
 pose: few points agree by chance [1]."""
 
@@ -74,7 +74,7 @@ class Landscape:
     moving: NDArray[np.float32]
     grid: Grid
     levels: NDArray[np.float64]
-    fewest: float = 0.0
+    min_inside: float = 0.0
 
     def places(self, pose: Pose) -> NDArray[np.float64]:
         """The points transformed by the pose, before the rigid transform is applied."""
@@ -90,7 +90,7 @@ class Landscape:
         """Normalised mutual information in the overlap; 1 if the overlap is too small."""
         index = self.grid.index(current(self.places(pose)))
         inside = ((index >= 0) & (index <= np.array(self.grid.shape) - 1)).all(axis=1)
-        if inside.mean() < max(self.fewest, 1e-3):
+        if inside.mean() < max(self.min_inside, 1e-3):
             return 1.0
         there = map_coordinates(self.moving, index[inside].T, order=1, mode="nearest")
         bins = np.digitize(there, self.levels)
@@ -130,19 +130,21 @@ class Affine:
         return np.asarray(points @ self.matrix.T + self.shift)
 
 
-def landscape_of(pair: ScanPair, current: Affine, seed: int, sight: Sight = MEDIUM) -> Landscape:
+def landscape_of(
+    pair: ScanPair, current: Affine, seed: int, resolution: Resolution = MEDIUM
+) -> Landscape:
     """Blurred scans, and points drawn in and around the fixed body with the given ``seed``."""
-    fixed, moving = (_blurred(scan, sight.blur_mm) for scan in (pair.fixed, pair.moving))
+    fixed, moving = (_blurred(scan, resolution.blur_mm) for scan in (pair.fixed, pair.moving))
     body = resample(pair.fixed_body, fixed.grid, outside=0, nearest=True)
     there = resample(pair.moving_body, moving.grid, outside=0, nearest=True)
     where = np.flatnonzero(grown(body.array, fixed.grid.spacing_mm, MARGIN_MM))
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(len(where), min(sight.points, len(where)), replace=False))
+    chosen = np.sort(rng.choice(len(where), min(resolution.points, len(where)), replace=False))
     drawn = np.stack(np.unravel_index(where[chosen], fixed.grid.shape), axis=1)
     values = fixed.array[tuple(drawn.T)]
     points = fixed.grid.points(drawn)
     inside = moving.array[np.asarray(there.array) > 0]
-    land = Landscape(
+    landscape = Landscape(
         points=points,
         centre=points.mean(axis=0),
         values=np.digitize(values, _levels(values)),
@@ -150,7 +152,7 @@ def landscape_of(pair: ScanPair, current: Affine, seed: int, sight: Sight = MEDI
         grid=moving.grid,
         levels=_levels(inside if inside.size else moving.array),
     )
-    return replace(land, fewest=FEWEST_SHARED * float(land.seen(points, current).mean()))
+    return replace(landscape, min_inside=MIN_SHARED * float(landscape.seen(points, current).mean()))
 
 
 def _blurred(scan: Volume, blur_mm: float) -> Volume:
@@ -168,13 +170,13 @@ def _levels(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.linspace(low, high, BINS + 1)[1:-1]
 
 
-def climb(land: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
+def local_optimum(landscape: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
     """Local optimum near ``start`` by Powell's method, and its mutual information."""
     # Initial steps of 8 mm; tolerance 0.5 mm, far below the distance of a competing pose.
     options: Any = {"maxfev": STEPS, "xtol": 0.5, "ftol": 1e-4, "direc": 8.0 * np.eye(6)}
 
     def loss(pose: Any) -> float:
-        return -land.information(pose, current)
+        return -landscape.information(pose, current)
 
     found = minimize(loss, start.ravel(), method="Powell", options=options)
     return np.asarray(found.x), -float(found.fun)
@@ -183,14 +185,14 @@ def climb(land: Landscape, current: Affine, start: Pose) -> tuple[Pose, float]:
 def nearest_peak(pair: ScanPair, start: sitk.Transform, *, seed: int) -> sitk.Euler3DTransform:
     """Local optimum of the mutual information, searched from the rigid ``start``."""
     current = Affine.of(start)
-    land = landscape_of(pair, current, seed, FINE)
-    pose, _ = climb(land, current, np.zeros(6))
-    return land.transform(pose, current)
+    landscape = landscape_of(pair, current, seed, FINE)
+    pose, _ = local_optimum(landscape, current, np.zeros(6))
+    return landscape.transform(pose, current)
 
 
-def distance_of(land: Landscape, current: Affine, first: Pose, second: Pose) -> float:
+def distance_of(landscape: Landscape, current: Affine, first: Pose, second: Pose) -> float:
     """Mean distance between the points under two poses [mm]."""
-    apart = current(land.places(first)) - current(land.places(second))
+    apart = current(landscape.places(first)) - current(landscape.places(second))
     return float(np.linalg.norm(apart, axis=1).mean())
 
 

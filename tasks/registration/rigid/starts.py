@@ -15,7 +15,7 @@ from synthct.tasks.registration.scan_pair import ScanPair
 COARSE_MM = 8.0
 """Voxel size at which initial translations are compared [mm]."""
 
-FEWEST_SHARED = 0.1
+MIN_SHARED = 0.1
 """Minimum Dice overlap of the bodies for the mutual information to be evaluated [1]."""
 
 
@@ -40,7 +40,7 @@ class Overview:
     def information(self, transform: sitk.Transform) -> float:
         """Normalised mutual information in the fixed body; 0 if the bodies hardly overlap."""
         moving, grid = self.pair.moving, self.fixed.grid
-        if self.overlap(transform) < FEWEST_SHARED:
+        if self.overlap(transform) < MIN_SHARED:
             return 0.0
         moved = resample(moving, grid, transform=transform, outside=float(moving.array.min()))
         return normalised_mutual_information(

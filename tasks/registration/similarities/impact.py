@@ -18,7 +18,7 @@ from synthct.tasks.registration.similarities.feature_network import FeatureNetwo
 PCA_VOXELS = 100_000
 """Approximate number of voxels from which the principal components are computed [voxels]."""
 
-LEAST_FIRST = 0.01
+MIN_INITIAL = 0.01
 """Lower bound of the initial value, relative to the features' size: equal images give 0 [1]."""
 
 TINY = 1e-12
@@ -128,7 +128,7 @@ class Impact:
                     f, m = f[:, chosen.to(f.device)], m[:, chosen.to(f.device)]
                 term = distance(f, m, weight)
                 if self.distance in RELATIVE:
-                    least = LEAST_FIRST * distance(f, torch.zeros_like(f), weight).item()
+                    least = MIN_INITIAL * distance(f, torch.zeros_like(f), weight).item()
                     term = term / first.setdefault(layer, max(term.item(), least, TINY))
                 value = value + (self.weights[layer] if self.weights else 1.0) * term
             return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from synthct.tasks.models.rounding import MOST_BITS, rounded
+from synthct.tasks.models.rounding import MAX_BITS, rounded
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Step
 from synthct.tasks.regularization.gradients.displaced import gradient_at, with_gradient
@@ -49,8 +49,8 @@ class NestedBits(Filters):
     shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.bits or any(not 2 <= width <= MOST_BITS for width in self.bits):
-            raise ValueError(f"bits must be from 2 to {MOST_BITS}, got {self.bits}")
+        if not self.bits or any(not 2 <= width <= MAX_BITS for width in self.bits):
+            raise ValueError(f"bits must be from 2 to {MAX_BITS}, got {self.bits}")
         if self.shares and len(self.shares) != len(self.bits):
             raise ValueError(f"shares must be {len(self.bits)} numbers, got {self.shares}")
 

@@ -17,7 +17,7 @@ from synthct.tasks.models.contracts import Target
 from synthct.tasks.regularization import REGULARIZERS
 from synthct.tasks.regularization.base import Memory, Regularizer, Step, frozen_statistics
 
-LEAST_POINTS = 4
+MIN_POINTS = 4
 """Points of a curve of three parameters that a fit needs."""
 
 COUNTS, CURVE, FROZEN = "/counts", "/curve", "/frozen/"
@@ -94,8 +94,8 @@ class Adele(Regularizer):
             raise ValueError(f"scales must be in (0, 2], got {self.scales}")
         if not 0 < self.flattened < 1:
             raise ValueError(f"flattened must be in (0, 1), got {self.flattened}")
-        if self.points < LEAST_POINTS:
-            raise ValueError(f"points must be at least {LEAST_POINTS}, got {self.points}")
+        if self.points < MIN_POINTS:
+            raise ValueError(f"points must be at least {MIN_POINTS}, got {self.points}")
 
     def target(self, target: Target, step: Step) -> Target:
         """Replace contradicting targets of the classes past their onset."""
@@ -144,7 +144,7 @@ class Adele(Regularizer):
 
     def memorises(self, fit: NDArray[np.float64]) -> bool:
         """Whether the curve through a class's overlaps at *t* = 1, 2, ... has flattened."""
-        if len(fit) < LEAST_POINTS or not fit.any():
+        if len(fit) < MIN_POINTS or not fit.any():
             return False
         times = np.arange(1, len(fit) + 1, dtype=np.float64)
         try:

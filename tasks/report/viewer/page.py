@@ -22,11 +22,11 @@ from synthct.data.readers import format_of, pick_series, read_scan
 from synthct.data.volume import Grid, Modality, Triple, Volume
 from synthct.tasks.figures.pictures import WINDOWS
 from synthct.tasks.figures.templates import templates
-from synthct.tasks.report.strips import LEAST_AREA, read_scene, source_limits
+from synthct.tasks.report.strips import MIN_AREA, read_scene, source_limits
 
 FOLDER = Path(__file__).parent
 
-MOST_VOXELS = 3_000_000
+MAX_VOXELS = 3_000_000
 """Voxels of a volume in the page: larger ones are averaged, so that the file stays below about
 30 MB and a phone can open it."""
 
@@ -36,7 +36,7 @@ CODES = 4095
 
 
 @dataclass(frozen=True)
-class Looked:
+class ViewerCase:
     """What a page shows: volumes on one upright grid, a mask, and where to start.
 
     Parameters
@@ -57,7 +57,7 @@ class Looked:
     mask: NDArray[np.bool_]
 
 
-def case_looked(registration: Path, evaluation: Path, case: str) -> Looked:
+def case_of_workspace(registration: Path, evaluation: Path, case: str) -> ViewerCase:
     """The scored case of a workspace: its source, registered CT, synthetic CT and body.
 
     Raises
@@ -79,12 +79,12 @@ def case_looked(registration: Path, evaluation: Path, case: str) -> Looked:
             code="unknown-case",
         )
     scene = read_scene(registration / case, evaluation / case)
-    return Looked(
+    return ViewerCase(
         case, scene.ct.grid, scene.source.array, scene.ct.array, scene.sct.array, scene.mask
     )
 
 
-def files_looked(
+def case_of_files(
     title: str,
     *,
     source: Path | None = None,
@@ -93,7 +93,7 @@ def files_looked(
     mask: Path | None = None,
     source_modality: Modality = Modality.MR,
     series: Mapping[str, str] | None = None,
-) -> Looked:
+) -> ViewerCase:
     """Scans in files, each interpolated onto the grid of the first of sCT, CT and source.
 
     The difference is shown only where both CTs lie.
@@ -140,7 +140,7 @@ def files_looked(
     for name in ("sct", "ct"):
         if name in found:
             inside &= _covered(found[name].grid, grid)
-    return Looked(title, grid, on.get("source"), on.get("ct"), on.get("sct"), inside)
+    return ViewerCase(title, grid, on.get("source"), on.get("ct"), on.get("sct"), inside)
 
 
 def _read(path: Path, kind: Modality, selector: str) -> Volume:
@@ -202,16 +202,16 @@ def upright(grid: Grid) -> Grid:
     return Grid((int(counts[0]), int(counts[1]), int(counts[2])), _triple(spacing), _triple(low))
 
 
-def write_page(looked: Looked, *, most_voxels: int = MOST_VOXELS) -> str:
+def write_page(viewed: ViewerCase, *, most_voxels: int = MAX_VOXELS) -> str:
     """The page as text."""
-    factors = averaging(looked.grid, most_voxels)
+    factors = averaging(viewed.grid, most_voxels)
     small = {
         name: None if array is None else _averaged(array, factors)
-        for name, array in (("source", looked.source), ("ct", looked.ct), ("sct", looked.sct))
+        for name, array in (("source", viewed.source), ("ct", viewed.ct), ("sct", viewed.sct))
     }
-    mask = np.asarray(_averaged(looked.mask, factors) >= 0.5)
-    spacing = np.asarray(looked.grid.spacing_mm) * factors
-    origin = looked.grid.points((np.asarray(factors) - 1) / 2)
+    mask = np.asarray(_averaged(viewed.mask, factors) >= 0.5)
+    spacing = np.asarray(viewed.grid.spacing_mm) * factors
+    origin = viewed.grid.points((np.asarray(factors) - 1) / 2)
     volumes = {
         name: _packed(name, array, mask) for name, array in small.items() if array is not None
     }
@@ -221,7 +221,7 @@ def write_page(looked: Looked, *, most_voxels: int = MOST_VOXELS) -> str:
         "origin": [round(float(value), 3) for value in origin],
         "volumes": volumes,
         "mask": _bytes(mask.astype(np.uint8)),
-        "masked": not bool(looked.mask.all()),
+        "masked": not bool(viewed.mask.all()),
         "start": _start(small["ct"], small["sct"], mask),
     }
     step = "" if max(factors) == 1 else " x ".join(str(n) for n in factors)
@@ -230,7 +230,7 @@ def write_page(looked: Looked, *, most_voxels: int = MOST_VOXELS) -> str:
         .get_template("view.html.j2")
         .render(
             # A file name that is not UTF-8 holds lone surrogates, which no page can.
-            title=os.fsencode(looked.title).decode(errors="replace"),
+            title=os.fsencode(viewed.title).decode(errors="replace"),
             style=_inline("view.css"),
             script=_inline("view.js"),
             # "<" cannot end the script element that holds the data.
@@ -289,7 +289,7 @@ def _start(ct: NDArray[Any] | None, sct: NDArray[Any] | None, mask: NDArray[np.b
     if ct is not None and sct is not None and mask.any():
         area = mask.sum(axis=(1, 2))
         error = np.where(mask, np.abs(sct - ct), 0).sum(axis=(1, 2)) / np.maximum(area, 1)
-        z = int(np.argmax(np.where(area >= LEAST_AREA * area.max(), error, -1)))
+        z = int(np.argmax(np.where(area >= MIN_AREA * area.max(), error, -1)))
     rows, columns = np.nonzero(mask[z]) if mask[z].any() else (np.array([0]), np.array([0]))
     return [z, int(np.median(rows)), int(np.median(columns))]
 

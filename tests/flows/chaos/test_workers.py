@@ -95,7 +95,7 @@ def test_workers_that_are_killed_while_they_start_leave_a_cluster_without_any(
         killer.stop.set()
         killer.join()
         assert killer.done > 4
-        until(lambda: len(cluster.look()) == 2, 120, "workers that are back", every_s=0.5)
+        until(lambda: len(cluster.workers()) == 2, 120, "workers that are back", every_s=0.5)
         found = {out.result() for _, out in OnDask(cluster.scheduler)(pid_of, [1, 2], label=str)}
     assert found
 

@@ -36,7 +36,7 @@ def test_two_units_share_a_gpu_or_a_unit_runs_beside_it(request, monkeypatch):
         wanting = list(on(sees, [Item(n, gpu=True) for n in range(8)], label=str))
         seen = {outcome.result() for _, outcome in wanting}
         assert seen <= {("3", 1.0), ("5", 1.0)}
-        facts = cluster.look()
+        facts = cluster.workers()
         assert sorted((each["name"], each["gpus"]) for each in facts) == [
             ("cpu-0", 0.0), ("gpu-3", 1.0), ("gpu-5", 1.0),
         ]  # fmt: skip

@@ -25,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9/api"
 
 def shown(root):
     """What page and exporter say; both must be made."""
-    facts = Observer(root, NOWHERE, root).look()
+    facts = Observer(root, NOWHERE, root).snapshot()
     return (
         status_page(facts, checkout="c", api=NOWHERE, links=[]) + exposition(facts).decode()
     ).replace(" ", "")
@@ -61,7 +61,7 @@ def test_a_table_of_another_kind_ends_the_service(kind, file, root):
     assert 'workspace="good"}42.0' in shown(root)
 
 
-def test_a_table_that_goes_while_it_is_looked_at_ends_the_service(root, monkeypatch):
+def test_a_table_that_is_removed_while_it_is_read_ends_the_service(root, monkeypatch):
     from synthct.flows.serve import records
 
     write(root / "data/artefacts/evaluation/scores.csv", GOOD)
@@ -139,19 +139,19 @@ def test_a_message_that_cannot_be_sent_ends_the_service(monkeypatch):
 
     monkeypatch.setattr(notify.httpx, "post", slip)
     notifier = Notifier("https://example.org:99999", since_s=0.0)
-    lines = [line for _ in range(9) for line in notifier.take([run])]
+    lines = [line for _ in range(9) for line in notifier.post_ended([run])]
     assert lines == ["the webhook did not accept night: InvalidURL"]
 
 
-def test_a_look_that_fails_ends_the_service_or_fills_the_log():
+def test_a_failed_update_ends_the_service_or_fills_the_log():
     class Blind:
-        def look(self):
+        def snapshot(self):
             raise OSError(5, "Input/output error")
 
     said = []
     trouble = ""
     for _ in range(3):
-        trouble = serving._look(Blind(), Notifier(None), None, said.append, trouble)
+        trouble = serving._update(Blind(), Notifier(None), None, said.append, trouble)
     assert said == [
         "an update failed, the service continues: OSError: [Errno 5] Input/output error"
     ]

@@ -120,7 +120,7 @@ def test_volumes_that_are_not_here_make_a_dead_link(tree, address, monkeypatch):
 
 
 def test_the_status_page_links_what_nobody_may_open_or_hides_what_the_owner_may(tree):
-    facts = Observer(checkout_of(tree), NOWHERE, tree.root).look()
+    facts = Observer(checkout_of(tree), NOWHERE, tree.root).snapshot()
     shown = status_page(facts, checkout="c", api=NOWHERE, links=[], private=True)
     assert '<a href="/report/mine">report</a> · <a href="/cases/mine">cases</a>' in shown
     bare = status_page(facts, checkout="c", api=NOWHERE, links=[])

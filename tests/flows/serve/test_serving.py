@@ -117,7 +117,7 @@ def test_the_weekly_study_runs_in_the_checkout_or_leaves_nothing(site, until):
 
 
 @pytest.mark.slow
-def test_the_watcher_looks_in_a_worktree_or_a_scan_that_was_set_aside_is_not_reported(site, until):
+def test_the_watcher_polls_in_a_worktree_or_a_quarantined_scan_is_not_reported(site, until):
     """It is the real one, with the code of the server; release and folders are the checkout's."""
     (site.root / "incoming").mkdir()
     write_toy_release(site.root / "release")
@@ -173,7 +173,7 @@ def test_what_serves_imports_prefect_before_its_server_has_an_address():
     assert done.stdout == "False\n"
 
 
-def test_a_place_given_from_here_is_looked_for_in_a_runs_worktree(tmp_path, monkeypatch):
+def test_a_relative_path_is_resolved_in_a_runs_worktree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNTHCT_UNITS", "units")
     monkeypatch.setenv("SYNTHCT_ARRAYS", "s3://bucket/arrays")

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from synthct.flows.serve import runs
-from synthct.flows.serve.looks import looks_of
 from synthct.flows.serve.runs import Answer, Run, Watcher
+from synthct.flows.serve.watcher_state import watcher_states
 from tests.infra.promql import MONITORING, names
 
 LIMIT_S = 1800.0
@@ -24,7 +24,7 @@ def look(root, *, since_s=4000.0, ended=(), watcher=WATCHER):
         Run(str(n), "look", watcher.workspace, "watch", state, "", 0.0, now_s - ago_s, 1.0, True)
         for n, (state, ago_s) in enumerate(ended)
     )
-    return list(looks_of(Answer(True, past, watchers=(watcher,)), root, now_s - since_s))
+    return list(watcher_states(Answer(True, past, watchers=(watcher,)), root, now_s - since_s))
 
 
 def left(root, **facts):
@@ -33,21 +33,21 @@ def left(root, **facts):
     file.write_text(json.dumps({"looked_s": time.time(), **facts}))
 
 
-def test_a_watcher_that_never_looked_well_is_not_reported(tmp_path):
+def test_a_watcher_that_never_polled_successfully_is_not_reported(tmp_path):
     """There is no time of its newest success, and an absent number fires no alert."""
     (mine,) = look(tmp_path, ended=[("FAILED", 10), ("CRASHED", 300)])
-    assert mine.blind_s > LIMIT_S
+    assert mine.since_poll_s > LIMIT_S
 
 
 def test_a_service_that_has_just_started_is_reported_to_be_blind(tmp_path):
     (mine,) = look(tmp_path, since_s=20.0)
-    assert mine.blind_s < 60
+    assert mine.since_poll_s < 60
 
 
-def test_a_watcher_that_looks_well_and_takes_nothing_is_not_reported(tmp_path):
+def test_a_watcher_that_polls_but_predicts_nothing_is_not_reported(tmp_path):
     left(tmp_path, waiting=1, oldest_s=2000)
     (mine,) = look(tmp_path, ended=[("COMPLETED", 10)])
-    assert mine.blind_s < 60
+    assert mine.since_poll_s < 60
     assert mine.waiting == 1
     assert mine.oldest_s > LIMIT_S
 
@@ -63,7 +63,7 @@ def test_a_watcher_whose_schedule_is_off_is_reported_to_be_blind(tmp_path):
     assert look(tmp_path, watcher=Watcher("watch incoming", "predicted", on=False)) == []
 
 
-def test_three_bad_looks_hide_when_the_last_good_one_was():
+def test_three_failed_polls_hide_the_last_successful_one():
     asked = []
 
     class Server:

@@ -43,7 +43,7 @@ def turned(image, order, outside):
     return rotate(moved, 5.0, axes=(1, 2), reshape=False, order=order, cval=outside)
 
 
-def take_in(context):
+def run_intake(context):
     """One textured patient as ingestion leaves it: an MR, and a CT turned and beside it."""
     rng = np.random.default_rng(0)
     shape, grid = (20, 36, 36), Grid((20, 36, 36), (6.0, 5.0, 5.0))
@@ -86,7 +86,7 @@ def workspace(tmp_path, monkeypatch):
         Layout(tmp_path), seed=1, units=LocalResults(tmp_path / "store"), fan_out=here,
         sections={"registration": params.registration},
     )  # fmt: skip
-    take_in(context)
+    run_intake(context)
     return context
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from synthct.tasks.export.gate import hold_gate, summarise
+from synthct.tasks.export.gate import apply_gate, summarise
 from synthct.tasks.export.params import ExportParams, GateParams
 
 
@@ -34,11 +34,11 @@ def summary(*, model=60.0, baseline="lookup", high=0.7, cases=12, failed=None, c
 
 
 def refusal(document, **limits):
-    return hold_gate(document, "mr", GateParams(**limits)).refusal("mr")
+    return apply_gate(document, "mr", GateParams(**limits)).refusal("mr")
 
 
 def test_a_model_with_enough_cases_a_clear_gain_and_sound_checks_is_released():
-    gate = hold_gate(summary(), "mr", GateParams())
+    gate = apply_gate(summary(), "mr", GateParams())
     assert gate.refusal("mr") is None
     assert gate.as_json()["passed"]
 
@@ -71,7 +71,7 @@ def test_a_model_whose_bone_is_lost_is_not_released_for_its_mean_error():
 
 
 def test_blur_alone_is_reported_and_does_not_close_the_gate():
-    gate = hold_gate(
+    gate = apply_gate(
         summary(failed={f"P{n}_mr": ["detail"] for n in range(12)}), "mr", GateParams()
     )
     assert gate.refusal("mr") is None

@@ -51,9 +51,7 @@ def test_a_model_worse_than_the_look_up_is_refused_and_listed(context, artefacts
     assert row["remedy"]
 
 
-def test_a_refused_model_that_is_shown_all_the_same_says_so_wherever_it_goes(
-    context, artefacts, rescore
-):
+def test_a_demonstration_of_a_refused_model_is_marked_everywhere(context, artefacts, rescore):
     failed = {f"P{n}_mr": ["lost_structure"] for n in range(12)}
     rescore(model_hu=60.0, lookup_hu=100.0, failed=failed)
     stage.run(context, ExportParams(gate=GateParams(when_refused="demonstration")))

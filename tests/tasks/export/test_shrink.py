@@ -264,7 +264,7 @@ def test_a_release_offers_its_forms_and_the_card_says_what_they_cost(release_of)
         list(opened.graphs(form="fast", int8=True))
 
 
-def test_a_form_that_costs_too_much_is_left_out_and_said(release_of):
+def test_a_form_that_costs_too_much_is_left_out_and_reported(release_of):
     params = {"shrink": ({"name": "low_rank", "energy": 0.01},), "max_shrink_cost_hu": 1e-9}
     opened = open_release(release_of(params=params))
     (fold,) = opened.card["folds"]

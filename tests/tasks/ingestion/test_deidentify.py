@@ -18,7 +18,7 @@ from synthct.data.volume import Modality, Volume
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.canonical import stored_type
 from synthct.tasks.ingestion.deface import DEPTH_MM, defaced
-from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake import plan_intake, run_intake
 from synthct.tasks.intake.deidentify import shifted
 from synthct.tasks.intake.scrub import redact, redact_values, redacted_message
 from synthct.tasks.intake.vocabulary import allowed
@@ -45,7 +45,7 @@ def test_the_days_between_scans_of_a_patient_stay_and_the_days_do_not(tmp_path, 
         write_series(tmp_path / "pacs" / name, volume, patient_id="DOE", study=name,
                      series_description=name, uid_seed="d",
                      attributes={"StudyDate": days[name]})  # fmt: skip
-    result = take_in(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
+    result = run_intake(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
     there = {}
     for added in result.added:
         header = pydicom.dcmread(tmp_path / "raw" / added / "0000.dcm")
@@ -77,7 +77,7 @@ def test_elements_that_may_be_empty_are_never_lost(tmp_path, ct, mr):
                 if keyword in dataset:
                     del dataset[keyword]
             dataset.save_as(file)
-    result = take_in(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
+    result = run_intake(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
     assert len(result.added) == 2
     for added in result.added:
         header = pydicom.dcmread(tmp_path / "raw" / added / "0000.dcm")
@@ -96,7 +96,7 @@ def test_a_copy_of_a_valid_series_is_not_valid(tmp_path, ct, mr):
             dataset = pydicom.dcmread(file)
             dataset.Laterality = ""
             dataset.save_as(file)
-    result = take_in(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
+    result = run_intake(plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw"))
     copies = [tmp_path / "raw" / added for added in result.added]
     for folder in (tmp_path / "pacs/ct", tmp_path / "pacs/mr", *copies):
         done = subprocess.run(
@@ -158,7 +158,7 @@ def test_a_defaced_series_keeps_its_places_and_the_rest_of_its_voxels(tmp_path, 
                  uid_seed="d", attributes={"BodyPartExamined": "HEAD"})  # fmt: skip
     plan = plan_intake([tmp_path / "pacs"], "demo", tmp_path / "raw", deface=True)
     assert plan.rows[0].region == "head-neck"
-    result = take_in(plan)
+    result = run_intake(plan)
     back = read_scan(tmp_path / "raw" / result.added[0])
     assert back.grid.is_close(head.grid, 1e-6)
     assert np.array_equal(back.array, defaced(read_scan(tmp_path / "pacs")).array)

@@ -23,7 +23,7 @@ from synthct.data.writers.dicom import write_series
 from synthct.tasks.ingestion.dataset import Licence, load_dataset
 from synthct.tasks.ingestion.params import IngestionParams
 from synthct.tasks.ingestion.run import run
-from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake import plan_intake, run_intake
 from synthct.tasks.intake.pseudonym import Pseudonyms
 from tests.fixtures.intake import KEY, ingest, tree
 
@@ -208,7 +208,7 @@ def test_a_kill_between_patients_is_mended_by_the_same_command(source, tmp_path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        take_in(plan_intake([source], "demo", tmp_path / "raw"), dies)
+        run_intake(plan_intake([source], "demo", tmp_path / "raw"), dies)
     assert len(load_dataset(tmp_path / "raw").patients) == 1
     _, result = ingest([source], tmp_path / "raw")
     assert len(result.added) == 2
@@ -232,13 +232,13 @@ def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
 RACE = """
 import sys, time
 from pathlib import Path
-from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake import plan_intake, run_intake
 source, raw, ready, go = map(Path, sys.argv[1:])
 plan = plan_intake([source], "demo", raw)
 ready.touch()
 while not go.exists():
     time.sleep(0.01)
-print(*take_in(plan).added)
+print(*run_intake(plan).added)
 """
 
 
@@ -268,7 +268,7 @@ def test_what_another_intake_entered_meanwhile_stays(source, tmp_path):
     plan = plan_intake([source], "demo", tmp_path / "raw")
     ingest([source / "DOE123"], tmp_path / "raw")
     before = tree(tmp_path / "raw")
-    result = take_in(plan)
+    result = run_intake(plan)
     assert (len(result.added), len(result.overtaken)) == (2, 2)
     after = tree(tmp_path / "raw")
     assert {name for name in before if after[name] != before[name]} == {"dataset.json"}

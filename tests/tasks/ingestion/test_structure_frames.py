@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.data.writers.dicom import write_series
-from synthct.tasks.intake import plan_intake, take_in
+from synthct.tasks.intake import plan_intake, run_intake
 from tests.fixtures.radiotherapy import square, structure_set
 
 OFF_MM = (0.0, 40.0, -36.0)
@@ -74,7 +74,7 @@ def test_structures_of_two_frames_are_drawn_on_two_scans(pacs):
     assert "heart" in found["structures-ct"]
     assert "liver" not in found["structures-ct"]
     assert "liver" in found["structures-mr"]
-    take_in(plan)
+    run_intake(plan)
     raw = plan.folder / plan.rows[0].patient / "structures"
     assert [file.name for file in sorted(raw.rglob("*.mha"))] == ["heart.mha", "liver.mha"]
     centres = {}

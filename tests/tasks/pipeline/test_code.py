@@ -133,7 +133,7 @@ def test_a_worker_of_another_commit_makes_results_under_the_key_of_this_one(work
 
 
 @pytest.mark.parametrize("asked_before", [True, False])
-def test_a_worker_that_loaded_a_file_before_it_was_changed_answers_for_the_new_one(
+def test_a_worker_with_an_old_file_computes_results_under_the_key_of_the_new_one(
     asked_before, worker, tree
 ):
     if asked_before:

@@ -129,7 +129,7 @@ def test_a_fault_of_the_machine_is_given_up_at_once_or_tried_for_ever(error):
 
 
 def test_a_slow_unit_is_reported_never_or_twice():
-    pace = Pace(least_s=10.0, factor=3.0)
+    pace = Pace(min_s=10.0, factor=3.0)
     assert pace.stragglers({"a"}, 0.0) == []
     assert pace.stragglers({"a"}, 1e6) == [], "with nothing finished nothing is slow"
     for seconds in (4.0, 5.0, 6.0):
@@ -140,7 +140,7 @@ def test_a_slow_unit_is_reported_never_or_twice():
     assert pace.stragglers({"c", "d"}, 2e6 + 20.0) == [], "once is enough"
 
 
-def test_a_scheduler_that_is_not_there_hangs_the_stage(monkeypatch):
+def test_a_missing_scheduler_hangs_the_stage(monkeypatch):
     monkeypatch.setattr("synthct.tasks.pipeline.dask_client._CONNECT", "0.2s")
     with pytest.raises(MachineError, match="no Dask scheduler answers"):
         list(OnDask("tcp://127.0.0.1:1")(square, [1], label=str))

@@ -7,29 +7,29 @@ import sys
 import pytest
 
 from synthct.tasks.pipeline import code, import_scan
-from synthct.tasks.pipeline.import_scan import ScanMemory, scan_text
+from synthct.tasks.pipeline.import_scan import ImportScanCache, scan_text
 
 
 def test_an_import_added_to_a_file_is_missing_from_its_key(tmp_path):
-    memory = ScanMemory(tmp_path)
+    memory = ImportScanCache(tmp_path)
     assert memory.scan(b"import numpy").imports == ("numpy",)
     memory.save()
-    assert ScanMemory(tmp_path).scan(b"import numpy, scipy").imports == ("numpy", "scipy")
+    assert ImportScanCache(tmp_path).scan(b"import numpy, scipy").imports == ("numpy", "scipy")
 
 
 def test_a_remembered_file_is_parsed_again_by_every_process(tmp_path, monkeypatch):
-    memory = ScanMemory(tmp_path)
+    memory = ImportScanCache(tmp_path)
     first = memory.scan(b"from synthct.data import volume\nKNOWN = Registry[int]('x')\n")
     assert first.registry
     memory.save()
     monkeypatch.setattr(import_scan, "scan_text", lambda content: pytest.fail("parsed again"))
-    again = ScanMemory(tmp_path)
+    again = ImportScanCache(tmp_path)
     assert again.scan(b"from synthct.data import volume\nKNOWN = Registry[int]('x')\n") == first
 
 
 @pytest.mark.parametrize("left", ["", "[1]", '{"half": ', "null"])
 def test_a_memory_cut_short_by_a_full_disk_stops_every_command(left, tmp_path):
-    memory = ScanMemory(tmp_path)
+    memory = ImportScanCache(tmp_path)
     memory._file.write_text(left)
     assert memory.scan(b"import torch").imports == ("torch",)
     memory.save()
@@ -38,13 +38,13 @@ def test_a_memory_cut_short_by_a_full_disk_stops_every_command(left, tmp_path):
 
 def test_a_checkout_that_cannot_be_written_stops_the_run(tmp_path):
     (tmp_path / "file").write_text("")
-    memory = ScanMemory(tmp_path / "file")
+    memory = ImportScanCache(tmp_path / "file")
     memory.scan(b"import torch")
     memory.save()
 
 
 def test_two_commands_at_once_see_half_a_memory(tmp_path):
-    memory = ScanMemory(tmp_path)
+    memory = ImportScanCache(tmp_path)
     memory.scan(b"import torch")
     memory.save()
     assert [path.name for path in tmp_path.iterdir()] == [memory._file.name]

@@ -217,7 +217,7 @@ def test_a_worker_that_does_not_share_the_unit_store_computes_everything_for_not
     assert CALLS == [], "nothing was computed"
 
 
-def test_nobody_can_tell_afterwards_what_computed_a_unit(context, tmp_path):
+def test_the_machine_that_computed_a_unit_is_not_recorded(context, tmp_path):
     unit = units_of(tmp_path, a="1")[0]
     build(context, [unit])
     record = json.loads((context.units._folder(unit.key(1)) / "record.json").read_text())
@@ -226,7 +226,7 @@ def test_nobody_can_tell_afterwards_what_computed_a_unit(context, tmp_path):
     assert record["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
 
 
-def test_cpus_that_round_otherwise_are_mixed_without_a_word(context, tmp_path, monkeypatch):
+def test_cpus_that_round_differently_are_mixed_without_a_note(context, tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTHCT_EVENTS", str(tmp_path / "events"))
     cpus = iter([("avx2",), ("avx2", "avx512_bf16")])
     monkeypatch.setattr("synthct.tasks.pipeline.execution.cpu_features", lambda: next(cpus))

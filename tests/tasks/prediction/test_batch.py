@@ -19,7 +19,7 @@ from synthct.data.volume import Modality
 from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.prediction import batch
-from synthct.tasks.prediction.batch import Orders, predict_waiting, waiting
+from synthct.tasks.prediction.batch import BatchSettings, predict_waiting, waiting
 from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
 from synthct.tasks.prediction.outbox import Outbox
@@ -48,8 +48,8 @@ def outbox(tmp_path):
 
 
 @pytest.fixture
-def orders(release):
-    return Orders(model=release, options=OPTIONS)
+def settings(release):
+    return BatchSettings(model=release, options=OPTIONS)
 
 
 SETTLE_S = 0.2
@@ -68,12 +68,12 @@ def statuses(results):
 
 
 def test_each_scan_is_predicted_once_and_a_bad_one_does_not_sink_the_others(
-    inbox, outbox, orders, tmp_path
+    inbox, outbox, settings, tmp_path
 ):
     place = looked_at(FolderInbox(inbox))
-    assert statuses(predict_waiting(place, outbox, orders)) == ["done", "done", "quarantined"]
+    assert statuses(predict_waiting(place, outbox, settings)) == ["done", "done", "quarantined"]
     before = content_hash(outbox.root)
-    assert list(predict_waiting(place, outbox, orders)) == []  # nothing waits any more
+    assert list(predict_waiting(place, outbox, settings)) == []  # nothing waits any more
     assert content_hash(outbox.root) == before
     reports = outbox.reports()
     assert [report["status"] for report in reports] == ["done", "done", "quarantined"]
@@ -87,77 +87,77 @@ def test_each_scan_is_predicted_once_and_a_bad_one_does_not_sink_the_others(
 
 
 def test_the_same_bytes_under_two_names_are_one_scan_and_changed_bytes_another(
-    inbox, outbox, orders, patient
+    inbox, outbox, settings, patient
 ):
     (inbox / "copy.mha").write_bytes((inbox / "Smith John.mha").read_bytes())
     place = looked_at(FolderInbox(inbox))
-    assert len(waiting(place, outbox, orders)) == 3
+    assert len(waiting(place, outbox, settings)) == 3
     write_image(inbox / "copy.mha", patient.with_array(patient.array * np.float32(0.9)))
-    assert len(waiting(looked_at(place), outbox, orders)) == 4
+    assert len(waiting(looked_at(place), outbox, settings)) == 4
 
 
-def test_another_release_predicts_anew_and_the_same_does_not(inbox, outbox, orders, release):
+def test_another_release_predicts_anew_and_the_same_does_not(inbox, outbox, settings, release):
     place = looked_at(FolderInbox(inbox))
-    first = {key for key, _ in waiting(place, outbox, orders)}
-    assert {key for key, _ in waiting(place, outbox, orders)} == first
+    first = {key for key, _ in waiting(place, outbox, settings)}
+    assert {key for key, _ in waiting(place, outbox, settings)} == first
     (release / "card.json").write_text('{"not_for_clinical_use": "other"}')
     write_checksums(release)
-    assert {key for key, _ in waiting(place, outbox, orders)}.isdisjoint(first)
+    assert {key for key, _ in waiting(place, outbox, settings)}.isdisjoint(first)
 
 
-def test_what_is_still_being_written_waits(inbox, outbox, orders):
-    assert waiting(FolderInbox(inbox, settle_s=60), outbox, orders) == []
+def test_what_is_still_being_written_waits(inbox, outbox, settings):
+    assert waiting(FolderInbox(inbox, settle_s=60), outbox, settings) == []
     for name in ("late.mha.part", ".hidden.mha"):
         (inbox / name).write_bytes(b"half")
-    assert len(waiting(looked_at(FolderInbox(inbox)), outbox, orders)) == 3
+    assert len(waiting(looked_at(FolderInbox(inbox)), outbox, settings)) == 3
 
 
-def test_a_claimed_scan_is_left_to_its_claimer(inbox, outbox, orders):
+def test_a_claimed_scan_is_left_to_its_claimer(inbox, outbox, settings):
     place = looked_at(FolderInbox(inbox))
-    (key, arrival), *_ = waiting(place, outbox, orders)
+    (key, arrival), *_ = waiting(place, outbox, settings)
     with outbox.claim(key) as handle:
         assert handle is not None
-        assert batch.predict_arrival(key, arrival, place, outbox, orders).status == "busy"
+        assert batch.predict_arrival(key, arrival, place, outbox, settings).status == "busy"
     assert not outbox.settled(key)
 
 
-def test_a_fault_of_the_machine_stops_and_records_nothing(inbox, outbox, release, orders):
+def test_a_fault_of_the_machine_stops_and_records_nothing(inbox, outbox, release, settings):
     content = bytearray((release / "fold0.onnx").read_bytes())
     content[50] ^= 1
     (release / "fold0.onnx").write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, orders))
+        list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, settings))
     assert caught.value.code == "release-damaged"
     assert outbox.reports() == []
 
 
 def test_a_scan_that_kills_its_worker_is_set_aside_after_a_second_try(
-    inbox, outbox, orders, monkeypatch
+    inbox, outbox, settings, monkeypatch
 ):
     def die(*arguments):
         raise batch._Died("the worker was killed by signal 9")
 
     monkeypatch.setattr(batch, "_in_child", die)
     place = looked_at(FolderInbox(inbox))
-    assert statuses(predict_waiting(place, outbox, orders)) == ["crashed"] * 3
-    assert statuses(predict_waiting(place, outbox, orders)) == ["quarantined"] * 3
+    assert statuses(predict_waiting(place, outbox, settings)) == ["crashed"] * 3
+    assert statuses(predict_waiting(place, outbox, settings)) == ["quarantined"] * 3
     assert {report["code"] for report in outbox.reports()} == {"worker-died"}
-    assert waiting(place, outbox, orders) == []
+    assert waiting(place, outbox, settings) == []
 
 
-def test_a_worker_that_is_killed_is_distinguished_from_a_fault(inbox, outbox, orders, tmp_path):
+def test_a_worker_that_is_killed_is_distinguished_from_a_fault(inbox, outbox, settings, tmp_path):
     place = looked_at(FolderInbox(inbox))
-    (key, arrival), *_ = waiting(place, outbox, orders)
-    limited = Orders(model=orders.model, options={"no_such_option": 1})
+    (key, arrival), *_ = waiting(place, outbox, settings)
+    limited = BatchSettings(model=settings.model, options={"no_such_option": 1})
     result = batch.predict_arrival(key, arrival, place, outbox, limited)
     assert result.status == "crashed"
     assert "no_such_option" in result.message
 
 
 @pytest.mark.slow
-def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
-    named = Orders(
-        model=orders.model, options=OPTIONS, keep_names=True, form="dicom", identified=True
+def test_names_are_kept_only_when_asked_for(inbox, outbox, settings):
+    named = BatchSettings(
+        model=settings.model, options=OPTIONS, keep_names=True, form="dicom", identified=True
     )
     list(predict_waiting(looked_at(FolderInbox(inbox)), outbox, named))
     names = sorted(folder.name[:-17] for folder in outbox.done.iterdir())
@@ -169,9 +169,9 @@ def test_names_are_kept_only_when_asked_for(inbox, outbox, orders):
 
 def test_a_release_that_is_not_there_is_found_out_by_the_first_scan(tmp_path, outbox):
     (tmp_path / "empty").mkdir()
-    orders = Orders(model=tmp_path / "relaese", options=OPTIONS)
+    settings = BatchSettings(model=tmp_path / "relaese", options=OPTIONS)
     with pytest.raises(UsageError, match="relaese: there is no such folder"):
-        waiting(FolderInbox(tmp_path / "empty"), outbox, orders)
+        waiting(FolderInbox(tmp_path / "empty"), outbox, settings)
 
 
 def test_an_inbox_that_is_not_there_is_named(tmp_path):
@@ -192,14 +192,14 @@ def test_bytes_that_change_under_the_reader_are_not_predicted(inbox, tmp_path):
 WATCHER = """
 import sys, time
 from pathlib import Path
-from synthct.tasks.prediction.batch import Orders, predict_waiting
+from synthct.tasks.prediction.batch import BatchSettings, predict_waiting
 from synthct.tasks.prediction.inbox import FolderInbox
 from synthct.tasks.prediction.outbox import Outbox
-orders = Orders(model=Path(sys.argv[1]), options={"tta": False, "threads": 1})
+settings = BatchSettings(model=Path(sys.argv[1]), options={"tta": False, "threads": 1})
 inbox, outbox = FolderInbox(Path(sys.argv[2]), settle_s=0.1), Outbox(Path(sys.argv[3]))
 inbox.arrivals()
 time.sleep(0.15)
-for result in predict_waiting(inbox, outbox, orders):
+for result in predict_waiting(inbox, outbox, settings):
     print(result.key[:16], result.status, flush=True)
 """
 
@@ -265,7 +265,7 @@ def test_a_kill_in_the_middle_leaves_nothing_half_and_the_next_run_finishes(
     assert len(list(outbox.done.iterdir())) == 1  # the half-built folder is gone too
 
 
-def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
+def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, settings):
     import s3fs
 
     system = s3fs.S3FileSystem()
@@ -273,17 +273,19 @@ def test_an_s3_prefix_is_watched_like_a_folder(s3, inbox, outbox, orders):
     for file in (inbox / "Doe Jane").iterdir():
         system.put_file(str(file), f"{prefix}/Doe Jane/{file.name}")
     place = looked_at(PrefixInbox(prefix))
-    assert statuses(predict_waiting(place, outbox, orders)) == ["done"]
-    assert list(predict_waiting(place, outbox, orders)) == []
+    assert statuses(predict_waiting(place, outbox, settings)) == ["done"]
+    assert list(predict_waiting(place, outbox, settings)) == []
     (folder,) = outbox.done.iterdir()
     assert json.loads((folder / "report.json").read_text())["status"] == "done"
     assert read_scan(folder / "sct.mha", Modality.CT).grid.shape == (12, 48, 40)
 
 
 @pytest.mark.slow
-def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(inbox, outbox, orders, tmp_path):
+def test_prefect_shows_each_scan_by_its_key_and_never_by_its_name(
+    inbox, outbox, settings, tmp_path
+):
     home = tmp_path / "prefect"
-    options = ["--model", orders.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0.5]
+    options = ["--model", settings.model, "--inbox", inbox, "--out", outbox.root, "--settle", 0.5]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     run = "import sys; from synthct.flows.cli import app; sys.exit(app.command_line(sys.argv[1:]))"

@@ -52,7 +52,7 @@ def left_at_air(scan, mask, model) -> np.ndarray:
     hu = predicted(prepared, model)
     body = np.asarray(prepared.body.array) > 0
     assert np.all(hu[~body] == model.outside_hu)
-    assert prepared.missed == np.count_nonzero(body & (hu == model.outside_hu))
+    assert prepared.unreached == np.count_nonzero(body & (hu == model.outside_hu))
     return body & (hu != WATER)
 
 

@@ -18,7 +18,7 @@ from synthct.data.errors import DataError, MachineError, UsageError
 from synthct.data.store.connection import object_path
 from synthct.tasks.prediction.batch import predict_arrival
 from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
-from synthct.tasks.prediction.looks import Looks
+from synthct.tasks.prediction.observations import Observations
 from synthct.tasks.prediction.outbox import Outbox
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,20 +97,20 @@ def test_a_file_that_cannot_be_read_ends_the_watch_over_all_others(folder, monke
 
 
 def test_an_entry_that_its_sender_takes_back_ends_the_watch(folder, tmp_path, release):
-    from synthct.tasks.prediction.batch import Orders
+    from synthct.tasks.prediction.batch import BatchSettings
 
     place = FolderInbox(folder, settle_s=0.1)
     names(place)
     time.sleep(0.15)
     (arrival,) = place.arrivals()
     shutil.rmtree(folder / "Doe Jane")
-    orders, outbox = Orders(release), Outbox(tmp_path / "out")
-    result = predict_arrival(orders.key(arrival), arrival, place, outbox, orders)
+    settings, outbox = BatchSettings(release), Outbox(tmp_path / "out")
+    result = predict_arrival(settings.key(arrival), arrival, place, outbox, settings)
     assert result.status == "changed"
     assert outbox.reports() == []
 
 
-def test_a_process_that_looks_once_forgets_the_look_before(folder, tmp_path):
+def test_a_process_that_polls_once_forgets_the_previous_poll(folder, tmp_path):
     memory = tmp_path / "out" / ".looks" / "a.json"
     assert names(open_inbox(str(folder), settle_s=1.0, memory=memory)) == []
     time.sleep(1.6)  # the memory counts whole seconds
@@ -122,19 +122,19 @@ def test_a_process_that_looks_once_forgets_the_look_before(folder, tmp_path):
 
 
 @pytest.mark.parametrize("spoilt", ["", "[]", '{"entries": {"a": 1}}', '{"entries": {"a": "xyz"}}'])
-def test_a_spoilt_memory_of_looks_ends_the_watch(spoilt, tmp_path):
+def test_a_damaged_file_of_observations_ends_the_watch(spoilt, tmp_path):
     (tmp_path / "looks.json").write_text(spoilt)
-    assert Looks(tmp_path / "looks.json").see({"a": "1"}) == {"a": 0.0}
+    assert Observations(tmp_path / "looks.json").update({"a": "1"}) == {"a": 0.0}
 
 
 def test_a_clock_that_was_set_back_delays_or_hastens_a_scan(tmp_path, monkeypatch):
     memory = tmp_path / "looks.json"
-    Looks(memory).see({"a": "1"})
+    Observations(memory).update({"a": "1"})
     monkeypatch.setattr(time, "time", lambda: 1_000_000_000.0)
-    assert Looks(memory).see({"a": "1"})["a"] < 1.0
+    assert Observations(memory).update({"a": "1"})["a"] < 1.0
 
 
-def test_no_settling_at_all_is_taken_for_a_wish(tmp_path):
+def test_a_settle_time_of_zero_is_accepted(tmp_path):
     with pytest.raises(UsageError) as caught:
         open_inbox(str(tmp_path), settle_s=0.0)
     assert caught.value.code == "no-settling"
@@ -150,7 +150,9 @@ def command(*options, cwd):
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_a_watcher_that_looks_once_never_takes_anything(kind, request, release, patient, tmp_path):
+def test_a_watcher_that_polls_once_never_predicts_anything(
+    kind, request, release, patient, tmp_path
+):
     """The example of the help and of the schedule, on a new inbox."""
     from synthct.data.writers import write_image
 
@@ -175,7 +177,7 @@ def test_a_watcher_that_looks_once_never_takes_anything(kind, request, release, 
 
 def test_scans_that_wait_are_not_counted_for_the_exporter(folder, release, tmp_path):
     from synthct.flows.jobs.watch import watch
-    from synthct.tasks.prediction.batch import Orders
+    from synthct.tasks.prediction.batch import BatchSettings
 
     class Restless(FolderInbox):
         def arrivals(self):
@@ -185,7 +187,7 @@ def test_scans_that_wait_are_not_counted_for_the_exporter(folder, release, tmp_p
     said = []
     outbox = Outbox(tmp_path / "out")
     found = watch(
-        Restless(folder, settle_s=SETTLE_S), outbox, Orders(release), once=True, every_s=1.0,
+        Restless(folder, settle_s=SETTLE_S), outbox, BatchSettings(release), once=True, every_s=1.0,
         tell=print, say=said.append, home=None,
     )  # fmt: skip
     assert found == []

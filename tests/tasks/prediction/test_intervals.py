@@ -71,7 +71,7 @@ def test_a_band_without_a_finite_half_width_spans_all_that_the_networks_can_answ
 
 
 @given(st.lists(st.integers(-1024, 3071), min_size=1, max_size=20), st.floats(0, 4000))
-def test_an_interval_that_does_not_hold_its_own_prediction(values, width):
+def test_an_interval_that_does_not_contain_its_prediction(values, width):
     hu = np.array(values, np.int16)
     low, high = calibration(widths=(width, width, width)).interval(hu, -1000, 3000)
     assert (low <= hu).all()
@@ -115,7 +115,7 @@ def test_an_old_release_has_no_intervals_and_says_so_before_the_scan_is_read(rel
     assert "export again" in caught.value.remedy
 
 
-def test_the_memory_of_what_was_asked_for_is_left_out_of_the_check(
+def test_the_memory_of_requested_outputs_is_missing_from_the_check(
     release, scan_file, patient, model, tmp_path, monkeypatch
 ):
     """With just as much as a plain prediction needs, an interval or a choice is refused."""

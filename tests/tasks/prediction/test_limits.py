@@ -54,7 +54,7 @@ sys.exit(command_line(["predict", *options]))
 """
 
 
-def test_a_cap_below_what_python_takes_is_refused_and_no_library_dies_of_it(
+def test_a_limit_below_the_memory_of_python_is_refused_and_no_library_crashes(
     release, scan_file, tmp_path
 ):
     done = _python(TIGHT, release, scan_file, tmp_path / "sct.mha")
@@ -63,7 +63,7 @@ def test_a_cap_below_what_python_takes_is_refused_and_no_library_dies_of_it(
     assert "OpenBLAS" not in done.stderr
 
 
-def test_more_slices_need_more_and_a_larger_cap_lets_them_in(model):
+def test_more_slices_need_more_memory_and_fit_under_a_higher_limit(model):
     small, large = (Grid((count, 256, 256), (6.0, 2.0, 2.0)) for count in (100, 1000))
     assert needed_bytes(large, model) > needed_bytes(small, model)
     room_gb = (memory.resident_bytes() + needed_bytes(small, model)) / 1e9
@@ -124,7 +124,7 @@ except MachineError as fault:
 """
 
 
-def test_what_grows_beyond_the_cap_becomes_a_fault_and_the_limit_ends_with_the_block():
+def test_an_allocation_beyond_the_limit_is_an_error_and_the_limit_ends_with_the_block():
     done = _python(HELD)
     assert done.returncode == 7, done.stderr
 

@@ -67,7 +67,7 @@ def test_results_are_written_under_such_names(release, patient, folder, ending):
 
 
 @pytest.mark.slow
-def test_watch_goes_on_for_everybody(release, patient, tmp_path, folder, capsys):
+def test_the_watch_continues_for_all_other_scans(release, patient, tmp_path, folder, capsys):
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     for number, name in enumerate((f"{NAME}.mha", f"{NAME}.broken.mha", "plain.mha")):
@@ -86,7 +86,7 @@ def test_watch_goes_on_for_everybody(release, patient, tmp_path, folder, capsys)
     assert told.count(": quarantined") == 1
 
 
-def test_a_content_s_hash_knows_such_names_and_plain_ones_keep_theirs(tmp_path, folder):
+def test_the_content_hash_accepts_such_names_and_is_unchanged_for_plain_ones(tmp_path, folder):
     plain = tmp_path / "plain"
     write_whole(plain / "a" / "ü.txt", "x")
     known = "ac81503c"  # as of every version before

@@ -32,7 +32,7 @@ def test_a_folder_that_exists_is_a_folder_whatever_its_name(tmp_path):
     (tmp_path / "sct.of.may").mkdir()
     assert Outputs(tmp_path / "sct.of.may").is_series
     with pytest.raises(UsageError) as caught:
-        Outputs(tmp_path / "sct.of.june").check(untouched=())
+        Outputs(tmp_path / "sct.of.june").check(inputs=())
     assert caught.value.code == "unknown-suffix"
     assert "folder" in str(caught.value)
 

@@ -109,7 +109,9 @@ def test_a_scan_stored_in_another_orientation_gives_the_same_patient(
     assert np.abs(back.astype(int) - upright.array).max() <= 1
 
 
-def test_another_voxel_size_comes_back_on_its_own_grid(release, tmp_path, patient, model):
+def test_a_scan_of_another_voxel_size_gets_its_result_on_its_own_grid(
+    release, tmp_path, patient, model
+):
     fine = Grid((18, 60, 50), (4.0, 1.6, 1.6), patient.grid.origin_mm)
     image = sitk.Resample(
         sitk.GetImageFromArray(patient.array), (50, 60, 18), sitk.Transform(),

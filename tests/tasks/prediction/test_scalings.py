@@ -70,12 +70,12 @@ def test_the_fat_peak_is_1_and_no_signal_is_minus_1():
     np.testing.assert_allclose(scale(np.array([0.0, FAT])), [-1, 1], atol=0.02)
 
 
-def test_without_any_peak_the_upper_percentile_stands_in_for_fat():
+def test_without_any_peak_the_upper_percentile_replaces_the_fat_peak():
     dark = np.concatenate([np.zeros(20_000), np.full(150, 1000.0)]).reshape(1, 1, -1)
     np.testing.assert_allclose(fitted("fat_peak", dark)(np.array([0.0, 1000.0])), [-1, 1])
 
 
-def test_landmarks_that_coincide_count_once_and_beyond_them_it_goes_on_straight():
+def test_coinciding_landmarks_count_once_and_the_ends_are_extrapolated_linearly():
     padded = np.concatenate([np.zeros(5000), np.linspace(10, 100, 5000)]).reshape(1, 1, -1)
     scale = fitted("landmarks", padded)
     assert isinstance(scale, Piecewise)
@@ -92,6 +92,6 @@ def test_a_constant_scan_is_refused_whatever_the_scaling(kind):
     assert caught.value.code == expected
 
 
-def test_an_unknown_scaling_is_told_with_the_nearest_name():
+def test_an_unknown_scaling_is_reported_with_the_nearest_name():
     with pytest.raises(ValueError, match="fat_peak"):
         SourceScaling(kind="fat_peek")

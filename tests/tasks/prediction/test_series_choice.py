@@ -18,7 +18,7 @@ from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.evaluation.attachments import Attachments
 from synthct.tasks.evaluation.files import evaluate_files
-from synthct.tasks.prediction.batch import Orders, predict_waiting
+from synthct.tasks.prediction.batch import BatchSettings, predict_waiting
 from synthct.tasks.prediction.inbox import FolderInbox
 from synthct.tasks.prediction.options import PredictOptions
 from synthct.tasks.prediction.outbox import Outbox
@@ -77,8 +77,8 @@ def test_a_watched_folder_of_one_image_is_that_image(release, patient, tmp_path,
     place, outbox = FolderInbox(inbox, settle_s=0.1), Outbox(tmp_path / "out")
     place.arrivals()
     time.sleep(0.2)
-    orders = Orders(release, options={"tta": False, "threads": 1})
-    (result,) = predict_waiting(place, outbox, orders)
+    settings = BatchSettings(release, options={"tta": False, "threads": 1})
+    (result,) = predict_waiting(place, outbox, settings)
     assert result.status == ("quarantined" if form == "two files" else "done")
     if form == "two files":
         (told,) = outbox.reports()
@@ -127,10 +127,10 @@ def test_a_watched_folder_of_two_series_is_stuck(release, two, patient, tmp_path
     place, outbox = FolderInbox(inbox, settle_s=0.1), Outbox(tmp_path / "out")
     place.arrivals()
     time.sleep(0.2)
-    orders = Orders(
+    settings = BatchSettings(
         release, form="dicom", identified=True, options={"tta": False, "threads": 1}, series="t2"
     )
-    statuses = [result.status for result in predict_waiting(place, outbox, orders)]
+    statuses = [result.status for result in predict_waiting(place, outbox, settings)]
     assert sorted(statuses) == ["done", "done", "quarantined"]
     (told,) = (one for one in outbox.reports() if one["status"] == "quarantined")
     assert told["code"] == "no-series"

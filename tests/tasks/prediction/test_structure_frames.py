@@ -151,7 +151,7 @@ def test_a_structure_whose_frame_and_images_contradict_is_left_out(release, dico
     assert [str(roi.ROIName) for roi in made.StructureSetROISequence] == ["ours"]
 
 
-def test_a_set_asked_for_by_name_of_which_nothing_lies_here_is_refused(release, dicom, tmp_path):
+def test_a_given_structure_set_without_structures_in_the_frame_is_refused(release, dicom, tmp_path):
     strange = structure_set(tmp_path / "set.dcm", [(1, "Heart", ELSEWHERE, None)])
     with pytest.raises(UsageError) as caught:
         predict_file(
@@ -199,10 +199,10 @@ def test_the_headers_of_the_reference_are_read_once(release, dicom, tmp_path, mo
     predict_file(
         release, dicom, tmp_path / "sct", dicom_reference=tmp_path / "reference", options=OPTIONS
     )
-    assert asked == ["beside"]
+    assert asked == ["headers_and_sets"]
 
 
-def test_prediction_imports_no_reading_of_files_but_the_readers_own_door():
+def test_prediction_reads_files_only_through_the_confined_reader():
     for file in sorted((ROOT / "tasks" / "prediction").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []

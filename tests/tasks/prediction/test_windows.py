@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
-from synthct.tasks.models.windows import LEAST_WEIGHT, axis_windows, blending, plan_windows, take
+from synthct.tasks.models.windows import MIN_WEIGHT, axis_windows, blending, plan_windows, take
 
 
 @settings(max_examples=200, deadline=None)
@@ -43,8 +43,8 @@ def test_neighbouring_windows_overlap_by_at_least_what_was_asked():
 def test_the_middle_of_a_window_counts_1_its_corner_the_floor():
     weights = blending((1, 65, 65))[0]
     assert weights[32, 32] == 1.0
-    assert weights[0, 0] == np.float32(LEAST_WEIGHT)
-    assert LEAST_WEIGHT < weights[32, 10] < 0.5 < weights[32, 28]
+    assert weights[0, 0] == np.float32(MIN_WEIGHT)
+    assert MIN_WEIGHT < weights[32, 10] < 0.5 < weights[32, 28]
 
 
 def test_edge_voxels_are_repeated_outside_the_scan():

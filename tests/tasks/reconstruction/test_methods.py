@@ -139,7 +139,7 @@ def test_the_largest_eigenvalue_bounds_every_image(scan):
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTION_METHODS.names())
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(scan, first, name, tmp_path, monkeypatch):
+def test_a_killed_run_continues_with_the_same_result(scan, first, name, tmp_path, monkeypatch):
     monkeypatch.setattr("synthct.tasks.reconstruction.solve.CHECKPOINT_EVERY_S", -1.0)
     problem = problem_of(scan, ImageTotalVariation(), 0.05)
     method = RECONSTRUCTION_METHODS.build(name, {})

@@ -2,7 +2,7 @@ import numpy as np
 
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 from synthct.tasks.registration.bone import (
-    FEWEST_VOXELS,
+    MIN_VOXELS,
     BoneMotion,
     bone_darkness,
     bone_motion,
@@ -53,7 +53,7 @@ def test_without_a_ct_or_with_a_handful_of_bone_nothing_is_reported():
     few = np.zeros(GRID.shape, bool)
     few[0, 0, :] = True
     found = bone_motion(scan(Modality.MR), scan(Modality.CT), few, stretched(-5), None)
-    assert found.voxels < FEWEST_VOXELS
+    assert found.voxels < MIN_VOXELS
     assert found.strain == 0.0
 
 
@@ -68,7 +68,7 @@ def test_specks_of_bone_in_a_lung_do_not_throw_a_step_away():
     found = bone_motion(
         specks.with_array(array, Modality.MR), specks, body, Displacement(u, grid), None
     )
-    assert found.voxels == 64 >= FEWEST_VOXELS
+    assert found.voxels == 64 >= MIN_VOXELS
     assert found.strain == 0.0
 
 

@@ -22,7 +22,7 @@ def verdict(rigid=BETTER, deformable=BEST, failures=None, identity=POOR):
     return judge({k: v for k, v in steps.items() if v is not None}, failures or {}, GATE)
 
 
-def test_steps_that_improve_pass_without_a_word():
+def test_steps_that_improve_pass_without_a_reason():
     assert (found := verdict()).verdict == "pass"
     assert (found.step, found.reason) == ("deformable", "")
 
@@ -73,7 +73,7 @@ def test_a_step_that_crashed_is_reported_in_the_reason():
     assert "too few samples" in found.reason
 
 
-def test_never_a_silent_identity():
+def test_the_identity_is_selected_only_with_a_failed_verdict():
     found = verdict(rigid=replace(BETTER, edges=0.01), deformable=None)
     assert (found.step, found.verdict) == ("identity", "fail")
     assert "rigid step rejected" in found.reason

@@ -23,7 +23,7 @@ def scene():
     return texture, shading, body
 
 
-def test_slow_shading_goes_and_texture_stays(scene):
+def test_slow_shading_is_removed_and_texture_is_kept(scene):
     texture, shading, body = scene
     found = flattened(texture + shading, body, GRID.spacing_mm, 20.0)
     core = np.zeros_like(body)
@@ -59,7 +59,7 @@ def test_only_the_similarity_sees_it(scene, quick):
     np.testing.assert_array_equal(scan.array, kept)
 
 
-def test_a_metal_filling_does_not_own_the_histogram(quick):
+def test_a_metal_filling_does_not_dominate_the_histogram(quick):
     array = np.zeros(GRID.shape, np.float32)
     array[0, 0, 0], array[0, 0, 1] = 30000.0, -3000.0
     scan = Volume(array, GRID, Modality.CT)

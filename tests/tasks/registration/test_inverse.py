@@ -13,7 +13,7 @@ def pair(known):
     return ScanPair(known.fixed, known.moving, known.fixed_body, known.moving_body)
 
 
-def test_a_transform_and_its_inverse_end_at_home(pair):
+def test_a_transform_followed_by_its_inverse_is_the_identity(pair):
     there = sitk.Euler3DTransform()
     there.SetRotation(0.1, -0.2, 0.05)
     there.SetTranslation((5.0, 2.0, -1.0))

@@ -37,7 +37,7 @@ def params():
     return RegistrationParams(presets=names, grid_spacing_mm=(5.0, 4.0, 4.0))
 
 
-def take_in(make, context, patient, sources=("mr",), seed=0):
+def run_intake(make, context, patient, sources=("mr",), seed=0):
     folder = context.artefact("ingestion") / patient
     for source in sources:
         make(seed, mean_mm=3.0).write(folder, source)
@@ -55,10 +55,10 @@ def units_of(context):
 
 
 def test_a_new_patient_costs_one_registration_not_all(make, context, params):
-    take_in(make, context, "XX-01")
+    run_intake(make, context, "XX-01")
     run(context, params)
     before = units_of(context)
-    take_in(make, context, "XX-02", seed=1)
+    run_intake(make, context, "XX-02", seed=1)
     run(context, params)
     after = units_of(context)
     assert set(after) == {"XX-01_mr", "XX-02_mr"}
@@ -66,8 +66,8 @@ def test_a_new_patient_costs_one_registration_not_all(make, context, params):
 
 
 def test_every_case_has_a_row_and_a_patient_without_a_ct_has_none(make, context, params):
-    take_in(make, context, "XX-01", ("mr", "cbct"))
-    take_in(make, context, "XX-02")
+    run_intake(make, context, "XX-01", ("mr", "cbct"))
+    run_intake(make, context, "XX-02")
     facts = context.artefact("ingestion") / "XX-02" / "patient.json"
     write_whole(facts, facts.read_text().replace('"ct"', '"ct2"'))
     run(context, params)
@@ -86,8 +86,8 @@ def test_every_case_has_a_row_and_a_patient_without_a_ct_has_none(make, context,
 
 
 def test_an_unfit_pair_is_listed_and_the_others_go_on(make, context, params):
-    take_in(make, context, "XX-01")
-    take_in(make, context, "XX-02", seed=1)
+    run_intake(make, context, "XX-01")
+    run_intake(make, context, "XX-02", seed=1)
     known = make()
     flat = known.fixed.with_array(np.full(known.fixed.grid.shape, 5, np.float32))
     write_volume(context.artefact("ingestion") / "XX-02" / "mr.zarr", flat)
@@ -131,7 +131,7 @@ def test_real_scans_do_not_take_the_tuning_of_digital_patients_in_silence():
 
 
 def test_a_grid_much_finer_than_every_scan_is_refused_before_hours_of_work(make, context, params):
-    take_in(make, context, "XX-01")
+    run_intake(make, context, "XX-01")
     file = context.artefact("ingestion") / "XX-01" / "patient.json"
     facts = json.loads(file.read_text())
     facts["scans"] = {name: {"spacing_mm": [5.0, 4.0, 4.0]} for name in facts["scans"]}

@@ -46,7 +46,7 @@ def test_a_ct_with_its_voxels_in_the_wrong_order_is_found(thorax, axis, code):
 
 @pytest.mark.parametrize("number", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (9, 12))])
 @pytest.mark.parametrize("source", ["mr", "cbct"])
-def test_a_mirrored_head_never_passes_without_a_word(number, source):
+def test_a_mirrored_head_never_passes_without_a_note(number, source):
     """At 8 mm a head is nearly symmetric: five of these six passed in silence."""
     _, patient = clean_patient(number)
     scans = patient.sources[source].scan, patient.ct
@@ -70,9 +70,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize(("found", "clear", "where", "words"), SEEN.values(), ids=SEEN)
-def test_what_the_images_do_not_show_is_said_once_and_as_strongly_as_it_is(
-    found, clear, where, words
-):
+def test_a_note_states_once_what_the_images_do_not_show(found, clear, where, words):
     sides = judged(found, CELL_MM, clear)
     told = {name: getattr(sides, name) for name in ("doubt", "suspicion", "note")}
     assert [name for name, text in told.items() if text] == ([where] if where else [])

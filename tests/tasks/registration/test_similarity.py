@@ -18,7 +18,7 @@ def image():
     return (texture / texture.std()).astype(np.float32)
 
 
-def test_an_image_knows_itself_and_any_relabelling_of_itself(image):
+def test_an_image_and_any_relabelling_of_it_share_all_information(image):
     steps = np.digitize(image, np.linspace(-2, 2, 9)).astype(float)
     relabelled = np.take([3, 8, 1, 9, 2, 7, 0, 6, 4, 5], steps.astype(int)).astype(float)
     assert normalised_mutual_information(steps, steps, ALL) == pytest.approx(2.0)

@@ -28,7 +28,7 @@ def random_mask(seed, shape=(9, 14, 11), share=0.3):
 @given(
     st.integers(0, 99), st.tuples(*[st.integers(0, 3)] * 3), st.sampled_from([1, 50, 200, 10_000])
 )
-def test_every_marked_voxel_comes_once_and_in_order(seed, halo, voxels):
+def test_every_masked_voxel_is_visited_once_and_in_order(seed, halo, voxels):
     mask = random_mask(seed)
     values = np.arange(mask.size).reshape(mask.shape)
     found = [values[slab.box][slab.here] for slab in slabs(mask, halo, voxels=voxels)]

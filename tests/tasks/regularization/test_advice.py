@@ -27,7 +27,7 @@ def row(difference, low, high, *, p=0.01, floor=1.0, changed=0):
         ([], "experimental"),
     ],
 )
-def test_luck_of_training_and_harm_elsewhere_are_no_recommendation(rows, verdict):
+def test_training_noise_and_harm_on_other_pairs_are_no_recommendation(rows, verdict):
     assert advice("any", rows).verdict == verdict
 
 

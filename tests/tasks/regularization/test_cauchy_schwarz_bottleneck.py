@@ -64,7 +64,7 @@ def test_voxels_outside_the_body_do_not_count(problem):
     assert value(source) == before
 
 
-def test_a_batch_without_body_pays_nothing(problem):
+def test_a_batch_without_body_has_no_penalty(problem):
     small = problem("cauchy_schwarz_bottleneck")
     empty = replace(small.batch, mask=torch.zeros_like(small.batch.mask))
     terms = small.composition.evaluate(small.step(batch=empty)).terms

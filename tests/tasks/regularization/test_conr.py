@@ -28,7 +28,7 @@ def test_hand_value(problem):
     assert value == pytest.approx(math.log(1 + 1 / math.exp(2)))
 
 
-def test_voxels_that_are_distinguished_pay_nothing(problem):
+def test_voxels_that_are_distinguished_have_no_penalty(problem):
     assert contrast(problem, [0.0, 1.0], [0.0, 1.0], [[1.0, 0.0], [1.0, 0.0]]) == 0
 
 

@@ -45,7 +45,7 @@ def with_features(problem, feature, **options):
     return small.member.regularizer.penalty(step).item()
 
 
-def test_features_of_the_same_geometry_pay_nothing(problem):
+def test_features_of_the_same_geometry_have_no_penalty(problem):
     like_ct = lambda small: torch.cat([3 * small.batch.target + 1, 0 * small.batch.target], 1)  # noqa: E731
     assert with_features(problem, like_ct) == pytest.approx(0, abs=1e-9)
     assert with_features(problem, lambda small: small.batch.source) > 0.01

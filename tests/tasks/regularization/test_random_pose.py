@@ -103,7 +103,7 @@ def test_what_lay_outside_the_patch_or_the_body_is_learned(problem, disk):
     assert (everywhere.mask == 0).any()
 
 
-def test_a_volume_is_turned_slice_by_slice_alike(problem, disk):
+def test_all_slices_of_a_volume_are_turned_equally(problem, disk):
     volume = replace(
         disk,
         source=disk.source[:, :1, None].expand(-1, -1, 5, -1, -1).clone(),

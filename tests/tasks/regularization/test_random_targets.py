@@ -47,7 +47,7 @@ def test_a_cell_of_nothing_is_refused(problem):
 
 
 @pytest.mark.claim
-def test_a_large_network_learns_noise_by_heart_and_nothing_from_it(problem):
+def test_a_large_network_memorises_noise_and_learns_nothing_from_it(problem):
     """The paper's claim: capacity is enough to fit random labels; unseen ones stay at chance."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(20, 200, 1), nn.ReLU(), nn.Conv2d(200, 1, 1)).double()

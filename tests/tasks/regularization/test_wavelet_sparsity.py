@@ -23,7 +23,7 @@ def test_hand_value_of_one_haar_level():
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 8, 4), (2, 1, 4, 8, 8), (1, 1, 6, 10)])
-def test_the_transform_is_orthonormal_and_comes_back(shape):
+def test_the_transform_is_orthonormal_and_invertible(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).double()
     coarse, details = _analyse(x, 3)
     energy = coarse.square().sum() + sum(d.square().sum() for d in details)

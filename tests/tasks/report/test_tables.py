@@ -193,7 +193,7 @@ def test_completeness_over_all_classes_has_a_name_in_its_table():
     assert [c.label for c in parts[0].columns[3:]] == ["all", "bone"]
 
 
-def test_a_learned_strength_is_told_beside_the_one_it_started_from():
+def test_a_learned_strength_is_shown_with_its_initial_value():
     model = {
         "regularizers": [{"name": "norm_loss", "weight": 0.01}],
         "learned_strengths": {"norm_loss": 0.004567},

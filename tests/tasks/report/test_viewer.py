@@ -21,10 +21,10 @@ from synthct.data.writers.dicom import write_series
 from synthct.flows.cli.app import command_line
 from synthct.tasks.report.viewer.page import (
     HU_LIMITS,
-    Looked,
+    ViewerCase,
     averaging,
-    case_looked,
-    files_looked,
+    case_of_files,
+    case_of_workspace,
     upright,
     write_page,
 )
@@ -66,13 +66,13 @@ addEventListener("load", function probe() {
 """
 
 
-def looked(**changes) -> Looked:
+def viewed(**changes) -> ViewerCase:
     z, y, x = np.indices(GRID.shape)
     mask = (abs(y - 12) < 9) & (abs(x - 15) < 10)
     ct = np.where(mask, 10.0 * z + x, -1000.0)
     sct = ct + np.where(mask & (z == 7), 90.0, 5.0)
     given = {"source": 400.0 + ct, "ct": ct, "sct": sct, "mask": mask, "grid": GRID}
-    return Looked(**{"title": "P1_mr", **given, **changes})
+    return ViewerCase(**{"title": "P1_mr", **given, **changes})
 
 
 def data_of(page: str) -> dict:
@@ -87,7 +87,7 @@ def codes(data: dict, name: str) -> np.ndarray:
 
 
 def test_a_voxel_is_shown_with_another_value_than_it_has():
-    shown = looked()
+    shown = viewed()
     data = data_of(write_page(shown))
     np.testing.assert_array_equal(codes(data, "ct"), shown.ct)
     np.testing.assert_array_equal(codes(data, "sct"), shown.sct)
@@ -98,7 +98,7 @@ def test_a_voxel_is_shown_with_another_value_than_it_has():
 
 
 def test_a_value_that_no_ct_has_wraps_around():
-    data = data_of(write_page(looked(ct=np.where(looked().mask, 70_000.0, -70_000.0))))
+    data = data_of(write_page(viewed(ct=np.where(viewed().mask, 70_000.0, -70_000.0))))
     assert set(np.unique(codes(data, "ct"))) == set(HU_LIMITS)
 
 
@@ -106,12 +106,12 @@ def test_a_large_scan_makes_a_page_that_no_browser_opens():
     assert averaging(Grid((96, 256, 256), (3.0, 1.0, 1.0)), 3_000_000) == (1, 2, 2)
     assert averaging(Grid((96, 512, 512), (1.0, 1.0, 1.0)), 4_000_000) == (2, 2, 2)
     assert averaging(GRID, 10_000) == (1, 1, 1)
-    page = write_page(looked(), most_voxels=2_000)
+    page = write_page(viewed(), most_voxels=2_000)
     data = data_of(page)
     assert data["shape"] == [10, 12, 15]
     assert data["spacing"] == [4.0, 4.0, 4.0]
     assert data["origin"] == [-24.0, -39.0, -47.0]  # the middle of the first 1 x 2 x 2 voxels
-    ct = looked().ct.reshape(10, 12, 2, 15, 2).mean(axis=(2, 4))
+    ct = viewed().ct.reshape(10, 12, 2, 15, 2).mean(axis=(2, 4))
     np.testing.assert_array_equal(codes(data, "ct"), np.rint(ct))
     assert "1 x 2 x 2 voxels (z, y, x) averaged" in page
 
@@ -125,7 +125,7 @@ def test_a_flipped_scan_is_shown_upside_down():
 
 
 def test_scans_of_one_place_on_other_grids_are_shown_beside_each_other_by_place(tmp_path):
-    shown = looked()
+    shown = viewed()
     write_image(tmp_path / "ct.mha", Volume(shown.ct.astype(np.int16), GRID, Modality.CT))
     turned = Grid(
         (10, 24, 30), (4.0, 2.0, 2.0), (12.0, -40.0, -48.0),
@@ -133,7 +133,7 @@ def test_scans_of_one_place_on_other_grids_are_shown_beside_each_other_by_place(
     )  # fmt: skip
     sct = Volume(shown.sct[::-1].astype(np.int16), turned, Modality.CT)
     write_image(tmp_path / "sct.mha", sct)
-    found = files_looked("x", ct=tmp_path / "ct.mha", sct=tmp_path / "sct.mha")
+    found = case_of_files("x", ct=tmp_path / "ct.mha", sct=tmp_path / "sct.mha")
     np.testing.assert_array_equal(found.sct, shown.sct)
     np.testing.assert_array_equal(found.ct, shown.ct)
     assert found.source is None
@@ -141,46 +141,46 @@ def test_scans_of_one_place_on_other_grids_are_shown_beside_each_other_by_place(
     away = Grid(GRID.shape, GRID.spacing_mm, (900.0, 0.0, 0.0))
     write_image(tmp_path / "away.mha", Volume(shown.ct.astype(np.int16), away, Modality.CT))
     with pytest.raises(DataError, match="does not overlap"):
-        files_looked("x", ct=tmp_path / "away.mha", sct=tmp_path / "sct.mha")
+        case_of_files("x", ct=tmp_path / "away.mha", sct=tmp_path / "sct.mha")
 
 
 def test_a_difference_is_not_shown_where_one_of_the_two_cts_ends(tmp_path):
-    shown = looked()
+    shown = viewed()
     whole = Volume(shown.ct.astype(np.int16), GRID, Modality.CT)
     write_image(tmp_path / "whole.mha", whole)
     write_image(tmp_path / "short.mha", whole.crop((3, 0, 5), GRID.shape))
-    found = files_looked("x", sct=tmp_path / "whole.mha", ct=tmp_path / "short.mha")
+    found = case_of_files("x", sct=tmp_path / "whole.mha", ct=tmp_path / "short.mha")
     z, _, x = np.indices(GRID.shape)
     np.testing.assert_array_equal(found.mask, (z >= 3) & (x >= 5))
     assert np.abs(found.sct - found.ct)[found.mask].max() == 0
     empty = Volume(np.zeros(GRID.shape, np.uint8), GRID, Modality.MASK)
     write_image(tmp_path / "empty.mha", empty)
     with pytest.raises(DataError, match=r"empty\.mha: the body mask is empty"):
-        files_looked("x", ct=tmp_path / "whole.mha", mask=tmp_path / "empty.mha")
+        case_of_files("x", ct=tmp_path / "whole.mha", mask=tmp_path / "empty.mha")
 
 
 def test_a_scored_case_is_shown_and_a_misspelt_one_is_named(tree):
     folders = tree.folder("registration"), tree.folder("evaluation")
-    found = case_looked(*folders, tree.cases()[0])
+    found = case_of_workspace(*folders, tree.cases()[0])
     assert found.grid.is_close(tree.grid)
     assert found.source.shape == found.sct.shape == found.mask.shape
     with pytest.raises(UsageError, match="did you mean"):
-        case_looked(*folders, tree.cases()[0] + "x")
+        case_of_workspace(*folders, tree.cases()[0] + "x")
 
 
 def test_a_name_ends_the_script_that_holds_the_volumes():
-    page = write_page(looked(title="</script><script>alert(1)</script>"))
+    page = write_page(viewed(title="</script><script>alert(1)</script>"))
     assert "<script>alert" not in page
 
 
 def test_the_page_loads_something_from_elsewhere():
-    page = write_page(looked())
+    page = write_page(viewed())
     assert "default-src 'none'" in page
     assert not re.search(r"https?://|src=|@import|url\(", page)
 
 
 def test_pictures_do_not_move_together(browser, tmp_path):
-    shown = looked()
+    shown = viewed()
     file = tmp_path / "view.html"
     file.write_text(write_page(shown).replace("</body>", f"{PROBE}</body>"))
     done = chromium(
@@ -206,7 +206,7 @@ def test_pictures_do_not_move_together(browser, tmp_path):
 def test_too_high_and_too_low_have_the_same_colour_on_the_screen(browser, tmp_path):
     area = {}
     for name, sign in (("high", 1), ("low", -1)):
-        shown = looked(sct=looked().ct + sign * np.where(looked().mask, 90.0, 5.0))
+        shown = viewed(sct=viewed().ct + sign * np.where(viewed().mask, 90.0, 5.0))
         file, picture = tmp_path / f"{name}.html", tmp_path / f"{name}.png"
         file.write_text(write_page(shown))
         chromium(
@@ -222,7 +222,7 @@ def test_too_high_and_too_low_have_the_same_colour_on_the_screen(browser, tmp_pa
 
 def test_the_command_writes_a_page_and_keeps_an_earlier_one(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_image(tmp_path / "ct.mha", Volume(looked().ct.astype(np.int16), GRID, Modality.CT))
+    write_image(tmp_path / "ct.mha", Volume(viewed().ct.astype(np.int16), GRID, Modality.CT))
     line = ["view", "--ct", "ct.mha", "--out", "look.html", "--no-open"]
     assert command_line([*line, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["page"] == "look.html"
@@ -238,7 +238,7 @@ WAYS = ("permuted.nii.gz", "cm.mha", "um.nrrd", "two.zarr", "three.zarr")
 
 @pytest.mark.parametrize("name", WAYS)
 def test_a_scan_looks_the_same_in_whatever_way_it_was_written(tmp_path, name):
-    values = np.rint(looked().ct).astype(np.int16)
+    values = np.rint(viewed().ct).astype(np.int16)
     path = tmp_path / name
     if name.endswith(".zarr"):
         version = 2 if name == "two.zarr" else 3
@@ -261,8 +261,8 @@ def test_a_scan_looks_the_same_in_whatever_way_it_was_written(tmp_path, name):
 @pytest.fixture
 def folder(tmp_path):
     """Two CTs, an MR, and a scout with the UID of the first CT, in one folder."""
-    ct = Volume(np.rint(looked().ct).astype(np.int16), GRID, Modality.CT)
-    mr = Volume(np.abs(looked().source).astype(np.float32), GRID, Modality.MR)
+    ct = Volume(np.rint(viewed().ct).astype(np.int16), GRID, Modality.CT)
+    mr = Volume(np.abs(viewed().source).astype(np.float32), GRID, Modality.MR)
     for name, volume in {"plan": ct, "diag": ct, "t1": mr}.items():
         write_series(tmp_path / "d" / name, volume, patient_id="P", study="1",
                      series_description=name, uid_seed=name)  # fmt: skip
@@ -298,7 +298,7 @@ def test_a_planning_ct_is_no_source_and_a_cone_beam_ct_needs_no_option(folder, t
 
 def test_a_file_name_that_is_not_utf8_costs_no_page(tmp_path, capsys):
     path = tmp_path / os.fsdecode(b"M\xfcller.mha")
-    write_image(path, Volume(np.rint(looked().ct).astype(np.int16), GRID, Modality.CT))
+    write_image(path, Volume(np.rint(viewed().ct).astype(np.int16), GRID, Modality.CT))
     page = tmp_path / os.fsdecode(b"\xfc.html")
     line = ["view", "--ct", str(path), "--out", str(page), "--no-open"]
     assert command_line(line) == 0
@@ -308,7 +308,7 @@ def test_a_file_name_that_is_not_utf8_costs_no_page(tmp_path, capsys):
 
 
 def test_a_chunk_that_was_cut_short_is_no_picture_of_air(tmp_path, capsys):
-    values = np.rint(looked().ct).astype(np.int16)
+    values = np.rint(viewed().ct).astype(np.int16)
     path = write_zarr(tmp_path / "a.zarr", GRID, values, chunks=(4, 8, 8))
     chunk = path / "0" / "c" / "1" / "1" / "1"
     chunk.write_bytes(chunk.read_bytes()[:40])

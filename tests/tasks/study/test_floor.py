@@ -16,7 +16,7 @@ SUMMARY = {"significance": 0.05}
 
 
 def runs(rng, number):
-    """Answers of ``number`` runs of one recipe: a network's luck is shared by its patients."""
+    """RunScores of ``number`` runs of one recipe: a network's luck is shared by its patients."""
     luck = rng.normal(0, 1.0, (FOLDS, number)).repeat(EACH, axis=0)
     return 60 + luck + rng.normal(0, 0.5, (FOLDS * EACH, number))
 

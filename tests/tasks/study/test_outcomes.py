@@ -8,7 +8,7 @@ from torch import nn
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.study import outcomes
-from synthct.tasks.study.outcomes import Answered, eight_bits, thinned, wrong_hu
+from synthct.tasks.study.outcomes import PredictedCase, eight_bits, thinned, wrong_hu
 
 GRID = Grid((12, 40, 40), (3.0, 2.0, 2.0))
 
@@ -31,7 +31,7 @@ def seen(tmp_path):
     mr = (200 + 0.1 * ct + rng.normal(0, 2, GRID.shape)).astype(np.float32)
 
     def make(gain=0.1, hu=None, offset=0.0):
-        return Answered(
+        return PredictedCase(
             "c", tmp_path, description, lambda x: np.float32(gain) * x + np.float32(offset),
             Volume(mr, GRID, Modality.MR), Volume(mask, GRID, Modality.MASK),
             ct if hu is None else hu, ct, thinned(mask > 0), 5,

@@ -26,7 +26,7 @@ def test_the_recurrence_has_the_right_gradient():
     assert torch.autograd.gradcheck(linear_recurrence, arguments)
 
 
-def test_a_token_knows_all_before_it_and_none_after_it():
+def test_a_token_depends_on_all_earlier_tokens_and_on_no_later_one():
     torch.manual_seed(0)
     block = MambaBlock(8, 4, 2).double()
     tokens = torch.randn((1, 12, 8), dtype=torch.float64, requires_grad=True)

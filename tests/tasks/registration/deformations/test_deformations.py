@@ -54,7 +54,7 @@ def test_no_parameter_is_out_of_play(name, affine):
     assert (slope > 0).all()
 
 
-def test_every_parameter_moved_alike_moves_every_voxel_alike(affine):
+def test_equal_parameters_move_every_voxel_equally(affine):
     for name in LOCAL:
         start, displacement = DEFORMATIONS.build(name, {}).around(affine, LEVEL)
         torch.testing.assert_close(displacement(start + 0.7), affine + 0.7, rtol=0, atol=1e-6)

@@ -46,7 +46,7 @@ def test_the_slope_is_the_derivative(name, options, problem):
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in VARIANTS}))
-def test_a_run_that_resumes_goes_on_as_if_it_had_not_stopped(name, problem, descend):
+def test_a_resumed_run_gives_the_same_result(name, problem, descend):
     whole, first, second = problem(name), problem(name), problem(name)
     for small in (whole, first):
         descend(small, steps=3, learning_rate=0.01)

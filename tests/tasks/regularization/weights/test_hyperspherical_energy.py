@@ -67,7 +67,7 @@ def test_filters_without_direction_are_left_out(problem):
     assert torch.isfinite(model[0].weight.grad).all()
 
 
-def test_a_network_of_single_filters_has_nothing_to_say(problem):
+def test_a_network_of_single_filters_has_no_penalty(problem):
     small = problem("hyperspherical_energy", model=nn.Sequential(nn.Conv2d(2, 1, 1).double()))
     assert small.member.regularizer.penalty(small.step()) is None
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from synthct.flows.jobs.scheduled_jobs import WATCH
 from synthct.flows.serve.runs import Answer
-from synthct.tasks.prediction.outbox import LAST_LOOK, LOOKS
+from synthct.tasks.prediction.outbox import LAST_POLL, POLLS
 
 
 @dataclass(frozen=True)
-class Look:
+class WatcherState:
     """State of one scheduled watcher.
 
     Parameters
     ----------
     workspace
         Name under which its runs are listed.
-    blind_s
+    since_poll_s
         Time since its last successful poll, or since the service started [s].
     waiting
         Number of scans in its inbox without a result.
@@ -31,12 +31,12 @@ class Look:
     """
 
     workspace: str
-    blind_s: float
+    since_poll_s: float
     waiting: int
     oldest_s: float
 
 
-def looks_of(answer: Answer, root: Path, since_s: float) -> Iterator[Look]:
+def watcher_states(answer: Answer, root: Path, since_s: float) -> Iterator[WatcherState]:
     """State of every scheduled watcher.
 
     Parameters
@@ -57,9 +57,9 @@ def looks_of(answer: Answer, root: Path, since_s: float) -> Iterator[Look]:
             for run in answer.runs
             if (run.what, run.workspace, run.state) == (WATCH, watcher.workspace, "COMPLETED")
         ]
-        blind_s = now_s - max([since_s, *good])
-        waiting, oldest_s = _left(root / watcher.out / LOOKS / LAST_LOOK, now_s)
-        yield Look(watcher.workspace, blind_s, waiting, oldest_s)
+        since_poll_s = now_s - max([since_s, *good])
+        waiting, oldest_s = _left(root / watcher.out / POLLS / LAST_POLL, now_s)
+        yield WatcherState(watcher.workspace, since_poll_s, waiting, oldest_s)
 
 
 def _left(file: Path, now_s: float) -> tuple[int, float]:

@@ -48,7 +48,9 @@ def test_a_gain_and_an_offset_of_the_scanner_change_no_answer(make_release, mode
     assert np.abs(plain.astype(int) - shown).max() <= 3
 
 
-def test_an_older_model_answers_as_before_and_its_report_still_tells(make_release, model, tmp_path):
+def test_an_older_model_predicts_as_before_and_its_report_has_the_calibration(
+    make_release, model, tmp_path
+):
     folder = make_release(tmp_path / "release", of_cbct(model, "min_p99.5"), (1.0,))
     report, _ = predicted(folder, cone_beam(), tmp_path, "scan")
     assert report["calibration"]["added_at_soft_tissue_hu"] == pytest.approx(0, abs=40)

@@ -1,4 +1,4 @@
-"""``python -m synthct.flows.run.alone STAGE``: one stage, with errors as `synthct` prints them."""
+"""``python -m synthct.flows.run.one_stage STAGE``: one stage, with the errors of `synthct`."""
 
 import sys
 

@@ -32,7 +32,7 @@ SET_TEXTS = ("StructureSetLabel", "StructureSetName", "StructureSetDate", "Struc
 _IMAGES_AND_POINTS = ("ContourData", "ContourImageSequence", "ContourSequence")
 
 
-def beside(path: str, keywords: Sequence[str], series: str) -> dict[str, Any]:
+def headers_and_sets(path: str, keywords: Sequence[str], series: str) -> dict[str, Any]:
     """Headers of the one image series of a source, and the structure sets of the source."""
     with as_data_errors(path):
         found = find_series(entries(Path(path)))

@@ -1,4 +1,4 @@
-"""What a prediction says of itself: its origin, its caution, what its intervals promise."""
+"""Statements in a prediction: its origin, clinical caution, and coverage of its intervals."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from synthct.tasks.prediction.release import Release
 from synthct.tasks.prediction.series import NOT_FOR_CLINICAL_USE
 
 SOURCES = {"mr": Modality.MR, "cbct": Modality.CBCT}
-"""What a model of each source was trained on."""
+"""Modality of each source."""
 
 
 def interval_notes(
     intervals: Calibration | None, unlike: Mapping[str, Any], options: PredictOptions
 ) -> list[str]:
-    """What the intervals promise, and why they may not keep it on this scan."""
+    """Nominal coverage of the intervals, and reasons why it may not hold for this scan."""
     if intervals is None:
         return []
     notes = [intervals.sentence]
@@ -36,12 +36,12 @@ def interval_notes(
 
 
 def caution(release: Release) -> str:
-    """Said unless the release's card leaves it empty on purpose; a card without it is old."""
+    """The caution, unless the release's card has it empty; a card without the entry is old."""
     return NOT_FOR_CLINICAL_USE if release.card.get("not_for_clinical_use", "unsaid") else ""
 
 
 def derivation(release: Release, count: int) -> str:
-    """What the voxels were computed from, and by which release."""
+    """Source modality, networks and release of the voxels, for ``DerivationDescription``."""
     source = release.description.source
     return (
         f"Synthetic CT from {SOURCES[source]} by synthct, mean of {count} networks, release "
@@ -57,9 +57,10 @@ def release_id(folder: Path) -> str:
 def uid_seed(
     scan: Path, series: str, mask: Path | None, model: Path, options: PredictOptions
 ) -> str:
-    """UIDs derive from all that decides the voxels: new for each result, the same when repeated.
+    """Seed of the UIDs, from everything that determines the voxels.
 
-    Two series of one folder, or one scan predicted in two ways, are two results.
+    Repeating a prediction gives the same UIDs. Two series of one folder, or one scan predicted with
+    different options, give different ones.
     """
     files = (scan, model / CHECKSUMS, *([mask] if mask else []))
     ways: tuple[object, ...] = (

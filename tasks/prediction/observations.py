@@ -1,7 +1,7 @@
-"""What earlier looks at an inbox saw: an entry is whole when two looks, far enough apart, agree.
+"""States of inbox entries in earlier polls: an entry is complete when two spaced polls agree.
 
-The clock is ours: dates of files come from the sender's machine or from the file system's, and a
-copy may keep the dates of its original.
+The times are those of our own clock: the dates of files come from the sender's machine or from the
+file server, and a copy may keep the dates of its original.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ class _Seen:
 
 
 @dataclass
-class Looks:
-    """Since when each entry has been as it is.
+class Observations:
+    """How long each entry has been unchanged.
 
     Parameters
     ----------
     file
-        Where it is remembered, so that a process that looks once goes on from the look before it;
-        None: in memory. It holds hashes of names, in a folder for its owner alone.
+        File that keeps the states, so that a process that polls once continues from the poll before
+        it; None: they are kept in memory. It holds hashes of names, in a folder that only its owner
+        can read.
     """
 
     file: Path | None = None
@@ -43,13 +44,13 @@ class Looks:
         if self.file is not None:
             self._seen = _read(self.file)
 
-    def see(self, states: Mapping[str, str]) -> dict[str, float]:
-        """Take in a look at all entries; for how long each has been as it is now [s].
+    def update(self, states: Mapping[str, str]) -> dict[str, float]:
+        """Record a poll of all entries; return for how long each has been unchanged [s].
 
         Parameters
         ----------
         states
-            What names the state of an entry, by the entry's name.
+            A text that identifies the state of an entry, by the entry's name.
         """
         now = time.monotonic()
         found = {}
@@ -66,7 +67,7 @@ class Looks:
         return {name: now - seen.since for name, seen in found.items()}
 
     def known_s(self, name: str) -> float:
-        """For how long an entry has been there, however it changed [s]."""
+        """Time since the entry was first seen, whether or not it has changed [s]."""
         known = self._seen.get(_hash(name))
         return time.monotonic() - known.first if known else 0.0
 
@@ -83,7 +84,7 @@ class Looks:
 
 
 def _read(file: Path) -> dict[str, _Seen]:
-    """What was remembered; nothing where that cannot be read: then two new looks are taken."""
+    """The states in the file; none if it cannot be read, which costs two more polls."""
     now, today = time.monotonic(), time.time()
     try:
         entries = json.loads(file.read_text())["entries"]

@@ -1,4 +1,4 @@
-"""What a find in the sources is: a candidate scan, an attachment of scans, or neither."""
+"""Items found in the sources: candidate scans, attachments of scans, and others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from synthct.tasks.intake.scrub import redacted_message, secrets_of
 
 
 @dataclass(frozen=True, eq=False)
-class Find:
+class SourceItem:
     """Something in the sources that may be ingested.
 
     Parameters
@@ -45,7 +45,7 @@ class Find:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate(Find):
+class Candidate(SourceItem):
     """A scan that may be ingested; if its patient is unknown, ``unclear`` is the reason.
 
     Parameters
@@ -135,7 +135,7 @@ STRUCTURES, DOSE, MASK = "structures", "dose", "mask"
 
 
 @dataclass(frozen=True, eq=False)
-class Attachment(Find):
+class Attachment(SourceItem):
     """A structure set, dose or body mask that is not yet assigned to a scan.
 
     Parameters
@@ -166,7 +166,7 @@ class Attachment(Find):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A find that is not ingested, and why: ``label`` may be shown, ``place`` only on request."""
+    """An item that is not ingested, and why: ``label`` may be shown, ``place`` only on request."""
 
     label: str
     reason: str
@@ -176,7 +176,7 @@ class Skipped:
 
 
 def skip_reason(row: Found) -> str:
-    """Why a find is not a scan, structure set or dose."""
+    """Why an item is not a scan, structure set or dose."""
     if row.kind == "broken":
         return redacted_message(row.error, secrets_of(row)) if row.error else "damaged"
     if row.kind == "localizer":
