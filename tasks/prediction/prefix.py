@@ -31,7 +31,8 @@ class PrefixInbox:
     """An S3 prefix: each object or "folder" directly below it is a scan.
 
     An entry is taken once its objects (names, sizes, ETags, dates) have been the same for
-    ``settle_s``. What is downloaded is compared with what was listed.
+    ``settle_s`` and none has a name that programs give to files they are still writing. What is
+    downloaded is compared with what was listed.
     """
 
     url: str
@@ -42,7 +43,11 @@ class PrefixInbox:
 
     def arrivals(self) -> list[Arrival]:
         """Entries that are whole."""
-        states = {name: _content(group) for name, group in self._groups().items()}
+        states = {
+            name: _content(group)
+            for name, group in self._groups().items()
+            if not any(key.lower().endswith(UNFINISHED) for key in group)
+        }
         quiet = self.looks.see(states)
         whole = [name for name in sorted(states) if quiet[name] >= self.settle_s]
         waiting = [(quiet[n], self.looks.known_s(n)) for n in states if quiet[n] < self.settle_s]
@@ -97,7 +102,8 @@ class PrefixInbox:
         for path, about in sorted(survive(once, where=self.url).items()):
             # By text: a path would make one name of `a//b`, `a/./b` and `a/b`.
             name = path.removeprefix(f"{root}/")
-            if path != root and not name.lower().endswith(UNFINISHED):
+            placeholder = not about["size"] and path.endswith("/")  # a console's empty folder
+            if path != root and not placeholder:
                 groups.setdefault(name.split("/")[0], {})[name] = about
         return groups
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -130,6 +132,47 @@ def test_damage_in_the_store_is_handed_out_or_stays_for_ever(damage, tmp_path):
     assert store.fetch(KEY, tmp_path / "back"), "made again, it is good again"
     assert (tmp_path / "back" / shard).read_bytes() == (made / shard).read_bytes()
     assert len(list((tmp_path / "store/.broken").iterdir())) == 1, "what was broken can be seen"
+
+
+@pytest.mark.parametrize("fault", ["a bad sector", "a link to nothing"])
+def test_a_file_that_the_disk_does_not_give_back_fails_the_same_run_for_ever(
+    fault, made, tmp_path, monkeypatch
+):
+    store = open_result_cache(str(tmp_path / "store"))
+    store.publish(KEY, made)
+    file = tmp_path / "store/ab" / KEY / "files/b.txt"
+    if fault == "a link to nothing":
+        file.unlink()
+        file.symlink_to(tmp_path / "nothing")
+    else:
+        opened = Path.open
+
+        def bad(path, *args, **kwargs):
+            if path == file:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return opened(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", bad)
+        monkeypatch.setattr("synthct.data.files._copy_file", lambda source, _: bad(Path(source)))
+    with pytest.raises(MachineError) as caught:
+        store.fetch(KEY, tmp_path / "back")
+    assert (caught.value.code, caught.value.where) == ("unit-damaged", str(file))
+    monkeypatch.undo()
+    store.publish(KEY, made)
+    assert store.fetch(KEY, tmp_path / "back")
+
+
+def test_a_full_disk_is_taken_for_damage_of_the_store(made, tmp_path, monkeypatch):
+    store = open_result_cache(str(tmp_path / "store"))
+    store.publish(KEY, made)
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr("synthct.data.files._copy_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.fetch(KEY, tmp_path / "back")
+    assert store.has(KEY)
 
 
 @pytest.mark.parametrize("lost", ["content.sha256", "files"])

@@ -39,7 +39,7 @@ def root(tmp_path):
 
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogateescape"))
 
 
 TABLES = {
@@ -82,6 +82,9 @@ EVENTS = [
     "[]", "3", '"x"', "null", '{"kind": "units_planned"}', '{"kind": "units_planned", "total": []}',
     '{"time_s": "soon"}', '{"time_s": null}', '{"kind": "step", "terms": {"l1": "high"}}',
     '{"kind": "step", "total": "x", "step": 1}', '{"kind": {"a": 1}, "stage": 4}', "\0", "{",
+    "[" * 100_000, '{"time_s": NaN}', '{"time_s": 1e999}', '{"time_s": -1e300}', "\udcff",
+    '{"kind": "units_planned", "total": 1e400, "stage": "a"}', '{"kind": "stage_started"}',
+    '{"kind": "units_planned", "total": 3, "reused": 1, "efforts": {"a": NaN}, "stage": "x"}',
 ]  # fmt: skip
 
 
@@ -93,17 +96,16 @@ def test_an_event_of_another_kind_ends_the_service(event, root):
     assert 'term="l1",unit="u"}0.25' in shown(root)
 
 
-CLUSTERS = ["[]", "{}", '{"time_s": "x"}', '{"workers": [1]}', '{"dashboard": 3}', "null"]
+CLUSTERS = ["[]", "{}", '{"time_s": "x"}', '{"workers": [1]}', '{"dashboard": 3}', "null", "[" * 100_000]
 
 
 @pytest.mark.parametrize("told", CLUSTERS)
 def test_a_picture_of_workers_of_another_kind_ends_the_service(told, root):
     folder = root / ".synthct/runs/20260101-000000-aa"
-    document = json.loads(told)
-    if isinstance(document, dict):
-        document = {"time_s": time.time(), "workers": [], **document}
+    if told.startswith("{"):
+        told = json.dumps({"time_s": time.time(), "workers": [], **json.loads(told)})
     write(folder / "events.jsonl", "")
-    write(folder / "cluster.json", json.dumps(document))
+    write(folder / "cluster.json", told)
     assert 'workspace="good"}42.0' in shown(root)
 
 
