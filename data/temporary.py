@@ -42,10 +42,10 @@ def temporary_folder(name: str, folder: Path | None = None) -> Iterator[Path]:
 def _remove(folder: Path) -> None:
     """Also folders that were copied with a mode that forbids to write into them."""
     for place, names, _ in os.walk(folder):
-        for each in (place, *(os.path.join(place, name) for name in names)):
+        for each in (Path(place), *(Path(place, name) for name in names)):
             with contextlib.suppress(OSError):
-                if not os.path.islink(each):
-                    os.chmod(each, 0o700)
+                if not each.is_symlink():
+                    each.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
     flow_level: int
 
-    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
         """Open a bracket."""
         if self.flow_level >= MOST_LEVELS:
             raise YamlRefused(f"more than {MOST_LEVELS} levels")

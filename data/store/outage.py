@@ -25,8 +25,8 @@ _LOG = logging.getLogger("synthct.storage")
 _STATUS_PASSES = {307, 408, 409, 412, 416, 425, 429}
 """Of 3xx and 4xx: redirected or throttled for now, or the object changed meanwhile."""
 
-_STATUS_STAYS = {501, 505, 507}
-"""Of 5xx: not implemented, or no room."""
+_STATUS_STAYS = {501, 505, 507, 511}
+"""Of 5xx: not implemented, no room, or a login at a proxy."""
 
 _CODE_PASSES = re.compile(r"Timeout|SlowDown|Throttl|TooMany|BadDigest|Incomplete|SHA256Mismatch")
 _CODE_FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|AccountProblem")

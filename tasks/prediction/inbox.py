@@ -14,6 +14,7 @@ from pathlib import Path
 
 from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
+from synthct.data.store.connection import require_store
 from synthct.tasks.prediction.arrival import (
     NOTHING_PENDING,
     UNFINISHED,
@@ -212,6 +213,7 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
         )
     looks = Looks(memory)
     if place.startswith("s3://"):
+        require_store(place)
         return PrefixInbox(place, settle_s, looks)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():

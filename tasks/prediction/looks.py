@@ -16,7 +16,6 @@ from pathlib import Path
 
 from synthct.data.files import canonical_json, write_whole
 
-
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Names the start of the machine from which the monotonic clock counts."""
 

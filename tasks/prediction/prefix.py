@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, UsageError
 from synthct.data.store.connection import connect, download, object_path, version
 from synthct.data.store.outage import SAME_ANSWER, WrongBytes, survive
 from synthct.tasks.prediction.arrival import (
@@ -99,7 +99,16 @@ class PrefixInbox:
             return dict(system.find(root, detail=True))
 
         groups: dict[str, Group] = {}
-        for path, about in sorted(survive(once, where=self.url).items()):
+        listed = survive(once, where=self.url)
+        if set(listed) == {root}:
+            raise UsageError(
+                "the inbox is an object",
+                where=self.url,
+                rule="the inbox is a prefix, below which scans are put",
+                remedy="name the prefix",
+                code="no-inbox",
+            )
+        for path, about in sorted(listed.items()):
             # By text: a path would make one name of `a//b`, `a/./b` and `a/b`.
             name = path.removeprefix(f"{root}/")
             placeholder = not about["size"] and path.endswith("/")  # a console's empty folder

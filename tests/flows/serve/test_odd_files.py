@@ -96,7 +96,15 @@ def test_an_event_of_another_kind_ends_the_service(event, root):
     assert 'term="l1",unit="u"}0.25' in shown(root)
 
 
-CLUSTERS = ["[]", "{}", '{"time_s": "x"}', '{"workers": [1]}', '{"dashboard": 3}', "null", "[" * 100_000]
+CLUSTERS = [
+    "[]",
+    "{}",
+    '{"time_s": "x"}',
+    '{"workers": [1]}',
+    '{"dashboard": 3}',
+    "null",
+    "[" * 100_000,
+]
 
 
 @pytest.mark.parametrize("told", CLUSTERS)

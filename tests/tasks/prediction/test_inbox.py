@@ -20,26 +20,10 @@ from synthct.tasks.prediction.batch import predict_arrival
 from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
 from synthct.tasks.prediction.looks import Looks
 from synthct.tasks.prediction.outbox import Outbox
+from tests.tasks.prediction.conftest import slice_of
 
 ROOT = Path(__file__).resolve().parents[3]
-LONG_AGO_S = 1_500_000_000
 SETTLE_S = 0.3
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """An inbox with one scan of 24 slices that is half copied, its dates kept."""
-    inbox = tmp_path / "in"
-    (inbox / "Doe Jane").mkdir(parents=True)
-    for number in range(12):
-        slice_of(inbox, number)
-    return inbox
-
-
-def slice_of(inbox, number):
-    file = inbox / "Doe Jane" / f"{number:02d}.dcm"
-    file.write_bytes(b"slice %d" % number)
-    os.utime(file, (LONG_AGO_S, LONG_AGO_S))
 
 
 def names(place):
@@ -204,54 +188,6 @@ def test_a_clock_that_was_set_forward_makes_a_half_copied_scan_whole(tmp_path, m
     assert Looks(memory).see({"a": "1"})["a"] < 0.01
 
 
-def settled(place):
-    place.arrivals()
-    time.sleep(place.settle_s + 0.1)
-    return place.arrivals()
-
-
-def test_a_link_leads_the_watcher_to_a_scan_that_its_sender_may_not_read(folder, tmp_path):
-    (tmp_path / "private").mkdir()
-    (tmp_path / "private" / "Smith.dcm").write_bytes(b"of another patient")
-    (folder / "Doe Jane" / "more").symlink_to(tmp_path / "private")
-    place = FolderInbox(folder, settle_s=SETTLE_S)
-    (arrival,) = settled(place)
-    (tmp_path / "got").mkdir()
-    with pytest.raises(DataError) as caught:
-        place.fetch(arrival, tmp_path / "got")
-    assert caught.value.code == "inbox-link"
-    assert list((tmp_path / "got").rglob("*")) == []
-
-
-@pytest.mark.timeout(60)
-def test_a_pipe_stops_the_watch_over_all_others(folder, tmp_path):
-    (folder / "good.mha").write_bytes(b"good")
-    os.mkfifo(folder / "Doe Jane" / "pipe")
-    place = FolderInbox(folder, settle_s=SETTLE_S)
-    hostile, good = settled(place)
-    (tmp_path / "got").mkdir()
-    with pytest.raises(DataError) as caught:
-        place.fetch(hostile, tmp_path / "got")
-    assert caught.value.code == "inbox-link"
-    assert place.fetch(good, tmp_path / "got").read_bytes() == b"good"
-
-
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_file_that_becomes_a_link_or_a_pipe_is_followed(kind, folder, tmp_path, monkeypatch):
-    """Between the check and the copy."""
-    place = FolderInbox(folder, settle_s=SETTLE_S)
-    (arrival,) = settled(place)
-    monkeypatch.setattr("synthct.tasks.prediction.inbox._is_plain", lambda entry: True)
-    file = folder / "Doe Jane" / "03.dcm"
-    file.rename(tmp_path / "elsewhere")
-    os.mkfifo(file) if kind == "pipe" else file.symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "got").mkdir()
-    with pytest.raises(MachineError) as caught:
-        place.fetch(arrival, tmp_path / "got")
-    assert caught.value.code == "inbox-changed"
-
-
 # Names of objects: any text, chosen by whoever may write to the bucket.
 
 OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\0b", "a\nb", "x" * 256]
@@ -274,21 +210,6 @@ def test_some_text_leads_out_of_the_folder(name):
     folder = Path("/private/scan")
     assert Path(os.path.normpath(folder / place)).is_relative_to(folder)
     assert place.as_posix() == name
-
-
-@pytest.fixture
-def prefix(s3, tmp_path):
-    """An S3 inbox, and a way to put any key below it: raw, as an attacker would."""
-    from synthct.data.store.connection import connect
-
-    url = f"{s3}/{tmp_path.name}/in"
-    system, _ = connect(url)
-
-    def put(name, body):
-        bucket, _, rest = url.removeprefix("s3://").partition("/")
-        system.call_s3("put_object", Bucket=bucket, Key=f"{rest}/{name}", Body=body)
-
-    return PrefixInbox(url, settle_s=0.2), put
 
 
 def only(place):
@@ -376,24 +297,3 @@ def test_a_name_that_is_a_file_and_a_folder_ends_the_watch(prefix, tmp_path):
     with pytest.raises(DataError) as caught:
         place.fetch(only(place), tmp_path)
     assert caught.value.code == "object-name"
-
-
-def test_a_series_is_predicted_without_the_slice_that_is_still_written(prefix):
-    place, put = prefix
-    put("scan/1.dcm", b"first")
-    put("scan/2.dcm.part", b"sec")
-    put("other/1.dcm.a1b2.partial", b"fi")
-    put("good/1.dcm", b"first")
-    assert [arrival.name for arrival in settled(place)] == ["good"]
-
-
-def test_a_folder_that_was_made_in_a_console_quarantines_its_scan(prefix, tmp_path):
-    """Consoles make an empty object whose name ends with a slash."""
-    place, put = prefix
-    put("", b"")
-    put("scan/", b"")
-    put("scan/inner/", b"")
-    put("scan/inner/1.dcm", b"first")
-    (arrival,) = settled(place)
-    fetched = place.fetch(arrival, tmp_path)
-    assert [file.name for file in fetched.rglob("*") if file.is_file()] == ["1.dcm"]
