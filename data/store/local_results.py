@@ -67,7 +67,9 @@ class LocalResults:
 
     def _aside(self, key: str) -> Path:
         """Move a damaged unit away; returns the new path."""
-        (self.root / _BROKEN).mkdir(exist_ok=True)
+        if not (self.root / _BROKEN).is_dir():
+            (self.root / _BROKEN).mkdir(exist_ok=True)
+            take_modes(self.root / _BROKEN, self.root)
         aside = Path(tempfile.mkdtemp(dir=self.root / _BROKEN, prefix=f"{key[:12]}."))
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._folder(key), aside / key)

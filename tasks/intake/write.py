@@ -67,7 +67,8 @@ def intake_lock(folder: Path, tell: Callable[[str], None] = lambda _: None) -> I
     """
     place = folder.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place.parent / f".{place.name}.lock", is_singleton=True)
+    mode = place.parent.stat().st_mode & 0o666  # of a group's folder: open to the group
+    lock = FileLock(place.parent / f".{place.name}.lock", mode=mode, is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:

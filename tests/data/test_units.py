@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from synthct.data.errors import MachineError, UsageError
+from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import LocalResults, RemoteResults, open_result_cache
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
 
 KEY = "ab" + "0" * 62
+OTHER = "cd" + "0" * 62
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -246,11 +248,17 @@ def test_the_umask_of_one_person_locks_the_unit_for_the_other(
         store = open_result_cache(str(tmp_path / "store"))
         store.publish(KEY, made)
         store.leave_token("t")
+        store.publish(OTHER, made)
+        (tmp_path / "store/cd" / OTHER / "files/b.txt").unlink()
+        with held(store.place()), pytest.raises(MachineError):
+            store.fetch(OTHER, tmp_path / "back")
     finally:
         os.umask(before)
     for path in (tmp_path / "store/ab").rglob("*"):
         assert oct(path.stat().st_mode & 0o7777) == oct(folders if path.is_dir() else files), path
-    assert (tmp_path / "store/.runs").stat().st_mode & 0o7777 == folders
+    for name in (".runs", ".broken"):
+        assert (tmp_path / "store" / name).stat().st_mode & 0o7777 == folders, name
+    assert (tmp_path / "store/.in-use").stat().st_mode & 0o777 == files
 
 
 def test_a_store_that_another_person_owns_is_found_out_after_hours_of_work(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -70,6 +71,16 @@ def test_two_checkouts_that_link_one_data_set_write_at_once_and_lose_patients(tm
     other.join(30)
     assert entered.is_set()
     assert told == [WAITING]
+
+
+def test_the_umask_of_one_person_locks_the_data_set_for_the_other(tmp_path):
+    tmp_path.chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        with intake_lock(tmp_path / "trial"):
+            assert (tmp_path / ".trial.lock").stat().st_mode & 0o777 == 0o660
+    finally:
+        os.umask(before)
 
 
 def test_what_another_intake_entered_meanwhile_stays(source, tmp_path):
