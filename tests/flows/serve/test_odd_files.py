@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 
 import httpx
 import pytest
 
 from synthct.data.errors import UsageError
-from synthct.flows.serve import notify, serving
+from synthct.flows.serve import notify, pages, serving
 from synthct.flows.serve.metrics import exposition
 from synthct.flows.serve.notify import Notifier
 from synthct.flows.serve.page import status_page
@@ -166,3 +167,17 @@ def test_a_look_that_fails_ends_the_service_or_fills_the_log():
         "an update failed, the service continues: OSError: [Errno 5] Input/output error"
     ]
     assert os.strerror(5) in trouble
+
+
+def test_connections_that_say_nothing_hold_the_threads_of_the_service(monkeypatch):
+    """Any local user can open some, whole or cut off in the middle of a request."""
+    monkeypatch.setattr(pages, "IDLE_S", 0.5)
+    with pages.pages(0, {"/": lambda: ("text/plain", b"ok")}) as address:
+        port = int(address.rsplit(":", 1)[1])
+        silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(50)]
+        for each in silent[::2]:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert httpx.get(address).text == "ok"
+        assert [each.recv(10) for each in silent] == [b""] * 50
+        for each in silent:
+            each.close()
