@@ -35,8 +35,18 @@ def temporary_folder(name: str, folder: Path | None = None) -> Iterator[Path]:
     try:
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        _remove(made)
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Also folders that were copied with a mode that forbids to write into them."""
+    for place, names, _ in os.walk(folder):
+        for each in (Path(place), *(Path(place, name) for name in names)):
+            with contextlib.suppress(OSError):
+                if not each.is_symlink():
+                    each.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path | None = None) -> int:
@@ -50,7 +60,7 @@ def sweep(folder: Path | None = None) -> int:
             if lock is None:
                 continue
             try:
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)
                 swept += 1
             finally:
                 os.close(lock)

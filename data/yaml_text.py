@@ -20,9 +20,33 @@ class YamlRefused(yaml.YAMLError):
     """The text is larger or deeper than the limits, or has a value that Python cannot represent."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads ``2e-2`` as a number, as YAML 1.2 and DVC do; YAML 1.1 wants ``2.0e-2``."""
+MOST_DIGITS = 400
+"""Of a number: the time to convert one (``59:59:59:...``) grows with the square of its length."""
 
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``2e-2`` as a number, as YAML 1.2 and DVC do; YAML 1.1 wants ``2.0e-2``.
+
+    Depth and numbers are bounded while the text is read: PyYAML's time per token grows with the
+    number of open brackets.
+    """
+
+    flow_level: int
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
+        """Open a bracket."""
+        if self.flow_level >= MAX_LEVELS:
+            raise YamlRefused(f"more than {MAX_LEVELS} levels")
+        super().fetch_flow_collection_start(TokenClass)  # type: ignore[misc]
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Convert a number of bounded length."""
+        if len(node.value) > MOST_DIGITS:
+            raise YamlRefused(f"a number of {len(node.value)} characters")
+        return int(super().construct_yaml_int(node))  # type: ignore[no-untyped-call]
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

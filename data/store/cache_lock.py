@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
     except PermissionError:  # created by another user: a shared lock only requires read permission
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        _share(handle, folder)
         try:
             fcntl.flock(handle, how)
         except OSError as error:
@@ -63,3 +65,9 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _share(handle: int, folder: Path) -> None:
+    """Give our own file the permissions of its folder: a group's lock is open to the group."""
+    if os.fstat(handle).st_uid == os.geteuid():
+        os.fchmod(handle, stat.S_IMODE(folder.stat().st_mode) & 0o666)

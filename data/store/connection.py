@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthct.data.errors import DataError
-from synthct.data.store.outage import WrongBytes
+from synthct.data.errors import DataError, MachineError, UsageError
+from synthct.data.store.outage import WrongBytes, call_with_retries
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 """Timeouts of a request, for the connection and for the next bytes [s]."""
@@ -37,8 +38,46 @@ def connect(url: str, *, asynchronous: bool = False) -> tuple[Any, str]:
     }
     # A session of its own: s3fs hands out the same one for the same options.
     system, path = fsspec.url_to_fs(url, config_kwargs=limits, asynchronous=asynchronous)
+    if not str(path).split("/")[0]:
+        raise UsageError(
+            "the address names no bucket",
+            where=url,
+            rule="an address on S3 is s3://BUCKET or s3://BUCKET/PREFIX",
+            code="no-bucket",
+        )
     system.retries = 1
     return system, str(path).rstrip("/")
+
+
+def require_store(url: str) -> None:
+    """Raise if the address answers for an object that nobody made.
+
+    A wrong port can be that of a console or of a login, whose page answers every request with
+    success: nothing would be stored, and nothing would ever arrive.
+
+    Raises
+    ------
+    MachineError
+        ``storage-refused``.
+    """
+    system, path = connect(url)
+
+    def once() -> bool:
+        system.invalidate_cache()
+        try:
+            system.info(f"{path}/{secrets.token_hex(16)}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    if call_with_retries(once, where=url):
+        raise MachineError(
+            "the address answers for an object that does not exist",
+            where=url,
+            rule="an object store answers with 404 for a name that it does not hold",
+            remedy="correct the address (AWS_ENDPOINT_URL): it may be that of a console or a login",
+            code="storage-refused",
+        )
 
 
 def download(system: Any, path: str, target: Path, listed: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from synthct.data.store.unit_files import (
     listing_of,
     require_key,
     take_modes,
+    unreadable,
 )
 
 _BROKEN = ".broken"
@@ -51,17 +52,24 @@ class LocalResults:
         if not self.has(key):
             return False
         source = self._folder(key)
-        copy_tree(source / FILES, target)
-        listed = source / LISTING
-        found = damage(target, listed.read_text(errors="replace") if listed.is_file() else "")
+        try:
+            copy_tree(source / FILES, target)
+            listed = source / LISTING
+            found = damage(target, listed.read_text(errors="replace") if listed.is_file() else "")
+        except OSError:  # of a bad disk, which is damage, or of the target
+            found = unreadable(source / FILES)
+            if found is None:
+                raise
         if found is None:
             return True
-        shutil.rmtree(target)
+        shutil.rmtree(target, ignore_errors=True)
         raise damaged_unit(str(source / FILES / found[0]), found[1], f"moved to {self._aside(key)}")
 
     def _aside(self, key: str) -> Path:
         """Move a damaged unit away; returns the new path."""
-        (self.root / _BROKEN).mkdir(exist_ok=True)
+        if not (self.root / _BROKEN).is_dir():
+            (self.root / _BROKEN).mkdir(exist_ok=True)
+            take_modes(self.root / _BROKEN, self.root)
         aside = Path(tempfile.mkdtemp(dir=self.root / _BROKEN, prefix=f"{key[:12]}."))
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._folder(key), aside / key)

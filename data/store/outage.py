@@ -25,8 +25,8 @@ _LOG = logging.getLogger("synthct.storage")
 _TRANSIENT_STATUS = {307, 408, 409, 412, 416, 425, 429}
 """Of 3xx and 4xx: redirected or throttled for now, or the object changed meanwhile."""
 
-_PERMANENT_STATUS = {501, 505, 507}
-"""Of 5xx: not implemented, or no room."""
+_PERMANENT_STATUS = {501, 505, 507, 511}
+"""Of 5xx: not implemented, no room, or a login at a proxy."""
 
 _TRANSIENT_CODE = re.compile(
     r"Timeout|SlowDown|Throttl|TooMany|BadDigest|Incomplete|SHA256Mismatch"

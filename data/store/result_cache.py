@@ -21,7 +21,12 @@ from synthct.data.errors import DataError, UsageError
 from synthct.data.files import content_hash
 from synthct.data.layout import default_root
 from synthct.data.store import unit_files
-from synthct.data.store.connection import connect, download, object_path
+from synthct.data.store.connection import (
+    connect,
+    download,
+    object_path,
+    require_store,
+)
 from synthct.data.store.local_results import LocalResults
 from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries, no_bucket
 
@@ -199,6 +204,7 @@ class RemoteResults:
 
     def leave_token(self, token: str) -> None:
         """An object."""
+        require_store(self.url)
         system, path = connect(f"{self.url.rstrip('/')}/{unit_files.RUNS}/{token}")
         call_with_retries(lambda: system.pipe_file(path, b"run"), where=self.url)
 

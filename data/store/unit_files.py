@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -25,6 +26,8 @@ RUNS = ".runs"
 """Folder of a store for the tokens of runs."""
 
 UNIT_DAMAGED = "unit-damaged"
+
+_DAMAGED = {errno.EIO, errno.EBADMSG, errno.EUCLEAN}
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -57,12 +60,31 @@ def damage(folder: Path, listing: str) -> tuple[str, str] | None:
         for name, entry in expected.items():
             if found := _wrong(folder / name, str(entry["sha256"])):
                 return name, found
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return LISTING, "is not a list of files"
     present = (path for path in sorted(folder.rglob("*")) if path.is_file())
     for path in present:
         if path.relative_to(folder).as_posix() not in expected:
             return path.relative_to(folder).as_posix(), "was not published"
+    return None
+
+
+def unreadable(folder: Path) -> tuple[str, str] | None:
+    """(file, what is wrong with it) of the first file that the disk does not give back.
+
+    A bad sector (``EIO``), or the checksums and structures of the file system (``EBADMSG``,
+    ``EUCLEAN``). What only permissions withhold is not damaged.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() and not path.exists():
+            return name, "is a link to nothing"
+        try:
+            if path.is_file():
+                file_sha256(path)
+        except OSError as error:
+            if error.errno in _DAMAGED:
+                return name, f"cannot be read back ({error.strerror})"
     return None
 
 

@@ -122,7 +122,7 @@ class SupervisedProcess:
 
 
 class RestartingProcess:
-    """A command that is restarted when it exits.
+    """A command that is restarted when it exits, or has not answered for ``hung_s``.
 
     The pause before a restart doubles with each exit up to ``LONGEST_WAIT_S``, and is reset once a
     process has run for ``STEADY_S``.
@@ -139,9 +139,14 @@ class RestartingProcess:
         Open file for the output of all its processes.
     say
         Called with a message at each restart.
+    answers
+        Whether it answers; asked every ``ASK_EVERY_S``. None: it is not asked.
+    hung_s
+        Time without an answer, since the last or since the start, after which it is ended [s].
     """
 
     LOOK_EVERY_S = 0.5
+    ASK_EVERY_S = 10.0
     LONGEST_WAIT_S = 30.0
     STEADY_S = 60.0
 
@@ -152,9 +157,13 @@ class RestartingProcess:
         folder: Path,
         output: IO[bytes],
         say: Callable[[str], None],
+        answers: Callable[[], bool] | None = None,
+        hung_s: float = 300.0,
     ) -> None:
         self._name, self._command, self._folder = name, command, folder
         self._output, self._say = output, say
+        self._answers, self._hung_s = answers, hung_s
+        self._asked_s = self._answered_s = 0.0
         self._environment = dict(os.environ)
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="revive")
@@ -173,17 +182,30 @@ class RestartingProcess:
     def _watch(self) -> None:
         wait_s = self.LOOK_EVERY_S
         while not self._ending.wait(self.LOOK_EVERY_S):
-            if self.process.ended() is None:
+            hangs = self._hangs()
+            if self.process.ended() is None and not hangs:
                 continue
             if time.monotonic() - self._started_s > self.STEADY_S:
                 wait_s = self.LOOK_EVERY_S
-            self._say(f"{self._name} exited ({self.process.ended()}) and is restarted")
+            exited = f"exited ({self.process.ended()})"
+            silent = f"has not answered for {self._hung_s:.0f} s"
+            self._say(f"{self._name} {silent if hangs else exited} and is restarted")
             self.process.stop()
             if self._ending.wait(wait_s):
                 return
             wait_s = min(2 * wait_s, self.LONGEST_WAIT_S)
             with contextlib.suppress(OSError):  # no memory or process: retried in the next round
                 self.start()
+
+    def _hangs(self) -> bool:
+        """Whether it runs but has been silent for too long."""
+        now_s = time.monotonic()
+        if self._answers is None or now_s - self._asked_s < self.ASK_EVERY_S:
+            return False
+        self._asked_s = now_s
+        if self.process.ended() is not None or self._answers():
+            self._answered_s = now_s
+        return now_s - max(self._answered_s, self._started_s) > self._hung_s
 
     def stop(self) -> None:
         """Stop the process, all its descendants, and the restarting."""

@@ -141,7 +141,10 @@ def _own_server(
         # In this process too: the Prefect client reads them at import, children inherit them.
         stack.enter_context(environment(_settings(home, url, schedules, password)))
         log = stack.enter_context((home / "server.log").open("wb"))
-        server = RestartingProcess("the Prefect server", _command(chosen), home, log, say)
+        server = RestartingProcess(
+            "the Prefect server", _command(chosen), home, log, say,
+            answers=lambda: _answers(url, _EXTERNAL_TIMEOUT_S),
+        )  # fmt: skip
         stack.callback(server.stop)
         with _starting(home):
             server.start()
@@ -252,9 +255,9 @@ def _require_answer(url: str) -> None:
         time.sleep(0.2)
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, timeout_s: float = 2.0) -> bool:
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_s) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

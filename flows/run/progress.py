@@ -30,7 +30,7 @@ class EventTail:
         for line in whole.splitlines():
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # a line truncated by a full disk
 
 

@@ -22,6 +22,9 @@ HOST = "127.0.0.1"
 _NAMES = {"127.0.0.1", "localhost", "[::1]"}
 """Accepted ``Host`` headers: rejecting others stops DNS rebinding by web pages."""
 
+IDLE_S = 30.0
+"""After which a silent connection is closed: any local user can open some, each has a thread."""
+
 Page = Callable[[], tuple[str, bytes]]
 """Content type and body."""
 
@@ -83,6 +86,7 @@ def pages(port: int, found: dict[str, Page], guarded: Guarded = NOTHING_GUARDED)
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "synthct"
+        timeout = IDLE_S
         sys_version = ""
 
         def do_GET(self) -> None:

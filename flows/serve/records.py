@@ -26,7 +26,7 @@ _FRESH_S = 30.0
 
 _KEPT_RUNS = 20
 
-_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error)
+_ODD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, csv.Error)
 """Errors from files with unexpected fields, columns or types."""
 
 _WORKER_FIELDS = {

@@ -64,7 +64,7 @@ def watcher_states(answer: Answer, root: Path, since_s: float) -> Iterator[Watch
 
 def _left(file: Path, now_s: float) -> tuple[int, float]:
     """(number of waiting scans, age of the oldest [s]) according to the newest poll."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
         noted = json.loads(file.read_text())
         waiting = int(noted["waiting"])
         if waiting:

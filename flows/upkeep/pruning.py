@@ -119,6 +119,8 @@ def _locks(root: Path, trees: Iterable[Path]) -> Iterator[str]:
     refs = _git(root, "for-each-ref", "--format=%(objectname) %(objecttype)")
     commits = {line.split()[0] for line in refs.splitlines()}
     commits |= set(_git(root, "rev-parse", "--verify", "--quiet", "HEAD").split())
+    # A ref names the newest stash only.
+    commits |= set(_git(root, "stash", "list", "--format=%H").split())
     for commit in sorted(commits):
         files = _git(root, "ls-tree", "-r", "--name-only", commit).splitlines()
         for name in files:

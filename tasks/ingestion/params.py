@@ -34,11 +34,11 @@ class BodyParams(Section):
     threshold: BodyThresholds = BodyThresholds()
     by_region: dict[str, BodyThresholds] = Field(default_factory=dict)
     """Other thresholds for a region, for example ``{head-neck: {mr: 0.3}}``."""
-    opening_mm: float = Field(4.0, ge=0)
+    opening_mm: float = Field(4.0, ge=0, le=100, allow_inf_nan=False)
     """Radius of the opening, which removes couch plates, wires and noise."""
-    closing_mm: float = Field(6.0, ge=0)
+    closing_mm: float = Field(6.0, ge=0, le=100, allow_inf_nan=False)
     """Radius of the closing, which fills nostrils, skin folds and dark skin."""
-    thin_parts_mm: float = Field(100.0, ge=0)
+    thin_parts_mm: float = Field(100.0, ge=0, le=1000, allow_inf_nan=False)
     """What the opening removed is kept where it is attached to the body and not longer than this
     along any axis: nose, ears, fingers. Couch plates, masks and wires are longer. 0: nothing is
     kept."""

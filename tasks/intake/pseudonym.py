@@ -63,7 +63,7 @@ def load_pseudonyms() -> Pseudonyms:
     Raises
     ------
     UsageError
-        ``no-pseudonym-key`` or ``key-too-short``.
+        ``no-pseudonym-key``, ``key-too-short`` or ``key-not-text``.
     """
     text = os.environ.get(PSEUDONYM_KEY)
     if text is None:
@@ -76,7 +76,10 @@ def load_pseudonyms() -> Pseudonyms:
             remedy="set a long random key and keep it safe",
             code="key-too-short",
         )
-    return Pseudonyms(text.strip().encode())
+    try:
+        return Pseudonyms(text.strip().encode())
+    except UnicodeEncodeError as error:
+        raise _not_text(f"${PSEUDONYM_KEY}") from error
 
 
 def key_file() -> Path:
@@ -88,7 +91,9 @@ def key_file() -> Path:
 def _key_from_file(path: Path) -> str:
     try:
         return path.read_text()
-    except FileNotFoundError as error:
+    except UnicodeDecodeError as error:
+        raise _not_text(str(path)) from error
+    except (FileNotFoundError, IsADirectoryError) as error:  # containers mount a folder for nothing
         raise UsageError(
             "there is no pseudonym key",
             rule="pseudonyms are derived from a key of your own, which is created once and kept",
@@ -97,6 +102,16 @@ def _key_from_file(path: Path) -> str:
             f"${PSEUDONYM_KEY}",
             code="no-pseudonym-key",
         ) from error
+
+
+def _not_text(where: str) -> UsageError:
+    return UsageError(
+        "the key is not text",
+        rule="a pseudonym key is text in UTF-8",
+        where=where,
+        remedy="create one with `synthct key --new`, or write yours in hexadecimal",
+        code="key-not-text",
+    )
 
 
 def new_key() -> Path:

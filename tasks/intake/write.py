@@ -61,11 +61,14 @@ def run_intake(
 def intake_lock(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Lock the data set in ``folder``; wait for another process that holds it, after a message.
 
-    The lock file is next to the folder, so that DVC does not track it. The lock ends with the
-    process that holds it, even if that is killed. It is reentrant.
+    The lock file is next to the folder, so that DVC does not track it; where the folder is a link,
+    next to what it leads to, which other checkouts may share. The lock ends with the process that
+    holds it, even if that is killed. It is reentrant.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent.resolve() / f".{folder.name}.lock", is_singleton=True)
+    place = folder.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    mode = place.parent.stat().st_mode & 0o666  # of a group's folder: open to the group
+    lock = FileLock(place.parent / f".{place.name}.lock", mode=mode, is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -41,7 +41,7 @@ def _recorded(out: Path, stage: str) -> list[tuple[str, str, str]]:
         entries = [(name, each["key"], each["content"]) for name, each in recorded.items()]
     except FileNotFoundError:
         return []
-    except (ValueError, AttributeError, TypeError, KeyError, UnicodeDecodeError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         emit(
             "note", stage=stage, text=f"{out / UNIT_KEYS} is not valid: no result is reused from it"
         )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from synthct.data.errors import MachineError
 
-UNFINISHED = (".part", ".tmp", ".crdownload", ".filepart")
+UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 """Endings that programs give to files they are still writing."""
 
 CHANGED = "inbox-changed"

@@ -60,7 +60,7 @@ def listed(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         document = json.loads(file.read_text())
         return {str(name): dict(entry) for name, entry in document["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(
             f"the file cannot be read ({type(error).__name__})",
             rule=f"{CHECKSUMS} lists the files of a release with their hashes",

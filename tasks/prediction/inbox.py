@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
+import shutil
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synthct.data.errors import UsageError
-from synthct.data.files import content_hash, copy_tree
+from synthct.data.errors import DataError, UsageError
+from synthct.data.files import content_hash
+from synthct.data.store.connection import require_store
 from synthct.tasks.prediction.arrival import (
     NOTHING_PENDING,
     UNFINISHED,
@@ -25,6 +31,9 @@ from synthct.tasks.prediction.prefix import PrefixInbox
 __all__ = ["Arrival", "FolderInbox", "Inbox", "PrefixInbox", "open_inbox"]
 
 _CLOCKS_APART_S = 2.0
+
+_ANOTHER_ENTRY = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+"""What opening a file says that was removed, or replaced by a link, a folder or a socket."""
 
 State = tuple[tuple[str, int, int, int], ...]
 """(name, size, modified, changed [ns]) of every file of an entry."""
@@ -72,21 +81,34 @@ class FolderInbox:
         """Content hash; None if the files cannot be read, so that the other entries go on."""
         if state not in self._hashes:
             try:
-                self._hashes[state] = content_hash(self.root / name)
+                entry = self.root / name
+                self._hashes[state] = content_hash(entry) if _is_plain(entry) else _of(state)
             except OSError:
                 return None
         return self._hashes[state]
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:
-        """Copy the entry and verify its hash, since the sender may still be writing."""
+        """Copy the entry and verify its hash, since the sender may still be writing.
+
+        Raises
+        ------
+        DataError
+            ``inbox-link``: it holds more than files and folders.
+        MachineError
+            ``inbox-changed``.
+        """
         source, target = self.root / arrival.name, folder / f"scan{suffixes(arrival.name)}"
         try:
+            if not _is_plain(source):
+                raise _link(arrival)
             if source.is_dir():
                 target = folder / "scan"
-                copy_tree(source, target)
+                _copy_folder(source, target)
             else:
-                target.write_bytes(source.read_bytes())
-        except FileNotFoundError as error:
+                _copy_file(source, target)
+        except OSError as error:
+            if error.errno not in _ANOTHER_ENTRY:
+                raise
             raise inbox_changed(arrival) from error
         if content_hash(target) != arrival.content:
             raise inbox_changed(arrival)
@@ -96,17 +118,63 @@ class FolderInbox:
 def _state(entry: Path) -> State | None:
     """State of an entry; None if it is not a scan, or not yet."""
     try:
-        files = [entry] if entry.is_file() else [p for p in entry.rglob("*") if p.is_file()]
+        files = _inside(entry)
         if entry.name.startswith(".") or entry.is_symlink() or not files:
             return None
         if any(file.name.lower().endswith(UNFINISHED) for file in files):
             return None
         return tuple(
-            (str(file), (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns)
+            (str(file), (s := file.lstat()).st_size, s.st_mtime_ns, s.st_ctime_ns)
             for file in sorted(files)
         )
     except OSError:  # removed meanwhile
         return None
+
+
+def _inside(entry: Path) -> list[Path]:
+    """The file itself, or everything in a folder that is no folder: links are not followed."""
+    if entry.is_file():
+        return [entry]
+    return [path for path in entry.rglob("*") if path.is_symlink() or not path.is_dir()]
+
+
+def _is_plain(entry: Path) -> bool:
+    """Whether it holds files and folders only.
+
+    A link could lead to scans that its sender may not read; a pipe would be waited for for ever.
+    """
+    return all(stat.S_ISREG(path.lstat().st_mode) for path in _inside(entry))
+
+
+def _of(state: State) -> str:
+    """The name of an entry whose content is not read."""
+    return hashlib.sha256(repr(state).encode(errors="surrogatepass")).hexdigest()
+
+
+def _link(arrival: Arrival) -> DataError:
+    return DataError(
+        "the entry holds a link, a pipe or another special file",
+        where=arrival.content[:16],
+        rule="an entry of the inbox consists of files and folders",
+        remedy="send the files themselves",
+        code="inbox-link",
+    )
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy bytes only: a folder that keeps a mode without writing could not be removed."""
+    for place, _, names in os.walk(source):
+        made = target / os.path.relpath(place, source)
+        made.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _copy_file(Path(place) / name, made / name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Fails for a link and does not wait for a pipe, should one have taken the file's place."""
+    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
 
 
 def _notes(states: dict[str, State], unread: int) -> list[str]:
@@ -145,6 +213,7 @@ def open_inbox(place: str, *, settle_s: float, memory: Path | None = None) -> In
         )
     observations = Observations(memory)
     if place.startswith("s3://"):
+        require_store(place)
         return PrefixInbox(place, settle_s, observations)
     root = Path(place.removeprefix("file://"))
     if not root.is_dir():

@@ -1,7 +1,8 @@
 """States of inbox entries in earlier polls: an entry is complete when two spaced polls agree.
 
-The times are those of our own clock: the dates of files come from the sender's machine or from the
-file server, and a copy may keep the dates of its original.
+The times are those of our own monotonic clock: the dates of files come from the sender's machine or
+from the file server, a copy may keep the dates of its original, and setting the time of day must
+complete no scan. Entries remembered from before the machine started are observed anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthct.data.files import canonical_json, write_whole
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""Names the start of the machine from which the monotonic clock counts."""
 
 
 @dataclass
@@ -77,25 +81,34 @@ class Observations:
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         today = time.time()
         entries = {
-            name: [seen.state, round(today - (now - seen.since)), round(today - (now - seen.first))]
+            name: [seen.state, round(seen.since, 2), round(today - (now - seen.first))]
             for name, seen in self._seen.items()
         }
-        write_whole(self.file, canonical_json({"format": 1, "entries": entries}))
+        document = {"format": 2, "boot": _boot(), "entries": entries}
+        write_whole(self.file, canonical_json(document))
 
 
 def _read(file: Path) -> dict[str, _Seen]:
     """The states in the file; none if it cannot be read, which costs two more polls."""
     now, today = time.monotonic(), time.time()
     try:
-        entries = json.loads(file.read_text())["entries"]
+        document = json.loads(file.read_text())
+        same = document["format"] == 2 and document["boot"] == _boot() != ""
         return {
             str(name): _Seen(
-                str(state), now - max(0.0, today - since), now - max(0.0, today - first)
+                str(state), min(now, since) if same else now, now - max(0.0, today - first)
             )
-            for name, (state, since, first) in entries.items()
+            for name, (state, since, first) in document["entries"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _boot() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _hash(text: str) -> str:

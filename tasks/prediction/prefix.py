@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from synthct.data.errors import DataError
+from synthct.data.errors import DataError, UsageError
 from synthct.data.store.connection import connect, download, object_path, version
 from synthct.data.store.outage import SAME_ANSWER, WrongBytes, call_with_retries
 from synthct.tasks.prediction.arrival import (
@@ -31,7 +31,8 @@ class PrefixInbox:
     """An S3 prefix: each object or "folder" directly below it is a scan.
 
     An entry is complete once its objects (names, sizes, ETags, dates) are unchanged for
-    ``settle_s``. Downloads are compared with the listing.
+    ``settle_s`` and none has a name that programs give to unfinished files. Downloads are compared
+    with the listing.
     """
 
     url: str
@@ -42,7 +43,11 @@ class PrefixInbox:
 
     def arrivals(self) -> list[Arrival]:
         """Complete entries."""
-        states = {name: _content(group) for name, group in self._groups().items()}
+        states = {
+            name: _content(group)
+            for name, group in self._groups().items()
+            if not any(key.lower().endswith(UNFINISHED) for key in group)
+        }
         quiet = self.observations.update(states)
         whole = [name for name in sorted(states) if quiet[name] >= self.settle_s]
         waiting = [
@@ -97,10 +102,20 @@ class PrefixInbox:
             return dict(system.find(root, detail=True))
 
         groups: dict[str, Group] = {}
-        for path, about in sorted(call_with_retries(once, where=self.url).items()):
+        listed = call_with_retries(once, where=self.url)
+        if set(listed) == {root}:
+            raise UsageError(
+                "the inbox is an object",
+                where=self.url,
+                rule="the inbox is a prefix, below which scans are put",
+                remedy="name the prefix",
+                code="no-inbox",
+            )
+        for path, about in sorted(listed.items()):
             # As text: a path would make `a//b`, `a/./b` and `a/b` the same name.
             name = path.removeprefix(f"{root}/")
-            if path != root and not name.lower().endswith(UNFINISHED):
+            placeholder = not about["size"] and path.endswith("/")  # a console's empty folder
+            if path != root and not placeholder:
                 groups.setdefault(name.split("/")[0], {})[name] = about
         return groups
 

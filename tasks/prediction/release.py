@@ -240,7 +240,7 @@ def open_release(folder: Path) -> Release:
         if CALIBRATION in files:
             text = checked(folder / CALIBRATION, files[CALIBRATION])
             intervals = Calibration.model_validate_json(text)
-    except (KeyError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+    except (KeyError, ValueError, TypeError, RecursionError) as error:  # pydantic's is a ValueError
         raise UsageError(
             _what(error),
             rule="a release holds model.json, card.json and the graphs that model.json names",
@@ -262,7 +262,10 @@ def _what(error: Exception) -> str:
 
 
 def _refused_release(file: Path) -> UsageError:
-    row = json.loads(file.read_text())
+    try:
+        row = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        row = {"rule": f"{REFUSED} cannot be read"}
     return UsageError(
         f"the export refused this model: {row.get('problem') or row.get('rule', '')}",
         rule="only a released model predicts",

@@ -114,7 +114,7 @@ def check_signature(folder: Path, public: Path) -> None:
         key.verify(signature, (folder / CHECKSUMS).read_bytes())
     except FileNotFoundError as error:
         raise _refused(folder, "no signature") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _refused(folder, f"an unreadable signature ({type(error).__name__})") from error
     except crypto["exceptions"].InvalidSignature as error:
         raise _refused(folder, "a signature by another key or of other contents") from error

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from synthct.data.errors import MachineError
+from synthct.data.errors import MachineError, UsageError
 from synthct.data.store.connection import connect
 from synthct.data.store.objects import Objects
 from synthct.data.store.outage import call_with_retries
 from synthct.data.store.result_cache import RemoteResults
-from synthct.tasks.prediction.inbox import PrefixInbox
+from synthct.tasks.prediction.inbox import PrefixInbox, open_inbox
 from tests.fixtures.fault_proxy import Proxy
 
 KEY = "cd" + "1" * 62
@@ -27,6 +28,7 @@ ANSWERS = {
     "405 MethodNotAllowed": "storage-refused",
     "403 QuotaExceeded": "storage-full",
     "507 XMinioStorageFull": "storage-full",
+    "511 NetworkAuthenticationRequired": "storage-refused",  # a proxy's login
 }
 
 
@@ -224,3 +226,57 @@ def test_an_object_of_a_unit_is_written_outside_of_its_folder(name, monkeypatch,
     assert caught.value.code == "unit-damaged"
     assert store.removed, "it is dropped and computed again"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.fixture
+def console(monkeypatch, fresh_sessions):
+    """A page that answers every request with success, as on a console's port."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Console(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = b"<html>welcome</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Console)
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_page_that_says_yes_to_everything_is_taken_for_a_store(console):
+    """Results would go nowhere, and a watcher would wait for ever without a word."""
+    for call in (
+        lambda: RemoteResults("s3://bucket/units").leave_token("ab"),
+        lambda: open_inbox("s3://bucket/in", settle_s=1.0),
+        lambda: open_inbox("s3://bucket", settle_s=1.0),
+    ):
+        error = refused(call)
+        assert (error.code, "AWS_ENDPOINT_URL" in error.remedy) == ("storage-refused", True)
+
+
+def test_an_inbox_that_is_an_object_is_watched_for_ever(s3, tmp_path):
+    system, path = connect(f"{s3}/{tmp_path.name}/scan.zip")
+    system.pipe_file(path, b"scan")
+    with pytest.raises(UsageError) as caught:
+        PrefixInbox(f"{s3}/{tmp_path.name}/scan.zip", settle_s=0.1).arrivals()
+    assert caught.value.code == "no-inbox"
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///units"])
+def test_an_address_without_a_bucket_is_called_a_bug(url):
+    with pytest.raises(UsageError) as caught:
+        connect(url)
+    assert caught.value.code == "no-bucket"

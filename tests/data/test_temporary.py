@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -82,6 +84,39 @@ def test_sweeping_follows_a_link_or_takes_what_is_not_ours(place, tmp_path):
     sweep()
     assert (tmp_path / "other" / "kept").exists()
     assert (place / "synthct-something").exists()
+
+
+@pytest.fixture
+def nobody():
+    """Without the rights of root, to which no mode forbids anything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_forbids_writing_keeps_a_scan_with_a_name(tmp_path, request, monkeypatch):
+    """As it is copied from a disk that may only be read."""
+    place = Path(tempfile.mkdtemp(dir="/tmp"))  # whose parents everyone may enter
+    place.chmod(0o777)
+    request.addfinalizer(lambda: shutil.rmtree(place, ignore_errors=True))
+    request.getfixturevalue("nobody")
+    monkeypatch.setattr(os, "getuid", os.geteuid)
+    left = place / ".synthct.inbox.killed"
+    with temporary_folder("inbox", place) as folder:
+        for each in (folder, left):
+            (each / "scan" / "inner").mkdir(parents=True)
+            (each / "scan" / "inner" / "Doe Jane.dcm").touch()
+            (each / "scan" / "out").symlink_to(tmp_path)
+            (each / "scan" / "inner").chmod(0o555)
+            (each / "scan").chmod(0o555)
+    assert list(place.iterdir()) == [left]
+    assert sweep(place) == 1
+    assert list(place.iterdir()) == []
 
 
 WATCH = """

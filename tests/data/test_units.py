@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 
 from synthct.data.errors import MachineError, UsageError
+from synthct.data.store.cache_lock import held
 from synthct.data.store.result_cache import LocalResults, RemoteResults, open_result_cache
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
 
 KEY = "ab" + "0" * 62
+OTHER = "cd" + "0" * 62
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -132,6 +136,47 @@ def test_damage_in_the_store_is_handed_out_or_stays_for_ever(damage, tmp_path):
     assert len(list((tmp_path / "store/.broken").iterdir())) == 1, "what was broken can be seen"
 
 
+@pytest.mark.parametrize("fault", ["a bad sector", "a link to nothing"])
+def test_a_file_that_the_disk_does_not_give_back_fails_the_same_run_for_ever(
+    fault, made, tmp_path, monkeypatch
+):
+    store = open_result_cache(str(tmp_path / "store"))
+    store.publish(KEY, made)
+    file = tmp_path / "store/ab" / KEY / "files/b.txt"
+    if fault == "a link to nothing":
+        file.unlink()
+        file.symlink_to(tmp_path / "nothing")
+    else:
+        opened = Path.open
+
+        def bad(path, *args, **kwargs):
+            if path == file:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return opened(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", bad)
+        monkeypatch.setattr("synthct.data.files._copy_file", lambda source, _: bad(Path(source)))
+    with pytest.raises(MachineError) as caught:
+        store.fetch(KEY, tmp_path / "back")
+    assert (caught.value.code, caught.value.where) == ("unit-damaged", str(file))
+    monkeypatch.undo()
+    store.publish(KEY, made)
+    assert store.fetch(KEY, tmp_path / "back")
+
+
+def test_a_full_disk_is_taken_for_damage_of_the_store(made, tmp_path, monkeypatch):
+    store = open_result_cache(str(tmp_path / "store"))
+    store.publish(KEY, made)
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr("synthct.data.files._copy_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.fetch(KEY, tmp_path / "back")
+    assert store.has(KEY)
+
+
 @pytest.mark.parametrize("lost", ["content.sha256", "files"])
 def test_the_remains_of_a_unit_are_in_the_way_for_ever(lost, made, tmp_path):
     store = open_result_cache(str(tmp_path / "store"))
@@ -203,11 +248,17 @@ def test_the_umask_of_one_person_locks_the_unit_for_the_other(
         store = open_result_cache(str(tmp_path / "store"))
         store.publish(KEY, made)
         store.leave_token("t")
+        store.publish(OTHER, made)
+        (tmp_path / "store/cd" / OTHER / "files/b.txt").unlink()
+        with held(store.place()), pytest.raises(MachineError):
+            store.fetch(OTHER, tmp_path / "back")
     finally:
         os.umask(before)
     for path in (tmp_path / "store/ab").rglob("*"):
         assert oct(path.stat().st_mode & 0o7777) == oct(folders if path.is_dir() else files), path
-    assert (tmp_path / "store/.runs").stat().st_mode & 0o7777 == folders
+    for name in (".runs", ".broken"):
+        assert (tmp_path / "store" / name).stat().st_mode & 0o7777 == folders, name
+    assert (tmp_path / "store/.in-use").stat().st_mode & 0o777 == files
 
 
 def test_a_store_that_another_person_owns_is_found_out_after_hours_of_work(tmp_path):

@@ -13,6 +13,7 @@ BY_HAND = sorted(
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")]
     if page.parent.name != "benchmarks" or page.name == "index.md"
 )
+ALL = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("infra/**/*.md")])
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -92,3 +93,26 @@ def test_a_decision_is_not_in_the_list_of_decisions():
     for page in sorted(folder.glob("0*.md")):
         number, _, name = page.read_text().splitlines()[0].lstrip("# ").partition(". ")
         assert f"| {number} | [{name}]({page.name}) |" in listed
+
+
+_NAMED = re.compile(r"`(?:tests/)?((?:[a-z_]+/)*test_[a-z_0-9]+\.py)`")
+_GONE = {"test_rooms.py"}
+"""Named by a decision as what it replaced."""
+
+
+@pytest.mark.parametrize("page", ALL, ids=of)
+def test_a_page_claims_what_no_test_shows(page):
+    """A test that was moved or removed shows nothing any more."""
+    named = {name for name in _NAMED.findall(page.read_text()) if name not in _GONE}
+    known = {str(file) for file in ROOT.glob("tests/**/test_*.py")}
+    assert [n for n in sorted(named) if not any(k.endswith(f"/{n}") for k in known)] == []
+
+
+@pytest.mark.parametrize("page", ALL, ids=of)
+def test_a_page_has_figures_of_a_command_that_is_gone(page):
+    text = page.read_text()
+    benchmarks = re.findall(r"python -m benchmarks ([a-z_0-9]+)", text)
+    documents = re.findall(r"python -m docs\.([a-z_0-9]+)", text)
+    files = [f"benchmarks/{name}.py" for name in benchmarks]
+    files += [f"docs/{name}.py" for name in documents]
+    assert [file for file in sorted(set(files)) if not (ROOT / file).is_file()] == []

@@ -115,6 +115,15 @@ def test_a_unit_that_a_branch_a_tag_or_a_worktree_names_is_removed(repository):
     assert set(repository.units.keys()) == {here, branch, tag, tree, workspace, out}
 
 
+def test_a_unit_that_only_an_older_stash_names_is_removed(repository):
+    first, second, nobody = (repository.unit(each) for each in "abc")
+    repository.commit(repository.lock())
+    for each in (first, second):
+        (repository.root / "dvc.lock").write_text(repository.lock(each))
+        repository.git("stash")
+    assert prunable(repository.root, repository.units).keys == (nobody,)
+
+
 def test_a_unit_of_a_run_that_is_on_is_removed(repository):
     young, old = repository.unit("a", age_s=60.0), repository.unit("b")
     repository.commit(repository.lock())

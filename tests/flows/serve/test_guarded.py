@@ -71,6 +71,30 @@ def test_a_name_that_was_made_to_point_here_is_answered(host, site, address, pas
         assert httpx.get(f"{base}{path}", headers=headers).status_code == httpx.codes.BAD_REQUEST
 
 
+SOCKETS = ["events/in", "events/out", "logs/out", "task_runs/subscriptions/scheduled"]
+"""No token and no policy of origins holds a web socket back: the server itself must."""
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+@pytest.mark.parametrize(
+    "opening",
+    [{}, {"origin": "http://evil.example"}, {"additional_headers": {"Host": "evil.example"}},
+     {"subprotocols": ["prefect"]}, {"subprotocols": ["prefect"], "origin": "http://evil.example"}],
+    ids=str,
+)  # fmt: skip
+def test_a_web_socket_is_opened_to_a_page_or_a_user_without_the_password(opening, path, address):
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.sync.client import connect
+
+    def told():
+        with connect(f"ws{address.removeprefix('http')}/{path}", **opening) as socket:
+            socket.send('{"type": "auth", "token": "synthct:guessed"}')
+            return socket.recv(timeout=20)
+
+    with pytest.raises((ConnectionClosed, InvalidStatus)):
+        told()
+
+
 def gone(site, name="weekly-study"):
     found = {each["name"]: each for each in site.ask("/deployments/filter")}
     return found.get(name)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 
 import httpx
 import pytest
 
 from synthct.data.errors import UsageError
-from synthct.flows.serve import notify, serving
+from synthct.flows.serve import notify, pages, serving
 from synthct.flows.serve.metrics import exposition
 from synthct.flows.serve.notify import Notifier
 from synthct.flows.serve.page import status_page
@@ -39,7 +40,7 @@ def root(tmp_path):
 
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogateescape"))
 
 
 TABLES = {
@@ -82,6 +83,9 @@ EVENTS = [
     "[]", "3", '"x"', "null", '{"kind": "units_planned"}', '{"kind": "units_planned", "total": []}',
     '{"time_s": "soon"}', '{"time_s": null}', '{"kind": "step", "terms": {"l1": "high"}}',
     '{"kind": "step", "total": "x", "step": 1}', '{"kind": {"a": 1}, "stage": 4}', "\0", "{",
+    "[" * 100_000, '{"time_s": NaN}', '{"time_s": 1e999}', '{"time_s": -1e300}', "\udcff",
+    '{"kind": "units_planned", "total": 1e400, "stage": "a"}', '{"kind": "stage_started"}',
+    '{"kind": "units_planned", "total": 3, "reused": 1, "efforts": {"a": NaN}, "stage": "x"}',
 ]  # fmt: skip
 
 
@@ -93,17 +97,24 @@ def test_an_event_of_another_kind_ends_the_service(event, root):
     assert 'term="l1",unit="u"}0.25' in shown(root)
 
 
-CLUSTERS = ["[]", "{}", '{"time_s": "x"}', '{"workers": [1]}', '{"dashboard": 3}', "null"]
+CLUSTERS = [
+    "[]",
+    "{}",
+    '{"time_s": "x"}',
+    '{"workers": [1]}',
+    '{"dashboard": 3}',
+    "null",
+    "[" * 100_000,
+]
 
 
 @pytest.mark.parametrize("told", CLUSTERS)
 def test_a_picture_of_workers_of_another_kind_ends_the_service(told, root):
     folder = root / ".synthct/runs/20260101-000000-aa"
-    document = json.loads(told)
-    if isinstance(document, dict):
-        document = {"time_s": time.time(), "workers": [], **document}
+    if told.startswith("{"):
+        told = json.dumps({"time_s": time.time(), "workers": [], **json.loads(told)})
     write(folder / "events.jsonl", "")
-    write(folder / "cluster.json", json.dumps(document))
+    write(folder / "cluster.json", told)
     assert 'workspace="good"}42.0' in shown(root)
 
 
@@ -156,3 +167,17 @@ def test_a_failed_update_ends_the_service_or_fills_the_log():
         "an update failed, the service continues: OSError: [Errno 5] Input/output error"
     ]
     assert os.strerror(5) in trouble
+
+
+def test_connections_that_say_nothing_hold_the_threads_of_the_service(monkeypatch):
+    """Any local user can open some, whole or cut off in the middle of a request."""
+    monkeypatch.setattr(pages, "IDLE_S", 0.5)
+    with pages.pages(0, {"/": lambda: ("text/plain", b"ok")}) as address:
+        port = int(address.rsplit(":", 1)[1])
+        silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(50)]
+        for each in silent[::2]:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert httpx.get(address).text == "ok"
+        assert [each.recv(10) for each in silent] == [b""] * 50
+        for each in silent:
+            each.close()

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -227,51 +223,6 @@ def test_real_scans_are_not_mixed_with_digital_patients(make_raw, source, ct, mr
 def test_a_source_that_is_not_there_is_a_mistake_of_use(tmp_path):
     with pytest.raises(UsageError, match="the source does not exist"):
         plan_intake([tmp_path / "nowhere"], "demo", tmp_path / "raw")
-
-
-RACE = """
-import sys, time
-from pathlib import Path
-from synthct.tasks.intake import plan_intake, run_intake
-source, raw, ready, go = map(Path, sys.argv[1:])
-plan = plan_intake([source], "demo", raw)
-ready.touch()
-while not go.exists():
-    time.sleep(0.01)
-print(*run_intake(plan).added)
-"""
-
-
-def test_two_intakes_at_once_lose_no_patient(source, tmp_path):
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, str(source / name), str(tmp_path / "raw"),
-             str(tmp_path / name), str(tmp_path / "go")],
-            cwd=Path(__file__).resolve().parents[3], stdout=subprocess.PIPE, text=True,
-        )
-        for name in ("DOE123", "ROE456")
-    ]  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not all((tmp_path / name).exists() for name in ("DOE123", "ROE456")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    (tmp_path / "go").touch()
-    added = " ".join(racer.communicate(timeout=120)[0] for racer in racers).split()
-    assert len(added) == 4
-    patients = load_dataset(tmp_path / "raw").patients
-    assert sorted(f"{p}/{scan}" for p, one in patients.items() for scan in one.scans) == sorted(
-        added
-    )
-
-
-def test_what_another_intake_entered_meanwhile_stays(source, tmp_path):
-    plan = plan_intake([source], "demo", tmp_path / "raw")
-    ingest([source / "DOE123"], tmp_path / "raw")
-    before = tree(tmp_path / "raw")
-    result = run_intake(plan)
-    assert (len(result.added), len(result.overtaken)) == (2, 2)
-    after = tree(tmp_path / "raw")
-    assert {name for name in before if after[name] != before[name]} == {"dataset.json"}
 
 
 def test_real_patients_come_in_from_dicom_and_from_nifti_alike(shared_data, tmp_path):

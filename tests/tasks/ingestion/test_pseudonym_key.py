@@ -61,3 +61,25 @@ def test_a_short_key_is_refused(monkeypatch):
     monkeypatch.setenv("SYNTHCT_PSEUDONYM_KEY", "short")
     with pytest.raises(UsageError, match="16 characters"):
         load_pseudonyms()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"\xff\xfe" * 20, "key-not-text"),
+        ("a-long-key-of-letters".encode("utf-16"), "key-not-text"),
+        (None, "no-pseudonym-key"),
+    ],
+)
+def test_a_key_of_bytes_or_a_folder_in_its_place_is_called_a_bug(
+    content, code, tmp_path, monkeypatch
+):
+    """A container makes a folder for a file that is mounted and does not exist."""
+    monkeypatch.delenv("SYNTHCT_PSEUDONYM_KEY", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "synthct" / "pseudonym.key"
+    file.parent.mkdir()
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        load_pseudonyms()
+    assert (caught.value.code, caught.value.where) == (code, str(file))

@@ -185,7 +185,7 @@ def test_a_flipped_bit_in_a_pulled_out_becomes_a_unit(context, tmp_path):
     [
         '{"a": {"key": "../../../../escaped", "content": "%s"}}',
         '{"../a": {"key": "%s", "content": "%s"}}',
-        '{"a": {"key": 3, "content": "%s"}}', '{"a": null}', "[]", "3", "not json",
+        '{"a": {"key": 3, "content": "%s"}}', '{"a": null}', "[]", "3", "not json", "[" * 99999,
     ],
 )  # fmt: skip
 def test_units_json_of_a_stranger_writes_outside_the_store(text, context, tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -10,7 +12,10 @@ from synthct.data.writers import write_image
 from synthct.data.writers.dicom import write_series
 from synthct.tasks.models.description import ModelDescription, SourceScaling, TargetScaling
 from synthct.tasks.prediction.checksums import write_checksums
+from synthct.tasks.prediction.inbox import PrefixInbox
 from synthct.tasks.prediction.release import Member, ReleaseDescription
+
+LONG_AGO_S = 1_500_000_000
 
 
 @pytest.fixture
@@ -123,3 +128,34 @@ def dicom(tmp_path, patient):
         series_description="T1", attributes=attributes, uid_seed="hospital",
     )  # fmt: skip
     return tmp_path / "dicom"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An inbox with one scan of 24 slices that is half copied, its dates kept."""
+    inbox = tmp_path / "in"
+    (inbox / "Doe Jane").mkdir(parents=True)
+    for number in range(12):
+        slice_of(inbox, number)
+    return inbox
+
+
+def slice_of(inbox, number):
+    file = inbox / "Doe Jane" / f"{number:02d}.dcm"
+    file.write_bytes(b"slice %d" % number)
+    os.utime(file, (LONG_AGO_S, LONG_AGO_S))
+
+
+@pytest.fixture
+def prefix(s3, tmp_path):
+    """An S3 inbox, and a way to put any key below it: raw, as an attacker would."""
+    from synthct.data.store.connection import connect
+
+    url = f"{s3}/{tmp_path.name}/in"
+    system, _ = connect(url)
+
+    def put(name, body):
+        bucket, _, rest = url.removeprefix("s3://").partition("/")
+        system.call_s3("put_object", Bucket=bucket, Key=f"{rest}/{name}", Body=body)
+
+    return PrefixInbox(url, settle_s=0.2), put

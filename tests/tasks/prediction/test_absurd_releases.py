@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from synthct.data.errors import UsageError
 from synthct.data.files import canonical_json, write_whole
+from synthct.tasks.pipeline.artefacts import REFUSED
 from synthct.tasks.prediction.checksums import write_checksums
 from synthct.tasks.prediction.onnx_file import require_self_contained
 from synthct.tasks.prediction.release import open_release
@@ -40,6 +41,39 @@ def test_a_model_of_absurd_numbers_is_refused_by_name(release, key, value):
         open_release(release)
     assert caught.value.code == "release-unreadable"
     assert key in str(caught.value) or "patch_size" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e9, -1.0])
+@pytest.mark.parametrize("key", ["opening_mm", "closing_mm", "thin_parts_mm"])
+def test_an_outline_of_kilometres_fills_the_memory(key, value, release):
+    document = json.loads((release / "model.json").read_text())
+    document["ingestion"]["body"][key] = value
+    write_whole(release / "model.json", json.dumps(document))
+    write_checksums(release)
+    with pytest.raises(UsageError, match=key) as caught:
+        open_release(release)
+    assert caught.value.code == "release-unreadable"
+
+
+ENDLESS = "[" * 100_000
+
+
+@pytest.mark.parametrize("name", ["checksums.json", "card.json", "model.json", "domain.json"])
+def test_brackets_without_end_are_called_a_bug(name, release):
+    write_whole(release / name, ENDLESS)
+    if name != "checksums.json":
+        write_checksums(release)
+    with pytest.raises(UsageError) as caught:
+        open_release(release)
+    assert caught.value.code in ("release-unreadable", "release-incomplete")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", ENDLESS])
+def test_a_refusal_that_cannot_be_read_is_called_a_bug(text, release):
+    write_whole(release / REFUSED, text)
+    with pytest.raises(UsageError) as caught:
+        open_release(release)
+    assert caught.value.code == "release-refused"
 
 
 def test_a_release_without_networks_is_refused(release):

@@ -20,26 +20,10 @@ from synthct.tasks.prediction.batch import predict_arrival
 from synthct.tasks.prediction.inbox import FolderInbox, PrefixInbox, open_inbox
 from synthct.tasks.prediction.observations import Observations
 from synthct.tasks.prediction.outbox import Outbox
+from tests.tasks.prediction.conftest import slice_of
 
 ROOT = Path(__file__).resolve().parents[3]
-LONG_AGO_S = 1_500_000_000
 SETTLE_S = 0.3
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """An inbox with one scan of 24 slices that is half copied, its dates kept."""
-    inbox = tmp_path / "in"
-    (inbox / "Doe Jane").mkdir(parents=True)
-    for number in range(12):
-        slice_of(inbox, number)
-    return inbox
-
-
-def slice_of(inbox, number):
-    file = inbox / "Doe Jane" / f"{number:02d}.dcm"
-    file.write_bytes(b"slice %d" % number)
-    os.utime(file, (LONG_AGO_S, LONG_AGO_S))
 
 
 def names(place):
@@ -196,6 +180,16 @@ def test_scans_that_wait_are_not_counted_for_the_exporter(folder, release, tmp_p
     assert look["waiting"] == 1
 
 
+def test_a_clock_that_was_set_forward_makes_a_half_copied_scan_whole(tmp_path, monkeypatch):
+    """Or the time of day of a machine that has been started anew."""
+    memory, clock = tmp_path / "looks.json", time.time
+    Observations(memory).update({"a": "1"})
+    monkeypatch.setattr(time, "time", lambda: clock() + 3600.0)
+    assert Observations(memory).update({"a": "1"})["a"] < 60.0
+    monkeypatch.setattr("synthct.tasks.prediction.observations._BOOT", tmp_path / "looks.json")
+    assert Observations(memory).update({"a": "1"})["a"] < 0.01
+
+
 # Names of objects: any text, chosen by whoever may write to the bucket.
 
 OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\0b", "a\nb", "x" * 256]
@@ -218,21 +212,6 @@ def test_some_text_leads_out_of_the_folder(name):
     folder = Path("/private/scan")
     assert Path(os.path.normpath(folder / place)).is_relative_to(folder)
     assert place.as_posix() == name
-
-
-@pytest.fixture
-def prefix(s3, tmp_path):
-    """An S3 inbox, and a way to put any key below it: raw, as an attacker would."""
-    from synthct.data.store.connection import connect
-
-    url = f"{s3}/{tmp_path.name}/in"
-    system, _ = connect(url)
-
-    def put(name, body):
-        bucket, _, rest = url.removeprefix("s3://").partition("/")
-        system.call_s3("put_object", Bucket=bucket, Key=f"{rest}/{name}", Body=body)
-
-    return PrefixInbox(url, settle_s=0.2), put
 
 
 def only(place):
