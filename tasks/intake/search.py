@@ -144,7 +144,7 @@ def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
     folders = {path.parent.parent for path in files if path.parent.name.startswith("images")}
     descriptions = {folder: folder / NNUNET_DESCRIPTION for folder in folders}
     return {
-        folder: call(channel_names, reads=[file], path=file)
+        folder: call(channel_names, reads=[file], path=str(file))
         for folder, file in descriptions.items()
         if file.is_file()
     }

@@ -117,6 +117,22 @@ def test_images_of_unknown_modality_are_not_passed_over_with_success(tmp_path, c
     assert shown.err.count("write a manifest with --write-manifest") == 2
 
 
+def test_nnunet_with_its_description_is_ingested_and_does_not_end_the_command(tmp_path, capsys):
+    """The process that reads the description takes texts, no paths."""
+    for number in range(2):
+        for channel, kind in enumerate((Modality.MR, Modality.CT)):
+            name = f"case_{number:03d}_{channel:04d}.mha"
+            write(tmp_path / "set" / "imagesTr" / name, kind, number)
+    names = {"channel_names": {"0": "T1", "1": "CT"}}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(names))
+    code, shown = ingest(capsys, tmp_path / "set", "--json")
+    document = json.loads(shown.out)
+    assert code == CLEAN
+    assert document["notes"] == ["source 1: 4 image files organised as nnU-Net"]
+    assert [row["scan"] for row in document["scans"]] == ["ct", "mr"] * 2
+    assert len({row["patient"] for row in document["scans"]}) == 2
+
+
 def test_names_that_are_not_utf8_are_ingested_and_listed_in_the_manifest(tmp_path, capsys):
     """The pseudonym of such a patient ended the command."""
     people = tmp_path / "people"

@@ -176,7 +176,7 @@ def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
     file.write_text(json.dumps({"channel_names": {"0": "T1", "1": "CT"}}))
     found = named(
         "imagesTr/c_1_0000.nii.gz", "imagesTr/c_1_0001.nii.gz", "labelsTr/c_1.nii.gz",
-        root=tmp_path, channels={tmp_path: channel_names(file)},
+        root=tmp_path, channels={tmp_path: channel_names(str(file))},
     )  # fmt: skip
     assert [(one.patient, str(one.modality), one.mask) for one in found.values()] == [
         ("c_1", "MR", False), ("c_1", "CT", False), ("c_1", "None", True),
@@ -187,7 +187,7 @@ def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"channel_names": []}', "{" * 100_000, "\0"])
 def test_a_dataset_json_that_says_nothing_says_nothing(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text)
-    assert channel_names(tmp_path / "dataset.json") == {}
+    assert channel_names(str(tmp_path / "dataset.json")) == {}
 
 
 def test_files_in_capitals_are_a_case_too(tmp_path):
