@@ -48,11 +48,20 @@ def reordered_onto(volume: Volume, grid: Grid, tolerance_mm: float) -> Volume | 
     interpolated. The result lies on ``grid`` itself, from which no corner of the volume's own
     grid is further than ``tolerance_mm``.
     """
-    order, signs = _nearest(np.asarray(grid.direction).T @ np.asarray(volume.grid.direction))
-    if not turned(volume.grid, order, signs).is_close(grid, tolerance_mm):
+    order, signs = _order_onto(volume.grid, grid)
+    if not is_reordered(volume.grid, grid, tolerance_mm):
         return None
     array = np.ascontiguousarray(flipped(volume.array, order, signs))
     return Volume(array, grid, volume.modality)
+
+
+def is_reordered(grid: Grid, other: Grid, tolerance_mm: float) -> bool:
+    """Whether both grids have the same voxels, perhaps with axes permuted or flipped."""
+    return turned(grid, *_order_onto(grid, other)).is_close(other, tolerance_mm)
+
+
+def _order_onto(grid: Grid, other: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return _nearest(np.asarray(other.direction).T @ np.asarray(grid.direction))
 
 
 def _nearest(cosines: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...]]:

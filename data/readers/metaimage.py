@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from synthct.data.affine import grid_from_columns
 from synthct.data.errors import DataError
 from synthct.data.readers.checks import checked_shape, near_miss
-from synthct.data.readers.payload import damaged, inflated_voxels, raw_voxels, rescaled
+from synthct.data.readers.payload import (
+    damaged,
+    inflated_voxels,
+    raw_voxels,
+    rescaled,
+    variant_not_read,
+)
 from synthct.data.volume import Displacement, Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
@@ -84,10 +90,12 @@ def parse_header(data: bytes, where: str) -> MetaImageHeader:
         raise _broken(
             where, f"the field {unknown[:40]!r} is unknown and almost the name of a known one"
         )
-    if fields.get("ObjectType", "Image") != "Image" or not _flag(fields, "BinaryData", True, where):
-        raise _broken(where, "the file is not a binary image")
-    if fields.get("HeaderSize", "0") != "0":
-        raise _broken(where, f"HeaderSize is {fields['HeaderSize']}, not 0")
+    if fields.get("ObjectType", "Image") != "Image":
+        raise _broken(where, "the file is not an image")
+    if not _flag(fields, "BinaryData", True, where):
+        raise variant_not_read(where, "the voxels are text (BinaryData = False)", "binary voxels")
+    if (size := fields.get("HeaderSize", "0")) != "0":
+        raise variant_not_read(where, f"HeaderSize is {size}, not 0", "no other header")
     channels = int(_numbers(fields, "ElementNumberOfChannels", where, [1])[0])
     kind = _KINDS.get(fields.get("ElementType", "").removesuffix("_ARRAY"))
     if kind is None or not 1 <= channels <= 3:

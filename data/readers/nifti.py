@@ -23,7 +23,7 @@ from synthct.data.affine import (
 )
 from synthct.data.errors import DataError
 from synthct.data.readers.checks import MAX_BYTES, checked_shape
-from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled
+from synthct.data.readers.payload import inflated_voxels, raw_voxels, rescaled, variant_not_read
 from synthct.data.volume import Grid, Modality, Volume
 
 FORMS_AGREE_MM = 0.05
@@ -47,6 +47,10 @@ _KINDS = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
     1024: "i8", 1280: "u8",
 }  # fmt: skip
+NIFTI_2 = 540
+"""First number of a NIfTI-2 header: its size in bytes."""
+
+ONE_FILE = "voxels in the same file, as NIfTI-1 (.nii.gz)"
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
 
@@ -98,10 +102,14 @@ def parse_header(data: bytes, where: str) -> NiftiHeader:
     if len(data) < HEADER_BYTES:
         raise _broken(where, f"the file has only {len(data)} bytes")
     order = next((o for o in "<>" if struct.unpack_from(o + "i", data)[0] == HEADER_BYTES), None)
+    if order is not None and data[344:348] == b"ni1\0":
+        raise variant_not_read(where, "it is the header of a .hdr/.img pair", ONE_FILE)
+    if struct.pack("<i", NIFTI_2) in (data[:4], data[3::-1]):
+        raise variant_not_read(where, "it is NIfTI-2", ONE_FILE)
     if order is None or data[344:348] != b"n+1\0":
         raise _broken(
             where,
-            "the file is not a single-file NIfTI-1 (NIfTI-2 and .hdr/.img pairs are not read)",
+            "the file is not NIfTI-1",
         )
     dim = struct.unpack_from(order + "8h", data, 40)
     datatype, bits = struct.unpack_from(order + "2h", data, 70)

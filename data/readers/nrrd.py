@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synthct.data.affine import RAS_TO_LPS, grid_from_columns
 from synthct.data.errors import DataError
 from synthct.data.readers.checks import checked_shape, near_miss
-from synthct.data.readers.payload import inflated_voxels, raw_voxels
+from synthct.data.readers.payload import inflated_voxels, raw_voxels, variant_not_read
 from synthct.data.volume import Grid, Modality, Volume
 
 MAX_HEADER_BYTES = 1 << 16
@@ -33,6 +33,7 @@ _KINDS = {
     "f4": ("float",),
     "f8": ("double",),
 }
+_OTHER_ENCODINGS = ("ascii", "text", "txt", "hex", "bzip2", "bz2")
 _MATTERS = ("space origin", "space units", "line skip", "byte skip", "data file", "datafile")
 """Fields that change the voxels or their place and may be absent."""
 
@@ -80,6 +81,8 @@ def parse_header(data: bytes, where: str) -> NrrdHeader:
         )
     kind = next((k for k, names in _KINDS.items() if fields.get("type") in names), None)
     encoding = fields.get("encoding")
+    if kind is not None and encoding in _OTHER_ENCODINGS:
+        raise variant_not_read(where, f"the encoding is {encoding}", "the encoding raw or gzip")
     if kind is None or encoding not in ("raw", "gzip", "gz"):
         raise _broken(where, f"type {fields.get('type')} with encoding {encoding} is not supported")
     endian = fields.get("endian", "little" if kind.endswith("1") else "")
@@ -87,7 +90,7 @@ def parse_header(data: bytes, where: str) -> NrrdHeader:
         raise _broken(where, f"endian is {endian or 'missing'}")
     for skip in ("line skip", "lineskip", "byte skip", "byteskip"):
         if fields.get(skip, "0") != "0":
-            raise _broken(where, f"{skip} is {fields[skip]}, not 0")
+            raise variant_not_read(where, f"{skip} is {fields[skip]}, not 0", "no bytes to skip")
     dtype = np.dtype(("<" if endian == "little" else ">") + kind)
     sizes = fields.get("sizes", "").split()
     if fields.get("dimension") != str(len(sizes)) or not all(size.isdigit() for size in sizes):

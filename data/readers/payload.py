@@ -138,3 +138,14 @@ def kind_for(low: int, high: int) -> type[np.signedinteger[Any]]:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return kind
     return np.int64
+
+
+def variant_not_read(where: str, problem: str, wanted: str) -> DataError:
+    """The refusal of a legal file in a variant of its format that is not read."""
+    return DataError(
+        problem,
+        where=where,
+        rule="the common variants of a format are read",
+        remedy=f"save it again with {wanted}, or give the DICOM series",
+        code="variant-not-read",
+    )

@@ -71,16 +71,17 @@ def _file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def channel_names(path: Path) -> dict[str, str]:
+def channel_names(path: str) -> dict[str, str]:
     """What the numbered channels of an nnU-Net data set are, by the ``dataset.json`` beside them.
 
     ``{"0000": "T1", "0001": "CT"}``; empty where the file has no such list. ``modality``
     is the name in nnU-Net 1, ``channel_names`` in nnU-Net 2. Runs in the readers' process.
     """
-    if path.stat().st_size > MAX_BYTES:
+    file = Path(path)
+    if file.stat().st_size > MAX_BYTES:
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(file.read_bytes())
     except (ValueError, RecursionError):
         return {}
     found = (

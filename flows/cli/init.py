@@ -10,7 +10,7 @@ import typer
 
 import synthct
 from synthct.flows.cli.options import Json, PatientFrom, examples, print_json
-from synthct.flows.cli.scans import note, print_result, show
+from synthct.flows.cli.scans import note, print_reasons, print_result, show
 from synthct.flows.exits import CLEAN, EXCLUSIONS
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def init(
     is measured on this machine. Where scans are refused, a manifest to fill in is written to
     .synthct/manifests/NAME.csv; it contains paths and patients. Exit code 3: a scan was refused.
     """
+    from synthct.data.errors import UsageError
     from synthct.data.files import write_whole
     from synthct.flows.workspace.freshness import track
     from synthct.flows.workspace.presets import PRESETS
@@ -83,17 +84,24 @@ def init(
     texts: list[str] = []
     forecasts: list[str] = []
 
+    def write_template(seen: Intake) -> None:
+        if not seen.plan.open_questions or listed is not None or dry_run:
+            return
+        if not to_fill_in.exists():
+            to_fill_in.parent.mkdir(parents=True, exist_ok=True)
+            seen.write_manifest(to_fill_in)
+        note(f"to name what is not known of the scans, fill in {to_fill_in}, add --manifest to it")
+
     def planned(seen: Intake) -> None:
         if not as_json:
             show(seen)
-        if seen.refused and listed is None and not dry_run and not to_fill_in.exists():
-            to_fill_in.parent.mkdir(parents=True, exist_ok=True)
-            synthct.ingest(
-                places, raw, dataset=name, region=region, patient_from=patient_from, dry_run=True,
-                to_fill_in=to_fill_in,
-            )  # fmt: skip
-            note(f"to name the patients of refused scans, fill in {to_fill_in}, add --manifest")
-        found = fingerprint(seen.rows)
+        try:
+            found = fingerprint(seen.rows)
+        except UsageError:
+            print_reasons(seen)
+            write_template(seen)
+            raise
+        write_template(seen)
         document = propose(name, found, machine, steps=steps)
         texts.append(preset_text(document, found, machine))
         forecasts.extend(_forecast(document, machine, found, root))
@@ -112,7 +120,7 @@ def init(
     if as_json:
         made = {"preset": str(preset), "forecast": forecasts, "next": f"synthct {following}"}
         print_json({**seen.as_json(), **made, "proposed": texts[0]})
-        return EXCLUSIONS if seen.refused else CLEAN
+        return EXCLUSIONS if seen.plan.open_questions else CLEAN
     print_result(seen, dry_run)
     if dry_run:
         typer.echo(texts[0])
@@ -121,7 +129,7 @@ def init(
     else:
         typer.echo(f"{preset}: proposed; edit it as needed")
     typer.echo(f"next: synthct {following}")
-    return EXCLUSIONS if seen.refused else CLEAN
+    return EXCLUSIONS if seen.plan.open_questions else CLEAN
 
 
 def _machine() -> Machine:

@@ -131,7 +131,7 @@ def ingest(
         print_json(found.as_json())
     else:
         print_result(found, dry_run)
-    return EXCLUSIONS if found.refused else CLEAN
+    return EXCLUSIONS if found.plan.open_questions else CLEAN
 
 
 def note(text: str) -> None:
@@ -226,6 +226,16 @@ def _pairs(found: Intake) -> Table:
 
 def print_result(found: Intake, dry_run: bool) -> None:
     """Print notes, refusals and what was imported."""
+    print_reasons(found)
+    plan, refused = found.plan, len(found.refused)
+    new = len(plan.new) + len(plan.new_attachments)
+    known = len(found.rows) - new - refused
+    imported = f"{new} would be imported" if dry_run else f"{len(found.added)} imported"
+    typer.echo(f"data/raw/{plan.dataset}: {imported}, {known} already known, {refused} refused")
+
+
+def print_reasons(found: Intake) -> None:
+    """Print notes and refusals."""
     for text in found.notes:
         note(text)
     for name in found.overtaken:
@@ -234,8 +244,3 @@ def print_result(found: Intake, dry_run: bool) -> None:
         for finding in row.findings:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             typer.echo(f"refused: {row.place}: {finding.sentence}{remedy}", err=True)
-    plan, refused = found.plan, len(found.refused)
-    new = len(plan.new) + len(plan.new_attachments)
-    known = len(found.rows) - new - refused
-    imported = f"{new} would be imported" if dry_run else f"{len(found.added)} imported"
-    typer.echo(f"data/raw/{plan.dataset}: {imported}, {known} already known, {refused} refused")

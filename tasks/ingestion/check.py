@@ -9,7 +9,7 @@ import numpy as np
 
 from synthct.data.itk import resample
 from synthct.data.readers.header_facts import ScanFacts
-from synthct.data.volume import Grid, Volume
+from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.body import GIVEN, body_mask, choose_mask
 from synthct.tasks.ingestion.canonical import canonical, reoriented, stored_type
 from synthct.tasks.ingestion.couch import COUCH, without_couch
@@ -75,7 +75,7 @@ def check_volume(
     if outline:
         mask, couch_mm = outline(turned), 0.0
     else:
-        mask, couch_mm = without_couch(body_mask(turned, params.body, region), params.body)
+        mask, couch_mm = _outlined(turned, region, params)
         if resampled:
             mask = _with_faces(mask, stored_type(reoriented(scan)), region, params)
     mask, on_mask = choose_mask(mask, given)
@@ -87,6 +87,12 @@ def check_volume(
     return CheckedVolume(turned, mask, (*early, *late, *tilt), resampled)
 
 
+def _outlined(scan: Volume, region: str, params: IngestionParams) -> tuple[Volume, float]:
+    """The body mask without a couch, and its thickness [mm]. No signal of an MR is from a couch."""
+    mask = body_mask(scan, params.body, region)
+    return (mask, 0.0) if scan.modality is Modality.MR else without_couch(mask, params.body)
+
+
 def _with_faces(mask: Volume, own: Volume, region: str, params: IngestionParams) -> Volume:
     """The body mask with what it lacks near the faces of an oblique scan.
 
@@ -94,7 +100,7 @@ def _with_faces(mask: Volume, own: Volume, region: str, params: IngestionParams)
     removes, and leaves a lung open to the empty corner. In the scan's own slices ``own`` neither
     happens.
     """
-    outlined, _ = without_couch(body_mask(own, params.body, region), params.body)
+    outlined, _ = _outlined(own, region, params)
     there = resample(outlined, mask.grid, outside=0, nearest=True)
     return mask.with_array(np.maximum(mask.array, there.array).astype(np.uint8))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from synthct.data.errors import DataError
+from synthct.data.orientation import is_reordered
 from synthct.data.readers import read_scan
 from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.ingestion.dataset import RawFile, RawPatient
@@ -204,7 +205,7 @@ def read_dose(attachment: Attachment) -> Volume:
 def _fit_mask(attachment: Attachment, index: ScanIndex) -> Iterator[Fitted]:
     mask = read_mask(attachment)
     own = index.of_patient(index.names.patient(attachment.identity))
-    same = [scan for scan in own if scan.grid.is_close(mask.grid, SAME_MM)]
+    same = [scan for scan in own if is_reordered(mask.grid, scan.grid, SAME_MM)]
     if not same:
         raise Refused(MASK_OFF.found("no scan of the patient has the grid of the mask"))
     for scan in same:

@@ -41,8 +41,23 @@ def decide(
         chosen = {scan.row.scan: scan for scan in reversed(ordered)}
         skipped = [scan for scan in ordered if chosen[scan.row.scan] is not scan]
         notes += [_skip_note(scan, chosen[scan.row.scan], chosen) for scan in skipped]
+        notes += _two_visits(chosen)
         decided += [_compared(scan, origins, known) for scan in chosen.values()]
     return decided, notes
+
+
+def _two_visits(chosen: dict[str, PlannedScan]) -> list[str]:
+    """A note if the names of the CT and MR files state different days or sessions."""
+    ct, mr = chosen.get(CT), chosen.get("mr")
+    if ct is None or mr is None or "dicom" in (ct.candidate.format, mr.candidate.format):
+        return []
+    if not (ct.candidate.day and mr.candidate.day) or ct.candidate.day == mr.candidate.day:
+        return []
+    return [
+        f"{mr.row.place}: the MR of {mr.row.patient} is of another day or visit than its CT "
+        f"({ct.row.place}), and none is of the same; if they are no pair, take one of them out of "
+        "the sources"
+    ]
 
 
 def _by_patient(inspected: Sequence[PlannedScan]) -> dict[str, list[PlannedScan]]:

@@ -22,6 +22,7 @@ BIDS, NNUNET, FLAT = "BIDS", "nnU-Net", "one flat folder (NAME_ct and NAME_mr)"
 BY_MODALITY, BY_PATIENT = "a folder for each modality", "a folder for each patient"
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+_VISIT_OF = re.compile(r"(.*\d.*?)[\W_]+[a-zA-Z]{0,8}\d{1,2}")
 _NNUNET_FOLDER = re.compile(r"(?i)images(tr|ts|val)")
 
 TWO_PLACES = "the same name is used in different folders: two patients may share it"
@@ -92,6 +93,16 @@ def named_files(
     for correct in (_one_folder, _two_places, _partners, _two_groups):
         named = correct(named)
     return named
+
+
+def perhaps_visits(named: Mapping[Path, Named]) -> list[list[Path]]:
+    """A file of each of the patients who may be one: ``P1_1`` and ``P1_2`` may be two visits."""
+    alike: dict[str, dict[str, Path]] = defaultdict(dict)
+    for path, one in named.items():
+        visit = _VISIT_OF.fullmatch(one.patient)
+        if not (one.mask or one.derived):
+            alike[(visit[1] if visit else one.patient).casefold()].setdefault(one.patient, path)
+    return [list(paths.values()) for head, paths in alike.items() if head and len(paths) > 1]
 
 
 def _parts(path: Path, source: Path, channels: Mapping[Path, Mapping[str, str]]) -> list[Words]:

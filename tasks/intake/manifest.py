@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from synthct.data.errors import UsageError, did_you_mean, nearest
 from synthct.data.files import create_private
 from synthct.data.section import REGIONS
 from synthct.data.volume import Modality
+from synthct.tasks.intake.words import readable
 
 COLUMNS = ("path", "patient", "modality", "region")
 
@@ -101,7 +103,7 @@ def write_manifest(path: Path, rows: Iterable[ToFillIn]) -> None:
         near = place.relative_to(here) if place.is_relative_to(here) else place
         writer.writerow([str(near), row.patient, row.modality, row.region, row.about])
     try:
-        create_private(path, text.getvalue())
+        create_private(path, text.getvalue().encode(errors="surrogateescape"))
     except FileExistsError as error:
         raise UsageError(
             "the file exists already and may be filled in",
@@ -130,20 +132,21 @@ def _table(path: Path) -> list[dict[str, str]]:
     between = max(",;\t", key=header.count)
     rows = csv.DictReader(lines, delimiter=between, restkey="", restval="")
     return [
-        {(key or "").strip().lower(): (value or "").strip() for key, value in row.items() if key}
+        {
+            name: value.strip() if name == "path" else readable(value.strip())
+            for key, value in row.items()
+            if (name := key.strip().lower())
+        }
         for row in rows
         if any(value.strip() for key, value in row.items() if key and value)
     ]
 
 
 def _text(data: bytes) -> str:
-    """UTF-8 or UTF-16 by byte-order mark; else UTF-8, else Windows code page 1252."""
+    """UTF-16 by its byte-order mark, else UTF-8; bytes that are not UTF-8 are kept as they are."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    return data.decode("utf-8-sig", errors="surrogateescape")
 
 
 def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
@@ -177,9 +180,11 @@ def _row(entry: Mapping[str, str], manifest: Path) -> ManifestRow:
 def _place(written: str, manifest: Path) -> Path:
     """The path in the Unicode form that exists on this disk; one inside a zip is not checked.
 
-    A spreadsheet on Windows may have written it with backslashes.
+    A spreadsheet on Windows may have written it with backslashes or in code page 1252. The name on
+    the disk need not be UTF-8 either.
     """
-    ways = dict.fromkeys((written, written.replace("\\", "/")))
+    said = (written, readable(written), os.fsdecode(written.encode("cp1252", "backslashreplace")))
+    ways = dict.fromkeys(way for one in said for way in (one, one.replace("\\", "/")))
     spellings = [way for one in ways for way in (one, *_in_forms(one))]
     for place in (manifest.parent / way for way in spellings):
         above = [one for one in place.parents if one.is_file()]

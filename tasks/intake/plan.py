@@ -73,6 +73,11 @@ class IntakePlan:
         return tuple(attachment for attachment in self.attachments if attachment.row.status == NEW)
 
     @property
+    def open_questions(self) -> bool:
+        """Whether scans are refused, or nothing is found but images that a manifest could name."""
+        return bool(self.refused or (self.to_fill_in and not self.rows))
+
+    @property
     def refused(self) -> tuple[IntakeRow, ...]:
         """Rows that cannot be ingested; their findings give the reasons."""
         return tuple(row for row in self.rows if row.status == REFUSED)

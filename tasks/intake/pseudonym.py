@@ -16,6 +16,7 @@ from pathlib import Path
 from synthct.data.environment import PSEUDONYM_KEY
 from synthct.data.errors import UsageError
 from synthct.data.files import create_private
+from synthct.tasks.intake.words import readable
 
 MIN_KEY_CHARACTERS = 16
 _DIGITS = 8
@@ -34,11 +35,12 @@ class Pseudonyms:
 
     def hashed(self, kind: str, text: str) -> str:
         """Keyed hash of a text, in hexadecimal; ``kind`` separates the uses."""
-        return hmac.new(self.key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()
+        said = f"{kind}\0{text}".encode(errors="surrogateescape")  # names that are not UTF-8
+        return hmac.new(self.key, said, hashlib.sha256).hexdigest()
 
     def patient(self, identity: str) -> str:
         """The patient's name in the data set, e.g. ``P-3fa9c1d2``."""
-        return f"P-{self.hashed('patient', identity.strip())[:_DIGITS]}"
+        return f"P-{self.hashed('patient', readable(identity.strip()))[:_DIGITS]}"
 
     def uid(self, original: str) -> str:
         """A UID under the ``2.25`` root; equal originals give equal UIDs: references are kept."""

@@ -17,7 +17,7 @@ from synthct.data.readers.synthrad import (
 )
 from synthct.data.volume import Modality
 from synthct.tasks.intake.identity import NOBODY, Identity, alone, key_of, series_identities
-from synthct.tasks.intake.layout import Named, named_files
+from synthct.tasks.intake.layout import Named, named_files, perhaps_visits
 from synthct.tasks.intake.manifest import ManifestRow
 from synthct.tasks.intake.source_items import (
     DOSE,
@@ -144,7 +144,7 @@ def _channels(files: Mapping[Path, Path]) -> dict[Path, Mapping[str, str]]:
     folders = {path.parent.parent for path in files if path.parent.name.startswith("images")}
     descriptions = {folder: folder / NNUNET_DESCRIPTION for folder in folders}
     return {
-        folder: call(channel_names, reads=[file], path=file)
+        folder: call(channel_names, reads=[file], path=str(file))
         for folder, file in descriptions.items()
         if file.is_file()
     }
@@ -227,16 +227,26 @@ def _identity_of(row: Row, name: Named, known: _Known) -> tuple[str, str]:
 
 
 def _layouts(rows: Sequence[Row], known: _Known) -> list[str]:
-    """``source 1: BIDS (4 files)``, by source and layout."""
+    """``source 1: BIDS (4 files)``, by source and layout; and names that may be of one patient."""
     counts: Counter[tuple[str, str]] = Counter()
     for row in rows:
         name, case = known.named.get(row.path), known.cases.get(row.path)
         if name is not None and row.found.format != "dicom":
             layout = SYNTHRAD if case is not None and case.region else name.layout
             counts[row.label.partition(",")[0], layout] += 1
+    labels = {row.path: row.label for row in rows}
+    alike = [sorted(labels[path] for path in paths) for paths in perhaps_visits(known.named)]
     return [
-        f"{source}: {count} image file{'' if count == 1 else 's'} organised as {layout}"
-        for (source, layout), count in sorted(counts.items())
+        *(
+            f"{source}: {count} image file{'' if count == 1 else 's'} organised as {layout}"
+            for (source, layout), count in sorted(counts.items())
+        ),
+        *(
+            f"{first}: taken for another patient than {', '.join(others)}, whose name differs only "
+            "in a last number; if these are visits of one patient, say so in a manifest "
+            "(--write-manifest)"
+            for first, *others in sorted(alike)
+        ),
     ]
 
 

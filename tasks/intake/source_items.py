@@ -196,5 +196,8 @@ def unnamed_reason(name: Named) -> str:
     if name.mask:
         return "a mask or label map: a manifest can include it as MASK (of the body)"
     if name.modality is None:
-        return "the modality is unknown: name it in a manifest (--manifest)"
+        return (
+            "the modality is unknown: write a manifest with --write-manifest FILE, name the "
+            "modality, and give it with --manifest"
+        )
     return ""

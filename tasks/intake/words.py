@@ -41,7 +41,13 @@ SPLITS = frozenset(_SPLITS.split())
 _SAYS_NOBODY = frozenset(f"{_FOLDERS} {_PROTOCOL} {_SPLITS}".split())
 
 _SESSION = re.compile(r"(?:ses|session|visit|day|fx|fraction|timepoint)(\d*)")
-_DAY = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])(?!\d)")
+_VISIT = re.compile(r"(?:v|vis|tp|fu|followup|bl|baseline|week|wk|month)\d*")
+"""A visit only behind the number of a patient: ``brain_v01`` may be volunteer 1."""
+_DAY = re.compile(
+    r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
+    r"(?:(?:[01]\d|2[0-3])[0-5]\d[0-5]\d)?(?!\d)"
+)
+"""A day, with the time that dcm2niix appends to it."""
 _GLUED = re.compile(r"(cbct|ct|mri|mr)(\d+)|([a-z]*\d+)(cbct|ct|mri|mr)")
 _ENDINGS = re.compile(r"(?i)(\.nii\.gz|\.nii|\.mha|\.mhd|\.nrrd|\.nhdr|\.ome\.zarr|\.zarr)$")
 _BIDS = re.compile(
@@ -77,6 +83,15 @@ class Words:
     rest: str = ""
 
 
+def readable(text: str) -> str:
+    """A name whose bytes are not UTF-8, read in Windows code page 1252; others are unchanged."""
+    data = text.encode(errors="surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
 def stem_of(name: str) -> str:
     """The name of an image file without its extension."""
     return _ENDINGS.sub("", name)
@@ -110,12 +125,13 @@ def _words(name: str) -> Words:
         before = tokens[number - 1][0].lower() if number else ""
         kind, rest = _kind(lowered)
         session = _SESSION.fullmatch(lowered)
+        visit = _VISIT.fullmatch(lowered) and any(letter.isdigit() for letter in kept)
         if kind:
             kinds.add(kind)
             text = rest
         elif lowered in MASK_WORDS:
             mask, text = True, ""
-        elif session and (session[1] or follows.isdigit() or not follows):
+        elif (session and (session[1] or follows.isdigit() or not follows)) or visit:
             day, text = lowered, ""
         elif _SESSION.fullmatch(before) and lowered.isdigit() and day == before:
             day, text = f"{day}{lowered}", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import struct
 
 import numcodecs
 import numpy as np
@@ -377,3 +378,26 @@ def test_all_turns_are_different():
     assert len({turn.tobytes() for turn in points.TURNS}) == 48
     pairs = itertools.combinations(points.TURNS[:6], 2)
     assert not any(np.array_equal(one, other) for one, other in pairs)
+
+
+@shows_refusal(NIFTI, "NIfTI-2, or a pair of `.hdr` and `.img`", "variant-not-read")
+@shows_refusal(METAIMAGE, "voxels as text, or a second header", "variant-not-read")
+@shows_refusal(NRRD, "an encoding other than raw and gzip, or bytes to skip", "variant-not-read")
+@pytest.mark.parametrize(
+    ("name", "change", "wanted"),
+    [
+        ("a.mha", (b"BinaryData = True", b"BinaryData = False"), "binary voxels"),
+        ("a.mha", (b"BinaryData =", b"HeaderSize = -1\nBinaryData ="), "no other header"),
+        ("a.nrrd", (b"encoding: raw", b"encoding: bzip2"), "raw or gzip"),
+        ("a.nrrd", (b"encoding: raw", b"byte skip: -1\nencoding: raw"), "no bytes to skip"),
+        ("a.nii", (struct.pack("<i", 348), struct.pack("<i", 540)), "NIfTI-1"),
+        ("a.nii", (b"n+1\0", b"ni1\0"), "NIfTI-1"),
+    ],
+)
+def test_a_legal_variant_that_is_not_read_is_not_to_be_copied_again(tmp_path, name, change, wanted):
+    write = {"a.mha": write_mha, "a.nrrd": write_nrrd, "a.nii": write_nifti}[name]
+    path = write(tmp_path / name, WHERE, VALUES)
+    path.write_bytes(path.read_bytes().replace(*change, 1))
+    error = refused(path)
+    assert error.code == "variant-not-read"
+    assert wanted in error.remedy

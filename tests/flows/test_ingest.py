@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -106,3 +107,52 @@ def test_without_a_key_nothing_is_taken_in_and_the_way_to_one_is_reported(
     assert secret not in made
     assert command_line(["key", "--new"]) == USAGE
     assert ingest(capsys, tmp_path / "P1")[0] == CLEAN
+
+
+def test_images_of_unknown_modality_are_not_passed_over_with_success(tmp_path, capsys):
+    write(tmp_path / "flat" / "a_0000.mha", Modality.MR)
+    write(tmp_path / "flat" / "a_0001.mha", Modality.CT)
+    code, shown = ingest(capsys, tmp_path / "flat")
+    assert code == EXCLUSIONS
+    assert shown.err.count("write a manifest with --write-manifest") == 2
+
+
+def test_nnunet_with_its_description_is_ingested_and_does_not_end_the_command(tmp_path, capsys):
+    """The process that reads the description takes texts, no paths."""
+    for number in range(2):
+        for channel, kind in enumerate((Modality.MR, Modality.CT)):
+            name = f"case_{number:03d}_{channel:04d}.mha"
+            write(tmp_path / "set" / "imagesTr" / name, kind, number)
+    names = {"channel_names": {"0": "T1", "1": "CT"}}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(names))
+    code, shown = ingest(capsys, tmp_path / "set", "--json")
+    document = json.loads(shown.out)
+    assert code == CLEAN
+    assert document["notes"] == ["source 1: 4 image files organised as nnU-Net"]
+    assert [row["scan"] for row in document["scans"]] == ["ct", "mr"] * 2
+    assert len({row["patient"] for row in document["scans"]}) == 2
+
+
+def test_names_that_are_not_utf8_are_ingested_and_listed_in_the_manifest(tmp_path, capsys):
+    """The pseudonym of such a patient ended the command."""
+    people = tmp_path / "people"
+    name = os.fsdecode(b"M\xfcller")
+    try:
+        (people / name).mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system keeps UTF-8 names only")
+    for kind in (Modality.CT, Modality.MR):
+        write(tmp_path / "scan.mha", kind)
+        (tmp_path / "scan.mha").rename(people / name / f"{kind.lower()}.mha")
+    manifest = tmp_path / os.fsdecode(b"\xe4.csv")
+    code, shown = ingest(capsys, people, "--write-manifest", manifest, "--json")
+    (patient,) = {row["patient"] for row in json.loads(shown.out)["scans"]}
+    assert code == CLEAN
+    saved = manifest.read_bytes()
+    assert b"M\xfcller/ct.mha" in saved
+    as_excel = saved.decode("cp1252").encode("utf-8-sig")
+    for data in (saved, as_excel):
+        manifest.write_bytes(data)
+        code, shown = ingest(capsys, people, "--manifest", manifest, "--json")
+        assert code == CLEAN
+        assert {row["patient"] for row in json.loads(shown.out)["scans"]} == {patient}

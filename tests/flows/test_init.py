@@ -144,3 +144,20 @@ def test_one_patient_is_refused_before_anything_is_copied(checkout, capsys):
     assert "training needs at least two patients" in capsys.readouterr().err
     assert not (checkout / "data").exists()
     assert not (checkout / "presets").exists()
+
+
+def test_scans_that_nobody_can_tell_apart_are_not_left_without_a_manifest(checkout, capsys):
+    write(checkout / "scans", 2)
+    for number, file in enumerate(sorted((checkout / "scans").iterdir())):
+        file.rename(file.with_name(f"case{number // 2}_{number % 2:04d}.mha"))
+    assert command_line(["init", "mine", "--from", "scans"]) == USAGE
+    shown = capsys.readouterr().err
+    manifest = checkout / ".synthct" / "manifests" / "mine.csv"
+    assert shown.count("the modality is unknown") == 4
+    assert str(manifest.relative_to(checkout)) in shown
+    lines = manifest.read_text().splitlines()
+    filled = [line.replace(",,,,", f",case{n // 2},{['CT', 'MR'][n % 2]},,")
+              for n, line in enumerate(lines[1:])]  # fmt: skip
+    manifest.write_text("\n".join([lines[0], *filled]))
+    words = ["init", "mine", "--from", "scans", "--dry-run", "--manifest", str(manifest)]
+    assert command_line(words) == CLEAN

@@ -46,6 +46,18 @@ class Intake:
         """Files that were skipped, and patients without a complete pair."""
         return self.plan.notes
 
+    def write_manifest(self, path: PathLike) -> None:
+        """Write a manifest template to a new file; it contains paths and patients.
+
+        Raises
+        ------
+        UsageError
+            The file exists.
+        """
+        from synthct.tasks.intake.manifest import write_manifest
+
+        write_manifest(as_path(path), self.plan.to_fill_in)
+
     def as_json(self) -> dict[str, Any]:
         """Keys ``dataset added scans notes``; contains no file or patient names."""
         return {
@@ -137,7 +149,6 @@ def ingest(
     """
     from synthct.tasks.ingestion.dataset import Licence
     from synthct.tasks.intake import plan_intake, run_intake
-    from synthct.tasks.intake.manifest import write_manifest
     from synthct.tasks.intake.write import intake_lock
 
     given = [sources] if isinstance(sources, str | OsPathLike) else list(sources)
@@ -158,7 +169,7 @@ def ingest(
     if planned is not None:
         planned(found)
     if to_fill_in is not None:
-        write_manifest(as_path(to_fill_in), plan.to_fill_in)
+        found.write_manifest(to_fill_in)
     if dry_run or not (plan.new or plan.new_attachments or terms):
         return found
     with intake_lock(target, tell or (lambda text: None)):

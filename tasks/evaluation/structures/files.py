@@ -32,7 +32,7 @@ def read_side(folder: Path, side: str, target: Target, inside: Mask) -> dict[str
     """
     masks = folder / side
     if masks.is_dir():
-        paths = [path for path in sorted(masks.iterdir()) if _ending(path)]
+        paths = [path for path in sorted(masks.iterdir()) if _is_mask(path)]
         _named_once([_name(path) for path in paths], masks)
         return {_name(path): target.mask(path) & inside for path in paths}
     for suffix in IMAGES:
@@ -93,6 +93,10 @@ def _names(path: Path) -> dict[str, str]:
 
 def _ending(path: Path) -> str:
     return next((ending for ending in IMAGES if path.name.lower().endswith(ending)), "")
+
+
+def _is_mask(path: Path) -> bool:
+    return bool(_ending(path)) and not path.name.startswith("._")  # macOS lays these beside files
 
 
 def _name(path: Path) -> str:

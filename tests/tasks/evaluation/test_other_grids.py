@@ -156,6 +156,12 @@ def test_beams_come_from_the_patients_sides_however_the_reference_is_stored(imag
         assert other["warnings"] == plain["warnings"]
 
 
+def test_files_that_macos_lays_beside_masks_are_no_structures(images, tmp_path):
+    folder = write(tmp_path / "files", images)
+    (folder / "seg" / "reference" / "._Liver.v2.mha").write_bytes(b"\0\5\x16\7")
+    assert scored(folder)["structures"]["scores"]["dice_Liver.v2"] == 1
+
+
 def test_a_name_that_macos_wrote_is_the_same_structure(images, tmp_path):
     folder = write(tmp_path / "files", images)
     mask = sitk.Cast(images["liver"], sitk.sitkUInt8)

@@ -49,6 +49,18 @@ def test_a_box_filled_with_body_is_no_couch():
     assert couch_rows(np.ones((5, 40, 40), bool), 4.0)[0] is None
 
 
+def test_an_arm_across_an_mr_is_not_cut_off_as_a_couch():
+    """No couch is visible in an MR, and the lower half of an arm looks like one."""
+    z, y, _ = np.indices((30, 40, 40))
+    body = np.hypot(z - 15, y - 20) < 9
+    noise = np.random.default_rng(0).normal(0, 2, body.shape)
+    values = np.abs(np.where(body, 300 + 60 * np.sin(y / 3.0), 2) + noise).astype(np.float32)
+    scan = Volume(values, Grid(body.shape, (4.0, 4.0, 4.0)), Modality.MR)
+    checked = check_volume(scan, "other", IngestionParams())
+    assert "couch-in-body" not in [finding.code for finding in checked.findings]
+    assert checked.mask.array[body].mean() > 0.95
+
+
 def test_a_thick_couch_in_a_ct_is_reported_and_gone(ct):
     values = ct.array.copy()
     values[:, 36:44, 4:52] = -50  # 24 mm: the opening cannot remove it

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from synthct.data.orientation import flipped, reordered_onto, turned
 from synthct.data.readers import read_scan
-from synthct.data.volume import Modality
+from synthct.data.volume import Modality, Volume
 from synthct.data.writers import write_image
 from synthct.tasks.ingestion.check import check_volume
 from synthct.tasks.ingestion.dataset import load_dataset
 from synthct.tasks.ingestion.params import IngestionParams
+from synthct.tasks.ingestion.patient import check_scan
 from synthct.tasks.intake import plan_intake
 from tests.fixtures.intake import ingest, row_of
 
@@ -34,6 +36,26 @@ def test_the_mask_of_a_case_goes_with_each_scan_on_its_grid(case, tmp_path, trun
     entry = load_dataset(tmp_path / "raw").patients[plan.rows[0].patient]
     stored = read_scan(tmp_path / "raw" / entry.masks["mr"].path, Modality.MASK)
     assert np.array_equal(stored.array, trunk)
+
+
+def test_a_mask_saved_with_other_axes_is_not_refused_and_outlines_the_same_voxels(
+    case, tmp_path, ct, trunk
+):
+    mask = ct.with_array(trunk.astype(np.uint8), Modality.MASK)
+    order, signs = (1, 2, 0), (-1, 1, -1)
+    other = Volume(
+        np.ascontiguousarray(flipped(mask.array, order, signs)),
+        turned(mask.grid, order, signs),
+        Modality.MASK,
+    )
+    write_image(case / "mask.mha", other)
+    plan, _ = ingest([case], tmp_path / "raw")
+    entry = load_dataset(tmp_path / "raw").patients[plan.rows[0].patient]
+    stored = tmp_path / "raw" / entry.masks["ct"].path
+    checked = check_scan(case / "ct.mha", Modality.CT, "thorax", PARAMS, stored)
+    assert "given-mask" in [finding.code for finding in checked.findings]
+    back = reordered_onto(checked.mask, ct.grid, 0.01)
+    assert np.array_equal(back.array, trunk)
 
 
 def test_a_manifest_gives_a_mask_its_patient(case, tmp_path):

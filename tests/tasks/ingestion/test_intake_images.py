@@ -46,6 +46,14 @@ class TestImageFiles:
         taken = read_scan(tmp_path / "raw" / f"{result.added[0]}.mha", Modality.CT)
         assert np.array_equal(taken.array, ct.array)
 
+    def test_a_ct_and_an_mr_of_two_visits_are_not_paired_without_a_word(self, case, tmp_path):
+        for name, visit in (("ct.nii.gz", "visit1"), ("MR_T1.mha", "visit2")):
+            (case / visit).mkdir()
+            (case / name).rename(case / visit / name)
+        plan = plan_intake([case.parent], "demo", tmp_path / "raw")
+        assert {row.scan for row in plan.rows} == {"ct", "mr"}
+        assert any("another day or visit than its CT" in note for note in plan.notes)
+
     def test_a_name_that_the_voxels_deny_is_refused(self, case, tmp_path):
         shutil.copy(case / "MR_T1.mha", case / "ct.mha")
         (case / "ct.nii.gz").unlink()

@@ -18,6 +18,7 @@ from synthct.tasks.intake.layout import (
     TWO_GROUPS,
     TWO_PLACES,
     named_files,
+    perhaps_visits,
 )
 from synthct.tasks.intake.words import words_of
 
@@ -124,6 +125,30 @@ def test_one_unpaired_scan_among_pairs_is_only_incomplete():
     assert set(told.values()) == {"c1", "c2", "c3"}
 
 
+def test_visits_of_one_patient_are_not_two_patients():
+    """Else one person would be in training and in the test."""
+    for visit in ("v", "TP", "week", "baseline", "fu"):
+        files = [
+            f"P{p}_{visit}{v}_{m}.nii.gz" for p in (1, 2) for v in (1, 2) for m in ("ct", "mr")
+        ]
+        for file, one in named(*files).items():
+            assert (one.patient, one.day) == (file[:2], f"{visit.lower()}{file[3 + len(visit)]}")
+
+
+@pytest.mark.parametrize(
+    ("files", "questions"),
+    [
+        (["P1_ct_1.mha", "P1_mr_1.mha", "P1_ct_2.mha", "P1_mr_2.mha", "P2_ct.mha"], [2]),
+        (["P1/P1_E1/ct/a.mha", "P1/P1_E1/mr/a.mha", "P1/P1_E2/ct/a.mha", "P1/P1_E2/mr/a.mha"], [2]),
+        (["case_01_ct.mha", "case_01_mr.mha", "case_02_ct.mha", "case_02_mr.mha"], []),
+        (["hospital1_001_ct.mha", "hospital1_001_mr.mha", "hospital1_002_ct.mha"], []),
+    ],
+)
+def test_names_that_may_be_visits_of_one_patient_are_asked_about(files, questions):
+    found = named_files({ROOT / file: ROOT for file in files}, {})
+    assert [len(paths) for paths in perhaps_visits(found)] == questions
+
+
 def test_a_source_below_the_patients_folder_still_knows_the_patient():
     for patient in ("P1", "P2"):
         root = Path(f"/x/{patient}/nifti")
@@ -151,7 +176,7 @@ def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
     file.write_text(json.dumps({"channel_names": {"0": "T1", "1": "CT"}}))
     found = named(
         "imagesTr/c_1_0000.nii.gz", "imagesTr/c_1_0001.nii.gz", "labelsTr/c_1.nii.gz",
-        root=tmp_path, channels={tmp_path: channel_names(file)},
+        root=tmp_path, channels={tmp_path: channel_names(str(file))},
     )  # fmt: skip
     assert [(one.patient, str(one.modality), one.mask) for one in found.values()] == [
         ("c_1", "MR", False), ("c_1", "CT", False), ("c_1", "None", True),
@@ -162,7 +187,7 @@ def test_channels_of_nnunet_are_what_its_dataset_says(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"channel_names": []}', "{" * 100_000, "\0"])
 def test_a_dataset_json_that_says_nothing_says_nothing(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text)
-    assert channel_names(tmp_path / "dataset.json") == {}
+    assert channel_names(str(tmp_path / "dataset.json")) == {}
 
 
 def test_files_in_capitals_are_a_case_too(tmp_path):
@@ -181,7 +206,8 @@ def test_files_in_capitals_are_a_case_too(tmp_path):
      ("Müller_CT", "Müller"), ("TP1_ct", "TP1"),
      ("ct001", "001"), ("p1ct", "p1"), ("t1mr", ""), ("img001", "img001"), ("nifti", ""),
      ("20200101", ""),
-     ("P1_visit_2_ct", "P1")],
+     ("P1_visit_2_ct", "P1"), ("P1_v1_ct", "P1"), ("007-baseline_mr", "007"), ("v01_ct", "v01"),
+     ("brain_v01_ct", "brain_v01"), ("ct_P1_20210112093011", "P1")],
 )  # fmt: skip
 def test_words_of_the_trade_are_taken_away_and_numbers_of_cases_stay(name, expected):
     assert words_of(name).patient == expected
