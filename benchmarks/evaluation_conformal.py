@@ -10,7 +10,11 @@ from synthct.tasks.evaluation.baselines import BASELINES
 from synthct.tasks.evaluation.naive import TrainingImages, UnseenImages
 from synthct.tasks.evaluation.uncertainty.coverage import split_coverage
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
-from synthct.tasks.evaluation.uncertainty.likeness import TrainingScans, features, unlikeness
+from synthct.tasks.evaluation.uncertainty.likeness import (
+    TrainingScans,
+    feature_deviations,
+    features,
+)
 from synthct.tasks.models.description import SourceScaling
 from synthct.tasks.pipeline.randomness import generator
 from synthct.tasks.prediction.domain import Domain, fingerprint
@@ -76,7 +80,9 @@ def measured(method, numbers, scanner):
         found = lookup.predict(images, fit)[mask]
         counts.append(ErrorCounts.of(found - ct[mask], found))
         unlike.append(
-            bool(unlikeness(features(images, SPACING_MM), TrainingScans.of(known))["unlike"])
+            bool(
+                feature_deviations(features(images, SPACING_MM), TrainingScans.of(known))["unlike"]
+            )
         )
         foreign.append(bool(domain.unlike(print_of(mr, mask))))
     return counts, unlike, foreign

@@ -20,7 +20,7 @@ class YamlRefused(yaml.YAMLError):
     """The text is larger or deeper than the limits, or has a value that Python cannot represent."""
 
 
-MOST_DIGITS = 400
+MAX_DIGITS = 400
 """Of a number: the time to convert one (``59:59:59:...``) grows with the square of its length."""
 
 
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         """Convert a number of bounded length."""
-        if len(node.value) > MOST_DIGITS:
+        if len(node.value) > MAX_DIGITS:
             raise YamlRefused(f"a number of {len(node.value)} characters")
         return int(super().construct_yaml_int(node))  # type: ignore[no-untyped-call]
 

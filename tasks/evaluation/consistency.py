@@ -22,7 +22,7 @@ AIR_HU = -300.0
 DARK_BONE_HU = 400.0
 """Bone at least this dense is dark on MR (its T2 is below 1 ms), bright on CBCT."""
 
-LEAST_VOID = 1e-3
+MIN_VOID_SHARE = 1e-3
 """Smallest void share of the mask for which the overlap of voids is meaningful."""
 
 START = (0, 0, 0)
@@ -110,7 +110,7 @@ def void_dice(source: NDArray[Any], sct: NDArray[Any], mask: Mask, modality: str
         void |= mask & (sct > DARK_BONE_HU)
     count = int(np.count_nonzero(void))
     values = source[mask].astype(np.float64)
-    if count < max(1, LEAST_VOID * values.size):
+    if count < max(1, MIN_VOID_SHARE * values.size):
         return None
     limit = np.partition(values, count - 1)[count - 1]
     return dice(mask & (source <= limit), void)

@@ -20,13 +20,13 @@ from synthct.data.volume import Grid, Modality, Volume
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.profiles import OUTSIDE_HU
 
-LEAST_SPREAD_HU = 20.0
+MIN_SPREAD_HU = 20.0
 """HU inside a body span more than this; images scaled to [0, 1] or z-scores do not."""
 
-LEAST_AIR_SHARE = 0.02
+MIN_AIR_SHARE = 0.02
 """Smallest share of air in an image that shows the surroundings of a body."""
 
-LEAST_MODERATE_SHARE = 0.5
+MIN_MODERATE_SHARE = 0.5
 """At least this share of a body's voxels lies between -1024 and 3071 HU, unless the scan was
 scaled twice or its intercept was lost."""
 
@@ -194,14 +194,14 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
     """
     low, high = float(values.min()), float(values.max())
     moderate = float(np.mean((values >= -1100) & (values <= 3071)))
-    if high - low > LEAST_SPREAD_HU and low < 0 and moderate >= LEAST_MODERATE_SHARE:
+    if high - low > MIN_SPREAD_HU and low < 0 and moderate >= MIN_MODERATE_SHARE:
         return
-    if image is not None and moderate >= LEAST_MODERATE_SHARE and _is_one_tissue(values, image):
+    if image is not None and moderate >= MIN_MODERATE_SHARE and _is_one_tissue(values, image):
         return
     raise DataError(
         f"inside the mask the values range from {low:g} to {high:g}",
         rule="a CT is in Hounsfield units: inside the body some values are below 0, they span more "
-        f"than {LEAST_SPREAD_HU:g}, and most are between -1024 and 3071; a mask of soft tissue "
+        f"than {MIN_SPREAD_HU:g}, and most are between -1024 and 3071; a mask of soft tissue "
         "or bone alone may be used if the image shows the rest of the body, and air at -1000",
         where=str(path),
         remedy="apply the rescale slope and intercept, or undo the network's normalisation",
@@ -211,7 +211,7 @@ def require_hu(values: NDArray[Any], path: Path, image: NDArray[Any] | None = No
 
 def _is_one_tissue(values: NDArray[Any], image: NDArray[Any]) -> bool:
     """Air at -1000 HU in a part of the image, and tissue near water in the mask or the body."""
-    if np.mean((image > -1100) & (image < -900)) < LEAST_AIR_SHARE:
+    if np.mean((image > -1100) & (image < -900)) < MIN_AIR_SHARE:
         return False
     low, middle, high = (float(v) for v in np.percentile(values, (1, 50, 99)))
     if -150 <= middle <= 150 and low >= -200 and high <= 400 and high - low > 2:

@@ -34,10 +34,10 @@ def measure_floor(
     for entry in entries:
         place = f"{ALIGNED}/{entry.name}"
         units = _registrations(context, entry, cases)
-        run_units(_tolerant(context), f"evaluation/{place}", out / place, units)
+        run_units(_without_exclusion_limit(context), f"evaluation/{place}", out / place, units)
     units = [unit for case in cases if (unit := _comparison(context, out / ALIGNED, case, entries))]
     place = f"{ALIGNED}/compared"
-    good = run_units(_tolerant(context), f"evaluation/{place}", out / place, units)
+    good = run_units(_without_exclusion_limit(context), f"evaluation/{place}", out / place, units)
     return {case: json.loads((out / place / case / FLOOR).read_text()) for case in good}
 
 
@@ -54,7 +54,7 @@ def _check(entries: Sequence[FloorEntry]) -> None:
         )
 
 
-def _tolerant(context: StageContext) -> StageContext:
+def _without_exclusion_limit(context: StageContext) -> StageContext:
     """Any number of failures is accepted: a case without another registration has no floor."""
     return dataclasses.replace(context, max_excluded_fraction=1.0)
 

@@ -42,7 +42,7 @@ SEGMENTED_BY = {
     "totalsegmentator": "TotalSegmentator on the sCT and on its references alike",
 }
 
-LEAST_CEILING = 0.5
+MIN_CEILING = 0.5
 """Dice of the segmenter on the true CT below which a structure is not scored on the sCT."""
 
 IMAGES = ("sct", "ct", "truth_ct", ANATOMY)
@@ -153,10 +153,10 @@ class Scorer:
         self._take(CEILING, "truth", own)
         for name in list(found[ANATOMY]):
             ceiling = own.values.get(f"dice_{name}")
-            if ceiling is None or ceiling < LEAST_CEILING:
+            if ceiling is None or ceiling < MIN_CEILING:
                 for structures in found.values():
                     structures.pop(name, None)
-            if ceiling is not None and ceiling < LEAST_CEILING:
+            if ceiling is not None and ceiling < MIN_CEILING:
                 self.warnings.append(
                     f"{name}: not scored, Dice of the segmenter on the true CT is {ceiling:.2f}"
                 )

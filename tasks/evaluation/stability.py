@@ -20,7 +20,7 @@ STABLE = 0.75
 """ICC below which a score depends on chance as much as on the patient ("good" begins there: Koo &
 Li, Journal of Chiropractic Medicine 15 (2016) 155-163)."""
 
-LEAST_CASES = 5
+MIN_CASES = 5
 """Cases below which agreement cannot be judged."""
 
 
@@ -99,7 +99,7 @@ def stability(cases: Sequence[Mapping[str, Mapping[str, float | None]]]) -> dict
         :func:`scores_under` of each case; empty ones are left out.
     """
     known = [case for case in cases if case]
-    if len(known) < LEAST_CASES:
+    if len(known) < MIN_CASES:
         return {}
     names = [name for name in known[0] if all(name in case for case in known)]
     parts = {

@@ -14,11 +14,15 @@ from synthct.tasks.evaluation.fitting import FEATURES
 from synthct.tasks.evaluation.folds import Fold
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.evaluation.stability import stability
-from synthct.tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS
+from synthct.tasks.evaluation.uncertainty.conformal import MIN_PATIENTS
 from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage
 from synthct.tasks.evaluation.uncertainty.elsewhere import Scored, elsewhere
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
-from synthct.tasks.evaluation.uncertainty.likeness import Features, TrainingScans, unlikeness
+from synthct.tasks.evaluation.uncertainty.likeness import (
+    Features,
+    TrainingScans,
+    feature_deviations,
+)
 from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
 from synthct.tasks.pipeline.artefacts import ERRORS
 from synthct.tasks.pipeline.randomness import generator
@@ -92,7 +96,7 @@ def _unlike(documents: Sequence[Document], fits: Path, folds: Sequence[Fold]) ->
         found = TrainingScans.of([one for name in fold.train if (one := read[name]) is not None])
         known |= dict.fromkeys(fold.test, found)
     return {
-        document["case"]: unlikeness(document["features"], known[document["case"]])
+        document["case"]: feature_deviations(document["features"], known[document["case"]])
         for document in documents
     }
 
@@ -166,7 +170,7 @@ def _coverage(
         if kind in errors:
             counts = ErrorCounts.from_json(errors[kind])
             patients.setdefault(document["patient"], []).append(counts)
-    if len(patients) < LEAST_PATIENTS:
+    if len(patients) < MIN_PATIENTS:
         return {}
     rng = generator(seed, "evaluation", "coverage", kind)
     found = held_out_coverage(patients, params.coverage, rng, guarantee=params.guarantee)

@@ -13,7 +13,7 @@ import numpy as np
 from synthct.data.section import Section
 from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.profiles import HU_BANDS
-from synthct.tasks.evaluation.uncertainty.conformal import LEAST_PATIENTS, calibrate
+from synthct.tasks.evaluation.uncertainty.conformal import MIN_PATIENTS, calibrate
 from synthct.tasks.evaluation.uncertainty.coverage import Coverage, held_out_coverage
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
 from synthct.tasks.evaluation.uncertainty.recalibration import recalibrated
@@ -85,7 +85,7 @@ def calibrated(plan: CalibrationPlan, errors: Sequence[Path]) -> Calibration | N
         absolute.setdefault(patient, []).append(ErrorCounts.from_json(facts[_ABSOLUTE]))
         if _SCALED in facts:
             scaled.append(ErrorCounts.from_json(facts[_SCALED]))
-    if len(absolute) < LEAST_PATIENTS:
+    if len(absolute) < MIN_PATIENTS:
         return None
     cases = [case for own in absolute.values() for case in own]
     widths = calibrate(cases, plan.nominal, guarantee=plan.guarantee)
@@ -123,7 +123,7 @@ def _band(
         high_hu=ends[1],
         half_width_hu=six_digits(width) if math.isfinite(width) else None,
         cases=number,
-        own=number >= LEAST_PATIENTS,
+        own=number >= MIN_PATIENTS,
         covered=None if covered is None else six_digits(covered.value),
         covered_low=_rounded(covered, "low"),
         covered_high=_rounded(covered, "high"),

@@ -132,13 +132,13 @@ NOT_BODY = Code(
     "look at the mask",
 )
 
-LEAST_INSIDE = 0.6
+MIN_INSIDE = 0.6
 """Smallest fraction of a body mask that is body: published masks are dilated by a few mm."""
 
-LEAST_OF_BODY = 0.3
+MIN_SHARE_OF_BODY = 0.3
 """Smallest fraction of the body in the mask: one cut to a CBCT's cylinder has it, a tumour not."""
 
-MOST_OF_BOX = 0.99
+MAX_SHARE_OF_BOX = 0.99
 """A mask that fills more of the box is not an outline, unless the computed one does so too."""
 
 
@@ -154,8 +154,8 @@ def choose_mask(computed: Volume, given: Volume | None) -> tuple[Volume, list[Fi
     body, mask = computed.array > 0, given.array > 0
     both, in_body, in_mask = (int(np.count_nonzero(one)) for one in (body & mask, body, mask))
     agreement = f"Dice with the computed outline {2 * both / max(in_body + in_mask, 1):.3f}"
-    fills = in_mask > MOST_OF_BOX * mask.size >= in_body
-    if fills or both < LEAST_INSIDE * in_mask or both < LEAST_OF_BODY * in_body or not in_mask:
+    fills = in_mask > MAX_SHARE_OF_BOX * mask.size >= in_body
+    if fills or both < MIN_INSIDE * in_mask or both < MIN_SHARE_OF_BODY * in_body or not in_mask:
         return computed, [NOT_BODY.found(f"the given mask does not fit the body: {agreement}")]
     outline = computed.with_array(mask.astype(np.uint8))
     return outline, [GIVEN.found(f"the given body mask is used; {agreement}")]

@@ -77,7 +77,7 @@ def check_volume(
     else:
         mask, couch_mm = _outlined(turned, region, params)
         if resampled:
-            mask = _with_faces(mask, stored_type(reoriented(scan)), region, params)
+            mask = _extended_to_faces(mask, stored_type(reoriented(scan)), region, params)
     mask, on_mask = choose_mask(mask, given)
     turned, late = guarded(turned, mask, params)
     late += on_mask
@@ -93,7 +93,7 @@ def _outlined(scan: Volume, region: str, params: IngestionParams) -> tuple[Volum
     return (mask, 0.0) if scan.modality is Modality.MR else without_couch(mask, params.body)
 
 
-def _with_faces(mask: Volume, own: Volume, region: str, params: IngestionParams) -> Volume:
+def _extended_to_faces(mask: Volume, own: Volume, region: str, params: IngestionParams) -> Volume:
     """The body mask with what it lacks near the faces of an oblique scan.
 
     On the axes-aligned box around the scan a face cuts the body into a wedge, which the opening

@@ -19,7 +19,7 @@ COUCH = Code(
 THICKEST_MM = 60.0
 """Couch tops are thinner than this; trunks, legs and heads are thicker."""
 
-ALWAYS = 0.9
+MIN_PRESENCE = 0.9
 """A couch is present in at least this fraction of the slices, at the same place."""
 
 WIDEST = 0.2
@@ -47,7 +47,7 @@ def couch_rows(body: NDArray[np.bool_], y_mm: float) -> tuple[int | None, int]:
     present = body.any(axis=(1, 2))
     if not present.any():
         return None, 0
-    steady = body[present].mean(axis=0) >= ALWAYS
+    steady = body[present].mean(axis=0) >= MIN_PRESENCE
     rows = np.flatnonzero(steady.any(axis=1))
     if rows.size == 0:
         return None, 0

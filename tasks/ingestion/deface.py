@@ -20,7 +20,7 @@ from synthct.tasks.ingestion.params import BodyParams
 DEPTH_MM = 25.0
 """Depth removed on average; nose, lips and eyelids rise less than this above the bone."""
 
-JAG_MM = 8.0
+DEPTH_SD_MM = 8.0
 """Standard deviation of the removed depth."""
 
 FRONT = 0.45
@@ -53,7 +53,7 @@ def face_of(body: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> 
     last = np.where(present, (rows - body[:, ::-1].argmax(axis=1)) * spacing_mm[1], -np.inf)
     rng = np.random.default_rng(depth * 100_003 + rows * 1009 + columns)
     jag = ndimage.gaussian_filter(rng.normal(size=(depth, columns)), 1.5)
-    jag = JAG_MM * jag / max(float(jag.std()), 1e-9)
+    jag = DEPTH_SD_MM * jag / max(float(jag.std()), 1e-9)
     front, rear = float(skin.min(initial=np.inf)), float(last.max(initial=-np.inf))
     if not np.isfinite([front, rear]).all():
         return np.zeros_like(body)

@@ -31,10 +31,10 @@ CONTRADICTED = Code(
     "check the positions of both scans, or that both are of this patient",
 )
 
-OVER = 0.5
+MIN_OVERLAP = 0.5
 """Least fraction of the source's body in the CT's field of view that is in the CT's body."""
 
-SEEN = 0.2
+MIN_IN_VIEW = 0.2
 """Least fraction of the source's body that is in the CT's field of view."""
 
 _REMEDY = "look at both scans; export the wrong one again, or release the pair if it is right"
@@ -54,13 +54,13 @@ HEAD_FEET = Code(
 CELL_MM = 8.0
 """Both scans are averaged to about this voxel size for the comparison."""
 
-BETTER = 1.3
+MIN_RATIO = 1.3
 """Ratio of mutual information from which the mirrored CT is taken for the right one."""
 
 FIRST_STEP_MM, LAST_STEP_MM = 4.0, 0.5
 """Steps of the rigid registration: a pose finer than a fraction of a voxel changes no verdict."""
 
-LEAST = 0.12
+MIN_INFORMATION = 0.12
 """Mutual information [nats] below which a fit proves nothing."""
 
 
@@ -89,7 +89,7 @@ def frame_findings(
     if source_frame != ct_frame:
         return [DIFFER.found("different frames of reference: the registration aligns the bodies")]
     seen, over = overlap(source_body, ct_body)
-    if seen >= SEEN and over >= OVER:
+    if seen >= MIN_IN_VIEW and over >= MIN_OVERLAP:
         return []
     sentence = f"same frame of reference, but {seen:.0%} of the body is in the CT's field of view"
     return [CONTRADICTED.found(f"{sentence} and {over:.0%} of that in the CT's body")]
@@ -140,7 +140,7 @@ def fits(source: Volume, body: Volume, ct: Volume, cell_mm: float = CELL_MM) -> 
 def side_findings(found: Fits) -> list[Finding]:
     """The finding that a mirror image fits much better than the CT as it is, if it does."""
     best = max(found.mirrored, found.reversed_)
-    if best < LEAST or best < BETTER * found.straight:
+    if best < MIN_INFORMATION or best < MIN_RATIO * found.straight:
         return []
     code = LEFT_RIGHT if found.mirrored >= found.reversed_ else HEAD_FEET
     sentence = f"mutual information {best:.2f} mirrored, {found.straight:.2f} as it is"
@@ -194,7 +194,7 @@ def _fit(fixed: Volume, mask: Volume, moving: Volume) -> float:
     return max(
         measured(a, b, inside, start) * _covered(body, start, moving.grid)
         for start in starts
-        for measured in (_as_it_is, _registered)  # in this order: the second moves the start
+        for measured in (_unregistered, _registered)  # in this order: the second moves the start
     )
 
 
@@ -208,7 +208,7 @@ def _method(inside: sitk.Image, transform: sitk.Transform) -> sitk.ImageRegistra
     return method
 
 
-def _as_it_is(
+def _unregistered(
     fixed: sitk.Image, moving: sitk.Image, inside: sitk.Image, transform: sitk.Transform
 ) -> float:
     """Mutual information [nats] at the pose."""

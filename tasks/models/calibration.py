@@ -23,10 +23,10 @@ AIR_HU, SOFT_HU = -1000.0, 40.0
 WINDOW_HU = (-1024.0, 3071.0)
 """Calibrated values that become [-1, 1]: the default target's window, whatever the target's own."""
 
-MOST_VOXELS = 2_000_000
+MAX_VOXELS = 2_000_000
 """Voxels looked at: more would not change the modes."""
 
-LEAST_VOXELS = 64
+MIN_VOXELS = 64
 """Fewer voxels of air beside the body show no mode."""
 
 FLAT_SHARE = 0.005
@@ -39,13 +39,13 @@ of the distance between air and soft tissue (12 HU)."""
 SECOND_PEAK = 0.5
 """Fat may be the higher peak: the brightest one of at least this share of the highest is taken."""
 
-NEAR = (0.84, 1.25)
+MODE_TOLERANCE = (0.84, 1.25)
 """Where peaks of soft tissue lie, relative to the first estimate."""
 
 GAS_RANGE = 0.2
 """Gas inside the body lies in this part of the range from its darkest voxel to its median."""
 
-LEAST_AIR_DENSITY = 0.15
+MIN_AIR_DENSITY = 0.15
 """Share of the voxels beside the body within 3 % of their mode: else these are edges, not air."""
 
 
@@ -121,10 +121,10 @@ def calibrate(array: NDArray[Any], mask: NDArray[Any]) -> Calibration:
     """
     inside = np.asarray(mask) > 0
     fills = _fill_values(array, inside)
-    body = _thinned(array[inside])
-    beside = _thinned(array[~inside])
+    body = _subsampled(array[inside])
+    beside = _subsampled(array[~inside])
     body, around = (part[np.isfinite(part) & ~np.isin(part, fills)] for part in (body, beside))
-    if body.size < LEAST_VOXELS:
+    if body.size < MIN_VOXELS:
         raise _impossible("the body holds too few voxels")
     middle = float(np.median(body))
     air = _air(around[around < middle], body, [fill for fill in fills if fill < middle])
@@ -146,14 +146,14 @@ def _impossible(problem: str) -> DataError:
     )
 
 
-def _thinned(values: NDArray[Any]) -> NDArray[np.float64]:
-    step = max(1, values.size // MOST_VOXELS)
+def _subsampled(values: NDArray[Any]) -> NDArray[np.float64]:
+    step = max(1, values.size // MAX_VOXELS)
     return values[::step].astype(np.float64)
 
 
 def _fill_values(array: NDArray[Any], inside: NDArray[np.bool_]) -> list[float]:
     """Values of which whole rows beside the body consist: measured air is never so flat."""
-    step = max(1, array.shape[0] * array.shape[1] * array.shape[2] // (4 * MOST_VOXELS))
+    step = max(1, array.shape[0] * array.shape[1] * array.shape[2] // (4 * MAX_VOXELS))
     rows, beside = array[::step], ~inside[::step]
     same = (rows[..., 1:-1] == rows[..., :-2]) & (rows[..., 1:-1] == rows[..., 2:])
     flat = rows[..., 1:-1][same & beside[..., 1:-1]]
@@ -165,11 +165,11 @@ def _fill_values(array: NDArray[Any], inside: NDArray[np.bool_]) -> list[float]:
 def _air(
     around: NDArray[np.float64], body: NDArray[np.float64], fills: list[float]
 ) -> float | None:
-    if around.size >= LEAST_VOXELS:
+    if around.size >= MIN_VOXELS:
         width = float(np.percentile(body, 75) - np.percentile(around, 2))
         found = _mode(around, 0.01 * width)
         share = float(np.mean(np.abs(around - found) < 0.03 * width))
-        if share > LEAST_AIR_DENSITY:
+        if share > MIN_AIR_DENSITY:
             return found
     if fills:
         return max(fills)  # a scanner that clips its air: nothing flat is nearer to tissue
@@ -181,7 +181,7 @@ def _gas(body: NDArray[np.float64]) -> float | None:
     darkest, middle = float(body.min()), float(np.median(body))
     limit = darkest + GAS_RANGE * (middle - darkest)
     gas = body[body < limit]
-    if gas.size < LEAST_VOXELS:
+    if gas.size < MIN_VOXELS:
         return None
     width = 0.01 * (middle - darkest)
     found = _mode(gas, width)
@@ -191,11 +191,11 @@ def _gas(body: NDArray[np.float64]) -> float | None:
 def _soft(signal: NDArray[np.float64]) -> float:
     """Signal of soft tissue over air."""
     logarithm = np.log(signal[signal > 0.02 * np.percentile(signal, 99)])
-    if logarithm.size < LEAST_VOXELS:
+    if logarithm.size < MIN_VOXELS:
         return 0.0
     first = float(np.exp(_mode(logarithm, COARSE_WIDTH)))
     for _ in range(3):
-        near = signal[(signal > NEAR[0] * first) & (signal < NEAR[1] * first)]
+        near = signal[(signal > MODE_TOLERANCE[0] * first) & (signal < MODE_TOLERANCE[1] * first)]
         found = _mode(near, FINE_WIDTH * first, brightest=SECOND_PEAK)
         if abs(found - first) < 1e-3 * first:
             return found
@@ -219,10 +219,10 @@ def _mode(values: NDArray[np.float64], width: float, brightest: float | None = N
         peaks = 1 + np.flatnonzero((inner >= smooth[:-2]) & (inner > smooth[2:]))
         tall = peaks[smooth[peaks] >= brightest * smooth[at]]
         at = int(tall[-1]) if tall.size else at
-    return float(edges[at] + (edges[1] - edges[0]) / 2 + _vertex(smooth, at) * step)
+    return float(edges[at] + (edges[1] - edges[0]) / 2 + _parabola_peak(smooth, at) * step)
 
 
-def _vertex(smooth: NDArray[np.float64], at: int) -> float:
+def _parabola_peak(smooth: NDArray[np.float64], at: int) -> float:
     """Where between bins a parabola through a peak has its vertex, in bins from it."""
     if not 0 < at < smooth.size - 1:
         return 0.0

@@ -16,7 +16,14 @@ from typing import Any
 import SimpleITK as sitk
 
 from synthct.tasks.ingestion.canonical import canonical
-from synthct.tasks.ingestion.pairs import BETTER, CELL_MM, LEAST, Fits, fits, side_findings
+from synthct.tasks.ingestion.pairs import (
+    CELL_MM,
+    MIN_INFORMATION,
+    MIN_RATIO,
+    Fits,
+    fits,
+    side_findings,
+)
 from synthct.tasks.registration.rigid.initial import placed
 from synthct.tasks.registration.scan_pair import ScanPair
 
@@ -58,7 +65,7 @@ def sides_of(pair: ScanPair, initial: sitk.Transform | None) -> Sides:
     fixed, body, moving = (
         canonical(volume)[0] for volume in (begun.fixed, begun.fixed_body, begun.moving)
     )
-    found, voxel_mm, clear = fits(fixed, body, moving), CELL_MM, BETTER
+    found, voxel_mm, clear = fits(fixed, body, moving), CELL_MM, MIN_RATIO
     if not side_findings(found) and not _shown(found, found.mirrored, clear):
         found = fits(fixed, body, moving, cell_mm=FINE_MM)
         voxel_mm, clear = FINE_MM, CLEAR
@@ -78,7 +85,7 @@ def judged(found: Fits, voxel_mm: float, clear: float) -> Sides:
     if doubt:
         return Sides(information, doubt=doubt)
     mirrored = f"mutual information {found.mirrored:.3f} mirrored, {found.straight:.3f} as it is"
-    if found.mirrored >= LEAST and found.mirrored >= clear * found.straight:
+    if found.mirrored >= MIN_INFORMATION and found.mirrored >= clear * found.straight:
         return Sides(
             information, suspicion=f"left and right may be exchanged in one scan: {mirrored}"
         )
@@ -95,4 +102,4 @@ def judged(found: Fits, voxel_mm: float, clear: float) -> Sides:
 
 def _shown(found: Fits, other: float, clear: float) -> bool:
     """Whether the moving scan fits clearly better as it is than in another orientation."""
-    return found.straight >= LEAST and found.straight >= clear * other
+    return found.straight >= MIN_INFORMATION and found.straight >= clear * other

@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-KEEP_FREE = 0.1
+FREE_DISK_SHARE = 0.1
 """Fraction of the disk that is left free."""
 
 _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
@@ -25,7 +25,7 @@ _FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0
 Key = tuple[str, tuple[int, ...]]
 
 
-def own_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def anonymous_memory(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Zeros in pages of their own, which return to the system when they are freed.
 
     In the heap, freed chunks left gaps between those still in use: the process grew to one and a
@@ -82,7 +82,7 @@ class Spill:
         if place is None or self._file is None:
             return None
         start, dtype, shape = place
-        chunk = own_pages(shape, dtype)
+        chunk = anonymous_memory(shape, dtype)
         read = os.preadv(self._file.fileno(), [chunk.data], start)
         return chunk if read == chunk.nbytes else None
 
@@ -90,7 +90,7 @@ class Spill:
         if self.bytes + size > self._max_bytes:
             return False
         disk = shutil.disk_usage(self._folder)
-        return disk.free - size > KEEP_FREE * disk.total
+        return disk.free - size > FREE_DISK_SHARE * disk.total
 
 
 class ChunkCache:
@@ -160,6 +160,6 @@ class ChunkCache:
 def _decoded(array: zarr.Array[Any], index: tuple[int, ...]) -> NDArray[Any]:
     where = tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, array.chunks, strict=True))
     decoded = np.asarray(array[where])
-    chunk = own_pages(decoded.shape, decoded.dtype)
+    chunk = anonymous_memory(decoded.shape, decoded.dtype)
     chunk[...] = decoded
     return chunk

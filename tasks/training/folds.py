@@ -76,7 +76,7 @@ def make_folds(
     regions = {fact.patient: fact.region for fact in sorted(cases, key=lambda f: f.case)}
     if len(regions) < 2:
         raise ValueError(f"folds need two patients, got {len(regions)}")
-    ordered = _dealt(regions, seed)
+    ordered = _distributed(regions, seed)
     count = min(count, len(ordered))
     folds = []
     tests = [ordered[number::count] for number in range(count)]
@@ -143,7 +143,7 @@ def _named(regions: Mapping[str, str], test_patients: Sequence[Sequence[str]]) -
     ]
 
 
-def _dealt(regions: Mapping[str, str], seed: int) -> list[str]:
+def _distributed(regions: Mapping[str, str], seed: int) -> list[str]:
     """Patients by region, shuffled within each: every n-th of them is a stratified sample."""
     return sorted(regions, key=lambda p: (regions[p], derive_seed(seed, "folds", p), p))
 

@@ -30,7 +30,7 @@ REACH = 0.05
 DRAWS = 2
 """Random directions for each layer; both signs of each are used."""
 
-OUTSTANDING = 5.0
+OUTLIER_FACTOR = 5.0
 """Times the median rise from which on a layer stands out."""
 
 Weights = Mapping[str, Tensor]
@@ -98,8 +98,8 @@ def layer_rises(model: nn.Module, error: Callable[[], Tensor], seed: int) -> dic
 
 
 def outstanding(rises: Mapping[str, float]) -> list[str]:
-    """Layers whose rise is ``OUTSTANDING`` times the median of all, if that is positive."""
+    """Layers whose rise is ``OUTLIER_FACTOR`` times the median of all, if that is positive."""
     if not rises:
         return []
     usual = median(rises.values())
-    return [name for name, rise in rises.items() if rise > OUTSTANDING * usual > 0]
+    return [name for name, rise in rises.items() if rise > OUTLIER_FACTOR * usual > 0]

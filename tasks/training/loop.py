@@ -45,7 +45,7 @@ def strength_column(label: str) -> str:
     return f"strength_{label}"
 
 
-NARROW = 8
+VECTOR_CHANNELS = 8
 """Channels of a vector register of float32 on a processor with AVX2."""
 
 
@@ -59,7 +59,7 @@ def has_narrow_shortcuts(model: nn.Module) -> bool:
         isinstance(layer, nn.Conv2d)
         and set(layer.kernel_size) == {1}
         and max(layer.stride) > 1
-        and min(layer.in_channels, layer.out_channels) < NARROW
+        and min(layer.in_channels, layer.out_channels) < VECTOR_CHANNELS
         for layer in model.modules()
     )
 
@@ -200,7 +200,7 @@ class Loop:
             epoch=number // self.steps_per_epoch,
             seed=seed,
             run=self._seeded_run(seed),
-            objective=_nothing_yet,
+            objective=_no_objective_yet,
             validation=lambda: on(self.held_back.batch(number), self.device),
             learning_rate=learning_rate(number, self.params.steps, self.params.optimizer),
         )
@@ -287,5 +287,5 @@ class Loop:
         emit("note", stage="training", text=f"{self.unit}: resumed at step {self.progress.step}")
 
 
-def _nothing_yet() -> Tensor:
+def _no_objective_yet() -> Tensor:
     raise RuntimeError("the objective was evaluated again before the backward pass ended")

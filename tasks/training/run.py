@@ -147,7 +147,7 @@ def _pretrained(folder: Path, plans: Sequence[Plan]) -> tuple[list[Plan], list[d
     for plan in plans:
         file = folder / plan.name / PRETRAINED
         if not file.is_file():
-            unfit.append(_no_start(plan.name))
+            unfit.append(_start_absent(plan.name))
             continue
         seen = set(json.loads(file.read_text())["patients"])
         if both := sorted(seen & plan.held_out):
@@ -177,7 +177,7 @@ def _of_region(plans: Sequence[Plan], region: str) -> tuple[list[Plan], list[dic
         if train:
             kept.append(replace(plan, fold=Fold(train, validation, test, held_out)))
         else:
-            unfit.append(_none_of(region, plan.name))
+            unfit.append(_region_absent(region, plan.name))
     return kept, unfit
 
 
@@ -279,7 +279,7 @@ def _too_few(
     }
 
 
-def _none_of(region: str, unit: str) -> dict[str, str]:
+def _region_absent(region: str, unit: str) -> dict[str, str]:
     return {
         "unit": unit,
         "code": "region-absent",
@@ -290,7 +290,7 @@ def _none_of(region: str, unit: str) -> dict[str, str]:
     }
 
 
-def _no_start(unit: str) -> dict[str, str]:
+def _start_absent(unit: str) -> dict[str, str]:
     return {
         "unit": unit,
         "code": "start-absent",

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-LEAST_VOXELS = 500
+MIN_VOXELS = 500
 """Fewer voxels of one size show nothing: the share of the next smaller size is used."""
 
 RATIO_BINS = 400
@@ -62,7 +62,7 @@ class ShareFit:
         """One share per knot, in [0, 1], none larger than the one before it."""
         found, weights = np.ones(len(self.knots)), np.full(len(self.knots), 1e-9)
         for knot, sums in enumerate(self.sums):
-            if self.voxels[knot] < LEAST_VOXELS or sums.sum() == 0:
+            if self.voxels[knot] < MIN_VOXELS or sums.sum() == 0:
                 found[knot] = found[knot - 1] if knot else 1.0
                 continue
             half = int(np.searchsorted(np.cumsum(sums), sums.sum() / 2))

@@ -42,7 +42,9 @@ class LostStructure:
         bone = pair.mask & (pair.reference > self.bone_hu)
         found = pair.mask & (pair.prediction > self.found_hu)
         voxel_ml = float(np.prod(pair.spacing_mm)) / 1000
-        value = largest_ml(bone & _far(found, pair.spacing_mm, self.reach_mm), voxel_ml)
+        value = largest_ml(
+            bone & _without_bone_nearby(found, pair.spacing_mm, self.reach_mm), voxel_ml
+        )
         limit = max(self.most_ml, self.least_voxels * voxel_ml)
         return Finding(
             "lost_structure", value, limit, "ml", value > limit,
@@ -50,7 +52,9 @@ class LostStructure:
         )  # fmt: skip
 
 
-def _far(found: Mask, spacing_mm: tuple[float, float, float], reach_mm: float) -> Mask:
+def _without_bone_nearby(
+    found: Mask, spacing_mm: tuple[float, float, float], reach_mm: float
+) -> Mask:
     if not found.any():
         return np.ones_like(found)
     return np.asarray(distance_transform_edt(~found, sampling=spacing_mm) > reach_mm)

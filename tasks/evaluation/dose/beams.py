@@ -23,7 +23,7 @@ class BeamView:
     step_mm: float
 
 
-def seen_from(
+def beam_view(
     volume: NDArray[Any],
     spacing_mm: tuple[float, float, float],
     gantry_deg: float,
@@ -94,7 +94,7 @@ def path_error_map_mm(
     quarter, rest = divmod(gantry_deg % 360, 90)
     if rest:
         raise ValueError(f"gantry_deg must be a multiple of 90 here, got {gantry_deg:g}")
-    known, guess = (seen_from(one, spacing_mm, gantry_deg) for one in (reference, prediction))
+    known, guess = (beam_view(one, spacing_mm, gantry_deg) for one in (reference, prediction))
     error = path_length_mm(guess) - path_length_mm(known)
     if quarter in (1, 2):
         error = error[:, ::-1]

@@ -15,7 +15,7 @@ from synthct.tasks.evaluation.pair import Floats, Mask
 CRITERIA = ((2.0, 2.0), (3.0, 3.0))
 """(dose difference [% of the reference's maximum], distance [mm]) of the usual gamma tests."""
 
-MOST_GAMMA = 1.1
+MAX_GAMMA = 1.1
 """Gamma above which the search stops: only whether a voxel passes matters."""
 
 Search = Literal["interpolated", "discrete"]
@@ -128,7 +128,7 @@ def gamma_of(
     dose_percent: float,
     distance_mm: float,
     convention: Convention,
-    most: float = MOST_GAMMA,
+    most: float = MAX_GAMMA,
 ) -> NDArray[np.float64]:
     """Gamma (n,) of the judged voxels in array order, at most ``most``."""
     doses = _Doses(reference_gy, evaluated_gy, spacing_mm, judged)
@@ -168,7 +168,7 @@ def _interpolated(doses: _Doses, criterion: _Criterion, how: Convention) -> Floa
             lower_percent_dose_cutoff=how.cutoff_percent / 2, interp_fraction=how.steps,
             max_gamma=criterion.most, local_gamma=how.normalisation == "local",
             global_normalisation=float(doses.reference_gy.max()),
-            skip_once_passed=criterion.most == MOST_GAMMA, quiet=True,
+            skip_once_passed=criterion.most == MAX_GAMMA, quiet=True,
             interp_algo="scipy",
         )  # fmt: skip
     return np.asarray(found)

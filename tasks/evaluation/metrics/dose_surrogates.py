@@ -10,10 +10,10 @@ from scipy.ndimage import find_objects
 from synthct.tasks.evaluation.dose.beams import (
     GANTRY_DEG,
     attenuation,
+    beam_view,
     path_errors_mm,
     radiograph_mm,
     range_errors_mm,
-    seen_from,
 )
 from synthct.tasks.evaluation.dose.curves import (
     ELECTRON_DENSITY,
@@ -66,12 +66,12 @@ class DoseSurrogates:
         ranges: list[Floats] = []
         drr: list[Floats] = []
         for angle in self.gantry_deg:
-            inside = seen_from(mask, pair.spacing_mm, angle, nearest=True)
-            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in electrons)
+            inside = beam_view(mask, pair.spacing_mm, angle, nearest=True)
+            known, guess = (beam_view(density, pair.spacing_mm, angle) for density in electrons)
             paths.append(path_errors_mm(known, guess, inside))
-            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in stopping)
+            known, guess = (beam_view(density, pair.spacing_mm, angle) for density in stopping)
             ranges.append(range_errors_mm(known, guess, inside))
-            known, guess = (seen_from(density, pair.spacing_mm, angle) for density in water)
+            known, guess = (beam_view(density, pair.spacing_mm, angle) for density in water)
             lit = inside.values.any(axis=1)
             drr.append(np.asarray((radiograph_mm(guess) - radiograph_mm(known))[lit]))
         path, reach, picture = (np.concatenate(part) for part in (paths, ranges, drr))

@@ -16,7 +16,7 @@ from synthct.tasks.evaluation.pair import Floats, Mask, MaskedPair, Measured
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponent of each level, finest first (Wang, Simoncelli & Bovik, Asilomar 2003)."""
 
-LEAST_SIZE = 97
+MIN_SIZE = 97
 """Shorter axes are padded to this: five halvings leave a window and its border."""
 
 
@@ -94,7 +94,7 @@ def _level_mean(x: Floats, y: Floats, mask: Mask, width: float, weight: float) -
 
 def pad_to_least(array: NDArray) -> NDArray:
     """A copy with every axis at least 97 long: floor before, ceil after, edge values."""
-    missing = [max(0, LEAST_SIZE - size) for size in array.shape]
+    missing = [max(0, MIN_SIZE - size) for size in array.shape]
     return np.pad(array, [(n // 2, n - n // 2) for n in missing], mode="edge")
 
 

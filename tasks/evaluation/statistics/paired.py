@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_CASES = 5
+MIN_CASES = 5
 """Fewer patients than this give no interval: a bootstrap of so few is misleadingly precise."""
 
 
@@ -69,7 +69,7 @@ def paired_bootstrap(
     pairs = np.stack([np.asarray(first, float), np.asarray(second, float)], axis=1)
     n = len(pairs)
     value = float(statistic(pairs))
-    if n < LEAST_CASES:
+    if n < MIN_CASES:
         return Interval(value, n)
     drawn = statistic(pairs[rng.integers(0, n, (draws, n))])
     tail = (1 - coverage) / 2 * 100
@@ -77,7 +77,7 @@ def paired_bootstrap(
     return Interval(value, n, float(low), float(high))
 
 
-LEAST_PAIRS = 6
+MIN_PAIRS = 6
 """With five patients the smallest two-sided p is 1/16, so nothing can be significant at 5 %."""
 
 
@@ -92,7 +92,7 @@ def wilcoxon_p(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     Wilcoxon, Biometrics Bulletin 1 (1945) 80-83; Pratt, JASA 54 (1959) 655-667.
     """
     difference = np.asarray(first, float) - np.asarray(second, float)
-    if len(difference) < LEAST_PAIRS:
+    if len(difference) < MIN_PAIRS:
         return None
     if not difference.any():
         return 1.0

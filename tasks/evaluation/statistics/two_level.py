@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.tasks.evaluation.statistics.paired import LEAST_CASES, Interval
+from synthct.tasks.evaluation.statistics.paired import MIN_CASES, Interval
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def two_level_bootstrap(
     """
     n, seeds = differences.shape
     value = float(differences.mean())
-    if n < LEAST_CASES:
+    if n < MIN_CASES:
         return Interval(value, n)
     taken = rng.integers(0, n, (draws, n))
     known = np.unique(groups, return_inverse=True)[1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.pair import Mask
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
-from synthct.tasks.evaluation.uncertainty.recalibration import LEAST_SD_HU
+from synthct.tasks.evaluation.uncertainty.recalibration import MIN_SD_HU
 
 KEPT = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """Shares of voxels kept in the retention curve, most certain first."""
@@ -69,7 +69,7 @@ def error_facts(
     error = found - reference[mask]
     summary: dict[str, Any] = {"absolute": ErrorCounts.of(error, found).as_json()}
     if sd_hu is not None:
-        spread = np.maximum(sd_hu[mask].astype(np.float64), LEAST_SD_HU)
+        spread = np.maximum(sd_hu[mask].astype(np.float64), MIN_SD_HU)
         curve = retention_curve(error, spread)
         gain = retention_gain(curve)
         summary["scaled"] = ErrorCounts.of(error / spread, found).as_json()

@@ -16,7 +16,7 @@ from synthct.tasks.evaluation.uncertainty.histogram import COUNT, EDGES, ErrorCo
 
 Guarantee = Literal["mean", "risk_control"]
 
-LEAST_PATIENTS = 5
+MIN_PATIENTS = 5
 """A band that fewer calibration patients have uses the half-width of all bands together."""
 
 ALL = "all"
@@ -49,7 +49,7 @@ def calibrate(
     found = {ALL: _least([p.total() for p in patients], coverage, guarantee)}
     for name in sorted({name for patient in patients for name in patient.bands}):
         own = [patient.bands[name] for patient in patients if name in patient.bands]
-        enough = len(own) >= LEAST_PATIENTS
+        enough = len(own) >= MIN_PATIENTS
         found[name] = _least(own, coverage, guarantee) if enough else found[ALL]
     return found
 
@@ -66,7 +66,7 @@ def covered_share(patient: ErrorCounts, widths: HalfWidths) -> dict[str, float]:
     return shares
 
 
-def calibrate_without(
+def calibrate_leaving_one_out(
     patients: Mapping[str, Sequence[ErrorCounts]], coverage: float, *, guarantee: Guarantee = "mean"
 ) -> dict[str, dict[str, float]]:
     """For each patient, what :func:`calibrate` finds from the cases of all others.
@@ -82,7 +82,7 @@ def calibrate_without(
     for name in names:
         for patient, (width, n) in _left_out(patients, name, coverage, guarantee).items():
             if n:
-                found[patient][name] = width if n >= LEAST_PATIENTS else found[patient][ALL]
+                found[patient][name] = width if n >= MIN_PATIENTS else found[patient][ALL]
     return found
 
 
@@ -125,7 +125,7 @@ def _least(counts: Sequence[NDArray[np.int64]], coverage: float, guarantee: Guar
 
 
 def _width(mean: NDArray[np.float64], n: int, coverage: float, guarantee: Guarantee) -> float:
-    wanted = wanted_share(n, coverage, guarantee)
+    wanted = required_share(n, coverage, guarantee)
     # Rounding of a sum over thousands of patients stays below the tolerance.
     reached = np.flatnonzero(mean >= wanted - 1e-12)
     if wanted > 1 or not reached.size or reached[0] == COUNT:
@@ -133,6 +133,6 @@ def _width(mean: NDArray[np.float64], n: int, coverage: float, guarantee: Guaran
     return float(EDGES[reached[0]])
 
 
-def wanted_share(n: int, coverage: float, guarantee: Guarantee) -> float:
+def required_share(n: int, coverage: float, guarantee: Guarantee) -> float:
     """Mean coverage that ``n`` calibration patients must reach; above 1: impossible."""
     return coverage if guarantee == "mean" else 1 - ((n + 1) * (1 - coverage) - 1) / n

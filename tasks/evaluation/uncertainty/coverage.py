@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthct.tasks.evaluation.statistics.paired import LEAST_CASES
+from synthct.tasks.evaluation.statistics.paired import MIN_CASES
 from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
     Guarantee,
     HalfWidths,
     calibrate,
-    calibrate_without,
+    calibrate_leaving_one_out,
     covered_share,
 )
 from synthct.tasks.evaluation.uncertainty.histogram import ErrorCounts
@@ -57,7 +57,7 @@ def coverage_of(
     values = np.asarray(shares, float)
     mean, n = float(values.mean()), len(values)
     wide = half_width if half_width is not None and np.isfinite(half_width) else None
-    if n < LEAST_CASES:
+    if n < MIN_CASES:
         return Coverage(nominal, mean, n, None, None, None, wide)
     low, high = _interval(values, rng, draws)
     return Coverage(nominal, mean, n, low, high, low <= nominal <= high, wide)
@@ -102,7 +102,7 @@ def held_out_coverage(
     """
     if sum(bool(cases) for cases in patients.values()) < 2:
         return {}
-    widths = calibrate_without(patients, nominal, guarantee=guarantee)
+    widths = calibrate_leaving_one_out(patients, nominal, guarantee=guarantee)
     covered = [
         (covered_share(case, widths[name]), widths[name])
         for name, own in patients.items()

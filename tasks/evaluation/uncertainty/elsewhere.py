@@ -13,14 +13,14 @@ from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.profiles import HU_BANDS
 from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
-    LEAST_PATIENTS,
+    MIN_PATIENTS,
     calibrate,
     covered_share,
 )
 from synthct.tasks.evaluation.uncertainty.histogram import COUNT, EDGES, ErrorCounts
 from synthct.tasks.evaluation.uncertainty.shifted import shifted_threshold
 
-LEAST_ELSEWHERE = 20
+MIN_OTHER_PATIENTS = 20
 """Patients outside a region below which eleven features of a scan say nothing of its errors."""
 
 SAMPLES = 100
@@ -52,7 +52,7 @@ def elsewhere(cases: Sequence[Scored], nominal: float) -> dict[str, dict[str, An
         there = [case for case in cases if case.region == region]
         inside = {case.patient for case in there}
         others = [case for case in cases if case.patient not in inside]
-        if len({case.patient for case in others}) < LEAST_ELSEWHERE:
+        if len({case.patient for case in others}) < MIN_OTHER_PATIENTS:
             continue
         widths = calibrate([case.errors for case in others], nominal)
         split = [covered_share(case.errors, widths)[ALL] for case in there]
@@ -75,14 +75,14 @@ def adapted_widths(
     """Half-width by HU band [HU] for each target case; of its errors only the bands are used.
 
     Each band has a threshold of its own, and one that fewer calibration cases have than
-    ``LEAST_PATIENTS`` the widest of the others.
+    ``MIN_PATIENTS`` the widest of the others.
     """
     names = sorted(calibration[0].features)
     found: list[dict[str, float]] = [{} for _ in target]
     for band in HU_BANDS:
         known = [case for case in calibration if band in case.errors.bands]
         wanted = [n for n, case in enumerate(target) if band in case.errors.bands]
-        if len(known) < LEAST_PATIENTS or not wanted:
+        if len(known) < MIN_PATIENTS or not wanted:
             continue
         threshold = shifted_threshold(
             np.concatenate([_sampled(case.errors.bands[band]) for case in known]),

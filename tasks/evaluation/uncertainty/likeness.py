@@ -14,10 +14,10 @@ from scipy.stats import t as student_t
 from synthct.data.tables import six_digits
 from synthct.tasks.evaluation.naive import SourceImages
 
-LEAST_TRAINING = 4
+MIN_TRAINING_SCANS = 4
 """With fewer training scans their variability is unknown."""
 
-FALSE_ALARMS = 0.05
+FALSE_ALARM_RATE = 0.05
 """Share of in-domain scans that are warned about anyway, if features were normally distributed."""
 
 FLOOR = 0.05
@@ -73,23 +73,23 @@ class TrainingScans:
 
     @classmethod
     def of(cls, training: Sequence[Features]) -> TrainingScans | None:
-        """The summary; None for fewer than ``LEAST_TRAINING`` scans."""
+        """The summary; None for fewer than ``MIN_TRAINING_SCANS`` scans."""
         n = len(training)
-        if n < LEAST_TRAINING:
+        if n < MIN_TRAINING_SCANS:
             return None
         names = tuple(sorted(training[0]))
         known = np.array([[one[name] for name in names] for one in training])
         spread = np.maximum(known.std(axis=0, ddof=1), FLOOR) * np.sqrt(1 + 1 / n)
-        limit = float(student_t.isf(FALSE_ALARMS / len(names) / 2, n - 1))
+        limit = float(student_t.isf(FALSE_ALARM_RATE / len(names) / 2, n - 1))
         return cls(names, known.mean(axis=0), spread, limit)
 
 
-def unlikeness(case: Features, training: TrainingScans | None) -> dict[str, Any]:
+def feature_deviations(case: Features, training: TrainingScans | None) -> dict[str, Any]:
     r"""Distance of a scan from the training scans, by its most unusual feature.
 
     :math:`t_k = \frac{x_k - \bar m_k}{s_k \sqrt{1 + 1/n}}` of a new scan of the same kind has
     Student's t distribution with :math:`n - 1` degrees of freedom. ``distance`` is the largest
-    :math:`|t_k|`; ``limit`` is exceeded by at most ``FALSE_ALARMS`` of such scans (Bonferroni,
+    :math:`|t_k|`; ``limit`` is exceeded by at most ``FALSE_ALARM_RATE`` of such scans (Bonferroni,
     valid for correlated features too). One unusual feature is enough: a mean over all of them
     would hide noise that is five times too high.
     """

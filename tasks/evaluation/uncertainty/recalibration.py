@@ -12,7 +12,7 @@ from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal coverages at which calibration is reported."""
 
-LEAST_SD_HU = 1.0
+MIN_SD_HU = 1.0
 """Smallest standard deviation used [HU]: a spread of 0 would claim an exact prediction."""
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
-    LEAST_PATIENTS,
+    MIN_PATIENTS,
     Guarantee,
-    wanted_share,
+    required_share,
 )
 from synthct.tasks.evaluation.uncertainty.histogram import COUNT, ErrorCounts
 
@@ -44,7 +44,7 @@ def resampled(
         own = [n for n, patient in enumerate(calibration) if name in patient.bands]
         if own:
             curves = np.array([_cumulated(calibration[n].bands[name]) for n in own])
-            enough = known[:, own].sum(axis=1) >= LEAST_PATIENTS
+            enough = known[:, own].sum(axis=1) >= MIN_PATIENTS
             at = np.where(enough, _reached(curves, known[:, own], nominal, guarantee), of_all)
         counts = np.array([patient.bands.get(name, _NONE) for patient in test])
         within = np.cumsum(counts, axis=1)[:, at].T.astype(np.float64)
@@ -74,7 +74,7 @@ def _reached(
     """Bin of the half-width in each draw: (draws,); the last bin holds everything."""
     number = np.maximum(weights.sum(axis=1), 1)
     mean = weights @ curves / number[:, None]
-    wanted = np.array([wanted_share(int(n), nominal, guarantee) for n in number])
+    wanted = np.array([required_share(int(n), nominal, guarantee) for n in number])
     reached = mean >= wanted[:, None] - 1e-12
     return np.where(reached.any(axis=1), reached.argmax(axis=1), COUNT)
 

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 SMOOTHING = 0.02
 """Width of the corner of the pinball loss, as a share of the scores' standard deviation."""
 
-LEAST_SHARE = 0.05
+MIN_SHARE = 0.05
 """Smallest threshold, as a share of the mean threshold: none is negative, none claims certainty."""
 
 
@@ -96,7 +96,7 @@ def shifted_threshold(
     for weight in (0.0, strength / 4, strength):  # from the convex problem to the one that is not
         theta = minimize(goal, theta, args=(weight,), jac=True, method="L-BFGS-B").x
     raw = design @ theta
-    floor = LEAST_SHARE * float(np.maximum(raw, 0).mean())
+    floor = MIN_SHARE * float(np.maximum(raw, 0).mean())
     thresholds = np.maximum(raw, floor)
     factor = _weighted_quantile(scores / unit / thresholds, thresholds, coverage)
     return ShiftedThreshold(middle, scale, factor * unit * theta, factor * unit * floor)

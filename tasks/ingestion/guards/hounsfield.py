@@ -42,7 +42,7 @@ NO_UNIT = Code(
 NO_AIR = Code("no-air", Severity.NOTE, "hardly any air in view: HU could not be checked with it")
 AIR_OFF = Code("air-off", Severity.NOTE, "air is not at -1000 HU", "check the calibration")
 
-LEAST_TISSUE = 0.1
+MIN_TISSUE_SHARE = 0.1
 """Smallest fraction of the box that is tissue."""
 
 
@@ -119,7 +119,7 @@ def _inverted(values: NDArray[Any]) -> Finding | None:
         return None
     # The middle of a thorax is lung, as bright as air when inverted; the tissue around it is dark.
     tissue = values[values < rim - 500]
-    centre = float(np.median(tissue)) if tissue.size > LEAST_TISSUE * values.size else centre
+    centre = float(np.median(tissue)) if tissue.size > MIN_TISSUE_SHARE * values.size else centre
     if centre < rim - 500:
         sentence = f"the rim ({rim:.0f} HU) is brighter than the centre ({centre:.0f} HU)"
         return INVERTED.found(sentence)

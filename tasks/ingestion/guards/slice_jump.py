@@ -26,10 +26,10 @@ TISSUE_HU = -500.0
 LARGE = 0.5
 """Slices with less tissue than this fraction of the fullest are ends of a head or limb."""
 
-LEAST_VOXELS = 20
+MIN_VOXELS = 20
 """Fewer bright voxels (of about 4 mm) prove nothing."""
 
-LIT = 0.4
+FOREGROUND_SHARE = 0.4
 """Fraction of the 98th percentile of a slice above which its voxels are compared."""
 
 ODD = 0.5
@@ -118,9 +118,9 @@ class _Change:
 
 
 def _change(here: NDArray[np.float32], there: NDArray[np.float32]) -> _Change:
-    limits = [LIT * float(np.percentile(one, 98)) for one in (here, there)]
+    limits = [FOREGROUND_SHARE * float(np.percentile(one, 98)) for one in (here, there)]
     lit = (here > limits[0]) & (there > limits[1])
-    if min(limits) <= 0 or lit.sum() < LEAST_VOXELS:
+    if min(limits) <= 0 or lit.sum() < MIN_VOXELS:
         return _Change()
     logs = np.log(there[lit] / here[lit])
     low, middle, high = (float(v) for v in np.percentile(logs, (10, 50, 90)))

@@ -15,10 +15,10 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.tasks.evaluation.dose.beams import (
     attenuation,
+    beam_view,
     path_length_mm,
     radiograph_mm,
     range_errors_mm,
-    seen_from,
 )
 from synthct.tasks.evaluation.dose.compare import conformity, dose_at_volume_gy, dvh_figures
 from synthct.tasks.evaluation.dose.curves import ELECTRON_DENSITY, STOPPING_POWER, HuCurve
@@ -87,7 +87,7 @@ def test_an_identical_image_has_no_error_from_any_side():
 def test_each_beam_enters_on_its_own_side(gantry_deg, edge):
     marked = np.zeros((2, 5, 7))
     marked[edge] = 1
-    view = seen_from(marked, SPACING_MM, gantry_deg)
+    view = beam_view(marked, SPACING_MM, gantry_deg)
     assert (view.values[:, 0] == 1).all()
     assert view.values[:, 1:].sum() == 0
     assert view.step_mm == (2.0 if gantry_deg in (0.0, 180.0) else 1.0)
@@ -98,22 +98,22 @@ def test_an_oblique_beam_crosses_a_cylinder_of_30_mm_in_30_mm():
     ball = ((y - 19.5) * 2) ** 2 + (x - 29.5) ** 2 < 15**2
     density = np.where(ball, 1.0, 0.0) + 0 * z
     for angle in (10.0, 44.0, 89.5, 130.0):
-        turned = path_length_mm(seen_from(density, SPACING_MM, angle)).max()
+        turned = path_length_mm(beam_view(density, SPACING_MM, angle)).max()
         assert turned == pytest.approx(30, abs=2.5), angle
 
 
 def test_a_proton_that_leaves_the_patient_is_left_out_not_averaged():
-    mask = seen_from(np.ones((1, 10, 2)), SPACING_MM, 0.0)
-    known = seen_from(np.ones((1, 10, 2)), SPACING_MM, 0.0)
+    mask = beam_view(np.ones((1, 10, 2)), SPACING_MM, 0.0)
+    known = beam_view(np.ones((1, 10, 2)), SPACING_MM, 0.0)
     air = np.ones((1, 10, 2))
     air[:, :, 1] = 0.0
-    found = range_errors_mm(known, seen_from(air, SPACING_MM, 0.0), mask)
+    found = range_errors_mm(known, beam_view(air, SPACING_MM, 0.0), mask)
     assert found.tolist() == [0.0]
 
 
 def test_a_radiograph_counts_water_in_mm():
     def radiograph(hu, gantry_deg):
-        return radiograph_mm(seen_from(attenuation(hu), SPACING_MM, gantry_deg))
+        return radiograph_mm(beam_view(attenuation(hu), SPACING_MM, gantry_deg))
 
     assert radiograph(water(), 0.0)[0, 0] == pytest.approx(40.0)
     assert radiograph(water() - 1000, 0.0).max() == 0

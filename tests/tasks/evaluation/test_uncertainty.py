@@ -14,12 +14,16 @@ from synthct.tasks.evaluation.uncertainty.case_summary import (
 from synthct.tasks.evaluation.uncertainty.conformal import (
     ALL,
     calibrate,
-    calibrate_without,
+    calibrate_leaving_one_out,
     covered_share,
 )
 from synthct.tasks.evaluation.uncertainty.coverage import held_out_coverage, split_coverage
 from synthct.tasks.evaluation.uncertainty.histogram import EDGES, ErrorCounts
-from synthct.tasks.evaluation.uncertainty.likeness import TrainingScans, features, unlikeness
+from synthct.tasks.evaluation.uncertainty.likeness import (
+    TrainingScans,
+    feature_deviations,
+    features,
+)
 from synthct.tasks.evaluation.uncertainty.recalibration import observed_levels, recalibrated
 from synthct.tasks.evaluation.uncertainty.resampled import resampled
 from synthct.tasks.models.description import SourceScaling
@@ -184,8 +188,8 @@ def scan(rng, *, noise=0.05, power=1.0):
 def test_a_scan_unlike_the_training_is_reported_and_one_like_it_is_not(change):
     rng = np.random.default_rng(8)
     training = [scan(rng) for _ in range(8)]
-    assert unlikeness(scan(rng), TrainingScans.of(training))["unlike"] is False
-    found = unlikeness(scan(rng, **change), TrainingScans.of(training))
+    assert feature_deviations(scan(rng), TrainingScans.of(training))["unlike"] is False
+    found = feature_deviations(scan(rng, **change), TrainingScans.of(training))
     assert found["unlike"] is True
     assert found["distance"] > found["limit"]
     assert found["because"]
@@ -193,7 +197,10 @@ def test_a_scan_unlike_the_training_is_reported_and_one_like_it_is_not(change):
 
 def test_three_training_scans_say_nothing_about_the_fourth():
     rng = np.random.default_rng(9)
-    assert unlikeness(scan(rng), TrainingScans.of([scan(rng) for _ in range(3)]))["unlike"] is None
+    assert (
+        feature_deviations(scan(rng), TrainingScans.of([scan(rng) for _ in range(3)]))["unlike"]
+        is None
+    )
 
 
 @pytest.mark.parametrize("guarantee", ["mean", "risk_control"])
@@ -204,7 +211,7 @@ def test_leaving_a_patient_out_of_the_sum_calibrates_otherwise_than_leaving_it_o
     rare = ErrorCounts.of(rng.normal(0, 50, 300), np.full(300, 1500.0))
     patients = {f"P{n:02d}": [counted(rng) for _ in range(1 + n % 2)] for n in range(23)}
     patients |= {f"Q{n}": [counted(rng), rare] for n in range(6)} | {"none": []}
-    found = calibrate_without(patients, 0.9, guarantee=guarantee)
+    found = calibrate_leaving_one_out(patients, 0.9, guarantee=guarantee)
     for name in patients:
         others = [case for other, cases in patients.items() if other != name for case in cases]
         assert found[name] == calibrate(others, 0.9, guarantee=guarantee), name

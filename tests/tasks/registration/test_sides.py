@@ -13,7 +13,7 @@ from synthct.data.readers import read_scan
 from synthct.data.volume import Modality
 from synthct.data.writers import write_image
 from synthct.tasks.ingestion.body import body_mask
-from synthct.tasks.ingestion.pairs import BETTER, CELL_MM, Fits, fits
+from synthct.tasks.ingestion.pairs import CELL_MM, MIN_RATIO, Fits, fits
 from synthct.tasks.ingestion.params import BodyParams
 from synthct.tasks.registration import presets
 from synthct.tasks.registration.pair import register_files
@@ -59,11 +59,11 @@ def test_a_mirrored_head_never_passes_without_a_note(number, source):
 
 
 SEEN = {
-    "clear": (Fits(0.50, 0.30, 0.20), BETTER, "", ""),
-    "mirrored": (Fits(0.30, 0.50, 0.20), BETTER, "doubt", "flipped-left-right"),
-    "reversed": (Fits(0.30, 0.20, 0.50), BETTER, "doubt", "flipped-head-feet"),
+    "clear": (Fits(0.50, 0.30, 0.20), MIN_RATIO, "", ""),
+    "mirrored": (Fits(0.30, 0.50, 0.20), MIN_RATIO, "doubt", "flipped-left-right"),
+    "reversed": (Fits(0.30, 0.20, 0.50), MIN_RATIO, "doubt", "flipped-head-feet"),
     "rather mirrored": (Fits(0.40, 0.48, 0.20), CLEAR, "suspicion", "left and right"),
-    "a limb": (Fits(0.40, 0.20, 0.41), BETTER, "note", "head and feet"),
+    "a limb": (Fits(0.40, 0.20, 0.41), MIN_RATIO, "note", "head and feet"),
     "symmetric": (Fits(0.40, 0.39, 0.20), CLEAR, "note", "left and right"),
     "no information": (Fits(0.13, 0.13, 0.01), CLEAR, "note", "left and right"),
 }

@@ -108,7 +108,7 @@ def resident_bytes():
 
 def test_dropped_chunks_go_back_to_the_system_so_that_max_ram_gb_holds():
     size = 100_000  # small enough that the heap would keep it
-    chunks = [module.own_pages((size,), np.dtype(np.uint8)) for _ in range(400)]
+    chunks = [module.anonymous_memory((size,), np.dtype(np.uint8)) for _ in range(400)]
     for chunk in chunks:
         chunk += 1
     before = resident_bytes()
