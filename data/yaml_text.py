@@ -21,14 +21,14 @@ class YamlRefused(yaml.YAMLError):
 
 
 MAX_DIGITS = 400
-"""Of a number: the time to convert one (``59:59:59:...``) grows with the square of its length."""
+"""Characters of a number: no param needs more, and converting one takes longer the longer it is."""
 
 
 class _Loader(yaml.SafeLoader):
     """Reads ``2e-2`` as a number, as YAML 1.2 and DVC do; YAML 1.1 wants ``2.0e-2``.
 
-    Depth and numbers are bounded while the text is read: PyYAML's time per token grows with the
-    number of open brackets.
+    Depth and numbers are bounded while the text is read, so that the time is in proportion to its
+    length.
     """
 
     flow_level: int

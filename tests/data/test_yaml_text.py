@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthct.data.errors import UsageError
-from synthct.data.yaml_text import MAX_LEVELS, YamlRefused, load_yaml, read_yaml
+from synthct.data.yaml_text import MAX_DIGITS, MAX_LEVELS, YamlRefused, load_yaml, read_yaml
 from synthct.flows.clusters.settings import Slurm, read_settings
 from synthct.tasks.chain.params import load_params, parse_params
 
@@ -22,21 +22,22 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
     for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
-MERGED = "a: &a {k0: 1}\n" + "".join(
+KEYS = ", ".join(f"k{number}: 1" for number in range(30))
+MERGED = f"a: &a {{{KEYS}}}\n" + "".join(
     f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 10)}], {new}0: 1}}\n"
-    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    for old, new in zip("abcd", "bcde", strict=True)
 )
+"""A little more than is allowed: the limits are tested, not what lies far beyond them."""
 REFUSED = {
     "a billion values by aliases": LAUGHS,
-    "a billion merged keys": MERGED,
-    "brackets without end": "[" * 5000 + "]" * 5000,
-    "brackets that are never closed": "[" * 100_000,
-    "braces within brackets": "[{a: " * 50_000,
-    "a number that takes hours to convert": f"seed: {':'.join(['59'] * 200_000)}",
-    "a number of megabits": f"seed: 0x{'f' * 200_000}",
+    "300,000 merged keys": MERGED,
     "levels without end": "[" * (MAX_LEVELS + 5) + "]" * (MAX_LEVELS + 5),
+    "brackets that are never closed": "[" * (MAX_LEVELS + 1),
+    "braces within brackets": "[{a: " * MAX_LEVELS,
+    "a long number of base 60": f"seed: {':'.join(['59'] * 134)}",
+    "a long number of base 16": f"seed: 0x{'f' * MAX_DIGITS}",
     "an alias within what it names": "&a [*a]",
-    "an integer that Python refuses": f"seed: {'9' * 5000}",
+    "a long number of base 10": f"seed: {'9' * (MAX_DIGITS + 1)}",
     "a day that never was": "seed: 2026-13-45",
     "a file of megabytes": "# " + "x" * (9 << 20),
 }
