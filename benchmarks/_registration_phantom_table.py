@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.registration_phantom import (
+from benchmarks._registration_phantom_pieces import (
     LONG,
     REFERENCE,
     REGIONS,

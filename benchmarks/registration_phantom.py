@@ -12,20 +12,26 @@ from the same rigid step (stock elastix), so the tables compare the deformable s
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from benchmarks._registration_phantom_pieces import (
+    LONG,
+    REFERENCE,
+    TUNED,
+    file_of,
+    load,
+    pieces,
+)
+from benchmarks._registration_phantom_table import page
 from synthct.data.errors import DataError
 from synthct.data.files import canonical_json, write_whole
 from synthct.data.itk import resample
@@ -47,18 +53,9 @@ from synthct.tasks.registration.rigid.competing_poses import find_competing_pose
 from synthct.tasks.registration.scan_pair import ScanPair
 from tests.fixtures.digital_patients import SMALL
 
-FOLDER = Path("runs/registration_phantom")
-REGIONS = ("thorax", "abdomen", "head-neck")
-SOURCES = ("mr", "cbct")
 SEEDS = 10
 MINUTES = "SYNTHCT_BENCH_MINUTES"
 """Limits the minutes of ``python -m benchmarks``; without it all pieces are made."""
-
-REFERENCE = "elastix_mi"
-TUNED = "elastix_mi, demo preset"
-"""Names of the two rows that the others are compared with."""
-
-LONG = "lncc, twice the steps"
 
 VOXEL_MM = {"thorax": 6.0, "abdomen": 6.0, "head-neck": 4.5}
 """Small phantoms of 60,000 to 130,000 voxels, so that ten patients per region can be registered."""
@@ -241,11 +238,6 @@ def measured_of(
     return measures.measure(case.source, case.body, moved, rigid)
 
 
-def pieces(seeds: int) -> Iterator[tuple[int, str, str]]:
-    """Seeds outermost, so that an incomplete run is balanced over regions and sources."""
-    yield from product(range(seeds), REGIONS, SOURCES)
-
-
 def run(seeds: int, minutes: float | None, labels: Sequence[str]) -> None:
     """Make the pieces and rows that are missing, one after another."""
     ends = None if minutes is None else time.monotonic() + 60 * minutes
@@ -258,19 +250,10 @@ def run(seeds: int, minutes: float | None, labels: Sequence[str]) -> None:
         made = piece(region, source, seed, lacking, load(seed, region, source))
         if "methods" in made:  # another run may have added rows meanwhile
             made["methods"] = load(seed, region, source).get("methods", {}) | made["methods"]
-        write_whole(_file(seed, region, source), canonical_json(made))
+        write_whole(file_of(seed, region, source), canonical_json(made))
         spent = time.monotonic() - begun
         left = spent * (len(todo) - number - 1) / 60
         sys.stderr.write(f"{region} {source} seed {seed}: {spent:.0f} s, {left:.0f} min left\n")
-
-
-def _file(seed: int, region: str, source: str) -> Path:
-    return FOLDER / f"{region}_{source}_{seed:02d}.json"
-
-
-def load(seed: int, region: str, source: str) -> dict[str, Any]:
-    path = _file(seed, region, source)
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _missing(seed: int, region: str, source: str, methods: Sequence[str]) -> list[str]:
@@ -282,8 +265,6 @@ def _missing(seed: int, region: str, source: str, methods: Sequence[str]) -> lis
 
 def measure(seeds: int = SEEDS) -> str:
     """Make what is missing and write the tables."""
-    from benchmarks._registration_phantom_table import page
-
     minutes = os.environ.get(MINUTES)
     run(seeds, float(minutes) if minutes else None, list(ROWS))
     return page(seeds, list(ROWS))
@@ -291,8 +272,6 @@ def measure(seeds: int = SEEDS) -> str:
 
 def main() -> int:
     """Make pieces for the given minutes, then print the tables of all pieces."""
-    from benchmarks._registration_phantom_table import page
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long")
     parser.add_argument("--seeds", type=int, default=SEEDS)

@@ -2,8 +2,9 @@
 
 import re
 
+from benchmarks._registration_phantom_pieces import LONG, REFERENCE, TUNED
 from benchmarks._registration_phantom_table import ADVISED, BY_SOURCE, by_region, summary, table
-from benchmarks.registration_phantom import LONG, REFERENCE, ROWS, TUNED
+from benchmarks.registration_phantom import ROWS
 
 
 def row(error_mm, **more):
