@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from synthct.data.errors import MachineError, UsageError
-from synthct.data.store.cache_lock import held
+from synthct.data.store.cache_lock import shared_lock
 from synthct.data.store.result_cache import LocalResults, RemoteResults, open_result_cache
 from synthct.data.store.volumes import write_volume
 from synthct.data.volume import Grid, Modality, Volume
@@ -250,7 +250,7 @@ def test_the_umask_of_one_person_locks_the_unit_for_the_other(
         store.leave_token("t")
         store.publish(OTHER, made)
         (tmp_path / "store/cd" / OTHER / "files/b.txt").unlink()
-        with held(store.place()), pytest.raises(MachineError):
+        with shared_lock(store.place()), pytest.raises(MachineError):
             store.fetch(OTHER, tmp_path / "back")
     finally:
         os.umask(before)
