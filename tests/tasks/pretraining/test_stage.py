@@ -202,7 +202,9 @@ def test_a_network_starts_from_the_weights_of_another_fold(workspace, monkeypatc
     context = workspace(start_from="pretraining")
     section = context.section("training", TrainingParams)
     planned = []
-    monkeypatch.setattr(training_run, "run_units", lambda *args, **kw: planned.extend(args[3]))
+    monkeypatch.setattr(
+        training_run, "run_units", lambda *args, **kw: planned.extend(args[3]) or []
+    )
     plans, _ = plans_of(context, section)
     for plan in plans:
         folder = context.artefact("pretraining") / plan.name

@@ -106,7 +106,7 @@ def units_of(context, monkeypatch, name):
 
     def keep(context, stage_name, out, units, **_):
         seen.extend(json.loads(json.dumps(unit.arguments)) for unit in units)
-        return [unit.name for unit in units]
+        return []
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "run_units", keep)
