@@ -64,7 +64,7 @@ def test_a_sound_pair_that_the_coarse_registration_pulls_apart_is_not_called_fli
     mr, ct = with_body(scans["mr"]), with_body(scans["ct"])
     monkeypatch.setattr(pairs, "_registered", lambda *_: 0.0)
     found = pairs.fits(*mr, ct[0])
-    assert found.straight > pairs.BETTER * max(found.mirrored, found.reversed_)
+    assert found.straight > pairs.MIN_RATIO * max(found.mirrored, found.reversed_)
 
 
 @pytest.mark.slow
