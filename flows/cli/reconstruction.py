@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.flows.cli.options import Json, examples, print_json
+from synthct.flows.cli.options import DryRun, Json, examples, print_forecast, print_json
 from synthct.flows.exits import CLEAN
 from synthct.tasks.pipeline.artefacts import RECONSTRUCTED
 
@@ -98,6 +98,7 @@ def reconstruct(
             "conjugate rays.",
         ),
     ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Reconstruct a cone-beam CT from its projections, with an image prior.
@@ -110,6 +111,19 @@ def reconstruct(
     """
     from rich.progress import Progress
 
+    if dry_run:
+        from synthct.flows.run.single import of_reconstruct
+        from synthct.tasks.reconstruction.job import Settings
+
+        settings = Settings(
+            method, None, prior, None, weight, iterations, tolerance, window, water, model_error,
+            flicking,
+        )  # fmt: skip
+        told = of_reconstruct(
+            projections, geometry, settings, open_beam=open_beam, view_step=view_step,
+            spacing_mm=spacing, shape=shape,
+        )  # fmt: skip
+        return print_forecast(told, as_json=as_json)
     with Progress(transient=True, disable=as_json) as bars:
         bar = bars.add_task("reconstruct", total=iterations)
 

@@ -6,10 +6,10 @@ import math
 import os
 import resource
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,12 @@ from synthct.data.readers import describe, pick_series
 from synthct.flows.run.expected import ELSEWHERE, PUBLISHED
 from synthct.flows.workspace.needs import WORKING_BYTES_A_VOXEL, needs_line
 from synthct.tasks.pipeline.progress import spelled_s
+
+if TYPE_CHECKING:
+    from synthct.tasks.reconstruction.job import Settings
+
+MEASURED_VIEWS = (12, 24)
+"""Numbers of views of the two short reconstructions that a forecast is drawn from."""
 
 READ_S = 3.0
 """Approximate time to read, check and write a scan of a million voxels [s]."""
@@ -105,6 +111,72 @@ def of_predict(
     memory = _own_gb() + (voxels + z * y * x) * 24 / _GB
     shown = {"scan": _spelled(facts), "windows": f"{count} of {each_s * 1000:.0f} ms"}
     return Single(shown, seconds, "one window measured now", memory, voxels * 2 / _GB)
+
+
+def of_reconstruct(
+    projections: Path,
+    geometry: Path,
+    settings: Settings,
+    *,
+    open_beam: float | None,
+    view_step: int,
+    spacing_mm: tuple[float, float, float] | None,
+    shape: tuple[int, int, int] | None,
+) -> Single:
+    """The forecast of a reconstruction, from iterations over a few of its views.
+
+    The time of an iteration is a share that is the same for any number of views, such as that of
+    the prior, and one that grows with them. Two numbers of views give both.
+
+    Raises
+    ------
+    DataError, UsageError
+        Files or parameters cannot be used.
+    """
+    from synthct.data.tomography.rtk_geometry import read_projections
+    from synthct.tasks.reconstruction.job import FDK, reconstruct_sinogram, usual_grid
+
+    sinogram = read_projections(projections, geometry, open_beam=open_beam).every(view_step)
+    grid = usual_grid(sinogram, spacing_mm, shape)
+    short = replace(settings, iterations=2, tolerance_hu=0.0, flicking=False)
+    views = len(sinogram.values)
+    counted, begun_s, iteration_s = [], [], []
+    for wanted in MEASURED_VIEWS:
+        few = sinogram.every(max(1, views // wanted))
+        ended = [time.perf_counter()]
+        reconstruct_sinogram(
+            few, grid, short, progress=lambda *_, ended=ended: ended.append(time.perf_counter())
+        )
+        counted.append(len(few.values))
+        ended.append(time.perf_counter())
+        begun_s.append(ended[1] - ended[0])
+        iteration_s.append(ended[2] - ended[1] if len(ended) > 2 else 0.0)  # fdk has none
+    iterations = 0 if settings.method == FDK else settings.iterations
+    seconds = _extended(counted, begun_s, views) + iterations * _extended(
+        counted, iteration_s, views
+    )
+    z, y, x = grid.shape
+    dz, dy, dx = grid.spacing_mm
+    voxels, rays = float(z * y * x), float(sinogram.values.size)
+    seconds += READ_S * (voxels + rays) / 1e6
+    shown = {
+        "projections": f"{views} views of {' x '.join(map(str, sinogram.values.shape[:0:-1]))}",
+        "image": f"{x} x {y} x {z} voxels of {dx:.3g} x {dy:.3g} x {dz:.3g} mm",
+    }
+    basis = f"measured now on {counted[0]} and {counted[-1]} views; may stop earlier"
+    if settings.flicking:
+        basis += "; without --flicking, which trains a network"
+    memory = _own_gb() + (10 * voxels + 3 * rays) * 4 / _GB
+    return Single(shown, seconds, basis, memory, voxels * 4 / _GB)
+
+
+def _extended(counts: Sequence[int], seconds: Sequence[float], views: int) -> float:
+    """Time for all views, from a straight line through two counts of them [s]."""
+    (first, last), (short_s, long_s) = counts, seconds
+    if last == first:
+        return long_s
+    each_s = max(0.0, (long_s - short_s) / (last - first))
+    return long_s + each_s * (views - last)
 
 
 def _spelled(facts: Any) -> str:

@@ -180,7 +180,7 @@ class TimeLeft:
         points = [(each.effort, each.seconds) for each in samples]
         mean_effort, mean_s = fmean(e for e, _ in points), fmean(s for _, s in points)
         proportional = mean_s / mean_effort
-        every = list(self.efforts.values())
+        every = list(self.efforts.values()) or [mean_effort]
         usual = fmean(every)
         prior = PRIOR_UNITS * fmean((e - usual) ** 2 for e in every)
         above = sum((e - mean_effort) * (s - mean_s) for e, s in points) + prior * proportional

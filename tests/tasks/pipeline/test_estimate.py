@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from synthct.tasks.pipeline.estimate import TimeLeft
 from synthct.tasks.pipeline.progress import Event, StageProgress
 
 START_S = 1000.0
@@ -148,3 +149,12 @@ def test_events_in_any_order_and_of_unknown_units_stop_the_run():
     progress.take({"kind": "units_planned", "total": 2, "reused": 2, "time_s": 7.0})
     progress.take({"kind": "unit_failed", "unit": "z", "time_s": 8.0})
     assert progress.left_at(8.0) is None
+
+
+def test_a_part_of_a_stage_without_units_ends_the_run():
+    """The report has such a part when no pair was good enough to train on."""
+    estimate = TimeLeft()
+    estimate.planned({"P-01": 1.0}, 1, START_S)
+    estimate.ended("P-01", START_S + 10, seconds=10)
+    estimate.planned({}, 0, START_S + 11)
+    assert estimate.left_s(START_S + 12) == 0.0

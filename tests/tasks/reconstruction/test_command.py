@@ -87,3 +87,16 @@ def test_a_folder_of_somebody_else_is_not_replaced(files, tmp_path):
     with pytest.raises(UsageError, match="other content"):
         synthct.reconstruct(files / "p.mha", files / "g.xml", out=tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("method", ["fista", "fdk"])
+def test_a_dry_run_writes_or_hides_what_a_reconstruction_takes(files, tmp_path, method, capsys):
+    line = _arguments(files, tmp_path / "cbct", "--method", method, "--open-beam", "5000")
+    assert command_line([*line, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seconds"] > 0
+    assert found["memory_gb"] > 0
+    assert found["scans"]["image"] == "32 x 32 x 6 voxels of 5 x 5 x 5 mm"
+    assert command_line([*line, "--dry-run"]) == 0
+    assert "nothing was written" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
