@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
+from synthct.data.yaml_text import dump_yaml
 from synthct.flows.cli.options import Json, PatientFrom, examples, print_json
 from synthct.flows.cli.scans import note, print_reasons, print_result, show
 from synthct.flows.exits import CLEAN, EXCLUSIONS
@@ -143,15 +144,13 @@ def _forecast(
     document: dict[str, object], machine: Machine, found: Fingerprint, root: Path
 ) -> list[str]:
     """Measure a training step of each source; lines on time, memory and disk."""
-    import yaml
-
     from synthct.flows.run.expected import expected_of
     from synthct.tasks.chain.params import parse_params
     from synthct.tasks.chain.table import active_stages
     from synthct.tasks.pipeline.progress import spelled_s
     from synthct.tasks.training.probe import probe
 
-    params = parse_params(yaml.safe_dump(document), where="the proposed preset")
+    params = parse_params(dump_yaml(document), where="the proposed preset")
     at_once = machine.gpus or machine.cores
     probed = [probe(params.training, source, at_once) for source in params.training.sources]
     stages = [stage.name for stage in active_stages(params)]

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import write_whole
-from synthct.data.yaml_text import read_yaml
+from synthct.data.yaml_text import dump_yaml, read_yaml
 from synthct.flows.workspace.freshness import dvc_command
 from synthct.flows.workspace.project import PRIVATE, QUIET
 
@@ -111,7 +109,7 @@ def override(params_file: Path, values: Mapping[str, Any]) -> None:
                     code="bad-override",
                 )
         inner[last] = value
-    text = yaml.safe_dump(document, sort_keys=False)
+    text = dump_yaml(document, sort_keys=False)
     parse_params(text, where="overrides of this run")
     write_whole(params_file, text)
 

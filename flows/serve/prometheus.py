@@ -7,9 +7,8 @@ import shutil
 import socket
 from pathlib import Path
 
-import yaml
-
 from synthct.data.files import canonical_json, write_whole
+from synthct.data.yaml_text import dump_yaml
 from synthct.flows.processes.children import SupervisedProcess
 from synthct.flows.serve.snapshot import Facts
 
@@ -71,7 +70,7 @@ def configuration(root: Path, folder: Path, exporter: str) -> str:
         },
         {"job_name": "dask", "file_sd_configs": [{"files": [str(folder / "dask.json")]}]},
     ]
-    return yaml.safe_dump(
+    return dump_yaml(
         {
             "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
             "rule_files": [str(root / RULES)],

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from synthct.data.errors import UsageError
+from synthct.data.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
     from synthct.tasks.intake.rows import IntakeRow
@@ -182,7 +181,7 @@ def preset_text(document: dict[str, Any], found: Fingerprint, machine: Machine) 
             f"# Fewer than {FEW} patients are too few for a release: the networks are written as a",
             "# demonstration. Leave `export` out when there are more.",
         ]
-    text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=100)
+    text = dump_yaml(document, sort_keys=False, default_flow_style=None, width=100)
     return "\n".join(lines) + "\n" + text
 
 

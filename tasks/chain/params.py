@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from synthct.data.errors import UsageError, did_you_mean
 from synthct.data.layout import Layout
 from synthct.data.section import Section
-from synthct.data.yaml_text import load_yaml
+from synthct.data.yaml_text import dump_yaml, load_yaml
 from synthct.tasks.cohort.params import CohortParams
 from synthct.tasks.evaluation.params import EvaluationParams
 from synthct.tasks.export.params import ExportParams
@@ -141,7 +141,7 @@ def layout_of(workspace: Path, params: Params) -> Layout:
 
 def resolved(params: Params) -> str:
     """All params as YAML, with their defaults."""
-    return yaml.safe_dump(params.as_json(), sort_keys=False, width=100, allow_unicode=True)
+    return dump_yaml(params.as_json(), sort_keys=False, width=100, allow_unicode=True)
 
 
 def _described(error: Any) -> str:

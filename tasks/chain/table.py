@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from synthct.data.errors import UsageError
 from synthct.data.layout import Layout, study_folder
+from synthct.data.yaml_text import dump_yaml
 from synthct.tasks.pipeline.artefacts import PAGE, SUMMARY
 from synthct.tasks.pipeline.code import CodeGraph, source_root
 from synthct.tasks.pipeline.packages import (
@@ -201,7 +200,7 @@ def render(workspace: Path, graph: CodeGraph | None = None) -> str:
     header = (
         "# Rendered from tasks/chain/table.py by `make dag`; a test fails when they disagree.\n"
     )
-    return header + yaml.safe_dump(document, sort_keys=False, width=100)
+    return header + dump_yaml(document, sort_keys=False, width=100)
 
 
 def _entry(

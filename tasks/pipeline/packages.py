@@ -13,7 +13,7 @@ import yaml
 
 from synthct.data.errors import MachineError, UsageError
 from synthct.data.files import write_whole
-from synthct.data.yaml_text import load_yaml
+from synthct.data.yaml_text import dump_yaml, load_yaml
 from synthct.tasks.pipeline.code import CodeGraph, packages_imported, source_root
 
 COMPUTING = {
@@ -145,7 +145,7 @@ def _running(distribution: str, imports: Mapping[str, str]) -> str:
 def rendered_versions(modules: Iterable[str], graph: CodeGraph) -> str:
     """The text of ``versions.yaml`` for stages of these modules."""
     packages = frozenset[str]().union(*(graph.stage_packages(module) for module in modules))
-    return _HEADER + yaml.safe_dump(versions_of(packages), sort_keys=True)
+    return _HEADER + dump_yaml(versions_of(packages), sort_keys=True)
 
 
 def write_versions(modules: Iterable[str], graph: CodeGraph) -> None:

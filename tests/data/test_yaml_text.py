@@ -7,12 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synthct.data.errors import UsageError
-from synthct.data.yaml_text import MAX_DIGITS, MAX_LEVELS, YamlRefused, load_yaml, read_yaml
+from synthct.data.yaml_text import (
+    MAX_DIGITS,
+    MAX_LEVELS,
+    YamlRefused,
+    dump_yaml,
+    load_yaml,
+    read_yaml,
+)
 from synthct.flows.clusters.settings import Slurm, read_settings
 from synthct.tasks.chain.params import load_params, parse_params
 
@@ -87,7 +93,12 @@ def test_an_honest_alias_is_refused():
     )
 )
 def test_a_plain_value_comes_back_as_another(value):
-    assert load_yaml(yaml.safe_dump(value)) == value
+    assert load_yaml(dump_yaml(value)) == value
+
+
+@pytest.mark.parametrize("name", ["2e5", "0E0", "1e-3", ".5e1", "12", "yes", "2026-12-01"])
+def test_a_data_set_with_the_name_of_a_number_gets_another_name(name):
+    assert load_yaml(dump_yaml({"dataset": name, name: 1})) == {"dataset": name, name: 1}
 
 
 def test_a_file_of_ours_reads_yaml_past_the_bound():
