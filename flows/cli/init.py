@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import synthct
-from synthct.data.yaml_text import dump_yaml
 from synthct.flows.cli.options import Json, PatientFrom, examples, print_json
 from synthct.flows.cli.scans import note, print_reasons, print_result, show
 from synthct.flows.exits import CLEAN, EXCLUSIONS
@@ -144,6 +143,7 @@ def _forecast(
     document: dict[str, object], machine: Machine, found: Fingerprint, root: Path
 ) -> list[str]:
     """Measure a training step of each source; lines on time, memory and disk."""
+    from synthct.data.yaml_text import dump_yaml
     from synthct.flows.run.expected import expected_of
     from synthct.tasks.chain.params import parse_params
     from synthct.tasks.chain.table import active_stages
