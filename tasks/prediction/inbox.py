@@ -82,7 +82,9 @@ class FolderInbox:
         if state not in self._hashes:
             try:
                 entry = self.root / name
-                self._hashes[state] = content_hash(entry) if _is_plain(entry) else _of(state)
+                self._hashes[state] = (
+                    content_hash(entry) if _is_plain(entry) else _unread_name(state)
+                )
             except OSError:
                 return None
         return self._hashes[state]
@@ -100,7 +102,7 @@ class FolderInbox:
         source, target = self.root / arrival.name, folder / f"scan{suffixes(arrival.name)}"
         try:
             if not _is_plain(source):
-                raise _link(arrival)
+                raise _special_file(arrival)
             if source.is_dir():
                 target = folder / "scan"
                 _copy_folder(source, target)
@@ -132,7 +134,7 @@ def _state(entry: Path) -> State | None:
 
 
 def _inside(entry: Path) -> list[Path]:
-    """The file itself, or everything in a folder that is no folder: links are not followed."""
+    """The file itself, or all files, links and pipes below the folder; links are not followed."""
     if entry.is_file():
         return [entry]
     return [path for path in entry.rglob("*") if path.is_symlink() or not path.is_dir()]
@@ -141,17 +143,17 @@ def _inside(entry: Path) -> list[Path]:
 def _is_plain(entry: Path) -> bool:
     """Whether it holds files and folders only.
 
-    A link could lead to scans that its sender may not read; a pipe would be waited for for ever.
+    A link could lead to scans that its sender may not read, and reading a pipe may never end.
     """
     return all(stat.S_ISREG(path.lstat().st_mode) for path in _inside(entry))
 
 
-def _of(state: State) -> str:
-    """The name of an entry whose content is not read."""
+def _unread_name(state: State) -> str:
+    """Name in place of the content hash, for an entry that is not read."""
     return hashlib.sha256(repr(state).encode(errors="surrogatepass")).hexdigest()
 
 
-def _link(arrival: Arrival) -> DataError:
+def _special_file(arrival: Arrival) -> DataError:
     return DataError(
         "the entry holds a link, a pipe or another special file",
         where=arrival.content[:16],

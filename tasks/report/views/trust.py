@@ -65,12 +65,12 @@ def _sentences(document: Mapping[str, Any]) -> list[str]:
     odd = [case for case in judged if unlike[case]["unlike"]]
     first = (
         f"Every case was checked for scores that are better than the image deserves; "
-        f"{len(cases) or 'no'} of {len(unlike)} cases "
-        f"{'is' if len(cases) == 1 else 'are'} suspect."
+        f"{len(cases) or 'none'} of the {len(unlike)} cases "
+        f"{'are' if len(cases) > 1 else 'is'} suspect."
     )
     second = (
-        f"{len(odd) or 'No'} of {len(judged)} scans {'is' if len(odd) == 1 else 'are'} unlike the "
-        "scans that their own network was trained on."
+        f"{len(odd) or 'None'} of the {len(judged)} scans {'are' if len(odd) > 1 else 'is'} unlike "
+        "those that the network was trained on."
         if judged
         else "There are too few training scans to judge whether a scan is unlike them."
     )

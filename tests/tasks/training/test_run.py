@@ -47,6 +47,20 @@ def test_one_network_for_each_fold_and_the_words_of_the_contract(workspace, even
     assert "validation uses slices of training cases" in told
 
 
+def test_a_fold_that_trained_badly_is_not_mentioned(workspace, events, monkeypatch):
+    def diverged(context, stage_name, out, units, **_):
+        for unit in units:
+            (out / unit.name).mkdir()
+            end = 0.4 if unit.name == "mr_fold1" else 0.2
+            (out / unit.name / "history.csv").write_text(f"step,objective\n1,{end}\n")
+        return [unit.name for unit in units]
+
+    monkeypatch.setattr(stage, "run_units", diverged)
+    stage.run(workspace({f"{name}_mr": "pass" for name in "abc"}), params(folds=3))
+    (sentence,) = [note["text"] for note in events("note") if "trained badly" in note["text"]]
+    assert sentence.startswith("mr_fold1 trained badly: its objective ended at 0.4")
+
+
 def test_failed_pairs_are_left_out_and_suspect_ones_only_enter_when_asked(workspace):
     context = workspace({"a_mr": "pass", "b_mr": "pass", "c_mr": "suspect", "d_mr": "fail"})
     stage.run(context, params())
