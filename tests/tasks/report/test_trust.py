@@ -23,10 +23,10 @@ def section(page):
 
 
 def test_suspect_cases_unlike_scans_and_the_floor_are_reported(section):
-    assert "1 of 6 cases is suspect" in section
+    assert "1 of the 6 cases is suspect" in section
     assert "lost structure" in section
     assert "3.21 ml" in section
-    assert "1 of 6 scans is unlike" in section
+    assert "1 of the 6 scans is unlike" in section
     assert "noise" in section
     assert "The reference itself differs by 21 HU" in section
 
